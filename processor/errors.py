@@ -1,0 +1,49 @@
+"""What can go wrong outside a handler, as one shallow tree: each error is one sentence and one exit code.
+
+An error that reaches the command line is printed as that sentence, without a traceback, and its
+`exit_code` becomes the process's.
+"""
+
+from typing import ClassVar
+
+
+class ProcessorError(Exception):
+    """The root: a failure that is nobody's mistake in particular."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SettingsError(ProcessorError):
+    """An option has a value that cannot be used, or a refused Kafka setting was given."""
+
+    exit_code = 2
+
+
+class DrainTimeout(ProcessorError):
+    """Tasks still ran when the drain timeout was over; they will run again."""
+
+    exit_code = 3
+
+
+class BrokerError(ProcessorError):
+    """No broker answers, or it does not let this client in."""
+
+    exit_code = 4
+
+
+class LoadError(ProcessorError):
+    """Configuration, a schema, a topic or APP cannot be loaded."""
+
+    exit_code = 5
+
+
+class DecodeError(ProcessorError):
+    """A record's value cannot be read; the record is dead-lettered with its bytes as they were."""
+
+
+class EncodeError(ProcessorError):
+    """A payload or a handler's return value cannot be written in the chosen format."""
+
+
+class DeliveryError(ProcessorError):
+    """The broker did not take a record; the message says why."""

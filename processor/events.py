@@ -1,0 +1,461 @@
+"""Every event that is logged, with its fields: the catalogue is the code that emits them.
+
+An event is a value: the code that notices something builds one and hands it to an `Emit`, which is
+structlog on the command line and a list in a test. Names are stable; units are in the field names;
+a duration is in seconds, a time in milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import msgspec
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Event(msgspec.Struct, kw_only=True, frozen=True):
+    """Something worth a log line."""
+
+    event: ClassVar[str]
+    level: ClassVar[Level] = "info"
+
+
+Emit = Callable[[Event], None]
+
+
+class PartitionStats(msgspec.Struct, kw_only=True, frozen=True):
+    """One assigned partition, at one moment; counts are since it was assigned."""
+
+    topic: str
+    partition: int
+    in_flight: int
+    """tasks taken and not settled: waiting and running"""
+    in_flight_bytes: int
+    waiting: int
+    running: int
+    parked: int
+    """sessions that wait for a retry"""
+    lanes: int
+    """sessions that have tasks here"""
+    done: int
+    failed_attempts: int
+    dead_lettered: int
+    skipped: int
+    """tasks that were settled before this assignment, and were not run again"""
+    commit_point: int | None
+    committed: int | None
+    highest_settled: int | None
+    gap: int
+    """offsets between the commit point and the highest settled one: what one unfinished task holds back"""
+    oldest_unsettled_seconds: float
+    lag: int | None
+    """records from the commit point to the end of the partition"""
+    paused: bool
+
+
+class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
+    """One session that has more waiting than others."""
+
+    session_id: str
+    topic: str
+    partition: int
+    waiting: int
+
+
+class ConsumerStats(Event):
+    """A consumer at work, every `--stats-interval`."""
+
+    event: ClassVar[str] = "consumer.stats"
+
+    uptime_seconds: float
+    in_flight: int
+    in_flight_bytes: int
+    waiting: int
+    running: int
+    lanes: int
+    done: int
+    """tasks that succeeded since the start"""
+    failed_attempts: int
+    retried: int
+    dead_lettered: int
+    skipped: int
+    results: int
+    handler_seconds: float
+    """what handlers took together since the start"""
+    tasks_per_second: float
+    """over the last interval"""
+    commits: int
+    rebalances: int
+    lag: int | None
+    oldest_unsettled_seconds: float
+    oldest_running_seconds: float
+    unlogged_failures: int
+    """warnings about single tasks that were left out because there were too many"""
+    partitions: list[PartitionStats]
+    busiest_sessions: list[SessionLoad]
+
+
+class FleetStats(Event):
+    """All consumers of a fleet, summed, every `--stats-interval`."""
+
+    event: ClassVar[str] = "fleet.stats"
+
+    consumers: int
+    in_flight: int
+    waiting: int
+    running: int
+    lanes: int
+    done: int
+    failed_attempts: int
+    retried: int
+    dead_lettered: int
+    skipped: int
+    tasks_per_second: float
+    lag: int | None
+    restarts: int
+
+
+class FleetStarted(Event):
+    """The parent of a fleet starts its consumers."""
+
+    event: ClassVar[str] = "fleet.started"
+
+    app: str
+    topics: list[str]
+    group: str
+    processes: int
+    workers: int
+    version: str
+
+
+class FleetStopping(Event):
+    """The fleet was told to stop, or a consumer failed for good."""
+
+    event: ClassVar[str] = "fleet.stopping"
+
+    reason: str
+
+
+class FleetStopped(Event):
+    """The last consumer of the fleet has ended."""
+
+    event: ClassVar[str] = "fleet.stopped"
+
+    exit_code: int
+    uptime_seconds: float
+    restarts: int
+
+
+class FleetConsumerEnded(Event):
+    """A consumer's process ended that nobody had told to; another starts in its place."""
+
+    event: ClassVar[str] = "fleet.consumer_ended"
+    level: ClassVar[Level] = "warning"
+
+    consumer: int
+    consumer_pid: int
+    exit_code: int
+    """negative: the signal that killed it"""
+    restart_in_seconds: float
+    reason: str
+
+
+class FleetConsumerKilled(Event):
+    """A consumer did not end within its drain timeout and was killed."""
+
+    event: ClassVar[str] = "fleet.consumer_killed"
+    level: ClassVar[Level] = "error"
+
+    consumer: int
+    consumer_pid: int
+
+
+class ConsumerStarted(Event):
+    """A consumer has reached a broker and subscribes."""
+
+    event: ClassVar[str] = "consumer.started"
+
+    topics: list[str]
+    group: str
+    workers: int
+    value_format: str
+    group_protocol: str
+
+
+class ConsumerAssigned(Event):
+    """Partitions were assigned to this consumer."""
+
+    event: ClassVar[str] = "consumer.assigned"
+
+    partitions: list[str]
+    """each as TOPIC[PARTITION]@OFFSET, the offset being where it goes on"""
+    restored: int
+    """offsets above the commit points that are known to be settled and will be skipped"""
+
+
+class ConsumerRevoked(Event):
+    """Partitions were taken away in order: what ran has ended or was given up, and offsets were committed."""
+
+    event: ClassVar[str] = "consumer.revoked"
+
+    partitions: list[str]
+    drain_seconds: float
+    abandoned: int
+    """tasks that still ran when the drain timeout was over"""
+    forgotten: int
+    """waiting tasks, which the partition's next consumer gets"""
+
+
+class ConsumerLost(Event):
+    """Partitions were lost without order: the group had given this consumer up. Nothing was committed."""
+
+    event: ClassVar[str] = "consumer.lost"
+    level: ClassVar[Level] = "warning"
+
+    partitions: list[str]
+    forgotten: int
+    running: int
+
+
+class ConsumerCommitFailed(Event):
+    """A commit was refused; it is tried again with the next one."""
+
+    event: ClassVar[str] = "consumer.commit_failed"
+    level: ClassVar[Level] = "warning"
+
+    error: str
+    partitions: list[str]
+
+
+class ConsumerSkipMapIgnored(Event):
+    """A commit's metadata is no skip map for its offset: tasks settled above it run again."""
+
+    event: ClassVar[str] = "consumer.skip_map_ignored"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+
+
+class ConsumerSkipMapCut(Event):
+    """A skip map did not fit the commit's metadata; after a crash the furthest settled tasks would run again."""
+
+    event: ClassVar[str] = "consumer.skip_map_cut"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partition: int
+    kept_until: int
+    settled_until: int
+
+
+class ConsumerOffsetsRestarted(Event):
+    """A partition's offsets went back: its topic was made anew, or somebody moved the group back."""
+
+    event: ClassVar[str] = "consumer.offsets_restarted"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partition: int
+    expected_offset: int
+    offset: int
+    forgotten: int
+
+
+class ConsumerPaused(Event):
+    """A partition holds more than its share and stays full; the client stops fetching it for a while."""
+
+    event: ClassVar[str] = "consumer.paused"
+    level: ClassVar[Level] = "debug"
+
+    topic: str
+    partition: int
+    in_flight: int
+
+
+class ConsumerResumed(Event):
+    """A paused partition has room again."""
+
+    event: ClassVar[str] = "consumer.resumed"
+    level: ClassVar[Level] = "debug"
+
+    topic: str
+    partition: int
+    in_flight: int
+
+
+class ConsumerStopping(Event):
+    """No more records are taken; running tasks get the drain timeout."""
+
+    event: ClassVar[str] = "consumer.stopping"
+
+    reason: str
+    running: int
+    waiting: int
+
+
+class ConsumerStopped(Event):
+    """The consumer has left the group."""
+
+    event: ClassVar[str] = "consumer.stopped"
+
+    exit_code: int
+    uptime_seconds: float
+    done: int
+    failed_attempts: int
+    dead_lettered: int
+    abandoned: int
+
+
+class ConsumerFailed(Event):
+    """The consumer cannot go on."""
+
+    event: ClassVar[str] = "consumer.failed"
+    level: ClassVar[Level] = "error"
+
+    error: str
+    exit_code: int
+
+
+class ConsumerRecycling(Event):
+    """A handler cannot be stopped: this consumer drains, leaves, and a fresh one takes its place."""
+
+    event: ClassVar[str] = "consumer.recycling"
+    level: ClassVar[Level] = "warning"
+
+    reason: str
+
+
+class ConsumerTopicCreated(Event):
+    """A dead-letter or results topic was missing and has been made."""
+
+    event: ClassVar[str] = "consumer.topic_created"
+
+    topic: str
+    partitions: int
+
+
+class ConsumerTopicMissing(Event):
+    """A dead-letter or results topic is missing and must not be made; what goes there waits."""
+
+    event: ClassVar[str] = "consumer.topic_missing"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+
+
+class ConsumerWorkerDied(Event):
+    """A worker thread ended by an error of its own; another took its place."""
+
+    event: ClassVar[str] = "consumer.worker_died"
+    level: ClassVar[Level] = "error"
+
+    worker: str
+    error: str
+
+
+class KafkaClient(Event):
+    """The Kafka client library says something."""
+
+    event: ClassVar[str] = "kafka.client"
+
+    severity: str
+    facility: str
+    message: str
+
+
+class KafkaClientError(Event):
+    """The Kafka client library reports a problem that it works on."""
+
+    event: ClassVar[str] = "kafka.client_error"
+    level: ClassVar[Level] = "warning"
+
+    code: str
+    message: str
+
+
+class TaskEvent(Event):
+    """What every event about one task tells."""
+
+    task_id: str
+    session_id: str
+    task_name: str
+    topic: str
+    partition: int
+    offset: int
+    attempt: int
+
+
+class TaskDone(TaskEvent):
+    """A task succeeded."""
+
+    event: ClassVar[str] = "task.done"
+    level: ClassVar[Level] = "debug"
+
+    handler_seconds: float
+
+
+class TaskRetrying(TaskEvent):
+    """An attempt failed; its session waits for the next one."""
+
+    event: ClassVar[str] = "task.retrying"
+    level: ClassVar[Level] = "debug"
+
+    error_type: str
+    error: str
+    retry_in_seconds: float
+
+
+class TaskDeadLettered(TaskEvent):
+    """A task is given up and its record is in the dead-letter topic. Limited in number a second; see `unlogged_failures`."""
+
+    event: ClassVar[str] = "task.dead_lettered"
+    level: ClassVar[Level] = "warning"
+
+    dead_letter_topic: str
+    error_type: str
+    error: str
+    traceback: str | None = None
+
+
+class TaskTimedOut(TaskEvent):
+    """An attempt's time was over and its handler was interrupted. Limited in number a second."""
+
+    event: ClassVar[str] = "task.timed_out"
+    level: ClassVar[Level] = "warning"
+
+    timeout_seconds: float
+
+
+class TaskStuck(TaskEvent):
+    """A handler goes on after its time and its grace; where it is, is in `stack`."""
+
+    event: ClassVar[str] = "task.stuck"
+    level: ClassVar[Level] = "error"
+
+    running_seconds: float
+    stack: str
+
+
+class TaskAbandoned(TaskEvent):
+    """A task still ran when the drain timeout was over; it will run again, perhaps beside this one."""
+
+    event: ClassVar[str] = "task.abandoned"
+    level: ClassVar[Level] = "warning"
+
+    running_seconds: float
+
+
+class TaskDeliveryFailed(TaskEvent):
+    """A dead letter or a result could not be written; its session waits and it is tried again."""
+
+    event: ClassVar[str] = "task.delivery_failed"
+    level: ClassVar[Level] = "warning"
+
+    target_topic: str
+    error: str
+    retry_in_seconds: float

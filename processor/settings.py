@@ -1,0 +1,139 @@
+"""Every option of a consumer, validated once; nothing downstream asks whether a number makes sense."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from processor.errors import SettingsError
+
+ValueFormat = Literal["avro", "json", "bytes"]
+GroupProtocol = Literal["classic", "consumer"]
+LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+REFUSED_KAFKA_CONFIG: Mapping[str, str] = {
+    "enable.auto.commit": "offsets are committed only when everything before them is done",
+    "auto.commit.interval.ms": "the client must not commit by itself; use --commit-interval",
+    "auto.commit.enable": "offsets are committed only when everything before them is done",
+    "enable.auto.offset.store": "the client must not store offsets by itself: it would commit unfinished tasks",
+    "offset.store.method": "offsets are kept by the broker, with the group",
+    "enable.partition.eof": "the end of a partition is how records that are never delivered get committed past",
+    "partition.assignment.strategy": "sessions are handed over cooperatively; use --group-protocol",
+    "group.protocol": "use --group-protocol",
+    "group.id": "use --group",
+    "bootstrap.servers": "use --bootstrap-servers",
+    "metadata.broker.list": "use --bootstrap-servers",
+    "partitioner": "it is murmur2, or sessions would split between clients in different languages",
+    "enable.idempotence": "a retried send must neither repeat nor reorder a session's records",
+    "acks": "a record counts as sent when all in-sync replicas have it",
+    "request.required.acks": "a record counts as sent when all in-sync replicas have it",
+    "consume.callback.max.messages": "the consumer polls; it has no consume callback",
+    "enable.gapless.guarantee": "one record too large would stop every dead letter after it",
+}
+"""Kafka settings that would break delivery, and why; the reason is what a user is told."""
+
+CALLBACK_SUFFIXES = ("_cb", ".cb")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one consumer needs to know. Durations are in seconds, sizes in bytes.
+
+    Raises:
+        SettingsError: a value is out of its range, or a Kafka setting is refused.
+    """
+
+    topics: tuple[str, ...]
+    group: str
+    bootstrap_servers: str = "localhost:9092"
+    processes: int = 1
+    workers: int = 32
+    value_format: ValueFormat = "avro"
+    schemas: str | None = None
+    schema_registry: str | None = None
+    timeout: float = 30.0
+    max_attempts: int = 3
+    backoff: float = 0.5
+    backoff_max: float = 30.0
+    dead_letter_topic: str | None = None
+    results_topic: str | None = None
+    create_topics: bool = True
+    max_in_flight: int = 10_000
+    max_in_flight_bytes: int = 64 * 1024 * 1024
+    commit_interval: float = 1.0
+    drain_timeout: float = 25.0
+    group_protocol: GroupProtocol = "classic"
+    stop_at_end: bool = False
+    stats_interval: float = 10.0
+    log_format: LogFormat = "auto"
+    log_level: LogLevel = "info"
+    kafka_config: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        if not self.topics:
+            raise SettingsError("no topic to consume: give at least one --topic")
+        for topic in self.topics:
+            _check_topic("--topic", topic)
+        if len(set(self.topics)) != len(self.topics):
+            raise SettingsError("--topic names the same topic twice")
+        if not self.group:
+            raise SettingsError("--group must not be empty")
+        for option, topic in (
+            ("--dead-letter-topic", self.dead_letter_topic),
+            ("--results-topic", self.results_topic),
+        ):
+            if topic is not None:
+                _check_topic(option, topic)
+                if topic in self.topics:
+                    raise SettingsError(f"{option} {topic!r} is a topic that is consumed: its records would go in circles")
+        for option, count in (
+            ("--processes", self.processes),
+            ("--workers", self.workers),
+            ("--max-attempts", self.max_attempts),
+            ("--max-in-flight", self.max_in_flight),
+            ("--max-in-flight-bytes", self.max_in_flight_bytes),
+        ):
+            if count < 1:
+                raise SettingsError(f"{option} must be at least 1, not {count}")
+        for option, seconds, least in (
+            ("--timeout", self.timeout, 0.001),
+            ("--backoff", self.backoff, 0.0),
+            ("--backoff-max", self.backoff_max, 0.0),
+            ("--commit-interval", self.commit_interval, 0.01),
+            ("--drain-timeout", self.drain_timeout, 0.0),
+            ("--stats-interval", self.stats_interval, 0.1),
+        ):
+            if not math.isfinite(seconds) or seconds < least:
+                raise SettingsError(f"{option} must be at least {least:g} seconds, not {seconds:g}")
+        if self.backoff_max < self.backoff:
+            raise SettingsError(f"--backoff-max {self.backoff_max:g} is below --backoff {self.backoff:g}")
+        if self.schemas is not None and not Path(self.schemas).is_dir():
+            raise SettingsError(f"--schemas {self.schemas!r} is not a folder")
+        check_kafka_config(self.kafka_config)
+
+    def dead_letter_topic_of(self, topic: str) -> str:
+        """Where a task of `topic` goes that is given up."""
+        return self.dead_letter_topic or f"{topic}.dlq"
+
+
+def check_kafka_config(config: Mapping[str, str]) -> None:
+    """Refuses what would break delivery.
+
+    Raises:
+        SettingsError: with the key and the reason.
+    """
+    for key in config:
+        if key in REFUSED_KAFKA_CONFIG:
+            raise SettingsError(f"-X {key} is refused: {REFUSED_KAFKA_CONFIG[key]}")
+        if key.endswith(CALLBACK_SUFFIXES):
+            raise SettingsError(f"-X {key} is refused: a callback cannot be given as text")
+
+
+def _check_topic(option: str, topic: str) -> None:
+    legal = topic.isascii() and all(c.isalnum() or c in "._-" for c in topic)
+    if not legal or not 0 < len(topic) <= 249 or topic in (".", ".."):
+        raise SettingsError(f"{option} {topic!r} is no topic name: letters, digits, '.', '_' and '-', at most 249 of them")
