@@ -1,0 +1,152 @@
+"""The options that commands share, as Typer annotations, and what `-X` means.
+
+A parameter is named like its long option: that is how the environment and the configuration file find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from processor.cli import config_file
+from processor.errors import SettingsError
+from processor.settings import LogFormat, LogLevel, ValueFormat
+
+KAFKA = "Kafka"
+VALUES = "Values"
+WORK = "Work"
+FAILURES = "Failures"
+LIMITS = "Limits"
+LOGS = "Logs and settings"
+
+ENVIRONMENT_NOTE = (
+    "Every option can be set by an environment variable, PROCESSOR_ and its long name (PROCESSOR_TOPIC, "
+    "PROCESSOR_BACKOFF_MAX), and in the TOML file of --config. The command line wins over the environment, "
+    "the environment over the file."
+)
+
+
+def kafka_config_of(pairs: Iterable[str]) -> dict[str, str]:
+    """What `-X KEY=VALUE` says; of a key that repeats, the last. A value may hold '=' and spaces.
+
+    Raises:
+        SettingsError: a pair has no key or no '='. The text is not repeated: it may be a password.
+    """
+    config = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise SettingsError("--kafka-config takes KEY=VALUE, and one was given without a key or without '='")
+        config[key.strip()] = value.strip()
+    return config
+
+
+def _add_lower_sources(context: typer.Context, pairs: list[str]) -> list[str]:
+    """Each key is looked up on its own: `-X client.id=a` must not drop a password that the environment gives."""
+    config = kafka_config_of([*config_file.lower_kafka_config(context), *(pairs or ())])
+    return [f"{key}={value}" for key, value in config.items()]
+
+
+def _refuse_registry(url: str | None) -> str | None:
+    if url is not None:
+        raise SettingsError(
+            "--schema-registry cannot be used yet: this version reads schemas from files only; use --schemas FOLDER"
+        )
+    return url
+
+
+BootstrapServers = Annotated[
+    str,
+    typer.Option(
+        "--bootstrap-servers",
+        "-b",
+        metavar="HOST:PORT,…",
+        help="Brokers to ask for the cluster.",
+        rich_help_panel=KAFKA,
+    ),
+]
+Topics = Annotated[
+    list[str],
+    typer.Option(
+        "--topic",
+        "-t",
+        metavar="TOPIC",
+        help="A topic to consume; repeatable.",
+        show_default="required",
+        rich_help_panel=KAFKA,
+    ),
+]
+Topic = Annotated[
+    str,
+    typer.Option("--topic", "-t", metavar="TOPIC", help="The topic to send to.", rich_help_panel=KAFKA),
+]
+KafkaConfig = Annotated[
+    list[str],
+    typer.Option(
+        "--kafka-config",
+        "-X",
+        metavar="KEY=VALUE",
+        help="A setting for the Kafka client, passed as it is; repeatable. Those that would break delivery are refused.",
+        show_default="none",
+        callback=_add_lower_sources,
+        rich_help_panel=KAFKA,
+    ),
+]
+Format = Annotated[
+    ValueFormat,
+    typer.Option("--value-format", metavar="avro|json|bytes", help="What a value is.", rich_help_panel=VALUES),
+]
+Schemas = Annotated[
+    str | None,
+    typer.Option(
+        "--schemas",
+        metavar="FOLDER",
+        help="A folder of .avsc files, added to the shipped ones.",
+        show_default="the shipped ones",
+        rich_help_panel=VALUES,
+    ),
+]
+SchemaRegistry = Annotated[
+    str | None,
+    typer.Option(
+        "--schema-registry",
+        metavar="URL",
+        help="A Confluent-compatible schema registry. Not in this version: it is refused.",
+        show_default="none",
+        callback=_refuse_registry,
+        rich_help_panel=VALUES,
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        metavar="json|console",
+        help="How log lines on stderr look.",
+        show_default="console on a terminal, json off one",
+        rich_help_panel=LOGS,
+    ),
+]
+LogLevelOption = Annotated[
+    LogLevel,
+    typer.Option(
+        "--log-level",
+        metavar="debug|info|warning|error",
+        help="The least level that is logged.",
+        rich_help_panel=LOGS,
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A TOML file with the same options by their long names.",
+        show_default="none",
+        is_eager=True,
+        callback=config_file.read_lower_sources,
+        rich_help_panel=LOGS,
+    ),
+]
