@@ -1,0 +1,230 @@
+"""What each Kafka client is configured with, and what its complaints mean.
+
+The layers, later wins: this module's defaults, the user's `-X`, what delivery rests on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
+from processor.settings import Settings
+
+Client = TypeVar("Client")
+Config = dict[str, Any]
+
+CONSUMER_ONLY = frozenset((
+    "allow.auto.create.topics", "auto.commit.enable", "auto.commit.interval.ms", "auto.offset.reset", "check.crcs",
+    "consume.callback.max.messages", "coordinator.query.interval.ms", "enable.auto.commit",
+    "enable.auto.offset.store", "enable.partition.eof", "fetch.error.backoff.ms", "fetch.max.bytes",
+    "fetch.message.max.bytes", "fetch.min.bytes", "fetch.queue.backoff.ms", "fetch.wait.max.ms", "group.id",
+    "group.instance.id", "group.protocol", "group.protocol.type", "group.remote.assignor", "heartbeat.interval.ms",
+    "isolation.level", "max.partition.fetch.bytes", "max.poll.interval.ms", "max.poll.records", "offset.store.method",
+    "offset.store.path", "offset.store.sync.interval.ms", "partition.assignment.strategy",
+    "queued.max.messages.kbytes", "queued.min.messages", "session.timeout.ms", "share.acknowledgement.mode",
+))
+"""The C rows of librdkafka's CONFIGURATION.md: a producer warns about them and goes on."""
+
+PRODUCER_ONLY = frozenset((
+    "acks", "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
+    "delivery.report.only.error", "delivery.timeout.ms", "enable.gapless.guarantee", "enable.idempotence",
+    "linger.ms", "message.send.max.retries", "message.timeout.ms", "partitioner", "produce.offset.report",
+    "queue.buffering.backpressure.threshold", "queue.buffering.max.kbytes", "queue.buffering.max.messages",
+    "queue.buffering.max.ms", "queuing.strategy", "request.required.acks", "retries", "sticky.partitioning.linger.ms",
+    "transaction.timeout.ms", "transactional.id",
+))
+"""The P rows of the same table: a consumer warns about them and goes on."""
+
+SECRET = re.compile(r"password|secret|token|\.key\.pem$|oauthbearer\.config$")
+
+# The client complains about a setting by its old name, whichever name it was given.
+OLD_NAMES = {
+    "compression.codec": "compression.type",
+    "fetch.message.max.bytes": "max.partition.fetch.bytes",
+    "message.send.max.retries": "retries",
+    "message.timeout.ms": "delivery.timeout.ms",
+    "queue.buffering.max.ms": "linger.ms",
+    "sasl.mechanisms": "sasl.mechanism",
+}
+
+NOT_ALLOWED = frozenset(
+    (
+        KafkaError._AUTHENTICATION,
+        KafkaError._SSL,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.SECURITY_DISABLED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.DELEGATION_TOKEN_AUTHORIZATION_FAILED,
+        KafkaError.DELEGATION_TOKEN_EXPIRED,
+    )
+)
+NO_ANSWER = frozenset(
+    (
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._UNKNOWN_BROKER,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+    )
+)
+NO_TOPIC = frozenset(
+    (
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    )
+)
+
+
+def consumer_config(settings: Settings, index: int) -> Config:
+    """A consumer's configuration; `index` is its number in the fleet, from 0.
+
+    About memory: what is prefetched is at most `queued.max.messages.kbytes` and one fetch response,
+    32 + 16 MB, a third of what a consumer may take as a whole.
+    """
+    asked = without(settings.kafka_config, PRODUCER_ONLY)
+    config: Config = {
+        **_shared_defaults(),
+        "client.id": f"processor-{index}",
+        "auto.offset.reset": "earliest",
+        "allow.auto.create.topics": "false",
+        # At the default, a second, the client stands still for long once its queue has been full.
+        "fetch.queue.backoff.ms": "20",
+        "queued.max.messages.kbytes": "32768",
+        **asked,
+        "bootstrap.servers": settings.bootstrap_servers,
+        "group.id": settings.group,
+        "group.protocol": settings.group_protocol,
+        "enable.auto.commit": "false",
+        "enable.auto.offset.store": "false",
+        "enable.partition.eof": "true",
+    }
+    # The client refuses a fetch.max.bytes below a message.max.bytes that was raised.
+    if "message.max.bytes" not in asked:
+        config.setdefault("fetch.max.bytes", "16777216")
+    if settings.group_protocol == "classic":
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+    if "group.instance.id" in config:
+        config["group.instance.id"] = f"{config['group.instance.id']}-{index}"
+    return config
+
+
+def producer_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
+    """A producer's configuration: idempotent, and with the Java client's partitioner.
+
+    `murmur2_random` is Java's murmur2 for every key, and a random partition for a record without one.
+    """
+    return {
+        **_shared_defaults(),
+        "client.id": "processor",
+        "linger.ms": "5",
+        # As Java's: the client's own five minutes keep a broken delivery secret for too long.
+        "delivery.timeout.ms": "120000",
+        "topic.metadata.propagation.max.ms": "10000",
+        "queue.buffering.max.kbytes": "65536",
+        **without(kafka_config, CONSUMER_ONLY),
+        "bootstrap.servers": bootstrap_servers,
+        "partitioner": "murmur2_random",
+        "enable.idempotence": "true",
+        "acks": "all",
+        "delivery.report.only.error": False,
+    }
+
+
+def admin_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
+    """The configuration of a client that only asks; asking for a topic does not create it."""
+    return {
+        **_shared_defaults(),
+        "client.id": "processor-admin",
+        **without(kafka_config, CONSUMER_ONLY | PRODUCER_ONLY),
+        "bootstrap.servers": bootstrap_servers,
+        "allow.auto.create.topics": "false",
+    }
+
+
+def without(config: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
+    """`config` without the settings that are called `names`."""
+    return {key: value for key, value in config.items() if key not in names}
+
+
+def _shared_defaults() -> Config:
+    return {
+        # A broker closes idle connections as a matter of course: that is no news.
+        "log.connection.close": "false",
+        "socket.keepalive.enable": "true",
+        # How long new partitions of a topic, and the sessions on them, stay unseen.
+        "topic.metadata.refresh.interval.ms": "10000",
+    }
+
+
+def open_client(kind: Callable[[Config], Client], config: Config) -> Client:
+    """A client of that kind.
+
+    Raises:
+        SettingsError: a setting is unknown or has a value that cannot be used; no secret is repeated.
+    """
+    try:
+        return kind(config)
+    except KafkaException as caught:
+        raise SettingsError(f"Kafka setting: {_complaint(caught, config)}") from None
+    except (TypeError, ValueError) as caught:
+        raise SettingsError(f"Kafka setting: {_without_secrets(str(caught), config)}") from None
+
+
+def _complaint(caught: KafkaException, config: Config) -> str:
+    text = " ".join(caught.args[0].str().split())
+    text = re.sub(r"^Failed to create \w+: ", "", text)
+    for old, name in OLD_NAMES.items():
+        if name in config and old not in config:
+            text = text.replace(old, name)
+    return _without_secrets(text, config)
+
+
+def _without_secrets(text: str, config: Config) -> str:
+    for key, value in config.items():
+        if SECRET.search(key) and value:
+            text = text.replace(str(value), "***")
+    return text
+
+
+def error_of(error: KafkaError, servers: str = "", *, about: str = "") -> ProcessorError:
+    """What a client's error means here: not let in, no answer, no such topic, or anything else.
+
+    Args:
+        error: the client's error.
+        servers: the bootstrap servers, to be named where nothing answers.
+        about: what was asked for, such as a topic's name.
+    """
+    code, text = error.code(), _reason(error)
+    subject = f" ({about})" if about else ""
+    if code in NOT_ALLOWED:
+        return BrokerError(f"not allowed by the broker{_at(servers)}{subject}: {text}")
+    if code in NO_ANSWER:
+        return BrokerError(f"no broker answers{_at(servers)}{subject}: {text}")
+    if code in NO_TOPIC:
+        return LoadError(f"topic {about} cannot be used: {text}" if about else f"no such topic: {text}")
+    return ProcessorError(f"Kafka{_at(servers)}{subject}: {text}")
+
+
+def _at(servers: str) -> str:
+    return f" at {servers}" if servers else ""
+
+
+def _reason(error: KafkaError) -> str:
+    return re.sub(r"^(Broker|Local): ", "", " ".join(error.str().split()))
