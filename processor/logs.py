@@ -1,0 +1,174 @@
+"""Log lines: an event becomes one line on stderr, JSON for programs or coloured text for people.
+
+The only importer of structlog, whose global configuration is left to the application: handlers may use
+structlog or `logging` as they like.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import msgspec
+import structlog
+
+from processor.events import Emit, Event, Level
+from processor.settings import LogFormat, LogLevel
+
+LEVELS: Final[dict[Level, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+_UNPRINTABLE: Final = {
+    code: f"\\u{code:04x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+} | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+"""What could end a line, move a terminal's cursor or turn its text around."""
+
+_BLOCKS: Final = ("traceback", "stack")
+"""Fields of several lines; on the console they are set below their event's line, indented."""
+
+EventDict = MutableMapping[str, Any]
+
+
+class _Lines:
+    """Where lines go, one system call each: processes that share a pipe do not write into each other's lines."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.lost = 0
+        self._stream = stream
+        self._lock = threading.Lock()
+        try:
+            self._descriptor = stream.fileno() if stream is not None else None
+        except (OSError, ValueError):  # a test's StringIO, or a stream that is closed
+            self._descriptor = None
+
+    @property
+    def is_terminal(self) -> bool:
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:
+            return False
+
+    def write(self, line: str) -> None:
+        if self._descriptor is None:
+            self._write_text(line)
+            return
+        rest = memoryview(f"{line}\n".encode("utf-8", "backslashreplace"))
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def _write_text(self, line: str) -> None:
+        if self._stream is None:
+            raise OSError("there is no stderr")
+        with self._lock:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    debug = info = warning = error = write
+
+
+class _Configured(msgspec.Struct, frozen=True):
+    lines: Any
+    log: Any
+    threshold: int
+
+
+_configured: _Configured | None = None
+
+
+def configure(log_format: LogFormat = "auto", log_level: LogLevel = "info", stream: TextIO | None = None) -> None:
+    """Sets how the emitters that are made from now on write.
+
+    Args:
+        log_format: `auto` is `console` on a terminal and `json` off one.
+        log_level: the least level that is written.
+        stream: where to, stderr when it is None.
+    """
+    global _configured  # noqa: PLW0603 — a process has one stderr
+    lines = _Lines(stream if stream is not None else sys.stderr)
+    is_console = log_format == "console" or (log_format == "auto" and lines.is_terminal)
+    log = structlog.wrap_logger(
+        lines,
+        processors=[_stamp, _for_people, _console(lines)] if is_console else [_stamp, _json],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[log_level]),
+        cache_logger_on_first_use=True,
+    )
+    _configured = _Configured(lines, log, LEVELS[log_level])
+
+
+def emitter(**bound: Any) -> Emit:
+    """What writes events as log lines, each with the process's ID and the fields `bound`. It never raises.
+
+    A line that cannot be written, because the disk is full or stderr is closed, is counted in `lost_lines()`:
+    a task must not fail because its log line did.
+    """
+    if _configured is None:
+        configure()
+    assert _configured is not None
+    lines, threshold = _configured.lines, _configured.threshold
+    log = _configured.log.bind(pid=os.getpid(), **bound)
+
+    def emit(event: Event) -> None:
+        if LEVELS[event.level] < threshold:
+            return
+        try:
+            getattr(log, event.level)(event.event, **msgspec.structs.asdict(event), level=event.level)
+        except Exception:  # noqa: BLE001 — whatever is wrong with a line, its task goes on
+            lines.lost += 1
+
+    return emit
+
+
+def lost_lines() -> int:
+    """Lines that could not be written since `configure`."""
+    return 0 if _configured is None else int(_configured.lines.lost)
+
+
+def _stamp(_: Any, __: str, fields: EventDict) -> EventDict:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"timestamp": now, "level": fields.pop("level"), "event": fields.pop("event"), **fields}
+
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def _json(_: Any, __: str, fields: EventDict) -> str:
+    try:
+        return _encode(fields).decode()
+    except (ValueError, TypeError):  # text that is no Unicode: half of a surrogate pair
+        return json.dumps(msgspec.to_builtins(fields, enc_hook=repr))
+
+
+def _for_people(_: Any, __: str, fields: EventDict) -> EventDict:
+    """No value can forge a line, and a list of partitions is told by its length: JSON has it whole."""
+    return {key: _text(value) if key not in _BLOCKS else value for key, value in fields.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], msgspec.Struct):
+        return str(len(value))
+    if isinstance(value, list):
+        value = ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        value = f"{value:.3f}".rstrip("0").rstrip(".")
+    return str(value).translate(_UNPRINTABLE)
+
+
+def _console(lines: _Lines) -> Any:
+    colours = lines.is_terminal and not os.environ.get("NO_COLOR")
+    render_line = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)
+
+    def render(logger: Any, name: str, fields: EventDict) -> str:
+        blocks = [fields.pop(key) for key in _BLOCKS if key in fields]
+        line = render_line(logger, name, fields)
+        return "\n".join([line, *(_indented(block) for block in blocks if block)])
+
+    return render
+
+
+def _indented(block: str) -> str:
+    return "\n".join(f"    | {line.translate(_UNPRINTABLE)}" for line in str(block).splitlines())
