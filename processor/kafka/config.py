@@ -179,6 +179,8 @@ def open_client(kind: Callable[[Config], Client], config: Config) -> Client:
     Raises:
         SettingsError: a setting is unknown or has a value that cannot be used; no secret is repeated.
     """
+    if not str(config["bootstrap.servers"]).strip(" ,"):
+        raise SettingsError("--bootstrap-servers must not be empty")
     try:
         return kind(config)
     except KafkaException as caught:
@@ -211,7 +213,7 @@ def error_of(error: KafkaError, servers: str = "", *, about: str = "") -> Proces
         servers: the bootstrap servers, to be named where nothing answers.
         about: what was asked for, such as a topic's name.
     """
-    code, text = error.code(), _reason(error)
+    code, text = error.code(), reason_of(error)
     subject = f" ({about})" if about else ""
     if code in NOT_ALLOWED:
         return BrokerError(f"not allowed by the broker{_at(servers)}{subject}: {text}")
@@ -226,5 +228,8 @@ def _at(servers: str) -> str:
     return f" at {servers}" if servers else ""
 
 
-def _reason(error: KafkaError) -> str:
-    return re.sub(r"^(Broker|Local): ", "", " ".join(error.str().split()))
+def reason_of(error: KafkaError) -> str:
+    """The client's own words, without where in the client they come from."""
+    text = " ".join(error.str().split())
+    text = re.sub(r"^\S+/\w+: |^(Broker|Local): ", "", text)
+    return re.sub(r" \(after \d+ms in state \w+\)", "", text)

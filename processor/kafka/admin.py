@@ -1,0 +1,186 @@
+"""Which topics there are, and making those that are missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._metadata import TopicMetadata
+from confluent_kafka.cimpl import NewTopic
+
+from processor.errors import BrokerError, LoadError
+from processor.events import Emit, Event
+from processor.kafka.client_log import client_hooks
+from processor.kafka.config import NO_ANSWER, NO_TOPIC, NOT_ALLOWED, Config, error_of, open_client, reason_of
+
+ANSWER_SECONDS = 10.0
+"""How long brokers get to answer before they count as gone."""
+
+SLICE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.1
+
+# A topic that was made a moment ago has no leader yet.
+NOT_YET = frozenset((KafkaError.LEADER_NOT_AVAILABLE, KafkaError.LISTENER_NOT_FOUND))
+
+
+class Ensured(NamedTuple):
+    """How `ensure_topics` ended."""
+
+    created: tuple[str, ...]
+    missing: dict[str, str]
+    """Topics that are still missing, and why."""
+
+
+def check_topics(
+    config: Config, topics: Collection[str], timeout: float = ANSWER_SECONDS, emit: Emit | None = None
+) -> dict[str, int]:
+    """How many partitions each of the topics has. Asking does not create a topic.
+
+    Args:
+        config: from `admin_config`.
+        topics: their names.
+        timeout: seconds until brokers that do not answer count as gone.
+        emit: hears what the client has to say.
+
+    Raises:
+        BrokerError: no broker answers within `timeout`, or this client is not let in.
+        LoadError: topics do not exist; all of them are named.
+    """
+    found = Inquiry(config, emit).partitions(topics, timeout)
+    missing = [topic for topic in topics if topic not in found]
+    if missing:
+        raise LoadError(missing_topics(missing, str(config["bootstrap.servers"])))
+    return found
+
+
+def missing_topics(topics: Collection[str], servers: str) -> str:
+    """The sentence that names topics which do not exist."""
+    names = ", ".join(topics)
+    return f"no topic {names} at {servers}: create it first, or correct the name"
+
+
+def ensure_topics(
+    config: Config,
+    partitions: Mapping[str, int],
+    *,
+    create: bool,
+    timeout: float = ANSWER_SECONDS,
+    emit: Emit | None = None,
+) -> Ensured:
+    """Makes the topics that are missing, with the broker's default replication.
+
+    A topic that cannot be made is no error here: what should go there waits and is tried again.
+
+    Args:
+        config: from `admin_config`.
+        partitions: the topics, and how many partitions each is to have.
+        create: whether missing topics are made.
+        timeout: seconds that asking may take, and making may take.
+        emit: hears what the client has to say.
+
+    Raises:
+        BrokerError: no broker answers within `timeout`, or this client is not let in.
+    """
+    inquiry = Inquiry(config, emit)
+    found = inquiry.partitions(partitions, timeout, tolerant=True)
+    absent = {topic: count for topic, count in partitions.items() if topic not in found}
+    if not create:
+        return Ensured((), dict.fromkeys(absent, "it does not exist"))
+    return inquiry.create(absent, timeout)
+
+
+def await_topic(
+    config: Config, topic: str, timeout: float = ANSWER_SECONDS, emit: Emit | None = None
+) -> int:
+    """How many partitions a topic has that is about to be produced to; a broker that makes topics on demand makes it.
+
+    Raises:
+        BrokerError: no broker answers within `timeout`, or this client is not let in.
+        LoadError: the topic does not exist and the broker does not make it.
+    """
+    inquiry = Inquiry({**config, "allow.auto.create.topics": "true"}, emit)
+    deadline = time.monotonic() + timeout
+    # Two seconds: that long a broker may take to make a topic, and to tell of it.
+    patience = time.monotonic() + 2.0
+    while True:
+        found = inquiry.partitions([topic], max(deadline - time.monotonic(), SLICE_SECONDS))
+        if topic in found:
+            return found[topic]
+        if time.monotonic() >= patience:
+            raise LoadError(missing_topics([topic], str(config["bootstrap.servers"])))
+        time.sleep(PATIENCE_SECONDS)
+
+
+class Inquiry:
+    """One admin client, and what it has heard of its brokers meanwhile."""
+
+    def __init__(self, config: Config, emit: Emit | None) -> None:
+        self._servers = str(config["bootstrap.servers"])
+        hooks = client_hooks(emit or _say_nothing)
+        self._told = hooks["error_cb"]
+        self._last: KafkaError | None = None
+        self._client = open_client(AdminClient, {**config, **hooks, "error_cb": self._hear})
+
+    def _hear(self, error: KafkaError) -> None:
+        # "All brokers are down" says less than what came before it: refused, unknown host, not allowed.
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or self._last is None:
+            self._last = error
+        self._told(error)
+
+    def partitions(self, topics: Collection[str], timeout: float, *, tolerant: bool = False) -> dict[str, int]:
+        """The partitions of those topics that exist; `tolerant` leaves out what may not be looked at, too."""
+        deadline = time.monotonic() + timeout
+        found: dict[str, int] = {}
+        for topic in topics:
+            metadata = self._topic(topic, deadline)
+            if metadata.error is None:
+                found[topic] = len(metadata.partitions)
+            elif metadata.error.code() not in NO_TOPIC and not tolerant:
+                raise error_of(metadata.error, self._servers, about=f"topic {topic}")
+        return found
+
+    def _topic(self, topic: str, deadline: float) -> TopicMetadata:
+        """Asks until there is an answer, or the time is over."""
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                metadata = self._client.list_topics(topic, timeout=max(min(left, SLICE_SECONDS), 0.01)).topics[topic]
+            except KafkaException as caught:
+                self._client.poll(0)
+                self._give_up(caught.args[0], out_of_time=left <= SLICE_SECONDS)
+                continue
+            if metadata.error is None or metadata.error.code() not in NOT_YET or left <= 0:
+                return metadata
+            time.sleep(PATIENCE_SECONDS)
+
+    def _give_up(self, error: KafkaError, *, out_of_time: bool) -> None:
+        """Raises where asking again is of no use: the client itself would go on knocking for ever."""
+        if self._last is not None and self._last.code() in NOT_ALLOWED:
+            raise error_of(self._last, self._servers)
+        if error.code() not in NO_ANSWER or error.code() in NOT_ALLOWED:
+            raise error_of(error, self._servers)
+        if out_of_time:
+            raise BrokerError(f"no broker answers at {self._servers}: {reason_of(self._last or error)}")
+
+    def create(self, partitions: Mapping[str, int], timeout: float) -> Ensured:
+        """Makes these topics; one that somebody else made first is fine."""
+        if not partitions:
+            return Ensured((), {})
+        made: list[str] = []
+        missing: dict[str, str] = {}
+        wanted = [NewTopic(topic, num_partitions=count, replication_factor=-1) for topic, count in partitions.items()]
+        for topic, future in self._client.create_topics(wanted, request_timeout=timeout).items():
+            try:
+                future.result()
+                made.append(topic)
+            except KafkaException as caught:
+                if caught.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    missing[topic] = str(error_of(caught.args[0], self._servers))
+        return Ensured(tuple(made), missing)
+
+
+def _say_nothing(event: Event) -> None:
+    """For those who only want the error that is raised."""
