@@ -1,0 +1,148 @@
+"""Fixtures for every test: a real broker, topics and groups with names of their own, the command line as a child."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from hypothesis import settings
+
+from tests.support import cluster, kafka_jars
+from tests.support.broker import Broker, BrokerUnavailable, GivenBroker, choose_broker
+from tests.support.run import Fleet
+
+REQUIRE_BROKER = "PROCESSOR_TEST_REQUIRE_BROKER"
+"""Set to 1, a test that finds no broker fails instead of being skipped."""
+
+NEED_A_BROKER = {"broker", "own_broker", "topic", "admin", "produce"}
+
+# A run that others look at must not fail by chance alone; at the keyboard chance is what finds new faults.
+settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.register_profile("dev", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+class MakeTopic(Protocol):
+    """Makes a topic and returns its name, which is unique."""
+
+    def __call__(self, partitions: int = 4, **config: object) -> str: ...
+
+
+class MakeBroker(Protocol):
+    """Starts a broker of the test's own, which the test may kill; it is gone after the test."""
+
+    def __call__(self, properties: Mapping[str, str] | None = None) -> Broker: ...
+
+
+class Produce(Protocol):
+    """Produces (key, value[, headers]) to a topic, waits for all, and returns (partition, offset) of each."""
+
+    def __call__(
+        self, topic: str, records: Iterable[cluster.Row], *, partition: int | None = None, **config: object
+    ) -> list[tuple[int, int]]: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs a broker, so that `-m "not broker"` is the quick run."""
+    for item in items:
+        if NEED_A_BROKER & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.broker)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetches what the broker needs before the first test: no test's own time should pay for a download."""
+    if session.config.option.collectonly or not any(item.get_closest_marker("broker") for item in session.items):
+        return
+    if kafka_jars.available():
+        try:
+            kafka_jars.fetch()
+        except kafka_jars.FetchError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """The broker that the whole run shares; nobody may stop it."""
+    with _running() as shared:
+        yield shared
+
+
+@pytest.fixture
+def own_broker() -> Iterator[MakeBroker]:
+    """Makes brokers that the test may kill, pause and restart; `properties` are server properties of its own."""
+    with ExitStack() as stack:
+        yield lambda properties=None: stack.enter_context(_running(properties, own=True))
+
+
+@pytest.fixture
+def admin(broker: Broker) -> AdminClient:
+    """An admin client of the shared broker."""
+    return cluster.admin_of(broker.bootstrap_servers)
+
+
+@pytest.fixture
+def topic(broker: Broker, admin: AdminClient, request: pytest.FixtureRequest) -> Iterator[MakeTopic]:
+    """Makes topics on the shared broker: `topic(partitions=4, cleanup_policy="compact")` returns a unique name."""
+    made: list[str] = []
+
+    def make(partitions: int = 4, **config: object) -> str:
+        made.append(_unique_name(request))
+        return cluster.create_topic(broker.bootstrap_servers, made[-1], partitions, **config)
+
+    yield make
+    if made and isinstance(broker, GivenBroker):  # one of our own takes its topics with it
+        for deleted in admin.delete_topics(made).values():
+            deleted.exception(cluster.SECONDS)
+
+
+@pytest.fixture
+def group(request: pytest.FixtureRequest) -> str:
+    """The name of a consumer group that nobody else uses."""
+    return _unique_name(request)
+
+
+@pytest.fixture
+def produce(broker: Broker) -> Produce:
+    """Produces to a topic of the shared broker, see `cluster.produce`."""
+
+    def to_shared_broker(
+        topic: str, records: Iterable[cluster.Row], *, partition: int | None = None, **config: object
+    ) -> list[tuple[int, int]]:
+        return cluster.produce(broker.bootstrap_servers, topic, records, partition=partition, **config)
+
+    return to_shared_broker
+
+
+@pytest.fixture
+def start_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+    """Starts `processor run` as a child, see `Fleet`; whatever still runs after the test is killed."""
+    with ExitStack() as stack:
+
+        def start(app: str, *options: str, **more: object) -> Fleet:
+            return stack.enter_context(Fleet(app, *options, **{"folder": tmp_path, **more}))  # type: ignore[arg-type]
+
+        yield start
+
+
+@contextmanager
+def _running(properties: Mapping[str, str] | None = None, *, own: bool = False) -> Iterator[Broker]:
+    with ExitStack() as stack:
+        try:
+            broker = stack.enter_context(choose_broker(properties, own=own))
+        except BrokerUnavailable as error:
+            if os.environ.get(REQUIRE_BROKER) == "1":
+                pytest.fail(str(error), pytrace=False)
+            pytest.skip(str(error))
+        yield broker
+
+
+def _unique_name(request: pytest.FixtureRequest) -> str:
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")
+    return f"{readable[:80]}-{uuid.uuid4().hex[:8]}"

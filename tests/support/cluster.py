@@ -1,0 +1,158 @@
+"""What a test puts into a cluster and what it finds there, through plain clients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+Text = bytes | str | None
+Headers = Sequence[tuple[str, bytes | None]] | None
+Row = tuple[Text, Text] | tuple[Text, Text, Headers]
+"""A record to produce: key, value and, where there are any, headers."""
+
+SECONDS = 30.0
+
+
+def create_topic(bootstrap_servers: str, name: str, partitions: int = 4, **config: object) -> str:
+    """Makes a topic and returns its name; `cleanup_policy="compact"` stands for `cleanup.policy=compact`."""
+    spelled = {key.replace("_", "."): str(value) for key, value in config.items()}
+    topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=spelled)
+    admin = admin_of(bootstrap_servers)
+    admin.create_topics([topic], operation_timeout=SECONDS)[name].result(SECONDS)
+    _wait_for_leaders(admin, name, partitions)
+    return name
+
+
+def produce(
+    bootstrap_servers: str, topic: str, records: Iterable[Row], *, partition: int | None = None, **config: object
+) -> list[tuple[int, int]]:
+    """Produces records as every client of this system does, waits for all, and returns (partition, offset) of each."""
+    spelled = {key.replace("_", "."): value for key, value in config.items()}
+    producer = Producer(
+        {"bootstrap.servers": bootstrap_servers, "partitioner": "murmur2_random", "enable.idempotence": True, **spelled}
+    )
+    places: list[Message | None] = []
+    for index, (key, value, *headers) in enumerate(records):
+        places.append(None)
+        _queue(producer, topic, key, value, headers[0] if headers else None, partition, _keep(places, index))
+    left = producer.flush(SECONDS)
+    assert left == 0, f"{left} records were not acknowledged within {SECONDS:g} s"
+    return [_place(place) for place in places]
+
+
+def read_all(bootstrap_servers: str, topic: str) -> list[Message]:
+    """Every committed record that is in the topic now, by partition and offset."""
+    consumer = _reader(bootstrap_servers)
+    try:
+        consumer.assign([TopicPartition(topic, number, 0) for number in end_offsets(bootstrap_servers, topic)])
+        return sorted(_until_all_ends(consumer, topic), key=lambda m: (m.partition() or 0, m.offset() or 0))
+    finally:
+        consumer.close()
+
+
+def end_offsets(bootstrap_servers: str, topic: str) -> dict[int, int]:
+    """The end offset of each partition."""
+    admin = admin_of(bootstrap_servers)
+    numbers = admin.list_topics(topic, SECONDS).topics[topic].partitions
+    partitions = [TopicPartition(topic, number) for number in numbers]
+    answers = admin.list_offsets({partition: OffsetSpec.latest() for partition in partitions})
+    return {partition.partition: answer.result(SECONDS).offset for partition, answer in answers.items()}
+
+
+def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, TopicPartition]:
+    """What the group has committed for each partition of the topic, with its metadata."""
+    request = ConsumerGroupTopicPartitions(group)
+    admin = admin_of(bootstrap_servers)
+    answer = admin.list_consumer_group_offsets([request])[group].result(SECONDS)
+    return {
+        place.partition: place for place in answer.topic_partitions or () if place.topic == topic and place.offset >= 0
+    }
+
+
+def lag(bootstrap_servers: str, group: str, topic: str) -> int:
+    """Records between what the group has committed and the topic's ends, as `kafka-consumer-groups` would tell."""
+    places = committed(bootstrap_servers, group, topic)
+    ends = end_offsets(bootstrap_servers, topic)
+    return sum(end - (places[number].offset if number in places else 0) for number, end in ends.items())
+
+
+def admin_of(bootstrap_servers: str) -> AdminClient:
+    """An admin client that says nothing on stderr. Keep it until its futures are done: they end with it."""
+    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+
+
+def _wait_for_leaders(admin: AdminClient, name: str, partitions: int) -> None:
+    # CreateTopics is answered before the brokers' metadata has the topic.
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        found = admin.list_topics(timeout=SECONDS).topics.get(name)
+        if found and len(found.partitions) == partitions and all(p.leader >= 0 for p in found.partitions.values()):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"topic {name} did not appear within {SECONDS:g} s")
+
+
+def _queue(
+    producer: Producer, topic: str, key: Text, value: Text, headers: Headers, partition: int | None, delivered: Any
+) -> None:
+    extra: dict[str, Any] = {} if partition is None else {"partition": partition}
+    if headers:
+        extra["headers"] = list(headers)
+    while True:
+        try:
+            producer.produce(topic, key=key, value=value, on_delivery=delivered, **extra)
+            break
+        except BufferError:
+            producer.poll(0.1)
+    producer.poll(0)
+
+
+def _keep(places: list[Message | None], index: int) -> Any:
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        assert error is None, f"a record of the test could not be produced: {error}"
+        places[index] = message
+
+    return delivered
+
+
+def _place(message: Message | None) -> tuple[int, int]:
+    assert message is not None
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    return partition, offset
+
+
+def _reader(bootstrap_servers: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "never-joined",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
+    )
+
+
+def _until_all_ends(consumer: Consumer, topic: str) -> list[Message]:
+    messages: list[Message] = []
+    open_partitions = {place.partition for place in consumer.assignment()}
+    deadline = time.monotonic() + SECONDS
+    while open_partitions:
+        assert time.monotonic() < deadline, f"topic {topic} could not be read to its end within {SECONDS:g} s"
+        message = consumer.poll(1)
+        if message is None:
+            continue
+        error = message.error()
+        if error is None:
+            messages.append(message)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            open_partitions.discard(message.partition())
+        else:
+            raise AssertionError(f"topic {topic} cannot be read: {error}")
+    return messages

@@ -1,0 +1,166 @@
+"""A Kafka broker of one's own, as a child process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from tests.support import kafka_jars
+from tests.support.addresses import answers_within, free_ports, listens
+from tests.support.lifeline import die_with_parent
+from tests.support.server_properties import server_properties
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+LOGGING = {"defaultLogLevel": "warn", "showDateTime": "true", "dateTimeFormat": "HH:mm:ss.SSS"}
+
+
+class JavaBroker:
+    """Broker and controller in one Java process, on two ports of loopback, with its data in a folder of its own.
+
+    Args:
+        properties: server properties on top of those that every test broker has; see `server_properties`.
+    """
+
+    def __init__(self, properties: Mapping[str, str] | None = None) -> None:
+        self._extra = dict(properties or {})
+        self._folder = Path(tempfile.mkdtemp(prefix="processor-broker-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._choose_ports()
+        atexit.register(self._discard)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The broker's address; it stays the same over a restart."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def log_path(self) -> Path:
+        """What the broker has said, over all its restarts."""
+        return self._folder / "broker.log"
+
+    @property
+    def pid(self) -> int:
+        """The broker's process."""
+        assert self._process is not None, "the broker is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Starts it, on the data that is there, and returns when it answers.
+
+        Raises:
+            RuntimeError: it ended, or did not answer in time; the message holds its last words.
+        """
+        assert self._process is None, "the broker runs already"
+        fresh = not (self._folder / "data" / "meta.properties").exists()
+        for attempts_left in (2, 1, 0) if fresh else (0,):
+            if fresh:
+                self._format()
+            self._process = self._java("kafka.Kafka", str(self._config))
+            if self._ready():
+                return
+            self.kill()
+            if not attempts_left or "Address already in use" not in self._last_words():
+                raise RuntimeError(f"the Kafka broker did not start; its last words:\n{self._last_words()}")
+            self._choose_ports()
+
+    def stop(self) -> None:
+        """Stops it in order (SIGTERM), or by force when that takes too long. It can be started again."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        """Ends it with SIGKILL, as a crash would. It can be started again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """Stops it in its tracks (SIGSTOP): its connections stay open and nobody answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Goes on after `pause`."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Stops it where it runs, and starts it on the same ports and the same data."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Nothing is kept, so nothing has to be closed in order: a stop in order would only take longer.
+        self._discard()
+
+    @property
+    def _config(self) -> Path:
+        return self._folder / "server.properties"
+
+    def _choose_ports(self) -> None:
+        self._port, controller_port = free_ports(2)
+        extra = {"log.dirs": str(self._folder / "data"), **self._extra}
+        properties = server_properties(extra, host="127.0.0.1", port=self._port, controller_port=controller_port)
+        self._config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+
+    def _format(self) -> None:
+        shutil.rmtree(self._folder / "data", ignore_errors=True)
+        tool = "kafka.tools.StorageTool", "format", "-t", "cHJvY2Vzc29yLXRlc3RzMQ", "-c", str(self._config)
+        process = self._java(*tool)
+        if process.wait(START_SECONDS):
+            raise RuntimeError(f"the Kafka broker's storage cannot be formatted:\n{self._last_words()}")
+
+    def _java(self, main: str, *arguments: str) -> subprocess.Popen[bytes]:
+        # Small and quick to start: no test asks how fast the broker is.
+        options = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        logging = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in LOGGING.items()]
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(
+                ["java", *options, *logging, "-cp", f"{kafka_jars.fetch()}/*", main, *arguments],
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+
+    def _ready(self) -> bool:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
+            # The client alone would try a port that is still closed at growing intervals.
+            if listens(self._port) and answers_within(self.bootstrap_servers, 5):
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _last_words(self) -> str:
+        return self.log_path.read_text(errors="replace")[-3000:]
+
+    def _discard(self) -> None:
+        atexit.unregister(self._discard)
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,95 @@
+"""Apache Kafka's own jars, fetched once by Maven into a cache folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+KAFKA_VERSION = "4.3.1"
+
+# slf4j-simple makes the broker's own words readable: without a binding it is silent, also about why it does not start.
+POM = f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>processor.tests</groupId>
+  <artifactId>kafka</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version>
+    </dependency>
+  </dependencies>
+  <build>
+    <plugins>
+      <plugin>
+        <groupId>org.apache.maven.plugins</groupId><artifactId>maven-dependency-plugin</artifactId>
+        <version>3.8.1</version>
+      </plugin>
+    </plugins>
+  </build>
+</project>
+"""
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class FetchError(Exception):
+    """Maven could not fetch the jars; the message holds what it said."""
+
+
+def available() -> bool:
+    """Whether this machine has what it takes: Java, and Maven or jars that were fetched before."""
+    return shutil.which("java") is not None and (_jars().is_dir() or shutil.which("mvn") is not None)
+
+
+def fetch() -> Path:
+    """The folder of Kafka's jars; fetches them when they are not there.
+
+    Two test runs may do it at once: each builds a folder of its own, and the first rename wins.
+
+    Raises:
+        FetchError: Maven failed.
+    """
+    jars = _jars()
+    if jars.is_dir():
+        return jars
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetch-", dir=jars.parent) as building:
+        _run_maven(Path(building))
+        _install(Path(building) / "jars", jars)
+    return jars
+
+
+def _jars() -> Path:
+    cache = os.environ.get("PROCESSOR_TEST_CACHE")
+    return (Path(cache) if cache else PROJECT / ".cache") / f"kafka-{KAFKA_VERSION}" / "jars"
+
+
+def _run_maven(folder: Path) -> None:
+    (folder / "pom.xml").write_text(POM)
+    command = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise FetchError(f"`{' '.join(command)}` failed:\n{done.stdout[-2000:]}")
+
+
+def _install(built: Path, jars: Path) -> None:
+    try:
+        built.rename(jars)
+    except OSError:
+        if not jars.is_dir():  # else another run was first, and its jars are as good
+            raise

@@ -1,0 +1,240 @@
+"""A ledger outside the processes under test: what handlers really did, and what was wrong with it.
+
+A handler appends a line when it starts and when it ends. Each line is one `os.write` to a file opened with O_APPEND, so
+that lines of many processes never mix and a line that was written survives its writer's SIGKILL. The times are
+CLOCK_MONOTONIC, which is one clock for all processes of a machine. The checks return findings, empty when all is well.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+
+class Place(NamedTuple):
+    """One record's place."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Lane(NamedTuple):
+    """What must run one at a time and in order: a session in a partition; a record without a session by itself."""
+
+    topic: str
+    partition: int
+    session: str
+    loner: int | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the ledger."""
+
+    kind: Literal["start", "end"]
+    topic: str
+    partition: int
+    offset: int
+    session: str
+    attempt: int
+    pid: int
+    thread: int
+    at: int
+    """nanoseconds of CLOCK_MONOTONIC"""
+    succeeded: bool = False
+    """whether the handler returned; of an end only"""
+
+    @property
+    def place(self) -> Place:
+        return Place(self.topic, self.partition, self.offset)
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.topic, self.partition, self.session, None if self.session else self.offset)
+
+
+class Finding(NamedTuple):
+    """Something that must not happen, and where it did."""
+
+    what: str
+    place: Place
+    session: str = ""
+
+
+class TaskLike(Protocol):
+    """What the ledger notes of a task."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+class Ledger:
+    """The file. Handlers write it with `attempt`, the test reads it with `entries`."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    @contextmanager
+    def attempt(self, task: TaskLike) -> Iterator[None]:
+        """Around a handler's body: notes its start, and its end with whether it returned. A crash leaves no end."""
+        self._note("start", task, succeeded=False)
+        try:
+            yield
+        except BaseException:
+            self._note("end", task, succeeded=False)
+            raise
+        self._note("end", task, succeeded=True)
+
+    def entries(self) -> list[Entry]:
+        """All whole lines, in the order of their times; the order in the file may differ by the time of a write."""
+        data = self.path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        return sorted(map(_decode, whole.splitlines()), key=lambda entry: entry.at)
+
+    def _note(self, kind: Literal["start", "end"], task: TaskLike, *, succeeded: bool) -> None:
+        entry = Entry(
+            kind=kind,
+            topic=task.topic,
+            partition=task.partition,
+            offset=task.offset,
+            session=task.session_id,
+            attempt=task.attempt,
+            pid=os.getpid(),
+            thread=threading.get_ident(),
+            at=time.monotonic_ns(),
+            succeeded=succeeded,
+        )
+        os.write(self._file, _encode(entry) + b"\n")
+
+
+def lost(entries: Iterable[Entry], expected: Iterable[Place], given_up: Collection[Place] = ()) -> list[Finding]:
+    """Expected records whose handler never returned, but for those that were given up (dead-lettered)."""
+    done = {entry.place for entry in entries if entry.succeeded} | set(given_up)
+    return [Finding("never done", place) for place in sorted(set(expected) - done)]
+
+
+def repeated(entries: Iterable[Entry]) -> list[Finding]:
+    """Runs that started when the record's handler had returned before; after a crash some are allowed."""
+    done: set[Place] = set()
+    findings = []
+    for entry in entries:
+        if entry.kind == "start" and entry.place in done:
+            findings.append(Finding("run again after it was done", entry.place, entry.session))
+        if entry.succeeded:
+            done.add(entry.place)
+    return findings
+
+
+def out_of_order(
+    entries: Iterable[Entry], given_up: Collection[Place] = (), *, replays_in_process: bool = False
+) -> list[Finding]:
+    """Runs that overtook an earlier record of their session, and steps back that no crash explains.
+
+    A run may only start when every earlier record of its session is done or given up. A replay may go back, but it is
+    another process that goes back, and then each process goes forward.
+
+    Args:
+        entries: the ledger.
+        given_up: records that are settled without having succeeded.
+        replays_in_process: whether a process may go back too: one that lost its partitions without dying.
+    """
+    findings = []
+    for runs in _by_lane(entries).values():
+        findings += _overtakings(runs, given_up)
+        if not replays_in_process:
+            findings += _steps_back(runs)
+    return findings
+
+
+def overlapping(entries: Iterable[Entry], deaths: Mapping[int, int] | None = None) -> list[Finding]:
+    """Runs of one session that began while another of it still ran.
+
+    Args:
+        entries: the ledger.
+        deaths: when a process died (nanoseconds of CLOCK_MONOTONIC), by pid: its open runs ended then. A run without an
+            end in any other process is taken to end when the session's next one starts.
+    """
+    findings = []
+    for lane, runs in _by_lane(entries).items():
+        busy_until = 0
+        for start, place, end in _intervals(runs, deaths or {}):
+            if start < busy_until:
+                findings.append(Finding("ran beside another of its session", place, lane.session))
+            busy_until = max(busy_until, end)
+    return findings
+
+
+def _by_lane(entries: Iterable[Entry]) -> dict[Lane, list[Entry]]:
+    lanes: dict[Lane, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        lanes[entry.lane].append(entry)
+    return lanes
+
+
+def _overtakings(runs: Sequence[Entry], given_up: Collection[Place]) -> list[Finding]:
+    order = sorted({run.place for run in runs} - set(given_up))
+    done: set[Place] = set()
+    first_open = 0  # everything before it in `order` is done
+    findings = []
+    for run in runs:
+        if run.succeeded:
+            done.add(run.place)
+            while first_open < len(order) and order[first_open] in done:
+                first_open += 1
+        elif run.kind == "start" and first_open < len(order) and order[first_open] < run.place:
+            earlier = order[first_open].offset
+            findings.append(Finding(f"started before offset {earlier} was done", run.place, run.session))
+    return findings
+
+
+def _steps_back(runs: Sequence[Entry]) -> list[Finding]:
+    furthest: dict[int, int] = {}
+    findings = []
+    for run in runs:
+        if run.kind == "start":
+            if run.offset < furthest.get(run.pid, -1):
+                reached = furthest[run.pid]
+                findings.append(Finding(f"the same process had reached offset {reached}", run.place, run.session))
+            furthest[run.pid] = max(run.offset, furthest.get(run.pid, -1))
+    return findings
+
+
+def _intervals(runs: Sequence[Entry], deaths: Mapping[int, int]) -> list[tuple[int, Place, int]]:
+    """Start, place and end of each run, by start."""
+    starts = [run for run in runs if run.kind == "start"]
+    following = [start.at for start in starts[1:]] + [start.at for start in starts[-1:]]
+    ends = [max(start.at, deaths.get(start.pid, after)) for start, after in zip(starts, following, strict=True)]
+    begun: dict[tuple[object, ...], int] = {}
+    number = 0
+    for run in runs:
+        if run.kind == "start":
+            begun[_identity(run)] = number
+            number += 1
+        elif _identity(run) in begun:
+            ends[begun.pop(_identity(run))] = run.at
+    return [(start.at, start.place, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def _identity(run: Entry) -> tuple[object, ...]:
+    return run.place, run.attempt, run.pid, run.thread

@@ -1,0 +1,232 @@
+"""`processor run` as a test sees it from outside: a child process, its log events, its consumers, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import msgspec
+import psutil
+
+from tests.support.kafka_jars import PROJECT
+from tests.support.lifeline import die_with_parent
+
+START_SECONDS = 30.0
+STOP_SECONDS = 60.0
+
+
+class Fleet:
+    """One `processor run APP`, started on entering the context and killed on leaving it where it still runs.
+
+    Args:
+        app: `module:attribute`.
+        options: what else stands on the command line.
+        folder: the working folder; a fresh file for standard output is made in it.
+        modules: handler modules to write into `folder` before the start: source by module name.
+        env: environment variables on top of this process's, of which those called PROCESSOR_… are not passed on.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        *options: str,
+        folder: Path,
+        modules: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._command = [sys.executable, "-m", "processor", "run", app, *options]
+        self._folder = folder
+        self._env = _environment(folder, env or {})
+        for name, source in (modules or {}).items():
+            (folder / f"{name}.py").write_text(source)
+        self.lines: list[str] = []
+        """What was said on standard error that is no log event."""
+        self.events: list[dict[str, Any]] = []
+        """The log events so far, in order."""
+        self._heard = threading.Condition()
+        self._all_heard = False
+
+    def start(self) -> None:
+        """Starts it and returns at once; `wait_for` an event to know that it is up."""
+        self._out = (self._folder / f"stdout-{time.monotonic_ns()}.txt").open("w+")
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=self._folder,
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+        assert self._process.stderr is not None
+        self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
+        self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        """The process that supervises the consumers."""
+        return self._process.pid
+
+    @property
+    def stdout(self) -> str:
+        """What was said on standard output so far."""
+        return Path(self._out.name).read_text()
+
+    def consumers(self) -> list[int]:
+        """The consumers' processes that live now."""
+        try:
+            children = psutil.Process(self.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return [child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE]
+
+    def heard(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        """The events so far with this name and these fields."""
+        with self._heard:
+            return [known for known in self.events if _fits(known, event, fields)]
+
+    def wait_for(
+        self, event: str, timeout: float = START_SECONDS, *, count: int = 1, **fields: object
+    ) -> dict[str, Any]:
+        """Waits until the event was logged `count` times, from the start on, and returns the last of those.
+
+        Raises:
+            AssertionError: it was not, within `timeout` seconds or until the process ended.
+        """
+        deadline = time.monotonic() + timeout
+        with self._heard:
+            while True:
+                found = [known for known in self.events if _fits(known, event, fields)]
+                if len(found) >= count:
+                    return found[count - 1]
+                left = deadline - time.monotonic()
+                if left <= 0 or self._all_heard:
+                    raise AssertionError(self._missing(event, fields, found, timeout))
+                self._heard.wait(left)
+
+    def wait(self, timeout: float = STOP_SECONDS) -> int:
+        """Waits for it to end by itself and returns its exit code.
+
+        Raises:
+            AssertionError: it has not ended within `timeout` seconds.
+        """
+        try:
+            code = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the fleet has not ended within {timeout:g} s; {self._tail()}") from None
+        self._listener.join(5)
+        return code
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        """Sends a signal to the supervising process."""
+        self._process.send_signal(number)
+
+    def stop(self, timeout: float = STOP_SECONDS) -> int:
+        """Asks it to stop in order and returns its exit code.
+
+        Raises:
+            AssertionError: it has not ended within `timeout` seconds.
+        """
+        self.signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def kill(self) -> dict[int, int]:
+        """SIGKILL for the supervisor and for everything under it: when each was dead (CLOCK_MONOTONIC ns), by pid."""
+        family = self._family()
+        for process in family:  # the supervisor first, or it would replace its consumers
+            _kill(process)
+        self._process.wait(STOP_SECONDS)
+        _wait_until_dead(family)
+        self._listener.join(5)
+        return {process.pid: time.monotonic_ns() for process in family}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._out.close()
+        if kind is not None:  # pytest shows it with the failure
+            print(f"the fleet had said: {self._tail()}")
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            parent = psutil.Process(self.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _listen(self, stderr: IO[str]) -> None:
+        with stderr:
+            for line in stderr:
+                self._hear(line.rstrip("\n"))
+        with self._heard:
+            self._all_heard = True
+            self._heard.notify_all()
+
+    def _hear(self, line: str) -> None:
+        try:
+            event = msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.MsgspecError:
+            event = None
+        with self._heard:
+            if event is not None and "event" in event:
+                self.events.append(event)
+            else:
+                self.lines.append(line)
+            self._heard.notify_all()
+
+    def _missing(self, event: str, fields: object, found: list[dict[str, Any]], timeout: float) -> str:
+        why = "before the fleet ended" if self._all_heard else f"within {timeout:g} s"
+        return f"{event} {fields or ''} was logged {len(found)} times {why}; {self._tail()}"
+
+    def _tail(self) -> str:
+        said = [*self.lines[-20:], *(str(event) for event in self.events[-20:])]
+        return "its last words:\n" + "\n".join(line[:1000] for line in said)
+
+
+def _environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+    # A PROCESSOR_ variable of the person who runs the tests would be an option of the fleet under test.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}
+    path = os.pathsep.join([str(folder), str(PROJECT), *filter(None, [inherited.get("PYTHONPATH")])])
+    return {**inherited, "PYTHONPATH": path, "PROCESSOR_LOG_FORMAT": "json", **env}
+
+
+def _fits(known: Mapping[str, Any], event: str, fields: Mapping[str, object]) -> bool:
+    return known["event"] == event and all(known.get(name) == value for name, value in fields.items())
+
+
+def _wait_until_dead(family: list[psutil.Process]) -> None:
+    # Orphans go to whoever is process 1, which may never reap them: a zombie is dead enough.
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(map(_lives, family)):
+        assert time.monotonic() < deadline, f"some of {family} live on after SIGKILL"
+        time.sleep(0.01)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        pass
