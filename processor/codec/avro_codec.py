@@ -1,0 +1,168 @@
+"""`AvroCodec`: a record of `processor.Task` is an envelope, a datum of any other schema is the payload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import msgspec
+from fastavro import schemaless_writer
+
+from processor.codec.body import read_body, write_body
+from processor.codec.envelope import LAYOUT, read_envelope
+from processor.codec.outcome import epoch_milliseconds, outcome_of
+from processor.codec.outgoing import Outgoing
+from processor.codec.registry import SchemaRegistry
+from processor.codec.schema import Schema
+from processor.codec.schemas import Schemas, shipped_schemas
+from processor.errors import DecodeError, EncodeError
+from processor.task import Content, Headers, Record, Task
+
+TASK = "processor.Task"
+RESULT = "processor.TaskResult"
+
+SINGLE_OBJECT = b"\xc3\x01"
+"""How single-object encoding begins; eight bytes of fingerprint follow (Avro specification 1.12, by that name)."""
+SINGLE_OBJECT_FRAME = 10
+
+CONFLUENT = 0
+"""How Confluent's wire format begins; a schema ID of four bytes, big-endian, follows."""
+CONFLUENT_FRAME = 5
+
+
+class AvroCodec:
+    """Values in Avro, framed with what tells their schema: both framings are read, single-object encoding is written."""
+
+    def __init__(
+        self,
+        schemas: Schemas | None = None,
+        registry: SchemaRegistry | None = None,
+        clock: Callable[[], int] = epoch_milliseconds,
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        shipped = shipped_schemas()
+        self._task = shipped.by_name[TASK]
+        self._result = shipped.by_name[RESULT]
+        known = (schemas or shipped).by_fingerprint
+        self._by_frame = {SINGLE_OBJECT + fingerprint: schema for fingerprint, schema in known.items()}
+
+    def decode(self, record: Record) -> Content:
+        """What the value says.
+
+        Raises:
+            DecodeError: it has no framing, its schema is not known, or its bytes are not that schema's.
+        """
+        value = record.value()
+        if value is None:
+            return Content(None)
+        schema, frame = self._by_frame.get(value[:SINGLE_OBJECT_FRAME]), SINGLE_OBJECT_FRAME
+        if schema is None:
+            schema, frame = self._unframed(value)
+        try:
+            return self._content(schema, value, frame)
+        except DecodeError:
+            raise
+        except Exception as error:  # of readers that say in many ways that bytes are not what they should be
+            raise DecodeError(f"the value is no {schema.name or 'datum of its schema'}: {_reason(error)}") from error
+
+    def encode_task(self, outgoing: Outgoing) -> bytes:
+        """A `processor.Task`; bytes as they are, any other payload as JSON.
+
+        Raises:
+            EncodeError: there is no JSON for the payload, or a name is no text.
+        """
+        payload, content_type = write_body(outgoing.payload, "the payload")
+        fields = {
+            "id": outgoing.id or "",
+            "session_id": outgoing.session_id,
+            "name": outgoing.name,
+            "payload": payload,
+            "content_type": content_type,
+            "created_at": self._clock(),
+        }
+        return _written(self._task, fields)
+
+    def headers_for(self, outgoing: Outgoing) -> Headers:
+        """None: the value says everything."""
+        return []
+
+    def encode_result(self, task: Task, result: Any) -> bytes:
+        """A `processor.TaskResult`; bytes as they are, any other return value as JSON.
+
+        Raises:
+            EncodeError: there is no JSON for the return value.
+        """
+        body, content_type = write_body(result, "the handler's return value")
+        return _written(self._result, msgspec.structs.asdict(outcome_of(task, body, content_type)))
+
+    def _content(self, schema: Schema, value: bytes, frame: int) -> Content:
+        if schema.fingerprint == LAYOUT:
+            return read_envelope(value, frame)
+        stream = BytesIO(value)
+        stream.seek(frame)
+        if schema.name != TASK:
+            return Content(_read_last(schema, stream), schema.name)
+        # An older or a newer task: fields that it lacks have their defaults, those that it adds are left out.
+        return _opened(_read_last(schema, stream, self._task))
+
+    def _unframed(self, value: bytes) -> tuple[Schema, int]:
+        """The schema of a value that is not framed with a known fingerprint, and where its datum begins."""
+        if not value:
+            raise DecodeError("the value is empty; with --value-format avro it must be framed Avro")
+        if value[0] == CONFLUENT:
+            return self._registered(value), CONFLUENT_FRAME
+        if not value.startswith(SINGLE_OBJECT):
+            raise DecodeError(
+                f"the value begins with {value[:2].hex(' ')}: neither Avro's single-object encoding (c3 01)"
+                " nor Confluent's wire format (00)"
+            )
+        if len(value) < SINGLE_OBJECT_FRAME:
+            raise DecodeError("the value ends inside its schema's fingerprint")
+        fingerprint = value[len(SINGLE_OBJECT) : SINGLE_OBJECT_FRAME].hex()
+        raise DecodeError(f"no schema has the fingerprint {fingerprint}: add its .avsc file to --schemas")
+
+    def _registered(self, value: bytes) -> Schema:
+        if len(value) < CONFLUENT_FRAME:
+            raise DecodeError("the value ends inside its schema's ID")
+        schema_id = int.from_bytes(value[1:CONFLUENT_FRAME], "big")
+        if self._registry is None:
+            raise DecodeError(f"the value names schema {schema_id} of a registry, and --schema-registry is not set")
+        return self._registry.schema_by_id(schema_id)
+
+
+def _read_last(schema: Schema, stream: BytesIO, wanted: Schema | None = None) -> Any:
+    datum = schema.read(stream, wanted)
+    left = len(stream.read())
+    if left:
+        raise ValueError(f"{left} bytes follow its end")
+    return datum
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, EOFError | IndexError):
+        return "it ends too early, or chooses a branch that its schema does not have"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
+def _opened(envelope: dict[str, Any]) -> Content:
+    return Content(
+        read_body(envelope["payload"], envelope["content_type"]),
+        envelope["name"] or None,
+        envelope["id"] or None,
+        envelope["session_id"] or None,
+        envelope["headers"] or None,
+    )
+
+
+def _written(schema: Schema, fields: dict[str, Any]) -> bytes:
+    stream = BytesIO()
+    stream.write(SINGLE_OBJECT + schema.fingerprint)
+    try:
+        schemaless_writer(stream, schema.parsed, fields)
+    except Exception as error:
+        raise EncodeError(f"no {schema.name} can be written: {type(error).__name__}: {error}") from error
+    return stream.getvalue()

@@ -1,0 +1,172 @@
+"""`Definitions`: named Avro types from many places, which may refer to each other in any order."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from processor.codec.schema import Schema, compiled
+from processor.errors import LoadError
+
+PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+NAMED = frozenset({"record", "error", "enum", "fixed"})
+FULL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+class Definition(NamedTuple):
+    """One named type, every name in it a full one and every named type inside it replaced by its name."""
+
+    origin: str
+    node: dict[str, Any]
+
+
+class Definitions:
+    """What is known of named types; a name has one meaning."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Definition] = {}
+
+    def origins(self) -> dict[str, str]:
+        """Every name, and where it was defined first."""
+        return {name: definition.origin for name, definition in self._by_name.items()}
+
+    def add(self, origin: str, document: Any) -> Any:
+        """Takes what `document` defines. What it says itself comes back, full names standing for named types.
+
+        Raises:
+            LoadError: it is no Avro schema, or gives a known name another meaning; `origin` is named.
+        """
+        try:
+            return self._qualified(origin, document, "")
+        except KeyError as error:
+            raise LoadError(f"{origin}: a type lacks {error}") from error
+        except RecursionError:
+            raise LoadError(f"{origin}: the schema is nested too deeply") from None
+
+    def schema(self, origin: str, node: Any) -> Schema:
+        """The schema of what `add` gave back, with everything inside it that it refers to.
+
+        Raises:
+            LoadError: a reference leads nowhere, or records could not be read with it.
+        """
+        assembly = _Assembly(self._by_name)
+        try:
+            definition = assembly.inlined(origin, node)
+            name = node if isinstance(node, str) and node not in PRIMITIVES else None
+            return compiled(name, definition, assembly.recursive)
+        except LoadError:
+            raise
+        except RecursionError:
+            raise LoadError(f"{origin}: the schema is nested too deeply") from None
+        except Exception as error:
+            raise LoadError(f"{origin}: no Avro schema: {error}") from error
+
+    def _qualified(self, origin: str, node: Any, namespace: str) -> Any:
+        if isinstance(node, list):
+            return [self._qualified(origin, branch, namespace) for branch in node]
+        if isinstance(node, str):
+            return node if node in PRIMITIVES or "." in node or not namespace else f"{namespace}.{node}"
+        if not isinstance(node, dict):
+            raise LoadError(f"{origin}: {node!r} is no Avro type")
+        kind = node["type"]
+        if kind in ("array", "map"):
+            inner = "items" if kind == "array" else "values"
+            return {**node, inner: self._qualified(origin, node[inner], namespace)}
+        if isinstance(kind, str) and kind in NAMED:
+            return self._defined(origin, node, namespace)
+        # {"type": "string", "logicalType": …} is kept; {"type": {…}} and {"type": "a.Reference"} are what they hold.
+        return node if isinstance(kind, str) and kind in PRIMITIVES else self._qualified(origin, kind, namespace)
+
+    def _defined(self, origin: str, node: dict[str, Any], namespace: str) -> str:
+        name = _full_name(origin, node, namespace)
+        inner = name.rpartition(".")[0]
+        own = {**node, "name": name, "namespace": inner}
+        if node["type"] in ("record", "error"):
+            own["fields"] = [self._field(origin, name, field, inner) for field in _fields(origin, name, node)]
+        known = self._by_name.setdefault(name, Definition(origin, own))
+        if known.node is not own and _meaning(known.node) != _meaning(own):
+            raise LoadError(f"{origin}: {name} is defined differently in {known.origin}")
+        return name
+
+    def _field(self, origin: str, record: str, field: Any, namespace: str) -> dict[str, Any]:
+        if not isinstance(field, dict) or not isinstance(field.get("name"), str) or "type" not in field:
+            raise LoadError(f"{origin}: {record} has a field without a name or a type")
+        return {**field, "type": self._qualified(origin, field["type"], namespace)}
+
+
+class _Assembly:
+    """One schema being put together: a named type in full where it is first met, by name from then on."""
+
+    def __init__(self, definitions: dict[str, Definition]) -> None:
+        self.recursive = False
+        self._definitions = definitions
+        self._met: set[str] = set()
+        self._open: set[str] = set()
+
+    def inlined(self, origin: str, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self.inlined(origin, branch) for branch in node]
+        if isinstance(node, str):
+            return node if node in PRIMITIVES else self._named(origin, node)
+        if node["type"] == "array":
+            self._refuse_weightless(origin, node["items"])
+            return {**node, "items": self.inlined(origin, node["items"])}
+        return {**node, "values": self.inlined(origin, node["values"])} if node["type"] == "map" else node
+
+    def _named(self, origin: str, name: str) -> Any:
+        if name in self._met:
+            self.recursive = self.recursive or name in self._open
+            return name
+        origin, node = self._definition(origin, name)
+        self._met.add(name)
+        self._open.add(name)
+        if "fields" in node:
+            fields = [{**field, "type": self.inlined(origin, field["type"])} for field in node["fields"]]
+            node = {**node, "fields": fields}
+        self._open.discard(name)
+        return node
+
+    def _definition(self, origin: str, name: str) -> Definition:
+        if name not in self._definitions:
+            raise LoadError(f"{origin}: the type {name} is defined nowhere")
+        return self._definitions[name]
+
+    def _refuse_weightless(self, origin: str, items: Any) -> None:
+        """An array says how many items follow. Where an item takes no bytes, a value of ten bytes fills the memory."""
+        if self._weightless(origin, items, frozenset()):
+            raise LoadError(f"{origin}: an array's items take no bytes, so that a short value could claim any number")
+
+    def _weightless(self, origin: str, node: Any, within: frozenset[str]) -> bool:
+        if not isinstance(node, str) or node in PRIMITIVES:
+            kind = node["type"] if isinstance(node, dict) else node
+            return bool(kind == "null")
+        if node in within:
+            return False
+        origin, named = self._definition(origin, node)
+        if named["type"] == "fixed":
+            return not named.get("size")
+        types = [field["type"] for field in named.get("fields", ())]
+        return named["type"] != "enum" and all(self._weightless(origin, kind, within | {node}) for kind in types)
+
+
+def _full_name(origin: str, node: dict[str, Any], namespace: str) -> str:
+    name = node["name"]
+    own = node.get("namespace", namespace)
+    if isinstance(name, str) and isinstance(own, str):
+        full = name if "." in name or not own else f"{own}.{name}"
+        if FULL_NAME.fullmatch(full):
+            return full
+    raise LoadError(f"{origin}: {name!r} is no name for an Avro type")
+
+
+def _fields(origin: str, record: str, node: dict[str, Any]) -> list[Any]:
+    fields = node["fields"]
+    if not isinstance(fields, list):
+        raise LoadError(f"{origin}: the fields of {record} are no list")
+    return fields
+
+
+def _meaning(node: dict[str, Any]) -> dict[str, Any]:
+    """A definition without what is said to people."""
+    spoken = {name: member for name, member in node.items() if name not in ("doc", "aliases", "fields")}
+    return spoken | {"fields": [_meaning(field) for field in node.get("fields", ())]}

@@ -1,0 +1,51 @@
+"""`codec_for`, the codec that a value format names."""
+
+from __future__ import annotations
+
+from typing import Protocol, assert_never
+
+from processor.codec.avro_codec import AvroCodec
+from processor.codec.bytes_codec import BytesCodec
+from processor.codec.json_codec import JsonCodec
+from processor.codec.outgoing import Outgoing
+from processor.codec.registry import SchemaRegistry
+from processor.codec.schemas import load_schemas
+from processor.runtime.ports import Codec
+from processor.settings import ValueFormat
+from processor.task import Headers
+
+
+class ValueCodec(Codec, Protocol):
+    """Values in one format, for consumers and producers. Any thread may call it."""
+
+    def encode_task(self, outgoing: Outgoing) -> bytes | None:
+        """A task as a record's value; None for a record without one.
+
+        Raises:
+            EncodeError: it cannot be written in this format.
+        """
+
+    def headers_for(self, outgoing: Outgoing) -> Headers:
+        """What of the task must travel in the record's headers, because the value cannot carry it.
+
+        Raises:
+            EncodeError: it cannot be written.
+        """
+
+
+def codec_for(
+    value_format: ValueFormat, schemas: str | None = None, registry: SchemaRegistry | None = None
+) -> ValueCodec:
+    """The codec for `--value-format`; `schemas` is a folder of `.avsc` files, added to the shipped ones.
+
+    Raises:
+        LoadError: a schema cannot be loaded.
+    """
+    match value_format:
+        case "avro":
+            return AvroCodec(load_schemas(schemas), registry)
+        case "json":
+            return JsonCodec()
+        case "bytes":
+            return BytesCodec()
+    assert_never(value_format)
