@@ -1,0 +1,189 @@
+"""`Dispatcher`, which sends tasks to a topic from Python."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import KafkaException, Producer
+
+from processor.codec.outgoing import Outgoing
+from processor.codec.select import codec_for
+from processor.errors import SettingsError
+from processor.events import Event
+from processor.kafka.client_log import client_hooks
+from processor.kafka.config import open_client, producer_config, reason_of
+from processor.kafka.sent import Sent
+from processor.settings import ValueFormat, check_kafka_config
+
+LISTEN_SECONDS = 0.1
+ROOM_SECONDS = 0.01
+"""How long a full buffer is given before it is tried again; a delivery ends the wait earlier."""
+
+CLOSE_SECONDS = 130.0
+"""A little more than the 120 seconds after which the client gives a record up by itself."""
+
+RecordHeaders = list[tuple[str, str | bytes | None]]
+
+_log = logging.getLogger("processor.kafka")
+
+
+class Dispatcher:
+    """Sends tasks, each session's to one partition and in the order of its `submit` calls.
+
+    The producer is idempotent and partitions as the Java client does (murmur2 of the session ID), so
+    that a session's tasks meet whichever client sends them. Any thread may call it.
+
+    ```python
+    with Dispatcher("localhost:9092", "tasks") as dispatcher:
+        sent = dispatcher.submit("customer-17", {"amount": 12}, "charge")
+    print(sent.result().offset)
+    ```
+
+    Mutable state: `_closed`, under `_guard`.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str = "localhost:9092",
+        topic: str = "",
+        *,
+        value_format: ValueFormat = "avro",
+        schemas: str | None = None,
+        kafka_config: Mapping[str, str] | None = None,
+        max_pending: int = 100_000,
+    ) -> None:
+        """Opens the producer; brokers are asked by the first task.
+
+        Args:
+            bootstrap_servers: HOST:PORT, several with commas.
+            topic: where tasks go.
+            value_format: how a task is written.
+            schemas: a folder of .avsc files, added to the shipped ones.
+            kafka_config: settings for the Kafka client, as with `-X`.
+            max_pending: tasks not yet acknowledged at which `submit` waits. 64 MB of them are a bound
+                as well; `queue.buffering.max.kbytes` in `kafka_config` moves it.
+
+        Raises:
+            SettingsError: an argument or a Kafka setting cannot be used.
+            LoadError: a schema cannot be loaded.
+        """
+        if not topic:
+            raise SettingsError("no topic to send to")
+        if max_pending < 1:
+            raise SettingsError(f"max_pending must be at least 1, not {max_pending}")
+        check_kafka_config(kafka_config or {})
+        self.topic = topic
+        self._codec = codec_for(value_format, schemas)
+        config = producer_config(bootstrap_servers, kafka_config or {})
+        config["queue.buffering.max.messages"] = str(max_pending)
+        self._producer = open_client(Producer, {**config, **client_hooks(_to_logging)})
+        self._guard = threading.Lock()
+        self._closed = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="dispatcher", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        session_id: str,
+        payload: Any,
+        name: str = "",
+        *,
+        id: str | None = None,
+        headers: Mapping[str, str | bytes | None] | None = None,
+    ) -> Sent:
+        """Hands a task over, and waits only while too many are pending.
+
+        The future ends with where the record was written (`RecordMetadata`), or with a `DeliveryError`.
+
+        Args:
+            session_id: whose task it is; the record's key in UTF-8.
+            payload: what the handler gets.
+            name: which handler takes it.
+            id: names the task; without one its reader calls it TOPIC-PARTITION-OFFSET.
+            headers: the record's headers.
+
+        Raises:
+            EncodeError: the payload cannot be written in this format.
+            ValueError: the session ID is empty.
+            RuntimeError: the dispatcher is closed.
+        """
+        if not session_id:
+            raise ValueError("session_id must not be empty: it is what keeps a session's tasks in order")
+        outgoing = Outgoing(session_id, payload, name, id)
+        value = self._codec.encode_task(outgoing)
+        record_headers: RecordHeaders = [*self._codec.headers_for(outgoing)]
+        if headers:
+            record_headers.extend(headers.items())
+        sent = Sent()
+        while not self._hand_over(session_id.encode(), value, record_headers or None, sent):
+            self._producer.poll(ROOM_SECONDS)
+        return sent
+
+    def _hand_over(self, key: bytes, value: bytes | None, headers: RecordHeaders | None, sent: Sent) -> bool:
+        """False when there is no room now."""
+        # Under the guard, or a record could slip in behind the last flush of `close` and never be told of.
+        with self._guard:
+            if self._closed:
+                raise RuntimeError("the dispatcher is closed")
+            try:
+                self._producer.produce(self.topic, value, key, on_delivery=sent.hear, headers=headers)
+            except BufferError:
+                if len(self._producer):
+                    return False
+                sent.fail(f"{self.topic}: larger than queue.buffering.max.kbytes")
+            except KafkaException as caught:
+                sent.fail(f"{self.topic}: {reason_of(caught.args[0])}")
+        return True
+
+    def flush(self, seconds: float = CLOSE_SECONDS) -> int:
+        """Waits at most `seconds` until all that was submitted is acknowledged or given up; how many are not."""
+        return self._producer.flush(max(seconds, 0.0))
+
+    def pending(self) -> int:
+        """How many tasks are submitted and neither acknowledged nor given up."""
+        return len(self._producer)
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> int:
+        """Flushes and closes; how many tasks were not acknowledged within `seconds`: their futures fail.
+
+        Safe to call again.
+        """
+        with self._guard:
+            already, self._closed = self._closed, True
+        if already:
+            return 0
+        unacknowledged = self.flush(seconds)
+        if unacknowledged:
+            self._producer.purge()
+            self.flush(LISTEN_SECONDS)
+        self._ended.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        return unacknowledged
+
+    def _listen(self) -> None:
+        """Serves the client's callbacks."""
+        while not self._ended.is_set():
+            try:
+                self._producer.poll(LISTEN_SECONDS)
+            except Exception:  # one future's fault must not keep all the others waiting
+                _log.exception("a delivery callback failed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _to_logging(event: Event) -> None:
+    """A library speaks through the standard logging, which its application may send anywhere."""
+    level = logging.WARNING if event.level == "warning" else logging.DEBUG
+    _log.log(level, "%s", getattr(event, "message", event))

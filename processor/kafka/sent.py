@@ -1,0 +1,86 @@
+"""`Sent`, the future of one submitted task."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from concurrent.futures._base import FINISHED, PENDING
+from threading import Condition
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, Message
+
+from processor.errors import DeliveryError
+from processor.kafka.config import reason_of
+
+
+class RecordMetadata(NamedTuple):
+    """Where a task's record was written."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Sent(Future[RecordMetadata]):
+    """A `concurrent.futures.Future` that gets its lock and lists when somebody first asks for them.
+
+    Most futures of a dispatcher are dropped unread, and a full one, with its condition, lock and
+    lists, costs more than all the rest of a `submit`: 47,000 tasks a second with them, 208,000
+    without (2 cores, 100,000 pending; half of it is garbage collection).
+
+    Why ending without a lock is safe: `_end` sets the state first and looks for a condition second;
+    whoever waits or adds a callback makes the condition first and reads the state second. One of the
+    two sees the other. With a condition there, `_end` notifies under it, as `Future` does.
+
+    It cannot be cancelled: the client has the record already.
+    """
+
+    _state: str = PENDING
+    _result: RecordMetadata | None = None
+    _exception: BaseException | None = None
+
+    def __init__(self) -> None:
+        """Leaves out what `__getattr__` makes when it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_condition":
+            return self.__dict__.setdefault(name, Condition())  # atomic: two threads get the same one
+        if name in ("_waiters", "_done_callbacks"):
+            return self.__dict__.setdefault(name, [])
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def cancel(self) -> bool:
+        """False: what is handed over cannot be taken back."""
+        return False
+
+    def hear(self, error: KafkaError | None, message: Message) -> None:
+        """The client's delivery report."""
+        if error is None:
+            self._result = RecordMetadata(message.topic(), message.partition(), message.offset())  # type: ignore[arg-type]
+            self._end()
+        else:
+            self.fail(f"{message.topic()}: {_why(error)}")
+
+    def fail(self, reason: str) -> None:
+        """Ends it with a `DeliveryError`."""
+        self._exception = DeliveryError(reason)
+        self._end()
+
+    def _end(self) -> None:
+        self._state = FINISHED
+        condition = self.__dict__.get("_condition")
+        if condition is None:
+            return
+        with condition:
+            for waiter in self._waiters:
+                if self._exception is None:
+                    waiter.add_result(self)
+                else:
+                    waiter.add_exception(self)
+            condition.notify_all()
+        self._invoke_callbacks()
+
+
+def _why(error: KafkaError) -> str:
+    purged = error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+    return "not acknowledged before the dispatcher was closed" if purged else reason_of(error)
