@@ -6,6 +6,7 @@ structlog or `logging` as they like.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -121,6 +122,13 @@ def emitter(**bound: Any) -> Emit:
             lines.lost += 1
 
     return emit
+
+
+def say(sentence: str) -> None:
+    """One line on stderr, outside the log: what a user's mistake gets. It never raises."""
+    line = " ".join(sentence.split()).translate(_UNPRINTABLE)
+    with contextlib.suppress(OSError, ValueError):
+        _Lines(sys.stderr).write(f"processor: {line}")
 
 
 def lost_lines() -> int:

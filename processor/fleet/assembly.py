@@ -1,0 +1,71 @@
+"""A consumer put together: the only place where Kafka and the codec are joined to the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from processor.app import Processor
+from processor.codec.select import codec_for
+from processor.errors import SettingsError
+from processor.events import ConsumerStats, ConsumerTopicCreated, ConsumerTopicMissing, Emit
+from processor.kafka.admin import check_topics, ensure_topics
+from processor.kafka.config import admin_config, producer_config
+from processor.kafka.sink import KafkaSink
+from processor.kafka.source import KafkaSource
+from processor.runtime.consumer import Consumer
+from processor.settings import Settings
+
+
+def assemble(
+    settings: Settings,
+    app: Processor,
+    index: int,
+    emit: Emit,
+    on_stats: Callable[[ConsumerStats], None] | None = None,
+) -> Consumer:
+    """A consumer that is ready to run, its topics checked and its dead-letter and results topics made.
+
+    Args:
+        settings: the fleet's.
+        app: the handlers.
+        index: the consumer's number in the fleet, from 0.
+        emit: where events go.
+        on_stats: is told of the consumer's statistics every `--stats-interval`.
+
+    Raises:
+        SettingsError: the Kafka client refuses a setting.
+        BrokerError: no broker answers, or this client is not let in.
+        LoadError: a topic to consume does not exist, or a schema cannot be loaded.
+    """
+    if settings.schema_registry is not None:
+        raise SettingsError("a schema registry cannot be used yet: this version reads schemas from files only")
+    codec = codec_for(settings.value_format, settings.schemas)
+    source = KafkaSource(settings, index, emit)
+    sink = KafkaSink(producer_config(settings.bootstrap_servers, settings.kafka_config), emit)
+    _prepare_topics(settings, emit)
+    return Consumer(settings, app, source, sink, codec, emit, on_stats=on_stats)
+
+
+def _prepare_topics(settings: Settings, emit: Emit) -> None:
+    config = admin_config(settings.bootstrap_servers, settings.kafka_config)
+    wanted = target_partitions(settings, check_topics(config, settings.topics, emit=emit))
+    ensured = ensure_topics(config, wanted, create=settings.create_topics, emit=emit)
+    for topic in ensured.created:
+        emit(ConsumerTopicCreated(topic=topic, partitions=wanted[topic]))
+    for topic in ensured.missing:
+        emit(ConsumerTopicMissing(topic=topic))
+
+
+def target_partitions(settings: Settings, partitions: Mapping[str, int]) -> dict[str, int]:
+    """The dead-letter and results topics, each with as many partitions as the largest topic that leads there.
+
+    Args:
+        settings: the fleet's.
+        partitions: how many each consumed topic has.
+    """
+    wanted: dict[str, int] = {}
+    for topic, count in partitions.items():
+        for target in (settings.dead_letter_topic_of(topic), settings.results_topic):
+            if target is not None:
+                wanted[target] = max(count, wanted.get(target, 0))
+    return wanted

@@ -1,0 +1,169 @@
+"""A consumer's process: `python -m processor.fleet.member DESCRIPTOR`, started by the fleet's parent.
+
+It takes its orders from the descriptor, one end of a socket pair. When the other end closes, the parent is
+gone, and the consumer drains and leaves: no orphan survives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from processor import logs
+from processor.errors import DrainTimeout, ProcessorError
+from processor.events import ConsumerFailed, ConsumerStarted, ConsumerStats, Emit, Event
+from processor.fleet.assembly import assemble
+from processor.fleet.channel import (
+    Begin,
+    Channel,
+    Drain,
+    Failed,
+    Finished,
+    Order,
+    Recycling,
+    Report,
+    Started,
+    Stats,
+    StopNow,
+)
+from processor.fleet.loading import load
+from processor.fleet.stop import Stop
+from processor.fleet.succession import signal_name
+
+ORPHAN_GRACE: Final = 5.0
+"""Seconds beyond its drain timeout after which a consumer without a parent ends in any case."""
+
+EXIT_GRACE: Final = 5.0
+"""Seconds that the application's exit functions get."""
+
+
+def main() -> None:
+    """Runs one consumer and ends the process."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed
+        faulthandler.enable()
+    channel: Channel[Order] = Channel(_connection(int(sys.argv[1])), Order)
+    begin, *early = channel.receive(wait=True) or (None,)
+    if not isinstance(begin, Begin):
+        return  # the parent was gone before it could say anything
+    stop = Stop()
+    _install_signal_handlers(stop)
+    for order in early:
+        _obey(order, stop)
+    threading.Thread(target=_listen, args=(channel, stop, begin), name="fleet-channel", daemon=True).start()
+    _leave(_run(begin, channel, stop), channel)
+
+
+def _connection(descriptor: int) -> socket.socket:
+    """The channel's socket, which no process that a handler starts or forks may hold open."""
+    os.set_inheritable(descriptor, False)
+    connection = socket.socket(fileno=descriptor)
+    os.register_at_fork(after_in_child=lambda: _be_nobodys_consumer(connection))
+    return connection
+
+
+def _be_nobodys_consumer(connection: socket.socket) -> None:
+    connection.close()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _install_signal_handlers(stop: Stop) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stop.signalled(signal_name(number))
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+def _listen(channel: Channel[Order], stop: Stop, begin: Begin) -> None:
+    while (orders := channel.receive(wait=True)) is not None:
+        for order in orders:
+            _obey(order, stop)
+    stop.drain("the fleet's parent is gone")
+    time.sleep(begin.settings.drain_timeout + ORPHAN_GRACE)
+    os._exit(DrainTimeout.exit_code)
+
+
+def _obey(order: Order, stop: Stop) -> None:
+    match order:
+        case Drain(reason):
+            stop.drain(reason)
+        case StopNow(reason):
+            stop.now(reason)
+        case Begin():
+            raise ValueError("a consumer begins once")
+
+
+def _run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
+    settings = begin.settings
+    logs.configure(settings.log_format, settings.log_level)
+    emit = _telling(channel, logs.emitter(consumer=begin.index))
+    try:
+        app = load(begin.app)
+        consumer = assemble(settings, app, begin.index, emit, lambda stats: _tell_stats(channel, stats))
+        stop.attach(consumer)
+        ending = consumer.run()
+    except ProcessorError as error:
+        if settings.log_level == "debug":
+            traceback.print_exception(error)
+        channel.send(Failed(str(error), error.exit_code))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 — a bug of ours: the parent has to hear of it, whatever it is
+        return _tell_bug(channel, emit, error)
+    for report in _reports_of(recycle=ending.recycle, finished=ending.finished):
+        channel.send(report)
+    return ending.exit_code
+
+
+def _reports_of(*, recycle: bool, finished: bool) -> list[Report]:
+    return [*([Recycling()] if recycle else []), *([Finished()] if finished else [])]
+
+
+def _tell_bug(channel: Channel[Order], emit: Emit, error: Exception) -> int:
+    traceback.print_exception(error)
+    sentence = f"the consumer failed with {type(error).__qualname__}: {error}"
+    emit(ConsumerFailed(error=sentence, exit_code=ProcessorError.exit_code))
+    channel.send(Failed(sentence, ProcessorError.exit_code))
+    return ProcessorError.exit_code
+
+
+def _telling(channel: Channel[Order], emit: Emit) -> Emit:
+    def emit_and_tell(event: Event) -> None:
+        if isinstance(event, ConsumerStarted):
+            channel.send(Started())
+        emit(event)
+
+    return emit_and_tell
+
+
+def _tell_stats(channel: Channel[Order], stats: ConsumerStats) -> None:
+    channel.send_unless_busy(Stats(msgspec.structs.replace(stats, partitions=[], busiest_sessions=[])))
+
+
+def _leave(exit_code: int, channel: Channel[Order]) -> None:
+    """Ends the process, also where a thread of a handler's would hold an ordinary exit up for ever."""
+    channel.flush(1.0)
+    guard = threading.Timer(EXIT_GRACE, os._exit, (exit_code,))
+    guard.daemon = True
+    guard.start()
+    atexit._run_exitfuncs()  # noqa: SLF001 — nothing public runs them without the wait for threads that follows
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""The parent of `processor run`: it starts consumers as processes, replaces those that end, and stops them in order.
+
+One thread, one loop, no Kafka client. What follows a consumer's end is decided in `succession`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import processor
+from processor import logs
+from processor.events import (
+    Emit,
+    FleetConsumerEnded,
+    FleetConsumerKilled,
+    FleetStarted,
+    FleetStopped,
+    FleetStopping,
+)
+from processor.fleet.channel import Begin, Drain, StopNow
+from processor.fleet.life import Life
+from processor.fleet.signals import Signals
+from processor.fleet.strays import reap_strays
+from processor.fleet.succession import (
+    DRAIN_TIMED_OUT,
+    Backoff,
+    Death,
+    Finish,
+    GiveUp,
+    Replace,
+    combined,
+    signal_name,
+    what_follows,
+)
+from processor.fleet.totals import summed
+from processor.settings import Settings
+
+MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet.member")
+"""`-P`: a file of the user's that is named like a module of ours or of Python's must not be taken for it."""
+
+KILL_AFTER_DRAIN: Final = 10.0
+"""Seconds beyond its drain timeout after which a consumer that was told to drain is killed."""
+
+KILL_AFTER_STOP_NOW: Final = 5.0
+"""The same for one that was told to end at once."""
+
+ONE_SIGNAL: Final = 0.1
+"""Seconds within which signals count as one: timeout(1) and process runners send each signal twice."""
+
+_LONGEST_WAIT: Final = 60.0
+
+
+class Slot:
+    """A consumer's place in the fleet: its index, and the life that fills it now."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.life: Life | None = None
+        self.due: float | None = 0.0
+        """When the next life begins; None while one lasts, or when none is to follow."""
+        self.delay: float | None = None
+        """What the last life had to wait for, None if it was the first."""
+        self.kill_at: float | None = None
+        """When the life is killed that was told to end."""
+
+
+class Supervisor:
+    """Runs a fleet to its end.
+
+    Args:
+        settings: of every consumer.
+        app: MODULE:ATTRIBUTE; only the consumers load it.
+        emit: where the fleet's events go.
+        say: takes the one sentence about a failure that the user has to mend.
+        command: the program of a consumer; the number of its end of the channel is added.
+        backoff: the delays before a consumer that ended unasked is replaced.
+        kill_after_drain: seconds beyond the drain timeout.
+        kill_after_stop_now: seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        app: str,
+        emit: Emit,
+        *,
+        say: Callable[[str], None] = logs.say,
+        command: Sequence[str] = MEMBER,
+        backoff: Backoff = Backoff(),  # noqa: B008 — immutable
+        kill_after_drain: float = KILL_AFTER_DRAIN,
+        kill_after_stop_now: float = KILL_AFTER_STOP_NOW,
+    ) -> None:
+        self._settings = settings
+        self._app = app
+        self._emit = emit
+        self._say = say
+        self._command = command
+        self._backoff = backoff
+        self._kill_after_drain = settings.drain_timeout + kill_after_drain
+        self._kill_after_stop_now = kill_after_stop_now
+        self._slots = [Slot(index) for index in range(settings.processes)]
+        self._selector = selectors.DefaultSelector()
+        self._restarts = 0
+        self._was_up = False
+        self._given_up: GiveUp | None = None
+        self._orders = 0
+        """How often it was told to stop: once is a drain, twice an end at once."""
+        self._last_signal = -ONE_SIGNAL
+        self._exit_codes: list[int] = []
+        self._began = time.monotonic()
+        self._next_stats = self._began + settings.stats_interval
+
+    def run(self) -> int:
+        """Starts the fleet and returns when its last consumer has ended, with the exit code. The main thread only."""
+        with Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals, self._selector:
+            self._selector.register(signals, selectors.EVENT_READ)
+            try:
+                self._loop(signals)
+            finally:
+                self._kill(self._lives())
+        return self._ended()
+
+    def _loop(self, signals: Signals) -> None:
+        while True:
+            self._begin_lives()
+            if not any(slot.life is not None or slot.due is not None for slot in self._slots):
+                return
+            for key, _ in self._selector.select(self._wait()):
+                if isinstance(key.fileobj, Life):
+                    self._hear(key.fileobj)
+            for number in signals.arrived():
+                self._obey(number)
+            self._bury_the_dead()
+            self._kill_the_overdue()
+            self._tell_stats()
+
+    def _begin_lives(self) -> None:
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.due is not None and slot.due <= now:
+                slot.due = None
+                self._begin_life(slot)
+
+    def _begin_life(self, slot: Slot) -> None:
+        try:
+            slot.life = Life(self._command, Begin(self._settings, self._app, slot.index))
+        except OSError as error:
+            reason = f"a consumer's process cannot be started: {error.strerror or error}"
+            self._decide(slot, Death(exit_code=1, lived=0.0, started=False, failure=reason), pid=0)
+        else:
+            self._selector.register(slot.life, selectors.EVENT_READ)
+
+    def _wait(self) -> float:
+        moments = [moment for slot in self._slots for moment in (slot.due, slot.kill_at) if moment is not None]
+        soonest = min([*moments, self._next_stats])
+        return min(max(soonest - time.monotonic(), 0.0), _LONGEST_WAIT)
+
+    def _hear(self, life: Life) -> None:
+        if not life.hear():  # all that is left to come is its end, and SIGCHLD tells of that
+            self._forget(life)
+        if life.started and not self._was_up:
+            self._was_up = True
+            self._tell_started()
+
+    def _forget(self, life: Life) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(life)
+
+    def _obey(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            return
+        now = time.monotonic()
+        if now - self._last_signal < ONE_SIGNAL:
+            return
+        self._last_signal = now
+        self._orders += 1
+        if self._orders == 1:
+            self._drain(signal_name(number))
+        elif self._orders == 2:
+            self._stop_now(signal_name(number))
+        else:
+            self._kill(self._lives())
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._orders > 0
+
+    def _drain(self, reason: str) -> None:
+        if self._was_up:
+            self._emit(FleetStopping(reason=reason))
+        self._order(Drain(reason), self._kill_after_drain)
+
+    def _stop_now(self, reason: str) -> None:
+        self._order(StopNow(reason), self._kill_after_stop_now)
+
+    def _order(self, order: Drain | StopNow, patience: float) -> None:
+        for slot in self._slots:
+            slot.due = None
+            if slot.life is not None:
+                slot.life.tell(order)
+                slot.kill_at = min(time.monotonic() + patience, slot.kill_at or math.inf)
+
+    def _lives(self) -> list[Life]:
+        return [slot.life for slot in self._slots if slot.life is not None]
+
+    def _kill(self, lives: Iterable[Life]) -> None:
+        for life in lives:
+            life.kill()
+
+    def _kill_the_overdue(self) -> None:
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.life is not None and slot.kill_at is not None and slot.kill_at <= now:
+                slot.kill_at = None
+                slot.life.kill()
+                self._emit(FleetConsumerKilled(consumer=slot.index, consumer_pid=slot.life.pid))
+
+    def _bury_the_dead(self) -> None:
+        for slot in self._slots:
+            if slot.life is not None and (death := slot.life.death()) is not None:
+                life, slot.life, slot.kill_at = slot.life, None, None
+                self._hear(life)
+                self._forget(life)
+                life.close()
+                self._follow(slot, life, death)
+        if os.getpid() == 1:
+            reap_strays({life.pid for life in self._lives()})
+
+    def _follow(self, slot: Slot, life: Life, death: Death) -> None:
+        if self._is_stopping:
+            self._exit_codes.append(DRAIN_TIMED_OUT if life.was_killed else death.exit_code)
+            return
+        self._decide(slot, death, life.pid)
+
+    def _decide(self, slot: Slot, death: Death, pid: int) -> None:
+        match what_follows(death, fleet_was_up=self._was_up, last_delay=slot.delay, backoff=self._backoff):
+            case Finish():
+                return
+            case GiveUp() as given_up:
+                self._give_up(given_up)
+            case Replace(delay):
+                self._replace(slot, death, pid, delay)
+
+    def _replace(self, slot: Slot, death: Death, pid: int, delay: float) -> None:
+        slot.due = time.monotonic() + delay
+        slot.delay = delay or slot.delay
+        self._restarts += 1
+        self._emit(
+            FleetConsumerEnded(
+                consumer=slot.index,
+                consumer_pid=pid,
+                exit_code=death.exit_code,
+                restart_in_seconds=delay,
+                reason=death.reason,
+            )
+        )
+
+    def _give_up(self, given_up: GiveUp) -> None:
+        self._given_up = given_up
+        self._orders = 1
+        self._say(given_up.reason)
+        self._drain(given_up.reason)
+
+    def _ended(self) -> int:
+        exit_code = self._given_up.exit_code if self._given_up else combined(self._exit_codes)
+        if self._was_up:
+            uptime = time.monotonic() - self._began
+            self._emit(FleetStopped(exit_code=exit_code, uptime_seconds=uptime, restarts=self._restarts))
+        return exit_code
+
+    def _tell_started(self) -> None:
+        self._emit(
+            FleetStarted(
+                app=self._app,
+                topics=list(self._settings.topics),
+                group=self._settings.group,
+                processes=self._settings.processes,
+                workers=self._settings.workers,
+                version=processor.__version__,
+            )
+        )
+
+    def _tell_stats(self) -> None:
+        now = time.monotonic()
+        if now < self._next_stats:
+            return
+        self._next_stats = now + self._settings.stats_interval
+        if self._was_up:
+            self._emit(summed([life.stats for life in self._lives()], self._restarts))
