@@ -1,0 +1,52 @@
+# make demo     see it work: needs Python 3.11 or newer and nothing else
+# make test     every test; a real Kafka comes from Java and Maven, from Docker, or from an address, see tests/support/broker.py
+# make quick    the tests that need no broker
+# make lint     what the tools have to say
+# make clean    what was made here, but for the downloads in .cache
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test quick lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo: $(VENV)/.installed
+	$(BIN)/processor demo
+
+# The engine first and by itself: it is to be covered to its last branch by its own tests, not by chance from elsewhere.
+test: $(VENV)/.installed-dev
+	$(BIN)/coverage run --branch --source=processor/engine -m pytest tests/engine
+	$(BIN)/coverage report --fail-under=100
+	$(BIN)/python -m pytest --ignore=tests/engine --durations=15
+
+quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not broker"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# A stamp a kind of installation, so that a second call installs nothing; new dependencies make it stale.
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+# The link to the interpreter is as old as the interpreter: what counts is that it is there.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "processor needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }  # half of one would pass for a whole one next time
