@@ -12,10 +12,10 @@ from confluent_kafka import KafkaException, Producer
 
 from processor.codec.outgoing import Outgoing
 from processor.codec.select import codec_for
-from processor.errors import SettingsError
+from processor.errors import EncodeError, SettingsError
 from processor.events import Event
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import open_client, producer_config, reason_of
+from processor.kafka.config import open_client, producer_config
 from processor.kafka.sent import Sent
 from processor.settings import ValueFormat, check_kafka_config
 
@@ -108,7 +108,7 @@ class Dispatcher:
             headers: the record's headers.
 
         Raises:
-            EncodeError: the payload cannot be written in this format.
+            EncodeError: the payload cannot be written in this format, or a text has no UTF-8.
             ValueError: the session ID is empty.
             RuntimeError: the dispatcher is closed.
         """
@@ -118,13 +118,14 @@ class Dispatcher:
         value = self._codec.encode_task(outgoing)
         record_headers: RecordHeaders = [*self._codec.headers_for(outgoing)]
         if headers:
-            record_headers.extend(headers.items())
+            record_headers.extend((header, _encoded(text)) for header, text in headers.items())
+        key = _encoded(session_id)
         sent = Sent()
-        while not self._hand_over(session_id.encode(), value, record_headers or None, sent):
+        while not self._hand_over(key, value, record_headers or None, sent):
             self._producer.poll(ROOM_SECONDS)
         return sent
 
-    def _hand_over(self, key: bytes, value: bytes | None, headers: RecordHeaders | None, sent: Sent) -> bool:
+    def _hand_over(self, key: bytes | None, value: bytes | None, headers: RecordHeaders | None, sent: Sent) -> bool:
         """False when there is no room now."""
         # Under the guard, or a record could slip in behind the last flush of `close` and never be told of.
         with self._guard:
@@ -135,9 +136,9 @@ class Dispatcher:
             except BufferError:
                 if len(self._producer):
                     return False
-                sent.fail(f"{self.topic}: larger than queue.buffering.max.kbytes")
+                sent.fail(self.topic, "larger than queue.buffering.max.kbytes")
             except KafkaException as caught:
-                sent.fail(f"{self.topic}: {reason_of(caught.args[0])}")
+                sent.fail(self.topic, caught.args[0])
         return True
 
     def flush(self, seconds: float = CLOSE_SECONDS) -> int:
@@ -181,6 +182,13 @@ class Dispatcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _encoded(text: str | bytes | None) -> bytes | None:
+    try:
+        return text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError as caught:
+        raise EncodeError(f"a text has no UTF-8: {caught.reason}") from None
 
 
 def _to_logging(event: Event) -> None:

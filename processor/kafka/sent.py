@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, Message
 
 from processor.errors import DeliveryError
-from processor.kafka.config import reason_of
+from processor.kafka.config import error_of, reason_of
 
 
 class RecordMetadata(NamedTuple):
@@ -59,12 +59,20 @@ class Sent(Future[RecordMetadata]):
             self._result = RecordMetadata(message.topic(), message.partition(), message.offset())  # type: ignore[arg-type]
             self._end()
         else:
-            self.fail(f"{message.topic()}: {_why(error)}")
+            self.fail(message.topic() or "", error)
 
-    def fail(self, reason: str) -> None:
-        """Ends it with a `DeliveryError`."""
-        self._exception = DeliveryError(reason)
+    def fail(self, topic: str, why: KafkaError | str) -> None:
+        """Ends it with a `DeliveryError`; what the client's error means as a rule is its cause."""
+        if isinstance(why, str):
+            self._exception = DeliveryError(f"{topic}: {why}")
+        else:
+            self._exception = DeliveryError(f"{topic}: {_reason(why)}")
+            self._exception.__cause__ = error_of(why)
         self._end()
+
+    def done(self) -> bool:
+        """Whether it has ended, without making a lock for the answer."""
+        return self._state == FINISHED
 
     def _end(self) -> None:
         self._state = FINISHED
@@ -81,6 +89,6 @@ class Sent(Future[RecordMetadata]):
         self._invoke_callbacks()
 
 
-def _why(error: KafkaError) -> str:
+def _reason(error: KafkaError) -> str:
     purged = error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
     return "not acknowledged before the dispatcher was closed" if purged else reason_of(error)
