@@ -28,10 +28,8 @@ quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not broker"
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@status=0; for tool in "ruff check" "ruff format --check" mypy lint-imports; do \
+	  echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
 clean:
 	rm -rf $(VENV) .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
