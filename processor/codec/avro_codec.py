@@ -32,7 +32,7 @@ CONFLUENT_FRAME = 5
 
 
 class AvroCodec:
-    """Values in Avro, framed with what tells their schema: both framings are read, single-object encoding is written."""
+    """Values in Avro, framed with what tells their schema. Reads both framings, writes single-object encoding."""
 
     def __init__(
         self,

@@ -1,0 +1,125 @@
+"""The task's own reader against fastavro's, which knows the schema and not the layout."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.codec.body import read_body
+from processor.codec.definitions import Definitions
+from processor.codec.envelope import LAYOUT, read_envelope
+from processor.codec.schemas import shipped_schemas
+from processor.errors import DecodeError
+from processor.task import Content
+from tests.codec.values import text
+
+TASK = shipped_schemas().by_name["processor.Task"]
+
+# The same layout without a logical type: fastavro would refuse times beyond the year 9999, which nobody asks for here.
+PLAIN: Any = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "processor.Task",
+        "fields": [
+            *({"name": name, "type": "string"} for name in ("id", "session_id", "name")),
+            {"name": "payload", "type": ["null", "bytes", "string"]},
+            {"name": "content_type", "type": "string"},
+            {"name": "headers", "type": {"type": "map", "values": "bytes"}},
+            {"name": "created_at", "type": "long"},
+        ],
+    }
+)
+
+long_text = text | st.integers(60, 9000).map("x".__mul__)
+
+tasks = st.fixed_dictionaries(
+    {
+        "id": long_text,
+        "session_id": long_text,
+        "name": long_text,
+        "payload": st.none() | st.binary() | long_text | st.just(b'{"a": [1, 2]}'),
+        "content_type": st.sampled_from(["application/json", "text/plain", "", "application/x+json"]) | text,
+        "headers": st.dictionaries(text, st.binary(), max_size=3),
+        "created_at": st.integers(-(2**63), 2**63 - 1),
+    }
+)
+
+
+def written(fields: dict[str, Any]) -> bytes:
+    stream = BytesIO()
+    fastavro.schemaless_writer(stream, PLAIN, fields)
+    return stream.getvalue()
+
+
+def content_of(fields: dict[str, Any]) -> Content:
+    return Content(
+        read_body(fields["payload"], fields["content_type"]),
+        fields["name"] or None,
+        fields["id"] or None,
+        fields["session_id"] or None,
+        fields["headers"] or None,
+    )
+
+
+def outcome(read: Any) -> Content | None:
+    """None for a payload that claims to be JSON and is none."""
+    try:
+        content: Content = read()
+    except DecodeError:
+        return None
+    return content
+
+
+def test_the_layout_is_the_shipped_schema() -> None:
+    """When this fails the shipped schema has changed, and the reader must follow it."""
+    assert TASK.fingerprint == LAYOUT
+    definitions = Definitions()
+    assert definitions.schema("", definitions.add("", PLAIN)).fingerprint == LAYOUT
+
+
+@given(tasks, st.binary(max_size=5))
+def test_a_task_reads_as_it_was_written(fields: dict[str, Any], before: bytes) -> None:
+    assert outcome(lambda: read_envelope(before + written(fields), len(before))) == outcome(lambda: content_of(fields))
+
+
+@given(tasks, st.data())
+def test_a_task_cut_short_is_none(fields: dict[str, Any], data: st.DataObject) -> None:
+    value = written(fields)
+    with pytest.raises((IndexError, ValueError)):
+        read_envelope(value[: data.draw(st.integers(0, len(value) - 1))], 0)
+
+
+@given(tasks, st.data())
+def test_bytes_that_it_takes_say_the_same_to_fastavro(fields: dict[str, Any], data: st.DataObject) -> None:
+    """Changed bytes may still be a task; then it has to be the one that any Avro reader sees."""
+    value = bytearray(written(fields))
+    for at in data.draw(st.lists(st.integers(0, len(value) - 1), max_size=4)):
+        value[at] = data.draw(st.integers(0, 255))
+    try:
+        content = read_envelope(bytes(value), 0)
+    except (IndexError, ValueError, DecodeError):
+        return
+    seen: Any = fastavro.schemaless_reader(BytesIO(value), PLAIN, None)
+    assert content == content_of(seen)
+
+
+def test_a_map_in_several_blocks_is_one() -> None:
+    blocks = b"\x02\x02a\x021" + b"\x01\x08\x02b\x022" + b"\x00"
+    assert read_envelope(bytes(4) + b"\x00" + blocks + b"\x00", 0) == Content(None, headers={"a": b"1", "b": b"2"})
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_length_of_exabytes_takes_no_memory(at: int) -> None:
+    with pytest.raises(IndexError):
+        read_envelope(bytes(at) + b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01" + b"abc", 0)
+
+
+@pytest.mark.parametrize("end", [b"\x80" * 10 + b"\x00", b"\x00\x00", b"\x81\x00\x01"])
+def test_the_last_number_ends_the_task(end: bytes) -> None:
+    with pytest.raises(ValueError, match=r"created_at is no number|bytes follow its end"):
+        read_envelope(bytes(6) + end, 0)

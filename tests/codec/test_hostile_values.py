@@ -1,0 +1,163 @@
+"""Whatever the bytes, a value is content or a `DecodeError`, in bounded time and memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.codec.avro_codec import AvroCodec
+from processor.codec.bytes_codec import BytesCodec
+from processor.codec.definitions import Definitions
+from processor.codec.json_codec import JsonCodec
+from processor.codec.schema import Schema
+from processor.codec.schemas import Schemas, shipped_schemas
+from processor.codec.select import ValueCodec
+from processor.errors import DecodeError
+from processor.task import Content
+from tests.codec.record import GivenRecord
+
+FORMS: dict[str, Any] = {
+    "list": {"type": "record", "name": "List", "fields": [{"name": "next", "type": ["null", "List"]}]},
+    "tree": {"type": "record", "name": "Tree", "fields": [{"name": "in", "type": {"type": "array", "items": "Tree"}}]},
+    "maps": {"type": "record", "name": "Maps", "fields": [{"name": "in", "type": {"type": "map", "values": "Maps"}}]},
+    "endless": {"type": "record", "name": "Endless", "fields": [{"name": "self", "type": "Endless"}]},
+    "decimal": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+    "blob": ["bytes"],
+    "shapeless": {"type": "map", "values": {"type": "bytes", "logicalType": "decimal"}},
+    "uuid": {"type": "string", "logicalType": "uuid"},
+    "time": {"type": "long", "logicalType": "timestamp-micros"},
+    "day": {"type": "int", "logicalType": "date"},
+    "fixed": {"type": "fixed", "name": "Fixed", "size": 2**50},
+    "enum": {"type": "enum", "name": "Enum", "symbols": ["A", "B"]},
+    "array": {"type": "array", "items": "long"},
+    "map": {"type": "map", "values": "null"},
+    "union": ["null", "boolean", "double", {"type": "array", "items": ["null", "string"]}],
+}
+
+
+def schema_of(document: Any) -> Schema:
+    definitions = Definitions()
+    return definitions.schema("test", definitions.add("test", document))
+
+
+SCHEMAS = {form: schema_of(document) for form, document in FORMS.items()} | shipped_schemas().by_name
+avro = AvroCodec(Schemas({}, list(SCHEMAS.values())))
+
+
+def frame(form: str) -> bytes:
+    return b"\xc3\x01" + SCHEMAS[form].fingerprint
+
+
+def number(value: int) -> bytes:
+    """A long as Avro writes it."""
+    value = (value << 1) ^ (value >> 63)
+    groups = []
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def outcome(codec: ValueCodec, value: bytes) -> Content | str:
+    try:
+        return codec.decode(GivenRecord(value))
+    except DecodeError as refusal:
+        return str(refusal)
+
+
+@pytest.mark.parametrize("codec", [avro, JsonCodec(), BytesCodec()], ids=["avro", "json", "bytes"])
+@given(value=st.binary())
+def test_any_bytes_are_content_or_refused(codec: ValueCodec, value: bytes) -> None:
+    assert isinstance(outcome(codec, value), Content | str)
+
+
+@given(start=st.sampled_from([*map(frame, SCHEMAS), b"\x00\x00\x00\x00\x01"]), rest=st.binary())
+def test_any_bytes_behind_a_good_frame_are_content_or_refused(start: bytes, rest: bytes) -> None:
+    assert isinstance(outcome(avro, start + rest), Content | str)
+
+
+@given(st.sampled_from(list(SCHEMAS)), st.integers(-(2**63), 2**63 - 1), st.binary(max_size=20))
+def test_any_length_is_content_or_refused(form: str, length: int, rest: bytes) -> None:
+    assert isinstance(outcome(avro, frame(form) + number(length) + rest), Content | str)
+
+
+@given(st.text(alphabet='[]{}",:0123456789eE.+-\\ua tfn'))
+def test_anything_like_json_is_content_or_refused(text: str) -> None:
+    assert isinstance(outcome(JsonCodec(), text.encode()), Content | str)
+
+
+HUGE = {
+    "a list that never ends": frame("list") + b"\x02" * 1_000_000,
+    "a tree that never ends": frame("tree") + b"\x02" * 1_000_000,
+    "maps that never end": frame("maps") + b"\x02\x00" * 500_000,
+    "a type without an end": frame("endless"),
+    "a string of exabytes": frame("uuid") + number(2**62),
+    "bytes of gigabytes": frame("blob") + b"\x00" + number(2**32) + b"abc",
+    "an array of quintillions": frame("array") + number(2**61),
+    "an array of minus quintillions": frame("array") + number(-(2**61)) + number(5),
+    "a map of quintillions": frame("map") + number(2**61),
+    "a fixed of petabytes": frame("fixed") + b"abc",
+    "a decimal of a megabyte": frame("decimal") + number(1_000_000) + b"\x7f" * 1_000_000,
+    "a number of a megabyte": frame("time") + b"\xff" * 1_000_000,
+    "a time after the last": frame("time") + number(2**62),
+    "a day after the last": frame("day") + number(2**31 - 1),
+    "a task with exabytes in its name": frame("processor.Task") + bytes(2) + number(2**62) + b"abc",
+    "a task with quintillions of headers": frame("processor.Task") + bytes(5) + number(2**62),
+    "a result of exabytes": frame("processor.TaskResult") + number(2**62),
+}
+
+
+@pytest.mark.parametrize("value", HUGE.values(), ids=HUGE.keys())
+def test_what_claims_too_much_is_refused_at_once(value: bytes) -> None:
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        refusal = outcome(avro, value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(refusal, str), refusal
+    assert time.process_time() - began < 5
+    assert peak < 20_000_000
+
+
+def test_a_list_deeper_than_the_stack_is_refused_in_a_worker_thread() -> None:
+    """The thread's stack is small; the compiled reader would end the process here."""
+    refusals: list[Content | str] = []
+    before = threading.stack_size(256 * 1024)
+    try:
+        thread = threading.Thread(target=lambda: refusals.append(outcome(avro, HUGE["a list that never ends"])))
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join(60)
+    assert refusals == ["the value is no List: it is nested too deeply"]
+
+
+@pytest.mark.parametrize("depth", [0, 1, 50])
+def test_a_list_of_a_sane_depth_is_read(depth: int) -> None:
+    content = outcome(avro, frame("list") + b"\x02" * depth + b"\x00")
+    assert isinstance(content, Content)
+    payload = content.payload
+    for _ in range(depth):
+        payload = payload["next"]
+    assert payload == {"next": None}
+
+
+@given(st.integers(-(10**9) + 1, 10**9 - 1), st.integers(0, 12))
+def test_a_decimal_within_its_precision_is_read(unscaled: int, spare: int) -> None:
+    """Java's BigInteger writes as few bytes as it can, others sign-extend."""
+    data = unscaled.to_bytes(4 + spare, "big", signed=True)
+    content = outcome(avro, frame("decimal") + number(len(data)) + data)
+    assert isinstance(content, Content)
+    assert content.payload * 100 == unscaled
+
+
+def test_a_decimal_without_a_precision_is_bytes() -> None:
+    assert outcome(avro, frame("shapeless") + b"\x02\x02a\x04\x01\x02\x00") == Content({"a": b"\x01\x02"})
