@@ -1,0 +1,45 @@
+"""A fleet's parent over stand-ins: `parent.py APP OPTIONS`, with its events as JSON lines on standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from processor.events import Event
+from processor.fleet.succession import Backoff
+from processor.fleet.supervisor import Supervisor
+from processor.settings import Settings
+
+
+def emit(event: Event) -> None:
+    line = json.dumps({"event": event.event, **msgspec.structs.asdict(event)}) + "\n"
+    os.write(1, line.encode())
+
+
+def main() -> int:
+    options = json.loads(sys.argv[2])
+    settings = Settings(
+        topics=("t",),
+        group="g",
+        processes=options.get("processes", 1),
+        drain_timeout=options.get("drain_timeout", 30.0),
+        stats_interval=options.get("stats_interval", 10.0),
+    )
+    supervisor = Supervisor(
+        settings,
+        sys.argv[1],
+        emit,
+        command=(sys.executable, "-P", str(Path(__file__).with_name("stand_in.py"))),
+        backoff=Backoff(first=options.get("backoff", 0.02), most=0.1),
+        kill_after_drain=options.get("kill_after_drain", 30.0),
+        kill_after_stop_now=options.get("kill_after_stop_now", 30.0),
+    )
+    return supervisor.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

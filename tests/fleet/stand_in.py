@@ -1,0 +1,114 @@
+"""A program in a consumer's place: it talks over the channel as a consumer does, and behaves as it is told.
+
+APP is JSON: `log`, a file in which each life notes what happens to it, and `lives`, the behaviours of the first,
+second, … life of each consumer; after the last one a life behaves well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from processor.events import ConsumerStats
+from processor.fleet.channel import (
+    Begin,
+    Channel,
+    Drain,
+    Failed,
+    Finished,
+    Order,
+    Recycling,
+    Report,
+    Started,
+    Stats,
+    StopNow,
+)
+
+
+def note(log: str, index: int, what: str) -> None:
+    line = json.dumps({"index": index, "pid": os.getpid(), "what": what}) + "\n"
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, line.encode())
+    os.close(descriptor)
+
+
+def stats() -> ConsumerStats:
+    return ConsumerStats(
+        uptime_seconds=1.0, in_flight=3, in_flight_bytes=10, waiting=2, running=1, lanes=1, done=5, failed_attempts=0,
+        retried=0, dead_lettered=0, skipped=0, results=0, handler_seconds=0.5, tasks_per_second=5.0, commits=1,
+        rebalances=1, lag=4, oldest_unsettled_seconds=0.25, oldest_running_seconds=0.1, unlogged_failures=0,
+        partitions=[], busiest_sessions=[],
+    )  # fmt: skip
+
+
+ENDS: dict[str, tuple[list[Report], int]] = {
+    "crash": ([Started()], 1),
+    "crash-at-start": ([], -signal.SIGSEGV),
+    "exit-0": ([Started()], 0),
+    "no-app": ([Failed("APP 'a:b': there is no module 'a'", 5)], 5),
+    "no-broker": ([Failed("no broker answers at nowhere:1", 4)], 4),
+    "no-broker-any-more": ([Started(), Failed("no broker answers at nowhere:1", 4)], 4),
+    "recycle": ([Started(), Recycling()], 0),
+    "finish": ([Started(), Finished()], 0),
+}
+DRAINS = {"well": 0, "drain-timeout": 3, "drain-failure": 4}
+
+
+def main() -> None:
+    channel: Channel[Order] = Channel(socket.socket(fileno=int(sys.argv[1])), Order)
+    begin, *rest = channel.receive(wait=True) or (None,)
+    assert isinstance(begin, Begin)
+    plan = json.loads(begin.app)
+    log = plan["log"]
+    earlier = Path(log).read_text().splitlines() if Path(log).exists() else []
+    lives = sum(json.loads(line)["index"] == begin.index and '"begin' in line for line in earlier)
+    behaviours = plan["lives"].get(str(begin.index), [])
+    behaviour = behaviours[lives] if lives < len(behaviours) else "well"
+    note(log, begin.index, "begin")
+    index = begin.index
+
+    def leave(number: int, frame: object) -> None:
+        note(log, index, "SIGTERM")
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, lambda number, frame: note(log, index, "SIGINT"))
+    if behaviour in ENDS:
+        reports, code = ENDS[behaviour]
+        for report in reports:
+            channel.send(report)
+        if code < 0:
+            signal.signal(-code, signal.SIG_DFL)
+            os.kill(os.getpid(), -code)
+        os._exit(code)
+    channel.send(Started())
+    channel.send(Stats(stats()))
+    note(log, begin.index, "started")
+    listener = threading.Thread(target=listen, args=(channel, log, begin.index, behaviour, rest), daemon=True)
+    listener.start()
+    while True:
+        signal.pause()
+
+
+def listen(channel: Channel[Order], log: str, index: int, behaviour: str, orders: list[Order]) -> None:
+    while True:
+        for order in orders:
+            note(log, index, type(order).__name__)
+            if isinstance(order, StopNow) and behaviour != "deaf":
+                os._exit(0)
+            if isinstance(order, Drain) and behaviour in DRAINS:
+                os._exit(DRAINS[behaviour])
+        received = channel.receive(wait=True)
+        if received is None:
+            note(log, index, "orphaned")
+            os._exit(0)
+        orders = list(received)
+
+
+if __name__ == "__main__":
+    main()

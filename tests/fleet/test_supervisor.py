@@ -1,0 +1,326 @@
+"""The fleet's parent, over real processes: the parent is a child of the test, its consumers are stand-ins."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+import pytest
+
+from processor.fleet.supervisor import ONE_SIGNAL
+
+BOUND = 20.0
+"""Seconds that anything here may take on a busy machine."""
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + BOUND
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"not within {BOUND:g} s: {what}")
+
+
+class Parent:
+    """A parent that runs, what it logged, and what its consumers noted."""
+
+    def __init__(self, log: Path, lives: dict[int, list[str]], **options: Any) -> None:
+        self.log = log
+        self.events: list[dict[str, Any]] = []
+        app = json.dumps({"log": str(log), "lives": lives})
+        self._errors = log.with_suffix(".err")
+        with self._errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("parent.py")), app, json.dumps(options)],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Parent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+                process.kill()
+        self.process.wait()
+        for pid in {line["pid"] for line in self.notes()}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._reader.join(BOUND)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self.events.append(json.loads(line))
+
+    def notes(self, what: str | None = None) -> list[dict[str, Any]]:
+        if not self.log.exists():
+            return []
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in lines if what is None or line["what"] == what]
+
+    def noted(self, what: str, count: int = 1) -> list[dict[str, Any]]:
+        def enough() -> list[dict[str, Any]] | None:
+            notes = self.notes(what)
+            return notes if len(notes) >= count else None
+
+        found: list[dict[str, Any]] = wait_for(enough, f"{count} × {what}, but {self.notes()}")
+        return found
+
+    def logged(self, event: str, count: int = 1) -> list[dict[str, Any]]:
+        def enough() -> list[dict[str, Any]] | None:
+            events = [line for line in self.events if line["event"] == event]
+            return events if len(events) >= count else None
+
+        found: list[dict[str, Any]] = wait_for(enough, f"{count} × {event}")
+        return found
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        code = self.process.wait(BOUND)
+        self._reader.join(BOUND)
+        return code
+
+    def stderr(self) -> str:
+        return self._errors.read_text()
+
+
+Fleet = Callable[..., Parent]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with contextlib.ExitStack() as stack:
+
+        def start(lives: dict[int, list[str]] | None = None, **options: Any) -> Parent:
+            return stack.enter_context(Parent(tmp_path / "log", lives or {}, **options))
+
+        yield start
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_drains_every_consumer_and_the_fleet_ends_clean(fleet: Fleet, number: signal.Signals) -> None:
+    parent = fleet(processes=3)
+    parent.noted("started", 3)
+    parent.signal(number)
+    assert parent.ended() == 0
+    assert len(parent.notes("Drain")) == 3
+    assert not parent.notes("SIGINT")
+    assert not parent.notes("SIGTERM")
+    started, stopping, stopped = parent.events
+    assert (started["event"], started["processes"]) == ("fleet.started", 3)
+    assert (stopping["event"], stopping["reason"]) == ("fleet.stopping", number.name)
+    assert (stopped["event"], stopped["exit_code"], stopped["restarts"]) == ("fleet.stopped", 0, 0)
+    assert parent.stderr() == ""
+
+
+def test_the_second_signal_ends_at_once(fleet: Fleet) -> None:
+    parent = fleet({0: ["ignores-drain"], 1: ["ignores-drain"]}, processes=2)
+    parent.noted("started", 2)
+    parent.signal()
+    parent.noted("Drain", 2)
+    time.sleep(ONE_SIGNAL)  # signals that come closer than this count as one: no wait for a condition
+    parent.signal()
+    assert parent.ended() == 0
+    assert len(parent.notes("StopNow")) == 2
+
+
+def test_a_signal_that_a_runner_sends_twice_is_one(fleet: Fleet) -> None:
+    parent = fleet({0: ["ignores-drain"]}, drain_timeout=0.0, kill_after_drain=1.0)
+    parent.noted("started")
+    parent.signal(signal.SIGTERM)
+    parent.signal(signal.SIGINT)
+    assert parent.ended() == 3
+    assert not parent.notes("StopNow")
+
+
+def test_a_consumer_that_does_not_end_is_killed_at_the_bound(fleet: Fleet) -> None:
+    parent = fleet({0: ["ignores-drain"]}, drain_timeout=0.1, kill_after_drain=0.1)
+    (life,) = parent.noted("started")
+    parent.signal()
+    assert parent.ended() == 3
+    (killed,) = parent.logged("fleet.consumer_killed")
+    assert (killed["consumer"], killed["consumer_pid"]) == (0, life["pid"])
+
+
+def test_a_consumer_that_is_stopped_by_the_kernel_is_killed_at_the_bound(fleet: Fleet) -> None:
+    parent = fleet(drain_timeout=0.1, kill_after_drain=0.1)
+    (life,) = parent.noted("started")
+    os.kill(life["pid"], signal.SIGSTOP)
+    parent.signal()
+    assert parent.ended() == 3
+    assert not psutil.pid_exists(life["pid"])
+
+
+def test_a_consumer_that_is_deaf_to_the_second_signal_is_killed_too(fleet: Fleet) -> None:
+    parent = fleet({0: ["deaf"]}, kill_after_stop_now=0.1)
+    parent.noted("started")
+    parent.signal()
+    parent.noted("Drain")
+    time.sleep(ONE_SIGNAL)  # as above
+    parent.signal()
+    assert parent.ended() == 3
+
+
+def test_a_consumer_that_dies_is_replaced_each_time_after_a_longer_wait(fleet: Fleet) -> None:
+    parent = fleet({0: ["crash", "crash", "crash", "crash", "well"]})
+    parent.noted("started")
+    ended = parent.logged("fleet.consumer_ended", 4)
+    assert [line["restart_in_seconds"] for line in ended] == [0.02, 0.04, 0.08, 0.1]
+    assert {line["exit_code"] for line in ended} == {1}
+    parent.signal()
+    assert parent.ended() == 0
+    assert parent.logged("fleet.stopped")[0]["restarts"] == 4
+
+
+def test_a_consumer_that_is_killed_is_replaced_and_the_others_go_on(fleet: Fleet) -> None:
+    parent = fleet(processes=2)
+    first, second = parent.noted("started", 2)
+    os.kill(first["pid"], signal.SIGKILL)
+    *_, third = parent.noted("started", 3)
+    assert third["index"] == first["index"]
+    assert psutil.pid_exists(second["pid"])
+    (ended,) = parent.logged("fleet.consumer_ended")
+    assert (ended["exit_code"], ended["reason"]) == (-9, "killed by SIGKILL")
+
+
+def test_a_consumer_that_is_told_to_end_by_itself_is_replaced(fleet: Fleet) -> None:
+    parent = fleet()
+    (life,) = parent.noted("started")
+    os.kill(life["pid"], signal.SIGTERM)
+    parent.noted("started", 2)
+    (ended,) = parent.logged("fleet.consumer_ended")
+    assert ended["exit_code"] == 0
+
+
+def test_a_consumer_that_recycles_is_replaced_without_a_wait(fleet: Fleet) -> None:
+    parent = fleet({0: ["recycle"]}, backoff=600.0)
+    parent.noted("started")
+    (ended,) = parent.logged("fleet.consumer_ended")
+    assert (ended["restart_in_seconds"], ended["reason"]) == (0.0, "a handler could not be stopped")
+
+
+def test_no_consumer_is_replaced_once_the_fleet_stops(fleet: Fleet) -> None:
+    parent = fleet({0: ["crash"]}, processes=2, backoff=600.0)
+    parent.logged("fleet.consumer_ended")
+    parent.noted("started")
+    parent.signal()
+    assert parent.ended() == 0
+    assert len(parent.notes("begin")) == 2
+
+
+def test_the_fleet_ends_when_every_consumer_has_finished(fleet: Fleet) -> None:
+    parent = fleet({0: ["finish"], 1: ["crash", "finish"]}, processes=2)
+    assert parent.ended() == 0
+    assert len(parent.notes("begin")) == 3
+
+
+def test_a_failure_at_start_stops_the_fleet_and_is_one_line(fleet: Fleet) -> None:
+    parent = fleet({index: ["no-app"] for index in range(3)}, processes=3)
+    assert parent.ended() == 5
+    assert parent.stderr() == "processor: APP 'a:b': there is no module 'a'\n"
+    assert parent.events == []
+
+
+def test_no_broker_at_the_start_ends_the_fleet(fleet: Fleet) -> None:
+    parent = fleet({0: ["no-broker"]})
+    assert parent.ended() == 4
+    assert parent.stderr() == "processor: no broker answers at nowhere:1\n"
+
+
+def test_a_broker_that_goes_away_later_does_not(fleet: Fleet) -> None:
+    parent = fleet({0: ["no-broker-any-more", "no-broker", "no-broker"]})
+    parent.noted("started")
+    assert len(parent.logged("fleet.consumer_ended", 3)) == 3
+    parent.signal()
+    assert parent.ended() == 0
+
+
+def test_an_app_that_cannot_be_loaded_any_more_stops_a_fleet_that_ran(fleet: Fleet) -> None:
+    parent = fleet({0: ["crash", "no-app"]}, processes=2)
+    assert parent.ended() == 5
+    assert parent.logged("fleet.stopping")[0]["reason"] == "APP 'a:b': there is no module 'a'"
+
+
+def test_a_consumer_that_crashes_before_it_says_anything_is_tried_again(fleet: Fleet) -> None:
+    parent = fleet({0: ["crash-at-start"]})
+    parent.noted("started")
+
+
+@pytest.mark.parametrize(
+    ("drains", "code"),
+    [
+        (["well", "well"], 0),
+        (["well", "drain-timeout"], 3),
+        (["drain-failure", "drain-timeout"], 3),
+        (["drain-failure", "well"], 4),
+    ],
+)
+def test_the_exit_code_tells_of_the_worst_drain(fleet: Fleet, drains: list[str], code: int) -> None:
+    parent = fleet({index: [how] for index, how in enumerate(drains)}, processes=2)
+    parent.noted("started", 2)
+    parent.signal()
+    assert parent.ended() == code
+
+
+def test_consumers_leave_when_their_parent_is_killed(fleet: Fleet) -> None:
+    parent = fleet(processes=2)
+    lives = parent.noted("started", 2)
+    parent.signal(signal.SIGKILL)
+    parent.noted("orphaned", 2)
+    wait_for(lambda: not any(psutil.pid_exists(life["pid"]) for life in lives), "the consumers have left")
+
+
+def test_the_terminals_interrupt_reaches_the_parent_only(fleet: Fleet) -> None:
+    """Each consumer has a session of its own, so a signal to the parent's group does not include it."""
+    parent = fleet()
+    (life,) = parent.noted("started")
+    assert os.getsid(life["pid"]) == life["pid"]
+    assert os.getsid(parent.process.pid) != life["pid"]
+
+
+def test_settings_stand_in_no_command_line(fleet: Fleet) -> None:
+    parent = fleet()
+    (life,) = parent.noted("started")
+    *_, last = psutil.Process(life["pid"]).cmdline()
+    assert last.isdigit()
+
+
+def test_the_fleets_statistics_are_the_sum_of_its_consumers(fleet: Fleet) -> None:
+    parent = fleet(processes=2, stats_interval=0.1)
+    parent.noted("started", 2)
+    wait_for(lambda: [line for line in parent.events if line.get("done") == 10], "the statistics of both")
+    total = parent.logged("fleet.stats")[-1]
+    assert (total["consumers"], total["in_flight"], total["lag"], total["restarts"]) == (2, 6, 8, 0)
+
+
+def test_a_stopped_consumer_does_not_hold_the_parent_up(fleet: Fleet) -> None:
+    """Orders to a process that does not read are kept, and the others hear theirs."""
+    parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=0.4)
+    lives = parent.noted("started", 2)
+    os.kill(lives[0]["pid"], signal.SIGSTOP)
+    parent.signal()
+    (drained,) = parent.noted("Drain")
+    assert drained["index"] == lives[1]["index"]
+    assert parent.ended() == 3
