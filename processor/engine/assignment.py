@@ -1,0 +1,190 @@
+"""Everything that is assigned to one consumer: a ledger a partition, and whose turn it is among them."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Hashable, Sequence
+from typing import Generic, TypeVar
+
+from processor.engine.ledger import Ledger, LedgerState, Loan
+from processor.engine.lanes import Lane, LaneState
+from processor.engine.offsets import Range
+from processor.task import Record
+
+LANE_TURN = 64
+"""Tasks that one lane may have in a batch: enough to share the cost of lending it, few enough for others' turns."""
+
+P = TypeVar("P", bound=Hashable)
+
+
+class Assignment(Generic[P]):
+    """The assigned partitions of one consumer.
+
+    Not thread-safe: whoever uses it from several threads holds one lock around each call.
+    """
+
+    def __init__(self) -> None:
+        self.ledgers: dict[P, Ledger] = {}
+        self.in_flight = 0
+        """Tasks held and not settled."""
+        self.waiting = 0
+        """Tasks held that no worker has."""
+        self.ready_lanes = 0
+        self.lent_loans = 0
+        """Lanes that are lent, those of closed ledgers too."""
+        self._turns: deque[Ledger] = deque()
+        """Ledgers that have ready lanes, each once; who has lent one goes to the end."""
+        self._queued: set[Ledger] = set()
+        self._parked: list[tuple[float, int, Ledger, Lane]] = []
+        self._parkings = 0
+        self._ghosts: dict[P, Counter[bytes]] = {}
+        """Sessions whose handlers run on after their ledger was closed."""
+        self._partition_of: dict[Ledger, P] = {}
+
+    def assign(self, partition: P, committed: int | None, settled: Sequence[Range] = ()) -> Ledger:
+        """The partition is this consumer's from now on, and goes on at `committed`."""
+        if partition in self.ledgers:
+            self.close(partition)
+        ledger = Ledger(committed, settled, self._ghosts.get(partition, ()))
+        self.ledgers[partition] = ledger
+        self._partition_of[ledger] = partition
+        return ledger
+
+    def drain(self, partition: P) -> None:
+        """Nothing of the partition is begun any more."""
+        ledger = self.ledgers[partition]
+        self._dequeue(ledger)
+        ledger.turn("drain")
+
+    def close(self, partition: P) -> int:
+        """The partition is not this consumer's any more: its waiting tasks are forgotten; how many they were.
+
+        Sessions that are still lent are remembered: were the partition assigned again, their tasks
+        wait until those handlers have ended.
+        """
+        ledger = self.ledgers.pop(partition)
+        forgotten = ledger.lanes.waiting
+        self.in_flight -= len(ledger.offsets)
+        self.waiting -= forgotten
+        self._dequeue(ledger)
+        ledger.turn("close")
+        running = Counter(loan.lane.key for loan in ledger.lent if loan.lane.key is not None)
+        if running:
+            self._ghosts.setdefault(partition, Counter()).update(running)
+        if not ledger.lent:
+            del self._partition_of[ledger]
+        return forgotten
+
+    def admit(self, partition: P, records: Sequence[Record], now: float) -> int:
+        """Takes in records of one assigned partition, ascending; how many are to run."""
+        ledger = self.ledgers[partition]
+        ready_before = len(ledger.lanes.ready)
+        count = ledger.admit(records, now)
+        self.in_flight += count
+        self.waiting += count
+        self._queue(ledger, len(ledger.lanes.ready) - ready_before)
+        return count
+
+    def lend(self, limit: int) -> list[Loan]:
+        """Ready lanes with at most `limit` tasks together, from one partition after the other."""
+        loans: list[Loan] = []
+        turns = self._turns
+        while limit > 0 and turns:
+            ledger = turns.popleft()
+            loan = ledger.lend(min(limit, LANE_TURN))
+            count = len(loan.records)
+            self.ready_lanes -= 1
+            self.waiting -= count
+            limit -= count
+            loans.append(loan)
+            if ledger.lanes.ready:
+                turns.append(ledger)
+            else:
+                self._queued.discard(ledger)
+        self.lent_loans += len(loans)
+        return loans
+
+    def settle(self, loan: Loan) -> int:
+        """Settles what the loan's borrower has done since the last time; how many tasks that are."""
+        count = loan.ledger.settle(loan)
+        if loan.ledger.state is not LedgerState.CLOSED:
+            self.in_flight -= count
+        return count
+
+    def release(self, loan: Loan) -> int:
+        """The loan is over: settles what was done, the rest waits for another turn; tasks settled."""
+        return self._return(loan, first=False)
+
+    def take_back(self, loan: Loan) -> None:
+        """The loan was never begun: its lane goes back to the front of its queue."""
+        self._return(loan, first=True)
+
+    def park(self, loan: Loan, due: float) -> int:
+        """The loan's next task failed: its lane waits until `due`; tasks settled before it."""
+        count = self.settle(loan)
+        self.lent_loans -= 1
+        if loan.ledger.park(loan):
+            self.waiting += len(loan.records) - loan.done
+            self._parkings += 1
+            heapq.heappush(self._parked, (due, self._parkings, loan.ledger, loan.lane))
+        else:
+            self._lay(loan)
+        return count
+
+    def wake(self, now: float) -> None:
+        """Lanes whose retry is due are ready again."""
+        while self._parked and self._parked[0][0] <= now:
+            _, _, ledger, lane = heapq.heappop(self._parked)
+            if ledger.state is LedgerState.OPEN and lane.state is LaneState.PARKED:
+                ledger.lanes.wake(lane)
+                self._queue(ledger, 1)
+
+    def next_wake(self) -> float | None:
+        """When the next retry is due."""
+        return self._parked[0][0] if self._parked else None
+
+    def _return(self, loan: Loan, *, first: bool) -> int:
+        count = self.settle(loan)
+        self.lent_loans -= 1
+        ledger = loan.ledger
+        if ledger.release(loan, first=first):
+            self.waiting += len(loan.records) - loan.done
+            self._queue(ledger, 1)
+        elif ledger.state is LedgerState.CLOSED:
+            self._lay(loan)
+        return count
+
+    def _lay(self, loan: Loan) -> None:
+        """A handler of a closed ledger has ended: its session need not wait for it any more."""
+        ledger = loan.ledger
+        partition = self._partition_of[ledger]
+        if not ledger.lent:
+            del self._partition_of[ledger]
+        key = loan.lane.key
+        if key is None:
+            return
+        ghosts = self._ghosts[partition]
+        ghosts[key] -= 1
+        if ghosts[key]:
+            return
+        del ghosts[key]
+        if not ghosts:
+            del self._ghosts[partition]
+        successor = self.ledgers.get(partition)
+        if successor is not None and successor.lanes.unhold(key):
+            self._queue(successor, 1)
+
+    def _queue(self, ledger: Ledger, lanes: int) -> None:
+        """So many more lanes of the ledger are ready: it needs its turn, unless nothing of it may be begun."""
+        if lanes and ledger.state is LedgerState.OPEN:
+            self.ready_lanes += lanes
+            if ledger not in self._queued:
+                self._queued.add(ledger)
+                self._turns.append(ledger)
+
+    def _dequeue(self, ledger: Ledger) -> None:
+        if ledger in self._queued:
+            self._queued.discard(ledger)
+            self._turns.remove(ledger)
+            self.ready_lanes -= len(ledger.lanes.ready)

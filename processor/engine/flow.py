@@ -1,0 +1,121 @@
+"""When to stop taking records, and when to go on.
+
+Each partition has a share for itself, and all have a common pool. What one may take of the pool is
+bounded by what is left of it (the dynamic threshold of Choudhury and Hahne, "Dynamic queue length
+thresholds for shared-memory packet switches", 1998, with a factor of 1): one that is slow gets much
+of an empty pool and little of a full one, and never another's share.
+
+Everything is counted as a fraction of the limits, the larger one of tasks and bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Generic, NamedTuple, TypeVar
+
+POOL = 0.5
+"""The part of the limits that is the common pool; the rest is divided into equal shares."""
+
+GO_ON = 0.75
+"""Having stopped at a bound, taking goes on at this part of it."""
+
+RESUME = 0.25
+"""A paused partition is resumed at this part of what it held when it was paused.
+
+Wide, because a pause throws away what the client has fetched ahead: about half a second a cycle.
+"""
+
+PATIENCE_SECONDS = 0.05
+"""How long a partition may stay over its bound, with others in need, before it is paused."""
+
+P = TypeVar("P", bound=Hashable)
+
+
+class Held(NamedTuple):
+    """What a consumer holds of one partition."""
+
+    tasks: int
+    bytes: int
+    behind: bool
+    """Whether the broker has more of it."""
+
+
+class Verdict(NamedTuple, Generic[P]):
+    """What to do about fetching."""
+
+    take: bool
+    """Whether to ask for records now."""
+    pause: list[P]
+    resume: list[P]
+
+
+class Flow(Generic[P]):
+    """The limits of one consumer, and which of its partitions are paused."""
+
+    __slots__ = ("_bytes", "_over_since", "_paused_at", "_stopped", "_tasks")
+
+    def __init__(self, tasks: int, bytes_: int) -> None:
+        self._tasks = tasks
+        self._bytes = bytes_
+        self._stopped = False
+        self._over_since: float | None = None
+        self._paused_at: dict[P, float] = {}
+
+    @property
+    def paused(self) -> frozenset[P]:
+        """The partitions that are paused."""
+        return frozenset(self._paused_at)
+
+    def room(self, tasks: int, bytes_: int, record_bytes: int) -> int:
+        """How many records fit beside `tasks` and `bytes_`, if they are of `record_bytes` each; at least 1."""
+        return max(1, min(self._tasks - tasks, (self._bytes - bytes_) // max(1, record_bytes)))
+
+    def forget(self, partition: P) -> None:
+        """The partition is not this consumer's any more."""
+        self._paused_at.pop(partition, None)
+
+    def decide(self, held: Mapping[P, Held], now: float) -> Verdict[P]:
+        """What to do, `now` being seconds of a clock that never goes back."""
+        parts = {partition: self._fraction(h.tasks, h.bytes) for partition, h in held.items()}
+        resume = [p for p, at in self._paused_at.items() if parts.get(p, 0.0) <= at * RESUME]
+        for partition in resume:
+            del self._paused_at[partition]
+        over, needy = self._judge(held, parts)
+        pause = self._pause(over, parts, now) if over and needy else []
+        if not (over and needy):
+            self._over_since = None
+        take = not self._stop(held, parts) and not (over and needy and not pause)
+        return Verdict(take, pause, resume)
+
+    def _fraction(self, tasks: int, bytes_: int) -> float:
+        return max(tasks / self._tasks, bytes_ / self._bytes)
+
+    def _judge(self, held: Mapping[P, Held], parts: Mapping[P, float]) -> tuple[list[P], bool]:
+        """Which partitions hold more than is theirs, and whether another lacks what it could have."""
+        if len(parts) < 2:
+            return [], False
+        share = (1.0 - POOL) / len(parts)
+        left = POOL - sum(part - share for part in parts.values() if part > share)
+        over = [p for p, part in parts.items() if part - share > max(0.0, left) and p not in self._paused_at]
+        needy = any(part < share and held[p].behind and p not in self._paused_at for p, part in parts.items())
+        return over, needy
+
+    def _pause(self, over: list[P], parts: Mapping[P, float], now: float) -> list[P]:
+        if self._over_since is None:
+            self._over_since = now
+        if now - self._over_since < PATIENCE_SECONDS:
+            return []
+        self._over_since = None
+        self._paused_at.update((partition, parts[partition]) for partition in over)
+        return over
+
+    def _stop(self, held: Mapping[P, Held], parts: Mapping[P, float]) -> bool:
+        """Whether the consumer is full: all together, or one that others' shares must be kept from."""
+        total = self._fraction(sum(h.tasks for h in held.values()), sum(h.bytes for h in held.values()))
+        share = (1.0 - POOL) / max(1, len(parts))
+        most = 1.0 - share * (len(parts) - 1)
+        part = GO_ON if self._stopped else 1.0
+        self._stopped = total >= part or any(
+            held_part >= most * part for p, held_part in parts.items() if p not in self._paused_at
+        )
+        return self._stopped

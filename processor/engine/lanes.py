@@ -1,0 +1,143 @@
+"""What may run next in one partition: a FIFO for each session, and the order in which sessions get their turn."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterable
+
+from processor.task import Record
+
+
+class LaneState(enum.Enum):
+    """Where a lane is. A lane without tasks that is not lent does not exist."""
+
+    READY = "has tasks, and stands in the queue for a worker"
+    LENT = "a worker has it, or a dead letter or result of its head is under way"
+    PARKED = "its head failed and waits for its next attempt"
+    HELD = "a handler of this session still runs from an earlier assignment of the partition"
+
+
+class Lane:
+    """One session's waiting tasks, oldest first."""
+
+    __slots__ = ("attempts", "key", "state", "waiting")
+
+    def __init__(self, key: bytes | None, state: LaneState) -> None:
+        self.key = key
+        self.state = state
+        self.waiting: deque[Record] = deque()
+        self.attempts = 0
+        """Failed attempts of the head."""
+
+
+class Lanes:
+    """The lanes of one assigned partition.
+
+    Ready lanes stand in one queue: who has had its turn goes to the end, so a session with a million
+    tasks gets as many turns as any other. A record without a key is a lane of its own, and is in the
+    queue only.
+    """
+
+    __slots__ = ("_by_key", "_held", "_keyless", "ready", "waiting")
+
+    def __init__(self, held: Iterable[bytes] = ()) -> None:
+        """`held` are the sessions that must wait until `unhold`."""
+        self.ready: deque[Lane] = deque()
+        self.waiting = 0
+        """Tasks in lanes, without those that are lent."""
+        self._by_key: dict[bytes, Lane] = {}
+        self._held = set(held)
+        self._keyless = 0
+
+    def __len__(self) -> int:
+        return len(self._by_key) + self._keyless
+
+    def admit(self, records: Iterable[Record], keys: Iterable[bytes | None]) -> None:
+        """Appends each record to its session's lane."""
+        by_key, ready = self._by_key, self.ready
+        count = 0
+        for record, key in zip(records, keys, strict=True):
+            lane = by_key.get(key) if key is not None else None
+            if lane is None:
+                lane = self._open(key)
+                if lane.state is LaneState.READY:
+                    ready.append(lane)
+            lane.waiting.append(record)
+            count += 1
+        self.waiting += count
+
+    def lend(self, limit: int) -> tuple[Lane, list[Record]]:
+        """The next ready lane, with at most `limit` of its oldest tasks."""
+        lane = self.ready.popleft()
+        lane.state = LaneState.LENT
+        waiting = lane.waiting
+        if len(waiting) <= limit:
+            records = list(waiting)
+            waiting.clear()
+        else:
+            records = [waiting.popleft() for _ in range(limit)]
+        self.waiting -= len(records)
+        return lane, records
+
+    def give_back(self, lane: Lane, unfinished: list[Record], *, first: bool = False) -> bool:
+        """A lent lane returns with what was not settled; whether it is ready again.
+
+        It goes to the end of the queue, or to its front where it never had its turn.
+        """
+        self._put_front(lane, unfinished)
+        if not lane.waiting:
+            self._close(lane)
+            return False
+        lane.state = LaneState.READY
+        if first:
+            self.ready.appendleft(lane)
+        else:
+            self.ready.append(lane)
+        return True
+
+    def park(self, lane: Lane, unfinished: list[Record]) -> None:
+        """A lent lane returns with its failed head, and waits until `wake`."""
+        self._put_front(lane, unfinished)
+        lane.state = LaneState.PARKED
+
+    def wake(self, lane: Lane) -> None:
+        """A parked lane's retry is due."""
+        lane.state = LaneState.READY
+        self.ready.append(lane)
+
+    def unhold(self, key: bytes) -> bool:
+        """The handler that this session waited for has ended; whether its lane became ready."""
+        self._held.discard(key)
+        lane = self._by_key.get(key)
+        if lane is None:
+            return False
+        self.wake(lane)
+        return True
+
+    def longest(self, count: int) -> list[tuple[bytes, int]]:
+        """The `count` sessions with the most waiting tasks, and how many."""
+        lengths = sorted(((len(lane.waiting), key) for key, lane in self._by_key.items()), reverse=True)
+        return [(key, length) for length, key in lengths[:count]]
+
+    def parked(self) -> int:
+        """How many lanes wait for a retry."""
+        return sum(lane.state is LaneState.PARKED for lane in self._by_key.values())
+
+    def _open(self, key: bytes | None) -> Lane:
+        if key is None:
+            self._keyless += 1
+            return Lane(None, LaneState.READY)
+        lane = Lane(key, LaneState.HELD if key in self._held else LaneState.READY)
+        self._by_key[key] = lane
+        return lane
+
+    def _close(self, lane: Lane) -> None:
+        if lane.key is None:
+            self._keyless -= 1
+        else:
+            del self._by_key[lane.key]
+
+    def _put_front(self, lane: Lane, unfinished: list[Record]) -> None:
+        lane.waiting.extendleft(reversed(unfinished))
+        self.waiting += len(unfinished)

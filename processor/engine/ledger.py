@@ -1,0 +1,170 @@
+"""One assigned partition: its offsets and its lanes, and whether tasks of it may still be begun."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from processor.engine.lanes import Lane, Lanes
+from processor.engine.offsets import Offsets, Progress, Range
+from processor.task import Record
+
+
+class LedgerState(enum.Enum):
+    """Where an assignment of a partition is in its life."""
+
+    OPEN = "records are admitted and lanes are lent"
+    DRAINING = "nothing more is begun; what runs may end, and be committed"
+    CLOSED = "the partition is not this consumer's any more: what still ends changes nothing"
+
+
+TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
+    (LedgerState.OPEN, "drain"): LedgerState.DRAINING,
+    (LedgerState.OPEN, "close"): LedgerState.CLOSED,
+    (LedgerState.DRAINING, "drain"): LedgerState.DRAINING,
+    (LedgerState.DRAINING, "close"): LedgerState.CLOSED,
+    (LedgerState.CLOSED, "close"): LedgerState.CLOSED,
+}
+"""The whole life: a revoke drains and then closes, a loss closes. What is not here cannot happen."""
+
+
+class Loan:
+    """A lane that is lent, with the oldest of its tasks.
+
+    The borrower writes `done`, how many of them succeeded, after each; whoever holds the lock may
+    read it at any time and settle so many, so that what is done is committed even while the next
+    task of the lane runs on and on.
+    """
+
+    __slots__ = ("attempt", "done", "lane", "ledger", "records", "settled")
+
+    def __init__(self, ledger: Ledger, lane: Lane, records: list[Record]) -> None:
+        self.ledger = ledger
+        self.lane = lane
+        self.records = records
+        self.attempt = lane.attempts + 1
+        """Of the first record; the others are on their first."""
+        self.done = 0
+        self.settled = 0
+
+
+class Ledger:
+    """The book of one assignment of one partition."""
+
+    __slots__ = (
+        "_marks",
+        "dead_lettered",
+        "done",
+        "failed_attempts",
+        "lanes",
+        "lent",
+        "may_begin",
+        "offsets",
+        "skipped",
+        "state",
+    )
+
+    def __init__(self, committed: int | None, settled: Sequence[Range] = (), held: Iterable[bytes] = ()) -> None:
+        """`committed` is where it goes on, `settled` what is done above that, `held` are sessions that must wait."""
+        self.state = LedgerState.OPEN
+        self.may_begin = True
+        """Read by borrowers before each task, without the lock: false once the ledger drains."""
+        self.offsets = Offsets(committed, settled)
+        self.lanes = Lanes(held)
+        self.lent: set[Loan] = set()
+        self.done = 0
+        """Tasks settled, however they ended."""
+        self.failed_attempts = 0
+        self.dead_lettered = 0
+        self.skipped = 0
+        """Records that were settled before this assignment."""
+        self._marks: deque[tuple[int, float]] = deque()
+        """First offset and time of each admission, for the age of the oldest unsettled task."""
+
+    def admit(self, records: Sequence[Record], now: float) -> int:
+        """Takes records in, ascending from the position on; how many are to run. `now` is in seconds."""
+        offsets = self.offsets
+        if offsets.expects_settled:
+            wanted = [record for record in records if not offsets.skips(record.offset())]
+            self.skipped += len(records) - len(wanted)
+            records = wanted
+            if not records:
+                return 0
+        numbers, sizes, keys = [], [], []
+        for record in records:
+            key = record.key()
+            value = record.value()
+            headers = record.headers()
+            size = (len(key) if key else 0) + (len(value) if value else 0)
+            if headers:
+                size += sum(len(name) + len(text or b"") for name, text in headers)
+            numbers.append(record.offset())
+            sizes.append(size)
+            keys.append(key)
+        offsets.admit(numbers, sizes)
+        self.lanes.admit(records, keys)
+        self._marks.append((numbers[0], now))
+        return len(records)
+
+    def continues_at(self, offset: int) -> bool:
+        """Whether `offset` may be delivered next: offsets only go up."""
+        return self.offsets.position is None or offset >= self.offsets.position
+
+    def lend(self, limit: int) -> Loan:
+        """The next ready lane with at most `limit` tasks. There must be one."""
+        lane, records = self.lanes.lend(limit)
+        loan = Loan(self, lane, records)
+        self.lent.add(loan)
+        return loan
+
+    def settle(self, loan: Loan) -> int:
+        """Settles what the loan's borrower has done since the last time; how many tasks that are."""
+        done = loan.done
+        count = done - loan.settled
+        if count and self.state is not LedgerState.CLOSED:
+            self.offsets.settle([record.offset() for record in loan.records[loan.settled : done]])
+            self.done += count
+        loan.settled = done
+        return count
+
+    def release(self, loan: Loan, *, first: bool = False) -> bool:
+        """The lane is back, with what was not done; whether it is ready again."""
+        if loan.done:
+            loan.lane.attempts = 0
+        return self._end(loan) and self.lanes.give_back(loan.lane, loan.records[loan.done :], first=first)
+
+    def park(self, loan: Loan) -> bool:
+        """The loan's next task failed and will be tried again; false where the ledger has closed meanwhile."""
+        loan.lane.attempts = 1 if loan.done else loan.attempt
+        if not self._end(loan):
+            return False
+        self.lanes.park(loan.lane, loan.records[loan.done :])
+        return True
+
+    def turn(self, event: str) -> None:
+        """Moves on in `TRANSITIONS`.
+
+        Raises:
+            KeyError: that cannot happen in this state.
+        """
+        self.state = TRANSITIONS[self.state, event]
+        self.may_begin = self.state is LedgerState.OPEN
+
+    def progress(self) -> Progress | None:
+        """What may be committed now; None before anything is known, or once the ledger is closed."""
+        return None if self.state is LedgerState.CLOSED else self.offsets.progress()
+
+    def oldest_age(self, now: float) -> float:
+        """Seconds since the oldest unsettled task was admitted; 0 where everything is settled."""
+        if not self.offsets:
+            return 0.0
+        oldest = self.offsets.commit_point
+        marks = self._marks
+        while len(marks) > 1 and oldest is not None and marks[1][0] <= oldest:
+            marks.popleft()
+        return now - marks[0][1]
+
+    def _end(self, loan: Loan) -> bool:
+        self.lent.discard(loan)
+        return self.state is not LedgerState.CLOSED

@@ -1,0 +1,58 @@
+"""What follows from a failed attempt: another one at a later time, or a dead letter."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Cause(enum.Enum):
+    """How an attempt failed."""
+
+    FAILED = "the handler raised an exception"
+    TIMED_OUT = "its time was over, and the handler ended when told"
+    REJECTED = "the handler says that no attempt can succeed, or its result cannot be written"
+    UNKNOWN = "no handler is registered for the task's name"
+    UNDECODABLE = "the value cannot be read"
+    STUCK = "its time was over, and the handler went on"
+
+
+RETRIED = frozenset({Cause.FAILED, Cause.TIMED_OUT})
+
+
+class Failure(NamedTuple):
+    """A failed attempt, as plain text: the exception and its frames are let go with the attempt."""
+
+    cause: Cause
+    error_type: str
+    """The exception's name with its module."""
+    message: str
+    traceback: str | None = None
+
+
+class Policy(NamedTuple):
+    """How often a task is attempted, and how long its session waits between attempts, in seconds."""
+
+    max_attempts: int
+    backoff: float
+    backoff_max: float
+
+    def delay_after(self, failure: Failure, attempt: int, jitter: float) -> float | None:
+        """Seconds until the next attempt after the failed `attempt` (1 for the first); None: dead letter.
+
+        Capped exponential backoff. `jitter` from 0 to 1 spreads the delay over three quarters to
+        five quarters of itself, so that sessions that failed together do not return together.
+        """
+        if failure.cause not in RETRIED or attempt >= self.max_attempts:
+            return None
+        return spread(backoff(attempt, self.backoff, self.backoff_max), jitter, self.backoff_max)
+
+
+def backoff(failures: int, first: float, most: float) -> float:
+    """`first` seconds after one failure, doubled with each further one, at most `most`."""
+    return min(first * 2.0 ** min(failures - 1, 64), most)
+
+
+def spread(delay: float, jitter: float, most: float) -> float:
+    """`delay` moved by up to a quarter of itself, by `jitter` from 0 to 1; at most `most`."""
+    return min(delay * (0.75 + jitter / 2), most)
