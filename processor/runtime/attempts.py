@@ -1,0 +1,108 @@
+"""From a record to the call of its handler, and from what the handler raised to a `Failure`."""
+
+from __future__ import annotations
+
+import traceback
+from time import time
+from typing import Any
+
+from processor.app import Handler, Processor
+from processor.engine.retry import Cause, Failure, Policy
+from processor.errors import DecodeError, EncodeError
+from processor.runtime.ports import Codec, Record
+from processor.settings import Settings
+from processor.task import Reject, Task, TaskTimeout, UnknownTask
+
+TRACEBACK_FRAMES = 20
+MESSAGE_CHARACTERS = 1000
+
+
+class Attempts:
+    """What an application's handlers need to be called. Any thread may call it."""
+
+    def __init__(self, app: Processor, codec: Codec, settings: Settings) -> None:
+        self._app = app
+        self._decode = codec.decode
+        self._settings = settings
+        self._sole = app.sole_handler
+        self._limit = settings.timeout
+
+    def prepare(self, record: Record, attempt: int, now: float) -> tuple[Task, Handler, float]:
+        """The task, its handler, and the seconds that this attempt may take from `now` on.
+
+        Raises:
+            DecodeError: the value cannot be read.
+            UnknownTask: there is no handler for its name.
+        """
+        content = self._decode(record)
+        handler = self._sole
+        task = Task(record, content[0], attempt, now + self._limit, content[1], content[2], content[3], content[4])
+        if handler is None:
+            handler = self._app.handler_for(task)
+        limit = handler.timeout
+        if limit is None:
+            return task, handler, self._limit
+        task._expires = now + limit
+        return task, handler, limit
+
+    def policy(self, handler: Handler | None) -> Policy:
+        """How often a task of this handler is attempted."""
+        most = handler.max_attempts if handler is not None else None
+        return Policy(most or self._settings.max_attempts, self._settings.backoff, self._settings.backoff_max)
+
+
+def failure_of(error: BaseException, *, begun: bool) -> Failure:
+    """What an attempt failed with; `begun` tells whether the handler had been called."""
+    return Failure(_cause(error, begun), type_name(error), _message(error), _frames(error) if begun else None)
+
+
+def type_name(error: BaseException) -> str:
+    """The exception's name with its module."""
+    kind = type(error)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def about(record: Record, attempt: int, task: Task | None) -> dict[str, Any]:
+    """The fields of a task's event; of an undecodable one only what its record tells."""
+    task = task or Task(record, None, attempt, 0.0)
+    return {
+        "task_id": task.id,
+        "session_id": task.session_id,
+        "task_name": task.name,
+        "topic": task.topic,
+        "partition": task.partition,
+        "offset": task.offset,
+        "attempt": attempt,
+    }
+
+
+def epoch_milliseconds() -> int:
+    """Now, as Kafka tells time."""
+    return int(time() * 1000)
+
+
+def _cause(error: BaseException, begun: bool) -> Cause:
+    if isinstance(error, Reject | EncodeError):
+        return Cause.REJECTED
+    if isinstance(error, TaskTimeout):
+        return Cause.TIMED_OUT
+    if not begun and isinstance(error, DecodeError):
+        return Cause.UNDECODABLE
+    if not begun and isinstance(error, UnknownTask):
+        return Cause.UNKNOWN
+    return Cause.FAILED
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"(its text cannot be had: {type_name(broken)})"
+    return text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 1] + "…"
+
+
+def _frames(error: BaseException) -> str | None:
+    """The handler's own frames, without this program's; None where an exception was made without being raised."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-TRACEBACK_FRAMES)
+    own = [frame for frame in frames if not frame.filename.endswith(("runtime/workers.py", "runtime/event_loop.py"))]
+    return "".join(traceback.format_list(own)) or None

@@ -1,0 +1,134 @@
+"""What is committed when: reads each partition's progress, encodes its skip map, and remembers what was accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from processor.engine import skipmap
+from processor.engine.ledger import Ledger
+from processor.engine.offsets import Progress, Range
+from processor.events import ConsumerCommitFailed, ConsumerSkipMapCut, ConsumerSkipMapIgnored, Emit
+from processor.runtime.desk import Desk
+from processor.runtime.ports import Commit, Partition, Source, Start
+
+Stamp = tuple[int, int, int | None]
+"""When this has not changed, neither has what is to be committed: settled, skipped, position."""
+
+
+class Committer:
+    """Belongs to the poller's thread."""
+
+    def __init__(self, desk: Desk, source: Source, emit: Emit) -> None:
+        self.commits = 0
+        self._desk = desk
+        self._source = source
+        self._emit = emit
+        self._accepted: dict[Partition, Commit] = {}
+        self._stamps: dict[Partition, Stamp] = {}
+        self._cut: set[Partition] = set()
+        self._under_way = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no asynchronous commit is under way."""
+        return not self._under_way
+
+    def restore(self, start: Start) -> list[Range]:
+        """What the group knows to be settled above the offset where it goes on."""
+        self._forget(start.partition)
+        if start.offset is None:
+            return []
+        self._accepted[start.partition] = Commit(start.partition, start.offset, start.metadata)
+        try:
+            return skipmap.decode(start.metadata, start.offset)
+        except skipmap.SkipMapError as error:
+            topic, number = start.partition
+            self._emit(
+                ConsumerSkipMapIgnored(topic=topic, partition=number, offset=start.offset, reason=str(error))
+            )
+            return []
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """These are not this consumer's any more."""
+        for partition in partitions:
+            self._forget(partition)
+
+    def committed(self, partition: Partition) -> int | None:
+        """The offset that the group is known to have."""
+        commit = self._accepted.get(partition)
+        return commit.offset if commit else None
+
+    def commit(self) -> None:
+        """Commits what has changed, without waiting."""
+        commits = self._changed(None)
+        if commits:
+            self._under_way = True
+            self._source.commit(commits)
+
+    def commit_now(self, partitions: Sequence[Partition], seconds: float) -> str | None:
+        """Commits what has changed of these and waits; None when all is committed, else why not."""
+        commits = self._changed(partitions)
+        if not commits:
+            return None
+        error = self._source.commit_now(commits, seconds)
+        self.on_committed(commits, error)
+        return error
+
+    def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
+        """A commit has ended."""
+        self._under_way = False
+        if error is None:
+            self.commits += 1
+            self._accepted.update((c.partition, c) for c in commits if c.partition in self._stamps)
+            return
+        for commit in commits:
+            self._stamps.pop(commit.partition, None)
+        self._emit(ConsumerCommitFailed(error=error, partitions=[str(c.partition) for c in commits]))
+
+    def _changed(self, partitions: Iterable[Partition] | None) -> list[Commit]:
+        commits = []
+        for partition, progress in self._progresses(partitions):
+            commit = self._commit_of(partition, progress)
+            if commit != self._accepted.get(partition):
+                commits.append(commit)
+        return commits
+
+    def _progresses(self, partitions: Iterable[Partition] | None) -> list[tuple[Partition, Progress]]:
+        changed = []
+        with self._desk.lock:
+            self._desk.collect()
+            ledgers = self._desk.assignment.ledgers
+            for partition in ledgers if partitions is None else partitions:
+                ledger = ledgers.get(partition)
+                if ledger is None or self._stamps.get(partition) == (stamp := _stamp(ledger)):
+                    continue
+                progress = ledger.progress()
+                if progress is not None:
+                    self._stamps[partition] = stamp
+                    changed.append((partition, progress))
+        return changed
+
+    def _commit_of(self, partition: Partition, progress: Progress) -> Commit:
+        ranges = progress.settled_ranges()
+        metadata, kept = skipmap.encode(progress.commit_point, ranges)
+        if kept == len(ranges):
+            self._cut.discard(partition)
+        elif partition not in self._cut:
+            self._cut.add(partition)
+            kept_until = ranges[kept - 1][1] if kept else progress.commit_point
+            topic, number = partition
+            self._emit(
+                ConsumerSkipMapCut(
+                    topic=topic, partition=number, kept_until=kept_until, settled_until=ranges[-1][1]
+                )
+            )
+        return Commit(partition, progress.commit_point, metadata)
+
+    def _forget(self, partition: Partition) -> None:
+        self._accepted.pop(partition, None)
+        self._stamps.pop(partition, None)
+        self._cut.discard(partition)
+
+
+def _stamp(ledger: Ledger) -> Stamp:
+    return ledger.done, ledger.skipped, ledger.offsets.position

@@ -1,0 +1,213 @@
+"""Async handlers: an event loop in a thread of its own, which borrows lanes as a worker thread does.
+
+An application whose handlers are all async runs here alone: `--workers` bounds the coroutines. Where
+some are plain functions, worker threads run them all, and wait here for those that are async.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any
+
+from processor.app import Handler
+from processor.engine.ledger import Loan
+from processor.events import ConsumerWorkerDied, Emit
+from processor.runtime.attempts import Attempts, failure_of, type_name
+from processor.runtime.desk import Desk
+from processor.runtime.endings import Endings
+from processor.runtime.fence import Fence
+from processor.runtime.ports import Record
+from processor.task import Task, TaskTimeout
+
+
+async def call_within(handler: Handler, task: Task, limit: float) -> Any:
+    """Awaits the handler.
+
+    Raises:
+        TaskTimeout: it took longer than `limit` seconds; inside, it was cancelled.
+    """
+    timer = asyncio.timeout(limit)
+    try:
+        async with timer:
+            return await handler.function(task)
+    except TimeoutError:
+        if timer.expired():
+            raise TaskTimeout from None
+        raise
+
+
+async def _captured(handler: Handler, task: Task, limit: float) -> tuple[Any, BaseException | None]:
+    """The outcome as a value: a `SystemExit` that went through the loop would end the loop."""
+    try:
+        return await call_within(handler, task, limit), None
+    except BaseException as error:
+        return None, error
+
+
+class Running:
+    """One lane's coroutine, as the watchdog sees it."""
+
+    __slots__ = ("_pool", "coroutine", "fence", "loan", "record")
+
+    interruptible = False
+    """It is cancelled by the loop's own timer."""
+
+    def __init__(self, loan: Loan, pool: Coroutines) -> None:
+        self.loan: Loan | None = loan
+        self.record: Record | None = None
+        self.fence = Fence()
+        self.coroutine: asyncio.Task[None] | None = None
+        self._pool = pool
+
+    def stack(self) -> str:
+        """Where it is."""
+        return self._pool.stack_of(self)
+
+
+class EventLoop:
+    """The loop, and its thread. As a borrower it has many loans at once."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
+
+    def call(self, handler: Handler, task: Task, limit: float) -> Any:
+        """Runs an async handler for a worker thread, which waits."""
+        value, error = asyncio.run_coroutine_threadsafe(_captured(handler, task, limit), self.loop).result()
+        if error is not None:
+            raise error
+        return value
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self.thread.start()
+
+    def close(self) -> None:
+        """Ends the loop; what still runs in it is not waited for."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+class Coroutines:
+    """Borrows for the loop: at most `most` coroutines at once."""
+
+    def __init__(
+        self, host: EventLoop, most: int, desk: Desk, attempts: Attempts, endings: Endings, emit: Emit
+    ) -> None:
+        self.batch: deque[Loan] = deque()
+        self.finished: deque[Loan] = deque()
+        self.borrowed_at = 0.0
+        self.running: dict[Loan, Running] = {}
+        self._host = host
+        self._most = most
+        self._desk = desk
+        self._attempts = attempts
+        self._endings = endings
+        self._emit = emit
+        self._turn_due = False
+        self._tasks = 0
+        self._seconds = 0.0
+
+    def current(self) -> Iterable[Loan]:
+        """The loans whose coroutines run."""
+        return list(self.running)
+
+    def start(self) -> None:
+        """Begins to borrow."""
+        self._desk.enter(self)
+        self._desk.invite = self._invite
+
+    def attempted(self) -> Iterable[Running]:
+        """What runs. While one coroutine keeps the loop to itself, only that one: the others cannot end."""
+        running = list(self.running.values())
+        inside = asyncio.current_task(self._host.loop)
+        blocking = [one for one in running if one.coroutine is inside and inside is not None]
+        return blocking or running
+
+    def stack_of(self, running: Running) -> str:
+        """Where a coroutine is."""
+        if running.coroutine is not None and asyncio.current_task(self._host.loop) is running.coroutine:
+            frame = sys._current_frames().get(self._host.thread.ident or 0)
+            return "".join(traceback.format_stack(frame)) if frame else ""
+        frames = running.coroutine.get_stack(limit=20) if running.coroutine else []
+        return "".join(line for frame in frames for line in traceback.format_stack(frame, limit=1))
+
+    def _invite(self) -> None:
+        """Any thread, under the desk's lock: lanes are ready. One call wakes the loop, others meanwhile are spared."""
+        if not self._turn_due and len(self.running) < self._most:
+            self._turn_due = True
+            self._host.loop.call_soon_threadsafe(self._turn)
+
+    def _turn(self) -> None:
+        """Brings back, borrows, begins."""
+        self._turn_due = False
+        tasks, seconds, self._tasks, self._seconds = self._tasks, self._seconds, 0, 0.0
+        if not self._desk.exchange(self, self._most - len(self.running), tasks, seconds):
+            return
+        while self.batch:
+            try:
+                loan = self.batch.popleft()
+            except IndexError:  # it was taken back between the look and the grasp
+                break
+            running = self.running[loan] = Running(loan, self)
+            running.coroutine = self._host.loop.create_task(self._work_off(running, loan))
+
+    def _soon(self) -> None:
+        """Has a turn once everything that is ready in the loop has run: so endings are brought back together."""
+        if not self._turn_due:
+            self._turn_due = True
+            self._host.loop.call_soon(self._turn)
+
+    async def _work_off(self, running: Running, loan: Loan) -> None:
+        try:
+            if not await self._attempt_all(running, loan):
+                self.finished.append(loan)
+        except BaseException as error:  # a fault of ours, never a handler's
+            self._emit(ConsumerWorkerDied(worker="event-loop", error=f"{type_name(error)}: {error}"))
+            self.finished.append(loan)
+        finally:
+            del self.running[loan]
+            self._soon()
+
+    async def _attempt_all(self, running: Running, loan: Loan) -> bool:
+        """Runs the loan's tasks until one does not simply succeed; whether its ending has the loan now."""
+        attempt, fence = loan.attempt, running.fence
+        for record in loan.records:
+            if not loan.ledger.may_begin:
+                break
+            failure, handler, task, value = None, None, None, None
+            running.record = record
+            started = monotonic()
+            try:
+                task, handler, fence.limit = self._attempts.prepare(record, attempt, started)
+                fence.started = started
+                value = await call_within(handler, task, fence.limit)
+            except BaseException as error:
+                failure = failure_of(error, begun=fence.started != 0.0)
+            fence.lower()
+            seconds = monotonic() - started
+            self._tasks += 1
+            self._seconds += seconds
+            if fence.given_up:
+                return True
+            if failure is not None:
+                self._endings.fail(loan, record, attempt, failure, self._attempts.policy(handler), task, fence.limit)
+                return True
+            if task is not None:
+                if value is not None and self._endings.keeps_results:
+                    self._endings.succeed(loan, record, task, value, seconds)
+                    return True
+                if self._endings.tells_done:
+                    self._endings.tell_done(task, seconds)
+            loan.done += 1
+            attempt = 1
+        return False

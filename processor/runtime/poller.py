@@ -1,0 +1,363 @@
+"""The poller: the one thread that talks to the consumer group. Takes records, commits offsets, obeys the group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from processor.engine.flow import Flow, Held
+from processor.events import (
+    ConsumerAssigned,
+    ConsumerLost,
+    ConsumerOffsetsRestarted,
+    ConsumerPaused,
+    ConsumerResumed,
+    ConsumerRevoked,
+    Emit,
+    TaskAbandoned,
+)
+from processor.runtime.attempts import about
+from processor.runtime.committer import Committer
+from processor.runtime.desk import Desk
+from processor.runtime.goal import Goal
+from processor.runtime.ports import Commit, End, Partition, Record, Source, Start
+from processor.settings import Settings
+
+TAKE = 500
+"""Records asked for at once. More gain nothing, and are held by the interpreter's lock while they are made."""
+
+POLL_SECONDS = 0.1
+"""The longest wait for a record: how late a signal, a commit or a report may be."""
+
+FULL_POLL_SECONDS = 0.1
+"""How often the client is polled while nothing may be taken. Each time at most one record comes with it;
+what that adds is bounded by pausing, see `FULL_PAUSE_SECONDS`."""
+
+FULL_PAUSE_SECONDS = 2.0
+"""Once nothing could be taken for this long, everything is paused: the client is polled, and gives nothing."""
+
+EARLY_COMMIT = 100_000
+"""Settled tasks that are worth a commit before its time: what a crash would repeat."""
+
+EARLY_COMMIT_SECONDS = 0.1
+"""And never more often than this."""
+
+LAST_COMMIT_SECONDS = 5.0
+"""How long a last commit is tried when the drain has used up its time."""
+
+JOIN_SECONDS = 5.0
+"""How long a stop waits for a join that is under way: who leaves in the middle of it stays in the group,
+with partitions that nobody serves, until its session times out."""
+
+
+class Poller:
+    """Runs in one thread. The listener's methods are called in it too, from inside the source."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        desk: Desk,
+        committer: Committer,
+        emit: Emit,
+        chore: Callable[[], None],
+        hurry: Callable[[], bool],
+    ) -> None:
+        """`chore` is called between polls, `hurry` tells whether there is no time for a drain."""
+        self.abandoned = 0
+        self.rebalances = 0
+        self._settings = settings
+        self._source = source
+        self._desk = desk
+        self._committer = committer
+        self._emit = emit
+        self._chore = chore
+        self._hurry = hurry
+        self._flow: Flow[Partition] = Flow(settings.max_in_flight, settings.max_in_flight_bytes)
+        self._record_bytes = 1024
+        self._full_since: float | None = None
+        self._all_paused = False
+        self._next_poll = 0.0
+        self._next_commit = 0.0
+        self._last_commit = 0.0
+        self._settled_at_commit = 0
+        self._joined = False
+        self._stopping = False
+
+    @property
+    def paused(self) -> frozenset[Partition]:
+        """The partitions that are not fetched for now."""
+        return frozenset(self._desk.assignment.ledgers) if self._all_paused else self._flow.paused
+
+    def run(self, stopped: Callable[[], bool], goal: Goal | None) -> bool:
+        """Polls until `stopped`, or until the goal is reached; whether that was it."""
+        self._source.open(self)
+        if goal is not None:
+            goal.set()
+        while not stopped():
+            self._step()
+            if goal is not None and goal.reached():
+                return True
+        return False
+
+    def drain(self) -> bool:
+        """Begins nothing more, waits for what runs, commits; whether all ended and was committed in time."""
+        self._stopping = True
+        partitions = list(self._desk.assignment.ledgers)
+        self._desk.drain(partitions)
+        self._pause(partitions)
+        deadline = monotonic() + self._settings.drain_timeout
+        self._await_join()
+        ended = self._await_running(deadline)
+        committed = self._commit_last(deadline)
+        return ended and committed
+
+    # --- one step ----------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        now = monotonic()
+        room = self._room(now)
+        if room:
+            self._admit(self._source.take(room, POLL_SECONDS))
+            self._next_poll = monotonic() + FULL_POLL_SECONDS
+        elif now >= self._next_poll:
+            self._admit(self._source.take(1, 0.0))
+            self._next_poll = monotonic() + FULL_POLL_SECONDS
+        else:
+            self._desk.wait_for_space(self._settings.max_in_flight * 3 // 4, 0.005)
+        self._commit_when_due(monotonic())
+        self._chore()
+
+    def _room(self, now: float) -> int:
+        """How many records may be asked for now; 0 while there is no room."""
+        held = self._held()
+        tasks, size = sum(h.tasks for h in held.values()), sum(h.bytes for h in held.values())
+        if tasks:
+            self._record_bytes = max(1, size // tasks)
+        verdict = self._flow.decide(held, now)
+        if verdict.pause:
+            self._source.pause(verdict.pause)
+            self._tell(ConsumerPaused, verdict.pause, held)
+        if verdict.resume and not self._all_paused:
+            self._source.resume(verdict.resume)
+            self._tell(ConsumerResumed, verdict.resume, held)
+        if verdict.take:
+            self._go_on()
+            return min(TAKE, self._flow.room(tasks, size, self._record_bytes))
+        self._hold(now)
+        return 0
+
+    def _held(self) -> dict[Partition, Held]:
+        high = self._source.high_watermark
+        ledgers = self._desk.assignment.ledgers
+        held = {}
+        for partition, ledger in ledgers.items():
+            position = ledger.offsets.position
+            end = high(partition) if len(ledgers) > 1 else None
+            behind = end is not None and position is not None and end > position
+            held[partition] = Held(len(ledger.offsets), ledger.offsets.bytes, behind)
+        return held
+
+    def _hold(self, now: float) -> None:
+        """Nothing may be taken: after a while everything is paused, so that polling brings nothing."""
+        if self._full_since is None:
+            self._full_since = now
+        elif not self._all_paused and now - self._full_since > FULL_PAUSE_SECONDS:
+            self._all_paused = True
+            self._pause(list(self._desk.assignment.ledgers))
+
+    def _go_on(self) -> None:
+        self._full_since = None
+        if self._all_paused:
+            self._all_paused = False
+            paused = self._flow.paused
+            self._source.resume([p for p in self._desk.assignment.ledgers if p not in paused])
+
+    def _pause(self, partitions: Sequence[Partition]) -> None:
+        if partitions:
+            self._source.pause(partitions)
+
+    def _tell(
+        self,
+        event: type[ConsumerPaused] | type[ConsumerResumed],
+        partitions: Sequence[Partition],
+        held: dict[Partition, Held],
+    ) -> None:
+        for partition in partitions:
+            tasks = held[partition].tasks if partition in held else 0
+            self._emit(event(topic=partition.topic, partition=partition.number, in_flight=tasks))
+
+    # --- records -----------------------------------------------------------------------------------
+
+    def _admit(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
+        ledgers = self._desk.assignment.ledgers
+        runs: list[tuple[Partition, list[Record]]] = []
+        ends: list[End] = []
+        topic, number = "", -1
+        run: list[Record] = []
+        for record in records:
+            if record.error() is not None:
+                end = self._source.interpret(record)
+                if end is not None:
+                    ends.append(end)
+                continue
+            if record.partition() != number or record.topic() != topic:
+                topic, number = record.topic(), record.partition()
+                run = []
+                runs.append((Partition(topic, number), run))
+            run.append(record)
+        # a record may still arrive of a partition that was revoked while it was taken: it is another's now
+        runs = [(partition, run) for partition, run in runs if partition in ledgers and not self._stopping]
+        for partition, run in runs:
+            if not ledgers[partition].continues_at(run[0].offset()):
+                self._restart(partition, run[0].offset())
+        if runs:
+            self._desk.admit(runs)
+        self._reach(ends)
+
+    def _reach(self, ends: Sequence[End]) -> None:
+        with self._desk.lock:
+            for end in ends:
+                ledger = self._desk.assignment.ledgers.get(end.partition)
+                if ledger is not None and not self._stopping:
+                    ledger.offsets.reach(end.offset)
+
+    def _restart(self, partition: Partition, offset: int) -> None:
+        """The offsets went back: what is held belongs to records that are gone, or will come again."""
+        with self._desk.lock:
+            expected = self._desk.assignment.ledgers[partition].offsets.position
+            forgotten = self._desk.assignment.close(partition)
+            self._desk.assignment.assign(partition, offset)
+        self._committer.forget([partition])
+        self._emit(
+            ConsumerOffsetsRestarted(
+                topic=partition.topic,
+                partition=partition.number,
+                expected_offset=expected if expected is not None else -1,
+                offset=offset,
+                forgotten=forgotten,
+            )
+        )
+
+    # --- commits -----------------------------------------------------------------------------------
+
+    def _commit_when_due(self, now: float) -> None:
+        early = self._desk.settled - self._settled_at_commit >= EARLY_COMMIT
+        due = now >= self._next_commit or (early and now - self._last_commit >= EARLY_COMMIT_SECONDS)
+        # one commit at a time; but one that is never answered must not be the last
+        if due and (self._committer.idle or now - self._last_commit > 10 * self._settings.commit_interval):
+            self._last_commit = now
+            self._next_commit = now + self._settings.commit_interval
+            self._settled_at_commit = self._desk.settled
+            self._committer.commit()
+
+    def _commit_last(self, deadline: float) -> bool:
+        """Commits until it is accepted: in the middle of a rebalance it is refused, and polling gets past that."""
+        deadline = max(deadline, monotonic() + LAST_COMMIT_SECONDS)
+        seconds = 1.0 if self._hurry() else LAST_COMMIT_SECONDS
+        while True:
+            partitions = list(self._desk.assignment.ledgers)
+            error = self._committer.commit_now(partitions, seconds)
+            if error is None:
+                return True
+            if self._hurry() or monotonic() > deadline:
+                return False
+            self._source.take(1, POLL_SECONDS)
+
+    # --- the end -----------------------------------------------------------------------------------
+
+    def _await_join(self) -> None:
+        deadline = monotonic() + JOIN_SECONDS
+        while not self._joined and monotonic() < deadline and not self._hurry():
+            self._source.take(1, POLL_SECONDS)
+
+    def _await_running(self, deadline: float) -> bool:
+        """Waits for what runs, and stays in the group meanwhile."""
+        while True:
+            partitions = list(self._desk.assignment.ledgers)
+            if self._desk.wait_drained(partitions, min(0.05, max(0.0, deadline - monotonic()))):
+                return True
+            if monotonic() >= deadline or self._hurry():
+                self._abandon(partitions)
+                return False
+            self._source.take(1, 0.0)
+            self._commit_when_due(monotonic())
+
+    def _abandon(self, partitions: Sequence[Partition]) -> None:
+        loans = self._desk.lent_of(partitions)
+        self.abandoned += len(loans)
+        for loan in loans:
+            if loan.done < len(loan.records):
+                record = loan.records[loan.done]
+                self._emit(TaskAbandoned(**about(record, loan.attempt, None)))
+
+    # --- what the group decides --------------------------------------------------------------------
+
+    def on_assign(self, starts: Sequence[Start]) -> None:
+        """These partitions are this consumer's now."""
+        self._joined = True
+        self.rebalances += 1
+        restored = 0
+        for start in starts:
+            ranges = self._committer.restore(start)
+            restored += sum(high - low for low, high in ranges)
+            self._flow.forget(start.partition)
+            with self._desk.lock:
+                self._desk.assignment.assign(start.partition, start.offset, ranges)
+                if self._stopping:
+                    self._desk.assignment.drain(start.partition)
+        # the client keeps an application's pause over a revoke and a new assignment
+        partitions = [start.partition for start in starts]
+        if self._stopping or self._all_paused:
+            self._pause(partitions)
+        elif partitions:
+            self._source.resume(partitions)
+        names = [f"{s.partition}@{s.offset if s.offset is not None else 'start'}" for s in starts]
+        self._emit(ConsumerAssigned(partitions=names, restored=restored))
+
+    def on_revoke(self, partitions: Sequence[Partition]) -> None:
+        """Drain, commit, forget."""
+        self.rebalances += 1
+        partitions = [p for p in partitions if p in self._desk.assignment.ledgers]
+        begun = monotonic()
+        deadline = begun + self._settings.drain_timeout
+        self._desk.drain(partitions)
+        abandoned = 0
+        while not self._desk.wait_drained(partitions, min(0.05, max(0.0, deadline - monotonic()))):
+            if monotonic() >= deadline or self._hurry():
+                before = self.abandoned
+                self._abandon(partitions)
+                abandoned = self.abandoned - before
+                break
+        self._committer.commit_now(partitions, LAST_COMMIT_SECONDS)
+        forgotten = self._forget(partitions)
+        self._emit(
+            ConsumerRevoked(
+                partitions=[str(p) for p in partitions],
+                drain_seconds=round(monotonic() - begun, 3),
+                abandoned=abandoned,
+                forgotten=forgotten,
+            )
+        )
+
+    def on_lose(self, partitions: Sequence[Partition]) -> None:
+        """Forget, commit nothing: they are another's already."""
+        self.rebalances += 1
+        partitions = [p for p in partitions if p in self._desk.assignment.ledgers]
+        running = len(self._desk.lent_of(partitions))
+        forgotten = self._forget(partitions)
+        self._emit(ConsumerLost(partitions=[str(p) for p in partitions], forgotten=forgotten, running=running))
+
+    def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
+        """An asynchronous commit has ended."""
+        self._committer.on_committed(commits, error)
+
+    def _forget(self, partitions: Sequence[Partition]) -> int:
+        with self._desk.lock:
+            forgotten = sum(self._desk.assignment.close(partition) for partition in partitions)
+        self._committer.forget(partitions)
+        for partition in partitions:
+            self._flow.forget(partition)
+        return forgotten

@@ -1,0 +1,156 @@
+"""Worker threads: borrow lanes, call handlers, bring the lanes back."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any
+
+from processor.app import Handler
+from processor.engine.ledger import Loan
+from processor.engine.retry import Failure
+from processor.events import ConsumerWorkerDied, Emit
+from processor.runtime.attempts import Attempts, failure_of, type_name
+from processor.runtime.desk import Desk
+from processor.runtime.endings import Endings
+from processor.runtime.fence import Fence
+from processor.runtime.ports import Record
+from processor.task import Task, TaskTimeout
+
+Call = Callable[[Handler, Task, float], Any]
+"""Calls an async handler from a worker thread, and waits for it."""
+
+
+class Worker:
+    """One thread. It owns nothing: what it works on is lent."""
+
+    interruptible = True
+    """A handler on this thread is interrupted by an exception."""
+
+    def __init__(self, number: int, desk: Desk, attempts: Attempts, endings: Endings, emit: Emit, call_async: Call):
+        self.name = f"worker-{number}"
+        self.batch: deque[Loan] = deque()
+        self.finished: deque[Loan] = deque()
+        self.borrowed_at = 0.0
+        self.loan: Loan | None = None
+        self.record: Record | None = None
+        self.fence = Fence()
+        self._desk = desk
+        self._attempts = attempts
+        self._endings = endings
+        self._emit = emit
+        self._call_async = call_async
+        self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def current(self) -> Iterable[Loan]:
+        """The loan that it is on."""
+        loan = self.loan
+        return (loan,) if loan is not None else ()
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self.thread.start()
+
+    def attempted(self) -> Iterable[Worker]:
+        """Itself: it is on one attempt at a time."""
+        return (self,)
+
+    def stack(self) -> str:
+        """Where its thread is."""
+        frame = sys._current_frames().get(self.fence.ident)
+        return "".join(traceback.format_stack(frame)) if frame else ""
+
+    def _run(self) -> None:
+        self.fence.ident = threading.get_ident()
+        self._desk.enter(self)
+        while True:
+            try:
+                self._serve()
+                return
+            except BaseException as error:  # a fault of ours, never a handler's: say it, and go on with the next batch
+                self._emit(ConsumerWorkerDied(worker=self.name, error=f"{type_name(error)}: {error}"))
+                self.fence.lower()
+                self._desk.recover(self)
+                self.loan = None
+
+    def _serve(self) -> None:
+        tasks, seconds = 0, 0.0
+        while self._desk.borrow(self, tasks, seconds):
+            tasks, begun = 0, monotonic()
+            now = begun
+            batch = self.batch
+            while batch:
+                try:
+                    loan = batch.popleft()
+                except IndexError:  # it was taken back between the look and the grasp
+                    break
+                self.loan = loan
+                now = self._work_off(loan, now)
+                tasks += len(loan.records)
+                if self.fence.given_up:
+                    return  # its session is held until the process ends, and so is this thread
+            seconds = now - begun
+
+    def _work_off(self, loan: Loan, now: float) -> float:
+        """Runs the loan's tasks until one does not simply succeed; the time after the last one."""
+        ledger, fence = loan.ledger, self.fence
+        prepare, keeps_results = self._attempts.prepare, self._endings.keeps_results
+        attempt = loan.attempt
+        for record in loan.records:
+            if not ledger.may_begin:
+                break
+            failure, handler, task, value = None, None, None, None
+            self.record = record
+            started = now
+            try:
+                try:
+                    task, handler, fence.limit = prepare(record, attempt, now)
+                    fence.started = now
+                    if handler.is_async:
+                        value = self._call_async(handler, task, fence.limit)
+                    else:
+                        value = handler.function(task)
+                    fence.started = 0.0
+                    if fence.firing or fence.verdict:
+                        fence.lower()
+                except BaseException as error:
+                    begun = fence.started != 0.0
+                    fence.lower()
+                    failure = failure_of(error, begun=begun)
+            except TaskTimeout as error:  # it came after the handler had ended, before the fence was down
+                fence.lower()
+                failure = failure_of(error, begun=True)
+            now = monotonic()
+            if failure is not None or (value is not None and keeps_results) or fence.verdict:
+                return self._end(loan, record, attempt, failure, handler, task, value, now - started)
+            if self._endings.tells_done and task is not None:
+                self._endings.tell_done(task, now - started)
+            loan.done += 1
+            attempt = 1
+        self.finished.append(loan)
+        self.loan = None
+        return now
+
+    def _end(
+        self,
+        loan: Loan,
+        record: Record,
+        attempt: int,
+        failure: Failure | None,
+        handler: Handler | None,
+        task: Task | None,
+        value: Any,
+        seconds: float,
+    ) -> float:
+        self.loan = None
+        if not self.fence.given_up:
+            if failure is None and task is not None:
+                self._endings.succeed(loan, record, task, value, seconds)
+            elif failure is not None:
+                policy = self._attempts.policy(handler)
+                self._endings.fail(loan, record, attempt, failure, policy, task, self.fence.limit)
+        return monotonic()
