@@ -70,12 +70,10 @@ class Processor:
     @overload
     def default(self, function: F, /) -> F: ...
     @overload
+    def default(self, /, *, timeout: float | None = None, max_attempts: int | None = None) -> Callable[[F], F]: ...
     def default(
-        self, *, timeout: float | None = None, max_attempts: int | None = None
-    ) -> Callable[[F], F]: ...
-    def default(
-        self, function: F | None = None, /, *, timeout: float | None = None, max_attempts: int | None = None
-    ) -> F | Callable[[F], F]:
+        self, function: Any = None, /, *, timeout: float | None = None, max_attempts: int | None = None
+    ) -> Any:
         """Registers the handler of every task whose name has none of its own.
 
         Raises:

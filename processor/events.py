@@ -15,7 +15,7 @@ import msgspec
 Level = Literal["debug", "info", "warning", "error"]
 
 
-class Event(msgspec.Struct, kw_only=True, frozen=True):
+class Event(msgspec.Struct, kw_only=True):
     """Something worth a log line."""
 
     event: ClassVar[str]

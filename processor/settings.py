@@ -82,14 +82,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("--topic names the same topic twice")
         if not self.group:
             raise SettingsError("--group must not be empty")
-        for option, topic in (
+        for option, target in (
             ("--dead-letter-topic", self.dead_letter_topic),
             ("--results-topic", self.results_topic),
         ):
-            if topic is not None:
-                _check_topic(option, topic)
-                if topic in self.topics:
-                    raise SettingsError(f"{option} {topic!r} is a topic that is consumed: its records would go in circles")
+            if target is not None:
+                _check_topic(option, target)
+                if target in self.topics:
+                    raise SettingsError(f"{option} {target!r} is consumed by this command: records would go in circles")
         for option, count in (
             ("--processes", self.processes),
             ("--workers", self.workers),

@@ -92,9 +92,7 @@ def ensure_topics(
     return inquiry.create(absent, timeout)
 
 
-def await_topic(
-    config: Config, topic: str, timeout: float = ANSWER_SECONDS, emit: Emit | None = None
-) -> int:
+def await_topic(config: Config, topic: str, timeout: float = ANSWER_SECONDS, emit: Emit | None = None) -> int:
     """How many partitions a topic has that is about to be produced to; a broker that makes topics on demand makes it.
 
     Raises:

@@ -48,7 +48,7 @@ class ClientLog(logging.Handler):
         facility, text = _split(record.getMessage())
         if facility in ("FAIL", "ERROR"):
             return
-        if record.levelno >= logging.WARNING:
+        if record.levelno >= logging.WARNING and not text.endswith("retrying"):
             self._say(facility, text, lambda line: KafkaClientError(code=facility, message=line))
         else:
             severity = record.levelname.lower()

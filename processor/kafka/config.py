@@ -17,6 +17,7 @@ from processor.settings import Settings
 Client = TypeVar("Client")
 Config = dict[str, Any]
 
+# fmt: off
 CONSUMER_ONLY = frozenset((
     "allow.auto.create.topics", "auto.commit.enable", "auto.commit.interval.ms", "auto.offset.reset", "check.crcs",
     "consume.callback.max.messages", "coordinator.query.interval.ms", "enable.auto.commit",
@@ -37,6 +38,7 @@ PRODUCER_ONLY = frozenset((
     "queue.buffering.max.ms", "queuing.strategy", "request.required.acks", "retries", "sticky.partitioning.linger.ms",
     "transaction.timeout.ms", "transactional.id",
 ))
+# fmt: on
 """The P rows of the same table: a consumer warns about them and goes on."""
 
 SECRET = re.compile(r"password|secret|token|\.key\.pem$|oauthbearer\.config$")

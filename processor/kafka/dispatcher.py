@@ -93,7 +93,7 @@ class Dispatcher:
         payload: Any,
         name: str = "",
         *,
-        id: str | None = None,
+        id: str | None = None,  # noqa: A002  (a task's ID is called so everywhere)
         headers: Mapping[str, str | bytes | None] | None = None,
     ) -> Sent:
         """Hands a task over, and waits only while too many are pending.
@@ -172,7 +172,7 @@ class Dispatcher:
         while not self._ended.is_set():
             try:
                 self._producer.poll(LISTEN_SECONDS)
-            except Exception:  # one future's fault must not keep all the others waiting
+            except Exception:  # noqa: BLE001  one future's fault must not keep all the others waiting
                 _log.exception("a delivery callback failed")
 
     def __enter__(self) -> Self:

@@ -100,7 +100,7 @@ class KafkaSink:
         while True:
             try:
                 return producer.flush(max(deadline - time.monotonic(), 0.0))
-            except Exception as caught:
+            except Exception as caught:  # noqa: BLE001  see `_complain`
                 self._complain(caught)
 
     def _opened(self) -> Producer:
@@ -120,7 +120,7 @@ class KafkaSink:
         while not self._ended.is_set():
             try:
                 producer.poll(LISTEN_SECONDS)
-            except Exception as caught:
+            except Exception as caught:  # noqa: BLE001  see `_complain`
                 self._complain(caught)
 
     def _complain(self, caught: Exception) -> None:

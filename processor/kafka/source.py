@@ -1,0 +1,235 @@
+"""The consumer group's side of Kafka: the one owner of the client, called by the poller's thread only.
+
+Any consumer call from a second thread would wait for the thread inside `poll` or `consume`, without bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, cast
+
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+
+from processor.events import Emit, KafkaClientError
+from processor.errors import ProcessorError
+from processor.kafka.client_log import client_hooks
+from processor.kafka.config import NOT_ALLOWED, consumer_config, error_of, open_client, reason_of
+from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
+from processor.settings import Settings
+
+ASK_SECONDS = 5.0
+"""How long one question to the broker may take."""
+
+RESTORE_SECONDS = 30.0
+"""How long an assignment may wait for the offsets that the group has committed."""
+
+
+class KafkaSource:
+    """A consumer group's member, as the `Source` port."""
+
+    def __init__(self, settings: Settings, index: int, emit: Emit) -> None:
+        self._settings = settings
+        self._emit = emit
+        self._listener: Listener | None = None
+        config = consumer_config(settings, index)
+        config.update(client_hooks(emit))
+        config["on_commit"] = self._on_commit
+        self._consumer: Consumer = open_client(Consumer, config)
+        self._given_up: set[Partition] = set()
+        """Partitions that were revoked or lost during the present call of `take`."""
+        self._ends: dict[Partition, tuple[float, int | None]] = {}
+
+    def open(self, listener: Listener) -> None:
+        """Subscribes; that the topics exist was asked before."""
+        self._listener = listener
+        self._consumer.subscribe(
+            list(self._settings.topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def take(self, limit: int, seconds: float) -> Sequence[Record]:
+        """At most `limit` records: the first as soon as it comes, then what is here already.
+
+        `consume` with a time-out would wait for `limit` records: a lone one would be held for all of it.
+        """
+        self._given_up.clear()
+        first = cast(Record | None, self._consumer.poll(seconds))
+        if first is None:
+            return ()
+        if limit <= 1:
+            return (first,)
+        rest = cast(list[Record], self._consumer.consume(limit - 1, 0))
+        # A rebalance is served inside either call. If it is served in the second, the first record may be of a
+        # partition that was given up meanwhile and perhaps got again: then it will be delivered again.
+        if self._given_up and Partition(first.topic(), first.partition()) in self._given_up:
+            return rest
+        rest.insert(0, first)
+        return rest
+
+    def interpret(self, record: Record) -> End | None:
+        """A partition's end, or nothing that matters.
+
+        Raises:
+            BrokerError: this client is not let in any more.
+            ProcessorError: the client cannot go on.
+        """
+        error = record.error()
+        assert isinstance(error, KafkaError)
+        if error.code() == KafkaError._PARTITION_EOF:
+            return End(Partition(record.topic(), record.partition()), record.offset())
+        if error.code() in NOT_ALLOWED:
+            raise error_of(error, self._settings.bootstrap_servers, about=record.topic() or "")
+        if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
+            raise ProcessorError(f"the Kafka client cannot go on: {reason_of(error)}")
+        self._emit(KafkaClientError(code=error.name(), message=reason_of(error)))
+        return None
+
+    def commit(self, commits: Sequence[Commit]) -> None:
+        """Commits without waiting; `on_committed` hears how it ended."""
+        try:
+            self._consumer.commit(offsets=_positions(commits), asynchronous=True)
+        except KafkaException as caught:
+            self._tell_committed(commits, reason_of(caught.args[0]))
+
+    def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
+        """Commits and waits, as long as the client's own time-out lets it; None when done, else why not."""
+        deadline = monotonic() + seconds
+        while True:
+            error = self._try_commit(commits)
+            if error is None:
+                return None
+            if not error.retriable() or monotonic() >= deadline:
+                return reason_of(error)
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Stops fetching these."""
+        self._consumer.pause([TopicPartition(*partition) for partition in partitions])
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Fetches these again."""
+        self._consumer.resume([TopicPartition(*partition) for partition in partitions])
+
+    def ends(self) -> dict[Partition, int]:
+        """The end offset of every partition of the topics, where there is anything below it."""
+        ends = {}
+        for topic in self._settings.topics:
+            for number in self._ask(self._consumer.list_topics, topic).topics[topic].partitions:
+                low, high = self._ask(self._consumer.get_watermark_offsets, TopicPartition(topic, number))
+                if high > low:
+                    ends[Partition(topic, number)] = high
+        return ends
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """What the group has committed; nothing while nobody answers."""
+        try:
+            found = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=ASK_SECONDS)
+        except KafkaException as caught:
+            self._emit(KafkaClientError(code=caught.args[0].name(), message=reason_of(caught.args[0])))
+            return {}
+        return {Partition(t.topic, t.partition): t.offset for t in found if t.error is None and t.offset >= 0}
+
+    def high_watermark(self, partition: Partition) -> int | None:
+        """The last end offset that a fetch has told."""
+        try:
+            high: int = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1]
+        except KafkaException:
+            return None
+        return high if high >= 0 else None
+
+    def close(self) -> None:
+        """Leaves the group."""
+        self._consumer.close()
+
+    # --- the client's callbacks, in the poller's thread ----------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        starts = self._starts(partitions)
+        known = {start.partition: start.offset for start in starts}
+        for partition in partitions:
+            offset = known[Partition(partition.topic, partition.partition)]
+            # What the group goes on at and the skip map that belongs to it must come from one answer.
+            partition.offset = offset if offset is not None else OFFSET_INVALID
+        consumer.incremental_assign(partitions)
+        self._listening.on_assign(starts)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        given_up = _names(partitions)
+        self._given_up.update(given_up)
+        self._listening.on_revoke(given_up)
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        given_up = _names(partitions)
+        self._given_up.update(given_up)
+        self._listening.on_lose(given_up)
+        consumer.incremental_unassign(partitions)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        commits = [Commit(Partition(t.topic, t.partition), t.offset, t.metadata or "") for t in partitions]
+        first = error or next((t.error for t in partitions if t.error is not None), None)
+        self._tell_committed(commits, reason_of(first) if first is not None else None)
+
+    def _tell_committed(self, commits: Sequence[Commit], error: str | None) -> None:
+        if self._listener is not None:
+            self._listener.on_committed(commits, error)
+
+    # -----------------------------------------------------------------------------------------------
+
+    @property
+    def _listening(self) -> Listener:
+        assert self._listener is not None
+        return self._listener
+
+    def _starts(self, partitions: list[TopicPartition]) -> list[Start]:
+        """Where the group goes on. Asked until it is answered, within a bound that keeps this member in the group."""
+        if not partitions:
+            return []
+        deadline = monotonic() + RESTORE_SECONDS
+        while True:
+            try:
+                found = self._consumer.committed(
+                    [TopicPartition(t.topic, t.partition) for t in partitions], timeout=ASK_SECONDS
+                )
+                return [_start(t) for t in found]
+            except KafkaException as caught:
+                error: KafkaError = caught.args[0]
+                if error.code() in NOT_ALLOWED:
+                    raise error_of(error, self._settings.bootstrap_servers) from None
+                if monotonic() >= deadline:
+                    # The client asks again by itself before it fetches; only the skip maps are lost to us.
+                    message = f"the group's offsets cannot be read: {reason_of(error)}"
+                    self._emit(KafkaClientError(code=error.name(), message=message))
+                    return [Start(p, None, "") for p in _names(partitions)]
+
+    def _try_commit(self, commits: Sequence[Commit]) -> KafkaError | None:
+        try:
+            committed = self._consumer.commit(offsets=_positions(commits), asynchronous=False)
+        except KafkaException as caught:
+            return caught.args[0]  # type: ignore[no-any-return]
+        return next((t.error for t in committed or () if t.error is not None), None)
+
+    def _ask(self, question: Any, *about: Any) -> Any:
+        try:
+            return question(*about, timeout=ASK_SECONDS)
+        except KafkaException as caught:
+            raise error_of(caught.args[0], self._settings.bootstrap_servers) from None
+
+
+def _positions(commits: Sequence[Commit]) -> list[TopicPartition]:
+    return [TopicPartition(*commit.partition, commit.offset, commit.metadata) for commit in commits]
+
+
+def _names(partitions: Sequence[TopicPartition]) -> list[Partition]:
+    return [Partition(t.topic, t.partition) for t in partitions]
+
+
+def _start(found: TopicPartition) -> Start:
+    if found.error is not None:
+        raise KafkaException(found.error)
+    partition = Partition(found.topic, found.partition)
+    return Start(partition, found.offset if found.offset >= 0 else None, found.metadata or "")
+
+
