@@ -39,7 +39,11 @@ class StopNow(msgspec.Struct, frozen=True, tag="stop_now"):
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
-    """The consumer has reached a broker and subscribes."""
+    """The consumer has loaded APP, reached a broker and subscribes."""
+
+
+class Joined(msgspec.Struct, frozen=True, tag="joined"):
+    """The consumer is in the group: nothing that an option got wrong is in its way."""
 
 
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
@@ -64,7 +68,7 @@ class Recycling(msgspec.Struct, frozen=True, tag="recycling"):
 
 
 Order = Begin | Drain | StopNow
-Report = Started | Stats | Failed | Finished | Recycling
+Report = Started | Joined | Stats | Failed | Finished | Recycling
 Received = TypeVar("Received")
 
 _CHUNK = 65536

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from processor.events import ConsumerStats
-from processor.fleet.channel import Begin, Channel, Failed, Finished, Order, Recycling, Report, Started, Stats
+from processor.fleet.channel import Begin, Channel, Failed, Finished, Joined, Order, Recycling, Report, Started, Stats
 from processor.fleet.succession import Death
 
 
@@ -47,6 +47,7 @@ class Life:
         self._is_open = True
         self.stats: ConsumerStats | None = None
         self.started = False
+        self.joined = False
         self._finished = False
         self._recycling = False
         self._failure: str | None = None
@@ -95,6 +96,8 @@ class Life:
         match report:
             case Started():
                 self.started = True
+            case Joined():
+                self.joined = True
             case Stats(stats):
                 self.stats = stats
             case Finished():
@@ -111,4 +114,4 @@ class Life:
             return None
         self.hear()
         lived = time.monotonic() - self._began
-        return Death(code, lived, self.started, self._finished, self._recycling, self._failure)
+        return Death(code, lived, self.joined, self._finished, self._recycling, self._failure)

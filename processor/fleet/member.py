@@ -23,7 +23,7 @@ import msgspec
 
 from processor import logs
 from processor.errors import DrainTimeout, ProcessorError
-from processor.events import ConsumerFailed, ConsumerStarted, ConsumerStats, Emit, Event
+from processor.events import ConsumerAssigned, ConsumerFailed, ConsumerStarted, ConsumerStats, Emit, Event
 from processor.fleet.assembly import assemble
 from processor.fleet.channel import (
     Begin,
@@ -31,6 +31,7 @@ from processor.fleet.channel import (
     Drain,
     Failed,
     Finished,
+    Joined,
     Order,
     Recycling,
     Report,
@@ -140,9 +141,19 @@ def _tell_bug(channel: Channel[Order], emit: Emit, error: Exception) -> int:
 
 
 def _telling(channel: Channel[Order], emit: Emit) -> Emit:
+    """Tells the parent what concerns it of what the consumer says."""
+    joined = False
+
     def emit_and_tell(event: Event) -> None:
-        if isinstance(event, ConsumerStarted):
-            channel.send(Started())
+        nonlocal joined
+        match event:
+            case ConsumerStarted():
+                channel.send(Started())
+            case ConsumerAssigned() if not joined:
+                joined = True
+                channel.send(Joined())
+            case ConsumerFailed(error=error, exit_code=exit_code):
+                channel.send(Failed(error, exit_code))
         emit(event)
 
     return emit_and_tell

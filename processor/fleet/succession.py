@@ -33,8 +33,8 @@ class Death(NamedTuple):
     exit_code: int
     """negative: the signal that killed it"""
     lived: float
-    started: bool
-    """it had reached a broker"""
+    joined: bool
+    """it had been in the group"""
     finished: bool = False
     recycling: bool = False
     failure: str | None = None
@@ -76,8 +76,8 @@ def what_follows(
 
     Args:
         death: how it ended.
-        fleet_was_up: some consumer of this fleet has reached a broker. A broker that is away then comes back;
-            one that was never seen is a mistake in an option.
+        fleet_was_up: some consumer of this fleet has been in the group. A broker that is away then comes back;
+            one that never let anybody in is a mistake in an option.
         last_delay: the delay before its start, None if it was the first.
         backoff: the delays.
     """
@@ -85,7 +85,7 @@ def what_follows(
         return Finish()
     if death.recycling:
         return Replace(0.0)
-    if not death.started and death.exit_code in FAILURES_AT_START:
+    if not death.joined and death.exit_code in FAILURES_AT_START:
         passes = fleet_was_up and death.exit_code in (1, NO_BROKER)
         if not passes:
             return GiveUp(death.failure or f"a consumer could not start ({death.reason})", death.exit_code)

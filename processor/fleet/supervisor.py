@@ -109,6 +109,8 @@ class Supervisor:
         self._slots = [Slot(index) for index in range(settings.processes)]
         self._selector = selectors.DefaultSelector()
         self._restarts = 0
+        self._told_started = False
+        """A fleet that fails before has one line to say: what is wrong."""
         self._was_up = False
         self._given_up: GiveUp | None = None
         self._orders = 0
@@ -154,7 +156,7 @@ class Supervisor:
             slot.life = Life(self._command, Begin(self._settings, self._app, slot.index))
         except OSError as error:
             reason = f"a consumer's process cannot be started: {error.strerror or error}"
-            self._decide(slot, Death(exit_code=1, lived=0.0, started=False, failure=reason), pid=0)
+            self._decide(slot, Death(exit_code=1, lived=0.0, joined=False, failure=reason), pid=0)
         else:
             self._selector.register(slot.life, selectors.EVENT_READ)
 
@@ -166,8 +168,9 @@ class Supervisor:
     def _hear(self, life: Life) -> None:
         if not life.hear():  # all that is left to come is its end, and SIGCHLD tells of that
             self._forget(life)
-        if life.started and not self._was_up:
-            self._was_up = True
+        self._was_up = self._was_up or life.joined
+        if life.started and not self._told_started:
+            self._told_started = True
             self._tell_started()
 
     def _forget(self, life: Life) -> None:
@@ -194,7 +197,7 @@ class Supervisor:
         return self._orders > 0
 
     def _drain(self, reason: str) -> None:
-        if self._was_up:
+        if self._told_started:
             self._emit(FleetStopping(reason=reason))
         self._order(Drain(reason), self._kill_after_drain)
 
@@ -271,9 +274,9 @@ class Supervisor:
 
     def _ended(self) -> int:
         exit_code = self._given_up.exit_code if self._given_up else combined(self._exit_codes)
-        if self._was_up:
+        if self._told_started:
             uptime = time.monotonic() - self._began
-            self._emit(FleetStopped(exit_code=exit_code, uptime_seconds=uptime, restarts=self._restarts))
+            self._emit(FleetStopped(exit_code=exit_code, uptime_seconds=round(uptime, 3), restarts=self._restarts))
         return exit_code
 
     def _tell_started(self) -> None:
@@ -293,5 +296,5 @@ class Supervisor:
         if now < self._next_stats:
             return
         self._next_stats = now + self._settings.stats_interval
-        if self._was_up:
+        if self._told_started:
             self._emit(summed([life.stats for life in self._lives()], self._restarts))

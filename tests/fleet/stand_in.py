@@ -21,6 +21,7 @@ from processor.fleet.channel import (
     Drain,
     Failed,
     Finished,
+    Joined,
     Order,
     Recycling,
     Report,
@@ -47,14 +48,14 @@ def stats() -> ConsumerStats:
 
 
 ENDS: dict[str, tuple[list[Report], int]] = {
-    "crash": ([Started()], 1),
+    "crash": ([Started(), Joined()], 1),
     "crash-at-start": ([], -signal.SIGSEGV),
-    "exit-0": ([Started()], 0),
     "no-app": ([Failed("APP 'a:b': there is no module 'a'", 5)], 5),
     "no-broker": ([Failed("no broker answers at nowhere:1", 4)], 4),
-    "no-broker-any-more": ([Started(), Failed("no broker answers at nowhere:1", 4)], 4),
-    "recycle": ([Started(), Recycling()], 0),
-    "finish": ([Started(), Finished()], 0),
+    "not-let-in": ([Started(), Failed("not allowed by the broker", 4)], 4),
+    "no-broker-any-more": ([Started(), Joined(), Failed("no broker answers at nowhere:1", 4)], 4),
+    "recycle": ([Started(), Joined(), Recycling()], 0),
+    "finish": ([Started(), Joined(), Finished()], 0),
 }
 DRAINS = {"well": 0, "drain-timeout": 3, "drain-failure": 4}
 
@@ -87,6 +88,7 @@ def main() -> None:
             os.kill(os.getpid(), -code)
         os._exit(code)
     channel.send(Started())
+    channel.send(Joined())
     channel.send(Stats(stats()))
     note(log, begin.index, "started")
     listener = threading.Thread(target=listen, args=(channel, log, begin.index, behaviour, rest), daemon=True)

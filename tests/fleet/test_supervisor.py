@@ -249,6 +249,14 @@ def test_no_broker_at_the_start_ends_the_fleet(fleet: Fleet) -> None:
     assert parent.stderr() == "processor: no broker answers at nowhere:1\n"
 
 
+def test_a_group_that_lets_nobody_in_ends_the_fleet(fleet: Fleet) -> None:
+    """The broker answers, so the consumer has started; that it is not allowed into the group comes after."""
+    parent = fleet({0: ["not-let-in"]})
+    assert parent.ended() == 4
+    assert parent.stderr() == "processor: not allowed by the broker\n"
+    assert [line["event"] for line in parent.events] == ["fleet.started", "fleet.stopping", "fleet.stopped"]
+
+
 def test_a_broker_that_goes_away_later_does_not(fleet: Fleet) -> None:
     parent = fleet({0: ["no-broker-any-more", "no-broker", "no-broker"]})
     parent.noted("started")
