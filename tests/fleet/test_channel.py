@@ -1,0 +1,136 @@
+"""What parent and consumer tell each other."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from processor.fleet.channel import (
+    Begin,
+    Channel,
+    Drain,
+    Failed,
+    Finished,
+    Joined,
+    Order,
+    Recycling,
+    Report,
+    Started,
+    StopNow,
+)
+from processor.settings import Settings
+
+SETTINGS = Settings(
+    topics=("a", "b"),
+    group="g",
+    bootstrap_servers="h1:1,h2:2",
+    processes=2,
+    workers=3,
+    value_format="json",
+    schemas=None,
+    timeout=0.1 + 0.2,
+    max_attempts=7,
+    backoff=0.25,
+    backoff_max=60.0,
+    dead_letter_topic="dead",
+    results_topic="results",
+    create_topics=False,
+    max_in_flight=11,
+    max_in_flight_bytes=12,
+    commit_interval=0.5,
+    drain_timeout=0.0,
+    group_protocol="consumer",
+    stop_at_end=True,
+    stats_interval=1.5,
+    log_format="console",
+    log_level="debug",
+    kafka_config={"sasl.password": 'a="b"\nc\u00e4', "client.id": ""},
+)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel[Report], Channel[Order]]]:
+    parent, member = socket.socketpair()
+    with parent, member:
+        yield Channel(parent, Report), Channel(member, Order)
+
+
+def test_every_setting_arrives_as_it_was(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+    parent, member = ends
+    differs = {name for name in Settings.__struct_fields__ if getattr(SETTINGS, name) != _default(name)}
+    assert differs == set(Settings.__struct_fields__) - {"schemas", "schema_registry"}
+    parent.send(Begin(SETTINGS, "tasks:handle", 1))
+    assert member.receive(wait=True) == [Begin(SETTINGS, "tasks:handle", 1)]
+
+
+def _default(name: str) -> object:
+    defaults = {field.name: field.default for field in msgspec.structs.fields(Settings)}
+    return defaults[name]
+
+
+def test_orders_and_reports_arrive_in_order(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+    parent, member = ends
+    orders: list[Order] = [Drain("SIGTERM"), StopNow("SIGTERM")]
+    reports: list[Report] = [Started(), Joined(), Failed("no\nbroker", 4), Finished(), Recycling()]
+    for order in orders:
+        parent.send(order)
+    for report in reports:
+        member.send(report)
+    assert member.receive(wait=True) == orders
+    assert parent.receive(wait=False) == reports
+
+
+def test_nothing_yet_is_an_empty_list_and_the_end_is_none(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+    parent, member = ends
+    assert parent.receive(wait=False) == []
+    member.close()
+    assert parent.receive(wait=False) is None
+
+
+def test_what_was_said_before_the_end_is_heard(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+    parent, member = ends
+    member.send(Finished())
+    member.close()
+    assert parent.receive(wait=False) == [Finished()]
+    assert parent.receive(wait=False) is None
+
+
+def test_sending_to_one_that_does_not_read_does_not_block_and_loses_no_report(
+    ends: tuple[Channel[Report], Channel[Order]],
+) -> None:
+    parent, member = ends
+    count = 4_000
+    for number in range(count):
+        member.send(Failed("x" * 100, number))
+    received: list[Report] = []
+    while len(received) < count:
+        member.flush(0.0)
+        received += parent.receive(wait=False) or []
+    assert [report.exit_code for report in received if isinstance(report, Failed)] == list(range(count))
+
+
+def test_what_may_be_dropped_is_dropped_while_the_other_does_not_read(
+    ends: tuple[Channel[Report], Channel[Order]],
+) -> None:
+    """A poller that waited for its parent would lose its partitions; one that queued would grow without bound."""
+    parent, member = ends
+    for number in range(4_000):
+        member.send_unless_busy(Failed("x" * 100, number))
+    received: list[Report] = []
+    while reports := parent.receive(wait=False):
+        member.flush(0.0)
+        received += reports
+    codes = [report.exit_code for report in received if isinstance(report, Failed)]
+    assert codes == list(range(len(codes)))
+    assert 0 < len(codes) < 4_000
+
+
+def test_sending_to_one_that_is_gone_is_nothing(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+    parent, member = ends
+    parent.close()
+    member.send(Finished())
+    member.send_unless_busy(Started())
+    member.flush(0.1)
