@@ -1,0 +1,185 @@
+"""What is promised about delivery, against a real broker, checked from a ledger that the handlers write."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.integration.conftest import MakeScenario
+from tests.support import cluster
+from tests.support.ledger import Place
+
+BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
+
+
+@BOTH
+def test_every_task_runs_once_and_in_its_sessions_order(scenario: MakeScenario, protocol: str) -> None:
+    work = scenario()
+    work.produce_sessions(2000, 50)
+    fleet = work.run("note", "--stop-at-end", "-p", "2", "-w", "8", "--group-protocol", protocol)
+    assert fleet.wait() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert work.lag == 0
+
+
+def test_an_async_handler_keeps_the_same_promises(scenario: MakeScenario) -> None:
+    work = scenario()
+    work.produce_sessions(2000, 50)
+    assert work.run("note_async", "--stop-at-end", "-w", "200", seconds=0.005).wait() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert work.lag == 0
+
+
+@BOTH
+def test_after_a_clean_stop_nothing_runs_again(scenario: MakeScenario, protocol: str) -> None:
+    work = scenario()
+    work.produce_sessions(3000, 50)
+    options = ("-w", "16", "--group-protocol", protocol)
+    for done in (500, 1500):
+        fleet = work.run("note", *options, seconds=0.005)
+        work.wait_done(done)
+        assert fleet.stop() == 0
+    assert work.run("note", *options, "--stop-at-end").wait() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert work.lag == 0
+
+
+@BOTH
+def test_a_kill_repeats_only_what_ran_since_the_last_commit(scenario: MakeScenario, protocol: str) -> None:
+    """One task hangs, everything behind it is done and committed in the skip map: a kill repeats none of that."""
+    work = scenario(partitions=2)
+    work.produce([(b"stuck", b"")])
+    work.produce_sessions(3000, 60)
+    options = ("-w", "16", "--group-protocol", protocol, "--commit-interval", "0.2")
+    options += ("-X", "session.timeout.ms=6000") if protocol == "classic" else ()
+    fleet = work.run("stick", *options)
+    work.wait_done(3000)
+    time.sleep(1.0)  # several commit intervals: what is done is committed by now
+    work.kill(fleet)
+    again = work.run("note", *options, "--stop-at-end")
+    assert again.wait(120) == 0
+    assert work.faults() == {}
+    assert {finding.place for finding in work.repeated()} <= {work.places[0]}
+    assert work.lag == 0
+
+
+def test_kills_in_the_middle_of_work_lose_nothing(scenario: MakeScenario) -> None:
+    work = scenario()
+    work.produce_sessions(4000, 40)
+    options = ("-w", "16", "--commit-interval", "0.2", "-X", "session.timeout.ms=6000")
+    for done in (300, 1200):
+        fleet = work.run("note", *options, seconds=0.005)
+        work.wait_done(done)
+        work.kill(fleet)
+    assert work.run("note", *options, "--stop-at-end").wait(120) == 0
+    assert work.faults() == {}
+    assert work.lag == 0
+
+
+@BOTH
+def test_consumers_that_come_and_go_neither_lose_nor_overlap(scenario: MakeScenario, protocol: str) -> None:
+    work = scenario(partitions=6)
+    work.produce_sessions(4000, 60)
+    options = ("-w", "8", "--group-protocol", protocol)
+    first = work.run("note", *options, seconds=0.01)
+    work.wait_done(300)
+    second = work.run("note", *options, seconds=0.01)
+    second.wait_for("consumer.assigned")
+    work.wait_done(1200)
+    assert first.stop() == 0
+    third = work.run("note", *options, "-p", "2", seconds=0.01)
+    work.wait_done(4000, 90)
+    work.wait_lag(0)
+    assert second.stop() == 0
+    assert third.stop() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+
+
+def test_a_killed_consumer_is_replaced(scenario: MakeScenario) -> None:
+    work = scenario()
+    work.produce_sessions(2000, 40)
+    fleet = work.run("note", "-w", "8", "-X", "session.timeout.ms=6000", seconds=0.005)
+    work.wait_done(200)
+    (consumer,) = fleet.consumers()
+    import psutil
+
+    psutil.Process(consumer).send_signal(signal.SIGKILL)
+    work.deaths[consumer] = time.monotonic_ns()
+    fleet.wait_for("fleet.consumer_ended", exit_code=-9)
+    work.wait_done(2000, 90)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+
+
+def test_a_second_signal_ends_at_once_and_loses_only_what_runs(scenario: MakeScenario) -> None:
+    work = scenario()
+    work.produce_sessions(200, 20)
+    work.produce([(b"stuck", b"")])
+    fleet = work.run("stick", "-w", "8", "--timeout", "600")
+    work.wait_done(200)
+    fleet.signal(signal.SIGTERM)
+    fleet.wait_for("consumer.stopping")
+    begun = time.monotonic()
+    fleet.signal(signal.SIGTERM)
+    assert fleet.wait(15) == 3
+    assert time.monotonic() - begun < 10
+    assert work.run("note", "--stop-at-end").wait() == 0
+    assert work.faults() == {}
+    assert {finding.place for finding in work.repeated()} <= {work.places[-1]}
+
+
+def test_a_drain_that_takes_too_long_is_exit_3_and_is_told(scenario: MakeScenario) -> None:
+    work = scenario()
+    work.produce([(b"stuck", b"")])
+    fleet = work.run("stick", "--drain-timeout", "1", "--timeout", "600")
+    fleet.wait_for("consumer.assigned")
+    while not work.ledger.entries():
+        time.sleep(0.02)
+    assert fleet.stop() == 3
+    assert fleet.heard("task.abandoned", session_id="stuck")
+
+
+def test_offset_holes_do_not_stop_the_commits(scenario: MakeScenario) -> None:
+    """Transactions leave markers and aborted records, which are never delivered; the lag still reads 0."""
+    from confluent_kafka import Producer
+
+    work = scenario(partitions=1)
+    producer = Producer({"bootstrap.servers": work.servers, "transactional.id": work.group, "log_level": 0})
+    producer.init_transactions(30)
+    for number in range(6):
+        producer.begin_transaction()
+        for n in range(20):
+            producer.produce(work.topic, f"{number}-{n}".encode(), key=f"s{n % 5}".encode())
+        producer.flush(30)
+        if number % 2:
+            producer.abort_transaction(30)
+        else:
+            producer.commit_transaction(30)
+    work.places = [Place(work.topic, 0, base * 21 + n) for base in (0, 2, 4) for n in range(20)]
+    assert work.run("note", "--stop-at-end").wait() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert work.lag == 0
+
+
+def test_a_broker_that_dies_and_comes_back_is_waited_for(own_broker, group, tmp_path, start_fleet) -> None:  # type: ignore[no-untyped-def]
+    from tests.support.scenario import Scenario
+
+    broker = own_broker()
+    work = Scenario(broker, cluster.create_topic(broker.bootstrap_servers, "work", 4), group, tmp_path, start_fleet)
+    work.produce_sessions(2000, 40)
+    fleet = work.run("note", "-w", "4", seconds=0.01)
+    work.wait_done(300)
+    broker.kill()
+    broker.restart()
+    work.wait_done(2000, 90)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults() == {}

@@ -1,0 +1,132 @@
+"""A topic full of tasks, a group, a ledger and fleets that work on it: what most tests against a broker begin with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from tests.support import cluster, ledger
+from tests.support.broker import Broker
+from tests.support.ledger import Entry, Finding, Ledger, Place
+from tests.support.run import Fleet
+
+HANDLERS = """
+import os, sys, time
+from processor import Processor, Reject
+from tests.support.ledger import Ledger
+
+ledger = Ledger(os.environ["TEST_LEDGER"])
+seconds = float(os.environ.get("TEST_SECONDS", "0"))
+
+def note(task):
+    with ledger.attempt(task):
+        time.sleep(seconds)
+
+async def note_async(task):
+    import asyncio
+    with ledger.attempt(task):
+        await asyncio.sleep(seconds)
+
+def stick(task):
+    with ledger.attempt(task):
+        time.sleep(600 if task.session_id == "stuck" else seconds)
+
+def fail(task):
+    with ledger.attempt(task):
+        if task.payload == b"fails always":
+            raise ValueError("no use")
+        if task.payload == b"fails twice" and task.attempt < 3:
+            raise ConnectionError("not yet")
+        if task.payload == b"rejected":
+            raise Reject("never")
+        if task.payload == b"exits":
+            sys.exit(3)
+
+def upper(task):
+    with ledger.attempt(task):
+        return task.payload.upper()
+"""
+
+
+class Scenario:
+    """One topic and one group on one broker."""
+
+    def __init__(self, broker: Broker, topic: str, group: str, folder: Path, start: Callable[..., Fleet]) -> None:
+        self.servers = broker.bootstrap_servers
+        self.topic = topic
+        self.group = group
+        self.ledger = Ledger(folder / "ledger.jsonl")
+        self.places: list[Place] = []
+        self.deaths: dict[int, int] = {}
+        self._start = start
+
+    def produce(self, records: Iterable[cluster.Row], *, partition: int | None = None, **config: object) -> None:
+        """Adds tasks."""
+        sent = cluster.produce(self.servers, self.topic, records, partition=partition, **config)
+        self.places += [Place(self.topic, number, offset) for number, offset in sent]
+
+    def produce_sessions(self, tasks: int, sessions: int) -> None:
+        """Adds tasks, the sessions in turn."""
+        self.produce((f"s{n % sessions}".encode(), b"%d" % n) for n in range(tasks))
+
+    def run(self, handler: str, *options: str, seconds: float = 0.0, env: Mapping[str, str] | None = None) -> Fleet:
+        """Starts a fleet with one of `HANDLERS`."""
+        return self._start(
+            f"handlers:{handler}",
+            *("-b", self.servers, "-t", self.topic, "-g", self.group, "--value-format", "bytes"),
+            *("--stats-interval", "1"),
+            *options,
+            modules={"handlers": HANDLERS},
+            env={"TEST_LEDGER": str(self.ledger.path), "TEST_SECONDS": str(seconds), **(env or {})},
+        )
+
+    def kill(self, fleet: Fleet) -> None:
+        """SIGKILL for all of it; what ran then ended then."""
+        self.deaths.update(fleet.kill())
+
+    def wait_done(self, tasks: int, seconds: float = 60.0) -> list[Entry]:
+        """Waits until so many tasks have succeeded at least once, and returns the ledger.
+
+        Raises:
+            AssertionError: they have not within `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            entries = self.ledger.entries()
+            done = {entry.place for entry in entries if entry.succeeded}
+            if len(done) >= tasks:
+                return entries
+            time.sleep(0.05)
+        raise AssertionError(f"{len(done)} of {tasks} tasks were done within {seconds:g} s")
+
+    @property
+    def lag(self) -> int:
+        """The group's lag, as other tools tell it."""
+        return cluster.lag(self.servers, self.group, self.topic)
+
+    def wait_lag(self, lag: int, seconds: float = 30.0) -> None:
+        """Waits until the group's lag is `lag`.
+
+        Raises:
+            AssertionError: it is not within `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while (found := self.lag) != lag:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the lag is {found} after {seconds:g} s, not {lag}")
+            time.sleep(0.05)
+
+    def faults(self, given_up: Iterable[Place] = ()) -> dict[str, list[Finding]]:
+        """What was lost, out of order or overlapping; all empty when nothing was."""
+        entries, dead = self.ledger.entries(), set(given_up)
+        found = {
+            "lost": ledger.lost(entries, self.places, dead),
+            "out of order": ledger.out_of_order(entries, dead),
+            "overlapping": ledger.overlapping(entries, self.deaths),
+        }
+        return {what: findings[:10] for what, findings in found.items() if findings}
+
+    def repeated(self) -> list[Finding]:
+        """What ran again."""
+        return ledger.repeated(self.ledger.entries())
