@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -31,15 +32,19 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 — Typer gives it
         """In the order of the help."""
-        return list(COMMANDS)
+        return [name for name in COMMANDS if _is_there(name)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 — Typer gives it
         """The subcommand called `cmd_name`, or None."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in COMMANDS or not _is_there(cmd_name):
             return None
         if cmd_name not in self.commands:
             self.commands[cmd_name] = _loaded(cmd_name)
         return self.commands[cmd_name]
+
+
+def _is_there(name: str) -> bool:
+    return importlib.util.find_spec(f"processor.cli.{name}") is not None
 
 
 def _loaded(name: str) -> Any:

@@ -1,0 +1,236 @@
+"""`processor run`: its options, their defaults, and which source wins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from processor.cli import run as run_command
+from processor.cli.main import app, main
+from processor.settings import Settings
+
+OPTIONS: dict[str, tuple[tuple[str, ...], object]] = {
+    "bootstrap_servers": (("--bootstrap-servers", "-b"), "localhost:9092"),
+    "topic": (("--topic", "-t"), "required"),
+    "group": (("--group", "-g"), "required"),
+    "processes": (("--processes", "-p"), 1),
+    "workers": (("--workers", "-w"), 32),
+    "value_format": (("--value-format",), "avro"),
+    "schemas": (("--schemas",), None),
+    "schema_registry": (("--schema-registry",), None),
+    "timeout": (("--timeout",), 30),
+    "max_attempts": (("--max-attempts",), 3),
+    "backoff": (("--backoff",), 0.5),
+    "backoff_max": (("--backoff-max",), 30),
+    "dead_letter_topic": (("--dead-letter-topic",), None),
+    "results_topic": (("--results-topic",), None),
+    "create_topics": (("--create-topics", "--no-create-topics"), True),
+    "max_in_flight": (("--max-in-flight",), 10000),
+    "max_in_flight_bytes": (("--max-in-flight-bytes",), 67108864),
+    "commit_interval": (("--commit-interval",), 1),
+    "drain_timeout": (("--drain-timeout",), 25),
+    "group_protocol": (("--group-protocol",), "classic"),
+    "stop_at_end": (("--stop-at-end",), False),
+    "stats_interval": (("--stats-interval",), 10),
+    "log_format": (("--log-format",), "auto"),
+    "log_level": (("--log-level",), "info"),
+    "kafka_config": (("--kafka-config", "-X"), []),
+    "config": (("--config",), None),
+}
+"""What users' scripts build on: a name or a default that changes here breaks them."""
+
+
+def command() -> Any:
+    group: Any = get_command(app)
+    return group.get_command(None, "run")
+
+
+def test_the_options_and_their_defaults_are_those_that_users_rely_on() -> None:
+    found = {
+        param.name: (
+            (*param.opts, *param.secondary_opts),
+            "required" if param.required else param.default,
+        )
+        for param in command().params
+        if param.param_type_name == "option" and param.name not in ("help",)
+    }
+    assert found == OPTIONS
+
+
+def test_the_command_lines_defaults_are_those_of_the_library() -> None:
+    settings = Settings(topics=("t",), group="g")
+    for name, (_, default) in OPTIONS.items():
+        if name not in ("topic", "group", "kafka_config", "config"):
+            assert getattr(settings, name) == default, name
+
+
+class Ran:
+    """What the fleet was started with."""
+
+    settings: Settings
+    app: str
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ran:
+    ran = Ran()
+
+    def run_fleet(settings: Settings, app: str) -> int:
+        ran.settings, ran.app = settings, app
+        return 0
+
+    monkeypatch.setattr(run_command, "_run_fleet", run_fleet)
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PROCESSOR_")]:
+        monkeypatch.delenv(name)
+    return ran
+
+
+def start(*options: str) -> None:
+    assert main(["run", "tasks:handle", *options]) == 0
+
+
+def test_nothing_but_the_required_options_gives_the_defaults(ran: Ran) -> None:
+    start("-t", "orders", "-g", "shop")
+    assert ran.app == "tasks:handle"
+    assert ran.settings == Settings(topics=("orders",), group="shop")
+
+
+def test_every_option_reaches_the_fleet(ran: Ran, tmp_path: Path) -> None:
+    start(
+        *("-b", "h:1", "-t", "a", "-t", "b", "-g", "g", "-p", "2", "-w", "3", "--value-format", "json"),
+        *("--schemas", str(tmp_path), "--timeout", "1.5", "--max-attempts", "4", "--backoff", "0.1"),
+        *("--backoff-max", "9", "--dead-letter-topic", "d", "--results-topic", "r", "--no-create-topics"),
+        *("--max-in-flight", "5", "--max-in-flight-bytes", "6", "--commit-interval", "0.2", "--drain-timeout", "7"),
+        *("--group-protocol", "consumer", "--stop-at-end", "--stats-interval", "8", "--log-format", "console"),
+        *("--log-level", "debug", "-X", "client.id=x=y", "-X", "fetch.min.bytes=1", "-X", "client.id= z "),
+    )
+    assert ran.settings == Settings(
+        topics=("a", "b"),
+        group="g",
+        bootstrap_servers="h:1",
+        processes=2,
+        workers=3,
+        value_format="json",
+        schemas=str(tmp_path),
+        timeout=1.5,
+        max_attempts=4,
+        backoff=0.1,
+        backoff_max=9,
+        dead_letter_topic="d",
+        results_topic="r",
+        create_topics=False,
+        max_in_flight=5,
+        max_in_flight_bytes=6,
+        commit_interval=0.2,
+        drain_timeout=7,
+        group_protocol="consumer",
+        stop_at_end=True,
+        stats_interval=8,
+        log_format="console",
+        log_level="debug",
+        kafka_config={"client.id": "z", "fetch.min.bytes": "1"},
+    )
+
+
+VALUES: dict[str, tuple[str, object]] = {
+    "bootstrap_servers": ("h:1", "h:1"),
+    "group": ("other", "other"),
+    "processes": ("2", 2),
+    "workers": ("3", 3),
+    "value_format": ("bytes", "bytes"),
+    "schemas": (".", "."),
+    "timeout": ("1.5", 1.5),
+    "max_attempts": ("4", 4),
+    "backoff": ("0.1", 0.1),
+    "backoff_max": ("9", 9.0),
+    "dead_letter_topic": ("d", "d"),
+    "results_topic": ("r", "r"),
+    "create_topics": ("false", False),
+    "max_in_flight": ("5", 5),
+    "max_in_flight_bytes": ("6", 6),
+    "commit_interval": ("0.2", 0.2),
+    "drain_timeout": ("7", 7.0),
+    "group_protocol": ("consumer", "consumer"),
+    "stop_at_end": ("true", True),
+    "stats_interval": ("8", 8.0),
+    "log_format": ("json", "json"),
+    "log_level": ("error", "error"),
+    "kafka_config": ("client.id=a", {"client.id": "a"}),
+}
+
+
+def test_every_option_has_a_value_to_try() -> None:
+    assert set(VALUES) == set(OPTIONS) - {"topic", "config", "schema_registry"}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_option_can_be_set_by_the_environment(ran: Ran, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    text, value = VALUES[name]
+    monkeypatch.setenv("PROCESSOR_GROUP", "g")
+    monkeypatch.setenv(f"PROCESSOR_{name.upper()}", text)
+    start("-t", "t")
+    assert getattr(ran.settings, name) == value
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_option_can_be_set_by_the_file(ran: Ran, name: str) -> None:
+    text, value = VALUES[name]
+    key = name.replace("_", "-")
+    is_text = not isinstance(value, bool | int | float)
+    Path("p.toml").write_text(f'{key} = "{text}"\n' if is_text else f"{key} = {text}\n")
+    start("-t", "t", "--config", "p.toml", *(() if name == "group" else ("-g", "g")))
+    assert getattr(ran.settings, name) == value
+
+
+def test_topics_come_from_the_environment_and_the_file(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("p.toml").write_text('topic = ["a", "b"]\ngroup = "g"\n')
+    monkeypatch.setenv("PROCESSOR_CONFIG", "p.toml")
+    start()
+    assert list(ran.settings.topics) == ["a", "b"]
+    monkeypatch.setenv("PROCESSOR_TOPIC", "c,d e")
+    start()
+    assert list(ran.settings.topics) == ["c", "d", "e"]
+    start("-t", "f")
+    assert list(ran.settings.topics) == ["f"]
+
+
+def test_the_command_line_wins_over_the_environment_and_the_environment_over_the_file(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("p.toml").write_text('group = "file"\nworkers = 1\nprocesses = 1\nmax-attempts = 9\n')
+    monkeypatch.setenv("PROCESSOR_WORKERS", "2")
+    monkeypatch.setenv("PROCESSOR_PROCESSES", "2")
+    start("-t", "t", "--config", "p.toml", "-p", "3")
+    settings = ran.settings
+    assert (settings.group, settings.workers, settings.processes, settings.max_attempts) == ("file", 2, 3, 9)
+
+
+def test_a_flag_of_the_command_line_wins_over_the_environment(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROCESSOR_CREATE_TOPICS", "false")
+    start("-t", "t", "-g", "g", "--create-topics")
+    assert ran.settings.create_topics is True
+
+
+def test_kafka_settings_are_merged_key_by_key(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting on the command line must not drop the password that the environment gives."""
+    Path("p.toml").write_text(
+        '[kafka-config]\n"client.id" = "file"\n"sasl.username" = "file"\n"client.rack" = "file"\n'
+    )
+    monkeypatch.setenv("PROCESSOR_KAFKA_CONFIG", "client.id=environment\nsasl.username=environment")
+    start("-t", "t", "-g", "g", "--config", "p.toml", "-X", "client.id=line")
+    assert ran.settings.kafka_config == {
+        "client.id": "line",
+        "sasl.username": "environment",
+        "client.rack": "file",
+    }
+
+
+def test_two_calls_in_one_process_do_not_mix(ran: Ran) -> None:
+    start("-t", "t", "-g", "g", "-X", "client.id=a")
+    start("-t", "t", "-g", "g")
+    assert ran.settings.kafka_config == {}
