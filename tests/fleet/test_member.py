@@ -1,0 +1,161 @@
+"""A consumer's process as far as it gets without a broker, under the real parent and command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+RUN = (sys.executable, "-P", "-m", "processor", "run")
+OPTIONS = ("-t", "orders", "-g", "shop", "-b", "127.0.0.1:1")
+BOUND = 30.0
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + BOUND
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {BOUND:g} s: {what}"
+        time.sleep(0.01)
+
+
+def run(app: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*RUN, app, *OPTIONS, *options], capture_output=True, text=True, timeout=BOUND, check=False)
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_an_app_that_cannot_be_loaded_is_one_line_and_exit_code_5() -> None:
+    Path("tasks.py").write_text("raise RuntimeError('the database\\nis down')\n")
+    ended = run("tasks:handle", "-p", "3")
+    assert ended.returncode == 5
+    assert ended.stdout == ""
+    place = Path("tasks.py").resolve()
+    sentence = f"importing 'tasks' for APP failed: RuntimeError: the database is down ({place}:1)"
+    assert ended.stderr == f"processor: {sentence}\n"
+
+
+def test_the_traceback_of_an_app_that_cannot_be_loaded_is_there_for_those_who_ask() -> None:
+    Path("tasks.py").write_text("raise RuntimeError('down')\n")
+    ended = run("tasks:handle", "--log-level", "debug")
+    assert "Traceback (most recent call last):" in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("processor: importing 'tasks' for APP failed")
+
+
+def test_a_kafka_setting_that_the_client_refuses_is_exit_code_2_and_keeps_the_secret() -> None:
+    Path("tasks.py").write_text("def handle(task): ...\n")
+    ended = run("tasks:handle", "-X", "sasl.password=hunter2", "-X", "no.such.key=1")
+    assert ended.returncode == 2
+    assert "no.such.key" in ended.stderr
+    assert "hunter2" not in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_the_users_files_are_not_taken_for_pythons_or_ours() -> None:
+    for name in ("selectors.py", "processor.py", "msgspec.py", "queue.py"):
+        Path(name).write_text("raise SystemExit('this is not the module that you want')\n")
+    Path("tasks.py").write_text("raise RuntimeError('loaded')\n")
+    assert "RuntimeError: loaded" in run("tasks:handle").stderr
+
+
+def test_a_stop_while_the_app_is_imported_is_a_clean_one() -> None:
+    Path("tasks.py").write_text("import pathlib, signal\npathlib.Path('loading').touch()\nsignal.pause()\n")
+    parent = subprocess.Popen([*RUN, "tasks:handle", *OPTIONS], stderr=subprocess.PIPE, text=True)
+    wait_for(Path("loading").exists, "the import has begun")
+    parent.terminate()
+    _, errors = parent.communicate(timeout=BOUND)
+    assert (parent.returncode, errors) == (0, "")
+
+
+def test_a_consumer_that_imports_its_app_leaves_when_its_parent_is_killed() -> None:
+    Path("tasks.py").write_text(
+        "import os, pathlib, signal\npathlib.Path('pid').write_text(str(os.getpid()) + '.')\nsignal.pause()\n"
+    )
+    parent = subprocess.Popen([*RUN, "tasks:handle", *OPTIONS], stderr=subprocess.DEVNULL)
+    wait_for(lambda: Path("pid").exists() and Path("pid").read_text().endswith("."), "the import has begun")
+    pid = int(Path("pid").read_text().rstrip("."))
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not psutil.pid_exists(pid), "the consumer has left")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_what_a_handler_starts_holds_no_end_of_the_channel() -> None:
+    """Else a process that outlives its consumer would keep the parent believing, and the consumer unaware."""
+    Path("tasks.py").write_text(
+        "import os, pathlib, signal, subprocess, sys\n"
+        "def sockets():\n"
+        "    links = [f'/proc/self/fd/{n}' for n in os.listdir('/proc/self/fd')]\n"
+        "    return [l for l in links if os.path.exists(l) and os.readlink(l).startswith('socket:')]\n"
+        "if __name__ == 'tasks':\n"
+        "    mine = len(sockets())\n"
+        "    code = 'import tasks2; print(len(tasks2.sockets()))'\n"
+        "    pathlib.Path('tasks2.py').write_text(pathlib.Path('tasks.py').read_text())\n"
+        "    started = subprocess.run([sys.executable, '-c', code], close_fds=False, capture_output=True, text=True)\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        by_default = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+        "        pathlib.Path('forked').write_text(f'{len(sockets())} {by_default}')\n"
+        "        os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+        "    raise RuntimeError(f'{mine} {started.stdout.strip()} {pathlib.Path(\"forked\").read_text()}')\n"
+    )
+    assert "RuntimeError: 1 0 0 True" in run("tasks:handle").stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="becomes a parent by prctl")
+def test_the_first_process_of_a_container_takes_note_of_strays() -> None:
+    code = """
+import ctypes, os, time
+from processor.fleet.strays import reap_strays
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+own = os.fork()
+if own == 0:
+    os._exit(7)
+parent = os.fork()
+if parent == 0:
+    stray = os.fork()
+    os._exit(0 if stray else 0)
+def is_left(pid):
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
+deadline = time.monotonic() + 20
+while not is_left(own):
+    assert time.monotonic() < deadline
+reap_strays({own})
+assert os.waitpid(own, 0)[1] == 7 << 8  # its owner can still ask
+while time.monotonic() < deadline:
+    reap_strays(set())
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        print("nobody is left")
+        break
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=BOUND, check=False)
+    assert (ended.stdout, ended.stderr) == ("nobody is left\n", "")
+
+
+def test_the_parent_holds_no_kafka_client() -> None:
+    """Its memory is not the consumers', and a fork of it is harmless."""
+    Path("tasks.py").write_text("import pathlib, signal\npathlib.Path('loading').touch()\nsignal.pause()\n")
+    parent = subprocess.Popen([*RUN, "tasks:handle", *OPTIONS], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(Path("loading").exists, "the import has begun")
+        mapped = {Path(region.path).name for region in psutil.Process(parent.pid).memory_maps()}
+        assert not [name for name in mapped if "rdkafka" in name or name.startswith("cimpl")]
+    finally:
+        os.kill(parent.pid, signal.SIGTERM)
+        parent.wait(BOUND)
