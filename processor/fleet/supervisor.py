@@ -52,7 +52,7 @@ KILL_AFTER_DRAIN: Final = 10.0
 KILL_AFTER_STOP_NOW: Final = 5.0
 """The same for one that was told to end at once."""
 
-ONE_SIGNAL: Final = 0.1
+ONE_SIGNAL: Final = 0.03
 """Seconds within which signals count as one: timeout(1) and process runners send each signal twice."""
 
 _LONGEST_WAIT: Final = 60.0

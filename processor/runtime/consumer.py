@@ -7,6 +7,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from processor.app import Processor
+from processor.engine.ledger import Loan
 from processor.errors import DrainTimeout, ProcessorError
 from processor.events import ConsumerFailed, ConsumerRecycling, ConsumerStarted, ConsumerStats, ConsumerStopped
 from processor.events import ConsumerStopping, Emit
@@ -66,7 +67,14 @@ class Consumer:
         )
         self._committer = Committer(self._desk, source, emit)
         self._poller = Poller(
-            settings, source, self._desk, self._committer, emit, self._report_when_due, lambda: self._hurry
+            settings,
+            source,
+            self._desk,
+            self._committer,
+            emit,
+            self._report_when_due,
+            lambda: self._hurry,
+            self._running_seconds,
         )
         self._reporter = Reporter(self._desk, self._committer, self._endings, source)
         self._next_report = monotonic() + settings.stats_interval
@@ -144,6 +152,7 @@ class Consumer:
 
     def _leave(self) -> None:
         self._report()
+        self._poller.leave()
         self._source.close()
         self._sink.close(0.0 if self._hurry else SINK_CLOSE_SECONDS)
         self._watchdog.close()
@@ -175,6 +184,11 @@ class Consumer:
         for borrower in self._borrowers:
             borrower.start()
         self._watchdog.start(self._borrowers, self._endings)
+
+    def _running_seconds(self, loan: Loan) -> float:
+        """How long the loan's handler has run; 0 where its dead letter or result is under way."""
+        begun = [a.fence.started for b in self._borrowers for a in b.attempted() if a.loan is loan and a.fence.started]
+        return monotonic() - begun[0] if begun else 0.0
 
     # --- reports -----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from processor.engine.flow import Flow, Held
+from processor.engine.ledger import Loan
 from processor.events import (
     ConsumerAssigned,
     ConsumerLost,
@@ -62,6 +63,7 @@ class Poller:
         emit: Emit,
         chore: Callable[[], None],
         hurry: Callable[[], bool],
+        running_seconds: Callable[[Loan], float],
     ) -> None:
         """`chore` is called between polls, `hurry` tells whether there is no time for a drain."""
         self.abandoned = 0
@@ -73,6 +75,7 @@ class Poller:
         self._emit = emit
         self._chore = chore
         self._hurry = hurry
+        self._running_seconds = running_seconds
         self._flow: Flow[Partition] = Flow(settings.max_in_flight, settings.max_in_flight_bytes)
         self._record_bytes = 1024
         self._full_since: float | None = None
@@ -111,6 +114,10 @@ class Poller:
         ended = self._await_running(deadline)
         committed = self._commit_last(deadline)
         return ended and committed
+
+    def leave(self) -> None:
+        """Forgets everything: what the group still asks for while this member leaves finds nothing to wait for."""
+        self._forget(list(self._desk.assignment.ledgers))
 
     # --- one step ----------------------------------------------------------------------------------
 
@@ -291,7 +298,8 @@ class Poller:
         for loan in loans:
             if loan.done < len(loan.records):
                 record = loan.records[loan.done]
-                self._emit(TaskAbandoned(**about(record, loan.attempt, None)))
+                seconds = round(self._running_seconds(loan), 3)
+                self._emit(TaskAbandoned(**about(record, loan.attempt, None), running_seconds=seconds))
 
     # --- what the group decides --------------------------------------------------------------------
 
