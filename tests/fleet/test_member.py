@@ -60,6 +60,15 @@ def test_a_kafka_setting_that_the_client_refuses_is_exit_code_2_and_keeps_the_se
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_no_broker_is_exit_code_4_and_named_last() -> None:
+    Path("tasks.py").write_text("def handle(task): ...\n")
+    ended = run("tasks:handle", "-p", "2")
+    assert ended.returncode == 4
+    *logged, last = ended.stderr.splitlines()
+    assert last.startswith("processor: no broker answers at 127.0.0.1:1")
+    assert all(line.startswith("{") for line in logged)
+
+
 def test_the_users_files_are_not_taken_for_pythons_or_ours() -> None:
     for name in ("selectors.py", "processor.py", "msgspec.py", "queue.py"):
         Path(name).write_text("raise SystemExit('this is not the module that you want')\n")
