@@ -37,7 +37,7 @@ class Loan:
     task of the lane runs on and on.
     """
 
-    __slots__ = ("attempt", "done", "lane", "ledger", "records", "settled")
+    __slots__ = ("attempt", "done", "held", "lane", "ledger", "records", "settled")
 
     def __init__(self, ledger: Ledger, lane: Lane, records: list[Record]) -> None:
         self.ledger = ledger
@@ -47,6 +47,8 @@ class Loan:
         """Of the first record; the others are on their first."""
         self.done = 0
         self.settled = 0
+        self.held = False
+        """Its handler cannot be stopped and its task is settled: the lane stays lent, and nobody waits for it."""
 
 
 class Ledger:

@@ -185,6 +185,7 @@ class Desk:
         """The loan's next task is settled: its dead letter or its result is acknowledged."""
         with self.lock:
             loan.done += 1
+            loan.held = not release
             settled = self.assignment.release(loan) if release else self.assignment.settle(loan)
             self.settled += settled
             if dead_letter:
@@ -318,4 +319,4 @@ class Desk:
 
     def _lent_of(self, partitions: Iterable[Partition]) -> list[Loan]:
         ledgers = self.assignment.ledgers
-        return [loan for p in partitions if p in ledgers for loan in ledgers[p].lent]
+        return [loan for p in partitions if p in ledgers for loan in ledgers[p].lent if not loan.held]

@@ -43,6 +43,28 @@ def fail(task):
         if task.payload == b"exits":
             sys.exit(3)
 
+def stick_once(task):
+    with ledger.attempt(task):
+        time.sleep(600 if task.payload == b"first" else seconds)
+
+def loop(task):
+    with ledger.attempt(task):
+        while task.session_id == "loop":
+            pass
+
+async def loop_async(task):
+    import asyncio
+    with ledger.attempt(task):
+        while task.session_id == "loop":
+            await asyncio.sleep(0.01)
+
+named = Processor()
+
+@named.task("charge")
+def charge(task):
+    with ledger.attempt(task):
+        pass
+
 def upper(task):
     with ledger.attempt(task):
         return task.payload.upper()
