@@ -19,6 +19,9 @@ from tests.support.ledger import Ledger
 ledger = Ledger(os.environ["TEST_LEDGER"])
 seconds = float(os.environ.get("TEST_SECONDS", "0"))
 
+def nothing(task):
+    pass
+
 def note(task):
     with ledger.attempt(task):
         time.sleep(seconds)
