@@ -24,8 +24,10 @@ from processor.runtime.goal import Goal
 from processor.runtime.ports import Commit, End, Partition, Record, Source, Start
 from processor.settings import Settings
 
-TAKE = 500
-"""Records asked for at once. More gain nothing, and are held by the interpreter's lock while they are made."""
+TAKE = 1000
+"""Records asked for at once. No-op tasks on 64 threads, in one sitting: 270,000 a second with 500, 355,000
+with 1,000, 290,000 with 2,000: fewer make short runs of each session, more are made at one go under the
+interpreter's lock, while no worker runs."""
 
 POLL_SECONDS = 0.1
 """The longest wait for a record: how late a signal, a commit or a report may be."""
