@@ -22,7 +22,7 @@ __all__ = ["Dispatcher", "Processor", "ProcessorError", "Reject", "Settings", "T
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what needs the Kafka client on first use: the fleet's parent process imports this package and never needs it."""
+    """Loads what needs the Kafka client on first use: the fleet's parent imports this package and never needs it."""
     if name == "Dispatcher":
         from processor.kafka.dispatcher import Dispatcher
 

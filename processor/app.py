@@ -31,8 +31,10 @@ class Processor:
     ```python
     app = Processor()
 
+
     @app.task("charge", timeout=5, max_attempts=10)
     def charge(task): ...
+
 
     @app.default
     def anything_else(task): ...
@@ -43,9 +45,7 @@ class Processor:
         self._handlers: dict[str, Handler] = {}
         self._default: Handler | None = None
 
-    def task(
-        self, name: str, *, timeout: float | None = None, max_attempts: int | None = None
-    ) -> Callable[[F], F]:
+    def task(self, name: str, *, timeout: float | None = None, max_attempts: int | None = None) -> Callable[[F], F]:
         """Registers the decorated function, plain or `async`, for the tasks called `name`.
 
         Args:
@@ -71,9 +71,7 @@ class Processor:
     def default(self, function: F, /) -> F: ...
     @overload
     def default(self, /, *, timeout: float | None = None, max_attempts: int | None = None) -> Callable[[F], F]: ...
-    def default(
-        self, function: Any = None, /, *, timeout: float | None = None, max_attempts: int | None = None
-    ) -> Any:
+    def default(self, function: Any = None, /, *, timeout: float | None = None, max_attempts: int | None = None) -> Any:
         """Registers the handler of every task whose name has none of its own.
 
         Raises:

@@ -411,7 +411,7 @@ class TaskRetrying(TaskEvent):
 
 
 class TaskDeadLettered(TaskEvent):
-    """A task is given up and its record is in the dead-letter topic. Limited in number a second; see `unlogged_failures`."""
+    """A task is given up; its record is in the dead-letter topic. Limited a second, see `unlogged_failures`."""
 
     event: ClassVar[str] = "task.dead_lettered"
     level: ClassVar[Level] = "warning"

@@ -136,4 +136,6 @@ def check_kafka_config(config: Mapping[str, str]) -> None:
 def _check_topic(option: str, topic: str) -> None:
     legal = topic.isascii() and all(c.isalnum() or c in "._-" for c in topic)
     if not legal or not 0 < len(topic) <= 249 or topic in (".", ".."):
-        raise SettingsError(f"{option} {topic!r} is no topic name: letters, digits, '.', '_' and '-', at most 249 of them")
+        raise SettingsError(
+            f"{option} {topic!r} is no topic name: letters, digits, '.', '_' and '-', at most 249 of them"
+        )

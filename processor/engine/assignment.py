@@ -7,8 +7,8 @@ from collections import Counter, deque
 from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
-from processor.engine.ledger import Ledger, LedgerState, Loan
 from processor.engine.lanes import Lane, LaneState
+from processor.engine.ledger import Ledger, LedgerState, Loan
 from processor.engine.offsets import Range
 from processor.task import Record
 

@@ -124,6 +124,6 @@ class Offsets:
     def _forget_ahead_below(self, position: int) -> None:
         ahead = self._ahead
         while ahead and ahead[0][0] < position:
-            low, high = ahead.popleft()
+            _, high = ahead.popleft()
             if high > position:
                 ahead.appendleft((position, high))

@@ -93,7 +93,7 @@ class Dispatcher:
         payload: Any,
         name: str = "",
         *,
-        id: str | None = None,  # noqa: A002  (a task's ID is called so everywhere)
+        id: str | None = None,
         headers: Mapping[str, str | bytes | None] | None = None,
     ) -> Sent:
         """Hands a task over, and waits only while too many are pending.

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
-from processor.events import Emit, KafkaClientError
 from processor.errors import ProcessorError
+from processor.events import Emit, KafkaClientError
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import NOT_ALLOWED, consumer_config, error_of, open_client, reason_of
 from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
@@ -231,5 +231,3 @@ def _start(found: TopicPartition) -> Start:
         raise KafkaException(found.error)
     partition = Partition(found.topic, found.partition)
     return Start(partition, found.offset if found.offset >= 0 else None, found.metadata or "")
-
-

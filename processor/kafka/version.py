@@ -7,4 +7,4 @@ import confluent_kafka
 
 def client_versions() -> tuple[str, str]:
     """The versions of the Python client and of the C library below it."""
-    return confluent_kafka.__version__, confluent_kafka.libversion()[0]
+    return str(confluent_kafka.__version__), confluent_kafka.libversion()[0]

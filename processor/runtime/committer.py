@@ -43,9 +43,7 @@ class Committer:
             return skipmap.decode(start.metadata, start.offset)
         except skipmap.SkipMapError as error:
             topic, number = start.partition
-            self._emit(
-                ConsumerSkipMapIgnored(topic=topic, partition=number, offset=start.offset, reason=str(error))
-            )
+            self._emit(ConsumerSkipMapIgnored(topic=topic, partition=number, offset=start.offset, reason=str(error)))
             return []
 
     def forget(self, partitions: Iterable[Partition]) -> None:
@@ -118,9 +116,7 @@ class Committer:
             kept_until = ranges[kept - 1][1] if kept else progress.commit_point
             topic, number = partition
             self._emit(
-                ConsumerSkipMapCut(
-                    topic=topic, partition=number, kept_until=kept_until, settled_until=ranges[-1][1]
-                )
+                ConsumerSkipMapCut(topic=topic, partition=number, kept_until=kept_until, settled_until=ranges[-1][1])
             )
         return Commit(partition, progress.commit_point, metadata)
 

@@ -9,8 +9,15 @@ from typing import NamedTuple
 from processor.app import Processor
 from processor.engine.ledger import Loan
 from processor.errors import DrainTimeout, ProcessorError
-from processor.events import ConsumerFailed, ConsumerRecycling, ConsumerStarted, ConsumerStats, ConsumerStopped
-from processor.events import ConsumerStopping, Emit
+from processor.events import (
+    ConsumerFailed,
+    ConsumerRecycling,
+    ConsumerStarted,
+    ConsumerStats,
+    ConsumerStopped,
+    ConsumerStopping,
+    Emit,
+)
 from processor.runtime.attempts import Attempts
 from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
@@ -62,9 +69,7 @@ class Consumer:
         self._hurry = False
         self._desk = Desk()
         self._watchdog = Watchdog(self._desk, emit, self._request_recycle)
-        self._endings = Endings(
-            self._desk, sink, codec, settings, emit, self._watchdog.schedule, self._watchdog.wake_at
-        )
+        self._endings = Endings(self._desk, sink, codec, settings, emit, self._watchdog.schedule, self._watchdog.nudge)
         self._committer = Committer(self._desk, source, emit)
         self._poller = Poller(
             settings,
@@ -208,5 +213,3 @@ class Consumer:
 
 def _no_async(*_: object) -> None:
     raise AssertionError("an async handler without an event loop")
-
-

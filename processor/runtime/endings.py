@@ -56,7 +56,7 @@ class Endings:
         settings: Settings,
         emit: Emit,
         schedule: Schedule,
-        wake_at: Callable[[float], None],
+        nudge: Callable[[], None],
     ) -> None:
         self.keeps_results = settings.results_topic is not None
         self.tells_done = settings.log_level == "debug"
@@ -67,7 +67,7 @@ class Endings:
         self._settings = settings
         self._emit = emit
         self._schedule = schedule
-        self._wake_at = wake_at
+        self._nudge = nudge
 
     def tell_done(self, task: Task, seconds: float) -> None:
         """Logs a success, at debug."""
@@ -110,7 +110,7 @@ class Endings:
             failure = failure._replace(message=f"the attempt took longer than {limit:g} seconds")
             if self.limiter.allows():
                 self._emit(TaskTimedOut(**about(record, attempt, task), timeout_seconds=limit))
-        delay = policy.delay_after(failure, attempt, random())  # noqa: S311 — jitter, not a secret
+        delay = policy.delay_after(failure, attempt, random())
         if delay is None:
             self._give_up(loan, record, attempt, failure, task)
             return
@@ -125,7 +125,7 @@ class Endings:
             )
         due = monotonic() + delay
         self._desk.park(loan, due)
-        self._wake_at(due)
+        self._nudge()
 
     def give_up_stuck(self, loan: Loan, record: Record, attempt: int, failure: Failure) -> None:
         """The handler cannot be stopped: its task is dead-lettered, its lane stays lent."""
@@ -178,7 +178,7 @@ class Endings:
                 settle()
                 return
             delay = backoff(failures + 1, FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS)
-            delay = spread(delay, random(), LAST_RESEND_SECONDS)  # noqa: S311 — jitter, not a secret
+            delay = spread(delay, random(), LAST_RESEND_SECONDS)
             if self.limiter.allows():
                 self._emit(
                     TaskDeliveryFailed(

@@ -122,5 +122,3 @@ class Reporter:
     def _oldest_running(watched: Sequence[Watched], now: float) -> float:
         begun = [a.fence.started for w in watched for a in w.attempted() if a.fence.started]
         return now - min(begun) if begun else 0.0
-
-

@@ -85,8 +85,8 @@ class Watchdog:
             heapq.heappush(self._timers, (due, self._timer_count, action))
         self._woken.set()
 
-    def wake_at(self, due: float) -> None:
-        """A retry is due then."""
+    def nudge(self) -> None:
+        """Something new is due: its sleep may be too long now."""
         self._woken.set()
 
     def close(self) -> None:

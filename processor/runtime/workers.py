@@ -110,10 +110,8 @@ class Worker:
                 try:
                     task, handler, fence.limit = prepare(record, attempt, now)
                     fence.started = now
-                    if handler.is_async:
-                        value = self._call_async(handler, task, fence.limit)
-                    else:
-                        value = handler.function(task)
+                    call = self._call_async if handler.is_async else None
+                    value = call(handler, task, fence.limit) if call else handler.function(task)
                     fence.started = 0.0
                     if fence.firing or fence.verdict:
                         fence.lower()

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
+from confluent_kafka import Producer
 
+from tests.conftest import MakeBroker
 from tests.integration.conftest import MakeScenario
 from tests.support import cluster
 from tests.support.ledger import Place
+from tests.support.run import Fleet
+from tests.support.scenario import Scenario
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
@@ -55,7 +62,7 @@ def test_a_kill_repeats_only_what_ran_since_the_last_commit(scenario: MakeScenar
     work = scenario(partitions=2)
     work.produce([(b"stuck", b"")])
     work.produce_sessions(3000, 60)
-    options = ("-w", "16", "--group-protocol", protocol, "--commit-interval", "0.2")
+    options: tuple[str, ...] = ("-w", "16", "--group-protocol", protocol, "--commit-interval", "0.2")
     options += ("-X", "session.timeout.ms=6000") if protocol == "classic" else ()
     fleet = work.run("stick", *options)
     work.wait_done(3000)
@@ -107,8 +114,6 @@ def test_a_killed_consumer_is_replaced(scenario: MakeScenario) -> None:
     fleet = work.run("note", "-w", "8", "-X", "session.timeout.ms=6000", seconds=0.005)
     work.wait_done(200)
     (consumer,) = fleet.consumers()
-    import psutil
-
     psutil.Process(consumer).send_signal(signal.SIGKILL)
     work.deaths[consumer] = time.monotonic_ns()
     fleet.wait_for("fleet.consumer_ended", exit_code=-9)
@@ -148,8 +153,6 @@ def test_a_drain_that_takes_too_long_is_exit_3_and_is_told(scenario: MakeScenari
 
 def test_offset_holes_do_not_stop_the_commits(scenario: MakeScenario) -> None:
     """Transactions leave markers and aborted records, which are never delivered; the lag still reads 0."""
-    from confluent_kafka import Producer
-
     work = scenario(partitions=1)
     producer = Producer({"bootstrap.servers": work.servers, "transactional.id": work.group, "log_level": 0})
     producer.init_transactions(30)
@@ -169,9 +172,9 @@ def test_offset_holes_do_not_stop_the_commits(scenario: MakeScenario) -> None:
     assert work.lag == 0
 
 
-def test_a_broker_that_dies_and_comes_back_is_waited_for(own_broker, group, tmp_path, start_fleet) -> None:  # type: ignore[no-untyped-def]
-    from tests.support.scenario import Scenario
-
+def test_a_broker_that_dies_and_comes_back_is_waited_for(
+    own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
+) -> None:
     broker = own_broker()
     work = Scenario(broker, cluster.create_topic(broker.bootstrap_servers, "work", 4), group, tmp_path, start_fleet)
     work.produce_sessions(2000, 40)

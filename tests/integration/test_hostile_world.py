@@ -36,7 +36,7 @@ def test_a_consumer_that_was_paused_for_too_long_loses_and_disturbs_nothing(
     """It sleeps past its session; another one does its work; when it wakes, what it had begun changes nothing."""
     work = scenario(partitions=4)
     work.produce_sessions(3000, 60)
-    options = ("-w", "8", "--group-protocol", protocol)
+    options: tuple[str, ...] = ("-w", "8", "--group-protocol", protocol)
     options += ("-X", "session.timeout.ms=3000", "-X", "heartbeat.interval.ms=500") if protocol == "classic" else ()
     sleeper = work.run("note", *options, seconds=0.01)
     work.wait_done(300)
@@ -73,7 +73,9 @@ def test_a_reset_by_another_tool_is_obeyed(scenario: MakeScenario) -> None:
     assert work.lag == 0
 
 
-@pytest.mark.parametrize("metadata", ["", "somebody else's", "p1:", "p1:AAAA", "p1:%%%", "p9:AAAAAAAA", "p1:" + "A" * 4000])
+@pytest.mark.parametrize(
+    "metadata", ["", "somebody else's", "p1:", "p1:AAAA", "p1:%%%", "p9:AAAAAAAA", "p1:" + "A" * 4000]
+)
 def test_metadata_that_is_no_skip_map_is_told_and_ignored(scenario: MakeScenario, metadata: str) -> None:
     work = scenario(partitions=1)
     work.produce_sessions(50, 5)

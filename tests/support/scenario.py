@@ -117,6 +117,7 @@ class Scenario:
             AssertionError: they have not within `seconds`.
         """
         deadline = time.monotonic() + seconds
+        done: set[Place] = set()
         while time.monotonic() < deadline:
             entries = self.ledger.entries()
             done = {entry.place for entry in entries if entry.succeeded}
