@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import sys
@@ -20,10 +21,10 @@ from processor.cli import options
 from processor.cli.send_progress import SendProgress
 from processor.cli.tally import SESSIONS_COUNTED, Tally
 from processor.cli.task_lines import BadLine, TaskLine, TaskLines
-from processor.errors import EncodeError, ProcessorError, SettingsError
+from processor.errors import EncodeError, SettingsError
 from processor.kafka.admin import await_topic
 from processor.kafka.config import admin_config
-from processor.kafka.dispatcher import Dispatcher
+from processor.kafka.dispatcher import LOGGER, Dispatcher
 from processor.settings import Settings
 
 BAD_LINES_TOLD = 20
@@ -76,7 +77,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
     SettingsError: the file cannot be opened.
     """
     if file == "-":
-        yield sys.stdin.buffer
+        yield _standard_input()
         return
     try:
         stream = Path(file).open("rb")  # noqa: SIM115 — closed below; what fails inside is not the opening
@@ -84,6 +85,14 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         raise SettingsError(f"FILE {file!r} cannot be read: {caught.strerror}") from None
     with stream:
         yield stream
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise SettingsError("standard input is closed; give a FILE")
+    if sys.stdin.isatty():
+        typer.echo("reading tasks from this terminal: one JSON object a line; Ctrl-D ends it", err=True)
+    return sys.stdin.buffer
 
 
 class Signals:
@@ -105,7 +114,9 @@ class Signals:
 
     def __enter__(self) -> Signals:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._hear)
+            # In a script's background SIGINT is ignored, and is to stay so.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._before[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -120,14 +131,39 @@ class Signals:
 
 def _send(settings: Settings, stream: BinaryIO, signals: Signals) -> int:
     topic = settings.topics[0]
-    with contextlib.closing(_dispatcher(settings)) as dispatcher:
+    client = ClientLog.attached()
+    dispatcher = _dispatcher(settings)
+    try:
         partitions = await_topic(admin_config(settings.bootstrap_servers, settings.kafka_config), topic)
         sending = Sending(TaskLines(stream, settings.value_format), dispatcher, signals)
         with SendProgress(Console(stderr=True), _size(stream)) as progress:
+            client.say = progress.say
             sending.run(progress)
         sending.report(topic, partitions)
-        dispatcher.close(0)
-    return sending.exit_code
+        return sending.exit_code
+    finally:
+        dispatcher.close(0)  # it is flushed, or nobody wants to wait for it any more
+
+
+class ClientLog(logging.Handler):
+    """Tells what the Kafka client complains about; nothing until sending begins: the error then tells it better."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.say: Callable[[str], None] | None = None
+
+    @classmethod
+    def attached(cls) -> ClientLog:
+        """The one that listens to every dispatcher of this process."""
+        handler, logger = cls(), logging.getLogger(LOGGER)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        return handler
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        if self.say is not None:
+            self.say(f"kafka: {record.getMessage()}")
 
 
 def _dispatcher(settings: Settings) -> Dispatcher:
@@ -156,6 +192,7 @@ class Sending:
         self._signals = signals
         self._tally = Tally()
         self._bad_lines = 0
+        self._unread: str | None = None
         self._seconds = 0.0
         self._say: Callable[[str], None] = lambda line: typer.echo(line, err=True)
 
@@ -184,13 +221,14 @@ class Sending:
         """The lines; a signal may interrupt the reading only."""
         lines = iter(self._lines)
         while True:
-            self._signals.reading = True
             try:
+                self._signals.reading = True
                 item = next(lines, None)
             except KeyboardInterrupt:
                 return
             except OSError as caught:
-                raise ProcessorError(f"line {self._lines.number + 1}: cannot be read: {caught.strerror}") from None
+                self._unread = f"line {self._lines.number + 1:,} cannot be read: {caught.strerror}"
+                return
             finally:
                 self._signals.reading = False
             if item is None:
@@ -227,12 +265,14 @@ class Sending:
             return self._signals.exit_code
         if tally.shut_out and not tally.delivered:
             return 4
-        return 1 if self._bad_lines or tally.undelivered or tally.disorder else 0
+        return 1 if self._bad_lines or self._unread or tally.undelivered or tally.disorder else 0
 
     def report(self, topic: str, partitions: int) -> None:
         """What was not sent, on stderr, and the summary, on stdout."""
         if self._bad_lines > BAD_LINES_TOLD:
             self._say(f"and {self._bad_lines - BAD_LINES_TOLD:,} more bad lines")
+        if self._unread:
+            self._say(self._unread)
         if self._tally.undelivered:
             self._say(f"{self._tally.undelivered:,} tasks were not delivered: {self._tally.first_failure}")
         if self._tally.shut_out:

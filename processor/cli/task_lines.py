@@ -12,6 +12,8 @@ from processor.settings import ValueFormat
 LINE_BYTES = 64 * 1024 * 1024
 """A longer line is a bad one. A record of this size no broker takes without being told to."""
 
+REASON_LENGTH = 200
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -35,6 +37,7 @@ class BadLine(msgspec.Struct, frozen=True):
     """A line that is no task, and why."""
 
     reason: str
+    """Printable and short, whatever the line holds."""
 
 
 class TaskLines:
@@ -79,9 +82,14 @@ class TaskLines:
 
 def _in_words(complaint: str) -> str:
     """What msgspec says, in the terms of this file format."""
-    return (
+    sentence = (
         complaint.replace("Object contains unknown field", "unknown member")
         .replace("Object missing required field", "missing member")
+        .replace("Expected `object`, got", "not an object but")
         .replace("Expected `str` of length >= 1", "must not be empty")
         .replace("Input data was truncated", "JSON that ends too early")
     )
+    if len(sentence) > REASON_LENGTH:
+        sentence = f"{sentence[:REASON_LENGTH]}…"
+    # A member's name comes from outside, and could move a terminal's cursor.
+    return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in sentence)

@@ -28,7 +28,10 @@ CLOSE_SECONDS = 130.0
 
 RecordHeaders = list[tuple[str, str | bytes | None]]
 
-_log = logging.getLogger("processor.kafka")
+LOGGER = "processor.kafka"
+"""The standard logger that hears what the Kafka client has to say."""
+
+_log = logging.getLogger(LOGGER)
 
 
 class Dispatcher:
