@@ -33,6 +33,8 @@ REFUSED_KAFKA_CONFIG: Mapping[str, str] = {
     "acks": "a record counts as sent when all in-sync replicas have it",
     "request.required.acks": "a record counts as sent when all in-sync replicas have it",
     "consume.callback.max.messages": "the consumer polls; it has no consume callback",
+    "delivery.report.only.error": "a task is settled when the broker has acknowledged its dead letter or result",
+    "transactional.id": "dead letters and results are not written in transactions",
     "enable.gapless.guarantee": "one record too large would stop every dead letter after it",
 }
 """Kafka settings that would break delivery, and why; the reason is what a user is told."""
