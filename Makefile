@@ -20,9 +20,11 @@ demo: $(VENV)/.installed
 
 # The engine first and by itself: it is to be covered to its last branch by its own tests, not by chance from elsewhere.
 test: $(VENV)/.installed-dev
-	$(BIN)/coverage run --branch --source=processor/engine -m pytest tests/engine
-	$(BIN)/coverage report --fail-under=100
-	$(BIN)/python -m pytest --ignore=tests/engine --durations=15
+	@status=0; set -x; \
+	  $(BIN)/coverage run --branch --source=processor/engine -m pytest tests/engine || status=1; \
+	  $(BIN)/coverage report --fail-under=100 || status=1; \
+	  $(BIN)/python -m pytest --ignore=tests/engine --durations=15 || status=1; \
+	  exit $$status
 
 quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not broker"
