@@ -68,9 +68,6 @@ class Offsets:
     def __len__(self) -> int:
         return len(self._unsettled)
 
-    def __contains__(self, offset: int) -> bool:
-        return offset in self._unsettled
-
     @property
     def expects_settled(self) -> bool:
         """Whether what comes next may have been settled in an earlier assignment."""

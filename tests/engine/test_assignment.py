@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pytest
+
+from processor.engine.assignment import LANE_TURN, Assignment
+from processor.engine.ledger import TRANSITIONS, Ledger, LedgerState
+from tests.engine.record import FakeRecord
+
+
+def records(*keys: bytes | None, start: int = 0) -> list[FakeRecord]:
+    return [FakeRecord(start + n, key) for n, key in enumerate(keys)]
+
+
+def test_every_turn_that_is_not_in_the_table_is_refused() -> None:
+    for state in LedgerState:
+        for event in ("drain", "close"):
+            ledger = Ledger(None)
+            ledger.state = state
+            if (state, event) in TRANSITIONS:
+                ledger.turn(event)
+                assert ledger.state is TRANSITIONS[state, event]
+                assert ledger.may_begin == (ledger.state is LedgerState.OPEN)
+            else:
+                with pytest.raises(KeyError):
+                    ledger.turn(event)
+
+
+def test_a_session_with_many_tasks_gets_its_turn_and_no_more() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(*[b"big"] * (3 * LANE_TURN), b"small", b"tiny"), 0.0)
+    loans = assignment.lend(10 * LANE_TURN)
+    assert [(loan.lane.key, len(loan.records)) for loan in loans] == [(b"big", LANE_TURN), (b"small", 1), (b"tiny", 1)]
+
+
+def test_partitions_take_turns() -> None:
+    assignment: Assignment[int] = Assignment()
+    for partition in (0, 1):
+        assignment.assign(partition, 0)
+        assignment.admit(partition, records(b"a", b"b", b"c"), 0.0)
+    order = [assignment.lend(1)[0].ledger for _ in range(4)]
+    assert order == [assignment.ledgers[p] for p in (0, 1, 0, 1)]
+
+
+def test_records_without_a_key_are_lanes_of_their_own() -> None:
+    assignment: Assignment[int] = Assignment()
+    ledger = assignment.assign(0, 0)
+    assignment.admit(0, records(None, None), 0.0)
+    loans = assignment.lend(10)
+    assert [len(loan.records) for loan in loans] == [1, 1]
+    assert len(ledger.lanes) == 2
+    assert assignment.close(0) == 0
+    for loan in loans:
+        assignment.release(loan)
+    assert assignment.lent_loans == 0
+
+
+def test_a_session_waits_for_its_handler_of_an_earlier_assignment() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(b"a", b"b"), 0.0)
+    (first, other) = assignment.lend(2)
+    assert assignment.close(0) == 0
+    assignment.assign(0, 0)
+    assignment.admit(0, records(b"a", b"b", b"c"), 0.0)
+    assert [loan.lane.key for loan in assignment.lend(10)] == [b"c"]
+    assignment.park(first, 5.0)
+    assert [loan.lane.key for loan in assignment.lend(10)] == [b"a"]
+    assignment.release(other)
+    assert [loan.lane.key for loan in assignment.lend(10)] == [b"b"]
+
+
+def test_a_third_assignment_waits_for_the_second_ones_handler() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(b"a"), 0.0)
+    (first,) = assignment.lend(1)
+    assignment.assign(0, 0)  # the first is closed by it
+    assignment.release(first)
+    assignment.admit(0, records(b"a"), 0.0)
+    (second,) = assignment.lend(1)
+    assignment.close(0)
+    assignment.release(second)
+    assignment.assign(0, 0)
+    assignment.admit(0, records(b"a"), 0.0)
+    assert len(assignment.lend(1)) == 1
+
+
+def test_the_sizes_of_key_value_and_headers_count() -> None:
+    ledger = Ledger(0)
+    ledger.admit([FakeRecord(0, b"key", b"value", [("h", b"1"), ("n", None)]), FakeRecord(1, None, None)], 0.0)
+    assert ledger.offsets.bytes == len(b"key") + len(b"value") + 3
+
+
+def test_the_age_is_that_of_the_oldest_unsettled_task() -> None:
+    assignment: Assignment[int] = Assignment()
+    ledger = assignment.assign(0, 0)
+    assert ledger.oldest_age(5.0) == 0.0
+    for now in (1.0, 2.0, 3.0):
+        assignment.admit(0, records(b"a", start=int(now)), now)
+    (loan,) = assignment.lend(2)
+    assert ledger.oldest_age(5.0) == 4.0
+    loan.done = 2
+    assignment.release(loan)
+    assert ledger.oldest_age(5.0) == 2.0
+
+
+def test_what_was_settled_before_is_skipped_and_counted() -> None:
+    assignment: Assignment[int] = Assignment()
+    ledger = assignment.assign(0, 0, [(1, 3)])
+    assert assignment.admit(0, records(b"a", b"a", b"a", b"a"), 0.0) == 2
+    assert ledger.skipped == 2
+    assert [record.offset() for record in assignment.lend(9)[0].records] == [0, 3]
+    other = Ledger(0, [(0, 5)])
+    assert other.admit(records(b"a"), 0.0) == 0
+    assert other.progress() is not None
+    other.turn("close")
+    assert other.progress() is None
+
+
+def test_waiting_sessions_are_told_by_their_length() -> None:
+    ledger = Ledger(0)
+    ledger.admit(records(b"a", b"b", b"b", b"c", b"c", b"c"), 0.0)
+    assert ledger.lanes.longest(2) == [(b"c", 3), (b"b", 2)]
+    assert ledger.lanes.parked() == 0

@@ -1,0 +1,125 @@
+"""Retries, pace and flow: small decisions from numbers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.engine.flow import PATIENCE_SECONDS, Flow, Held
+from processor.engine.pace import MOST, TURN_SECONDS, Pace
+from processor.engine.retry import RETRIED, Cause, Failure, Policy, backoff, spread
+
+POLICY = Policy(max_attempts=3, backoff=0.5, backoff_max=30.0)
+
+
+def failure(cause: Cause) -> Failure:
+    return Failure(cause, "builtins.ValueError", "no")
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_only_what_may_mend_is_tried_again(cause: Cause) -> None:
+    assert (POLICY.delay_after(failure(cause), 1, 0.5) is not None) == (cause in RETRIED)
+
+
+def test_the_last_attempt_is_the_last() -> None:
+    assert POLICY.delay_after(failure(Cause.FAILED), 2, 0.5) == 1.0
+    assert POLICY.delay_after(failure(Cause.FAILED), 3, 0.5) is None
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1))
+def test_a_backoff_grows_to_its_maximum_and_no_further(failures: int, jitter: float) -> None:
+    delay = backoff(failures, 0.5, 30.0)
+    assert delay == min(0.5 * 2.0 ** min(failures - 1, 64), 30.0)
+    assert delay * 0.75 <= spread(delay, jitter, 30.0) <= min(delay * 1.25, 30.0)
+
+
+def test_a_pace_begins_slow_follows_the_fast_at_once_and_the_slow_slowly() -> None:
+    pace = Pace()
+    assert pace.batch() == 1
+    for _ in range(20):
+        pace.observe(100, 100 * 1e-6)
+    assert pace.batch() == MOST
+    pace.observe(1, 0.001)
+    assert pace.batch() < MOST
+    assert pace.seconds < 0.0001
+
+
+def test_another_worker_is_woken_only_for_more_than_a_turn_to_each() -> None:
+    pace = Pace()
+    assert pace.wanted(0, 0, 0) == 0
+    assert pace.wanted(1, 1, 0) == 1
+    assert pace.wanted(5, 5, 1) == 4
+    assert pace.wanted(2, 100, 1) == 2
+    pace.seconds = TURN_SECONDS / 100
+    assert pace.wanted(50, 50, 0) == 1  # half a turn, and nobody is awake
+    assert pace.wanted(50, 50, 1) == 0
+    assert pace.wanted(50, 500, 1) == 4
+
+
+def held(tasks: int, *, behind: bool = True) -> Held:
+    return Held(tasks, tasks, behind)
+
+
+def test_a_consumer_stops_at_its_limit_and_goes_on_well_below_it() -> None:
+    flow: Flow[int] = Flow(100, 10**9)
+    assert flow.decide({0: held(99)}, 0.0).take
+    assert not flow.decide({0: held(100)}, 0.0).take
+    assert not flow.decide({0: held(80)}, 0.0).take
+    assert flow.decide({0: held(70)}, 0.0).take
+
+
+def test_bytes_count_as_tasks_do() -> None:
+    flow: Flow[int] = Flow(10**6, 100)
+    assert not flow.decide({0: held(100)}, 0.0).take
+    assert flow.room(10, 50, 10) == 5
+    assert flow.room(10, 99, 10) == 1
+
+
+def test_a_partition_that_keeps_others_from_their_share_is_paused_and_resumed() -> None:
+    flow: Flow[int] = Flow(100, 10**9)
+    hog = {0: held(60), 1: held(0), 2: held(0, behind=False)}
+    assert flow.decide(hog, 1.0) == (False, [], [])
+    assert flow.decide({**hog, 0: held(10)}, 1.1) == (True, [], [])  # it was only for a moment
+    assert flow.decide(hog, 2.0).pause == []
+    verdict = flow.decide(hog, 2.01 + PATIENCE_SECONDS)
+    assert verdict == (True, [0], [])
+    assert flow.paused == {0}
+    assert flow.decide({**hog, 0: held(16)}, 9.0) == (True, [], [])
+    assert flow.decide({**hog, 0: held(15)}, 9.0) == (True, [], [0])
+    assert flow.paused == frozenset()
+
+
+def test_a_partition_may_have_what_nobody_else_asks_for_but_never_their_shares() -> None:
+    flow: Flow[int] = Flow(100, 10**9)
+    alone = {0: held(60), 1: held(0, behind=False)}
+    assert flow.decide(alone, 0.0) == (True, [], [])
+    assert not flow.decide({**alone, 0: held(75)}, 0.0).take
+
+
+def test_a_partition_that_is_gone_is_not_paused() -> None:
+    flow: Flow[int] = Flow(100, 10**9)
+    hog = {0: held(60), 1: held(0)}
+    flow.decide(hog, 0.0)
+    flow.decide(hog, 1.0)
+    flow.forget(0)
+    assert flow.paused == frozenset()
+
+
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=6), st.integers(20, 200))
+def test_no_partition_that_has_tasks_starves(rates: list[int], limit: int) -> None:
+    """However slowly one drains, every partition gets records within a bound of steps."""
+    flow: Flow[int] = Flow(limit, 10**9)
+    stock = dict.fromkeys(range(len(rates)), 0)
+    taken = dict.fromkeys(stock, 0)
+    now = 0.0
+    for _ in range(400):
+        now += PATIENCE_SECONDS
+        verdict = flow.decide({p: held(n) for p, n in stock.items()}, now)
+        for partition in stock:
+            stock[partition] -= min(stock[partition], rates[partition] - 1)  # a rate of 1 is stuck
+            if verdict.take and partition not in flow.paused and sum(stock.values()) < limit:
+                stock[partition] += 1 if partition else 5  # the first one is always there first, and with more
+                taken[partition] += 1
+    assert min(taken.values()) > 0
+    assert sum(stock.values()) <= limit + 5

@@ -1,0 +1,272 @@
+"""The whole engine against a model, over every order of events that hypothesis finds.
+
+Each run ends by letting everything finish: a scheduler that strands one lane passes every other check.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from processor.engine import skipmap
+from processor.engine.assignment import Assignment
+from processor.engine.ledger import LedgerState, Loan
+from tests.engine.record import FakeRecord
+
+PARTITIONS = (0, 1)
+KEYS = (b"a", b"b", b"c", None)
+
+
+class Broker:
+    """One partition as the broker has it: its log, and what the group has committed."""
+
+    def __init__(self) -> None:
+        self.log: list[FakeRecord] = []
+        self.end = 0
+        self.committed: int | None = None
+        self.metadata = ""
+        self.settled_in_commit: set[int] = set()
+
+
+class Consuming(RuleBasedStateMachine):
+    """Fetch, hole, lend, settle, fail, park, wake, take back, revoke, lose, assign, crash and restore."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = 0.0
+        self.brokers = {partition: Broker() for partition in PARTITIONS}
+        self.assignment: Assignment[int] = Assignment()
+        self.fetched: dict[int, int] = {}
+        self.loans: list[Loan] = []
+        self.settled: dict[int, set[int]] = defaultdict(set)
+        self.ran: dict[int, set[int]] = defaultdict(set)
+        """Settled in this life of the process, since the last crash."""
+
+    @initialize()
+    def begin(self) -> None:
+        for partition in PARTITIONS:
+            self.assign_again(partition)
+
+    # --- the broker's side -------------------------------------------------------------------------
+
+    @rule(partition=st.sampled_from(PARTITIONS), keys=st.lists(st.sampled_from(KEYS), max_size=8), hole=st.integers(0, 2))
+    def produce(self, partition: int, keys: list[bytes | None], hole: int) -> None:
+        broker = self.brokers[partition]
+        for key in keys:
+            broker.log.append(FakeRecord(broker.end, key, b"v", [("h", None)] if key else None))
+            broker.end += 1 + hole
+
+    @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(1, 6))
+    def fetch(self, partition: int, most: int) -> None:
+        if partition not in self.assignment.ledgers:
+            return
+        broker, start = self.brokers[partition], self.fetched[partition]
+        records = [record for record in broker.log if record.offset() >= start][:most]
+        if records:
+            assert self.assignment.ledgers[partition].continues_at(records[0].offset())
+            known = self.assignment.ledgers[partition].offsets.position is not None
+            assert not (known and self.assignment.ledgers[partition].continues_at(start - 1))
+            self.assignment.admit(partition, records, self.clock)
+            self.fetched[partition] = records[-1].offset() + 1
+        else:
+            self.assignment.ledgers[partition].offsets.reach(broker.end)
+            self.fetched[partition] = max(broker.end, start)
+
+    @rule(partition=st.sampled_from(PARTITIONS))
+    def commit(self, partition: int) -> None:
+        ledger = self.assignment.ledgers.get(partition)
+        progress = ledger.progress() if ledger else None
+        if progress is None:
+            return
+        broker = self.brokers[partition]
+        broker.metadata, kept = skipmap.encode(progress.commit_point, progress.settled_ranges())
+        assert kept == len(progress.settled_ranges())
+        broker.committed = progress.commit_point
+        broker.settled_in_commit = set(self.settled[partition])
+
+    # --- the workers' side -------------------------------------------------------------------------
+
+    @rule(limit=st.integers(1, 6))
+    def lend(self, limit: int) -> None:
+        loans = self.assignment.lend(limit)
+        assert sum(len(loan.records) for loan in loans) <= limit
+        for loan in loans:
+            for record in loan.records:
+                partition = self.partition_of(loan)
+                assert record.offset() not in self.brokers[partition].settled_in_commit & self.restored(partition)
+        self.loans += loans
+
+    @precondition(lambda self: self.loans)
+    @rule(data=st.data())
+    def work(self, data: st.DataObject) -> None:
+        """A worker does some of a loan; somebody else may settle that before the loan is over."""
+        loan = data.draw(st.sampled_from(self.loans))
+        self.do(loan, data.draw(st.integers(0, len(loan.records) - loan.done)))
+        self.assignment.settle(loan)
+
+    @precondition(lambda self: self.loans)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        loan = self.take(data)
+        self.do(loan, data.draw(st.integers(0, len(loan.records) - loan.done)))
+        self.assignment.release(loan)
+
+    @precondition(lambda self: any(not loan.done for loan in self.loans))
+    @rule(data=st.data())
+    def take_back(self, data: st.DataObject) -> None:
+        loan = data.draw(st.sampled_from([loan for loan in self.loans if not loan.done]))
+        self.loans.remove(loan)
+        self.assignment.take_back(loan)
+
+    @precondition(lambda self: any(loan.done < len(loan.records) for loan in self.loans))
+    @rule(data=st.data(), delay=st.integers(0, 5))
+    def fail(self, data: st.DataObject, delay: int) -> None:
+        loan = data.draw(st.sampled_from([loan for loan in self.loans if loan.done < len(loan.records)]))
+        self.loans.remove(loan)
+        self.assignment.park(loan, self.clock + delay)
+        assert loan.lane.attempts == (1 if loan.done else loan.attempt)
+
+    @rule(seconds=st.integers(1, 5))
+    def wake(self, seconds: int) -> None:
+        self.clock += seconds
+        self.assignment.wake(self.clock)
+        due = self.assignment.next_wake()
+        assert due is None or due > self.clock
+
+    # --- the group's side --------------------------------------------------------------------------
+
+    @rule(partition=st.sampled_from(PARTITIONS))
+    def drain(self, partition: int) -> None:
+        if partition in self.assignment.ledgers:
+            self.assignment.drain(partition)
+
+    @rule(partition=st.sampled_from(PARTITIONS))
+    def revoke(self, partition: int) -> None:
+        """In order: what is done is committed; a handler may run on."""
+        if partition in self.assignment.ledgers:
+            self.assignment.drain(partition)
+            for loan in self.loans:
+                self.assignment.settle(loan)
+            self.commit(partition)
+            self.assignment.close(partition)
+
+    @rule(partition=st.sampled_from(PARTITIONS))
+    def lose(self, partition: int) -> None:
+        if partition in self.assignment.ledgers:
+            self.assignment.close(partition)
+
+    @rule(partition=st.sampled_from(PARTITIONS))
+    def assign_again(self, partition: int) -> None:
+        broker = self.brokers[partition]
+        ranges = skipmap.decode(broker.metadata, broker.committed) if broker.committed is not None else []
+        self.assignment.assign(partition, broker.committed, ranges)
+        self.fetched[partition] = broker.committed or 0
+        self.settled[partition] = set(broker.settled_in_commit)
+
+    @rule()
+    def crash(self) -> None:
+        """Everything in memory is gone."""
+        self.assignment = Assignment()
+        self.loans = []
+        self.fetched = {}
+        for partition in PARTITIONS:
+            self.assign_again(partition)
+
+    # --- what must hold ----------------------------------------------------------------------------
+
+    @invariant()
+    def no_commit_point_passes_an_unsettled_task(self) -> None:
+        """Every delivered offset below the commit point is settled."""
+        for partition, ledger in self.assignment.ledgers.items():
+            point = ledger.offsets.commit_point
+            for record in self.brokers[partition].log:
+                if point is not None and record.offset() < min(point, self.fetched[partition]):
+                    assert record.offset() in self.settled[partition]
+
+    @invariant()
+    def a_session_is_lent_once_at_a_time(self) -> None:
+        """Also across two lives of a partition."""
+        lent = [(self.partition_of(loan), loan.lane.key) for loan in self.loans if loan.lane.key is not None]
+        assert len(lent) == len(set(lent))
+
+    @invariant()
+    def a_lane_runs_in_the_order_of_its_offsets(self) -> None:
+        for loan in self.loans:
+            pending = [r.offset() for r in [*loan.records[loan.done :], *loan.lane.waiting]]
+            assert pending == sorted(pending)
+
+    @invariant()
+    def the_counters_equal_a_recount(self) -> None:
+        ledgers = self.assignment.ledgers.values()
+        assert self.assignment.in_flight == sum(len(ledger.offsets) for ledger in ledgers)
+        assert self.assignment.waiting == sum(ledger.lanes.waiting for ledger in ledgers)
+        assert self.assignment.lent_loans == len(self.loans)
+        ready = sum(len(ledger.lanes.ready) for ledger in ledgers if ledger.state is LedgerState.OPEN)
+        assert self.assignment.ready_lanes == ready
+        for ledger in ledgers:
+            sessions = ledger.lanes.longest(10)
+            assert all(count >= 0 for _, count in sessions)
+            assert ledger.lanes.parked() <= len(ledger.lanes)
+            age = ledger.oldest_age(self.clock)
+            assert 0 <= age <= self.clock
+
+    def teardown(self) -> None:
+        """Everything comes to an end, whatever happened before."""
+        for loan in self.loans:
+            self.do(loan, len(loan.records) - loan.done)
+            self.assignment.release(loan)
+        self.loans = []
+        for partition in PARTITIONS:
+            if partition in self.assignment.ledgers:
+                self.assignment.close(partition)
+            self.assign_again(partition)
+        for _ in range(1000):
+            self.clock += 10
+            self.assignment.wake(self.clock)
+            for partition in PARTITIONS:
+                self.fetch(partition, 100)
+            self.lend(100)
+            if not self.loans:
+                break
+            for loan in self.loans:
+                self.do(loan, len(loan.records))
+                self.assignment.release(loan)
+            self.loans = []
+        assert self.assignment.in_flight == 0
+        for partition, broker in self.brokers.items():
+            self.fetch(partition, 100)
+            assert self.settled[partition] == {record.offset() for record in broker.log}
+            assert self.assignment.ledgers[partition].offsets.commit_point == max(broker.end, broker.committed or 0)
+            assert len(self.assignment.ledgers[partition].lanes) == 0
+
+    # -----------------------------------------------------------------------------------------------
+
+    def partition_of(self, loan: Loan) -> int:
+        return next(p for p, b in self.brokers.items() if loan.records[0] in b.log)
+
+    def restored(self, partition: int) -> set[int]:
+        """What this assignment was told to be settled: it never runs again in it."""
+        ledger = self.assignment.ledgers[partition]
+        return self.settled[partition] if ledger.state is not LedgerState.CLOSED else set()
+
+    def take(self, data: st.DataObject) -> Loan:
+        loan = data.draw(st.sampled_from(self.loans))
+        self.loans.remove(loan)
+        return loan
+
+    def do(self, loan: Loan, count: int) -> None:
+        """So many more tasks succeed; what a closed ledger's handler does is not settled by it."""
+        partition = self.partition_of(loan)
+        for record in loan.records[loan.done : loan.done + count]:
+            if loan.ledger.state is not LedgerState.CLOSED:
+                assert record.offset() not in self.settled[partition], "it ran again in one assignment"
+                self.settled[partition].add(record.offset())
+        loan.done += count
+
+
+Consuming.TestCase.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestConsuming: Callable[..., object] = Consuming.TestCase

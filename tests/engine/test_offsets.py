@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.engine.offsets import Offsets, Progress
+
+
+def admit(offsets: Offsets, *numbers: int) -> None:
+    offsets.admit(numbers, [1] * len(numbers))
+
+
+def test_nothing_is_known_before_the_first_delivery() -> None:
+    offsets = Offsets()
+    assert offsets.commit_point is None
+    assert offsets.progress() is None
+    assert not offsets
+
+
+def test_the_commit_point_is_the_lowest_unsettled_offset_or_the_position() -> None:
+    offsets = Offsets(10)
+    assert offsets.commit_point == 10
+    admit(offsets, 10, 12, 15)  # 11, 13 and 14 are holes
+    offsets.settle([12])
+    assert offsets.commit_point == 10
+    assert offsets.highest_settled == 12
+    offsets.settle([10])
+    assert offsets.commit_point == 15
+    offsets.settle([15])
+    assert offsets.commit_point == 16
+    assert offsets.highest_settled == 15
+
+
+def test_bytes_are_those_of_what_is_unsettled() -> None:
+    offsets = Offsets()
+    offsets.admit([0, 1], [100, 20])
+    offsets.settle([0])
+    assert offsets.bytes == 20
+    assert len(offsets) == 1
+
+
+def test_the_end_of_a_partition_moves_past_what_is_never_delivered() -> None:
+    offsets = Offsets(5)
+    offsets.reach(9)
+    assert offsets.commit_point == 9
+    offsets.reach(7)
+    assert offsets.commit_point == 9
+
+
+def test_what_was_settled_before_is_skipped_once() -> None:
+    offsets = Offsets(0, [(1, 3), (5, 6)])
+    assert offsets.expects_settled
+    assert not offsets.skips(0)
+    admit(offsets, 0)
+    assert [offsets.skips(n) for n in (1, 2, 3)] == [True, True, False]
+    admit(offsets, 3)
+    assert not offsets.skips(7)  # 5 was a hole this time
+    assert not offsets.expects_settled
+    assert offsets.commit_point == 0
+
+
+def test_an_end_inside_a_settled_range_keeps_the_rest_of_it() -> None:
+    offsets = Offsets(0, [(1, 3), (5, 9)])
+    offsets.reach(6)
+    assert offsets.progress() == Progress(6, (), 6, ((6, 9),))
+    assert offsets.skips(8)
+    assert not offsets.expects_settled
+
+
+def test_settled_ranges_lie_between_what_is_unsettled_and_reach_ahead() -> None:
+    assert Progress(3, (3, 6, 7), 9, ((12, 14),)).settled_ranges() == [(4, 6), (8, 9), (12, 14)]
+    assert Progress(3, (3,), 9, ((9, 14),)).settled_ranges() == [(4, 14)]
+    assert Progress(3, (), 3, ((4, 5),)).settled_ranges() == [(4, 5)]
+    assert Progress(3, (), 3, ()).settled_ranges() == []
+
+
+@given(st.sets(st.integers(0, 60), min_size=1), st.data())
+def test_a_restored_assignment_runs_exactly_what_was_unsettled(delivered: set[int], data: st.DataObject) -> None:
+    """Whatever was settled, and however the rest is delivered, nothing is skipped that was not settled."""
+    order = sorted(delivered)
+    done = data.draw(st.lists(st.sampled_from(order), unique=True))
+    offsets = Offsets()
+    admit(offsets, *order)
+    if done:
+        offsets.settle(done)
+    progress = offsets.progress()
+    assert progress is not None
+    restored = Offsets(progress.commit_point, progress.settled_ranges())
+    again = [n for n in order if n >= progress.commit_point and not restored.skips(n)]
+    assert again == [n for n in order if n not in done]

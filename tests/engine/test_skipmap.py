@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import base64
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.engine.skipmap import MAX_CHARACTERS, SkipMapError, decode, encode
+
+Ranges = list[tuple[int, int]]
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> tuple[int, Ranges]:
+    """A base and ascending ranges above it that do not touch."""
+    base = end = draw(st.integers(0, 2**62))
+    ranges = []
+    for gap, length in draw(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), max_size=200)):
+        ranges.append((end + gap, end + gap + length))
+        end += gap + length
+    return base, ranges
+
+
+def packed(body: bytes) -> str:
+    return "p1:" + base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4) + body).decode().rstrip("=")
+
+
+@given(maps())
+def test_a_map_comes_back_as_it_was(written: tuple[int, Ranges]) -> None:
+    base, ranges = written
+    text, kept = encode(base, ranges, limit=100_000)
+    assert kept == len(ranges)
+    assert decode(text, base) == ranges
+
+
+@given(maps(), st.integers(0, 300))
+def test_a_map_that_does_not_fit_keeps_the_nearest(written: tuple[int, Ranges], limit: int) -> None:
+    base, ranges = written
+    text, kept = encode(base, ranges, limit)
+    assert len(text) <= limit
+    assert decode(text, base) == ranges[:kept]
+
+
+def test_one_stuck_task_with_a_million_done_behind_it_is_one_short_range() -> None:
+    text, _ = encode(10**12, [(10**12 + 1, 10**12 + 1_000_001)])
+    assert len(text) < 40
+
+
+def test_every_second_one_of_ten_thousand_fits() -> None:
+    ranges = [(n, n + 1) for n in range(1, 10_000, 2)]
+    text, kept = encode(0, ranges)
+    assert kept == len(ranges)
+    assert len(text) <= MAX_CHARACTERS
+
+
+@given(maps(), st.integers(0, 2**62))
+def test_a_map_of_another_offset_is_refused(written: tuple[int, Ranges], committed: int) -> None:
+    base, ranges = written
+    text, _ = encode(base, ranges)
+    if text and committed != base:
+        with pytest.raises(SkipMapError, match="belongs to offset"):
+            decode(text, committed)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{}", "not written by"),
+        ("p2:AAAA", "not written by"),
+        ("p1:ä", "no base64"),
+        ("p1:A", "no base64"),
+        ("p1:", "checksum"),
+        ("p1:AAAAAAAA", "checksum"),
+        (packed(b"\x07abc"), "packing"),
+        (packed(b"\x01abc"), "inflated"),
+        (packed(b"\x01" + zlib.compress(b"\x01" * 3_000_000)), "too long"),
+        (packed(b"\x01" + zlib.compress(b"\x01" * 30)[:-5]), "cut off"),
+        (packed(b"\x01" + zlib.compress(b"")), "no base"),
+        (packed(b"\x00" + b"\xff" * 11), "too large"),
+        (packed(b"\x00\x05\x81"), "inside a number"),
+        (packed(b"\x00\x05\x01"), "no length"),
+        (packed(b"\x00\x05\x01\x00"), "empty"),
+    ],
+)
+def test_what_is_no_map_is_refused_with_its_reason(text: str, why: str) -> None:
+    with pytest.raises(SkipMapError, match=why):
+        decode(text, 5)
+
+
+def test_no_metadata_is_an_empty_map() -> None:
+    assert decode("", 5) == []
+
+
+@given(st.text(max_size=50))
+def test_any_text_is_a_map_or_a_refusal(text: str) -> None:
+    for candidate in (text, "p1:" + text):
+        try:
+            decode(candidate, 0)
+        except SkipMapError:
+            continue
+        assert candidate == ""
