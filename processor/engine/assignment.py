@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
@@ -38,8 +38,8 @@ class Assignment(Generic[P]):
         self._queued: set[Ledger] = set()
         self._parked: list[tuple[float, int, Ledger, Lane]] = []
         self._parkings = 0
-        self._ghosts: dict[P, Counter[bytes]] = {}
-        """Sessions whose handlers run on after their ledger was closed."""
+        self._ghosts: dict[P, set[bytes]] = {}
+        """Sessions whose handlers run on after their ledger was closed; while one does, no second is lent."""
         self._partition_of: dict[Ledger, P] = {}
 
     def assign(self, partition: P, committed: int | None, settled: Sequence[Range] = ()) -> Ledger:
@@ -69,9 +69,9 @@ class Assignment(Generic[P]):
         self.waiting -= forgotten
         self._dequeue(ledger)
         ledger.turn("close")
-        running = Counter(loan.lane.key for loan in ledger.lent if loan.lane.key is not None)
+        running = {loan.lane.key for loan in ledger.lent if loan.lane.key is not None}
         if running:
-            self._ghosts.setdefault(partition, Counter()).update(running)
+            self._ghosts.setdefault(partition, set()).update(running)
         if not ledger.lent:
             del self._partition_of[ledger]
         return forgotten
@@ -165,10 +165,7 @@ class Assignment(Generic[P]):
         if key is None:
             return
         ghosts = self._ghosts[partition]
-        ghosts[key] -= 1
-        if ghosts[key]:
-            return
-        del ghosts[key]
+        ghosts.discard(key)
         if not ghosts:
             del self._ghosts[partition]
         successor = self.ledgers.get(partition)

@@ -123,3 +123,41 @@ def test_waiting_sessions_are_told_by_their_length() -> None:
     ledger.admit(records(b"a", b"b", b"b", b"c", b"c", b"c"), 0.0)
     assert ledger.lanes.longest(2) == [(b"c", 3), (b"b", 2)]
     assert ledger.lanes.parked() == 0
+
+
+def test_a_parked_lane_is_ready_again_when_its_retry_is_due() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(b"a", b"a"), 0.0)
+    (loan,) = assignment.lend(2)
+    loan.done = 1
+    assert assignment.park(loan, 7.0) == 1
+    assert assignment.next_wake() == 7.0
+    assignment.wake(6.9)
+    assert assignment.lend(2) == []
+    assert assignment.ledgers[0].lanes.parked() == 1
+    assignment.wake(7.0)
+    (again,) = assignment.lend(2)
+    assert (again.attempt, [record.offset() for record in again.records]) == (2, [1])
+    assert assignment.next_wake() is None
+
+
+def test_a_retry_that_falls_due_after_its_partition_is_gone_is_dropped() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(b"a"), 0.0)
+    assignment.park(assignment.lend(1)[0], 7.0)
+    assignment.close(0)
+    assignment.wake(8.0)
+    assert (assignment.ready_lanes, assignment.lend(1)) == (0, [])
+
+
+def test_a_loan_that_was_never_begun_goes_back_to_the_front() -> None:
+    assignment: Assignment[int] = Assignment()
+    ledger = assignment.assign(0, 0)
+    assignment.admit(0, records(b"a", b"b", b"a"), 0.0)
+    first, _ = assignment.lend(3)
+    assert first.records[0].offset() == 0
+    assignment.take_back(first)
+    assert [record.offset() for record in assignment.lend(1)[0].records] == [0]
+    assert ledger.lanes.waiting == 1

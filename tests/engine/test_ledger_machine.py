@@ -53,7 +53,9 @@ class Consuming(RuleBasedStateMachine):
 
     # --- the broker's side -------------------------------------------------------------------------
 
-    @rule(partition=st.sampled_from(PARTITIONS), keys=st.lists(st.sampled_from(KEYS), max_size=8), hole=st.integers(0, 2))
+    @rule(
+        partition=st.sampled_from(PARTITIONS), keys=st.lists(st.sampled_from(KEYS), max_size=8), hole=st.integers(0, 2)
+    )
     def produce(self, partition: int, keys: list[bytes | None], hole: int) -> None:
         broker = self.brokers[partition]
         for key in keys:

@@ -55,6 +55,14 @@ def test_every_second_one_of_ten_thousand_fits() -> None:
     assert len(text) <= MAX_CHARACTERS
 
 
+def test_of_a_thousand_ranges_those_are_kept_that_fit() -> None:
+    ranges = [(n * n, n * n + n) for n in range(2, 1000)]
+    text, kept = encode(0, ranges, 200)
+    assert 0 < kept < len(ranges)
+    assert decode(text, 0) == ranges[:kept]
+    assert len(encode(0, ranges[: kept + 1], 10_000)[0]) > 200
+
+
 @given(maps(), st.integers(0, 2**62))
 def test_a_map_of_another_offset_is_refused(written: tuple[int, Ranges], committed: int) -> None:
     base, ranges = written
