@@ -28,6 +28,10 @@ from processor.kafka.dispatcher import LOGGER, Dispatcher
 from processor.settings import Settings
 
 BAD_LINES_TOLD = 20
+
+MOST_PENDING = 20_000
+"""Enough to keep the brokers busy; with more, memory grows and garbage collection takes longer."""
+
 SLICE_SECONDS = 0.2
 """How long a wait inside the Kafka client may keep a signal waiting."""
 
@@ -173,6 +177,7 @@ def _dispatcher(settings: Settings) -> Dispatcher:
         value_format=settings.value_format,
         schemas=settings.schemas,
         kafka_config=settings.kafka_config,
+        max_pending=MOST_PENDING,
     )
 
 

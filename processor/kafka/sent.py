@@ -71,8 +71,27 @@ class Sent(Future[RecordMetadata]):
         self._end()
 
     def done(self) -> bool:
-        """Whether it has ended, without making a lock for the answer."""
-        return self._state == FINISHED
+        """Whether it has ended."""
+        return self._state == FINISHED  # as the next two: no lock is made for an answer that cannot change
+
+    def result(self, timeout: float | None = None) -> RecordMetadata:
+        """Where the record was written, after at most `timeout` seconds.
+
+        Raises:
+            DeliveryError: the broker did not take it.
+            TimeoutError: nobody knows yet.
+        """
+        if self._state == FINISHED and self._result is not None:
+            return self._result
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Why it failed, or None, after at most `timeout` seconds.
+
+        Raises:
+            TimeoutError: nobody knows yet.
+        """
+        return self._exception if self._state == FINISHED else super().exception(timeout)
 
     def _end(self) -> None:
         self._state = FINISHED
