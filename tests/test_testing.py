@@ -1,0 +1,203 @@
+"""`processor.testing`: the real consumer without Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from processor import Processor, Reject, Task
+from processor.errors import EncodeError, LoadError, ProcessorError, SettingsError
+from processor.testing import run, task
+
+
+def nothing(task: Task) -> None:
+    """Succeeds."""
+
+
+def test_every_task_is_done_and_each_session_in_order() -> None:
+    given = [(f"s{n % 7}", n) for n in range(700)]
+    report = run(nothing, given)
+    assert report.exit_code == 0
+    assert sorted(done.payload for done in report.done) == list(range(700))
+    for session in range(7):
+        assert report.order_of(f"s{session}") == list(range(session, 700, 7))
+
+
+def test_sessions_run_beside_each_other() -> None:
+    together = threading.Barrier(4, timeout=20)
+    report = run(lambda task: together.wait() and None, [(f"s{n}", n) for n in range(4)], workers=4)
+    assert len(report.done) == 4
+    assert not report.dead_letters
+
+
+def test_a_session_never_overlaps_itself() -> None:
+    running: list[int] = []
+    most: list[int] = []
+
+    def handle(task: Task) -> None:
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.001)
+        running.pop()
+
+    run(handle, [("s", n) for n in range(50)])
+    assert max(most) == 1
+
+
+def test_results_are_what_handlers_returned() -> None:
+    report = run(lambda task: task.payload["n"] * 2 or None, [("s", {"n": n}) for n in range(4)])
+    assert report.results == [2, 4, 6]
+
+
+def test_a_failed_attempt_is_retried_in_place() -> None:
+    def handle(task: Task) -> None:
+        if task.payload == "b" and task.attempt < 3:
+            raise ConnectionError("not yet")
+
+    report = run(handle, [("s", "a"), ("s", "b"), ("s", "c")])
+    assert report.order_of("s") == ["a", "b", "c"]
+    assert [done.attempts for done in report.done] == [1, 3, 1]
+    assert report.retried == 2
+
+
+def test_a_task_whose_attempts_are_used_up_is_a_dead_letter_and_its_session_goes_on() -> None:
+    def handle(task: Task) -> None:
+        if task.payload == "bad":
+            raise ValueError("no use")
+
+    report = run(handle, [("s", "bad"), ("s", "good")], max_attempts=2)
+    (letter,) = report.dead_letters
+    assert (letter.session_id, letter.payload, letter.attempts) == ("s", "bad", 2)
+    assert (letter.error_type, letter.error) == ("builtins.ValueError", "no use")
+    assert letter.headers["dlq-topic"] == b"test"
+    assert report.order_of("s") == ["good"]
+
+
+def test_a_rejected_task_gets_no_second_attempt() -> None:
+    def handle(task: Task) -> None:
+        raise Reject("never")
+
+    (letter,) = run(handle, [("s", 1)]).dead_letters
+    assert (letter.error_type, letter.attempts) == ("processor.Reject", 1)
+
+
+def test_a_value_that_cannot_be_read_is_a_dead_letter_with_its_bytes() -> None:
+    (letter,) = run(nothing, [{"session_id": "s", "value": b"\x00nonsense"}]).dead_letters
+    assert (letter.payload, letter.attempts) == (b"\x00nonsense", 0)
+
+
+def test_handlers_are_found_by_name_and_an_unknown_name_is_told() -> None:
+    app, seen = Processor(), list[object]()
+
+    @app.task("charge")
+    def charge(task: Task) -> None:
+        seen.append((task.name, task.id, task.headers.get("trace")))
+
+    report = run(
+        app,
+        [
+            {"session_id": "s", "name": "charge", "payload": 1, "id": "c1", "headers": {"trace": "t"}},
+            task(2, "s", "charge", id="c2", headers={"trace": b"u"}),
+            task(3, "s", "refund"),
+        ],
+    )
+    assert seen == [("charge", "c1", b"t"), ("charge", "c2", b"u")]
+    assert [done.name for done in report.done] == ["charge", "charge"]
+    assert "'charge'" in report.dead_letters[0].error
+
+
+def test_async_handlers_run_too() -> None:
+    async def handle(task: Task) -> int:
+        await asyncio.sleep(0)
+        return int(task.payload)
+
+    report = run(handle, [(f"s{n}", n) for n in range(20)])
+    assert sorted(report.results) == list(range(20))
+
+
+@pytest.mark.parametrize("value_format", ["avro", "json"])
+def test_payloads_and_results_travel_in_the_value_format(value_format: str) -> None:
+    report = run(lambda task: task.payload, [("s", {"a": [1, None, "é"]})], value_format=value_format)  # type: ignore[arg-type]
+    assert report.results == [{"a": [1, None, "é"]}]
+
+
+def test_bytes_are_the_payload_with_the_bytes_format() -> None:
+    assert run(lambda task: task.payload, [("s", b"\xff")], value_format="bytes").results == [b"\xff"]
+
+
+def test_a_result_that_cannot_be_written_is_a_dead_letter_and_not_done() -> None:
+    report = run(lambda task: object(), [("s", 1)])
+    assert not report.done
+    assert not report.results
+    assert report.dead_letters[0].error_type == "processor.errors.EncodeError"
+
+
+def test_a_task_without_a_session_is_a_session_of_its_own() -> None:
+    together = threading.Barrier(3, timeout=20)
+    report = run(lambda task: together.wait() and None, [task(n) for n in range(3)], workers=3)
+    assert len(report.done) == 3
+
+
+def test_no_tasks_are_an_empty_report() -> None:
+    report = run(nothing, [])
+    assert (report.done, report.results, report.dead_letters, report.retried) == ([], [], [], 0)
+
+
+def test_an_attempt_that_takes_too_long_times_out() -> None:
+    def handle(task: Task) -> None:
+        while True:
+            time.sleep(0.001)
+
+    (letter,) = run(handle, [("s", 1)], timeout=0.05, max_attempts=1).dead_letters
+    assert letter.error_type == "processor.TaskTimeout"
+
+
+def test_what_is_not_done_in_time_is_told() -> None:
+    def handle(task: Task) -> None:
+        raise ConnectionError("not yet")
+
+    with pytest.raises(TimeoutError, match=r"0\.2 seconds"):
+        run(handle, [("s", 1)], backoff=60, backoff_max=60, seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("error", "app", "tasks", "options"),
+    [
+        (LoadError, 5, [], {}),
+        (LoadError, Processor(), [], {}),
+        (SettingsError, nothing, [], {"workers": 0}),
+        (SettingsError, nothing, [], {"partitions": 0}),
+        (SettingsError, nothing, [{"session": "s"}], {}),
+        (SettingsError, nothing, [("s", 1, 2)], {}),
+        (EncodeError, nothing, [("s", object())], {}),
+    ],
+)
+def test_what_cannot_be_used_is_refused(
+    error: type[Exception], app: object, tasks: list[object], options: dict[str, int]
+) -> None:
+    with pytest.raises(error):
+        run(app, tasks, **options)  # type: ignore[arg-type]
+
+
+def test_a_task_is_made_to_call_a_handler_with() -> None:
+    made = task({"a": 1}, "s", "charge", headers={"h": "é"}, attempt=2, timeout=5)
+    assert (made.payload, made.session_id, made.name, made.attempt) == ({"a": 1}, "s", "charge", 2)
+    assert (made.id, made.headers) == ("test-0-0", {"h": "é".encode()})
+    assert 4 < made.remaining() <= 5
+
+
+def test_a_plain_task_has_no_session_and_no_name() -> None:
+    made = task()
+    assert (made.payload, made.session_id, made.name) == (None, "", "")
+    assert made.timestamp > 0
+
+
+def test_a_handler_that_cannot_be_stopped_is_told() -> None:
+    def handle(task: Task) -> None:
+        time.sleep(9)
+
+    with pytest.raises(ProcessorError, match="before the last task"):
+        run(handle, [("s", 1), ("s", 2)], timeout=0.05, seconds=30, drain_timeout=0.1)
