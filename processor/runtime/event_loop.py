@@ -25,6 +25,9 @@ from processor.runtime.fence import Fence
 from processor.runtime.ports import Record
 from processor.task import Task, TaskTimeout
 
+CLOSE_SECONDS = 0.5
+"""How long a coroutine that keeps the loop to itself may hold up the end."""
+
 
 async def call_within(handler: Handler, task: Task, limit: float) -> Any:
     """Awaits the handler.
@@ -91,6 +94,10 @@ class EventLoop:
     def close(self) -> None:
         """Ends the loop; what still runs in it is not waited for."""
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(CLOSE_SECONDS)
+        # A process that goes on, as a test run does, must not collect the sockets of loops that ended.
+        if not self.thread.is_alive() and not asyncio.all_tasks(self.loop):
+            self.loop.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
