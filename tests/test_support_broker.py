@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -75,7 +76,9 @@ def test_the_broker_dies_with_the_test_run(tmp_path: Path) -> None:
         pytest.skip("needs Java")
     program = "import time\nfrom tests.support.java_broker import JavaBroker\nbroker = JavaBroker()\nbroker.start()\n"
     program += "print(broker.pid, flush=True)\ntime.sleep(60)"
-    run = subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    # What the killed run leaves on the disk goes with this test's own folder.
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    run = subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, env=env, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     with run.stdout:
         broker = psutil.Process(int(run.stdout.readline()))
