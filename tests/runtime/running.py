@@ -1,0 +1,76 @@
+"""A real consumer on fake ports, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any, TypeVar
+
+from processor.app import Processor
+from processor.events import Event
+from processor.runtime.consumer import Consumer, Ending
+from processor.settings import Settings
+from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord, FakeSink, FakeSource, until
+
+E = TypeVar("E", bound=Event)
+
+
+class RunningConsumer:
+    """Runs from entering to leaving; partition 0 of topic `t` is assigned at its start."""
+
+    def __init__(self, app: object, **options: Any) -> None:
+        chosen: dict[str, Any] = {
+            "topics": ("t",), "group": "g", "workers": 8, "backoff": 0.0, "backoff_max": 0.0,
+            "commit_interval": 0.01, "drain_timeout": 10.0,
+        }  # fmt: skip
+        self.source, self.sink = FakeSource(), FakeSink()
+        self.events: list[Event] = []
+        self.ending: Ending | None = None
+        self.consumer = Consumer(
+            Settings(**(chosen | options)), Processor.of(app), self.source, self.sink, FakeCodec(), self.events.append
+        )
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> RunningConsumer:
+        self.source.assign()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.ending is None:
+            self.stop()
+
+    def stop(self) -> Ending:
+        """Stops in order."""
+        self.consumer.request_stop("the test is over")
+        return self.wait()
+
+    def wait(self) -> Ending:
+        """Waits until it ends by itself."""
+        self._thread.join(30)
+        assert self.ending is not None, "the consumer did not end"
+        return self.ending
+
+    def push(self, *records: FakeRecord) -> None:
+        self.source.push(*records)
+
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of one kind so far."""
+        return [event for event in list(self.events) if isinstance(event, kind)]
+
+    def settled(self, count: int) -> None:
+        """Waits until so many tasks are settled and nothing is in flight."""
+        until(lambda: self._collected() >= count and self.consumer._desk.assignment.in_flight == 0)
+
+    def commit_point(self) -> int | None:
+        commit = self.source.committed_now.get(PARTITION)
+        return commit.offset if commit else None
+
+    def _collected(self) -> int:
+        desk = self.consumer._desk
+        with desk.lock:
+            desk.collect()
+            return desk.settled
+
+    def _run(self) -> None:
+        self.ending = self.consumer.run()

@@ -1,0 +1,202 @@
+"""What becomes of tasks that do not simply succeed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from processor.events import ConsumerWorkerDied, TaskAbandoned, TaskDeliveryFailed, TaskStuck, TaskTimedOut
+from processor.task import Reject, Task
+from tests.runtime.fakes import POISON, FakeRecord, until
+from tests.runtime.running import RunningConsumer
+
+
+def error_types(run: RunningConsumer) -> list[bytes | None]:
+    return [sent.headers["dlq-error-type"] for sent in run.sink.sent]
+
+
+def fail(task: Task) -> None:
+    raise ValueError("no")
+
+
+def test_a_dead_letter_settles_its_task_only_when_it_is_acknowledged() -> None:
+    with RunningConsumer(fail, max_attempts=2) as run:
+        run.sink.holding = True
+        run.push(FakeRecord(0, b"s", b"v"))
+        until(lambda: run.sink.held)
+        assert run.consumer._desk.assignment.in_flight == 1
+        assert run.commit_point() in (None, 0)
+        run.sink.acknowledge()
+        until(lambda: run.commit_point() == 1)
+        assert run.stop().exit_code == 0
+    (letter,) = run.sink.sent
+    assert (letter.topic, letter.key, letter.value) == ("t.dlq", b"s", b"v")
+    assert letter.headers["trace"] == b"1"
+    assert letter.headers["dlq-attempts"] == b"2"
+    assert letter.headers["dlq-error-type"] == b"builtins.ValueError"
+
+
+def test_a_refused_dead_letter_is_sent_again_and_other_sessions_go_on() -> None:
+    done: list[int] = []
+
+    def handler(task: Task) -> None:
+        if task.session_id == "bad":
+            raise Reject("never")
+        done.append(task.offset)
+
+    with RunningConsumer(handler) as run:
+        run.sink.refusals = 1
+        run.push(FakeRecord(0, b"bad"), *[FakeRecord(n, b"good") for n in range(1, 20)])
+        until(lambda: len(done) == 19)
+        until(lambda: run.commit_point() == 20)
+        assert run.stop().exit_code == 0
+    assert len(run.of(TaskDeliveryFailed)) == 1
+    assert len(run.sink.sent) == 1
+
+
+def test_an_undecodable_value_is_a_dead_letter_after_no_attempt() -> None:
+    with RunningConsumer(lambda task: None) as run:
+        run.push(FakeRecord(0, b"s", POISON), FakeRecord(1, b"s"))
+        run.settled(2)
+    assert [sent.headers["dlq-attempts"] for sent in run.sink.sent] == [b"0"]
+    assert run.sink.sent[0].value == POISON
+
+
+def test_a_result_settles_its_task_only_when_it_is_acknowledged() -> None:
+    with RunningConsumer(lambda task: b"result", results_topic="r") as run:
+        run.sink.holding = True
+        run.push(FakeRecord(0, b"s"))
+        until(lambda: run.sink.held)
+        assert run.commit_point() in (None, 0)
+        run.sink.acknowledge()
+        until(lambda: run.commit_point() == 1)
+    assert [(sent.topic, sent.key, sent.value) for sent in run.sink.sent] == [("r", b"s", b"result")]
+
+
+def plain_raiser(task: Task) -> None:
+    _raise(task)
+
+
+async def async_raiser(task: Task) -> None:
+    await asyncio.sleep(0)
+    _raise(task)
+
+
+def _raise(task: Task) -> None:
+    errors: dict[bytes, type[BaseException]] = {
+        b"exit": SystemExit, b"interrupt": KeyboardInterrupt, b"memory": MemoryError, b"generator": GeneratorExit,
+    }  # fmt: skip
+    error = errors.get(task.payload)
+    if error is not None:
+        raise error
+
+
+@pytest.mark.parametrize("handler", [plain_raiser, async_raiser])
+def test_no_exception_of_a_handler_ends_more_than_its_attempt(handler: Callable[[Task], object]) -> None:
+    with RunningConsumer(handler, workers=1, max_attempts=1) as run:
+        run.push(*[FakeRecord(n, b"s", v) for n, v in enumerate([b"exit", b"interrupt", b"memory", b"generator", b""])])
+        run.settled(5)
+        assert run.stop().exit_code == 0
+    names = [b"SystemExit", b"KeyboardInterrupt", b"MemoryError", b"GeneratorExit"]
+    assert error_types(run) == [b"builtins." + name for name in names]
+    assert not run.of(ConsumerWorkerDied)
+
+
+def test_a_loop_in_python_is_interrupted_and_the_next_task_is_not() -> None:
+    done: list[int] = []
+
+    def handler(task: Task) -> None:
+        while task.payload == b"hang":
+            pass
+        done.append(task.offset)
+
+    with RunningConsumer(handler, workers=1, timeout=0.1, max_attempts=1) as run:
+        run.push(FakeRecord(0, b"s", b"hang"), *[FakeRecord(n, b"s") for n in range(1, 200)])
+        run.settled(200)
+        ending = run.stop()
+    assert (ending.exit_code, ending.recycle) == (0, False)
+    assert done == list(range(1, 200))
+    assert error_types(run) == [b"processor.TaskTimeout"]
+    assert len(run.of(TaskTimedOut)) == 1
+
+
+def test_an_async_handler_over_its_time_is_cancelled_and_the_others_are_not() -> None:
+    done: list[int] = []
+
+    async def handler(task: Task) -> None:
+        if task.payload == b"hang":
+            await asyncio.Event().wait()
+        done.append(task.offset)
+
+    with RunningConsumer(handler, timeout=0.1, max_attempts=1) as run:
+        run.push(FakeRecord(0, b"s", b"hang"), *[FakeRecord(n, b"s%d" % (n % 9)) for n in range(1, 200)])
+        run.settled(200)
+        assert run.stop().exit_code == 0
+    assert sorted(done) == list(range(1, 200))
+    assert error_types(run) == [b"processor.TaskTimeout"]
+
+
+def test_a_handler_that_blocks_in_c_is_stuck_its_session_is_held_and_the_consumer_is_recycled() -> None:
+    blocked = threading.Lock()
+    blocked.acquire()
+    ran: list[tuple[str, int]] = []
+
+    def handler(task: Task) -> None:
+        ran.append((task.session_id, task.offset))
+        if task.payload == b"hang":
+            blocked.acquire()
+
+    with RunningConsumer(handler, workers=2, timeout=0.05, max_attempts=5) as run:
+        run.push(FakeRecord(0, b"s", b"hang"), FakeRecord(1, b"s"), *[FakeRecord(n, b"o") for n in range(2, 10)])
+        ending = run.wait()
+        blocked.release()
+    assert (ending.exit_code, ending.recycle) == (0, True)
+    assert error_types(run) == [b"processor.HandlerStuck"]
+    (stuck,) = run.of(TaskStuck)
+    assert "blocked.acquire()" in stuck.stack
+    assert ("s", 1) not in ran, "its session went on beside the stuck handler"
+    assert run.commit_point() == 1
+
+
+def test_a_drain_that_times_out_exits_3_and_commits_what_is_done() -> None:
+    go_on = threading.Event()
+    begun = threading.Event()
+
+    def handler(task: Task) -> None:
+        if task.offset == 1:
+            begun.set()
+            go_on.wait(30)
+
+    with RunningConsumer(handler, drain_timeout=0.1) as run:
+        run.push(FakeRecord(0, b"a"), FakeRecord(1, b"b"))
+        until(begun.is_set)
+        ending = run.stop()
+        go_on.set()
+    assert ending.exit_code == 3
+    assert [event.offset for event in run.of(TaskAbandoned)] == [1]
+    assert run.commit_point() == 1
+
+
+def test_a_drain_waits_for_what_runs() -> None:
+    go_on = threading.Event()
+    begun = threading.Event()
+
+    def handler(task: Task) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    with RunningConsumer(handler) as run:
+        run.push(FakeRecord(0, b"a"), FakeRecord(1, b"a"))
+        until(begun.is_set)
+        run.consumer.request_stop("now")
+        until(lambda: not run.consumer._desk.assignment.ledgers or not _may_begin(run))
+        go_on.set()
+        assert run.wait().exit_code == 0
+    assert run.commit_point() == 1
+
+
+def _may_begin(run: RunningConsumer) -> bool:
+    return any(ledger.may_begin for ledger in run.consumer._desk.assignment.ledgers.values())
