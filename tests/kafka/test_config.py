@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka.admin import AdminClient
+
+from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
+from processor.events import Event, KafkaClient, KafkaClientError
+from processor.kafka.client_log import ClientLog, client_hooks
+from processor.kafka.config import (
+    CONSUMER_ONLY,
+    PRODUCER_ONLY,
+    admin_config,
+    consumer_config,
+    error_of,
+    open_client,
+    producer_config,
+)
+from processor.settings import REFUSED_KAFKA_CONFIG, GroupProtocol, Settings
+
+NOWHERE = "127.0.0.1:1"
+
+
+def settings(group_protocol: GroupProtocol = "classic", **kafka_config: str) -> Settings:
+    spelled = {key.replace("_", "."): value for key, value in kafka_config.items()}
+    return Settings(
+        topics=("t",), group="g", bootstrap_servers=NOWHERE, group_protocol=group_protocol, kafka_config=spelled
+    )
+
+
+def warnings_of(kind: Any, config: dict[str, Any]) -> list[str]:
+    """What the client says of its configuration, told before it connects."""
+    events: list[Event] = []
+    client = open_client(kind, {**config, **client_hooks(events.append)})
+    client.poll(0)
+    del client
+    return [event.message for event in events if isinstance(event, KafkaClientError) and event.code == "CONFWARN"]
+
+
+EVERY_KIND_OF_KEY = {"auto.offset.reset": "latest", "max.poll.interval.ms": "400000", "linger.ms": "3", "retries": "9"}
+
+
+def test_a_client_gets_no_setting_that_it_would_warn_about() -> None:
+    asked = Settings(topics=("t",), group="g", bootstrap_servers=NOWHERE, kafka_config=EVERY_KIND_OF_KEY)
+    assert warnings_of(Consumer, consumer_config(asked, 0)) == []
+    assert warnings_of(Producer, producer_config(NOWHERE, EVERY_KIND_OF_KEY)) == []
+    assert warnings_of(AdminClient, admin_config(NOWHERE, EVERY_KIND_OF_KEY)) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [("auto.offset.reset", "latest", Producer), ("linger.ms", "3", Consumer), ("fetch.min.bytes", "2", Producer)],
+)
+def test_the_client_does_warn_about_a_key_of_the_other_kind(key: str, value: str, kind: Any) -> None:
+    """Or the test above would prove nothing."""
+    assert warnings_of(kind, {"bootstrap.servers": NOWHERE, "group.id": "g", key: value})
+
+
+def test_no_key_belongs_to_both_kinds() -> None:
+    assert not CONSUMER_ONLY & PRODUCER_ONLY
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_consumer_can_be_opened_with_either_group_protocol(protocol: GroupProtocol) -> None:
+    config = consumer_config(settings(protocol), 0)
+    assert ("partition.assignment.strategy" in config) == (protocol == "classic")
+    open_client(Consumer, {**config, **client_hooks(lambda event: None)}).close()
+
+
+def test_static_members_are_told_apart_by_their_number() -> None:
+    config = consumer_config(settings(group_instance_id="box"), 3)
+    assert config["group.instance.id"] == "box-3"
+
+
+def test_the_users_settings_win_over_the_defaults() -> None:
+    config = consumer_config(settings(auto_offset_reset="latest", queued_max_messages_kbytes="1000"), 0)
+    assert config["auto.offset.reset"] == "latest"
+    assert config["queued.max.messages.kbytes"] == "1000"
+
+
+def test_a_raised_message_size_is_no_conflict_with_the_fetch_size() -> None:
+    config = consumer_config(settings(message_max_bytes="100000000"), 0)
+    open_client(Consumer, {**config, **client_hooks(lambda event: None)}).close()
+
+
+def test_what_delivery_rests_on_is_set_whatever_was_asked() -> None:
+    config = producer_config(NOWHERE, {"delivery.report.only.error": "true", "acks": "1", "partitioner": "random"})
+    assert config["acks"] == "all"
+    assert config["partitioner"] == "murmur2_random"
+    assert config["delivery.report.only.error"] is False
+    assert {"acks", "partitioner", "delivery.report.only.error", "transactional.id"} <= REFUSED_KAFKA_CONFIG.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("no.such.key", "1", "no.such.key"),
+        ("linger.ms", "abc", "linger.ms"),
+        ("delivery.timeout.ms", "-3", "delivery.timeout.ms"),
+        ("compression.type", "tar", "compression.type"),
+        ("sasl.mechanism", "MAGIC", "MAGIC"),
+    ],
+)
+def test_a_bad_setting_is_one_line_that_names_it(key: str, value: str, said: str) -> None:
+    more = {"security.protocol": "sasl_plaintext"} if key.startswith("sasl") else {}
+    with pytest.raises(SettingsError) as caught:
+        open_client(Producer, producer_config(NOWHERE, {key: value, **more}))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_session_timeout_that_the_broker_decides_is_refused_with_the_reason() -> None:
+    with pytest.raises(SettingsError, match=r"session\.timeout\.ms.*group\.protocol=consumer"):
+        open_client(Consumer, consumer_config(settings("consumer", session_timeout_ms="6000"), 0))
+
+
+def test_a_secret_is_never_repeated() -> None:
+    """The client's complaint does contain the mechanism's value, so a secret of the same text has to vanish."""
+    secrets = {"security.protocol": "sasl_ssl", "sasl.mechanism": "s3cr3t", "sasl.password": "s3cr3t"}
+    with pytest.raises(SettingsError) as caught:
+        open_client(Producer, producer_config(NOWHERE, secrets))
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_empty_bootstrap_servers_are_a_wrong_use() -> None:
+    with pytest.raises(SettingsError, match="--bootstrap-servers"):
+        open_client(Producer, producer_config(" , ", {}))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "said"),
+    [
+        (KafkaError._AUTHENTICATION, BrokerError, "not allowed"),
+        (KafkaError._SSL, BrokerError, "not allowed"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, BrokerError, "not allowed"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, BrokerError, "not allowed"),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, BrokerError, "not allowed"),
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, BrokerError, "not allowed"),
+        (KafkaError._TRANSPORT, BrokerError, "no broker answers at host:1"),
+        (KafkaError._ALL_BROKERS_DOWN, BrokerError, "no broker answers at host:1"),
+        (KafkaError._TIMED_OUT, BrokerError, "no broker answers at host:1"),
+        (KafkaError._RESOLVE, BrokerError, "no broker answers at host:1"),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, LoadError, "topic"),
+        (KafkaError._UNKNOWN_TOPIC, LoadError, "topic"),
+        (KafkaError.MSG_SIZE_TOO_LARGE, ProcessorError, "Kafka at host:1"),
+    ],
+)
+def test_an_error_of_the_client_becomes_one_of_ours(code: int, kind: type[ProcessorError], said: str) -> None:
+    error = error_of(KafkaError(code), "host:1")
+    assert type(error) is kind
+    assert said in str(error)
+
+
+def log_line(level: int, message: str) -> logging.LogRecord:
+    return logging.LogRecord("kafka", level, "", 0, message, None, None)
+
+
+def test_a_log_line_of_the_client_becomes_an_event() -> None:
+    events: list[Event] = []
+    log = ClientLog(events.append)
+    log.emit(log_line(logging.WARNING, "SESSTMOUT [x#consumer-1] [thrd:main]: Consumer group session timed out"))
+    log.emit(log_line(logging.INFO, "OFFSET [x#consumer-1] [thrd:main]: t [0]: reset"))
+    assert events == [
+        KafkaClientError(code="SESSTMOUT", message="Consumer group session timed out"),
+        KafkaClient(severity="info", facility="OFFSET", message="t [0]: reset"),
+    ]
+
+
+def test_the_same_trouble_is_told_once_until_it_has_been_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Milliseconds in the text do not make it another one."""
+    now = [100.0]
+    monkeypatch.setattr("processor.kafka.client_log.time.monotonic", lambda: now[0])
+    events: list[Event] = []
+    log = ClientLog(events.append)
+    for number in range(50):
+        log.report(KafkaError(KafkaError._TRANSPORT, f"refused (after {number}ms in state CONNECT)"))
+    assert len(events) == 1
+    now[0] += ClientLog.QUIET_SECONDS
+    log.report(KafkaError(KafkaError._TRANSPORT, "refused (after 7ms in state CONNECT)"))
+    assert [event.message for event in events if isinstance(event, KafkaClientError)] == [
+        "refused (after 0ms in state CONNECT)",
+        "refused (after 7ms in state CONNECT) (49 more of it before)",
+    ]
+
+
+def test_a_client_without_a_broker_writes_nothing_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    events: list[Event] = []
+    producer = open_client(Producer, {**producer_config(NOWHERE, {}), **client_hooks(events.append)})
+    for _ in range(100):
+        producer.poll(0.1)
+        if any(isinstance(event, KafkaClientError) and event.code == "_TRANSPORT" for event in events):
+            break
+    else:
+        pytest.fail("the client did not say that nobody answers")
+    assert capfd.readouterr() == ("", "")
