@@ -1,0 +1,59 @@
+"""The programs in `examples/` do what they say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from processor.testing import run
+from tests.conftest import MakeTopic, Produce
+from tests.support.broker import Broker
+
+PROJECT = Path(__file__).parents[1]
+SECONDS = 90
+
+
+def started(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def test_the_basic_handler_greets_and_rejects_the_nameless() -> None:
+    from examples.basic import greet
+
+    report = run(greet, [("anna", {"name": "Anna"}), ("anna", {}), ("bob", {"name": "Bob"})])
+    assert sorted(report.results) == ["greeted Anna", "greeted Bob"]
+    assert [letter.session_id for letter in report.dead_letters] == ["anna"]
+
+
+def test_the_basic_example_runs_as_it_says(broker: Broker, topic: MakeTopic, group: str, produce: Produce) -> None:
+    name = topic()
+    produce(name, [(b"anna", b'{"payload": {"name": "Anna"}}')])
+    options = ("-b", broker.bootstrap_servers, "-t", name, "-g", group, "--value-format", "json", "--stop-at-end")
+    ended = started("-m", "processor", "run", "examples.basic:greet", *options)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "Hello, Anna! (session anna, attempt 1)\n"
+
+
+def test_the_advanced_example_keeps_every_order_on_a_real_broker(broker: Broker, topic: MakeTopic) -> None:
+    ended = started("examples/advanced.py", broker.bootstrap_servers, "--topic", topic(partitions=8))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1,999 once each: True" in ended.stdout
+    assert "kept in 100 sessions, without overlap: True" in ended.stdout
+    assert "workers       10," in ended.stdout
+
+
+def test_the_advanced_example_needs_no_broker() -> None:
+    ended = started("examples/advanced.py")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "without overlap: True" in ended.stdout
