@@ -1,0 +1,48 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import typer.main
+
+from processor.cli.run import run
+from processor.engine.ledger import TRANSITIONS
+from tests.support.log_catalogue import LOGS, catalogue
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DESIGN = (ROOT / "docs" / "DESIGN.md").read_text()
+
+
+def test_the_readme_names_every_option_of_run_and_no_other() -> None:
+    app = typer.Typer(add_completion=False)
+    app.command()(run)
+    known = {
+        name
+        for parameter in typer.main.get_command(app).params
+        for name in [*parameter.opts, *parameter.secondary_opts]
+        if name.startswith("--") and name != "--help"
+    }
+    table = README.split("## Options of", 1)[1].split("\nEvery option", 1)[0]
+    told = {
+        name
+        for line in table.splitlines()
+        for name in re.findall(r"--[a-z-]+", line.split("|")[1] if "|" in line else "")
+    }
+    assert told - {"---"} == known
+
+
+def test_the_lifecycle_in_the_design_is_the_one_in_the_code() -> None:
+    drawn = re.findall(r"^\| ([A-Z]+) \| (\w+) \| ([A-Z]+) \|$", DESIGN, re.MULTILINE)
+    assert drawn == [(before.name, event, after.name) for (before, event), after in TRANSITIONS.items()]
+
+
+def test_every_module_of_the_engine_and_the_runtime_is_on_the_map() -> None:
+    names = {path.name for folder in ("engine", "runtime") for path in (ROOT / "processor" / folder).glob("[a-z]*.py")}
+    assert {name for name in names if name not in DESIGN} == set()
+
+
+def test_the_log_catalogue_is_that_of_the_code() -> None:
+    assert LOGS.read_text() == catalogue()
