@@ -1,5 +1,5 @@
 # make demo     see it work: needs Python 3.11 or newer and nothing else
-# make test     every test; a real Kafka comes from Java and Maven, from Docker, or from an address, see tests/support/broker.py
+# make test     every test; tests/support/broker.py tells where a real Kafka comes from
 # make quick    the tests that need no broker
 # make lint     what the tools have to say
 # make clean    what was made here, but for the downloads in .cache

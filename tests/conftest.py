@@ -38,7 +38,9 @@ class MakeTopic(Protocol):
 class MakeBroker(Protocol):
     """Starts a broker of the test's own, which the test may kill; it is gone after the test."""
 
-    def __call__(self, properties: Mapping[str, str] | None = None) -> Broker: ...
+    def __call__(
+        self, properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None
+    ) -> Broker: ...
 
 
 class Produce(Protocol):
@@ -78,7 +80,7 @@ def broker() -> Iterator[Broker]:
 def own_broker() -> Iterator[MakeBroker]:
     """Makes brokers that the test may kill, pause and restart; `properties` are server properties of its own."""
     with ExitStack() as stack:
-        yield lambda properties=None: stack.enter_context(_running(properties, own=True))
+        yield lambda properties=None, client=None: stack.enter_context(_running(properties, client, own=True))
 
 
 @pytest.fixture
@@ -132,10 +134,12 @@ def start_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
 
 
 @contextmanager
-def _running(properties: Mapping[str, str] | None = None, *, own: bool = False) -> Iterator[Broker]:
+def _running(
+    properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None, *, own: bool = False
+) -> Iterator[Broker]:
     with ExitStack() as stack:
         try:
-            broker = stack.enter_context(choose_broker(properties, own=own))
+            broker = stack.enter_context(choose_broker(properties, client, own=own))
         except BrokerUnavailable as error:
             if os.environ.get(REQUIRE_BROKER) == "1":
                 pytest.fail(str(error), pytrace=False)

@@ -70,6 +70,22 @@ def test_a_paused_broker_says_nothing_until_it_is_resumed(own_broker: MakeBroker
     assert answers_within(broker.bootstrap_servers, 10)
 
 
+def test_a_broker_can_ask_who_is_there(own_broker: MakeBroker) -> None:
+    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    properties = {
+        "listeners": "SASL_PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": "SASL_PLAINTEXT://127.0.0.1:{port}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+        "inter.broker.listener.name": "SASL_PLAINTEXT",
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{plain} username="u" password="p" user_u="p";',
+    }
+    client = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "u"}
+    broker = own_broker(properties, {**client, "sasl.password": "p"})
+    assert not answers_within(broker.bootstrap_servers, 1, {**client, "sasl.password": "wrong"})
+
+
 def test_the_broker_dies_with_the_test_run(tmp_path: Path) -> None:
     """Also when the run is killed: nothing of it may stay behind on the machine."""
     if not kafka_jars.available():

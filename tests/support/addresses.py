@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections.abc import Mapping
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -42,9 +43,14 @@ def listens(port: int) -> bool:
     return True
 
 
-def answers_within(bootstrap_servers: str, seconds: float) -> bool:
+def answers_within(bootstrap_servers: str, seconds: float, client: Mapping[str, str] | None = None) -> bool:
     """Whether a Kafka broker answers at this address."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "socket.timeout.ms": 5000})
+    quiet: dict[str, str | int | float] = {
+        "bootstrap.servers": bootstrap_servers,
+        "log_level": 0,
+        "socket.timeout.ms": 5000,
+    }
+    admin = AdminClient({**quiet, **(client or {})})
     try:
         return bool(admin.list_topics(timeout=seconds).brokers)
     except KafkaException:

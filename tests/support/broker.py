@@ -76,11 +76,14 @@ class GivenBroker:
         self.stop()
 
 
-def choose_broker(properties: Mapping[str, str] | None = None, *, own: bool = False) -> Broker:
+def choose_broker(
+    properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None, *, own: bool = False
+) -> Broker:
     """A broker, not started yet, from whatever this machine has.
 
     Args:
         properties: server properties on top of those of every test broker; they need a broker of one's own.
+        client: what a client needs to be let in, where the properties ask for more than an address.
         own: one that the test may kill; an address that was given is then of no use.
 
     Raises:
@@ -90,7 +93,7 @@ def choose_broker(properties: Mapping[str, str] | None = None, *, own: bool = Fa
     if address and not own and not properties:
         return GivenBroker(address)
     if kafka_jars.available():
-        return JavaBroker(properties)
+        return JavaBroker(properties, client)
     if docker_answers():
-        return DockerBroker(properties)
+        return DockerBroker(properties, client)
     raise BrokerUnavailable(NO_BROKER)

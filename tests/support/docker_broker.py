@@ -30,10 +30,11 @@ def docker_answers() -> bool:
 class DockerBroker:
     """As `JavaBroker`, in a container that is removed at the end."""
 
-    def __init__(self, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(self, properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None) -> None:
         self._port = free_ports(1)[0]
         self._name = f"processor-test-{uuid.uuid4().hex[:12]}"
         self._properties = server_properties(properties or {}, host="0.0.0.0", port=self._port, controller_port=9093)
+        self._client = client
         self._created = False
         self.log_path: Path | None = None
         atexit.register(self._discard)
@@ -56,7 +57,7 @@ class DockerBroker:
             _docker("run", "-d", "--name", self._name, "-p", published, *self._env(), IMAGE)
             self._created = True
         deadline = time.monotonic() + START_SECONDS
-        while not answers_within(self.bootstrap_servers, 5):
+        while not answers_within(self.bootstrap_servers, 5, self._client):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the Kafka broker did not start; its last words:\n{self._last_words()}")
 

@@ -28,10 +28,12 @@ class JavaBroker:
 
     Args:
         properties: server properties on top of those that every test broker has; see `server_properties`.
+        client: what a client needs to be let in, where the properties ask for more than an address.
     """
 
-    def __init__(self, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(self, properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None) -> None:
         self._extra = dict(properties or {})
+        self._client = client
         self._folder = Path(tempfile.mkdtemp(prefix="processor-broker-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._choose_ports()
@@ -152,7 +154,7 @@ class JavaBroker:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
             # The client alone would try a port that is still closed at growing intervals.
-            if listens(self._port) and answers_within(self.bootstrap_servers, 5):
+            if listens(self._port) and answers_within(self.bootstrap_servers, 5, self._client):
                 return True
             time.sleep(0.05)
         return False
