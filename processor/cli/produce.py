@@ -279,7 +279,7 @@ class Sending:
         if self._unread:
             self._say(self._unread)
         if self._tally.undelivered:
-            self._say(f"{self._tally.undelivered:,} tasks were not delivered: {self._tally.first_failure}")
+            self._say(f"not delivered: {_tasks(self._tally.undelivered)}; the first: {self._tally.first_failure}")
         if self._tally.shut_out:
             self._say(f"stopped after line {self._lines.number:,}")
         with _reader_may_be_gone():
@@ -290,7 +290,7 @@ class Sending:
         tally = self._tally
         more = "more than " if tally.more_sessions else ""
         rate = tally.delivered / self._seconds if self._seconds else 0.0
-        yield f"sent        {tally.delivered:,} tasks to {topic}"
+        yield f"sent        {_tasks(tally.delivered)} to {topic}"
         if self._bad_lines:
             yield f"bad lines   {self._bad_lines:,}, not sent"
         yield f"sessions    {more}{min(tally.sessions, SESSIONS_COUNTED):,}"
@@ -298,6 +298,10 @@ class Sending:
         yield f"seconds     {self._seconds:.2f}"
         yield f"tasks/s     {rate:,.0f}"
         yield f"order       each session's order as sent: {'NOT kept: ' + tally.disorder if tally.disorder else 'kept'}"
+
+
+def _tasks(count: int) -> str:
+    return "1 task" if count == 1 else f"{count:,} tasks"
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ class Tally:
         self.first_failure: BaseException | None = None
         self.disorder: str | None = None
         """The first place where the order is not as sent."""
+        self.shut_out = False
+        """Whether a broker is gone or does not let this client in: sending more is of no use."""
 
     @property
     def sessions(self) -> int:
@@ -40,11 +42,6 @@ class Tally:
     def partitions(self) -> int:
         """How many partitions tasks were delivered to."""
         return len(self._offsets)
-
-    @property
-    def shut_out(self) -> bool:
-        """Whether a failure says that the broker is gone or does not let this client in: sending more is of no use."""
-        return self.first_failure is not None and isinstance(self.first_failure.__cause__, BrokerError)
 
     def sent(self, session_id: str, sent: Sent) -> None:
         """One task was handed over; waits where too many are open."""
@@ -63,6 +60,7 @@ class Tally:
             else:
                 self.undelivered += 1
                 self.first_failure = self.first_failure or failure
+                self.shut_out = self.shut_out or isinstance(failure.__cause__, BrokerError)
 
     def _count(self, session_id: str, partition: int, offset: int) -> None:
         self.delivered += 1

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from processor.cli import task_lines
+from processor.cli.tally import Tally
+from processor.cli.task_lines import BadLine, TaskLine, TaskLines
+from processor.codec.select import codec_for
+from processor.kafka.sent import Sent
+from tests.conftest import MakeBroker, MakeTopic
+from tests.support import cluster
+from tests.support.broker import Broker
+from tests.support.kafka_jars import PROJECT
+from tests.support.lifeline import die_with_parent
+
+SECONDS = 60.0
+
+
+def line(number: int, **more: Any) -> str:
+    return json.dumps({"session_id": f"s{number % 10}", "name": "charge", "payload": {"n": number}, **more}) + "\n"
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PROCESSOR_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "processor", "produce", *arguments],
+        env={**environment, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"},
+        preexec_fn=die_with_parent(),
+        text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.PIPE, **options},
+    )
+
+
+def run(*arguments: str, text: str = "") -> tuple[int, str, str]:
+    child = start(*arguments)
+    out, err = child.communicate(text, timeout=SECONDS)
+    assert "Traceback" not in err
+    return child.returncode, out, err
+
+
+def to(broker: Broker, topic: str, *more: str) -> tuple[str, ...]:
+    return ("-b", broker.bootstrap_servers, "-t", topic, *more)
+
+
+@pytest.mark.parametrize("value_format", ["avro", "json"])
+def test_a_file_is_sent_whole_and_each_session_in_order(
+    broker: Broker, topic: MakeTopic, tmp_path: Path, value_format: Any
+) -> None:
+    name, file = topic(4), tmp_path / "tasks.jsonl"
+    file.write_text("".join(line(number) for number in range(3_000)))
+    code, out, err = run(str(file), *to(broker, name, "--value-format", value_format))
+    assert (code, err) == (0, "")
+    assert f"3,000 tasks to {name}" in out
+    assert "each session's order as sent: kept" in out
+    codec, by_session = codec_for(value_format), dict[bytes | None, list[int]]()
+    for record in cluster.read_all(broker.bootstrap_servers, name):
+        content = codec.decode(record)  # type: ignore[arg-type]
+        assert content.name == "charge"
+        by_session.setdefault(record.key(), []).append(content.payload["n"])
+    assert by_session == {f"s{n}".encode(): list(range(n, 3_000, 10)) for n in range(10)}
+
+
+def test_standard_input_is_sent_with_ids_and_headers(broker: Broker, topic: MakeTopic) -> None:
+    name = topic(1)
+    text = line(1, id="one", headers={"source": "till", "none": None}) + "\n  \n" + line(2)
+    code, out, err = run("-", *to(broker, name, "--value-format", "json"), text=text)
+    assert (code, err) == (0, "")
+    assert "sent        2 tasks" in out
+    first, second = cluster.read_all(broker.bootstrap_servers, name)
+    assert first.headers() == [("source", b"till"), ("none", None)]
+    assert json.loads(first.value() or b"") == {
+        "id": "one",
+        "session_id": "s1",
+        "name": "charge",
+        "payload": {"n": 1},
+    }
+    assert second.headers() is None
+
+
+def test_bytes_are_the_payloads_text_with_name_and_id_in_headers(broker: Broker, topic: MakeTopic) -> None:
+    name = topic(1)
+    lines = [
+        json.dumps({"session_id": "s", "payload": "ä\u0000", "name": "n", "id": "i"}),
+        json.dumps({"session_id": "s", "payload": None}),
+        json.dumps({"session_id": "s", "payload": {"no": "text"}}),
+    ]
+    code, _, err = run(*to(broker, name, "--value-format", "bytes"), text="\n".join(lines))
+    assert code == 1
+    assert err.startswith("line 3: ")
+    told, empty = cluster.read_all(broker.bootstrap_servers, name)
+    assert told.value() == "ä\u0000".encode()
+    assert dict(told.headers() or ()) == {"task-id": b"i", "task-name": b"n"}
+    assert empty.value() is None
+
+
+def test_bad_lines_are_told_by_number_and_the_others_are_sent(broker: Broker, topic: MakeTopic) -> None:
+    name = topic(1)
+    text = line(0) + "nonsense\n" + line(1) + '{"session_id": "s", "payload": 1, "colour": 2}\n' + line(2)
+    code, out, err = run(*to(broker, name), text=text)
+    assert code == 1
+    assert [told.split(":")[0] for told in err.splitlines()] == ["line 2", "line 4"]
+    assert "colour" in err
+    assert "sent        3 tasks" in out
+    assert "bad lines   2, not sent" in out
+    assert len(cluster.read_all(broker.bootstrap_servers, name)) == 3
+
+
+def test_only_the_first_twenty_bad_lines_are_told(broker: Broker, topic: MakeTopic) -> None:
+    code, _, err = run(*to(broker, topic(1)), text="x\n" * 1_025)
+    assert code == 1
+    assert err.splitlines()[19].startswith("line 20:")
+    assert err.splitlines()[20:] == ["and 1,005 more bad lines"]
+
+
+def test_nothing_to_send_is_no_failure(broker: Broker, topic: MakeTopic) -> None:
+    code, out, err = run(*to(broker, topic(1)))
+    assert (code, err) == (0, "")
+    assert "sent        0 tasks" in out
+
+
+def test_a_task_that_the_broker_does_not_take_is_counted_with_the_reason(broker: Broker, topic: MakeTopic) -> None:
+    text = line(0) + line(1, payload="x" * 2_000_000) + line(2)
+    code, out, err = run(*to(broker, topic(1)), text=text)
+    assert code == 1
+    assert "not delivered: 1 task; the first:" in err
+    assert "too large" in err
+    assert "sent        2 tasks" in out
+
+
+def test_no_broker_is_told_within_about_ten_seconds_in_one_line() -> None:
+    started = time.monotonic()
+    code, out, err = run("-b", "127.0.0.1:1", "-t", "t")
+    assert (code, out, len(err.splitlines())) == (4, "", 1)
+    assert "no broker answers at 127.0.0.1:1" in err
+    assert time.monotonic() - started < 20
+
+
+def test_a_topic_that_the_broker_does_not_make_is_named(own_broker: MakeBroker) -> None:
+    broker = own_broker({"auto.create.topics.enable": "false"})
+    missing = f"missing-{uuid.uuid4().hex[:8]}"
+    code, out, err = run(*to(broker, missing))
+    assert (code, out, len(err.splitlines())) == (5, "", 1)
+    assert missing in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["/no/such/file", "-t", "t"], "/no/such/file"),
+        (["/", "-t", "t"], "directory"),
+        (["-t", "no topic"], "no topic"),
+        (["-t", "t", "-X", "acks=1"], "acks"),
+        (["-t", "t", "-X", "no.such.key=1"], "no.such.key"),
+        (["-t", "t", "-b", ""], "--bootstrap-servers"),
+        ([], "--topic"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], said: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert said in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_reading_and_what_was_handed_over_arrives(
+    broker: Broker, topic: MakeTopic, number: signal.Signals, code: int
+) -> None:
+    name = topic(1)
+    child = start(*to(broker, name))
+    assert child.stdin is not None
+    child.stdin.write(line(0) + line(1))
+    child.stdin.flush()
+    _until(lambda: len(cluster.read_all(broker.bootstrap_servers, name)) == 2)
+    child.send_signal(number)
+    assert child.wait(SECONDS) == code
+    assert child.stdout is not None
+    assert child.stderr is not None
+    assert "sent        2 tasks" in child.stdout.read()
+    assert child.stderr.read() == ""
+    for stream in (child.stdin, child.stdout, child.stderr):
+        stream.close()
+
+
+def test_a_reader_of_the_summary_that_has_left_is_no_failure(broker: Broker, topic: MakeTopic) -> None:
+    name = topic(1)
+    reading, writing = os.pipe()
+    child = start(*to(broker, name), stdout=writing)
+    os.close(writing)
+    os.close(reading)
+    _, err = child.communicate(line(0), timeout=SECONDS)
+    assert (child.returncode, err) == (0, "")
+    assert len(cluster.read_all(broker.bootstrap_servers, name)) == 1
+
+
+def test_progress_is_for_terminals_only(broker: Broker, topic: MakeTopic, tmp_path: Path) -> None:
+    name, file = topic(1), tmp_path / "tasks.jsonl"
+    file.write_text("".join(line(number) for number in range(20_000)))
+    ours, theirs = pty.openpty()
+    child = start(str(file), *to(broker, name), stderr=theirs)
+    os.close(theirs)
+    shown = b"".join(_pieces(ours))
+    out, _ = child.communicate(timeout=SECONDS)
+    os.close(ours)
+    assert b"tasks," in shown
+    assert "tasks," not in out
+    assert child.returncode == 0
+
+
+def _pieces(descriptor: int) -> Iterator[bytes]:
+    while True:
+        try:
+            piece = os.read(descriptor, 65536)
+        except OSError:  # as Linux tells that the other side of a terminal is closed
+            return
+        if not piece:
+            return
+        yield piece
+
+
+def _until(claim: Any) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not claim():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def read(text: bytes, value_format: Any = "json") -> list[TaskLine | BadLine]:
+    return list(TaskLines(io.BytesIO(text), value_format))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"payload": 1}', "missing member `session_id`"),
+        (b'{"session_id": "s"}', "missing member `payload`"),
+        (b'{"session_id": "", "payload": 1}', "must not be empty"),
+        (b'{"session_id": 1, "payload": 1}', "session_id"),
+        (b'{"session_id": "s", "payload": 1, "name": null}', "name"),
+        (b'{"session_id": "s", "payload": 1, "headers": {"a": 1}}', "headers"),
+        (b'{"session_id": "s", "payload": NaN}', "malformed"),
+        (b'{"session_id": "s", "payload": 1', "ends too early"),
+        (b'{"session_id": "s", "payload": "\xff"}', "UTF-8"),
+        (b'{"session_id": "\\ud800", "payload": 1}', "surrogate"),
+        (b'{"session_id": "s", "payload": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b"[]", "not an object"),
+        (b'{"session_id": "s", "payload": 1} {}', "trailing"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told(text: bytes, said: str) -> None:
+    (bad,) = read(text)
+    assert isinstance(bad, BadLine)
+    assert said in bad.reason
+
+
+def test_a_hostile_member_neither_moves_the_cursor_nor_fills_the_screen() -> None:
+    (bad,) = read(json.dumps({"\x1b[2J" + "x" * 10_000: 1}).encode())
+    assert isinstance(bad, BadLine)
+    assert bad.reason.isprintable()
+    assert len(bad.reason) < 300
+
+
+def test_line_ends_blank_lines_and_a_byte_order_mark_are_no_content() -> None:
+    good = b'{"session_id": "s", "payload": 1}'
+    lines = TaskLines(io.BytesIO(b"\xef\xbb\xbf" + good + b"\r\n\r\n \n" + good), "json")
+    assert list(lines) == [TaskLine("s", 1), TaskLine("s", 1)]
+    assert lines.number == 4
+
+
+def test_a_line_too_long_for_memory_is_bad_and_the_next_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_lines, "LINE_BYTES", 64)
+    good = b'{"session_id": "s", "payload": 1}\n'
+    text = good + b"x" * 1_000 + b"\n" + good
+    lines = TaskLines(io.BytesIO(text), "json")
+    first, long, last = lines
+    assert isinstance(long, BadLine)
+    assert first == last == TaskLine("s", 1)
+    assert (lines.number, lines.bytes_read) == (3, len(text))
+
+
+def test_numbers_of_any_size_stay_what_they_are() -> None:
+    (task,) = read(b'{"session_id": "s", "payload": 123456789012345678901234567890}')
+    assert isinstance(task, TaskLine)
+    assert task.payload == 123456789012345678901234567890
+
+
+class Report:
+    """A delivery report's message."""
+
+    def __init__(self, partition: int, offset: int) -> None:
+        self._place = partition, offset
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return self._place[0]
+
+    def offset(self) -> int:
+        return self._place[1]
+
+
+def tallied(*places: tuple[str, int, int]) -> Tally:
+    tally = Tally()
+    for session, partition, offset in places:
+        sent = Sent()
+        tally.sent(session, sent)
+        sent.hear(None, Report(partition, offset))  # type: ignore[arg-type]
+    tally.settle()
+    return tally
+
+
+def test_the_tally_counts_tasks_sessions_and_partitions() -> None:
+    tally = tallied(("a", 0, 5), ("b", 1, 2), ("a", 0, 6), ("c", 0, 9))
+    assert (tally.delivered, tally.sessions, tally.partitions) == (4, 3, 2)
+    assert tally.disorder is None
+
+
+def test_the_tally_sees_an_order_that_was_not_kept() -> None:
+    assert "offset 4 after 5" in str(tallied(("a", 0, 5), ("a", 0, 4)).disorder)
+
+
+def test_the_tally_sees_a_session_that_changed_its_partition() -> None:
+    assert "session 'a'" in str(tallied(("a", 0, 5), ("a", 1, 6)).disorder)
+
+
+def test_the_tally_knows_a_failure_after_which_going_on_is_of_no_use() -> None:
+    for codes, expected in (
+        ([KafkaError.MSG_SIZE_TOO_LARGE], False),
+        ([KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._MSG_TIMED_OUT], True),
+        ([KafkaError.TOPIC_AUTHORIZATION_FAILED], True),
+    ):
+        tally = Tally()
+        for code in codes:
+            sent = Sent()
+            sent.hear(KafkaError(code), Report(0, -1))  # type: ignore[arg-type]
+            tally.sent("a", sent)
+        assert (tally.shut_out, tally.undelivered) == (expected, len(codes))
