@@ -18,8 +18,8 @@ HEAD = """# Log events
 Written from `processor/events.py` by `python -m tests.support.log_catalogue`; a test compares.
 
 Every line on stderr is one event: with `--log-format json` an object with `timestamp` (ISO 8601, UTC), `level`,
-`event`, `pid`, in a consumer also `consumer` (its number in the fleet), and the fields below. Durations are in seconds, sizes in
-bytes. At `info` no line is written for a task that succeeds or is tried again; at `debug` one is.
+`event`, `pid`, in a consumer also `consumer` (its number in the fleet), and the fields below. Durations are in
+seconds, sizes in bytes. At `info` no line is written for a task that succeeds or is tried again; at `debug` one is.
 """
 
 
