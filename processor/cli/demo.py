@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +25,15 @@ from processor.cli.demo_load import GROUP, MAX_ATTEMPTS, TOPIC, Planned, plan, p
 from processor.cli.demo_topics import lag_of, read_topic
 from processor.cli.demo_view import View
 from processor.cli.demo_watch import Watch
-from processor.events import Event, FleetStarted, FleetStopping
+from processor.events import Event, FleetStopping
 from processor.fleet.supervisor import Supervisor
 from processor.kafka.embedded import PARTITIONS, EmbeddedBroker
 from processor.settings import Settings
 
 APP: Final = "processor.cli.demo_app:app"
+
+HURRY_SECONDS: Final = 1.0
+"""How long an interrupted fleet may drain. What it could not commit nobody will miss: the broker goes with the demo."""
 
 SIGNAL_EXIT_CODES: Final = {"SIGINT": 130, "SIGTERM": 143}
 """128 and the signal's number, as shells have it."""
@@ -82,7 +87,6 @@ def _settings(bootstrap_servers: str, processes: int, workers: int) -> Settings:
         backoff_max=1.0,
         commit_interval=0.25,
         drain_timeout=5.0,
-        stop_at_end=True,
         stats_interval=0.25,
         log_format="json",
     )
@@ -103,14 +107,27 @@ def _run_fleet(settings: Settings, console: Console, ledger: Path, log: Path, ta
     heard: list[Event] = []
     said: list[str] = []
     watch = Watch(log, settings.processes, PARTITIONS, tasks)
-    with _environment(LEDGER, str(ledger)), _stderr_in(log), View(console, watch):
-        exit_code = Supervisor(settings, APP, heard.append, say=said.append).run()
+    hurry = threading.Timer(HURRY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+    hurry.daemon = True
+
+    def hear(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, FleetStopping) and not watch.is_done:
+            hurry.start()
+
+    with _environment(LEDGER, str(ledger)), _stderr_in(log), View(console, watch, _stop_this_process):
+        exit_code = Supervisor(settings, APP, hear, say=said.append).run()
+        hurry.cancel()
     for sentence in said:
         logs.say(sentence)
-    if exit_code:
-        return _exit_code_of_signal(heard) or exit_code
-    # A fleet that nobody stopped has started first.
-    return _exit_code_of_signal(heard) or (0 if any(isinstance(e, FleetStarted) for e in heard) else 130)
+    if watch.is_done:
+        return exit_code
+    return _exit_code_of_signal(heard) or exit_code or SIGNAL_EXIT_CODES["SIGINT"]
+
+
+def _stop_this_process() -> None:
+    """Everything is done: the fleet's parent, which lives in this process, takes it as it takes any signal."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _exit_code_of_signal(heard: list[Event]) -> int:

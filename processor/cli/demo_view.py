@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -22,9 +23,13 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 class View:
-    """Shows what `watch` sees, from a thread of its own, between entering and leaving."""
+    """Shows what `watch` sees, from a thread of its own, between entering and leaving.
 
-    def __init__(self, console: Console, watch: Watch) -> None:
+    `when_done` is called once, from that thread, when everything is done.
+    """
+
+    def __init__(self, console: Console, watch: Watch, when_done: Callable[[], None]) -> None:
+        self._when_done: Callable[[], None] | None = when_done
         self._console = console
         self._watch = watch
         self._ended = threading.Event()
@@ -55,6 +60,9 @@ class View:
             elif time.monotonic() >= self._next_line:
                 self._next_line = time.monotonic() + LINE_SECONDS
                 self._console.print(line(self._watch), markup=False, highlight=False, soft_wrap=True)
+            if self._when_done is not None and self._watch.is_done:
+                self._when_done()
+                self._when_done = None
 
 
 def line(watch: Watch) -> str:

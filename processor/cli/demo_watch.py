@@ -34,6 +34,7 @@ class PartitionNow(msgspec.Struct):
     consumer: int
     lag: int | None
     commit_point: int | None
+    committed: int | None
     gap: int
     lanes: int
 
@@ -69,6 +70,14 @@ class Watch:
         if len(self.partitions) < self.partition_count:
             return self.tasks - self.settled
         return sum(partition.lag or 0 for partition in self.partitions.values())
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the group has committed all of it: the demo's offsets begin at 0 and have no holes.
+
+        Not what consumers have counted: one that was killed and replaced counts anew.
+        """
+        return sum(partition.committed or 0 for partition in list(self.partitions.values())) >= self.tasks
 
     def total(self, field: str) -> float:
         """A figure of all consumers, summed."""
@@ -111,5 +120,5 @@ class Watch:
         for told in stats["partitions"]:
             number = told["partition"]
             self.partitions[number] = PartitionNow(
-                number, consumer.index, told["lag"], told["commit_point"], told["gap"], told["lanes"]
+                number, consumer.index, told["lag"], told["commit_point"], told["committed"], told["gap"], told["lanes"]
             )
