@@ -329,6 +329,6 @@ def test_a_stopped_consumer_does_not_hold_the_parent_up(fleet: Fleet) -> None:
     lives = parent.noted("started", 2)
     os.kill(lives[0]["pid"], signal.SIGSTOP)
     parent.signal()
-    (drained,) = parent.noted("Drain")
-    assert drained["index"] == lives[1]["index"]
+    drained = parent.noted("Drain")
+    assert {order["index"] for order in drained} == {lives[1]["index"]}
     assert parent.ended() == 3
