@@ -82,7 +82,9 @@ class Offsets:
         """These were delivered, ascending, from the position on, with these sizes in bytes."""
         self._unsettled.update(zip(offsets, sizes, strict=True))
         self.bytes += sum(sizes)
-        self.position = offsets[-1] + 1
+        end = offsets[-1] + 1
+        if self.position is None or end > self.position:  # what was skipped after the last one is past already
+            self.position = end
 
     def skips(self, offset: int) -> bool:
         """Whether `offset`, delivered now, was settled before; then it is past, and must not be admitted."""

@@ -3,7 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.engine.ledger import Ledger
 from processor.engine.offsets import Offsets, Progress
+from tests.engine.record import FakeRecord
 
 
 def admit(offsets: Offsets, *numbers: int) -> None:
@@ -89,3 +91,13 @@ def test_a_restored_assignment_runs_exactly_what_was_unsettled(delivered: set[in
     restored = Offsets(progress.commit_point, progress.settled_ranges())
     again = [n for n in order if n >= progress.commit_point and not restored.skips(n)]
     assert again == [n for n in order if n not in done]
+
+
+def test_what_is_skipped_behind_the_last_admitted_record_stays_past() -> None:
+    """One fetch brings an unsettled record and settled ones after it: the skip map of the next commit keeps them."""
+    ledger = Ledger(0, [(1, 100)])
+    assert ledger.admit([FakeRecord(offset) for offset in range(100)], 0.0) == 1
+    assert ledger.offsets.position == 100
+    progress = ledger.progress()
+    assert progress is not None
+    assert (progress.commit_point, progress.settled_ranges()) == (0, [(1, 100)])

@@ -1,0 +1,121 @@
+"""The consumer between its group and its handlers: kinds of handlers, bounds, stops, offsets that go back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from processor.app import Processor
+from processor.events import ConsumerOffsetsRestarted
+from processor.task import Task
+from tests.runtime.fakes import FakeRecord, until
+from tests.runtime.running import RunningConsumer
+
+
+def test_coroutines_run_beside_each_other_up_to_the_number_of_workers() -> None:
+    inside = most = 0
+
+    async def handler(task: Task) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0.01)
+        inside -= 1
+
+    with RunningConsumer(handler, workers=8) as run:
+        run.push(*[FakeRecord(n, b"s%d" % n) for n in range(200)])
+        run.settled(200)
+        assert run.stop().exit_code == 0
+    assert most == 8
+
+
+def test_an_application_may_mix_plain_and_async_handlers_in_one_session() -> None:
+    app = Processor()
+    ran: list[int] = []
+
+    @app.task("never")
+    def never(task: Task) -> None:
+        raise AssertionError
+
+    @app.default
+    async def anything(task: Task) -> None:
+        await asyncio.sleep(0)
+        ran.append(task.offset)
+
+    with RunningConsumer(app) as run:
+        run.push(*[FakeRecord(n, b"s") for n in range(50)])
+        run.settled(50)
+        assert run.stop().exit_code == 0
+    assert ran == list(range(50))
+
+
+def test_no_more_is_taken_than_max_in_flight_while_nothing_ends() -> None:
+    go_on = threading.Event()
+
+    with RunningConsumer(lambda task: go_on.wait(30) and None, max_in_flight=50) as run:
+        run.push(*[FakeRecord(n, b"s%d" % n) for n in range(500)])
+        until(lambda: run.consumer._desk.assignment.in_flight >= 50)
+        assert run.consumer._desk.assignment.in_flight <= 60
+        go_on.set()
+        run.settled(500)
+    assert run.commit_point() == 500
+
+
+def test_who_is_told_to_hurry_does_not_wait_for_a_running_handler() -> None:
+    go_on, begun = threading.Event(), threading.Event()
+
+    def handler(task: Task) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    with RunningConsumer(handler, drain_timeout=60.0) as run:
+        run.push(FakeRecord(0, b"s"))
+        until(begun.is_set)
+        told = time.monotonic()
+        run.consumer.request_stop_now("twice")
+        assert run.wait().exit_code == 3
+        assert time.monotonic() - told < 10
+        go_on.set()
+    assert run.commit_point() in (None, 0)
+    assert run.source.closed
+
+
+def test_offsets_that_go_back_are_a_new_beginning() -> None:
+    ran: list[bytes] = []
+
+    with RunningConsumer(lambda task: ran.append(task.payload)) as run:
+        run.push(*[FakeRecord(n, b"s", b"old") for n in range(10)])
+        run.settled(10)
+        run.push(*[FakeRecord(n, b"s", b"new") for n in range(5)])
+        until(lambda: ran.count(b"new") == 5)
+        until(lambda: run.commit_point() == 5)
+    assert [event.offset for event in run.of(ConsumerOffsetsRestarted)] == [0]
+
+
+def test_after_a_restart_nothing_runs_again_that_was_committed_above_an_unsettled_task() -> None:
+    """The first consumer is abandoned in the middle; the second begins with what it had committed."""
+    go_on = threading.Event()
+    ran: list[int] = []
+
+    def handler(task: Task) -> None:
+        if task.offset == 0 and not go_on.is_set():
+            go_on.wait(30)
+            return
+        ran.append(task.offset)
+
+    log = [FakeRecord(n, b"s%d" % n) for n in range(100)]
+    with RunningConsumer(handler, drain_timeout=0.1) as first:
+        first.push(*log)
+        until(lambda: len(ran) == 99)
+        assert first.stop().exit_code == 3
+    assert first.commit_point() == 0
+    go_on.set()
+    second = RunningConsumer(handler)
+    second.source.committed_now.update(first.source.committed_now)
+    with second:
+        second.push(*log)
+        second.settled(1)
+        assert second.stop().exit_code == 0
+    assert sorted(ran) == list(range(100))
+    assert second.commit_point() == 100
