@@ -51,8 +51,9 @@ Workers = Annotated[
 def demo(tasks: Tasks = 4000, sessions: Sessions = 100, processes: Processes = 2, workers: Workers = 16) -> int:
     """See the whole thing work, with nothing installed but this package.
 
-    A broker inside this process, a load of tasks over many sessions, some of which fail, a fleet of consumers that
-    works on them, and at the end a report of what was checked. The exit code is 1 when a check does not hold.
+    A broker inside this process, tasks of many sessions, some of which fail,
+    a fleet that works on them, and at the end a report of what was checked.
+    The exit code is 1 when a check does not hold.
     """
     console = Console()
     planned = plan(tasks, sessions)
