@@ -190,6 +190,13 @@ class Consuming(RuleBasedStateMachine):
                     assert record.offset() in self.settled[partition]
 
     @invariant()
+    def the_position_is_where_the_next_record_comes_from(self) -> None:
+        """Whether the last records of a fetch were admitted or skipped; a map that ends lower forgets what is done."""
+        for partition, ledger in self.assignment.ledgers.items():
+            if ledger.offsets.position is not None:
+                assert ledger.offsets.position == self.fetched[partition]
+
+    @invariant()
     def a_session_is_lent_once_at_a_time(self) -> None:
         """Also across two lives of a partition."""
         lent = [(self.partition_of(loan), loan.lane.key) for loan in self.loans if loan.lane.key is not None]
