@@ -169,6 +169,13 @@ class Consuming(RuleBasedStateMachine):
         self.fetched[partition] = broker.committed or 0
         self.settled[partition] = set(broker.settled_in_commit)
 
+    @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(2, 8))
+    def restore(self, partition: int, most: int) -> None:
+        """Commit, assign again, fetch: one after the other, for by chance alone the three seldom meet."""
+        self.commit(partition)
+        self.assign_again(partition)
+        self.fetch(partition, most)
+
     @rule()
     def crash(self) -> None:
         """Everything in memory is gone."""
