@@ -46,3 +46,9 @@ def test_every_module_of_the_engine_and_the_runtime_is_on_the_map() -> None:
 
 def test_the_log_catalogue_is_that_of_the_code() -> None:
     assert LOGS.read_text() == catalogue()
+
+
+def test_every_test_that_the_promises_name_exists() -> None:
+    told = re.findall(r"`(tests/\S+\.py)::(test_\w+)`", (ROOT / "docs" / "RELIABILITY.md").read_text())
+    assert told
+    assert [name for file, name in told if f"def {name}(" not in (ROOT / file).read_text()] == []
