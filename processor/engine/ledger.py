@@ -11,6 +11,10 @@ from processor.engine.offsets import Offsets, Progress, Range
 from processor.task import Record
 
 
+MOST_MARKS = 1000
+"""Admissions whose time is remembered."""
+
+
 class LedgerState(enum.Enum):
     """Where an assignment of a partition is in its life."""
 
@@ -106,7 +110,7 @@ class Ledger:
             keys.append(key)
         offsets.admit(numbers, sizes)
         self.lanes.admit(records, keys)
-        self._marks.append((numbers[0], now))
+        self._mark(numbers[0], now)
         return len(records)
 
     def continues_at(self, offset: int) -> bool:
@@ -166,6 +170,12 @@ class Ledger:
         while len(marks) > 1 and oldest is not None and marks[1][0] <= oldest:
             marks.popleft()
         return now - marks[0][1]
+
+    def _mark(self, offset: int, now: float) -> None:
+        """Notes when `offset` came. Of very many notes every second one is dropped: ages get coarser, not wrong."""
+        self._marks.append((offset, now))
+        if len(self._marks) > MOST_MARKS:
+            self._marks = deque(list(self._marks)[::2])
 
     def _end(self, loan: Loan) -> bool:
         self.lent.discard(loan)

@@ -366,6 +366,8 @@ class Poller:
 
     def _forget(self, partitions: Sequence[Partition]) -> int:
         with self._desk.lock:
+            for partition in partitions:
+                self._desk.counts.skipped += self._desk.assignment.ledgers[partition].skipped
             forgotten = sum(self._desk.assignment.close(partition) for partition in partitions)
         self._committer.forget(partitions)
         for partition in partitions:

@@ -105,6 +105,16 @@ def test_the_age_is_that_of_the_oldest_unsettled_task() -> None:
     assert ledger.oldest_age(5.0) == 2.0
 
 
+def test_the_times_of_admissions_are_bounded_and_never_make_a_task_younger() -> None:
+    ledger = Ledger(0)
+    for n in range(5000):
+        ledger.admit([FakeRecord(n, b"a")], float(n))
+    loan = ledger.lend(4000)
+    loan.done = 4000
+    ledger.settle(loan)
+    assert 1000.0 <= ledger.oldest_age(5000.0) <= 1020.0
+
+
 def test_what_was_settled_before_is_skipped_and_counted() -> None:
     assignment: Assignment[int] = Assignment()
     ledger = assignment.assign(0, 0, [(1, 3)])
