@@ -95,7 +95,8 @@ class Desk:
         with self.lock:
             for partition in partitions:
                 self.assignment.drain(partition)
-            self._take_back(lambda loan: not loan.ledger.may_begin)
+            for borrower in self.borrowers:
+                self._take_back(borrower, lambda loan: not loan.ledger.may_begin)
 
     def wait_drained(self, partitions: Sequence[Partition], seconds: float) -> bool:
         """Waits for what runs of these partitions to end and settle; whether it did."""
@@ -226,8 +227,7 @@ class Desk:
             stale = [b for b in self.borrowers if b.borrowed_at and now - b.borrowed_at > STALE_SECONDS]
             for borrower in stale:
                 self._collect(borrower)
-                while borrower.batch:
-                    self._take_back_last(borrower)
+                self._take_back(borrower, lambda _: True)
             self._away = len(stale)
             self._wake_borrowers()
             return self.assignment.next_wake()
@@ -257,8 +257,7 @@ class Desk:
             self.counts.handler_seconds += seconds
         borrower.borrowed_at = 0.0
         self._collect(borrower)
-        if self._space_level >= self.assignment.in_flight:
-            self._space.notify()
+        self._notify_space()
 
     def _collect(self, borrower: Borrower) -> None:
         finished = borrower.finished
@@ -276,35 +275,30 @@ class Desk:
 
     def _after_release(self, loan: Loan) -> None:
         self._notify_drained(loan)
-        if self._space_level >= self.assignment.in_flight:
-            self._space.notify()
+        self._notify_space()
         if self.assignment.ready_lanes:
             self._wake_borrowers()
+
+    def _notify_space(self) -> None:
+        if self._space_level >= self.assignment.in_flight:
+            self._space.notify()
 
     def _notify_drained(self, loan: Loan) -> None:
         if self._draining and loan.ledger.state is not LedgerState.OPEN:
             self._drained.notify_all()
 
-    def _take_back(self, wanted: Callable[[Loan], bool]) -> None:
-        for borrower in self.borrowers:
-            kept = deque[Loan]()
-            while borrower.batch:
-                try:
-                    loan = borrower.batch.pop()
-                except IndexError:  # the borrower began the last one between the look and the grasp
-                    break
-                if wanted(loan):
-                    self.assignment.take_back(loan)
-                else:
-                    kept.appendleft(loan)
-            borrower.batch.extend(kept)
-
-    def _take_back_last(self, borrower: Borrower) -> None:
-        try:
-            loan = borrower.batch.pop()
-        except IndexError:  # as above
-            return
-        self.assignment.take_back(loan)
+    def _take_back(self, borrower: Borrower, wanted: Callable[[Loan], bool]) -> None:
+        kept = deque[Loan]()
+        while borrower.batch:
+            try:
+                loan = borrower.batch.pop()
+            except IndexError:  # the borrower began the last one between the look and the grasp
+                break
+            if wanted(loan):
+                self.assignment.take_back(loan)
+            else:
+                kept.appendleft(loan)
+        borrower.batch.extend(kept)
 
     def _wake_borrowers(self) -> None:
         assignment = self.assignment

@@ -285,14 +285,20 @@ class Poller:
     def _await_running(self, deadline: float) -> bool:
         """Waits for what runs, and stays in the group meanwhile."""
         while True:
-            partitions = list(self._desk.assignment.ledgers)
-            if self._desk.wait_drained(partitions, min(0.05, max(0.0, deadline - monotonic()))):
-                return True
-            if monotonic() >= deadline or self._hurry():
-                self._abandon(partitions)
-                return False
+            ended = self._drained(list(self._desk.assignment.ledgers), deadline)
+            if ended is not None:
+                return ended
             self._source.take(1, 0.0)
             self._commit_when_due(monotonic())
+
+    def _drained(self, partitions: Sequence[Partition], deadline: float) -> bool | None:
+        """Waits a moment: True once nothing runs, False once time is over and the rest is abandoned, else None."""
+        if self._desk.wait_drained(partitions, min(0.05, max(0.0, deadline - monotonic()))):
+            return True
+        if monotonic() >= deadline or self._hurry():
+            self._abandon(partitions)
+            return False
+        return None
 
     def _abandon(self, partitions: Sequence[Partition]) -> None:
         loans = self._desk.lent_of(partitions)
@@ -334,20 +340,16 @@ class Poller:
         begun = monotonic()
         deadline = begun + self._settings.drain_timeout
         self._desk.drain(partitions)
-        abandoned = 0
-        while not self._desk.wait_drained(partitions, min(0.05, max(0.0, deadline - monotonic()))):
-            if monotonic() >= deadline or self._hurry():
-                before = self.abandoned
-                self._abandon(partitions)
-                abandoned = self.abandoned - before
-                break
+        abandoned_before = self.abandoned
+        while self._drained(partitions, deadline) is None:
+            continue
         self._committer.commit_now(partitions, LAST_COMMIT_SECONDS)
         forgotten = self._forget(partitions)
         self._emit(
             ConsumerRevoked(
                 partitions=[str(p) for p in partitions],
                 drain_seconds=round(monotonic() - begun, 3),
-                abandoned=abandoned,
+                abandoned=self.abandoned - abandoned_before,
                 forgotten=forgotten,
             )
         )
