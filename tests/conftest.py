@@ -18,6 +18,7 @@ from hypothesis import settings
 from tests.support import cluster, kafka_jars
 from tests.support.broker import Broker, BrokerUnavailable, GivenBroker, choose_broker
 from tests.support.run import Fleet
+from tests.support.scenario import MakeScenario, Scenario
 
 REQUIRE_BROKER = "PROCESSOR_TEST_REQUIRE_BROKER"
 """Set to 1, a test that finds no broker fails instead of being skipped."""
@@ -138,6 +139,14 @@ def start_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
             return stack.enter_context(Fleet(app, *options, **{"folder": tmp_path, **more}))  # type: ignore[arg-type]
 
         yield start
+
+
+@pytest.fixture
+def scenario(
+    broker: Broker, topic: MakeTopic, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
+) -> MakeScenario:
+    """What most tests against a broker begin with: `scenario(partitions=4, **topic_config)`."""
+    return lambda partitions=4, **config: Scenario(broker, topic(partitions, **config), group, tmp_path, start_fleet)
 
 
 @contextmanager

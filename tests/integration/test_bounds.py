@@ -7,8 +7,8 @@ import time
 import psutil
 import pytest
 
-from tests.integration.conftest import MakeScenario
 from tests.support.run import Fleet
+from tests.support.scenario import MakeScenario
 
 
 def most_memory(fleet: Fleet) -> int:

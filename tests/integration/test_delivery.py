@@ -12,11 +12,10 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.conftest import MakeBroker
-from tests.integration.conftest import MakeScenario
 from tests.support import cluster
 from tests.support.ledger import Place
 from tests.support.run import Fleet
-from tests.support.scenario import Scenario
+from tests.support.scenario import MakeScenario, Scenario
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 

@@ -7,9 +7,9 @@ from typing import cast
 
 from confluent_kafka import Message
 
-from tests.integration.conftest import MakeScenario
 from tests.support import cluster
 from tests.support.ledger import Place
+from tests.support.scenario import MakeScenario
 
 QUICK = ("--backoff", "0.05", "--stop-at-end", "-w", "8")
 

@@ -12,10 +12,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.conftest import MakeBroker
-from tests.integration.conftest import MakeScenario
 from tests.support import cluster, ledger
 from tests.support.run import Fleet
-from tests.support.scenario import Scenario
+from tests.support.scenario import MakeScenario, Scenario
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from tests.support import cluster, ledger
 from tests.support.broker import Broker
@@ -50,6 +51,11 @@ def stick_once(task):
     with ledger.attempt(task):
         time.sleep(600 if task.payload == b"first" else seconds)
 
+def wait_for_go(task):
+    with ledger.attempt(task):
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+
 def loop(task):
     with ledger.attempt(task):
         while task.session_id == "loop":
@@ -72,6 +78,12 @@ def upper(task):
     with ledger.attempt(task):
         return task.payload.upper()
 """
+
+
+class MakeScenario(Protocol):
+    """Makes a scenario on the shared broker, with a topic of its own."""
+
+    def __call__(self, partitions: int = 4, **config: object) -> Scenario: ...
 
 
 class Scenario:
@@ -106,9 +118,24 @@ class Scenario:
             env={"TEST_LEDGER": str(self.ledger.path), "TEST_SECONDS": str(seconds), **(env or {})},
         )
 
+    def go(self) -> None:
+        """Lets the handlers `wait_for_go` end."""
+        (self.ledger.path.parent / "go").touch()
+
     def kill(self, fleet: Fleet) -> None:
         """SIGKILL for all of it; what ran then ended then."""
         self.deaths.update(fleet.kill())
+
+    def wait_begun(self, runs: int = 1, seconds: float = 30.0) -> None:
+        """Waits until so many handlers have been entered.
+
+        Raises:
+            AssertionError: they have not within `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while (begun := sum(entry.kind == "start" for entry in self.ledger.entries())) < runs:
+            assert time.monotonic() < deadline, f"{begun} of {runs} handlers were entered within {seconds:g} s"
+            time.sleep(0.02)
 
     def wait_done(self, tasks: int, seconds: float = 60.0) -> list[Entry]:
         """Waits until so many tasks have succeeded at least once, and returns the ledger.
