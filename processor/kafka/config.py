@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
+from processor.kafka.secret_files import with_secrets
 from processor.settings import Settings
 
 Client = TypeVar("Client")
@@ -104,7 +105,6 @@ def consumer_config(settings: Settings, index: int) -> Config:
     config: Config = {
         **_shared_defaults(),
         "client.id": f"processor-{index}",
-        "auto.offset.reset": "earliest",
         "allow.auto.create.topics": "false",
         # At the default, a second, the client stands still for long once its queue has been full.
         "fetch.queue.backoff.ms": "20",
@@ -116,6 +116,7 @@ def consumer_config(settings: Settings, index: int) -> Config:
         "enable.auto.commit": "false",
         "enable.auto.offset.store": "false",
         "enable.partition.eof": "true",
+        "auto.offset.reset": "error",
     }
     # The client refuses a fetch.max.bytes below a message.max.bytes that was raised.
     if "message.max.bytes" not in asked:
@@ -180,7 +181,9 @@ def open_client(kind: Callable[[Config], Client], config: Config) -> Client:
 
     Raises:
         SettingsError: a setting is unknown or has a value that cannot be used; no secret is repeated.
+        LoadError: a secret's file cannot be read.
     """
+    config = with_secrets(config)
     if not str(config["bootstrap.servers"]).strip(" ,"):
         raise SettingsError("--bootstrap-servers must not be empty")
     try:
