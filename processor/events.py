@@ -220,7 +220,7 @@ class ConsumerLost(Event):
 
 
 class ConsumerCommitFailed(Event):
-    """A commit was refused; it is tried again with the next one."""
+    """A commit was refused; it is tried again with the next one. The same reason is told once in ten seconds."""
 
     event: ClassVar[str] = "consumer.commit_failed"
     level: ClassVar[Level] = "warning"
@@ -264,6 +264,22 @@ class ConsumerOffsetsRestarted(Event):
     expected_offset: int
     offset: int
     forgotten: int
+
+
+class ConsumerOffsetsMissed(Event):
+    """Records were deleted before this consumer got to them: the topic's retention has overtaken it. They never ran."""
+
+    event: ClassVar[str] = "consumer.offsets_missed"
+    level: ClassVar[Level] = "error"
+
+    topic: str
+    partition: int
+    missed: int
+    """offsets; some may have been holes, which only the deleted records could tell"""
+    offsets: list[str]
+    """the same one by one, as FIRST-LAST or a lone OFFSET; at most a hundred entries, the lowest"""
+    next_offset: int
+    """where the partition goes on"""
 
 
 class ConsumerPaused(Event):

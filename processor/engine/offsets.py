@@ -113,6 +113,22 @@ class Offsets:
             self.position = position
             self._forget_ahead_below(position)
 
+    def undelivered_below(self, offset: int) -> list[Range]:
+        """What lies from the position up to `offset` and was not settled before; going on there misses it."""
+        if self.position is None:
+            return []
+        missed = []
+        start = self.position
+        for low, high in self._ahead:
+            if low >= offset:
+                break
+            if low > start:
+                missed.append((start, low))
+            start = max(start, high)
+        if start < offset:
+            missed.append((start, offset))
+        return missed
+
     def progress(self) -> Progress | None:
         """This moment, for a commit; None before anything is known."""
         if self.position is None:

@@ -15,6 +15,7 @@ from processor.errors import ProcessorError
 from processor.events import Emit, KafkaClientError
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import NOT_ALLOWED, consumer_config, error_of, open_client, reason_of
+from processor.kafka.resets import Resets
 from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
 from processor.settings import Settings
 
@@ -36,9 +37,9 @@ class KafkaSource:
         config.update(client_hooks(emit))
         config["on_commit"] = self._on_commit
         self._consumer: Consumer = open_client(Consumer, config)
+        self._resets = Resets(settings.kafka_config)
         self._given_up: set[Partition] = set()
         """Partitions that were revoked or lost during the present call of `take`."""
-        self._ends: dict[Partition, tuple[float, int | None]] = {}
 
     def open(self, listener: Listener) -> None:
         """Subscribes; that the topics exist was asked before."""
@@ -56,6 +57,9 @@ class KafkaSource:
         `consume` with a time-out would wait for `limit` records: a lone one would be held for all of it.
         """
         self._given_up.clear()
+        if self._resets:
+            for partition, offset in self._resets.found(self._consumer):
+                self._listening.on_reset(partition, offset)
         first = cast(Record | None, self._consumer.poll(seconds))
         if first is None:
             return ()
@@ -80,6 +84,9 @@ class KafkaSource:
         assert isinstance(error, KafkaError)
         if error.code() == KafkaError._PARTITION_EOF:
             return End(Partition(record.topic(), record.partition()), record.offset())
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._resets.lose(Partition(record.topic(), record.partition()))
+            return None
         if error.code() in NOT_ALLOWED:
             raise error_of(error, self._settings.bootstrap_servers, about=record.topic() or "")
         if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
@@ -146,26 +153,30 @@ class KafkaSource:
     # --- the client's callbacks, in the poller's thread ----------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        starts = self._starts(partitions)
+        starts, otherwise = self._starts(partitions)
         known = {start.partition: start.offset for start in starts}
         for partition in partitions:
             offset = known[Partition(partition.topic, partition.partition)]
             # What the group goes on at and the skip map that belongs to it must come from one answer.
-            partition.offset = offset if offset is not None else OFFSET_INVALID
+            partition.offset = offset if offset is not None else otherwise
         consumer.incremental_assign(partitions)
         self._listening.on_assign(starts)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        given_up = _names(partitions)
-        self._given_up.update(given_up)
+        given_up = self._give_up(partitions)
         self._listening.on_revoke(given_up)
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        given_up = _names(partitions)
-        self._given_up.update(given_up)
+        given_up = self._give_up(partitions)
         self._listening.on_lose(given_up)
         consumer.incremental_unassign(partitions)
+
+    def _give_up(self, partitions: list[TopicPartition]) -> list[Partition]:
+        given_up = _names(partitions)
+        self._given_up.update(given_up)
+        self._resets.forget(given_up)
+        return given_up
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         commits = [Commit(Partition(t.topic, t.partition), t.offset, t.metadata or "") for t in partitions]
@@ -183,26 +194,30 @@ class KafkaSource:
         assert self._listener is not None
         return self._listener
 
-    def _starts(self, partitions: list[TopicPartition]) -> list[Start]:
-        """Where the group goes on. Asked until it is answered, within a bound that keeps this member in the group."""
+    def _starts(self, partitions: list[TopicPartition]) -> tuple[list[Start], int]:
+        """Where the group goes on, and the client's logical offset where it has none.
+
+        Asked until it is answered, within a bound that keeps this member in the group.
+        """
         if not partitions:
-            return []
+            return [], OFFSET_INVALID
         deadline = monotonic() + RESTORE_SECONDS
         while True:
             try:
                 found = self._consumer.committed(
                     [TopicPartition(t.topic, t.partition) for t in partitions], timeout=ASK_SECONDS
                 )
-                return [_start(t) for t in found]
+                starts = [_start(t) for t in found]
+                return starts, OFFSET_INVALID if all(s.offset is not None for s in starts) else self._resets.first
             except KafkaException as caught:
                 error: KafkaError = caught.args[0]
                 if error.code() in NOT_ALLOWED:
                     raise error_of(error, self._settings.bootstrap_servers) from None
                 if monotonic() >= deadline:
-                    # The client asks again by itself before it fetches; only the skip maps are lost to us.
+                    # The client asks again by itself, as OFFSET_INVALID tells it to; only the skip maps are lost to us.
                     message = f"the group's offsets cannot be read: {reason_of(error)}"
                     self._emit(KafkaClientError(code=error.name(), message=message))
-                    return [Start(p, None, "") for p in _names(partitions)]
+                    return [Start(p, None, "") for p in _names(partitions)], OFFSET_INVALID
 
     def _try_commit(self, commits: Sequence[Commit]) -> KafkaError | None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from time import monotonic
 
 from processor.engine import skipmap
 from processor.engine.ledger import Ledger
@@ -10,6 +11,9 @@ from processor.engine.offsets import Progress, Range
 from processor.events import ConsumerCommitFailed, ConsumerSkipMapCut, ConsumerSkipMapIgnored, Emit
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, Partition, Source, Start
+
+TOLD_AGAIN_SECONDS = 10.0
+"""A refusal for the same reason as the last one is news again after so long: a broker may be away for hours."""
 
 Stamp = tuple[int, int, int | None]
 """When this has not changed, neither has what is to be committed: settled, skipped, position."""
@@ -27,6 +31,7 @@ class Committer:
         self._stamps: dict[Partition, Stamp] = {}
         self._cut: set[Partition] = set()
         self._under_way = False
+        self._told: tuple[str, float] | None = None
 
     @property
     def idle(self) -> bool:
@@ -77,11 +82,15 @@ class Committer:
         self._under_way = False
         if error is None:
             self.commits += 1
+            self._told = None
             self._accepted.update((c.partition, c) for c in commits if c.partition in self._stamps)
             return
         for commit in commits:
             self._stamps.pop(commit.partition, None)
-        self._emit(ConsumerCommitFailed(error=error, partitions=[str(c.partition) for c in commits]))
+        now = monotonic()
+        if self._told is None or self._told[0] != error or now - self._told[1] >= TOLD_AGAIN_SECONDS:
+            self._told = error, now
+            self._emit(ConsumerCommitFailed(error=error, partitions=[str(c.partition) for c in commits]))
 
     def _changed(self, partitions: Iterable[Partition] | None) -> list[Commit]:
         commits = []

@@ -10,6 +10,7 @@ from processor.engine.ledger import Loan
 from processor.events import (
     ConsumerAssigned,
     ConsumerLost,
+    ConsumerOffsetsMissed,
     ConsumerOffsetsRestarted,
     ConsumerPaused,
     ConsumerResumed,
@@ -48,9 +49,15 @@ EARLY_COMMIT_SECONDS = 0.1
 LAST_COMMIT_SECONDS = 5.0
 """How long a last commit is tried when the drain has used up its time."""
 
+MOST_PAUSE_SECONDS = 1.0
+"""Between two tries of a last commit; the pauses double up to this."""
+
 JOIN_SECONDS = 5.0
 """How long a stop waits for a join that is under way: who leaves in the middle of it stays in the group,
 with partitions that nobody serves, until its session times out."""
+
+MOST_SPANS = 100
+"""Ranges of missed offsets in one log line."""
 
 
 class Poller:
@@ -266,6 +273,7 @@ class Poller:
         """Commits until it is accepted: in the middle of a rebalance it is refused, and polling gets past that."""
         deadline = max(deadline, monotonic() + LAST_COMMIT_SECONDS)
         seconds = 1.0 if self._hurry() else LAST_COMMIT_SECONDS
+        pause = POLL_SECONDS
         while True:
             partitions = list(self._desk.assignment.ledgers)
             error = self._committer.commit_now(partitions, seconds)
@@ -273,7 +281,8 @@ class Poller:
                 return True
             if self._hurry() or monotonic() > deadline:
                 return False
-            self._source.take(1, POLL_SECONDS)
+            self._source.take(1, pause)
+            pause = min(2 * pause, MOST_PAUSE_SECONDS)
 
     # --- the end -----------------------------------------------------------------------------------
 
@@ -362,6 +371,28 @@ class Poller:
         forgotten = self._forget(partitions)
         self._emit(ConsumerLost(partitions=[str(p) for p in partitions], forgotten=forgotten, running=running))
 
+    def on_reset(self, partition: Partition, offset: int) -> None:
+        """Retention has deleted what came next, or the topic was made anew."""
+        ledger = self._desk.assignment.ledgers.get(partition)
+        if ledger is None or self._stopping:
+            return
+        if not ledger.continues_at(offset):
+            self._restart(partition, offset)
+            return
+        with self._desk.lock:
+            missed = ledger.offsets.undelivered_below(offset)
+            ledger.offsets.reach(offset)
+        if missed:
+            self._emit(
+                ConsumerOffsetsMissed(
+                    topic=partition.topic,
+                    partition=partition.number,
+                    missed=sum(high - low for low, high in missed),
+                    offsets=[_span(low, high) for low, high in missed[:MOST_SPANS]],
+                    next_offset=offset,
+                )
+            )
+
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         """An asynchronous commit has ended."""
         self._committer.on_committed(commits, error)
@@ -375,3 +406,7 @@ class Poller:
         for partition in partitions:
             self._flow.forget(partition)
         return forgotten
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if high == low + 1 else f"{low}-{high - 1}"

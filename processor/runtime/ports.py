@@ -73,6 +73,9 @@ class Listener(Protocol):
     def on_lose(self, partitions: Sequence[Partition]) -> None:
         """These are gone already: forget, commit nothing."""
 
+    def on_reset(self, partition: Partition, offset: int) -> None:
+        """What the consumer asked for next is not there (any more): the partition goes on at `offset`."""
+
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         """An asynchronous commit has ended, with an error or without."""
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +93,24 @@ def test_a_restored_assignment_runs_exactly_what_was_unsettled(delivered: set[in
     restored = Offsets(progress.commit_point, progress.settled_ranges())
     again = [n for n in order if n >= progress.commit_point and not restored.skips(n)]
     assert again == [n for n in order if n not in done]
+
+
+@given(st.integers(0, 20), st.lists(st.integers(1, 5), max_size=8), st.integers(0, 60))
+def test_going_on_later_misses_what_was_neither_delivered_nor_settled(start: int, steps: list[int], on: int) -> None:
+    settled, low = [], start
+    for gap, length in zip(steps[::2], steps[1::2], strict=False):
+        settled.append((low + gap, low + gap + length))
+        low += gap + length
+    missed = Offsets(start, settled).undelivered_below(on)
+    done = {offset for low, high in settled for offset in range(low, high)}
+    assert [offset for low, high in missed for offset in range(low, high)] == [
+        offset for offset in range(start, on) if offset not in done
+    ]
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(missed))
+
+
+def test_before_anything_is_known_nothing_can_be_missed() -> None:
+    assert Offsets().undelivered_below(100) == []
 
 
 def test_what_is_skipped_behind_the_last_admitted_record_stays_past() -> None:

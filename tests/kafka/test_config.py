@@ -77,7 +77,7 @@ def test_static_members_are_told_apart_by_their_number() -> None:
 
 def test_the_users_settings_win_over_the_defaults() -> None:
     config = consumer_config(settings(auto_offset_reset="latest", queued_max_messages_kbytes="1000"), 0)
-    assert config["auto.offset.reset"] == "latest"
+    assert config["auto.offset.reset"] == "error"  # what the user asked for is done by Resets
     assert config["queued.max.messages.kbytes"] == "1000"
 
 

@@ -80,6 +80,9 @@ class FakeSource:
     def revoke(self, partition: Partition = PARTITION) -> threading.Event:
         return self.decide(lambda listener: listener.on_revoke([partition]))
 
+    def reset(self, offset: int, partition: Partition = PARTITION) -> threading.Event:
+        return self.decide(lambda listener: listener.on_reset(partition, offset))
+
     def lose(self, partition: Partition = PARTITION) -> threading.Event:
         return self.decide(lambda listener: listener.on_lose([partition]))
 

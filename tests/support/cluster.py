@@ -31,6 +31,15 @@ def create_topic(bootstrap_servers: str, name: str, partitions: int = 4, **confi
     return name
 
 
+def wait_gone(bootstrap_servers: str, name: str) -> None:
+    """Waits until a deleted topic is no more."""
+    admin = admin_of(bootstrap_servers)
+    deadline = time.monotonic() + SECONDS
+    while name in admin.list_topics(timeout=SECONDS).topics:
+        assert time.monotonic() < deadline, f"topic {name} is still there after {SECONDS:g} s"
+        time.sleep(0.05)
+
+
 def produce(
     bootstrap_servers: str, topic: str, records: Iterable[Row], *, partition: int | None = None, **config: object
 ) -> list[tuple[int, int]]:

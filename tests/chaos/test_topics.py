@@ -1,0 +1,121 @@
+"""Topics that change under a consumer: more partitions, made anew, records deleted before it got to them."""
+
+from __future__ import annotations
+
+import time
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from tests.support import cluster
+from tests.support.ledger import Place
+from tests.support.scenario import MakeScenario
+
+QUICK = ("-w", "4", "-X", "topic.metadata.refresh.interval.ms=500")
+
+
+def delete_records(admin: AdminClient, topic: str, partition: int, before: int) -> None:
+    """What retention does, at once: the partition then begins at `before`."""
+    answers = admin.delete_records([TopicPartition(topic, partition, before)])
+    for answer in answers.values():
+        assert answer.result(30).low_watermark == before
+
+
+def test_records_deleted_before_they_were_read_are_told_offset_by_offset(
+    scenario: MakeScenario, admin: AdminClient
+) -> None:
+    """The consumer was away; the topic's retention was not."""
+    work = scenario(partitions=1)
+    work.produce_sessions(40, 4)
+    assert work.run("note", "--stop-at-end", *QUICK).wait() == 0
+    work.produce_sessions(60, 4)
+    delete_records(admin, work.topic, 0, 70)
+    fleet = work.run("note", "--stop-at-end", *QUICK)
+    assert fleet.wait() == 0
+    (told,) = fleet.heard("consumer.offsets_missed")
+    assert (told["topic"], told["partition"], told["offsets"]) == (work.topic, 0, ["40-69"])
+    assert (told["missed"], told["next_offset"], told["level"]) == (30, 70, "error")
+    del work.places[40:70]
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert work.lag == 0
+
+
+def test_retention_that_overtakes_a_slow_consumer_leaves_out_only_what_it_did_not_hold(
+    scenario: MakeScenario, admin: AdminClient
+) -> None:
+    """It holds some tasks and works on one when the records behind are deleted: those run, and the rest is told."""
+    work = scenario(partitions=1)
+    work.produce([(b"stuck", b"first")])
+    work.produce_sessions(5_000, 5)
+    options: tuple[str, ...] = (
+        "--max-in-flight",
+        "4",
+        "-w",
+        "1",
+        "--timeout",
+        "600",
+        "-X",
+        "queued.max.messages.kbytes=1",
+    )
+    options += ("-X", "fetch.message.max.bytes=1000", "-X", "queued.min.messages=1")
+    fleet = work.run("wait_for_go", *options)
+    fleet.wait_for("consumer.assigned")
+    work.wait_begun()
+    delete_records(admin, work.topic, 0, 4_500)
+    work.go()
+    work.wait_lag(0, 60)
+    assert fleet.stop() == 0
+    told = fleet.heard("consumer.offsets_missed")
+    missed = {
+        offset
+        for event in told
+        for span in event["offsets"]
+        for offset in range(int(span.split("-")[0]), int(span.split("-")[-1]) + 1)
+    }
+    assert missed
+    assert sum(event["missed"] for event in told) == len(missed)
+    ran = {entry.offset for entry in work.ledger.entries() if entry.succeeded}
+    assert ran | missed == set(range(5_001))
+    assert not ran & missed
+    assert set(range(4_500, 5_001)) <= ran
+    assert work.faults(Place(work.topic, 0, offset) for offset in missed) == {}
+    assert work.repeated() == []
+
+
+def test_a_topic_that_is_made_anew_under_the_same_name_is_worked_from_its_beginning(
+    scenario: MakeScenario, admin: AdminClient
+) -> None:
+    work = scenario(partitions=2)
+    work.produce_sessions(500, 10)
+    fleet = work.run("note", *QUICK)
+    work.wait_done(500)
+    work.wait_lag(0)
+    admin.delete_topics([work.topic])[work.topic].result(30)
+    cluster.wait_gone(work.servers, work.topic)
+    cluster.create_topic(work.servers, work.topic, 2)
+    first_life = len([entry for entry in work.ledger.entries() if entry.succeeded])
+    work.places.clear()
+    work.produce_sessions(200, 10)
+    deadline = time.monotonic() + 60
+    while len([entry for entry in work.ledger.entries() if entry.succeeded]) < first_life + 200:
+        assert time.monotonic() < deadline, "the new topic's tasks did not run"
+        time.sleep(0.05)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert {event["partition"] for event in fleet.heard("consumer.offsets_restarted")} <= {0, 1}
+
+
+def test_partitions_that_are_added_are_served(scenario: MakeScenario, admin: AdminClient) -> None:
+    work = scenario(partitions=1)
+    work.produce_sessions(200, 10)
+    fleet = work.run("note", *QUICK)
+    work.wait_done(200)
+    admin.create_partitions([NewPartitions(work.topic, 4)])[work.topic].result(30)
+    for partition in (1, 2, 3):
+        work.produce([(b"s%d" % n, b"") for n in range(20)], partition=partition)
+    work.wait_done(260)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []

@@ -1,0 +1,63 @@
+"""The offset that comes next is not there: retention has deleted it, or the topic was made anew."""
+
+from __future__ import annotations
+
+from processor.events import ConsumerOffsetsMissed, ConsumerOffsetsRestarted
+from processor.task import Task
+from tests.runtime.fakes import PARTITION, FakeRecord
+from tests.runtime.running import RunningConsumer
+
+
+def records(first: int, end: int) -> list[FakeRecord]:
+    return [FakeRecord(offset, b"s%d" % (offset % 3)) for offset in range(first, end)]
+
+
+def ignore(task: Task) -> None:
+    pass
+
+
+def test_what_retention_deleted_unread_is_told_offset_by_offset_and_left_behind() -> None:
+    with RunningConsumer(ignore) as run:
+        run.push(*records(0, 10))
+        run.settled(10)
+        assert run.source.reset(25).wait(10)
+        run.push(*records(25, 30))
+        run.settled(15)
+        assert run.stop().exit_code == 0
+    (missed,) = run.of(ConsumerOffsetsMissed)
+    assert (missed.offsets, missed.missed, missed.next_offset) == (["10-24"], 15, 25)
+    assert run.commit_point() == 30
+
+
+def test_an_assignment_without_an_offset_misses_nothing_by_beginning_late() -> None:
+    with RunningConsumer(ignore) as run:
+        assert run.source.reset(25).wait(10)
+        run.push(*records(25, 30))
+        run.settled(5)
+        assert run.stop().exit_code == 0
+    assert run.of(ConsumerOffsetsMissed) == []
+    assert run.commit_point() == 30
+
+
+def test_a_topic_made_anew_begins_anew_even_while_it_is_empty() -> None:
+    with RunningConsumer(ignore) as run:
+        run.push(*records(0, 10))
+        run.settled(10)
+        assert run.source.reset(0).wait(10)
+        run.push(*records(0, 4))
+        run.settled(14)
+        assert run.stop().exit_code == 0
+    (restarted,) = run.of(ConsumerOffsetsRestarted)
+    assert (restarted.expected_offset, restarted.offset) == (10, 0)
+    assert run.commit_point() == 4
+
+
+def test_a_partition_that_was_given_up_meanwhile_is_no_concern() -> None:
+    with RunningConsumer(ignore) as run:
+        run.push(*records(0, 10))
+        run.settled(10)
+        assert run.source.revoke().wait(10)
+        assert run.source.reset(25, PARTITION).wait(10)
+        assert run.stop().exit_code == 0
+    assert run.of(ConsumerOffsetsMissed) == []
+    assert run.commit_point() == 10
