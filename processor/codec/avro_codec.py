@@ -11,9 +11,11 @@ from fastavro import schemaless_writer
 
 from processor.codec.body import read_body, write_body
 from processor.codec.envelope import LAYOUT, read_envelope
+from processor.codec.fault import Fault
 from processor.codec.outcome import epoch_milliseconds, outcome_of
 from processor.codec.outgoing import Outgoing
 from processor.codec.registry import SchemaRegistry
+from processor.codec.resolution import Resolution
 from processor.codec.schema import Schema
 from processor.codec.schemas import Schemas, shipped_schemas
 from processor.errors import DecodeError, EncodeError
@@ -46,6 +48,8 @@ class AvroCodec:
         self._task = shipped.by_name[TASK]
         self._result = shipped.by_name[RESULT]
         known = (schemas or shipped).by_fingerprint
+        self._tasks: dict[Schema, Resolution] = {}
+        """How other versions of the task are read, by their writers' schemas."""
         self._by_frame = {SINGLE_OBJECT + fingerprint: schema for fingerprint, schema in known.items()}
 
     def decode(self, record: Record) -> Content:
@@ -64,8 +68,10 @@ class AvroCodec:
             return self._content(schema, value, frame)
         except DecodeError:
             raise
-        except Exception as error:  # of readers that say in many ways that bytes are not what they should be
-            raise DecodeError(f"the value is no {schema.name or 'datum of its schema'}: {_reason(error)}") from error
+        except Fault as fault:
+            raise DecodeError(f"the value is no {_noun(schema)}: {fault}") from None
+        except (IndexError, ValueError) as error:  # of the task's own reader, which does not know where it is
+            raise DecodeError(f"the value is no {_noun(schema)}: {_precisely(schema, value, frame, error)}") from None
 
     def encode_task(self, outgoing: Outgoing) -> bytes:
         """A `processor.Task`; bytes as they are, any other payload as JSON.
@@ -100,12 +106,15 @@ class AvroCodec:
     def _content(self, schema: Schema, value: bytes, frame: int) -> Content:
         if schema.fingerprint == LAYOUT:
             return read_envelope(value, frame)
-        stream = BytesIO(value)
-        stream.seek(frame)
         if schema.name != TASK:
-            return Content(_read_last(schema, stream), schema.name)
+            return Content(schema.read(value, frame), schema.name)
         # An older or a newer task: fields that it lacks have their defaults, those that it adds are left out.
-        return _opened(_read_last(schema, stream, self._task))
+        return _opened(self._as_task(schema).read(value, frame))
+
+    def _as_task(self, written: Schema) -> Resolution:
+        if written not in self._tasks:
+            self._tasks[written] = written.read_by(self._task)
+        return self._tasks[written]
 
     def _unframed(self, value: bytes) -> tuple[Schema, int]:
         """The schema of a value that is not framed with a known fingerprint, and where its datum begins."""
@@ -132,20 +141,17 @@ class AvroCodec:
         return self._registry.schema_by_id(schema_id)
 
 
-def _read_last(schema: Schema, stream: BytesIO, wanted: Schema | None = None) -> Any:
-    datum = schema.read(stream, wanted)
-    left = len(stream.read())
-    if left:
-        raise ValueError(f"{left} bytes follow its end")
-    return datum
+def _noun(schema: Schema) -> str:
+    return schema.name or "datum of its schema"
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, EOFError | IndexError):
-        return "it ends too early, or chooses a branch that its schema does not have"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+def _precisely(schema: Schema, value: bytes, frame: int, error: Exception) -> str:
+    """What the slower reader says, which tells the byte and the field."""
+    try:
+        schema.read(value, frame)
+    except Fault as fault:
+        return str(fault)
+    return str(error)
 
 
 def _opened(envelope: dict[str, Any]) -> Content:

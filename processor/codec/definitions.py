@@ -53,7 +53,7 @@ class Definitions:
         try:
             definition = assembly.inlined(origin, node)
             name = node if isinstance(node, str) and node not in PRIMITIVES else None
-            return compiled(name, definition, assembly.recursive)
+            return compiled(name, definition)
         except LoadError:
             raise
         except RecursionError:
@@ -98,10 +98,8 @@ class _Assembly:
     """One schema being put together: a named type in full where it is first met, by name from then on."""
 
     def __init__(self, definitions: dict[str, Definition]) -> None:
-        self.recursive = False
         self._definitions = definitions
         self._met: set[str] = set()
-        self._open: set[str] = set()
 
     def inlined(self, origin: str, node: Any) -> Any:
         if isinstance(node, list):
@@ -115,15 +113,12 @@ class _Assembly:
 
     def _named(self, origin: str, name: str) -> Any:
         if name in self._met:
-            self.recursive = self.recursive or name in self._open
             return name
         origin, node = self._definition(origin, name)
         self._met.add(name)
-        self._open.add(name)
         if "fields" in node:
             fields = [{**field, "type": self.inlined(origin, field["type"])} for field in node["fields"]]
             node = {**node, "fields": fields}
-        self._open.discard(name)
         return node
 
     def _definition(self, origin: str, name: str) -> Definition:

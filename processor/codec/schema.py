@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
 import msgspec
-from fastavro import _read_py, parse_schema, schemaless_reader
+from fastavro import parse_schema
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from processor.codec.decimals import bounded
+from processor.codec.resolution import Resolution
 
 
 class Schema(msgspec.Struct, frozen=True, eq=False):
@@ -20,19 +18,29 @@ class Schema(msgspec.Struct, frozen=True, eq=False):
     """The full name; None for a type that has none (an array, a union)."""
     fingerprint: bytes
     """CRC-64-AVRO of the Parsing Canonical Form, as single-object encoding has it: 8 bytes, little-endian."""
+    definition: Any
+    """What its file says: every name in full, a named type where it is first met, by its name from then on."""
     parsed: Any
-    """What fastavro reads and writes with."""
-    reader: Callable[..., Any]
+    """What fastavro writes with."""
+    resolution: Resolution
+    """What reads it as it was written."""
+    canonical_form: str
+    """The Parsing Canonical Form, which the fingerprint is of."""
 
-    def read(self, stream: BytesIO, wanted: Schema | None = None) -> Any:
-        """The next datum of `stream`, as `wanted` has it where that is given.
+    def read(self, data: bytes, at: int) -> Any:
+        """The datum that begins at byte `at` and takes the rest of `data`. Time and memory are bounded by its length.
 
-        Whatever is wrong with the bytes comes out as some `Exception`; memory is bounded by their number.
+        Raises:
+            Fault: the bytes are none of this schema.
         """
-        return self.reader(stream, self.parsed, None if wanted is None else wanted.parsed)
+        return self.resolution.read(data, at)
+
+    def read_by(self, reader: Schema) -> Resolution:
+        """How a datum of this schema is read as one of `reader`; made anew with every call."""
+        return Resolution(self.definition, reader.definition)
 
 
-def compiled(name: str | None, definition: Any, recursive: bool) -> Schema:
+def compiled(name: str | None, definition: Any) -> Schema:
     """A schema from its self-contained definition.
 
     Raises:
@@ -43,8 +51,8 @@ def compiled(name: str | None, definition: Any, recursive: bool) -> Schema:
         name=name,
         # fastavro writes the bytes in little-endian order, as the Java library does and the specification asks.
         fingerprint=bytes.fromhex(fingerprint(canonical_form, "CRC-64-AVRO")),
-        parsed=parse_schema(bounded(definition)),
-        # The compiled reader recurses on the C stack without a limit: a type that contains itself, and a
-        # kilobyte of bytes that say so, would end the process. The one in Python raises RecursionError.
-        reader=_read_py.schemaless_reader if recursive else schemaless_reader,
+        definition=definition,
+        parsed=parse_schema(definition),
+        resolution=Resolution(definition),
+        canonical_form=canonical_form,
     )

@@ -177,14 +177,20 @@ def test_another_version_of_the_task_fills_what_it_has() -> None:
         ),
         (b"\x00\x00", "ends inside its schema's ID"),
         (b"\x00\x00\x00\x01\x02abc", "names schema 258 of a registry, and --schema-registry is not set"),
-        (task_value(id="t-1")[:-1], "the value is no processor.Task: it ends too early"),
-        (task_value(id="t-1") + b"\x00", "the value is no processor.Task: 1 bytes follow its end"),
-        (framed(RESULT, {}) + b"abc", "the value is no processor.TaskResult: 3 bytes follow its end"),
-        (framed(RESULT, {})[:-1], "the value is no processor.TaskResult: it ends too early"),
-        (b"\xc3\x01" + TASK.fingerprint + b"\x02\xff", "the value is no processor.Task: 'utf-8' codec can't decode"),
-        (b"\xc3\x01" + TASK.fingerprint + b"\x01", "the value is no processor.Task: a length is -1"),
+        (
+            task_value(id="t-1")[:-1],
+            "the value is no processor.Task: byte 35, field created_at: the value ends where a number should be",
+        ),
+        (task_value(id="t-1") + b"\x00", "the value is no processor.Task: byte 36: 1 byte follows its end"),
+        (framed(RESULT, {}) + b"abc", "the value is no processor.TaskResult: byte 36: 3 bytes follow its end"),
+        (framed(RESULT, {})[:-1], "the value is no processor.TaskResult: byte 35, field completed_at: the value ends"),
+        (b"\xc3\x01" + TASK.fingerprint + b"\x02\xff", "byte 11, field id: a string is not UTF-8: invalid start byte"),
+        (b"\xc3\x01" + TASK.fingerprint + b"\x01", "byte 10, field id: the length of a string is -1"),
         (b"\xc3\x01" + TASK.fingerprint + b"\xff" * 99, "a number takes more than 10 bytes"),
-        (b"\xc3\x01" + TASK.fingerprint + b"\x00\x00\x00\x06", "the payload is neither null nor bytes nor a string"),
+        (
+            b"\xc3\x01" + TASK.fingerprint + b"\x00\x00\x00\x06",
+            "byte 13, field payload: a union of 3 branches",
+        ),
     ],
 )
 def test_what_is_no_value_is_refused_with_its_reason(value: bytes, reason: str) -> None:

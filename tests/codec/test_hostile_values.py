@@ -28,6 +28,7 @@ FORMS: dict[str, Any] = {
     "maps": {"type": "record", "name": "Maps", "fields": [{"name": "in", "type": {"type": "map", "values": "Maps"}}]},
     "endless": {"type": "record", "name": "Endless", "fields": [{"name": "self", "type": "Endless"}]},
     "decimal": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+    "decimals": {"type": "array", "items": {"type": "bytes", "logicalType": "decimal", "precision": 9}},
     "blob": ["bytes"],
     "shapeless": {"type": "map", "values": {"type": "bytes", "logicalType": "decimal"}},
     "uuid": {"type": "string", "logicalType": "uuid"},
@@ -104,6 +105,8 @@ HUGE = {
     "a map of quintillions": frame("map") + number(2**61),
     "a fixed of petabytes": frame("fixed") + b"abc",
     "a decimal of a megabyte": frame("decimal") + number(1_000_000) + b"\x7f" * 1_000_000,
+    "a decimal in an array of a megabyte": frame("decimals") + number(10**6) + number(5 * 10**5) + b"\x7f" * 10**6,
+    "a megabyte of blocks of nothing and then too much": frame("array") + b"\x01\x00" * 500_000 + number(2**61),
     "a number of a megabyte": frame("time") + b"\xff" * 1_000_000,
     "a time after the last": frame("time") + number(2**62),
     "a day after the last": frame("day") + number(2**31 - 1),
@@ -111,6 +114,23 @@ HUGE = {
     "a task with quintillions of headers": frame("processor.Task") + bytes(5) + number(2**62),
     "a result of exabytes": frame("processor.TaskResult") + number(2**62),
 }
+
+
+NUMBERS_FROM_THE_END = {
+    "a branch": (frame("union") + number(-1) + number(0), "a union of 4 branches has no number -1"),
+    "a branch after the last": (frame("union") + number(4), "a union of 4 branches has no number 4"),
+    "a symbol": (frame("enum") + number(-1), "an enum of 2 symbols has no number -1"),
+    "a symbol after the last": (frame("enum") + number(2), "an enum of 2 symbols has no number 2"),
+    "a length": (frame("uuid") + number(-1) + b"a", "the length of a string is -1"),
+    "a payload's branch": (frame("processor.Task") + bytes(3) + number(-1), "a union of 3 branches has no number -1"),
+}
+
+
+@pytest.mark.parametrize(("value", "reason"), NUMBERS_FROM_THE_END.values(), ids=NUMBERS_FROM_THE_END.keys())
+def test_a_number_that_python_would_count_from_the_end_is_refused(value: bytes, reason: str) -> None:
+    refusal = outcome(avro, value)
+    assert isinstance(refusal, str)
+    assert reason in refusal
 
 
 @pytest.mark.parametrize("value", HUGE.values(), ids=HUGE.keys())
@@ -128,7 +148,7 @@ def test_what_claims_too_much_is_refused_at_once(value: bytes) -> None:
 
 
 def test_a_list_deeper_than_the_stack_is_refused_in_a_worker_thread() -> None:
-    """The thread's stack is small; the compiled reader would end the process here."""
+    """The thread's stack is small; a reader that recursed on it would end the process here."""
     refusals: list[Content | str] = []
     before = threading.stack_size(256 * 1024)
     try:
@@ -137,7 +157,7 @@ def test_a_list_deeper_than_the_stack_is_refused_in_a_worker_thread() -> None:
     finally:
         threading.stack_size(before)
     thread.join(60)
-    assert refusals == ["the value is no List: it is nested too deeply"]
+    assert refusals == ["the value is no List: byte 10: it is nested too deeply"]
 
 
 @pytest.mark.parametrize("depth", [0, 1, 50])
