@@ -20,13 +20,50 @@ class Event(msgspec.Struct, kw_only=True):
 
     event: ClassVar[str]
     level: ClassVar[Level] = "info"
+    for_people: ClassVar[Level | None] = None
+    """The level on the console, where that is another one."""
 
 
 Emit = Callable[[Event], None]
 
 
-class PartitionStats(msgspec.Struct, kw_only=True, frozen=True):
-    """One assigned partition, at one moment; counts are since it was assigned."""
+HeadState = Literal["waiting", "running", "delivering", "parked", "held"]
+
+
+class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
+    """The oldest unsettled task of a partition: what the commit point waits for, since when, and why."""
+
+    session_id: str
+    offset: int
+    attempt: int
+    """the one that it is on or that comes next; 1 for the first"""
+    state: HeadState
+    """`waiting` for a worker, `running`, `delivering` its dead letter or result, `parked` until its retry is due, or
+    `held` until a handler of its session ends that runs on from an earlier assignment"""
+    state_seconds: float
+    """how long it has been in this state"""
+    age_seconds: float
+    """how long this consumer has had it"""
+    produced_at: int
+    """the record's timestamp, in milliseconds since the epoch; -1 where it has none"""
+    retry_in_seconds: float | None
+    """until the next attempt, where it is parked"""
+    session_waiting: int
+    """tasks of its session that wait behind it here"""
+    error_type: str | None
+    """why it was not settled the last time"""
+    error: str | None
+
+
+class PartitionStats(Event):
+    """One assigned partition, every `--stats-interval`; counts are since it was assigned.
+
+    A line of its own each: container runtimes cut lines at 16 KiB, and a consumer may have hundreds of
+    partitions. On the console it is shown at debug only.
+    """
+
+    event: ClassVar[str] = "partition.stats"
+    for_people: ClassVar[Level] = "debug"
 
     topic: str
     partition: int
@@ -53,6 +90,8 @@ class PartitionStats(msgspec.Struct, kw_only=True, frozen=True):
     lag: int | None
     """records from the commit point to the end of the partition"""
     paused: bool
+    head: HeadOfLine | None
+    """None where everything is settled"""
 
 
 class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
@@ -79,21 +118,36 @@ class ConsumerStats(Event):
     """tasks that succeeded since the start"""
     failed_attempts: int
     retried: int
+    timed_out: int
+    """attempts whose time was over"""
+    stuck: int
+    """handlers that went on after their time and their grace"""
     dead_lettered: int
     skipped: int
     results: int
+    abandoned: int
+    """tasks that still ran when a drain timeout was over"""
     handler_seconds: float
     """what handlers took together since the start"""
+    handler_seconds_buckets: dict[str, int]
+    """how many attempts since the start took at most so many seconds, decoding included; `+Inf` has all"""
+    handler_p50_seconds: float | None
+    """of the attempts that ended in the last interval; None where none did; below 0.0005 it is a guess"""
+    handler_p90_seconds: float | None
+    handler_p99_seconds: float | None
+    handler_max_seconds: float | None
     tasks_per_second: float
     """over the last interval"""
     commits: int
+    commit_failures: int
     rebalances: int
+    assigned: int
+    """partitions that this consumer has"""
     lag: int | None
     oldest_unsettled_seconds: float
     oldest_running_seconds: float
     unlogged_failures: int
     """warnings about single tasks that were left out because there were too many"""
-    partitions: list[PartitionStats]
     busiest_sessions: list[SessionLoad]
 
 
@@ -110,11 +164,16 @@ class FleetStats(Event):
     done: int
     failed_attempts: int
     retried: int
+    timed_out: int
+    stuck: int
     dead_lettered: int
     skipped: int
+    abandoned: int
+    commit_failures: int
     tasks_per_second: float
     lag: int | None
     restarts: int
+    """consumers that ended unasked and were replaced"""
 
 
 class FleetStarted(Event):

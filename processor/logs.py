@@ -76,6 +76,7 @@ class _Configured(msgspec.Struct, frozen=True):
     lines: Any
     log: Any
     threshold: int
+    is_console: bool
 
 
 _configured: _Configured | None = None
@@ -98,7 +99,7 @@ def configure(log_format: LogFormat = "auto", log_level: LogLevel = "info", stre
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[log_level]),
         cache_logger_on_first_use=True,
     )
-    _configured = _Configured(lines, log, LEVELS[log_level])
+    _configured = _Configured(lines, log, LEVELS[log_level], is_console)
 
 
 def emitter(**bound: Any) -> Emit:
@@ -110,11 +111,12 @@ def emitter(**bound: Any) -> Emit:
     if _configured is None:
         configure()
     assert _configured is not None
-    lines, threshold = _configured.lines, _configured.threshold
+    lines, threshold, is_console = _configured.lines, _configured.threshold, _configured.is_console
     log = _configured.log.bind(pid=os.getpid(), **bound)
 
     def emit(event: Event) -> None:
-        if LEVELS[event.level] < threshold:
+        level = (event.for_people if is_console else None) or event.level
+        if LEVELS[level] < threshold:
             return
         try:
             getattr(log, event.level)(event.event, **msgspec.structs.asdict(event), level=event.level)

@@ -15,13 +15,12 @@ from processor.events import (
     ConsumerAssigned,
     ConsumerCommitFailed,
     ConsumerPaused,
-    ConsumerStats,
     FleetStopping,
-    PartitionStats,
     SessionLoad,
     TaskStuck,
 )
 from processor.settings import LogFormat, LogLevel
+from tests.support.stats import consumer_stats, partition_stats
 
 
 @pytest.fixture(autouse=True)
@@ -36,20 +35,6 @@ def lines_of(event: Any, log_format: LogFormat = "json", log_level: LogLevel = "
     return stream.getvalue().splitlines()
 
 
-def stats() -> ConsumerStats:
-    partition = PartitionStats(
-        topic="t", partition=3, in_flight=1, in_flight_bytes=10, waiting=0, running=1, parked=0, lanes=1, done=5,
-        failed_attempts=0, dead_lettered=0, skipped=0, commit_point=7, committed=None, highest_settled=9, gap=2,
-        oldest_unsettled_seconds=0.25, lag=4, paused=False,
-    )  # fmt: skip
-    return ConsumerStats(
-        uptime_seconds=1.0, in_flight=1, in_flight_bytes=10, waiting=0, running=1, lanes=1, done=5, failed_attempts=0,
-        retried=0, dead_lettered=0, skipped=0, results=0, handler_seconds=0.5, tasks_per_second=5.0, commits=1,
-        rebalances=1, lag=4, oldest_unsettled_seconds=0.25, oldest_running_seconds=0.1, unlogged_failures=0,
-        partitions=[partition], busiest_sessions=[SessionLoad(session_id="s", topic="t", partition=3, waiting=1)],
-    )  # fmt: skip
-
-
 def test_a_json_line_has_the_event_its_level_its_time_the_bound_fields_and_its_own() -> None:
     (line,) = lines_of(FleetStopping(reason="SIGTERM"), consumer=2)
     told = json.loads(line)
@@ -59,10 +44,19 @@ def test_a_json_line_has_the_event_its_level_its_time_the_bound_fields_and_its_o
 
 
 def test_nested_statistics_become_objects() -> None:
-    (line,) = lines_of(stats())
+    (line,) = lines_of(partition_stats())
+    assert json.loads(line)["head"]["offset"] == 7
+    (line,) = lines_of(
+        consumer_stats(busiest_sessions=[SessionLoad(session_id="s", topic="t", partition=3, waiting=1)])
+    )
     told = json.loads(line)
-    assert told["partitions"][0]["commit_point"] == 7
     assert told["busiest_sessions"] == [{"session_id": "s", "topic": "t", "partition": 3, "waiting": 1}]
+
+
+def test_the_console_shows_single_partitions_at_debug_only() -> None:
+    assert len(lines_of(partition_stats(), "json", "info")) == 1
+    assert len(lines_of(partition_stats(), "console", "info")) == 0
+    assert len(lines_of(partition_stats(), "console", "debug")) == 1
 
 
 @pytest.mark.parametrize(("level", "written"), [("debug", 1), ("info", 0), ("warning", 0), ("error", 0)])
@@ -103,8 +97,9 @@ def test_a_stack_on_the_console_is_set_below_its_line_and_cannot_pass_for_one() 
 
 
 def test_the_console_tells_long_lists_by_their_length() -> None:
-    (line,) = lines_of(stats(), "console")
-    assert "partitions=1" in line
+    load = SessionLoad(session_id="s", topic="t", partition=3, waiting=1)
+    (line,) = lines_of(consumer_stats(busiest_sessions=[load, load]), "console")
+    assert "busiest_sessions=2" in line
     (line,) = lines_of(ConsumerAssigned(partitions=["t[0]@5", "t[1]@7"], restored=0), "console")
     assert "t[0]@5, t[1]@7" in line
 
@@ -142,7 +137,7 @@ def test_each_line_is_written_by_one_call_so_that_processes_can_share_a_pipe(mon
     monkeypatch.setattr(os, "write", recorded)
     with os.fdopen(writer, "w") as stream, os.fdopen(reader) as received:
         logs.configure("json", "info", stream)
-        logs.emitter()(stats())
+        logs.emitter()(consumer_stats())
         line = received.readline()
     assert calls == [line.encode()]
 

@@ -112,13 +112,16 @@ class Watch:
                 consumer.state, consumer.tasks_per_second = "stopped", 0.0
             case "consumer.stats":
                 self._note(consumer, event)
+            case "partition.stats":
+                self._note_partition(consumer, event)
 
     def _note(self, consumer: ConsumerNow, stats: dict[str, Any]) -> None:
         for field in ("tasks_per_second", "in_flight", "running", "lanes", "done", "retried", "dead_lettered"):
             setattr(consumer, field, stats[field])
-        consumer.partitions = len(stats["partitions"])
-        for told in stats["partitions"]:
-            number = told["partition"]
-            self.partitions[number] = PartitionNow(
-                number, consumer.index, told["lag"], told["commit_point"], told["committed"], told["gap"], told["lanes"]
-            )
+        consumer.partitions = stats["assigned"]
+
+    def _note_partition(self, consumer: ConsumerNow, told: dict[str, Any]) -> None:
+        number = told["partition"]
+        self.partitions[number] = PartitionNow(
+            number, consumer.index, told["lag"], told["commit_point"], told["committed"], told["gap"], told["lanes"]
+        )

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from processor.engine.lanes import Lane, LaneState
 from processor.engine.ledger import Ledger, LedgerState, Loan
 from processor.engine.offsets import Range
+from processor.engine.retry import Setback
 from processor.task import Record
 
 LANE_TURN = 64
@@ -120,14 +121,14 @@ class Assignment(Generic[P]):
         """The loan was never begun: its lane goes back to the front of its queue."""
         self._return(loan, first=True)
 
-    def park(self, loan: Loan, due: float) -> int:
-        """The loan's next task failed: its lane waits until `due`; tasks settled before it."""
+    def park(self, loan: Loan, setback: Setback) -> int:
+        """The loan's next task failed: its lane waits until that is due; tasks settled before it."""
         count = self.settle(loan)
         self.lent_loans -= 1
-        if loan.ledger.park(loan):
+        if loan.ledger.park(loan, setback):
             self.waiting += len(loan.records) - loan.done
             self._parkings += 1
-            heapq.heappush(self._parked, (due, self._parkings, loan.ledger, loan.lane))
+            heapq.heappush(self._parked, (setback.due, self._parkings, loan.ledger, loan.lane))
         else:
             self._lay(loan)
         return count

@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterable
+from itertools import chain
 
+from processor.engine.retry import Setback
 from processor.task import Record
 
 
@@ -21,7 +23,7 @@ class LaneState(enum.Enum):
 class Lane:
     """One session's waiting tasks, oldest first."""
 
-    __slots__ = ("attempts", "key", "state", "waiting")
+    __slots__ = ("attempts", "key", "setback", "state", "waiting")
 
     def __init__(self, key: bytes | None, state: LaneState) -> None:
         self.key = key
@@ -29,6 +31,8 @@ class Lane:
         self.waiting: deque[Record] = deque()
         self.attempts = 0
         """Failed attempts of the head."""
+        self.setback: Setback | None = None
+        """Why the head was not settled the last time."""
 
 
 class Lanes:
@@ -39,7 +43,7 @@ class Lanes:
     queue only.
     """
 
-    __slots__ = ("_by_key", "_held", "_keyless", "ready", "waiting")
+    __slots__ = ("_by_key", "_held", "_keyless", "_parked", "ready", "waiting")
 
     def __init__(self, held: Iterable[bytes] = ()) -> None:
         """`held` are the sessions that must wait until `unhold`."""
@@ -49,6 +53,7 @@ class Lanes:
         self._by_key: dict[bytes, Lane] = {}
         self._held = set(held)
         self._keyless = 0
+        self._parked: set[Lane] = set()
 
     def __len__(self) -> int:
         return len(self._by_key) + self._keyless
@@ -100,9 +105,11 @@ class Lanes:
         """A lent lane returns with its failed head, and waits until `wake`."""
         self._put_front(lane, unfinished)
         lane.state = LaneState.PARKED
+        self._parked.add(lane)
 
     def wake(self, lane: Lane) -> None:
         """A parked lane's retry is due."""
+        self._parked.discard(lane)
         lane.state = LaneState.READY
         self.ready.append(lane)
 
@@ -122,7 +129,12 @@ class Lanes:
 
     def parked(self) -> int:
         """How many lanes wait for a retry."""
-        return sum(lane.state is LaneState.PARKED for lane in self._by_key.values())
+        return len(self._parked)
+
+    def headed_by(self, offset: int) -> Lane | None:
+        """The lane that is not lent and whose oldest task is at `offset`. It looks at lane after lane."""
+        lanes = chain(self._by_key.values(), self._parked, self.ready if self._keyless else ())
+        return next((lane for lane in lanes if lane.waiting and lane.waiting[0].offset() == offset), None)
 
     def _open(self, key: bytes | None) -> Lane:
         if key is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from processor.engine.lanes import Lane, Lanes
 from processor.engine.offsets import Offsets, Progress, Range
+from processor.engine.retry import Setback
 from processor.task import Record
 
 MOST_MARKS = 1000
@@ -40,7 +42,7 @@ class Loan:
     task of the lane runs on and on.
     """
 
-    __slots__ = ("attempt", "done", "held", "lane", "ledger", "records", "settled")
+    __slots__ = ("attempt", "done", "handed_over_at", "held", "lane", "ledger", "records", "settled")
 
     def __init__(self, ledger: Ledger, lane: Lane, records: list[Record]) -> None:
         self.ledger = ledger
@@ -52,6 +54,22 @@ class Loan:
         self.settled = 0
         self.held = False
         """Its handler cannot be stopped and its task is settled: the lane stays lent, and nobody waits for it."""
+        self.handed_over_at: float | None = None
+        """When the dead letter or the result of its next task was first sent; None where none is under way."""
+
+
+class Head(NamedTuple):
+    """The oldest unsettled task of a partition, which the commit point cannot pass."""
+
+    record: Record
+    lane: Lane
+    loan: Loan | None
+    """None where the lane is not lent."""
+
+    @property
+    def setback(self) -> Setback | None:
+        """Why it was not settled the last time; a lane that is lent may still have that of an earlier task."""
+        return None if self.loan is not None and self.loan.done else self.lane.setback
 
 
 class Ledger:
@@ -137,11 +155,13 @@ class Ledger:
         """The lane is back, with what was not done; whether it is ready again."""
         if loan.done:
             loan.lane.attempts = 0
+            loan.lane.setback = None
         return self._end(loan) and self.lanes.give_back(loan.lane, loan.records[loan.done :], first=first)
 
-    def park(self, loan: Loan) -> bool:
+    def park(self, loan: Loan, setback: Setback) -> bool:
         """The loan's next task failed and will be tried again; false where the ledger has closed meanwhile."""
         loan.lane.attempts = 1 if loan.done else loan.attempt
+        loan.lane.setback = setback
         if not self._end(loan):
             return False
         self.lanes.park(loan.lane, loan.records[loan.done :])
@@ -169,6 +189,17 @@ class Ledger:
         while len(marks) > 1 and oldest is not None and marks[1][0] <= oldest:
             marks.popleft()
         return now - marks[0][1]
+
+    def head(self) -> Head | None:
+        """What holds the commit point; None where everything is settled. It looks at lane after lane."""
+        oldest = self.offsets.oldest
+        if oldest is None:
+            return None
+        for loan in self.lent:
+            if loan.settled < len(loan.records) and loan.records[loan.settled].offset() == oldest:
+                return Head(loan.records[loan.settled], loan.lane, loan)
+        lane = self.lanes.headed_by(oldest)
+        return Head(lane.waiting[0], lane, None) if lane is not None else None
 
     def _mark(self, offset: int, now: float) -> None:
         """Notes when `offset` came. Of very many notes every second one is dropped: ages get coarser, not wrong."""

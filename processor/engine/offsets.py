@@ -78,6 +78,11 @@ class Offsets:
         """Every delivered offset below it is settled; None before anything is known."""
         return next(iter(self._unsettled), self.position)
 
+    @property
+    def oldest(self) -> int | None:
+        """The lowest offset that is not settled; None where all are."""
+        return next(iter(self._unsettled), None)
+
     def admit(self, offsets: Sequence[int], sizes: Sequence[int]) -> None:
         """These were delivered, ascending, from the position on, with these sizes in bytes."""
         self._unsettled.update(zip(offsets, sizes, strict=True))

@@ -30,6 +30,17 @@ class Failure(NamedTuple):
     traceback: str | None = None
 
 
+class Setback(NamedTuple):
+    """What keeps a task from being settled: its last attempt failed, or its dead letter or result was not taken."""
+
+    error_type: str
+    error: str
+    at: float
+    """When it failed, in seconds of the clock that the caller keeps."""
+    due: float
+    """When it is tried again, of the same clock; `at` where it is not."""
+
+
 class Policy(NamedTuple):
     """How often a task is attempted, and how long its session waits between attempts, in seconds."""
 

@@ -47,7 +47,7 @@ class Joined(msgspec.Struct, frozen=True, tag="joined"):
 
 
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
-    """The consumer at work, without its partitions: the parent only sums."""
+    """The consumer at work, without its sessions: the parent only sums."""
 
     stats: ConsumerStats
 

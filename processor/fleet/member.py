@@ -160,7 +160,7 @@ def _telling(channel: Channel[Order], emit: Emit) -> Emit:
 
 
 def _tell_stats(channel: Channel[Order], stats: ConsumerStats) -> None:
-    channel.send_unless_busy(Stats(msgspec.structs.replace(stats, partitions=[], busiest_sessions=[])))
+    channel.send_unless_busy(Stats(msgspec.structs.replace(stats, busiest_sessions=[])))
 
 
 def _leave(exit_code: int, channel: Channel[Order]) -> None:

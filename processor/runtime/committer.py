@@ -24,6 +24,7 @@ class Committer:
 
     def __init__(self, desk: Desk, source: Source, emit: Emit) -> None:
         self.commits = 0
+        self.failures = 0
         self._desk = desk
         self._source = source
         self._emit = emit
@@ -85,6 +86,7 @@ class Committer:
             self._told = None
             self._accepted.update((c.partition, c) for c in commits if c.partition in self._stamps)
             return
+        self.failures += 1
         for commit in commits:
             self._stamps.pop(commit.partition, None)
         now = monotonic()

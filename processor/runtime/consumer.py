@@ -205,8 +205,10 @@ class Consumer:
 
     def _report(self) -> None:
         self._reporter.rebalances = self._poller.rebalances
-        stats = self._reporter.stats(self._borrowers, self._poller.paused)
-        self._emit(stats)
+        self._reporter.abandoned = self._poller.abandoned
+        stats, partitions = self._reporter.stats(self._borrowers, self._poller.paused)
+        for event in (stats, *partitions):
+            self._emit(event)
         if self._on_stats is not None:
             self._on_stats(stats)
 

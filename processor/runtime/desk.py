@@ -12,8 +12,10 @@ from time import monotonic
 from typing import Protocol
 
 from processor.engine.assignment import Assignment
+from processor.engine.durations import Durations
 from processor.engine.ledger import LedgerState, Loan
 from processor.engine.pace import TURN_SECONDS, Pace
+from processor.engine.retry import Cause, Failure, Setback
 from processor.runtime.ports import Partition, Record
 
 STALE_SECONDS = 5 * TURN_SECONDS
@@ -31,6 +33,10 @@ class Borrower(Protocol):
     """Lent and not begun; the borrower takes from the left, who takes back from the right."""
     finished: deque[Loan]
     """Ended, all done or stopped in the middle, and not yet brought back."""
+    slow: list[float]
+    """Seconds of each attempt since the last visit that was not quick."""
+    ended: int
+    """Attempts since the last visit, quick ones too."""
     borrowed_at: float
     """When the batch was lent, in seconds of the monotonic clock."""
 
@@ -41,11 +47,27 @@ class Borrower(Protocol):
 class Counts:
     """What happened since the start."""
 
-    __slots__ = ("dead_lettered", "done", "failed_attempts", "handler_seconds", "results", "retried", "skipped")
+    __slots__ = (
+        "dead_lettered",
+        "done",
+        "durations",
+        "failed_attempts",
+        "handler_seconds",
+        "longest_seconds",
+        "results",
+        "retried",
+        "skipped",
+        "stuck",
+        "timed_out",
+    )
 
     def __init__(self) -> None:
-        self.done = self.failed_attempts = self.retried = self.dead_lettered = self.skipped = self.results = 0
+        self.done = self.failed_attempts = self.retried = self.timed_out = self.stuck = 0
+        self.dead_lettered = self.skipped = self.results = 0
         self.handler_seconds = 0.0
+        self.durations = Durations()
+        self.longest_seconds = 0.0
+        """Of one attempt, since somebody has set it to 0."""
 
 
 class Desk:
@@ -160,27 +182,34 @@ class Desk:
             self.borrowers.append(borrower)
             self._awake += 1
 
-    def park(self, loan: Loan, due: float) -> None:
+    def park(self, loan: Loan, failure: Failure, due: float) -> None:
         """The loan's next task failed; its session waits until `due`."""
         with self.lock:
-            loan.ledger.failed_attempts += 1
-            self.counts.failed_attempts += 1
+            self._count_failure(loan, failure)
             self.counts.retried += 1
-            self._count(self.assignment.park(loan, due))
+            setback = Setback(failure.error_type, failure.message, monotonic(), due)
+            self._count(self.assignment.park(loan, setback))
             self._notify_drained(loan)
 
-    def fail(self, loan: Loan) -> None:
+    def fail(self, loan: Loan, failure: Failure) -> None:
         """The loan's next task failed for the last time; its dead letter is on its way."""
         with self.lock:
-            loan.ledger.failed_attempts += 1
-            self.counts.failed_attempts += 1
+            self._count_failure(loan, failure)
             self._count(self.assignment.settle(loan))
+            now = loan.handed_over_at = monotonic()
+            loan.lane.setback = Setback(failure.error_type, failure.message, now, now)
 
     def hand_over(self, loan: Loan) -> None:
         """The loan's next task succeeded; its result is on its way."""
+        loan.handed_over_at = monotonic()
         if loan.done > loan.settled:
             with self.lock:
                 self._count(self.assignment.settle(loan))
+
+    def delay(self, loan: Loan, setback: Setback) -> None:
+        """The dead letter or the result of the loan's next task was not taken; it is sent again."""
+        with self.lock:
+            loan.lane.setback = setback
 
     def settle_next(self, loan: Loan, *, dead_letter: bool, release: bool = True) -> None:
         """The loan's next task is settled: its dead letter or its result is acknowledged."""
@@ -255,6 +284,7 @@ class Desk:
         if tasks:
             self.pace.observe(tasks, seconds)
             self.counts.handler_seconds += seconds
+            self._time(borrower)
         borrower.borrowed_at = 0.0
         self._collect(borrower)
         self._notify_space()
@@ -268,6 +298,20 @@ class Desk:
             if self._draining:
                 self._drained.notify_all()
         self._count(settled)
+
+    def _time(self, borrower: Borrower) -> None:
+        counts, slow = self.counts, borrower.slow
+        counts.durations.add(borrower.ended - len(slow), slow)
+        borrower.ended = 0
+        if slow:
+            counts.longest_seconds = max(counts.longest_seconds, *slow)
+            slow.clear()
+
+    def _count_failure(self, loan: Loan, failure: Failure) -> None:
+        loan.ledger.failed_attempts += 1
+        self.counts.failed_attempts += 1
+        self.counts.timed_out += failure.cause in (Cause.TIMED_OUT, Cause.STUCK)
+        self.counts.stuck += failure.cause is Cause.STUCK
 
     def _count(self, settled: int) -> None:
         self.settled += settled

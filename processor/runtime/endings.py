@@ -8,10 +8,10 @@ from time import monotonic
 from typing import Any
 
 from processor.engine.ledger import LedgerState, Loan
-from processor.engine.retry import Cause, Failure, Policy, backoff, spread
+from processor.engine.retry import Cause, Failure, Policy, Setback, backoff, spread
 from processor.errors import DeliveryError, EncodeError
 from processor.events import Emit, TaskDeadLettered, TaskDeliveryFailed, TaskDone, TaskRetrying, TaskTimedOut
-from processor.runtime.attempts import about, epoch_milliseconds, failure_of
+from processor.runtime.attempts import about, epoch_milliseconds, failure_of, type_name
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Codec, Headers, Record, Sink
 from processor.settings import Settings
@@ -124,7 +124,7 @@ class Endings:
                 )
             )
         due = monotonic() + delay
-        self._desk.park(loan, due)
+        self._desk.park(loan, failure, due)
         self._nudge()
 
     def give_up_stuck(self, loan: Loan, record: Record, attempt: int, failure: Failure) -> None:
@@ -135,7 +135,7 @@ class Endings:
         if loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs it again, and decides for itself
             self._desk.give_up(loan)
             return
-        self._desk.fail(loan)
+        self._desk.fail(loan, failure)
         attempts = 0 if failure.cause is Cause.UNDECODABLE else attempt
         topic = self._settings.dead_letter_topic_of(record.topic())
         headers = [*(record.headers() or ()), *_dead_letter_headers(record, self._settings.group, attempts, failure)]
@@ -179,6 +179,8 @@ class Endings:
                 return
             delay = backoff(failures + 1, FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS)
             delay = spread(delay, random(), LAST_RESEND_SECONDS)
+            now = monotonic()
+            self._desk.delay(loan, Setback(type_name(error), f"{topic}: {error}", now, now + delay))
             if self.limiter.allows():
                 self._emit(
                     TaskDeliveryFailed(
@@ -188,7 +190,7 @@ class Endings:
                         retry_in_seconds=delay,
                     )
                 )
-            self._schedule(monotonic() + delay, again)
+            self._schedule(now + delay, again)
 
         self._sink.send(topic, record.key(), value, headers, delivered)
 

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from processor.app import Handler
+from processor.engine.durations import QUICK_SECONDS
 from processor.engine.ledger import Loan
 from processor.events import ConsumerWorkerDied, Emit
 from processor.runtime.attempts import Attempts, failure_of, type_name
@@ -112,6 +113,8 @@ class Coroutines:
     ) -> None:
         self.batch: deque[Loan] = deque()
         self.finished: deque[Loan] = deque()
+        self.slow: list[float] = []
+        self.ended = 0
         self.borrowed_at = 0.0
         self.running: dict[Loan, Running] = {}
         self._host = host
@@ -204,6 +207,9 @@ class Coroutines:
             seconds = monotonic() - started
             self._tasks += 1
             self._seconds += seconds
+            self.ended += 1
+            if seconds > QUICK_SECONDS:
+                self.slow.append(seconds)
             if fence.given_up:
                 return True
             if failure is not None:

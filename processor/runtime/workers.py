@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 from processor.app import Handler
+from processor.engine.durations import QUICK_SECONDS
 from processor.engine.ledger import Loan
 from processor.engine.retry import Failure
 from processor.events import ConsumerWorkerDied, Emit
@@ -35,6 +36,8 @@ class Worker:
         self.name = f"worker-{number}"
         self.batch: deque[Loan] = deque()
         self.finished: deque[Loan] = deque()
+        self.slow: list[float] = []
+        self.ended = 0
         self.borrowed_at = 0.0
         self.loan: Loan | None = None
         self.record: Record | None = None
@@ -123,12 +126,15 @@ class Worker:
                 fence.lower()
                 failure = failure_of(error, begun=True)
             now = monotonic()
+            if now - started > QUICK_SECONDS:
+                self.slow.append(now - started)
             if failure is not None or (value is not None and keeps_results) or fence.verdict:
                 return self._end(loan, record, attempt, failure, handler, task, value, now - started)
             if self._endings.tells_done and task is not None:
                 self._endings.tell_done(task, now - started)
             loan.done += 1
             attempt = 1
+        self.ended += loan.done
         self.finished.append(loan)
         self.loan = None
         return now
@@ -145,6 +151,7 @@ class Worker:
         seconds: float,
     ) -> float:
         self.loan = None
+        self.ended += loan.done + 1
         if not self.fence.given_up:
             if failure is None and task is not None:
                 self._endings.succeed(loan, record, task, value, seconds)

@@ -4,11 +4,16 @@ import pytest
 
 from processor.engine.assignment import LANE_TURN, Assignment
 from processor.engine.ledger import TRANSITIONS, Ledger, LedgerState
+from processor.engine.retry import Setback
 from tests.engine.record import FakeRecord
 
 
 def records(*keys: bytes | None, start: int = 0) -> list[FakeRecord]:
     return [FakeRecord(start + n, key) for n, key in enumerate(keys)]
+
+
+def setback(due: float) -> Setback:
+    return Setback("builtins.ValueError", "no", 0.0, due)
 
 
 def test_every_turn_that_is_not_in_the_table_is_refused() -> None:
@@ -64,7 +69,7 @@ def test_a_session_waits_for_its_handler_of_an_earlier_assignment() -> None:
     assignment.assign(0, 0)
     assignment.admit(0, records(b"a", b"b", b"c"), 0.0)
     assert [loan.lane.key for loan in assignment.lend(10)] == [b"c"]
-    assignment.park(first, 5.0)
+    assignment.park(first, setback(5.0))
     assert [loan.lane.key for loan in assignment.lend(10)] == [b"a"]
     assignment.release(other)
     assert [loan.lane.key for loan in assignment.lend(10)] == [b"b"]
@@ -141,7 +146,7 @@ def test_a_parked_lane_is_ready_again_when_its_retry_is_due() -> None:
     assignment.admit(0, records(b"a", b"a"), 0.0)
     (loan,) = assignment.lend(2)
     loan.done = 1
-    assert assignment.park(loan, 7.0) == 1
+    assert assignment.park(loan, setback(7.0)) == 1
     assert assignment.next_wake() == 7.0
     assignment.wake(6.9)
     assert assignment.lend(2) == []
@@ -156,7 +161,7 @@ def test_a_retry_that_falls_due_after_its_partition_is_gone_is_dropped() -> None
     assignment: Assignment[int] = Assignment()
     assignment.assign(0, 0)
     assignment.admit(0, records(b"a"), 0.0)
-    assignment.park(assignment.lend(1)[0], 7.0)
+    assignment.park(assignment.lend(1)[0], setback(7.0))
     assignment.close(0)
     assignment.wake(8.0)
     assert (assignment.ready_lanes, assignment.lend(1)) == (0, [])

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from processor.engine import skipmap
 from processor.engine.assignment import Assignment
 from processor.engine.ledger import LedgerState, Loan
+from processor.engine.retry import Setback
 from tests.engine.record import FakeRecord
 
 PARTITIONS = (0, 1)
@@ -129,7 +130,7 @@ class Consuming(RuleBasedStateMachine):
     def fail(self, data: st.DataObject, delay: int) -> None:
         loan = data.draw(st.sampled_from([loan for loan in self.loans if loan.done < len(loan.records)]))
         self.loans.remove(loan)
-        self.assignment.park(loan, self.clock + delay)
+        self.assignment.park(loan, Setback("E", "no", self.clock, self.clock + delay))
         assert loan.lane.attempts == (1 if loan.done else loan.attempt)
 
     @rule(seconds=st.integers(1, 5))
@@ -227,6 +228,8 @@ class Consuming(RuleBasedStateMachine):
             sessions = ledger.lanes.longest(10)
             assert all(count >= 0 for _, count in sessions)
             assert ledger.lanes.parked() <= len(ledger.lanes)
+            head = ledger.head()
+            assert (head and head.record.offset()) == ledger.offsets.oldest
             age = ledger.oldest_age(self.clock)
             assert 0 <= age <= self.clock
 
