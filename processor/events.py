@@ -423,6 +423,18 @@ class ConsumerTopicMissing(Event):
     topic: str
 
 
+class HeartbeatFailed(Event):
+    """A heartbeat cannot be written; `processor health` will take this process for dead. At most once a minute."""
+
+    event: ClassVar[str] = "heartbeat.failed"
+    level: ClassVar[Level] = "warning"
+
+    path: str
+    error: str
+    failures: int
+    """in a row"""
+
+
 class ConsumerWorkerDied(Event):
     """A worker thread ended by an error of its own; another took its place."""
 

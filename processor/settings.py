@@ -71,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     group_protocol: GroupProtocol = "classic"
     stop_at_end: bool = False
     stats_interval: float = 10.0
+    heartbeat_file: str | None = None
     log_format: LogFormat = "auto"
     log_level: LogLevel = "info"
     kafka_config: dict[str, str] = {}
@@ -113,6 +114,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 raise SettingsError(f"{option} must be at least {least:g} seconds, not {seconds:g}")
         if self.backoff_max < self.backoff:
             raise SettingsError(f"--backoff-max {self.backoff_max:g} is below --backoff {self.backoff:g}")
+        if self.heartbeat_file is not None and not self.heartbeat_file.strip("/"):
+            raise SettingsError(f"--heartbeat-file {self.heartbeat_file!r} is no file's name")
         if self.schemas is not None and not Path(self.schemas).is_dir():
             raise SettingsError(f"--schemas {self.schemas!r} is not a folder")
         check_kafka_config(self.kafka_config)

@@ -139,6 +139,16 @@ DrainTimeout = Annotated[
         rich_help_panel=options.LIMITS,
     ),
 ]
+HeartbeatFile = Annotated[
+    str | None,
+    typer.Option(
+        "--heartbeat-file",
+        metavar="PATH",
+        help="A file for `processor health`, written every second; each consumer adds one, PATH.0, PATH.1, …",
+        show_default=False,
+        rich_help_panel=options.LOGS,
+    ),
+]
 StatsInterval = Annotated[
     float,
     typer.Option(
@@ -175,6 +185,7 @@ def run(
     commit_interval: CommitInterval = 1,
     drain_timeout: DrainTimeout = 25,
     stats_interval: StatsInterval = 10,
+    heartbeat_file: HeartbeatFile = None,
     log_format: options.LogFormatOption = "auto",
     log_level: options.LogLevelOption = "info",
     config: options.Config = None,
@@ -207,6 +218,7 @@ def run(
         group_protocol=group_protocol,
         stop_at_end=stop_at_end,
         stats_interval=stats_interval,
+        heartbeat_file=heartbeat_file,
         log_format=log_format,
         log_level=log_level,
         kafka_config=options.kafka_config_of(kafka_config),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from processor.app import Processor
 from processor.events import Emit
 from processor.fleet.assembly import assemble
+from processor.fleet.heart import first_beating
+from processor.fleet.heartbeat import beat_of
 from processor.fleet.succession import signal_name
 from processor.settings import Settings
 
@@ -40,10 +42,11 @@ def run_in_process(
     consumer = assemble(settings, Processor.of(app), 0, emit)
     if on_consumer is not None:
         on_consumer(consumer)
-    if threading.current_thread() is not threading.main_thread():
-        return consumer.run().exit_code
-    with _signals_stop(consumer):
-        return consumer.run().exit_code
+    with first_beating(settings.heartbeat_file, lambda: beat_of(0, consumer), emit, consumers=0):
+        if threading.current_thread() is not threading.main_thread():
+            return consumer.run().exit_code
+        with _signals_stop(consumer):
+            return consumer.run().exit_code
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class Life:
                 ours.close()
                 raise
         self._channel: Channel[Report] = Channel(ours, Report)
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self._is_open = True
         self.stats: ConsumerStats | None = None
         self.started = False
@@ -113,5 +113,5 @@ class Life:
         if code is None:
             return None
         self.hear()
-        lived = time.monotonic() - self._began
+        lived = time.monotonic() - self.began
         return Death(code, lived, self.joined, self._finished, self._recycling, self._failure)

@@ -16,8 +16,9 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -39,9 +40,14 @@ from processor.fleet.channel import (
     Stats,
     StopNow,
 )
+from processor.fleet.heart import beating
+from processor.fleet.heartbeat import beat_of, consumers_file
 from processor.fleet.loading import load
 from processor.fleet.stop import Stop
 from processor.fleet.succession import signal_name
+
+if TYPE_CHECKING:
+    from processor.runtime.consumer import Consumer
 
 ORPHAN_GRACE: Final = 5.0
 """Seconds beyond its drain timeout after which a consumer without a parent ends in any case."""
@@ -111,11 +117,13 @@ def _run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
     settings = begin.settings
     logs.configure(settings.log_format, settings.log_level)
     emit = _telling(channel, logs.emitter(consumer=begin.index))
+    consumer: Consumer | None = None
     try:
-        app = load(begin.app)
-        consumer = assemble(settings, app, begin.index, emit, lambda stats: _tell_stats(channel, stats))
-        stop.attach(consumer)
-        ending = consumer.run()
+        with beating(_heartbeat_file(begin), lambda: beat_of(begin.index, consumer), emit):
+            app = load(begin.app)
+            consumer = assemble(settings, app, begin.index, emit, lambda stats: _tell_stats(channel, stats))
+            stop.attach(consumer)
+            ending = consumer.run()
     except ProcessorError as error:
         if settings.log_level == "debug":
             traceback.print_exception(error)
@@ -126,6 +134,11 @@ def _run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
     for report in _reports_of(recycle=ending.recycle, finished=ending.finished):
         channel.send(report)
     return ending.exit_code
+
+
+def _heartbeat_file(begin: Begin) -> str | None:
+    file = begin.settings.heartbeat_file
+    return str(consumers_file(Path(file), begin.index)) if file is not None else None
 
 
 def _reports_of(*, recycle: bool, finished: bool) -> list[Report]:

@@ -26,8 +26,11 @@ from processor.events import (
     FleetStopping,
 )
 from processor.fleet.channel import Begin, Drain, StopNow
+from processor.fleet.heart import BEAT_SECONDS, first_beating
+from processor.fleet.heartbeat import FleetBeat
 from processor.fleet.life import Life
 from processor.fleet.signals import Signals
+from processor.fleet.slot import Slot
 from processor.fleet.strays import reap_strays
 from processor.fleet.succession import (
     DRAIN_TIMED_OUT,
@@ -56,20 +59,6 @@ ONE_SIGNAL: Final = 0.03
 """Seconds within which signals count as one: timeout(1) and process runners send each signal twice."""
 
 _LONGEST_WAIT: Final = 60.0
-
-
-class Slot:
-    """A consumer's place in the fleet: its index, and the life that fills it now."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.life: Life | None = None
-        self.due: float | None = 0.0
-        """When the next life begins; None while one lasts, or when none is to follow."""
-        self.delay: float | None = None
-        """What the last life had to wait for, None if it was the first."""
-        self.kill_at: float | None = None
-        """When the life is killed that was told to end."""
 
 
 class Supervisor:
@@ -117,12 +106,17 @@ class Supervisor:
         """How often it was told to stop: once is a drain, twice an end at once."""
         self._last_signal = -ONE_SIGNAL
         self._exit_codes: list[int] = []
-        self._began = time.monotonic()
+        self._began = self._turned_at = time.monotonic()
+        self._longest_wait = _LONGEST_WAIT if settings.heartbeat_file is None else BEAT_SECONDS
         self._next_stats = self._began + settings.stats_interval
 
     def run(self) -> int:
-        """Starts the fleet and returns when its last consumer has ended, with the exit code. The main thread only."""
-        with Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals, self._selector:
+        """Starts the fleet and returns when its last consumer has ended, with the exit code. The main thread only.
+
+        Raises:
+            LoadError: the heartbeat file cannot be written.
+        """
+        with Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals, self._selector, self._beating():
             self._selector.register(signals, selectors.EVENT_READ)
             try:
                 self._loop(signals)
@@ -132,8 +126,22 @@ class Supervisor:
                 signals.stay_deaf()
         return self._ended()
 
+    def _beating(self) -> contextlib.AbstractContextManager[None]:
+        settings = self._settings
+        return first_beating(settings.heartbeat_file, self._beat, self._emit, consumers=settings.processes)
+
+    def _beat(self) -> FleetBeat:
+        return FleetBeat(
+            pid=os.getpid(),
+            written_at=time.monotonic(),
+            turned_at=self._turned_at,
+            stopping=self._is_stopping,
+            places=[slot.place() for slot in self._slots],
+        )
+
     def _loop(self, signals: Signals) -> None:
         while True:
+            self._turned_at = time.monotonic()
             self._begin_lives()
             if not any(slot.life is not None or slot.due is not None for slot in self._slots):
                 return
@@ -165,7 +173,7 @@ class Supervisor:
     def _wait(self) -> float:
         moments = [moment for slot in self._slots for moment in (slot.due, slot.kill_at) if moment is not None]
         soonest = min([*moments, self._next_stats])
-        return min(max(soonest - time.monotonic(), 0.0), _LONGEST_WAIT)
+        return min(max(soonest - time.monotonic(), 0.0), self._longest_wait)
 
     def _hear(self, life: Life) -> None:
         if not life.hear():  # all that is left to come is its end, and SIGCHLD tells of that

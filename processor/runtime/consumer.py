@@ -27,7 +27,7 @@ from processor.runtime.goal import Goal
 from processor.runtime.poller import Poller
 from processor.runtime.ports import Codec, Sink, Source
 from processor.runtime.reporter import Reporter
-from processor.runtime.watchdog import Watchdog
+from processor.runtime.watchdog import Watchdog, grace
 from processor.runtime.workers import Worker
 from processor.settings import Settings
 
@@ -43,6 +43,20 @@ class Ending(NamedTuple):
     """A handler is stuck: another process should take this one's place at once."""
     finished: bool
     """The end that `--stop-at-end` asks for was reached."""
+
+
+class Pulse(NamedTuple):
+    """A consumer at one moment, for whoever watches it; moments in seconds of the monotonic clock."""
+
+    turned_at: float
+    """When the poller last went round."""
+    in_group: bool
+    stopping: bool
+    partitions: int
+    running: int
+    settled: int
+    stuck_at: float | None
+    """When the first of the running attempts will be past its time and its grace."""
 
 
 class Consumer:
@@ -97,6 +111,19 @@ class Consumer:
         """Commits what is done and leaves, without waiting for running tasks. Any thread may ask."""
         self.request_stop(reason)
         self._hurry = True
+
+    def pulse(self) -> Pulse:
+        """This moment, without a lock and without waiting for anybody. Any thread may ask."""
+        assignment = self._desk.assignment
+        return Pulse(
+            turned_at=self._poller.turned_at,
+            in_group=self._poller.in_group,
+            stopping=self._stop_reason is not None,
+            partitions=len(assignment.ledgers),
+            running=assignment.lent_loans,
+            settled=self._desk.settled,
+            stuck_at=self._stuck_at(),
+        )
 
     def run(self) -> Ending:
         """Consumes until it is told to stop, until `--stop-at-end` is reached, or until it cannot go on.
@@ -194,6 +221,16 @@ class Consumer:
         """How long the loan's handler has run; 0 where its dead letter or result is under way."""
         begun = [a.fence.started for b in self._borrowers for a in b.attempted() if a.loan is loan and a.fence.started]
         return monotonic() - begun[0] if begun else 0.0
+
+    def _stuck_at(self) -> float | None:
+        moments = []
+        for borrower in self._borrowers:
+            for attempted in borrower.attempted():
+                fence = attempted.fence
+                started, limit = fence.started, fence.limit
+                if started and fence.started == started:  # else the limit may be the next attempt's
+                    moments.append(started + limit + grace(limit))
+        return min(moments, default=None)
 
     # --- reports -----------------------------------------------------------------------------------
 

@@ -77,6 +77,10 @@ class Poller:
         """`chore` is called between polls, `hurry` tells whether there is no time for a drain."""
         self.abandoned = 0
         self.rebalances = 0
+        self.in_group = False
+        """Whether it has been assigned something, or nothing, since it last lost all."""
+        self.turned_at = monotonic()
+        """When it last went round; other threads read it."""
         self._settings = settings
         self._source = source
         self._desk = desk
@@ -131,7 +135,7 @@ class Poller:
     # --- one step ----------------------------------------------------------------------------------
 
     def _step(self) -> None:
-        now = monotonic()
+        self.turned_at = now = monotonic()
         room = self._room(now)
         if room:
             self._admit(self._source.take(room, POLL_SECONDS))
@@ -275,6 +279,7 @@ class Poller:
         seconds = 1.0 if self._hurry() else LAST_COMMIT_SECONDS
         pause = POLL_SECONDS
         while True:
+            self.turned_at = monotonic()
             partitions = list(self._desk.assignment.ledgers)
             error = self._committer.commit_now(partitions, seconds)
             if error is None:
@@ -302,6 +307,7 @@ class Poller:
 
     def _drained(self, partitions: Sequence[Partition], deadline: float) -> bool | None:
         """Waits a moment: True once nothing runs, False once time is over and the rest is abandoned, else None."""
+        self.turned_at = monotonic()
         if self._desk.wait_drained(partitions, min(0.05, max(0.0, deadline - monotonic()))):
             return True
         if monotonic() >= deadline or self._hurry():
@@ -322,7 +328,7 @@ class Poller:
 
     def on_assign(self, starts: Sequence[Start]) -> None:
         """These partitions are this consumer's now."""
-        self._joined = True
+        self._joined = self.in_group = True
         self.rebalances += 1
         restored = 0
         for start in starts:
@@ -365,6 +371,7 @@ class Poller:
 
     def on_lose(self, partitions: Sequence[Partition]) -> None:
         """Forget, commit nothing: they are another's already."""
+        self.in_group = False
         self.rebalances += 1
         partitions = [p for p in partitions if p in self._desk.assignment.ledgers]
         running = len(self._desk.lent_of(partitions))

@@ -187,6 +187,30 @@ def test_starting_to_run_loads_neither_the_kafka_client_nor_what_only_others_nee
     assert ended.stdout == "[]\n"
 
 
+def test_a_probe_loads_neither_the_kafka_client_nor_the_engine() -> None:
+    code = (
+        "import sys; from processor.cli.main import main; main(['health', '--heartbeat-file', '/nowhere']);"
+        "print(sorted({'confluent_kafka', 'fastavro', 'structlog', 'processor.runtime', 'processor.engine'}"
+        " & set(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ((), "--heartbeat-file is missing: give it, or set PROCESSOR_HEARTBEAT_FILE"),
+        (("--heartbeat-file", "h", "--check", "well"), "'well' is not one of 'alive', 'ready', 'progressing'"),
+        (("--heartbeat-file", "h", "--max-age", "0"), "--max-age must be above 0 seconds"),
+    ],
+)
+def test_a_probe_that_asks_wrongly_is_told(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], part: str
+) -> None:
+    assert part in refused(capsys, "health", *arguments)
+
+
 def test_a_reader_that_leaves_is_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)

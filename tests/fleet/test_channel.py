@@ -45,6 +45,7 @@ SETTINGS = Settings(
     group_protocol="consumer",
     stop_at_end=True,
     stats_interval=1.5,
+    heartbeat_file="/run/heartbeat",
     log_format="console",
     log_level="debug",
     kafka_config={"sasl.password": 'a="b"\nc\u00e4', "client.id": ""},

@@ -119,3 +119,25 @@ def test_after_a_restart_nothing_runs_again_that_was_committed_above_an_unsettle
         assert second.stop().exit_code == 0
     assert sorted(ran) == list(range(100))
     assert second.commit_point() == 100
+
+
+def test_a_pulse_tells_what_runs_and_when_it_will_be_stuck() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def handle(task: Task) -> None:
+        begun.set()
+        released.wait(30)
+
+    with RunningConsumer(handle, timeout=20.0) as running:
+        running.push(FakeRecord(0, b"a"))
+        assert begun.wait(30)
+        pulse = running.consumer.pulse()
+        assert (pulse.in_group, pulse.stopping, pulse.partitions, pulse.running) == (True, False, 1, 1)
+        assert pulse.stuck_at is not None
+        assert 20 <= pulse.stuck_at - pulse.turned_at <= 22.5  # its time, a tenth of it as grace, and a turn
+        until(lambda: running.consumer.pulse().turned_at > pulse.turned_at)
+        released.set()
+        running.settled(1)
+        assert running.consumer.pulse().stuck_at is None
+        assert running.source.lose().wait(30)
+        until(lambda: not running.consumer.pulse().in_group)

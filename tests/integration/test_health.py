@@ -1,0 +1,125 @@
+"""`processor health` beside a fleet that works, waits, is frozen, or has lost its broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import MakeBroker
+from tests.integration.conftest import MakeScenario
+from tests.support import cluster
+from tests.support.run import Fleet
+
+BOUND = 40.0
+
+
+class Probe:
+    """`processor health` on one heartbeat file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __call__(self, *checks: str, max_age: float = 60) -> dict[str, Any]:
+        command = [sys.executable, "-m", "processor", "health", "--heartbeat-file", str(self.file)]
+        command += ["--max-age", str(max_age), *(word for check in checks for word in ("--check", check))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        assert done.stderr == ""
+        answer: dict[str, Any] = json.loads(done.stdout)
+        assert answer["healthy"] is (done.returncode == 0)
+        return answer
+
+    def until(self, condition: Callable[[dict[str, Any]], bool], **options: Any) -> dict[str, Any]:
+        deadline = time.monotonic() + BOUND
+        while True:
+            answer = self(**options)
+            if condition(answer):
+                return answer
+            assert time.monotonic() < deadline, answer
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Probe:
+    return Probe(tmp_path / "heartbeat")
+
+
+def test_a_fleet_is_ready_once_it_is_in_the_group_with_or_without_partitions(
+    scenario: MakeScenario, probe: Probe
+) -> None:
+    fleet = scenario(1).run("nothing", "-p", "2", "--heartbeat-file", str(probe.file))
+    healthy = probe.until(lambda answer: answer["healthy"] is True)
+    assert sorted(consumer["state"] for consumer in healthy["consumers"]) == ["assigned", "idle"]
+    assert {consumer["pid"] for consumer in healthy["consumers"]} == set(fleet.consumers())
+    assert fleet.stop() == 0
+    assert list(probe.file.parent.glob("heartbeat*")) == []
+    assert "it has not started yet, or has ended" in probe()["reason"]
+
+
+def test_a_frozen_consumer_or_parent_is_not_alive(scenario: MakeScenario, probe: Probe) -> None:
+    fleet = scenario(2).run("nothing", "--heartbeat-file", str(probe.file))
+    probe.until(lambda answer: answer["healthy"] is True)
+    for pid in (fleet.consumers()[0], fleet.pid):
+        os.kill(pid, signal.SIGSTOP)
+        probe.until(lambda answer: answer["alive"] is False, max_age=3)
+        os.kill(pid, signal.SIGCONT)
+        probe.until(lambda answer: answer["alive"] is True, max_age=3)
+    assert fleet.stop() == 0
+
+
+def test_a_consumer_that_died_does_not_make_its_fleet_look_dead(scenario: MakeScenario, probe: Probe) -> None:
+    short = ("-X", "session.timeout.ms=6000")  # its successor joins once the group has missed the dead one
+    fleet = scenario(2).run("nothing", *short, "--heartbeat-file", str(probe.file))
+    probe.until(lambda answer: answer["healthy"] is True)
+    (first,) = fleet.consumers()
+
+    def is_another(answer: dict[str, Any]) -> bool:
+        return bool(answer["healthy"]) and answer["consumers"][0]["pid"] != first
+
+    psutil.Process(first).kill()
+    answer = probe.until(lambda answer: not answer["alive"] or is_another(answer))
+    assert is_another(answer)
+    assert fleet.stop() == 0
+
+
+def test_a_fleet_that_waits_for_its_broker_is_alive(
+    own_broker: MakeBroker, start_fleet: Callable[..., Fleet], probe: Probe
+) -> None:
+    broker = own_broker()
+    cluster.create_topic(broker.bootstrap_servers, "t", 2)
+    start_fleet(
+        "app:handle",
+        *("-b", broker.bootstrap_servers, "-t", "t", "-g", "g", "--heartbeat-file", str(probe.file)),
+        modules={"app": "def handle(task): pass\n"},
+    )
+    probe.until(lambda answer: answer["healthy"] is True)
+    broker.kill()
+    until = time.monotonic() + 4
+    while time.monotonic() < until:  # for longer than the age that is asked about, so that no poll is an old one
+        assert probe("alive", "progressing", max_age=3)["healthy"]
+
+
+def test_a_heartbeat_that_cannot_be_written_is_exit_5_and_one_line(scenario: MakeScenario, tmp_path: Path) -> None:
+    fleet = scenario(1).run("nothing", "--heartbeat-file", str(tmp_path / "none" / "heartbeat"))
+    assert fleet.wait() == 5
+    (line,) = fleet.lines
+    assert "cannot be written: No such file or directory" in line
+
+
+def test_a_disk_that_gets_lost_later_is_told_and_the_work_goes_on(scenario: MakeScenario, tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    work = scenario(1)
+    fleet = work.run("nothing", "--heartbeat-file", str(folder / "heartbeat"))
+    fleet.wait_for("consumer.assigned")
+    folder.rename(tmp_path / "gone")
+    fleet.wait_for("heartbeat.failed", count=2)  # the parent and the consumer
+    assert fleet.stop() == 0
