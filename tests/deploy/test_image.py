@@ -1,0 +1,129 @@
+"""The image: its Dockerfile, and what that does, as far as it can be done without an engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import processor
+from tests.deploy.dockerfile import DOCKERFILE, PROJECT, arguments_of, pairs, stages
+
+BUILD, FINAL = stages()
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.exists():
+        pytest.skip("hadolint has no wheel for this platform")
+    checked = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_both_stages_stand_on_the_same_exact_python() -> None:
+    base = arguments_of(BUILD, "FROM")[0].removesuffix(" AS build")
+    assert arguments_of(FINAL, "FROM") == [base]
+    assert base.count(".") == 2
+    assert pairs(FINAL, "LABEL")["org.opencontainers.image.base.name"] == f"docker.io/library/{base}"
+
+
+def test_it_runs_as_a_numbered_user_who_is_not_root_and_is_stopped_by_sigterm() -> None:
+    assert arguments_of(FINAL, "USER") == ["10001:10001"]
+    assert arguments_of(FINAL, "STOPSIGNAL") == ["SIGTERM"]
+
+
+def test_the_supervisor_is_the_first_process() -> None:
+    """In the form without a shell, which would be the first process and pass no signal on."""
+    assert [json.loads(arguments) for arguments in arguments_of(FINAL, "ENTRYPOINT")] == [["processor"]]
+    _, health = arguments_of(FINAL, "HEALTHCHECK")[0].split(" CMD ")
+    assert json.loads(health) == ["processor", "health", "--check", "alive"]
+
+
+def test_its_labels_tell_the_projects_own_version_and_licence() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    labels = pairs(FINAL, "LABEL")
+    assert pairs(FINAL, "ARG")["VERSION"] == project["version"]
+    assert labels["org.opencontainers.image.licenses"] == project["license"]
+    assert labels["org.opencontainers.image.description"] == project["description"]
+
+
+def test_all_that_is_copied_is_sent_to_the_engine() -> None:
+    ignored = (PROJECT / ".dockerignore").read_text().splitlines()
+    copied = [source for arguments in arguments_of(BUILD, "COPY") for source in arguments.split()[:-1]]
+    assert [source for source in copied if f"!{source}" not in ignored or not (PROJECT / source).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the build stage makes, by its own instructions, with this interpreter and in folders of the test's own."""
+    folder = tmp_path_factory.mktemp("image")
+    source, root = folder / "src", folder / "opt" / "processor"
+    source.mkdir()
+    root.parent.mkdir()
+    for arguments in arguments_of(BUILD, "COPY"):
+        *names, _ = arguments.split()
+        for name in names:
+            _copy(PROJECT / name, source / name)
+    (folder / "python").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    places = {"/opt/processor": str(root), "/tmp": str(folder)}
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **pairs(BUILD, "ENV")}
+    del environment["PIP_NO_CACHE_DIR"]  # an engine keeps its layers instead
+    for command in arguments_of(BUILD, "RUN"):
+        moved = re.sub(r"/opt/processor|/tmp(?=/)", lambda found: places[found[0]], command)
+        done = subprocess.run(
+            moved, shell=True, cwd=source, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(source)
+    return root
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+
+
+def program(installed: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [installed / "bin" / "processor", *arguments],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "TERM": "dumb"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_what_is_built_runs_without_the_source(installed: Path, tmp_path: Path) -> None:
+    told = program(installed, "--version", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith(f"processor {processor.__version__} ")
+    assert list(installed.glob("lib/*/site-packages/processor/schemas/*.avsc"))
+    assert (installed / "constraints.txt").read_text() == (PROJECT / "constraints.txt").read_text()
+
+
+def test_what_is_built_runs_the_demo(installed: Path, tmp_path: Path) -> None:
+    shown = program(installed, "demo", "--tasks", "300", "--sessions", "20", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+
+
+def test_what_is_built_has_the_pinned_versions_and_no_others(installed: Path, tmp_path: Path) -> None:
+    listed = subprocess.run(
+        [installed / "bin" / "pip", "--disable-pip-version-check", "freeze", "--exclude", "processor"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    pinned = {line.lower() for line in (PROJECT / "constraints.txt").read_text().splitlines()}
+    assert [line for line in listed.stdout.lower().splitlines() if line not in pinned] == []
