@@ -19,7 +19,7 @@ from processor.cli import config_file
 from processor.cli.options import ENVIRONMENT_NOTE
 from processor.errors import ProcessorError
 
-COMMANDS: Final = ("run", "produce", "health", "demo")
+COMMANDS: Final = ("run", "produce", "decode", "health", "demo")
 """Each is the function of its name in the module of its name."""
 
 WRONG_USAGE: Final = 2

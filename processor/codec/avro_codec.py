@@ -73,6 +73,16 @@ class AvroCodec:
         except (IndexError, ValueError) as error:  # of the task's own reader, which does not know where it is
             raise DecodeError(f"the value is no {_noun(schema)}: {_precisely(schema, value, frame, error)}") from None
 
+    def schema_of(self, record: Record) -> tuple[Schema, int]:
+        """The schema that the record's value names, and the byte at which its datum begins.
+
+        Raises:
+            DecodeError: it has no framing, or its schema is not known.
+        """
+        value = record.value() or b""
+        schema = self._by_frame.get(value[:SINGLE_OBJECT_FRAME])
+        return self._unframed(value) if schema is None else (schema, SINGLE_OBJECT_FRAME)
+
     def encode_task(self, outgoing: Outgoing) -> bytes:
         """A `processor.Task`; bytes as they are, any other payload as JSON.
 

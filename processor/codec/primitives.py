@@ -91,16 +91,16 @@ def read_double(data: bytes, at: int) -> tuple[float, int]:
 
 def read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
     """A length, and as many bytes."""
-    begin, end = _block(data, at, "bytes")
+    begin, end = _block(data, at, "")
     return data[begin:end], end
 
 
 def read_string(data: bytes, at: int) -> tuple[str, int]:
     """A length, and as many bytes of UTF-8. Most are shorter than 64 bytes: their length is one byte, doubled."""
     size = data[at] if at < len(data) else 0xFF
-    begin, end = (at + 1, at + 1 + (size >> 1)) if not size & 0x81 else _block(data, at, "a string")
+    begin, end = (at + 1, at + 1 + (size >> 1)) if not size & 0x81 else _block(data, at, "a string of ")
     if end > len(data):
-        begin, end = _block(data, at, "a string")
+        begin, end = _block(data, at, "a string of ")
     try:
         return data[begin:end].decode(), end
     except UnicodeDecodeError as error:
@@ -123,9 +123,9 @@ def _block(data: bytes, at: int, noun: str) -> tuple[int, int]:
     size, begin = read_long(data, at)
     end = begin + size
     if size < 0:
-        raise Fault(at, f"the length of {noun} is {size}")
+        raise Fault(at, f"{noun}{size} bytes is no length")
     if end > len(data):
-        raise Fault(at, f"{noun} of {size} bytes should follow, and {_left(data, begin)}")
+        raise Fault(at, f"{noun}{size} bytes should follow, and {_left(data, begin)}")
     return begin, end
 
 

@@ -161,6 +161,23 @@ def admin_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Con
     }
 
 
+def lookup_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
+    """The configuration of a consumer that is no group's member: it looks at records and leaves no trace."""
+    return {
+        **_shared_defaults(),
+        "client.id": "processor-lookup",
+        **without(kafka_config, PRODUCER_ONLY),
+        "bootstrap.servers": bootstrap_servers,
+        "allow.auto.create.topics": "false",
+        # The client wants a group's name even of one that joins none.
+        "group.id": "processor-lookup",
+        "enable.auto.commit": "false",
+        "enable.auto.offset.store": "false",
+        "enable.partition.eof": "true",
+        "auto.offset.reset": "error",
+    }
+
+
 def without(config: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
     """`config` without the settings that are called `names`."""
     return {key: value for key, value in config.items() if key not in names}

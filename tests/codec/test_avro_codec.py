@@ -185,7 +185,7 @@ def test_another_version_of_the_task_fills_what_it_has() -> None:
         (framed(RESULT, {}) + b"abc", "the value is no processor.TaskResult: byte 36: 3 bytes follow its end"),
         (framed(RESULT, {})[:-1], "the value is no processor.TaskResult: byte 35, field completed_at: the value ends"),
         (b"\xc3\x01" + TASK.fingerprint + b"\x02\xff", "byte 11, field id: a string is not UTF-8: invalid start byte"),
-        (b"\xc3\x01" + TASK.fingerprint + b"\x01", "byte 10, field id: the length of a string is -1"),
+        (b"\xc3\x01" + TASK.fingerprint + b"\x01", "byte 10, field id: a string of -1 bytes is no length"),
         (b"\xc3\x01" + TASK.fingerprint + b"\xff" * 99, "a number takes more than 10 bytes"),
         (
             b"\xc3\x01" + TASK.fingerprint + b"\x00\x00\x00\x06",

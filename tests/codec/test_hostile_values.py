@@ -121,7 +121,7 @@ NUMBERS_FROM_THE_END = {
     "a branch after the last": (frame("union") + number(4), "a union of 4 branches has no number 4"),
     "a symbol": (frame("enum") + number(-1), "an enum of 2 symbols has no number -1"),
     "a symbol after the last": (frame("enum") + number(2), "an enum of 2 symbols has no number 2"),
-    "a length": (frame("uuid") + number(-1) + b"a", "the length of a string is -1"),
+    "a length": (frame("uuid") + number(-1) + b"a", "a string of -1 bytes is no length"),
     "a payload's branch": (frame("processor.Task") + bytes(3) + number(-1), "a union of 3 branches has no number -1"),
 }
 

@@ -1,0 +1,234 @@
+"""`processor decode`: a value taken apart, or the place where it stops making sense."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from processor.cli.main import main
+from processor.codec.outgoing import Outgoing
+from processor.codec.schemas import load_schemas
+from processor.codec.select import codec_for
+from tests.conftest import MakeTopic, Produce
+from tests.support.broker import Broker
+
+ORDER = {
+    "type": "record",
+    "name": "shop.Order",
+    "fields": [
+        {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+        {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+        {"name": "seal", "type": "bytes"},
+        {"name": "lines", "type": {"type": "array", "items": {"type": "map", "values": "string"}}},
+    ],
+}
+# What these bytes are: a UUID's text, 04d2 = 1234, day 1, two bytes, one line {"sku": "A"} and one that says 9 letters.
+DATUM = (
+    b"\x4812345678-1234-5678-1234-567812345678" b"\x04\x04\xd2" b"\x02" b"\x04\xff\x00"
+    b"\x04\x02\x06sku\x02A\x00"
+)  # fmt: skip
+TASK = codec_for("avro").encode_task(Outgoing("anna", {"cents": 5}, "charge", "t-1")) or b""
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PROCESSOR_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> bytes:
+    """The frame of an order, whose schema is in the folder `avsc`."""
+    (tmp_path / "avsc").mkdir()
+    (tmp_path / "avsc" / "order.avsc").write_text(json.dumps(ORDER))
+    return b"\xc3\x01" + load_schemas("avsc").by_name["shop.Order"].fingerprint
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def decoded(capsys: Capture, value: bytes, *options: str, code: int = 0) -> tuple[dict[str, Any], str]:
+    """What is said of a value in a file, and the line on stderr."""
+    Path("value").write_bytes(value)
+    assert main(["decode", "value", *options]) == code
+    out, err = capsys.readouterr()
+    return json.loads(out), err
+
+
+def test_a_task_is_shown_with_its_payload_as_its_handler_gets_it(capsys: Capture) -> None:
+    told, err = decoded(capsys, TASK)
+    created = told["value"].pop("created_at")
+    assert created.endswith("Z")
+    assert err == ""
+    assert told == {
+        "framing": "single-object",
+        "schema": "processor.Task",
+        "fingerprint": "9cda608e494710c2",
+        "value": {
+            "id": "t-1",
+            "session_id": "anna",
+            "name": "charge",
+            "payload": {"cents": 5},
+            "content_type": "application/json",
+            "headers": {},
+        },
+    }
+
+
+def test_a_value_of_another_schema_is_shown_as_json_has_it(capsys: Capture, order: bytes) -> None:
+    told, _ = decoded(capsys, order + DATUM + b"\x00\x00", "--schemas", "avsc", code=0)
+    assert told["schema"] == "shop.Order"
+    assert told["value"] == {
+        "id": "12345678-1234-5678-1234-567812345678",
+        "price": "12.34",
+        "day": "1970-01-02",
+        "seal": "/wA=",
+        "lines": [{"sku": "A"}, {}],
+    }
+
+
+def test_where_a_value_stops_making_sense_is_told_with_what_was_read_before(capsys: Capture, order: bytes) -> None:
+    value = order + DATUM + b"\x02\x06sku\x12oops"
+    told, err = decoded(capsys, value, "--schemas", "avsc", code=1)
+    assert told["error"] == {
+        "reason": "a string of 9 bytes should follow, and 4 are left",
+        "byte": len(value) - 5,
+        "field": 'lines[1]["sku"]',
+    }
+    assert told["read"]["lines"] == [{"sku": "A"}, {}]
+    assert "value" not in told
+    assert err == (
+        f'processor: the value is no shop.Order: byte {len(value) - 5}, field lines[1]["sku"]:'
+        " a string of 9 bytes should follow, and 4 are left\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (b"", {"framing": "none", "byte": 0, "reason": "the value is empty"}),
+        (b'{"a": 1}', {"framing": "none", "byte": 0, "reason": "the value begins with 7b 22: neither"}),
+        (b"\xc3\x01\x02", {"framing": "single-object", "byte": 2, "reason": "the value ends inside its schema's"}),
+        (b"\xc3\x01" + bytes(9), {"framing": "single-object", "byte": 2, "reason": "no schema has the fingerprint 00"}),
+        (b"\x00\x00\x00\x01\x02ab", {"framing": "confluent", "byte": 1, "reason": "the value names schema 258"}),
+        (TASK + b"\n", {"framing": "single-object", "byte": len(TASK), "reason": "1 byte follows its end"}),
+        (TASK.replace(b"{", b"["), {"framing": "single-object", "byte": None, "reason": "the payload is not JSON"}),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_exit_code_1_and_one_line(
+    capsys: Capture, value: bytes, told: dict[str, Any]
+) -> None:
+    document, err = decoded(capsys, value, code=1)
+    assert document["framing"] == told["framing"]
+    assert document["error"].get("byte") == told["byte"]
+    assert document["error"]["reason"].startswith(told["reason"])
+    assert err.count("\n") == 1
+    assert told["reason"] in err
+
+
+def test_an_id_of_a_registry_is_told(capsys: Capture) -> None:
+    assert decoded(capsys, b"\x00\x00\x00\x01\x02ab", code=1)[0]["schema_id"] == 258
+
+
+@pytest.mark.parametrize(
+    ("value_format", "value", "shown"),
+    [
+        ("json", b'{"a": [1]}', {"a": [1]}),
+        ("json", b'{"payload": 1, "name": "charge"}', {"payload": 1, "name": "charge"}),
+        ("bytes", "ä".encode(), "ä"),
+        ("bytes", b"\xff", "/w=="),
+    ],
+)
+def test_other_formats_are_shown_too(capsys: Capture, value_format: str, value: bytes, shown: Any) -> None:
+    assert decoded(capsys, value, "--value-format", value_format)[0] == {"framing": "none", "value": shown}
+
+
+def test_json_that_is_none_is_told_with_its_byte(capsys: Capture) -> None:
+    told, _ = decoded(capsys, b'{"a": oops}', "--value-format", "json", code=1)
+    assert told == {"framing": "none", "error": {"reason": "the value is not JSON: invalid character (byte 6)"}}
+
+
+def test_bytes_may_come_from_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(BytesIO(TASK)))
+    assert main(["decode"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == "processor.Task"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["missing"], 2, "SOURCE 'missing' cannot be read: No such file or directory"),
+        (["a:b:c"], 2, "a record is named TOPIC:PARTITION:OFFSET"),
+        (["."], 2, "SOURCE '.' cannot be read: Is a directory"),
+        (["a:0:1", "-b", "127.0.0.1:1"], 4, "no broker answers at 127.0.0.1:1"),
+        (["a:0:1", "-X", "group.id=x"], 2, "-X group.id is refused"),
+    ],
+)
+def test_a_source_that_cannot_be_had_is_one_line(capsys: Capture, arguments: list[str], code: int, said: str) -> None:
+    assert main(["decode", *arguments]) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+
+
+def test_a_schema_that_cannot_be_loaded_is_exit_code_5(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "bad.avsc").write_text("{")
+    Path("value").write_bytes(TASK)
+    assert main(["decode", "value", "--schemas", str(tmp_path)]) == 5
+    assert "bad.avsc: not JSON" in capsys.readouterr().err
+
+
+def test_a_record_is_shown_with_its_place_its_key_and_its_headers(
+    capsys: Capture, broker: Broker, topic: MakeTopic, produce: Produce
+) -> None:
+    name = topic(2)
+    produce(name, [("anna", b"first"), ("anna", TASK, [("trace", b"\xff"), ("source", b"till")])], partition=1)
+    assert main(["decode", f"{name}:1:1", "-b", broker.bootstrap_servers]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["record"].pop("timestamp") > 0
+    assert told["record"] == {
+        "topic": name,
+        "partition": 1,
+        "offset": 1,
+        "key": "anna",
+        "headers": [["trace", "/w=="], ["source", "till"]],
+    }
+    assert told["value"]["payload"] == {"cents": 5}
+    assert main(["decode", f"{name}:1:0", "-b", broker.bootstrap_servers]) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (":0:3", "[0] has no offset 3 yet: there are 0 to 0"),
+        (":1:0", "[1] has no offset 0 yet: it is empty"),
+        (":2:0", " has no partition 2: they are 0 to 1"),
+        ("-missing:0:0", "no topic "),
+    ],
+)
+def test_a_record_that_is_not_there_is_exit_code_5_and_what_there_is(
+    capsys: Capture, broker: Broker, topic: MakeTopic, produce: Produce, place: str, said: str
+) -> None:
+    name = topic(2)
+    produce(name, [("anna", TASK)], partition=0)
+    assert main(["decode", f"{name}{place}", "-b", broker.bootstrap_servers]) == 5
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+
+
+def test_an_order_written_by_fastavro_is_what_the_example_says(order: bytes) -> None:
+    """So that the bytes above are no invention of their own."""
+    schema = fastavro.parse_schema(ORDER)
+    datum: Any = fastavro.schemaless_reader(BytesIO(DATUM + b"\x00\x00"), schema, None)
+    assert datum["lines"] == [{"sku": "A"}, {}]
