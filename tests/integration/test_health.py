@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from tests.conftest import MakeBroker
-from tests.integration.conftest import MakeScenario
 from tests.support import cluster
 from tests.support.run import Fleet
+from tests.support.scenario import MakeScenario
 
 BOUND = 40.0
 
