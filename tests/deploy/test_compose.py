@@ -1,0 +1,119 @@
+"""docker-compose.yml: what it says of itself, and what the compose tool says of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from processor.fleet.loading import load
+from processor.settings import Settings
+from tests.conftest import MakeTopic
+from tests.support import cluster, go_tools
+from tests.support.broker import Broker
+from tests.support.kafka_jars import KAFKA_VERSION, PROJECT
+
+FILE = PROJECT / "docker-compose.yml"
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROFILES = {profile for service in SERVICES.values() for profile in service.get("profiles", ())}
+
+
+def seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+def test_every_image_is_of_an_exact_version() -> None:
+    for name, service in SERVICES.items():
+        assert re.search(r":v?\d+\.\d+\.\d+|:\$\{PROCESSOR_VERSION:-\d+\.\d+\.\d+\}$", service["image"]), name
+
+
+def test_the_versions_are_those_that_the_tests_run_with() -> None:
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    assert SERVICES["kafka"]["image"] == SERVICES["topics"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+    assert SERVICES["consumer"]["image"] == f"processor:${{PROCESSOR_VERSION:-{version}}}"
+
+
+def test_nothing_is_offered_beyond_this_machine() -> None:
+    assert [
+        port for service in SERVICES.values() for port in service.get("ports", ()) if "127.0.0.1:" not in port
+    ] == []
+
+
+def test_kafka_is_one_address_inside_and_another_outside() -> None:
+    environment = SERVICES["kafka"]["environment"]
+    advertised = dict(each.split("://") for each in environment["KAFKA_ADVERTISED_LISTENERS"].split(","))
+    assert advertised == {"INSIDE": "kafka:19092", "OUTSIDE": "localhost:9092"}
+    for name, address in advertised.items():
+        assert f"{name}://:{address.split(':')[1]}" in environment["KAFKA_LISTENERS"].split(",")
+    assert SERVICES["consumer"]["environment"]["PROCESSOR_BOOTSTRAP_SERVERS"] == advertised["INSIDE"]
+
+
+def test_the_main_job_is_what_runs_without_a_profile() -> None:
+    assert {name for name, service in SERVICES.items() if "profiles" not in service} == {"kafka", "topics", "consumer"}
+
+
+def test_the_consumer_waits_for_its_topic_and_can_write_nowhere() -> None:
+    consumer = SERVICES["consumer"]
+    assert consumer["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
+    assert f"--topic={consumer['environment']['PROCESSOR_TOPIC']}" in SERVICES["topics"]["command"]
+    assert (consumer["read_only"], consumer["cap_drop"]) == (True, ["ALL"])
+
+
+def test_a_stop_has_the_time_that_a_drain_needs() -> None:
+    consumer = SERVICES["consumer"]
+    drain = int(consumer["environment"]["PROCESSOR_DRAIN_TIMEOUT"])
+    assert seconds(consumer["stop_grace_period"]) >= drain + 10
+
+
+def test_every_variable_of_the_consumer_is_an_option() -> None:
+    known = {f"PROCESSOR_{name.upper()}" for name in ("topic", *Settings.__struct_fields__)}
+    assert set(SERVICES["consumer"]["environment"]) - known == set()
+
+
+def test_the_application_is_one_of_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    (app,) = re.findall(r":-(.*)\}", SERVICES["consumer"]["command"][1])
+    monkeypatch.chdir(PROJECT)
+    assert load(app).handlers
+
+
+def test_the_customers_send_what_they_are_asked_for(broker: Broker, topic: MakeTopic) -> None:
+    name = topic(2)
+    command = [sys.executable, "examples/shop.py", broker.bootstrap_servers, "--topic", name, "--tasks", "50"]
+    command += ["--rate", "5000", "--sessions", "3"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sum(cluster.end_offsets(broker.bootstrap_servers, name).values()) == 50
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Docker Compose itself, where it is in the cache or can be built."""
+    folder = tmp_path_factory.mktemp("docker")
+    try:
+        program = go_tools.built("github.com/docker/compose/v5/cmd", "v5.0.2")
+    except go_tools.BuildError as error:
+        pytest.skip(str(error))
+    (folder / "docker-compose").symlink_to(program)
+    return folder / "docker-compose"
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("profile", [None, *sorted(PROFILES)])
+def test_the_compose_tool_takes_it(compose: Path, profile: str | None) -> None:
+    """Compose as a program of its own: no engine and no Docker command is asked."""
+    options = ["--profile", profile] if profile else []
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PROCESSOR_", "COMPOSE_"))}
+    done = subprocess.run(
+        [compose, "-f", FILE, *options, "config"], env=clean, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = set(yaml.safe_load(done.stdout)["services"])
+    assert found == {name for name, service in SERVICES.items() if service.get("profiles", [profile]) == [profile]}
