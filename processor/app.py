@@ -154,10 +154,12 @@ class Processor:
         chosen = Settings(topics=names, group=group, bootstrap_servers=bootstrap_servers, **settings)
         if chosen.processes != 1:
             raise SettingsError("Processor.run is one consumer in this process; for more use processor run --processes")
-        logs.configure(chosen.log_format, chosen.log_level)
+        logs.configure(chosen.log_format, chosen.log_level, redaction=chosen.redaction)
         running: list[Consumer] = []
         try:
-            return run_in_process(self, chosen, emit=logs.emitter(consumer=0), on_consumer=self._joins(running))
+            return run_in_process(
+                self, chosen, emit=logs.emitter(group=chosen.group, consumer=0), on_consumer=self._joins(running)
+            )
         finally:
             self._left(running)
 

@@ -12,6 +12,10 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+LOG_VERSION = 1
+"""Of the log contract, on every JSON line. Within a version events and fields are added, and nothing else: a reader
+ignores what it does not know. What is renamed, removed, or means something else makes the next version."""
+
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -475,10 +479,14 @@ class TaskEvent(Event):
     partition: int
     offset: int
     attempt: int
+    trace_id: str | None
+    """of the W3C trace context in the header `traceparent`, where it has a valid one"""
+    span_id: str | None
+    """the span that produced the task"""
 
 
 class TaskDone(TaskEvent):
-    """A task succeeded."""
+    """A task succeeded. Of these and of `task.retrying`, `--log-sample` says which share of tasks is logged."""
 
     event: ClassVar[str] = "task.done"
     level: ClassVar[Level] = "debug"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import sys
 import threading
 from collections.abc import MutableMapping
@@ -18,7 +19,8 @@ from typing import Any, Final, TextIO
 import msgspec
 import structlog
 
-from processor.events import Emit, Event, Level
+from processor.events import LOG_VERSION, Emit, Event, Level
+from processor.redaction import Redaction
 from processor.settings import LogFormat, LogLevel
 
 LEVELS: Final[dict[Level, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -28,6 +30,9 @@ _UNPRINTABLE: Final = {
     for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 } | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 """What could end a line, move a terminal's cursor or turn its text around."""
+
+_FOR_PROGRAMS: Final = ("log_version", "host", "group")
+"""Fields of every line that the console leaves out."""
 
 _BLOCKS: Final = ("traceback", "stack")
 """Fields of several lines; on the console they are set below their event's line, indented."""
@@ -77,18 +82,25 @@ class _Configured(msgspec.Struct, frozen=True):
     log: Any
     threshold: int
     is_console: bool
+    redaction: Redaction
 
 
 _configured: _Configured | None = None
 
 
-def configure(log_format: LogFormat = "auto", log_level: LogLevel = "info", stream: TextIO | None = None) -> None:
+def configure(
+    log_format: LogFormat = "auto",
+    log_level: LogLevel = "info",
+    stream: TextIO | None = None,
+    redaction: Redaction = Redaction(),  # noqa: B008 — immutable
+) -> None:
     """Sets how the emitters that are made from now on write.
 
     Args:
         log_format: `auto` is `console` on a terminal and `json` off one.
         log_level: the least level that is written.
         stream: where to, stderr when it is None.
+        redaction: what of a task may stand there.
     """
     global _configured  # noqa: PLW0603 — a process has one stderr
     lines = _Lines(stream if stream is not None else sys.stderr)
@@ -99,11 +111,11 @@ def configure(log_format: LogFormat = "auto", log_level: LogLevel = "info", stre
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[log_level]),
         cache_logger_on_first_use=True,
     )
-    _configured = _Configured(lines, log, LEVELS[log_level], is_console)
+    _configured = _Configured(lines, log, LEVELS[log_level], is_console, redaction)
 
 
 def emitter(**bound: Any) -> Emit:
-    """What writes events as log lines, each with the process's ID and the fields `bound`. It never raises.
+    """What writes events as log lines, each with the host, the process's ID and the fields `bound`. It never raises.
 
     A line that cannot be written, because the disk is full or stderr is closed, is counted in `lost_lines()`:
     a task must not fail because its log line did.
@@ -112,14 +124,15 @@ def emitter(**bound: Any) -> Emit:
         configure()
     assert _configured is not None
     lines, threshold, is_console = _configured.lines, _configured.threshold, _configured.is_console
-    log = _configured.log.bind(pid=os.getpid(), **bound)
+    fields_of = _configured.redaction.fields_of
+    log = _configured.log.bind(log_version=LOG_VERSION, host=socket.gethostname(), pid=os.getpid(), **bound)
 
     def emit(event: Event) -> None:
         level = (event.for_people if is_console else None) or event.level
         if LEVELS[level] < threshold:
             return
         try:
-            getattr(log, event.level)(event.event, **msgspec.structs.asdict(event), level=event.level)
+            getattr(log, event.level)(event.event, **fields_of(event), level=event.level)
         except Exception:  # noqa: BLE001 — whatever is wrong with a line, its task goes on
             lines.lost += 1
 
@@ -143,23 +156,27 @@ def _stamp(_: Any, __: str, fields: EventDict) -> EventDict:
     return {"timestamp": now, "level": fields.pop("level"), "event": fields.pop("event"), **fields}
 
 
+_INVISIBLE: Final = {code: f"\\u{code:04x}" for code in _UNPRINTABLE if code >= 0x7F}
+"""What JSON would let stand in text as it is; the others it escapes itself."""
+
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
 def _json(_: Any, __: str, fields: EventDict) -> str:
     try:
-        return _encode(fields).decode()
+        return _encode(fields).decode().translate(_INVISIBLE)
     except (ValueError, TypeError):  # text that is no Unicode: half of a surrogate pair
         return json.dumps(msgspec.to_builtins(fields, enc_hook=repr))
 
 
 def _for_people(_: Any, __: str, fields: EventDict) -> EventDict:
     """No value can forge a line, and a list of partitions is told by its length: JSON has it whole."""
-    return {key: _text(value) if key not in _BLOCKS else value for key, value in fields.items()}
+    shown = {key: value for key, value in fields.items() if key not in _FOR_PROGRAMS}
+    return {key: _text(value) if key not in _BLOCKS else value for key, value in shown.items()}
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], msgspec.Struct):
+    if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
         return str(len(value))
     if isinstance(value, list):
         value = ", ".join(map(str, value)) or "none"

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from processor.errors import SettingsError
+from processor.redaction import LogErrors, LogSessions, Redaction
 
 ValueFormat = Literal["avro", "json", "bytes"]
 GroupProtocol = Literal["classic", "consumer"]
@@ -74,6 +75,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_file: str | None = None
     log_format: LogFormat = "auto"
     log_level: LogLevel = "info"
+    log_sessions: LogSessions = "hashed"
+    log_errors: LogErrors = "full"
+    log_sample: float = 1.0
     kafka_config: dict[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -112,6 +116,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if not math.isfinite(seconds) or seconds < least:
                 raise SettingsError(f"{option} must be at least {least:g} seconds, not {seconds:g}")
+        if not 0.0 <= self.log_sample <= 1.0:
+            raise SettingsError(f"--log-sample must be from 0 to 1, not {self.log_sample:g}")
         if self.backoff_max < self.backoff:
             raise SettingsError(f"--backoff-max {self.backoff_max:g} is below --backoff {self.backoff:g}")
         if self.heartbeat_file is not None and not self.heartbeat_file.strip("/"):
@@ -119,6 +125,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.schemas is not None and not Path(self.schemas).is_dir():
             raise SettingsError(f"--schemas {self.schemas!r} is not a folder")
         check_kafka_config(self.kafka_config)
+
+    @property
+    def redaction(self) -> Redaction:
+        """What of a task may stand in the log."""
+        return Redaction(self.log_sessions, self.log_errors)
 
     def dead_letter_topic_of(self, topic: str) -> str:
         """Where a task of `topic` goes that is given up."""

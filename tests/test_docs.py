@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import jsonschema
 import typer.main
 
 from processor.cli.run import run
 from processor.engine.ledger import TRANSITIONS
-from tests.support.log_catalogue import LOGS, catalogue
+from tests.support import log_schema
+from tests.support.log_catalogue import BEGIN, LOGS, catalogue
+from tests.support.log_schema import SCHEMA
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -45,7 +48,13 @@ def test_every_module_of_the_engine_and_the_runtime_is_on_the_map() -> None:
 
 
 def test_the_log_catalogue_is_that_of_the_code() -> None:
-    assert LOGS.read_text() == catalogue()
+    _, begin, written = LOGS.read_text().partition(BEGIN)
+    assert begin + written == catalogue()
+
+
+def test_the_log_schema_is_that_of_the_code_and_a_schema() -> None:
+    assert SCHEMA.read_text() == log_schema.text()
+    jsonschema.Draft202012Validator.check_schema(log_schema.schema())
 
 
 def test_every_test_that_the_promises_name_exists() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from processor.cli import options
+from processor.redaction import LogErrors, LogSessions
 from processor.settings import GroupProtocol, Settings
 
 Application = Annotated[
@@ -158,6 +159,33 @@ StatsInterval = Annotated[
         rich_help_panel=options.LOGS,
     ),
 ]
+LogSessionsOption = Annotated[
+    LogSessions,
+    typer.Option(
+        "--log-sessions",
+        metavar="hashed|plain",
+        help="How sessions, which are record keys, are named in the log.",
+        rich_help_panel=options.LOGS,
+    ),
+]
+LogErrorsOption = Annotated[
+    LogErrors,
+    typer.Option(
+        "--log-errors",
+        metavar="full|type",
+        help="Whether the texts of handlers' errors are logged, which may quote a value, or their types only.",
+        rich_help_panel=options.LOGS,
+    ),
+]
+LogSample = Annotated[
+    float,
+    typer.Option(
+        "--log-sample",
+        metavar="SHARE",
+        help="The share of tasks, from 0 to 1, whose task.done and task.retrying are logged at debug.",
+        rich_help_panel=options.LOGS,
+    ),
+]
 
 
 def run(
@@ -188,6 +216,9 @@ def run(
     heartbeat_file: HeartbeatFile = None,
     log_format: options.LogFormatOption = "auto",
     log_level: options.LogLevelOption = "info",
+    log_sessions: LogSessionsOption = "hashed",
+    log_errors: LogErrorsOption = "full",
+    log_sample: LogSample = 1,
     config: options.Config = None,
 ) -> int:
     """Run APP's handlers on the tasks of one or more topics.
@@ -221,6 +252,9 @@ def run(
         heartbeat_file=heartbeat_file,
         log_format=log_format,
         log_level=log_level,
+        log_sessions=log_sessions,
+        log_errors=log_errors,
+        log_sample=log_sample,
         kafka_config=options.kafka_config_of(kafka_config),
     )
     return _run_fleet(settings, app)
@@ -230,5 +264,5 @@ def _run_fleet(settings: Settings, app: str) -> int:
     from processor import logs  # here, so that help and completion do without
     from processor.fleet.supervisor import Supervisor
 
-    logs.configure(settings.log_format, settings.log_level)
-    return Supervisor(settings, app, logs.emitter()).run()
+    logs.configure(settings.log_format, settings.log_level, redaction=settings.redaction)
+    return Supervisor(settings, app, logs.emitter(group=settings.group)).run()

@@ -115,8 +115,8 @@ def _obey(order: Order, stop: Stop) -> None:
 
 def _run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
     settings = begin.settings
-    logs.configure(settings.log_format, settings.log_level)
-    emit = _telling(channel, logs.emitter(consumer=begin.index))
+    logs.configure(settings.log_format, settings.log_level, redaction=settings.redaction)
+    emit = _telling(channel, logs.emitter(group=settings.group, consumer=begin.index))
     consumer: Consumer | None = None
     try:
         with beating(_heartbeat_file(begin), lambda: beat_of(begin.index, consumer), emit):

@@ -10,6 +10,7 @@ from processor.app import Handler, Processor
 from processor.engine.retry import Cause, Failure, Policy
 from processor.errors import DecodeError, EncodeError
 from processor.runtime.ports import Codec, Record
+from processor.runtime.trace_context import trace_context
 from processor.settings import Settings
 from processor.task import Reject, Task, TaskTimeout, UnknownTask
 
@@ -65,6 +66,7 @@ def type_name(error: BaseException) -> str:
 def about(record: Record, attempt: int, task: Task | None) -> dict[str, Any]:
     """The fields of a task's event; of an undecodable one only what its record tells."""
     task = task or Task(record, None, attempt, 0.0)
+    trace = trace_context(task.headers.get("traceparent"))
     return {
         "task_id": task.id,
         "session_id": task.session_id,
@@ -73,6 +75,8 @@ def about(record: Record, attempt: int, task: Task | None) -> dict[str, Any]:
         "partition": task.partition,
         "offset": task.offset,
         "attempt": attempt,
+        "trace_id": trace[0] if trace else None,
+        "span_id": trace[1] if trace else None,
     }
 
 

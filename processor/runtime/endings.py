@@ -14,6 +14,7 @@ from processor.events import Emit, TaskDeadLettered, TaskDeliveryFailed, TaskDon
 from processor.runtime.attempts import about, epoch_milliseconds, failure_of, type_name
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Codec, Headers, Record, Sink
+from processor.runtime.sample import in_sample
 from processor.settings import Settings
 from processor.task import Task
 
@@ -59,7 +60,7 @@ class Endings:
         nudge: Callable[[], None],
     ) -> None:
         self.keeps_results = settings.results_topic is not None
-        self.tells_done = settings.log_level == "debug"
+        self.tells_done = settings.log_level == "debug" and settings.log_sample > 0
         self.limiter = Limiter(per_second=10)
         self._desk = desk
         self._sink = sink
@@ -71,12 +72,8 @@ class Endings:
 
     def tell_done(self, task: Task, seconds: float) -> None:
         """Logs a success, at debug."""
-        self._emit(
-            TaskDone(
-                **about(task._record, task.attempt, task),
-                handler_seconds=seconds,
-            )
-        )
+        if in_sample(task._record, self._settings.log_sample):
+            self._emit(TaskDone(**about(task._record, task.attempt, task), handler_seconds=round(seconds, 6)))
 
     def succeed(self, loan: Loan, record: Record, task: Task, value: Any, seconds: float) -> None:
         """The handler returned `value`: the task settles once its result is acknowledged."""
@@ -114,7 +111,7 @@ class Endings:
         if delay is None:
             self._give_up(loan, record, attempt, failure, task)
             return
-        if self.tells_done:
+        if self.tells_done and in_sample(record, self._settings.log_sample):
             self._emit(
                 TaskRetrying(
                     **about(record, attempt, task),

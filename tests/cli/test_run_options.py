@@ -38,6 +38,9 @@ OPTIONS: dict[str, tuple[tuple[str, ...], object]] = {
     "stats_interval": (("--stats-interval",), 10),
     "heartbeat_file": (("--heartbeat-file",), None),
     "log_format": (("--log-format",), "auto"),
+    "log_errors": (("--log-errors",), "full"),
+    "log_sample": (("--log-sample",), 1),
+    "log_sessions": (("--log-sessions",), "hashed"),
     "log_level": (("--log-level",), "info"),
     "kafka_config": (("--kafka-config", "-X"), []),
     "config": (("--config",), None),
@@ -174,6 +177,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "heartbeat_file": ("h", "h"),
     "log_format": ("json", "json"),
     "log_level": ("error", "error"),
+    "log_sessions": ("plain", "plain"),
+    "log_errors": ("type", "type"),
+    "log_sample": ("0.25", 0.25),
     "kafka_config": ("client.id=a", {"client.id": "a"}),
 }
 

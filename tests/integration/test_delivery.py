@@ -11,6 +11,7 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
+from processor.redaction import hashed
 from tests.conftest import MakeBroker
 from tests.support import cluster
 from tests.support.ledger import Place
@@ -147,7 +148,7 @@ def test_a_drain_that_takes_too_long_is_exit_3_and_is_told(scenario: MakeScenari
     while not work.ledger.entries():
         time.sleep(0.02)
     assert fleet.stop() == 3
-    assert fleet.heard("task.abandoned", session_id="stuck")
+    assert fleet.heard("task.abandoned", session_id=hashed("stuck"))
 
 
 def test_offset_holes_do_not_stop_the_commits(scenario: MakeScenario) -> None:

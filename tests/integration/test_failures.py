@@ -7,6 +7,7 @@ from typing import cast
 
 from confluent_kafka import Message
 
+from processor.redaction import hashed
 from tests.support import cluster
 from tests.support.ledger import Place
 from tests.support.scenario import MakeScenario
@@ -108,7 +109,7 @@ def test_a_handler_that_cannot_be_stopped_is_dead_lettered_and_its_process_repla
     work.produce([(b"stuck", b"first"), (b"stuck", b"second")])
     work.produce_sessions(100, 10)
     fleet = work.run("stick_once", "-w", "4", "--timeout", "1")
-    fleet.wait_for("task.stuck", session_id="stuck")
+    fleet.wait_for("task.stuck", session_id=hashed("stuck"))
     work.wait_done(101)
     work.wait_lag(0)
     assert fleet.stop() == 0

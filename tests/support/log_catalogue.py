@@ -1,4 +1,4 @@
-"""docs/LOGS.md, written from processor/events.py: `python -m tests.support.log_catalogue` writes it anew."""
+"""The catalogue in docs/LOGS.md, from processor/events.py: `python -m tests.support.log_catalogue` writes it anew."""
 
 from __future__ import annotations
 
@@ -13,18 +13,11 @@ from processor import events
 
 LOGS = Path(__file__).parents[2] / "docs" / "LOGS.md"
 
-HEAD = """# Log events
-
-Written from `processor/events.py` by `python -m tests.support.log_catalogue`; a test compares.
-
-Every line on stderr is one event: with `--log-format json` an object with `timestamp` (ISO 8601, UTC), `level`,
-`event`, `pid`, in a consumer also `consumer` (its number in the fleet), and the fields below. Durations are in
-seconds, sizes in bytes. At `info` no line is written for a task that succeeds or is tried again; at `debug` one is.
-"""
+BEGIN = "<!-- From here on written by `python -m tests.support.log_catalogue`; a test compares. -->\n"
 
 
 def catalogue() -> str:
-    """The whole page."""
+    """The page from `BEGIN` on."""
     kinds = [kind for kind in vars(events).values() if isinstance(kind, type) and kind.__module__ == events.__name__]
     logged = [kind for kind in kinds if issubclass(kind, events.Event) and hasattr(kind, "event")]
     parts = [kind for kind in kinds if issubclass(kind, msgspec.Struct) and not issubclass(kind, events.Event)]
@@ -32,7 +25,7 @@ def catalogue() -> str:
         _section(f"`{kind.event}` · {kind.level}", kind) for kind in sorted(logged, key=lambda kind: kind.event)
     ]
     sections += [_section(f"Each of `{_owner(part, logged)}`", part) for part in parts]
-    return "\n".join([HEAD, *sections])
+    return "\n".join([BEGIN, *sections])
 
 
 def _owner(part: type, logged: list[type[events.Event]]) -> str:
@@ -44,7 +37,7 @@ def _owner(part: type, logged: list[type[events.Event]]) -> str:
 
 
 def _section(title: str, kind: type[msgspec.Struct]) -> str:
-    meanings = _meanings(kind)
+    meanings = field_meanings(kind)
     rows = [
         f"| `{field.name}` | {_type(field.type)} | {meanings.get(field.name, '')} |"
         for field in msgspec.structs.fields(kind)
@@ -62,7 +55,7 @@ def _type(kind: Any) -> str:
     return text.replace("processor.events.", "").replace("|", "or")
 
 
-def _meanings(kind: type) -> dict[str, str]:
+def field_meanings(kind: type) -> dict[str, str]:
     """The sentence under a field, in the class and in those that it comes from."""
     meanings: dict[str, str] = {}
     for ancestor in reversed(kind.__mro__):
@@ -77,4 +70,4 @@ def _meanings(kind: type) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    LOGS.write_text(catalogue())
+    LOGS.write_text(LOGS.read_text().partition(BEGIN)[0] + catalogue())

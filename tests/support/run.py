@@ -18,6 +18,7 @@ import psutil
 
 from tests.support.kafka_jars import PROJECT
 from tests.support.lifeline import die_with_parent
+from tests.support.log_schema import check
 
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
@@ -25,6 +26,8 @@ STOP_SECONDS = 60.0
 
 class Fleet:
     """One `processor run APP`, started on entering the context and killed on leaving it where it still runs.
+
+    Whatever it logged has to be what docs/logs.schema.json says.
 
     Args:
         app: `module:attribute`.
@@ -160,6 +163,8 @@ class Fleet:
     ) -> None:
         self.kill()
         self._out.close()
+        if kind is None:
+            check(self.events)
         if kind is not None:  # pytest shows it with the failure
             print(f"the fleet had said: {self._tail()}")
 

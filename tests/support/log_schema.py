@@ -1,0 +1,115 @@
+"""docs/logs.schema.json, written from processor/events.py: `python -m tests.support.log_schema` writes it anew."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+
+from processor import events
+from tests.support.log_catalogue import field_meanings
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "logs.schema.json"
+
+ENVELOPE: Mapping[str, Any] = {
+    "timestamp": {
+        "description": "when it was logged: ISO 8601, UTC, milliseconds",
+        "type": "string",
+        "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+    },
+    "level": {},
+    "event": {},
+    "log_version": {"description": "of this contract", "const": events.LOG_VERSION},
+    "host": {"description": "the machine's or container's name", "type": "string"},
+    "pid": {"description": "the process's ID", "type": "integer"},
+    "group": {"description": "the consumer group", "type": "string"},
+    "consumer": {"description": "the consumer's number in its fleet, from 0", "type": "integer"},
+}
+"""The fields of every line; `consumer` only of those that a consumer logs."""
+
+OF_THE_FLEET = "fleet."
+EXAMINED = 20
+"""Lines of each event that one run's log is checked by: the hundredth says nothing new."""
+
+
+def kinds() -> list[type[events.Event]]:
+    """Every event, by name."""
+    known = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event)]
+    return sorted((kind for kind in known if hasattr(kind, "event")), key=lambda kind: kind.event)
+
+
+def schema() -> dict[str, Any]:
+    """The whole document. Unknown fields are allowed: within a version some may be added."""
+    parts = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+    parts = [kind for kind in parts if not issubclass(kind, events.Event)]
+    meant = {kind.__name__: field_meanings(kind) for kind in [*kinds(), *parts]}
+    _, defined = msgspec.json.schema_components([*kinds(), *parts], ref_template="#/$defs/{name}")
+    named = {kind.__name__: kind for kind in kinds()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"A log line of processor, version {events.LOG_VERSION}",
+        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in kinds()],
+        "$defs": {
+            name: _line(named[name], definition, meant[name]) if name in named else _part(definition, meant[name])
+            for name, definition in sorted(defined.items())
+        },
+    }
+
+
+def _line(kind: type[events.Event], definition: dict[str, Any], meant: Mapping[str, str]) -> dict[str, Any]:
+    envelope = {**ENVELOPE, "event": {"const": kind.event}, "level": {"const": kind.level}}
+    needed = [name for name in envelope if name != "consumer"]
+    if kind.event.startswith(OF_THE_FLEET):
+        del envelope["consumer"]
+    part = _part(definition, meant)
+    properties = {**envelope, **part["properties"]}
+    return {**part, "properties": properties, "required": list(dict.fromkeys([*needed, *definition["properties"]]))}
+
+
+def _part(definition: dict[str, Any], meant: Mapping[str, str]) -> dict[str, Any]:
+    text = " ".join(definition.get("description", "").split())
+    return {
+        "description": text,
+        "type": "object",
+        "properties": {
+            name: {"description": meant[name], **kind} if name in meant else kind
+            for name, kind in definition["properties"].items()
+        },
+        "required": list(definition["properties"]),
+    }
+
+
+def check(lines: Iterable[Mapping[str, Any]]) -> None:
+    """Lines of a run's log against the schema, and nothing may stand in them that it does not know.
+
+    Raises:
+        jsonschema.ValidationError: a line is not what the schema says.
+    """
+    seen: Counter[str] = Counter()
+    for line in lines:
+        name = line["event"]
+        seen[name] += 1
+        if seen[name] <= EXAMINED:
+            _validators()[name].validate(line)
+
+
+@cache
+def _validators() -> dict[str, Any]:
+    whole = json.loads(SCHEMA.read_text())
+    strict = {name: {**definition, "additionalProperties": False} for name, definition in whole["$defs"].items()}
+    return {kind.event: jsonschema.Draft202012Validator({**strict[kind.__name__], "$defs": strict}) for kind in kinds()}
+
+
+def text() -> str:
+    """The document as it stands in the file."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(text())
