@@ -48,6 +48,9 @@ SETTINGS = Settings(
     heartbeat_file="/run/heartbeat",
     log_format="console",
     log_level="debug",
+    log_sessions="plain",
+    log_errors="type",
+    log_sample=0.5,
     kafka_config={"sasl.password": 'a="b"\nc\u00e4', "client.id": ""},
 )
 
