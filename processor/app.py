@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import msgspec
 
 from processor.errors import LoadError, SettingsError
+from processor.payload import payload_type
 from processor.settings import Settings
 from processor.task import Task, UnknownTask
 
 if TYPE_CHECKING:
     from processor.runtime.consumer import Consumer
 
-Function = Callable[[Task], Any]
+Function = Callable[[Task[Any]], Any]
 F = TypeVar("F", bound=Function)
 
 
@@ -28,6 +29,10 @@ class Handler(msgspec.Struct, frozen=True):
     timeout: float | None = None
     """Seconds that one attempt may take."""
     max_attempts: int | None = None
+    schema: str | None = None
+    """The reader's schema: an `.avsc` file, or a record's full name."""
+    payload_type: Any = None
+    """What the payload is converted to; None leaves it as it is."""
 
 
 class Processor:
@@ -41,6 +46,10 @@ class Processor:
     def charge(task): ...
 
 
+    @app.task(schema="order.avsc")
+    def order(task: Task[Order]): ...
+
+
     @app.default
     def anything_else(task): ...
     ```
@@ -49,29 +58,47 @@ class Processor:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
         self._default: Handler | None = None
+        self._by_schema: dict[str, Handler] = {}
         self._guard = threading.Lock()
         """Of what follows: `stop` comes from another thread than `run`."""
         self._consumers: list[Consumer] = []
         self._stop_asked = False
 
-    def task(self, name: str, *, timeout: float | None = None, max_attempts: int | None = None) -> Callable[[F], F]:
+    def task(
+        self,
+        name: str | None = None,
+        *,
+        schema: str | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Callable[[F], F]:
         """Registers the decorated function, plain or `async`, for the tasks called `name`.
 
+        Where its argument is annotated with `Task[Order]`, the payload is converted to an `Order`: a dataclass, a
+        `msgspec.Struct`, or whatever else `msgspec.convert` makes. One that cannot be is a dead letter at once.
+
         Args:
-            name: the task's name.
+            name: the task's name; it may be left out where `schema` is given.
+            schema: the Avro schema that the function understands: an `.avsc` file, from `--schemas` or the current
+                folder, or the full name of a record in `--schemas`. It is then registered for Avro values of this
+                record and of its aliases, too, and gets them as that schema has them, whatever compatible schema
+                they were written with.
             timeout: seconds that one attempt may take; `--timeout` where it is None.
             max_attempts: attempts before the task is dead-lettered; `--max-attempts` where it is None.
 
         Raises:
-            SettingsError: the name is taken, or a bound is out of its range.
+            SettingsError: the name or the schema is taken, or a bound is out of its range.
         """
-        if not isinstance(name, str):
+        given: object = name  # a function, where somebody writes @app.task without its brackets
+        if not isinstance(given, str) and (given is not None or schema is None):
             raise SettingsError('a task is registered by its name: @app.task("charge")')
 
         def register(function: F) -> F:
-            if name in self._handlers:
+            handler = _handler(function, timeout, max_attempts, schema)
+            if name is not None and self._handlers.setdefault(name, handler) is not handler:
                 raise SettingsError(f"two handlers are registered for the task {name!r}")
-            self._handlers[name] = _handler(function, timeout, max_attempts)
+            if schema is not None and self._by_schema.setdefault(schema, handler) is not handler:
+                raise SettingsError(f"two handlers are registered for the schema {schema!r}")
             return function
 
         return register
@@ -101,14 +128,31 @@ class Processor:
         return sorted(self._handlers)
 
     @property
+    def schemas(self) -> list[str]:
+        """The schemas that handlers declare."""
+        return list(self._by_schema)
+
+    @property
     def handlers(self) -> list[Handler]:
         """Every registered handler, the default last."""
-        return [*self._handlers.values(), *([self._default] if self._default else [])]
+        known = dict.fromkeys((*self._handlers.values(), *self._by_schema.values()))
+        return [*known, *([self._default] if self._default else [])]
+
+    def bind(self, schema: str, names: Iterable[str]) -> None:
+        """Registers the handler that declares `schema` for the records with these full names, once they are known.
+
+        Raises:
+            LoadError: there is another handler for one of them.
+        """
+        handler = self._by_schema[schema]
+        for name in names:
+            if self._handlers.setdefault(name, handler) is not handler:
+                raise LoadError(f"two handlers take the record {name}: one by its name, or both by their schemas")
 
     @property
     def sole_handler(self) -> Handler | None:
         """The default handler when it is the only one: then no task needs to tell its name."""
-        return self._default if not self._handlers else None
+        return self._default if not self._handlers and not self._by_schema else None
 
     def handler_for(self, task: Task) -> Handler:
         """The handler of `task`.
@@ -208,7 +252,7 @@ class Processor:
         return made
 
 
-def _handler(function: Function, timeout: float | None, max_attempts: int | None) -> Handler:
+def _handler(function: Function, timeout: float | None, max_attempts: int | None, schema: str | None = None) -> Handler:
     if timeout is not None and not timeout > 0:
         raise SettingsError(f"timeout must be more than 0 seconds, not {timeout}")
     if max_attempts is not None and max_attempts < 1:
@@ -216,4 +260,4 @@ def _handler(function: Function, timeout: float | None, max_attempts: int | None
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 — an object whose __call__ is async is an async handler too
     )
-    return Handler(function, is_async, timeout, max_attempts)
+    return Handler(function, is_async, timeout, max_attempts, schema, payload_type(function))

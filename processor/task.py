@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    P = TypeVar("P", default=Any)
+else:
+    from typing import TypeVar
+
+    P = TypeVar("P")
 
 Headers = list[tuple[str, bytes | None]]
 """A record's headers as Kafka keeps them: in order, names may repeat, a value may be null."""
@@ -62,15 +71,15 @@ class UnknownTask(Exception):
     __module__ = "processor"
 
 
-class Task(msgspec.Struct, eq=False):
-    """One record as its handler sees it.
+class Task(msgspec.Struct, Generic[P], eq=False):
+    """One record as its handler sees it. A handler that is annotated with `Task[Order]` gets an `Order` as payload.
 
     A task reads most of what it tells from its record when asked: at half a million tasks a second
     a handler that looks at nothing but the payload should not pay for ten fields.
     """
 
     _record: Record
-    payload: Any
+    payload: P
     """The decoded payload; None for a record without a value."""
     attempt: int
     """1 for the first attempt."""

@@ -29,7 +29,7 @@ import msgspec
 
 from processor.app import Function, Processor
 from processor.codec.outgoing import Outgoing
-from processor.codec.select import ValueCodec, codec_for
+from processor.codec.select import ValueCodec, codec_of
 from processor.errors import ProcessorError, SettingsError
 from processor.events import Event, TaskDone, TaskRetrying
 from processor.runtime.consumer import Consumer
@@ -177,11 +177,12 @@ def run(
             **options,
         }
     )
-    codec = _RememberingCodec(codec_for(value_format, schemas))
+    processor = Processor.of(app)
+    codec = _RememberingCodec(codec_of(processor, value_format, schemas))
     topic = _Topic(settings.topics[0], partitions, codec.real)
     for given in tasks:
         topic.add(given)
-    return _run(settings, Processor.of(app), topic, codec, seconds)
+    return _run(settings, processor, topic, codec, seconds)
 
 
 def _run(settings: Settings, app: Processor, topic: _Topic, codec: _RememberingCodec, seconds: float) -> Report:

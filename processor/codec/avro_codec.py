@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any
 
@@ -11,9 +11,10 @@ from fastavro import schemaless_writer
 
 from processor.codec.body import read_body, write_body
 from processor.codec.envelope import LAYOUT, read_envelope
-from processor.codec.fault import Fault
+from processor.codec.fault import Fault, Unresolvable
 from processor.codec.outcome import epoch_milliseconds, outcome_of
 from processor.codec.outgoing import Outgoing
+from processor.codec.readers import written_names
 from processor.codec.registry import SchemaRegistry
 from processor.codec.resolution import Resolution
 from processor.codec.schema import Schema
@@ -41,15 +42,18 @@ class AvroCodec:
         schemas: Schemas | None = None,
         registry: SchemaRegistry | None = None,
         clock: Callable[[], int] = epoch_milliseconds,
+        readers: Iterable[Schema] = (),
     ) -> None:
+        """`readers` are the schemas that handlers declare: records that one of them can be made of are read as it."""
         self._registry = registry
         self._clock = clock
         shipped = shipped_schemas()
         self._task = shipped.by_name[TASK]
         self._result = shipped.by_name[RESULT]
         known = (schemas or shipped).by_fingerprint
-        self._tasks: dict[Schema, Resolution] = {}
-        """How other versions of the task are read, by their writers' schemas."""
+        self._readers = {TASK: self._task, **{name: reader for reader in readers for name in written_names(reader)}}
+        self._resolutions: dict[Schema, Resolution] = {}
+        """How records are read that a reader's schema is there for, by their writers' schemas."""
         self._by_frame = {SINGLE_OBJECT + fingerprint: schema for fingerprint, schema in known.items()}
 
     def decode(self, record: Record) -> Content:
@@ -68,6 +72,8 @@ class AvroCodec:
             return self._content(schema, value, frame)
         except DecodeError:
             raise
+        except Unresolvable as fault:
+            raise DecodeError(f"{self._pair(schema)}: {fault}") from None
         except Fault as fault:
             raise DecodeError(f"the value is no {_noun(schema)}: {fault}") from None
         except (IndexError, ValueError) as error:  # of the task's own reader, which does not know where it is
@@ -116,15 +122,22 @@ class AvroCodec:
     def _content(self, schema: Schema, value: bytes, frame: int) -> Content:
         if schema.fingerprint == LAYOUT:
             return read_envelope(value, frame)
-        if schema.name != TASK:
-            return Content(schema.read(value, frame), schema.name)
-        # An older or a newer task: fields that it lacks have their defaults, those that it adds are left out.
-        return _opened(self._as_task(schema).read(value, frame))
+        datum = self._resolution(schema).read(value, frame)
+        # Of an older or a newer task: fields that it lacks have their defaults, those that it adds are left out.
+        return _opened(datum) if schema.name == TASK else Content(datum, schema.name)
 
-    def _as_task(self, written: Schema) -> Resolution:
-        if written not in self._tasks:
-            self._tasks[written] = written.read_by(self._task)
-        return self._tasks[written]
+    def _resolution(self, written: Schema) -> Resolution:
+        reader = self._readers.get(written.name or "")
+        if reader is None:
+            return written.resolution
+        if written not in self._resolutions:
+            self._resolutions[written] = written.read_by(reader)
+        return self._resolutions[written]
+
+    def _pair(self, written: Schema) -> str:
+        reader = self._readers[written.name or ""]
+        theirs, ours = written.fingerprint.hex(), reader.fingerprint.hex()
+        return f"the value's schema {written.name} ({theirs}) does not fit the reader's {reader.name} ({ours})"
 
     def _unframed(self, value: bytes) -> tuple[Schema, int]:
         """The schema of a value that is not framed with a known fingerprint, and where its datum begins."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from processor.codec.fault import NOTHING, Fault
+from processor.codec.fault import NOTHING, Fault, Unresolvable
 from processor.codec.primitives import Step, read_long, read_string
 
 
@@ -39,7 +39,7 @@ def record_step(
         return (record if order is None else {name: record[name] for name in order}), at
 
     def refuse(data: bytes, at: int) -> tuple[Any, int]:
-        raise Fault(at, "the writer has no such field, and it has no default").inside(lacking[0], NOTHING)
+        raise Unresolvable(at, "the writer has no such field, and it has no default").inside(lacking[0], NOTHING)
 
     return refuse if lacking else read
 
@@ -53,7 +53,7 @@ def enum_step(written: Sequence[str], read_as: Sequence[str | None]) -> Step:
             raise Fault(at, f"an enum of {len(read_as)} symbols has no number {number}")
         symbol = read_as[number]
         if symbol is None:
-            raise Fault(at, f"the reader has no symbol {written[number]}, and no default")
+            raise Unresolvable(at, f"the reader has no symbol {written[number]}, and no default")
         return symbol, end
 
     return read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from processor.codec.schema import Schema, compiled
@@ -21,14 +22,51 @@ class Definition(NamedTuple):
 
 
 class Definitions:
-    """What is known of named types; a name has one meaning."""
+    """What one folder says of named types; a name has one meaning in it.
 
-    def __init__(self) -> None:
+    A type that it does not define itself is looked up in the wider ones, and then wherever else it is defined once.
+    """
+
+    def __init__(self, wider: Definitions | None = None) -> None:
         self._by_name: dict[str, Definition] = {}
+        self._wider = wider
+        self._narrower: list[Definitions] = []
+        if wider is not None:
+            wider._narrower.append(self)  # noqa: SLF001 — its own kind
+
+    def narrower(self) -> Definitions:
+        """Those of a folder inside, or of a file: they may give a name another meaning, as an older version does."""
+        return Definitions(self)
 
     def origins(self) -> dict[str, str]:
         """Every name, and where it was defined first."""
         return {name: definition.origin for name, definition in self._by_name.items()}
+
+    def defines(self, node: Any) -> bool:
+        """Whether what `add` gave back is the name of a type that is defined here."""
+        return isinstance(node, str) and node in self._by_name
+
+    def of(self, origin: str, name: str) -> Definition | None:
+        """The meaning of a name here: its own, that of the wider ones, or the only one; None where it has none.
+
+        Raises:
+            LoadError: `origin` cannot mean one of several that are equally far.
+        """
+        if name in self._by_name:
+            return self._by_name[name]
+        if self._wider is not None:
+            return self._wider.of(origin, name)
+        found = list(self._below(name))
+        if len({str(_meaning(definition.node)) for definition in found}) > 1:
+            places = " and in ".join(definition.origin for definition in found)
+            raise LoadError(f"{origin}: the type {name} is defined differently in {places}")
+        return found[0] if found else None
+
+    def _below(self, name: str) -> Iterator[Definition]:
+        for narrower in self._narrower:
+            if name in narrower._by_name:  # noqa: SLF001
+                yield narrower._by_name[name]  # noqa: SLF001
+            yield from narrower._below(name)  # noqa: SLF001
 
     def add(self, origin: str, document: Any) -> Any:
         """Takes what `document` defines. What it says itself comes back, full names standing for named types.
@@ -49,7 +87,7 @@ class Definitions:
         Raises:
             LoadError: a reference leads nowhere, or records could not be read with it.
         """
-        assembly = _Assembly(self._by_name)
+        assembly = _Assembly(self)
         try:
             definition = assembly.inlined(origin, node)
             name = node if isinstance(node, str) and node not in PRIMITIVES else None
@@ -97,7 +135,7 @@ class Definitions:
 class _Assembly:
     """One schema being put together: a named type in full where it is first met, by name from then on."""
 
-    def __init__(self, definitions: dict[str, Definition]) -> None:
+    def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
         self._met: set[str] = set()
 
@@ -122,9 +160,10 @@ class _Assembly:
         return node
 
     def _definition(self, origin: str, name: str) -> Definition:
-        if name not in self._definitions:
+        definition = self._definitions.of(origin, name)
+        if definition is None:
             raise LoadError(f"{origin}: the type {name} is defined nowhere")
-        return self._definitions[name]
+        return definition
 
     def _refuse_weightless(self, origin: str, items: Any) -> None:
         """An array says how many items follow. Where an item takes no bytes, a value of ten bytes fills the memory."""

@@ -40,6 +40,10 @@ class Fault(Exception):
         return f"byte {self.at}{f', field {self.path}' if self._path else ''}: {self.reason}"
 
 
+class Unresolvable(Fault):
+    """The bytes are what the writer's schema says, and the reader's has no such value."""
+
+
 def joined(parts: Any) -> str:
     """The parts of a path from the outside in: names with dots between them, what is in brackets without."""
     path = ""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from processor.codec.containers import array_step, enum_step, map_step, record_step, union_step
 from processor.codec.defaults import default_maker
-from processor.codec.fault import Fault, joined
+from processor.codec.fault import Fault, Unresolvable, joined
 from processor.codec.logical import converted, misfit
 from processor.codec.primitives import PRIMITIVE_STEPS, Step, read_fixed
 
@@ -228,7 +228,7 @@ def _fixed(writer: Any, reader: Any) -> Resolved:
 
 def _failed(reason: str) -> Resolved:
     def read(data: bytes, at: int) -> tuple[Any, int]:
-        raise Fault(at, reason)
+        raise Unresolvable(at, reason)
 
     return Resolved(read, [Mismatch((), reason)])
 

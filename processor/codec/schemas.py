@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,31 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class Schemas:
-    """Every type of some `.avsc` files."""
+    """Every type of some `.avsc` files.
 
-    def __init__(self, by_name: dict[str, Schema], nameless: list[Schema]) -> None:
+    A folder inside another may give a name another meaning, as the older versions of a schema do. All are known by
+    their fingerprints; by name the one in the outermost folder is, unless there are several there.
+    """
+
+    def __init__(
+        self, by_name: dict[str, Schema], others: list[Schema], definitions: Definitions | None = None
+    ) -> None:
         self.by_name = by_name
-        self.by_fingerprint = {schema.fingerprint: schema for schema in (*nameless, *by_name.values())}
+        self.by_fingerprint = {schema.fingerprint: schema for schema in (*others, *by_name.values())}
+        self.definitions = definitions or Definitions()
+        """What a file beside them may refer to."""
 
 
 def load_schemas(folder: str | None = None) -> Schemas:
     """The shipped schemas, and every `.avsc` file of `folder` and the folders in it.
 
-    Files may refer to each other's types in any order. What a file repeats must be the same everywhere.
+    Files may refer to each other's types in any order. What is repeated in a folder must be the same.
 
     Raises:
         LoadError: a file cannot be read, is no schema, contradicts another or refers to nothing; it is named.
     """
     shipped = list(_files(shipped_folder()))
-    return _loaded(shipped if folder is None else [*shipped, *_files(_checked(folder))])
+    return _loaded(shipped, Path(), []) if folder is None else _loaded(shipped, Path(folder), _checked(folder))
 
 
 @cache
@@ -54,13 +63,13 @@ def shipped_folder(package: Path = PACKAGE) -> Path:
     raise LoadError(f"the schemas shipped with processor are missing from {package}: install it again")
 
 
-def _checked(folder: str) -> Path:
-    path = Path(folder)
-    if not path.is_dir():
+def _checked(folder: str) -> list[Path]:
+    if not Path(folder).is_dir():
         raise LoadError(f"--schemas {folder!r} is not a folder")
-    if next(_files(path), None) is None:
+    files = list(_files(Path(folder)))
+    if not files:
         raise LoadError(f"--schemas {folder!r} has no .avsc file in it")
-    return path
+    return files
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -70,16 +79,46 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _loaded(paths: list[Path]) -> Schemas:
-    definitions = Definitions()
-    nodes = [(str(path), definitions.add(str(path), _document(path))) for path in paths]
-    by_name = {name: definitions.schema(origin, name) for name, origin in definitions.origins().items()}
-    others = [(origin, node) for origin, node in nodes if not (isinstance(node, str) and node in by_name)]
-    nameless = [definitions.schema(origin, node) for origin, node in others]
-    return Schemas(by_name, nameless)
+def _loaded(shipped: list[Path], folder: Path, paths: list[Path]) -> Schemas:
+    root = Definitions()
+    scopes = {folder: root}
+    found = [(root, path, root.add(str(path), document(path))) for path in shipped]
+    for path in sorted(paths, key=lambda path: (len(path.parts), path)):
+        scope = _scope(scopes, path.parent)
+        found.append((scope, path, scope.add(str(path), document(path))))
+    named = [
+        (len(place.parts), scope.schema(origin, name))
+        for place, scope in scopes.items()
+        for name, origin in scope.origins().items()
+    ]
+    nameless = [scope.schema(str(path), node) for scope, path, node in found if not scope.defines(node)]
+    return Schemas(_by_name(named), [*nameless, *(schema for _, schema in named)], root)
 
 
-def _document(path: Path) -> Any:
+def _by_name(named: list[tuple[int, Schema]]) -> dict[str, Schema]:
+    """The schemas by name: those of the outermost folder, where they are of one mind."""
+    by_name: dict[str, Schema] = {}
+    for name, versions in groupby(
+        sorted(named, key=lambda one: (one[1].name or "", one[0])), key=lambda one: one[1].name
+    ):
+        (depth, first), *rest = versions
+        if name and all(other.definition == first.definition for level, other in rest if level == depth):
+            by_name[name] = first
+    return by_name
+
+
+def _scope(scopes: dict[Path, Definitions], folder: Path) -> Definitions:
+    if folder not in scopes:
+        scopes[folder] = _scope(scopes, folder.parent).narrower()
+    return scopes[folder]
+
+
+def document(path: Path) -> Any:
+    """What an `.avsc` file says.
+
+    Raises:
+        LoadError: it cannot be read, or is no JSON.
+    """
     try:
         return msgspec.json.decode(path.read_bytes())
     except OSError as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol, assert_never
 
+from processor.app import Processor
 from processor.codec.avro_codec import AvroCodec
 from processor.codec.bytes_codec import BytesCodec
 from processor.codec.json_codec import JsonCodec
 from processor.codec.outgoing import Outgoing
+from processor.codec.readers import reader_schema, written_names
 from processor.codec.registry import SchemaRegistry
 from processor.codec.schemas import load_schemas
+from processor.errors import LoadError
 from processor.runtime.ports import Codec
 from processor.settings import ValueFormat
 from processor.task import Headers
@@ -31,6 +34,27 @@ class ValueCodec(Codec, Protocol):
         Raises:
             EncodeError: it cannot be written.
         """
+
+
+def codec_of(
+    app: Processor, value_format: ValueFormat, schemas: str | None = None, registry: SchemaRegistry | None = None
+) -> ValueCodec:
+    """The codec that reads for the handlers of `app`; those that declare a schema are registered for its records.
+
+    Raises:
+        LoadError: a schema cannot be loaded or found, or two handlers take the same records.
+    """
+    if not app.schemas:
+        return codec_for(value_format, schemas, registry)
+    if value_format != "avro":
+        raise LoadError(
+            f"a handler declares the schema {app.schemas[0]!r}, and --value-format {value_format} has none: use avro"
+        )
+    loaded = load_schemas(schemas)
+    readers = {declared: reader_schema(declared, loaded, schemas) for declared in app.schemas}
+    for declared, reader in readers.items():
+        app.bind(declared, written_names(reader))
+    return AvroCodec(loaded, registry, readers=list(readers.values()))
 
 
 def codec_for(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from processor.app import Processor
-from processor.codec.select import codec_for
+from processor.codec.select import codec_of
 from processor.errors import SettingsError
 from processor.events import ConsumerStats, ConsumerTopicCreated, ConsumerTopicMissing, Emit
 from processor.kafka.admin import check_topics, ensure_topics
@@ -39,7 +39,7 @@ def assemble(
     """
     if settings.schema_registry is not None:
         raise SettingsError("a schema registry cannot be used yet: this version reads schemas from files only")
-    codec = codec_for(settings.value_format, settings.schemas)
+    codec = codec_of(app, settings.value_format, settings.schemas)
     source = KafkaSource(settings, index, emit)
     sink = KafkaSink(producer_config(settings.bootstrap_servers, settings.kafka_config), emit)
     _prepare_topics(settings, emit)

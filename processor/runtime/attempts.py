@@ -9,6 +9,7 @@ from typing import Any
 from processor.app import Handler, Processor
 from processor.engine.retry import Cause, Failure, Policy
 from processor.errors import DecodeError, EncodeError
+from processor.payload import convert
 from processor.runtime.ports import Codec, Record
 from processor.runtime.trace_context import trace_context
 from processor.settings import Settings
@@ -32,7 +33,7 @@ class Attempts:
         """The task, its handler, and the seconds that this attempt may take from `now` on.
 
         Raises:
-            DecodeError: the value cannot be read.
+            DecodeError: the value cannot be read, or is not what the handler asks for.
             UnknownTask: there is no handler for its name.
         """
         content = self._decode(record)
@@ -40,6 +41,8 @@ class Attempts:
         task = Task(record, content[0], attempt, now + self._limit, content[1], content[2], content[3], content[4])
         if handler is None:
             handler = self._app.handler_for(task)
+        if handler.payload_type is not None:
+            task.payload = convert(task.payload, handler.payload_type)
         limit = handler.timeout
         if limit is None:
             return task, handler, self._limit

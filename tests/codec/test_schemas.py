@@ -162,3 +162,43 @@ def test_a_folder_without_schemas_is_refused(folder: Path) -> None:
 def test_a_missing_folder_is_refused(folder: Path) -> None:
     with pytest.raises(LoadError, match="is not a folder"):
         load_schemas(str(folder / "missing"))
+
+
+def versions(folder: Path, **places: Any) -> str:
+    """Files called `order.avsc`, each in the folder inside that is named; `_` is the outermost."""
+    for place, document in places.items():
+        inside = folder if place == "_" else folder / place
+        inside.mkdir(exist_ok=True)
+        (inside / "order.avsc").write_text(json.dumps(document))
+    return str(folder)
+
+
+def test_a_folder_inside_may_hold_another_version(folder: Path) -> None:
+    old, new = record("shop.Order", id="string"), record("shop.Order", id="string", count="int")
+    loaded = load_schemas(versions(folder, _=new, old=old))
+    assert loaded.by_name["shop.Order"].definition["fields"][-1]["name"] == "count"
+    assert sum(schema.name == "shop.Order" for schema in loaded.by_fingerprint.values()) == 2
+
+
+def test_a_version_refers_to_what_stands_beside_it_before_what_is_around_it(folder: Path) -> None:
+    place = versions(folder, _=record("Line", sku="string"), old=record("Order", line="Line"))
+    (folder / "old" / "line.avsc").write_text(json.dumps(record("Line", sku="int")))
+    (line,) = load_schemas(place).by_name["Order"].definition["fields"]
+    assert line["type"]["fields"][0]["type"] == "int"
+
+
+def test_a_version_refers_to_what_is_around_it(folder: Path) -> None:
+    place = versions(folder, _=record("Line", sku="string"), old=record("Order", line="Line"))
+    assert "Order" in load_schemas(place).by_name
+
+
+def test_a_reference_to_one_of_several_versions_is_refused(folder: Path) -> None:
+    places = {"_": record("Order", line="Line"), "a": record("Line", sku="int"), "b": record("Line", sku="long")}
+    with pytest.raises(LoadError, match=r"the type Line is defined differently in .*a/order\.avsc and in .*b/order"):
+        load_schemas(versions(folder, **places))
+
+
+def test_an_older_version_of_a_shipped_schema_may_stand_in_a_folder_inside(folder: Path) -> None:
+    loaded = load_schemas(versions(folder, old=record("processor.Task", id="string")))
+    assert loaded.by_name["processor.Task"].fingerprint == shipped_schemas().by_name["processor.Task"].fingerprint
+    assert len(loaded.by_fingerprint) == 3
