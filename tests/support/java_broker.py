@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +20,8 @@ from tests.support.server_properties import server_properties
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+SMALL = ("-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Java's options: small and quick to start, since no test asks how fast the broker is."""
 LOGGING = {"defaultLogLevel": "warn", "showDateTime": "true", "dateTimeFormat": "HH:mm:ss.SSS"}
 
 
@@ -29,9 +31,16 @@ class JavaBroker:
     Args:
         properties: server properties on top of those that every test broker has; see `server_properties`.
         client: what a client needs to be let in, where the properties ask for more than an address.
+        java: options of the Java that it runs on.
     """
 
-    def __init__(self, properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        properties: Mapping[str, str] | None = None,
+        client: Mapping[str, str] | None = None,
+        java: Sequence[str] = SMALL,
+    ) -> None:
+        self._java_options = java
         self._extra = dict(properties or {})
         self._client = client
         self._folder = Path(tempfile.mkdtemp(prefix="processor-broker-"))
@@ -136,12 +145,10 @@ class JavaBroker:
             raise RuntimeError(f"the Kafka broker's storage cannot be formatted:\n{self._last_words()}")
 
     def _java(self, main: str, *arguments: str) -> subprocess.Popen[bytes]:
-        # Small and quick to start: no test asks how fast the broker is.
-        options = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         logging = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in LOGGING.items()]
         with self.log_path.open("ab") as log:
             return subprocess.Popen(
-                ["java", *options, *logging, "-cp", f"{kafka_jars.fetch()}/*", main, *arguments],
+                ["java", *self._java_options, *logging, "-cp", f"{kafka_jars.fetch()}/*", main, *arguments],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
