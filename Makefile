@@ -2,6 +2,7 @@
 # make test     every test; tests/support/broker.py tells where a real Kafka comes from
 # make quick    the tests that need no broker
 # make lint     what the tools have to say
+# make bench    how fast it is, beside others; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
 # make clean    what was made here, but for the downloads in .cache
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test quick lint clean
+.PHONY: help demo test quick lint bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -33,8 +34,11 @@ lint: $(VENV)/.installed-dev
 	@status=0; for tool in "ruff check" "ruff format --check" mypy lint-imports; do \
 	  echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m tests.bench --rows '$(ROWS)' --arms '$(ARMS)' --rounds $(or $(ROUNDS),3) $(if $(QUICK),--quick)
+
 clean:
-	rm -rf $(VENV) .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-bench .bench .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # A stamp a kind of installation, so that a second call installs nothing; new dependencies make it stale.
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
@@ -43,6 +47,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/.installed
 
 # The link to the interpreter is as old as the interpreter: what counts is that it is there.

@@ -1,0 +1,108 @@
+"""`make bench`: runs the table and writes what came out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from tests.bench import chart
+from tests.bench.competitors import ARMS
+from tests.bench.report import Results, conditions, show
+from tests.bench.row import Outcome, run
+from tests.bench.server import serving
+from tests.bench.stage import Stage
+from tests.bench.table import ROWS
+from tests.support.broker import BrokerUnavailable
+from tests.support.kafka_jars import PROJECT
+
+QUICK = 0.05
+RESULTS = PROJECT / ".bench"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what was asked for; 0, or 2 where it cannot be run."""
+    options = _options(arguments)
+    console = Console(stderr=True)
+    try:
+        with serving() as servers, tempfile.TemporaryDirectory(prefix="processor-bench-") as folder:
+            stage = Stage(
+                servers,
+                Path(folder),
+                scale=options.scale,
+                arms=tuple(options.arms),
+                say=lambda what: console.print(f"[dim]{what}", highlight=False),
+            )
+            outcomes = [run(ROWS[name], stage, options.rounds) for name in options.rows]
+    except BrokerUnavailable as error:
+        console.print(str(error), style="red", highlight=False)
+        return 2
+    results = Results(
+        conditions=conditions(),
+        scale=options.scale,
+        rounds=options.rounds,
+        versions=stage.versions,
+        outcomes=outcomes,
+    )
+    write(results, options.out)
+    # Off a terminal lines are as long as they need to be, and not 80 characters.
+    show(results, Console(width=None if sys.stdout.isatty() else 150))
+    print(f"written to {options.out}")
+    return 0
+
+
+def write(results: Results, folder: Path) -> None:
+    """The figures as JSON, and a chart of each row that several arms ran."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoded = msgspec.json.format(msgspec.json.encode(results), indent=1)
+    (folder / "results.json").write_bytes(encoded + b"\n")
+    for outcome in results.outcomes:
+        rates = rates_of(outcome)
+        if len(rates) > 1:
+            (folder / f"{outcome.name}.svg").write_text(chart.bars(outcome.work.replace("`", ""), "records/s", rates))
+
+
+def rates_of(outcome: Outcome) -> dict[str, float]:
+    """The median rate of each arm."""
+    return {v.name: v.spread.median for v in outcome.verdicts if v.name in ARMS and v.unit == "records/s"}
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--rows", type=_names(ROWS), default=list(ROWS), help=f"of {', '.join(ROWS)}; all")
+    parser.add_argument("--arms", type=_names(ARMS), default=list(ARMS), help=f"of {', '.join(ARMS)}; all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK:.0%} of the tasks: to see that it works")
+    parser.add_argument("--scale", type=float, default=1.0, help="the share of the tasks that is run")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the folder for results.json and charts")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.scale = QUICK
+    if options.rounds < 1 or not 0 < options.scale <= 1:
+        parser.error("--rounds must be at least 1, and --scale more than 0 and at most 1")
+    return options
+
+
+class _names:  # noqa: N801 — a type, as argparse has them
+    """A list of names, by commas or spaces; an empty one is all of them."""
+
+    def __init__(self, known: Mapping[str, object]) -> None:
+        self._known = list(known)
+
+    def __call__(self, text: str) -> list[str]:
+        names = text.replace(",", " ").split()
+        if unknown := self._unknown(names):
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(self._known)}")
+        return [name for name in self._known if name in names] if names else self._known
+
+    def _unknown(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name not in self._known]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

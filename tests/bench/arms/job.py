@@ -1,0 +1,177 @@
+"""What an arm is to do, and the clock that tells how long it took. Needs nothing but Python 3.9."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+VARIABLE = "BENCH_JOB"
+"""The environment variable that holds a job as JSON."""
+
+MARK = "measured "
+"""What the line on standard output begins with that holds the figures."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement of one arm; times in seconds."""
+
+    servers: str
+    topic: str
+    group: str
+    tasks: int
+    """The clock stops when so many are settled."""
+    limit: float = 30.0
+    """The clock stops at the latest after this, with what is settled then."""
+    workers: int = 64
+    handler: str = "nothing"
+    """What is done to each record: a name in `tests/bench/handlers.py`; competitors know `nothing` and `sleep`."""
+    seconds: float = 0.0
+    """How long a handler sleeps."""
+    turns: int = 0
+    """How many turns of an empty loop a handler takes."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """More of the processor's own settings."""
+    client: dict[str, str] = field(default_factory=dict)
+    """Settings of the Kafka client: those that the processor's own consumer has."""
+    path: str = ""
+    """A file that handlers in other processes write to."""
+    linger: float = 0.0
+    """How long the process stays idle after the last task, before its memory is read for the last time."""
+
+    @classmethod
+    def from_environment(cls) -> Job:
+        """The job of this process."""
+        return cls(**json.loads(os.environ[VARIABLE]))
+
+    def to_environment(self) -> dict[str, str]:
+        """The variable that a child needs."""
+        return {VARIABLE: json.dumps(asdict(self))}
+
+
+class Clock:
+    """From the first handler entry to the N-th settled task; its end ends the process.
+
+    How an arm stops is no part of the work, and some competitors need their whole session time-out for it.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.began: float | None = None
+        self.versions = ""
+        self.figures: dict[str, float] = {"rss_start_mb": rss_mb()}
+        self._cpu = 0.0
+        self._started = threading.Event()
+        self._ended = threading.Lock()
+
+    def begin(self) -> None:
+        """The first handler is entered."""
+        self._cpu, self.began = time.process_time(), time.perf_counter()
+        self._started.set()
+
+    def wait_begun(self) -> float:
+        """Waits for it; when it was."""
+        self._started.wait()
+        assert self.began is not None
+        return self.began
+
+    def end(self, tasks: int, at: float | None = None, **figures: float) -> None:
+        """So many are settled at `at`, which is now where it is None: prints the figures and ends the process."""
+        at = at if at is not None else time.perf_counter()
+        cpu = time.process_time() - self._cpu
+        if not self._ended.acquire(blocking=False):
+            return
+        assert self.began is not None
+        seconds = at - self.began
+        told = {"tasks": tasks, "seconds": seconds, "rate": tasks / seconds, "cpu_us": cpu / max(tasks, 1) * 1e6}
+        tell({**self.figures, **told, **figures, "rss_peak_mb": peak_mb(), **self._after()}, self.versions)
+
+    def watch(self, settled: Callable[[], int]) -> None:
+        """Ends the clock when `settled()` says so: for arms that count by themselves. Starts a thread."""
+        threading.Thread(target=self._sample, args=(settled,), daemon=True).start()
+
+    def _after(self) -> dict[str, float]:
+        if self.job.linger:
+            time.sleep(self.job.linger)
+        return {"rss_after_mb": rss_mb()}
+
+    def _sample(self, settled: Callable[[], int]) -> None:
+        # Seldom enough to cost the arm nothing; the moment of the N-th is between two looks, in proportion.
+        before_at, before = self.wait_begun(), 0
+        deadline = before_at + self.job.limit
+        while True:
+            time.sleep(0.005)
+            at, count = time.perf_counter(), settled()
+            if count >= self.job.tasks:
+                share = (self.job.tasks - before) / (count - before)
+                self.end(self.job.tasks, before_at + share * (at - before_at))
+            elif at >= deadline:
+                self.end(count, at)
+            before_at, before = at, count
+
+
+class Counted:
+    """A handler that counts by itself: what competitors call with each record, from any thread."""
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self._clock = clock
+        self._ends = itertools.count(1)  # one step of it is atomic
+        self._last = job.tasks
+        self._seconds = job.seconds if job.handler == "sleep" else 0.0
+        threading.Thread(target=self._stop_at_limit, daemon=True).start()
+
+    def __call__(self, *_: object) -> None:
+        """One task, in its thread."""
+        if self._clock.began is None:
+            self._clock.begin()
+        if self._seconds:
+            time.sleep(self._seconds)
+        if next(self._ends) == self._last:
+            self._clock.end(self._last)
+
+    async def run_async(self, *_: object) -> None:
+        """One task, as a coroutine."""
+        import asyncio
+
+        if self._clock.began is None:
+            self._clock.begin()
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
+        if next(self._ends) == self._last:
+            self._clock.end(self._last)
+
+    def _stop_at_limit(self) -> None:
+        self._clock.wait_begun()
+        time.sleep(self._clock.job.limit)
+        # The only way to read a count without counting: its repr is "count(N)".
+        self._clock.end(int(repr(self._ends)[6:-1]) - 1)
+
+
+def tell(figures: dict[str, Any], versions: str) -> None:
+    """Prints what was measured, and ends the process from whatever thread this is."""
+    line = json.dumps({**figures, "versions": f"{versions}, Python {sys.version.split()[0]}"})
+    os.write(1, f"\n{MARK}{line}\n".encode())
+    os._exit(0)
+
+
+def rss_mb() -> float:
+    """What the process has in memory now, in MB; its peak where /proc is not to be had."""
+    try:
+        with open("/proc/self/statm") as statm:  # noqa: PTH123 — must not import more than it measures
+            return int(statm.read().split()[1]) * resource.getpagesize() / 1e6
+    except OSError:
+        return peak_mb()
+
+
+def peak_mb() -> float:
+    """The most that the process ever had in memory, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

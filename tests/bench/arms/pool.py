@@ -1,0 +1,40 @@
+"""A thread pool with a barrier a batch: what is written by hand most often. A batch waits for its busiest session.
+
+Keeps each session's order: the records of one session in a batch are one piece of work.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+
+import confluent_kafka
+
+from tests.bench.arms.job import Clock, Counted, Job
+
+
+def main() -> None:
+    job = Job.from_environment()
+    clock = Clock(job)
+    clock.versions = f"confluent-kafka {confluent_kafka.__version__}"
+    handle = Counted(job, clock)
+    pool = ThreadPoolExecutor(job.workers)
+
+    def work_off(messages: list[confluent_kafka.Message]) -> None:
+        for message in messages:
+            handle(message)
+
+    consumer = confluent_kafka.Consumer({**job.client, "group.id": job.group, "enable.partition.eof": False})
+    consumer.subscribe([job.topic])
+    while True:
+        sessions = defaultdict(list)
+        for message in consumer.consume(5000, 0.1):
+            if message.error() is None:
+                sessions[message.key()].append(message)
+        if sessions:
+            list(pool.map(work_off, sessions.values()))
+            consumer.commit(asynchronous=True)
+
+
+if __name__ == "__main__":
+    main()

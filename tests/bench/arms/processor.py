@@ -1,0 +1,35 @@
+"""The product: one consumer as a fleet runs it, with its deadlines, retries, flow control, statistics and log."""
+
+from __future__ import annotations
+
+import processor
+from processor import logs
+from processor.app import Processor
+from processor.fleet.library import run_in_process
+from processor.kafka.version import client_versions
+from processor.runtime.consumer import Consumer
+from processor.settings import Settings
+from tests.bench import handlers
+
+
+def main() -> None:
+    job, clock = handlers.JOB, handlers.CLOCK
+    clock.versions = f"processor {processor.__version__}, confluent-kafka {client_versions()[0]}"
+    settings = Settings(
+        topics=(job.topic,),
+        group=job.group,
+        bootstrap_servers=job.servers,
+        **{"workers": job.workers, "value_format": "bytes", **job.settings},
+    )
+    logs.configure("json", "info")
+
+    def watch(consumer: Consumer) -> None:
+        # The engine's own count of what is settled: the handler need not count, which at this speed would tell.
+        if not handlers.COUNTS_ITSELF:
+            clock.watch(lambda: consumer._desk.settled)
+
+    run_in_process(Processor.of(handlers.chosen()), settings, emit=logs.emitter(consumer=0), on_consumer=watch)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What the processor's handlers do in each row; the job comes by the environment, as they may run under its own CLI."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from processor import Task
+from tests.bench.arms.job import Clock, Job
+from tests.bench.ends import STAMP, Ends
+
+JOB = Job.from_environment()
+CLOCK = Clock(JOB)
+
+SECONDS = JOB.seconds
+WARM_UP_SECONDS = 1.0
+"""What comes in this time after the first record tells of the start, and not of how it goes on."""
+
+
+def chosen() -> Callable[[Task], Any]:
+    """The handler that the job names."""
+    found: Callable[[Task], Any] = globals()[JOB.handler]
+    return found
+
+
+def nothing(_: Task) -> None:
+    if CLOCK.began is None:
+        CLOCK.begin()
+
+
+def sleep(_: Task) -> None:
+    if CLOCK.began is None:
+        CLOCK.begin()
+    time.sleep(SECONDS)
+
+
+async def sleep_async(_: Task) -> None:
+    if CLOCK.began is None:
+        CLOCK.begin()
+    await asyncio.sleep(SECONDS)
+
+
+def stick(task: Task) -> None:
+    """The first record of a partition takes `seconds`, the others nothing."""
+    if CLOCK.began is None:
+        CLOCK.begin()
+    if not task.offset:
+        time.sleep(SECONDS)
+
+
+# --- those that count by themselves --------------------------------------------------------------------------------
+
+_others: list[None] = []
+_others_in_its_partition: list[None] = []
+_latencies: list[int] = []
+
+
+def beside_a_hot_session(task: Task) -> None:
+    """The others' speed: in the hot session's partition, which is 0, and outside it."""
+    if CLOCK.began is None:
+        CLOCK.begin()
+    time.sleep(SECONDS)
+    if task.session_id == "hot":
+        return
+    if task.partition == 0:
+        _others_in_its_partition.append(None)
+        return
+    _others.append(None)
+    if len(_others) >= JOB.tasks:
+        CLOCK.end(JOB.tasks, in_its_partition=len(_others_in_its_partition))
+
+
+def lone(task: Task) -> None:
+    """The value holds the time at which it was produced."""
+    now = time.monotonic_ns()
+    if CLOCK.began is None:
+        CLOCK.begin()
+    if time.perf_counter() - (CLOCK.began or 0.0) < WARM_UP_SECONDS:
+        return
+    _latencies.append(now - STAMP.unpack(task.payload)[0])
+    if len(_latencies) == JOB.tasks:
+        ordered = sorted(_latencies)
+        p50, p99 = (ordered[int(share * len(ordered))] / 1e6 for share in (0.5, 0.99))
+        CLOCK.end(JOB.tasks, p50_ms=p50, p99_ms=p99, max_ms=ordered[-1] / 1e6)
+
+
+COUNTS_ITSELF = JOB.handler in {"beside_a_hot_session", "lone"}
+
+# --- those that tell other processes -------------------------------------------------------------------------------
+
+_ends = Ends(JOB.path) if JOB.path else None
+
+
+def tally(_: Task) -> None:
+    """Nothing but the time."""
+    assert _ends is not None
+    _ends.note()
+
+
+def spin(_: Task) -> None:
+    """Work for a processor core, all of it in Python."""
+    assert _ends is not None
+    for _turn in range(JOB.turns):
+        pass
+    _ends.note()

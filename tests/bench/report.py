@@ -1,0 +1,129 @@
+"""The outcome for people: a table on the terminal, and the same in Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.competitors import ARMS
+from tests.bench.row import Outcome
+from tests.bench.statistics import Spread, Verdict
+from tests.support.kafka_jars import KAFKA_VERSION
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """A run of the benchmark, as its JSON file holds it."""
+
+    conditions: str
+    scale: float
+    rounds: int
+    versions: dict[str, str]
+    outcomes: list[Outcome]
+
+
+def conditions() -> str:
+    """On what it was measured."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return (
+        f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GB, Apache Kafka {KAFKA_VERSION} (one node, no "
+        f"replication, lz4) on the same cores, Python {platform.python_version()}"
+    )
+
+
+def show(results: Results, console: Console) -> None:
+    """Prints the table."""
+    table = Table(title="processor's benchmark", caption=results.conditions, title_justify="left")
+    for heading, justify in (("work", "left"), ("measured", "left"), ("median (least-most)", "right")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table.add_column("to reach", justify="right")
+    table.add_column("reached")
+    for outcome in results.outcomes:
+        for index, verdict in enumerate(outcome.verdicts):
+            table.add_row(
+                outcome.work.replace("`", "") if not index else "", verdict.name, *_cells(verdict, "[green]", "[red]")
+            )
+        for failure in outcome.failures:
+            table.add_row("" if outcome.verdicts else outcome.work, "[red]failed", failure)
+        table.add_section()
+    console.print(table)
+    for arm, version in results.versions.items():
+        console.print(f"[bold]{arm}[/]: {version}. {_difference(arm)}", highlight=False)
+
+
+def markdown(results: Results) -> str:
+    """The targets' rows as a table in Markdown, then the arms' rates, then what the arms are."""
+    return "\n\n".join((results.conditions + ".", _targets(results), _arms(results), _notes(results.versions)))
+
+
+def _targets(results: Results) -> str:
+    head = ["| work | measured | median (least–most) | to reach | reached |", "| --- | --- | --- | --- | --- |"]
+    rows = [
+        "| " + " | ".join((outcome.work, verdict.name, *_cells(verdict))) + " |"
+        for outcome in results.outcomes
+        for verdict in outcome.verdicts
+        if verdict.name not in ARMS or verdict.name == "processor"
+    ]
+    return "\n".join(head + rows)
+
+
+def _arms(results: Results) -> str:
+    shared = [outcome for outcome in results.outcomes if any(v.name in ARMS for v in outcome.verdicts)]
+    shared = [outcome for outcome in shared if sum(v.name in ARMS for v in outcome.verdicts) > 1]
+    if not shared:
+        return ""
+    lines = [
+        "| records/s | " + " | ".join(outcome.work for outcome in shared) + " |",
+        "| --- |" + " --- |" * len(shared),
+    ]
+    for arm in ARMS:
+        cells = [_rate(arm, outcome.verdicts) for outcome in shared]
+        if any(cells):
+            lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _rate(arm: str, verdicts: Sequence[Verdict]) -> str:
+    return next((spread(verdict.spread) for verdict in verdicts if verdict.name == arm), "")
+
+
+def _notes(versions: Mapping[str, str]) -> str:
+    return "\n".join(f"- {arm}: {_difference(arm)} ({version})" for arm, version in versions.items() if arm in ARMS)
+
+
+def _difference(arm: str) -> str:
+    return ARMS[arm].differs if arm in ARMS else ""
+
+
+def _cells(verdict: Verdict, good: str = "", bad: str = "") -> tuple[str, str, str]:
+    measured = f"{spread(verdict.spread)} {verdict.unit}".strip()
+    if verdict.reached is None:
+        return measured, "", ""
+    return measured, verdict.target, f"{good}yes" if verdict.reached else f"{bad}no"
+
+
+def spread(of: Spread) -> str:
+    """`median (least–most)`, each with as many digits as tell."""
+    if of.least == of.most:
+        return _number(of.median)
+    return f"{_number(of.median)} ({_number(of.least)}–{_number(of.most)})"
+
+
+def _number(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names: Iterable[str] = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(iter(names), platform.machine())

@@ -1,0 +1,34 @@
+"""The broker under the benchmark: one for all arms, with a Java of its full speed and room for their requests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support import kafka_jars
+from tests.support.broker import ADDRESS, Broker, choose_broker
+from tests.support.java_broker import JavaBroker
+
+JAVA = ("-Xmx1g", "-Xms1g", "-XX:+UseSerialGC")
+"""Two cores: a parallel collector would only take turns with the arms."""
+
+PROPERTIES = {
+    "offsets.topic.num.partitions": "8",
+    "log.retention.check.interval.ms": "600000",
+    "log.cleaner.enable": "false",
+    "message.max.bytes": "2000000",
+}
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """The address of a broker that runs meanwhile: one of our own, or the one that the tests were given.
+
+    Raises:
+        BrokerUnavailable: there is nothing to run one with.
+    """
+    own = kafka_jars.available() and not os.environ.get(ADDRESS)
+    broker: Broker = JavaBroker(PROPERTIES, java=JAVA) if own else choose_broker()
+    with broker:
+        yield broker.bootstrap_servers

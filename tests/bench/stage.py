@@ -1,0 +1,128 @@
+"""Where the arms run: topics that are filled once, and a process and a group of its own for each measurement."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from processor.kafka.config import consumer_config
+from processor.settings import Settings
+from tests.bench.arms.job import MARK, Job
+from tests.bench.competitors import ARMS, interpreter
+from tests.bench.statistics import Figures
+from tests.bench.topics import Load, make
+from tests.support.kafka_jars import PROJECT
+from tests.support.lifeline import die_with_parent
+
+SPARE_SECONDS = 60.0
+"""What an arm may take besides its measured time: to start, to join its group, and to read its memory at the end."""
+
+
+FROM_THE_BEGINNING = {"auto.offset.reset": "earliest"}
+
+
+class ArmFailed(Exception):
+    """An arm did not tell what it measured; the message holds its last word."""
+
+
+class Stage:
+    """One run of the benchmark.
+
+    Args:
+        servers: the broker.
+        folder: for what arms write.
+        scale: the share of the full number of tasks, and of the full time, that is measured.
+        arms: those that were chosen.
+        say: hears what is under way.
+    """
+
+    def __init__(
+        self, servers: str, folder: Path, *, scale: float, arms: tuple[str, ...], say: Callable[[str], None]
+    ) -> None:
+        self.servers = servers
+        self.folder = folder
+        self.arms = arms
+        self.versions: dict[str, str] = {}
+        self.say = say
+        self._scale = scale
+        self._topics: dict[Load, str] = {}
+
+    def tasks(self, full: int, least: int = 500) -> int:
+        """How many tasks stand for `full` at this scale."""
+        return max(min(least, full), int(full * self._scale))
+
+    def seconds(self, full: float, least: float = 1.0) -> float:
+        """The same for a time."""
+        return max(min(least, full), full * self._scale)
+
+    def topic(self, load: Load) -> str:
+        """The name of the topic that holds this load; filled when it is asked for first."""
+        if load not in self._topics:
+            name = f"bench-{load.name}-{uuid.uuid4().hex[:6]}"
+            if load.records:
+                self.say(f"filling {name}: {load.records:,} records")
+            make(self.servers, name, load)
+            self._topics[load] = name
+        return self._topics[load]
+
+    def job(self, topic: str, tasks: int, **more: Any) -> Job:
+        """A job of a group that nobody else has."""
+        group = f"{topic}-{uuid.uuid4().hex[:8]}"
+        settings = Settings(topics=(topic,), group=group, bootstrap_servers=self.servers)
+        # A loop has nobody to tell it where to begin, as the processor has.
+        client = {key: str(value) for key, value in consumer_config(settings, 0).items()} | FROM_THE_BEGINNING
+        return Job(self.servers, topic, group, tasks, **{"client": client, **more})
+
+    def run(self, arm: str, job: Job, beside: Callable[[], None] | None = None) -> Figures:
+        """Runs an arm to its end, and `beside` meanwhile in this process.
+
+        Raises:
+            ArmFailed: it measured nothing.
+        """
+        python = interpreter(ARMS[arm], self.say) if arm in ARMS else Path(sys.executable)
+        errors = self.folder / f"{arm}.log"
+        with errors.open("w") as log:
+            process = subprocess.Popen(
+                [str(python), "-m", f"tests.bench.arms.{arm}"],
+                cwd=PROJECT,
+                env={**environment(job), "TMPDIR": str(self.folder)},  # some leave things behind
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                preexec_fn=die_with_parent(),
+            )
+            out = _output(process, job.limit + job.linger + SPARE_SECONDS, beside)
+        told = [line.removeprefix(MARK) for line in out.splitlines() if line.startswith(MARK)]
+        if not told:
+            said = errors.read_text().strip().splitlines() or ["it said nothing"]
+            raise ArmFailed(f"{arm} measured nothing (exit code {process.returncode}): {said[-1][:500]}")
+        figures = msgspec.json.decode(told[-1], type=dict[str, Any])
+        self.versions[arm] = figures.pop("versions")
+        return figures
+
+
+def environment(job: Job) -> Mapping[str, str]:
+    """What an arm finds in its environment: no option of the processor's but those of the job."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}
+    return {**inherited, **job.to_environment(), "PYTHONPATH": str(PROJECT)}
+
+
+def _output(process: subprocess.Popen[str], seconds: float, beside: Callable[[], None] | None) -> str:
+    try:
+        if beside is not None:
+            beside()
+        return process.communicate(timeout=seconds)[0] or ""
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.communicate()[0] or ""
+    finally:
+        process.kill()
+        process.wait()

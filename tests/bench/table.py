@@ -1,0 +1,31 @@
+"""The rows that there are, in the order of the table."""
+
+from __future__ import annotations
+
+from tests.bench.row import Row
+from tests.bench.rows.dispatch import DISPATCH
+from tests.bench.rows.latency import LONE
+from tests.bench.rows.processes import CPU, IDLE, MEMORY, START
+from tests.bench.rows.sessions import HOT, MILLION, STUCK
+from tests.bench.rows.throughput import ASYNC, AVRO, NOTHING, ONE_MILLISECOND, TEN_MILLISECONDS, ZIPF
+
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        NOTHING,
+        AVRO,
+        ONE_MILLISECOND,
+        TEN_MILLISECONDS,
+        ZIPF,
+        HOT,
+        ASYNC,
+        CPU,
+        LONE,
+        MEMORY,
+        STUCK,
+        MILLION,
+        DISPATCH,
+        START,
+        IDLE,
+    )
+}

@@ -1,0 +1,130 @@
+"""The topics that rows work off: each is made and filled once, before the first arm that needs it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import accumulate, islice
+from typing import Literal
+
+import msgspec
+from confluent_kafka import KafkaError, Message, Producer
+
+from processor.codec.outgoing import Outgoing
+from processor.codec.select import codec_for
+from tests.support import cluster
+
+Row = tuple[bytes, bytes, int]
+"""Key, value and partition."""
+
+BY_KEY = -1
+"""The partition is the key's."""
+
+Spreading = Literal["in turn", "zipf", "once each"]
+
+BATCH = 5000
+
+CONFIG = {
+    "partitioner": "murmur2_random",
+    "acks": "1",
+    "linger.ms": 50,
+    "batch.num.messages": 10_000,
+    "batch.size": 1_000_000,
+    # Constant padding shrinks to nothing: the network costs no arm anything.
+    "compression.type": "lz4",
+    "queue.buffering.max.messages": 500_000,
+    "message.max.bytes": 2_000_000,
+    "log_level": 0,
+}
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic and what is in it; sizes in bytes."""
+
+    name: str
+    records: int
+    partitions: int = 8
+    sessions: int = 1000
+    spreading: Spreading = "in turn"
+    size: int = 256
+    value_format: Literal["bytes", "avro"] = "bytes"
+    hot_every: int = 0
+    """After each so-many-th record comes one of the session `hot`, in partition 0; 0 is none."""
+    stuck: bool = False
+    """The very first record is of the session `stuck`, in partition 0."""
+    keyed: bool = True
+    """False puts session N into partition N modulo the partitions, so that the partitions are alike."""
+
+
+def make(servers: str, topic: str, load: Load) -> None:
+    """Makes the topic and fills it."""
+    cluster.create_topic(servers, topic, load.partitions)
+    fill(servers, topic, load)
+
+
+def fill(servers: str, topic: str, load: Load) -> None:
+    """Produces the records; a session's go to one partition, by murmur2 of its key."""
+    producer = Producer({"bootstrap.servers": servers, **CONFIG})
+    failed: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failed.append(error)
+
+    rows = _rows(load)
+    while batch := list(islice(rows, BATCH)):
+        while len(producer) > 400_000:
+            producer.poll(0.05)
+        for partition, part in sorted(_by_partition(batch).items(), reverse=True):
+            producer.produce_batch(topic, part, partition=partition, on_delivery=delivered)
+        producer.poll(0)
+    left = producer.flush(120)
+    if left or failed:
+        raise RuntimeError(f"{left + len(failed)} records of {topic} could not be produced: {failed[:1]}")
+
+
+def hottest(load: Load) -> int:
+    """How many records the busiest session has."""
+    counts: dict[int, int] = {}
+    for session in _sessions(load):
+        counts[session] = counts.get(session, 0) + 1
+    return max(counts.values())
+
+
+def _rows(load: Load) -> Iterator[Row]:
+    values = _values(load)
+    if load.stuck:
+        yield b"stuck", values[0], 0
+    for number, session in enumerate(_sessions(load)):
+        partition = BY_KEY if load.keyed else session % load.partitions
+        yield b"s%d" % session, values[number % len(values)], partition
+        if load.hot_every and number % load.hot_every == 0:
+            yield b"hot", values[number % len(values)], 0
+
+
+def _by_partition(rows: list[Row]) -> dict[int, list[dict[str, bytes]]]:
+    # The client takes a partition for a whole batch; one that a message names is passed over.
+    parts: dict[int, list[dict[str, bytes]]] = {}
+    for key, value, partition in rows:
+        parts.setdefault(partition, []).append({"key": key, "value": value})
+    return parts
+
+
+def _values(load: Load) -> list[bytes]:
+    if load.value_format == "bytes":
+        return [(b"%012d" % number).ljust(load.size, b"x") for number in range(1000)]
+    codec = codec_for("avro", None)
+    empty = len(codec.encode_task(Outgoing("s100", {"number": 100, "text": ""}, "charge")) or b"")
+    text = "x" * max(0, load.size - empty)
+    made = (Outgoing(f"s{n}", {"number": n, "text": text}, "charge") for n in range(1000))
+    return [codec.encode_task(outgoing) or b"" for outgoing in made]
+
+
+def _sessions(load: Load) -> Iterator[int]:
+    if load.spreading == "once each":
+        yield from range(load.records)
+    elif load.spreading == "in turn":
+        yield from (number % load.sessions for number in range(load.records))
+    else:
+        weights = list(accumulate(1 / rank for rank in range(1, load.sessions + 1)))
+        yield from random.Random(1).choices(range(load.sessions), cum_weights=weights, k=load.records)
