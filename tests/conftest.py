@@ -23,7 +23,7 @@ from tests.support.scenario import MakeScenario, Scenario
 REQUIRE_BROKER = "PROCESSOR_TEST_REQUIRE_BROKER"
 """Set to 1, a test that finds no broker fails instead of being skipped."""
 
-NEED_A_BROKER = {"broker", "own_broker", "topic", "admin", "produce"}
+NEED_A_BROKER = {"broker", "own_broker", "wired", "topic", "admin", "produce"}
 
 # A run that others look at must not fail by chance alone; at the keyboard chance is what finds new faults.
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
@@ -80,7 +80,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
     """The broker that the whole run shares; nobody may stop it."""
-    with _running() as shared:
+    with running_broker() as shared:
         yield shared
 
 
@@ -88,7 +88,7 @@ def broker() -> Iterator[Broker]:
 def own_broker() -> Iterator[MakeBroker]:
     """Makes brokers that the test may kill, pause and restart; `properties` are server properties of its own."""
     with ExitStack() as stack:
-        yield lambda properties=None, client=None: stack.enter_context(_running(properties, client, own=True))
+        yield lambda properties=None, client=None: stack.enter_context(running_broker(properties, client, own=True))
 
 
 @pytest.fixture
@@ -150,9 +150,10 @@ def scenario(
 
 
 @contextmanager
-def _running(
+def running_broker(
     properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None, *, own: bool = False
 ) -> Iterator[Broker]:
+    """A broker inside the `with`; where none can be had the test is skipped, or fails if it must not be."""
     with ExitStack() as stack:
         try:
             broker = stack.enter_context(choose_broker(properties, client, own=own))

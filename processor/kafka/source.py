@@ -6,7 +6,7 @@ Any consumer call from a second thread would wait for the thread inside `poll` o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
@@ -21,6 +21,9 @@ from processor.settings import Settings
 
 ASK_SECONDS = 5.0
 """How long one question to the broker may take."""
+
+AGAIN_SECONDS = 0.1
+"""Between two tries of a commit that is waited for."""
 
 RESTORE_SECONDS = 30.0
 """How long an assignment may wait for the offsets that the group has committed."""
@@ -38,6 +41,8 @@ class KafkaSource:
         config["on_commit"] = self._on_commit
         self._consumer: Consumer = open_client(Consumer, config)
         self._resets = Resets(settings.kafka_config)
+        self._final: KafkaError | None = None
+        """A commit was refused for good; other calls are told less of it, and later."""
         self._given_up: set[Partition] = set()
         """Partitions that were revoked or lost during the present call of `take`."""
 
@@ -55,8 +60,13 @@ class KafkaSource:
         """At most `limit` records: the first as soon as it comes, then what is here already.
 
         `consume` with a time-out would wait for `limit` records: a lone one would be held for all of it.
+
+        Raises:
+            ProcessorError: the client cannot go on.
         """
         self._given_up.clear()
+        if self._final is not None:
+            raise _end_of(self._final)
         if self._resets:
             for partition, offset in self._resets.found(self._consumer):
                 self._listening.on_reset(partition, offset)
@@ -89,8 +99,8 @@ class KafkaSource:
             return None
         if error.code() in NOT_ALLOWED:
             raise error_of(error, self._settings.bootstrap_servers, about=record.topic() or "")
-        if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
-            raise ProcessorError(f"the Kafka client cannot go on: {reason_of(error)}")
+        if is_final(error):
+            raise _end_of(self._final or error)
         self._emit(KafkaClientError(code=error.name(), message=reason_of(error)))
         return None
 
@@ -110,6 +120,7 @@ class KafkaSource:
                 return None
             if not error.retriable() or monotonic() >= deadline:
                 return reason_of(error)
+            sleep(AGAIN_SECONDS)  # a coordinator that refuses does so at once
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Stops fetching these."""
@@ -181,6 +192,8 @@ class KafkaSource:
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         commits = [Commit(Partition(t.topic, t.partition), t.offset, t.metadata or "") for t in partitions]
         first = error or next((t.error for t in partitions if t.error is not None), None)
+        if first is not None and is_final(first):
+            self._final = first
         self._tell_committed(commits, reason_of(first) if first is not None else None)
 
     def _tell_committed(self, commits: Sequence[Commit], error: str | None) -> None:
@@ -231,6 +244,17 @@ class KafkaSource:
             return question(*about, timeout=ASK_SECONDS)
         except KafkaException as caught:
             raise error_of(caught.args[0], self._settings.bootstrap_servers) from None
+
+
+def is_final(error: KafkaError) -> bool:
+    """Whether the client cannot go on after it."""
+    return bool(error.fatal()) or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
+
+
+def _end_of(error: KafkaError) -> ProcessorError:
+    if error.code() == KafkaError.FENCED_INSTANCE_ID:
+        return ProcessorError("fenced: another consumer of this group has the same group.instance.id")
+    return ProcessorError(f"the Kafka client cannot go on: {reason_of(error)}")
 
 
 def _positions(commits: Sequence[Commit]) -> list[TopicPartition]:

@@ -89,8 +89,17 @@ class MakeScenario(Protocol):
 class Scenario:
     """One topic and one group on one broker."""
 
-    def __init__(self, broker: Broker, topic: str, group: str, folder: Path, start: Callable[..., Fleet]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        topic: str,
+        group: str,
+        folder: Path,
+        start: Callable[..., Fleet],
+        servers_of_fleets: str | None = None,
+    ) -> None:
         self.servers = broker.bootstrap_servers
+        self._servers_of_fleets = servers_of_fleets or self.servers
         self.topic = topic
         self.group = group
         self.ledger = Ledger(folder / "ledger.jsonl")
@@ -111,7 +120,7 @@ class Scenario:
         """Starts a fleet with one of `HANDLERS`."""
         return self._start(
             f"handlers:{handler}",
-            *("-b", self.servers, "-t", self.topic, "-g", self.group, "--value-format", "bytes"),
+            *("-b", self._servers_of_fleets, "-t", self.topic, "-g", self.group, "--value-format", "bytes"),
             *("--stats-interval", "1"),
             *options,
             modules={"handlers": HANDLERS},
@@ -170,12 +179,12 @@ class Scenario:
                 raise AssertionError(f"the lag is {found} after {seconds:g} s, not {lag}")
             time.sleep(0.05)
 
-    def faults(self, given_up: Iterable[Place] = ()) -> dict[str, list[Finding]]:
-        """What was lost, out of order or overlapping; all empty when nothing was."""
+    def faults(self, given_up: Iterable[Place] = (), *, replays_in_process: bool = False) -> dict[str, list[Finding]]:
+        """What was lost, out of order or overlapping; all empty when nothing was. See `tests.support.ledger`."""
         entries, dead = self.ledger.entries(), set(given_up)
         found = {
             "lost": ledger.lost(entries, self.places, dead),
-            "out of order": ledger.out_of_order(entries, dead),
+            "out of order": ledger.out_of_order(entries, dead, replays_in_process=replays_in_process),
             "overlapping": ledger.overlapping(entries, self.deaths),
         }
         return {what: findings[:10] for what, findings in found.items() if findings}

@@ -1,0 +1,120 @@
+"""What lies between a fleet and its broker: slow, cut, silent; and commits that the coordinator refuses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import KafkaError
+
+from tests.chaos.conftest import Wired
+from tests.support.scenario import Scenario
+
+MakeWiredScenario = Callable[..., Scenario]
+BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
+
+MAY_REPEAT = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH}
+"""After these the client gives its membership up: what was not committed is another life's."""
+
+REFUSALS = (
+    KafkaError.OFFSET_METADATA_TOO_LARGE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.INVALID_COMMIT_OFFSET_SIZE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_GROUP_ID,
+    KafkaError.GROUP_ID_NOT_FOUND,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.UNKNOWN,
+)
+"""What a group coordinator answers to OffsetCommit, as `OffsetCommitResponse.json` and the coordinator's code say."""
+
+
+@pytest.mark.parametrize("code", REFUSALS, ids=lambda code: KafkaError(code).name())
+def test_refused_commits_harm_nothing(wired: Wired, wired_scenario: MakeWiredScenario, code: int) -> None:
+    """Where the client gives its membership up, the group waits for the old one until its session times out."""
+    work = wired_scenario(partitions=2)
+    work.produce_sessions(1_000, 20)
+    refused_before = wired.wire.refused
+    fleet = work.run("note", "-w", "8", "--commit-interval", "0.1", "-X", "session.timeout.ms=6000", seconds=0.005)
+    work.wait_done(100)
+    times = 1 if code in MAY_REPEAT else 5
+    wired.wire.refuse_commits(code, times)
+    work.wait_done(1_000)
+    while wired.wire.refused < refused_before + times:
+        work.produce_sessions(20, 20)
+        work.wait_done(len(work.places))
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults(replays_in_process=code in MAY_REPEAT) == {}
+    if code not in MAY_REPEAT:
+        assert work.repeated() == []
+
+
+def test_a_fenced_consumer_says_who_took_its_place_and_another_follows(
+    wired: Wired, wired_scenario: MakeWiredScenario
+) -> None:
+    """The client cannot go on after that; the consumer's process is replaced like one that died."""
+    work = wired_scenario(partitions=1)
+    work.produce_sessions(200, 5)
+    fleet = work.run("note", "--commit-interval", "0.1", "-X", "group.instance.id=box")
+    work.wait_done(200)
+    wired.wire.refuse_commits(KafkaError.FENCED_INSTANCE_ID, 1)
+    work.produce_sessions(20, 5)
+    ended = fleet.wait_for("fleet.consumer_ended", exit_code=1)
+    assert ended["reason"] == "fenced: another consumer of this group has the same group.instance.id"
+    fleet.wait_for("consumer.assigned", count=2)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+
+
+@BOTH
+def test_half_a_second_on_every_request_slows_down_and_harms_nothing(
+    wired: Wired, wired_scenario: MakeWiredScenario, protocol: str
+) -> None:
+    work = wired_scenario()
+    work.produce_sessions(1_000, 50)
+    wired.wire.delay = 0.5
+    try:
+        fleet = work.run("note", "-p", "2", "-w", "8", "--group-protocol", protocol, seconds=0.002)
+        work.wait_done(1_000, 90)
+        assert fleet.stop() == 0
+    finally:
+        wired.wire.delay = 0.0
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert work.lag == 0
+
+
+@BOTH
+@pytest.mark.parametrize("fault", ["cut", "silent"])
+def test_a_network_that_is_gone_for_longer_than_a_session_loses_nothing(
+    wired: Wired, wired_scenario: MakeWiredScenario, fault: str, protocol: str
+) -> None:
+    """The group gives the consumer up meanwhile; nobody else is there, so that nothing may overlap either."""
+    work = wired_scenario()
+    work.produce_sessions(3_000, 30)
+    options: tuple[str, ...] = ("-w", "4", "--group-protocol", protocol, "-X", "socket.timeout.ms=4000")
+    options += ("-X", "session.timeout.ms=6000") if protocol == "classic" else ()
+    fleet = work.run("note", *options, seconds=0.005)
+    work.wait_done(300)
+    if fault == "cut":
+        with wired.wire.cut():
+            time.sleep(8)
+    else:
+        wired.wire.silent = True
+        time.sleep(8)
+        wired.wire.silent = False
+    work.wait_done(3_000, 90)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults(replays_in_process=True) == {}

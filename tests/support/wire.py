@@ -1,0 +1,249 @@
+"""A wire between clients and a real broker that can be slow, cut or silent, and that can refuse commits.
+
+It speaks as much of Kafka's protocol as it must: frames, request headers, and OffsetCommit as the client here sends it
+(version 8 or 9; the layout is in Kafka's `OffsetCommitRequest.json` and `OffsetCommitResponse.json`).
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+OFFSET_COMMIT = 8
+LAYOUTS = (8, 9)
+
+
+class Wire:
+    """Listens at a port of loopback and passes on to `target`, a port of loopback too."""
+
+    def __init__(self, port: int, target: int) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self.delay = 0.0
+        """Seconds that every request waits before it is passed on."""
+        self.silent = False
+        """Whether everything is taken and nothing is passed on."""
+        self.refused = 0
+        """Commits that were answered by the wire, with an error."""
+        self._target = target
+        self._refusals: list[int] = []
+        self._links: set[_Link] = set()
+        self._guard = threading.Lock()
+        self._is_cut = False
+        self._server = socket.create_server(("127.0.0.1", port), backlog=64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def refuse_commits(self, code: int, times: int) -> None:
+        """Answers the next commits with this error code for each partition; the broker never sees them."""
+        with self._guard:
+            self._refusals += [code] * times
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Inside, every connection is closed, and new ones are closed at once."""
+        self._is_cut = True
+        self._close_links()
+        try:
+            yield
+        finally:
+            self._is_cut = False
+
+    def close(self) -> None:
+        """Ends it."""
+        self._is_cut = True
+        self._server.close()
+        self._close_links()
+
+    def answer_of(self, request: bytes) -> bytes | None:
+        """The wire's own answer to a request; None for one that is passed on."""
+        api, version = struct.unpack_from(">hh", request)
+        if api != OFFSET_COMMIT or version not in LAYOUTS:
+            return None
+        with self._guard:
+            if not self._refusals:
+                return None
+            self.refused += 1
+            return refusal_of(request, self._refusals.pop(0))
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            try:
+                if self._is_cut:
+                    raise ConnectionRefusedError
+                link = _Link(self, client, socket.create_connection(("127.0.0.1", self._target), 5))
+            except OSError:
+                client.close()
+                continue
+            with self._guard:
+                self._links = {known for known in self._links if known.is_open} | {link}
+
+    def _close_links(self) -> None:
+        with self._guard:
+            for link in self._links:
+                link.close()
+
+
+class _Link:
+    """One client's connection, and its continuation to the broker."""
+
+    def __init__(self, wire: Wire, client: socket.socket, broker: socket.socket) -> None:
+        self.is_open = True
+        self._wire, self._client, self._broker = wire, client, broker
+        self._requests: queue.SimpleQueue[tuple[float, bytes] | None] = queue.SimpleQueue()
+        for end in (client, broker):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for work in (self._read_requests, self._pass_requests, self._pass_answers):
+            threading.Thread(target=self._until_closed, args=(work,), daemon=True).start()
+
+    def close(self) -> None:
+        self.is_open = False
+        self._requests.put(None)
+        for end in (self._client, self._broker):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            end.close()
+
+    def _until_closed(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OSError:
+            pass
+        finally:
+            self.close()
+
+    def _read_requests(self) -> None:
+        while True:
+            frame = _frame(self._client)
+            self._requests.put((time.monotonic() + self._wire.delay, frame))
+
+    def _pass_requests(self) -> None:
+        while (request := self._requests.get()) is not None:
+            due, frame = request
+            time.sleep(max(0.0, due - time.monotonic()))
+            self._wait_while_silent()
+            answer = self._wire.answer_of(frame)
+            whole, end = (frame, self._broker) if answer is None else (answer, self._client)
+            end.sendall(struct.pack(">i", len(whole)) + whole)
+
+    def _pass_answers(self) -> None:
+        while chunk := self._broker.recv(1 << 16):
+            self._wait_while_silent()
+            self._client.sendall(chunk)
+
+    def _wait_while_silent(self) -> None:
+        while self._wire.silent and self.is_open:
+            time.sleep(0.02)
+
+
+def refusal_of(frame: bytes, code: int) -> bytes:
+    """The answer to an OffsetCommit request, with the same error code for each of its partitions."""
+    read = _Reader(frame)
+    read.skip(4)
+    correlation = read.number(">i")
+    read.skip(max(0, read.number(">h")))  # the client's ID
+    read.tags()
+    read.text()  # group
+    read.skip(4)  # generation or member epoch
+    read.text()  # member
+    read.text()  # instance
+    topics = []
+    for _ in range(read.length()):
+        name, partitions = read.text(), []
+        for _ in range(read.length()):
+            partitions.append(read.number(">i"))
+            read.skip(8 + 4)  # offset, leader epoch
+            read.text()  # metadata
+            read.tags()
+        read.tags()
+        topics.append((name, partitions))
+    answer = struct.pack(">iBi", correlation, 0, 0) + _varint(len(topics) + 1)
+    for name, partitions in topics:
+        answer += _varint(len(name) + 1) + name + _varint(len(partitions) + 1)
+        answer += b"".join(struct.pack(">ihB", partition, code, 0) for partition in partitions) + b"\0"
+    return answer + b"\0"
+
+
+def through_a_wire(wire_port: int, direct_port: int) -> Mapping[str, str]:
+    """Server properties of a broker with two addresses: one of its own, and one whose clients come over a wire.
+
+    Args:
+        wire_port: where the wire listens.
+        direct_port: where the broker takes what comes over the wire.
+    """
+    return {
+        "listeners": f"PLAINTEXT://{{host}}:{{port}},WIRE://127.0.0.1:{direct_port},"
+        "CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{{port}},WIRE://127.0.0.1:{wire_port}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,WIRE:PLAINTEXT",
+    }
+
+
+class _Reader:
+    def __init__(self, frame: bytes) -> None:
+        self._frame = frame
+        self._at = 0
+
+    def skip(self, count: int) -> None:
+        self._at += count
+
+    def number(self, layout: str) -> int:
+        (number,) = struct.unpack_from(layout, self._frame, self._at)
+        self._at += struct.calcsize(layout)
+        return int(number)
+
+    def varint(self) -> int:
+        number = shift = 0
+        while True:
+            byte = self._frame[self._at]
+            self._at += 1
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return number
+
+    def length(self) -> int:
+        return max(0, self.varint() - 1)
+
+    def text(self) -> bytes:
+        length = self.length()
+        self._at += length
+        return self._frame[self._at - length : self._at]
+
+    def tags(self) -> None:
+        for _ in range(self.varint()):
+            self.varint()
+            self.skip(self.varint())
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _frame(link: socket.socket) -> bytes:
+    (length,) = struct.unpack(">i", _exactly(link, 4))
+    return _exactly(link, length)
+
+
+def _exactly(link: socket.socket, count: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < count:
+        part = link.recv(count - len(parts))
+        if not part:
+            raise OSError
+        parts += part
+    return bytes(parts)
