@@ -41,6 +41,15 @@ class DecodeError(ProcessorError):
     """A record's value cannot be read; the record is dead-lettered with its bytes as they were."""
 
 
+class NotNow(ProcessorError):
+    """What is needed to read a record cannot be had at the moment: the record waits, and no attempt is used up."""
+
+    def __init__(self, message: str, retry_in: float) -> None:
+        """`retry_in`: seconds after which asking again makes sense."""
+        super().__init__(message)
+        self.retry_in = retry_in
+
+
 class EncodeError(ProcessorError):
     """A payload or a handler's return value cannot be written in the chosen format."""
 

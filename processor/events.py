@@ -77,7 +77,7 @@ class PartitionStats(Event):
     waiting: int
     running: int
     parked: int
-    """sessions that wait for a retry"""
+    """sessions that wait for a retry, or for a schema"""
     lanes: int
     """sessions that have tasks here"""
     done: int
@@ -498,6 +498,17 @@ class TaskRetrying(TaskEvent):
     """An attempt failed; its session waits for the next one."""
 
     event: ClassVar[str] = "task.retrying"
+    level: ClassVar[Level] = "debug"
+
+    error_type: str
+    error: str
+    retry_in_seconds: float
+
+
+class TaskPostponed(TaskEvent):
+    """A task cannot be read yet, since its schema cannot be had now; its session waits, and no attempt is used up."""
+
+    event: ClassVar[str] = "task.postponed"
     level: ClassVar[Level] = "debug"
 
     error_type: str

@@ -121,11 +121,11 @@ class Assignment(Generic[P]):
         """The loan was never begun: its lane goes back to the front of its queue."""
         self._return(loan, first=True)
 
-    def park(self, loan: Loan, setback: Setback) -> int:
-        """The loan's next task failed: its lane waits until that is due; tasks settled before it."""
+    def park(self, loan: Loan, setback: Setback, *, failed: bool = True) -> int:
+        """The loan's next task failed, or could not begin: its lane waits until it is due; tasks settled before it."""
         count = self.settle(loan)
         self.lent_loans -= 1
-        if loan.ledger.park(loan, setback):
+        if loan.ledger.park(loan, setback, failed=failed):
             self.waiting += len(loan.records) - loan.done
             self._parkings += 1
             heapq.heappush(self._parked, (setback.due, self._parkings, loan.ledger, loan.lane))

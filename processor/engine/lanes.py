@@ -16,7 +16,7 @@ class LaneState(enum.Enum):
 
     READY = "has tasks, and stands in the queue for a worker"
     LENT = "a worker has it, or a dead letter or result of its head is under way"
-    PARKED = "its head failed and waits for its next attempt"
+    PARKED = "its head failed, or cannot be read yet, and waits for its next attempt"
     HELD = "a handler of this session still runs from an earlier assignment of the partition"
 
 
@@ -102,13 +102,13 @@ class Lanes:
         return True
 
     def park(self, lane: Lane, unfinished: list[Record]) -> None:
-        """A lent lane returns with its failed head, and waits until `wake`."""
+        """A lent lane returns with a head that is not to run now, and waits until `wake`."""
         self._put_front(lane, unfinished)
         lane.state = LaneState.PARKED
         self._parked.add(lane)
 
     def wake(self, lane: Lane) -> None:
-        """A parked lane's retry is due."""
+        """A parked lane's next attempt is due."""
         self._parked.discard(lane)
         lane.state = LaneState.READY
         self.ready.append(lane)
@@ -128,7 +128,7 @@ class Lanes:
         return [(key, length) for length, key in lengths[:count]]
 
     def parked(self) -> int:
-        """How many lanes wait for a retry."""
+        """How many lanes wait for their head's next attempt."""
         return len(self._parked)
 
     def headed_by(self, offset: int) -> Lane | None:

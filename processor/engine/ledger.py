@@ -158,9 +158,10 @@ class Ledger:
             loan.lane.setback = None
         return self._end(loan) and self.lanes.give_back(loan.lane, loan.records[loan.done :], first=first)
 
-    def park(self, loan: Loan, setback: Setback) -> bool:
-        """The loan's next task failed and will be tried again; false where the ledger has closed meanwhile."""
-        loan.lane.attempts = 1 if loan.done else loan.attempt
+    def park(self, loan: Loan, setback: Setback, *, failed: bool = True) -> bool:
+        """The loan's next task failed, or could not begin, and waits; false where the ledger has closed meanwhile."""
+        failed_before = 0 if loan.done else loan.attempt - 1
+        loan.lane.attempts = failed_before + failed
         loan.lane.setback = setback
         if not self._end(loan):
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import NamedTuple
 
 
@@ -15,6 +16,7 @@ class Cause(enum.Enum):
     UNKNOWN = "no handler is registered for the task's name"
     UNDECODABLE = "the value cannot be read"
     STUCK = "its time was over, and the handler went on"
+    POSTPONED = "what is needed to read the value cannot be had now; there was no attempt"
 
 
 RETRIED = frozenset({Cause.FAILED, Cause.TIMED_OUT})
@@ -28,15 +30,17 @@ class Failure(NamedTuple):
     """The exception's name with its module."""
     message: str
     traceback: str | None = None
+    retry_in: float = 0.0
+    """Seconds until a postponed task is worth another look."""
 
 
 class Setback(NamedTuple):
-    """What keeps a task from being settled: its last attempt failed, or its dead letter or result was not taken."""
+    """What keeps a task from being settled: it failed, cannot be read yet, or its dead letter or result was not taken."""
 
     error_type: str
     error: str
     at: float
-    """When it failed, in seconds of the clock that the caller keeps."""
+    """When that was, in seconds of the clock that the caller keeps."""
     due: float
     """When it is tried again, of the same clock; `at` where it is not."""
 
@@ -51,9 +55,11 @@ class Policy(NamedTuple):
     def delay_after(self, failure: Failure, attempt: int, jitter: float) -> float | None:
         """Seconds until the next attempt after the failed `attempt` (1 for the first); None: dead letter.
 
-        Capped exponential backoff. `jitter` from 0 to 1 spreads the delay over three quarters to
-        five quarters of itself, so that sessions that failed together do not return together.
+        Capped exponential backoff; what is postponed is never given up. `jitter` from 0 to 1 spreads the delay
+        over three quarters to five quarters of itself, so that sessions that failed together do not return together.
         """
+        if failure.cause is Cause.POSTPONED:
+            return spread(failure.retry_in, jitter, math.inf)
         if failure.cause not in RETRIED or attempt >= self.max_attempts:
             return None
         return spread(backoff(attempt, self.backoff, self.backoff_max), jitter, self.backoff_max)

@@ -8,7 +8,7 @@ from typing import Any
 
 from processor.app import Handler, Processor
 from processor.engine.retry import Cause, Failure, Policy
-from processor.errors import DecodeError, EncodeError
+from processor.errors import DecodeError, EncodeError, NotNow
 from processor.payload import convert
 from processor.runtime.ports import Codec, Record
 from processor.runtime.trace_context import trace_context
@@ -34,6 +34,7 @@ class Attempts:
 
         Raises:
             DecodeError: the value cannot be read, or is not what the handler asks for.
+            NotNow: it cannot be read yet.
             UnknownTask: there is no handler for its name.
         """
         content = self._decode(record)
@@ -57,7 +58,9 @@ class Attempts:
 
 def failure_of(error: BaseException, *, begun: bool) -> Failure:
     """What an attempt failed with; `begun` tells whether the handler had been called."""
-    return Failure(_cause(error, begun), type_name(error), _message(error), _frames(error) if begun else None)
+    cause = _cause(error, begun)
+    retry_in = error.retry_in if isinstance(error, NotNow) else 0.0
+    return Failure(cause, type_name(error), _message(error), _frames(error) if begun else None, retry_in)
 
 
 def type_name(error: BaseException) -> str:
@@ -95,6 +98,8 @@ def _cause(error: BaseException, begun: bool) -> Cause:
         return Cause.TIMED_OUT
     if not begun and isinstance(error, DecodeError):
         return Cause.UNDECODABLE
+    if not begun and isinstance(error, NotNow):
+        return Cause.POSTPONED
     if not begun and isinstance(error, UnknownTask):
         return Cause.UNKNOWN
     return Cause.FAILED

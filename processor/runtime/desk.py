@@ -187,9 +187,12 @@ class Desk:
         with self.lock:
             self._count_failure(loan, failure)
             self.counts.retried += 1
-            setback = Setback(failure.error_type, failure.message, monotonic(), due)
-            self._count(self.assignment.park(loan, setback))
-            self._notify_drained(loan)
+            self._park(loan, failure, due, failed=True)
+
+    def postpone(self, loan: Loan, failure: Failure, due: float) -> None:
+        """The loan's next task cannot be read yet, and was not attempted; its session waits until `due`."""
+        with self.lock:
+            self._park(loan, failure, due, failed=False)
 
     def fail(self, loan: Loan, failure: Failure) -> None:
         """The loan's next task failed for the last time; its dead letter is on its way."""
@@ -267,6 +270,11 @@ class Desk:
         return self.assignment.lent_loans > 0
 
     # --- under the lock ----------------------------------------------------------------------------
+
+    def _park(self, loan: Loan, failure: Failure, due: float, *, failed: bool) -> None:
+        setback = Setback(failure.error_type, failure.message, monotonic(), due)
+        self._count(self.assignment.park(loan, setback, failed=failed))
+        self._notify_drained(loan)
 
     def _lend(self, borrower: Borrower, limit: int) -> bool:
         loans = self.assignment.lend(limit)

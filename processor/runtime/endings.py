@@ -10,7 +10,15 @@ from typing import Any
 from processor.engine.ledger import LedgerState, Loan
 from processor.engine.retry import Cause, Failure, Policy, Setback, backoff, spread
 from processor.errors import DeliveryError, EncodeError
-from processor.events import Emit, TaskDeadLettered, TaskDeliveryFailed, TaskDone, TaskRetrying, TaskTimedOut
+from processor.events import (
+    Emit,
+    TaskDeadLettered,
+    TaskDeliveryFailed,
+    TaskDone,
+    TaskPostponed,
+    TaskRetrying,
+    TaskTimedOut,
+)
 from processor.runtime.attempts import about, epoch_milliseconds, failure_of, type_name
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Codec, Headers, Record, Sink
@@ -102,7 +110,7 @@ class Endings:
         task: Task | None,
         limit: float,
     ) -> None:
-        """The attempt, which might take `limit` seconds, failed: again later, or never again."""
+        """The attempt, which might take `limit` seconds, failed, or could not begin: again later, or never again."""
         if failure.cause is Cause.TIMED_OUT:
             failure = failure._replace(message=f"the attempt took longer than {limit:g} seconds")
             if self.limiter.allows():
@@ -111,22 +119,34 @@ class Endings:
         if delay is None:
             self._give_up(loan, record, attempt, failure, task)
             return
+        postponed = failure.cause is Cause.POSTPONED
         if self.tells_done and in_sample(record, self._settings.log_sample):
-            self._emit(
-                TaskRetrying(
-                    **about(record, attempt, task),
-                    error_type=failure.error_type,
-                    error=failure.message,
-                    retry_in_seconds=delay,
-                )
-            )
-        due = monotonic() + delay
-        self._desk.park(loan, failure, due)
+            self._tell_waiting(TaskPostponed if postponed else TaskRetrying, record, attempt, failure, task, delay)
+        park = self._desk.postpone if postponed else self._desk.park
+        park(loan, failure, monotonic() + delay)
         self._nudge()
 
     def give_up_stuck(self, loan: Loan, record: Record, attempt: int, failure: Failure) -> None:
         """The handler cannot be stopped: its task is dead-lettered, its lane stays lent."""
         self._give_up(loan, record, attempt, failure, None)
+
+    def _tell_waiting(
+        self,
+        kind: type[TaskRetrying | TaskPostponed],
+        record: Record,
+        attempt: int,
+        failure: Failure,
+        task: Task | None,
+        delay: float,
+    ) -> None:
+        self._emit(
+            kind(
+                **about(record, attempt, task),
+                error_type=failure.error_type,
+                error=failure.message,
+                retry_in_seconds=delay,
+            )
+        )
 
     def _give_up(self, loan: Loan, record: Record, attempt: int, failure: Failure, task: Task | None) -> None:
         if loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs it again, and decides for itself

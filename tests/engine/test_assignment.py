@@ -157,6 +157,23 @@ def test_a_parked_lane_is_ready_again_when_its_retry_is_due() -> None:
     assert assignment.next_wake() is None
 
 
+def test_a_task_that_was_put_off_is_on_the_attempt_that_it_was_on() -> None:
+    assignment: Assignment[int] = Assignment()
+    ledger = assignment.assign(0, 0)
+    assignment.admit(0, records(b"a", b"a"), 0.0)
+    assignment.park(assignment.lend(2)[0], setback(1.0))
+    assignment.wake(1.0)
+    (second,) = assignment.lend(2)
+    assert assignment.park(second, setback(2.0), failed=False) == 0
+    assignment.wake(2.0)
+    (again,) = assignment.lend(2)
+    assert (again.attempt, again.done, ledger.lanes.waiting) == (2, 0, 0)
+    again.done = 1
+    assignment.park(again, setback(3.0), failed=False)
+    assignment.wake(3.0)
+    assert assignment.lend(2)[0].attempt == 1
+
+
 def test_a_retry_that_falls_due_after_its_partition_is_gone_is_dropped() -> None:
     assignment: Assignment[int] = Assignment()
     assignment.assign(0, 0)

@@ -34,7 +34,7 @@ class Broker:
 
 
 class Consuming(RuleBasedStateMachine):
-    """Fetch, hole, lend, settle, fail, park, wake, take back, revoke, lose, assign, crash and restore."""
+    """Fetch, hole, lend, settle, fail, postpone, wake, take back, revoke, lose, assign, crash and restore."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,6 +132,14 @@ class Consuming(RuleBasedStateMachine):
         self.loans.remove(loan)
         self.assignment.park(loan, Setback("E", "no", self.clock, self.clock + delay))
         assert loan.lane.attempts == (1 if loan.done else loan.attempt)
+
+    @precondition(lambda self: any(loan.done < len(loan.records) for loan in self.loans))
+    @rule(data=st.data(), delay=st.integers(0, 5))
+    def postpone(self, data: st.DataObject, delay: int) -> None:
+        loan = data.draw(st.sampled_from([loan for loan in self.loans if loan.done < len(loan.records)]))
+        self.loans.remove(loan)
+        self.assignment.park(loan, Setback("E", "not yet", self.clock, self.clock + delay), failed=False)
+        assert loan.lane.attempts == (0 if loan.done else loan.attempt - 1)
 
     @rule(seconds=st.integers(1, 5))
     def wake(self, seconds: int) -> None:

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from processor.errors import DecodeError, DeliveryError, EncodeError
+from processor.errors import DecodeError, DeliveryError, EncodeError, NotNow
 from processor.runtime.ports import Commit, Content, Delivered, End, Headers, Listener, Partition, Record, Start
 
 PARTITION = Partition("t", 0)
 POISON = b"poison"
+UNREADABLE = b"cannot be read yet"
 
 
 class FakeRecord:
@@ -177,12 +178,19 @@ class FakeSink:
 
 
 class FakeCodec:
-    """The value is the payload; one value cannot be read, and only bytes can be written."""
+    """The value is the payload; one value cannot be read, one not before `ready`, and only bytes can be written."""
+
+    def __init__(self) -> None:
+        self.ready = threading.Event()
+        self.put_off = 0
 
     def decode(self, record: Record) -> Content:
         value = record.value()
         if value == POISON:
             raise DecodeError("it is poison")
+        if value == UNREADABLE and not self.ready.is_set():
+            self.put_off += 1
+            raise NotNow("its schema is away", 0.01)
         return Content(value)
 
     def encode_result(self, task: Any, result: Any) -> bytes:

@@ -23,11 +23,11 @@ class RunningConsumer:
             "topics": ("t",), "group": "g", "workers": 8, "backoff": 0.0, "backoff_max": 0.0,
             "commit_interval": 0.01, "drain_timeout": 10.0,
         }  # fmt: skip
-        self.source, self.sink = FakeSource(), FakeSink()
+        self.source, self.sink, self.codec = FakeSource(), FakeSink(), FakeCodec()
         self.events: list[Event] = []
         self.ending: Ending | None = None
         self.consumer = Consumer(
-            Settings(**(chosen | options)), Processor.of(app), self.source, self.sink, FakeCodec(), self.events.append
+            Settings(**(chosen | options)), Processor.of(app), self.source, self.sink, self.codec, self.events.append
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
 
