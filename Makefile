@@ -1,6 +1,6 @@
 # make demo     see it work: needs Python 3.11 or newer and nothing else
 # make test     every test; tests/support/broker.py tells where a real Kafka comes from
-# make quick    the tests that need no broker
+# make quick    the tests that need no server
 # make lint     what the tools have to say
 # make bench    how fast it is, beside others; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
 # make clean    what was made here, but for the downloads in .cache
@@ -28,7 +28,7 @@ test: $(VENV)/.installed-dev
 	  exit $$status
 
 quick: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not broker"
+	$(BIN)/python -m pytest -m "not broker and not registry"
 
 lint: $(VENV)/.installed-dev
 	@status=0; for tool in "ruff check" "ruff format --check" mypy lint-imports; do \

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from processor.app import Processor
 from processor.errors import ProcessorError
+from processor.registry_settings import RegistrySettings
 from processor.settings import Settings
 from processor.task import Reject, Task, TaskTimeout
 
@@ -18,7 +19,17 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0.0.0"
 
-__all__ = ["Dispatcher", "Processor", "ProcessorError", "Reject", "Settings", "Task", "TaskTimeout", "__version__"]
+__all__ = [
+    "Dispatcher",
+    "Processor",
+    "ProcessorError",
+    "RegistrySettings",
+    "Reject",
+    "Settings",
+    "Task",
+    "TaskTimeout",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,22 @@ class BrokerError(ProcessorError):
     exit_code = 4
 
 
+class RegistryError(ProcessorError):
+    """The schema registry does not answer."""
+
+    exit_code = 4
+
+
+class RegistryRefusal(RegistryError):
+    """The schema registry does not let this client in."""
+
+
+class RegistryUnknown(RegistryError):
+    """Something answers at the address of the schema registry that is none."""
+
+    exit_code = 5
+
+
 class LoadError(ProcessorError):
     """Configuration, a schema, a topic or APP cannot be loaded."""
 

@@ -469,6 +469,29 @@ class KafkaClientError(Event):
     message: str
 
 
+class RegistryUnavailable(Event):
+    """The schema registry cannot be asked: tasks wait whose schemas are not known yet. At most one in 30 seconds."""
+
+    event: ClassVar[str] = "registry.unavailable"
+    level: ClassVar[Level] = "warning"
+
+    registry: str
+    error: str
+    failures: int
+    """requests in a row that had no answer"""
+    retry_in_seconds: float
+
+
+class RegistryAvailable(Event):
+    """The schema registry answers again."""
+
+    event: ClassVar[str] = "registry.available"
+
+    registry: str
+    unavailable_seconds: float
+    failures: int
+
+
 class TaskEvent(Event):
     """What every event about one task tells."""
 

@@ -11,6 +11,7 @@ import msgspec
 
 from processor.errors import SettingsError
 from processor.redaction import LogErrors, LogSessions, Redaction
+from processor.registry_settings import RegistrySettings, SubjectNameStrategy, masked
 
 ValueFormat = Literal["avro", "json", "bytes"]
 GroupProtocol = Literal["classic", "consumer"]
@@ -58,6 +59,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     value_format: ValueFormat = "avro"
     schemas: str | None = None
     schema_registry: str | None = None
+    schema_registry_user: str | None = None
+    schema_registry_password_file: str | None = None
+    schema_registry_token_file: str | None = None
+    schema_registry_ca: str | None = None
+    schema_registry_certificate: str | None = None
+    schema_registry_key: str | None = None
+    subject_name_strategy: SubjectNameStrategy = "topic"
+    auto_register: bool = True
+    use_latest_version: bool = False
     timeout: float = 30.0
     max_attempts: int = 3
     backoff: float = 0.5
@@ -125,6 +135,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.schemas is not None and not Path(self.schemas).is_dir():
             raise SettingsError(f"--schemas {self.schemas!r} is not a folder")
         check_kafka_config(self.kafka_config)
+        if self.registry is not None and self.value_format != "avro":
+            raise SettingsError(
+                f"--schema-registry is for --value-format avro: values in {self.value_format} have no schema"
+            )
+
+    @property
+    def registry(self) -> RegistrySettings | None:
+        """The schema registry, where there is one.
+
+        Raises:
+            SettingsError: what is said of it cannot be used.
+        """
+        access = {
+            name: getattr(self, f"schema_registry_{name}")
+            for name in ("user", "password_file", "token_file", "ca", "certificate", "key")
+        }
+        if self.schema_registry is None:
+            alone = next((name for name, value in access.items() if value is not None), None)
+            if alone is not None:
+                option = f"--schema-registry-{alone.replace('_', '-')}"
+                raise SettingsError(f"{option} is given, and --schema-registry is not")
+            return None
+        return RegistrySettings(
+            url=self.schema_registry,
+            **access,
+            subject_name_strategy=self.subject_name_strategy,
+            auto_register=self.auto_register,
+            use_latest_version=self.use_latest_version,
+        )
+
+    def __repr__(self) -> str:
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return f"Settings({', '.join(f'{name}={_shown(name, value)}' for name, value in values)})"
 
     @property
     def redaction(self) -> Redaction:
@@ -134,6 +177,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def dead_letter_topic_of(self, topic: str) -> str:
         """Where a task of `topic` goes that is given up."""
         return self.dead_letter_topic or f"{topic}.dlq"
+
+
+def _shown(name: str, value: object) -> str:
+    return repr(masked(value) if name == "schema_registry" and isinstance(value, str) else value)
 
 
 def check_kafka_config(config: Mapping[str, str]) -> None:

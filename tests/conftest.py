@@ -16,7 +16,9 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
 from tests.support import cluster, kafka_jars
+from tests.support import registry_server as registry_server_of
 from tests.support.broker import Broker, BrokerUnavailable, GivenBroker, choose_broker
+from tests.support.registry_server import RegistryServer
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
 
@@ -24,6 +26,7 @@ REQUIRE_BROKER = "PROCESSOR_TEST_REQUIRE_BROKER"
 """Set to 1, a test that finds no broker fails instead of being skipped."""
 
 NEED_A_BROKER = {"broker", "own_broker", "wired", "topic", "admin", "produce"}
+NEED_A_REGISTRY = {"registry_server"}
 
 # A run that others look at must not fail by chance alone; at the keyboard chance is what finds new faults.
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
@@ -60,21 +63,25 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a broker, so that `-m "not broker"` is the quick run."""
+    """Marks what needs a server, so that `-m "not broker and not registry"` is the quick run."""
     for item in items:
-        if NEED_A_BROKER & set(getattr(item, "fixturenames", ())):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if NEED_A_BROKER & fixtures:
             item.add_marker(pytest.mark.broker)
+        if NEED_A_REGISTRY & fixtures:
+            item.add_marker(pytest.mark.registry)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fetches what the broker needs before the first test: no test's own time should pay for a download."""
-    if session.config.option.collectonly or not any(item.get_closest_marker("broker") for item in session.items):
+    """Fetches what the servers need before the first test: no test's own time should pay for a download."""
+    if session.config.option.collectonly:
         return
-    if kafka_jars.available():
-        try:
-            kafka_jars.fetch()
-        except kafka_jars.FetchError as error:
-            raise pytest.UsageError(str(error)) from None
+    for marker, server in (("broker", kafka_jars), ("registry", registry_server_of)):
+        if server.available() and any(item.get_closest_marker(marker) for item in session.items):
+            try:
+                server.fetch()
+            except kafka_jars.FetchError as error:
+                raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +96,16 @@ def own_broker() -> Iterator[MakeBroker]:
     """Makes brokers that the test may kill, pause and restart; `properties` are server properties of its own."""
     with ExitStack() as stack:
         yield lambda properties=None, client=None: stack.enter_context(running_broker(properties, client, own=True))
+
+
+@pytest.fixture(scope="session")
+def registry_server() -> Iterator[RegistryServer]:
+    """The schema registry that the whole run shares; a `RegistryGate` before it may be shut."""
+    if not registry_server_of.available():
+        told = "no schema registry for this test: install Java 17+ and Maven"
+        pytest.fail(told, pytrace=False) if os.environ.get(REQUIRE_BROKER) == "1" else pytest.skip(told)
+    with RegistryServer() as shared:
+        yield shared
 
 
 @pytest.fixture

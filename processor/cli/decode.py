@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from processor.cli import options
 from processor.errors import DecodeError, SettingsError
 from processor.settings import Settings
 from processor.task import Headers, Record
+
+if TYPE_CHECKING:
+    from processor.codec.anatomy import Anatomy
 
 PLACE = re.compile(r"([A-Za-z0-9._-]+):(\d+):(\d+)")
 """TOPIC:PARTITION:OFFSET."""
@@ -34,6 +37,12 @@ def decode(
     value_format: options.Format = "avro",
     schemas: options.Schemas = None,
     schema_registry: options.SchemaRegistry = None,
+    schema_registry_user: options.SchemaRegistryUser = None,
+    schema_registry_password_file: options.SchemaRegistryPasswordFile = None,
+    schema_registry_token_file: options.SchemaRegistryTokenFile = None,
+    schema_registry_ca: options.SchemaRegistryCa = None,
+    schema_registry_certificate: options.SchemaRegistryCertificate = None,
+    schema_registry_key: options.SchemaRegistryKey = None,
     config: options.Config = None,
 ) -> int:
     """Take one value apart: how it is framed, which schema it names, and what it says, as JSON.
@@ -48,19 +57,35 @@ def decode(
         value_format=value_format,
         schemas=schemas,
         schema_registry=schema_registry,
+        schema_registry_user=schema_registry_user,
+        schema_registry_password_file=schema_registry_password_file,
+        schema_registry_token_file=schema_registry_token_file,
+        schema_registry_ca=schema_registry_ca,
+        schema_registry_certificate=schema_registry_certificate,
+        schema_registry_key=schema_registry_key,
         kafka_config=options.kafka_config_of(kafka_config),
     )
-    from processor.codec.anatomy import anatomy_of, shown_record  # here, so that help does without
-    from processor.codec.select import codec_for
+    from processor.codec.anatomy import shown_record  # here, so that help does without
 
-    codec = codec_for(settings.value_format, settings.schemas)
     place = PLACE.fullmatch(source) if not Path(source).exists() else None
     record = _record(settings, place) if place else _Bytes(_read(source))
-    anatomy = anatomy_of(record, codec)
+    anatomy = _anatomy(settings, record)
     typer.echo(anatomy.json(shown_record(record) if place else None).decode())
     if anatomy.error is not None:
         raise DecodeError(anatomy.error.sentence(anatomy.schema))
     return 0
+
+
+def _anatomy(settings: Settings, record: Record) -> Anatomy:
+    from processor.codec.anatomy import anatomy_of
+    from processor.codec.select import codec_for
+
+    if settings.registry is None:
+        return anatomy_of(record, codec_for(settings.value_format, settings.schemas))
+    from processor.kafka.registry import open_registry
+
+    with open_registry(settings.registry) as registry:
+        return anatomy_of(record, codec_for(settings.value_format, settings.schemas, registry))
 
 
 def _record(settings: Settings, place: re.Match[str]) -> Record:

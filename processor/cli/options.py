@@ -12,10 +12,12 @@ import typer
 
 from processor.cli import config_file
 from processor.errors import SettingsError
+from processor.registry_settings import SubjectNameStrategy
 from processor.settings import LogFormat, LogLevel, ValueFormat
 
 KAFKA = "Kafka"
 VALUES = "Values"
+REGISTRY = "Schema registry"
 WORK = "Work"
 FAILURES = "Failures"
 LIMITS = "Limits"
@@ -47,14 +49,6 @@ def _add_lower_sources(context: typer.Context, pairs: list[str]) -> list[str]:
     """Each key is looked up on its own: `-X client.id=a` must not drop a password that the environment gives."""
     config = kafka_config_of([*config_file.lower_kafka_config(context), *(pairs or ())])
     return [f"{key}={value}" for key, value in config.items()]
-
-
-def _refuse_registry(url: str | None) -> str | None:
-    if url is not None:
-        raise SettingsError(
-            "--schema-registry cannot be used yet: this version reads schemas from files only; use --schemas FOLDER"
-        )
-    return url
 
 
 BootstrapServers = Annotated[
@@ -113,10 +107,96 @@ SchemaRegistry = Annotated[
     typer.Option(
         "--schema-registry",
         metavar="URL",
-        help="A Confluent-compatible schema registry. Not in this version: it is refused.",
+        help="A Confluent-compatible schema registry, perhaps as https://USER:PASSWORD@HOST.",
         show_default=False,
-        callback=_refuse_registry,
-        rich_help_panel=VALUES,
+        rich_help_panel=REGISTRY,
+    ),
+]
+SchemaRegistryUser = Annotated[
+    str | None,
+    typer.Option(
+        "--schema-registry-user",
+        metavar="NAME",
+        help="The user for the registry (basic authentication).",
+        show_default=False,
+        rich_help_panel=REGISTRY,
+    ),
+]
+SchemaRegistryPasswordFile = Annotated[
+    str | None,
+    typer.Option(
+        "--schema-registry-password-file",
+        metavar="FILE",
+        help="A file that holds the password of that user.",
+        show_default=False,
+        rich_help_panel=REGISTRY,
+    ),
+]
+SchemaRegistryTokenFile = Annotated[
+    str | None,
+    typer.Option(
+        "--schema-registry-token-file",
+        metavar="FILE",
+        help="A file that holds a bearer token, instead of a user and a password.",
+        show_default=False,
+        rich_help_panel=REGISTRY,
+    ),
+]
+SchemaRegistryCa = Annotated[
+    str | None,
+    typer.Option(
+        "--schema-registry-ca",
+        metavar="FILE",
+        help="The authorities that may have signed the registry's certificate, in PEM.",
+        show_default="those of the certifi package",
+        rich_help_panel=REGISTRY,
+    ),
+]
+SchemaRegistryCertificate = Annotated[
+    str | None,
+    typer.Option(
+        "--schema-registry-certificate",
+        metavar="FILE",
+        help="The certificate to show to the registry, in PEM.",
+        show_default=False,
+        rich_help_panel=REGISTRY,
+    ),
+]
+SchemaRegistryKey = Annotated[
+    str | None,
+    typer.Option(
+        "--schema-registry-key",
+        metavar="FILE",
+        help="Its private key, in PEM.",
+        show_default="in the file of the certificate",
+        rich_help_panel=REGISTRY,
+    ),
+]
+SubjectNames = Annotated[
+    SubjectNameStrategy,
+    typer.Option(
+        "--subject-name-strategy",
+        metavar="topic|record|topic-record",
+        help="What written values' schemas are registered under: TOPIC-value, the schema's name, or TOPIC-NAME.",
+        rich_help_panel=REGISTRY,
+    ),
+]
+AutoRegister = Annotated[
+    bool,
+    typer.Option(
+        "--auto-register/--no-auto-register",
+        help="Whether the schemas of written values are registered where they are not yet.",
+        show_default="auto-register",
+        rich_help_panel=REGISTRY,
+    ),
+]
+UseLatestVersion = Annotated[
+    bool,
+    typer.Option(
+        "--use-latest-version",
+        help="Write with the latest schema of the subject, and register nothing.",
+        show_default=False,
+        rich_help_panel=REGISTRY,
     ),
 ]
 LogFormatOption = Annotated[

@@ -52,6 +52,15 @@ def produce(
     value_format: options.Format = "avro",
     schemas: options.Schemas = None,
     schema_registry: options.SchemaRegistry = None,
+    schema_registry_user: options.SchemaRegistryUser = None,
+    schema_registry_password_file: options.SchemaRegistryPasswordFile = None,
+    schema_registry_token_file: options.SchemaRegistryTokenFile = None,
+    schema_registry_ca: options.SchemaRegistryCa = None,
+    schema_registry_certificate: options.SchemaRegistryCertificate = None,
+    schema_registry_key: options.SchemaRegistryKey = None,
+    subject_name_strategy: options.SubjectNames = "topic",
+    auto_register: options.AutoRegister = True,
+    use_latest_version: options.UseLatestVersion = False,
     config: options.Config = None,
 ) -> int:
     """Send the tasks of FILE, each session's to one partition and in the order of the lines.
@@ -66,6 +75,15 @@ def produce(
         value_format=value_format,
         schemas=schemas,
         schema_registry=schema_registry,
+        schema_registry_user=schema_registry_user,
+        schema_registry_password_file=schema_registry_password_file,
+        schema_registry_token_file=schema_registry_token_file,
+        schema_registry_ca=schema_registry_ca,
+        schema_registry_certificate=schema_registry_certificate,
+        schema_registry_key=schema_registry_key,
+        subject_name_strategy=subject_name_strategy,
+        auto_register=auto_register,
+        use_latest_version=use_latest_version,
         kafka_config=options.kafka_config_of(kafka_config),
     )
     with _opened(file) as stream, Signals() as signals:
@@ -176,6 +194,7 @@ def _dispatcher(settings: Settings) -> Dispatcher:
         settings.topics[0],
         value_format=settings.value_format,
         schemas=settings.schemas,
+        schema_registry=settings.registry,
         kafka_config=settings.kafka_config,
         max_pending=MOST_PENDING,
     )

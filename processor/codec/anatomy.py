@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from processor.codec.avro_codec import CONFLUENT, SINGLE_OBJECT, TASK, AvroCodec
+from processor.codec.avro_codec import TASK, AvroCodec, schema_header
 from processor.codec.body import read_body
 from processor.codec.fault import NOTHING, Fault
+from processor.codec.framing import CONFLUENT, CONFLUENT_FRAME, SINGLE_OBJECT
 from processor.codec.schema import Schema
 from processor.errors import DecodeError
 from processor.runtime.ports import Codec
@@ -85,14 +86,12 @@ def _unframed(content: Content) -> Any:
 
 def _of_avro(record: Record, codec: AvroCodec) -> Anatomy:
     value = record.value() or b""
-    framing, schema_id = _framing(value)
+    framing, schema_id = _framing(value) if schema_header(record) is None else ("header", None)
     try:
         schema, frame = codec.schema_of(record)
     except DecodeError as error:
         byte = len(SINGLE_OBJECT) if framing == "single-object" else 1 if framing == "confluent" else 0
         return Anatomy(framing=framing, schema_id=schema_id, error=Trouble(str(error), min(byte, len(value))))
-    if framing == "none":
-        framing = "header"
     parts = Anatomy(framing=framing, schema=schema.name, fingerprint=schema.fingerprint.hex(), schema_id=schema_id)
     return _read(parts, schema, value, frame)
 
@@ -101,7 +100,8 @@ def _framing(value: bytes) -> tuple[str, int | None]:
     if value.startswith(SINGLE_OBJECT):
         return "single-object", None
     if value[:1] == bytes([CONFLUENT]):
-        return "confluent", int.from_bytes(value[1:5], "big") if len(value) >= 5 else None
+        whole = len(value) >= CONFLUENT_FRAME
+        return "confluent", int.from_bytes(value[1:CONFLUENT_FRAME], "big") if whole else None
     return "none", None
 
 

@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from io import BytesIO
 from typing import Any
+from uuid import UUID
 
 import msgspec
-from fastavro import schemaless_writer
 
 from processor.codec.body import read_body, write_body
 from processor.codec.envelope import LAYOUT, read_envelope
 from processor.codec.fault import Fault, Unresolvable
+from processor.codec.framing import (
+    CONFLUENT,
+    CONFLUENT_FRAME,
+    SINGLE_OBJECT,
+    SINGLE_OBJECT_FRAME,
+    single_object,
+    written,
+)
 from processor.codec.outcome import epoch_milliseconds, outcome_of
 from processor.codec.outgoing import Outgoing
 from processor.codec.readers import written_names
-from processor.codec.registry import SchemaRegistry
+from processor.codec.registry import Framing, SchemaRegistry
 from processor.codec.resolution import Resolution
 from processor.codec.schema import Schema
 from processor.codec.schemas import Schemas, shipped_schemas
-from processor.errors import DecodeError, EncodeError
+from processor.errors import DecodeError
 from processor.task import Content, Headers, Record, Task
 
 TASK = "processor.Task"
 RESULT = "processor.TaskResult"
 
-SINGLE_OBJECT = b"\xc3\x01"
-"""How single-object encoding begins; eight bytes of fingerprint follow (Avro specification 1.12, by that name)."""
-SINGLE_OBJECT_FRAME = 10
+SCHEMA_HEADER = "__value_schema_id"
+"""The header that tells the schema of a value that is bare Avro: a byte 01 and the GUID, or a byte 00 and the ID.
 
-CONFLUENT = 0
-"""How Confluent's wire format begins; a schema ID of four bytes, big-endian, follows."""
-CONFLUENT_FRAME = 5
+This and the wire format are Confluent's: `SchemaId` and `dual_schema_id_deserializer` of their Python client.
+"""
+BY_GUID = 1
+GUID_HEADER = 17
 
 
 class AvroCodec:
-    """Values in Avro, framed with what tells their schema. Reads both framings, writes single-object encoding."""
+    """Values in Avro, framed with what tells their schema.
+
+    Reads all framings; writes Confluent's wire format where there is a registry, else single-object encoding.
+    """
 
     def __init__(
         self,
@@ -43,13 +53,35 @@ class AvroCodec:
         registry: SchemaRegistry | None = None,
         clock: Callable[[], int] = epoch_milliseconds,
         readers: Iterable[Schema] = (),
+        *,
+        task_topic: str | None = None,
+        results_topic: str | None = None,
     ) -> None:
-        """`readers` are the schemas that handlers declare: records that one of them can be made of are read as it."""
+        """Opens what it needs.
+
+        Args:
+            schemas: those of files, by fingerprint.
+            registry: where there is one.
+            clock: milliseconds since the epoch.
+            readers: schemas that handlers declare: records that one of them can be made of are read as it.
+            task_topic: where tasks are written to, if they are; the registry is asked at once.
+            results_topic: where results are written to, if they are; the registry is asked with the first task.
+
+        Raises:
+            LoadError: the registry does not take the schema of tasks.
+            RegistryError: it cannot be asked.
+        """
         self._registry = registry
         self._clock = clock
         shipped = shipped_schemas()
         self._task = shipped.by_name[TASK]
-        self._result = shipped.by_name[RESULT]
+        self._task_framing = single_object(self._task)
+        self._result_framing: Framing | None = single_object(shipped.by_name[RESULT])
+        self._results_topic = results_topic
+        if registry is not None and task_topic is not None:
+            self._task_framing = registry.framing_for(task_topic, self._task)
+        if registry is not None and results_topic is not None:
+            self._result_framing = None
         known = (schemas or shipped).by_fingerprint
         self._readers = {TASK: self._task, **{name: reader for reader in readers for name in written_names(reader)}}
         self._resolutions: dict[Schema, Resolution] = {}
@@ -61,13 +93,16 @@ class AvroCodec:
 
         Raises:
             DecodeError: it has no framing, its schema is not known, or its bytes are not that schema's.
+            NotNow: the registry cannot say now how it is to be read, or how its result is to be written.
         """
+        if self._result_framing is None:  # no handler may run whose result could not be written afterwards
+            self._result_framing = self._framing_of_results()
         value = record.value()
         if value is None:
             return Content(None)
         schema, frame = self._by_frame.get(value[:SINGLE_OBJECT_FRAME]), SINGLE_OBJECT_FRAME
         if schema is None:
-            schema, frame = self._unframed(value)
+            schema, frame = self._unframed(record, value)
         try:
             return self._content(schema, value, frame)
         except DecodeError:
@@ -84,10 +119,11 @@ class AvroCodec:
 
         Raises:
             DecodeError: it has no framing, or its schema is not known.
+            NotNow: the registry cannot say now.
         """
         value = record.value() or b""
         schema = self._by_frame.get(value[:SINGLE_OBJECT_FRAME])
-        return self._unframed(value) if schema is None else (schema, SINGLE_OBJECT_FRAME)
+        return self._unframed(record, value) if schema is None else (schema, SINGLE_OBJECT_FRAME)
 
     def encode_task(self, outgoing: Outgoing) -> bytes:
         """A `processor.Task`; bytes as they are, any other payload as JSON.
@@ -104,7 +140,7 @@ class AvroCodec:
             "content_type": content_type,
             "created_at": self._clock(),
         }
-        return _written(self._task, fields)
+        return written(self._task_framing, fields)
 
     def headers_for(self, outgoing: Outgoing) -> Headers:
         """None: the value says everything."""
@@ -115,9 +151,11 @@ class AvroCodec:
 
         Raises:
             EncodeError: there is no JSON for the return value.
+            NotNow: the registry cannot say now how it is to be written; never once a task was decoded.
         """
+        framing = self._result_framing or self._framing_of_results()
         body, content_type = write_body(result, "the handler's return value")
-        return _written(self._result, msgspec.structs.asdict(outcome_of(task, body, content_type)))
+        return written(framing, msgspec.structs.asdict(outcome_of(task, body, content_type)))
 
     def _content(self, schema: Schema, value: bytes, frame: int) -> Content:
         if schema.fingerprint == LAYOUT:
@@ -139,12 +177,22 @@ class AvroCodec:
         theirs, ours = written.fingerprint.hex(), reader.fingerprint.hex()
         return f"the value's schema {written.name} ({theirs}) does not fit the reader's {reader.name} ({ours})"
 
-    def _unframed(self, value: bytes) -> tuple[Schema, int]:
+    def _framing_of_results(self) -> Framing:
+        if self._registry is None or self._results_topic is None:
+            raise AssertionError("results need the registry only where there is one")
+        return self._registry.framing_for(self._results_topic, shipped_schemas().by_name[RESULT])
+
+    def _unframed(self, record: Record, value: bytes) -> tuple[Schema, int]:
         """The schema of a value that is not framed with a known fingerprint, and where its datum begins."""
+        header = schema_header(record)
+        if header is not None:
+            return self._named_in_header(header), 0
         if not value:
             raise DecodeError("the value is empty; with --value-format avro it must be framed Avro")
         if value[0] == CONFLUENT:
-            return self._registered(value), CONFLUENT_FRAME
+            if len(value) < CONFLUENT_FRAME:
+                raise DecodeError("the value ends inside its schema's ID")
+            return self._by_id(value[1:CONFLUENT_FRAME]), CONFLUENT_FRAME
         if not value.startswith(SINGLE_OBJECT):
             raise DecodeError(
                 f"the value begins with {value[:2].hex(' ')}: neither Avro's single-object encoding (c3 01)"
@@ -155,13 +203,22 @@ class AvroCodec:
         fingerprint = value[len(SINGLE_OBJECT) : SINGLE_OBJECT_FRAME].hex()
         raise DecodeError(f"no schema has the fingerprint {fingerprint}: add its .avsc file to --schemas")
 
-    def _registered(self, value: bytes) -> Schema:
-        if len(value) < CONFLUENT_FRAME:
-            raise DecodeError("the value ends inside its schema's ID")
-        schema_id = int.from_bytes(value[1:CONFLUENT_FRAME], "big")
+    def _named_in_header(self, header: bytes) -> Schema:
+        if len(header) == GUID_HEADER and header[0] == BY_GUID:
+            guid = header[1:]
+            return self._asked(f"with the GUID {UUID(bytes=guid)}").schema_by_guid(guid)
+        if len(header) == CONFLUENT_FRAME and header[0] == CONFLUENT:
+            return self._by_id(header[1:])
+        raise DecodeError(f"the header {SCHEMA_HEADER} holds {header[:32].hex(' ')}, which names no schema")
+
+    def _by_id(self, big_endian: bytes) -> Schema:
+        schema_id = int.from_bytes(big_endian, "big")
+        return self._asked(str(schema_id)).schema_by_id(schema_id)
+
+    def _asked(self, schema: str) -> SchemaRegistry:
         if self._registry is None:
-            raise DecodeError(f"the value names schema {schema_id} of a registry, and --schema-registry is not set")
-        return self._registry.schema_by_id(schema_id)
+            raise DecodeError(f"the value names schema {schema} of a registry, and --schema-registry is not set")
+        return self._registry
 
 
 def _noun(schema: Schema) -> str:
@@ -187,11 +244,9 @@ def _opened(envelope: dict[str, Any]) -> Content:
     )
 
 
-def _written(schema: Schema, fields: dict[str, Any]) -> bytes:
-    stream = BytesIO()
-    stream.write(SINGLE_OBJECT + schema.fingerprint)
-    try:
-        schemaless_writer(stream, schema.parsed, fields)
-    except Exception as error:
-        raise EncodeError(f"no {schema.name} can be written: {type(error).__name__}: {error}") from error
-    return stream.getvalue()
+def schema_header(record: Record) -> bytes | None:
+    """What names the schema of a bare datum: the first of that name, as Confluent's readers take it."""
+    for name, header in record.headers() or ():
+        if name == SCHEMA_HEADER:
+            return header
+    return None

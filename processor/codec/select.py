@@ -37,7 +37,12 @@ class ValueCodec(Codec, Protocol):
 
 
 def codec_of(
-    app: Processor, value_format: ValueFormat, schemas: str | None = None, registry: SchemaRegistry | None = None
+    app: Processor,
+    value_format: ValueFormat,
+    schemas: str | None = None,
+    registry: SchemaRegistry | None = None,
+    *,
+    results_topic: str | None = None,
 ) -> ValueCodec:
     """The codec that reads for the handlers of `app`; those that declare a schema are registered for its records.
 
@@ -45,7 +50,7 @@ def codec_of(
         LoadError: a schema cannot be loaded or found, or two handlers take the same records.
     """
     if not app.schemas:
-        return codec_for(value_format, schemas, registry)
+        return codec_for(value_format, schemas, registry, results_topic=results_topic)
     if value_format != "avro":
         raise LoadError(
             f"a handler declares the schema {app.schemas[0]!r}, and --value-format {value_format} has none: use avro"
@@ -54,20 +59,34 @@ def codec_of(
     readers = {declared: reader_schema(declared, loaded, schemas) for declared in app.schemas}
     for declared, reader in readers.items():
         app.bind(declared, written_names(reader))
-    return AvroCodec(loaded, registry, readers=list(readers.values()))
+    return AvroCodec(loaded, registry, readers=list(readers.values()), results_topic=results_topic)
 
 
 def codec_for(
-    value_format: ValueFormat, schemas: str | None = None, registry: SchemaRegistry | None = None
+    value_format: ValueFormat,
+    schemas: str | None = None,
+    registry: SchemaRegistry | None = None,
+    *,
+    task_topic: str | None = None,
+    results_topic: str | None = None,
 ) -> ValueCodec:
-    """The codec for `--value-format`; `schemas` is a folder of `.avsc` files, added to the shipped ones.
+    """The codec for `--value-format`.
+
+    Args:
+        value_format: what a value is.
+        schemas: a folder of `.avsc` files, added to the shipped ones.
+        registry: where there is one, for Avro only.
+        task_topic: where tasks are written to, if they are.
+        results_topic: where results are written to, if they are.
 
     Raises:
-        LoadError: a schema cannot be loaded.
+        LoadError: a schema cannot be loaded, or the registry does not take it.
+        RegistryError: the registry cannot be asked.
     """
     match value_format:
         case "avro":
-            return AvroCodec(load_schemas(schemas), registry)
+            loaded = load_schemas(schemas)
+            return AvroCodec(loaded, registry, task_topic=task_topic, results_topic=results_topic)
         case "json":
             return JsonCodec()
         case "bytes":

@@ -35,7 +35,7 @@ class Failure(NamedTuple):
 
 
 class Setback(NamedTuple):
-    """What keeps a task from being settled: it failed, cannot be read yet, or its dead letter or result was not taken."""
+    """What keeps a task from being settled: it failed, cannot be read yet, or what is sent of it was not taken."""
 
     error_type: str
     error: str

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from processor.app import Processor
-from processor.codec.select import codec_of
-from processor.errors import SettingsError
+from processor.codec.avro_codec import RESULT
+from processor.codec.schemas import shipped_schemas
+from processor.codec.select import ValueCodec, codec_of
 from processor.events import ConsumerStats, ConsumerTopicCreated, ConsumerTopicMissing, Emit
 from processor.kafka.admin import check_topics, ensure_topics
 from processor.kafka.config import admin_config, producer_config
+from processor.kafka.registry import ConsumerRegistry
 from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
 from processor.runtime.consumer import Consumer
@@ -35,15 +37,23 @@ def assemble(
     Raises:
         SettingsError: the Kafka client refuses a setting.
         BrokerError: no broker answers, or this client is not let in.
+        RegistryError: the schema registry does not let this client in, or is none; that it is away is no error.
         LoadError: a topic to consume does not exist, or a schema cannot be loaded.
     """
-    if settings.schema_registry is not None:
-        raise SettingsError("a schema registry cannot be used yet: this version reads schemas from files only")
-    codec = codec_of(app, settings.value_format, settings.schemas)
+    codec = _codec(settings, app, emit)
     source = KafkaSource(settings, index, emit)
     sink = KafkaSink(producer_config(settings.bootstrap_servers, settings.kafka_config), emit)
     _prepare_topics(settings, emit)
     return Consumer(settings, app, source, sink, codec, emit, on_stats=on_stats)
+
+
+def _codec(settings: Settings, app: Processor, emit: Emit) -> ValueCodec:
+    if settings.registry is None:
+        return codec_of(app, settings.value_format, settings.schemas)
+    results = settings.results_topic
+    registry = ConsumerRegistry(settings.registry, emit)
+    registry.check([] if results is None else [(results, shipped_schemas().by_name[RESULT])])
+    return codec_of(app, settings.value_format, settings.schemas, registry, results_topic=results)
 
 
 def _prepare_topics(settings: Settings, emit: Emit) -> None:

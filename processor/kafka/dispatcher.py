@@ -11,12 +11,14 @@ from typing import Any, Self
 from confluent_kafka import KafkaException, Producer
 
 from processor.codec.outgoing import Outgoing
-from processor.codec.select import codec_for
+from processor.codec.select import ValueCodec, codec_for
 from processor.errors import EncodeError, SettingsError
 from processor.events import Event
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import open_client, producer_config
+from processor.kafka.registry import open_registry
 from processor.kafka.sent import Sent
+from processor.registry_settings import RegistrySettings
 from processor.settings import ValueFormat, check_kafka_config
 
 LISTEN_SECONDS = 0.1
@@ -56,6 +58,7 @@ class Dispatcher:
         *,
         value_format: ValueFormat = "avro",
         schemas: str | None = None,
+        schema_registry: str | RegistrySettings | None = None,
         kafka_config: Mapping[str, str] | None = None,
         max_pending: int = 100_000,
     ) -> None:
@@ -66,13 +69,16 @@ class Dispatcher:
             topic: where tasks go.
             value_format: how a task is written.
             schemas: a folder of .avsc files, added to the shipped ones.
+            schema_registry: a registry's URL, or how to be let in and how to name and register schemas as well; for
+                Avro only. It is asked here, once.
             kafka_config: settings for the Kafka client, as with `-X`.
             max_pending: tasks not yet acknowledged at which `submit` waits. 64 MB of them are a bound
                 as well; `queue.buffering.max.kbytes` in `kafka_config` moves it.
 
         Raises:
             SettingsError: an argument or a Kafka setting cannot be used.
-            LoadError: a schema cannot be loaded.
+            LoadError: a schema cannot be loaded, or the registry does not take it.
+            RegistryError: the registry does not answer, or does not let this client in.
         """
         if not topic:
             raise SettingsError("no topic to send to")
@@ -80,7 +86,7 @@ class Dispatcher:
             raise SettingsError(f"max_pending must be at least 1, not {max_pending}")
         check_kafka_config(kafka_config or {})
         self.topic = topic
-        self._codec = codec_for(value_format, schemas)
+        self._codec = _codec(value_format, schemas, schema_registry, topic)
         config = producer_config(bootstrap_servers, kafka_config or {})
         config["queue.buffering.max.messages"] = str(max_pending)
         self._producer = open_client(Producer, {**config, **client_hooks(_to_logging)})
@@ -185,6 +191,18 @@ class Dispatcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _codec(
+    value_format: ValueFormat, schemas: str | None, schema_registry: str | RegistrySettings | None, topic: str
+) -> ValueCodec:
+    if schema_registry is None:
+        return codec_for(value_format, schemas)
+    if value_format != "avro":
+        raise SettingsError(f"a schema registry is for Avro: values in {value_format} have no schema")
+    settings = RegistrySettings(url=schema_registry) if isinstance(schema_registry, str) else schema_registry
+    with open_registry(settings) as registry:
+        return codec_for(value_format, schemas, registry, task_topic=topic)
 
 
 def _encoded(text: str | bytes | None) -> bytes | None:

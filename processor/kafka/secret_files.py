@@ -38,17 +38,22 @@ def with_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
             path = str(read.pop(key))
             if secret in read:
                 raise SettingsError(f"-X {secret} and -X {key} are the same setting: give one of them")
-            read[secret] = _text(key, path)
+            read[secret] = secret_in(path, f"-X {key}")
     return read
 
 
-def _text(key: str, path: str) -> str:
+def secret_in(path: str, option: str) -> str:
+    """What a file holds, without its last line break.
+
+    Raises:
+        LoadError: it cannot be read, or is empty; with `option`, which names it.
+    """
     try:
         text = Path(path).read_text("utf-8").rstrip("\r\n")
     except OSError as error:
-        raise LoadError(f"-X {key}: {path!r} cannot be read: {error.strerror}") from None
+        raise LoadError(f"{option}: {path!r} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise LoadError(f"-X {key}: {path!r} is not text in UTF-8") from None
+        raise LoadError(f"{option}: {path!r} is not text in UTF-8") from None
     if not text:
-        raise LoadError(f"-X {key}: {path!r} is empty")
+        raise LoadError(f"{option}: {path!r} is empty")
     return text

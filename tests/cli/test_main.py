@@ -69,7 +69,10 @@ def test_a_wrong_use_is_one_line_that_says_what_to_do(
         ((*NEEDED, "--value-format", "xml"), "--value-format: 'xml' is not one of 'avro', 'json', 'bytes'"),
         ((*NEEDED, "-w"), "option '-w' requires an argument"),
         ((*NEEDED, "more"), "unexpected extra argument"),
-        ((*NEEDED, "--schema-registry", "http://h"), "--schema-registry cannot be used yet"),
+        ((*NEEDED, "--schema-registry", "h:8081"), "--schema-registry 'h:8081' is no address of a registry"),
+        ((*NEEDED, "--schema-registry", "http://h?x=1"), "is no address of a registry"),
+        ((*NEEDED, "--schema-registry", "http://h", "--value-format", "json"), "is for --value-format avro"),
+        ((*NEEDED, "--schema-registry-user", "u"), "--schema-registry-user is given, and --schema-registry is not"),
         ((*NEEDED, "--schemas", "nowhere"), "--schemas 'nowhere' is not a folder"),
         ((*NEEDED, "-X", "enable.auto.commit=true"), "offsets are committed only when everything before them is done"),
     ],
@@ -78,13 +81,11 @@ def test_other_wrong_uses(capsys: pytest.CaptureFixture[str], arguments: tuple[s
     assert part in refused(capsys, *arguments)
 
 
-def test_a_schema_registry_is_refused_wherever_it_is_given(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("p.toml").write_text('schema-registry = "http://h"\n')
-    assert "--schema-registry cannot be used yet" in refused(capsys, *NEEDED, "--config", "p.toml")
-    monkeypatch.setenv("PROCESSOR_SCHEMA_REGISTRY", "http://h")
-    assert "--schema-registry cannot be used yet" in refused(capsys, *NEEDED)
+def test_a_registrys_password_is_in_no_complaint(capsys: pytest.CaptureFixture[str]) -> None:
+    url = ("--schema-registry", "http://user:hunter2@h")
+    assert "hunter2" not in refused(capsys, *NEEDED, *url, "--value-format", "json")
+    assert "hunter2" not in refused(capsys, *NEEDED, *url, "--schema-registry-token-file", "token")
+    assert "hunter2" not in refused(capsys, *NEEDED, "--schema-registry", "http://user:hunter2/@h")
 
 
 def test_a_kafka_setting_without_a_key_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:

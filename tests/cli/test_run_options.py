@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from processor.cli import run as run_command
 from processor.cli.main import app, main
+from processor.registry_settings import RegistrySettings
 from processor.settings import Settings
 
 OPTIONS: dict[str, tuple[tuple[str, ...], object]] = {
@@ -22,6 +23,15 @@ OPTIONS: dict[str, tuple[tuple[str, ...], object]] = {
     "value_format": (("--value-format",), "avro"),
     "schemas": (("--schemas",), None),
     "schema_registry": (("--schema-registry",), None),
+    "schema_registry_user": (("--schema-registry-user",), None),
+    "schema_registry_password_file": (("--schema-registry-password-file",), None),
+    "schema_registry_token_file": (("--schema-registry-token-file",), None),
+    "schema_registry_ca": (("--schema-registry-ca",), None),
+    "schema_registry_certificate": (("--schema-registry-certificate",), None),
+    "schema_registry_key": (("--schema-registry-key",), None),
+    "subject_name_strategy": (("--subject-name-strategy",), "topic"),
+    "auto_register": (("--auto-register", "--no-auto-register"), True),
+    "use_latest_version": (("--use-latest-version",), False),
     "timeout": (("--timeout",), 30),
     "max_attempts": (("--max-attempts",), 3),
     "backoff": (("--backoff",), 0.5),
@@ -160,6 +170,10 @@ VALUES: dict[str, tuple[str, object]] = {
     "workers": ("3", 3),
     "value_format": ("bytes", "bytes"),
     "schemas": (".", "."),
+    "schema_registry": ("https://user:password@h/path", "https://user:password@h/path"),
+    "subject_name_strategy": ("topic-record", "topic-record"),
+    "auto_register": ("false", False),
+    "use_latest_version": ("true", True),
     "timeout": ("1.5", 1.5),
     "max_attempts": ("4", 4),
     "backoff": ("0.1", 0.1),
@@ -184,8 +198,34 @@ VALUES: dict[str, tuple[str, object]] = {
 }
 
 
+ACCESS = {
+    "schema_registry_user": "u",
+    "schema_registry_password_file": "p.txt",
+    "schema_registry_ca": "ca.pem",
+    "schema_registry_certificate": "c.pem",
+    "schema_registry_key": "k.pem",
+}
+"""What only makes sense together, and with a registry."""
+
+
 def test_every_option_has_a_value_to_try() -> None:
-    assert set(VALUES) == set(OPTIONS) - {"topic", "config", "schema_registry"}
+    assert set(VALUES) | set(ACCESS) == set(OPTIONS) - {"topic", "config", "schema_registry_token_file"}
+
+
+def test_what_lets_one_into_a_registry_comes_from_each_source(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = ("--schema-registry", "https://h")
+    start("-t", "t", "-g", "g", *url, *(f"--{name.replace('_', '-')}={value}" for name, value in ACCESS.items()))
+    from_line = ran.settings
+    Path("p.toml").write_text("".join(f'{name} = "{value}"\n' for name, value in ACCESS.items()))
+    start("-t", "t", "-g", "g", *url, "--config", "p.toml")
+    assert ran.settings == from_line
+    for name, value in ACCESS.items():
+        monkeypatch.setenv(f"PROCESSOR_{name.upper()}", value)
+    start("-t", "t", "-g", "g", *url)
+    assert ran.settings == from_line
+    assert ran.settings.registry == RegistrySettings(
+        url="https://h", user="u", password_file="p.txt", ca="ca.pem", certificate="c.pem", key="k.pem"
+    )
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from processor.codec.avro_codec import AvroCodec
 from processor.codec.definitions import Definitions
 from processor.codec.outgoing import Outgoing
+from processor.codec.registry import Framing
 from processor.codec.schema import Schema
 from processor.codec.schemas import load_schemas, shipped_folder, shipped_schemas
-from processor.errors import DecodeError, EncodeError
+from processor.errors import DecodeError, EncodeError, LoadError
 from processor.task import Content
 from tests.codec.record import GivenRecord, given_task
 from tests.codec.values import json_values, text
@@ -66,6 +67,12 @@ class Registry:
         if schema_id not in self._known:
             raise DecodeError(f"the registry has no schema {schema_id}")
         return self._known[schema_id]
+
+    def schema_by_guid(self, guid: bytes) -> Schema:
+        raise DecodeError("the registry knows no GUIDs")
+
+    def framing_for(self, topic: str, schema: Schema) -> Framing:
+        raise LoadError("the registry takes no schemas")
 
 
 @given(session_id=text, payload=json_values | st.binary(), name=text, task_id=text)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from processor.app import Processor
-from processor.errors import LoadError, SettingsError
+from processor.errors import LoadError
 from processor.events import ConsumerTopicCreated, ConsumerTopicMissing, Event
 from processor.fleet.assembly import target_partitions
 from processor.fleet.library import run_in_process
@@ -113,13 +113,6 @@ def test_a_topic_to_consume_that_does_not_exist_is_named(broker: Broker, group: 
     app, _ = collector()
     with pytest.raises(LoadError, match="no-such-topic"):
         run_in_process(app, settings(broker, "no-such-topic", group), emit=ignore)
-
-
-def test_a_schema_registry_is_refused_rather_than_ignored() -> None:
-    app, _ = collector()
-    registry = Settings(topics=("t",), group="g", schema_registry="http://h")
-    with pytest.raises(SettingsError, match="schema registry"):
-        run_in_process(app, registry, emit=ignore)
 
 
 def test_a_target_of_several_topics_is_as_wide_as_the_widest() -> None:
