@@ -1,0 +1,256 @@
+"""The Helm chart: what it renders, what it refuses, and that Kubernetes would take it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+
+helm_python = pytest.importorskip("helm_python", reason="Helm's library has no wheel for this platform")
+
+from processor.cli import run as run_command  # noqa: E402 — after the skip
+from processor.cli.main import main  # noqa: E402
+from processor.settings import Settings  # noqa: E402
+from tests.cli.test_run_options import VALUES as OPTIONS  # noqa: E402
+from tests.deploy.chart import CASES, GOLDEN, golden, rendered, resources, values_of  # noqa: E402
+from tests.support import helm_chart  # noqa: E402
+from tests.support.helm_chart import CHART  # noqa: E402
+from tests.support.kafka_jars import PROJECT  # noqa: E402
+
+OLDEST, NEWEST = "1.25", kubernetes_validate.latest_version()
+WRITE = "run `python -m tests.support.helm_chart` and `python -m tests.deploy.chart`, and look at what changed"
+
+
+def basic(**changes: Any) -> dict[str, Any]:
+    return merged(values_of("basic"), changes)
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    values = deepcopy(values)
+    for key, value in changes.items():
+        values[key] = merged(values[key], value) if isinstance(values.get(key), dict) and value else value
+    return values
+
+
+def pod(values: dict[str, Any]) -> dict[str, Any]:
+    workload: dict[str, Any] = next(r for r in resources(values).values() if "template" in r.get("spec", {}))
+    spec: dict[str, Any] = workload["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_renders_what_it_did(case: str) -> None:
+    assert (GOLDEN / f"{case}.yaml").read_text() == golden(case), WRITE
+
+
+def test_every_golden_file_has_a_case() -> None:
+    assert {file.stem for file in GOLDEN.iterdir()} == set(CASES)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_helm_lint_has_nothing_to_say(case: str) -> None:
+    report = helm_python.lint(CHART, values_of(case), strict=True, kube_version=f"v{NEWEST}.0")
+    assert [m["error"] for m in report["messages"] if m["error"] != "icon is recommended"] + report["errors"] == []
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("case", CASES)
+def test_kubernetes_takes_every_resource(case: str, version: str) -> None:
+    """Strictly: no field is unknown."""
+    own_kind = "ScaledObject"
+    for resource in resources(values_of(case)).values():
+        if resource["kind"] == own_kind:
+            jsonschema.validate(resource, json.loads(Path(__file__).with_name("keda.schema.json").read_text()))
+        else:
+            kubernetes_validate.validate(resource, version, strict=True)
+
+
+def test_kedas_behaviour_is_that_of_an_autoscaler() -> None:
+    scaled = resources(values_of("keda"))["ScaledObject/r-processor"]["spec"]
+    autoscaler = resources(basic(autoscaling={"enabled": True}))["HorizontalPodAutoscaler/r-processor"]
+    autoscaler["spec"]["behavior"] = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    kubernetes_validate.validate(autoscaler, NEWEST, strict=True)
+
+
+def test_the_schema_and_the_readme_are_those_of_the_options_and_the_comments() -> None:
+    assert helm_chart.SCHEMA.read_text() == helm_chart.schema(), WRITE
+    assert helm_chart.README.read_text() == helm_chart.readme(), WRITE
+
+
+def test_the_chart_is_of_the_projects_version() -> None:
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    with helm_python.Chart.load(CHART) as chart:
+        assert (chart.version, chart.metadata["appVersion"]) == (version, version)
+
+
+# --- what is refused -------------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a typo": ({"replica": 3}, "replica"),
+    "a typo of an option": ({"config": {"worker": 3}}, "worker"),
+    "a typo inside": ({"keda": {"maxReplica": 3}}, "maxReplica"),
+    "a number as text": ({"config": {"workers": "many"}}, "workers"),
+    "an unknown choice": ({"config": {"value-format": "xml"}}, "value-format"),
+    "a heartbeat file": ({"config": {"heartbeat-file": "/tmp/h"}}, "heartbeat-file"),
+    "a secret as a value": ({"secretKafkaConfig": {"sasl.password": "hunter2"}}, "sasl.password"),
+    "no app": ({"app": ""}, "app: give MODULE:ATTRIBUTE"),
+    "an app that is none": ({"app": "shop"}, "app"),
+    "no topic": ({"config": {"topic": []}}, "config.topic: it is required"),
+    "no group": ({"config": {"group": ""}}, "config.group: it is required"),
+    "no brokers": ({"config": {"bootstrap-servers": ""}}, "config.bootstrap-servers: it is required"),
+    "a grace that is too short": ({"terminationGracePeriodSeconds": 36}, "it takes 37 seconds"),
+    "a grace that a longer drain needs": (
+        {"terminationGracePeriodSeconds": 60, "config": {"drain-timeout": 50}},
+        "it takes 62 seconds",
+    ),
+    "a drain timeout that the grace does not know": (
+        {"extraEnv": [{"name": "PROCESSOR_DRAIN_TIMEOUT", "value": "300"}]},
+        "give config.drain-timeout",
+    ),
+    "two autoscalers": ({"partitions": 4, "autoscaling": {"enabled": True}, "keda": {"enabled": True}}, "only one"),
+    "keda without partitions": ({"keda": {"enabled": True}}, "partitions: keda.enabled needs their number"),
+    "more pods than partitions": ({"partitions": 4, "keda": {"enabled": True, "maxReplicas": 5}}, "at most 4"),
+    "more consumers than partitions": (
+        {"partitions": 8, "config": {"processes": 4}, "keda": {"enabled": True, "maxReplicas": 3}},
+        "at most 2",
+    ),
+    "a least above the most": ({"partitions": 4, "keda": {"enabled": True, "minReplicas": 5}}, "keda.minReplicas"),
+    "a least above the most by CPU": ({"autoscaling": {"enabled": True, "minReplicas": 9}}, "autoscaling.minReplicas"),
+    "more by CPU than partitions": ({"partitions": 4, "autoscaling": {"enabled": True}}, "more than the 4 pods"),
+    "one setting twice": (
+        {
+            "config": {"kafka-config": {"sasl.password": "x"}},
+            "secretKafkaConfig": {"sasl.password": {"name": "s", "key": "k"}},
+        },
+        "both give sasl.password",
+    ),
+    "handlers twice": ({"handlers": {"files": {"a.py": ""}, "configMap": "a"}}, "give one of them"),
+    "an instance ID that is overwritten": (
+        {"kind": "StatefulSet", "extraEnv": [{"name": "PROCESSOR_KAFKA_CONFIG", "value": "a.b=c"}]},
+        "group.instance.id",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_right_is_refused(name: str) -> None:
+    changes, reason = REFUSED[name]
+    with pytest.raises(helm_python.HelmError) as refused:
+        rendered(basic(**changes))
+    assert reason in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+# --- what a pod is ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("drain", "stop", "grace"), [(25, 2, 42), (40.5, 2, 58), (300, 0, 315)])
+def test_the_grace_is_computed_from_the_drain(drain: float, stop: int, grace: int) -> None:
+    values = basic(preStopSeconds=stop, config={"drain-timeout": drain})
+    assert pod(values)["terminationGracePeriodSeconds"] == grace
+
+
+def test_a_grace_that_is_long_enough_is_taken() -> None:
+    assert pod(basic(terminationGracePeriodSeconds=37))["terminationGracePeriodSeconds"] == 37
+
+
+def test_the_ceiling_counts_the_consumers_of_a_pod() -> None:
+    scaled = resources(values_of("keda"))["ScaledObject/r-processor"]["spec"]
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (1, 6)
+    assert "replicas" not in resources(values_of("keda"))["Deployment/r-processor"]["spec"]
+
+
+def test_more_pods_than_partitions_are_told_of() -> None:
+    assert "WARNING" not in rendered(basic(partitions=2))["NOTES.txt"]
+    assert (
+        "2 partitions keep 2 pods busy; the others of 3 are idle"
+        in rendered(basic(partitions=2, replicas=3))["NOTES.txt"]
+    )
+    persistent = basic(partitions=4, keda={"enabled": True, "excludePersistentLag": False})
+    assert "one session that hangs" in rendered(persistent)["NOTES.txt"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_runs_as_root_or_writes_to_its_root(case: str) -> None:
+    spec = pod(values_of(case))
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    (container,) = [container for container in spec["containers"] if container["name"] == "processor"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_a_secret_is_mounted_and_its_value_stands_nowhere() -> None:
+    values = values_of("static")
+    toml = resources(values)["ConfigMap/r-processor"]["data"]["processor.toml"]
+    assert tomllib.loads(toml)["kafka-config"]["sasl.password.file"] == "/etc/processor-secrets/sasl.password"
+    (mount,) = [mount for mount in pod(values)["containers"][0]["volumeMounts"] if mount["name"] == "secrets"]
+    assert mount["mountPath"] == "/etc/processor-secrets"
+
+
+def test_another_configuration_is_another_pod() -> None:
+    def checksum(values: dict[str, Any]) -> str:
+        template = resources(values)["Deployment/r-processor"]["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/config"])
+
+    assert checksum(basic()) != checksum(basic(config={"workers": 7}))
+
+
+# --- what processor makes of it --------------------------------------------------------------------
+
+
+class Ran:
+    settings: Settings
+    app: str
+
+
+@pytest.fixture
+def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The settings that a pod's program comes to."""
+    ran = Ran()
+
+    def run_fleet(settings: Settings, app: str) -> int:
+        ran.settings, ran.app = settings, app
+        return 0
+
+    def settings_of(values: dict[str, Any]) -> Settings:
+        toml = resources(values)
+        text = next(r for r in toml.values() if "processor.toml" in r.get("data", {}))["data"]["processor.toml"]
+        (tmp_path / "processor.toml").write_text(text)
+        arguments = [word.replace("/etc/processor/", f"{tmp_path}/") for word in pod(values)["containers"][0]["args"]]
+        assert main(arguments) == 0
+        assert ran.app == values["app"]
+        return ran.settings
+
+    monkeypatch.setattr(run_command, "_run_fleet", run_fleet)
+    monkeypatch.chdir(tmp_path)
+    return settings_of
+
+
+def test_every_option_reaches_the_program(settings_of: Any) -> None:
+    given = {name: value for name, (_, value) in OPTIONS.items() if name not in ("heartbeat_file", "schemas")}
+    config = {name.replace("_", "-"): value for name, value in given.items()}
+    settings = settings_of(basic(config=config))
+    assert {name: getattr(settings, name) for name in given} == given
+
+
+def test_text_that_has_a_meaning_in_toml_or_yaml_arrives_as_it_was(settings_of: Any) -> None:
+    hostile = 'a="b"\n[c] # <&> {{ .Values }} \\ ü'
+    settings = settings_of(basic(config={"kafka-config": {"client.id": hostile}, "max-in-flight-bytes": 2**40}))
+    assert settings.kafka_config["client.id"] == hostile
+    assert settings.max_in_flight_bytes == 2**40
+
+
+def test_a_static_member_has_time_to_come_back(settings_of: Any) -> None:
+    values = values_of("static")
+    values["secretKafkaConfig"] = {}
+    assert settings_of(values).kafka_config["session.timeout.ms"] == "120000"
+    values["config"]["group-protocol"] = "consumer"  # the broker's business there
+    assert "session.timeout.ms" not in settings_of(values).kafka_config
+    (env,) = [env for env in pod(values)["containers"][0]["env"] if env["name"] == "PROCESSOR_KAFKA_CONFIG"]
+    assert env["value"] == "group.instance.id=$(POD_NAME)"

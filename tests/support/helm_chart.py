@@ -1,0 +1,121 @@
+"""What of the Helm chart is written from elsewhere: `python -m tests.support.helm_chart` writes it anew.
+
+`values.schema.json`: the options under `config`, from `processor.settings`. `README.md`: from the comments of
+`values.yaml`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from processor.settings import Settings
+from tests.support.kafka_jars import PROJECT
+
+CHART = PROJECT / "deploy" / "helm" / "processor"
+SCHEMA = CHART / "values.schema.json"
+README = CHART / "README.md"
+VALUES = CHART / "values.yaml"
+
+OWN = frozenset({"topics", "heartbeat_file", "kafka_config"})
+"""Settings that the chart gives in its own way."""
+
+KAFKA_KEY = "^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
+SCALAR = {"type": ["string", "number", "boolean"]}
+
+README_HEAD = """# processor
+
+{description}.
+
+```sh
+helm install shop deploy/helm/processor --set app=shop:app --set image.repository=registry.example/shop \\
+  --set config.bootstrap-servers=kafka:9092 --set 'config.topic={{orders}}' --set config.group=shop
+```
+
+It needs Kafka, and an image with your handlers or the handlers themselves in `handlers`; `docs/DEPLOY.md` tells how.
+`ci/` has values for several uses. The tables are written from the comments of `values.yaml` by
+`python -m tests.support.helm_chart`.
+"""
+
+
+def schema() -> str:
+    """The schema of the values, its options those that the command line has now."""
+    document = json.loads(SCHEMA.read_text())
+    document["properties"]["config"] = _config()
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _config() -> dict[str, Any]:
+    hints = typing.get_type_hints(Settings)
+    options = {field.name: hints[field.name] for field in msgspec.structs.fields(Settings) if field.name not in OWN}
+    properties = {name.replace("_", "-"): _type(kind) for name, kind in options.items()}
+    properties["topic"] = {"type": "array", "items": {"type": "string"}}
+    properties["kafka-config"] = {
+        "type": ["object", "null"],
+        "propertyNames": {"pattern": KAFKA_KEY},
+        "additionalProperties": SCALAR,
+    }
+    return {"type": "object", "additionalProperties": False, "properties": dict(sorted(properties.items()))}
+
+
+def _type(kind: Any) -> dict[str, Any]:
+    """A null leaves an option out, so every one of them may be null."""
+    if typing.get_origin(kind) is Literal:
+        return {"enum": [*typing.get_args(kind), None]}
+    if isinstance(kind, types.UnionType):
+        kind, *_ = (each for each in typing.get_args(kind) if each is not types.NoneType)
+    if typing.get_origin(kind) is tuple:
+        return {"type": ["array", "null"], "items": {"type": "string"}}
+    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    return {"type": [names[kind], "null"]} if kind in names else {}
+
+
+def readme() -> str:
+    """The chart's page."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    sections = [README_HEAD.format(description=chart["description"]), "## Values", ""]
+    rows = ["| value | default | meaning |", "| --- | --- | --- |"]
+    rows += [f"| `{name}` | `{default}` | {meaning} |" for name, default, meaning in _values(VALUES)]
+    return "\n".join([*sections, *rows, ""])
+
+
+def _values(file: Path) -> list[tuple[str, str, str]]:
+    """Each value that stands on a line of its own and has a default there, or a comment above it."""
+    defaults = yaml.safe_load(file.read_text())
+    found: list[tuple[str, str, str]] = []
+    path: list[str] = []
+    comment: list[str] = []
+    for line in file.read_text().splitlines():
+        if text := re.match(r" *# ?(.*)", line):
+            comment.append(text[1])
+        elif key := re.match(r"( *)([\w-]+):", line):
+            path = [*path[: len(key[1]) // 2], key[2]]
+            value = _at(defaults, path)
+            if comment or not isinstance(value, dict) or not value or "{" in line:
+                found.append((".".join(path), json.dumps(value) if _is_leaf(value, line) else "…", " ".join(comment)))
+            comment = []
+        else:
+            comment = []
+    return found
+
+
+def _is_leaf(value: Any, line: str) -> bool:
+    return not isinstance(value, dict) or not value or "{" in line
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    for name in path:
+        value = value[name]
+    return value
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema())
+    README.write_text(readme())
