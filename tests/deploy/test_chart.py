@@ -130,6 +130,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "both give sasl.password",
     ),
+    "one secret twice": (
+        {
+            "secretFiles": {"sasl.password": {"name": "s", "key": "k"}},
+            "secretKafkaConfig": {"sasl.password": {"name": "s", "key": "k"}},
+        },
+        "both give sasl.password",
+    ),
     "handlers twice": ({"handlers": {"files": {"a.py": ""}, "configMap": "a"}}, "give one of them"),
     "an instance ID that is overwritten": (
         {"kind": "StatefulSet", "extraEnv": [{"name": "PROCESSOR_KAFKA_CONFIG", "value": "a.b=c"}]},
@@ -234,6 +241,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def test_every_option_reaches_the_program(settings_of: Any) -> None:
     given = {name: value for name, (_, value) in OPTIONS.items() if name not in ("heartbeat_file", "schemas")}
+    given["value_format"] = "avro"  # which a schema registry goes with
     config = {name.replace("_", "-"): value for name, value in given.items()}
     settings = settings_of(basic(config=config))
     assert {name: getattr(settings, name) for name in given} == given

@@ -85,6 +85,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail (printf "secretKafkaConfig and config.kafka-config: both give %s" $key) }}
 {{- end }}
 {{- end }}
+{{- range $key, $_ := .Values.secretFiles }}
+{{- if hasKey $.Values.secretKafkaConfig $key }}
+{{- fail (printf "secretFiles and secretKafkaConfig: both give %s" $key) }}
+{{- end }}
+{{- end }}
 {{- $ceiling := include "processor.ceiling" . }}
 {{- if .Values.keda.enabled }}
 {{- if not $ceiling }}{{ fail "partitions: keda.enabled needs their number, as the ceiling" }}{{ end }}
@@ -245,7 +250,7 @@ spec:
         {{- toYaml .Values.securityContext | nindent 8 }}
       volumeMounts:
         - {name: config, mountPath: /etc/processor, readOnly: true}
-        {{- if .Values.secretKafkaConfig }}
+        {{- if or .Values.secretKafkaConfig .Values.secretFiles }}
         - {name: secrets, mountPath: /etc/processor-secrets, readOnly: true}
         {{- end }}
         - {name: run, mountPath: /run/processor}
@@ -262,12 +267,12 @@ spec:
   volumes:
     - name: config
       configMap: {name: {{ include "processor.fullname" . }}}
-    {{- if .Values.secretKafkaConfig }}
+    {{- if or .Values.secretKafkaConfig .Values.secretFiles }}
     - name: secrets
       projected:
         defaultMode: 288
         sources:
-          {{- range $key, $from := .Values.secretKafkaConfig }}
+          {{- range $key, $from := merge dict .Values.secretKafkaConfig .Values.secretFiles }}
           - secret:
               name: {{ $from.name }}
               items: [{key: {{ $from.key | quote }}, path: {{ $key | quote }}}]
