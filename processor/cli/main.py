@@ -19,8 +19,8 @@ from processor.cli import config_file
 from processor.cli.options import ENVIRONMENT_NOTE
 from processor.errors import ProcessorError
 
-COMMANDS: Final = ("run", "produce", "decode", "health", "demo")
-"""Each is the function of its name in the module of its name."""
+COMMANDS: Final = ("run", "produce", "decode", "schema", "health", "demo")
+"""Each is the function of its name in the module of its name, or a `Typer` with commands of its own."""
 
 WRONG_USAGE: Final = 2
 INTERRUPTED: Final = 130
@@ -49,6 +49,8 @@ def _is_there(name: str) -> bool:
 
 def _loaded(name: str) -> Any:
     function = getattr(importlib.import_module(f"processor.cli.{name}"), name)
+    if isinstance(function, typer.Typer):
+        return get_command(function)
     epilog = None if name == "demo" else ENVIRONMENT_NOTE
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
     alone.command(name, epilog=epilog, context_settings=_HELP)(function)
@@ -125,7 +127,8 @@ def _told(error: typer.TyperException) -> tuple[str, int]:
         sentence = f"there is no option {wrong}{_near(wrong, _options_of(context))}"
     elif sentence.startswith("No such command"):
         wrong = sentence.split("'")[1] if "'" in sentence else ""
-        sentence = f"there is no command {wrong!r}{_near(wrong, COMMANDS)}"
+        known = context.command.list_commands(context) if context is not None else COMMANDS
+        sentence = f"there is no command {wrong!r}{_near(wrong, known)}"
     return f"{_lowered(sentence)}; see {_help_of(context)}", WRONG_USAGE
 
 

@@ -6,6 +6,7 @@ A parameter is named like its long option: that is how the environment and the c
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,12 @@ def _add_lower_sources(context: typer.Context, pairs: list[str]) -> list[str]:
     """Each key is looked up on its own: `-X client.id=a` must not drop a password that the environment gives."""
     config = kafka_config_of([*config_file.lower_kafka_config(context), *(pairs or ())])
     return [f"{key}={value}" for key, value in config.items()]
+
+
+def _refuse_missing_folder(context: typer.Context, folder: str | None) -> str | None:
+    if folder is not None and not context.resilient_parsing and not Path(folder).is_dir():
+        raise SettingsError(f"--schemas {folder!r} is not a folder")
+    return folder
 
 
 BootstrapServers = Annotated[
@@ -99,6 +106,7 @@ Schemas = Annotated[
         metavar="FOLDER",
         help="A folder of .avsc files, added to the shipped ones.",
         show_default="the shipped ones",
+        callback=_refuse_missing_folder,
         rich_help_panel=VALUES,
     ),
 ]

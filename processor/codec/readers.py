@@ -25,10 +25,25 @@ def reader_schema(declared: str, schemas: Schemas, folder: str | None = None) ->
     Raises:
         LoadError: there is no such file or record, or the file is no single record.
     """
-    schema = _of_file(declared, schemas, folder) if declared.endswith(SUFFIX) else _of_name(declared, schemas)
+    schema = schema_called(declared, schemas, folder, of="of a handler ")
     if schema.name is None or schema.definition["type"] != "record":
         raise LoadError(f"the schema {declared!r} of a handler is no record")
     return schema
+
+
+def schema_called(name: str, schemas: Schemas, folder: str | None = None, of: str = "") -> Schema:
+    """The schema in a file, or with a full name.
+
+    Args:
+        name: a file ends in .avsc; it is looked for in `folder`, then in the current one.
+        schemas: what its types, or it itself, may be found in by name.
+        folder: that of `--schemas`.
+        of: whose it is, for the message.
+
+    Raises:
+        LoadError: there is no such file or type.
+    """
+    return _of_file(name, schemas, folder, of) if name.endswith(SUFFIX) else _of_name(name, schemas, of)
 
 
 def written_names(reader: Schema) -> list[str]:
@@ -36,19 +51,19 @@ def written_names(reader: Schema) -> list[str]:
     return [reader.definition["name"], *sorted(qualified_aliases(reader.definition))]
 
 
-def _of_file(declared: str, schemas: Schemas, folder: str | None) -> Schema:
+def _of_file(declared: str, schemas: Schemas, folder: str | None, of: str) -> Schema:
     places = [Path(folder, declared)] if folder is not None else []
     path = next((path for path in (*places, Path(declared)) if path.is_file()), None)
     if path is None:
         inside = f"in --schemas {folder!r} nor " if folder is not None else ""
-        raise LoadError(f"the schema {declared!r} of a handler is neither {inside}in the current folder {Path.cwd()}")
+        raise LoadError(f"the schema {declared!r} {of}is neither {inside}in the current folder {Path.cwd()}")
     scope: Definitions = schemas.definitions.narrower()
     return scope.schema(str(path), scope.add(str(path), document(path)))
 
 
-def _of_name(declared: str, schemas: Schemas) -> Schema:
+def _of_name(declared: str, schemas: Schemas, of: str) -> Schema:
     if declared in schemas.by_name:
         return schemas.by_name[declared]
     near = difflib.get_close_matches(declared, schemas.by_name, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; a file's name ends in {SUFFIX}"
-    raise LoadError(f"the schema {declared!r} of a handler is no record in --schemas, or one of several{hint}")
+    raise LoadError(f"the schema {declared!r} {of}is no type in --schemas, or one of several{hint}")

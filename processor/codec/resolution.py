@@ -54,8 +54,8 @@ class Resolution:
 
     def __init__(self, writer: Any, reader: Any | None = None) -> None:
         """Both are self-contained definitions with full names; without a reader the writer's is read as it is."""
-        names = _names(writer)
-        pair = _Pair(names, names) if reader is None else _Pair(names, _names(reader))
+        names = named_types(writer)
+        pair = _Pair(names, names) if reader is None else _Pair(names, named_types(reader))
         self._step, self.mismatches = pair.resolve(writer, writer if reader is None else reader)
 
     def read(self, data: bytes, at: int) -> Any:
@@ -288,7 +288,7 @@ def _defined(node: Any, names: dict[str, Any]) -> Any:
     return names.get(node, node) if isinstance(node, str) else node
 
 
-def _names(node: Any) -> dict[str, Any]:
+def named_types(node: Any) -> dict[str, Any]:
     """Every named type inside a definition."""
     return dict(_walked(node))
 

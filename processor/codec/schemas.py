@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,12 +25,18 @@ class Schemas:
     """
 
     def __init__(
-        self, by_name: dict[str, Schema], others: list[Schema], definitions: Definitions | None = None
+        self,
+        by_name: dict[str, Schema],
+        others: list[Schema],
+        definitions: Definitions | None = None,
+        files: dict[str, str] | None = None,
     ) -> None:
         self.by_name = by_name
         self.by_fingerprint = {schema.fingerprint: schema for schema in (*others, *by_name.values())}
         self.definitions = definitions or Definitions()
         """What a file beside them may refer to."""
+        self.files = files or {}
+        """Of each name in `by_name`, the file that defines it."""
 
 
 def load_schemas(folder: str | None = None) -> Schemas:
@@ -87,24 +93,30 @@ def _loaded(shipped: list[Path], folder: Path, paths: list[Path]) -> Schemas:
         scope = _scope(scopes, path.parent)
         found.append((scope, path, scope.add(str(path), document(path))))
     named = [
-        (len(place.parts), scope.schema(origin, name))
+        _Version(name, len(place.parts), scope.schema(origin, name), origin)
         for place, scope in scopes.items()
         for name, origin in scope.origins().items()
     ]
     nameless = [scope.schema(str(path), node) for scope, path, node in found if not scope.defines(node)]
-    return Schemas(_by_name(named), [*nameless, *(schema for _, schema in named)], root)
+    outermost = list(_outermost(named))
+    by_name = {version.name: version.schema for version in outermost}
+    files = {version.name: version.file for version in outermost}
+    return Schemas(by_name, [*nameless, *(version.schema for version in named)], root, files)
 
 
-def _by_name(named: list[tuple[int, Schema]]) -> dict[str, Schema]:
-    """The schemas by name: those of the outermost folder, where they are of one mind."""
-    by_name: dict[str, Schema] = {}
-    for name, versions in groupby(
-        sorted(named, key=lambda one: (one[1].name or "", one[0])), key=lambda one: one[1].name
-    ):
-        (depth, first), *rest = versions
-        if name and all(other.definition == first.definition for level, other in rest if level == depth):
-            by_name[name] = first
-    return by_name
+class _Version(NamedTuple):
+    name: str
+    depth: int
+    schema: Schema
+    file: str
+
+
+def _outermost(named: list[_Version]) -> Iterator[_Version]:
+    """Of each name the version in the outermost folder, unless there are several."""
+    for _, versions in groupby(sorted(named, key=lambda one: one[:2]), key=lambda one: one.name):
+        first, *rest = versions
+        if all(other.schema.definition == first.schema.definition for other in rest if other.depth == first.depth):
+            yield first
 
 
 def _scope(scopes: dict[Path, Definitions], folder: Path) -> Definitions:

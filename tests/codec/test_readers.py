@@ -131,8 +131,8 @@ def test_the_files_of_the_folder_complete_a_declared_file(folder: Path, tmp_path
     ("declared", "reason"),
     [
         ("missing.avsc", "the schema 'missing.avsc' of a handler is neither in --schemas '.*avsc' nor in the current"),
-        ("shop.Ordr", "no record in --schemas, or one of several; did you mean 'shop.Order'?"),
-        ("zzz", "no record in --schemas, or one of several; a file's name ends in .avsc"),
+        ("shop.Ordr", "no type in --schemas, or one of several; did you mean 'shop.Order'?"),
+        ("zzz", "no type in --schemas, or one of several; a file's name ends in .avsc"),
         ("list.avsc", "the schema 'list.avsc' of a handler is no record"),
         ("bad.avsc", r"bad\.avsc: not JSON"),
     ],

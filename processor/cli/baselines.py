@@ -1,0 +1,77 @@
+"""`--against`: what the schemas of a folder are held against."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from processor.cli import git_history
+from processor.codec.schema import Schema
+from processor.codec.schemas import load_schemas
+from processor.errors import LoadError, SettingsError
+
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="git[:REV]|FOLDER|none",
+        help="What the schemas are held against: what they were in git (REV: HEAD), a folder, or nothing.",
+        show_default="git, where --schemas is in a repository",
+    ),
+]
+
+
+class Baseline(NamedTuple):
+    """The schemas of one earlier moment."""
+
+    origin: str
+    """What to call it."""
+    by_name: dict[str, Schema]
+
+
+def baselines(folder: str, against: str | None, transitive: bool) -> list[Baseline]:
+    """What to hold the schemas of `folder` against, the latest first; nothing where that is asked for.
+
+    Args:
+        folder: that of `--schemas`.
+        against: what `--against` says.
+        transitive: whether all earlier versions count.
+
+    Raises:
+        SettingsError: git has no answer, or there is no such folder.
+        LoadError: what is to be held against cannot be loaded.
+    """
+    if against is None:
+        against = "git" if git_history.is_in_git(Path(folder)) else "none"
+    if against == "none":
+        return []
+    kind, _, revision = against.partition(":")
+    if kind == "git":
+        return list(_of_git(Path(folder), revision or "HEAD", transitive))
+    if not Path(against).is_dir():
+        raise SettingsError(f"--against {against!r} is neither git[:REV] nor a folder nor none")
+    return [Baseline(against, load_schemas(against).by_name)]
+
+
+def _of_git(folder: Path, revision: str, transitive: bool) -> Iterator[Baseline]:
+    latest = git_history.commit_of(folder, revision)
+    yield _at(folder, latest, f"git:{revision}")
+    for commit in git_history.commits_before(folder, latest)[1:] if transitive else ():
+        try:
+            yield _at(folder, commit, f"git:{commit[:10]}")
+        except LoadError:  # what was broken then, nobody wrote with
+            continue
+
+
+def _at(folder: Path, commit: str, origin: str) -> Baseline:
+    with tempfile.TemporaryDirectory(prefix="processor-schemas-") as place:
+        if not git_history.extract(folder, commit, Path(place)) or next(Path(place).rglob("*.avsc"), None) is None:
+            return Baseline(origin, {})
+        try:
+            return Baseline(origin, load_schemas(place).by_name)
+        except LoadError as error:
+            raise LoadError(f"in {origin}, {str(error).replace(place, str(folder))}") from None

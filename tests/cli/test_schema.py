@@ -1,0 +1,271 @@
+"""`processor schema`: what a team's CI asks, and what is made of schemas."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor.cli.main import main
+from processor.codec.schemas import load_schemas
+from processor.testing import run
+
+Capture = pytest.CaptureFixture[str]
+
+LINE = {"type": "record", "name": "shop.Line", "fields": [{"name": "sku", "type": "string"}]}
+
+
+def order(*fields: Any) -> dict[str, Any]:
+    lines = {"name": "lines", "type": {"type": "array", "items": "Line"}}
+    return {"type": "record", "name": "shop.Order", "fields": [{"name": "id", "type": "string"}, lines, *fields]}
+
+
+COUNT = {"name": "count", "type": "int"}
+COUNT_BY_DEFAULT = {**COUNT, "default": 1}
+
+
+class Team:
+    """A repository with schemas."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, document: Any, file: str = "order.avsc") -> None:
+        path = self._folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(document if isinstance(document, str) else json.dumps(document))
+
+    def commit(self) -> None:
+        self.git("add", "-A")
+        self.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", "a change")
+
+    def git(self, *arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=self._folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def team(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Team:
+    """In the current folder, with the schemas in the folder `avsc`, committed once."""
+    for name in [name for name in os.environ if name.startswith(("PROCESSOR_", "GIT_"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / "repo" / "avsc").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "repo")
+    made = Team(tmp_path / "repo" / "avsc")
+    made.git("init", "-q", "..")
+    made.write(LINE, "line.avsc")
+    made.write(order())
+    made.commit()
+    return made
+
+
+def asked(capsys: Capture, *arguments: str, code: int = 0) -> tuple[str, str]:
+    assert main(["schema", *arguments]) == code
+    return capsys.readouterr()
+
+
+def checked(capsys: Capture, *options: str, code: int = 0) -> list[str]:
+    """What `check` says on stdout, with its one line on stderr where there is one."""
+    out, err = asked(capsys, "check", "--schemas", "avsc", *options, code=code)
+    assert err.count("\n") == (1 if code else 0)
+    return [*out.splitlines(), *err.splitlines()]
+
+
+def test_schemas_that_have_not_changed_are_fine(capsys: Capture, team: Team) -> None:
+    assert checked(capsys) == ["2 types valid, held against git:HEAD (BACKWARD)"]
+
+
+def test_a_mistake_is_told_with_its_field_and_its_reason(capsys: Capture, team: Team) -> None:
+    team.write(order(COUNT))
+    assert checked(capsys, code=5) == [
+        "shop.Order: it cannot read what git:HEAD wrote: field count: the writer has no such field,"
+        " and it has no default",
+        "processor: 1 of 2 types may not follow what they were (BACKWARD)",
+    ]
+
+
+def test_a_mistake_in_another_file_is_a_mistake_of_all_that_refer_to_it(capsys: Capture, team: Team) -> None:
+    team.write({**LINE, "fields": [{"name": "sku", "type": "int"}]}, "line.avsc")
+    assert checked(capsys, code=5) == [
+        "shop.Line: it cannot read what git:HEAD wrote: field sku: written as string, read as int",
+        "shop.Order: it cannot read what git:HEAD wrote: field lines[].sku: written as string, read as int",
+        "processor: 2 of 2 types may not follow what they were (BACKWARD)",
+    ]
+
+
+def test_a_change_that_fits_is_fine_and_the_version_that_goes_is_pointed_at(capsys: Capture, team: Team) -> None:
+    team.write(order(COUNT_BY_DEFAULT))
+    note, end = checked(capsys)
+    assert note.startswith("shop.Order: note: values that git:HEAD wrote (")
+    assert note.endswith("keep it in a folder inside")
+    assert end == "2 types valid, held against git:HEAD (BACKWARD)"
+    team.write(order(), "released/1/order.avsc")
+    assert checked(capsys) == [end]
+
+
+@pytest.mark.parametrize(
+    ("level", "code"),
+    [("BACKWARD", 5), ("forward", 0), ("FULL", 5), ("NONE", 0), ("backward_transitive", 5), ("FORWARD_TRANSITIVE", 0)],
+)
+def test_the_level_decides(capsys: Capture, team: Team, level: str, code: int) -> None:
+    team.write(order(COUNT))
+    checked(capsys, "--compatibility", level, code=code)
+
+
+def test_a_transitive_level_looks_at_every_commit(capsys: Capture, team: Team) -> None:
+    team.write(order(COUNT_BY_DEFAULT))
+    team.commit()
+    team.write(order(COUNT))
+    assert checked(capsys)[-1].startswith("2 types valid")
+    told = checked(capsys, "--compatibility", "BACKWARD_TRANSITIVE", code=5)
+    assert "shop.Order: it cannot read what git:" in told[0]
+    assert "git:HEAD" not in told[0]
+
+
+def test_a_commit_that_was_broken_does_not_count(capsys: Capture, team: Team) -> None:
+    team.write("{")
+    team.commit()
+    team.write(order(COUNT_BY_DEFAULT))
+    assert "in git:HEAD, avsc/order.avsc: not JSON" in checked(capsys, code=5)[0]
+    team.commit()
+    assert checked(capsys, "--compatibility", "BACKWARD_TRANSITIVE")[-1].startswith("2 types valid")
+
+
+def test_any_revision_any_folder_or_nothing_may_be_held_against(capsys: Capture, team: Team) -> None:
+    team.git("tag", "v1")
+    team.write(order(COUNT))
+    team.commit()
+    assert checked(capsys)[-1].endswith("git:HEAD (BACKWARD)")
+    assert "what git:v1 wrote" in checked(capsys, "--against", "git:v1", code=5)[0]
+    assert checked(capsys, "--against", "none") == ["2 types valid, held against nothing"]
+    team.write(LINE, "../old/line.avsc")
+    team.write(order(), "../old/order.avsc")
+    assert "what old wrote" in checked(capsys, "--against", "old", code=5)[0]
+
+
+def test_what_is_new_and_what_is_gone(capsys: Capture, team: Team) -> None:
+    team.write({"type": "enum", "name": "shop.State", "symbols": ["OPEN"]}, "state.avsc")
+    Path("avsc/order.avsc").unlink()
+    assert checked(capsys) == [
+        "shop.Order: note: git:HEAD had it, and it is gone",
+        "2 types valid, held against git:HEAD (BACKWARD)",
+    ]
+
+
+def test_a_folder_that_git_does_not_know_is_all_new(capsys: Capture, team: Team) -> None:
+    team.write(LINE, "../more/line.avsc")
+    assert asked(capsys, "check", "--schemas", "more")[0] == "1 type valid, held against git:HEAD (BACKWARD)\n"
+
+
+def test_without_a_repository_files_are_only_valid(
+    capsys: Capture, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "repo" / "avsc").rename(tmp_path / "avsc")
+    monkeypatch.chdir(tmp_path)
+    assert checked(capsys) == ["2 types valid, held against nothing"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["check"], 2, "--schemas is missing: give the folder of the .avsc files, or set PROCESSOR_SCHEMAS"),
+        (["check", "--schemas", "nowhere"], 2, "--schemas 'nowhere' is not a folder"),
+        (["check", "--schemas", "avsc", "--against", "git:nope"], 2, "--against git:nope: git has no such revision"),
+        (["check", "--schemas", "avsc", "--against", "git:--all"], 2, "--against git:--all: "),
+        (["check", "--schemas", "avsc", "--against", "zzz"], 2, "'zzz' is neither git[:REV] nor a folder nor none"),
+        (["check", "--schemas", "avsc", "--compatibility", "HALF"], 2, "'HALF' is not one of 'none', 'backward'"),
+        (["show", "shop.Ordr", "--schemas", "avsc"], 5, "did you mean 'shop.Order'?"),
+        (["show", "missing.avsc"], 5, "'missing.avsc' is neither in the current folder"),
+        (["diff", "shop.Order", "--schemas", "avsc", "--against", "none"], 5, "nothing to hold shop.Order against"),
+        (["sample", "shop.Line", "--schemas", "avsc", "-n", "0"], 2, "--count must be at least 1, not 0"),
+        (["generate", "shop.Line", "--schemas", "avsc", "-o", "no/where"], 2, "'no/where' cannot be written: No such"),
+        (["chek"], 2, "there is no command 'chek'; did you mean check?; see processor schema --help"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    capsys: Capture, team: Team, arguments: list[str], code: int, said: str
+) -> None:
+    out, err = asked(capsys, *arguments, code=code)
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+
+
+def test_a_file_that_is_no_schema_is_exit_code_5(capsys: Capture, team: Team) -> None:
+    team.write(order({"name": "bad", "type": "Nothing"}))
+    assert checked(capsys, code=5) == ["processor: avsc/order.avsc: the type shop.Nothing is defined nowhere"]
+
+
+def test_options_may_come_from_the_environment(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    team.write(order(COUNT))
+    monkeypatch.setenv("PROCESSOR_SCHEMAS", "avsc")
+    monkeypatch.setenv("PROCESSOR_COMPATIBILITY", "FORWARD")
+    assert "(FORWARD)" in asked(capsys, "check")[0]
+
+
+def test_the_list_has_a_line_for_each_type(capsys: Capture, team: Team) -> None:
+    known = load_schemas("avsc")
+    lines = asked(capsys, "list", "--schemas", "avsc")[0].splitlines()
+    assert [line.split()[0] for line in lines] == ["shop.Line", "shop.Order"]
+    assert lines[0].split()[1:] == ["record", known.by_name["shop.Line"].fingerprint.hex(), "avsc/line.avsc"]
+    assert asked(capsys, "list")[0].splitlines()[0].split()[:3] == ["processor.Task", "record", "9cda608e494710c2"]
+
+
+@pytest.mark.parametrize("name", ["shop.Order", "order.avsc", "avsc/order.avsc"])
+def test_a_schema_is_shown_with_all_that_it_refers_to(capsys: Capture, team: Team, name: str) -> None:
+    told = json.loads(asked(capsys, "show", name, "--schemas", "avsc")[0])
+    assert told["name"] == "shop.Order"
+    assert told["canonical_form"] == (
+        '{"name":"shop.Order","type":"record","fields":[{"name":"id","type":"string"},{"name":"lines","type":'
+        '{"type":"array","items":{"name":"shop.Line","type":"record","fields":[{"name":"sku","type":"string"}]}}}]}'
+    )
+    assert told["definition"]["fields"][1]["type"]["items"]["name"] == "shop.Line"
+
+
+def test_a_difference_is_told_with_the_levels_that_it_keeps(capsys: Capture, team: Team) -> None:
+    assert asked(capsys, "diff", "shop.Order", "--schemas", "avsc")[0] == (
+        "nothing has changed since git:HEAD\ncompatible with git:HEAD: BACKWARD, FORWARD, FULL\n"
+    )
+    team.write(order(COUNT))
+    assert asked(capsys, "diff", "shop.Order", "--schemas", "avsc")[0] == (
+        "+ count: int\ncompatible with git:HEAD: FORWARD\n"
+    )
+
+
+APP = """
+from order_classes import Order
+from processor import Processor, Task
+
+app = Processor()
+seen = []
+
+@app.task("shop.Order")
+def order(task: Task[Order]):
+    seen.append(task.payload)
+"""
+
+
+def test_samples_are_tasks_for_what_is_generated(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(capsys, "generate", "--schemas", "avsc", "-o", "order_classes.py") == ("", "")
+    lines = asked(capsys, "sample", "--schemas", "avsc", "-n", "5", "--sessions", "2", "--seed", "7")[0].splitlines()
+    assert (
+        lines
+        == asked(capsys, "sample", "--schemas", "avsc", "-n", "5", "--sessions", "2", "--seed", "7")[0].splitlines()
+    )
+    tasks = [json.loads(line) for line in lines]
+    assert [(task["session_id"], task["name"]) for task in tasks] == [(f"s{n % 2 + 1}", "shop.Order") for n in range(5)]
+    Path("order_app.py").write_text(APP)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    app = importlib.import_module("order_app")
+    assert run(app.app, tasks).dead_letters == []
+    assert {type(payload).__name__ for payload in app.seen} == {"Order"}
+
+
+def test_no_command_is_a_call_for_help(capsys: Capture) -> None:
+    out, err = asked(capsys)
+    assert err == ""
+    for command in ("check", "list", "show", "diff", "generate", "sample"):
+        assert f" {command} " in out
