@@ -30,7 +30,7 @@ class ConsumerHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fa
     consumer: int
     pid: int | None
     state: str
-    """the heartbeat's, or `replaced` between two lives, `done` after the last, `unknown` without a heartbeat"""
+    """the heartbeat's, or `due` between two lives, `done` after the last, `unknown` without a heartbeat"""
     alive: bool
     """its poller went round lately, or it is starting, or about to be replaced"""
     ready: bool
@@ -92,7 +92,7 @@ def judge_place(place: Place, beat: Beat | _Unread, now: float, max_age: float) 
     if place.done:
         return _plain(place, "done", alive=True, ready=True, progressing=True)
     if place.pid is None:  # what it died of is the parent's business, which has it replaced
-        return _plain(place, "replaced", alive=True, progressing=True, reason="it ended and is about to be replaced")
+        return _plain(place, "due", alive=True, progressing=True, reason="its process is about to be started")
     if isinstance(beat, ConsumerBeat) and beat.pid == place.pid:
         return judge_consumer(beat, now, max_age)
     if now - place.since <= max_age:

@@ -52,7 +52,7 @@ def test_a_consumer_is_judged_by_its_heartbeat(fields: dict[str, Any], expected:
 
 def test_a_consumer_that_is_about_to_be_replaced_is_alive_and_not_ready() -> None:
     health = judge_place(Place(0, None, NOW, done=False), beat(), NOW, MAX_AGE)
-    assert (health.state, health.alive, health.ready, health.progressing) == ("replaced", True, False, True)
+    assert (health.state, health.alive, health.ready, health.progressing) == ("due", True, False, True)
 
 
 def test_the_heartbeat_that_a_dead_consumer_left_is_not_its_successors() -> None:
