@@ -82,10 +82,10 @@ def _anatomy(settings: Settings, record: Record) -> Anatomy:
 
     if settings.registry is None:
         return anatomy_of(record, codec_for(settings.value_format, settings.schemas))
-    from processor.kafka.registry import open_registry
+    from processor.kafka.registry import PatientRegistry, open_registry
 
-    with open_registry(settings.registry) as registry:
-        return anatomy_of(record, codec_for(settings.value_format, settings.schemas, registry))
+    with open_registry(settings.registry) as client:
+        return anatomy_of(record, codec_for(settings.value_format, settings.schemas, PatientRegistry(client)))
 
 
 def _record(settings: Settings, place: re.Match[str]) -> Record:

@@ -33,6 +33,11 @@ class Failure(NamedTuple):
     retry_in: float = 0.0
     """Seconds until a postponed task is worth another look."""
 
+    @property
+    def attempted(self) -> bool:
+        """Whether there was an attempt at all."""
+        return self.cause is not Cause.POSTPONED
+
 
 class Setback(NamedTuple):
     """What keeps a task from being settled: it failed, cannot be read yet, or what is sent of it was not taken."""
@@ -58,7 +63,7 @@ class Policy(NamedTuple):
         Capped exponential backoff; what is postponed is never given up. `jitter` from 0 to 1 spreads the delay
         over three quarters to five quarters of itself, so that sessions that failed together do not return together.
         """
-        if failure.cause is Cause.POSTPONED:
+        if not failure.attempted:
             return spread(failure.retry_in, jitter, math.inf)
         if failure.cause not in RETRIED or attempt >= self.max_attempts:
             return None

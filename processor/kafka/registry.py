@@ -42,6 +42,24 @@ def open_registry(settings: RegistrySettings, retries: int = PATIENT_RETRIES) ->
     return RegistryClient(settings, open_client(settings, retries))
 
 
+class PatientRegistry:
+    """The `SchemaRegistry` of who has the time to wait for each answer."""
+
+    def __init__(self, client: RegistryClient) -> None:
+        self._client = client
+        self.framing_for = client.framing_for
+
+    def schema_by_id(self, schema_id: int) -> Schema:
+        """See `SchemaRegistry`; RegistryError where it cannot be asked."""
+        with _dead_letter():
+            return self._client.schema_by_id(schema_id)
+
+    def schema_by_guid(self, guid: bytes) -> Schema:
+        """See `SchemaRegistry`; RegistryError where it cannot be asked."""
+        with _dead_letter():
+            return self._client.schema_by_guid(guid)
+
+
 class ConsumerRegistry:
     """The `SchemaRegistry` of a consumer. Any thread may ask; nobody waits."""
 
@@ -94,10 +112,8 @@ class ConsumerRegistry:
         return framing
 
     def _schema(self, question: int | bytes) -> Schema:
-        try:
+        with _dead_letter():
             return self._lookups.get(question)  # type: ignore[return-value] # what is asked for by number is a schema
-        except LoadError as error:
-            raise DecodeError(str(error)) from error
 
     @contextmanager
     def _asked(self) -> Iterator[Ask[Question, Answer]]:
@@ -113,3 +129,12 @@ class ConsumerRegistry:
                         return client.framing_for(topic, schema)
 
             yield ask
+
+
+@contextmanager
+def _dead_letter() -> Iterator[None]:
+    """A value is not to be read whose schema the registry does not have."""
+    try:
+        yield
+    except LoadError as error:
+        raise DecodeError(str(error)) from error

@@ -119,10 +119,11 @@ class Endings:
         if delay is None:
             self._give_up(loan, record, attempt, failure, task)
             return
-        postponed = failure.cause is Cause.POSTPONED
         if self.tells_done and in_sample(record, self._settings.log_sample):
-            self._tell_waiting(TaskPostponed if postponed else TaskRetrying, record, attempt, failure, task, delay)
-        park = self._desk.postpone if postponed else self._desk.park
+            self._tell_waiting(
+                TaskRetrying if failure.attempted else TaskPostponed, record, attempt, failure, task, delay
+            )
+        park = self._desk.park if failure.attempted else self._desk.postpone
         park(loan, failure, monotonic() + delay)
         self._nudge()
 

@@ -207,9 +207,10 @@ class Coroutines:
             seconds = monotonic() - started
             self._tasks += 1
             self._seconds += seconds
-            self.ended += 1
-            if seconds > QUICK_SECONDS:
-                self.slow.append(seconds)
+            if failure is None or failure.attempted:
+                self.ended += 1
+                if seconds > QUICK_SECONDS:
+                    self.slow.append(seconds)
             if fence.given_up:
                 return True
             if failure is not None:

@@ -126,7 +126,7 @@ class Worker:
                 fence.lower()
                 failure = failure_of(error, begun=True)
             now = monotonic()
-            if now - started > QUICK_SECONDS:
+            if now - started > QUICK_SECONDS and (failure is None or failure.attempted):
                 self.slow.append(now - started)
             if failure is not None or (value is not None and keeps_results) or fence.verdict:
                 return self._end(loan, record, attempt, failure, handler, task, value, now - started)
@@ -151,7 +151,7 @@ class Worker:
         seconds: float,
     ) -> float:
         self.loan = None
-        self.ended += loan.done + 1
+        self.ended += loan.done + (failure is None or failure.attempted)
         if not self.fence.given_up:
             if failure is None and task is not None:
                 self._endings.succeed(loan, record, task, value, seconds)

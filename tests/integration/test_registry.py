@@ -57,6 +57,7 @@ def run(work: Scenario, url: str, start: Callable[..., Fleet], *options: str) ->
     return start(
         "registered:app",
         *("-b", work.servers, "-t", work.topic, "-g", work.group, "--schema-registry", url, "-w", "8"),
+        *("--stats-interval", "1"),
         *options,
         modules={"registered": HANDLERS},
         env={"TEST_LEDGER": str(work.ledger.path)},
@@ -215,9 +216,9 @@ def test_a_registry_that_cannot_be_used_is_one_line_at_the_start(
         assert produced(work, "--schema-registry", url.format(host=gate.url.split("/")[2]))[0] == code
 
 
-def produced(work: Scenario, *options: str, text: str = "") -> tuple[int, str]:
+def command(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "processor", "produce", "-b", work.servers, "-t", work.topic, *options],
+        [sys.executable, "-m", "processor", *arguments],
         input=text,
         capture_output=True,
         text=True,
@@ -226,6 +227,11 @@ def produced(work: Scenario, *options: str, text: str = "") -> tuple[int, str]:
         check=False,
     )
     assert "Traceback" not in done.stderr
+    return done
+
+
+def produced(work: Scenario, *options: str, text: str = "") -> tuple[int, str]:
+    done = command("produce", "-b", work.servers, "-t", work.topic, *options, text=text)
     return done.returncode, done.stderr
 
 
@@ -337,3 +343,19 @@ def test_types_that_a_schema_refers_to_are_found(
     work.produce([(b"s", value)])
     assert run(work, registry_server.url, start_fleet, "--stop-at-end").wait() == 0
     assert work.faults() == {}
+
+
+def test_decode_finds_the_schema_in_the_registry_or_says_that_it_is_not_there(
+    scenario: MakeScenario, registry_server: RegistryServer, client: SchemaRegistryClient
+) -> None:
+    work = scenario(partitions=1)
+    work.produce([*orders(work, serializer(client), 1), (b"s", b"\x00\x7f\xff\xff\x01\x02a")])
+    options = ("-b", work.servers, "--schema-registry", registry_server.url)
+    found = command("decode", f"{work.topic}:0:0", *options)
+    assert found.returncode == 0
+    told = json.loads(found.stdout)
+    assert (told["framing"], told["schema"], told["value"]) == ("confluent", "shop.Order", {"sku": "A-0", "amount": 0})
+    unknown = command("decode", f"{work.topic}:0:1", *options)
+    assert unknown.returncode == 1
+    assert json.loads(unknown.stdout)["schema_id"] == 2147483393
+    assert "does not know schema 2147483393" in unknown.stderr
