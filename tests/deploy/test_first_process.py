@@ -1,4 +1,4 @@
-"""The fleet's parent as the first process of a container, here of a PID namespace."""
+"""The fleet's parent as the first process of a container: here of a PID namespace, with a root that is read-only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,17 +16,22 @@ from pathlib import Path
 import psutil
 import pytest
 
+from processor.fleet.health import Check, look
 from tests.conftest import MakeTopic, Produce
 from tests.support.broker import Broker
 from tests.support.lifeline import die_with_parent
 
 BOUND = 40.0
-NAMESPACE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
+READ_ONLY = 'mount --make-rprivate / && mount -o remount,bind,ro / && exec "$@"'
+CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
+CONTAINER += ["sh", "-c", READ_ONLY, "sh"]
+MEMORY = Path("/dev/shm")
+"""Where a container may write all the same."""
 
 LEAVES_AN_ORPHAN = """
-import subprocess
+import os, subprocess
 
-ORPHAN = 'sh -c "sleep 0.3; grep PPid /proc/\\\\$\\\\$/status > orphan.new; mv orphan.new orphan" &'
+ORPHAN = 'cd $SCRATCH; sh -c "sleep 0.3; grep PPid /proc/\\\\$\\\\$/status > orphan.new; mv orphan.new orphan" &'
 
 def handle(task):
     subprocess.run(ORPHAN, shell=True, check=True)
@@ -40,21 +46,32 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 @pytest.fixture
-def namespace() -> list[str]:
-    """The command that makes a PID namespace, where one may be made."""
+def container() -> list[str]:
+    """The command that runs another as a container's first process, where that may be done."""
     if (
         shutil.which("unshare") is None
-        or subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode
+        or subprocess.run([*CONTAINER, "true"], check=False, capture_output=True).returncode
     ):
-        pytest.skip("no PID namespace may be made here: unshare is missing, or is not allowed")
-    return NAMESPACE
+        pytest.skip("no namespaces may be made here: unshare is missing, or is not allowed")
+    return CONTAINER
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    if not os.access(MEMORY, os.W_OK):
+        pytest.skip("there is no /dev/shm here")
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        yield Path(folder)
 
 
 @contextmanager
-def first_process(command: list[str], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
+def first_process(
+    command: list[str], folder: Path, scratch: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
     """The command's process, and the one that is the first in its namespace."""
+    environment = {**os.environ, "SCRATCH": str(scratch), "PROCESSOR_HEARTBEAT_FILE": str(scratch / "heartbeat")}
     with (folder / "log").open("wb") as log:
-        outer = subprocess.Popen(command, cwd=folder, stderr=log, preexec_fn=die_with_parent())
+        outer = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, preexec_fn=die_with_parent())
     try:
         until(lambda: psutil.Process(outer.pid).children(), "unshare has forked")
         yield outer, psutil.Process(outer.pid).children()[0]
@@ -63,18 +80,26 @@ def first_process(command: list[str], folder: Path) -> Iterator[tuple[subprocess
         outer.wait()
 
 
-def test_it_reaps_what_handlers_leave_behind_and_stops_in_order(
-    namespace: list[str], broker: Broker, topic: MakeTopic, group: str, produce: Produce, tmp_path: Path
+def test_it_needs_no_writable_root_reaps_what_handlers_leave_behind_and_stops_in_order(
+    container: list[str],
+    broker: Broker,
+    topic: MakeTopic,
+    group: str,
+    produce: Produce,
+    tmp_path: Path,
+    scratch: Path,
 ) -> None:
     name = topic(1)
     produce(name, [(b"s", b"1")])
     (tmp_path / "app.py").write_text(LEAVES_AN_ORPHAN)
-    command = [*namespace, sys.executable, "-m", "processor", "run", "app:handle", "--value-format", "bytes"]
+    command = [*container, sys.executable, "-m", "processor", "run", "app:handle", "--value-format", "bytes"]
     command += ["-b", broker.bootstrap_servers, "-t", name, "-g", group]
-    with first_process(command, tmp_path) as (outer, first):
-        until((tmp_path / "orphan").exists, "the orphan has said whose it is")
-        assert (tmp_path / "orphan").read_text().split() == ["PPid:", "1"]
+    with first_process(command, tmp_path, scratch) as (outer, first):
+        until((scratch / "orphan").exists, "the orphan has said whose it is")
+        assert (scratch / "orphan").read_text().split() == ["PPid:", "1"]
         until(lambda: len(first.children()) == 1, "nothing but the consumer is left below the first process")
+        until(lambda: look(scratch / "heartbeat", 60).holds(list(Check)), "its heartbeat is that of a healthy fleet")
         os.kill(first.pid, signal.SIGTERM)
         assert outer.wait(BOUND) == 0
     assert '"fleet.stopped"' in (tmp_path / "log").read_text()
+    assert [file.name for file in scratch.iterdir()] == ["orphan"]
