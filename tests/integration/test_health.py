@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from processor.fleet.health import Check, Health, look
 from tests.conftest import MakeBroker
 from tests.support import cluster
 from tests.support.run import Fleet
@@ -24,27 +25,34 @@ BOUND = 40.0
 
 
 class Probe:
-    """`processor health` on one heartbeat file."""
+    """What `processor health` would say, asked in this process: it has to be asked often."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def __call__(self, *checks: str, max_age: float = 60) -> dict[str, Any]:
-        command = [sys.executable, "-m", "processor", "health", "--heartbeat-file", str(self.file)]
-        command += ["--max-age", str(max_age), *(word for check in checks for word in ("--check", check))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-        assert done.stderr == ""
-        answer: dict[str, Any] = json.loads(done.stdout)
-        assert answer["healthy"] is (done.returncode == 0)
-        return answer
+    def __call__(self, *, max_age: float = 60) -> Health:
+        return look(self.file, max_age)
 
-    def until(self, condition: Callable[[dict[str, Any]], bool], **options: Any) -> dict[str, Any]:
+    def until(self, condition: Callable[[Health], bool], *, max_age: float = 60) -> Health:
         deadline = time.monotonic() + BOUND
-        while True:
-            answer = self(**options)
-            if condition(answer):
-                return answer
-            assert time.monotonic() < deadline, answer
+        while not condition(health := self(max_age=max_age)):
+            assert time.monotonic() < deadline, health
+            time.sleep(0.05)
+        return health
+
+
+def is_well(health: Health) -> bool:
+    return health.holds(list(Check))
+
+
+def command_line(file: Path) -> dict[str, Any]:
+    """The command's own answer."""
+    command = [sys.executable, "-m", "processor", "health", "--heartbeat-file", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.stderr == ""
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["healthy"] is (done.returncode == 0)
+    return answer
 
 
 @pytest.fixture
@@ -56,37 +64,42 @@ def test_a_fleet_is_ready_once_it_is_in_the_group_with_or_without_partitions(
     scenario: MakeScenario, probe: Probe
 ) -> None:
     fleet = scenario(1).run("nothing", "-p", "2", "--heartbeat-file", str(probe.file))
-    healthy = probe.until(lambda answer: answer["healthy"] is True)
-    assert sorted(consumer["state"] for consumer in healthy["consumers"]) == ["assigned", "idle"]
-    assert {consumer["pid"] for consumer in healthy["consumers"]} == set(fleet.consumers())
+    probe.until(is_well)
+    told = command_line(probe.file)
+    assert (told["healthy"], told["alive"], told["ready"], told["progressing"]) == (True, True, True, True)
+    assert sorted(consumer["state"] for consumer in told["consumers"]) == ["assigned", "idle"]
+    assert {consumer["pid"] for consumer in told["consumers"]} == set(fleet.consumers())
     assert fleet.stop() == 0
     assert list(probe.file.parent.glob("heartbeat*")) == []
-    assert "it has not started yet, or has ended" in probe()["reason"]
+    told = command_line(probe.file)
+    assert not told["healthy"]
+    assert "it has not started yet, or has ended" in told["reason"]
 
 
 def test_a_frozen_consumer_or_parent_is_not_alive(scenario: MakeScenario, probe: Probe) -> None:
     fleet = scenario(2).run("nothing", "--heartbeat-file", str(probe.file))
-    probe.until(lambda answer: answer["healthy"] is True)
+    probe.until(is_well)
     for pid in (fleet.consumers()[0], fleet.pid):
         os.kill(pid, signal.SIGSTOP)
-        probe.until(lambda answer: answer["alive"] is False, max_age=3)
+        probe.until(lambda health: not health.alive, max_age=3)
         os.kill(pid, signal.SIGCONT)
-        probe.until(lambda answer: answer["alive"] is True, max_age=3)
+        probe.until(lambda health: health.alive, max_age=3)
     assert fleet.stop() == 0
 
 
 def test_a_consumer_that_died_does_not_make_its_fleet_look_dead(scenario: MakeScenario, probe: Probe) -> None:
     short = ("-X", "session.timeout.ms=6000")  # its successor joins once the group has missed the dead one
     fleet = scenario(2).run("nothing", *short, "--heartbeat-file", str(probe.file))
-    probe.until(lambda answer: answer["healthy"] is True)
+    probe.until(is_well)
     (first,) = fleet.consumers()
 
-    def is_another(answer: dict[str, Any]) -> bool:
-        return bool(answer["healthy"]) and answer["consumers"][0]["pid"] != first
+    def is_another(health: Health) -> bool:
+        (consumer,) = health.consumers
+        return consumer.pid not in (None, first) and consumer.state == "joining"
 
     psutil.Process(first).kill()
-    answer = probe.until(lambda answer: not answer["alive"] or is_another(answer))
-    assert is_another(answer)
+    health = probe.until(lambda health: not health.alive or is_another(health))
+    assert is_another(health)
     assert fleet.stop() == 0
 
 
@@ -100,11 +113,12 @@ def test_a_fleet_that_waits_for_its_broker_is_alive(
         *("-b", broker.bootstrap_servers, "-t", "t", "-g", "g", "--heartbeat-file", str(probe.file)),
         modules={"app": "def handle(task): pass\n"},
     )
-    probe.until(lambda answer: answer["healthy"] is True)
+    probe.until(is_well)
     broker.kill()
     until = time.monotonic() + 4
     while time.monotonic() < until:  # for longer than the age that is asked about, so that no poll is an old one
-        assert probe("alive", "progressing", max_age=3)["healthy"]
+        assert probe(max_age=3).holds([Check.ALIVE, Check.PROGRESSING])
+        time.sleep(0.05)
 
 
 def test_a_heartbeat_that_cannot_be_written_is_exit_5_and_one_line(scenario: MakeScenario, tmp_path: Path) -> None:
