@@ -185,6 +185,18 @@ class Consuming(RuleBasedStateMachine):
         self.assign_again(partition)
         self.fetch(partition, most)
 
+    @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(2, 8))
+    def restore_behind_a_stuck_task(self, partition: int, most: int) -> None:
+        """The oldest task of what is lent hangs and all others are done: what the skip map is for."""
+        self.fetch(partition, most)
+        self.lend(most)
+        stuck = min(self.loans, key=lambda loan: loan.records[0].offset(), default=None)
+        for loan in [loan for loan in self.loans if loan is not stuck]:
+            self.loans.remove(loan)
+            self.do(loan, len(loan.records) - loan.done)
+            self.assignment.release(loan)
+        self.restore(partition, most)
+
     @rule()
     def crash(self) -> None:
         """Everything in memory is gone."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from processor.engine import skipmap
 from tests.support import cluster, ledger
 from tests.support.broker import Broker
 from tests.support.ledger import Entry, Finding, Ledger, Place
@@ -16,6 +17,10 @@ HANDLERS = """
 import os, sys, time
 from processor import Processor, Reject
 from tests.support.ledger import Ledger
+
+if "TEST_TRAP" in os.environ:
+    from tests.chaos import traps
+    traps.lay(os.environ["TEST_TRAP"], os.environ["TEST_TRAP_FILE"])
 
 ledger = Ledger(os.environ["TEST_LEDGER"])
 seconds = float(os.environ.get("TEST_SECONDS", "0"))
@@ -178,6 +183,20 @@ class Scenario:
             if time.monotonic() > deadline:
                 raise AssertionError(f"the lag is {found} after {seconds:g} s, not {lag}")
             time.sleep(0.05)
+
+    def known_done(self) -> set[Place]:
+        """What the group knows to be settled: below the committed offsets, and in their skip maps."""
+        done = set()
+        for number, commit in cluster.committed(self.servers, self.group, self.topic).items():
+            ranges = [(0, commit.offset), *skipmap.decode(commit.metadata or "", commit.offset)]
+            done |= {Place(self.topic, number, offset) for low, high in ranges for offset in range(low, high)}
+        return done
+
+    def given_up(self) -> set[Place]:
+        """The places that the topic's dead letters say they come from."""
+        letters = cluster.read_all(self.servers, f"{self.topic}.dlq")
+        told = [{name: text or b"" for name, text in letter.headers() or ()} for letter in letters]
+        return {Place(self.topic, int(h["dlq-partition"]), int(h["dlq-offset"])) for h in told}
 
     def faults(self, given_up: Iterable[Place] = (), *, replays_in_process: bool = False) -> dict[str, list[Finding]]:
         """What was lost, out of order or overlapping; all empty when nothing was. See `tests.support.ledger`."""

@@ -1,0 +1,137 @@
+"""Short plays with one fault each, and a verdict: what was lost, out of order, overlapping or needlessly twice.
+
+Each is played with the product, where the verdict must be clean, and with a bug planted in it, where it must not be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from tests.support import cluster
+from tests.support.ledger import Finding, Place
+from tests.support.scenario import Scenario
+
+Verdict = dict[str, list[Finding]]
+Scene = Callable[[Scenario], Verdict]
+
+NOTICED_SOON = ("-X", "session.timeout.ms=3000", "-X", "heartbeat.interval.ms=300")
+QUICK = ("--commit-interval", "0.2", *NOTICED_SOON)
+
+
+def verdict(work: Scenario, known_done: Iterable[Place] = (), given_up: Iterable[Place] = ()) -> Verdict:
+    """Faults, and what ran again though the group knew that it was done."""
+    known = set(known_done)
+    needless = [finding for finding in work.repeated() if finding.place in known]
+    found: Verdict = work.faults(given_up)
+    if needless:
+        found["needlessly twice"] = needless[:10]
+    if lag := work.lag:
+        found["left behind"] = [Finding(f"the lag is {lag}", Place(work.topic, -1, -1))]
+    return found
+
+
+def clean_run(work: Scenario) -> Verdict:
+    """Many tasks of few sessions on many workers, slower than they come: who lets two of a session run is seen."""
+    work.produce_sessions(600, 6)
+    fleet = work.run("note", "-w", "16", *QUICK, seconds=0.003)
+    for _ in range(20):
+        work.produce_sessions(30, 6)
+        time.sleep(0.02)
+    work.wait_done(len(work.places))
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    return verdict(work, work.places)
+
+
+def kill_at_work(work: Scenario) -> Verdict:
+    """SIGKILL while every worker has a task."""
+    work.produce_sessions(1_500, 40)
+    fleet = work.run("note", "-w", "16", *QUICK, seconds=0.02)
+    work.wait_done(400)
+    work.kill(fleet)
+    known = work.known_done()
+    assert work.run("note", "-w", "16", *QUICK, "--stop-at-end").wait() == 0
+    return verdict(work, known)
+
+
+def kill_behind_a_stuck_task(work: Scenario) -> Verdict:
+    """One task hangs, others behind it fail to be done as well: what a crash repeats hangs on the skip map alone."""
+    work.produce([(b"stuck", b"first")])
+    work.produce_sessions(1_000, 20)
+    fleet = work.run("stick", "-w", "16", *QUICK)
+    work.wait_done(1_000)
+    _await(lambda: len(work.known_done()) >= 1_000, "the group does not know what is done")
+    work.kill(fleet)
+    known = work.known_done()
+    assert work.run("note", "-w", "16", *QUICK, "--stop-at-end").wait() == 0
+    return verdict(work, known)
+
+
+def kill_in_a_stream(work: Scenario) -> Verdict:
+    """Commits every moment while tasks come and go: offset and map of one commit must be of one instant."""
+    work.produce([(b"stuck", b"first")])
+    fleet = work.run("stick", "-w", "8", "--commit-interval", "0.01", *NOTICED_SOON, seconds=0.004)
+    work.wait_begun()
+    for _ in range(40):
+        work.produce_sessions(60, 30)
+    work.kill(fleet)
+    known = work.known_done()
+    assert work.run("note", "-w", "16", *QUICK, "--stop-at-end").wait() == 0
+    return verdict(work, known)
+
+
+def come_and_go(work: Scenario) -> Verdict:
+    """A second consumer joins and leaves while every worker has a task that takes its time."""
+    work.produce_sessions(300, 24)
+    first = work.run("note", "-w", "8", *QUICK, seconds=0.1)
+    work.wait_begun()
+    second = work.run("note", "-w", "8", *QUICK, seconds=0.1)
+    second.wait_for("consumer.assigned")
+    work.wait_done(150)
+    assert second.stop() == 0
+    work.wait_done(300)
+    work.wait_lag(0)
+    assert first.stop() == 0
+    return verdict(work, work.places)
+
+
+def refused_dead_letters(work: Scenario) -> Verdict:
+    """The dead-letter topic takes nothing for a while, and the consumer stops meanwhile."""
+    letters = cluster.create_topic(work.servers, f"{work.topic}.dlq", 1, max_message_bytes=100)
+    work.produce([(b"bad", b"fails always")])
+    work.produce_sessions(100, 10)
+    options = ("-w", "8", "--backoff", "0.01", "--drain-timeout", "1", *QUICK)
+    fleet = work.run("fail", *options)
+    work.wait_done(100)
+    fleet.wait_for("task.delivery_failed", target_topic=letters)
+    fleet.stop()
+    _raise_limit(work, letters)
+    assert work.run("fail", *options, "--stop-at-end").wait() == 0
+    return verdict(work, given_up=work.given_up())
+
+
+def _raise_limit(work: Scenario, topic: str) -> None:
+    entry = ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = cluster.admin_of(work.servers)
+    admin.incremental_alter_configs([resource])[resource].result(30)
+
+
+def _await(condition: Callable[[], bool], complaint: str, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{complaint} after {seconds:g} s"
+        time.sleep(0.05)
+
+
+SCENES: tuple[Scene, ...] = (
+    clean_run,
+    kill_at_work,
+    kill_behind_a_stuck_task,
+    kill_in_a_stream,
+    come_and_go,
+    refused_dead_letters,
+)

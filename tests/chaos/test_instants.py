@@ -1,0 +1,39 @@
+"""A consumer dies at a chosen instant, another follows, and everything comes to its end."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.chaos.scenes import QUICK, verdict
+from tests.chaos.traps import TRAPS, arm
+from tests.support.scenario import MakeScenario, Scenario
+
+
+def dying(work: Scenario, trap: str) -> dict[str, str]:
+    return {"TEST_TRAP": trap, "TEST_TRAP_FILE": str(arm(work.ledger.path.parent))}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_death_at_any_instant_loses_nothing(scenario: MakeScenario, trap: str) -> None:
+    work = scenario()
+    options = ("-w", "8", "--backoff", "0.01", *QUICK)
+    for _ in range(8):
+        work.produce([(b"bad", b"rejected"), (b"worse", b"rejected")])
+        work.produce_sessions(40, 10)
+    fleet = work.run("fail", *options, env=dying(work, trap), seconds=0.02)
+    if "revoke" in trap:
+        work.wait_begun()
+        other = work.run("fail", *options, seconds=0.02)
+    ended = fleet.wait_for("fleet.consumer_ended")
+    known = work.known_done()
+    assert ended["exit_code"] == -signal.SIGKILL
+    work.wait_done(320)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    if "revoke" in trap:
+        assert other.stop() == 0
+    letters = work.given_up()
+    assert len(letters) == 16
+    assert verdict(work, known, letters) == {}

@@ -1,0 +1,90 @@
+"""A suite that cannot fail proves nothing: each bug of `planted/` is put into a copy of the product, and caught.
+
+Bugs in how threads, commits and partitions meet are caught by a scene on a broker, those within the engine by its
+state machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import scenes
+from tests.chaos.scenes import Scene
+from tests.support.run import PROJECT
+from tests.support.scenario import MakeScenario
+
+PLANTED = Path(__file__).parent / "planted"
+
+CAUGHT_BY_A_SCENE: dict[str, tuple[Scene, str]] = {
+    "commit_before_settle": (scenes.kill_at_work, "lost"),
+    "skip_map_one_off": (scenes.kill_behind_a_stuck_task, "lost"),
+    "offset_read_twice_around_encode": (scenes.kill_in_a_stream, "lost"),
+    "lane_released_early": (scenes.clean_run, "overlapping"),
+    "revoke_without_drain": (scenes.come_and_go, "overlapping"),
+    "dead_letter_settled_before_its_acknowledgement": (scenes.refused_dead_letters, "lost"),
+}
+
+CAUGHT_BY_THE_STATE_MACHINE = (
+    "commit_before_settle",
+    "skip_map_one_off",
+    "first_unsettled_counted_as_settled",
+    "ghosts_forgotten",
+    "lane_released_early",
+    "position_falls_behind_what_was_skipped",
+    "retry_counts_as_done",
+)
+
+
+ONLY_GENERATE = """
+from hypothesis import Phase, settings
+settings.register_profile("only generate", phases=(Phase.generate,))
+settings.load_profile("only generate")
+"""
+"""Nobody reads the example: making it small takes minutes."""
+
+
+def plant(folder: Path, bug: str) -> None:
+    """Puts a copy of the product with that bug into `folder`, where it is found before the real one."""
+    for part in ("processor", "schemas"):
+        shutil.copytree(PROJECT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    # Above the folder no repository is looked for: inside one, git would leave out what does not belong to it.
+    env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    patch = str(PLANTED / f"{bug}.patch")
+    applied = subprocess.run(["git", "apply", patch], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert applied.returncode == 0, f"the planted bug {bug} does not fit the code any more: {applied.stderr}"
+
+
+def test_every_planted_bug_is_looked_for() -> None:
+    assert {*CAUGHT_BY_A_SCENE, *CAUGHT_BY_THE_STATE_MACHINE} == {patch.stem for patch in PLANTED.glob("*.patch")}
+
+
+@pytest.mark.parametrize("bug", CAUGHT_BY_A_SCENE)
+def test_a_scene_catches_the_bug(scenario: MakeScenario, tmp_path: Path, bug: str) -> None:
+    plant(tmp_path, bug)
+    scene, fault = CAUGHT_BY_A_SCENE[bug]
+    assert fault in scene(scenario()), "the bug was not caught"
+
+
+@pytest.mark.parametrize("bug", CAUGHT_BY_THE_STATE_MACHINE)
+def test_the_state_machine_catches_the_bug(tmp_path: Path, bug: str) -> None:
+    plant(tmp_path, bug)
+    shutil.copytree(PROJECT / "tests" / "engine", tmp_path / "tests" / "engine")
+    (tmp_path / "tests" / "__init__.py").touch()
+    (tmp_path / "conftest.py").write_text(ONLY_GENERATE)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/engine/test_ledger_machine.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "CI": ""},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert run.returncode == 1, f"the bug was not caught:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
+    assert "AssertionError" in run.stdout or "KeyError" in run.stdout or "IndexError" in run.stdout

@@ -1,0 +1,87 @@
+"""Instants at which a consumer kills itself, for a handler module to set inside the consumer's process.
+
+The first process that comes to the instant so many times dies there, and no other does: the trap is a file, and only
+one of many can remove it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from processor.engine.ledger import Ledger
+from processor.kafka.sink import KafkaSink
+from processor.kafka.source import KafkaSource
+from processor.runtime.committer import Committer
+from processor.runtime.desk import Desk
+from processor.runtime.poller import Poller
+
+Condition = Callable[..., bool]
+
+
+def always(*_: object, **__: object) -> bool:
+    return True
+
+
+def has_done(_: Ledger, loan: Any) -> bool:
+    """A handler has ended that is not settled."""
+    return bool(loan.done > loan.settled)
+
+
+def in_revoke(committer: Committer, partitions: Any, seconds: float) -> bool:
+    """Some of what is assigned is to be given up: the last commit of a stop is of all that there is."""
+    return len(partitions) < len(committer._desk.assignment.ledgers)
+
+
+TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
+    "before a task that ended is settled": (Ledger, "settle", has_done, False, 5),
+    "after it was settled": (Ledger, "settle", has_done, True, 5),
+    "before a commit is sent": (KafkaSource, "commit", always, False, 2),
+    "after a commit was sent": (KafkaSource, "commit", always, True, 2),
+    "when a commit is answered": (Committer, "on_committed", always, False, 2),
+    "before a dead letter is sent": (KafkaSink, "send", always, False, 3),
+    "after a dead letter was sent": (KafkaSink, "send", always, True, 3),
+    "when a dead letter is acknowledged": (Desk, "settle_next", always, False, 3),
+    "when a revoke begins": (Poller, "on_revoke", always, False, 1),
+    "when a revoke has drained": (Committer, "commit_now", in_revoke, False, 1),
+    "when a revoke has committed": (Committer, "commit_now", in_revoke, True, 1),
+    "when a revoke is over": (Poller, "on_revoke", always, True, 1),
+    "when partitions are assigned": (Poller, "on_assign", always, False, 1),
+}
+"""Name, to where it is: whose method, when it counts, whether after it, and how often it must be come to."""
+
+
+def arm(folder: Path) -> Path:
+    """Makes the trap file; give it to the consumers as TEST_TRAP_FILE."""
+    trap = folder / "trap"
+    trap.touch()
+    return trap
+
+
+def lay(name: str, trap: str) -> None:
+    """From now on this process dies at that instant, if no other has before."""
+    owner, method, counts, after, times = TRAPS[name]
+    original = getattr(owner, method)
+    met = 0
+
+    def trapped(*args: Any, **named: Any) -> Any:
+        nonlocal met
+        here = counts(*args, **named)
+        met += here
+        result = original(*args, **named) if after else None
+        if here and met >= times:
+            _die(trap)
+        return result if after else original(*args, **named)
+
+    setattr(owner, method, trapped)
+
+
+def _die(trap: str) -> None:
+    try:
+        Path(trap).unlink()
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
