@@ -1,0 +1,38 @@
+"""HTML and SVG as trees: text becomes text and never markup, whatever a log says."""
+
+from __future__ import annotations
+
+from typing import Final
+from xml.etree import ElementTree
+
+Element = ElementTree.Element
+Child = Element | str | None
+
+DOCTYPE: Final = "<!DOCTYPE html>\n"
+
+
+def tag(name: str, /, *children: Child, **attributes: str) -> Element:
+    """An element: `class_` is the attribute class, `data_label` the attribute data-label; a child that is None is none.
+
+    SVG's names in camel case are kept.
+    """
+    element = Element(name, {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()})
+    for child in children:
+        _append(element, child)
+    return element
+
+
+def page_of(root: Element) -> str:
+    """The document."""
+    return DOCTYPE + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
+
+
+def _append(element: Element, child: Child) -> None:
+    if child is None:
+        return
+    if not isinstance(child, str):
+        element.append(child)
+    elif len(element):
+        element[-1].tail = (element[-1].tail or "") + child
+    else:
+        element.text = (element.text or "") + child

@@ -1,0 +1,88 @@
+"""Words and numbers as people read them; and what a log says, made harmless for a terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+LAST_SECOND: Final = 253_402_300_799.0
+"""Of the year 9999."""
+
+LONGEST: Final = 300
+"""Characters of a text from a log that are kept: an error's message may be a page."""
+
+
+def plain(text: str, longest: int = LONGEST) -> str:
+    """`text` in one line that moves no cursor and turns no text around, cut at `longest` characters."""
+    cut = text if len(text) <= longest else text[: longest - 1] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else " " if c in "\n\r\t" else f"\\u{ord(c):04x}" for c in cut)
+
+
+def duration(seconds: float) -> str:
+    """In the unit that fits: 12 ms, 3.4 s, 2 m 05 s, 3 h 07 m, 2 d 4 h."""
+    if seconds < 0.9995:
+        return f"{max(seconds, 0.0) * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} m"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def number(value: float | None) -> str:
+    """With a comma at each thousand; one place after the point where the value is small and has one."""
+    if value is None:
+        return "–"
+    if value != round(value) and abs(value) < 100:
+        return f"{value:,.1f}"
+    return f"{value:,.0f}"
+
+
+def short(value: float | None) -> str:
+    """In at most five characters: 950, 12.3k, 4.5M."""
+    if value is None:
+        return "–"
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size * 9.995:
+            scaled = value / size
+            return f"{scaled:.0f}{unit}" if abs(scaled) >= 99.95 else f"{scaled:.1f}{unit}"
+    return number(value)
+
+
+def many(count: int, noun: str) -> str:
+    """1 task, 2 tasks."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def clock(at: float) -> str:
+    """The time of day, UTC as in the logs."""
+    return _utc(at).strftime("%H:%M:%S")
+
+
+def moment(at: float) -> str:
+    """Day and time, UTC as in the logs."""
+    return _utc(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _utc(at: float) -> datetime:
+    """A time that no calendar has, which only a forged log holds, is the nearest that it has."""
+    return datetime.fromtimestamp(min(max(at, 0.0), LAST_SECOND), UTC)
+
+
+BARS: Final = "▁▂▃▄▅▆▇█"
+
+
+def spark(values: list[float], width: int) -> str:
+    """The last `width` values as bars, the largest as a full one."""
+    shown = values[-width:] if width > 0 else []
+    most = max(shown, default=0.0)
+    if most <= 0:
+        return BARS[0] * len(shown)
+    return "".join(BARS[min(int(max(value, 0.0) / most * (len(BARS) - 1) + 0.5), len(BARS) - 1)] for value in shown)

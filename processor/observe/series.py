@@ -1,0 +1,78 @@
+"""`Series`: a figure over time in bounded memory, however long the time."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final, NamedTuple
+
+BUCKETS: Final = 240
+"""About as many as a plot on a wide screen can show."""
+
+NARROWEST: Final = 1.0
+"""Seconds; finer than that nobody looks at a log of minutes."""
+
+
+class Point(NamedTuple):
+    """One bucket: where it begins (seconds since the epoch), and what was noted in it."""
+
+    at: float
+    mean: float
+    most: float
+    sum: float
+
+
+class Series:
+    """Buckets of equal width; when time runs out of them, neighbours are merged and the width doubles."""
+
+    def __init__(self, buckets: int = BUCKETS, width: float = NARROWEST) -> None:
+        self.width = width
+        """seconds"""
+        self._buckets = buckets
+        self._start = 0.0
+        self._used = 0
+        self._counts = array("L", bytes(array("L").itemsize * buckets))
+        self._sums = array("d", bytes(8 * buckets))
+        self._most = array("d", bytes(8 * buckets))
+
+    def note(self, at: float, value: float) -> None:
+        """Adds a value; one from before the first counts as of its time."""
+        if not self._used:
+            self._start = at // self.width * self.width
+        index = max(0, int((at - self._start) // self.width))
+        while index >= self._buckets:
+            self._halve()
+            index = int((at - self._start) // self.width)
+        self._most[index] = max(self._most[index], value) if self._counts[index] else value
+        self._counts[index] += 1
+        self._sums[index] += value
+        self._used = max(self._used, index + 1)
+
+    def points(self) -> list[Point]:
+        """The buckets in which something was noted, in order of time."""
+        return [
+            Point(self._start + n * self.width, self._sums[n] / self._counts[n], self._most[n], self._sums[n])
+            for n in range(self._used)
+            if self._counts[n]
+        ]
+
+    @property
+    def most(self) -> float:
+        """The largest value ever noted; 0 where there is none."""
+        return max((point.most for point in self.points()), default=0.0)
+
+    def _halve(self) -> None:
+        self.width *= 2
+        for n in range((self._buckets + 1) // 2):
+            self._merge(n, 2 * n, 2 * n + 1)
+        for n in range((self._buckets + 1) // 2, self._buckets):
+            self._counts[n], self._sums[n], self._most[n] = 0, 0.0, 0.0
+        self._used = (self._used + 1) // 2
+
+    def _merge(self, into: int, left: int, right: int) -> None:
+        """`into` is never right of `left`, so nothing is overwritten that is still to be read."""
+        counts, sums, most = self._counts, self._sums, self._most
+        if right >= self._buckets or not counts[right]:
+            counts[into], sums[into], most[into] = counts[left], sums[left], most[left]
+            return
+        most[into] = max(most[left], most[right]) if counts[left] else most[right]
+        counts[into], sums[into] = counts[left] + counts[right], sums[left] + sums[right]

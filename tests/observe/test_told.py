@@ -1,0 +1,32 @@
+"""The observer reads what is written, by its right names."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+import pytest
+
+from processor import events
+from processor.observe import told
+
+EVENTS = {
+    kind.event: kind
+    for kind in vars(events).values()
+    if isinstance(kind, type) and issubclass(kind, events.Event) and hasattr(kind, "event")
+}
+BOUND = {"timestamp", "host", "pid", "group", "consumer"}
+"""What every line has, or can have, next to the fields of its event."""
+
+
+@pytest.mark.parametrize("kind", get_args(told.AnyTold), ids=lambda kind: kind.__name__)
+def test_every_field_that_is_read_is_one_that_is_written(kind: type[told.Told]) -> None:
+    written = EVENTS[str(kind.__struct_config__.tag)]
+    assert set(kind.__struct_fields__) - BOUND <= set(written.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("read", "written"), [(told.HeadTold, events.HeadOfLine), (told.SessionTold, events.SessionLoad)]
+)
+def test_so_are_the_fields_of_what_is_nested(read: type[msgspec.Struct], written: type[msgspec.Struct]) -> None:
+    assert set(read.__struct_fields__) <= set(written.__struct_fields__)
