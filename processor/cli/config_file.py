@@ -20,7 +20,9 @@ from processor.errors import LoadError
 from processor.settings import Settings
 
 PREFIX = "PROCESSOR_"
-NO_OPTIONS = frozenset({"app", "file", "config", "help", "version", "install_completion", "show_completion"})
+NO_OPTIONS = frozenset(
+    {"app", "file", "files", "logs", "config", "help", "version", "install_completion", "show_completion"}
+)
 KAFKA_CONFIG = "kafka_config"
 RUN_OPTIONS = frozenset({"topic", *Settings.__struct_fields__} - {"topics"})
 """Every option of `run` by its parameter's name: a file may be shared with commands that know fewer."""

@@ -19,7 +19,7 @@ from processor.cli import config_file
 from processor.cli.options import ENVIRONMENT_NOTE
 from processor.errors import ProcessorError
 
-COMMANDS: Final = ("run", "produce", "decode", "schema", "health", "demo")
+COMMANDS: Final = ("run", "produce", "decode", "schema", "monitor", "report", "health", "demo")
 """Each is the function of its name in the module of its name, or a `Typer` with commands of its own."""
 
 WRONG_USAGE: Final = 2

@@ -1,0 +1,227 @@
+"""What is known of a fleet after its events."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, get_args
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from processor.cli.monitor_screen import line as status_line
+from processor.cli.monitor_screen import screen
+from processor.observe.failures import Failure, Failures
+from processor.observe.findings import findings
+from processor.observe.holds import KEPT
+from processor.observe.lines import Heard, Passed
+from processor.observe.page import page
+from processor.observe.sessions import Sessions
+from processor.observe.text import text
+from processor.observe.told import AnyTold, HeadTold, SessionTold, Told
+from processor.observe.watch import Watch
+from tests.observe.telling import BEGAN, consumer, head, heard, line, partition, watching
+
+
+def test_a_consumer_joins_works_and_stops() -> None:
+    life = [
+        line("consumer.started", consumer=0, group="shop", workers=8),
+        line("consumer.assigned", 1, consumer=0, partitions=["orders[0]@5"]),
+        line("consumer.stopping", 2, consumer=0, reason="SIGTERM"),
+        line("consumer.stopped", 3, consumer=0, exit_code=0),
+    ]
+    watch, states = Watch(), []
+    for event in heard(*life):
+        watch.hear(event)
+        states += [member.state for member in watch.consumers.values()]
+    assert states == ["joining", "working", "stopping", "stopped"]
+    assert watch.living() == []
+
+
+def test_a_consumer_that_has_nothing_is_idle() -> None:
+    (member,) = watching(consumer(assigned=0)).living()
+    assert member.state == "idle"
+
+
+def test_a_partition_is_whose_statistics_told_it_last() -> None:
+    watch = watching(partition(0), partition(1, consumer=1))
+    (known,) = watch.ordered_partitions()
+    assert known.consumer is not None
+    assert known.consumer.index == 1
+
+
+def test_a_revoke_leaves_a_partition_to_nobody_unless_another_has_it_already() -> None:
+    revoked = line("consumer.revoked", 2, consumer=0, partitions=["orders[0]"])
+    (known,) = watching(partition(0), revoked).ordered_partitions()
+    assert known.consumer is None
+    (known,) = watching(partition(0), partition(1, consumer=1), revoked).ordered_partitions()
+    assert known.consumer is not None
+
+
+def test_a_killed_consumer_leaves_its_partitions() -> None:
+    ended = line("fleet.consumer_ended", 1, pid=1, consumer=0, consumer_pid=7, exit_code=-9, reason="killed by SIGKILL")
+    watch = watching(partition(0), consumer(0), ended)
+    (known,) = watch.ordered_partitions()
+    assert known.consumer is None
+    assert known.last_consumer is not None
+    assert (known.last_consumer.state, known.last_consumer.reason) == ("died", "killed by SIGKILL")
+    assert watch.moments.counts["restart"] == 1
+
+
+def test_a_process_id_that_comes_again_is_another_consumer() -> None:
+    """Every container's first process is process 1."""
+    started = line("consumer.started", 1, consumer=0, group="shop")
+    watch = watching(consumer(0, done=50), started, consumer(2, done=3, uptime_seconds=1))
+    assert watch.load.counts.done == 53
+    assert len(watch.living()) == 1
+
+
+def test_what_was_done_is_summed_over_consumers_and_restarts() -> None:
+    stats = [consumer(0, done=5), consumer(0, consumer=1, pid=8, done=7), consumer(10, done=9)]
+    watch = watching(*stats, line("consumer.stopped", 11, consumer=0), consumer(12, pid=9, done=2))
+    assert watch.load.counts.done == 9 + 7 + 2
+
+
+def test_a_round_sums_what_all_consumers_do() -> None:
+    def stats(at: float, rate: float, p50: float, **fields: object) -> bytes:
+        return consumer(at, tasks_per_second=rate, handler_p50_seconds=p50, handler_p99_seconds=p50 * 10, **fields)
+
+    watch = watching(stats(0, 10, 0.1), stats(0.5, 30, 0.3, consumer=1), partition(1, lag=40), stats(10, 50, 0.1))
+    (ended,) = watch.load.trail
+    assert (ended.tasks_per_second, ended.p50_seconds, ended.p99_seconds, ended.lag) == (40, 0.3, 3.0, 40)
+
+
+def test_two_pods_are_told_apart_although_their_processes_have_one_number() -> None:
+    watch = Watch()
+    for name in ("pod/shop-a/x", "pod/shop-b/x"):
+        for event in heard(consumer(0), name=name):
+            watch.hear(event)
+    assert [watch.label(member) for member in watch.living()] == ["shop-a/x #0", "shop-b/x #0"]
+
+
+def test_two_groups_on_one_topic_are_told_apart() -> None:
+    watch = watching(partition(0, group="shop"), partition(0, group="audit", pid=8, lag=0))
+    assert [known.group for known in watch.ordered_partitions()] == ["audit", "shop"]
+
+
+def test_the_session_that_holds_a_commit_point_is_known_with_since_when_and_why() -> None:
+    stats = [partition(at, gap=50, in_flight=3, head=head(state_seconds=at + 5)) for at in (0.0, 10.0, 20.0)]
+    (hold,) = watching(*stats).current_holds()
+    assert (hold.place, hold.session_id, hold.gap) == ("orders[0]@100", "anna", 50)
+    assert hold.since == BEGAN - 5
+    assert hold.seconds == 25
+    assert hold.why == "its handler runs, attempt 2, after OSError: no answer"
+
+
+def test_a_head_that_moves_on_holds_nothing() -> None:
+    stats = [partition(at, commit_point=100 + int(at), head=head(offset=100 + int(at))) for at in (0.0, 10.0)]
+    watch = watching(*stats)
+    assert watch.current_holds() == []
+    assert watch.longest_holds() == []
+
+
+def test_a_hold_that_is_over_is_remembered_with_its_longest_time() -> None:
+    stats = [partition(at, head=head(state="parked", state_seconds=1)) for at in (0.0, 10.0, 20.0)]
+    watch = watching(*stats, partition(30, head=None))
+    assert watch.current_holds() == []
+    (hold,) = watch.longest_holds()
+    assert (hold.since, hold.until) == (BEGAN - 1, BEGAN + 20)
+
+
+def test_past_holds_are_bounded_and_the_longest_stay() -> None:
+    watch = Watch()
+    for n in range(3 * KEPT):
+        at = n * 1000.0
+        for event in heard(
+            partition(at, head=head(offset=n)), partition(at + 5 + n, head=head(offset=n)), partition(at + 900)
+        ):
+            watch.hear(event)
+    longest = watch.longest_holds()
+    assert len(longest) == KEPT
+    assert longest[0].offset == 3 * KEPT - 1
+
+
+def test_failures_of_one_kind_are_one_group_though_their_numbers_differ() -> None:
+    dead = [
+        line("task.dead_lettered", n, error_type="x.Refused", error=f"card {n} at 0x{n:x} of '{n}'", session_id=f"s{n}")
+        for n in range(3)
+    ]
+    watch = watching(*dead, line("task.timed_out", 9, timeout_seconds=2.0))
+    first, second = watch.failures.groups
+    assert (first.count, first.outcomes, first.example.session_id) == (3, {"dead-lettered": 3}, "s2")
+    assert second.example.told == "TaskTimeout: ran longer than 2 s"
+
+
+def test_kinds_of_failure_are_bounded_and_none_is_left_out_of_the_count() -> None:
+    failures = Failures(groups=3)
+    for letter in "abcdefabc":
+        failures.note(Failure(at=1.0, what="dead-lettered", error_type=letter, error=letter))
+    *kinds, rest = failures.groups
+    assert [group.example.error for group in kinds] == ["a", "b", "c"]
+    assert (rest.is_rest, rest.count) == (True, 3)
+
+
+def test_busy_sessions_are_bounded_and_the_busiest_stay() -> None:
+    sessions = Sessions(kept=5)
+    for n in range(1000):
+        sessions.note([SessionTold(session_id=f"s{n}", topic="t", partition=0, waiting=n)], float(n))
+    assert [busy.waiting for busy in sessions.busiest()] == [999, 998, 997, 996, 995]
+
+
+HOSTILE = '<script>alert("x")</script>\x1b[2J\u202e\n&amp;'
+
+
+TEXTS = st.sampled_from(["", "orders", "anna", HOSTILE, "orders[0]@5"])
+NUMBERS = st.integers(-3, 5) | st.integers(-(2**63), 2**63 - 1)
+FLOATS = st.floats(-10, 1e12)
+BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    str: TEXTS,
+    str | None: st.none() | TEXTS,
+    int: NUMBERS,
+    int | None: st.none() | NUMBERS,
+    float: FLOATS,
+    float | None: st.none() | FLOATS,
+    bool: st.booleans(),
+    list[str]: st.lists(TEXTS, max_size=3),
+}
+
+
+def fields_of(kind: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
+    """Any values of the right types for any of the fields."""
+    fields = {field.name: BY_TYPE[field.type] for field in msgspec.structs.fields(kind) if field.type in BY_TYPE}
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+BY_TYPE[HeadTold | None] = st.none() | fields_of(HeadTold)
+BY_TYPE[list[SessionTold]] = st.lists(fields_of(SessionTold), max_size=3)
+ANY_EVENT = st.sampled_from(get_args(AnyTold)).flatmap(
+    lambda kind: fields_of(kind).map(lambda fields: msgspec.convert({"timestamp": TIMESTAMP, **fields}, kind))
+)
+TIMESTAMP = "2027-01-15T08:00:00Z"
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, 10.0, 1e6]), ANY_EVENT), min_size=1, max_size=30))
+def test_whatever_the_log_says_every_view_of_it_can_be_drawn_and_none_is_forged(
+    events: list[tuple[float, Told]],
+) -> None:
+    watch, at, passed = Watch(3), BEGAN, Passed()
+    for later, told in events:
+        at += later
+        watch.hear(Heard("a", at, told))
+    watch.finish()
+    for now in (watch.now, watch.now + 1000):
+        shown = text(watch, now, passed) + status_line(watch, passed, now) + drawn(watch, now, 80, 24)
+        assert "\x1b[2J" not in shown
+        assert "\u202e" not in shown
+        assert all(finding.word for finding in findings(watch, now))
+        assert "<script" not in page(watch, now, passed)
+
+
+def drawn(watch: Watch, now: float, width: int, height: int) -> str:
+    console = Console(width=width, height=height, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(screen(watch, Passed(), now, width, height))
+    shown = captured.get()
+    assert len(shown.splitlines()) <= height
+    return shown
