@@ -11,7 +11,10 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from processor.errors import DecodeError, SettingsError
+from processor.printable import printable
 from processor.task import Task
+
+MESSAGE_CHARACTERS = 300
 
 
 def payload_type(function: Callable[..., Any]) -> Any:
@@ -44,7 +47,8 @@ def convert(payload: Any, wanted: Any) -> Any:
     try:
         return msgspec.convert(payload, wanted)
     except msgspec.ValidationError as error:
-        raise DecodeError(f"the payload is no {_named(wanted)}: {error}") from None
+        # A member's name may be part of what msgspec says.
+        raise DecodeError(f"the payload is no {_named(wanted)}: {printable(str(error), MESSAGE_CHARACTERS)}") from None
     except RecursionError:
         raise DecodeError(f"the payload is no {_named(wanted)}: it is nested too deeply") from None
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
+from processor.printable import printable
 from processor.settings import ValueFormat
 
 LINE_BYTES = 64 * 1024 * 1024
@@ -89,7 +90,4 @@ def _in_words(complaint: str) -> str:
         .replace("Expected `str` of length >= 1", "must not be empty")
         .replace("Input data was truncated", "JSON that ends too early")
     )
-    if len(sentence) > REASON_LENGTH:
-        sentence = f"{sentence[:REASON_LENGTH]}…"
-    # A member's name comes from outside, and could move a terminal's cursor.
-    return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in sentence)
+    return printable(sentence, REASON_LENGTH)  # a member's name comes from outside

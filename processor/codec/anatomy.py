@@ -93,7 +93,8 @@ def _of_avro(record: Record, codec: AvroCodec) -> Anatomy:
         byte = len(SINGLE_OBJECT) if framing == "single-object" else 1 if framing == "confluent" else 0
         return Anatomy(framing=framing, schema_id=schema_id, error=Trouble(str(error), min(byte, len(value))))
     parts = Anatomy(framing=framing, schema=schema.name, fingerprint=schema.fingerprint.hex(), schema_id=schema_id)
-    return _read(parts, schema, value, frame)
+    anatomy = _read(parts, schema, value, frame)
+    return anatomy if anatomy.error is None or not _is_taken(record, codec) else _without_its_end(anatomy)
 
 
 def _framing(value: bytes) -> tuple[str, int | None]:
@@ -117,6 +118,19 @@ def _read(parts: Anatomy, schema: Schema, value: bytes, frame: int) -> Anatomy:
         return msgspec.structs.replace(parts, value=_opened(datum))
     except DecodeError as error:
         return msgspec.structs.replace(parts, read=datum, error=Trouble(str(error), field="payload"))
+
+
+def _is_taken(record: Record, codec: AvroCodec) -> bool:
+    try:
+        codec.decode(record)
+    except DecodeError:
+        return False
+    return True
+
+
+def _without_its_end(anatomy: Anatomy) -> Anatomy:
+    """A task whose `created_at` is no time that Python has: nothing reads it, and so it is taken all the same."""
+    return msgspec.structs.replace(anatomy, value=_opened(anatomy.read), read=msgspec.UNSET, error=None)
 
 
 def _opened(task: dict[str, Any]) -> dict[str, Any]:

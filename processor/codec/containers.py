@@ -7,6 +7,10 @@ from typing import Any
 
 from processor.codec.fault import NOTHING, Fault, Unresolvable
 from processor.codec.primitives import Step, read_long, read_string
+from processor.printable import printable
+
+KEY_CHARACTERS = 40
+"""As much of a map's key is told as tells it from others."""
 
 
 def record_step(
@@ -108,7 +112,7 @@ def map_step(value_step: Step) -> Step:
                     entries[name], at = value_step(data, at)
                 count, at = _count(data, at)
         except Fault as fault:
-            raise fault.inside(f'["{name}"]', _with(entries, name, fault)) from None
+            raise fault.inside(f'["{printable(name, KEY_CHARACTERS)}"]', _with(entries, name, fault)) from None
         return entries, at
 
     return read

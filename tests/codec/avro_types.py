@@ -127,8 +127,8 @@ def evolved(draw: st.DrawFn, node: Any) -> Any:
     kind = node["type"]
     if kind in ("array", "map"):
         inner = "items" if kind == "array" else "values"
-        node[inner] = draw(evolved(node[inner]))
-        return node
+        changed = draw(evolved(node[inner]))
+        return node if kind == "array" and is_weightless(changed) else {**node, inner: changed}
     if kind == "enum":
         node["symbols"] = draw(st.permutations(SYMBOLS)) if draw(st.booleans()) else node["symbols"]
     elif kind == "record":

@@ -37,6 +37,7 @@ FORMS: dict[str, Any] = {
     "fixed": {"type": "fixed", "name": "Fixed", "size": 2**50},
     "enum": {"type": "enum", "name": "Enum", "symbols": ["A", "B"]},
     "array": {"type": "array", "items": "long"},
+    "map of numbers": {"type": "map", "values": "long"},
     "map": {"type": "map", "values": "null"},
     "union": ["null", "boolean", "double", {"type": "array", "items": ["null", "string"]}],
 }
@@ -131,6 +132,15 @@ def test_a_number_that_python_would_count_from_the_end_is_refused(value: bytes, 
     refusal = outcome(avro, value)
     assert isinstance(refusal, str)
     assert reason in refusal
+
+
+def test_a_key_that_is_told_can_neither_move_a_cursor_nor_fill_a_screen() -> None:
+    key = "\x1b[2J\n" + "x" * 10_000
+    refusal = outcome(avro, frame("map of numbers") + number(1) + number(len(key)) + key.encode())
+    assert isinstance(refusal, str)
+    assert refusal.isprintable()
+    assert 'field ["\\u001b[2J\\u000axxx' in refusal
+    assert len(refusal) < 200
 
 
 @pytest.mark.parametrize("value", HUGE.values(), ids=HUGE.keys())
