@@ -1,0 +1,104 @@
+"""The producers of `docs/producers/` in other languages, built once into a cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.kafka_jars import PROJECT
+
+SOURCES = PROJECT / "docs" / "producers"
+BUILD_SECONDS = 110.0
+
+
+class ToolMissing(Exception):
+    """The language's tools are not here, or cannot fetch what the program needs."""
+
+
+class BuildError(Exception):
+    """The program itself is wrong."""
+
+
+def command_of(language: str) -> tuple[Path, list[str]]:
+    """The folder in which the program runs, and its command, without arguments.
+
+    Raises:
+        ToolMissing: it cannot be built here.
+        BuildError: it could be, and is broken.
+    """
+    tools, build, command = LANGUAGES[language]
+    for tool in tools:
+        if shutil.which(tool) is None:
+            raise ToolMissing(f"the producer in {language} needs {tool}, which is not installed")
+    return _built(language, build), command
+
+
+def _built(language: str, build: Callable[[Path], None]) -> Path:
+    """Two test runs may build at once: each does in a folder of its own, and the first rename wins."""
+    home = _home(language)
+    if home.is_dir():
+        return home
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=home.parent) as building:
+        place = Path(building) / language
+        shutil.copytree(SOURCES / language, place)
+        shutil.copy(PROJECT / "schemas" / "task.avsc", place)
+        build(place)
+        try:
+            place.rename(home)
+        except OSError:
+            if not home.is_dir():  # else another run was first, and its program is as good
+                raise
+    return home
+
+
+def _home(language: str) -> Path:
+    """A folder a version of the sources."""
+    files = sorted(path for path in (SOURCES / language).iterdir() if path.is_file())
+    said = b"".join(path.name.encode() + path.read_bytes() for path in files)
+    digest = hashlib.sha256(said + (PROJECT / "schemas" / "task.avsc").read_bytes()).hexdigest()[:12]
+    cache = os.environ.get("PROCESSOR_TEST_CACHE")
+    return (Path(cache) if cache else PROJECT / ".cache") / "producers" / f"{language}-{digest}"
+
+
+def _build_java(place: Path) -> None:
+    copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
+    _run(place, ["mvn", "-q", "-B", *copy], BuildError)
+
+
+def _build_go(place: Path) -> None:
+    _run(place, ["go", "mod", "download"], ToolMissing)  # an older Go says here that it is too old
+    _run(place, ["go", "build", "-o", "taskproducer", "."], BuildError)
+
+
+def _build_node(place: Path) -> None:
+    _run(place, ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], ToolMissing)
+
+
+def _run(place: Path, command: list[str], failure: type[Exception]) -> None:
+    done = subprocess.run(
+        command,
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=BUILD_SECONDS,
+        env={**os.environ, "GOTOOLCHAIN": "local"},
+    )
+    if done.returncode:
+        raise failure(f"`{' '.join(command)}` failed:\n{done.stdout[-2000:]}")
+
+
+LANGUAGES: dict[str, tuple[list[str], Callable[[Path], None], list[str]]] = {
+    "java": (["java", "mvn"], _build_java, ["java", "-XX:TieredStopAtLevel=1", "-cp", "jars/*", "TaskProducer.java"]),
+    "go": (["go"], _build_go, ["./taskproducer"]),
+    "node": (["node", "npm"], _build_node, ["node", "produce.mjs"]),
+}
+"""By language: the tools that it needs, what builds its program, and the command that runs it."""
