@@ -1,5 +1,6 @@
 # make demo     see it work: needs Python 3.11 or newer and nothing else
 # make test     every test; tests/support/broker.py tells where a real Kafka comes from
+# make test-monitoring  the shipped monitoring on a real collector and store, built by Go once (4 minutes)
 # make quick    the tests that need no server
 # make lint     what the tools have to say
 # make bench    how fast it is, beside others; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test quick lint bench clean
+.PHONY: help demo test test-monitoring quick lint bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +27,9 @@ test: $(VENV)/.installed-dev
 	  $(BIN)/coverage report --fail-under=100 || status=1; \
 	  $(BIN)/python -m pytest --ignore=tests/engine --durations=15 || status=1; \
 	  exit $$status
+
+test-monitoring: $(VENV)/.installed-dev
+	PROCESSOR_TEST_MONITORING=1 $(BIN)/python -m pytest tests/monitoring --durations=15
 
 quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not broker and not registry"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -201,9 +202,8 @@ class Processor:
         logs.configure(chosen.log_format, chosen.log_level, redaction=chosen.redaction)
         running: list[Consumer] = []
         try:
-            return run_in_process(
-                self, chosen, emit=logs.emitter(group=chosen.group, consumer=0), on_consumer=self._joins(running)
-            )
+            emit = logs.emitter(group=chosen.group, fleet=os.getpid(), consumer=0)
+            return run_in_process(self, chosen, emit=emit, on_consumer=self._joins(running))
         finally:
             self._left(running)
 

@@ -156,7 +156,7 @@ class ConsumerStats(Event):
 
 
 class FleetStats(Event):
-    """All consumers of a fleet, summed, every `--stats-interval`."""
+    """All consumers of a fleet, summed, every `--stats-interval` and at its end; counts are since its start."""
 
     event: ClassVar[str] = "fleet.stats"
 
@@ -178,6 +178,8 @@ class FleetStats(Event):
     lag: int | None
     restarts: int
     """consumers that ended unasked and were replaced"""
+    forced_stops: int
+    """consumers that did not drain in time, or were killed"""
 
 
 class FleetStarted(Event):

@@ -31,7 +31,7 @@ _UNPRINTABLE: Final = {
 } | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 """What could end a line, move a terminal's cursor or turn its text around."""
 
-_FOR_PROGRAMS: Final = ("log_version", "host", "group")
+_FOR_PROGRAMS: Final = ("log_version", "host", "group", "fleet")
 """Fields of every line that the console leaves out."""
 
 _BLOCKS: Final = ("traceback", "stack")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -283,4 +284,4 @@ def _run_fleet(settings: Settings, app: str) -> int:
     from processor.fleet.supervisor import Supervisor
 
     logs.configure(settings.log_format, settings.log_level, redaction=settings.redaction)
-    return Supervisor(settings, app, logs.emitter(group=settings.group)).run()
+    return Supervisor(settings, app, logs.emitter(group=settings.group, fleet=os.getpid())).run()

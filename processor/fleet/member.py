@@ -116,7 +116,7 @@ def _obey(order: Order, stop: Stop) -> None:
 def _run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
     settings = begin.settings
     logs.configure(settings.log_format, settings.log_level, redaction=settings.redaction)
-    emit = _telling(channel, logs.emitter(group=settings.group, consumer=begin.index))
+    emit = _telling(channel, logs.emitter(group=settings.group, fleet=os.getppid(), consumer=begin.index))
     consumer: Consumer | None = None
     try:
         with beating(_heartbeat_file(begin), lambda: beat_of(begin.index, consumer), emit):

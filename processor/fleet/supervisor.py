@@ -43,7 +43,7 @@ from processor.fleet.succession import (
     signal_name,
     what_follows,
 )
-from processor.fleet.totals import summed
+from processor.fleet.totals import Totals
 from processor.settings import Settings
 
 MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet.member")
@@ -97,7 +97,7 @@ class Supervisor:
         self._kill_after_stop_now = kill_after_stop_now
         self._slots = [Slot(index) for index in range(settings.processes)]
         self._selector = selectors.DefaultSelector()
-        self._restarts = 0
+        self._totals = Totals()
         self._told_started = False
         """A fleet that fails before has one line to say: what is wrong."""
         self._was_up = False
@@ -182,6 +182,7 @@ class Supervisor:
         if life.started and not self._told_started:
             self._told_started = True
             self._tell_started()
+            self._emit(self._totals.stats([None] * self._settings.processes))
 
     def _forget(self, life: Life) -> None:
         with contextlib.suppress(KeyError, ValueError):
@@ -248,6 +249,8 @@ class Supervisor:
             reap_strays({life.pid for life in self._lives()})
 
     def _follow(self, slot: Slot, life: Life, death: Death) -> None:
+        self._totals.bury(life.stats)
+        self._totals.forced_stops += life.was_killed or death.exit_code == DRAIN_TIMED_OUT
         if self._is_stopping:
             self._exit_codes.append(DRAIN_TIMED_OUT if life.was_killed else death.exit_code)
             return
@@ -265,7 +268,7 @@ class Supervisor:
     def _replace(self, slot: Slot, death: Death, pid: int, delay: float) -> None:
         slot.due = time.monotonic() + delay
         slot.delay = delay or slot.delay
-        self._restarts += 1
+        self._totals.restarts += 1
         self._emit(
             FleetConsumerEnded(
                 consumer=slot.index,
@@ -286,7 +289,10 @@ class Supervisor:
         exit_code = self._given_up.exit_code if self._given_up else combined(self._exit_codes)
         if self._told_started:
             uptime = time.monotonic() - self._began
-            self._emit(FleetStopped(exit_code=exit_code, uptime_seconds=round(uptime, 3), restarts=self._restarts))
+            self._emit(self._totals.stats([]))
+            self._emit(
+                FleetStopped(exit_code=exit_code, uptime_seconds=round(uptime, 3), restarts=self._totals.restarts)
+            )
         return exit_code
 
     def _tell_started(self) -> None:
@@ -307,4 +313,4 @@ class Supervisor:
             return
         self._next_stats = now + self._settings.stats_interval
         if self._told_started:
-            self._emit(summed([life.stats for life in self._lives()], self._restarts))
+            self._emit(self._totals.stats([life.stats for life in self._lives()]))

@@ -1,32 +1,54 @@
-"""A fleet's statistics: those of its consumers, summed."""
+"""A fleet's statistics: those of its consumers, summed, with what ended consumers had done."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any, Final
 
 from processor.events import ConsumerStats, FleetStats
 
+GAUGES: Final = ("in_flight", "waiting", "running", "lanes")
+COUNTERS: Final = (
+    "done",
+    "failed_attempts",
+    "retried",
+    "timed_out",
+    "stuck",
+    "dead_lettered",
+    "skipped",
+    "abandoned",
+    "commit_failures",
+)
 
-def summed(latest: Sequence[ConsumerStats | None], restarts: int) -> FleetStats:
-    """What the living consumers said last, together; None is a consumer that has said nothing yet."""
-    told = [stats for stats in latest if stats is not None]
-    lags = [stats.lag for stats in told if stats.lag is not None]
-    return FleetStats(
-        consumers=len(latest),
-        in_flight=sum(stats.in_flight for stats in told),
-        waiting=sum(stats.waiting for stats in told),
-        running=sum(stats.running for stats in told),
-        lanes=sum(stats.lanes for stats in told),
-        done=sum(stats.done for stats in told),
-        failed_attempts=sum(stats.failed_attempts for stats in told),
-        retried=sum(stats.retried for stats in told),
-        timed_out=sum(stats.timed_out for stats in told),
-        stuck=sum(stats.stuck for stats in told),
-        dead_lettered=sum(stats.dead_lettered for stats in told),
-        skipped=sum(stats.skipped for stats in told),
-        abandoned=sum(stats.abandoned for stats in told),
-        commit_failures=sum(stats.commit_failures for stats in told),
-        tasks_per_second=sum(stats.tasks_per_second for stats in told),
-        lag=sum(lags) if lags else None,
-        restarts=restarts,
-    )
+
+class Totals:
+    """What a fleet has done since its start."""
+
+    def __init__(self) -> None:
+        self.restarts = 0
+        """Consumers that ended unasked and were replaced."""
+        self.forced_stops = 0
+        """Consumers that did not drain in time, or were killed."""
+        self._ended: Counter[str] = Counter()
+
+    def bury(self, last: ConsumerStats | None) -> None:
+        """A consumer has ended, which had said this last."""
+        if last is not None:
+            self._ended.update({name: getattr(last, name) for name in COUNTERS})
+
+    def stats(self, latest: Sequence[ConsumerStats | None]) -> FleetStats:
+        """With what the living consumers said last; None is one that has said nothing yet."""
+        told = [stats for stats in latest if stats is not None]
+        lags = [stats.lag for stats in told if stats.lag is not None]
+        summed: dict[str, Any] = {name: sum(getattr(stats, name) for stats in told) for name in (*GAUGES, *COUNTERS)}
+        for name, count in self._ended.items():
+            summed[name] += count
+        return FleetStats(
+            **summed,
+            consumers=len(latest),
+            tasks_per_second=round(sum(stats.tasks_per_second for stats in told), 1),
+            lag=sum(lags) if lags else None,
+            restarts=self.restarts,
+            forced_stops=self.forced_stops,
+        )

@@ -143,6 +143,7 @@ class Consumer:
             )
         )
         self._start_threads()
+        self._report()  # all zeros: a counter that is first seen above it would not seem to have risen
         finished, failure = False, None
         try:
             goal = Goal(self._source, self._desk) if settings.stop_at_end else None

@@ -128,7 +128,9 @@ def test_the_first_signal_drains_every_consumer_and_the_fleet_ends_clean(fleet: 
     assert len(parent.notes("Drain")) == 3
     assert not parent.notes("SIGINT")
     assert not parent.notes("SIGTERM")
-    started, stopping, stopped = parent.events
+    started, idle, stopping, total, stopped = parent.events
+    assert (idle["event"], total["event"]) == ("fleet.stats", "fleet.stats")
+    assert (idle["consumers"], total["consumers"]) == (3, 0)
     assert (started["event"], started["processes"]) == ("fleet.started", 3)
     assert (stopping["event"], stopping["reason"]) == ("fleet.stopping", number.name)
     assert (stopped["event"], stopped["exit_code"], stopped["restarts"]) == ("fleet.stopped", 0, 0)
@@ -254,7 +256,13 @@ def test_a_group_that_lets_nobody_in_ends_the_fleet(fleet: Fleet) -> None:
     parent = fleet({0: ["not-let-in"]})
     assert parent.ended() == 4
     assert parent.stderr() == "processor: not allowed by the broker\n"
-    assert [line["event"] for line in parent.events] == ["fleet.started", "fleet.stopping", "fleet.stopped"]
+    assert [line["event"] for line in parent.events] == [
+        "fleet.started",
+        "fleet.stats",
+        "fleet.stopping",
+        "fleet.stats",
+        "fleet.stopped",
+    ]
 
 
 def test_a_broker_that_goes_away_later_does_not(fleet: Fleet) -> None:

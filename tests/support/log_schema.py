@@ -29,6 +29,7 @@ ENVELOPE: Mapping[str, Any] = {
     "host": {"description": "the machine's or container's name", "type": "string"},
     "pid": {"description": "the process's ID", "type": "integer"},
     "group": {"description": "the consumer group", "type": "string"},
+    "fleet": {"description": "the process ID of the fleet's parent, the same in all its consumers", "type": "integer"},
     "consumer": {"description": "the consumer's number in its fleet, from 0", "type": "integer"},
 }
 """The fields of every line; `consumer` only of those that a consumer logs."""

@@ -45,6 +45,8 @@ class Fleet:
         modules: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
+        self.log = folder / "log.jsonl"
+        """Everything that was said on standard error, line by line."""
         self._command = [sys.executable, "-m", "processor", "run", app, *options]
         self._folder = folder
         self._env = _environment(folder, env or {})
@@ -176,8 +178,10 @@ class Fleet:
             return []
 
     def _listen(self, stderr: IO[str]) -> None:
-        with stderr:
+        with stderr, self.log.open("a") as log:
             for line in stderr:
+                log.write(line)
+                log.flush()
                 self._hear(line.rstrip("\n"))
         with self._heard:
             self._all_heard = True

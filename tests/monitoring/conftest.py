@@ -1,0 +1,68 @@
+"""One store and one collector for all of these tests: each has a consumer group of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support import go_tools
+from tests.support.addresses import free_ports
+from tests.support.kafka_jars import PROJECT
+from tests.support.monitoring import LogStore, Program, Store
+
+MONITORING = "PROCESSOR_TEST_MONITORING"
+"""Set to 1 by `make test-monitoring`: building the collector takes minutes where it has not been built before."""
+
+CONFIG = PROJECT / "deploy" / "monitoring" / "otel-collector.yaml"
+
+QUICK = """\
+receivers: {{file_log: {{start_at: beginning, poll_interval: 100ms}}}}
+exporters: {{otlp_http/logs: {{encoding: json, compression: none}}}}
+service:
+  telemetry:
+    metrics:
+      level: basic
+      readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {port}}}}}}}}}]
+"""
+
+
+class Pipeline(NamedTuple):
+    """What a fleet's log flows through."""
+
+    logs: Path
+    """Every `*.jsonl` below it is read."""
+    store: Store
+    log_store: LogStore
+
+
+@pytest.fixture(scope="session")
+def tools() -> None:
+    """The programs; skips where they are not wanted or cannot be had."""
+    if os.environ.get(MONITORING) != "1":
+        pytest.skip(
+            f"needs a collector and a store, which take minutes to build: {MONITORING}=1 or make test-monitoring"
+        )
+    if not go_tools.available():
+        pytest.skip("there is no Go to build the collector and the store with")
+
+
+@pytest.fixture(scope="session")
+def pipeline(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """Collector and stores, as shipped but for how often the collector looks."""
+    folder = tmp_path_factory.getbasetemp()
+    own = tmp_path_factory.mktemp("monitoring")
+    (port,) = free_ports(1)
+    (own / "quick.yaml").write_text(QUICK.format(port=port))
+    with Store(go_tools.victoria_metrics(), own) as store, LogStore() as log_store:
+        env = {
+            "PROCESSOR_LOGS": f"{folder}/**/*.jsonl",
+            "METRICS_ENDPOINT": f"{store.url}/opentelemetry",
+            "LOGS_ENDPOINT": log_store.url,
+        }
+        command = [str(go_tools.collector()), "--config", str(CONFIG), "--config", str(own / "quick.yaml")]
+        with Program(command, port, own / "collector.log", {**os.environ, **env}):
+            yield Pipeline(folder, store, log_store)

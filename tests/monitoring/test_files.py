@@ -1,0 +1,67 @@
+"""What is shipped for monitoring fits what is logged. These tests need no collector."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.monitoring import collector
+from processor.metrics import FAMILIES, HISTOGRAM
+from tests.monitoring.conftest import CONFIG
+from tests.support.kafka_jars import PROJECT
+
+RULES = PROJECT / "deploy" / "monitoring" / "rules" / "processor.yaml"
+RULE_TESTS = RULES.parent / "tests" / "processor_test.yaml"
+METRICS = {metric.name for family in FAMILIES for metric in family.metrics} | {
+    f"{HISTOGRAM}_{part}" for part in ("bucket", "sum", "count")
+}
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_the_collectors_configuration_is_that_of_the_code() -> None:
+    assert CONFIG.read_text() == collector.text()
+
+
+def test_a_metric_is_named_once_and_ends_in_its_unit_or_in_total_where_it_only_rises() -> None:
+    told = [metric for family in FAMILIES for metric in family.metrics]
+    assert len({metric.name for metric in told}) == len(told)
+    assert [one.name for one in told if one.name.endswith("_total") != (one.kind == "counter")] == []
+    assert [one.name for one in told if ("seconds" in one.field) != one.name.endswith("_seconds")] == []
+
+
+def test_every_metric_is_a_field_of_its_event() -> None:
+    for family in FAMILIES:
+        fields = set(family.event.__struct_fields__)
+        assert {metric.field.split(".")[0] for metric in family.metrics} <= fields
+
+
+def test_rules_ask_for_nothing_that_nobody_tells() -> None:
+    known = METRICS | {rule["record"] for rule in rules() if "record" in rule}
+    asked = {name for rule in rules() for name in re.findall(r"\bprocessor[_:][a-z0-9_:]+", rule["expr"])}
+    assert asked - known == set()
+
+
+def test_every_alert_says_what_to_look_at_and_is_tried_with_promtool_and_by_a_fleet() -> None:
+    alerts = [rule for rule in rules() if "alert" in rule]
+    assert all(rule["annotations"]["summary"] and rule["annotations"]["description"] for rule in alerts)
+    names = {rule["alert"] for rule in alerts}
+    assert {name for name in names if name not in RULE_TESTS.read_text()} == set()
+    fired = (PROJECT / "tests" / "monitoring" / "test_alerts.py").read_text()
+    # no fleet here can have all of its commits refused and go on: promtool alone tries that one
+    assert {name for name in names if name not in fired} == {"ProcessorCommitsRefused"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool: Debian's package prometheus has it")
+@pytest.mark.parametrize("command", [["check", "rules", str(RULES)], ["test", "rules", str(RULE_TESTS)]])
+def test_promtool_finds_nothing_wrong(command: list[str]) -> None:
+    done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

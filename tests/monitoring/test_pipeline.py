@@ -1,0 +1,100 @@
+"""From a fleet's log through the collector into a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from processor.metrics import FAMILIES, HISTOGRAM
+from tests.monitoring.conftest import Pipeline
+from tests.support.monitoring import wait_until
+from tests.support.scenario import MakeScenario
+
+QUICK = ("--stats-interval", "0.3")
+
+
+def test_every_metric_of_a_real_fleet_arrives_with_the_value_that_was_logged_last(
+    scenario: MakeScenario, pipeline: Pipeline
+) -> None:
+    work = scenario(partitions=2)
+    work.produce_sessions(200, 20)
+    work.produce([(b"r", b"rejected"), (b"f", b"fails twice")])
+    fleet = work.run("fail", "--backoff", "0.05", *QUICK)
+    work.wait_done(201)
+    assert fleet.stop() == 0
+    store, group = pipeline.store, f'group="{work.group}"'
+    wait_until(lambda: store.value(f"processor_fleet_consumers{{{group}}}") == 0, 30)
+    stats = fleet.heard("consumer.stats")[-1]
+    wait_until(lambda: store.value(f"processor_done_total{{{group}}}") == stats["done"] == 201, 30)
+    for family in FAMILIES:
+        for metric in family.metrics:
+            assert store.query(f"{metric.name}{{{group}}}"), metric.name
+    assert store.value(f"processor_dead_lettered_total{{{group}}}") == 1
+    assert store.value(f"processor_failed_attempts_total{{{group}}}") == stats["failed_attempts"] == 3
+    assert store.value(f'{HISTOGRAM}_bucket{{{group}, le="+Inf"}}') == stats["handler_seconds_buckets"]["+Inf"]
+    buckets = {labels["le"]: value for labels, value in store.query(f"{HISTOGRAM}_bucket{{{group}}}")}
+    assert buckets == stats["handler_seconds_buckets"]
+    assert store.value(f"{HISTOGRAM}_count{{{group}}}") == buckets["+Inf"]
+    told = store.query(f"processor_partition_commit_point{{{group}}}")
+    points = {labels["partition"]: value for labels, value in told}
+    assert points == {str(one["partition"]): one["commit_point"] for one in fleet.heard("partition.stats")[-2:]}
+    labels = {frozenset(labels) for labels, _ in store.query(f"processor_partition_lag_records{{{group}}}")}
+    assert labels == {frozenset({"__name__", "group", "topic", "partition"})}
+
+
+def test_what_holds_a_partition_up_is_a_metric_that_falls_back_to_0(scenario: MakeScenario, pipeline: Pipeline) -> None:
+    work = scenario(partitions=1)
+    work.produce([(b"a", b"%d" % n) for n in range(5)])
+    fleet = work.run("wait_for_go", *QUICK)
+    head = f'processor_partition_head_waiting{{group="{work.group}"}}'
+    wait_until(lambda: pipeline.store.value(head) == 4, 30)
+    assert pipeline.store.value(f'processor_partition_head_attempt{{group="{work.group}"}}') == 1
+    work.go()
+    wait_until(lambda: pipeline.store.value(head) == 0, 30)
+    assert fleet.stop() == 0
+
+
+def stats_line(group: str) -> str:
+    told = {
+        "level": "info",
+        "event": "fleet.stats",
+        "log_version": 1,
+        "host": "h",
+        "fleet": 1,
+        "group": group,
+        "consumers": 3,
+    }
+    return json.dumps({"timestamp": "2026-01-02T03:04:05.678Z", **told})
+
+
+def test_lines_as_docker_and_kubernetes_keep_them_are_read_too(pipeline: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "docker.jsonl").write_text(
+        json.dumps({"log": stats_line("docker") + "\n", "stream": "stderr", "time": "2026-01-02T03:04:05.7Z"}) + "\n"
+    )
+    (tmp_path / "cri.jsonl").write_text(f"2026-01-02T03:04:05.7Z stderr F {stats_line('cri')}\n")
+    (tmp_path / "plain.jsonl").write_text(f"Traceback (most recent call last):\n{{no json\n{stats_line('plain')}\n")
+    read = 'sum(processor_fleet_consumers{group=~"docker|cri|plain"})'
+    wait_until(lambda: pipeline.store.value(read) == 9, 20)
+
+
+def test_a_log_record_has_its_time_its_severity_its_trace_and_opentelemetrys_names(
+    scenario: MakeScenario, pipeline: Pipeline
+) -> None:
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    work = scenario(partitions=1)
+    header = ("traceparent", f"00-{trace}-{span}-01".encode())
+    work.produce([(b"anna", b"rejected", [header])])
+    fleet = work.run("fail", *QUICK)
+    line = fleet.wait_for("task.dead_lettered")
+    wait_until(lambda: any(record.get("traceId") == trace for record in pipeline.log_store.records), 30)
+    record = next(record for record in pipeline.log_store.records if record.get("traceId") == trace)
+    told = {one["key"]: next(iter(one["value"].values()), None) for one in record["attributes"]}
+    assert (record["spanId"], record["severityText"]) == (span, "warning")
+    assert told["messaging.system"] == "kafka"
+    assert told["messaging.destination.name"] == work.topic
+    assert told["messaging.destination.partition.id"] == "0"
+    assert told["messaging.kafka.offset"] == "0"
+    assert told["messaging.consumer.group.name"] == work.group
+    assert told["messaging.kafka.message.key"] == line["session_id"]
+    assert told["error.type"] == "processor.Reject"
+    assert fleet.stop() == 0
