@@ -98,7 +98,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Docker Compose itself, where it is in the cache or can be built."""
     folder = tmp_path_factory.mktemp("docker")
     try:
-        program = go_tools.built("github.com/docker/compose/v5/cmd", "v5.0.2")
+        program = go_tools.docker_compose()
     except go_tools.BuildError as error:
         pytest.skip(str(error))
     (folder / "docker-compose").symlink_to(program)

@@ -1,4 +1,4 @@
-"""Programs in Go that the monitoring is tried on, built once into a cache folder."""
+"""Programs in Go that the monitoring and docker-compose.yml are tried on, built once into a cache folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.support.kafka_jars import PROJECT
 
 VICTORIA_METRICS = "v1.151.0"
 COLLECTOR = "v0.160.0"
+COMPOSE = "v5.0.2"
 
 _VICTORIA = "github.com/VictoriaMetrics/VictoriaMetrics/app"
 _CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib"
@@ -45,6 +46,15 @@ def vmalert() -> Path:
     return _installed(f"vmalert-{VICTORIA_METRICS}", f"{_VICTORIA}/vmalert@{VICTORIA_METRICS}")
 
 
+def docker_compose() -> Path:
+    """Docker Compose, as a program of its own. A minute to build.
+
+    Raises:
+        BuildError: Go is missing, or could not build it.
+    """
+    return _installed(f"docker-compose-{COMPOSE}", f"github.com/docker/compose/v5/cmd@{COMPOSE}")
+
+
 def collector() -> Path:
     """The OpenTelemetry Collector with what our configuration asks for, as its contrib image has it. 3 minutes."""
     target = _cache() / f"otelcol-{COLLECTOR}"
@@ -61,6 +71,8 @@ def collector() -> Path:
 def _installed(name: str, package: str) -> Path:
     target = _cache() / name
     if not target.exists():
+        if not available():
+            raise BuildError(f"{name} is not in the cache, and there is no Go to build it")
         with tempfile.TemporaryDirectory(dir=_cache()) as folder:
             _go(["go", "install", package], GOBIN=folder)
             (built,) = Path(folder).iterdir()
