@@ -67,6 +67,21 @@ def test_the_consumer_waits_for_its_topic_and_can_write_nowhere() -> None:
     assert (consumer["read_only"], consumer["cap_drop"]) == (True, ["ALL"])
 
 
+def test_everything_that_is_mounted_is_there() -> None:
+    mounted = [volume for service in SERVICES.values() for volume in service.get("volumes", ())]
+    own = [volume.split(":")[0] for volume in mounted if volume.startswith("./")]
+    assert [name for name in own if not (PROJECT / name).exists()] == []
+
+
+def test_monitoring_is_pieced_together_right() -> None:
+    """The collector is told of what its configuration asks for, and every name in an address is a service."""
+    config = (PROJECT / "deploy" / "monitoring" / "otel-collector.yaml").read_text()
+    environment = SERVICES["collector"]["environment"]
+    assert set(re.findall(r"\$\{env:(\w+)\}", config)) == set(environment)
+    said = " ".join([*environment.values(), *SERVICES["rules"]["command"]])
+    assert set(re.findall(r"http://([\w-]+):", said)) <= set(SERVICES)
+
+
 def test_a_stop_has_the_time_that_a_drain_needs() -> None:
     consumer = SERVICES["consumer"]
     drain = int(consumer["environment"]["PROCESSOR_DRAIN_TIMEOUT"])
