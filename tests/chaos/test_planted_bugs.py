@@ -24,9 +24,9 @@ PLANTED = Path(__file__).parent / "planted"
 CAUGHT_BY_A_SCENE: dict[str, tuple[Scene, str]] = {
     "commit_before_settle": (scenes.kill_at_work, "lost"),
     "skip_map_one_off": (scenes.kill_behind_a_stuck_task, "lost"),
-    "offset_read_twice_around_encode": (scenes.kill_in_a_stream, "lost"),
+    "offset_read_twice_around_encode": (scenes.kill_in_a_stream, "maps ignored"),
     "lane_released_early": (scenes.clean_run, "overlapping"),
-    "revoke_without_drain": (scenes.come_and_go, "overlapping"),
+    "revoke_without_drain": (scenes.come_and_go, "needlessly twice"),
     "dead_letter_settled_before_its_acknowledgement": (scenes.refused_dead_letters, "lost"),
 }
 
@@ -40,6 +40,9 @@ CAUGHT_BY_THE_STATE_MACHINE = (
     "retry_counts_as_done",
 )
 
+
+TAKES = 3
+"""A bug in how threads meet shows when they do: a scene may need more than one take."""
 
 ONLY_GENERATE = """
 from hypothesis import Phase, settings
@@ -68,7 +71,8 @@ def test_every_planted_bug_is_looked_for() -> None:
 def test_a_scene_catches_the_bug(scenario: MakeScenario, tmp_path: Path, bug: str) -> None:
     plant(tmp_path, bug)
     scene, fault = CAUGHT_BY_A_SCENE[bug]
-    assert fault in scene(scenario()), "the bug was not caught"
+    verdicts = (scene(scenario()) for _ in range(TAKES))
+    assert any(fault in verdict for verdict in verdicts), "the bug was not caught"
 
 
 @pytest.mark.parametrize("bug", CAUGHT_BY_THE_STATE_MACHINE)
