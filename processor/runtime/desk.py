@@ -182,17 +182,17 @@ class Desk:
             self.borrowers.append(borrower)
             self._awake += 1
 
-    def park(self, loan: Loan, failure: Failure, due: float) -> None:
-        """The loan's next task failed; its session waits until `due`."""
+    def park(self, loan: Loan, failure: Failure, due: float) -> bool:
+        """The loan's next task failed; its session waits until `due`. Whether that is before all that wait."""
         with self.lock:
             self._count_failure(loan, failure)
             self.counts.retried += 1
-            self._park(loan, failure, due, failed=True)
+            return self._park(loan, failure, due, failed=True)
 
-    def postpone(self, loan: Loan, failure: Failure, due: float) -> None:
-        """The loan's next task cannot be read yet, and was not attempted; its session waits until `due`."""
+    def postpone(self, loan: Loan, failure: Failure, due: float) -> bool:
+        """The same of a task that cannot be read yet, and was not attempted."""
         with self.lock:
-            self._park(loan, failure, due, failed=False)
+            return self._park(loan, failure, due, failed=False)
 
     def fail(self, loan: Loan, failure: Failure) -> None:
         """The loan's next task failed for the last time; its dead letter is on its way."""
@@ -271,10 +271,11 @@ class Desk:
 
     # --- under the lock ----------------------------------------------------------------------------
 
-    def _park(self, loan: Loan, failure: Failure, due: float, *, failed: bool) -> None:
+    def _park(self, loan: Loan, failure: Failure, due: float, *, failed: bool) -> bool:
         setback = Setback(failure.error_type, failure.message, monotonic(), due)
         self._count(self.assignment.park(loan, setback, failed=failed))
         self._notify_drained(loan)
+        return self.assignment.next_wake() == due
 
     def _lend(self, borrower: Borrower, limit: int) -> bool:
         loans = self.assignment.lend(limit)

@@ -124,8 +124,8 @@ class Endings:
                 TaskRetrying if failure.attempted else TaskPostponed, record, attempt, failure, task, delay
             )
         park = self._desk.park if failure.attempted else self._desk.postpone
-        park(loan, failure, monotonic() + delay)
-        self._nudge()
+        if park(loan, failure, monotonic() + delay):
+            self._nudge()
 
     def give_up_stuck(self, loan: Loan, record: Record, attempt: int, failure: Failure) -> None:
         """The handler cannot be stopped: its task is dead-lettered, its lane stays lent."""
