@@ -37,6 +37,8 @@ SCHEMA_HEADER = "__value_schema_id"
 
 This and the wire format are Confluent's: `SchemaId` and `dual_schema_id_deserializer` of their Python client.
 """
+NO_REGISTRY = "the value names schema {} of a registry, and --schema-registry is not set"
+
 BY_GUID = 1
 GUID_HEADER = 17
 
@@ -205,20 +207,18 @@ class AvroCodec:
 
     def _named_in_header(self, header: bytes) -> Schema:
         if len(header) == GUID_HEADER and header[0] == BY_GUID:
-            guid = header[1:]
-            return self._asked(f"with the GUID {UUID(bytes=guid)}").schema_by_guid(guid)
+            if self._registry is None:
+                raise DecodeError(NO_REGISTRY.format(f"with the GUID {UUID(bytes=header[1:])}"))
+            return self._registry.schema_by_guid(header[1:])
         if len(header) == CONFLUENT_FRAME and header[0] == CONFLUENT:
             return self._by_id(header[1:])
         raise DecodeError(f"the header {SCHEMA_HEADER} holds {header[:32].hex(' ')}, which names no schema")
 
     def _by_id(self, big_endian: bytes) -> Schema:
         schema_id = int.from_bytes(big_endian, "big")
-        return self._asked(str(schema_id)).schema_by_id(schema_id)
-
-    def _asked(self, schema: str) -> SchemaRegistry:
         if self._registry is None:
-            raise DecodeError(f"the value names schema {schema} of a registry, and --schema-registry is not set")
-        return self._registry
+            raise DecodeError(NO_REGISTRY.format(schema_id))
+        return self._registry.schema_by_id(schema_id)
 
 
 def _noun(schema: Schema) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 from typing import NamedTuple
 
 
@@ -60,11 +59,12 @@ class Policy(NamedTuple):
     def delay_after(self, failure: Failure, attempt: int, jitter: float) -> float | None:
         """Seconds until the next attempt after the failed `attempt` (1 for the first); None: dead letter.
 
-        Capped exponential backoff; what is postponed is never given up. `jitter` from 0 to 1 spreads the delay
-        over three quarters to five quarters of itself, so that sessions that failed together do not return together.
+        Capped exponential backoff. `jitter` from 0 to 1 spreads the delay over three quarters to five quarters of
+        itself, so that sessions that failed together do not return together. What is postponed is never given up,
+        and returns not before it is worth another look, but up to half as late again.
         """
         if not failure.attempted:
-            return spread(failure.retry_in, jitter, math.inf)
+            return failure.retry_in * (1 + jitter / 2)
         if failure.cause not in RETRIED or attempt >= self.max_attempts:
             return None
         return spread(backoff(attempt, self.backoff, self.backoff_max), jitter, self.backoff_max)

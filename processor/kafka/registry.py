@@ -112,8 +112,10 @@ class ConsumerRegistry:
         return framing
 
     def _schema(self, question: int | bytes) -> Schema:
-        with _dead_letter():
+        try:  # not `_dead_letter`, which costs more than all the rest: this is asked for every record
             return self._lookups.get(question)  # type: ignore[return-value] # what is asked for by number is a schema
+        except LoadError as error:
+            raise DecodeError(str(error)) from error
 
     @contextmanager
     def _asked(self) -> Iterator[Ask[Question, Answer]]:

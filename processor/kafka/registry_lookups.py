@@ -22,14 +22,21 @@ CAPACITY = 1000
 MOST_WANTED = 10_000
 """Questions that wait; a value made of chance could ask for four billion schemas."""
 
-REFUSAL_SECONDS = 30.0
-"""How long "there is no such schema" holds: it may be registered after all."""
+DOUBT_SECONDS = 1.0
+"""When a "there is no such schema" is asked about again, before it is believed: of a registry on several machines, one
+may answer that has not heard yet of what was registered a moment ago with another."""
 
-FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 0.5, 10.0
+REFUSAL_SECONDS = 30.0
+"""How long it holds then: the schema may be registered after all."""
+
+FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 0.5, 5.0
 """The pause after a request that had no answer; doubled with each further one."""
 
-SOONEST_SECONDS, LATEST_SECONDS = 0.02, 0.5
+SOONEST_SECONDS, LATEST_SECONDS = 0.02, 5.0
 """When to ask again for what is being fetched: after as long as it has taken already, within these bounds."""
+
+AWAY_SECONDS = 2.0
+"""The same, at the soonest, where the last request had no answer: the next one may have none either."""
 
 TELL_SECONDS = 30.0
 
@@ -64,6 +71,8 @@ class Lookups(Generic[K, V]):
         self._known: dict[K, V] = {}
         self._refused: dict[K, tuple[float, str]] = {}
         """Until when, and why."""
+        self._doubted: dict[K, float] = {}
+        """What the registry has said no to once, and when to ask again."""
         self._wanted: dict[K, float] = {}
         """Since when; the oldest first."""
         self._asking = False
@@ -91,6 +100,7 @@ class Lookups(Generic[K, V]):
         with self._lock:
             _bounded(self._known, CAPACITY)[key] = answer
             self._wanted.pop(key, None)
+            self._doubted.pop(key, None)
             recovered = self._recover()
         if recovered is not None:
             self._emit(recovered)
@@ -119,13 +129,17 @@ class Lookups(Generic[K, V]):
         until, why = self._refused.get(key, (0.0, ""))
         if now < until:
             raise LoadError(why)
+        again = self._doubted.get(key, 0.0)
+        if now < again:
+            raise NotNow("the schema registry does not know it, and is asked once more", again - now)
         since = _bounded(self._wanted, MOST_WANTED).setdefault(key, now)
         if now < self._not_before:
             raise NotNow(self._trouble, self._not_before - now + SOONEST_SECONDS)
         if not self._asking:
             self._asking = True
             threading.Thread(target=self._ask_all, name="schema-registry", daemon=True).start()
-        raise NotNow("the schema registry is being asked", min(max(now - since, SOONEST_SECONDS), LATEST_SECONDS))
+        soonest = AWAY_SECONDS if self._failures else SOONEST_SECONDS
+        raise NotNow("the schema registry is being asked", min(max(now - since, soonest), LATEST_SECONDS))
 
     def _ask_all(self) -> None:
         try:
@@ -157,8 +171,12 @@ class Lookups(Generic[K, V]):
             self.learn(key, answer)
 
     def _refuse(self, key: K, why: str) -> None:
+        now = time.monotonic()
         with self._lock:
-            _bounded(self._refused, CAPACITY)[key] = (time.monotonic() + REFUSAL_SECONDS, why)
+            if self._doubted.pop(key, None) is None:
+                _bounded(self._doubted, CAPACITY)[key] = now + DOUBT_SECONDS
+            else:
+                _bounded(self._refused, CAPACITY)[key] = (now + REFUSAL_SECONDS, why)
             self._wanted.pop(key, None)
             recovered = self._recover()
         if recovered is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from confluent_kafka.schema_registry import SchemaReference, SchemaRegistryClien
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from processor import Dispatcher, RegistrySettings
+from processor import Dispatcher, Processor, RegistrySettings
 from tests.integration.test_failures import dead_letters, header_texts
 from tests.support import cluster
 from tests.support.ledger import Place
@@ -359,3 +360,17 @@ def test_decode_finds_the_schema_in_the_registry_or_says_that_it_is_not_there(
     assert unknown.returncode == 1
     assert json.loads(unknown.stdout)["schema_id"] == 2147483393
     assert "does not know schema 2147483393" in unknown.stderr
+
+
+def test_a_program_reads_with_a_registry_and_leaves_nothing_open(
+    scenario: MakeScenario, registry_server: RegistryServer, client: SchemaRegistryClient
+) -> None:
+    work = scenario(partitions=1)
+    work.produce(orders(work, serializer(client), 5))
+    seen: list[int] = []
+    app = Processor()
+    app.default(lambda task: seen.append(task.payload["amount"]))
+    ended = app.run(work.topic, work.group, work.servers, schema_registry=registry_server.url, stop_at_end=True)
+    assert ended == 0
+    assert sorted(seen) == list(range(5))
+    gc.collect()  # a connection that was left open would be told of now, and fail this test

@@ -70,6 +70,8 @@ class FakeRegistry:
 def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
     monkeypatch.setattr(registry_lookups, "FIRST_DELAY_SECONDS", 0.02)
     monkeypatch.setattr(registry_lookups, "LAST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(registry_lookups, "DOUBT_SECONDS", 0.02)
+    monkeypatch.setattr(registry_lookups, "AWAY_SECONDS", 0.05)
     return FakeRegistry()
 
 
@@ -104,15 +106,28 @@ def test_a_no_is_remembered_for_a_while_and_then_asked_again(
     for _ in range(3):
         with pytest.raises(LoadError, match="there is no 3"):
             registry.get(3)
-    assert registry.asked == [3]
+    assert registry.asked == [3, 3]
     monkeypatch.setattr(registry_lookups, "REFUSAL_SECONDS", 0.0)
 
     def asked_again() -> bool:
         with pytest.raises(NotNow):
             registry.lookups.get(5)
-        return registry.asked.count(5) > 1
+        return registry.asked.count(5) > 2
 
     until(asked_again)
+
+
+def test_a_no_is_believed_when_it_is_said_twice(registry: FakeRegistry) -> None:
+    """A registry on several machines may answer from one that has not heard yet of a new schema."""
+    registry.error = LoadError("there is no 2 yet")
+    with pytest.raises(NotNow):
+        registry.lookups.get(2)
+    until(lambda: registry.lookups._doubted)
+    assert registry.asked == [2]
+    registry.error = None
+    assert registry.get(2) == "<2>"
+    assert registry.asked == [2, 2]
+    assert not registry.lookups._doubted
 
 
 @pytest.mark.parametrize("error", [RegistryError("away"), RegistryRefusal("not allowed"), RuntimeError("a bug")])
