@@ -16,8 +16,8 @@ from processor.observe.window import Status
 MOST: Final = 10
 """Rows of each list: the page has more."""
 
-GOOD_SHOWN: Final = 20
-"""Partitions without a fault that are still listed one by one."""
+SHOWN: Final = 20
+"""Partitions that are listed one by one: of those at fault, and of the others."""
 
 NOTHING: Final = (
     "No processor's events are in these logs: `processor run` writes them to standard error, one JSON object a line "
@@ -80,24 +80,32 @@ def _partitions(found: list[Finding], width: int) -> Iterator[str]:
         return
     yield ""
     yield "Partitions"
+    columns = min(max(len(finding.partition.name) for finding in found), max(width - 66, 14))
     faulty = [finding for finding in found if finding.status > Status.EARLY or finding.why]
-    good = [finding for finding in found if finding not in faulty]
-    for finding in faulty:
-        yield _partition(finding)
-        yield from (_wrapped(sentence, "      ", width) for sentence in (finding.why, finding.advice) if sentence)
-    for finding in good[:GOOD_SHOWN]:
-        yield _partition(finding)
-    if len(good) > GOOD_SHOWN:
-        yield f"  and {len(good) - GOOD_SHOWN:,} more that are ok"
+    well = [finding for finding in found if finding.status <= Status.EARLY and not finding.why]
+    advice = ""
+    for finding in faulty[:SHOWN]:
+        yield _partition(finding, columns)
+        yield _wrapped(finding.why, "      ", width)
+        if finding.advice and finding.advice != advice:  # a hundred partitions may have one cause
+            yield _wrapped(finding.advice, "      ", width)
+        advice = finding.advice
+    yield from _and_more(len(faulty) - SHOWN, "that are not well")
+    yield from (_partition(finding, columns) for finding in well[:SHOWN])
+    yield from _and_more(len(well) - SHOWN, "that are ok")
 
 
-def _partition(finding: Finding) -> str:
+def _and_more(count: int, which: str) -> Iterator[str]:
+    if count > 0:
+        yield f"  and {count:,} more {which}"
+
+
+def _partition(finding: Finding, columns: int) -> str:
     partition, told = finding.partition, finding.partition.told
     was = f", was {WORDS[partition.worst]}" if partition.worst > max(finding.status, Status.EARLY) else ""
-    figures = f"lag {short(partition.lag_now):>6}  gap {short(told.gap):>6}"
-    return (
-        f"  {partition.name:<14} {finding.word + was:<22}  {figures}  oldest {duration(told.oldest_unsettled_seconds)}"
-    )
+    oldest = duration(told.oldest_unsettled_seconds)
+    figures = f"lag {short(partition.lag_now):>6}  gap {short(told.gap):>6}  oldest {oldest}"
+    return f"  {partition.name:<{columns}} {finding.word + was:<22}  {figures}"
 
 
 def _section(heading: str, rows: Iterable[str], width: int) -> Iterator[str]:

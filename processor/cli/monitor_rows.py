@@ -1,0 +1,134 @@
+"""The rows of the live view: one partition, consumer, hold, failure, event or session each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.text import Text
+
+from processor.cli.monitor_sections import Section
+from processor.observe.consumer import ConsumerNow
+from processor.observe.findings import Finding
+from processor.observe.plain import clock, duration, plain, short
+from processor.observe.watch import Watch
+from processor.observe.window import Status
+
+STYLES: Final = {
+    Status.OK: "green",
+    Status.EARLY: "dim",
+    Status.BEHIND: "yellow",
+    Status.STALLED: "bold red",
+    Status.STOPPED: "bold red",
+    Status.REWOUND: "bold magenta",
+}
+
+FIGURES: Final = 63
+"""Columns that a partition's figures take; the others are for its name."""
+
+
+def partitions(watch: Watch, found: list[Finding], now: float, width: int) -> Section:
+    """All of them, the worst first."""
+    longest = max((len(finding.partition.name) for finding in found), default=0)
+    columns = max(min(longest, width - FIGURES), len("partition"))
+    figures = f"{'lag':>6} {'commit point':>12} {'gap':>6} {'oldest':>9}"
+    heading = f"{'partition':<{columns}} {'verdict':<14} {figures}  consumer"
+    return Section(heading, [_partition(watch, finding, now, columns) for finding in found])
+
+
+def _partition(watch: Watch, finding: Finding, now: float, columns: int) -> Text:
+    partition = finding.partition
+    told = partition.told
+    row = Text(f"{_name(partition.name, columns)} ")
+    row.append(f"{finding.word[:14]:<14}", style=STYLES[finding.status])
+    point = told.committed if told.committed is not None else told.commit_point
+    figures = f" {short(partition.lag_now):>6} {_whole(point):>12} {short(told.gap):>6}"
+    row.append(f"{figures} {duration(told.oldest_unsettled_seconds):>9}  ")
+    row.append(_owner(watch, partition.consumer, now) + (" paused" if told.paused else ""))
+    return row
+
+
+def _whole(offset: int | None) -> str:
+    return "–" if offset is None else f"{offset:,}"
+
+
+def _name(name: str, columns: int) -> str:
+    """The number is what tells partitions apart: a long topic is cut before it."""
+    return f"{name if len(name) <= columns else '…' + name[1 - columns :]:<{columns}}"
+
+
+def _owner(watch: Watch, consumer: ConsumerNow | None, now: float) -> str:
+    if consumer is None:
+        return "nobody"
+    state = "silent" if consumer.is_silent(now) else consumer.state
+    return watch.label(consumer) + ("" if state == "working" else f" {state}")
+
+
+def consumers(watch: Watch, now: float) -> Section:
+    """Those that live."""
+    living = watch.living()
+    names = [_owner(watch, consumer, now) for consumer in living]
+    columns = max(map(len, names), default=0)
+    rows = [Text(f"{name:<{columns}} {_figures(consumer)}") for name, consumer in zip(names, living, strict=True)]
+    titles = f"{'tasks/s':>8} {'in flight':>10} {'running':>8} {'sessions':>9} {'partitions':>11}"
+    return Section(f"{'consumers':<{columns}} {titles}", rows)
+
+
+def _figures(consumer: ConsumerNow) -> str:
+    stats = consumer.stats
+    if stats is None:
+        return ""
+    numbers = (short(stats.tasks_per_second), short(stats.in_flight), f"{stats.running}", short(stats.lanes))
+    rate, in_flight, running, lanes = numbers
+    return f"{rate:>8} {in_flight:>10} {running:>8} {lanes:>9} {stats.assigned:>11}"
+
+
+def lists(watch: Watch, now: float, width: int) -> list[Section]:
+    """What holds commit points, what failed, what happened, who has much waiting."""
+    return [
+        Section("head of line", list(_holds(watch, now))),
+        Section("failures", list(_failures(watch, width))),
+        Section("rebalances, restarts", list(_moments(watch))),
+        Section("hot sessions", list(_sessions(watch))),
+    ]
+
+
+def _holds(watch: Watch, now: float) -> Iterator[Text]:
+    for hold in watch.current_holds():
+        row = Text(f"{hold.topic}[{hold.partition}] ")
+        row.append(hold.session_id or "?", style="bold")
+        row.append(f" @{hold.offset} ")
+        row.append(duration(now - hold.since), style="bold yellow")
+        row.append(f" since {clock(hold.since)}: {hold.why}")
+        yield row
+
+
+def _failures(watch: Watch, width: int) -> Iterator[Text]:
+    """The error is cut so that the session, who it was, is still seen."""
+    for failure in reversed(watch.failures.recent):
+        row = Text(f"{clock(failure.at)} {failure.what} ")
+        who = f" {failure.session_id}" if failure.session_id else ""
+        error = Text(failure.told, style="red")
+        error.truncate(max(width - len(row) - len(who), width // 3), overflow="ellipsis")
+        row.append_text(error).append(who, style="bold")
+        has_room = len(row) + 1 + len(failure.place) <= width
+        yield row.append(f" {failure.place}" if has_room else "")
+
+
+def _moments(watch: Watch) -> Iterator[Text]:
+    for happened in reversed(watch.moments.last):
+        yield Text(f"{clock(happened.at)} {happened.who} {happened.text}")
+
+
+def _sessions(watch: Watch) -> Iterator[Text]:
+    told = [
+        (session.waiting, session.session_id, f"{session.topic}[{session.partition}]")
+        for consumer in watch.living()
+        if consumer.stats is not None
+        for session in consumer.stats.busiest_sessions
+    ]
+    for waiting, session_id, place in sorted(told, reverse=True):
+        row = Text(f"{short(waiting):>8} waiting: ")
+        row.append(plain(session_id), style="bold")
+        row.append(f" in {plain(place)}")
+        yield row
