@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from processor.errors import SettingsError
-from processor.observe.follow import FileTail, PipeTail, Tail
+from processor.observe.follow import GZIP, FileTail, PipeTail, Tail
 from processor.observe.lines import Passed
 from processor.observe.window import FEW, WINDOW
 
@@ -50,6 +50,20 @@ def opened(files: Sequence[str], passed: Passed, last_bytes: int | None = None) 
             tails.append(_opened(name, name if len(names) > 1 else "", passed, last_bytes))
             stack.callback(tails[-1].close)
         yield tails
+
+
+def size(files: Sequence[str]) -> int | None:
+    """Bytes of all of them; None where nobody knows: of a pipe, or of a file that is gzipped."""
+    try:
+        total = 0
+        for file in set(files):
+            with Path(file).open("rb") as opened_file:
+                if opened_file.read(2) == GZIP:
+                    return None
+                total += Path(file).stat().st_size
+    except OSError:  # standard input has no name; what cannot be read is told where it is opened
+        return None
+    return total or None
 
 
 def _opened(file: str, name: str, passed: Passed, last_bytes: int | None) -> Tail:

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from processor.cli import log_files, options
+from processor.cli.read_progress import ReadProgress
 from processor.errors import SettingsError
 from processor.observe.follow import to_the_end
 from processor.observe.lines import Passed
@@ -83,9 +84,10 @@ def read(logs: Sequence[str], watch: Watch, passed: Passed) -> None:
     Raises:
         SettingsError: one cannot be read.
     """
-    with log_files.opened(logs, passed) as tails:
+    with log_files.opened(logs, passed) as tails, ReadProgress(passed, log_files.size(logs)) as progress:
         for heard in to_the_end(tails):
             watch.hear(heard)
+            progress.show()
     watch.finish()
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from processor.cli.main import main
-from processor.cli.monitor_screen import shares
+from processor.cli.monitor_sections import shares
 from tests.observe.telling import consumer, head, line, partition
 from tests.support.lifeline import die_with_parent
 
@@ -60,7 +60,7 @@ def start() -> Iterator[Start]:
 
 def ended(process: subprocess.Popen[bytes], sent: bytes | None = None) -> tuple[int, str, str]:
     out, err = process.communicate(sent, timeout=SECONDS)
-    return process.returncode, out.decode(), err.decode()
+    return process.returncode, out.decode(), (err or b"").decode()
 
 
 @pytest.fixture
@@ -235,6 +235,15 @@ def test_colours_are_left_out_where_nobody_wants_them(
     process.send_signal(signal.SIGINT)
     terminal.wait_for("Read ")
     assert process.wait(SECONDS) == 0
+
+
+def test_how_far_a_report_has_read_is_told_on_a_terminal_and_gone_at_the_end(start: Start, terminal: Terminal) -> None:
+    process = start("report", stdin=subprocess.PIPE, stderr=terminal.worker)
+    terminal.wait_for("reading")
+    code, out, _ = ended(process, partition(0) + b"\n")
+    assert code == 0
+    assert "1 partition" in out
+    assert "reading" not in out
 
 
 def test_a_terminal_without_a_log_says_what_to_do(start: Start, terminal: Terminal) -> None:
