@@ -72,7 +72,7 @@ def demo(tasks: Tasks = 4000, sessions: Sessions = 100, processes: Processes = 2
         entries = read_ledger(ledger)
         facts = check(planned, entries, read_topic(dead_letter_topic, broker.bootstrap_servers), lag_of(settings))
     _report(console, facts, figures(entries, PARTITIONS, processes * workers))
-    _say(console, f"Checked from the ledger {ledger}\nThe fleet's log is {log}")
+    _say(console, f"Checked from the ledger {ledger}\nThe fleet's log is {log}: processor report {log}")
     return 0 if all(fact.holds for fact in facts) else 1
 
 
