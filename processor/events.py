@@ -147,6 +147,8 @@ class ConsumerStats(Event):
     rebalances: int
     assigned: int
     """partitions that this consumer has"""
+    fullest_lane: int
+    """tasks that wait in the session that has the most"""
     lag: int | None
     oldest_unsettled_seconds: float
     oldest_running_seconds: float

@@ -52,6 +52,7 @@ CONSUMER = Family(
         Metric("processor_waiting", "waiting", "gauge", "Tasks that wait in their session's lane."),
         Metric("processor_running", "running", "gauge", "Sessions that a worker has."),
         Metric("processor_lanes", "lanes", "gauge", "Sessions that have tasks."),
+        Metric("processor_fullest_lane", "fullest_lane", "gauge", "Tasks that wait in the session with the most."),
         Metric("processor_assigned_partitions", "assigned", "gauge", "Partitions that the consumer has."),
         Metric("processor_lag_records", "lag", "gauge", "Records from the commit points to the partitions' ends."),
         Metric(

@@ -77,6 +77,7 @@ class Reporter:
             commit_failures=self._committer.failures,
             rebalances=self.rebalances,
             assigned=len(partitions),
+            fullest_lane=max((load.waiting for load in busiest), default=int(figures["waiting"] > 0)),
             lag=sum(lags) if lags else None,
             oldest_unsettled_seconds=max((p.oldest_unsettled_seconds for p in partitions), default=0.0),
             oldest_running_seconds=round(now - min(running.values(), default=now), 3),

@@ -15,7 +15,7 @@ def consumer_stats(**changed: Any) -> ConsumerStats:
         "abandoned": 3, "handler_seconds": 0.5, "handler_seconds_buckets": {"0.001": 5, "+Inf": 5},
         "handler_p50_seconds": 0.0002, "handler_p90_seconds": 0.0003, "handler_p99_seconds": 0.0004,
         "handler_max_seconds": 0.0004, "tasks_per_second": 5.5, "commits": 1, "commit_failures": 4, "rebalances": 1,
-        "assigned": 1, "lag": 10, "oldest_unsettled_seconds": 0.25, "oldest_running_seconds": 0.1,
+        "assigned": 1, "fullest_lane": 2, "lag": 10, "oldest_unsettled_seconds": 0.25, "oldest_running_seconds": 0.1,
         "unlogged_failures": 0, "busiest_sessions": [],
     }  # fmt: skip
     return ConsumerStats(**(told | changed))
