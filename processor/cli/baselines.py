@@ -18,8 +18,9 @@ Against = Annotated[
     str | None,
     typer.Option(
         "--against",
-        metavar="git[:REV]|FOLDER|none",
-        help="What the schemas are held against: what they were in git (REV: HEAD), a folder, or nothing.",
+        metavar="git[:REV]|FOLDER|registry|none",
+        help="What the schemas are held against: what they were in git (REV: HEAD), a folder, what is in "
+        "--schema-registry (for `check`), or nothing.",
         show_default="git, where --schemas is in a repository",
     ),
 ]

@@ -11,12 +11,13 @@ from processor.cli.options import ENVIRONMENT_NOTE
 from processor.cli.schema_check import check
 from processor.cli.schema_look import diff, list_, show
 from processor.cli.schema_make import generate, sample
+from processor.cli.schema_register import register
 
 _HELP: Any = {"help_option_names": ["-h", "--help"]}
 
 schema = typer.Typer(
     name="schema",
-    help="Avro schemas: check them, look at them, and make classes and sample tasks of them.",
+    help="Avro schemas: check them, look at them, register them, and make classes and sample tasks of them.",
     add_completion=False,
     rich_markup_mode="rich",
     context_settings=_HELP,
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "diff": diff,
     "generate": generate,
     "sample": sample,
+    "register": register,
 }
 for _name, _function in _COMMANDS.items():
     schema.command(_name, epilog=ENVIRONMENT_NOTE, context_settings=_HELP)(_function)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from processor.cli import options
 from processor.cli.baselines import Against, Baseline, baselines
+from processor.cli.schema_registered import Registered, SubjectTopic, needed_registry, registry_of
 from processor.codec.compatibility import Compatibility, breaks, is_transitive
 from processor.codec.schemas import Schemas, load_schemas, shipped_schemas
 from processor.errors import LoadError, SettingsError
@@ -29,25 +29,60 @@ def check(
     schemas: options.Schemas = None,
     against: Against = None,
     compatibility: Level = "BACKWARD",
+    topic: SubjectTopic = None,
+    schema_registry: options.SchemaRegistry = None,
+    schema_registry_user: options.SchemaRegistryUser = None,
+    schema_registry_password_file: options.SchemaRegistryPasswordFile = None,
+    schema_registry_token_file: options.SchemaRegistryTokenFile = None,
+    schema_registry_ca: options.SchemaRegistryCa = None,
+    schema_registry_certificate: options.SchemaRegistryCertificate = None,
+    schema_registry_key: options.SchemaRegistryKey = None,
+    subject_name_strategy: options.SubjectNames = "topic",
     config: options.Config = None,
 ) -> int:
     """Check that every .avsc file is valid, and that every record may follow what it was.
 
     What does not fit is told with its field and the reason; the exit code is then 5.
     """
+    registry = registry_of(
+        schema_registry=schema_registry,
+        schema_registry_user=schema_registry_user,
+        schema_registry_password_file=schema_registry_password_file,
+        schema_registry_token_file=schema_registry_token_file,
+        schema_registry_ca=schema_registry_ca,
+        schema_registry_certificate=schema_registry_certificate,
+        schema_registry_key=schema_registry_key,
+        subject_name_strategy=subject_name_strategy,
+    )
     folder = needed(schemas)
     loaded = load_schemas(folder)
-    earlier = [] if compatibility == "NONE" else baselines(folder, against, is_transitive(compatibility))
     names = own_names(loaded)
-    for gone in sorted(earlier[0].by_name.keys() - loaded.by_name.keys()) if earlier else ():
-        typer.echo(f"{gone}: note: {earlier[0].origin} had it, and it is gone")
+    every = is_transitive(compatibility)
+    if compatibility == "NONE":
+        origin, earlier = "nothing", []
+    elif against == "registry":
+        known = Registered(needed_registry(registry, "--against registry holds against what is there"), topic)
+        versions = known.versions((loaded.by_name[name] for name in names), every)
+        origin, earlier = known.origin, [Baseline(str(v), {v.schema.name or "": v.schema}) for v in versions]
+    else:
+        earlier = baselines(folder, against, every)
+        origin = earlier[0].origin if earlier else "nothing"
+    end = _judged(loaded, origin, earlier, compatibility)
+    if against != "registry":
+        _tell_what_goes(loaded, earlier[:1])
+    typer.echo(end)
+    return 0
+
+
+def _judged(loaded: Schemas, origin: str, earlier: list[Baseline], compatibility: Compatibility) -> str:
+    """What to say of schemas that may follow what they were."""
+    names = own_names(loaded)
     broken = sum([_report(name, loaded, earlier, compatibility) for name in names])
     count = f"{len(names)} types" if len(names) != 1 else "1 type"
     if broken:
         raise LoadError(f"{broken} of {count} may not follow what they were ({compatibility})")
-    held = f"held against {earlier[0].origin} ({compatibility})" if earlier else "held against nothing"
-    typer.echo(f"{count} valid, {held}")
-    return 0
+    level = "" if origin == "nothing" else f" ({compatibility})"
+    return f"{count} valid, held against {origin}{level}"
 
 
 def needed(schemas: str | None) -> str:
@@ -77,17 +112,17 @@ def _report(name: str, loaded: Schemas, earlier: list[Baseline], compatibility: 
     ]
     for sentence in dict.fromkeys(found):
         typer.echo(f"{name}: {sentence}")
-    for sentence in () if found else _notes(name, loaded, earlier[:1]):
-        typer.echo(f"{name}: note: {sentence}")
     return bool(found)
 
 
-def _notes(name: str, loaded: Schemas, earlier: list[Baseline]) -> Iterator[str]:
-    """What is no mistake and yet hurts whoever does not know it."""
-    for baseline in earlier:
-        old = baseline.by_name.get(name)
-        if old is not None and old.definition.get("type") == "record" and old.fingerprint not in loaded.by_fingerprint:
-            yield (
-                f"values that {baseline.origin} wrote ({old.fingerprint.hex()}) can be read without a registry only"
-                " while its file is there too: keep it in a folder inside"
-            )
+def _tell_what_goes(loaded: Schemas, latest: list[Baseline]) -> None:
+    """What is no mistake, and yet hurts whoever has no registry and does not know it."""
+    for origin, known in latest:
+        for name, old in sorted(known.items()):
+            if name not in loaded.by_name:
+                typer.echo(f"{name}: note: {origin} had it, and it is gone")
+            elif old.definition.get("type") == "record" and old.fingerprint not in loaded.by_fingerprint:
+                typer.echo(
+                    f"{name}: note: values that {origin} wrote ({old.fingerprint.hex()}) can be read without a"
+                    " registry only while its file is there too: keep it in a folder inside"
+                )

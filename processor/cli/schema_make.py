@@ -72,10 +72,7 @@ def sample(
     for option, number in (("--count", count), ("--sessions", sessions)):
         if number < 1:
             raise SettingsError(f"{option} must be at least 1, not {number}")
-    chosen = _chosen(names, schemas) if names else _outer_records(_chosen(names, schemas))
-    if not chosen:
-        raise LoadError("there is no record in --schemas to make tasks of")
-    samplers = [(schema, Sampler(schema, seed)) for schema in chosen]
+    samplers = [(schema, Sampler(schema, seed)) for schema in chosen_records(names, schemas)]
     for number in range(count):
         schema, sampler = samplers[number % len(samplers)]
         session = f"s{number // len(samplers) % sessions + 1}"
@@ -84,8 +81,20 @@ def sample(
     return 0
 
 
+def chosen_records(names: list[str] | None, schemas: str | None) -> list[Schema]:
+    """The types that are named; where none is, the records of `--schemas` that are no part of another one.
+
+    Raises:
+        SettingsError: nothing is named, and there is no `--schemas`.
+        LoadError: there is no such type, or no record.
+    """
+    chosen = _chosen(names, schemas) if names else _outer_records(_chosen(names, schemas))
+    if not chosen:
+        raise LoadError("there is no record in --schemas")
+    return chosen
+
+
 def _outer_records(schemas: list[Schema]) -> list[Schema]:
-    """Records that are no part of another one."""
     records = [schema for schema in schemas if schema.definition["type"] == "record"]
     parts = {name for schema in records for name in named_types(schema.definition) if name != schema.name}
     return [schema for schema in records if schema.name not in parts] or records

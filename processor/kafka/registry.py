@@ -15,6 +15,7 @@ from processor.registry_settings import RegistrySettings
 
 if TYPE_CHECKING:
     from processor.kafka.registry_client import RegistryClient
+    from processor.kafka.registry_subjects import RegistrySubjects
 
 EXTRA = "pip install 'processor[registry]'"
 
@@ -58,6 +59,19 @@ class PatientRegistry:
         """See `SchemaRegistry`; RegistryError where it cannot be asked."""
         with _dead_letter():
             return self._client.schema_by_guid(guid)
+
+
+def open_subjects(settings: RegistrySettings) -> RegistrySubjects:
+    """The same for whoever looks at what is registered.
+
+    Raises:
+        LoadError: as `open_registry`.
+    """
+    open_registry(settings).close()  # says what is not installed
+    from processor.kafka.registry_client import open_client
+    from processor.kafka.registry_subjects import RegistrySubjects
+
+    return RegistrySubjects(settings, open_client(settings, PATIENT_RETRIES))
 
 
 class ConsumerRegistry:

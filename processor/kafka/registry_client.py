@@ -141,12 +141,20 @@ class RegistryClient:
         subject = self._settings.subject(topic, schema.name)
         if self._settings.use_latest_version:
             return self._latest(subject, schema)
-        text = Registered(msgspec.json.encode(schema.definition).decode(), "AVRO")
         if self._settings.auto_register:
-            with self._told(f"the registration of {schema.name} under {subject}"):
-                return confluent(_whole(self._client.register_schema(subject, text)), schema)
+            return confluent(self.register(subject, schema), schema)
         with self._told(f"{schema.name} under {subject} (nothing is registered without --auto-register)"):
-            return confluent(_whole(self._client.lookup_schema(subject, text).schema_id), schema)
+            return confluent(whole(self._client.lookup_schema(subject, registered(schema)).schema_id), schema)
+
+    def register(self, subject: str, schema: Schema) -> int:
+        """Registers the schema, if it is not there yet; its ID.
+
+        Raises:
+            LoadError: the registry does not take it.
+            RegistryError: it cannot be asked.
+        """
+        with self._told(f"the registration of {schema.name} under {subject}"):
+            return whole(self._client.register_schema(subject, registered(schema)))
 
     def close(self) -> None:
         """Closes the connection."""
@@ -172,7 +180,7 @@ class RegistryClient:
         about = f"the latest schema of {subject}"
         with self._told(about):
             latest = self._client.get_latest_version(subject)
-            schema_id = _whole(latest.schema_id)
+            schema_id = whole(latest.schema_id)
         compiled = self._compiled(about, latest.schema)
         check_carries(compiled, schema, about)
         return confluent(schema_id, compiled)
@@ -243,6 +251,11 @@ class RegistryClient:
         return f"the schema registry at {self._settings.address}"
 
 
+def registered(schema: Schema) -> Registered:
+    """A schema as the registry's client takes it, with all that it refers to inside."""
+    return Registered(msgspec.json.encode(schema.definition).decode(), "AVRO")
+
+
 def _document(about: str, text: str | None) -> Any:
     try:
         return msgspec.json.decode(text or "")
@@ -252,7 +265,10 @@ def _document(about: str, text: str | None) -> Any:
         raise LoadError(f"{about}: not JSON: {error}") from error
 
 
-def _whole(number: int | None) -> int:
+def whole(number: int | None) -> int:
+    """Raises:
+    ValueError: it is none.
+    """
     if not isinstance(number, int):
         raise ValueError("an ID is a number")
     return number

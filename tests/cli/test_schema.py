@@ -269,3 +269,25 @@ def test_no_command_is_a_call_for_help(capsys: Capture) -> None:
     assert err == ""
     for command in ("check", "list", "show", "diff", "generate", "sample"):
         assert f" {command} " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["register", "--schemas", "avsc"], 2, "--schema-registry is missing: it names what to register in"),
+        (
+            ["check", "--schemas", "avsc", "--against", "registry"],
+            2,
+            "--schema-registry is missing: --against registry",
+        ),
+        (["list", "--schema-registry", "nowhere"], 2, "--schema-registry 'nowhere' is no address of a registry"),
+        (["list", "--schema-registry-user", "me"], 2, "--schema-registry-user is given, and --schema-registry is not"),
+        (["list", "--schema-registry", "http://127.0.0.1:1"], 4, "no answer from the schema registry at http://127.0"),
+    ],
+)
+def test_a_registry_that_cannot_be_asked_is_one_line(
+    capsys: Capture, team: Team, arguments: list[str], code: int, said: str
+) -> None:
+    out, err = asked(capsys, *arguments, code=code)
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
