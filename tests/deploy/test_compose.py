@@ -78,7 +78,15 @@ def test_monitoring_is_pieced_together_right() -> None:
     config = (PROJECT / "deploy" / "monitoring" / "otel-collector.yaml").read_text()
     environment = SERVICES["collector"]["environment"]
     assert set(re.findall(r"\$\{env:(\w+)\}", config)) == set(environment)
-    said = " ".join([*environment.values(), *SERVICES["rules"]["command"]])
+    grafana = SERVICES["grafana"]
+    sources = (PROJECT / "deploy/monitoring/grafana/provisioning/datasources/processor.yaml").read_text()
+    assert set(re.findall(r"url: \$(\w+)", sources)) <= set(grafana["environment"])
+    dashboards = yaml.safe_load(
+        (PROJECT / "deploy/monitoring/grafana/provisioning/dashboards/processor.yaml").read_text()
+    )
+    (path,) = [provider["options"]["path"] for provider in dashboards["providers"]]
+    assert f"./deploy/monitoring/grafana/dashboards:{path}:ro" in grafana["volumes"]
+    said = " ".join([*environment.values(), *SERVICES["rules"]["command"], *grafana["environment"].values()])
     assert set(re.findall(r"http://([\w-]+):", said)) <= set(SERVICES)
 
 
