@@ -19,6 +19,7 @@ from processor.settings import LogFormat, LogLevel, ValueFormat
 KAFKA = "Kafka"
 VALUES = "Values"
 REGISTRY = "Schema registry"
+WRITTEN = "Schema registry, writing"
 WORK = "Work"
 FAILURES = "Failures"
 LIMITS = "Limits"
@@ -184,8 +185,8 @@ SubjectNames = Annotated[
     SubjectNameStrategy,
     typer.Option(
         "--subject-name-strategy",
-        metavar="topic|record|topic-record",
-        help="What written values' schemas are registered under: TOPIC-value, the schema's name, or TOPIC-NAME.",
+        metavar="HOW",
+        help="What schemas are registered under: topic (TOPIC-value), record (their NAME), topic-record (TOPIC-NAME).",
         rich_help_panel=REGISTRY,
     ),
 ]
@@ -193,9 +194,9 @@ AutoRegister = Annotated[
     bool,
     typer.Option(
         "--auto-register/--no-auto-register",
-        help="Whether the schemas of written values are registered where they are not yet.",
+        help="Whether schemas are registered where they are not yet.",
         show_default="auto-register",
-        rich_help_panel=REGISTRY,
+        rich_help_panel=WRITTEN,
     ),
 ]
 UseLatestVersion = Annotated[
@@ -204,7 +205,7 @@ UseLatestVersion = Annotated[
         "--use-latest-version",
         help="Write with the latest schema of the subject, and register nothing.",
         show_default=False,
-        rich_help_panel=REGISTRY,
+        rich_help_panel=WRITTEN,
     ),
 ]
 LogFormatOption = Annotated[
