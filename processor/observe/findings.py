@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from processor.observe.consumer import ConsumerNow
-from processor.observe.holds import Hold
+from processor.observe.holds import LONG_SECONDS, Hold
 from processor.observe.partition import PartitionNow
 from processor.observe.plain import clock, duration, many, number
 from processor.observe.sessions import Busy, busy_of
@@ -88,7 +88,7 @@ def holder(hold: Hold) -> str:
 
 def _ok(_watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, str]:
     hold = partition.hold
-    if hold is None or not hold.gap:
+    if hold is None or not hold.gap or hold.seconds < LONG_SECONDS:
         return "", ""
     return f"Its commit point waits {duration(hold.seconds)} for {holder(hold)}: {hold.why}.", ""
 
@@ -120,7 +120,9 @@ def _behind(watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, st
     why += f"{number(partition.lag_now)}."
     consumer = partition.consumer
     if (hot := _hot(consumer, partition)) is not None:
-        why += f" Session {hot.session_id} has {number(hot.waiting)} of the {number(partition.told.waiting)} waiting."
+        # The two were counted a moment apart.
+        waiting = max(hot.waiting, partition.told.waiting)
+        why += f" Session {hot.session_id} has {number(hot.waiting)} of the {number(waiting)} waiting."
         return why, "One session runs one task at a time: make its handler faster, or spread its work over more keys."
     if (
         consumer is not None

@@ -14,7 +14,7 @@ LONG_SECONDS: Final = 10.0
 """A task unsettled for so long is worth a word even when it was seen only once."""
 
 SHORTEST_SECONDS: Final = 2.0
-"""A shorter hold is over before anybody could look; it is not remembered."""
+"""A shorter hold, though it was seen twice, is over before anybody could look."""
 
 KEPT: Final = 50
 """Past holds that are remembered: the longest."""
@@ -57,7 +57,7 @@ class Hold(msgspec.Struct, kw_only=True):
     @property
     def is_long(self) -> bool:
         """Whether the commit point waits for it, and not only passes by."""
-        return self.seen > 1 or self.seconds >= LONG_SECONDS
+        return self.seconds >= (SHORTEST_SECONDS if self.seen > 1 else LONG_SECONDS)
 
     def goes_on(self, before: Hold) -> None:
         """The statistics before had the same task at the head."""
@@ -126,8 +126,7 @@ class Holds:
 
     def note(self, hold: Hold) -> None:
         """One has ended."""
-        if hold.seconds >= SHORTEST_SECONDS:
-            self._kept.append(hold)
+        self._kept.append(hold)
         if len(self._kept) > 2 * KEPT:
             self._kept = self.longest()
 
