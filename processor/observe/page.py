@@ -13,7 +13,7 @@ from processor.observe.notes import notes
 from processor.observe.page_plots import plots
 from processor.observe.plain import clock, duration, many, moment, number
 from processor.observe.plot import Span, mosts, small, strip
-from processor.observe.text import NOTHING, title
+from processor.observe.text import NOTHING, newer, title
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 
@@ -89,7 +89,7 @@ def _tiles(watch: Watch) -> Element:
     counts, series, happened = watch.load.counts, watch.load.series, watch.moments.counts
     figures = {
         "tasks done": number(counts.done),
-        "tasks a second, at most": number(series["tasks_per_second"].most),
+        "tasks/s at most": number(series["tasks_per_second"].most),
         "lag at the end": number(watch.load.trail[-1].lag if watch.load.trail else None),
         "lag at most": number(series["lag"].most),
         "retried": number(counts.retried),
@@ -120,7 +120,8 @@ def _partitions(found: Sequence[Finding], span: Span) -> list[Element]:
     if len(rest) > SHOWN:
         table = tag("details", tag("summary", f"{len(rest):,} more partitions"), table)
     shown = [_fault(finding, span) for finding in faulty[:SHOWN]]
-    return [tag("h2", "Partitions"), tag("p", BURROW, class_="soft"), *shown, *([table] if rest else [])]
+    legend = tag("ul", *(tag("li", _verdict(status)) for status in Status), class_="legend")
+    return [tag("h2", "Partitions"), tag("p", BURROW, class_="soft"), legend, *shown, *([table] if rest else [])]
 
 
 def _fault(finding: Finding, span: Span) -> Element:
@@ -169,7 +170,8 @@ def _lag(finding: Finding, span: Span) -> Element:
 
 
 def _strip(finding: Finding, span: Span) -> Element:
-    told = [(point.at, Status(int(point.most)).name.lower()) for point in finding.partition.verdicts.points()]
+    statuses = [(point.at, Status(int(point.most))) for point in finding.partition.verdicts.points()]
+    told = [(at, status.name.lower(), WORDS[status]) for at, status in statuses]
     return strip(told, span, f"verdicts over time, at worst {WORDS[finding.partition.worst]}")
 
 
@@ -256,4 +258,4 @@ def _footer(passed: Passed) -> Element:
     told = f"From {many(passed.lines, 'log line')}"
     told += f", {number(passed.foreign)} of them no events of a processor" if passed.foreign else ""
     told += f", {number(passed.too_long)} too long and passed over" if passed.too_long else ""
-    return tag("footer", tag("p", f"{told}. All times are UTC, as in the logs."))
+    return tag("footer", tag("p", f"{told}.{newer(passed)} All times are UTC, as in the logs."))

@@ -113,24 +113,34 @@ def small(values: Sequence[tuple[float, float]], span: Span, about: str) -> Elem
     )
 
 
-def strip(values: Sequence[tuple[float, str]], span: Span, about: str) -> Element:
-    """A band that is coloured by what holds from each time on: (seconds since the epoch, class)."""
-    runs: list[tuple[float, str]] = []
-    for at, style in values:
-        if not runs or runs[-1][1] != style:
-            runs.append((at, style))
-    ends = [at for at, _ in runs[1:]] + [span.end]
+def strip(values: Sequence[tuple[float, str, str]], span: Span, about: str) -> Element:
+    """A band that is coloured by what holds from each time on: (seconds since the epoch, class, in words)."""
+    runs: list[tuple[float, str, str]] = []
+    for value in values:
+        if not runs or runs[-1][1] != value[1]:
+            runs.append(value)
+    ends = [at for at, _, _ in runs[1:]] + [span.end]
     return tag(
         "svg",
-        *(
-            tag("rect", x=_n(span.x(at)), y="0", width=_n(max(span.x(end) - span.x(at), 2)), height="10", class_=style)
-            for (at, style), end in zip(runs, ends, strict=False)  # there may be none
-        ),
+        *(_run(run, end, span) for run, end in zip(runs, ends, strict=False)),  # there may be none
         viewBox=f"0 0 {WIDTH} 10",
         preserveAspectRatio="none",
         role="img",
         aria_label=about,
         class_="strip",
+    )
+
+
+def _run(run: tuple[float, str, str], end: float, span: Span) -> Element:
+    at, style, word = run
+    return tag(
+        "rect",
+        tag("title", f"{word}, {span.label(at)} to {span.label(end)}"),
+        x=_n(span.x(at)),
+        y="0",
+        width=_n(max(span.x(end) - span.x(at), 2)),
+        height="10",
+        class_=style,
     )
 
 
