@@ -11,6 +11,9 @@ import msgspec
 
 from processor.observe.told import AnyTold, Told
 
+KNOWN_VERSION: Final = 1
+"""The newest log version that this reads."""
+
 LONGEST_LINE: Final = 16 * 1024 * 1024
 """Bytes; the statistics of 20,000 partitions fit. A longer line is passed over: memory stays bounded."""
 
@@ -41,8 +44,8 @@ class Passed(msgspec.Struct):
     foreign: int = 0
     """lines that are no JSON event of a processor: a handler's own prints, Python's warnings, console format"""
     too_long: int = 0
-    newest: float | None = None
-    """seconds since the epoch: the time of the last event"""
+    newer: int = 0
+    """events of a log version that is not known here: what they tell may be read wrongly"""
 
 
 class Splitter:
@@ -111,13 +114,14 @@ def events(lines: list[bytes], name: str, passed: Passed) -> Iterator[Heard]:
             _count(line[start:] if start >= 0 else b"", passed)
             continue
         passed.events += 1
-        passed.newest = at = _seconds(told.timestamp)
+        passed.newer += told.log_version > KNOWN_VERSION
+        at = _seconds(told.timestamp)
         yield Heard((_source(line[:start]) if start > 0 else "") or told.host or name, at, told)
 
 
 def _count(text: bytes, passed: Passed) -> None:
     try:
-        passed.newest = _seconds(_decode_other(text).timestamp)
+        _decode_other(text)
         passed.events += 1
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         passed.foreign += 1

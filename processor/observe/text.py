@@ -151,7 +151,14 @@ def _moments(watch: Watch) -> Iterator[str]:
 def _read(passed: Passed) -> str:
     foreign = f", {number(passed.foreign)} of them no events" if passed.foreign else ""
     too_long = f", {number(passed.too_long)} too long and passed over" if passed.too_long else ""
-    return f"Read {many(passed.lines, 'line')}{foreign}{too_long}."
+    return f"Read {many(passed.lines, 'line')}{foreign}{too_long}.{newer(passed)}"
+
+
+def newer(passed: Passed) -> str:
+    """A warning where the log is of a version that is not known here."""
+    if not passed.newer:
+        return ""
+    return f" {many(passed.newer, 'event')} of a newer log version may be read wrongly: use a newer processor."
 
 
 def _wrapped(sentence: str, indent: str, width: int) -> str:

@@ -15,6 +15,7 @@ class Told(msgspec.Struct, kw_only=True, tag_field="event"):
     """What every line has."""
 
     timestamp: datetime
+    log_version: int = 1
     host: str = ""
     pid: int = 0
     group: str = ""

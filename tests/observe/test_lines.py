@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.observe.lines import Passed, Splitter, events
+from processor.observe.text import newer
 from processor.observe.told import ConsumerStatsTold, StoppingTold
 from tests.observe.telling import BEGAN, heard, line
 
@@ -77,6 +78,13 @@ def test_an_event_without_use_here_is_not_called_foreign() -> None:
     passed = Passed()
     assert list(events([line("consumer.topic_created", topic="t"), line("of.the.future")], "", passed)) == []
     assert (passed.events, passed.foreign) == (2, 0)
+
+
+def test_events_of_a_newer_log_version_are_read_and_counted() -> None:
+    passed = Passed()
+    assert len(list(events([line("consumer.stopping", log_version=2), STOPPING], "", passed))) == 2
+    assert passed.newer == 1
+    assert "1 event of a newer log version may be read wrongly" in newer(passed)
 
 
 def test_a_field_of_another_type_makes_the_line_useless_but_harmless() -> None:

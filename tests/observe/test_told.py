@@ -9,13 +9,14 @@ import pytest
 
 from processor import events
 from processor.observe import told
+from processor.observe.lines import KNOWN_VERSION
 
 EVENTS = {
     kind.event: kind
     for kind in vars(events).values()
     if isinstance(kind, type) and issubclass(kind, events.Event) and hasattr(kind, "event")
 }
-BOUND = {"timestamp", "host", "pid", "group", "consumer"}
+BOUND = {"timestamp", "log_version", "host", "pid", "group", "consumer"}
 """What every line has, or can have, next to the fields of its event."""
 
 
@@ -30,3 +31,7 @@ def test_every_field_that_is_read_is_one_that_is_written(kind: type[told.Told]) 
 )
 def test_so_are_the_fields_of_what_is_nested(read: type[msgspec.Struct], written: type[msgspec.Struct]) -> None:
     assert set(read.__struct_fields__) <= set(written.__struct_fields__)
+
+
+def test_the_log_version_that_is_read_is_the_one_that_is_written() -> None:
+    assert KNOWN_VERSION == events.LOG_VERSION
