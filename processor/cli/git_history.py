@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -12,9 +13,22 @@ from processor.errors import SettingsError
 SECONDS = 60.0
 """What one question to git may take."""
 
+OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
+
 
 def is_in_git(folder: Path) -> bool:
-    """Whether the folder is in a work tree that has a commit."""
+    """Whether the folder is in a work tree that has a commit.
+
+    Raises:
+        SettingsError: it is in one, and git cannot say: nobody may take that for nothing to hold against.
+    """
+    place = folder.resolve()
+    if not any((parent / ".git").exists() for parent in (place, *place.parents)):
+        return False
+    try:
+        _asked(folder, "rev-parse", "--git-dir")
+    except SettingsError as error:
+        raise SettingsError(f"--schemas is in a repository, but {error}; --against none does without") from None
     try:
         return bool(_asked(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"))
     except SettingsError:
@@ -55,7 +69,9 @@ def extract(folder: Path, commit: str, into: Path) -> bool:
 def _asked(folder: Path, *question: str) -> bytes:
     command = ["git", "-C", str(folder), *question]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=SECONDS)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=SECONDS, env=_environment()
+        )
     except FileNotFoundError:
         raise SettingsError("there is no program git here") from None
     except subprocess.TimeoutExpired:
@@ -64,3 +80,8 @@ def _asked(folder: Path, *question: str) -> bytes:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise SettingsError(said[0].removeprefix("fatal: ") if said else "git has no such revision")
     return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """In a hook git tells where it is by variables, and relative to another folder than the one asked about."""
+    return {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}

@@ -75,14 +75,21 @@ def check(
 
 
 def _judged(loaded: Schemas, origin: str, earlier: list[Baseline], compatibility: Compatibility) -> str:
-    """What to say of schemas that may follow what they were."""
+    """What to say of schemas that may follow what they were.
+
+    Raises:
+        LoadError: one may not; what is wrong with it has been told.
+    """
     names = own_names(loaded)
     broken = sum([_report(name, loaded, earlier, compatibility) for name in names])
     count = f"{len(names)} types" if len(names) != 1 else "1 type"
     if broken:
         raise LoadError(f"{broken} of {count} may not follow what they were ({compatibility})")
-    level = "" if origin == "nothing" else f" ({compatibility})"
-    return f"{count} valid, held against {origin}{level}"
+    if origin == "nothing":
+        return f"{count} valid, held against nothing"
+    held = sum(any(name in baseline.by_name for baseline in earlier) for name in names)
+    new = f", {len(names) - held} new" if held < len(names) else ""
+    return f"{count} valid: {held} held against {origin} ({compatibility}){new}"
 
 
 def needed(schemas: str | None) -> str:

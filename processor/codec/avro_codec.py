@@ -40,6 +40,9 @@ This and the wire format are Confluent's: `SchemaId` and `dual_schema_id_deseria
 NO_REGISTRY = "the value names schema {} of a registry, and --schema-registry is not set"
 
 BY_GUID = 1
+
+MOST_RESOLUTIONS = 1000
+
 GUID_HEADER = 17
 
 
@@ -170,9 +173,12 @@ class AvroCodec:
         reader = self._readers.get(written.name or "")
         if reader is None:
             return written.resolution
-        if written not in self._resolutions:
-            self._resolutions[written] = written.read_by(reader)
-        return self._resolutions[written]
+        resolution = self._resolutions.get(written)
+        if resolution is None:
+            if len(self._resolutions) >= MOST_RESOLUTIONS:  # a registry forgets schemas, and makes them anew
+                self._resolutions.clear()
+            resolution = self._resolutions[written] = written.read_by(reader)
+        return resolution
 
     def _pair(self, written: Schema) -> str:
         reader = self._readers[written.name or ""]

@@ -76,7 +76,7 @@ def checked(capsys: Capture, *options: str, code: int = 0) -> list[str]:
 
 
 def test_schemas_that_have_not_changed_are_fine(capsys: Capture, team: Team) -> None:
-    assert checked(capsys) == ["2 types valid, held against git:HEAD (BACKWARD)"]
+    assert checked(capsys) == ["2 types valid: 2 held against git:HEAD (BACKWARD)"]
 
 
 def test_a_mistake_is_told_with_its_field_and_its_reason(capsys: Capture, team: Team) -> None:
@@ -102,7 +102,7 @@ def test_a_change_that_fits_is_fine_and_the_version_that_goes_is_pointed_at(caps
     note, end = checked(capsys)
     assert note.startswith("shop.Order: note: values that git:HEAD wrote (")
     assert note.endswith("keep it in a folder inside")
-    assert end == "2 types valid, held against git:HEAD (BACKWARD)"
+    assert end == "2 types valid: 2 held against git:HEAD (BACKWARD)"
     team.write(order(), "released/1/order.avsc")
     assert checked(capsys) == [end]
 
@@ -152,13 +152,38 @@ def test_what_is_new_and_what_is_gone(capsys: Capture, team: Team) -> None:
     Path("avsc/order.avsc").unlink()
     assert checked(capsys) == [
         "shop.Order: note: git:HEAD had it, and it is gone",
-        "2 types valid, held against git:HEAD (BACKWARD)",
+        "2 types valid: 1 held against git:HEAD (BACKWARD), 1 new",
     ]
 
 
 def test_a_folder_that_git_does_not_know_is_all_new(capsys: Capture, team: Team) -> None:
     team.write(LINE, "../more/line.avsc")
-    assert asked(capsys, "check", "--schemas", "more")[0] == "1 type valid, held against git:HEAD (BACKWARD)\n"
+    assert asked(capsys, "check", "--schemas", "more")[0] == "1 type valid: 0 held against git:HEAD (BACKWARD), 1 new\n"
+
+
+def test_in_a_hook_git_is_asked_about_the_folder(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", ".git")
+    monkeypatch.setenv("GIT_INDEX_FILE", ".git/index")
+    team.write(order(COUNT))
+    assert "what git:HEAD wrote" in checked(capsys, code=5)[0]
+
+
+def test_a_repository_that_git_does_not_trust_is_not_taken_for_none(
+    capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a CI's container, whose user is not the owner: a check that held nothing would be a green lie."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    (told,) = checked(capsys, code=2)
+    assert told.startswith("processor: --schemas is in a repository, but detected dubious ownership in repository at")
+    assert told.endswith("; --against none does without")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "but there is no program git here" in checked(capsys, code=2)[0]
+
+
+def test_a_repository_without_a_commit_has_nothing_to_hold_against(capsys: Capture, team: Team, tmp_path: Path) -> None:
+    team.write(LINE, "../../fresh/line.avsc")
+    team.git("init", "-q", str(tmp_path / "fresh"))
+    assert asked(capsys, "check", "--schemas", str(tmp_path / "fresh"))[0] == "1 type valid, held against nothing\n"
 
 
 def test_without_a_repository_files_are_only_valid(
