@@ -31,7 +31,7 @@ OFF_A_TERMINAL: Final = 10.0
 Files = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="FILES…",
+        metavar="FILES",
         help="JSON logs of `processor run`, followed as they grow and are rotated; - is standard input.",
         show_default="standard input",
     ),
@@ -61,8 +61,9 @@ def monitor(
 ) -> int:
     """Watch a fleet live, by its JSON logs alone.
 
-    Which partitions lag, which session holds each commit point, since when and why; throughput, latency,
-    failures, rebalances and restarts. Off a terminal a line every ten seconds and a summary at the end.
+    Which partitions lag, and which session holds each commit point, since
+    when and why; throughput, latency, failures, rebalances and restarts.
+    Off a terminal a line every ten seconds, and a summary at the end.
     Ctrl-C ends it; so does the end of standard input.
 
     kubectl logs -f --prefix -l app=shop | processor monitor
@@ -87,7 +88,9 @@ class Stop:
 
     def __enter__(self) -> Stop:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._hear)
+            # In a script's background SIGINT is ignored, and is to stay so.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._before[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -25,7 +25,7 @@ WIDEST: Final = 120
 
 Logs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="LOGS…", help="JSON logs of `processor run`, gzipped or not; - is standard input."),
+    typer.Argument(metavar="LOGS", help="JSON logs of `processor run`, gzipped or not; - is standard input."),
 ]
 Html = Annotated[
     str | None,
@@ -46,13 +46,14 @@ def report(
 ) -> int:
     """Tell what a run was like, from its logs.
 
-    Throughput, verdicts on every partition with advice, what held commit points, failures by error; with --html
-    as one page with plots over time, which loads nothing and runs no script.
-    Several logs, of several pods or rotated, are read together in the order of their times.
+    Verdicts on every partition with advice, what held commit points, failures
+    by error; with --html as one page with plots over time, which loads
+    nothing and runs no script. Several logs, of several pods or rotated, are
+    read together in the order of their times.
     """
     passed, watch = Passed(), Watch(window)
     if html is not None:
-        _refuse_a_folder_that_is_not(html)
+        _refuse_no_place(html)
     read(logs or [], watch, passed)
     if html is None:
         print_text(watch, passed)
@@ -61,11 +62,14 @@ def report(
     return 0
 
 
-def _refuse_a_folder_that_is_not(html: str) -> None:
+def _refuse_no_place(html: str) -> None:
     """Before the logs are read: that may take minutes."""
-    folder = Path(html).parent
-    if html != log_files.STANDARD_OUTPUT and not folder.is_dir():
+    if html == log_files.STANDARD_OUTPUT:
+        return
+    if not (folder := Path(html).parent).is_dir():
         raise SettingsError(f"--html {html!r} cannot be written: there is no folder {str(folder)!r}")
+    if Path(html).is_dir():
+        raise SettingsError(f"--html {html!r} cannot be written: it is a folder; name a file in it")
 
 
 def _write(html: str, text: str) -> None:

@@ -88,6 +88,27 @@ def test_a_log_that_cannot_be_read_is_one_line(
     assert "--window: input should be greater than or equal to 3" in refused(capsys, command, "--window", "1", "a")
 
 
+def test_a_page_that_cannot_be_written_is_one_line_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "there is no folder" in refused(capsys, "report", "nowhere.log", "--html", f"{tmp_path}/no/report.html")
+    assert "it is a folder" in refused(capsys, "report", "nowhere.log", "--html", str(tmp_path))
+
+
+def test_options_come_from_the_environment_and_a_file_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "p.toml").write_text(f'html = "{tmp_path}/report.html"\nwindow = 4\n')
+    assert main(["report", "--config", f"{tmp_path}/p.toml", str(RECORDED)]) == 0
+    assert (tmp_path / "report.html").exists()
+    monkeypatch.setenv("PROCESSOR_WINDOW", "2")
+    assert "--window (in PROCESSOR_WINDOW)" in refused(capsys, "report", str(RECORDED))
+    monkeypatch.setenv("PROCESSOR_WINDOW", "5")
+    monkeypatch.setenv("PROCESSOR_ONCE", "1")
+    assert main(["monitor", str(RECORDED)]) == 0
+    assert "session anna" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", [("report",), ("monitor", "--once")])
 def test_the_summary_answers_who_holds_partition_7_since_when_and_why(
     command: tuple[str, ...], start: Start, log: Path

@@ -42,7 +42,14 @@ class Browser:
         """What the browser had against the pages."""
         self._command = [
             program,
-            *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"),
+            *(
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--hide-scrollbars",
+                "--remote-debugging-pipe",
+            ),
             *("--no-first-run", "--disable-extensions", "--disable-background-networking", "--disable-sync"),
             *(f"--user-data-dir={profile}", "about:blank"),
         ]
