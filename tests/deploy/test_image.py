@@ -18,6 +18,9 @@ from tests.deploy.dockerfile import DOCKERFILE, PROJECT, arguments_of, pairs, st
 
 BUILD, FINAL = stages()
 
+pytestmark = pytest.mark.timeout(300)
+"""What the build stage installs it may have to download first."""
+
 
 def test_hadolint_has_nothing_to_say() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
