@@ -41,6 +41,15 @@ REFUSED_KAFKA_CONFIG: Mapping[str, str] = {
 }
 """Kafka settings that would break delivery, and why; the reason is what a user is told."""
 
+REGISTRY_FIELDS: Mapping[str, str] = {
+    "schema_registry": "url",
+    **{f"schema_registry_{name}": name for name in ("user", "password_file", "token_file", "ca", "certificate", "key")},
+    **{name: name for name in ("subject_name_strategy", "auto_register", "use_latest_version")},
+}
+"""The settings that concern a schema registry, and what they are called in `RegistrySettings`."""
+
+_REGISTRY_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(RegistrySettings)} | {"url": None}
+
 CALLBACK_SUFFIXES = ("_cb", ".cb")
 
 
@@ -147,23 +156,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: what is said of it cannot be used.
         """
-        access = {
-            name: getattr(self, f"schema_registry_{name}")
-            for name in ("user", "password_file", "token_file", "ca", "certificate", "key")
-        }
-        if self.schema_registry is None:
-            alone = next((name for name, value in access.items() if value is not None), None)
-            if alone is not None:
-                option = f"--schema-registry-{alone.replace('_', '-')}"
-                raise SettingsError(f"{option} is given, and --schema-registry is not")
-            return None
-        return RegistrySettings(
-            url=self.schema_registry,
-            **access,
-            subject_name_strategy=self.subject_name_strategy,
-            auto_register=self.auto_register,
-            use_latest_version=self.use_latest_version,
-        )
+        told = {field: getattr(self, name) for name, field in REGISTRY_FIELDS.items()}
+        if self.schema_registry is not None:
+            return RegistrySettings(**told)
+        for name, field in REGISTRY_FIELDS.items():
+            if told[field] != _REGISTRY_DEFAULTS[field]:
+                option = name.replace("_", "-") if told[field] is not False else f"no-{name.replace('_', '-')}"
+                raise SettingsError(f"--{option} is given, and --schema-registry is not")
+        return None
 
     def __repr__(self) -> str:
         values = ((name, getattr(self, name)) for name in self.__struct_fields__)

@@ -73,6 +73,8 @@ def test_a_wrong_use_is_one_line_that_says_what_to_do(
         ((*NEEDED, "--schema-registry", "http://h?x=1"), "is no address of a registry"),
         ((*NEEDED, "--schema-registry", "http://h", "--value-format", "json"), "is for --value-format avro"),
         ((*NEEDED, "--schema-registry-user", "u"), "--schema-registry-user is given, and --schema-registry is not"),
+        ((*NEEDED, "--no-auto-register"), "--no-auto-register is given, and --schema-registry is not"),
+        ((*NEEDED, "--use-latest-version"), "--use-latest-version is given, and --schema-registry is not"),
         ((*NEEDED, "--schemas", "nowhere"), "--schemas 'nowhere' is not a folder"),
         ((*NEEDED, "-X", "enable.auto.commit=true"), "offsets are committed only when everything before them is done"),
     ],

@@ -171,9 +171,6 @@ VALUES: dict[str, tuple[str, object]] = {
     "value_format": ("bytes", "bytes"),
     "schemas": (".", "."),
     "schema_registry": ("https://user:password@h/path", "https://user:password@h/path"),
-    "subject_name_strategy": ("topic-record", "topic-record"),
-    "auto_register": ("false", False),
-    "use_latest_version": ("true", True),
     "timeout": ("1.5", 1.5),
     "max_attempts": ("4", 4),
     "backoff": ("0.1", 0.1),
@@ -198,7 +195,10 @@ VALUES: dict[str, tuple[str, object]] = {
 }
 
 
-ACCESS = {
+REGISTRY = {
+    "subject_name_strategy": "topic-record",
+    "auto_register": "false",
+    "use_latest_version": "true",
     "schema_registry_user": "u",
     "schema_registry_password_file": "p.txt",
     "schema_registry_ca": "ca.pem",
@@ -209,22 +209,33 @@ ACCESS = {
 
 
 def test_every_option_has_a_value_to_try() -> None:
-    assert set(VALUES) | set(ACCESS) == set(OPTIONS) - {"topic", "config", "schema_registry_token_file"}
+    assert set(VALUES) | set(REGISTRY) == set(OPTIONS) - {"topic", "config", "schema_registry_token_file"}
 
 
-def test_what_lets_one_into_a_registry_comes_from_each_source(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_concerns_a_registry_comes_from_each_source(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     url = ("--schema-registry", "https://h")
-    start("-t", "t", "-g", "g", *url, *(f"--{name.replace('_', '-')}={value}" for name, value in ACCESS.items()))
+    texts = [
+        f"--{name.replace('_', '-')}={value}" for name, value in REGISTRY.items() if value not in ("true", "false")
+    ]
+    start("-t", "t", "-g", "g", *url, *texts, "--no-auto-register", "--use-latest-version")
     from_line = ran.settings
-    Path("p.toml").write_text("".join(f'{name} = "{value}"\n' for name, value in ACCESS.items()))
+    Path("p.toml").write_text("".join(f'{name} = "{value}"\n' for name, value in REGISTRY.items()))
     start("-t", "t", "-g", "g", *url, "--config", "p.toml")
     assert ran.settings == from_line
-    for name, value in ACCESS.items():
+    for name, value in REGISTRY.items():
         monkeypatch.setenv(f"PROCESSOR_{name.upper()}", value)
     start("-t", "t", "-g", "g", *url)
     assert ran.settings == from_line
     assert ran.settings.registry == RegistrySettings(
-        url="https://h", user="u", password_file="p.txt", ca="ca.pem", certificate="c.pem", key="k.pem"
+        url="https://h",
+        user="u",
+        password_file="p.txt",
+        ca="ca.pem",
+        certificate="c.pem",
+        key="k.pem",
+        subject_name_strategy="topic-record",
+        auto_register=False,
+        use_latest_version=True,
     )
 
 

@@ -21,7 +21,7 @@ from processor.fleet.channel import (
     Started,
     StopNow,
 )
-from processor.settings import Settings
+from processor.settings import REGISTRY_FIELDS, Settings
 
 SETTINGS = Settings(
     topics=("a", "b"),
@@ -51,9 +51,6 @@ SETTINGS = Settings(
     log_sessions="plain",
     log_errors="type",
     log_sample=0.5,
-    subject_name_strategy="record",
-    auto_register=False,
-    use_latest_version=True,
     kafka_config={"sasl.password": 'a="b"\nc\u00e4', "client.id": ""},
 )
 
@@ -68,15 +65,16 @@ def ends() -> Iterator[tuple[Channel[Report], Channel[Order]]]:
 def test_every_setting_arrives_as_it_was(ends: tuple[Channel[Report], Channel[Order]]) -> None:
     parent, member = ends
     differs = {name for name in Settings.__struct_fields__ if getattr(SETTINGS, name) != _default(name)}
-    registry = {name for name in Settings.__struct_fields__ if name.startswith("schema_registry")}
-    assert differs == set(Settings.__struct_fields__) - {"schemas"} - registry
+    assert differs == set(Settings.__struct_fields__) - {"schemas", *REGISTRY_FIELDS}
     parent.send(Begin(SETTINGS, "tasks:handle", 1))
     assert member.receive(wait=True) == [Begin(SETTINGS, "tasks:handle", 1)]
 
 
 def test_a_registrys_password_arrives(ends: tuple[Channel[Report], Channel[Order]]) -> None:
     parent, member = ends
-    secret = Settings(topics=("t",), group="g", schema_registry="https://user:password@h")
+    secret = Settings(
+        topics=("t",), group="g", schema_registry="https://user:password@h", schema_registry_ca="c", auto_register=False
+    )
     parent.send(Begin(secret, "tasks:handle", 1))
     assert member.receive(wait=True) == [Begin(secret, "tasks:handle", 1)]
 

@@ -19,6 +19,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from processor import Dispatcher, Processor, RegistrySettings
 from tests.integration.test_failures import dead_letters, header_texts
+from tests.runtime.fakes import until
 from tests.support import cluster
 from tests.support.ledger import Place
 from tests.support.registry_gate import RegistryGate
@@ -151,6 +152,9 @@ def test_a_registry_that_is_away_for_ten_seconds_costs_time_and_nothing_else(
         work.wait_done(100)
         told = fleet.wait_for("registry.unavailable", registry=gate.url)
         assert "Connection refused" in told["error"]
+        until(
+            lambda: any("no answer from the schema registry" in str(event) for event in fleet.heard("partition.stats"))
+        )
         time.sleep(max(0.0, 10 - (time.monotonic() - shut_at)))
         assert len(work.wait_done(100)) == 200, "something ran whose schema nobody could know"
         gate.open()
