@@ -22,6 +22,9 @@ from processor.observe.window import WINDOW
 GONE_KEPT: Final = 200
 """Consumers that have ended and are still known: a log may tell of any number of restarts."""
 
+LOST_SECONDS: Final = 3600.0
+"""Without a word after which a consumer counts as gone: a machine that is lost takes its last words with it."""
+
 
 class Watch:
     """Takes the events in the order of their times.
@@ -96,15 +99,16 @@ class Watch:
         key = heard.source, heard.told.pid, heard.told.consumer
         consumer = self.consumers.get(key)
         if consumer is None or consumer.has_ended:
-            self._forget_the_gone()
+            self._forget_the_gone(heard.at)
             consumer = ConsumerNow(heard.source, heard.told.consumer, heard.told.pid, heard.at)
             self.consumers[key] = consumer
         consumer.at = heard.at
         return consumer
 
-    def _forget_the_gone(self) -> None:
-        gone = [key for key, consumer in self.consumers.items() if consumer.has_ended]
-        for key in gone[: max(0, len(gone) - GONE_KEPT)]:
+    def _forget_the_gone(self, now: float) -> None:
+        ended = [key for key, consumer in self.consumers.items() if consumer.has_ended]
+        lost = [key for key, consumer in self.consumers.items() if now - consumer.at > LOST_SECONDS]
+        for key in {*ended[: max(0, len(ended) - GONE_KEPT)], *lost}:
             del self.consumers[key]
 
     def _note(self, heard: Heard, kind: Kind, text: str) -> None:

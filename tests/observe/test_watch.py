@@ -77,6 +77,18 @@ def test_a_process_id_that_comes_again_is_another_consumer() -> None:
     assert len(watch.living()) == 1
 
 
+def test_consumers_that_ended_or_were_lost_long_ago_are_forgotten() -> None:
+    watch = Watch()
+    for n in range(1000):
+        for event in heard(consumer(n, pid=n), line("consumer.stopped", n + 0.5, consumer=0, pid=n)):
+            watch.hear(event)
+    assert len(watch.consumers) <= 201
+    for n in range(100):
+        for event in heard(consumer(1000 + n * 100, host=f"web-{n}")):
+            watch.hear(event)
+    assert len(watch.living()) <= 37  # those of the last hour
+
+
 def test_what_was_done_is_summed_over_consumers_and_restarts() -> None:
     stats = [consumer(0, done=5), consumer(0, consumer=1, pid=8, done=7), consumer(10, done=9)]
     watch = watching(*stats, line("consumer.stopped", 11, consumer=0), consumer(12, pid=9, done=2))
