@@ -4,6 +4,7 @@
 # make quick    the tests that need no server
 # make lint     what the tools have to say
 # make bench    how fast it is, beside others; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
+# make bench-sweeps   how cost grows, one thing varied at a time; make bench-page puts the last results into docs/PERFORMANCE.md
 # make clean    what was made here, but for the downloads in .cache
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-monitoring quick lint bench clean
+.PHONY: help demo test test-monitoring quick lint bench bench-sweeps bench-page clean
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +41,12 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m tests.bench --rows '$(ROWS)' --arms '$(ARMS)' --rounds $(or $(ROUNDS),3) $(if $(QUICK),--quick)
+
+bench-sweeps: $(VENV)/.installed-bench
+	$(BIN)/python -m tests.bench.sweeps --sweeps '$(SWEEPS)' --rounds $(or $(ROUNDS),1) $(if $(QUICK),--quick)
+
+bench-page: $(VENV)/.installed-bench
+	$(BIN)/python -m tests.bench.page
 
 clean:
 	rm -rf $(VENV) .venv-bench .bench .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

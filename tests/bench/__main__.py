@@ -28,7 +28,7 @@ RESULTS = PROJECT / ".bench"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what was asked for; 0, or 2 where it cannot be run."""
     options = _options(arguments)
-    console = Console(stderr=True)
+    console, measured_on = Console(stderr=True), conditions()
     try:
         with serving() as servers, tempfile.TemporaryDirectory(prefix="processor-bench-") as folder:
             stage = Stage(
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(str(error), style="red", highlight=False)
         return 2
     results = Results(
-        conditions=conditions(),
+        conditions=measured_on,
         scale=options.scale,
         rounds=options.rounds,
         versions=stage.versions,
@@ -74,8 +74,8 @@ def rates_of(outcome: Outcome) -> dict[str, float]:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rows", type=_names(ROWS), default=list(ROWS), help=f"of {', '.join(ROWS)}; all")
-    parser.add_argument("--arms", type=_names(ARMS), default=list(ARMS), help=f"of {', '.join(ARMS)}; all")
+    parser.add_argument("--rows", type=Names(ROWS), default=list(ROWS), help=f"of {', '.join(ROWS)}; all")
+    parser.add_argument("--arms", type=Names(ARMS), default=list(ARMS), help=f"of {', '.join(ARMS)}; all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK:.0%} of the tasks: to see that it works")
     parser.add_argument("--scale", type=float, default=1.0, help="the share of the tasks that is run")
@@ -88,13 +88,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-class _names:  # noqa: N801 — a type, as argparse has them
-    """A list of names, by commas or spaces; an empty one is all of them."""
+class Names:
+    """An argument that is a list of names, by commas or spaces; an empty one is all of them."""
 
     def __init__(self, known: Mapping[str, object]) -> None:
         self._known = list(known)
 
     def __call__(self, text: str) -> list[str]:
+        """The names, in their own order.
+
+        Raises:
+            argparse.ArgumentTypeError: one is not known.
+        """
         names = text.replace(",", " ").split()
         if unknown := self._unknown(names):
             raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(self._known)}")

@@ -28,11 +28,12 @@ class Results(msgspec.Struct, kw_only=True):
 
 
 def conditions() -> str:
-    """On what it was measured."""
+    """On what it is measured, and how busy others keep it; to be asked before the run."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return (
         f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GB, Apache Kafka {KAFKA_VERSION} (one node, no "
-        f"replication, lz4) on the same cores, Python {platform.python_version()}"
+        f"replication, lz4) on the same cores, Python {platform.python_version()}; load average before the run "
+        f"{os.getloadavg()[0]:.1f}"
     )
 
 
@@ -63,13 +64,15 @@ def markdown(results: Results) -> str:
 
 def _targets(results: Results) -> str:
     head = ["| work | measured | median (least–most) | to reach | reached |", "| --- | --- | --- | --- | --- |"]
-    rows = [
-        "| " + " | ".join((outcome.work, verdict.name, *_cells(verdict))) + " |"
-        for outcome in results.outcomes
-        for verdict in outcome.verdicts
-        if verdict.name not in ARMS or verdict.name == "processor"
-    ]
-    return "\n".join(head + rows)
+    return "\n".join([*head, *(line for outcome in results.outcomes for line in _lines(outcome))])
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    own = [verdict for verdict in outcome.verdicts if verdict.name not in ARMS or verdict.name == "processor"]
+    works = [outcome.work, *[""] * len(own)]
+    lines = [" | ".join((work, verdict.name, *_cells(verdict))) for work, verdict in zip(works, own, strict=False)]
+    failed = [" | ".join((works[len(own)], "failed", failure, "", "")) for failure in outcome.failures]
+    return [f"| {line} |" for line in (*lines, *failed)]
 
 
 def _arms(results: Results) -> str:

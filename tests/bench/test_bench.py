@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +16,7 @@ from tests.bench.row import Outcome, Row, run
 from tests.bench.stage import ArmFailed, Stage
 from tests.bench.statistics import Measure, Spread, figure, ratio, share
 from tests.bench.table import ROWS
-from tests.bench.topics import Load, hottest
+from tests.bench.topics import Load, hottest, rows
 from tests.support.broker import Broker
 from tests.support.cluster import end_offsets
 
@@ -137,6 +138,16 @@ def test_a_load_lies_where_and_as_it_should(broker: Broker, tmp_path: Path) -> N
     assert stage.topic(Load(name="hot", records=80, hot_every=1, keyed=False)) == hot
 
 
+def test_values_have_the_size_that_they_should_and_noise_does_not_shrink() -> None:
+    for shrinks, ratio_ in ((True, 0.2), (False, 1.0)):
+        values = [value for _, value, _ in rows(Load(name="", records=200, size=300, shrinks=shrinks))]
+        assert {len(value) for value in values} == {300}
+        assert len(zlib.compress(b"".join(values), 1)) / 60_000 <= ratio_ + 0.01
+        assert len(zlib.compress(b"".join(values), 1)) / 60_000 >= ratio_ - 0.2
+    avro = [value for _, value, _ in rows(Load(name="", records=200, value_format="avro"))]
+    assert {len(value) for value in avro} <= set(range(250, 260))
+
+
 def test_the_ends_that_handlers_note_are_read_in_order(tmp_path: Path) -> None:
     path = str(tmp_path / "ends")
     assert (ends.count(path), ends.read(path)) == (0, [])
@@ -177,7 +188,8 @@ def test_the_results_are_written_as_json_charts_and_markdown(tmp_path: Path) -> 
     assert msgspec.json.decode((tmp_path / "results.json").read_bytes(), type=Results) == results
     assert (tmp_path / "nothing.svg").exists()
     text = markdown(results)
-    assert "| no-op | processor / consume() | 0.3 (0.25–0.4) | ≥ 0.25 | yes |" in text
+    assert "| no-op | processor | 400 (300–500) records/s |  |  |" in text
+    assert "|  | processor / consume() | 0.3 (0.25–0.4) | ≥ 0.25 | yes |" in text
     assert "| consume | 1,000 (1,000–2,000) |" in text
 
 

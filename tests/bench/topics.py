@@ -48,6 +48,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     spreading: Spreading = "in turn"
     size: int = 256
     value_format: Literal["bytes", "avro"] = "bytes"
+    shrinks: bool = True
+    """Padded with the same all over, which lz4 makes about ten times as small; False is noise, which it cannot."""
     hot_every: int = 0
     """After each so-many-th record comes one of the session `hot`, in partition 0; 0 is none."""
     stuck: bool = False
@@ -71,8 +73,8 @@ def fill(servers: str, topic: str, load: Load) -> None:
         if error is not None:
             failed.append(error)
 
-    rows = _rows(load)
-    while batch := list(islice(rows, BATCH)):
+    produced = rows(load)
+    while batch := list(islice(produced, BATCH)):
         while len(producer) > 400_000:
             producer.poll(0.05)
         for partition, part in sorted(_by_partition(batch).items(), reverse=True):
@@ -91,7 +93,8 @@ def hottest(load: Load) -> int:
     return max(counts.values())
 
 
-def _rows(load: Load) -> Iterator[Row]:
+def rows(load: Load) -> Iterator[Row]:
+    """The records, in the order in which they are produced."""
     values = _values(load)
     if load.stuck:
         yield b"stuck", values[0], 0
@@ -102,15 +105,18 @@ def _rows(load: Load) -> Iterator[Row]:
             yield b"hot", values[number % len(values)], 0
 
 
-def _by_partition(rows: list[Row]) -> dict[int, list[dict[str, bytes]]]:
+def _by_partition(batch: list[Row]) -> dict[int, list[dict[str, bytes]]]:
     # The client takes a partition for a whole batch; one that a message names is passed over.
     parts: dict[int, list[dict[str, bytes]]] = {}
-    for key, value, partition in rows:
+    for key, value, partition in batch:
         parts.setdefault(partition, []).append({"key": key, "value": value})
     return parts
 
 
 def _values(load: Load) -> list[bytes]:
+    if load.value_format == "bytes" and not load.shrinks:
+        chance = random.Random(1)
+        return [chance.randbytes(load.size) for _ in range(1000)]  # they repeat farther apart than lz4 looks back
     if load.value_format == "bytes":
         return [(b"%012d" % number).ljust(load.size, b"x") for number in range(1000)]
     codec = codec_for("avro", None)

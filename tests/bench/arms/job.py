@@ -94,16 +94,16 @@ class Clock:
         told = {"tasks": tasks, "seconds": seconds, "rate": tasks / seconds, "cpu_us": cpu / max(tasks, 1) * 1e6}
         tell({**self.figures, **told, **figures, "rss_peak_mb": peak_mb(), **self._after()}, self.versions)
 
-    def watch(self, settled: Callable[[], int]) -> None:
-        """Ends the clock when `settled()` says so: for arms that count by themselves. Starts a thread."""
-        threading.Thread(target=self._sample, args=(settled,), daemon=True).start()
+    def watch(self, settled: Callable[[], int], more: Callable[[], dict[str, float]]) -> None:
+        """Ends the clock when `settled()` says so, and tells `more`: for arms that count by themselves. A thread."""
+        threading.Thread(target=self._sample, args=(settled, more), daemon=True).start()
 
     def _after(self) -> dict[str, float]:
         if self.job.linger:
             time.sleep(self.job.linger)
         return {"rss_after_mb": rss_mb()}
 
-    def _sample(self, settled: Callable[[], int]) -> None:
+    def _sample(self, settled: Callable[[], int], more: Callable[[], dict[str, float]]) -> None:
         # Seldom enough to cost the arm nothing; the moment of the N-th is between two looks, in proportion.
         before_at, before = self.wait_begun(), 0
         deadline = before_at + self.job.limit
@@ -112,9 +112,9 @@ class Clock:
             at, count = time.perf_counter(), settled()
             if count >= self.job.tasks:
                 share = (self.job.tasks - before) / (count - before)
-                self.end(self.job.tasks, before_at + share * (at - before_at))
+                self.end(self.job.tasks, before_at + share * (at - before_at), **more())
             elif at >= deadline:
-                self.end(count, at)
+                self.end(count, at, **more())
             before_at, before = at, count
 
 

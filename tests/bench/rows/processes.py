@@ -12,7 +12,6 @@ import psutil
 from tests.bench import ends
 from tests.bench.arms.job import Job
 from tests.bench.row import Row
-from tests.bench.rows.throughput import nothing
 from tests.bench.stage import Stage
 from tests.bench.statistics import Figures, Measure, figure, ratio
 from tests.bench.topics import Load, fill
@@ -69,8 +68,9 @@ START = Row(
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def _memory(stage: Stage, handler: str, seconds: float) -> Figures:
-    job = stage.job(stage.topic(nothing(stage)), 0, handler=handler, seconds=seconds)
+def _memory(stage: Stage, handler: str, seconds: float, *, shrinks: bool = False) -> Figures:
+    load = Load(name="backlog" if shrinks else "noise", records=stage.tasks(1_000_000), shrinks=shrinks)
+    job = stage.job(stage.topic(load), 0, handler=handler, seconds=seconds)
     with _fleet(stage, job) as fleet:
         fleet.wait_for("consumer.assigned")
         (consumer,) = map(psutil.Process, fleet.consumers())
@@ -88,10 +88,12 @@ MEMORY = Row(
     trials=lambda stage: {
         "busy": partial(_memory, stage, "nothing", 0.0),
         "full": partial(_memory, stage, "sleep", 0.01),
+        "compressed": partial(_memory, stage, "sleep", 0.01, shrinks=True),
     },
     measures=lambda _: [
         Measure(name="RSS, no-op", unit="MB", of=figure("busy", "rss_mb"), at_most=160),
         Measure(name="RSS, 10 ms, always full", unit="MB", of=figure("full", "rss_mb"), at_most=160),
+        Measure(name="the same, tenfold compressed", unit="MB", of=figure("compressed", "rss_mb"), at_most=160),
     ],
 )
 
@@ -157,8 +159,8 @@ def _spin(stage: Stage, processes: int, count: int) -> Figures:
     return {"rate": (tasks - 1) / ((done[tasks - 1] - done[0]) / 1e9)}
 
 
-def _shared(fleet: Fleet, processes: int) -> bool:
-    """Whether each consumer has its share of the eight partitions."""
+def _shared(fleet: Fleet, processes: int, partitions: int = 8) -> bool:
+    """Whether each consumer has its share of the partitions."""
     held: dict[int, set[str]] = {}
     for event in list(fleet.events):
         if event["event"] not in ("consumer.assigned", "consumer.revoked"):
@@ -166,7 +168,16 @@ def _shared(fleet: Fleet, processes: int) -> bool:
         mine = held.setdefault(event["consumer"], set())
         names = {name.split("@")[0] for name in event["partitions"]}
         held[event["consumer"]] = mine | names if event["event"] == "consumer.assigned" else mine - names
-    return len(held) == processes and all(len(mine) == 8 // processes for mine in held.values())
+    return len(held) == processes and all(len(mine) == partitions // processes for mine in held.values())
+
+
+def balance(protocol: str, stage: Stage, processes: float) -> Figures:
+    """How long a fleet takes from its start until its consumers share 200 partitions."""
+    topic = stage.topic(Load(name="wide", records=0, partitions=200))
+    begin = time.monotonic()
+    with _fleet(stage, stage.job(topic, 0), "--group-protocol", protocol, "-p", str(int(processes))) as fleet:
+        _wait(lambda: _shared(fleet, int(processes), 200), "the group's balance")
+        return {"seconds": time.monotonic() - begin}
 
 
 def _spin_trials(stage: Stage) -> Mapping[str, Callable[[], Figures]]:
