@@ -151,8 +151,10 @@ def _shown(value: Any) -> Any:
 
 
 def shown_record(record: Record) -> dict[str, Any]:
-    """Where a record stands and what it has beside its value."""
-    headers = [[name, _shown(value)] for name, value in record.headers() or ()]
+    """Where a record stands and what it has beside its value; a header that repeats has all its values in a list."""
+    headers: dict[str, Any] = {}
+    for name, value in record.headers() or ():
+        headers[name] = _shown(value) if name not in headers else [*_listed(headers[name]), _shown(value)]
     kind, milliseconds = record.timestamp()
     told = {
         "topic": record.topic(),
@@ -162,4 +164,8 @@ def shown_record(record: Record) -> dict[str, Any]:
         "timestamp": milliseconds if kind else None,
         "headers": headers,
     }
-    return {name: member for name, member in told.items() if member not in (None, [])}
+    return {name: member for name, member in told.items() if member not in (None, {})}
+
+
+def _listed(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]

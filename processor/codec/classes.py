@@ -53,6 +53,8 @@ IMPORTS = {
 }
 """In the order in which they stand."""
 
+EMPTY = {"lambda: []": "list", "lambda: {}": "dict"}
+
 DOC_WIDTH = 100
 
 
@@ -174,7 +176,9 @@ class Classes:
 def _argument(default: str | None) -> str:
     if default is None:
         return ""
-    return f"default_factory={default}" if default.startswith("lambda: ") else f"default={default}"
+    if not default.startswith("lambda: "):
+        return f"default={default}"
+    return f"default_factory={EMPTY.get(default, default)}"
 
 
 def _class_name(full: str) -> str:

@@ -31,11 +31,14 @@ class Definitions:
         self._by_name: dict[str, Definition] = {}
         self._wider = wider
         self._narrower: list[Definitions] = []
-        if wider is not None:
-            wider._narrower.append(self)  # noqa: SLF001 — its own kind
 
     def narrower(self) -> Definitions:
-        """Those of a folder inside, or of a file: they may give a name another meaning, as an older version does."""
+        """Those of a folder inside: they may give a name another meaning, as an older version does."""
+        self._narrower.append(Definitions(self))
+        return self._narrower[-1]
+
+    def beside(self) -> Definitions:
+        """Those of a file outside: they see these, and nobody sees them."""
         return Definitions(self)
 
     def origins(self) -> dict[str, str]:

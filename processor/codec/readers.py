@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from processor.codec.definitions import Definitions
 from processor.codec.resolution import qualified_aliases
 from processor.codec.schema import Schema
 from processor.codec.schemas import Schemas, document
@@ -55,9 +54,9 @@ def _of_file(declared: str, schemas: Schemas, folder: str | None, of: str) -> Sc
     places = [Path(folder, declared)] if folder is not None else []
     path = next((path for path in (*places, Path(declared)) if path.is_file()), None)
     if path is None:
-        inside = f"in --schemas {folder!r} nor " if folder is not None else ""
-        raise LoadError(f"the schema {declared!r} {of}is neither {inside}in the current folder {Path.cwd()}")
-    scope: Definitions = schemas.definitions.narrower()
+        wanted = "is not in" if folder is None else f"is neither in --schemas {folder!r} nor in"
+        raise LoadError(f"the schema {declared!r} {of}{wanted} the current folder {Path.cwd()}")
+    scope = schemas.definitions.beside()
     return scope.schema(str(path), scope.add(str(path), document(path)))
 
 

@@ -199,7 +199,11 @@ def test_a_record_is_shown_with_its_place_its_key_and_its_headers(
     capsys: Capture, broker: Broker, topic: MakeTopic, produce: Produce
 ) -> None:
     name = topic(2)
-    produce(name, [("anna", b"first"), ("anna", TASK, [("trace", b"\xff"), ("source", b"till")])], partition=1)
+    produce(
+        name,
+        [("anna", b"first"), ("anna", TASK, [("trace", b"\xff"), ("via", b"a"), ("via", b"b"), ("via", None)])],
+        partition=1,
+    )
     assert main(["decode", f"{name}:1:1", "-b", broker.bootstrap_servers]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["record"].pop("timestamp") > 0
@@ -208,7 +212,7 @@ def test_a_record_is_shown_with_its_place_its_key_and_its_headers(
         "partition": 1,
         "offset": 1,
         "key": "anna",
-        "headers": [["trace", "/w=="], ["source", "till"]],
+        "headers": {"trace": "/w==", "via": ["a", "b", None]},
     }
     assert told["value"]["payload"] == {"cents": 5}
     assert main(["decode", f"{name}:1:0", "-b", broker.bootstrap_servers]) == 1

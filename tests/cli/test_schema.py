@@ -204,7 +204,7 @@ def test_without_a_repository_files_are_only_valid(
         (["check", "--schemas", "avsc", "--against", "zzz"], 2, "'zzz' is neither git[:REV] nor a folder nor none"),
         (["check", "--schemas", "avsc", "--compatibility", "HALF"], 2, "'HALF' is not one of 'none', 'backward'"),
         (["show", "shop.Ordr", "--schemas", "avsc"], 5, "did you mean 'shop.Order'?"),
-        (["show", "missing.avsc"], 5, "'missing.avsc' is neither in the current folder"),
+        (["show", "missing.avsc"], 5, "'missing.avsc' is not in the current folder"),
         (["diff", "shop.Order", "--schemas", "avsc", "--against", "none"], 5, "nothing to hold shop.Order against"),
         (["sample", "shop.Line", "--schemas", "avsc", "-n", "0"], 2, "--count must be at least 1, not 0"),
         (["generate", "shop.Line", "--schemas", "avsc", "-o", "no/where"], 2, "'no/where' cannot be written: No such"),
