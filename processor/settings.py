@@ -97,6 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_sessions: LogSessions = "hashed"
     log_errors: LogErrors = "full"
     log_sample: float = 1.0
+    metrics_port: int | None = None
+    metrics_host: str = "0.0.0.0"  # noqa: S104 — off unless a port is given, and a scraper comes from elsewhere
     kafka_config: dict[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -135,6 +137,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if not math.isfinite(seconds) or seconds < least:
                 raise SettingsError(f"{option} must be at least {least:g} seconds, not {seconds:g}")
+        if self.metrics_port is not None and not 0 < self.metrics_port < 65536:
+            raise SettingsError(f"--metrics-port must be from 1 to 65535, not {self.metrics_port}")
         if not 0.0 <= self.log_sample <= 1.0:
             raise SettingsError(f"--log-sample must be from 0 to 1, not {self.log_sample:g}")
         if self.backoff_max < self.backoff:

@@ -178,6 +178,25 @@ LogErrorsOption = Annotated[
         rich_help_panel=options.LOGS,
     ),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        metavar="PORT",
+        help="Where Prometheus may scrape the fleet's metrics; needs processor[metrics].",
+        show_default="none",
+        rich_help_panel=options.LOGS,
+    ),
+]
+MetricsHost = Annotated[
+    str,
+    typer.Option(
+        "--metrics-host",
+        metavar="ADDRESS",
+        help="The address that --metrics-port listens at.",
+        rich_help_panel=options.LOGS,
+    ),
+]
 LogSample = Annotated[
     float,
     typer.Option(
@@ -229,6 +248,8 @@ def run(
     log_sessions: LogSessionsOption = "hashed",
     log_errors: LogErrorsOption = "full",
     log_sample: LogSample = 1,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "0.0.0.0",  # noqa: S104 — nobody listens unless a port is given
     config: options.Config = None,
 ) -> int:
     """Run APP's handlers on the tasks of one or more topics.
@@ -274,6 +295,8 @@ def run(
         log_sessions=log_sessions,
         log_errors=log_errors,
         log_sample=log_sample,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
         kafka_config=options.kafka_config_of(kafka_config),
     )
     return _run_fleet(settings, app)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from processor.app import Processor
 from processor.codec.avro_codec import RESULT
 from processor.codec.schemas import shipped_schemas
 from processor.codec.select import ValueCodec, codec_of
-from processor.events import ConsumerStats, ConsumerTopicCreated, ConsumerTopicMissing, Emit
+from processor.events import ConsumerTopicCreated, ConsumerTopicMissing, Emit
 from processor.kafka.admin import check_topics, ensure_topics
 from processor.kafka.config import admin_config, producer_config
 from processor.kafka.registry import ConsumerRegistry
 from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
-from processor.runtime.consumer import Consumer
+from processor.runtime.consumer import Consumer, OnStats
 from processor.settings import Settings
 
 
@@ -23,7 +23,7 @@ def assemble(
     app: Processor,
     index: int,
     emit: Emit,
-    on_stats: Callable[[ConsumerStats], None] | None = None,
+    on_stats: OnStats | None = None,
 ) -> Consumer:
     """A consumer that is ready to run, its topics checked and its dead-letter and results topics made.
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from processor.events import ConsumerStats
+from processor.events import ConsumerStats, PartitionStats
 from processor.settings import Settings
 
 
@@ -47,9 +47,10 @@ class Joined(msgspec.Struct, frozen=True, tag="joined"):
 
 
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
-    """The consumer at work, without its sessions: the parent only sums."""
+    """The consumer at work, without its sessions; its partitions only where the parent serves metrics."""
 
     stats: ConsumerStats
+    partitions: Sequence[PartitionStats] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from processor.app import Processor
-from processor.events import Emit
+from processor.events import ConsumerStats, Emit, PartitionStats
 from processor.fleet.assembly import assemble
+from processor.fleet.exposition import Moment, serving
 from processor.fleet.heart import first_beating
 from processor.fleet.heartbeat import beat_of
 from processor.fleet.succession import signal_name
+from processor.fleet.totals import Totals
 from processor.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,14 +41,34 @@ def run_in_process(
     Raises:
         ProcessorError: the consumer cannot start; the kinds are those of `assemble`.
     """
-    consumer = assemble(settings, Processor.of(app), 0, emit)
+    told = _Told()
+    consumer = assemble(settings, Processor.of(app), 0, emit, told.note)
     if on_consumer is not None:
         on_consumer(consumer)
-    with first_beating(settings.heartbeat_file, lambda: beat_of(0, consumer), emit, consumers=0):
+    with (
+        first_beating(settings.heartbeat_file, lambda: beat_of(0, consumer), emit, consumers=0),
+        serving(settings, told.moment),
+    ):
         if threading.current_thread() is not threading.main_thread():
             return consumer.run().exit_code
         with _signals_stop(consumer):
             return consumer.run().exit_code
+
+
+class _Told:
+    """What the consumer has told last of itself."""
+
+    def __init__(self) -> None:
+        self._stats: ConsumerStats | None = None
+        self._partitions: Sequence[PartitionStats] = ()
+        self._totals = Totals()
+
+    def note(self, stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> None:
+        self._stats, self._partitions = stats, partitions
+
+    def moment(self) -> Moment:
+        stats = self._stats
+        return Moment(self._totals.stats([stats]), {0: stats} if stats is not None else {}, self._partitions)
 
 
 @contextmanager

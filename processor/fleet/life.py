@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from processor.events import ConsumerStats
+from processor.events import ConsumerStats, PartitionStats
 from processor.fleet.channel import Begin, Channel, Failed, Finished, Joined, Order, Recycling, Report, Started, Stats
 from processor.fleet.succession import Death
 
@@ -46,6 +46,7 @@ class Life:
         self.began = time.monotonic()
         self._is_open = True
         self.stats: ConsumerStats | None = None
+        self.partitions: Sequence[PartitionStats] = ()
         self.started = False
         self.joined = False
         self._finished = False
@@ -98,8 +99,8 @@ class Life:
                 self.started = True
             case Joined():
                 self.joined = True
-            case Stats(stats):
-                self.stats = stats
+            case Stats(stats, partitions):
+                self.stats, self.partitions = stats, partitions
             case Finished():
                 self._finished = True
             case Recycling():

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,15 @@ import msgspec
 
 from processor import logs
 from processor.errors import DrainTimeout, ProcessorError
-from processor.events import ConsumerAssigned, ConsumerFailed, ConsumerStarted, ConsumerStats, Emit, Event
+from processor.events import (
+    ConsumerAssigned,
+    ConsumerFailed,
+    ConsumerStarted,
+    ConsumerStats,
+    Emit,
+    Event,
+    PartitionStats,
+)
 from processor.fleet.assembly import assemble
 from processor.fleet.channel import (
     Begin,
@@ -45,6 +54,8 @@ from processor.fleet.heartbeat import beat_of, consumers_file
 from processor.fleet.loading import load
 from processor.fleet.stop import Stop
 from processor.fleet.succession import signal_name
+from processor.runtime.consumer import OnStats
+from processor.settings import Settings
 
 if TYPE_CHECKING:
     from processor.runtime.consumer import Consumer
@@ -121,7 +132,7 @@ def _run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
     try:
         with beating(_heartbeat_file(begin), lambda: beat_of(begin.index, consumer), emit):
             app = load(begin.app)
-            consumer = assemble(settings, app, begin.index, emit, lambda stats: _tell_stats(channel, stats))
+            consumer = assemble(settings, app, begin.index, emit, _telling_stats(channel, settings))
             stop.attach(consumer)
             ending = consumer.run()
     except ProcessorError as error:
@@ -172,8 +183,12 @@ def _telling(channel: Channel[Order], emit: Emit) -> Emit:
     return emit_and_tell
 
 
-def _tell_stats(channel: Channel[Order], stats: ConsumerStats) -> None:
-    channel.send_unless_busy(Stats(msgspec.structs.replace(stats, busiest_sessions=[])))
+def _telling_stats(channel: Channel[Order], settings: Settings) -> OnStats:
+    def tell(stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> None:
+        told = partitions if settings.metrics_port is not None else ()
+        channel.send_unless_busy(Stats(msgspec.structs.replace(stats, busiest_sessions=[]), told))
+
+    return tell
 
 
 def _leave(exit_code: int, channel: Channel[Order]) -> None:

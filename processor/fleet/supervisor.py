@@ -26,6 +26,7 @@ from processor.events import (
     FleetStopping,
 )
 from processor.fleet.channel import Begin, Drain, StopNow
+from processor.fleet.exposition import Moment, serving
 from processor.fleet.heart import BEAT_SECONDS, first_beating
 from processor.fleet.heartbeat import FleetBeat
 from processor.fleet.life import Life
@@ -114,9 +115,15 @@ class Supervisor:
         """Starts the fleet and returns when its last consumer has ended, with the exit code. The main thread only.
 
         Raises:
-            LoadError: the heartbeat file cannot be written.
+            LoadError: the heartbeat file cannot be written, or prometheus-client is missing.
+            SettingsError: nobody can listen at the metrics' port.
         """
-        with Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals, self._selector, self._beating():
+        with (
+            Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals,
+            self._selector,
+            self._beating(),
+            self._serving(),
+        ):
             self._selector.register(signals, selectors.EVENT_READ)
             try:
                 self._loop(signals)
@@ -129,6 +136,18 @@ class Supervisor:
     def _beating(self) -> contextlib.AbstractContextManager[None]:
         settings = self._settings
         return first_beating(settings.heartbeat_file, self._beat, self._emit, consumers=settings.processes)
+
+    def _serving(self) -> contextlib.AbstractContextManager[None]:
+        return serving(self._settings, self._moment)
+
+    def _moment(self) -> Moment:
+        lives = {slot.index: slot.life for slot in self._slots}
+        told = {index: life.stats if life is not None else None for index, life in lives.items()}
+        return Moment(
+            self._totals.stats([stats for index, stats in told.items() if lives[index] is not None]),
+            {index: stats for index, stats in told.items() if stats is not None},
+            [partition for life in lives.values() if life is not None for partition in life.partitions],
+        )
 
     def _beat(self) -> FleetBeat:
         return FleetBeat(

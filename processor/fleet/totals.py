@@ -42,7 +42,7 @@ class Totals:
         told = [stats for stats in latest if stats is not None]
         lags = [stats.lag for stats in told if stats.lag is not None]
         summed: dict[str, Any] = {name: sum(getattr(stats, name) for stats in told) for name in (*GAUGES, *COUNTERS)}
-        for name, count in self._ended.items():
+        for name, count in dict(self._ended).items():  # one that serves metrics asks from another thread
             summed[name] += count
         return FleetStats(
             **summed,

@@ -17,6 +17,7 @@ from processor.events import (
     ConsumerStopped,
     ConsumerStopping,
     Emit,
+    PartitionStats,
 )
 from processor.runtime.attempts import Attempts
 from processor.runtime.committer import Committer
@@ -30,6 +31,8 @@ from processor.runtime.reporter import Reporter
 from processor.runtime.watchdog import Watchdog, grace
 from processor.runtime.workers import Worker
 from processor.settings import Settings
+
+OnStats = Callable[[ConsumerStats, Sequence[PartitionStats]], None]
 
 SINK_CLOSE_SECONDS = 5.0
 """How long dead letters and results that nobody waits for any more may still take at the end."""
@@ -71,7 +74,7 @@ class Consumer:
         codec: Codec,
         emit: Emit,
         *,
-        on_stats: Callable[[ConsumerStats], None] | None = None,
+        on_stats: OnStats | None = None,
     ) -> None:
         self._settings = settings
         self._source = source
@@ -248,7 +251,7 @@ class Consumer:
         for event in (stats, *partitions):
             self._emit(event)
         if self._on_stats is not None:
-            self._on_stats(stats)
+            self._on_stats(stats, partitions)
 
 
 def _no_async(*_: object) -> None:

@@ -50,6 +50,8 @@ OPTIONS: dict[str, tuple[tuple[str, ...], object]] = {
     "log_format": (("--log-format",), "auto"),
     "log_errors": (("--log-errors",), "full"),
     "log_sample": (("--log-sample",), 1),
+    "metrics_port": (("--metrics-port",), None),
+    "metrics_host": (("--metrics-host",), "0.0.0.0"),
     "log_sessions": (("--log-sessions",), "hashed"),
     "log_level": (("--log-level",), "info"),
     "kafka_config": (("--kafka-config", "-X"), []),
@@ -191,6 +193,8 @@ VALUES: dict[str, tuple[str, object]] = {
     "log_sessions": ("plain", "plain"),
     "log_errors": ("type", "type"),
     "log_sample": ("0.25", 0.25),
+    "metrics_port": ("9464", 9464),
+    "metrics_host": ("127.0.0.1", "127.0.0.1"),
     "kafka_config": ("client.id=a", {"client.id": "a"}),
 }
 

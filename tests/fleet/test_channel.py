@@ -51,6 +51,8 @@ SETTINGS = Settings(
     log_sessions="plain",
     log_errors="type",
     log_sample=0.5,
+    metrics_port=9,
+    metrics_host="::1",
     kafka_config={"sasl.password": 'a="b"\nc\u00e4', "client.id": ""},
 )
 
