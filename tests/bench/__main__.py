@@ -19,16 +19,19 @@ from tests.bench.server import serving
 from tests.bench.stage import Stage
 from tests.bench.table import ROWS
 from tests.support.broker import BrokerUnavailable
-from tests.support.kafka_jars import PROJECT
+from tests.support.kafka_jars import PROJECT, FetchError
 
 QUICK = 0.05
 RESULTS = PROJECT / ".bench"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what was asked for; 0, or 2 where it cannot be run."""
+    """Runs what was asked for; 0, 2 where it cannot be run, 130 when interrupted, with what was done by then."""
     options = _options(arguments)
     console, measured_on = Console(stderr=True), conditions()
+    outcomes: list[Outcome] = []
+    versions: dict[str, str] = {}
+    status = 0
     try:
         with serving() as servers, tempfile.TemporaryDirectory(prefix="processor-bench-") as folder:
             stage = Stage(
@@ -38,22 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 arms=tuple(options.arms),
                 say=lambda what: console.print(f"[dim]{what}", highlight=False),
             )
-            outcomes = [run(ROWS[name], stage, options.rounds) for name in options.rows]
-    except BrokerUnavailable as error:
+            versions = stage.versions
+            for name in options.rows:
+                outcomes.append(run(ROWS[name], stage, options.rounds))  # noqa: PERF401 — those before an interrupt count
+    except (BrokerUnavailable, FetchError) as error:
         console.print(str(error), style="red", highlight=False)
         return 2
+    except KeyboardInterrupt:
+        console.print("interrupted: what follows is what was done by then", highlight=False)
+        status = 130
     results = Results(
-        conditions=measured_on,
-        scale=options.scale,
-        rounds=options.rounds,
-        versions=stage.versions,
-        outcomes=outcomes,
+        conditions=measured_on, scale=options.scale, rounds=options.rounds, versions=versions, outcomes=outcomes
     )
     write(results, options.out)
     # Off a terminal lines are as long as they need to be, and not 80 characters.
     show(results, Console(width=None if sys.stdout.isatty() else 150))
     print(f"written to {options.out}")
-    return 0
+    return status
 
 
 def write(results: Results, folder: Path) -> None:
@@ -83,6 +87,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         options.scale = QUICK
+    if "processor" not in options.arms:  # in the other rows it is alone
+        options.rows = [name for name in options.rows if ROWS[name].shared]
+    if not options.rows:
+        parser.error("these rows are the processor's own, and it is not among --arms")
     if options.rounds < 1 or not 0 < options.scale <= 1:
         parser.error("--rounds must be at least 1, and --scale more than 0 and at most 1")
     return options

@@ -21,6 +21,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What the tasks are, as the table says it."""
     trials: Callable[[Stage], Trials]
     measures: Callable[[Stage], Sequence[Measure]]
+    shared: bool = False
+    """Whether others take part."""
 
 
 class Outcome(msgspec.Struct, kw_only=True):

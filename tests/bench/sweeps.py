@@ -24,6 +24,7 @@ from tests.bench.statistics import Figures
 from tests.bench.sweep import Series, Sweep, Swept, run
 from tests.bench.topics import Load
 from tests.support.broker import BrokerUnavailable
+from tests.support.kafka_jars import FetchError
 
 NOTHING = 500_000
 """Tasks of a run in which handlers do nothing."""
@@ -234,7 +235,7 @@ SWEEPS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what was asked for; 0, or 2 where it cannot be run."""
+    """Runs what was asked for; 0, 2 where it cannot be run, or 130 when it was interrupted."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.sweeps", description=__doc__)
     parser.add_argument("--sweeps", type=Names(SWEEPS), default=list(SWEEPS), help=f"of {', '.join(SWEEPS)}; all")
     parser.add_argument("--rounds", type=int, default=1)
@@ -243,6 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder for sweeps.json")
     options = parser.parse_args(arguments)
     console, measured_on = Console(stderr=True), conditions()
+    swept: list[Swept] = []
+    status = 0
     try:
         with serving() as servers, tempfile.TemporaryDirectory(prefix="processor-bench-") as folder:
             stage = Stage(
@@ -252,13 +255,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 arms=("processor",),
                 say=lambda what: console.print(f"[dim]{what}", highlight=False),
             )
-            swept = [run(SWEEPS[name], stage, options.rounds) for name in options.sweeps]
-    except BrokerUnavailable as error:
+            for name in options.sweeps:
+                swept.append(run(SWEEPS[name], stage, options.rounds))  # noqa: PERF401 — those before an interrupt count
+    except (BrokerUnavailable, FetchError) as error:
         console.print(str(error), style="red", highlight=False)
         return 2
+    except KeyboardInterrupt:
+        console.print("interrupted: what was done by then is kept", highlight=False)
+        status = 130
     options.out.mkdir(parents=True, exist_ok=True)
     write(Sweeps(conditions=measured_on, swept=swept), options.out / "sweeps.json")
-    return 0
+    return status
 
 
 def write(sweeps: Sweeps, path: Path) -> None:

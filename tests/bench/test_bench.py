@@ -193,7 +193,9 @@ def test_the_results_are_written_as_json_charts_and_markdown(tmp_path: Path) -> 
     assert "| consume | 1,000 (1,000–2,000) |" in text
 
 
-@pytest.mark.parametrize("wrong", [["--rows", "nothing,nowhere"], ["--arms", "me"], ["--rounds", "0"]])
+@pytest.mark.parametrize(
+    "wrong", [["--rows", "nothing,nowhere"], ["--arms", "me"], ["--rounds", "0"], ["--rows", "idle", "--arms", "pool"]]
+)
 def test_what_is_not_there_cannot_be_chosen(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(wrong)

@@ -84,6 +84,7 @@ def _zipf_bound(stage: Stage) -> float:
 
 NOTHING = Row(
     name="nothing",
+    shared=True,
     work="no-op, `bytes`, `-w 64`",
     trials=lambda stage: _trials(nothing(stage), stage, tasks=nothing(stage).records, arms=stage.arms),
     measures=lambda stage: [
@@ -96,6 +97,7 @@ NOTHING = Row(
 
 AVRO = Row(
     name="avro",
+    shared=True,
     work="no-op, `avro` task with a JSON payload",
     trials=lambda stage: _trials(
         avro(stage), stage, tasks=avro(stage).records, arms=[arm for arm in AS_HANDED_OVER if arm in stage.arms]
@@ -108,6 +110,7 @@ AVRO = Row(
 
 ONE_MILLISECOND = Row(
     name="1ms",
+    shared=True,
     work="1 ms sleep, `-w 64`",
     trials=lambda stage: _trials(
         nothing(stage), stage, tasks=stage.tasks(256_000, 5_000), arms=_workers_only(stage), seconds=0.001
@@ -120,6 +123,7 @@ ONE_MILLISECOND = Row(
 
 TEN_MILLISECONDS = Row(
     name="10ms",
+    shared=True,
     work="10 ms sleep, `-w 64`, one partition, 200 sessions",
     trials=lambda stage: _trials(
         one_partition(stage), stage, tasks=one_partition(stage).records, arms=_workers_only(stage), seconds=0.01
@@ -132,6 +136,7 @@ TEN_MILLISECONDS = Row(
 
 ZIPF = Row(
     name="zipf",
+    shared=True,
     work="10 ms sleep, sessions by Zipf(1.0)",
     trials=lambda stage: _trials(
         zipf(stage), stage, tasks=zipf(stage).records, arms=_workers_only(stage), seconds=0.01
