@@ -5,6 +5,7 @@
 # make lint     what the tools have to say
 # make bench    how fast it is, beside others; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
 # make bench-sweeps   how cost grows, one thing varied at a time; make bench-page puts the last results into docs/PERFORMANCE.md
+# make chaos    ten minutes of faults on a real Kafka, and what came of them; MINUTES=60 SEED=7 ONLY="kill the broker"
 # make clean    what was made here, but for the downloads in .cache
 
 PYTHON ?= python3
@@ -47,6 +48,9 @@ bench-sweeps: $(VENV)/.installed-bench
 
 bench-page: $(VENV)/.installed-bench
 	$(BIN)/python -m tests.bench.page
+
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),8.5) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only '$(ONLY)')
 
 clean:
 	rm -rf $(VENV) .venv-bench .bench .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -93,6 +93,7 @@ def processor(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code; whatever is the user's mistake is one line on stderr."""
+    _occupy_standard_descriptors()
     command = get_command(app)
     try:
         return int(command.main(arguments, prog_name="processor", standalone_mode=False) or 0)
@@ -107,6 +108,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _let_nothing_more_be_written()
         return 1
+
+
+def _occupy_standard_descriptors() -> None:
+    """Where one of the three is closed, the next socket would get its number, and a library's cry would go into it."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, which is this one
 
 
 def _complain(sentence: str, exit_code: int) -> int:

@@ -74,7 +74,7 @@ def kill_in_a_stream(work: Scenario) -> Verdict:
     """Commits every moment while tasks come and go: offset and map of one commit must be of one instant."""
     fleet = work.run("note", "-w", "8", "--commit-interval", "0.01", *NOTICED_SOON, seconds=0.02)
     with ThreadPoolExecutor() as pool:
-        stream = pool.submit(lambda: [work.produce_sessions(60, 30) for _ in range(50)])
+        stream = pool.submit(_stream, work)
         work.wait_done(200)
         work.kill(fleet)
         stream.result()
@@ -85,6 +85,11 @@ def kill_in_a_stream(work: Scenario) -> Verdict:
     if ignored := again.heard("consumer.skip_map_ignored"):
         found["maps ignored"] = [Finding(told["reason"], Place(work.topic, told["partition"], -1)) for told in ignored]
     return found
+
+
+def _stream(work: Scenario) -> None:
+    for _ in range(50):
+        work.produce_sessions(60, 30)
 
 
 def come_and_go(work: Scenario) -> Verdict:
@@ -120,8 +125,7 @@ def refused_dead_letters(work: Scenario) -> Verdict:
 def _raise_limit(work: Scenario, topic: str) -> None:
     entry = ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    admin = cluster.admin_of(work.servers)
-    admin.incremental_alter_configs([resource])[resource].result(30)
+    cluster.admin_of(work.servers).incremental_alter_configs([resource])[resource].result(30)
 
 
 def _await(condition: Callable[[], bool], complaint: str, seconds: float = 20.0) -> None:

@@ -23,17 +23,16 @@ def test_a_death_at_any_instant_loses_nothing(scenario: MakeScenario, trap: str)
         work.produce([(b"bad", b"rejected"), (b"worse", b"rejected")])
         work.produce_sessions(40, 10)
     fleet = work.run("fail", *options, env=dying(work, trap), seconds=0.02)
+    others = []
     if "revoke" in trap:
         work.wait_begun()
-        other = work.run("fail", *options, seconds=0.02)
+        others.append(work.run("fail", *options, seconds=0.02))
     ended = fleet.wait_for("fleet.consumer_ended")
     known = work.known_done()
     assert ended["exit_code"] == -signal.SIGKILL
     work.wait_done(320)
     work.wait_lag(0)
-    assert fleet.stop() == 0
-    if "revoke" in trap:
-        assert other.stop() == 0
+    assert [running.stop() for running in (fleet, *others)] == [0] * (1 + len(others))
     letters = work.given_up()
     assert len(letters) == 16
     assert verdict(work, known, letters) == {}

@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos import scenes
 from tests.chaos.scenes import Scene
-from tests.support.run import PROJECT
+from tests.support.kafka_jars import PROJECT
 from tests.support.scenario import MakeScenario
 
 PLANTED = Path(__file__).parent / "planted"

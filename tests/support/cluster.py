@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 Text = bytes | str | None
@@ -65,6 +66,12 @@ def read_all(bootstrap_servers: str, topic: str) -> list[Message]:
         consumer.close()
 
 
+def headers_of(message: Message) -> dict[str, bytes]:
+    """A record's headers, of a name that repeats the last."""
+    pairs = cast(list[tuple[str, bytes | None]], message.headers() or [])
+    return {name: text or b"" for name, text in pairs}
+
+
 def end_offsets(bootstrap_servers: str, topic: str) -> dict[int, int]:
     """The end offset of each partition."""
     admin = admin_of(bootstrap_servers)
@@ -76,12 +83,10 @@ def end_offsets(bootstrap_servers: str, topic: str) -> dict[int, int]:
 
 def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, TopicPartition]:
     """What the group has committed for each partition of the topic, with its metadata."""
-    request = ConsumerGroupTopicPartitions(group)
-    admin = admin_of(bootstrap_servers)
-    answer = admin.list_consumer_group_offsets([request])[group].result(SECONDS)
-    return {
-        place.partition: place for place in answer.topic_partitions or () if place.topic == topic and place.offset >= 0
-    }
+    asker = _asker(bootstrap_servers, group)
+    numbers = asker.list_topics(topic, SECONDS).topics[topic].partitions
+    places = asker.committed([TopicPartition(topic, number) for number in numbers], SECONDS)
+    return {place.partition: place for place in places if place.offset >= 0}
 
 
 def lag(bootstrap_servers: str, group: str, topic: str) -> int:
@@ -91,9 +96,24 @@ def lag(bootstrap_servers: str, group: str, topic: str) -> int:
     return sum(end - (places[number].offset if number in places else 0) for number, end in ends.items())
 
 
+@lru_cache(maxsize=4)
 def admin_of(bootstrap_servers: str) -> AdminClient:
-    """An admin client that says nothing on stderr. Keep it until its futures are done: they end with it."""
+    """An admin client that says nothing on stderr, the same for everybody who asks.
+
+    One that went with each question would take unanswered ones with it, and once took the whole process.
+    """
     return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+
+
+@lru_cache(maxsize=4)
+def _asker(bootstrap_servers: str, group: str) -> Consumer:
+    """A client that asks in the group's name and never joins it.
+
+    Not an admin client: one that asks for a group's offsets while its broker is killed can take the process with it.
+    """
+    return Consumer(
+        {"bootstrap.servers": bootstrap_servers, "group.id": group, "enable.auto.commit": False, "log_level": 0}
+    )
 
 
 def _wait_for_leaders(admin: AdminClient, name: str, partitions: int) -> None:

@@ -49,7 +49,7 @@ class Fleet:
         """Everything that was said on standard error, line by line."""
         self._command = [sys.executable, "-m", "processor", "run", app, *options]
         self._folder = folder
-        self._env = _environment(folder, env or {})
+        self._env = environment(folder, env or {})
         for name, source in (modules or {}).items():
             (folder / f"{name}.py").write_text(source)
         self.lines: list[str] = []
@@ -208,7 +208,8 @@ class Fleet:
         return "its last words:\n" + "\n".join(line[:1000] for line in said)
 
 
-def _environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+def environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """What a `processor` that is started in `folder` finds in its environment."""
     # A PROCESSOR_ variable of the person who runs the tests would be an option of the fleet under test.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}
     path = os.pathsep.join([str(folder), str(PROJECT), *filter(None, [inherited.get("PYTHONPATH")])])

@@ -14,9 +14,16 @@ from tests.support.ledger import Entry, Finding, Ledger, Place
 from tests.support.run import Fleet
 
 HANDLERS = """
-import os, sys, time
+import ctypes, os, signal, sys, threading, time
 from processor import Processor, Reject
 from tests.support.ledger import Ledger
+
+if "TEST_CLOCK" in os.environ:
+    # A clock that steps back and forth by hours, for everything in this process that asks for the time of day.
+    import random
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + random.choice((-7200, 0, 7200))
+    time.time_ns = lambda: real_ns() + random.choice((-7200, 0, 7200)) * 10**9
 
 if "TEST_TRAP" in os.environ:
     from tests.chaos import traps
@@ -43,6 +50,7 @@ def stick(task):
 
 def fail(task):
     with ledger.attempt(task):
+        time.sleep(seconds)
         if task.payload == b"fails always":
             raise ValueError("no use")
         if task.payload == b"fails twice" and task.attempt < 3:
@@ -60,6 +68,52 @@ def wait_for_go(task):
     with ledger.attempt(task):
         while not os.path.exists("go"):
             time.sleep(0.01)
+
+def hostile(task):
+    with ledger.attempt(task):
+        do_harm(task.payload)
+    return object() if task.payload == b"returns what has no encoding" else None
+
+def do_harm(harm):
+    if harm == b"BaseException":
+        raise BaseException("it is not an Exception")
+    if harm == b"KeyboardInterrupt":
+        raise KeyboardInterrupt
+    if harm == b"GeneratorExit":
+        raise GeneratorExit
+    if harm == b"sys.exit":
+        sys.exit("enough")
+    if harm == b"memory":
+        bytearray(1 << 60)
+    if harm == b"recursion":
+        do_harm(harm)
+    if harm == b"an error that has no text":
+        raise type("Mute", (Exception,), {"__str__": lambda self: 1 / 0})()
+    if harm == b"an error that has much text":
+        raise ValueError(chr(0xD800) + "x" * 1_000_000)
+    if harm == b"starts threads":
+        for _ in range(50):
+            threading.Thread(target=time.sleep, args=(0.2,)).start()
+    if harm == b"leaks":
+        leaked.append(bytearray(1 << 20))
+    if harm == b"changes the folder":
+        os.chdir("/")
+    if harm == b"ends its worker":
+        # It comes at the worker's next step, which may be in the handler or behind it.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(SystemExit))
+    if harm == b"changes signals":
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        except ValueError:  # only the main thread may
+            pass
+
+leaked = []
+
+def deadly(task):
+    with ledger.attempt(task):
+        time.sleep(0.3 if task.session_id == "deadly" else seconds)
+        if task.session_id == "deadly":
+            os._exit(7)
 
 def loop(task):
     with ledger.attempt(task):
@@ -194,8 +248,7 @@ class Scenario:
 
     def given_up(self) -> set[Place]:
         """The places that the topic's dead letters say they come from."""
-        letters = cluster.read_all(self.servers, f"{self.topic}.dlq")
-        told = [{name: text or b"" for name, text in letter.headers() or ()} for letter in letters]
+        told = [cluster.headers_of(letter) for letter in cluster.read_all(self.servers, f"{self.topic}.dlq")]
         return {Place(self.topic, int(h["dlq-partition"]), int(h["dlq-offset"])) for h in told}
 
     def faults(self, given_up: Iterable[Place] = (), *, replays_in_process: bool = False) -> dict[str, list[Finding]]:

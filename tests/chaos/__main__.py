@@ -1,0 +1,7 @@
+"""`python -m tests.chaos`, see `campaign`."""
+
+import sys
+
+from tests.chaos.campaign import main
+
+sys.exit(main())

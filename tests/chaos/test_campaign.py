@@ -1,0 +1,23 @@
+"""A short campaign of chaos, always the same: `make chaos` plays longer ones, each with a seed of its own."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from tests.chaos.campaign import Campaign
+from tests.chaos.storm import FAULTS, Fault, kill_a_consumer, kill_all_fleets, stop_and_start
+
+QUICK = [fault for fault in FAULTS if fault.inject in (stop_and_start, kill_a_consumer, kill_all_fleets)]
+
+
+@pytest.mark.usefixtures("broker")  # where none can be had there is no campaign either
+@pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.inject.__name__)
+def test_a_round_breaks_no_promise(fault: Fault) -> None:
+    campaign = Campaign(1, (fault,))
+    campaign.run(0.0, Console(width=150))
+    assert campaign.failures == []
+    ((name, rounds, injected, tasks, *_),) = campaign.rows()
+    assert (name, rounds) == (fault.inject.__name__.replace("_", " "), "1")
+    assert int(injected) >= 1
+    assert int(tasks) > 0

@@ -1,0 +1,80 @@
+"""Handlers that do what no handler should: it is their own task's failure, and nobody else's."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import cluster
+from tests.support.scenario import MakeScenario
+
+FATAL = {
+    b"BaseException": "builtins.BaseException",
+    b"KeyboardInterrupt": "builtins.KeyboardInterrupt",
+    b"GeneratorExit": "builtins.GeneratorExit",
+    b"sys.exit": "builtins.SystemExit",
+    b"memory": "builtins.MemoryError",
+    b"recursion": "builtins.RecursionError",
+    b"an error that has no text": "handlers.Mute",
+    b"an error that has much text": "builtins.ValueError",
+    b"returns what has no encoding": "processor.EncodeError",
+}
+HARMLESS = (b"starts threads", b"leaks", b"changes the folder", b"changes signals")
+
+
+def test_what_a_handler_raises_or_returns_is_the_failure_of_its_task_alone(scenario: MakeScenario) -> None:
+    work = scenario()
+    harms = (*FATAL, *HARMLESS)
+    work.produce([(harm, harm) for harm in harms])
+    work.produce([(harm, b"works") for harm in harms])
+    work.produce_sessions(200, 20)
+    options = ("--stop-at-end", "-w", "8", "--max-attempts", "2", "--backoff", "0.01")
+    fleet = work.run("hostile", *options, "--results-topic", f"{work.topic}-results")
+    assert fleet.wait() == 0
+    told = {}
+    for letter in cluster.read_all(work.servers, f"{work.topic}.dlq"):
+        headers = cluster.headers_of(letter)
+        told[letter.value()] = headers["dlq-error-type"].decode()
+        assert len(headers["dlq-error-message"]) < 10_000
+    expected = dict(FATAL)
+    del expected[b"returns what has no encoding"]
+    assert {value: told[value] for value in expected} == expected
+    assert set(told) == set(FATAL)
+    assert not fleet.heard("fleet.consumer_ended")
+    assert not fleet.heard("consumer.worker_died")
+    assert work.faults(work.given_up()) == {}
+    assert work.lag == 0
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_worker_that_is_ended_is_replaced_and_told_and_its_task_is_not_lost(
+    scenario: MakeScenario, workers: int
+) -> None:
+    work = scenario(partitions=1)
+    for n in range(20):
+        work.produce([(b"s%d" % n, b"ends its worker"), (b"s%d" % n, b"works")])
+    fleet = work.run("hostile", "--stop-at-end", "-w", str(workers), "--max-attempts", "5", "--backoff", "0.01")
+    assert fleet.wait() == 0
+    assert work.faults(work.given_up()) == {}
+    assert work.lag == 0
+
+
+def test_a_task_that_takes_its_process_with_it_holds_up_its_own_session_only(scenario: MakeScenario) -> None:
+    """Nobody is left to count its attempts: it is tried again by every process that follows, and this is told."""
+    work = scenario(partitions=2)
+    work.produce([(b"deadly", b"takes its process with it")])
+    work.produce_sessions(400, 20)
+    options = (
+        "-w",
+        "4",
+        "--commit-interval",
+        "0.1",
+        "-X",
+        "session.timeout.ms=3000",
+        "-X",
+        "heartbeat.interval.ms=300",
+    )
+    fleet = work.run("deadly", *options, seconds=0.01)
+    work.wait_done(100)
+    fleet.wait_for("fleet.consumer_ended", exit_code=7, count=2)
+    assert {finding.place for finding in work.repeated()} <= set(work.places[1:])
+    assert {finding.place for finding in work.faults().get("lost", ())} == {work.places[0]}

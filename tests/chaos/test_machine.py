@@ -1,0 +1,80 @@
+"""What a machine can do to a process: a disk that is full, a stderr that nobody reads, a clock that steps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.lifeline import die_with_parent
+from tests.support.run import environment
+from tests.support.scenario import HANDLERS, MakeScenario, Scenario
+
+
+def run_with_stderr(work: Scenario, stderr: int | None) -> int:
+    """Runs to the topic's end with that as stderr, None for a closed one; the exit code."""
+    folder = work.ledger.path.parent
+    (folder / "handlers.py").write_text(HANDLERS)
+    tie = die_with_parent()
+
+    def prepare() -> None:
+        if tie is not None:
+            tie()
+        if stderr is None:
+            os.close(2)
+
+    options = ("-b", work.servers, "-t", work.topic, "-g", work.group, "--value-format", "bytes", "--stop-at-end")
+    return subprocess.run(
+        [sys.executable, "-m", "processor", "run", "handlers:note", *options, "--log-level", "debug", "-p", "2"],
+        cwd=folder,
+        env=environment(folder, {"TEST_LEDGER": str(work.ledger.path)}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        preexec_fn=prepare,
+        timeout=60,
+        check=False,
+    ).returncode
+
+
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def nobody_reads() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("stderr", [full_disk, nobody_reads, None], ids=["full disk", "nobody reads", "closed"])
+def test_a_log_that_cannot_be_written_stops_no_work(scenario: MakeScenario, stderr: Callable[[], int] | None) -> None:
+    work = scenario()
+    work.produce_sessions(500, 20)
+    target = stderr() if stderr is not None else None
+    try:
+        assert run_with_stderr(work, target) == 0
+    finally:
+        if target is not None:
+            os.close(target)
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert work.lag == 0
+
+
+def test_a_clock_that_steps_by_hours_changes_neither_deadlines_nor_retries_nor_commits(scenario: MakeScenario) -> None:
+    work = scenario()
+    work.produce([(b"twice", b"fails twice"), (b"always", b"fails always")])
+    work.produce_sessions(500, 20)
+    options = ("-w", "8", "--backoff", "0.05", "--timeout", "5", "--commit-interval", "0.2")
+    fleet = work.run("fail", *options, env={"TEST_CLOCK": "steps"}, seconds=0.005)
+    work.wait_done(501)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert not fleet.heard("task.timed_out")
+    assert work.given_up() == {work.places[1]}
+    assert work.faults(work.given_up()) == {}
+    assert work.repeated() == []
