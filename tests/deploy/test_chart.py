@@ -24,6 +24,8 @@ from tests.support.helm_chart import CHART  # noqa: E402
 from tests.support.kafka_jars import PROJECT  # noqa: E402
 
 OLDEST, NEWEST = "1.25", kubernetes_validate.latest_version()
+OTHERS = {"ScaledObject": "keda.schema.json", "PodMonitor": "podmonitor.schema.json"}
+"""Kinds that Kubernetes does not know by itself."""
 WRITE = "run `python -m tests.support.helm_chart` and `python -m tests.deploy.chart`, and look at what changed"
 
 
@@ -63,10 +65,10 @@ def test_helm_lint_has_nothing_to_say(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_kubernetes_takes_every_resource(case: str, version: str) -> None:
     """Strictly: no field is unknown."""
-    own_kind = "ScaledObject"
     for resource in resources(values_of(case)).values():
-        if resource["kind"] == own_kind:
-            jsonschema.validate(resource, json.loads(Path(__file__).with_name("keda.schema.json").read_text()))
+        if resource["kind"] in OTHERS:
+            schema = Path(__file__).with_name(OTHERS[resource["kind"]])
+            jsonschema.validate(resource, json.loads(schema.read_text()))
         else:
             kubernetes_validate.validate(resource, version, strict=True)
 
@@ -137,6 +139,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "both give sasl.password",
     ),
+    "a monitor of nothing": ({"podMonitor": {"enabled": True}}, "podMonitor.enabled: it needs config.metrics-port"),
     "handlers twice": ({"handlers": {"files": {"a.py": ""}, "configMap": "a"}}, "give one of them"),
     "an instance ID that is overwritten": (
         {"kind": "StatefulSet", "extraEnv": [{"name": "PROCESSOR_KAFKA_CONFIG", "value": "a.b=c"}]},

@@ -69,6 +69,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled }}
 {{- fail "autoscaling.enabled and keda.enabled: only one of them may say how many pods there are" }}
 {{- end }}
+{{- if and .Values.podMonitor.enabled (not (index .Values.config "metrics-port")) }}
+{{- fail "podMonitor.enabled: it needs config.metrics-port, which is what it scrapes" }}
+{{- end }}
 {{- if and .Values.handlers.files .Values.handlers.configMap }}
 {{- fail "handlers.files and handlers.configMap: give one of them" }}
 {{- end }}
@@ -223,6 +226,10 @@ spec:
       {{- with .Values.extraEnvFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with index .Values.config "metrics-port" }}
+      ports:
+        - {name: metrics, containerPort: {{ . }}, protocol: TCP}
       {{- end }}
       {{- if .Values.preStopSeconds }}
       lifecycle:
