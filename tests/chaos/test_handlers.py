@@ -62,7 +62,7 @@ def test_a_task_that_takes_its_process_with_it_holds_up_its_own_session_only(sce
     """Nobody is left to count its attempts: it is tried again by every process that follows, and this is told."""
     work = scenario(partitions=2)
     work.produce([(b"deadly", b"takes its process with it")])
-    work.produce_sessions(400, 20)
+    work.produce_sessions(100, 20)
     options = (
         "-w",
         "4",
