@@ -132,10 +132,21 @@ def document(path: Path) -> Any:
         LoadError: it cannot be read, or is no JSON.
     """
     try:
-        return msgspec.json.decode(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise LoadError(f"{path}: cannot be read: {error.strerror}") from error
+    return parsed(str(path), text)
+
+
+def parsed(origin: str, text: bytes | str) -> Any:
+    """What the text of a schema says.
+
+    Raises:
+        LoadError: it is no JSON; with `origin`, where it comes from.
+    """
+    try:
+        return msgspec.json.decode(text)
     except RecursionError:
-        raise LoadError(f"{path}: the schema is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LoadError(f"{path}: not JSON: {error}") from error
+        raise LoadError(f"{origin}: the schema is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise LoadError(f"{origin}: not JSON: {error}") from error

@@ -21,6 +21,7 @@ from processor.codec.definitions import Definitions
 from processor.codec.framing import check_carries, confluent
 from processor.codec.registry import Framing
 from processor.codec.schema import Schema
+from processor.codec.schemas import parsed
 from processor.errors import LoadError, ProcessorError, RegistryError, RegistryRefusal, RegistryUnknown
 from processor.kafka.secret_files import secret_in
 from processor.registry_settings import RegistrySettings
@@ -192,11 +193,11 @@ class RegistryClient:
             raise self._unknown(f"there is no schema in what it says of {about}")
         definitions = Definitions()
         for name, text in self._references(about, registered, {}).items():
-            definitions.add(name, _document(name, text))
-        node = definitions.add(about, _document(about, registered.schema_str))
+            definitions.add(name, parsed(name, text))
+        node = definitions.add(about, parsed(about, registered.schema_str))
         return definitions.schema(about, node)
 
-    def _references(self, about: str, registered: Registered, found: dict[str, str | None]) -> dict[str, str | None]:
+    def _references(self, about: str, registered: Registered, found: dict[str, str]) -> dict[str, str]:
         """The texts of all that the schema refers to, by subject and version."""
         for reference in registered.references or ():
             subject, version = reference.subject, reference.version
@@ -208,7 +209,7 @@ class RegistryClient:
             with self._told(f"{about}: what it refers to, {name},"):
                 # A subject that is deleted is still what older schemas refer to.
                 other = self._client.get_version(subject, version, deleted=True)
-            found[name] = other.schema.schema_str
+            found[name] = other.schema.schema_str or ""
             self._references(about, other.schema, found)
         return found
 
@@ -254,15 +255,6 @@ class RegistryClient:
 def registered(schema: Schema) -> Registered:
     """A schema as the registry's client takes it, with all that it refers to inside."""
     return Registered(msgspec.json.encode(schema.definition).decode(), "AVRO")
-
-
-def _document(about: str, text: str | None) -> Any:
-    try:
-        return msgspec.json.decode(text or "")
-    except RecursionError:
-        raise LoadError(f"{about}: the schema is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise LoadError(f"{about}: not JSON: {error}") from error
 
 
 def whole(number: int | None) -> int:

@@ -24,7 +24,7 @@ from tests.support import cluster
 from tests.support.ledger import Place
 from tests.support.registry_gate import RegistryGate
 from tests.support.registry_server import RegistryServer
-from tests.support.run import Fleet, _environment
+from tests.support.run import Fleet, environment
 from tests.support.scenario import MakeScenario, Scenario
 
 ORDER = {
@@ -227,7 +227,7 @@ def command(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]
         input=text,
         capture_output=True,
         text=True,
-        env=_environment(Path(), {}),
+        env=environment(Path(), {}),
         timeout=60,
         check=False,
     )

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.support.kafka_jars import PROJECT
+from tests.support.cache import cache_folder
 
 VICTORIA_METRICS = "v1.151.0"
 COLLECTOR = "v0.160.0"
@@ -87,6 +87,6 @@ def _go(command: list[str], **env: str) -> None:
 
 
 def _cache() -> Path:
-    folder = Path(os.environ.get("PROCESSOR_TEST_CACHE", PROJECT / ".cache")) / "tools"
+    folder = cache_folder() / "tools"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+from tests.support.cache import cache_folder, keep
 
 KAFKA_VERSION = "4.3.1"
 
@@ -51,8 +52,6 @@ def available() -> bool:
 def fetch() -> Path:
     """The folder of Kafka's jars; fetches them when they are not there.
 
-    Two test runs may do it at once: each builds a folder of its own, and the first rename wins.
-
     Raises:
         FetchError: Maven failed.
     """
@@ -62,13 +61,12 @@ def fetch() -> Path:
     jars.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=jars.parent) as building:
         _run_maven(Path(building))
-        _install(Path(building) / "jars", jars)
+        keep(Path(building) / "jars", jars)
     return jars
 
 
 def _jars() -> Path:
-    cache = os.environ.get("PROCESSOR_TEST_CACHE")
-    return (Path(cache) if cache else PROJECT / ".cache") / f"kafka-{KAFKA_VERSION}" / "jars"
+    return cache_folder() / f"kafka-{KAFKA_VERSION}" / "jars"
 
 
 def _run_maven(folder: Path) -> None:
@@ -85,11 +83,3 @@ def _run_maven(folder: Path) -> None:
     )
     if done.returncode:
         raise FetchError(f"`{' '.join(command)}` failed:\n{done.stdout[-2000:]}")
-
-
-def _install(built: Path, jars: Path) -> None:
-    try:
-        built.rename(jars)
-    except OSError:
-        if not jars.is_dir():  # else another run was first, and its jars are as good
-            raise

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.cache import cache_folder, keep
 from tests.support.kafka_jars import PROJECT
 
 SOURCES = PROJECT / "docs" / "producers"
@@ -39,7 +40,6 @@ def command_of(language: str) -> tuple[Path, list[str]]:
 
 
 def _built(language: str, build: Callable[[Path], None]) -> Path:
-    """Two test runs may build at once: each does in a folder of its own, and the first rename wins."""
     home = _home(language)
     if home.is_dir():
         return home
@@ -49,11 +49,7 @@ def _built(language: str, build: Callable[[Path], None]) -> Path:
         shutil.copytree(SOURCES / language, place)
         shutil.copy(PROJECT / "schemas" / "task.avsc", place)
         build(place)
-        try:
-            place.rename(home)
-        except OSError:
-            if not home.is_dir():  # else another run was first, and its program is as good
-                raise
+        keep(place, home)
     return home
 
 
@@ -62,8 +58,7 @@ def _home(language: str) -> Path:
     files = sorted(path for path in (SOURCES / language).iterdir() if path.is_file())
     said = b"".join(path.name.encode() + path.read_bytes() for path in files)
     digest = hashlib.sha256(said + (PROJECT / "schemas" / "task.avsc").read_bytes()).hexdigest()[:12]
-    cache = os.environ.get("PROCESSOR_TEST_CACHE")
-    return (Path(cache) if cache else PROJECT / ".cache") / "producers" / f"{language}-{digest}"
+    return cache_folder() / "producers" / f"{language}-{digest}"
 
 
 def _build_java(place: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import http.client
-import os
 import shutil
 import subprocess
 import tarfile
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.addresses import free_ports
-from tests.support.kafka_jars import PROJECT, FetchError
+from tests.support.cache import cache_folder, keep
+from tests.support.kafka_jars import FetchError
 from tests.support.lifeline import die_with_parent
 
 VERSION = "3.0.9"
@@ -31,7 +31,7 @@ def available() -> bool:
 
 
 def fetch() -> Path:
-    """The folder of the unpacked registry; fetches it when it is not there, as `kafka_jars.fetch` does.
+    """The folder of the unpacked registry; fetches it when it is not there.
 
     Raises:
         FetchError: Maven failed.
@@ -49,11 +49,7 @@ def fetch() -> Path:
         (archive,) = folder.glob("*.tar.gz")
         with tarfile.open(archive) as packed:
             packed.extractall(folder / "home", filter="data")
-        try:
-            (folder / "home").rename(home)
-        except OSError:
-            if not home.is_dir():  # else another run was first, and its copy is as good
-                raise
+        keep(folder / "home", home)
     return home
 
 
@@ -122,5 +118,4 @@ def _answers(port: int) -> bool:
 
 
 def _home() -> Path:
-    cache = os.environ.get("PROCESSOR_TEST_CACHE")
-    return (Path(cache) if cache else PROJECT / ".cache") / f"apicurio-registry-{VERSION}" / "home"
+    return cache_folder() / f"apicurio-registry-{VERSION}" / "home"
