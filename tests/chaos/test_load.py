@@ -1,0 +1,65 @@
+"""How load can lie: by Zipf, half of it on one session, all of it behind one task, on many partitions that move."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+from tests.chaos.scenes import NOTICED_SOON, QUICK
+from tests.support.scenario import MakeScenario
+
+
+def test_one_stuck_task_makes_a_crash_repeat_none_of_a_hundred_thousand_behind_it(scenario: MakeScenario) -> None:
+    """What is settled above the commit point is in the commit's metadata, whatever its size."""
+    work = scenario(partitions=1)
+    work.produce([(b"stuck", b"first")])
+    work.produce_sessions(100_000, 1_000)
+    options = ("-w", "16", "--max-in-flight", "120000", "--timeout", "600", "--commit-interval", "0.2", *NOTICED_SOON)
+    fleet = work.run("stick", *options)
+    work.wait_done(100_000, 90)
+    deadline = time.monotonic() + 20
+    while len(work.known_done()) < 100_000:
+        assert time.monotonic() < deadline, "the group does not know what is done"
+        time.sleep(0.1)
+    work.kill(fleet)
+    again = work.run("note", *options, "--stop-at-end")
+    assert again.wait() == 0
+    assert again.wait_for("consumer.assigned", restored=100_000)
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert work.lag == 0
+
+
+def test_sessions_by_zipf_and_one_with_half_of_the_load_keep_every_promise(scenario: MakeScenario) -> None:
+    work = scenario()
+    chance = random.Random(4)
+    weights = [1 / rank for rank in range(1, 301)]
+    by_zipf = [b"z%d" % n for n in chance.choices(range(300), weights, k=2_000)]
+    work.produce((session, b"") for pair in zip(by_zipf, [b"hot"] * 2_000, strict=True) for session in pair)
+    fleet = work.run("note", "-p", "2", "-w", "8", *QUICK, seconds=0.001)
+    work.wait_done(1_500)
+    assert fleet.stop() == 0
+    assert work.run("note", "-p", "2", "-w", "8", *QUICK, "--stop-at-end", seconds=0.001).wait() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert work.lag == 0
+
+
+def test_consumers_that_come_and_go_every_half_second_over_eighty_partitions(scenario: MakeScenario) -> None:
+    work = scenario(partitions=80)
+    work.produce_sessions(3_000, 200)
+    options = ("-w", "4", "--group-protocol", "consumer", "--commit-interval", "0.2")
+    stays = work.run("note", *options, seconds=0.005)
+    stays.wait_for("consumer.assigned")
+    for _ in range(6):
+        comes = work.run("note", *options, seconds=0.005)
+        comes.wait_for("fleet.started")
+        time.sleep(0.5)  # not a wait: how long it stays is the test
+        comes.signal(signal.SIGTERM)
+        assert comes.wait() == 0
+    work.wait_done(3_000)
+    work.wait_lag(0)
+    assert stays.stop() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
