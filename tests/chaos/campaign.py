@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
@@ -76,7 +77,7 @@ class Campaign:
         begun = time.monotonic()
         try:
             outcome = _play(shared, fault, seed, times)
-        except AssertionError as error:
+        except (AssertionError, KafkaException, TimeoutError) as error:
             outcome = Outcome(0, 0, {})
             self.failures.append(f"round {seed}, {_name(fault)}: {str(error)[:2000]}")
         self._injected[fault] += times

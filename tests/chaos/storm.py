@@ -151,9 +151,15 @@ class Storm:
 
     def _await_end(self) -> None:
         deadline = time.monotonic() + ROUND_SECONDS
-        while lag := self.work.lag:
+        while (lag := self._lag()) != 0:
             assert time.monotonic() < deadline, f"the lag is {lag} {ROUND_SECONDS:g} s after the last fault"
             time.sleep(0.1)
+
+    def _lag(self) -> int | None:
+        try:
+            return self.work.lag
+        except (KafkaException, TimeoutError):  # the coordinator is on its way back
+            return None
 
     def _outcome(self, *, in_process: bool, paused: bool) -> Outcome:
         letters = self.work.given_up()
