@@ -96,6 +96,8 @@ def _receiver() -> dict[str, Any]:
                 },
                 "severity": {"parse_from": "attributes.level", "mapping": SEVERITIES},
             },
+            # Docker's files are of every container, the Collector's own too: what is no event of ours goes nowhere.
+            {"type": "filter", "expr": "attributes.log_version == nil"},
         ],
     }
 

@@ -75,6 +75,8 @@ def test_lines_as_docker_and_kubernetes_keep_them_are_read_too(pipeline: Pipelin
     (tmp_path / "plain.jsonl").write_text(f"Traceback (most recent call last):\n{{no json\n{stats_line('plain')}\n")
     read = 'sum(processor_fleet_consumers{group=~"docker|cri|plain"})'
     wait_until(lambda: pipeline.store.value(read) == 9, 20)
+    others = [record for record in pipeline.log_store.records if "log_version" not in str(record["body"])]
+    assert others == []
 
 
 def test_a_log_record_has_its_time_its_severity_its_trace_and_opentelemetrys_names(
