@@ -12,6 +12,12 @@ LogErrors = Literal["full", "type"]
 
 NOT_LOGGED: Final = "(not logged)"
 
+IDENTIFIERS: Final = frozenset({"session_id", "task_id", "task_name"})
+"""What a producer chooses."""
+
+LONGEST: Final = 200
+"""Characters of an identifier: a key may have a megabyte, and container runtimes cut lines at 16 KiB."""
+
 
 class Redaction(msgspec.Struct, frozen=True):
     """How sessions and the texts of handlers' errors are told."""
@@ -33,6 +39,8 @@ class Redaction(msgspec.Struct, frozen=True):
             return [self.fields_of(item) for item in value]
         if name == "session_id" and value and self.sessions == "hashed":
             return hashed(value)
+        if name in IDENTIFIERS and len(value) > LONGEST:
+            return f"{value[: LONGEST - 1]}…"
         return value
 
 

@@ -203,3 +203,11 @@ def test_the_text_of_a_handlers_error_may_be_left_out_and_its_type_stays() -> No
     assert told(partition_stats(head=None), Redaction(errors="type"))["head"] is None
     refused = ConsumerCommitFailed(error="REBALANCE_IN_PROGRESS", partitions=[])
     assert told(refused, Redaction(errors="type"))["error"] == "REBALANCE_IN_PROGRESS"
+
+
+def test_an_identifier_as_long_as_a_producer_likes_is_cut() -> None:
+    event = dead_letter()
+    event.session_id = event.task_id = "x" * 1_000_000
+    line = told(event, Redaction(sessions="plain"))
+    assert line["session_id"] == line["task_id"] == "x" * 199 + "…"
+    assert told(event, Redaction())["session_id"] == hashed(event.session_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import heapq
 from collections import deque
 from collections.abc import Iterable
 from itertools import chain
@@ -124,8 +125,8 @@ class Lanes:
 
     def longest(self, count: int) -> list[tuple[bytes, int]]:
         """The `count` sessions with the most waiting tasks, and how many."""
-        lengths = sorted(((len(lane.waiting), key) for key, lane in self._by_key.items()), reverse=True)
-        return [(key, length) for length, key in lengths[:count]]
+        lengths = heapq.nlargest(count, ((len(lane.waiting), key) for key, lane in self._by_key.items()))
+        return [(key, length) for length, key in lengths]
 
     def parked(self) -> int:
         """How many lanes wait for their head's next attempt."""
