@@ -31,8 +31,10 @@ _UNPRINTABLE: Final = {
 } | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 """What could end a line, move a terminal's cursor or turn its text around."""
 
-_FOR_PROGRAMS: Final = ("log_version", "host", "group", "fleet")
-"""Fields of every line that the console leaves out."""
+_ALWAYS: Final = ("pid", "consumer", "topic", "partition")
+"""Fields that mean something when they are 0."""
+
+_LONG: Final = ("handler_seconds_buckets",)
 
 _BLOCKS: Final = ("traceback", "stack")
 """Fields of several lines; on the console they are set below their event's line, indented."""
@@ -125,7 +127,11 @@ def emitter(**bound: Any) -> Emit:
     assert _configured is not None
     lines, threshold, is_console = _configured.lines, _configured.threshold, _configured.is_console
     fields_of = _configured.redaction.fields_of
-    log = _configured.log.bind(log_version=LOG_VERSION, host=socket.gethostname(), pid=os.getpid(), **bound)
+    if is_console:
+        bound = {"pid": os.getpid(), **{name: bound[name] for name in _ALWAYS if name in bound}}
+    else:
+        bound = {"log_version": LOG_VERSION, "host": socket.gethostname(), "pid": os.getpid(), **bound}
+    log = _configured.log.bind(**bound)
 
     def emit(event: Event) -> None:
         level = (event.for_people if is_console else None) or event.level
@@ -170,18 +176,21 @@ def _json(_: Any, __: str, fields: EventDict) -> str:
 
 
 def _for_people(_: Any, __: str, fields: EventDict) -> EventDict:
-    """No value can forge a line, and a list of partitions is told by its length: JSON has it whole."""
-    shown = {key: value for key, value in fields.items() if key not in _FOR_PROGRAMS}
-    return {key: _text(value) if key not in _BLOCKS else value for key, value in shown.items()}
+    """No value can forge a line; what is long is told by its length, and nothing is not told: JSON has all of it."""
+    if fields["event"].endswith(".stats"):  # of thirty figures, those that say something
+        fields = {key: value for key, value in fields.items() if (value and key not in _LONG) or key in _ALWAYS}
+    return {key: _text(value) if key not in _BLOCKS else value for key, value in fields.items() if value is not None}
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+    if isinstance(value, list) and value and isinstance(value[0], dict):
         return str(len(value))
+    if isinstance(value, dict):
+        value = " ".join(f"{name}={_text(part)}" for name, part in value.items() if part is not None)
     if isinstance(value, list):
         value = ", ".join(map(str, value)) or "none"
     if isinstance(value, float):
-        value = f"{value:.3f}".rstrip("0").rstrip(".")
+        value = f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) >= 0.01 else f"{value:.2g}"
     return str(value).translate(_UNPRINTABLE)
 
 

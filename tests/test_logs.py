@@ -20,6 +20,7 @@ from processor.events import (
     ConsumerAssigned,
     ConsumerCommitFailed,
     ConsumerPaused,
+    ConsumerStarted,
     FleetStopping,
     SessionLoad,
     TaskDeadLettered,
@@ -62,10 +63,21 @@ def test_nested_statistics_become_objects() -> None:
     assert told["busiest_sessions"] == [{"session_id": hashed("s"), "topic": "t", "partition": 3, "waiting": 1}]
 
 
+def test_the_console_leaves_out_what_says_nothing() -> None:
+    (line,) = lines_of(consumer_stats(lag=None, waiting=0), "console", group="g", fleet=1, consumer=0)
+    assert "consumer=0" in line
+    assert "done=5" in line
+    assert not [word for word in line.split() if word.startswith(("lag=", "waiting=", "group=", "fleet=", "host="))]
+    started = ConsumerStarted(topics=["t"], group="g", workers=1, value_format="json", group_protocol="classic")
+    (line,) = lines_of(started, "console", group="g")
+    assert "group=g" in line
+
+
 def test_the_console_shows_single_partitions_at_debug_only() -> None:
     assert len(lines_of(partition_stats(), "json", "info")) == 1
     assert len(lines_of(partition_stats(), "console", "info")) == 0
-    assert len(lines_of(partition_stats(), "console", "debug")) == 1
+    (line,) = lines_of(partition_stats(), "console", "debug")
+    assert "state=parked state_seconds=0.2" in line
 
 
 @pytest.mark.parametrize(("level", "written"), [("debug", 1), ("info", 0), ("warning", 0), ("error", 0)])
