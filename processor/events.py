@@ -423,12 +423,13 @@ class ConsumerTopicCreated(Event):
 
 
 class ConsumerTopicMissing(Event):
-    """A dead-letter or results topic is missing and must not be made; what goes there waits."""
+    """A dead-letter or results topic is missing and must not or cannot be made; what goes there waits."""
 
     event: ClassVar[str] = "consumer.topic_missing"
     level: ClassVar[Level] = "warning"
 
     topic: str
+    reason: str
 
 
 class HeartbeatFailed(Event):

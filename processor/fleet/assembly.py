@@ -62,8 +62,8 @@ def _prepare_topics(settings: Settings, emit: Emit) -> None:
     ensured = ensure_topics(config, wanted, create=settings.create_topics, emit=emit)
     for topic in ensured.created:
         emit(ConsumerTopicCreated(topic=topic, partitions=wanted[topic]))
-    for topic in ensured.missing:
-        emit(ConsumerTopicMissing(topic=topic))
+    for topic, reason in ensured.missing.items():
+        emit(ConsumerTopicMissing(topic=topic, reason=reason))
 
 
 def target_partitions(settings: Settings, partitions: Mapping[str, int]) -> dict[str, int]:

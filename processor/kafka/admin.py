@@ -1,4 +1,4 @@
-"""Which topics there are, and making those that are missing."""
+"""Which topics there are, what may be done with them, and making those that are missing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient
 from confluent_kafka.admin._metadata import TopicMetadata
 from confluent_kafka.cimpl import NewTopic
 
@@ -18,6 +18,9 @@ from processor.kafka.config import NO_ANSWER, NO_TOPIC, NOT_ALLOWED, Config, err
 
 ANSWER_SECONDS = 10.0
 """How long brokers get to answer before they count as gone."""
+
+RIGHTS_SECONDS = 5.0
+"""How long brokers get to tell what this client may do; where they do not, it begins and finds out."""
 
 SLICE_SECONDS = 1.0
 PATIENCE_SECONDS = 0.1
@@ -37,7 +40,7 @@ class Ensured(NamedTuple):
 def check_topics(
     config: Config, topics: Collection[str], timeout: float = ANSWER_SECONDS, emit: Emit | None = None
 ) -> dict[str, int]:
-    """How many partitions each of the topics has. Asking does not create a topic.
+    """How many partitions each of the topics has that are to be read. Asking does not create a topic.
 
     Args:
         config: from `admin_config`.
@@ -46,13 +49,15 @@ def check_topics(
         emit: hears what the client has to say.
 
     Raises:
-        BrokerError: no broker answers within `timeout`, or this client is not let in.
+        BrokerError: no broker answers within `timeout`, or this client is not let in, or may not read them.
         LoadError: topics do not exist; all of them are named.
     """
-    found = Inquiry(config, emit).partitions(topics, timeout)
+    inquiry = Inquiry(config, emit)
+    found = inquiry.partitions(topics, timeout)
     missing = [topic for topic in topics if topic not in found]
     if missing:
         raise LoadError(missing_topics(missing, str(config["bootstrap.servers"])))
+    inquiry.demand(AclOperation.READ, topics)
     return found
 
 
@@ -70,9 +75,10 @@ def ensure_topics(
     timeout: float = ANSWER_SECONDS,
     emit: Emit | None = None,
 ) -> Ensured:
-    """Makes the topics that are missing, with the broker's default replication.
+    """Makes the topics that are missing and are to be written to, with the broker's default replication.
 
-    A topic that cannot be made is no error here: what should go there waits and is tried again.
+    A topic that cannot be made is no error here: what should go there waits and is tried again. That nobody allowed
+    it is one: it would be found out with the first task that fails.
 
     Args:
         config: from `admin_config`.
@@ -82,21 +88,22 @@ def ensure_topics(
         emit: hears what the client has to say.
 
     Raises:
-        BrokerError: no broker answers within `timeout`, or this client is not let in.
+        BrokerError: no broker answers within `timeout`, or this client is not let in, or may not write to a topic,
+            or may not make one that is missing.
     """
     inquiry = Inquiry(config, emit)
     found = inquiry.partitions(partitions, timeout, tolerant=True)
     absent = {topic: count for topic, count in partitions.items() if topic not in found}
-    if not create:
-        return Ensured((), dict.fromkeys(absent, "it does not exist"))
-    return inquiry.create(absent, timeout)
+    ensured = inquiry.create(absent, timeout) if create else Ensured((), dict.fromkeys(absent, "it does not exist"))
+    inquiry.demand(AclOperation.WRITE, partitions.keys() - ensured.missing.keys())
+    return ensured
 
 
 def await_topic(config: Config, topic: str, timeout: float = ANSWER_SECONDS, emit: Emit | None = None) -> int:
     """How many partitions a topic has that is about to be produced to; a broker that makes topics on demand makes it.
 
     Raises:
-        BrokerError: no broker answers within `timeout`, or this client is not let in.
+        BrokerError: no broker answers within `timeout`, or this client is not let in, or may not write to the topic.
         LoadError: the topic does not exist and the broker does not make it.
     """
     inquiry = Inquiry({**config, "allow.auto.create.topics": "true"}, emit)
@@ -106,6 +113,7 @@ def await_topic(config: Config, topic: str, timeout: float = ANSWER_SECONDS, emi
     while True:
         found = inquiry.partitions([topic], max(deadline - time.monotonic(), SLICE_SECONDS))
         if topic in found:
+            inquiry.demand(AclOperation.WRITE, [topic])
             return found[topic]
         if time.monotonic() >= patience:
             raise LoadError(missing_topics([topic], str(config["bootstrap.servers"])))
@@ -120,6 +128,7 @@ class Inquiry:
         hooks = client_hooks(emit or _say_nothing)
         self._told = hooks["error_cb"]
         self._last: KafkaError | None = None
+        self._has_controller = False
         self._client = open_client(AdminClient, {**config, **hooks, "error_cb": self._hear})
 
     def _hear(self, error: KafkaError) -> None:
@@ -129,27 +138,53 @@ class Inquiry:
         self._told(error)
 
     def partitions(self, topics: Collection[str], timeout: float, *, tolerant: bool = False) -> dict[str, int]:
-        """The partitions of those topics that exist; `tolerant` leaves out what may not be looked at, too."""
+        """The partitions of those topics that exist; `tolerant` leaves out those that have another fault, too."""
         deadline = time.monotonic() + timeout
         found: dict[str, int] = {}
         for topic in topics:
             metadata = self._topic(topic, deadline)
             if metadata.error is None:
                 found[topic] = len(metadata.partitions)
-            elif metadata.error.code() not in NO_TOPIC and not tolerant:
+            elif metadata.error.code() in NOT_ALLOWED or (metadata.error.code() not in NO_TOPIC and not tolerant):
                 raise error_of(metadata.error, self._servers, about=f"topic {topic}")
         return found
+
+    def demand(self, operation: AclOperation, topics: Collection[str]) -> None:
+        """Nothing, where that may be done with the topics, or where the brokers do not tell.
+
+        Raises:
+            BrokerError: it may not; the first such topic is named.
+        """
+        if not topics or not self._has_controller:  # the client asks the controller, and would wait for one
+            return
+        answers = self._client.describe_topics(
+            TopicCollection(sorted(topics)), include_authorized_operations=True, request_timeout=RIGHTS_SECONDS
+        )
+        for topic, answer in answers.items():
+            try:
+                allowed = answer.result().authorized_operations
+            except KafkaException as caught:
+                if caught.args[0].code() in NOT_ALLOWED:
+                    raise error_of(caught.args[0], self._servers, about=f"topic {topic}") from None
+                continue
+            if allowed and operation not in allowed:
+                raise BrokerError(
+                    f"not allowed by the broker at {self._servers} (topic {topic}): "
+                    f"the operation {operation.name} on it has to be allowed to this client"
+                )
 
     def _topic(self, topic: str, deadline: float) -> TopicMetadata:
         """Asks until there is an answer, or the time is over."""
         while True:
             left = deadline - time.monotonic()
             try:
-                metadata = self._client.list_topics(topic, timeout=max(min(left, SLICE_SECONDS), 0.01)).topics[topic]
+                cluster = self._client.list_topics(topic, timeout=max(min(left, SLICE_SECONDS), 0.01))
             except KafkaException as caught:
                 self._client.poll(0)
                 self._give_up(caught.args[0], out_of_time=left <= SLICE_SECONDS)
                 continue
+            metadata = cluster.topics[topic]
+            self._has_controller = cluster.controller_id in cluster.brokers
             if metadata.error is None or metadata.error.code() not in NOT_YET or left <= 0:
                 return metadata
             time.sleep(PATIENCE_SECONDS)
@@ -161,10 +196,20 @@ class Inquiry:
         if error.code() not in NO_ANSWER or error.code() in NOT_ALLOWED:
             raise error_of(error, self._servers)
         if out_of_time:
-            raise BrokerError(f"no broker answers at {self._servers}: {reason_of(self._last or error)}")
+            raise BrokerError(f"no broker answers at {self._servers}: {self._silence(error)}")
+
+    def _silence(self, error: KafkaError) -> str:
+        if self._last is not None and self._last.code() == KafkaError._ALL_BROKERS_DOWN:
+            # Nothing came before it: no address was unknown, no connection refused, but each was closed unanswered.
+            return "each connection is closed unanswered; is -X security.protocol what the broker asks for?"
+        return reason_of(self._last or error)
 
     def create(self, partitions: Mapping[str, int], timeout: float) -> Ensured:
-        """Makes these topics; one that somebody else made first is fine."""
+        """Makes these topics; one that somebody else made first is fine.
+
+        Raises:
+            BrokerError: this client may not make them.
+        """
         if not partitions:
             return Ensured((), {})
         made: list[str] = []
@@ -175,8 +220,13 @@ class Inquiry:
                 future.result()
                 made.append(topic)
             except KafkaException as caught:
-                if caught.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    missing[topic] = str(error_of(caught.args[0], self._servers))
+                error = caught.args[0]
+                if error.code() in NOT_ALLOWED:
+                    raise error_of(
+                        error, self._servers, about=f"topic {topic} is missing and may not be created by this client"
+                    ) from None
+                if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    missing[topic] = str(error_of(error, self._servers))
         return Ensured(tuple(made), missing)
 
 

@@ -237,6 +237,8 @@ def error_of(error: KafkaError, servers: str = "", *, about: str = "") -> Proces
     """
     code, text = error.code(), reason_of(error)
     subject = f" ({about})" if about else ""
+    if code == KafkaError._SSL:
+        return BrokerError(f"no TLS connection with the broker{_at(servers)}{subject}: {_of_tls(text)}")
     if code in NOT_ALLOWED:
         return BrokerError(f"not allowed by the broker{_at(servers)}{subject}: {text}")
     if code in NO_ANSWER:
@@ -244,6 +246,16 @@ def error_of(error: KafkaError, servers: str = "", *, about: str = "") -> Proces
     if code in NO_TOPIC:
         return LoadError(f"topic {about} cannot be used: {text}" if about else f"no such topic: {text}")
     return ProcessorError(f"Kafka{_at(servers)}{subject}: {text}")
+
+
+def _of_tls(text: str) -> str:
+    """The client says the same of a certificate by a stranger and of one for another host."""
+    if "certificate verify failed" not in text:
+        return text
+    return (
+        "its certificate cannot be trusted: it is by another authority than those in -X ssl.ca.location, "
+        "or for another host name, or out of date"
+    )
 
 
 def _at(servers: str) -> str:

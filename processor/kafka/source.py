@@ -98,7 +98,7 @@ class KafkaSource:
             self._resets.lose(Partition(record.topic(), record.partition()))
             return None
         if error.code() in NOT_ALLOWED:
-            raise error_of(error, self._settings.bootstrap_servers, about=record.topic() or "")
+            raise self._shut_out(error, record.topic())
         if is_final(error):
             raise _end_of(self._final or error)
         self._emit(KafkaClientError(code=error.name(), message=reason_of(error)))
@@ -225,12 +225,17 @@ class KafkaSource:
             except KafkaException as caught:
                 error: KafkaError = caught.args[0]
                 if error.code() in NOT_ALLOWED:
-                    raise error_of(error, self._settings.bootstrap_servers) from None
+                    raise self._shut_out(error, None) from None
                 if monotonic() >= deadline:
                     # The client asks again by itself, as OFFSET_INVALID tells it to; only the skip maps are lost to us.
                     message = f"the group's offsets cannot be read: {reason_of(error)}"
                     self._emit(KafkaClientError(code=error.name(), message=message))
                     return [Start(p, None, "") for p in _names(partitions)], OFFSET_INVALID
+
+    def _shut_out(self, error: KafkaError, topic: str | None) -> ProcessorError:
+        of_group = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+        about = f"group {self._settings.group}" if of_group else f"topic {topic}" if topic else ""
+        return error_of(error, self._settings.bootstrap_servers, about=about)
 
     def _try_commit(self, commits: Sequence[Commit]) -> KafkaError | None:
         try:

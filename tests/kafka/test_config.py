@@ -134,7 +134,7 @@ def test_empty_bootstrap_servers_are_a_wrong_use() -> None:
     ("code", "kind", "said"),
     [
         (KafkaError._AUTHENTICATION, BrokerError, "not allowed"),
-        (KafkaError._SSL, BrokerError, "not allowed"),
+        (KafkaError._SSL, BrokerError, "no TLS connection with the broker"),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, BrokerError, "not allowed"),
         (KafkaError.GROUP_AUTHORIZATION_FAILED, BrokerError, "not allowed"),
         (KafkaError.CLUSTER_AUTHORIZATION_FAILED, BrokerError, "not allowed"),
