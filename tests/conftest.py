@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -25,7 +25,7 @@ from tests.support.scenario import MakeScenario, Scenario
 REQUIRE_BROKER = "PROCESSOR_TEST_REQUIRE_BROKER"
 """Set to 1, a test that finds no broker fails instead of being skipped."""
 
-NEED_A_BROKER = {"broker", "own_broker", "wired", "topic", "admin", "produce"}
+NEED_A_BROKER = {"broker", "own_broker", "wired", "guarded", "topic", "admin", "produce"}
 NEED_A_REGISTRY = {"registry_server"}
 
 # A run that others look at must not fail by chance alone; at the keyboard chance is what finds new faults.
@@ -102,8 +102,7 @@ def own_broker() -> Iterator[MakeBroker]:
 def registry_server() -> Iterator[RegistryServer]:
     """The schema registry that the whole run shares; a `RegistryGate` before it may be shut."""
     if not registry_server_of.available():
-        told = "no schema registry for this test: install Java 17+ and Maven"
-        pytest.fail(told, pytrace=False) if os.environ.get(REQUIRE_BROKER) == "1" else pytest.skip(told)
+        without("no schema registry for this test: install Java 17+ and Maven")
     with RegistryServer() as shared:
         yield shared
 
@@ -175,10 +174,15 @@ def running_broker(
         try:
             broker = stack.enter_context(choose_broker(properties, client, own=own))
         except BrokerUnavailable as error:
-            if os.environ.get(REQUIRE_BROKER) == "1":
-                pytest.fail(str(error), pytrace=False)
-            pytest.skip(str(error))
+            without(str(error))
         yield broker
+
+
+def without(told: str) -> NoReturn:
+    """Skips a test that cannot have what it needs, or lets it fail if it must not be skipped."""
+    if os.environ.get(REQUIRE_BROKER) == "1":
+        pytest.fail(told, pytrace=False)
+    pytest.skip(told)
 
 
 def _unique_name(request: pytest.FixtureRequest) -> str:

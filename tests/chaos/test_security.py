@@ -1,0 +1,299 @@
+"""A broker that asks who is there: who is not let in hears why at the start, and nobody hears a secret."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka.admin import AclOperation, ResourceType
+
+from tests.conftest import without
+from tests.support import cluster, kafka_jars
+from tests.support.certificates import Authority
+from tests.support.guarded_broker import GuardedBroker, Right, guarded_broker, mutual_tls, scram
+from tests.support.run import Fleet
+from tests.support.scenario import Scenario
+
+PASSWORD = "horse-battery-staple"
+WRONG_PASSWORD = "incorrect-horse"
+NOT_ALLOWED = "processor: not allowed by the broker at {}"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]:
+    """The module's broker; each test lets in a user of its own."""
+    if not kafka_jars.available():
+        without("no broker with SASL and TLS for this test: install Java 17+ and Maven")
+    with guarded_broker(tmp_path_factory.mktemp("guarded")) as running:
+        running.add_user("nobody", PASSWORD)
+        yield running
+
+
+class Visit(NamedTuple):
+    """A topic on the guarded broker, a user that is named like it, and what a consumer of it needs to be allowed."""
+
+    guarded: GuardedBroker
+    work: Scenario
+    password_file: Path
+
+    @property
+    def user(self) -> str:
+        """Also the names of the topic and the group."""
+        return self.work.group
+
+    @property
+    def rights(self) -> dict[str, Right]:
+        """All that a consumer needs."""
+        topic, letters, results = self.user, f"{self.user}.dlq", f"{self.user}.results"
+        return {
+            "read the topic": Right(AclOperation.READ, ResourceType.TOPIC, topic),
+            "read the group": Right(AclOperation.READ, ResourceType.GROUP, topic),
+            "write dead letters": Right(AclOperation.WRITE, ResourceType.TOPIC, letters),
+            "create dead letters": Right(AclOperation.CREATE, ResourceType.TOPIC, letters),
+            "write results": Right(AclOperation.WRITE, ResourceType.TOPIC, results),
+        }
+
+    def grant(self, *but: str) -> None:
+        """All rights but these."""
+        self.guarded.grant(self.user, *(right for name, right in self.rights.items() if name not in but))
+
+    def run(self, handler: str, *options: str) -> Fleet:
+        """A fleet that comes in by SCRAM, its password in a file."""
+        return self.work.run(handler, *_options(self.login), *options)
+
+    @property
+    def login(self) -> dict[str, str]:
+        """Who it is, with the password in a file."""
+        known = dict(scram(self.user, ""))
+        del known["sasl.password"]
+        return {**known, "sasl.password.file": str(self.password_file)}
+
+
+@pytest.fixture
+def visit(guarded: GuardedBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]) -> Visit:
+    servers = guarded.broker.bootstrap_servers
+    for topic in (group, f"{group}.results"):
+        cluster.create_topic(servers, topic, 2)
+    guarded.add_user(group, PASSWORD)
+    password_file = tmp_path / "password"
+    password_file.write_text(f"{PASSWORD}\n")
+    work = Scenario(guarded.broker, group, group, tmp_path, start_fleet, servers_of_fleets=guarded.sasl)
+    return Visit(guarded, work, password_file)
+
+
+def _options(config: Mapping[str, str]) -> list[str]:
+    return [part for key, value in config.items() for part in ("-X", f"{key}={value}")]
+
+
+def _hides(fleet: Fleet, *secrets: str) -> bool:
+    said = fleet.log.read_text() + fleet.stdout
+    return not any(secret in said for secret in secrets)
+
+
+def test_who_does_not_come_in_hears_why_in_one_line_and_no_secret(
+    guarded: GuardedBroker, tmp_path: Path, start_fleet: Callable[..., Fleet]
+) -> None:
+    """All at once, since two of them are not refused but hung up on, which takes the ten seconds of no answer."""
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    tls = {**scram("nobody", PASSWORD), "security.protocol": "SASL_SSL"}
+    trusted = {**tls, "ssl.ca.location": str(guarded.authority.certificate)}
+    another = {**tls, "ssl.ca.location": str(Authority(stranger).certificate)}
+    without = {"security.protocol": "SSL", "ssl.ca.location": str(guarded.authority.certificate)}
+    by_name = guarded.sasl_tls.replace("127.0.0.1", "localhost")
+    refused = "SASL authentication error: Authentication failed during authentication due to invalid credentials"
+    cases = {
+        "a wrong password": (
+            guarded.sasl,
+            scram("nobody", WRONG_PASSWORD),
+            f"not allowed by the broker at {{}}: {refused}",
+        ),
+        "an unknown user": (guarded.sasl, scram("somebody", PASSWORD), f"not allowed by the broker at {{}}: {refused}"),
+        "an untrusted authority": (
+            guarded.sasl_tls,
+            another,
+            "no TLS connection with the broker at {}: its certificate",
+        ),
+        "another host name": (by_name, trusted, "no TLS connection with the broker at {}: its certificate"),
+        "no certificate": (guarded.tls, without, "no broker answers at {}: Receive failed"),
+        "no TLS": (guarded.sasl_tls, scram("nobody", PASSWORD), "no broker answers at {}: each connection is closed"),
+        "no login": (
+            guarded.sasl,
+            {},
+            "no broker answers at {}: each connection is closed unanswered; is -X security.pro",
+        ),
+    }
+    fleets = {}
+    for number, (case, (servers, config, _)) in enumerate(cases.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        options = ("-b", servers, "-t", "t", "-g", "g", "--log-level", "debug", *_options(config))
+        fleets[case] = start_fleet("h:h", *options, folder=folder, modules={"h": "def h(task): pass"})
+    codes = {case: fleet.wait() for case, fleet in fleets.items()}
+    assert codes == dict.fromkeys(cases, 4)
+    for case, (servers, _, told) in cases.items():
+        ours = [line for line in fleets[case].lines if line.startswith("processor: ")]
+        assert len(ours) == 1, case
+        assert ours[0].startswith("processor: " + told.format(servers)), case
+        assert _hides(fleets[case], PASSWORD, WRONG_PASSWORD), case
+
+
+def test_the_clients_own_debug_log_holds_no_secret(visit: Visit) -> None:
+    visit.grant()
+    login = _options(scram(visit.user, PASSWORD))
+    fleet = visit.work.run("note", "--stop-at-end", "--log-level", "debug", "-X", "debug=all", *login)
+    assert fleet.wait() == 0
+    assert fleet.heard("kafka.client")
+    assert _hides(fleet, PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("read the topic", " (topic {}): Topic authorization failed"),
+        ("read the group", " (group {}): "),
+        ("write dead letters", " (topic {}.dlq): Topic authorization failed"),
+        ("create dead letters", " (topic {}.dlq is missing and may not be created by this client): "),
+        ("write results", " (topic {}.results): Topic authorization failed"),
+    ],
+)
+def test_each_right_that_is_missing_is_told_at_the_start(visit: Visit, missing: str, told: str) -> None:
+    visit.grant(missing)
+    fleet = visit.run("upper", "--results-topic", f"{visit.user}.results")
+    assert fleet.wait() == 4
+    (line,) = fleet.lines
+    assert line.startswith(NOT_ALLOWED.format(visit.guarded.sasl) + told.format(visit.user))
+    assert _hides(fleet, PASSWORD)
+
+
+@pytest.mark.parametrize("missing", ["read the topic", "write dead letters", "write results"])
+def test_to_see_a_topic_is_not_to_use_it(visit: Visit, missing: str) -> None:
+    """The topic is there and may be described: only who asks for rights finds out before a task is lost time on it."""
+    visit.grant(missing)
+    cluster.create_topic(visit.work.servers, f"{visit.user}.dlq", 2)
+    right = visit.rights[missing]
+    visit.guarded.grant(visit.user, right._replace(operation=AclOperation.DESCRIBE))
+    fleet = visit.run("upper", "--results-topic", f"{visit.user}.results")
+    assert fleet.wait() == 4
+    needed = f" (topic {right.name}): the operation {right.operation.name} on it has to be allowed to this client"
+    assert fleet.lines == [NOT_ALLOWED.format(visit.guarded.sasl) + needed]
+    assert not fleet.heard("consumer.started")
+
+
+def test_with_just_its_rights_a_consumer_does_all_its_work(visit: Visit) -> None:
+    visit.grant()
+    work = visit.work
+    work.produce([(b"bad", b"rejected"), *((b"s%d" % (n % 5), b"%d" % n) for n in range(50))])
+    fleet = visit.run("fail", "--results-topic", f"{visit.user}.results", "--stop-at-end")
+    assert fleet.wait() == 0
+    assert work.faults(work.given_up()) == {}
+    assert len(work.given_up()) == 1
+    assert work.lag == 0
+    assert _hides(fleet, PASSWORD)
+
+
+def test_a_certificate_lets_a_consumer_in_too(visit: Visit, tmp_path: Path) -> None:
+    pair = visit.guarded.authority.issue(f"{visit.user[:40]}")
+    principal = f"CN={visit.user[:40]}"
+    visit.guarded.grant(principal, *visit.rights.values())
+    visit.work.produce_sessions(20, 4)
+    login = _options(mutual_tls(visit.guarded.authority, pair))
+    fleet = visit.work.run("note", "-b", visit.guarded.tls, *login, "--stop-at-end")
+    assert fleet.wait() == 0
+    assert visit.work.lag == 0
+    assert visit.work.faults() == {}
+
+
+def test_a_topic_that_may_not_be_read_any_more_stops_the_work_and_loses_nothing(visit: Visit) -> None:
+    """The consumer ends, says why, and is tried again until it may go on."""
+    visit.grant()
+    work = visit.work
+    work.produce_sessions(50, 5)
+    fleet = visit.run("note", "--commit-interval", "0.1", "--drain-timeout", "1")
+    work.wait_done(50)
+    work.wait_lag(0)
+    right = visit.rights["read the topic"]
+    visit.guarded.take_away(visit.user, right)
+    work.produce_sessions(50, 5)
+    ended = fleet.wait_for("fleet.consumer_ended", exit_code=4)
+    assert ended["reason"].startswith(f"not allowed by the broker at {visit.guarded.sasl} (topic {visit.user}): ")
+    visit.guarded.grant(visit.user, right)
+    work.wait_done(100)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+    assert _hides(fleet, PASSWORD)
+
+
+def test_a_group_that_may_not_be_read_any_more_is_told_with_the_first_commit_and_loses_nothing(visit: Visit) -> None:
+    """The consumer works on while the group takes it for a member, then ends, and is tried again until it may go on."""
+    visit.grant()
+    work = visit.work
+    noticed_soon = ("-X", "session.timeout.ms=3000", "-X", "heartbeat.interval.ms=300")
+    fleet = visit.run("note", "--commit-interval", "0.1", "--drain-timeout", "1", *noticed_soon)
+    work.produce_sessions(50, 5)
+    work.wait_done(50)
+    work.wait_lag(0)
+    right = visit.rights["read the group"]
+    visit.guarded.take_away(visit.user, right)
+    work.produce_sessions(50, 5)
+    work.wait_done(100)
+    assert "Group authorization failed" in fleet.wait_for("consumer.commit_failed")["error"]
+    ended = fleet.wait_for("fleet.consumer_ended", exit_code=4)
+    assert ended["reason"].startswith(f"not allowed by the broker at {visit.guarded.sasl} (group {visit.user}): ")
+    visit.guarded.grant(visit.user, right)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+    assert _hides(fleet, PASSWORD)
+
+
+def test_dead_letters_that_may_not_be_written_any_more_wait_with_their_session_only(visit: Visit) -> None:
+    visit.grant()
+    work = visit.work
+    fleet = visit.run("fail", "--max-attempts", "1", "--commit-interval", "0.1")
+    fleet.wait_for("consumer.assigned")
+    right = visit.rights["write dead letters"]
+    visit.guarded.take_away(visit.user, right)
+    work.produce([(b"bad", b"fails always"), (b"bad", b"after it")])
+    work.produce_sessions(50, 5)
+    told = fleet.wait_for("task.delivery_failed", target_topic=f"{visit.user}.dlq")
+    assert "authorization failed" in told["error"].lower()
+    done = work.wait_done(50)
+    assert not any(entry.session == "bad" and entry.succeeded for entry in done)
+    visit.guarded.grant(visit.user, right)
+    work.wait_done(51)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    (letter,) = work.given_up()
+    assert work.faults([letter]) == {}
+    assert work.repeated() == []
+
+
+def test_produce_is_refused_in_one_line_too(visit: Visit) -> None:
+    """It may see the topic, and not write to it; then it may."""
+    topic, task = visit.user, b'{"session_id": "s", "payload": 1}\n'
+    right = Right(AclOperation.DESCRIBE, ResourceType.TOPIC, topic)
+    visit.guarded.grant(visit.user, right)
+    sent = [_produce(visit, PASSWORD, task), _produce(visit, WRONG_PASSWORD, task)]
+    assert [done.returncode for done in sent] == [4, 4]
+    refused = f"processor: not allowed by the broker at {visit.guarded.sasl}"
+    assert sent[0].stderr.decode() == (
+        f"{refused} (topic {topic}): the operation WRITE on it has to be allowed to this client\n"
+    )
+    assert sent[1].stderr.decode().startswith(f"{refused}: SASL authentication error: ")
+    visit.guarded.grant(visit.user, right._replace(operation=AclOperation.WRITE))
+    sent.append(_produce(visit, PASSWORD, task))
+    assert sent[2].returncode == 0
+    assert cluster.end_offsets(visit.work.servers, topic) != {0: 0, 1: 0}
+    assert not any(secret in done.stdout + done.stderr for done in sent for secret in (b"horse",))
+
+
+def _produce(visit: Visit, password: str, task: bytes) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "processor", "produce", "-b", visit.guarded.sasl, "-t", visit.user]
+    command += ["--value-format", "json", *_options(scram(visit.user, password))]
+    return subprocess.run(command, input=task, capture_output=True, timeout=60, check=False)

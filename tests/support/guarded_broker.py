@@ -1,0 +1,141 @@
+"""A broker that asks who is there: SASL/SCRAM, TLS and access control lists, beside a door of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from tests.support import cluster
+from tests.support.addresses import free_ports
+from tests.support.certificates import Authority, Pair
+from tests.support.java_broker import JavaBroker
+
+SECONDS = 30.0
+PLAINTEXT = "PLAINTEXT://127.0.0.1:{port}"
+
+
+Row = tuple[ResourceType, str, ResourcePatternType, str, str, AclOperation, AclPermissionType]
+
+
+class Right(NamedTuple):
+    """One row of an access control list: what may be done, with which resource."""
+
+    operation: AclOperation
+    kind: ResourceType
+    name: str
+
+
+class GuardedBroker:
+    """Four doors: one without a guard, where the test itself goes in and out, SASL, SASL over TLS, and mutual TLS.
+
+    `User:ANONYMOUS`, the principal of the unguarded door, is the only super user; all others need a right for
+    whatever they do.
+    """
+
+    def __init__(self, folder: Path, sasl_port: int, sasl_tls_port: int, tls_port: int) -> None:
+        self.authority = Authority(folder)
+        self.certificate = self.authority.issue("server")
+        self.sasl = f"127.0.0.1:{sasl_port}"
+        self.sasl_tls = f"127.0.0.1:{sasl_tls_port}"
+        self.tls = f"127.0.0.1:{tls_port}"
+        self.broker = JavaBroker(self._properties(folder))
+
+    def _properties(self, folder: Path) -> dict[str, str]:
+        keystore = folder / "server-keystore.pem"
+        keystore.write_bytes(self.certificate.key.read_bytes() + self.certificate.certificate.read_bytes())
+        doors = {"SASL_PLAINTEXT": self.sasl, "SASL_SSL": self.sasl_tls, "SSL": self.tls}
+        guarded = ",".join(f"{name}://{address}" for name, address in doors.items())
+        return {
+            "listeners": f"{PLAINTEXT},CONTROLLER://127.0.0.1:{{controller_port}},{guarded}",
+            "advertised.listeners": f"{PLAINTEXT},{guarded}",
+            "listener.security.protocol.map": ",".join(
+                f"{name}:{name if name in doors else 'PLAINTEXT'}" for name in ("PLAINTEXT", "CONTROLLER", *doors)
+            ),
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            **{
+                f"listener.name.{door}.scram-sha-512.sasl.jaas.config": (
+                    "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+                )
+                for door in ("sasl_plaintext", "sasl_ssl")
+            },
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(keystore),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self.authority.certificate),
+            "listener.name.ssl.ssl.client.auth": "required",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        }
+
+    @property
+    def admin(self) -> AdminClient:
+        """An admin client that comes in by the unguarded door."""
+        return cluster.admin_of(self.broker.bootstrap_servers)
+
+    def add_user(self, name: str, password: str) -> None:
+        """Lets somebody in by SCRAM, without any right yet."""
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        upsertion = UserScramCredentialUpsertion(name, info, password.encode())
+        admin = self.admin
+        admin.alter_user_scram_credentials([upsertion])[name].result(SECONDS)
+
+    def grant(self, principal: str, *rights: Right) -> None:
+        """Gives rights."""
+        admin = self.admin
+        for given in admin.create_acls([AclBinding(*_row(principal, right)) for right in rights]).values():
+            given.result(SECONDS)
+
+    def take_away(self, principal: str, *rights: Right) -> None:
+        """Takes rights away; the broker lets nobody use them from the next request on."""
+        admin = self.admin
+        filters = [AclBindingFilter(*_row(principal, right)) for right in rights]
+        for taken in admin.delete_acls(filters).values():
+            taken.result(SECONDS)
+
+
+def scram(user: str, password: str) -> Mapping[str, str]:
+    """What a client says to come in by SCRAM; over TLS, `security.protocol` is another."""
+    return {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": user,
+        "sasl.password": password,
+    }
+
+
+def mutual_tls(authority: Authority, pair: Pair) -> Mapping[str, str]:
+    """What a client says to come in by its certificate."""
+    return {
+        "security.protocol": "SSL",
+        "ssl.ca.location": str(authority.certificate),
+        "ssl.certificate.location": str(pair.certificate),
+        "ssl.key.location": str(pair.key),
+    }
+
+
+def _row(principal: str, right: Right) -> Row:
+    pattern = ResourcePatternType.LITERAL
+    return right.kind, right.name, pattern, f"User:{principal}", "*", right.operation, AclPermissionType.ALLOW
+
+
+@contextmanager
+def guarded_broker(folder: Path) -> Iterator[GuardedBroker]:
+    """One that runs inside the `with`."""
+    guarded = GuardedBroker(folder, *free_ports(3))
+    with guarded.broker:
+        yield guarded
