@@ -81,6 +81,12 @@ def read_float(data: bytes, at: int) -> tuple[float, int]:
     return _FLOAT.unpack_from(data, at)[0], end
 
 
+def single(number: int) -> float:
+    """The number as a float of 32 bits has it."""
+    rounded: float = _FLOAT.unpack(_FLOAT.pack(number))[0]
+    return rounded
+
+
 def read_double(data: bytes, at: int) -> tuple[float, int]:
     """Eight bytes, IEEE 754, little-endian."""
     end = at + 8

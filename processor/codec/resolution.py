@@ -17,13 +17,13 @@ from processor.codec.containers import array_step, enum_step, map_step, record_s
 from processor.codec.defaults import default_maker
 from processor.codec.fault import Fault, Unresolvable, joined
 from processor.codec.logical import converted, misfit
-from processor.codec.primitives import PRIMITIVE_STEPS, Step, read_fixed
+from processor.codec.primitives import PRIMITIVE_STEPS, Step, read_fixed, single
 
 PROMOTIONS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("int", "long"): int,
-    ("int", "float"): float,
+    ("int", "float"): single,
     ("int", "double"): float,
-    ("long", "float"): float,
+    ("long", "float"): single,
     ("long", "double"): float,
     ("float", "double"): float,
     ("string", "bytes"): str.encode,

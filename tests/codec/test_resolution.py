@@ -64,6 +64,7 @@ AN_ID = UUID("12345678-1234-5678-1234-567812345678")
 READ = {
     "an int as a long": ("int", "long", 5, 5),
     "an int as a float": ("int", "float", 5, 5.0),
+    "an int that a float has not": ("int", "float", 2**24 + 1, 2.0**24),
     "an int as a double": ("int", "double", 5, 5.0),
     "a long as a float": ("long", "float", 5, 5.0),
     "a long as a double": ("long", "double", 5, 5.0),
