@@ -42,9 +42,7 @@ class RegistryRefusal(RegistryError):
 
 
 class RegistryUnknown(RegistryError):
-    """Something answers at the address of the schema registry that is none."""
-
-    exit_code = 5
+    """Something answers at the schema registry's address that is none: a gateway, perhaps, whose registry is away."""
 
 
 class LoadError(ProcessorError):
