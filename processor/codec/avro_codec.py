@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from processor.codec.body import read_body, write_body
-from processor.codec.envelope import LAYOUT, read_envelope
+from processor.codec.envelope import LAYOUT, read_envelope, write_envelope
 from processor.codec.fault import Fault, Unresolvable
 from processor.codec.framing import (
     CONFLUENT,
@@ -26,10 +26,12 @@ from processor.codec.registry import Framing, SchemaRegistry
 from processor.codec.resolution import Resolution
 from processor.codec.schema import Schema
 from processor.codec.schemas import Schemas, shipped_schemas
-from processor.errors import DecodeError
+from processor.errors import DecodeError, EncodeError
 from processor.task import Content, Headers, Record, Task
 
 TASK = "processor.Task"
+TASK_FIELDS = ("id", "session_id", "name", "payload", "content_type", "created_at")
+"""Those that are written; the record's headers are headers of its own."""
 RESULT = "processor.TaskResult"
 
 SCHEMA_HEADER = "__value_schema_id"
@@ -137,15 +139,14 @@ class AvroCodec:
             EncodeError: there is no JSON for the payload, or a name is no text.
         """
         payload, content_type = write_body(outgoing.payload, "the payload")
-        fields = {
-            "id": outgoing.id or "",
-            "session_id": outgoing.session_id,
-            "name": outgoing.name,
-            "payload": payload,
-            "content_type": content_type,
-            "created_at": self._clock(),
-        }
-        return written(self._task_framing, fields)
+        frame, schema = self._task_framing
+        fields = (outgoing.id or "", outgoing.session_id, outgoing.name, payload, content_type, self._clock())
+        if schema.fingerprint != LAYOUT:
+            return written(self._task_framing, dict(zip(TASK_FIELDS, fields, strict=True)))
+        try:
+            return write_envelope(frame, *fields)
+        except (AttributeError, UnicodeError) as error:
+            raise EncodeError(f"no {TASK} can be written: {type(error).__name__}: {error}") from error
 
     def headers_for(self, outgoing: Outgoing) -> Headers:
         """None: the value says everything."""

@@ -1,4 +1,4 @@
-"""The task's own reader against fastavro's, which knows the schema and not the layout."""
+"""The task's own reader and writer against fastavro's, which knows the schema and not the layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from processor.codec.body import read_body
 from processor.codec.definitions import Definitions
-from processor.codec.envelope import LAYOUT, read_envelope
+from processor.codec.envelope import LAYOUT, read_envelope, write_envelope
 from processor.codec.schemas import shipped_schemas
 from processor.errors import DecodeError
 from processor.task import Content
@@ -123,3 +123,10 @@ def test_a_length_of_exabytes_takes_no_memory(at: int) -> None:
 def test_the_last_number_ends_the_task(end: bytes) -> None:
     with pytest.raises(ValueError, match=r"created_at is no number|bytes follow its end"):
         read_envelope(bytes(6) + end, 0)
+
+
+@given(tasks, st.binary())
+def test_what_is_written_by_hand_is_what_fastavro_writes(fields: dict[str, Any], payload: bytes) -> None:
+    fields |= {"payload": payload, "headers": {}}
+    texts = (fields["id"], fields["session_id"], fields["name"], payload, fields["content_type"], fields["created_at"])
+    assert write_envelope(b"frame", *texts) == b"frame" + written(fields)
