@@ -5,12 +5,15 @@ bounded by what is left of it (the dynamic threshold of Choudhury and Hahne, "Dy
 thresholds for shared-memory packet switches", 1998, with a factor of 1): one that is slow gets much
 of an empty pool and little of a full one, and never another's share.
 
+A partition is paused only while the workers lack work: as long as they have enough, whose tasks they are
+makes no difference to the rate, and a pause throws away what the client has fetched ahead.
+
 Everything is counted as a fraction of the limits, the larger one of tasks and bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 POOL = 0.5
@@ -26,7 +29,7 @@ Wide, because a pause throws away what the client has fetched ahead: about half 
 """
 
 PATIENCE_SECONDS = 0.05
-"""How long a partition may stay over its bound, with others in need, before it is paused."""
+"""How long a partition may stay over its bound, with others in need and workers idle, before it is paused."""
 
 P = TypeVar("P", bound=Hashable)
 
@@ -36,8 +39,6 @@ class Held(NamedTuple):
 
     tasks: int
     bytes: int
-    behind: bool
-    """Whether the broker has more of it."""
 
 
 class Verdict(NamedTuple, Generic[P]):
@@ -74,31 +75,42 @@ class Flow(Generic[P]):
         """The partition is not this consumer's any more."""
         self._paused_at.pop(partition, None)
 
-    def decide(self, held: Mapping[P, Held], now: float) -> Verdict[P]:
-        """What to do, `now` being seconds of a clock that never goes back."""
+    def decide(self, held: Mapping[P, Held], now: float, *, idle: bool, behind: Callable[[P], bool]) -> Verdict[P]:
+        """What to do.
+
+        Args:
+            held: every assigned partition.
+            now: seconds of a clock that never goes back.
+            idle: whether workers lack work.
+            behind: whether the broker has, or may have, more of a partition; asked only where it matters.
+        """
         parts = {partition: self._fraction(h.tasks, h.bytes) for partition, h in held.items()}
         resume = [p for p, at in self._paused_at.items() if parts.get(p, 0.0) <= at * RESUME]
         for partition in resume:
             del self._paused_at[partition]
-        over, needy = self._judge(held, parts)
-        pause = self._pause(over, parts, now) if over and needy else []
-        if not (over and needy):
+        over = self._over(parts)
+        crowded = bool(over) and idle and self._is_anyone_in_need(parts, behind)
+        pause = self._pause(over, parts, now) if crowded else []
+        if not crowded:
             self._over_since = None
-        take = not self._stop(held, parts) and not (over and needy and not pause)
+        take = not self._stop(held, parts) and not (crowded and not pause)
         return Verdict(take, pause, resume)
 
     def _fraction(self, tasks: int, bytes_: int) -> float:
         return max(tasks / self._tasks, bytes_ / self._bytes)
 
-    def _judge(self, held: Mapping[P, Held], parts: Mapping[P, float]) -> tuple[list[P], bool]:
-        """Which partitions hold more than is theirs, and whether another lacks what it could have."""
+    def _over(self, parts: Mapping[P, float]) -> list[P]:
+        """Which partitions hold more than is theirs."""
         if len(parts) < 2:
-            return [], False
+            return []
         share = (1.0 - POOL) / len(parts)
         left = POOL - sum(part - share for part in parts.values() if part > share)
-        over = [p for p, part in parts.items() if part - share > max(0.0, left) and p not in self._paused_at]
-        needy = any(part < share and held[p].behind and p not in self._paused_at for p, part in parts.items())
-        return over, needy
+        return [p for p, part in parts.items() if part - share > max(0.0, left) and p not in self._paused_at]
+
+    def _is_anyone_in_need(self, parts: Mapping[P, float], behind: Callable[[P], bool]) -> bool:
+        """Whether a partition lacks what it could have of its share."""
+        share = (1.0 - POOL) / len(parts)
+        return any(part < share and p not in self._paused_at and behind(p) for p, part in parts.items())
 
     def _pause(self, over: list[P], parts: Mapping[P, float], now: float) -> list[P]:
         if self._over_since is None:

@@ -104,13 +104,17 @@ class Desk:
                 self.assignment.admit(partition, records, now)
             self._wake_borrowers()
 
-    def wait_for_space(self, level: int, seconds: float) -> None:
-        """Waits until at most `level` tasks are in flight."""
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is ready for a worker. Read without the lock, so only of about now."""
+        return not self.assignment.ready_lanes
+
+    def rest(self, seconds: float) -> None:
+        """Waits that long, or until a quarter of what is in flight now is settled."""
         with self.lock:
-            if self.assignment.in_flight > level:
-                self._space_level = level
-                self._space.wait(seconds)
-                self._space_level = -1
+            self._space_level = self.assignment.in_flight * 3 // 4
+            self._space.wait(seconds)
+            self._space_level = -1
 
     def drain(self, partitions: Iterable[Partition]) -> None:
         """Begins no task of these partitions any more."""

@@ -37,6 +37,9 @@ FULL_POLL_SECONDS = 0.1
 """How often the client is polled while nothing may be taken. Each time at most one record comes with it;
 what that adds is bounded by pausing, see `FULL_PAUSE_SECONDS`."""
 
+FULL_REST_SECONDS = 0.005
+"""The longest rest while nothing may be taken; some tasks end in it, and then there may be room."""
+
 FULL_PAUSE_SECONDS = 2.0
 """Once nothing could be taken for this long, everything is paused: the client is polled, and gives nothing."""
 
@@ -144,7 +147,7 @@ class Poller:
             self._admit(self._source.take(1, 0.0))
             self._next_poll = monotonic() + FULL_POLL_SECONDS
         else:
-            self._desk.wait_for_space(self._settings.max_in_flight * 3 // 4, 0.005)
+            self._desk.rest(FULL_REST_SECONDS)
         self._commit_when_due(monotonic())
         self._chore()
 
@@ -154,7 +157,7 @@ class Poller:
         tasks, size = sum(h.tasks for h in held.values()), sum(h.bytes for h in held.values())
         if tasks:
             self._record_bytes = max(1, size // tasks)
-        verdict = self._flow.decide(held, now)
+        verdict = self._flow.decide(held, now, idle=self._desk.idle, behind=self._is_behind)
         if verdict.pause:
             self._source.pause(verdict.pause)
             self._tell(ConsumerPaused, verdict.pause, held)
@@ -168,15 +171,14 @@ class Poller:
         return 0
 
     def _held(self) -> dict[Partition, Held]:
-        high = self._source.high_watermark
         ledgers = self._desk.assignment.ledgers
-        held = {}
-        for partition, ledger in ledgers.items():
-            position = ledger.offsets.position
-            end = high(partition) if len(ledgers) > 1 else None
-            behind = end is not None and position is not None and end > position
-            held[partition] = Held(len(ledger.offsets), ledger.offsets.bytes, behind)
-        return held
+        return {p: Held(len(ledger.offsets), ledger.offsets.bytes) for p, ledger in ledgers.items()}
+
+    def _is_behind(self, partition: Partition) -> bool:
+        """Whether the broker may have more of it. Before the first fetch nobody knows: then it may."""
+        position = self._desk.assignment.ledgers[partition].offsets.position
+        end = self._source.high_watermark(partition)
+        return position is None or end is None or end > position
 
     def _hold(self, now: float) -> None:
         """Nothing may be taken: after a while everything is paused, so that polling brings nothing."""
