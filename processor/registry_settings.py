@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import msgspec
@@ -88,8 +88,12 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     def _addresses(self) -> list[SplitResult]:
         return [_split(text.strip(), self.url) for text in self.url.split(",") if text.strip()]
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What is shown of it: no password."""
+        return [("address", self.address)]
+
     def __repr__(self) -> str:
-        return f"RegistrySettings({self.address!r})"
+        return f"RegistrySettings(address={self.address!r})"
 
 
 def masked(urls: str) -> str:

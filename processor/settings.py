@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from processor.errors import SettingsError
 from processor.redaction import LogErrors, LogSessions, Redaction
-from processor.registry_settings import RegistrySettings, SubjectNameStrategy, masked
+from processor.registry_settings import MASK, RegistrySettings, SubjectNameStrategy, masked
 
 ValueFormat = Literal["avro", "json", "bytes"]
 GroupProtocol = Literal["classic", "consumer"]
@@ -49,6 +50,9 @@ REGISTRY_FIELDS: Mapping[str, str] = {
 """The settings that concern a schema registry, and what they are called in `RegistrySettings`."""
 
 _REGISTRY_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(RegistrySettings)} | {"url": None}
+
+SECRET = re.compile(r"password|secret|token|\.key\.pem$|oauthbearer\.config$")
+"""How Kafka settings are called whose values nobody may see."""
 
 CALLBACK_SUFFIXES = ("_cb", ".cb")
 
@@ -169,9 +173,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 raise SettingsError(f"--{option} is given, and --schema-registry is not")
         return None
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What is shown of it: no password."""
+        return [(name, _shown(name, getattr(self, name))) for name in self.__struct_fields__]
+
     def __repr__(self) -> str:
-        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        return f"Settings({', '.join(f'{name}={_shown(name, value)}' for name, value in values)})"
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     @property
     def redaction(self) -> Redaction:
@@ -183,8 +190,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.dead_letter_topic or f"{topic}.dlq"
 
 
-def _shown(name: str, value: object) -> str:
-    return repr(masked(value) if name == "schema_registry" and isinstance(value, str) else value)
+def _shown(name: str, value: Any) -> object:
+    if name == "schema_registry" and value is not None:
+        return masked(value)
+    if name == "kafka_config":
+        return {key: MASK if SECRET.search(key) else text for key, text in value.items()}
+    return value
 
 
 def check_kafka_config(config: Mapping[str, str]) -> None:

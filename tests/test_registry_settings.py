@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 from processor.errors import SettingsError
 from processor.registry_settings import RegistrySettings, masked
@@ -22,7 +23,7 @@ def test_a_user_in_the_url_is_taken_and_never_shown(url: str) -> None:
     assert SECRET not in settings.address + repr(settings) + str(settings)
     assert "@" not in settings.address
     whole = Settings(topics=("t",), group="g", schema_registry=url)
-    assert SECRET not in repr(whole) + str(whole)
+    assert SECRET not in repr(whole) + str(whole) + pretty_repr(whole) + pretty_repr(settings)
     assert "https://***@" in repr(whole)
 
 
@@ -85,3 +86,10 @@ def test_a_url_is_masked_up_to_its_last_at_sign() -> None:
     assert masked(f"https://u:{SECRET}@{SECRET}@h/x") == "https://***@h/x"
     assert masked(f"https://u:{SECRET},@h") == "https://***@h"
     assert masked("https://h/x") == "https://h/x"
+
+
+def test_the_kafka_clients_secrets_are_not_shown_either() -> None:
+    settings = Settings(topics=("t",), group="g", kafka_config={"sasl.password": SECRET, "client.id": "shop"})
+    for shown in (repr(settings), pretty_repr(settings)):
+        assert SECRET not in shown
+        assert "'client.id': 'shop'" in shown

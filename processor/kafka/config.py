@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
 from processor.kafka.secret_files import with_secrets
-from processor.settings import Settings
+from processor.settings import SECRET, Settings
 
 Client = TypeVar("Client")
 Config = dict[str, Any]
@@ -41,8 +41,6 @@ PRODUCER_ONLY = frozenset((
 ))
 # fmt: on
 """The P rows of the same table: a consumer warns about them and goes on."""
-
-SECRET = re.compile(r"password|secret|token|\.key\.pem$|oauthbearer\.config$")
 
 # The client complains about a setting by its old name, whichever name it was given.
 OLD_NAMES = {
