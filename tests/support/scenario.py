@@ -136,6 +136,12 @@ def charge(task):
 def upper(task):
     with ledger.attempt(task):
         return task.payload.upper()
+
+def answer(task):
+    with ledger.attempt(task):
+        if task.payload == b"fails":
+            raise ValueError("no use")
+        return b"an answer" * 20 if task.payload == b"asks" else None
 """
 
 

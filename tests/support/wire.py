@@ -1,7 +1,8 @@
-"""A wire between clients and a real broker that can be slow, cut or silent, and that can refuse commits.
+"""A wire between clients and a real broker that can be slow, cut or silent, and that can refuse commits and records.
 
-It speaks as much of Kafka's protocol as it must: frames, request headers, and OffsetCommit as the client here sends it
-(version 8 or 9; the layout is in Kafka's `OffsetCommitRequest.json` and `OffsetCommitResponse.json`).
+It speaks as much of Kafka's protocol as it must: frames, request headers, and OffsetCommit and Produce as the client
+here sends them (versions 8 and 9, 9 and 10; the layouts are in Kafka's `OffsetCommitRequest.json`,
+`ProduceRequest.json` and those of the answers).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-OFFSET_COMMIT = 8
-LAYOUTS = (8, 9)
+PRODUCE, OFFSET_COMMIT = 0, 8
+LAYOUTS = {PRODUCE: (9, 10), OFFSET_COMMIT: (8, 9)}
 
 
 class Wire:
@@ -29,6 +30,8 @@ class Wire:
         """Whether everything is taken and nothing is passed on."""
         self.refused = 0
         """Commits that were answered by the wire, with an error."""
+        self.refused_topics: dict[str, int] = {}
+        """Topics that take no record, each with the error code that the wire answers instead of the broker."""
         self._target = target
         self._refusals: list[int] = []
         self._links: set[_Link] = set()
@@ -61,8 +64,10 @@ class Wire:
     def answer_of(self, request: bytes) -> bytes | None:
         """The wire's own answer to a request; None for one that is passed on."""
         api, version = struct.unpack_from(">hh", request)
-        if api != OFFSET_COMMIT or version not in LAYOUTS:
+        if version not in LAYOUTS.get(api, ()):
             return None
+        if api == PRODUCE:
+            return produce_refusal_of(request, self.refused_topics)
         with self._guard:
             if not self._refusals:
                 return None
@@ -171,6 +176,31 @@ def refusal_of(frame: bytes, code: int) -> bytes:
         answer += _varint(len(name) + 1) + name + _varint(len(partitions) + 1)
         answer += b"".join(struct.pack(">ihB", partition, code, 0) for partition in partitions) + b"\0"
     return answer + b"\0"
+
+
+def produce_refusal_of(frame: bytes, refused: Mapping[str, int]) -> bytes | None:
+    """The answer to a Produce request to one of the topics that are `refused`; None to any other.
+
+    The client sends one partition a request. The fields after the error code: base offset, time of append, first
+    offset, errors by record, message.
+    """
+    read = _Reader(frame)
+    read.skip(4)
+    correlation = read.number(">i")
+    read.skip(max(0, read.number(">h")))  # the client's ID
+    read.tags()
+    read.text()  # transaction
+    read.skip(2 + 4)  # acks, time-out
+    assert read.length() == 1
+    name = read.text()
+    assert read.length() == 1
+    partition = read.number(">i")
+    code = refused.get(name.decode())
+    if code is None:
+        return None
+    part = struct.pack(">ihqqq", partition, code, -1, -1, -1) + b"\x01\0\0"
+    topic = _varint(len(name) + 1) + name + b"\x02" + part + b"\0"
+    return struct.pack(">iB", correlation, 0) + b"\x02" + topic + struct.pack(">iB", 0, 0)
 
 
 def through_a_wire(wire_port: int, direct_port: int) -> Mapping[str, str]:

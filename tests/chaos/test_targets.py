@@ -1,0 +1,127 @@
+"""Dead-letter and results topics that take nothing for a while.
+
+A broker whose disk is full, or that has lost its other replicas, cannot be had here: a wire answers in its place with
+what such a one answers. A topic that is missing, or too small for the record, is a real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from confluent_kafka import KafkaError
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from tests.chaos.conftest import Wired
+from tests.support import cluster
+from tests.support.scenario import Scenario
+
+MakeWiredScenario = Callable[..., Scenario]
+Obstacle = Callable[[Wired, list[str]], Iterator[None]]
+
+QUICK = (
+    *("--max-attempts", "1", "--commit-interval", "0.1", "-X", "delivery.timeout.ms=1500"),
+    *("-X", "topic.metadata.propagation.max.ms=1000"),
+)
+
+
+def absent(wired: Wired, topics: list[str]) -> Iterator[None]:
+    """The topics are not there."""
+    yield
+    for topic in topics:
+        cluster.create_topic(wired.broker.bootstrap_servers, topic, 1)
+
+
+def too_small(wired: Wired, topics: list[str]) -> Iterator[None]:
+    """No record of more than a hundred bytes is taken."""
+    servers = wired.broker.bootstrap_servers
+    for topic in topics:
+        cluster.create_topic(servers, topic, 1, max_message_bytes=100)
+    yield
+    admin = cluster.admin_of(servers)
+    entry = ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
+    resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry]) for topic in topics]
+    for altered in admin.incremental_alter_configs(resources).values():
+        altered.result(30)
+
+
+def refusing(code: int) -> Obstacle:
+    """Each record is answered with that error."""
+
+    def obstacle(wired: Wired, topics: list[str]) -> Iterator[None]:
+        for topic in topics:
+            cluster.create_topic(wired.broker.bootstrap_servers, topic, 1)
+        wired.wire.refused_topics.update(dict.fromkeys(topics, code))
+        yield
+        wired.wire.refused_topics.clear()
+
+    return obstacle
+
+
+OBSTACLES = {
+    "absent": absent,
+    "too small": too_small,
+    "read-only": refusing(KafkaError.NOT_ENOUGH_REPLICAS),
+    "full": refusing(KafkaError.KAFKA_STORAGE_ERROR),
+    "against its policy": refusing(KafkaError.POLICY_VIOLATION),
+}
+
+
+@contextmanager
+def in_the_way(obstacle: str, wired: Wired, *topics: str) -> Iterator[None]:
+    """Inside, the topics take nothing; afterwards they do."""
+    yield from OBSTACLES[obstacle](wired, list(topics))
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_a_target_that_takes_nothing_holds_up_its_sessions_only_and_gets_all_of_it_afterwards(
+    wired: Wired, wired_scenario: MakeWiredScenario, obstacle: str
+) -> None:
+    work = wired_scenario(partitions=2)
+    letters, results = f"{work.topic}.dlq", f"{work.topic}.results"
+    work.produce([(b"bad", b"fails"), (b"bad", b"after it"), (b"asker", b"asks"), (b"asker", b"after it")])
+    work.produce_sessions(50, 5)
+    with in_the_way(obstacle, wired, letters, results):
+        fleet = work.run("answer", "--no-create-topics", "--results-topic", results, *QUICK)
+        for topic in (letters, results):
+            fleet.wait_for("task.delivery_failed", target_topic=topic)
+            if obstacle == "absent":
+                fleet.wait_for("consumer.topic_missing", topic=topic, reason="it does not exist")
+        entries = work.wait_done(51)  # the handler that has an answer did succeed
+        assert sum(entry.kind == "start" for entry in entries) == 52
+    work.wait_done(53)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults(work.given_up()) == {}
+    assert work.repeated() == []
+    assert contents(work, letters) == [(b"bad", b"fails")]
+    assert contents(work, results) == [(b"asker", b"an answer" * 20)]
+
+
+def contents(work: Scenario, topic: str) -> list[tuple[object, object]]:
+    """Keys and values of all that is in the topic."""
+    return [(record.key(), record.value()) for record in cluster.read_all(work.servers, topic)]
+
+
+def test_a_stop_while_a_target_takes_nothing_leaves_the_task_to_the_next_consumer(
+    wired: Wired, wired_scenario: MakeWiredScenario
+) -> None:
+    """What is not acknowledged is not settled, and runs again."""
+    work = wired_scenario(partitions=1)
+    letters, results = f"{work.topic}.dlq", f"{work.topic}.results"
+    work.produce([(b"bad", b"fails"), (b"asker", b"asks")])
+    work.produce_sessions(20, 5)
+    options = ("--no-create-topics", "--results-topic", results, *QUICK)
+    with in_the_way("full", wired, letters, results):
+        fleet = work.run("answer", *options, "--drain-timeout", "0.5")
+        for topic in (letters, results):
+            fleet.wait_for("task.delivery_failed", target_topic=topic)
+        work.wait_done(21)
+        assert fleet.stop() == 3
+    assert work.run("answer", *options, "--stop-at-end").wait() == 0
+    assert work.lag == 0
+    assert contents(work, letters) == [(b"bad", b"fails")]
+    assert contents(work, results) == [(b"asker", b"an answer" * 20)]
+    held = {entry.place for entry in work.ledger.entries() if entry.session in ("bad", "asker")}
+    assert {finding.place for finding in work.repeated()} <= held
