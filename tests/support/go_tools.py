@@ -90,3 +90,15 @@ def _cache() -> Path:
     folder = cache_folder() / "tools"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def main() -> None:
+    """Builds what is not there yet: before the tests, since none of them should take minutes."""
+    if not available():
+        return  # the tests say so, and are skipped
+    for program in (victoria_metrics, vmalert, collector):
+        print(program(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
