@@ -12,8 +12,8 @@ import typer
 from processor.cli import options
 from processor.cli.schema_check import needed, own_names
 from processor.codec.classes import Classes, Style
+from processor.codec.names import named_types
 from processor.codec.readers import schema_called
-from processor.codec.resolution import named_types
 from processor.codec.sample import Sampler
 from processor.codec.schema import Schema
 from processor.codec.schemas import load_schemas

@@ -27,7 +27,35 @@ def record_step(
         order: the reader's names in its order; None where it is the writer's.
         lacking: the reader's fields that the writer lacks and that have no default.
     """
+    if lacking:
+        return _refusal(lacking[0])
+    plain = [(name, step) for name, into, step in fields if name == into]
+    if order is None and len(plain) == len(fields) and not defaults:
+        return _all_fields(plain)
+    return _some_fields(fields, defaults, order)
 
+
+def _all_fields(fields: Sequence[tuple[str, Step]]) -> Step:
+    """Of a record that is read as it was written, as most are."""
+
+    def read(data: bytes, at: int) -> tuple[dict[str, Any], int]:
+        record: dict[str, Any] = {}
+        name = ""
+        try:
+            for name, step in fields:
+                record[name], at = step(data, at)
+        except Fault as fault:
+            raise fault.inside(name, _with(record, name, fault)) from None
+        return record, at
+
+    return read
+
+
+def _some_fields(
+    fields: Sequence[tuple[str, str | None, Step]],
+    defaults: Sequence[tuple[str, Callable[[], Any]]],
+    order: Sequence[str] | None,
+) -> Step:
     def read(data: bytes, at: int) -> tuple[dict[str, Any], int]:
         record: dict[str, Any] = {}
         name = ""
@@ -42,10 +70,14 @@ def record_step(
             record[into] = make()
         return (record if order is None else {name: record[name] for name in order}), at
 
-    def refuse(data: bytes, at: int) -> tuple[Any, int]:
-        raise Unresolvable(at, "the writer has no such field, and it has no default").inside(lacking[0], NOTHING)
+    return read
 
-    return refuse if lacking else read
+
+def _refusal(field: str) -> Step:
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        raise Unresolvable(at, "the writer has no such field, and it has no default").inside(field, NOTHING)
+
+    return read
 
 
 def enum_step(written: Sequence[str], read_as: Sequence[str | None]) -> Step:
@@ -64,9 +96,12 @@ def enum_step(written: Sequence[str], read_as: Sequence[str | None]) -> Step:
 
 
 def union_step(branches: Sequence[Step]) -> Step:
-    """A branch by its number."""
+    """A branch by its number, which is one byte with the number doubled where there are fewer than 64."""
+    by_byte = {2 * number: branch for number, branch in enumerate(branches[:64])}
 
     def read(data: bytes, at: int) -> tuple[Any, int]:
+        if at < len(data) and (branch := by_byte.get(data[at])) is not None:
+            return branch(data, at + 1)
         number, begin = read_long(data, at)
         if not 0 <= number < len(branches):
             raise Fault(at, f"a union of {len(branches)} branches has no number {number}")

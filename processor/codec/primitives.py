@@ -67,6 +67,8 @@ def read_long(data: bytes, at: int) -> tuple[int, int]:
 
 def read_int(data: bytes, at: int) -> tuple[int, int]:
     """The same within 32 bits."""
+    if at < len(data) and (byte := data[at]) <= 0x7F:
+        return (byte >> 1) ^ -(byte & 1), at + 1
     number, end = read_long(data, at)
     if not -INT_LIMIT <= number < INT_LIMIT:
         raise Fault(at, f"the number {number} does not fit into an int's 32 bits")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from processor.codec.resolution import qualified_aliases
+from processor.codec.names import qualified_aliases
 from processor.codec.schema import Schema
 from processor.codec.schemas import Schemas, document
 from processor.errors import LoadError

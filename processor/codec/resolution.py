@@ -10,13 +10,14 @@ the `avro` package, which tells every place inside a union as "/", and no reason
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from processor.codec.containers import array_step, enum_step, map_step, record_step, union_step
 from processor.codec.defaults import default_maker
 from processor.codec.fault import Fault, Unresolvable, joined
 from processor.codec.logical import converted, misfit
+from processor.codec.names import named_types, same_name
 from processor.codec.primitives import PRIMITIVE_STEPS, Step, read_fixed, single
 
 PROMOTIONS: dict[tuple[str, str], Callable[[Any], Any]] = {
@@ -129,7 +130,7 @@ class _Pair:
         return Resolved(step, found)
 
     def _named(self, writer: Any, reader: Any) -> Resolved:
-        if not _same_name(writer, reader):
+        if not same_name(writer, reader):
             return _failed(f"written as {_called(writer)}, read as {_called(reader)}")
         kind = writer["type"]
         if kind in ("record", "error") and reader["type"] in ("record", "error"):
@@ -157,8 +158,9 @@ class _Pair:
         defaults = [(field["name"], self._default(field)) for field in absent if "default" in field]
         lacking = [field["name"] for field in absent if "default" not in field]
         mismatches += [Mismatch((name,), "the writer has no such field, and it has no default") for name in lacking]
-        order = None if writer is reader else [field["name"] for field in reader["fields"]]
-        return Resolved(record_step(fields, defaults, order, lacking), mismatches)
+        order = [field["name"] for field in reader["fields"]]
+        is_in_order = order == [into for _, into, _ in fields]
+        return Resolved(record_step(fields, defaults, None if is_in_order else order, lacking), mismatches)
 
     def _default(self, field: Any) -> Callable[[], Any]:
         return default_maker(field["type"], field["default"], lambda node: _defined(node, self._readers))
@@ -244,30 +246,10 @@ def _by_written_name(reader: Any, written: set[str]) -> dict[str, Any]:
     return wanted
 
 
-def _same_name(writer: Any, reader: Any) -> bool:
-    """By the name without its namespace, as the specification has it since version 1.11, or by an alias."""
-    name = _unqualified(writer["name"])
-    return name == _unqualified(reader["name"]) or writer["name"] in qualified_aliases(reader)
-
-
-def qualified_aliases(node: Any) -> set[str]:
-    """The aliases of a named type as full names: one without a namespace is in that of the type."""
-    namespace = node["name"].rpartition(".")[0]
-    return {
-        alias if "." in alias or not namespace else f"{namespace}.{alias}"
-        for alias in node.get("aliases") or ()
-        if isinstance(alias, str)
-    }
-
-
-def _unqualified(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
 def _is_same(writer: Any, reader: Any) -> bool:
     if _kind(writer) != _kind(reader):
         return False
-    return "name" not in _of(writer) or _same_name(writer, reader)
+    return "name" not in _of(writer) or same_name(writer, reader)
 
 
 def _of(node: Any) -> Any:
@@ -286,19 +268,3 @@ def _called(node: Any) -> str:
 
 def _defined(node: Any, names: dict[str, Any]) -> Any:
     return names.get(node, node) if isinstance(node, str) else node
-
-
-def named_types(node: Any) -> dict[str, Any]:
-    """Every named type inside a definition."""
-    return dict(_walked(node))
-
-
-def _walked(node: Any) -> Iterable[tuple[str, Any]]:
-    if isinstance(node, list):
-        for branch in node:
-            yield from _walked(branch)
-    elif isinstance(node, dict):
-        if "name" in node:
-            yield node["name"], node
-        for inner in [field["type"] for field in node.get("fields", ())] + [node.get("items"), node.get("values")]:
-            yield from _walked(inner)
