@@ -75,11 +75,12 @@ class Storm:
     # --- what faults use ---------------------------------------------------------------------------
 
     def start(self) -> Fleet:
-        """One more fleet."""
+        """One more fleet, which is up: before that a signal ends Python itself, and a broker that is away the fleet."""
         options: tuple[str, ...] = ("-w", "8", "--backoff", "0.02", "--group-protocol", self.protocol)
         options += ("--commit-interval", "0.2", "-p", str(self.chance.choice((1, 2))))
         options += NOTICED_SOON if self.protocol == "classic" else ()
         fleet = self.work.run("fail", *options, seconds=0.004)
+        fleet.wait_for("fleet.started", ROUND_SECONDS)
         self.fleets.append(fleet)
         return fleet
 
@@ -89,10 +90,7 @@ class Storm:
         self.start()
 
     def any_fleet(self) -> Fleet:
-        """One that is up: a signal before that ends Python itself."""
-        fleet = self.chance.choice(self.fleets)
-        fleet.wait_for("fleet.started")
-        return fleet
+        return self.chance.choice(self.fleets)
 
     def any_consumer(self) -> psutil.Process | None:
         consumers = [pid for fleet in self.fleets for pid in fleet.consumers()]
@@ -120,7 +118,6 @@ class Storm:
         self._over.set()
         helpers[1].join(ROUND_SECONDS)
         for fleet in self.fleets:
-            fleet.wait_for("fleet.started")
             assert fleet.stop() == 0, "a fleet did not stop in order"
         return self._outcome(in_process=in_process, paused=paused)
 
@@ -196,7 +193,6 @@ def churn(storm: Storm) -> None:
     """Consumers come and go every half second."""
     for _ in range(3):
         fleet = storm.start()
-        fleet.wait_for("fleet.started")
         time.sleep(0.5)
         fleet.signal(signal.SIGTERM)
         fleet.wait()
