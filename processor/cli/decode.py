@@ -47,8 +47,8 @@ def decode(
 ) -> int:
     """Take one value apart: how it is framed, which schema it names, and what it says, as JSON.
 
-    A value that cannot be read is told with the byte and the field at which it stops making sense, and with what was
-    read before; the exit code is then 1.
+    A value that cannot be read is told with the byte and the field at which it stops making sense.
+    What was read before is shown all the same, and the exit code is 1.
     """
     settings = Settings(
         topics=("decode",),

@@ -192,6 +192,6 @@ def _doc(node: Any) -> list[str]:
     said = node.get("doc")
     if not isinstance(said, str) or not said.strip():
         return []
-    lines = textwrap.wrap(said.replace("\\", "\\\\").replace('"', "'"), DOC_WIDTH)
+    lines = textwrap.wrap(said.replace("\\", "\\\\").replace('"', "'"), DOC_WIDTH, break_on_hyphens=False)
     end = [] if len(lines) == 1 else ['    """']
     return [f'    """{lines[0]}{"" if end else chr(34) * 3}', *(f"    {line}" for line in lines[1:]), *end]
