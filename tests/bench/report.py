@@ -84,10 +84,10 @@ def _arms(results: Results) -> str:
         "| records/s | " + " | ".join(outcome.work for outcome in shared) + " |",
         "| --- |" + " --- |" * len(shared),
     ]
-    for arm in ARMS:
-        cells = [_rate(arm, outcome.verdicts) for outcome in shared]
+    for arm in ARMS.values():
+        cells = [_rate(arm.name, outcome.verdicts) for outcome in shared]
         if any(cells):
-            lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+            lines.append(f"| {arm.name}{'' if arm.ordered else ', out of order'} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -74,7 +74,7 @@ def _memory(stage: Stage, handler: str, seconds: float, *, shrinks: bool = False
     with _fleet(stage, job) as fleet:
         fleet.wait_for("consumer.assigned")
         (consumer,) = map(psutil.Process, fleet.consumers())
-        deadline = time.monotonic() + stage.seconds(8.0, 3.0)
+        deadline = time.monotonic() + stage.seconds(6.0, 3.0)
         most = 0
         while time.monotonic() < deadline:
             most = max(most, consumer.memory_info().rss)
@@ -107,7 +107,7 @@ def _idle(stage: Stage) -> Figures:
         time.sleep(1.0)
         (consumer,), parent = map(psutil.Process, fleet.consumers()), psutil.Process(fleet.pid)
         before, begin = (_cpu(consumer), _cpu(parent)), time.monotonic()
-        time.sleep(stage.seconds(15.0, 3.0))
+        time.sleep(stage.seconds(10.0, 3.0))
         seconds = time.monotonic() - begin
         return {
             "percent": (_cpu(consumer) - before[0]) / seconds * 100,

@@ -11,7 +11,7 @@ from tests.bench.statistics import Figures, Measure, figure, ratio, share
 from tests.bench.topics import Load, hottest
 
 WORKERS = 64
-COMPETITOR_SECONDS = 4.0
+COMPETITOR_SECONDS = 3.0
 """Where a competitor is slow, its rate over this time stands for it."""
 
 AS_HANDED_OVER = ("consume", "processor")
