@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any, Final, Literal
 
 import msgspec
@@ -49,4 +48,6 @@ def hashed(session_id: str) -> str:
 
     It is a name for the log and no secret: who can guess a session's ID can check the guess.
     """
+    from hashlib import blake2b  # here: OpenSSL takes two milliseconds, and only consumers name sessions
+
     return f"#{blake2b(session_id.encode('utf-8', 'backslashreplace'), digest_size=6).hexdigest()}"

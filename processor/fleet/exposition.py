@@ -1,4 +1,4 @@
-"""`--metrics-port`: a fleet's metrics over HTTP, for Prometheus to scrape. The only importer of prometheus_client.
+"""A fleet's metrics over HTTP, for Prometheus to scrape. The only importer of prometheus_client.
 
 The names and labels are those that the Collector makes of the log. One port serves the whole fleet: the parent tells
 what its consumers have told last, so values are as old as `--stats-interval` at most.
@@ -8,64 +8,34 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
-from processor.errors import LoadError, SettingsError
-from processor.events import ConsumerStats, Event, FleetStats, PartitionStats
+from processor.errors import LoadError
+from processor.events import ConsumerStats, Event, PartitionStats
 from processor.metrics import CONSUMER, FLEET, HISTOGRAM, HISTOGRAM_HELP, PARTITION, Family, samples
-from processor.settings import Settings
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-CLOSE_SECONDS = 1.0
+    from processor.fleet.serving import Moment
 
 
-class Moment(NamedTuple):
-    """What a fleet says of itself."""
-
-    fleet: FleetStats
-    consumers: Mapping[int, ConsumerStats]
-    """What each that lives has told last, by its number."""
-    partitions: Sequence[PartitionStats]
-
-
-@contextmanager
-def serving(settings: Settings, moment: Callable[[], Moment]) -> Iterator[None]:
-    """Serves `moment`, which is called from a thread of its own, where `--metrics-port` is set.
+def start(port: int, host: str, group: str, moment: Callable[[], Moment]) -> tuple[Any, Thread]:
+    """A server that asks `moment` at each scrape, in a thread of its own, and that thread.
 
     Raises:
         LoadError: prometheus-client is not installed.
-        SettingsError: nobody can listen there.
+        OSError: nobody can listen there.
     """
-    if settings.metrics_port is None:
-        yield
-        return
-    registry, start = _client()
-    registry.register(Exposition(settings.group, moment))
-    where = f"--metrics-host {settings.metrics_host}, --metrics-port {settings.metrics_port}"
-    try:
-        server, thread = start(settings.metrics_port, settings.metrics_host, registry)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SettingsError(f"metrics cannot be served at {where}: {reason}") from None
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(CLOSE_SECONDS)
-
-
-def _client() -> tuple[Any, Callable[..., Any]]:
-    """Loaded here: who has no use for a port needs no client."""
     try:
         from prometheus_client import CollectorRegistry, start_http_server
     except ImportError:
         raise LoadError("--metrics-port needs prometheus-client: pip install 'processor[metrics]'") from None
-    return CollectorRegistry(), start_http_server
+    registry = CollectorRegistry()
+    registry.register(Exposition(group, moment))
+    return start_http_server(port, host, registry)
 
 
 class Exposition:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from processor.app import Processor
 from processor.events import ConsumerStats, Emit, PartitionStats
 from processor.fleet.assembly import assemble
-from processor.fleet.exposition import Moment, serving
 from processor.fleet.heart import first_beating
 from processor.fleet.heartbeat import beat_of
+from processor.fleet.serving import Moment, serving
 from processor.fleet.succession import signal_name
 from processor.fleet.totals import Totals
 from processor.settings import Settings

@@ -26,10 +26,10 @@ from processor.events import (
     FleetStopping,
 )
 from processor.fleet.channel import Begin, Drain, StopNow
-from processor.fleet.exposition import Moment, serving
 from processor.fleet.heart import BEAT_SECONDS, first_beating
 from processor.fleet.heartbeat import FleetBeat
 from processor.fleet.life import Life
+from processor.fleet.serving import Moment, serving
 from processor.fleet.signals import Signals
 from processor.fleet.slot import Slot
 from processor.fleet.strays import reap_strays

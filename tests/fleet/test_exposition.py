@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from processor.errors import LoadError, SettingsError
-from processor.fleet.exposition import Moment, serving
+from processor.fleet.serving import Moment, serving
 from processor.fleet.totals import Totals
 from processor.metrics import FAMILIES, HISTOGRAM
 from processor.settings import Settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 from processor.metrics import FAMILIES, HISTOGRAM
@@ -91,7 +92,10 @@ def test_a_log_record_has_its_time_its_severity_its_trace_and_opentelemetrys_nam
     wait_until(lambda: any(record.get("traceId") == trace for record in pipeline.log_store.records), 30)
     record = next(record for record in pipeline.log_store.records if record.get("traceId") == trace)
     told = {one["key"]: next(iter(one["value"].values()), None) for one in record["attributes"]}
-    assert (record["spanId"], record["severityText"]) == (span, "warning")
+    assert (record["spanId"], record["severityText"], record["severityNumber"]) == (span, "warning", 13)
+    assert record["timeUnixNano"] == str(
+        round(datetime.fromisoformat(line["timestamp"]).timestamp() * 1000) * 1_000_000
+    )
     assert told["messaging.system"] == "kafka"
     assert told["messaging.destination.name"] == work.topic
     assert told["messaging.destination.partition.id"] == "0"
