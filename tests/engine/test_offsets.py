@@ -109,6 +109,12 @@ def test_going_on_later_misses_what_was_neither_delivered_nor_settled(start: int
     assert all(before[1] < after[0] for before, after in itertools.pairwise(missed))
 
 
+def test_what_was_settled_right_at_the_position_is_not_missed() -> None:
+    offsets = Offsets(10, [(11, 13), (15, 17)])
+    admit(offsets, 10)
+    assert offsets.undelivered_below(20) == [(13, 15), (17, 20)]
+
+
 def test_before_anything_is_known_nothing_can_be_missed() -> None:
     assert Offsets().undelivered_below(100) == []
 
