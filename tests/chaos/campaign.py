@@ -26,7 +26,6 @@ from tests.support.wire import Wire, through_a_wire
 
 COLUMNS = ("fault", "rounds", "injected", "tasks", "lost", "out of order", "overlapping", "repeated", "may be repeated")
 SHOWN = ("lost", "out of order", "overlapping")
-MOST_INJECTIONS = 3
 
 
 class Campaign:
@@ -73,7 +72,7 @@ class Campaign:
     def _play(self, shared: World, number: int, say: Console) -> None:
         seed = f"{self.seed}-{number}"
         fault = self._faults[number % len(self._faults)]
-        times = random.Random(seed).randint(1, MOST_INJECTIONS)
+        times = random.Random(seed).randint(1, fault.most)
         begun = time.monotonic()
         try:
             outcome = _play(shared, fault, seed, times)

@@ -251,6 +251,13 @@ def kill_the_broker(storm: Storm) -> None:
     storm.world.broker.start()
 
 
+def a_minute_without_a_broker(storm: Storm) -> None:
+    """Longer than any session: everybody has lost everything when it is back."""
+    storm.world.broker.kill()
+    time.sleep(60)
+    storm.world.broker.start()
+
+
 def pause_the_broker(storm: Storm) -> None:
     """SIGSTOP of the broker: its connections stay open and nobody answers."""
     storm.world.broker.pause()
@@ -287,7 +294,8 @@ def refuse_commits(storm: Storm) -> None:
 
 def everything(storm: Storm) -> None:
     """Any of the others."""
-    storm.chance.choice([fault for fault, *_ in FAULTS if fault not in (everything, pause_a_consumer)])(storm)
+    others = {everything, pause_a_consumer, a_minute_without_a_broker}
+    storm.chance.choice([fault.inject for fault in FAULTS if fault.inject not in others])(storm)
 
 
 class Fault(NamedTuple):
@@ -299,6 +307,8 @@ class Fault(NamedTuple):
     in_process: bool = False
     """Whether a process that lives on may start again from what is committed: it lost its partitions for a while."""
     paused: bool = False
+    most: int = 3
+    """How often in one round."""
 
 
 UNCOMMITTED = "what ran since the last commit"
@@ -312,6 +322,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(kill_all_fleets, UNCOMMITTED),
     Fault(pause_a_consumer, UNCOMMITTED, in_process=True, paused=True),
     Fault(kill_the_broker, UNCOMMITTED, in_process=True),
+    Fault(a_minute_without_a_broker, UNCOMMITTED, in_process=True, most=1),
     Fault(pause_the_broker, UNCOMMITTED, in_process=True),
     Fault(cut_the_wire, UNCOMMITTED, in_process=True),
     Fault(silence_the_wire, UNCOMMITTED, in_process=True),

@@ -28,15 +28,22 @@ def commit(work: Scenario, *places: TopicPartition) -> None:
         consumer.close()
 
 
-@BOTH
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ("--group-protocol", "consumer"),
+        ("-X", "session.timeout.ms=3000", "-X", "heartbeat.interval.ms=500"),
+        ("-X", "session.timeout.ms=4000", "-X", "max.poll.interval.ms=4000"),
+    ],
+    ids=["consumer", "classic", "classic, past max.poll.interval"],
+)
 def test_a_consumer_that_was_paused_for_too_long_loses_and_disturbs_nothing(
-    scenario: MakeScenario, protocol: str
+    scenario: MakeScenario, limits: tuple[str, ...]
 ) -> None:
     """It sleeps past its session; another one does its work; when it wakes, what it had begun changes nothing."""
     work = scenario(partitions=4)
     work.produce_sessions(3000, 60)
-    options: tuple[str, ...] = ("-w", "8", "--group-protocol", protocol)
-    options += ("-X", "session.timeout.ms=3000", "-X", "heartbeat.interval.ms=500") if protocol == "classic" else ()
+    options = ("-w", "8", *limits)
     sleeper = work.run("note", *options, seconds=0.01)
     work.wait_done(300)
     (pid,) = sleeper.consumers()
