@@ -19,8 +19,8 @@ Against = Annotated[
     typer.Option(
         "--against",
         metavar="git[:REV]|FOLDER|registry|none",
-        help="What the schemas are held against: what they were in git (REV: HEAD), a folder, what is in "
-        "--schema-registry (for `check`), or nothing.",
+        help="What the schemas are held against: what they were in git (at REV; without one at HEAD, or before the "
+        "last change where there is none since), a folder, what is in --schema-registry (for `check`), or nothing.",
         show_default="git, where --schemas is in a repository",
     ),
 ]
@@ -52,20 +52,33 @@ def baselines(folder: str, against: str | None, transitive: bool) -> list[Baseli
         return []
     kind, _, revision = against.partition(":")
     if kind == "git":
-        return list(_of_git(Path(folder), revision or "HEAD", transitive))
+        return list(_of_git(Path(folder), revision or None, transitive))
     if not Path(against).is_dir():
         raise SettingsError(f"--against {against!r} is neither git[:REV] nor a folder nor none")
     return [Baseline(against, load_schemas(against).by_name)]
 
 
-def _of_git(folder: Path, revision: str, transitive: bool) -> Iterator[Baseline]:
-    latest = git_history.commit_of(folder, revision)
-    yield _at(folder, latest, f"git:{revision}")
-    for commit in git_history.commits_before(folder, latest)[1:] if transitive else ():
+def _of_git(folder: Path, revision: str | None, transitive: bool) -> Iterator[Baseline]:
+    """Without a revision: HEAD, or where nothing has changed since, as in CI, what was before the last change."""
+    latest = git_history.commit_of(folder, revision or "HEAD")
+    before = git_history.commits_before(folder, latest)[1:]
+    is_committed = revision is None and not git_history.has_changed(folder)
+    if is_committed and not before and git_history.is_shallow(folder):
+        raise SettingsError(
+            "this clone has no older commit to hold the schemas against: fetch more than one (fetch-depth: 0), or give"
+            " --against"
+        )
+    if not is_committed or not before:
+        yield _at(folder, latest, f"git:{revision or 'HEAD'}")
+        if not transitive:
+            return
+    for commit in before:
         try:
             yield _at(folder, commit, f"git:{commit[:10]}")
         except LoadError:  # what was broken then, nobody wrote with
             continue
+        if not transitive:
+            return
 
 
 def _at(folder: Path, commit: str, origin: str) -> Baseline:

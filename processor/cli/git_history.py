@@ -53,6 +53,16 @@ def commits_before(folder: Path, commit: str) -> list[str]:
     return _asked(folder, "rev-list", commit, "--", "*.avsc").decode().split()
 
 
+def has_changed(folder: Path) -> bool:
+    """Whether an .avsc file of the folder is not what it was at HEAD, or is new."""
+    return bool(_asked(folder, "status", "--porcelain", "--untracked-files=all", "--", "*.avsc"))
+
+
+def is_shallow(folder: Path) -> bool:
+    """Whether the repository was cloned without its older commits, as CI does to save time."""
+    return _asked(folder, "rev-parse", "--is-shallow-repository").strip() == b"true"
+
+
 def extract(folder: Path, commit: str, into: Path) -> bool:
     """Writes what the folder held at a commit to the folder `into`; whether it was there.
 

@@ -126,12 +126,38 @@ def test_a_transitive_level_looks_at_every_commit(capsys: Capture, team: Team) -
     assert "git:HEAD" not in told[0]
 
 
+def test_what_is_committed_is_held_against_what_was_before(capsys: Capture, team: Team) -> None:
+    """As in CI, where HEAD is what is to be checked: to hold it against itself would never fail."""
+    team.write(order(COUNT))
+    team.commit()
+    Path("unrelated").write_text("")
+    team.git("add", "../unrelated")
+    team.commit()
+    (told, end) = checked(capsys, code=5)
+    assert told.startswith("shop.Order: it cannot read what git:")
+    assert not told.startswith("shop.Order: it cannot read what git:HEAD")
+    assert end == "processor: 1 of 2 types may not follow what they were (BACKWARD)"
+
+
+def test_a_clone_without_older_commits_is_not_held_against_itself(
+    capsys: Capture, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.write(order(COUNT))
+    team.commit()
+    team.git("clone", "-q", "--depth", "1", f"file://{tmp_path}/repo", str(tmp_path / "clone"))
+    monkeypatch.chdir(tmp_path / "clone")
+    (told,) = checked(capsys, code=2)
+    assert "this clone has no older commit to hold the schemas against: fetch more than one" in told
+    assert checked(capsys, "--against", "git:HEAD") == ["2 types valid: 2 held against git:HEAD (BACKWARD)"]
+
+
 def test_a_commit_that_was_broken_does_not_count(capsys: Capture, team: Team) -> None:
     team.write("{")
     team.commit()
     team.write(order(COUNT_BY_DEFAULT))
     assert "in git:HEAD, avsc/order.avsc: not JSON" in checked(capsys, code=5)[0]
     team.commit()
+    assert checked(capsys)[-1].startswith("2 types valid: 2 held against git:")
     assert checked(capsys, "--compatibility", "BACKWARD_TRANSITIVE")[-1].startswith("2 types valid")
 
 
@@ -139,7 +165,7 @@ def test_any_revision_any_folder_or_nothing_may_be_held_against(capsys: Capture,
     team.git("tag", "v1")
     team.write(order(COUNT))
     team.commit()
-    assert checked(capsys)[-1].endswith("git:HEAD (BACKWARD)")
+    assert checked(capsys, "--against", "git:HEAD")[-1].endswith("git:HEAD (BACKWARD)")
     assert "what git:v1 wrote" in checked(capsys, "--against", "git:v1", code=5)[0]
     assert checked(capsys, "--against", "none") == ["2 types valid, held against nothing"]
     team.write(LINE, "../old/line.avsc")
