@@ -45,6 +45,39 @@ def test_the_basic_example_runs_as_it_says(broker: Broker, topic: MakeTopic, gro
     assert ended.stdout == "Hello, Anna! (session anna, attempt 1)\n"
 
 
+def test_the_orders_come_as_their_class_and_one_of_less_than_nothing_is_rejected() -> None:
+    from examples.orders import app
+
+    good = {"id": "o-1", "total": "12.50"}
+    tasks = [
+        {"session_id": "anna", "name": "shop.Order", "payload": order} for order in (good, {**good, "total": "-1"})
+    ]
+    report = run(app, tasks, schemas=str(PROJECT / "examples" / "schemas"))
+    assert report.results == ["o-1"]
+    assert [letter.error for letter in report.dead_letters] == ["order o-1 has a total of -1"]
+
+
+def test_the_class_of_the_orders_is_the_generated_one() -> None:
+    made = started("-m", "processor", "schema", "generate", "--schemas", "examples/schemas")
+    assert made.returncode == 0, made.stderr
+    written = (PROJECT / "examples" / "orders.py").read_text()
+    assert made.stdout[made.stdout.index("@dataclass") :].strip() in written
+
+
+def test_the_orders_example_runs_as_it_says(broker: Broker, topic: MakeTopic, group: str) -> None:
+    name = topic()
+    to = ("-b", broker.bootstrap_servers, "-t", name)
+    sample = started("-m", "processor", "schema", "sample", "--schemas", "examples/schemas", "-n", "4", "--seed", "1")
+    lines = subprocess.run(
+        [sys.executable, "-m", "processor", "produce", *to], input=sample.stdout, text=True, check=True, timeout=SECONDS
+    )
+    assert lines.returncode == 0
+    options = (*to, "-g", group, "--schemas", "examples/schemas", "--stop-at-end")
+    ended = started("-m", "processor", "run", "examples.orders:app", *options)
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout.splitlines()) == 4
+
+
 def test_the_advanced_example_keeps_every_order_on_a_real_broker(broker: Broker, topic: MakeTopic) -> None:
     ended = started("examples/advanced.py", broker.bootstrap_servers, "--topic", topic(partitions=8))
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,0 +1,37 @@
+"""Orders in Avro, as a dataclass, whatever compatible schema they were written with.
+
+    processor schema sample --schemas examples/schemas -n 10 | processor produce -t orders
+    processor run examples.orders:app -t orders -g shop --schemas examples/schemas
+
+The class is what `processor schema generate --schemas examples/schemas` makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from processor import Processor, Reject, Task
+
+app = Processor()
+
+
+@dataclass(kw_only=True)
+class Order:
+    """What a customer wants."""
+
+    id: str
+    """The order's number."""
+    total: Decimal
+    """What it costs, in euros."""
+    tags: list[str] = field(default_factory=list)
+    """What it is about."""
+
+
+@app.task(schema="order.avsc")
+def take(task: Task[Order]) -> str:
+    order = task.payload
+    if order.total < 0:
+        raise Reject(f"order {order.id} has a total of {order.total}")
+    print(f"{task.session_id}: order {order.id} for {order.total} €, {', '.join(order.tags) or 'no tags'}")
+    return order.id
