@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,8 +14,7 @@ from tests.bench import chart
 from tests.bench.competitors import ARMS
 from tests.bench.report import Results, conditions, show
 from tests.bench.row import Outcome, run
-from tests.bench.server import serving
-from tests.bench.stage import Stage
+from tests.bench.server import on_stage
 from tests.bench.table import ROWS
 from tests.support.broker import BrokerUnavailable
 from tests.support.kafka_jars import PROJECT, FetchError
@@ -33,14 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     versions: dict[str, str] = {}
     status = 0
     try:
-        with serving() as servers, tempfile.TemporaryDirectory(prefix="processor-bench-") as folder:
-            stage = Stage(
-                servers,
-                Path(folder),
-                scale=options.scale,
-                arms=tuple(options.arms),
-                say=lambda what: console.print(f"[dim]{what}", highlight=False),
-            )
+        with on_stage(scale=options.scale, arms=tuple(options.arms), say=saying(console)) as stage:
             versions = stage.versions
             for name in options.rows:
                 outcomes.append(run(ROWS[name], stage, options.rounds))  # noqa: PERF401 — those before an interrupt count
@@ -58,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(results, Console(width=None if sys.stdout.isatty() else 150))
     print(f"written to {options.out}")
     return status
+
+
+def saying(console: Console) -> Callable[[str], None]:
+    """Tells what is under way, in small print."""
+    return lambda what: console.print(f"[dim]{what}", highlight=False)
 
 
 def write(results: Results, folder: Path) -> None:

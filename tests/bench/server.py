@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from tests.bench.stage import Stage
 from tests.support import kafka_jars
 from tests.support.broker import ADDRESS, Broker, choose_broker
 from tests.support.java_broker import JavaBroker
@@ -22,13 +25,19 @@ PROPERTIES = {
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """The address of a broker that runs meanwhile: one of our own, or the one that the tests were given.
+def on_stage(*, scale: float, arms: tuple[str, ...], say: Callable[[str], None]) -> Iterator[Stage]:
+    """A stage on a broker that runs meanwhile: one of our own, or the one that the tests were given.
 
     Raises:
         BrokerUnavailable: there is nothing to run one with.
+        FetchError: what it runs on cannot be fetched.
     """
     own = kafka_jars.available() and not os.environ.get(ADDRESS)
     broker: Broker = JavaBroker(PROPERTIES, java=JAVA) if own else choose_broker()
-    with broker:
-        yield broker.bootstrap_servers
+    with broker, tempfile.TemporaryDirectory(prefix="processor-bench-") as folder:
+        stage = Stage(broker.bootstrap_servers, Path(folder), scale=scale, arms=arms, say=say)
+        try:
+            yield stage
+        finally:
+            if not own:
+                stage.delete_topics()

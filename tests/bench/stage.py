@@ -18,6 +18,7 @@ from tests.bench.arms.job import MARK, Job
 from tests.bench.competitors import ARMS, interpreter
 from tests.bench.statistics import Figures
 from tests.bench.topics import Load, make
+from tests.support.cluster import SECONDS, admin_of
 from tests.support.kafka_jars import PROJECT
 from tests.support.lifeline import die_with_parent
 
@@ -56,6 +57,7 @@ class Stage:
         self.say = say
         self._scale = scale
         self._topics: dict[Load, str] = {}
+        self._prefix = f"bench-{uuid.uuid4().hex[:8]}-"
 
     def tasks(self, full: int, least: int = 500) -> int:
         """How many tasks stand for `full` at this scale."""
@@ -68,7 +70,7 @@ class Stage:
     def topic(self, load: Load) -> str:
         """The name of the topic that holds this load; filled when it is asked for first."""
         if load not in self._topics:
-            name = f"bench-{load.name}-{uuid.uuid4().hex[:6]}"
+            name = self.name(load.name)
             if load.records:
                 self.say(f"filling {name}: {load.records:,} records")
             make(self.servers, name, load)
@@ -77,6 +79,18 @@ class Stage:
                 # Or the first arm would be the one that meets a broker that has not sent this yet.
                 self.run("consume", self.job(name, load.records))
         return self._topics[load]
+
+    def name(self, what: str) -> str:
+        """A name for a topic that nobody else has."""
+        return f"{self._prefix}{what}-{uuid.uuid4().hex[:4]}"
+
+    def delete_topics(self) -> None:
+        """Deletes all topics of this run and what came of them, from a broker that stays."""
+        admin = admin_of(self.servers)
+        made = [name for name in admin.list_topics(timeout=SECONDS).topics if name.startswith(self._prefix)]
+        if made:
+            for deleted in admin.delete_topics(made).values():
+                deleted.exception(SECONDS)
 
     def job(self, topic: str, tasks: int, **more: Any) -> Job:
         """A job of a group that nobody else has."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -15,10 +14,10 @@ import msgspec
 from rich.console import Console
 
 from processor.engine import skipmap
-from tests.bench.__main__ import QUICK, RESULTS, Names
+from tests.bench.__main__ import QUICK, RESULTS, Names, saying
 from tests.bench.report import conditions
 from tests.bench.rows.processes import balance
-from tests.bench.server import serving
+from tests.bench.server import on_stage
 from tests.bench.stage import Stage
 from tests.bench.statistics import Figures
 from tests.bench.sweep import Series, Sweep, Swept, run
@@ -248,14 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     swept: list[Swept] = []
     status = 0
     try:
-        with serving() as servers, tempfile.TemporaryDirectory(prefix="processor-bench-") as folder:
-            stage = Stage(
-                servers,
-                Path(folder),
-                scale=QUICK if options.quick else options.scale,
-                arms=("processor",),
-                say=lambda what: console.print(f"[dim]{what}", highlight=False),
-            )
+        scale = QUICK if options.quick else options.scale
+        with on_stage(scale=scale, arms=("processor",), say=saying(console)) as stage:
             for name in options.sweeps:
                 swept.append(run(SWEEPS[name], stage, options.rounds))  # noqa: PERF401 — those before an interrupt count
     except (BrokerUnavailable, FetchError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,12 +18,20 @@ from tests.bench.stage import ArmFailed, Stage
 from tests.bench.statistics import Measure, Spread, figure, ratio, share
 from tests.bench.table import ROWS
 from tests.bench.topics import Load, hottest, rows
+from tests.conftest import MakeTopic
 from tests.support.broker import Broker
-from tests.support.cluster import end_offsets
+from tests.support.cluster import admin_of, end_offsets
 
 
 def stage_on(servers: str, folder: Path, *arms: str) -> Stage:
     return Stage(servers, folder, scale=0.001, arms=arms, say=lambda _: None)
+
+
+@pytest.fixture
+def stage(broker: Broker, tmp_path: Path) -> Iterator[Stage]:
+    made = stage_on(broker.bootstrap_servers, tmp_path, "consume", "processor")
+    yield made
+    made.delete_topics()
 
 
 ROUNDS = [
@@ -91,8 +100,7 @@ def test_the_load_by_zipf_has_the_share_that_the_law_gives_its_busiest_session()
     assert hottest(load) / load.records == pytest.approx(1 / sum(1 / rank for rank in range(1, 1001)), rel=0.05)
 
 
-def test_the_first_row_runs_from_end_to_end_on_a_real_broker(broker: Broker, tmp_path: Path) -> None:
-    stage = stage_on(broker.bootstrap_servers, tmp_path, "consume", "processor")
+def test_the_first_row_runs_from_end_to_end_on_a_real_broker(stage: Stage) -> None:
     outcome = run(ROWS["nothing"], stage, 1)
     assert outcome.failures == []
     (round_,) = outcome.rounds
@@ -106,16 +114,14 @@ def test_the_first_row_runs_from_end_to_end_on_a_real_broker(broker: Broker, tmp
     assert stage.versions.keys() == {"consume", "processor"}
 
 
-def test_a_handler_that_sleeps_takes_the_time_that_it_sleeps(broker: Broker, tmp_path: Path) -> None:
-    stage = stage_on(broker.bootstrap_servers, tmp_path, "processor")
+def test_a_handler_that_sleeps_takes_the_time_that_it_sleeps(stage: Stage) -> None:
     outcome = run(ROWS["zipf"], stage, 1)
     assert outcome.failures == []
     ideal = next(verdict for verdict in outcome.verdicts if verdict.reached is not None)
     assert 0 < ideal.spread.median <= 1.0
 
 
-def test_the_clock_stops_at_its_limit_with_what_is_settled_then(broker: Broker, tmp_path: Path) -> None:
-    stage = stage_on(broker.bootstrap_servers, tmp_path)
+def test_the_clock_stops_at_its_limit_with_what_is_settled_then(stage: Stage) -> None:
     topic = stage.topic(Load(name="limit", records=500))
     for arm in ("processor", "plain"):
         figures = stage.run(arm, stage.job(topic, 500, handler="sleep", seconds=0.1, workers=2, limit=1.0))
@@ -129,12 +135,11 @@ def test_an_arm_that_cannot_run_says_why(tmp_path: Path) -> None:
         stage.run("nobody", stage.job("nowhere", 1))
 
 
-def test_a_load_lies_where_and_as_it_should(broker: Broker, tmp_path: Path) -> None:
-    stage = stage_on(broker.bootstrap_servers, tmp_path)
+def test_a_load_lies_where_and_as_it_should(stage: Stage) -> None:
     hot = stage.topic(Load(name="hot", records=80, hot_every=1, keyed=False))
-    assert end_offsets(broker.bootstrap_servers, hot) == {0: 90, **dict.fromkeys(range(1, 8), 10)}
+    assert end_offsets(stage.servers, hot) == {0: 90, **dict.fromkeys(range(1, 8), 10)}
     stuck = stage.topic(Load(name="stuck", records=10, partitions=1, stuck=True))
-    assert end_offsets(broker.bootstrap_servers, stuck) == {0: 11}
+    assert end_offsets(stage.servers, stuck) == {0: 11}
     assert stage.topic(Load(name="hot", records=80, hot_every=1, keyed=False)) == hot
 
 
@@ -146,6 +151,15 @@ def test_values_have_the_size_that_they_should_and_noise_does_not_shrink() -> No
         assert len(zlib.compress(b"".join(values), 1)) / 60_000 >= ratio_ - 0.2
     avro = [value for _, value, _ in rows(Load(name="", records=200, value_format="avro"))]
     assert {len(value) for value in avro} <= set(range(250, 260))
+
+
+def test_the_topics_of_a_run_can_be_deleted_and_no_others(stage: Stage, topic: MakeTopic) -> None:
+    others = topic(1)
+    made = stage.topic(Load(name="short", records=10))
+    stage.delete_topics()
+    left = admin_of(stage.servers).list_topics(timeout=10).topics
+    assert made not in left
+    assert others in left
 
 
 def test_the_ends_that_handlers_note_are_read_in_order(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ MEMORY = Row(
 
 
 def _idle(stage: Stage) -> Figures:
-    job = stage.job(create_topic(stage.servers, f"bench-idle-{uuid.uuid4().hex[:6]}", 8), 0)
+    job = stage.job(create_topic(stage.servers, stage.name("idle"), 8), 0)
     with _fleet(stage, job) as fleet:
         fleet.wait_for("consumer.assigned")
         time.sleep(1.0)
@@ -148,8 +148,7 @@ def _seconds_of(count: int) -> float:
 
 def _spin(stage: Stage, processes: int, count: int) -> Figures:
     tasks = stage.tasks(6_000, 1_000)
-    topic = f"bench-spin-{uuid.uuid4().hex[:6]}"
-    create_topic(stage.servers, topic, 8)
+    topic = create_topic(stage.servers, stage.name("spin"), 8)
     job = stage.job(topic, tasks, handler="spin", turns=count, path=_path(stage))
     with _fleet(stage, job, "-p", str(processes)) as fleet:
         _wait(lambda: _shared(fleet, processes), "the group's balance")
