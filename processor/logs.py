@@ -7,7 +7,6 @@ structlog or `logging` as they like.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -25,9 +24,11 @@ from processor.settings import LogFormat, LogLevel
 
 LEVELS: Final[dict[Level, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
+_BIDI: Final = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Unicode's `Bidi_Control` characters."""
+
 _UNPRINTABLE: Final = {
-    code: f"\\u{code:04x}"
-    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *_BIDI)
 } | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 """What could end a line, move a terminal's cursor or turn its text around."""
 
@@ -171,8 +172,16 @@ _encode = msgspec.json.Encoder(enc_hook=repr).encode
 def _json(_: Any, __: str, fields: EventDict) -> str:
     try:
         return _encode(fields).decode().translate(_INVISIBLE)
-    except (ValueError, TypeError):  # text that is no Unicode: half of a surrogate pair
-        return json.dumps(msgspec.to_builtins(fields, enc_hook=repr))
+    except (ValueError, TypeError):  # text that is no Unicode, half of a surrogate pair: strict readers want none of it
+        return _encode(_as_unicode(msgspec.to_builtins(fields, enc_hook=repr))).decode().translate(_INVISIBLE)
+
+
+def _as_unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_unicode(name): _as_unicode(part) for name, part in value.items()}
+    return [_as_unicode(part) for part in value] if isinstance(value, list) else value
 
 
 def _for_people(_: Any, __: str, fields: EventDict) -> EventDict:

@@ -16,7 +16,8 @@ from processor.settings import Settings
 from processor.task import Reject, Task, TaskTimeout, UnknownTask
 
 TRACEBACK_FRAMES = 20
-MESSAGE_CHARACTERS = 1000
+MESSAGE_CHARACTERS, TYPE_CHARACTERS = 1000, 200
+"""What is kept of an error, in the log and in a dead letter's headers: at most so much is added to a record."""
 
 
 class Attempts:
@@ -64,9 +65,9 @@ def failure_of(error: BaseException, *, begun: bool) -> Failure:
 
 
 def type_name(error: BaseException) -> str:
-    """The exception's name with its module."""
+    """The exception's name with its module, as far as a header should take it."""
     kind = type(error)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return _cut(f"{kind.__module__}.{kind.__qualname__}", TYPE_CHARACTERS)
 
 
 def about(record: Record, attempt: int, task: Task | None) -> dict[str, Any]:
@@ -110,7 +111,11 @@ def _message(error: BaseException) -> str:
         text = str(error)
     except Exception as broken:
         text = f"(its text cannot be had: {type_name(broken)})"
-    return text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 1] + "…"
+    return _cut(text, MESSAGE_CHARACTERS)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _frames(error: BaseException) -> str | None:
