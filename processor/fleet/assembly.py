@@ -59,7 +59,9 @@ def _codec(settings: Settings, app: Processor, emit: Emit) -> ValueCodec:
 def _prepare_topics(settings: Settings, emit: Emit) -> None:
     config = admin_config(settings.bootstrap_servers, settings.kafka_config)
     wanted = target_partitions(settings, check_topics(config, settings.topics, emit=emit))
-    ensured = ensure_topics(config, wanted, create=settings.create_topics, emit=emit)
+    ensured = ensure_topics(
+        config, wanted, create=settings.create_topics, letters_of=sources_of_letters(settings), emit=emit
+    )
     for topic in ensured.created:
         emit(ConsumerTopicCreated(topic=topic, partitions=wanted[topic]))
     for topic, reason in ensured.missing.items():
@@ -79,3 +81,11 @@ def target_partitions(settings: Settings, partitions: Mapping[str, int]) -> dict
             if target is not None:
                 wanted[target] = max(count, wanted.get(target, 0))
     return wanted
+
+
+def sources_of_letters(settings: Settings) -> dict[str, list[str]]:
+    """The dead-letter topics, each with the consumed topics that lead there."""
+    sources: dict[str, list[str]] = {}
+    for topic in settings.topics:
+        sources.setdefault(settings.dead_letter_topic_of(topic), []).append(topic)
+    return sources

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, ResourceType
 from confluent_kafka.admin._metadata import TopicMetadata
 from confluent_kafka.cimpl import NewTopic
 
@@ -21,6 +21,9 @@ ANSWER_SECONDS = 10.0
 
 RIGHTS_SECONDS = 5.0
 """How long brokers get to tell what this client may do; where they do not, it begins and finds out."""
+
+LETTER_BYTES = 16_384
+"""What a dead letter may be larger than its record by: its headers, with names of topic and group, and its batch."""
 
 SLICE_SECONDS = 1.0
 PATIENCE_SECONDS = 0.1
@@ -72,6 +75,7 @@ def ensure_topics(
     partitions: Mapping[str, int],
     *,
     create: bool,
+    letters_of: Mapping[str, Collection[str]] | None = None,
     timeout: float = ANSWER_SECONDS,
     emit: Emit | None = None,
 ) -> Ensured:
@@ -84,6 +88,7 @@ def ensure_topics(
         config: from `admin_config`.
         partitions: the topics, and how many partitions each is to have.
         create: whether missing topics are made.
+        letters_of: which of them take dead letters, and those of which topics: they are made large enough for them.
         timeout: seconds that asking may take, and making may take.
         emit: hears what the client has to say.
 
@@ -94,7 +99,10 @@ def ensure_topics(
     inquiry = Inquiry(config, emit)
     found = inquiry.partitions(partitions, timeout, tolerant=True)
     absent = {topic: count for topic, count in partitions.items() if topic not in found}
-    ensured = inquiry.create(absent, timeout) if create else Ensured((), dict.fromkeys(absent, "it does not exist"))
+    if create:
+        ensured = inquiry.create(absent, letters_of or {}, timeout)
+    else:
+        ensured = Ensured((), dict.fromkeys(absent, "it does not exist"))
     inquiry.demand(AclOperation.WRITE, partitions.keys() - ensured.missing.keys())
     return ensured
 
@@ -204,7 +212,9 @@ class Inquiry:
             return "each connection is closed unanswered; is -X security.protocol what the broker asks for?"
         return reason_of(self._last or error)
 
-    def create(self, partitions: Mapping[str, int], timeout: float) -> Ensured:
+    def create(
+        self, partitions: Mapping[str, int], letters_of: Mapping[str, Collection[str]], timeout: float
+    ) -> Ensured:
         """Makes these topics; one that somebody else made first is fine.
 
         Raises:
@@ -214,7 +224,10 @@ class Inquiry:
             return Ensured((), {})
         made: list[str] = []
         missing: dict[str, str] = {}
-        wanted = [NewTopic(topic, num_partitions=count, replication_factor=-1) for topic, count in partitions.items()]
+        wanted = [
+            NewTopic(topic, count, replication_factor=-1, config=self._room(letters_of.get(topic, ())))
+            for topic, count in partitions.items()
+        ]
         for topic, future in self._client.create_topics(wanted, request_timeout=timeout).items():
             try:
                 future.result()
@@ -228,6 +241,19 @@ class Inquiry:
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     missing[topic] = str(error_of(error, self._servers))
         return Ensured(tuple(made), missing)
+
+    def _room(self, topics: Collection[str]) -> dict[str, str]:
+        """The configuration with which a topic takes the dead letters of these; none where nobody tells their own."""
+        limits = []
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        for answer in (
+            self._client.describe_configs(resources, request_timeout=RIGHTS_SECONDS).values() if topics else ()
+        ):
+            try:
+                limits.append(int(answer.result()["max.message.bytes"].value))
+            except (KafkaException, KeyError, TypeError, ValueError):  # it may take the right DESCRIBE_CONFIGS
+                return {}
+        return {"max.message.bytes": str(max(limits) + LETTER_BYTES)} if limits else {}
 
 
 def _say_nothing(event: Event) -> None:

@@ -139,6 +139,9 @@ def producer_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> 
         "delivery.timeout.ms": "120000",
         "topic.metadata.propagation.max.ms": "10000",
         "queue.buffering.max.kbytes": "65536",
+        # How large a record may be is for its topic to say, not for the client, whose own limit is a million bytes:
+        # a dead letter is larger than its record, which the topic that it came from has taken.
+        "message.max.bytes": "64000000",
         **without(kafka_config, CONSUMER_ONLY),
         "bootstrap.servers": bootstrap_servers,
         "partitioner": "murmur2_random",

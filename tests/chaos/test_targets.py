@@ -125,3 +125,15 @@ def test_a_stop_while_a_target_takes_nothing_leaves_the_task_to_the_next_consume
     assert contents(work, results) == [(b"asker", b"an answer" * 20)]
     held = {entry.place for entry in work.ledger.entries() if entry.session in ("bad", "asker")}
     assert {finding.place for finding in work.repeated()} <= held
+
+
+def test_the_largest_record_that_a_topic_takes_can_be_a_dead_letter(
+    wired: Wired, wired_scenario: MakeWiredScenario
+) -> None:
+    """With its headers it is larger than its topic would take: the dead-letter topic is made for that."""
+    work = wired_scenario(partitions=1, max_message_bytes=3_000_000)
+    value = b"x" * (3_000_000 - 120)
+    work.produce([(b"s", value)], message_max_bytes=4_000_000)
+    fleet = work.run("refuse", "--stop-at-end", "--max-attempts", "1")
+    assert fleet.wait() == 0
+    assert contents(work, f"{work.topic}.dlq") == [(b"s", value)]

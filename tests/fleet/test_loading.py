@@ -79,6 +79,21 @@ def test_a_module_of_a_package_in_the_current_folder() -> None:
     assert load("shop_package.tasks:handle").sole_handler
 
 
+def test_only_the_module_that_is_named_is_executed() -> None:
+    """Not its neighbours, not a package's other modules, and nothing that a name could smuggle in."""
+    ran = Path("ran")
+    for neighbour in ("other", "conftest", "sitecustomize", "shop/other", "shop/__main__"):
+        file = Path(f"{neighbour}.py")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"open({str(ran)!r}, 'a').write(__name__)")
+    Path("shop/__init__.py").write_text("")
+    Path("shop/tasks.py").write_text("def handle(task): ...")
+    load("shop.tasks:handle")
+    for app in ("shop.tasks:handle; import other", "shop.tasks:__import__('other')", "shop:other", "..other:handle"):
+        refused(app)
+    assert not ran.exists()
+
+
 @pytest.mark.parametrize("app", ["shop_tasks", "shop_tasks:", ":handle", "", ":"])
 def test_what_is_no_module_and_attribute_is_told_the_form(app: str) -> None:
     assert "must be MODULE:ATTRIBUTE, as in tasks:handle" in refused(app)

@@ -44,7 +44,7 @@ def test_an_acknowledgement_arrives_without_anybody_polling(broker: Broker, topi
 
 def test_a_record_that_cannot_be_queued_is_reported_and_not_raised(broker: Broker, topic: MakeTopic) -> None:
     sink, outcomes = KafkaSink(producer_config(broker.bootstrap_servers, {}), print), Outcomes()
-    sink.send(topic(1), b"k", b"x" * 2_000_000, None, outcomes.put)
+    sink.send(topic(1), b"k", b"x" * 65_000_000, None, outcomes.put)
     sink.send("no topic name", b"k", b"v", None, outcomes.put)
     too_large, no_topic = outcomes.get(timeout=30), outcomes.get(timeout=30)
     assert "too large" in str(too_large)

@@ -137,6 +137,10 @@ def upper(task):
     with ledger.attempt(task):
         return task.payload.upper()
 
+def refuse(task):
+    with ledger.attempt(task):
+        raise ValueError("x" * 1_000_000)
+
 def answer(task):
     with ledger.attempt(task):
         if task.payload == b"fails":
