@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from rich.console import Console
 
 from tests.bench import chart
 from tests.bench.competitors import ARMS
-from tests.bench.report import Results, conditions, show
+from tests.bench.report import Results, conditions, merged, show
 from tests.bench.row import Outcome, run
 from tests.bench.server import on_stage
 from tests.bench.table import ROWS
@@ -26,7 +28,7 @@ RESULTS = PROJECT / ".bench"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what was asked for; 0, 2 where it cannot be run, 130 when interrupted, with what was done by then."""
     options = _options(arguments)
-    console, measured_on = Console(stderr=True), conditions()
+    console, load_average = Console(stderr=True), os.getloadavg()[0]
     outcomes: list[Outcome] = []
     versions: dict[str, str] = {}
     status = 0
@@ -42,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("interrupted: what follows is what was done by then", highlight=False)
         status = 130
     results = Results(
-        conditions=measured_on, scale=options.scale, rounds=options.rounds, versions=versions, outcomes=outcomes
+        conditions=conditions(),
+        load_averages=[load_average],
+        scale=options.scale,
+        versions=versions,
+        outcomes=outcomes,
     )
     write(results, options.out)
     # Off a terminal lines are as long as they need to be, and not 80 characters.
@@ -57,10 +63,12 @@ def saying(console: Console) -> Callable[[str], None]:
 
 
 def write(results: Results, folder: Path) -> None:
-    """The figures as JSON, and a chart of each row that several arms ran."""
+    """The figures as JSON, beside those of rows that were not run again, and a chart of each row that several ran."""
     folder.mkdir(parents=True, exist_ok=True)
-    encoded = msgspec.json.format(msgspec.json.encode(results), indent=1)
-    (folder / "results.json").write_bytes(encoded + b"\n")
+    path = folder / "results.json"
+    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):  # none yet, or of another version of this
+        results = merged(msgspec.json.decode(path.read_bytes(), type=Results), results, ROWS)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     for outcome in results.outcomes:
         rates = rates_of(outcome)
         if len(rates) > 1:

@@ -14,6 +14,7 @@ from rich.table import Table
 from tests.bench.competitors import ARMS
 from tests.bench.row import Outcome
 from tests.bench.statistics import Spread, Verdict
+from tests.support.broker import ADDRESS
 from tests.support.kafka_jars import KAFKA_VERSION
 
 
@@ -21,25 +22,47 @@ class Results(msgspec.Struct, kw_only=True):
     """A run of the benchmark, as its JSON file holds it."""
 
     conditions: str
+    load_averages: list[float]
+    """How busy the machine was before each of the runs that these are from."""
     scale: float
-    rounds: int
     versions: dict[str, str]
     outcomes: list[Outcome]
 
 
 def conditions() -> str:
-    """On what it is measured, and how busy others keep it; to be asked before the run."""
+    """On what it is measured."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return (
-        f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GB, Apache Kafka {KAFKA_VERSION} (one node, no "
-        f"replication, lz4) on the same cores, Python {platform.python_version()}; load average before the run "
-        f"{os.getloadavg()[0]:.1f}"
+    given = os.environ.get(ADDRESS)
+    broker = f"the broker at {given}" if given else f"Apache Kafka {KAFKA_VERSION} (one node, lz4) on the same cores"
+    return f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GB, {broker}, Python {platform.python_version()}"
+
+
+def busy(load_averages: Sequence[float]) -> str:
+    """How busy others kept the machine, for a sentence's end."""
+    return f"load average before each run {', '.join(f'{load:.1f}' for load in load_averages)}"
+
+
+def merged(older: Results, newer: Results, order: Iterable[str]) -> Results:
+    """Both, in that order of rows; of a row that was run again the newer, and of another machine or scale nothing."""
+    if (older.conditions, older.scale) != (newer.conditions, newer.scale):
+        return newer
+    outcomes = {outcome.name: outcome for outcome in (*older.outcomes, *newer.outcomes)}
+    return Results(
+        conditions=newer.conditions,
+        load_averages=[*older.load_averages, *newer.load_averages],
+        scale=newer.scale,
+        versions=older.versions | newer.versions,
+        outcomes=[outcomes[name] for name in order if name in outcomes],
     )
 
 
 def show(results: Results, console: Console) -> None:
     """Prints the table."""
-    table = Table(title="processor's benchmark", caption=results.conditions, title_justify="left")
+    table = Table(
+        title="processor's benchmark",
+        caption=f"{results.conditions}; {busy(results.load_averages)}",
+        title_justify="left",
+    )
     for heading, justify in (("work", "left"), ("measured", "left"), ("median (least-most)", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     table.add_column("to reach", justify="right")
@@ -59,7 +82,8 @@ def show(results: Results, console: Console) -> None:
 
 def markdown(results: Results) -> str:
     """The targets' rows as a table in Markdown, then the arms' rates, then what the arms are."""
-    return "\n\n".join((results.conditions + ".", _targets(results), _arms(results), _notes(results.versions)))
+    conditions = f"{results.conditions}; {busy(results.load_averages)}."
+    return "\n\n".join((conditions, _targets(results), _arms(results), _notes(results.versions)))
 
 
 def _targets(results: Results) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import time
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from processor.engine import skipmap
 from tests.bench.__main__ import QUICK, RESULTS, Names, saying
-from tests.bench.report import conditions
+from tests.bench.report import busy, conditions
 from tests.bench.rows.processes import balance
 from tests.bench.server import on_stage
 from tests.bench.stage import Stage
@@ -243,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="the share of the tasks that is run")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder for sweeps.json")
     options = parser.parse_args(arguments)
-    console, measured_on = Console(stderr=True), conditions()
+    console, measured_on = Console(stderr=True), f"{conditions()}; {busy(os.getloadavg()[:1])}"
     swept: list[Swept] = []
     status = 0
     try:

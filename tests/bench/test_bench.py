@@ -12,7 +12,7 @@ import pytest
 
 from tests.bench import chart, ends
 from tests.bench.__main__ import main, write
-from tests.bench.report import Results, markdown
+from tests.bench.report import Results, markdown, merged
 from tests.bench.row import Outcome, Row, run
 from tests.bench.stage import ArmFailed, Stage
 from tests.bench.statistics import Measure, Spread, figure, ratio, share
@@ -162,6 +162,18 @@ def test_the_topics_of_a_run_can_be_deleted_and_no_others(stage: Stage, topic: M
     assert others in left
 
 
+def test_a_row_that_was_not_run_again_stays_unless_the_machine_is_another() -> None:
+    def results(conditions: str, *names: str) -> Results:
+        outcomes = [Outcome(name=name, work=conditions, rounds=[], verdicts=[]) for name in names]
+        return Results(conditions=conditions, load_averages=[1.0], scale=1.0, versions={}, outcomes=outcomes)
+
+    both = merged(results("one", "avro", "idle"), results("one", "nothing", "idle"), ROWS)
+    assert [outcome.name for outcome in both.outcomes] == ["nothing", "avro", "idle"]
+    assert both.load_averages == [1.0, 1.0]
+    newer = results("two", "nothing")
+    assert merged(results("one", "avro"), newer, ROWS) is newer
+
+
 def test_the_ends_that_handlers_note_are_read_in_order(tmp_path: Path) -> None:
     path = str(tmp_path / "ends")
     assert (ends.count(path), ends.read(path)) == (0, [])
@@ -197,11 +209,12 @@ def test_the_results_are_written_as_json_charts_and_markdown(tmp_path: Path) -> 
     ]
     outcome = Outcome(name="nothing", work="no-op", rounds=list(ROUNDS), verdicts=verdicts)
     versions = {"consume": "client 1", "processor": "processor 2"}
-    results = Results(conditions="2 cores", scale=1.0, rounds=3, versions=versions, outcomes=[outcome])
+    results = Results(conditions="2 cores", load_averages=[0.5], scale=1.0, versions=versions, outcomes=[outcome])
     write(results, tmp_path)
     assert msgspec.json.decode((tmp_path / "results.json").read_bytes(), type=Results) == results
     assert (tmp_path / "nothing.svg").exists()
     text = markdown(results)
+    assert text.startswith("2 cores; load average before each run 0.5.")
     assert "| no-op | processor | 400 (300–500) records/s |  |  |" in text
     assert "|  | processor / consume() | 0.3 (0.25–0.4) | ≥ 0.25 | yes |" in text
     assert "| consume | 1,000 (1,000–2,000) |" in text

@@ -79,7 +79,7 @@ def test_a_fleet_does_what_its_consumers_do_and_asks_one_commit_a_second_of_each
     verdict = Measure(name="processor", of=figure("processor")).verdict([{"processor": {"rate": 50_000.0}}])
     assert verdict is not None
     outcome = Outcome(name="1ms", work="", rounds=[], verdicts=[verdict])
-    results = Results(conditions="", scale=1.0, rounds=1, versions={}, outcomes=[outcome])
+    results = Results(conditions="", load_averages=[], scale=1.0, versions={}, outcomes=[outcome])
     commits = Swept(name="commits", title="", x="", y="", series={"metadata of 400 characters": [(1, 4_000.0)]})
     table = fleet.table(results, [commits])
     assert "| 64 | 256 | 3.2M/s | 64 | 1.6% |" in table
