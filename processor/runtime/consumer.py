@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from processor.app import Processor
 from processor.engine.ledger import Loan
-from processor.errors import DrainTimeout, ProcessorError
+from processor.errors import BrokerError, DrainTimeout, ProcessorError
 from processor.events import (
     ConsumerFailed,
     ConsumerRecycling,
@@ -163,7 +163,7 @@ class Consumer:
         assignment = self._desk.assignment
         self._emit(ConsumerStopping(reason=reason, running=assignment.lent_loans, waiting=assignment.waiting))
         try:
-            ended = self._poller.drain()
+            ended = self._poller.drain(let_in=not isinstance(failure, BrokerError))
         except Exception as error:  # the client is in no state to drain: what is not committed will run again
             ended = False
             failure = failure or ProcessorError(f"the drain failed: {type(error).__name__}: {error}")

@@ -119,14 +119,19 @@ class Poller:
                 return True
         return False
 
-    def drain(self) -> bool:
-        """Begins nothing more, waits for what runs, commits; whether all ended and was committed in time."""
+    def drain(self, *, let_in: bool = True) -> bool:
+        """Begins nothing more, waits for what runs, commits; whether all ended and was committed in time.
+
+        Args:
+            let_in: whether the brokers let this client in; else a join under way will not end.
+        """
         self._stopping = True
         partitions = list(self._desk.assignment.ledgers)
         self._desk.drain(partitions)
         self._pause(partitions)
         deadline = monotonic() + self._settings.drain_timeout
-        self._await_join()
+        if let_in:
+            self._await_join()
         ended = self._await_running(deadline)
         committed = self._commit_last(deadline)
         return ended and committed
