@@ -44,7 +44,7 @@ class KafkaSource:
         self._final: KafkaError | None = None
         """A commit was refused for good; other calls are told less of it, and later."""
         self._given_up: set[Partition] = set()
-        """Partitions that were revoked or lost during the present call of `take`."""
+        """Partitions that were revoked or lost since the first record of the present `take` came."""
 
     def open(self, listener: Listener) -> None:
         """Subscribes; that the topics exist was asked before."""
@@ -64,7 +64,6 @@ class KafkaSource:
         Raises:
             ProcessorError: the client cannot go on.
         """
-        self._given_up.clear()
         if self._final is not None:
             raise _end_of(self._final)
         if self._resets:
@@ -75,9 +74,11 @@ class KafkaSource:
             return ()
         if limit <= 1:
             return (first,)
+        self._given_up.clear()
         rest = cast(list[Record], self._consumer.consume(limit - 1, 0))
         # A rebalance is served inside either call. If it is served in the second, the first record may be of a
-        # partition that was given up meanwhile and perhaps got again: then it will be delivered again.
+        # partition that was given up meanwhile and perhaps got again: then it will be delivered again. If it was
+        # served in the first, what that returned after it is of the new assignment, and comes only once.
         if self._given_up and Partition(first.topic(), first.partition()) in self._given_up:
             return rest
         rest.insert(0, first)

@@ -1,0 +1,95 @@
+"""What a source makes of rebalances that the client serves in the middle of its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from processor.kafka import source as module
+from processor.kafka.source import KafkaSource
+from processor.runtime.ports import Commit, Partition, Record, Start
+from processor.settings import Settings
+from tests.runtime.fakes import FakeRecord
+
+PLACE = TopicPartition("t", 0, 0)
+
+
+class ScriptedClient:
+    """A consumer client whose calls serve a rebalance when they are told to, as librdkafka's do."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.in_poll: list[Callable[[], object]] = []
+        self.in_consume: list[Callable[[], object]] = []
+        self.record = FakeRecord(0, b"k")
+
+    def subscribe(self, topics: list[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
+        self.assign = lambda: on_assign(self, [TopicPartition("t", 0)])
+        self.revoke = lambda: on_revoke(self, [PLACE])
+        self.lose = lambda: on_lost(self, [PLACE])
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return partitions
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None: ...
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None: ...
+
+    def poll(self, seconds: float) -> FakeRecord:
+        for happens in self.in_poll:
+            happens()
+        return self.record
+
+    def consume(self, limit: int, seconds: float) -> list[Record]:
+        for happens in self.in_consume:
+            happens()
+        return []
+
+
+class Listener:
+    def on_assign(self, starts: list[Start]) -> None: ...
+
+    def on_revoke(self, partitions: list[Partition]) -> None: ...
+
+    def on_lose(self, partitions: list[Partition]) -> None: ...
+
+    def on_reset(self, partition: Partition, offset: int) -> None: ...
+
+    def on_committed(self, commits: list[Commit], error: str | None) -> None: ...
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSource, ScriptedClient]:
+    clients: list[ScriptedClient] = []
+
+    def open_client(kind: object, config: dict[str, Any]) -> ScriptedClient:
+        clients.append(ScriptedClient(config))
+        return clients[-1]
+
+    monkeypatch.setattr(module, "open_client", open_client)
+    source = KafkaSource(Settings(topics=("t",), group="g"), 0, lambda event: None)
+    source.open(Listener())  # type: ignore[arg-type]
+    return source, clients[0]
+
+
+@pytest.mark.parametrize("end", ["revoke", "lose"])
+def test_a_record_that_comes_after_a_partition_was_given_up_and_got_again_is_kept(
+    opened: tuple[KafkaSource, ScriptedClient], end: str
+) -> None:
+    """All in one poll: the record is the new assignment's first, and the client will not deliver it again."""
+    source, client = opened
+    client.in_poll = [client.assign, getattr(client, end), client.assign]
+    assert source.take(10, 0.0) == [client.record]
+
+
+@pytest.mark.parametrize("end", ["revoke", "lose"])
+def test_a_record_whose_partition_is_given_up_before_it_is_handed_over_is_dropped(
+    opened: tuple[KafkaSource, ScriptedClient], end: str
+) -> None:
+    """It came before: if the partition is got again, it is delivered again."""
+    source, client = opened
+    client.in_poll = [client.assign]
+    client.in_consume = [getattr(client, end), client.assign]
+    assert source.take(10, 0.0) == []
