@@ -146,14 +146,17 @@ class Assignment(Generic[P]):
         return self._parked[0][0] if self._parked else None
 
     def _return(self, loan: Loan, *, first: bool) -> int:
-        count = self.settle(loan)
-        self.lent_loans -= 1
         ledger = loan.ledger
-        if ledger.release(loan, first=first):
+        count = ledger.settle(loan)
+        self.lent_loans -= 1
+        ready = ledger.release(loan, first=first)
+        if ledger.state is LedgerState.CLOSED:
+            self._lay(loan)
+            return count
+        self.in_flight -= count
+        if ready:
             self.waiting += len(loan.records) - loan.done
             self._queue(ledger, 1)
-        elif ledger.state is LedgerState.CLOSED:
-            self._lay(loan)
         return count
 
     def _lay(self, loan: Loan) -> None:

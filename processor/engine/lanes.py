@@ -29,7 +29,9 @@ class Lane:
     def __init__(self, key: bytes | None, state: LaneState) -> None:
         self.key = key
         self.state = state
-        self.waiting: deque[Record] = deque()
+        self.waiting: list[Record] = []
+        """A list, though tasks leave at its head: what a deque allocates makes sessions of one task a fifth slower, and
+        moving what stays behind costs less than a microsecond a task up to some hundred thousand of them."""
         self.attempts = 0
         """Failed attempts of the head."""
         self.setback: Setback | None = None
@@ -77,12 +79,12 @@ class Lanes:
         """The next ready lane, with at most `limit` of its oldest tasks."""
         lane = self.ready.popleft()
         lane.state = LaneState.LENT
-        waiting = lane.waiting
-        if len(waiting) <= limit:
-            records = list(waiting)
-            waiting.clear()
+        records = lane.waiting
+        if len(records) <= limit:
+            lane.waiting = []
         else:
-            records = [waiting.popleft() for _ in range(limit)]
+            lane.waiting = records[limit:]
+            del records[limit:]
         self.waiting -= len(records)
         return lane, records
 
@@ -91,7 +93,8 @@ class Lanes:
 
         It goes to the end of the queue, or to its front where it never had its turn.
         """
-        self._put_front(lane, unfinished)
+        if unfinished:
+            self._put_front(lane, unfinished)
         if not lane.waiting:
             self._close(lane)
             return False
@@ -152,5 +155,5 @@ class Lanes:
             del self._by_key[lane.key]
 
     def _put_front(self, lane: Lane, unfinished: list[Record]) -> None:
-        lane.waiting.extendleft(reversed(unfinished))
+        lane.waiting[:0] = unfinished
         self.waiting += len(unfinished)

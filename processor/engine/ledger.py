@@ -146,17 +146,20 @@ class Ledger:
         done = loan.done
         count = done - loan.settled
         if count and self.state is not LedgerState.CLOSED:
-            self.offsets.settle([record.offset() for record in loan.records[loan.settled : done]])
+            records = loan.records if count == len(loan.records) else loan.records[loan.settled : done]
+            self.offsets.settle([record.offset() for record in records])
             self.done += count
         loan.settled = done
         return count
 
     def release(self, loan: Loan, *, first: bool = False) -> bool:
         """The lane is back, with what was not done; whether it is ready again."""
-        if loan.done:
-            loan.lane.attempts = 0
-            loan.lane.setback = None
-        return self._end(loan) and self.lanes.give_back(loan.lane, loan.records[loan.done :], first=first)
+        lane, records, done = loan.lane, loan.records, loan.done
+        if done:
+            lane.attempts = 0
+            lane.setback = None
+        unfinished = records[done:] if done < len(records) else []
+        return self._end(loan) and self.lanes.give_back(lane, unfinished, first=first)
 
     def park(self, loan: Loan, setback: Setback, *, failed: bool = True) -> bool:
         """The loan's next task failed, or could not begin, and waits; false where the ledger has closed meanwhile."""

@@ -87,7 +87,7 @@ def test_a_restored_assignment_runs_exactly_what_was_unsettled(delivered: set[in
     offsets = Offsets()
     admit(offsets, *order)
     if done:
-        offsets.settle(done)
+        offsets.settle(sorted(done))
     progress = offsets.progress()
     assert progress is not None
     restored = Offsets(progress.commit_point, progress.settled_ranges())
