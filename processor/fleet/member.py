@@ -65,7 +65,7 @@ ORPHAN_GRACE: Final = 5.0
 """Seconds beyond its drain timeout after which a consumer without a parent ends in any case."""
 
 GARBAGE: Final = 20_000
-"""New objects that are worth a look for cycles among them; Python's own figure, 700, is passed by one batch of tasks."""
+"""New objects that are worth a look for cycles among them; one batch of tasks passes Python's own figure, 700."""
 
 EXIT_GRACE: Final = 5.0
 """Seconds that the application's exit functions get."""
