@@ -37,7 +37,9 @@ class KafkaSource:
         self._emit = emit
         self._listener: Listener | None = None
         config = consumer_config(settings, index)
-        config.update(client_hooks(emit))
+        hooks = client_hooks(emit)
+        self._tell_error = hooks["error_cb"]
+        config.update(hooks, error_cb=self._on_error)
         config["on_commit"] = self._on_commit
         self._consumer: Consumer = open_client(Consumer, config)
         self._resets = Resets(settings.kafka_config)
@@ -45,6 +47,9 @@ class KafkaSource:
         """A commit was refused for good; other calls are told less of it, and later."""
         self._given_up: set[Partition] = set()
         """Partitions that were revoked or lost since the first record of the present `take` came."""
+        self._refused: KafkaError | None = None
+        """What a broker said that did not let this client in, where it was the last that one said."""
+        self._is_shut_out = False
 
     def open(self, listener: Listener) -> None:
         """Subscribes; that the topics exist was asked before."""
@@ -62,10 +67,13 @@ class KafkaSource:
         `consume` with a time-out would wait for `limit` records: a lone one would be held for all of it.
 
         Raises:
+            BrokerError: this client is not let in any more.
             ProcessorError: the client cannot go on.
         """
         if self._final is not None:
             raise _end_of(self._final)
+        if self._is_shut_out and self._refused is not None:
+            raise self._shut_out(self._refused, None)
         if self._resets:
             for partition, offset in self._resets.found(self._consumer):
                 self._listening.on_reset(partition, offset)
@@ -189,6 +197,19 @@ class KafkaSource:
         self._given_up.update(given_up)
         self._resets.forget(given_up)
         return given_up
+
+    def _on_error(self, error: KafkaError) -> None:
+        """No broker is left and the last one refused this client: its password, perhaps, is another one now.
+
+        The client would knock with the old one for ever; the consumer that follows reads its secrets' files anew.
+        """
+        if error.code() in NOT_ALLOWED:
+            self._refused = error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._is_shut_out = self._refused is not None
+        else:
+            self._refused = None  # refused by one, away another: those that are away may let it in
+        self._tell_error(error)
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         commits = [Commit(Partition(t.topic, t.partition), t.offset, t.metadata or "") for t in partitions]

@@ -297,3 +297,25 @@ def _produce(visit: Visit, password: str, task: bytes) -> subprocess.CompletedPr
     command = [sys.executable, "-m", "processor", "produce", "-b", visit.guarded.sasl, "-t", visit.user]
     command += ["--value-format", "json", *_options(scram(visit.user, password))]
     return subprocess.run(command, input=task, capture_output=True, timeout=60, check=False)
+
+
+def test_a_password_that_is_changed_is_read_anew_when_the_old_one_is_refused(visit: Visit) -> None:
+    """Connections that are open stay so; the next ones, here after a restart of the broker, need the new password."""
+    visit.grant()
+    work = visit.work
+    noticed_soon = ("-X", "session.timeout.ms=3000", "-X", "reconnect.backoff.max.ms=500")
+    fleet = visit.run("note", "--commit-interval", "0.1", "--drain-timeout", "1", *noticed_soon)
+    work.produce_sessions(20, 5)
+    work.wait_done(20)
+    work.wait_lag(0)
+    visit.guarded.add_user(visit.user, WRONG_PASSWORD)
+    visit.guarded.broker.restart()
+    ended = fleet.wait_for("fleet.consumer_ended", exit_code=4)
+    assert "SASL authentication error" in ended["reason"]
+    visit.password_file.write_text(WRONG_PASSWORD)
+    work.produce_sessions(20, 5)
+    work.wait_done(40)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+    assert _hides(fleet, PASSWORD, WRONG_PASSWORD)
