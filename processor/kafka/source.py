@@ -50,6 +50,8 @@ class KafkaSource:
         self._refused: KafkaError | None = None
         """What a broker said that did not let this client in, where it was the last that one said."""
         self._is_shut_out = False
+        self._has_lost = False
+        """The group gave this member up, and it has not been let in again."""
 
     def open(self, listener: Listener) -> None:
         """Subscribes; that the topics exist was asked before."""
@@ -73,7 +75,7 @@ class KafkaSource:
         if self._final is not None:
             raise _end_of(self._final)
         if self._is_shut_out and self._refused is not None:
-            self._is_shut_out = False  # said once: the drain that follows polls on
+            self._is_shut_out, self._refused = False, None  # said once: the drain that follows polls on
             raise self._shut_out(self._refused, None)
         if self._resets:
             for partition, offset in self._resets.found(self._consumer):
@@ -174,6 +176,7 @@ class KafkaSource:
     # --- the client's callbacks, in the poller's thread ----------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._has_lost = False
         starts, otherwise = self._starts(partitions)
         known = {start.partition: start.offset for start in starts}
         for partition in partitions:
@@ -189,6 +192,7 @@ class KafkaSource:
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._has_lost = True
         given_up = self._give_up(partitions)
         self._listening.on_lose(given_up)
         consumer.incremental_unassign(partitions)
@@ -200,12 +204,13 @@ class KafkaSource:
         return given_up
 
     def _on_error(self, error: KafkaError) -> None:
-        """No broker is left and the last one refused this client: its password, perhaps, is another one now.
+        """No broker is left, or no place in the group, and this client was refused: its password may be another now.
 
         The client would knock with the old one for ever; the consumer that follows reads its secrets' files anew.
         """
         if error.code() in NOT_ALLOWED:
             self._refused = error
+            self._is_shut_out = self._has_lost
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._is_shut_out = self._refused is not None
         else:
