@@ -75,7 +75,7 @@ class KafkaSource:
         if self._final is not None:
             raise _end_of(self._final)
         if self._is_shut_out and self._refused is not None:
-            self._is_shut_out, self._refused = False, None  # said once: the drain that follows polls on
+            self._is_shut_out = False  # said once: the drain that follows polls on
             raise self._shut_out(self._refused, None)
         if self._resets:
             for partition, offset in self._resets.found(self._consumer):

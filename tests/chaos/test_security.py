@@ -310,7 +310,8 @@ def test_a_password_that_is_changed_is_read_anew_when_the_old_one_is_refused(vis
     work.wait_lag(0)
     visit.guarded.add_user(visit.user, WRONG_PASSWORD)
     visit.guarded.broker.restart()
-    ended = fleet.wait_for("fleet.consumer_ended", exit_code=4)
+    ended = fleet.wait_for("fleet.consumer_ended")
+    assert ended["exit_code"] == 4
     assert "SASL authentication error" in ended["reason"]
     visit.password_file.write_text(WRONG_PASSWORD)
     work.produce_sessions(20, 5)
