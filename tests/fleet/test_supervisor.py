@@ -335,7 +335,10 @@ def test_a_stopped_consumer_does_not_hold_the_parent_up(fleet: Fleet) -> None:
     """Orders to a process that does not read are kept, and the others hear theirs."""
     parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=0.4)
     lives = parent.noted("started", 2)
-    os.kill(lives[0]["pid"], signal.SIGSTOP)
+    stopped = psutil.Process(lives[0]["pid"])
+    stopped.suspend()
+    while stopped.status() != psutil.STATUS_STOPPED:  # a thread of it may run on for a moment
+        time.sleep(0.001)
     parent.signal()
     drained = parent.noted("Drain")
     assert {order["index"] for order in drained} == {lives[1]["index"]}
