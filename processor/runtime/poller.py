@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from time import monotonic
 
 from processor.engine.flow import Flow, Held
@@ -220,29 +221,38 @@ class Poller:
         if not records:
             return
         ledgers = self._desk.assignment.ledgers
-        runs: list[tuple[Partition, list[Record]]] = []
-        ends: list[End] = []
-        topic, number = "", -1
-        run: list[Record] = []
-        for record in records:
-            if record.error() is not None:
-                end = self._source.interpret(record)
-                if end is not None:
-                    ends.append(end)
-                continue
-            if record.partition() != number or record.topic() != topic:
-                topic, number = record.topic(), record.partition()
-                run = []
-                runs.append((Partition(topic, number), run))
-            run.append(record)
+        records, ends = self._interpreted(records)
         # a record may still arrive of a partition that was revoked while it was taken: it is another's now
-        runs = [(partition, run) for partition, run in runs if partition in ledgers and not self._stopping]
+        runs = [(p, run) for p, run in self._runs(records) if p in ledgers and not self._stopping]
         for partition, run in runs:
             if not ledgers[partition].continues_at(run[0].offset()):
                 self._restart(partition, run[0].offset())
         if runs:
             self._desk.admit(runs)
         self._reach(ends)
+
+    def _interpreted(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[End]]:
+        """The records among them that are records, and what the others say."""
+        errors = list(map(type(records[0]).error, records))
+        if errors.count(None) == len(errors):
+            return records, []
+        told = [record for record, error in zip(records, errors, strict=True) if error is not None]
+        ends = [end for end in map(self._source.interpret, told) if end is not None]
+        return [record for record, error in zip(records, errors, strict=True) if error is None], ends
+
+    def _runs(self, records: Sequence[Record]) -> Iterator[tuple[Partition, Sequence[Record]]]:
+        """The records by partition, as they come one behind the other."""
+        if not records:
+            return
+        kind = type(records[0])
+        places: Sequence[object] = list(map(kind.partition, records))
+        if len(self._settings.topics) > 1:
+            places = list(zip(map(kind.topic, records), places, strict=True))
+        at = 0
+        for _, same in groupby(places):
+            run = records[at : at + len(list(same))]
+            at += len(run)
+            yield Partition(run[0].topic(), run[0].partition()), run
 
     def _reach(self, ends: Sequence[End]) -> None:
         with self._desk.lock:
