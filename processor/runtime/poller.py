@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, repeat
+from operator import is_
 from time import monotonic
 
 from processor.engine.flow import Flow, Held
@@ -234,7 +235,7 @@ class Poller:
     def _interpreted(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[End]]:
         """The records among them that are records, and what the others say."""
         errors = list(map(type(records[0]).error, records))
-        if errors.count(None) == len(errors):
+        if all(map(is_, errors, repeat(None))):  # by identity: a client's error cannot be compared with None
             return records, []
         told = [record for record, error in zip(records, errors, strict=True) if error is not None]
         ends = [end for end in map(self._source.interpret, told) if end is not None]

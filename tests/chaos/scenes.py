@@ -75,7 +75,7 @@ def kill_in_a_stream(work: Scenario) -> Verdict:
     fleet = work.run("note", "-w", "8", "--commit-interval", "0.01", *NOTICED_SOON, seconds=0.02)
     with ThreadPoolExecutor() as pool:
         stream = pool.submit(_stream, work)
-        work.wait_done(200)
+        work.wait_done(600)
         work.kill(fleet)
         stream.result()
     known = work.known_done()
