@@ -18,8 +18,11 @@ from processor.engine.pace import TURN_SECONDS, Pace
 from processor.engine.retry import Cause, Failure, Setback
 from processor.runtime.ports import Partition, Record
 
-STALE_SECONDS = 5 * TURN_SECONDS
-"""A batch that takes this long was sized for faster tasks: what it has not begun is taken back."""
+STALE_TURNS = 5
+"""A batch that takes so many of its turns was sized for faster tasks: what it has not begun is taken back."""
+
+STALE_SECONDS = STALE_TURNS * TURN_SECONDS
+"""How soon that can be."""
 
 
 class Borrower(Protocol):
@@ -39,6 +42,8 @@ class Borrower(Protocol):
     """Attempts since the last visit, quick ones too."""
     borrowed_at: float
     """When the batch was lent, in seconds of the monotonic clock."""
+    turn: float
+    """How long it was meant to take, in seconds."""
 
     def current(self) -> Iterable[Loan]:
         """The loans that it has begun and not ended."""
@@ -163,7 +168,8 @@ class Desk:
         with self.lock:
             self._bring_back(borrower, tasks, seconds)
             while not self._closed:
-                if self._lend(borrower, self.pace.batch()):
+                borrower.turn = self.pace.turn(self.assignment.waiting, len(self.borrowers))
+                if self._lend(borrower, self.pace.batch(borrower.turn)):
                     return True
                 self._awake -= 1
                 if self._awake == 0:
@@ -260,7 +266,7 @@ class Desk:
         """
         with self.lock:
             self.assignment.wake(now)
-            stale = [b for b in self.borrowers if b.borrowed_at and now - b.borrowed_at > STALE_SECONDS]
+            stale = [b for b in self.borrowers if b.borrowed_at and now - b.borrowed_at > STALE_TURNS * b.turn]
             for borrower in stale:
                 self._collect(borrower)
                 self._take_back(borrower, lambda _: True)

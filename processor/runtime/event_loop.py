@@ -18,6 +18,7 @@ from typing import Any
 from processor.app import Handler
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.ledger import Loan
+from processor.engine.pace import TURN_SECONDS
 from processor.events import ConsumerWorkerDied, Emit
 from processor.runtime.attempts import Attempts, failure_of, type_name
 from processor.runtime.desk import Desk
@@ -116,6 +117,7 @@ class Coroutines:
         self.slow: list[float] = []
         self.ended = 0
         self.borrowed_at = 0.0
+        self.turn = TURN_SECONDS
         self.running: dict[Loan, Running] = {}
         self._host = host
         self._most = most

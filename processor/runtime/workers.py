@@ -13,6 +13,7 @@ from typing import Any
 from processor.app import Handler
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.ledger import Loan
+from processor.engine.pace import TURN_SECONDS
 from processor.engine.retry import Failure
 from processor.events import ConsumerWorkerDied, Emit
 from processor.runtime.attempts import Attempts, failure_of, type_name
@@ -39,6 +40,7 @@ class Worker:
         self.slow: list[float] = []
         self.ended = 0
         self.borrowed_at = 0.0
+        self.turn = TURN_SECONDS
         self.loan: Loan | None = None
         self.record: Record | None = None
         self.fence = Fence()

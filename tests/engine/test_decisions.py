@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.engine.flow import PATIENCE_SECONDS, Flow, Held, Verdict
-from processor.engine.pace import MOST, TURN_SECONDS, Pace
+from processor.engine.pace import LONG_TURN_SECONDS, MOST, TURN_SECONDS, Pace
 from processor.engine.retry import RETRIED, Cause, Failure, Policy, backoff, spread
 
 POLICY = Policy(max_attempts=3, backoff=0.5, backoff_max=30.0)
@@ -49,6 +49,14 @@ def test_a_pace_begins_slow_follows_the_fast_at_once_and_the_slow_slowly() -> No
     pace.observe(1, 0.001)
     assert pace.batch() < MOST
     assert pace.seconds < 0.0001
+
+
+def test_a_turn_is_long_where_every_worker_has_several_before_it() -> None:
+    pace = Pace()
+    pace.seconds = 0.001
+    assert pace.turn(1000, 64) == TURN_SECONDS
+    assert pace.turn(1024, 64) == LONG_TURN_SECONDS
+    assert (pace.batch(), pace.batch(LONG_TURN_SECONDS)) == (1, 8)
 
 
 def test_another_worker_is_woken_only_for_more_than_a_turn_to_each() -> None:
