@@ -98,7 +98,7 @@ def _play(shared: World, fault: Fault, seed: str, times: int) -> Outcome:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="processor-chaos-")))
         storm = Storm(shared, f"storm-{seed}-{_name(fault).replace(' ', '-')}", seed, folder, stack)
-        return storm.play(fault.inject, times, in_process=fault.in_process, paused=fault.paused)
+        return storm.play(fault, times)
 
 
 def _name(fault: Fault) -> str:

@@ -102,7 +102,7 @@ class Storm:
 
     # --- the round ---------------------------------------------------------------------------------
 
-    def play(self, inject: Callable[[Storm], None], times: int, *, in_process: bool, paused: bool) -> Outcome:
+    def play(self, fault: Fault, times: int) -> Outcome:
         """Two fleets, a stream of tasks, and the fault so many times; then everything must come to its end."""
         self.start()
         self.start()
@@ -112,14 +112,14 @@ class Storm:
         self.work.wait_begun(1, ROUND_SECONDS)
         for _ in range(times):
             self.rest(0.1, 1.0)
-            inject(self)
+            fault.inject(self)
         helpers[0].join(ROUND_SECONDS)
         self._await_end()
         self._over.set()
         helpers[1].join(ROUND_SECONDS)
         for fleet in self.fleets:
             assert fleet.stop() == 0, "a fleet did not stop in order"
-        return self._outcome(in_process=in_process, paused=paused)
+        return self._outcome(fault)
 
     def _produce(self) -> None:
         for _ in range(BATCHES):
@@ -158,10 +158,11 @@ class Storm:
         except (KafkaException, TimeoutError):  # the coordinator is on its way back
             return None
 
-    def _outcome(self, *, in_process: bool, paused: bool) -> Outcome:
+    def _outcome(self, fault: Fault) -> Outcome:
         letters = self.work.given_up()
-        faults = self.work.faults(letters, replays_in_process=in_process)
-        if paused:  # what a process does that slept through its own end is not promised, but that nothing is lost
+        faults = self.work.faults(letters, replays_in_process=fault.in_process)
+        if fault.paused or (fault.cut_off and self.protocol == "consumer"):
+            # What a process does that has not heard of its own end is not promised, but that nothing is lost.
             faults = {what: findings for what, findings in faults.items() if what == "lost"}
         else:
             faults |= _some("needlessly twice", self._needless())
@@ -307,6 +308,9 @@ class Fault(NamedTuple):
     in_process: bool = False
     """Whether a process that lives on may start again from what is committed: it lost its partitions for a while."""
     paused: bool = False
+    """Whether a process may sleep through the end of its membership."""
+    cut_off: bool = False
+    """Whether one may not hear of that end for a while; with the classic protocol its client knows by itself."""
     most: int = 3
     """How often in one round."""
 
@@ -323,10 +327,10 @@ FAULTS: tuple[Fault, ...] = (
     Fault(pause_a_consumer, UNCOMMITTED, in_process=True, paused=True),
     Fault(kill_the_broker, UNCOMMITTED, in_process=True),
     Fault(a_minute_without_a_broker, UNCOMMITTED, in_process=True, most=1),
-    Fault(pause_the_broker, UNCOMMITTED, in_process=True),
-    Fault(cut_the_wire, UNCOMMITTED, in_process=True),
-    Fault(silence_the_wire, UNCOMMITTED, in_process=True),
+    Fault(pause_the_broker, UNCOMMITTED, in_process=True, cut_off=True),
+    Fault(cut_the_wire, UNCOMMITTED, in_process=True, cut_off=True),
+    Fault(silence_the_wire, UNCOMMITTED, in_process=True, cut_off=True),
     Fault(slow_the_wire, UNCOMMITTED, in_process=True),
     Fault(refuse_commits, UNCOMMITTED, in_process=True),
-    Fault(everything, UNCOMMITTED, in_process=True),
+    Fault(everything, UNCOMMITTED, in_process=True, cut_off=True),
 )
