@@ -123,7 +123,9 @@ class Stage:
         told = [line.removeprefix(MARK) for line in out.splitlines() if line.startswith(MARK)]
         if not told:
             said = errors.read_text().strip().splitlines() or ["it said nothing"]
-            raise ArmFailed(f"{arm} measured nothing (exit code {process.returncode}): {said[-1][:500]}")
+            # The product's log ends with statistics; what went wrong stands before them.
+            worst = [line for line in said if '"level":"error"' in line] or said
+            raise ArmFailed(f"{arm} measured nothing (exit code {process.returncode}): {worst[-1][:500]}")
         figures = msgspec.json.decode(told[-1], type=dict[str, Any])
         self.versions[arm] = figures.pop("versions")
         return figures
