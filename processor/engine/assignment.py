@@ -87,13 +87,17 @@ class Assignment(Generic[P]):
         self._queue(ledger, len(ledger.lanes.ready) - ready_before)
         return count
 
-    def lend(self, limit: int) -> list[Loan]:
-        """Ready lanes with at most `limit` tasks together, from one partition after the other."""
+    def lend(self, limit: int, workers: int | None = None) -> list[Loan]:
+        """Ready lanes with at most `limit` tasks together, from one partition after the other.
+
+        With `workers`, a session that has more than a worker's share of what waits may get some more.
+        """
+        share = None if workers is None else self.waiting // workers
         loans: list[Loan] = []
         turns = self._turns
         while limit > 0 and turns:
             ledger = turns.popleft()
-            loan = ledger.lend(min(limit, LANE_TURN))
+            loan = ledger.lend(min(limit, LANE_TURN), share)
             count = len(loan.records)
             self.ready_lanes -= 1
             self.waiting -= count

@@ -11,6 +11,13 @@ from itertools import chain
 from processor.engine.retry import Setback
 from processor.task import Record
 
+HOT_TASKS = 8
+"""What a session with more than a worker's share of all that waits gets at the least.
+
+Its tasks follow one another whatever happens, and when all else is done they are what is waited for: each visit to the
+desk between two of them is time lost. With 10 ms tasks by Zipf(1.0) it was 0.6 ms of each.
+"""
+
 
 class LaneState(enum.Enum):
     """Where a lane is. A lane without tasks that is not lent does not exist."""
@@ -75,11 +82,13 @@ class Lanes:
             count += 1
         self.waiting += count
 
-    def lend(self, limit: int) -> tuple[Lane, list[Record]]:
-        """The next ready lane, with at most `limit` of its oldest tasks."""
+    def lend(self, limit: int, share: int | None = None) -> tuple[Lane, list[Record]]:
+        """The next ready lane, with at most `limit` of its oldest tasks; `HOT_TASKS` where it has more than `share`."""
         lane = self.ready.popleft()
         lane.state = LaneState.LENT
         records = lane.waiting
+        if share is not None and len(records) > share:
+            limit = max(limit, HOT_TASKS)
         if len(records) <= limit:
             lane.waiting = []
         else:

@@ -127,9 +127,9 @@ class Ledger:
         """Whether `offset` may be delivered next: offsets only go up."""
         return self.offsets.position is None or offset >= self.offsets.position
 
-    def lend(self, limit: int) -> Loan:
-        """The next ready lane with at most `limit` tasks. There must be one."""
-        lane, records = self.lanes.lend(limit)
+    def lend(self, limit: int, share: int | None = None) -> Loan:
+        """The next ready lane with at most `limit` tasks, as `Lanes.lend` says. There must be one."""
+        lane, records = self.lanes.lend(limit, share)
         loan = Loan(self, lane, records)
         self.lent.add(loan)
         return loan

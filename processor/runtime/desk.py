@@ -168,8 +168,9 @@ class Desk:
         with self.lock:
             self._bring_back(borrower, tasks, seconds)
             while not self._closed:
-                borrower.turn = self.pace.turn(self.assignment.waiting, len(self.borrowers))
-                if self._lend(borrower, self.pace.batch(borrower.turn)):
+                workers = len(self.borrowers)
+                borrower.turn = self.pace.turn(self.assignment.waiting, workers)
+                if self._lend(borrower, self.pace.batch(borrower.turn), workers):
                     return True
                 self._awake -= 1
                 if self._awake == 0:
@@ -287,8 +288,8 @@ class Desk:
         self._notify_drained(loan)
         return self.assignment.next_wake() == due
 
-    def _lend(self, borrower: Borrower, limit: int) -> bool:
-        loans = self.assignment.lend(limit)
+    def _lend(self, borrower: Borrower, limit: int, workers: int | None = None) -> bool:
+        loans = self.assignment.lend(limit, workers)
         if not loans:
             return False
         if self.assignment.lent_loans == len(loans):

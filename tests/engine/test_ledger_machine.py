@@ -93,10 +93,11 @@ class Consuming(RuleBasedStateMachine):
 
     # --- the workers' side -------------------------------------------------------------------------
 
-    @rule(limit=st.integers(1, 6))
-    def lend(self, limit: int) -> None:
-        loans = self.assignment.lend(limit)
-        assert sum(len(loan.records) for loan in loans) <= limit
+    @rule(limit=st.integers(1, 6), workers=st.none() | st.integers(1, 4))
+    def lend(self, limit: int, workers: int | None = None) -> None:
+        loans = self.assignment.lend(limit, workers)
+        assert sum(len(loan.records) for loan in loans[:-1]) < limit or not loans
+        assert workers is not None or sum(len(loan.records) for loan in loans) <= limit
         for loan in loans:
             for record in loan.records:
                 partition = self.partition_of(loan)
