@@ -114,6 +114,7 @@ class Storm:
             self.rest(0.1, 1.0)
             fault.inject(self)
         helpers[0].join(ROUND_SECONDS)
+        assert len(self.work.places) == BATCH * BATCHES, "the stream of tasks did not come to its end"
         self._await_end()
         self._over.set()
         helpers[1].join(ROUND_SECONDS)
@@ -125,7 +126,7 @@ class Storm:
         for _ in range(BATCHES):
             rows = [(self._session(), self._payload()) for _ in range(BATCH)]
             first = len(self.work.places)
-            self.work.produce(rows, enable_idempotence=True, retries=1000)
+            self.work.produce(rows, seconds=ROUND_SECONDS, enable_idempotence=True, retries=1000)
             placed = zip(self.work.places[first:], rows, strict=True)
             self._rejected |= {place for place, (_, payload) in placed if payload == b"rejected"}
             time.sleep(0.1)

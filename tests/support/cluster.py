@@ -42,17 +42,27 @@ def wait_gone(bootstrap_servers: str, name: str) -> None:
 
 
 def produce(
-    bootstrap_servers: str, topic: str, records: Iterable[Row], *, partition: int | None = None, **config: object
+    bootstrap_servers: str,
+    topic: str,
+    records: Iterable[Row],
+    *,
+    partition: int | None = None,
+    seconds: float = SECONDS,
+    **config: object,
 ) -> list[tuple[int, int]]:
-    """Produces records with the partitioner of this system, waits for all, and returns (partition, offset) of each."""
+    """Produces records with the partitioner of this system, waits for all, and returns (partition, offset) of each.
+
+    Raises:
+        AssertionError: some are not acknowledged within `seconds`.
+    """
     spelled: dict[str, object] = {key.replace("_", "."): value for key, value in config.items()}
     producer = Producer({"bootstrap.servers": bootstrap_servers, **PRODUCER, **spelled})
     places: list[Message | None] = []
     for index, (key, value, *headers) in enumerate(records):
         places.append(None)
         _queue(producer, topic, key, value, headers[0] if headers else None, partition, _keep(places, index))
-    left = producer.flush(SECONDS)
-    assert left == 0, f"{left} records were not acknowledged within {SECONDS:g} s"
+    left = producer.flush(seconds)
+    assert left == 0, f"{left} records were not acknowledged within {seconds:g} s"
     return [_place(place) for place in places]
 
 

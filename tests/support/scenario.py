@@ -176,9 +176,11 @@ class Scenario:
         self.deaths: dict[int, int] = {}
         self._start = start
 
-    def produce(self, records: Iterable[cluster.Row], *, partition: int | None = None, **config: object) -> None:
-        """Adds tasks."""
-        sent = cluster.produce(self.servers, self.topic, records, partition=partition, **config)
+    def produce(
+        self, records: Iterable[cluster.Row], *, partition: int | None = None, seconds: float = 30.0, **config: object
+    ) -> None:
+        """Adds tasks; see `cluster.produce`."""
+        sent = cluster.produce(self.servers, self.topic, records, partition=partition, seconds=seconds, **config)
         self.places += [Place(self.topic, number, offset) for number, offset in sent]
 
     def produce_sessions(self, tasks: int, sessions: int) -> None:
