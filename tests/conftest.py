@@ -52,7 +52,13 @@ class Produce(Protocol):
     """Produces (key, value[, headers]) to a topic, waits for all, and returns (partition, offset) of each."""
 
     def __call__(
-        self, topic: str, records: Iterable[cluster.Row], *, partition: int | None = None, **config: object
+        self,
+        topic: str,
+        records: Iterable[cluster.Row],
+        *,
+        partition: int | None = None,
+        seconds: float = cluster.SECONDS,
+        **config: object,
     ) -> list[tuple[int, int]]: ...
 
 
@@ -139,9 +145,14 @@ def produce(broker: Broker) -> Produce:
     """Produces to a topic of the shared broker, see `cluster.produce`."""
 
     def to_shared_broker(
-        topic: str, records: Iterable[cluster.Row], *, partition: int | None = None, **config: object
+        topic: str,
+        records: Iterable[cluster.Row],
+        *,
+        partition: int | None = None,
+        seconds: float = cluster.SECONDS,
+        **config: object,
     ) -> list[tuple[int, int]]:
-        return cluster.produce(broker.bootstrap_servers, topic, records, partition=partition, **config)
+        return cluster.produce(broker.bootstrap_servers, topic, records, partition=partition, seconds=seconds, **config)
 
     return to_shared_broker
 
