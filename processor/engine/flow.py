@@ -53,12 +53,14 @@ class Verdict(NamedTuple, Generic[P]):
 class Flow(Generic[P]):
     """The limits of one consumer, and which of its partitions are paused."""
 
-    __slots__ = ("_bytes", "_over_since", "_paused_at", "_stopped", "_tasks")
+    __slots__ = ("_bytes", "_headroom", "_over_since", "_paused_at", "_stopped", "_tasks")
 
     def __init__(self, tasks: int, bytes_: int) -> None:
         self._tasks = tasks
         self._bytes = bytes_
         self._stopped = False
+        self._headroom = 1.0
+        """What the largest partition may still take before it would take others' shares."""
         self._over_since: float | None = None
         self._paused_at: dict[P, float] = {}
 
@@ -68,8 +70,13 @@ class Flow(Generic[P]):
         return frozenset(self._paused_at)
 
     def room(self, tasks: int, bytes_: int, record_bytes: int) -> int:
-        """How many records fit beside `tasks` and `bytes_`, if they are of `record_bytes` each; at least 1."""
-        return max(1, min(self._tasks - tasks, (self._bytes - bytes_) // max(1, record_bytes)))
+        """How many records fit beside `tasks` and `bytes_`, if they are of `record_bytes` each; at least 1.
+
+        They may all be of one partition, and none may take the shares of the others.
+        """
+        left_tasks = min(self._tasks - tasks, int(self._headroom * self._tasks))
+        left_bytes = min(self._bytes - bytes_, int(self._headroom * self._bytes))
+        return max(1, min(left_tasks, left_bytes // max(1, record_bytes)))
 
     def forget(self, partition: P) -> None:
         """The partition is not this consumer's any more."""
@@ -127,7 +134,9 @@ class Flow(Generic[P]):
         share = (1.0 - POOL) / max(1, len(parts))
         most = 1.0 - share * (len(parts) - 1)
         part = GO_ON if self._stopped else 1.0
-        self._stopped = total >= part or any(
-            held_part >= most * part for p, held_part in parts.items() if p not in self._paused_at
-        )
+        # What paused partitions hold may never drain: the others go on at that part of what is left for them.
+        paused = sum(parts.get(p, 0.0) for p in self._paused_at)
+        largest = max((held_part for p, held_part in parts.items() if p not in self._paused_at), default=0.0)
+        self._headroom = max(0.0, most - largest)
+        self._stopped = total >= paused + (1.0 - paused) * part or largest >= most * part
         return self._stopped

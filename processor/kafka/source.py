@@ -25,6 +25,16 @@ ASK_SECONDS = 5.0
 AGAIN_SECONDS = 0.1
 """Between two tries of a commit that is waited for."""
 
+PASSING = frozenset(
+    (
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+    )
+)
+"""Refusals of a commit that pass while a coordinator moves or wakes; the client calls only transactions retriable."""
+
 RESTORE_SECONDS = 30.0
 """How long an assignment may wait for the offsets that the group has committed."""
 
@@ -130,7 +140,7 @@ class KafkaSource:
             error = self._try_commit(commits)
             if error is None:
                 return None
-            if not error.retriable() or monotonic() >= deadline:
+            if not (error.retriable() or error.code() in PASSING) or monotonic() >= deadline:
                 return reason_of(error)
             sleep(AGAIN_SECONDS)  # a coordinator that refuses does so at once
 

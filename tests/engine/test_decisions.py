@@ -95,6 +95,7 @@ def test_a_consumer_stops_at_its_limit_and_goes_on_well_below_it() -> None:
 def test_bytes_count_as_tasks_do() -> None:
     reader = Reader(10**6, 100)
     assert not reader.decide({0: 100}, 0.0).take
+    assert reader.decide({0: 50}, 0.0).take
     assert reader.flow.room(10, 50, 10) == 5
     assert reader.flow.room(10, 99, 10) == 1
 
@@ -128,6 +129,26 @@ def test_a_partition_may_have_what_nobody_else_asks_for_but_never_their_shares()
     reader = Reader(100, at_end=(1,))
     assert reader.decide({0: 60, 1: 0}, 0.0) == (True, [], [])
     assert not reader.decide({0: 75, 1: 0}, 0.0).take
+
+
+def test_one_take_of_one_partition_leaves_the_others_their_shares() -> None:
+    """Whatever is asked for may all be of one partition, which then holds it for ever: the others must go on."""
+    reader = Reader(200)
+    assert reader.decide({0: 0, 1: 0, 2: 0, 3: 0}, 0.0).take
+    room = reader.flow.room(0, 0, 1)
+    assert room == 125
+    hog = {0: room, 1: 0, 2: 0, 3: 0}
+    assert not reader.decide(hog, 1.0).take
+    assert reader.decide(hog, 2.0) == (True, [0], [])
+
+
+def test_what_a_paused_partition_holds_does_not_keep_the_others_waiting() -> None:
+    reader = Reader(100)
+    hog = {0: 90, 1: 0}
+    assert not reader.decide(hog, 0.0).take
+    assert reader.decide(hog, 1.0) == (True, [0], [])
+    assert not reader.decide({0: 90, 1: 10}, 2.0).take
+    assert reader.decide({0: 90, 1: 5}, 3.0).take
 
 
 def test_a_partition_that_is_gone_is_not_paused() -> None:
