@@ -64,6 +64,8 @@ class Committer:
 
     def commit(self) -> None:
         """Commits what has changed, without waiting."""
+        if self._under_way:  # the one before was never answered: what it held is to be committed still
+            self._stamps.clear()
         commits = self._changed(None)
         if commits:
             self._under_way = True
