@@ -8,15 +8,13 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import MakeBroker, running_broker
+from tests.conftest import running_broker
 from tests.support import cluster
 from tests.support.addresses import free_ports
 from tests.support.broker import Broker
 from tests.support.run import Fleet
 from tests.support.scenario import Scenario
 from tests.support.wire import Wire, through_a_wire
-
-__all__ = ["MakeBroker"]
 
 
 class Wired(NamedTuple):

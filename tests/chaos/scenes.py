@@ -5,7 +5,6 @@ Each is played with the product, where the verdict must be clean, and with a bug
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from tests.support import cluster
 from tests.support.ledger import Finding, Place
 from tests.support.scenario import Scenario
+from tests.support.until import until
 
 Verdict = dict[str, list[Finding]]
 Scene = Callable[[Scenario], Verdict]
@@ -63,7 +63,7 @@ def kill_behind_a_stuck_task(work: Scenario) -> Verdict:
     work.produce_sessions(1_000, 20)
     fleet = work.run("stick", "-w", "16", *QUICK)
     work.wait_done(1_000)
-    _await(lambda: len(work.known_done()) >= 1_000, "the group does not know what is done")
+    until(lambda: len(work.known_done()) >= 1_000, "the group knows what is done", pause=0.05)
     work.kill(fleet)
     known = work.known_done()
     assert work.run("note", "-w", "16", *QUICK, "--stop-at-end").wait() == 0
@@ -115,7 +115,9 @@ def refused_dead_letters(work: Scenario) -> Verdict:
     options = ("-w", "8", "--backoff", "0.01", "--drain-timeout", "1", *QUICK)
     fleet = work.run("fail", *options)
     work.wait_done(100)
-    _await(lambda: bool(fleet.heard("task.delivery_failed") or fleet.heard("task.dead_lettered")), "nothing is told")
+    until(
+        lambda: fleet.heard("task.delivery_failed") or fleet.heard("task.dead_lettered"), "its end is told", pause=0.05
+    )
     fleet.stop()
     _raise_limit(work, letters)
     assert work.run("fail", *options, "--stop-at-end").wait() == 0
@@ -126,13 +128,6 @@ def _raise_limit(work: Scenario, topic: str) -> None:
     entry = ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     cluster.admin_of(work.servers).incremental_alter_configs([resource])[resource].result(30)
-
-
-def _await(condition: Callable[[], bool], complaint: str, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{complaint} after {seconds:g} s"
-        time.sleep(0.05)
 
 
 SCENES: tuple[Scene, ...] = (

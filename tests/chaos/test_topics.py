@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import time
-
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tests.support import cluster
 from tests.support.ledger import Place
-from tests.support.scenario import MakeScenario
+from tests.support.scenario import MakeScenario, Scenario
+from tests.support.until import until
 
 QUICK = ("-w", "4", "-X", "topic.metadata.refresh.interval.ms=500")
+
+
+def succeeded(work: Scenario) -> int:
+    """How many runs have ended well, of every life of the topic."""
+    return sum(entry.succeeded for entry in work.ledger.entries())
 
 
 def delete_records(admin: AdminClient, topic: str, partition: int, before: int) -> None:
@@ -94,13 +98,10 @@ def test_a_topic_that_is_made_anew_under_the_same_name_is_worked_from_its_beginn
     admin.delete_topics([work.topic])[work.topic].result(30)
     cluster.wait_gone(work.servers, work.topic)
     cluster.create_topic(work.servers, work.topic, 2)
-    first_life = len([entry for entry in work.ledger.entries() if entry.succeeded])
+    first_life = succeeded(work)
     work.places.clear()
     work.produce_sessions(200, 10)
-    deadline = time.monotonic() + 60
-    while len([entry for entry in work.ledger.entries() if entry.succeeded]) < first_life + 200:
-        assert time.monotonic() < deadline, "the new topic's tasks did not run"
-        time.sleep(0.05)
+    until(lambda: succeeded(work) >= first_life + 200, "the new topic's tasks have run", 60, pause=0.05)
     work.wait_lag(0)
     assert fleet.stop() == 0
     assert {event["partition"] for event in fleet.heard("consumer.offsets_restarted")} <= {0, 1}

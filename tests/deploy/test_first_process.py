@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from processor.fleet.health import Check, look
 from tests.conftest import MakeTopic, Produce
 from tests.support.broker import Broker
 from tests.support.lifeline import die_with_parent
+from tests.support.until import until
 
 BOUND = 40.0
 READ_ONLY = 'mount --make-rprivate / && mount -o remount,bind,ro / && exec "$@"'
@@ -36,13 +36,6 @@ ORPHAN = 'cd $SCRATCH; sh -c "sleep 0.3; grep PPid /proc/\\\\$\\\\$/status > orp
 def handle(task):
     subprocess.run(ORPHAN, shell=True, check=True)
 """
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + BOUND
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -73,7 +66,7 @@ def first_process(
     with (folder / "log").open("wb") as log:
         outer = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, preexec_fn=die_with_parent())
     try:
-        until(lambda: psutil.Process(outer.pid).children(), "unshare has forked")
+        until(lambda: psutil.Process(outer.pid).children(), "unshare has forked", BOUND)
         yield outer, psutil.Process(outer.pid).children()[0]
     finally:
         outer.kill()
@@ -95,10 +88,14 @@ def test_it_needs_no_writable_root_reaps_what_handlers_leave_behind_and_stops_in
     command = [*container, sys.executable, "-m", "processor", "run", "app:handle", "--value-format", "bytes"]
     command += ["-b", broker.bootstrap_servers, "-t", name, "-g", group]
     with first_process(command, tmp_path, scratch) as (outer, first):
-        until((scratch / "orphan").exists, "the orphan has said whose it is")
+        until((scratch / "orphan").exists, "the orphan has said whose it is", BOUND)
         assert (scratch / "orphan").read_text().split() == ["PPid:", "1"]
-        until(lambda: len(first.children()) == 1, "nothing but the consumer is left below the first process")
-        until(lambda: look(scratch / "heartbeat", 60).holds(list(Check)), "its heartbeat is that of a healthy fleet")
+        until(lambda: len(first.children()) == 1, "nothing but the consumer is left below the first process", BOUND)
+        until(
+            lambda: look(scratch / "heartbeat", 60).holds(list(Check)),
+            "its heartbeat is a healthy fleet's",
+            BOUND,
+        )
         os.kill(first.pid, signal.SIGTERM)
         assert outer.wait(BOUND) == 0
     assert '"fleet.stopped"' in (tmp_path / "log").read_text()

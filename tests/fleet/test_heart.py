@@ -14,7 +14,7 @@ from processor.events import Event, HeartbeatFailed
 from processor.fleet import heart, heartbeat
 from processor.fleet.heart import Heart, first_beating
 from processor.fleet.heartbeat import ConsumerBeat, beat_of
-from tests.runtime.fakes import until
+from tests.support.until import until
 
 
 def starting() -> ConsumerBeat:

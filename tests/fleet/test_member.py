@@ -6,23 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support.until import until
+
 RUN = (sys.executable, "-P", "-m", "processor", "run")
 OPTIONS = ("-t", "orders", "-g", "shop", "-b", "127.0.0.1:1")
 BOUND = 30.0
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + BOUND
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {BOUND:g} s: {what}"
-        time.sleep(0.01)
 
 
 def run(app: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -79,7 +72,7 @@ def test_the_users_files_are_not_taken_for_pythons_or_ours() -> None:
 def test_a_stop_while_the_app_is_imported_is_a_clean_one() -> None:
     Path("tasks.py").write_text("import pathlib, signal\npathlib.Path('loading').touch()\nsignal.pause()\n")
     parent = subprocess.Popen([*RUN, "tasks:handle", *OPTIONS], stderr=subprocess.PIPE, text=True)
-    wait_for(Path("loading").exists, "the import has begun")
+    until(Path("loading").exists, "the import has begun", BOUND)
     parent.terminate()
     _, errors = parent.communicate(timeout=BOUND)
     assert (parent.returncode, errors) == (0, "")
@@ -90,11 +83,11 @@ def test_a_consumer_that_imports_its_app_leaves_when_its_parent_is_killed() -> N
         "import os, pathlib, signal\npathlib.Path('pid').write_text(str(os.getpid()) + '.')\nsignal.pause()\n"
     )
     parent = subprocess.Popen([*RUN, "tasks:handle", *OPTIONS], stderr=subprocess.DEVNULL)
-    wait_for(lambda: Path("pid").exists() and Path("pid").read_text().endswith("."), "the import has begun")
+    until(lambda: Path("pid").exists() and Path("pid").read_text().endswith("."), "the import has begun", BOUND)
     pid = int(Path("pid").read_text().rstrip("."))
     parent.kill()
     parent.wait()
-    wait_for(lambda: not psutil.pid_exists(pid), "the consumer has left")
+    until(lambda: not psutil.pid_exists(pid), "the consumer has left", BOUND)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -162,7 +155,7 @@ def test_the_parent_holds_no_kafka_client() -> None:
     Path("tasks.py").write_text("import pathlib, signal\npathlib.Path('loading').touch()\nsignal.pause()\n")
     parent = subprocess.Popen([*RUN, "tasks:handle", *OPTIONS], stderr=subprocess.DEVNULL)
     try:
-        wait_for(Path("loading").exists, "the import has begun")
+        until(Path("loading").exists, "the import has begun", BOUND)
         mapped = {Path(region.path).name for region in psutil.Process(parent.pid).memory_maps()}
         assert not [name for name in mapped if "rdkafka" in name or name.startswith("cimpl")]
     finally:

@@ -19,18 +19,10 @@ import psutil
 import pytest
 
 from processor.fleet.supervisor import ONE_SIGNAL
+from tests.support.until import until
 
 BOUND = 20.0
 """Seconds that anything here may take on a busy machine."""
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + BOUND
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.005)
-    raise AssertionError(f"not within {BOUND:g} s: {what}")
 
 
 class Parent:
@@ -83,7 +75,7 @@ class Parent:
             notes = self.notes(what)
             return notes if len(notes) >= count else None
 
-        found: list[dict[str, Any]] = wait_for(enough, f"{count} × {what}, but {self.notes()}")
+        found: list[dict[str, Any]] = until(enough, f"{count} × {what}, but {self.notes()}")
         return found
 
     def logged(self, event: str, count: int = 1) -> list[dict[str, Any]]:
@@ -91,7 +83,7 @@ class Parent:
             events = [line for line in self.events if line["event"] == event]
             return events if len(events) >= count else None
 
-        found: list[dict[str, Any]] = wait_for(enough, f"{count} × {event}")
+        found: list[dict[str, Any]] = until(enough, f"{count} × {event}")
         return found
 
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -305,7 +297,7 @@ def test_consumers_leave_when_their_parent_is_killed(fleet: Fleet) -> None:
     lives = parent.noted("started", 2)
     parent.signal(signal.SIGKILL)
     parent.noted("orphaned", 2)
-    wait_for(lambda: not any(psutil.pid_exists(life["pid"]) for life in lives), "the consumers have left")
+    until(lambda: not any(psutil.pid_exists(life["pid"]) for life in lives), "the consumers have left")
 
 
 def test_the_terminals_interrupt_reaches_the_parent_only(fleet: Fleet) -> None:
@@ -326,7 +318,7 @@ def test_settings_stand_in_no_command_line(fleet: Fleet) -> None:
 def test_the_fleets_statistics_are_the_sum_of_its_consumers(fleet: Fleet) -> None:
     parent = fleet(processes=2, stats_interval=0.1)
     parent.noted("started", 2)
-    wait_for(lambda: [line for line in parent.events if line.get("done") == 10], "the statistics of both")
+    until(lambda: [line for line in parent.events if line.get("done") == 10], "the statistics of both")
     total = parent.logged("fleet.stats")[-1]
     assert (total["consumers"], total["in_flight"], total["lag"], total["restarts"]) == (2, 6, 8, 0)
 

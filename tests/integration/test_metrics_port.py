@@ -12,10 +12,10 @@ from processor.settings import Settings
 from processor.task import Task
 from tests.conftest import MakeTopic, Produce
 from tests.fleet.test_exposition import scraped
-from tests.runtime.fakes import until
 from tests.support.addresses import free_ports, listens
 from tests.support.broker import Broker
 from tests.support.scenario import MakeScenario
+from tests.support.until import until
 
 
 def total(port: int, name: str) -> float:

@@ -19,13 +19,13 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from processor import Dispatcher, Processor, RegistrySettings
 from tests.integration.test_failures import dead_letters, header_texts
-from tests.runtime.fakes import until
 from tests.support import cluster
 from tests.support.ledger import Place
 from tests.support.registry_gate import RegistryGate
 from tests.support.registry_server import RegistryServer
 from tests.support.run import Fleet, environment
 from tests.support.scenario import MakeScenario, Scenario
+from tests.support.until import until
 
 ORDER = {
     "type": "record",

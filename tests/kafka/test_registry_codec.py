@@ -23,7 +23,7 @@ from processor.kafka.registry_client import RegistryClient
 from processor.registry_settings import RegistrySettings
 from processor.task import Content, Record
 from tests.codec.record import GivenRecord, given_task
-from tests.runtime.fakes import until
+from tests.support.until import until
 
 TASK = shipped_schemas().by_name["processor.Task"]
 RESULT = shipped_schemas().by_name["processor.TaskResult"]

@@ -12,7 +12,7 @@ from processor.errors import LoadError, NotNow, RegistryError, RegistryRefusal
 from processor.events import Event, RegistryAvailable, RegistryUnavailable
 from processor.kafka import registry_lookups
 from processor.kafka.registry_lookups import Ask, Lookups
-from tests.runtime.fakes import until
+from tests.support.until import until
 
 NEVER = 1313
 

@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from processor.errors import DecodeError, DeliveryError, EncodeError, NotNow
 from processor.runtime.ports import Commit, Content, Delivered, End, Headers, Listener, Partition, Record, Start
+from tests.engine import record
 
 PARTITION = Partition("t", 0)
 POISON = b"poison"
 UNREADABLE = b"cannot be read yet"
 
 
-class FakeRecord:
-    """A record of topic `t`."""
+class FakeRecord(record.FakeRecord):
+    """The engine's, with a partition, a header and a time."""
 
     def __init__(self, offset: int, key: bytes | None, value: bytes | None = b"", partition: int = 0) -> None:
-        self._offset, self._key, self._value, self._partition = offset, key, value, partition
-
-    def topic(self) -> str:
-        return "t"
+        super().__init__(offset, key, value, [("trace", b"1")])
+        self._partition = partition
 
     def partition(self) -> int:
         return self._partition
 
-    def offset(self) -> int:
-        return self._offset
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def headers(self) -> Headers | None:
-        return [("trace", b"1")]
-
     def timestamp(self) -> tuple[int, int]:
         return (1, 1234)
-
-    def error(self) -> object | None:
-        return None
 
 
 class FakeSource:
@@ -197,11 +180,3 @@ class FakeCodec:
         if not isinstance(result, bytes):
             raise EncodeError("a result is bytes")
         return result
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Waits for a condition, with a bound."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)

@@ -10,7 +10,8 @@ from processor.app import Processor
 from processor.events import Event
 from processor.runtime.consumer import Consumer, Ending
 from processor.settings import Settings
-from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord, FakeSink, FakeSource, until
+from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord, FakeSink, FakeSource
+from tests.support.until import until
 
 E = TypeVar("E", bound=Event)
 

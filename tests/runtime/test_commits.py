@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from processor.runtime.ports import Commit
 from processor.task import Task
-from tests.runtime.fakes import FakeRecord, until
+from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.support.until import until
 
 
 def ignore(task: Task) -> None:

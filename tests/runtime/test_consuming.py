@@ -9,8 +9,9 @@ import time
 from processor.app import Processor
 from processor.events import ConsumerOffsetsRestarted
 from processor.task import Task
-from tests.runtime.fakes import FakeRecord, until
+from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.support.until import until
 
 
 def test_coroutines_run_beside_each_other_up_to_the_number_of_workers() -> None:

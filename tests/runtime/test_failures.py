@@ -10,8 +10,9 @@ import pytest
 
 from processor.events import ConsumerWorkerDied, TaskAbandoned, TaskDeliveryFailed, TaskStuck, TaskTimedOut
 from processor.task import Reject, Task
-from tests.runtime.fakes import POISON, FakeRecord, until
+from tests.runtime.fakes import POISON, FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.support.until import until
 
 
 def error_types(run: RunningConsumer) -> list[bytes | None]:

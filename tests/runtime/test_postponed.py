@@ -11,8 +11,9 @@ import pytest
 
 from processor.events import TaskPostponed
 from processor.task import Task
-from tests.runtime.fakes import UNREADABLE, FakeRecord, until
+from tests.runtime.fakes import UNREADABLE, FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.support.until import until
 
 
 def noting(seen: list[tuple[str, int, int]]) -> Callable[[Task], Any]:

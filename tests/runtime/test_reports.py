@@ -8,8 +8,9 @@ import time
 
 from processor.events import ConsumerStats, HeadOfLine, PartitionStats
 from processor.task import Reject, Task
-from tests.runtime.fakes import FakeRecord, until
+from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.support.until import until
 
 QUICK = {"stats_interval": 0.1}
 

@@ -7,8 +7,9 @@ from collections import defaultdict
 
 from processor.runtime.desk import Desk
 from processor.task import Task
-from tests.runtime.fakes import PARTITION, FakeRecord, until
+from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.support.until import until
 
 
 def records(count: int, sessions: int, first: int = 0) -> list[FakeRecord]:

@@ -10,6 +10,8 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from tests.support.until import until
+
 Text = bytes | str | None
 Headers = Sequence[tuple[str, bytes | None]] | None
 Row = tuple[Text, Text] | tuple[Text, Text, Headers]
@@ -35,10 +37,7 @@ def create_topic(bootstrap_servers: str, name: str, partitions: int = 4, **confi
 def wait_gone(bootstrap_servers: str, name: str) -> None:
     """Waits until a deleted topic is no more."""
     admin = admin_of(bootstrap_servers)
-    deadline = time.monotonic() + SECONDS
-    while name in admin.list_topics(timeout=SECONDS).topics:
-        assert time.monotonic() < deadline, f"topic {name} is still there after {SECONDS:g} s"
-        time.sleep(0.05)
+    until(lambda: name not in admin.list_topics(timeout=SECONDS).topics, f"topic {name} is gone", SECONDS, pause=0.05)
 
 
 def produce(
