@@ -13,7 +13,7 @@ Everything is counted as a fraction of the limits, the larger one of tasks and b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sized
 from typing import Generic, NamedTuple, TypeVar
 
 POOL = 0.5
@@ -110,13 +110,13 @@ class Flow(Generic[P]):
         """Which partitions hold more than is theirs."""
         if len(parts) < 2:
             return []
-        share = (1.0 - POOL) / len(parts)
+        share = _share(parts)
         left = POOL - sum(part - share for part in parts.values() if part > share)
         return [p for p, part in parts.items() if part - share > max(0.0, left) and p not in self._paused_at]
 
     def _is_anyone_in_need(self, parts: Mapping[P, float], behind: Callable[[P], bool]) -> bool:
         """Whether a partition lacks what it could have of its share."""
-        share = (1.0 - POOL) / len(parts)
+        share = _share(parts)
         return any(part < share and p not in self._paused_at and behind(p) for p, part in parts.items())
 
     def _pause(self, over: list[P], parts: Mapping[P, float], now: float) -> list[P]:
@@ -131,8 +131,7 @@ class Flow(Generic[P]):
     def _stop(self, held: Mapping[P, Held], parts: Mapping[P, float]) -> bool:
         """Whether the consumer is full: all together, or one that others' shares must be kept from."""
         total = self._fraction(sum(h.tasks for h in held.values()), sum(h.bytes for h in held.values()))
-        share = (1.0 - POOL) / max(1, len(parts))
-        most = 1.0 - share * (len(parts) - 1)
+        most = 1.0 - _share(parts) * (len(parts) - 1)
         part = GO_ON if self._stopped else 1.0
         # What paused partitions hold may never drain: the others go on at that part of what is left for them.
         paused = sum(parts.get(p, 0.0) for p in self._paused_at)
@@ -140,3 +139,8 @@ class Flow(Generic[P]):
         self._headroom = max(0.0, most - largest)
         self._stopped = total >= paused + (1.0 - paused) * part or largest >= most * part
         return self._stopped
+
+
+def _share(parts: Sized) -> float:
+    """What each partition has for itself."""
+    return (1.0 - POOL) / max(1, len(parts))
