@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from copy import deepcopy
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,12 @@ from processor.cli.main import main  # noqa: E402
 from processor.settings import Settings  # noqa: E402
 from tests.cli.test_run_options import VALUES as OPTIONS  # noqa: E402
 from tests.deploy.chart import CASES, GOLDEN, golden, rendered, resources, values_of  # noqa: E402
+from tests.deploy.custom_resources import DEFINITIONS, KAFKA_TRIGGER, schema_of  # noqa: E402
 from tests.support import helm_chart  # noqa: E402
 from tests.support.helm_chart import CHART  # noqa: E402
 from tests.support.kafka_jars import PROJECT  # noqa: E402
 
 OLDEST, NEWEST = "1.25", kubernetes_validate.latest_version()
-OTHERS = {"ScaledObject": "keda.schema.json", "PodMonitor": "podmonitor.schema.json"}
-"""Kinds that Kubernetes does not know by itself."""
 WRITE = "run `python -m tests.support.helm_chart` and `python -m tests.deploy.chart`, and look at what changed"
 
 
@@ -66,11 +65,32 @@ def test_helm_lint_has_nothing_to_say(case: str) -> None:
 def test_kubernetes_takes_every_resource(case: str, version: str) -> None:
     """Strictly: no field is unknown."""
     for resource in resources(values_of(case)).values():
-        if resource["kind"] in OTHERS:
-            schema = Path(__file__).with_name(OTHERS[resource["kind"]])
-            jsonschema.validate(resource, json.loads(schema.read_text()))
+        if resource["kind"] in DEFINITIONS:
+            jsonschema.validate(resource, schema_of(resource["kind"]))
         else:
             kubernetes_validate.validate(resource, version, strict=True)
+
+
+def test_keda_knows_every_name_of_its_trigger() -> None:
+    for trigger in resources(values_of("keda"))["ScaledObject/r-processor"]["spec"]["triggers"]:
+        assert trigger["type"] == "kafka"
+        jsonschema.validate(trigger["metadata"], schema_of(KAFKA_TRIGGER))
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "path"),
+    [
+        ("keda", "ScaledObject/r-processor", ("spec", "maxReplicas")),
+        ("keda", "ScaledObject/r-processor", ("spec", "advanced", "horizontalPodAutoscalerConfig", "behaviour")),
+        ("metrics", "PodMonitor/r-processor", ("spec", "podMetricsEndpoints", 0, "portName")),
+    ],
+)
+def test_a_field_that_its_definition_does_not_know_is_found(case: str, name: str, path: tuple[Any, ...]) -> None:
+    resource = resources(values_of(case))[name]
+    *above, field = path
+    reduce(lambda part, step: part[step], above, resource)[field] = "x"
+    with pytest.raises(jsonschema.ValidationError, match=f"'{field}' was unexpected"):
+        jsonschema.validate(resource, schema_of(resource["kind"]))
 
 
 def test_kedas_behaviour_is_that_of_an_autoscaler() -> None:
