@@ -57,6 +57,19 @@ SECRET = re.compile(r"password|secret|token|\.key\.pem$|oauthbearer\.config$")
 CALLBACK_SUFFIXES = ("_cb", ".cb")
 
 
+COUNTS = ("processes", "workers", "max_attempts", "max_in_flight", "max_in_flight_bytes")
+"""At least 1."""
+
+LEAST_SECONDS = {
+    "timeout": 0.001,
+    "backoff": 0.0,
+    "backoff_max": 0.0,
+    "commit_interval": 0.01,
+    "drain_timeout": 0.0,
+    "stats_interval": 0.1,
+}
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What one consumer needs to know. Durations are in seconds, sizes in bytes.
 
@@ -122,25 +135,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 _check_topic(option, target)
                 if target in self.topics:
                     raise SettingsError(f"{option} {target!r} is consumed by this command: records would go in circles")
-        for option, count in (
-            ("--processes", self.processes),
-            ("--workers", self.workers),
-            ("--max-attempts", self.max_attempts),
-            ("--max-in-flight", self.max_in_flight),
-            ("--max-in-flight-bytes", self.max_in_flight_bytes),
-        ):
-            if count < 1:
-                raise SettingsError(f"{option} must be at least 1, not {count}")
-        for option, seconds, least in (
-            ("--timeout", self.timeout, 0.001),
-            ("--backoff", self.backoff, 0.0),
-            ("--backoff-max", self.backoff_max, 0.0),
-            ("--commit-interval", self.commit_interval, 0.01),
-            ("--drain-timeout", self.drain_timeout, 0.0),
-            ("--stats-interval", self.stats_interval, 0.1),
-        ):
+        for name in COUNTS:
+            if (count := getattr(self, name)) < 1:
+                raise SettingsError(f"{_option(name)} must be at least 1, not {count}")
+        for name, least in LEAST_SECONDS.items():
+            seconds = getattr(self, name)
             if not math.isfinite(seconds) or seconds < least:
-                raise SettingsError(f"{option} must be at least {least:g} seconds, not {seconds:g}")
+                raise SettingsError(f"{_option(name)} must be at least {least:g} seconds, not {seconds:g}")
         if self.metrics_port is not None and not 0 < self.metrics_port < 65536:
             raise SettingsError(f"--metrics-port must be from 1 to 65535, not {self.metrics_port}")
         if not 0.0 <= self.log_sample <= 1.0:
@@ -188,6 +189,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def dead_letter_topic_of(self, topic: str) -> str:
         """Where a task of `topic` goes that is given up."""
         return self.dead_letter_topic or f"{topic}.dlq"
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _shown(name: str, value: Any) -> object:

@@ -16,7 +16,7 @@ helm_python = pytest.importorskip("helm_python", reason="Helm's library has no w
 
 from processor.cli import run as run_command  # noqa: E402 — after the skip
 from processor.cli.main import main  # noqa: E402
-from processor.settings import Settings  # noqa: E402
+from processor.settings import REFUSED_KAFKA_CONFIG, Settings  # noqa: E402
 from tests.cli.test_run_options import VALUES as OPTIONS  # noqa: E402
 from tests.deploy.chart import CASES, GOLDEN, golden, rendered, resources, values_of  # noqa: E402
 from tests.deploy.custom_resources import DEFINITIONS, KAFKA_TRIGGER, schema_of  # noqa: E402
@@ -147,11 +147,33 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "more by CPU than partitions": ({"partitions": 4, "autoscaling": {"enabled": True}}, "more than the 4 pods"),
     "one setting twice": (
         {
-            "config": {"kafka-config": {"sasl.password": "x"}},
+            "config": {"kafka-config": {"sasl.username": "x"}},
+            "secretKafkaConfig": {"sasl.username": {"name": "s", "key": "k"}},
+        },
+        "both give sasl.username",
+    ),
+    "one setting as a file twice": (
+        {
+            "config": {"kafka-config": {"sasl.password.file": "/x"}},
             "secretKafkaConfig": {"sasl.password": {"name": "s", "key": "k"}},
         },
         "both give sasl.password",
     ),
+    "a typo of a setting": ({"config": {"kafka-config": {"Fetch.Min Bytes": 1}}}, "Fetch.Min Bytes is no name"),
+    "a password in a ConfigMap": (
+        {"config": {"kafka-config": {"sasl.password": "hunter2"}}},
+        "sasl.password is a secret",
+    ),
+    "a key in a ConfigMap": ({"config": {"kafka-config": {"ssl.key.pem": "hunter2"}}}, "ssl.key.pem is a secret"),
+    "a password in an address": ({"config": {"schema-registry": "https://u:hunter2@r"}}, "schema-registry-user"),
+    "no workers": ({"config": {"workers": 0}}, "minimum: got 0, want 1"),
+    "no time": ({"config": {"timeout": 0}}, "/config/timeout"),
+    "no port": ({"config": {"metrics-port": 99999}, "podMonitor": {"enabled": True}}, "/config/metrics-port"),
+    "one topic twice": ({"config": {"topic": ["a", "a"]}}, "/config/topic"),
+    "a name that Kubernetes does not take": ({"fullnameOverride": "Foo_Bar"}, "/fullnameOverride"),
+    "a typo in KEDA's metadata": ({"keda": {"metadata": {"slas": "plaintext"}}}, "'slas' not allowed"),
+    "metadata that is the chart's": ({"keda": {"metadata": {"topic": "t"}}}, "'topic' not allowed"),
+    "nothing where the templates look": ({"keda": None}, "keda"),
     "one secret twice": (
         {
             "secretFiles": {"sasl.password": {"name": "s", "key": "k"}},
@@ -175,6 +197,12 @@ def test_what_cannot_be_right_is_refused(name: str) -> None:
         rendered(basic(**changes))
     assert reason in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", REFUSED_KAFKA_CONFIG)
+def test_what_the_program_refuses_of_the_kafka_client_the_chart_refuses(key: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=f"{key} would break delivery"):
+        rendered(basic(config={"kafka-config": {key: "x"}}))
 
 
 # --- what a pod is ---------------------------------------------------------------------------------
@@ -265,6 +293,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def test_every_option_reaches_the_program(settings_of: Any) -> None:
     given = {name: value for name, (_, value) in OPTIONS.items() if name not in ("heartbeat_file", "schemas")}
     given["value_format"] = "avro"  # which a schema registry goes with
+    given["schema_registry"] = "https://registry.example"  # whose password the chart takes by reference only
     config = {name.replace("_", "-"): value for name, value in given.items()}
     settings = settings_of(basic(config=config))
     assert {name: getattr(settings, name) for name in given} == given

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
-from processor.settings import Settings
+from processor.settings import COUNTS, LEAST_SECONDS, Settings
+from tests.deploy.custom_resources import KAFKA_TRIGGER, schema_of
 from tests.support.kafka_jars import PROJECT
 
 CHART = PROJECT / "deploy" / "helm" / "processor"
@@ -27,8 +28,22 @@ VALUES = CHART / "values.yaml"
 OWN = frozenset({"topics", "heartbeat_file", "kafka_config"})
 """Settings that the chart gives in its own way."""
 
-KAFKA_KEY = "^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
 SCALAR = {"type": ["string", "number", "boolean"]}
+
+RANGES: dict[str, dict[str, float]] = {
+    **{name: {"minimum": 1} for name in COUNTS},
+    **{name: {"minimum": seconds} for name, seconds in LEAST_SECONDS.items()},
+    "metrics_port": {"minimum": 1, "maximum": 65535},
+    "log_sample": {"minimum": 0, "maximum": 1},
+}
+
+OF_THE_CHART = frozenset(
+    {
+        *("bootstrapServers", "consumerGroup", "topic", "lagThreshold", "activationLagThreshold"),
+        *("offsetResetPolicy", "allowIdleConsumers", "excludePersistentLag"),
+    }
+)
+"""What `keda.metadata` may not give, since the chart does."""
 
 README_HEAD = """# processor
 
@@ -49,20 +64,30 @@ def schema() -> str:
     """The schema of the values, its options those that the command line has now."""
     document = json.loads(SCHEMA.read_text())
     document["properties"]["config"] = _config()
+    document["properties"]["keda"]["properties"]["metadata"] = _metadata()
+    # Helm drops what is null: what the templates look into has to be there.
+    defaults = yaml.safe_load(VALUES.read_text())
+    document["required"] = sorted(name for name, value in defaults.items() if isinstance(value, dict))
     return json.dumps(document, indent=2) + "\n"
 
 
 def _config() -> dict[str, Any]:
     hints = typing.get_type_hints(Settings)
     options = {field.name: hints[field.name] for field in msgspec.structs.fields(Settings) if field.name not in OWN}
-    properties = {name.replace("_", "-"): _type(kind) for name, kind in options.items()}
-    properties["topic"] = {"type": "array", "items": {"type": "string"}}
+    properties = {name.replace("_", "-"): {**_type(kind), **RANGES.get(name, {})} for name, kind in options.items()}
+    properties["topic"] = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     properties["kafka-config"] = {
         "type": ["object", "null"],
-        "propertyNames": {"pattern": KAFKA_KEY},
         "additionalProperties": SCALAR,
     }
     return {"type": "object", "additionalProperties": False, "properties": dict(sorted(properties.items()))}
+
+
+def _metadata() -> dict[str, Any]:
+    """What KEDA reads besides; it passes over what it does not know."""
+    names = schema_of(KAFKA_TRIGGER)["properties"].keys() - OF_THE_CHART
+    properties = {name: {"type": "string"} for name in sorted(names)}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _type(kind: Any) -> dict[str, Any]:

@@ -60,59 +60,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* What the schema cannot say. */}}
-{{- define "processor.check" -}}
-{{- if not .Values.app }}{{ fail "app: give MODULE:ATTRIBUTE, what `processor run` runs" }}{{ end }}
-{{- range $key := list "bootstrap-servers" "topic" "group" }}
-{{- if not (index $.Values.config $key) }}{{ fail (printf "config.%s: it is required" $key) }}{{ end }}
-{{- end }}
-{{- if and .Values.autoscaling.enabled .Values.keda.enabled }}
-{{- fail "autoscaling.enabled and keda.enabled: only one of them may say how many pods there are" }}
-{{- end }}
-{{- if and .Values.podMonitor.enabled (not (index .Values.config "metrics-port")) }}
-{{- fail "podMonitor.enabled: it needs config.metrics-port, which is what it scrapes" }}
-{{- end }}
-{{- if and .Values.handlers.files .Values.handlers.configMap }}
-{{- fail "handlers.files and handlers.configMap: give one of them" }}
-{{- end }}
-{{- range .Values.extraEnv }}
-{{- if eq .name "PROCESSOR_DRAIN_TIMEOUT" }}
-{{- fail "extraEnv: PROCESSOR_DRAIN_TIMEOUT would not count for the termination grace; give config.drain-timeout" }}
-{{- end }}
-{{- if and (eq .name "PROCESSOR_KAFKA_CONFIG") (eq $.Values.kind "StatefulSet") }}
-{{- fail "extraEnv: PROCESSOR_KAFKA_CONFIG holds the pod's group.instance.id; give config.kafka-config" }}
-{{- end }}
-{{- end }}
-{{- range $key, $_ := .Values.secretKafkaConfig }}
-{{- if hasKey (index $.Values.config "kafka-config" | default dict) $key }}
-{{- fail (printf "secretKafkaConfig and config.kafka-config: both give %s" $key) }}
-{{- end }}
-{{- end }}
-{{- range $key, $_ := .Values.secretFiles }}
-{{- if hasKey $.Values.secretKafkaConfig $key }}
-{{- fail (printf "secretFiles and secretKafkaConfig: both give %s" $key) }}
-{{- end }}
-{{- end }}
-{{- $ceiling := include "processor.ceiling" . }}
-{{- if .Values.keda.enabled }}
-{{- if not $ceiling }}{{ fail "partitions: keda.enabled needs their number, as the ceiling" }}{{ end }}
-{{- if gt (int .Values.keda.maxReplicas) (int $ceiling) }}
-{{- fail (printf "keda.maxReplicas: %d pods of %d processes are more than %d partitions keep busy; at most %s" (int .Values.keda.maxReplicas) (int (index .Values.config "processes" | default 1)) (int .Values.partitions) $ceiling) }}
-{{- end }}
-{{- if gt (int .Values.keda.minReplicas) (int (default $ceiling .Values.keda.maxReplicas)) }}
-{{- fail "keda.minReplicas: it is above keda.maxReplicas, or above what the partitions keep busy" }}
-{{- end }}
-{{- end }}
-{{- if .Values.autoscaling.enabled }}
-{{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) }}
-{{- fail "autoscaling.minReplicas: it is above autoscaling.maxReplicas" }}
-{{- end }}
-{{- if and $ceiling (gt (int .Values.autoscaling.maxReplicas) (int $ceiling)) }}
-{{- fail (printf "autoscaling.maxReplicas: more than the %s pods that %d partitions keep busy" $ceiling (int .Values.partitions)) }}
-{{- end }}
-{{- end }}
-{{- end }}
-
 {{/* With the consumer protocol it is the broker that says how long a member may be away. */}}
 {{- define "processor.setsSessionTimeout" -}}
 {{- $isClassic := ne (index .Values.config "group-protocol" | default "classic") "consumer" }}
