@@ -108,7 +108,7 @@ class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ConsumerStats(Event):
-    """A consumer at work, every `--stats-interval`."""
+    """A consumer at work, at its start and every `--stats-interval`."""
 
     event: ClassVar[str] = "consumer.stats"
 
@@ -131,6 +131,8 @@ class ConsumerStats(Event):
     results: int
     abandoned: int
     """tasks that still ran when a drain timeout was over"""
+    missed: int
+    """offsets that retention deleted before this consumer got to them, as consumer.offsets_missed tells one by one"""
     handler_seconds: float
     """what handlers took together since the start"""
     handler_seconds_buckets: dict[str, int]
@@ -175,6 +177,8 @@ class FleetStats(Event):
     dead_lettered: int
     skipped: int
     abandoned: int
+    missed: int
+    """offsets that retention deleted before a consumer got to them"""
     commit_failures: int
     tasks_per_second: float
     lag: int | None

@@ -71,6 +71,7 @@ CONSUMER = Family(
         Metric("processor_skipped_total", "skipped", "counter", "Tasks that were settled before, and not run again."),
         Metric("processor_results_total", "results", "counter", "Return values that were written."),
         Metric("processor_abandoned_total", "abandoned", "counter", "Tasks that still ran when a drain was over."),
+        Metric("processor_missed_offsets_total", "missed", "counter", "Offsets that retention deleted unread."),
         Metric("processor_commits_total", "commits", "counter", "Commits that were accepted."),
         Metric("processor_commit_failures_total", "commit_failures", "counter", "Commits that were refused."),
         Metric("processor_rebalances_total", "rebalances", "counter", "Times that partitions came or went."),

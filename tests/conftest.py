@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -17,10 +17,12 @@ from hypothesis import settings
 
 from tests.support import cluster, kafka_jars
 from tests.support import registry_server as registry_server_of
+from tests.support.addresses import free_ports
 from tests.support.broker import Broker, BrokerUnavailable, GivenBroker, choose_broker
 from tests.support.registry_server import RegistryServer
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
+from tests.support.wire import Wire, through_a_wire
 
 REQUIRE_BROKER = "PROCESSOR_TEST_REQUIRE_BROKER"
 """Set to 1, a test that finds no broker fails instead of being skipped."""
@@ -60,6 +62,13 @@ class Produce(Protocol):
         seconds: float = cluster.SECONDS,
         **config: object,
     ) -> list[tuple[int, int]]: ...
+
+
+class Wired(NamedTuple):
+    """A broker, and the wire over which a fleet reaches it; the test itself takes the direct way."""
+
+    broker: Broker
+    wire: Wire
 
 
 def pytest_configure() -> None:
@@ -174,6 +183,27 @@ def scenario(
 ) -> MakeScenario:
     """What most tests against a broker begin with: `scenario(partitions=4, **topic_config)`."""
     return lambda partitions=4, **config: Scenario(broker, topic(partitions, **config), group, tmp_path, start_fleet)
+
+
+@pytest.fixture(scope="session")
+def wired() -> Iterator[Wired]:
+    """One for the whole run: a test leaves the wire whole."""
+    wire_port, direct_port = free_ports(2)
+    with running_broker(through_a_wire(wire_port, direct_port), own=True) as behind:
+        wire = Wire(wire_port, direct_port)
+        yield Wired(behind, wire)
+        wire.close()
+
+
+@pytest.fixture
+def wired_scenario(wired: Wired, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]) -> MakeScenario:
+    """A scenario whose fleets come over the wire."""
+
+    def make(partitions: int = 4, **config: object) -> Scenario:
+        topic = cluster.create_topic(wired.broker.bootstrap_servers, group, partitions, **config)
+        return Scenario(wired.broker, topic, group, tmp_path, start_fleet, servers_of_fleets=wired.wire.address)
+
+    return make
 
 
 @contextmanager

@@ -163,12 +163,13 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "What should not be",
-                "Stuck handlers, abandoned tasks, refused commits, forced stops.",
+                "Stuck handlers, abandoned tasks, refused commits, forced stops, offsets deleted unread.",
                 (
                     Query(rises("processor_stuck_total"), "stuck {{group}}"),
                     Query(rises("processor_abandoned_total"), "abandoned {{group}}"),
                     Query(rises("processor_commit_failures_total"), "commits refused {{group}}"),
                     Query(rises("processor_fleet_forced_stops_total"), "forced stops {{group}}"),
+                    Query(rises("processor_missed_offsets_total"), "deleted unread {{group}}"),
                 ),
             ),
         ),

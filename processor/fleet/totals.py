@@ -18,6 +18,7 @@ COUNTERS: Final = (
     "dead_lettered",
     "skipped",
     "abandoned",
+    "missed",
     "commit_failures",
 )
 

@@ -247,6 +247,7 @@ class Consumer:
     def _report(self) -> None:
         self._reporter.rebalances = self._poller.rebalances
         self._reporter.abandoned = self._poller.abandoned
+        self._reporter.missed = self._poller.missed
         stats, partitions = self._reporter.stats(self._borrowers, self._poller.paused)
         for event in (stats, *partitions):
             self._emit(event)

@@ -81,6 +81,7 @@ class Poller:
     ) -> None:
         """`chore` is called between polls, `hurry` tells whether there is no time for a drain."""
         self.abandoned = 0
+        self.missed = 0
         self.rebalances = 0
         self.in_group = False
         """Whether it has been assigned something, or nothing, since it last lost all."""
@@ -408,11 +409,13 @@ class Poller:
             missed = ledger.offsets.undelivered_below(offset)
             ledger.offsets.reach(offset)
         if missed:
+            count = sum(high - low for low, high in missed)
+            self.missed += count
             self._emit(
                 ConsumerOffsetsMissed(
                     topic=partition.topic,
                     partition=partition.number,
-                    missed=sum(high - low for low, high in missed),
+                    missed=count,
                     offsets=[_span(low, high) for low, high in missed[:MOST_SPANS]],
                     next_offset=offset,
                 )

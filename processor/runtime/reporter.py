@@ -26,6 +26,7 @@ class Reporter:
     def __init__(self, desk: Desk, committer: Committer, endings: Endings, source: Source) -> None:
         self.rebalances = 0
         self.abandoned = 0
+        self.missed = 0
         self._desk = desk
         self._committer = committer
         self._endings = endings
@@ -73,6 +74,7 @@ class Reporter:
             lanes=sum(p.lanes for p in partitions),
             tasks_per_second=round(rate, 1),
             abandoned=self.abandoned,
+            missed=self.missed,
             commits=self._committer.commits,
             commit_failures=self._committer.failures,
             rebalances=self.rebalances,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 from confluent_kafka import KafkaError
 
-from tests.chaos.conftest import Wired
-from tests.support.scenario import Scenario
+from tests.conftest import Wired
+from tests.support.scenario import MakeScenario
 
-MakeWiredScenario = Callable[..., Scenario]
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 MAY_REPEAT = {
@@ -45,7 +43,7 @@ REFUSALS = (
 
 
 @pytest.mark.parametrize("code", REFUSALS, ids=lambda code: KafkaError(code).name())
-def test_refused_commits_harm_nothing(wired: Wired, wired_scenario: MakeWiredScenario, code: int) -> None:
+def test_refused_commits_harm_nothing(wired: Wired, wired_scenario: MakeScenario, code: int) -> None:
     """Where the client gives its membership up, the group waits for the old one until its session times out."""
     work = wired_scenario(partitions=2)
     work.produce_sessions(1_000, 20)
@@ -67,7 +65,7 @@ def test_refused_commits_harm_nothing(wired: Wired, wired_scenario: MakeWiredSce
 
 
 def test_a_fenced_consumer_says_who_took_its_place_and_another_follows(
-    wired: Wired, wired_scenario: MakeWiredScenario
+    wired: Wired, wired_scenario: MakeScenario
 ) -> None:
     """The client cannot go on after that; the consumer's process is replaced like one that died."""
     work = wired_scenario(partitions=1)
@@ -86,7 +84,7 @@ def test_a_fenced_consumer_says_who_took_its_place_and_another_follows(
 
 @BOTH
 def test_half_a_second_on_every_request_slows_down_and_harms_nothing(
-    wired: Wired, wired_scenario: MakeWiredScenario, protocol: str
+    wired: Wired, wired_scenario: MakeScenario, protocol: str
 ) -> None:
     work = wired_scenario()
     work.produce_sessions(1_000, 50)
@@ -105,7 +103,7 @@ def test_half_a_second_on_every_request_slows_down_and_harms_nothing(
 @BOTH
 @pytest.mark.parametrize("fault", ["cut", "silent"])
 def test_a_network_that_is_gone_for_longer_than_a_session_loses_nothing(
-    wired: Wired, wired_scenario: MakeWiredScenario, fault: str, protocol: str
+    wired: Wired, wired_scenario: MakeScenario, fault: str, protocol: str
 ) -> None:
     """The group gives the consumer up meanwhile; nobody else is there, so that nothing may overlap either."""
     work = wired_scenario()

@@ -13,11 +13,10 @@ import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from tests.chaos.conftest import Wired
+from tests.conftest import Wired
 from tests.support import cluster
-from tests.support.scenario import Scenario
+from tests.support.scenario import MakeScenario, Scenario
 
-MakeWiredScenario = Callable[..., Scenario]
 Obstacle = Callable[[Wired, list[str]], Iterator[None]]
 
 QUICK = (
@@ -76,7 +75,7 @@ def in_the_way(obstacle: str, wired: Wired, *topics: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)
 def test_a_target_that_takes_nothing_holds_up_its_sessions_only_and_gets_all_of_it_afterwards(
-    wired: Wired, wired_scenario: MakeWiredScenario, obstacle: str
+    wired: Wired, wired_scenario: MakeScenario, obstacle: str
 ) -> None:
     work = wired_scenario(partitions=2)
     letters, results = f"{work.topic}.dlq", f"{work.topic}.results"
@@ -105,7 +104,7 @@ def contents(work: Scenario, topic: str) -> list[tuple[object, object]]:
 
 
 def test_a_stop_while_a_target_takes_nothing_leaves_the_task_to_the_next_consumer(
-    wired: Wired, wired_scenario: MakeWiredScenario
+    wired: Wired, wired_scenario: MakeScenario
 ) -> None:
     """What is not acknowledged is not settled, and runs again."""
     work = wired_scenario(partitions=1)
@@ -127,9 +126,7 @@ def test_a_stop_while_a_target_takes_nothing_leaves_the_task_to_the_next_consume
     assert {finding.place for finding in work.repeated()} <= held
 
 
-def test_the_largest_record_that_a_topic_takes_can_be_a_dead_letter(
-    wired: Wired, wired_scenario: MakeWiredScenario
-) -> None:
+def test_the_largest_record_that_a_topic_takes_can_be_a_dead_letter(wired: Wired, wired_scenario: MakeScenario) -> None:
     """With its headers it is larger than its topic would take: the dead-letter topic is made for that."""
     work = wired_scenario(partitions=1, max_message_bytes=3_000_000)
     value = b"x" * (3_000_000 - 120)

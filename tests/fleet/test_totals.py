@@ -14,7 +14,7 @@ def test_what_consumers_said_last_is_summed() -> None:
     assert msgspec.structs.asdict(totals.stats([consumer_stats(), consumer_stats(), None])) == {
         "consumers": 3, "in_flight": 6, "waiting": 4, "running": 2, "lanes": 8, "done": 10, "failed_attempts": 12,
         "retried": 14, "timed_out": 4, "stuck": 2, "dead_lettered": 16, "skipped": 18, "abandoned": 6,
-        "commit_failures": 8, "tasks_per_second": 11.0, "lag": 20, "restarts": 2, "forced_stops": 0,
+        "missed": 10, "commit_failures": 8, "tasks_per_second": 11.0, "lag": 20, "restarts": 2, "forced_stops": 0,
     }  # fmt: skip
 
 

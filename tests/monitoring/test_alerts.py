@@ -1,4 +1,7 @@
-"""Each alert is fired by a fleet with its fault, and none by one without. A minute of the rules lasts two seconds."""
+"""Each alert is fired by a fleet with its fault, and none by one without. A minute of the rules lasts two seconds.
+
+All faults are made at once, each in a thread and a consumer group of its own: most of the time is waiting.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,188 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from confluent_kafka import KafkaError, TopicPartition
 
+from tests.conftest import Wired
 from tests.monitoring.conftest import Pipeline
-from tests.support import go_tools
+from tests.support import cluster, go_tools
+from tests.support.broker import Broker
 from tests.support.kafka_jars import PROJECT
 from tests.support.monitoring import Alerts, wait_until
-from tests.support.scenario import MakeScenario, Scenario
+from tests.support.run import Fleet
+from tests.support.scenario import Scenario
+from tests.support.wire import Wire
 
 RULES = PROJECT / "deploy" / "monitoring" / "rules" / "processor.yaml"
 SECONDS = 2
 """That a minute lasts."""
 QUICK = ("--stats-interval", "0.4", "--commit-interval", "0.2")
+AT_ONCE = 6
+"""Faults; more fleets than that would wait for the processor and not for a rule."""
+
+
+class Site(NamedTuple):
+    """Where a fault is made."""
+
+    work: Scenario
+    wire: Wire
+    """That between the fleets of `refused_commits` and their broker."""
+    firing: Callable[[], set[str]]
+    """The alerts that fire for the group now."""
+
+    def wait_for(self, alert: str, seconds: float = 90.0) -> None:
+        """Until it fires."""
+        wait_until(lambda: alert in self.firing(), seconds, self.firing)
+
+
+def lag_that_grows(at: Site) -> None:
+    fleet = at.work.run("note", *QUICK, "-w", "1", seconds=0.5)
+    deadline = time.monotonic() + 100
+    while "ProcessorLagGrows" not in at.firing():
+        assert time.monotonic() < deadline
+        at.work.produce_sessions(50, 50)
+        time.sleep(0.4)
+    fleet.kill()
+
+
+def attempts_that_go_on_failing(at: Site) -> None:
+    at.work.produce([(b"s", b"fails always")])
+    fleet = at.work.run("fail", *QUICK, "--max-attempts", "100000", "--backoff", "0.1", "--backoff-max", "0.1")
+    at.wait_for("ProcessorFailureRatio")
+    fleet.kill()
+
+
+def one_task_that_holds_its_partition(at: Site) -> None:
+    at.work.produce([(b"stuck", b"")])
+    at.work.produce([(b"s%d" % (n % 4), b"%d" % n) for n in range(4000)])
+    fleet = at.work.run("stick", *QUICK, "-w", "5", "--timeout", "600", seconds=0.05)
+    at.wait_for("ProcessorCommitPointStalled")
+    at.wait_for("ProcessorSessionBlocked")
+    fleet.kill()
+
+
+def refused_commits(at: Site) -> None:
+    """Of the coordinator's reasons one that the client goes on after."""
+    at.wire.refuse_commits(KafkaError.OFFSET_METADATA_TOO_LARGE, 100_000)
+    try:
+        at.work.produce_sessions(20, 4)
+        fleet = at.work.run("note", *QUICK)
+        at.wait_for("ProcessorCommitsRefused")
+        fleet.kill()
+    finally:
+        at.wire.accept_commits()
+
+
+def members_that_come_and_go(at: Site) -> None:
+    run = partial(at.work.run, "note", *QUICK, "--group-protocol", "consumer")
+    stays = run()
+    stays.wait_for("consumer.assigned")
+    deadline = time.monotonic() + 100
+    while "ProcessorRebalanceStorm" not in at.firing():
+        assert time.monotonic() < deadline, stays.heard("consumer.stats")[-1]["rebalances"]
+        guests = [run() for _ in range(2)]
+        for guest in guests:
+            guest.wait_for("consumer.assigned")
+            guest.signal(signal.SIGTERM)
+        for guest in guests:
+            assert guest.wait() == 0
+    assert stays.stop() == 0
+
+
+def consumers_that_end_again_and_again(at: Site) -> None:
+    fleet = at.work.run("note", *QUICK)
+    for count in range(1, 5):
+        fleet.wait_for("consumer.started", count=count)
+        (pid,) = fleet.consumers()
+        os.kill(pid, signal.SIGKILL)
+        fleet.wait_for("fleet.consumer_ended", count=count)
+    at.wait_for("ProcessorConsumersRestart")
+    fleet.kill()
+
+
+def a_fleet_that_is_killed(at: Site) -> None:
+    fleet = at.work.run("note", *QUICK)
+    fleet.wait_for("consumer.stats", count=3, assigned=1)
+    at.work.kill(fleet)
+    at.wait_for("ProcessorNoHeartbeat")
+
+
+def a_handler_that_does_not_stop(at: Site) -> None:
+    fleet = at.work.run("stick_once", *QUICK, "--timeout", "0.3", "--max-attempts", "1")
+    fleet.wait_for("consumer.stats", count=2)
+    at.work.produce([(b"s", b"first")])
+    at.wait_for("ProcessorStuckHandler")
+    fleet.kill()
+
+
+def a_stop_that_cuts_tasks_short(at: Site) -> None:
+    at.work.produce([(b"stuck", b"")])
+    fleet = at.work.run("stick", *QUICK, "--timeout", "600", "--drain-timeout", "0.2")
+    at.work.wait_begun()
+    fleet.wait_for("fleet.stats", count=2)
+    assert fleet.stop() == 3
+    at.wait_for("ProcessorForcedStop")
+
+
+def a_dead_letter(at: Site) -> None:
+    fleet = at.work.run("fail", *QUICK)
+    fleet.wait_for("consumer.stats", count=2)
+    at.work.produce([(b"s", b"rejected")])
+    at.wait_for("ProcessorDeadLetters")
+    assert fleet.stop() == 0
+
+
+def records_that_retention_took(at: Site) -> None:
+    """They were deleted while the fleet was away."""
+    at.work.produce_sessions(10, 2)
+    assert at.work.run("note", "--stop-at-end").wait() == 0
+    at.work.produce_sessions(10, 2)
+    place = TopicPartition(at.work.topic, 0, 15)
+    for deleted in cluster.admin_of(at.work.servers).delete_records([place]).values():
+        deleted.result(30)
+    fleet = at.work.run("note", *QUICK)
+    at.wait_for("ProcessorRecordsMissed")
+    assert fleet.stop() == 0
+
+
+def nothing(at: Site) -> None:
+    """A fleet works for a while, and stops in order."""
+    fleet = at.work.run("note", *QUICK, "-p", "2")
+    deadline = time.monotonic() + 12
+    while time.monotonic() < deadline:
+        at.work.produce_sessions(20, 5)
+        assert at.firing() == set()
+        time.sleep(0.2)
+    assert fleet.stop() == 0
+    quiet = time.monotonic() + 4 * SECONDS
+    while time.monotonic() < quiet:
+        assert at.firing() == set()
+        time.sleep(0.2)
+
+
+FAULTS = (
+    lag_that_grows,
+    attempts_that_go_on_failing,
+    one_task_that_holds_its_partition,
+    refused_commits,
+    members_that_come_and_go,
+    consumers_that_end_again_and_again,
+    nothing,
+    a_fleet_that_is_killed,
+    a_handler_that_does_not_stop,
+    a_stop_that_cuts_tasks_short,
+    records_that_retention_took,
+    a_dead_letter,
+)
+"""Those that last longest first."""
 
 
 @pytest.fixture(scope="module")
@@ -33,117 +204,33 @@ def alerts(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield evaluated
 
 
-def wait_for(alerts: Alerts, name: str, work: Scenario, seconds: float = 60.0) -> None:
-    wait_until(lambda: (name, work.group) in alerts.firing(), seconds, alerts.firing)
+@pytest.fixture(scope="module")
+def made(
+    alerts: Alerts, broker: Broker, wired: Wired, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[None]]]:
+    """Every fault, under way."""
+
+    def make(fault: Callable[[Site], None]) -> None:
+        name, folder = fault.__name__, tmp_path_factory.mktemp(fault.__name__)
+        own, fleets_go_to = (wired.broker, wired.wire.address) if fault is refused_commits else (broker, None)
+        topic = cluster.create_topic(own.bootstrap_servers, name, 6 if fault is members_that_come_and_go else 1)
+        with ExitStack() as stack:
+            start = partial(_start, stack, folder)
+            work = Scenario(own, topic, name, folder, start, servers_of_fleets=fleets_go_to)
+            fault(Site(work, wired.wire, partial(_firing, alerts, name)))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {fault.__name__: pool.submit(make, fault) for fault in FAULTS}
 
 
-def test_a_fleet_that_is_killed_has_no_heartbeat(scenario: MakeScenario, alerts: Alerts) -> None:
-    work = scenario(partitions=1)
-    fleet = work.run("note", *QUICK)
-    fleet.wait_for("consumer.stats", count=3, assigned=1)
-    work.kill(fleet)
-    wait_for(alerts, "ProcessorNoHeartbeat", work)
+def _start(stack: ExitStack, folder: Path, app: str, *options: str, **more: Any) -> Fleet:
+    return stack.enter_context(Fleet(app, *options, folder=folder, **more))
 
 
-def test_a_fleet_that_works_and_stops_in_order_fires_nothing(scenario: MakeScenario, alerts: Alerts) -> None:
-    work = scenario(partitions=2)
-    fleet = work.run("note", *QUICK, "-p", "2")
-    deadline = time.monotonic() + 12
-    while time.monotonic() < deadline:
-        work.produce_sessions(20, 5)
-        assert {name for name, group in alerts.firing() if group == work.group} == set()
-        time.sleep(0.2)
-    assert fleet.stop() == 0
-    quiet = time.monotonic() + 4 * SECONDS
-    while time.monotonic() < quiet:
-        assert {name for name, group in alerts.firing() if group == work.group} == set()
-        time.sleep(0.2)
+def _firing(alerts: Alerts, group: str) -> set[str]:
+    return {name for name, of in alerts.firing() if of == group}
 
 
-def test_a_dead_letter_is_told(scenario: MakeScenario, alerts: Alerts) -> None:
-    work = scenario(partitions=1)
-    fleet = work.run("fail", *QUICK)
-    fleet.wait_for("consumer.stats", count=2)
-    work.produce([(b"s", b"rejected")])
-    wait_for(alerts, "ProcessorDeadLetters", work)
-    assert fleet.stop() == 0
-
-
-def test_attempts_that_go_on_failing_are_told(scenario: MakeScenario, alerts: Alerts) -> None:
-    work = scenario(partitions=1)
-    work.produce([(b"s", b"fails always")])
-    fleet = work.run("fail", *QUICK, "--max-attempts", "100000", "--backoff", "0.1", "--backoff-max", "0.1")
-    wait_for(alerts, "ProcessorFailureRatio", work)
-    fleet.kill()
-
-
-def test_a_task_that_holds_its_partition_is_told_as_a_stalled_commit_point_and_a_blocked_session(
-    scenario: MakeScenario, alerts: Alerts
-) -> None:
-    work = scenario(partitions=1)
-    work.produce([(b"stuck", b"")])
-    work.produce([(b"s%d" % (n % 4), b"%d" % n) for n in range(4000)])
-    fleet = work.run("stick", *QUICK, "-w", "5", "--timeout", "600", seconds=0.05)
-    wait_for(alerts, "ProcessorCommitPointStalled", work)
-    wait_for(alerts, "ProcessorSessionBlocked", work)
-    fleet.kill()
-
-
-def test_members_that_come_and_go_are_a_rebalance_storm(scenario: MakeScenario, alerts: Alerts) -> None:
-    work = scenario(partitions=6)
-    protocol = ("--group-protocol", "consumer")
-    stays = work.run("note", *QUICK, *protocol)
-    stays.wait_for("consumer.assigned")
-    storm = "ProcessorRebalanceStorm"
-    deadline = time.monotonic() + 90
-    while (storm, work.group) not in alerts.firing():
-        assert time.monotonic() < deadline, stays.heard("consumer.stats")[-1]["rebalances"]
-        guests = [work.run("note", *QUICK, *protocol) for _ in range(2)]
-        for guest in guests:
-            guest.wait_for("consumer.assigned")
-            guest.signal(signal.SIGTERM)
-        for guest in guests:
-            assert guest.wait() == 0
-    assert stays.stop() == 0
-
-
-def test_a_handler_that_does_not_stop_is_told(scenario: MakeScenario, alerts: Alerts) -> None:
-    work = scenario(partitions=1)
-    fleet = work.run("stick_once", *QUICK, "--timeout", "0.3", "--max-attempts", "1")
-    fleet.wait_for("consumer.stats", count=2)
-    work.produce([(b"s", b"first")])
-    wait_for(alerts, "ProcessorStuckHandler", work)
-    fleet.kill()
-
-
-def test_a_stop_that_cuts_tasks_short_is_told(scenario: MakeScenario, alerts: Alerts) -> None:
-    work = scenario(partitions=1)
-    work.produce([(b"stuck", b"")])
-    fleet = work.run("stick", *QUICK, "--timeout", "600", "--drain-timeout", "0.2")
-    work.wait_begun()
-    fleet.wait_for("fleet.stats", count=2)
-    assert fleet.stop() == 3
-    wait_for(alerts, "ProcessorForcedStop", work)
-
-
-def test_lag_that_grows_is_told(scenario: MakeScenario, alerts: Alerts) -> None:
-    work = scenario(partitions=1)
-    fleet = work.run("note", *QUICK, "-w", "1", seconds=0.5)
-    deadline = time.monotonic() + 100
-    while ("ProcessorLagGrows", work.group) not in alerts.firing():
-        assert time.monotonic() < deadline
-        work.produce_sessions(50, 50)
-        time.sleep(0.4)
-    fleet.kill()
-
-
-def test_consumers_that_end_again_and_again_are_told(scenario: MakeScenario, alerts: Alerts) -> None:
-    work = scenario(partitions=1)
-    fleet = work.run("note", *QUICK)
-    for count in range(1, 5):
-        fleet.wait_for("consumer.started", count=count)
-        (pid,) = fleet.consumers()
-        os.kill(pid, signal.SIGKILL)
-        fleet.wait_for("fleet.consumer_ended", count=count)
-    wait_for(alerts, "ProcessorConsumersRestart", work)
-    fleet.kill()
+@pytest.mark.parametrize("fault", [fault.__name__ for fault in FAULTS])
+def test_a_fault_is_told_and_the_lack_of_one_is_not(made: dict[str, Future[None]], fault: str) -> None:
+    made[fault].result()

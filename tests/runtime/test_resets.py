@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processor.events import ConsumerOffsetsMissed, ConsumerOffsetsRestarted
+from processor.events import ConsumerOffsetsMissed, ConsumerOffsetsRestarted, ConsumerStats
 from processor.task import Task
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.running import RunningConsumer
@@ -26,6 +26,7 @@ def test_what_retention_deleted_unread_is_told_offset_by_offset_and_left_behind(
         assert run.stop().exit_code == 0
     (missed,) = run.of(ConsumerOffsetsMissed)
     assert (missed.offsets, missed.missed, missed.next_offset) == (["10-24"], 15, 25)
+    assert run.of(ConsumerStats)[-1].missed == 15
     assert run.commit_point() == 30
 
 

@@ -12,7 +12,7 @@ def consumer_stats(**changed: Any) -> ConsumerStats:
     told: dict[str, Any] = {
         "uptime_seconds": 1.0, "in_flight": 3, "in_flight_bytes": 10, "waiting": 2, "running": 1, "lanes": 4, "done": 5,
         "failed_attempts": 6, "retried": 7, "timed_out": 2, "stuck": 1, "dead_lettered": 8, "skipped": 9, "results": 0,
-        "abandoned": 3, "handler_seconds": 0.5, "handler_seconds_buckets": {"0.001": 5, "+Inf": 5},
+        "abandoned": 3, "missed": 5, "handler_seconds": 0.5, "handler_seconds_buckets": {"0.001": 5, "+Inf": 5},
         "handler_p50_seconds": 0.0002, "handler_p90_seconds": 0.0003, "handler_p99_seconds": 0.0004,
         "handler_max_seconds": 0.0004, "tasks_per_second": 5.5, "commits": 1, "commit_failures": 4, "rebalances": 1,
         "assigned": 1, "fullest_lane": 2, "lag": 10, "oldest_unsettled_seconds": 0.25, "oldest_running_seconds": 0.1,

@@ -45,6 +45,11 @@ class Wire:
         with self._guard:
             self._refusals += [code] * times
 
+    def accept_commits(self) -> None:
+        """Refuses none any more."""
+        with self._guard:
+            self._refusals.clear()
+
     @contextmanager
     def cut(self) -> Iterator[None]:
         """Inside, every connection is closed, and new ones are closed at once."""
