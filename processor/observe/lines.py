@@ -97,6 +97,13 @@ class _Other(msgspec.Struct):
     event: str
 
 
+class _Wrapped(msgspec.Struct):
+    """A line as Docker's `json-file` driver keeps it."""
+
+    log: str
+
+
+_decode_wrapped = msgspec.json.Decoder(_Wrapped).decode
 _decode = msgspec.json.Decoder(AnyTold).decode
 _decode_other = msgspec.json.Decoder(_Other).decode
 
@@ -108,15 +115,26 @@ def events(lines: list[bytes], name: str, passed: Passed) -> Iterator[Heard]:
             continue
         passed.lines += 1
         start = line.find(b"{")
+        text = _unwrapped(line[start:]) if start >= 0 else b""
         try:
-            told = _decode(line if start <= 0 else line[start:])
+            told = _decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            _count(line[start:] if start >= 0 else b"", passed)
+            _count(text, passed)
             continue
         passed.events += 1
         passed.newer += told.log_version > KNOWN_VERSION
         at = _seconds(told.timestamp)
         yield Heard((_source(line[:start]) if start > 0 else "") or told.host or name, at, told)
+
+
+def _unwrapped(text: bytes) -> bytes:
+    """What a container said, where this is Docker's record of it."""
+    if not text.startswith(b'{"log":'):
+        return text
+    try:
+        return _decode_wrapped(text).log.encode()
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return text
 
 
 def _count(text: bytes, passed: Passed) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,9 +55,21 @@ def test_what_log_viewers_set_before_a_line_tells_where_it_is_from(prefix: bytes
     assert event.source == source
 
 
+def test_a_line_as_docker_keeps_it_is_taken_out_of_its_wrapping() -> None:
+    kept = {"log": STOPPING.decode() + "\n", "stream": "stderr", "time": "2026-11-24T11:22:40.452123456Z"}
+    (event,) = heard(json.dumps(kept).encode(), name="0a1b-json.log")
+    assert isinstance(event.told, StoppingTold)
+    assert (event.at, event.source) == (BEGAN + 1.5, "0a1b-json.log")
+
+
 @pytest.mark.parametrize(
     "foreign",
     [
+        b'{"log":"Traceback (most recent call last):\\n","stream":"stderr"}',
+        b'{"log":"{\\"event\\": \\"consumer.stats\\", \\"in_fl","stream":"stderr"}',
+        b'{"log":"\\ud800","stream":"stderr"}',
+        b'{"log":["no text"]}',
+        b'{"log":"',
         b"Traceback (most recent call last):",
         b'2026-11-24 11:22:40 [info     ] consumer.stopping  reason=SIGTERM {"not": "json"',
         b"{}",
