@@ -89,6 +89,7 @@ class Processor:
 
         Raises:
             SettingsError: the name or the schema is taken, or a bound is out of its range.
+            LoadError: the function is a generator.
         """
         given: object = name  # a function, where somebody writes @app.task without its brackets
         if not isinstance(given, str) and (given is not None or schema is None):
@@ -113,6 +114,7 @@ class Processor:
 
         Raises:
             SettingsError: there is a default already, or a bound is out of its range.
+            LoadError: the function is a generator.
         """
 
         def register(function: F) -> F:
@@ -239,7 +241,7 @@ class Processor:
         """`app` itself, or a processor whose default handler is the function `app`.
 
         Raises:
-            LoadError: it is neither, or it has no handlers.
+            LoadError: it is neither, or it has no handlers, or it is a generator.
         """
         if isinstance(app, cls):
             if not app.handlers:
@@ -253,11 +255,17 @@ class Processor:
 
 
 def _handler(function: Function, timeout: float | None, max_attempts: int | None, schema: str | None = None) -> Handler:
+    if _is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function):
+        name = getattr(function, "__qualname__", repr(function))
+        raise LoadError(f"the handler {name} has a yield: calling it would run nothing of it; return a value instead")
     if timeout is not None and not timeout > 0:
         raise SettingsError(f"timeout must be more than 0 seconds, not {timeout}")
     if max_attempts is not None and max_attempts < 1:
         raise SettingsError(f"max_attempts must be at least 1, not {max_attempts}")
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 — an object whose __call__ is async is an async handler too
-    )
+    is_async = _is(inspect.iscoroutinefunction, function)
     return Handler(function, is_async, timeout, max_attempts, schema, payload_type(function))
+
+
+def _is(kind: Callable[[object], bool], function: Function) -> bool:
+    """Also of an object whose `__call__` is of that kind."""
+    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 — its kind is asked for

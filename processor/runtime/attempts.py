@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from time import time
-from typing import Any
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final
 
 from processor.app import Handler, Processor
 from processor.engine.retry import Cause, Failure, Policy
@@ -18,6 +20,9 @@ from processor.task import Reject, Task, TaskTimeout, UnknownTask
 TRACEBACK_FRAMES = 20
 MESSAGE_CHARACTERS, TYPE_CHARACTERS = 1000, 200
 """What is kept of an error, in the log and in a dead letter's headers: at most so much is added to a record."""
+
+UNRUN: Final = frozenset((CoroutineType, GeneratorType, AsyncGeneratorType))
+"""What a call returns instead of running: of a handler, it would pass for a success that never was."""
 
 
 class Attempts:
@@ -62,6 +67,16 @@ def failure_of(error: BaseException, *, begun: bool) -> Failure:
     cause = _cause(error, begun)
     retry_in = error.retry_in if isinstance(error, NotNow) else 0.0
     return Failure(cause, type_name(error), _message(error), _frames(error) if begun else None, retry_in)
+
+
+def failure_of_unrun(value: Any) -> Failure:
+    """What an attempt failed with that returned `value`, one of `UNRUN`: code that nobody will run."""
+    what = {CoroutineType: "a coroutine, which nobody awaits"}.get(type(value), "a generator, which nobody iterates")
+    if isinstance(value, CoroutineType):
+        with contextlib.suppress(Exception):  # Python would warn of it, at a place that has nothing to do with it
+            value.close()
+    message = f"the handler returned {what}: it has not run. Make the handler async, or run it inside"
+    return Failure(Cause.REJECTED, "builtins.TypeError", message)
 
 
 def type_name(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from processor.engine.durations import QUICK_SECONDS
 from processor.engine.ledger import Loan
 from processor.engine.pace import TURN_SECONDS
 from processor.events import ConsumerWorkerDied, Emit
-from processor.runtime.attempts import Attempts, failure_of, type_name
+from processor.runtime.attempts import UNRUN, Attempts, failure_of, failure_of_unrun, type_name
 from processor.runtime.desk import Desk
 from processor.runtime.endings import Endings
 from processor.runtime.fence import Fence
@@ -205,6 +205,8 @@ class Coroutines:
                 value = await call_within(handler, task, fence.limit)
             except BaseException as error:
                 failure = failure_of(error, begun=fence.started != 0.0)
+            if value is not None and type(value) in UNRUN:
+                failure = failure_of_unrun(value)
             fence.lower()
             seconds = monotonic() - started
             self._tasks += 1

@@ -16,7 +16,7 @@ from processor.engine.ledger import Loan
 from processor.engine.pace import TURN_SECONDS
 from processor.engine.retry import Failure
 from processor.events import ConsumerWorkerDied, Emit
-from processor.runtime.attempts import Attempts, failure_of, type_name
+from processor.runtime.attempts import UNRUN, Attempts, failure_of, failure_of_unrun, type_name
 from processor.runtime.desk import Desk
 from processor.runtime.endings import Endings
 from processor.runtime.fence import Fence
@@ -127,6 +127,8 @@ class Worker:
             except TaskTimeout as error:  # it came after the handler had ended, before the fence was down
                 fence.lower()
                 failure = failure_of(error, begun=True)
+            if value is not None and type(value) in UNRUN:
+                failure = failure_of_unrun(value)
             now = monotonic()
             if now - started > QUICK_SECONDS and (failure is None or failure.attempted):
                 self.slow.append(now - started)

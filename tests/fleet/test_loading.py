@@ -25,6 +25,11 @@ class Shop:
 
 def handle(task): ...
 async def handle_later(task): ...
+def writes_down(task): yield task
+async def writes_down_later(task): yield task
+class Writer:
+    def __call__(self, task): yield task
+writer = Writer()
 def takes_nothing(): ...
 def takes_two(task, other): ...
 def takes_more(task, *others, flag=False): ...
@@ -160,3 +165,8 @@ def test_what_is_no_handler() -> None:
 @pytest.mark.parametrize("name", ["takes_nothing", "takes_two"])
 def test_a_handler_that_cannot_take_its_task_is_refused_rather_than_failing_with_every_one(name: str) -> None:
     assert "must take one argument, the task" in refused(f"shop_tasks:{name}")
+
+
+@pytest.mark.parametrize("name", ["writes_down", "writes_down_later", "writer"])
+def test_a_generator_is_refused_rather_than_never_run(name: str) -> None:
+    assert "has a yield: calling it would run nothing of it" in refused(f"shop_tasks:{name}")

@@ -106,6 +106,35 @@ def test_no_exception_of_a_handler_ends_more_than_its_attempt(handler: Callable[
     assert not run.of(ConsumerWorkerDied)
 
 
+async def goes_on(task: Task) -> None:
+    await asyncio.sleep(0)
+
+
+def forgets_to_await(task: Task) -> object:
+    return goes_on(task)
+
+
+async def forgets_to_await_too(task: Task) -> object:
+    return goes_on(task)
+
+
+def forgets_to_iterate(task: Task) -> object:
+    return (n for n in (1, 2))
+
+
+@pytest.mark.parametrize("results_topic", [None, "r"])
+@pytest.mark.parametrize("handler", [forgets_to_await, forgets_to_await_too, forgets_to_iterate])
+def test_what_a_handler_returns_without_running_it_is_a_dead_letter_and_no_success(
+    handler: Callable[[Task], object], results_topic: str | None
+) -> None:
+    with RunningConsumer(handler, workers=1, results_topic=results_topic) as run:
+        run.push(FakeRecord(0, b"s"), FakeRecord(1, b"s"))
+        run.settled(2)
+        assert run.stop().exit_code == 0
+    assert error_types(run) == [b"builtins.TypeError"] * 2
+    assert {b"has not run" in (sent.headers["dlq-error-message"] or b"") for sent in run.sink.sent} == {True}
+
+
 def test_a_loop_in_python_is_interrupted_and_the_next_task_is_not() -> None:
     done: list[int] = []
 
