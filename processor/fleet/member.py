@@ -87,7 +87,7 @@ def main() -> None:
     _leave(_run(begin, channel, stop), channel)
 
 
-def _collect_garbage_less_often() -> None:
+def collect_garbage_less_often() -> None:
     """What is loaded stays. Tasks come and go by the thousand, and next to none of them is in a cycle.
 
     Opening and closing ten thousand sessions a second and more, a fifth of the engine's time went into looking.
@@ -145,7 +145,7 @@ def _run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
     try:
         with beating(_heartbeat_file(begin), lambda: beat_of(begin.index, consumer), emit):
             app = load(begin.app)
-            _collect_garbage_less_often()
+            collect_garbage_less_often()
             consumer = assemble(settings, app, begin.index, emit, _telling_stats(channel, settings))
             stop.attach(consumer)
             ending = consumer.run()

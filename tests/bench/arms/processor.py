@@ -6,6 +6,7 @@ import processor
 from processor import logs
 from processor.app import Processor
 from processor.fleet.library import run_in_process
+from processor.fleet.member import collect_garbage_less_often
 from processor.kafka.version import client_versions
 from processor.runtime.consumer import Consumer
 from processor.settings import Settings
@@ -22,6 +23,7 @@ def main() -> None:
         **{"workers": job.workers, "value_format": "bytes", **job.settings},
     )
     logs.configure("json", "info")
+    collect_garbage_less_often()  # as in each process of `processor run`
 
     def watch(consumer: Consumer) -> None:
         # The engine's own count of what is settled: the handler need not count, which at this speed would tell.
