@@ -35,7 +35,7 @@ from processor.events import Event, TaskDone, TaskRetrying
 from processor.runtime.consumer import Consumer
 from processor.runtime.ports import Commit, Delivered, End, Listener, Partition, Record, Start
 from processor.settings import Settings, ValueFormat
-from processor.task import Headers, Task
+from processor.task import Content, Headers, Task
 
 TOPIC: Final = "test"
 RESULTS_TOPIC: Final = "test.results"
@@ -121,7 +121,7 @@ def task(
         timeout: seconds that its handler still has.
     """
     record = _Record(topic, partition, offset, _key(session_id), None, _headers(headers))
-    return Task(record, payload, attempt, time.monotonic() + timeout, name or None, id)
+    return Task(record, payload, attempt, time.monotonic() + timeout, Content(payload, name or None, id))
 
 
 def run(
@@ -333,7 +333,7 @@ def _members(given: Given) -> Mapping[str, Any]:
             "session_id": given.session_id,
             "payload": given.payload,
             "name": given.name,
-            "id": given._id,  # noqa: SLF001 — the property would make one up
+            "id": given._content.id,  # noqa: SLF001 — the property would make one up
             "headers": headers,
         }
     if isinstance(given, tuple):

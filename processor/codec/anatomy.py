@@ -79,7 +79,7 @@ def anatomy_of(record: Record, codec: Codec) -> Anatomy:
 def _unframed(content: Content) -> Any:
     """The payload; of a task that tells more of itself, all that it tells."""
     headers = {name: _shown(header) for name, header in (content.headers or {}).items()}
-    told = {**content._asdict(), "payload": _shown(content.payload), "headers": headers or None}
+    told = {**msgspec.structs.asdict(content), "payload": _shown(content.payload), "headers": headers or None}
     told = {name: member for name, member in told.items() if member is not None or name == "payload"}
     return told if len(told) > 1 else told["payload"]
 

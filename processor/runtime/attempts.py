@@ -45,7 +45,7 @@ class Attempts:
         """
         content = self._decode(record)
         handler = self._sole
-        task = Task(record, content[0], attempt, now + self._limit, content[1], content[2], content[3], content[4])
+        task = Task(record, content.payload, attempt, now + self._limit, content)
         if handler is None:
             handler = self._app.handler_for(task)
         if handler.payload_type is not None:

@@ -22,7 +22,7 @@ def test_a_task_comes_through_every_format(value_format: ValueFormat, payload: A
     outgoing = Outgoing("s1", payload, "charge", "t-1")
     record = GivenRecord(codec.encode_task(outgoing), headers=codec.headers_for(outgoing))
     content = codec.decode(record)
-    task = Task(record, content.payload, 1, 0.0, content.name, content.id, content.session_id, content.headers)
+    task = Task(record, content.payload, 1, 0.0, content)
     assert (task.payload, task.name, task.id, task.session_id) == (payload, "charge", "t-1", "s1")
 
 

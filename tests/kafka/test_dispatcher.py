@@ -64,7 +64,7 @@ def test_a_consumer_reads_what_was_submitted(broker: Broker, topic: MakeTopic, v
         place = dispatcher.submit("customer-17", payload, "charge", id="c-1", headers=headers).result(30)
     (record,) = cluster.read_all(broker.bootstrap_servers, name)
     content = codec_for(value_format).decode(record)  # type: ignore[arg-type]
-    task = Task(record, content.payload, 1, 0.0, content.name, content.id, content.session_id)  # type: ignore[arg-type]
+    task = Task(record, content.payload, 1, 0.0, content)  # type: ignore[arg-type]
     assert (task.session_id, task.payload, task.name, task.id) == ("customer-17", payload, "charge", "c-1")
     assert headers.items() <= {**task.headers, "source": "till"}.items()
     assert task.headers["source"] == b"till"
