@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Generic, TypeVar
 
-from processor.engine.lanes import Lane, LaneState
-from processor.engine.ledger import Ledger, LedgerState, Loan
+from processor.engine.lanes import PARKED, Lane
+from processor.engine.ledger import CLOSED, OPEN, Ledger, Loan
 from processor.engine.offsets import Range
 from processor.engine.retry import Setback
 from processor.task import Record
 
-LANE_TURN = 64
-"""Tasks that one lane may have in a batch: enough to share the cost of lending it, few enough for others' turns."""
+TURN = 64
+"""Tasks that one partition, and one lane of it, may have at its turn: enough to share what lending and settling cost,
+few enough for others' turns."""
+
+_ledger_of = attrgetter("ledger")
 
 P = TypeVar("P", bound=Hashable)
 
@@ -97,13 +102,15 @@ class Assignment(Generic[P]):
         turns = self._turns
         while limit > 0 and turns:
             ledger = turns.popleft()
-            loan = ledger.lend(min(limit, LANE_TURN), share)
-            count = len(loan.records)
-            self.ready_lanes -= 1
+            lanes = ledger.lanes
+            waiting = lanes.waiting
+            lent = ledger.lend(min(limit, TURN), share)
+            count = waiting - lanes.waiting
+            self.ready_lanes -= len(lent)
             self.waiting -= count
             limit -= count
-            loans.append(loan)
-            if ledger.lanes.ready:
+            loans += lent
+            if lanes.ready:
                 turns.append(ledger)
             else:
                 self._queued.discard(ledger)
@@ -113,13 +120,29 @@ class Assignment(Generic[P]):
     def settle(self, loan: Loan) -> int:
         """Settles what the loan's borrower has done since the last time; how many tasks that are."""
         count = loan.ledger.settle(loan)
-        if loan.ledger.state is not LedgerState.CLOSED:
+        if loan.ledger.state is not CLOSED:
             self.in_flight -= count
         return count
 
     def release(self, loan: Loan) -> int:
         """The loan is over: settles what was done, the rest waits for another turn; tasks settled."""
         return self._return(loan, first=False)
+
+    def release_all(self, loans: Iterable[Loan]) -> int:
+        """The same of many, where those of one partition that stand together share the cost."""
+        settled = 0
+        for ledger, group in groupby(loans, _ledger_of):
+            of_ledger = list(group)
+            done = [loan for loan in of_ledger if loan.done == len(loan.records)]
+            if ledger.state is CLOSED or len(done) < len(of_ledger):
+                settled += sum(map(self.release, of_ledger))
+                continue
+            count, ready = ledger.release_done(done)
+            self.lent_loans -= len(done)
+            self.in_flight -= count
+            self._queue(ledger, ready)
+            settled += count
+        return settled
 
     def take_back(self, loan: Loan) -> None:
         """The loan was never begun: its lane goes back to the front of its queue."""
@@ -141,7 +164,7 @@ class Assignment(Generic[P]):
         """Lanes whose retry is due are ready again."""
         while self._parked and self._parked[0][0] <= now:
             _, _, ledger, lane = heapq.heappop(self._parked)
-            if ledger.state is LedgerState.OPEN and lane.state is LaneState.PARKED:
+            if ledger.state is OPEN and lane.state is PARKED:
                 ledger.lanes.wake(lane)
                 self._queue(ledger, 1)
 
@@ -154,7 +177,7 @@ class Assignment(Generic[P]):
         count = ledger.settle(loan)
         self.lent_loans -= 1
         ready = ledger.release(loan, first=first)
-        if ledger.state is LedgerState.CLOSED:
+        if ledger.state is CLOSED:
             self._lay(loan)
             return count
         self.in_flight -= count
@@ -182,7 +205,7 @@ class Assignment(Generic[P]):
 
     def _queue(self, ledger: Ledger, lanes: int) -> None:
         """So many more lanes of the ledger are ready: it needs its turn, unless nothing of it may be begun."""
-        if lanes and ledger.state is LedgerState.OPEN:
+        if lanes and ledger.state is OPEN:
             self.ready_lanes += lanes
             if ledger not in self._queued:
                 self._queued.add(ledger)

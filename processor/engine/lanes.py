@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from processor.engine.retry import Setback
@@ -28,15 +28,19 @@ class LaneState(enum.Enum):
     HELD = "a handler of this session still runs from an earlier assignment of the partition"
 
 
+READY, LENT, PARKED, HELD = LaneState
+"""By these names, for Python 3.11 takes 80 ns to look one up in its class: half of what making a lane takes."""
+
+
 class Lane:
     """One session's waiting tasks, oldest first."""
 
     __slots__ = ("attempts", "key", "setback", "state", "waiting")
 
-    def __init__(self, key: bytes | None, state: LaneState) -> None:
+    def __init__(self, key: bytes | None, state: LaneState, first: Record) -> None:
         self.key = key
         self.state = state
-        self.waiting: list[Record] = []
+        self.waiting = [first]
         """A list, though tasks leave at its head: what a deque allocates makes sessions of one task a fifth slower, and
         moving what stays behind costs less than a microsecond a task up to some hundred thousand of them."""
         self.attempts = 0
@@ -68,24 +72,21 @@ class Lanes:
     def __len__(self) -> int:
         return len(self._by_key) + self._keyless
 
-    def admit(self, records: Iterable[Record], keys: Iterable[bytes | None]) -> None:
-        """Appends each record to its session's lane."""
-        by_key, ready = self._by_key, self.ready
-        count = 0
+    def admit(self, records: Sequence[Record], keys: Sequence[bytes | None]) -> None:
+        """Appends each record to its session's lane; `keys` are theirs."""
+        find = self._by_key.get
         for record, key in zip(records, keys, strict=True):
-            lane = by_key.get(key) if key is not None else None
+            lane = find(key)  # type: ignore[arg-type]  # without a key there is none
             if lane is None:
-                lane = self._open(key)
-                if lane.state is LaneState.READY:
-                    ready.append(lane)
-            lane.waiting.append(record)
-            count += 1
-        self.waiting += count
+                self._open(key, record)
+            else:
+                lane.waiting.append(record)
+        self.waiting += len(records)
 
     def lend(self, limit: int, share: int | None = None) -> tuple[Lane, list[Record]]:
         """The next ready lane, with at most `limit` of its oldest tasks; `HOT_TASKS` where it has more than `share`."""
         lane = self.ready.popleft()
-        lane.state = LaneState.LENT
+        lane.state = LENT
         records = lane.waiting
         if share is not None and len(records) > share:
             limit = max(limit, HOT_TASKS)
@@ -107,23 +108,36 @@ class Lanes:
         if not lane.waiting:
             self._close(lane)
             return False
-        lane.state = LaneState.READY
+        lane.state = READY
         if first:
             self.ready.appendleft(lane)
         else:
             self.ready.append(lane)
         return True
 
+    def give_back_done(self, lanes: Iterable[Lane]) -> int:
+        """Lent lanes return, and all that was lent of them is settled; how many of them are ready again."""
+        ready, before = self.ready, len(self.ready)
+        for lane in lanes:
+            if lane.waiting:
+                lane.attempts = 0
+                lane.setback = None
+                lane.state = READY
+                ready.append(lane)
+            else:
+                self._close(lane)
+        return len(ready) - before
+
     def park(self, lane: Lane, unfinished: list[Record]) -> None:
         """A lent lane returns with a head that is not to run now, and waits until `wake`."""
         self._put_front(lane, unfinished)
-        lane.state = LaneState.PARKED
+        lane.state = PARKED
         self._parked.add(lane)
 
     def wake(self, lane: Lane) -> None:
         """A parked lane's next attempt is due."""
         self._parked.discard(lane)
-        lane.state = LaneState.READY
+        lane.state = READY
         self.ready.append(lane)
 
     def unhold(self, key: bytes) -> bool:
@@ -149,13 +163,16 @@ class Lanes:
         lanes = chain(self._by_key.values(), self._parked, self.ready if self._keyless else ())
         return next((lane for lane in lanes if lane.waiting and lane.waiting[0].offset() == offset), None)
 
-    def _open(self, key: bytes | None) -> Lane:
+    def _open(self, key: bytes | None, first: Record) -> None:
+        if key in self._held:
+            self._by_key[key] = Lane(key, HELD, first)
+            return
+        lane = Lane(key, READY, first)
+        self.ready.append(lane)
         if key is None:
             self._keyless += 1
-            return Lane(None, LaneState.READY)
-        lane = Lane(key, LaneState.HELD if key in self._held else LaneState.READY)
-        self._by_key[key] = lane
-        return lane
+        else:
+            self._by_key[key] = lane
 
     def _close(self, lane: Lane) -> None:
         if lane.key is None:

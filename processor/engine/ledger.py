@@ -5,8 +5,11 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from operator import add
 from typing import NamedTuple
+
+import msgspec
 
 from processor.engine.lanes import Lane, Lanes
 from processor.engine.offsets import Offsets, Progress, Range
@@ -25,38 +28,40 @@ class LedgerState(enum.Enum):
     CLOSED = "the partition is not this consumer's any more: what still ends changes nothing"
 
 
+OPEN, DRAINING, CLOSED = LedgerState
+"""By these names, for Python 3.11 takes 80 ns to look one up in its class, and it is asked for each loan."""
+
 TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
-    (LedgerState.OPEN, "drain"): LedgerState.DRAINING,
-    (LedgerState.OPEN, "close"): LedgerState.CLOSED,
-    (LedgerState.DRAINING, "drain"): LedgerState.DRAINING,
-    (LedgerState.DRAINING, "close"): LedgerState.CLOSED,
-    (LedgerState.CLOSED, "close"): LedgerState.CLOSED,
+    (OPEN, "drain"): DRAINING,
+    (OPEN, "close"): CLOSED,
+    (DRAINING, "drain"): DRAINING,
+    (DRAINING, "close"): CLOSED,
+    (CLOSED, "close"): CLOSED,
 }
 """The whole life: a revoke drains and then closes, a loss closes. What is not here cannot happen."""
 
 
-class Loan:
+class Loan(msgspec.Struct, eq=False):
     """A lane that is lent, with the oldest of its tasks.
 
     The borrower writes `done`, how many of them succeeded, after each; whoever holds the lock may
     read it at any time and settle so many, so that what is done is committed even while the next
     task of the lane runs on and on.
+
+    A struct, since that is made in half the time.
     """
 
-    __slots__ = ("attempt", "done", "handed_over_at", "held", "lane", "ledger", "records", "settled")
-
-    def __init__(self, ledger: Ledger, lane: Lane, records: list[Record]) -> None:
-        self.ledger = ledger
-        self.lane = lane
-        self.records = records
-        self.attempt = lane.attempts + 1
-        """Of the first record; the others are on their first."""
-        self.done = 0
-        self.settled = 0
-        self.held = False
-        """Its handler cannot be stopped and its task is settled: the lane stays lent, and nobody waits for it."""
-        self.handed_over_at: float | None = None
-        """When the dead letter or the result of its next task was first sent; None where none is under way."""
+    ledger: Ledger
+    lane: Lane
+    records: list[Record]
+    attempt: int
+    """Of the first record; the others are on their first."""
+    done: int = 0
+    settled: int = 0
+    held: bool = False
+    """Its handler cannot be stopped and its task is settled: the lane stays lent, and nobody waits for it."""
+    handed_over_at: float | None = None
+    """When the dead letter or the result of its next task was first sent; None where none is under way."""
 
 
 class Head(NamedTuple):
@@ -91,7 +96,7 @@ class Ledger:
 
     def __init__(self, committed: int | None, settled: Sequence[Range] = (), held: Iterable[bytes] = ()) -> None:
         """`committed` is where it goes on, `settled` what is done above that, `held` are sessions that must wait."""
-        self.state = LedgerState.OPEN
+        self.state = OPEN
         self.may_begin = True
         """Read by borrowers before each task, without the lock: false once the ledger drains."""
         self.offsets = Offsets(committed, settled)
@@ -127,21 +132,22 @@ class Ledger:
         """Whether `offset` may be delivered next: offsets only go up."""
         return self.offsets.position is None or offset >= self.offsets.position
 
-    def lend(self, limit: int, share: int | None = None) -> Loan:
-        """The next ready lane with at most `limit` tasks, as `Lanes.lend` says. There must be one."""
-        lane, records = self.lanes.lend(limit, share)
-        loan = Loan(self, lane, records)
-        self.lent.add(loan)
-        return loan
+    def lend(self, limit: int, share: int | None = None) -> list[Loan]:
+        """The next ready lanes with at most `limit` tasks together, as `Lanes.lend` says."""
+        lanes, loans = self.lanes, []
+        while limit > 0 and lanes.ready:
+            lane, records = lanes.lend(limit, share)
+            limit -= len(records)
+            loans.append(Loan(self, lane, records, lane.attempts + 1))
+        self.lent.update(loans)
+        return loans
 
     def settle(self, loan: Loan) -> int:
         """Settles what the loan's borrower has done since the last time; how many tasks that are."""
         done = loan.done
         count = done - loan.settled
-        if count and self.state is not LedgerState.CLOSED:
-            records = loan.records if count == len(loan.records) else loan.records[loan.settled : done]
-            self.offsets.settle([record.offset() for record in records])
-            self.done += count
+        if count and self.state is not CLOSED:
+            self._settle(loan.records if count == len(loan.records) else loan.records[loan.settled : done])
         loan.settled = done
         return count
 
@@ -153,6 +159,19 @@ class Ledger:
             lane.setback = None
         unfinished = records[done:] if done < len(records) else []
         return self._end(loan) and self.lanes.give_back(lane, unfinished, first=first)
+
+    def release_done(self, loans: Sequence[Loan]) -> tuple[int, int]:
+        """Lanes are back whose tasks are all done; how many tasks that settles, and how many lanes are ready again.
+
+        It may not be closed. What all loans have in common is done once, and not for each: a million sessions once
+        each take 0.9 us for it, and 2.6 one by one.
+        """
+        before = self.done
+        self._settle(list(chain.from_iterable([loan.records[loan.settled :] for loan in loans])))
+        for loan in loans:
+            loan.settled = loan.done
+        self.lent.difference_update(loans)
+        return self.done - before, self.lanes.give_back_done([loan.lane for loan in loans])
 
     def park(self, loan: Loan, setback: Setback, *, failed: bool = True) -> bool:
         """The loan's next task failed, or could not begin, and waits; false where the ledger has closed meanwhile."""
@@ -171,11 +190,11 @@ class Ledger:
             KeyError: that cannot happen in this state.
         """
         self.state = TRANSITIONS[self.state, event]
-        self.may_begin = self.state is LedgerState.OPEN
+        self.may_begin = self.state is OPEN
 
     def progress(self) -> Progress | None:
         """What may be committed now; None before anything is known, or once the ledger is closed."""
-        return None if self.state is LedgerState.CLOSED else self.offsets.progress()
+        return None if self.state is CLOSED else self.offsets.progress()
 
     def oldest_age(self, now: float) -> float:
         """Seconds since the oldest unsettled task was admitted; 0 where everything is settled."""
@@ -204,9 +223,14 @@ class Ledger:
         if len(self._marks) > MOST_MARKS:
             self._marks = deque(list(self._marks)[::2])
 
+    def _settle(self, records: Sequence[Record]) -> None:
+        if records:
+            self.offsets.settle(list(map(type(records[0]).offset, records)))
+            self.done += len(records)
+
     def _end(self, loan: Loan) -> bool:
         self.lent.discard(loan)
-        return self.state is not LedgerState.CLOSED
+        return self.state is not CLOSED
 
 
 def _sizes(kind: type[Record], records: Sequence[Record], keys: Sequence[bytes | None]) -> list[int]:

@@ -106,9 +106,9 @@ class Offsets:
         return True
 
     def settle(self, offsets: Sequence[int]) -> None:
-        """These, ascending, are final. Each must have been admitted, and be settled once."""
+        """These are final, in whatever order. Each must have been admitted, and be settled once."""
         self.bytes -= sum(map(self._unsettled.pop, offsets))
-        highest = offsets[-1]
+        highest = max(offsets)
         if self.highest_settled is None or highest > self.highest_settled:
             self.highest_settled = highest
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from processor.engine.assignment import LANE_TURN, Assignment
+from processor.engine.assignment import TURN, Assignment
 from processor.engine.ledger import TRANSITIONS, Ledger, LedgerState
 from processor.engine.retry import Setback
 from tests.engine.record import FakeRecord
@@ -33,9 +33,9 @@ def test_every_turn_that_is_not_in_the_table_is_refused() -> None:
 def test_a_session_with_many_tasks_gets_its_turn_and_no_more() -> None:
     assignment: Assignment[int] = Assignment()
     assignment.assign(0, 0)
-    assignment.admit(0, records(*[b"big"] * (3 * LANE_TURN), b"small", b"tiny"), 0.0)
-    loans = assignment.lend(10 * LANE_TURN)
-    assert [(loan.lane.key, len(loan.records)) for loan in loans] == [(b"big", LANE_TURN), (b"small", 1), (b"tiny", 1)]
+    assignment.admit(0, records(*[b"big"] * (3 * TURN), b"small", b"tiny"), 0.0)
+    loans = assignment.lend(10 * TURN)
+    assert [(loan.lane.key, len(loan.records)) for loan in loans] == [(b"big", TURN), (b"small", 1), (b"tiny", 1)]
 
 
 def test_partitions_take_turns() -> None:
@@ -114,7 +114,7 @@ def test_the_times_of_admissions_are_bounded_and_never_make_a_task_younger() -> 
     ledger = Ledger(0)
     for n in range(5000):
         ledger.admit([FakeRecord(n, b"a")], float(n))
-    loan = ledger.lend(4000)
+    (loan,) = ledger.lend(4000)
     loan.done = 4000
     ledger.settle(loan)
     assert 1000.0 <= ledger.oldest_age(5000.0) <= 1020.0
@@ -193,3 +193,52 @@ def test_a_loan_that_was_never_begun_goes_back_to_the_front() -> None:
     assignment.take_back(first)
     assert [record.offset() for record in assignment.lend(1)[0].records] == [0]
     assert ledger.lanes.waiting == 1
+
+
+def test_a_batch_that_is_brought_back_settles_what_one_by_one_would() -> None:
+    """Done, stopped in the middle, of two partitions, and of one that is gone."""
+    assignment: Assignment[int] = Assignment()
+    for partition in (0, 1, 2):
+        assignment.assign(partition, 0)
+        assignment.admit(partition, records(b"a", b"b", None, b"a", b"b"), 0.0)
+    loans = assignment.lend(15)
+    assert [len(loan.records) for loan in loans] == [2, 2, 1] * 3
+    assignment.admit(0, records(b"a", start=5), 0.0)
+    for loan in loans:
+        loan.done = len(loan.records)
+    loans[0].done = 1
+    assert assignment.settle(loans[0]) == 1  # while it ran on
+    loans[0].done = 2
+    loans[4].done = 1
+    assignment.close(2)
+    assert assignment.release_all(loans) == 13
+    assert (assignment.in_flight, assignment.waiting, assignment.ready_lanes, assignment.lent_loans) == (2, 2, 2, 0)
+    assert [ledger.done for ledger in assignment.ledgers.values()] == [5, 4]
+    assert [len(ledger.lanes) for ledger in assignment.ledgers.values()] == [1, 1]
+    assert [record.offset() for loan in assignment.lend(9) for record in loan.records] == [5, 4]
+
+
+def test_a_session_that_succeeded_after_a_failure_starts_anew_in_a_batch_too() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(b"a"), 0.0)
+    assignment.park(assignment.lend(1)[0], setback(1.0))
+    assignment.wake(1.0)
+    (second,) = assignment.lend(1)
+    assert second.attempt == 2
+    assignment.admit(0, records(b"a", start=1), 0.0)
+    second.done = 1
+    assert assignment.settle(second) == 1  # while it was on its way back
+    assert assignment.release_all([second]) == 0
+    (next_,) = assignment.lend(1)
+    assert (next_.attempt, next_.lane.setback) == (1, None)
+
+
+def test_a_partitions_turn_is_shared_by_its_sessions() -> None:
+    assignment: Assignment[int] = Assignment()
+    for partition in (0, 1):
+        assignment.assign(partition, 0)
+        assignment.admit(partition, records(*(b"%d" % n for n in range(2 * TURN))), 0.0)
+    loans = assignment.lend(3 * TURN)
+    first, second = assignment.ledgers.values()
+    assert [loan.ledger for loan in loans] == [first] * TURN + [second] * TURN + [first] * TURN

@@ -119,6 +119,22 @@ class Consuming(RuleBasedStateMachine):
         self.do(loan, data.draw(st.integers(0, len(loan.records) - loan.done)))
         self.assignment.release(loan)
 
+    @precondition(lambda self: self.loans)
+    @rule(data=st.data())
+    def release_all(self, data: st.DataObject) -> None:
+        """A worker brings a batch back: most are done, some were stopped in the middle."""
+        back = data.draw(st.lists(st.sampled_from(self.loans), unique_by=id))
+        self.loans = [loan for loan in self.loans if loan not in back]
+        for loan in back:
+            left = len(loan.records) - loan.done
+            self.do(loan, data.draw(st.sampled_from([left, left, 0])))
+        settled_before = {id(ledger): ledger.done for ledger in self.assignment.ledgers.values()}
+        self.assignment.release_all(back)
+        for ledger in self.assignment.ledgers.values():
+            loans = [loan for loan in back if loan.ledger is ledger]
+            assert all(loan.settled == loan.done for loan in loans)
+            assert ledger.done - settled_before[id(ledger)] <= sum(loan.done for loan in loans)
+
     @precondition(lambda self: any(not loan.done for loan in self.loans))
     @rule(data=st.data())
     def take_back(self, data: st.DataObject) -> None:
