@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import IO, Annotated, Final
 
 import typer
 
 from processor.errors import SettingsError
-from processor.observe.follow import GZIP, FileTail, PipeTail, Tail
+from processor.observe.follow import CHUNK, GZIP, FileTail, PipeTail, Tail
 from processor.observe.lines import Passed
+from processor.observe.stretches import whole as stretches_of
 from processor.observe.window import FEW, WINDOW
 
 STANDARD_INPUT: Final = "-"
@@ -29,6 +32,34 @@ Window = Annotated[
     ),
 ]
 WINDOW_DEFAULT: Final = WINDOW
+
+
+@contextmanager
+def whole(files: Sequence[str], passed: Passed, spooled: Callable[[int], None]) -> Iterator[list[Tail]]:
+    """What is in `files` now, or comes from standard input until its writer ends.
+
+    Standard input is kept in a temporary file: what stands behind in it may be earlier than what stands before.
+
+    Args:
+        files: names, of which `-` is standard input.
+        passed: where everything that is read is counted.
+        spooled: is told how many bytes standard input has given so far.
+
+    Raises:
+        SettingsError: one cannot be read, or there is no room for standard input.
+    """
+    names = list(dict.fromkeys(files)) or [STANDARD_INPUT]
+    with ExitStack() as stack:
+        tails: list[Tail] = []
+        for name in names:
+            shown = name if len(names) > 1 else ""
+            file = stack.enter_context(_opened_whole(name, spooled))
+            if file.read(2) == GZIP and name != STANDARD_INPUT:
+                tails.append(_opened(name, shown, passed, None))
+                stack.callback(tails[-1].close)
+            else:
+                tails += stretches_of(file, "" if name == STANDARD_INPUT else shown, passed)
+        yield tails
 
 
 @contextmanager
@@ -57,6 +88,8 @@ def size(files: Sequence[str]) -> int | None:
     try:
         total = 0
         for file in set(files):
+            if not Path(file).is_file():  # to open a pipe with a name is to begin to read it
+                return None
             with Path(file).open("rb") as opened_file:
                 if opened_file.read(2) == GZIP:
                     return None
@@ -72,7 +105,39 @@ def _opened(file: str, name: str, passed: Passed, last_bytes: int | None) -> Tai
     try:
         return FileTail(Path(file), name, passed, last_bytes)
     except OSError as caught:
-        raise SettingsError(f"the log {file!r} cannot be read: {caught.strerror}") from None
+        raise _unreadable(file, caught) from None
+
+
+def _unreadable(file: str, caught: OSError) -> SettingsError:
+    return SettingsError(f"the log {file!r} cannot be read: {caught.strerror}")
+
+
+def _opened_whole(name: str, told: Callable[[int], None]) -> IO[bytes]:
+    """A file of a disk that holds what `name` does: a pipe is read to its end first."""
+    if name == STANDARD_INPUT:
+        return _spooled(_standard_input(), told)
+    try:
+        file = Path(name).open("rb")  # noqa: SIM115 — the caller's to close
+        if file.seekable():
+            return file
+    except OSError as caught:
+        raise _unreadable(name, caught) from None
+    with file:
+        return _spooled(file.fileno(), told)
+
+
+def _spooled(descriptor: int, told: Callable[[int], None]) -> IO[bytes]:
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 — the caller's to close
+    try:
+        while chunk := os.read(descriptor, CHUNK):
+            spool.write(chunk)
+            told(spool.tell())
+        spool.flush()
+    except OSError as caught:
+        spool.close()
+        raise SettingsError(f"what is piped in cannot be kept in {tempfile.gettempdir()}: {caught.strerror}") from None
+    spool.seek(0)
+    return spool
 
 
 def _standard_input() -> int:

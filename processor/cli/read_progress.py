@@ -48,6 +48,10 @@ class ReadProgress:
             self._shown = now
             self._progress.update(self._bar, completed=self._passed.bytes)
 
+    def spooled(self, size: int) -> None:
+        """So many bytes of a pipe have come: most of the time is waiting for them."""
+        self._progress.update(self._bar, completed=size)
+
     def __enter__(self) -> Self:
         self._progress.start()
         return self

@@ -88,7 +88,10 @@ def read(logs: Sequence[str], watch: Watch, passed: Passed) -> None:
     Raises:
         SettingsError: one cannot be read.
     """
-    with log_files.opened(logs, passed) as tails, ReadProgress(passed, log_files.size(logs)) as progress:
+    with (
+        ReadProgress(passed, log_files.size(logs)) as progress,
+        log_files.whole(logs, passed, progress.spooled) as tails,
+    ):
         for heard in to_the_end(tails):
             watch.hear(heard)
             progress.show()

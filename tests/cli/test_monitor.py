@@ -139,6 +139,23 @@ def test_prefixed_lines_of_two_pods_are_told_apart(start: Start, log: Path) -> N
     assert "1 of them no events" in out
 
 
+def test_pods_one_after_another_tell_the_same_as_line_by_line(start: Start, log: Path) -> None:
+    """As `kubectl logs -l` does without `-f`."""
+    lines = log.read_bytes().splitlines(keepends=True)
+    in_turn = b"".join(b"[pod/%b] %b" % (pod, line) for line in lines for pod in (b"a", b"b"))
+    one_by_one = b"".join(b"[pod/%b] %b" % (pod, line) for pod in (b"a", b"b") for line in lines)
+    first, second = (ended(start("report", stdin=subprocess.PIPE), sent) for sent in (in_turn, one_by_one))
+    assert first == second
+    assert first[1].count("went back") == 0
+
+
+def test_a_pipe_with_a_name_is_read_like_a_file(start: Start, log: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    process = start("report", str(tmp_path / "fifo"))
+    (tmp_path / "fifo").write_bytes(log.read_bytes())
+    assert ended(process) == ended(start("report", str(log)))
+
+
 @pytest.mark.parametrize("sent", [b"", b"\n\n", b"hello\n", b'{"event":', b"\x00\xff\x1b[2J\n", b"[[[[\n" * 1000])
 def test_what_is_no_log_gets_advice_and_no_traceback(sent: bytes, start: Start) -> None:
     code, out, err = ended(start("report", stdin=subprocess.PIPE), sent)
