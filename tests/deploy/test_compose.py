@@ -121,7 +121,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Docker Compose itself, where it is in the cache or can be built."""
     folder = tmp_path_factory.mktemp("docker")
     try:
-        program = go_tools.docker_compose()
+        program = go_tools.COMPOSE.built()
     except go_tools.BuildError as error:
         pytest.skip(str(error))
     (folder / "docker-compose").symlink_to(program)

@@ -46,8 +46,8 @@ def tools() -> None:
         pytest.skip(
             f"needs a collector and a store, which take minutes to build: {MONITORING}=1 or make test-monitoring"
         )
-    if not go_tools.available():
-        pytest.skip("there is no Go to build the collector and the store with")
+    if missing := [tool.name for tool in go_tools.MONITORING if not tool.path.exists()]:
+        pytest.skip(f"{', '.join(missing)} could not be built; make test-monitoring builds them with Go")
 
 
 @pytest.fixture(scope="session")
@@ -57,12 +57,12 @@ def pipeline(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     own = tmp_path_factory.mktemp("monitoring")
     (port,) = free_ports(1)
     (own / "quick.yaml").write_text(QUICK.format(port=port))
-    with Store(go_tools.victoria_metrics(), own) as store, LogStore() as log_store:
+    with Store(go_tools.VICTORIA_METRICS.path, own) as store, LogStore() as log_store:
         env = {
             "PROCESSOR_LOGS": f"{folder}/**/*.jsonl",
             "METRICS_ENDPOINT": f"{store.url}/opentelemetry",
             "LOGS_ENDPOINT": log_store.url,
         }
-        command = [str(go_tools.collector()), "--config", str(CONFIG), "--config", str(own / "quick.yaml")]
+        command = [str(go_tools.COLLECTOR.path), "--config", str(CONFIG), "--config", str(own / "quick.yaml")]
         with Program(command, port, own / "collector.log", {**os.environ, **env}):
             yield Pipeline(folder, store, log_store)

@@ -200,7 +200,7 @@ def alerts(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iter
     rules = re.sub(r"\b(\d+)m\b", lambda found: f"{int(found[1]) * SECONDS}s", RULES.read_text())
     rules = re.sub(r"> 900\b", f"> {15 * SECONDS}", rules)
     (folder / "rules.yaml").write_text(rules)
-    with Alerts(go_tools.vmalert(), pipeline.store, folder / "rules.yaml", folder) as evaluated:
+    with Alerts(go_tools.VMALERT.path, pipeline.store, folder / "rules.yaml", folder) as evaluated:
         yield evaluated
 
 

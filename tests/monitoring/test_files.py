@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from deploy.monitoring import collector
 from processor.metrics import FAMILIES, HISTOGRAM
 from tests.monitoring.conftest import CONFIG
+from tests.support import go_tools
 from tests.support.kafka_jars import PROJECT
 
 RULES = PROJECT / "deploy" / "monitoring" / "rules" / "processor.yaml"
@@ -59,8 +61,14 @@ def test_every_alert_says_what_to_look_at_and_is_tried_with_promtool_and_by_a_fl
     assert {name for name in names if name not in fired} == set()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool: Debian's package prometheus has it")
+PROMTOOL = shutil.which("promtool") or str(go_tools.PROMTOOL.path)
+
+
+@pytest.mark.skipif(
+    not Path(PROMTOOL).exists(),
+    reason="there is no promtool: Debian's package prometheus has it, and make test-monitoring builds it with Go",
+)
 @pytest.mark.parametrize("command", [["check", "rules", str(RULES)], ["test", "rules", str(RULE_TESTS)]])
 def test_promtool_finds_nothing_wrong(command: list[str]) -> None:
-    done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
+    done = subprocess.run([PROMTOOL, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,25 +5,29 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from tests.support.cache import cache_folder
 
-VICTORIA_METRICS = "v1.151.0"
-COLLECTOR = "v0.160.0"
-COMPOSE = "v5.0.2"
+BUILD_SECONDS: Final = 300.0
+"""A build that has not ended by then waits for a network that does not answer."""
 
 _VICTORIA = "github.com/VictoriaMetrics/VictoriaMetrics/app"
 _CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib"
 _CORE = "go.opentelemetry.io/collector"
+_COLLECTOR = "v0.160.0"
 
 BUILDER = f"""\
 dist: {{name: otelcol, module: processor/otelcol, output_path: FOLDER}}
-receivers: [{{gomod: {_CONTRIB}/receiver/filelogreceiver {COLLECTOR}}}]
-connectors: [{{gomod: {_CONTRIB}/connector/signaltometricsconnector {COLLECTOR}}}]
-processors: [{{gomod: {_CONTRIB}/processor/transformprocessor {COLLECTOR}}}]
-exporters: [{{gomod: {_CORE}/exporter/otlphttpexporter {COLLECTOR}}}]
+receivers: [{{gomod: {_CONTRIB}/receiver/filelogreceiver {_COLLECTOR}}}]
+connectors: [{{gomod: {_CONTRIB}/connector/signaltometricsconnector {_COLLECTOR}}}]
+processors: [{{gomod: {_CONTRIB}/processor/transformprocessor {_COLLECTOR}}}]
+exporters: [{{gomod: {_CORE}/exporter/otlphttpexporter {_COLLECTOR}}}]
 """
 
 
@@ -31,73 +35,92 @@ class BuildError(Exception):
     """Go could not build a program; the message holds what it said."""
 
 
+class Tool(NamedTuple):
+    """A program of one version."""
+
+    name: str
+    make: Callable[[Path], Path]
+    """Builds it inside an empty folder, and says where."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept once it is built."""
+        return cache_folder() / "tools" / self.name
+
+    def built(self) -> Path:
+        """Where it is; it is built first where it has not been yet.
+
+        Raises:
+            BuildError: Go is missing, or could not build it.
+        """
+        if not self.path.exists():
+            if not available():
+                raise BuildError(f"{self.name} is not in the cache, and there is no Go to build it")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.path.parent) as folder:
+                self.make(Path(folder)).rename(self.path)
+        return self.path
+
+
 def available() -> bool:
     """Whether this machine can build them."""
     return shutil.which("go") is not None
 
 
-def victoria_metrics() -> Path:
-    """A store that takes OTLP and answers PromQL. 15 seconds to build."""
-    return _installed(f"victoria-metrics-{VICTORIA_METRICS}", f"{_VICTORIA}/victoria-metrics@{VICTORIA_METRICS}")
+def _install(package: str, folder: Path, *, options: tuple[str, ...] = ()) -> Path:
+    _go(["go", "install", *options, package], GOBIN=str(folder))
+    (program,) = folder.iterdir()
+    return program
 
 
-def vmalert() -> Path:
-    """What evaluates Prometheus' rule files. 40 seconds to build."""
-    return _installed(f"vmalert-{VICTORIA_METRICS}", f"{_VICTORIA}/vmalert@{VICTORIA_METRICS}")
-
-
-def docker_compose() -> Path:
-    """Docker Compose, as a program of its own. A minute to build.
-
-    Raises:
-        BuildError: Go is missing, or could not build it.
-    """
-    return _installed(f"docker-compose-{COMPOSE}", f"github.com/docker/compose/v5/cmd@{COMPOSE}")
-
-
-def collector() -> Path:
-    """The OpenTelemetry Collector with what our configuration asks for, as its contrib image has it. 3 minutes."""
-    target = _cache() / f"otelcol-{COLLECTOR}"
-    if not target.exists():
-        builder = _installed(f"builder-{COLLECTOR}", f"{_CORE}/cmd/builder@{COLLECTOR}")
-        with tempfile.TemporaryDirectory(dir=_cache()) as folder:
-            config = Path(folder, "builder.yaml")
-            config.write_text(BUILDER.replace("FOLDER", folder))
-            _go([str(builder), "--config", str(config)])
-            Path(folder, "otelcol").rename(target)
-    return target
-
-
-def _installed(name: str, package: str) -> Path:
-    target = _cache() / name
-    if not target.exists():
-        if not available():
-            raise BuildError(f"{name} is not in the cache, and there is no Go to build it")
-        with tempfile.TemporaryDirectory(dir=_cache()) as folder:
-            _go(["go", "install", package], GOBIN=folder)
-            (built,) = Path(folder).iterdir()
-            built.rename(target)
-    return target
+def _collector(folder: Path) -> Path:
+    """With what our configuration asks for, as its contrib image has it."""
+    builder = _install(f"{_CORE}/cmd/builder@{_COLLECTOR}", folder)
+    config = folder / "builder.yaml"
+    config.write_text(BUILDER.replace("FOLDER", str(folder)))
+    _go([str(builder), "--config", str(config)])
+    return folder / "otelcol"
 
 
 def _go(command: list[str], **env: str) -> None:
-    done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, **env}, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{' '.join(command)}: it has not ended within {BUILD_SECONDS:g} s") from None
     if done.returncode:
         raise BuildError(f"{' '.join(command)}: {(done.stderr or done.stdout)[-2000:]}")
 
 
-def _cache() -> Path:
-    folder = cache_folder() / "tools"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+VICTORIA_METRICS: Final = Tool("victoria-metrics-v1.151.0", partial(_install, f"{_VICTORIA}/victoria-metrics@v1.151.0"))
+"""A store that takes OTLP and answers PromQL."""
+VMALERT: Final = Tool("vmalert-v1.151.0", partial(_install, f"{_VICTORIA}/vmalert@v1.151.0"))
+"""What evaluates Prometheus' rule files."""
+PROMTOOL: Final = Tool(
+    "promtool-v0.316.0",
+    partial(_install, "github.com/prometheus/prometheus/cmd/promtool@v0.316.0", options=("-tags", "remove_all_sd")),
+)
+"""What checks and tests Prometheus' rule files; without the service discoveries, whose modules are huge."""
+COLLECTOR: Final = Tool(f"otelcol-{_COLLECTOR}", _collector)
+"""The OpenTelemetry Collector."""
+COMPOSE: Final = Tool("docker-compose-v5.0.2", partial(_install, "github.com/docker/compose/v5/cmd@v5.0.2"))
+"""Docker Compose, as a program of its own. A minute to build."""
+
+MONITORING: Final = (VICTORIA_METRICS, VMALERT, PROMTOOL, COLLECTOR)
 
 
 def main() -> None:
-    """Builds what is not there yet: before the tests, since none of them should take minutes."""
-    if not available():
-        return  # the tests say so, and are skipped
-    for program in (victoria_metrics, vmalert, collector):
-        print(program(), flush=True)
+    """Builds what the monitoring is tried on, before the tests: none of them should take minutes.
+
+    What cannot be built is told, and no failure: the tests that need it are skipped.
+    """
+    for tool in MONITORING:
+        try:
+            print(tool.built(), flush=True)
+        except BuildError as error:
+            print(f"the tests that need {tool.name} will be skipped: {error}", file=sys.stderr, flush=True)
+            return
 
 
 if __name__ == "__main__":
