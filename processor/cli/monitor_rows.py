@@ -23,26 +23,35 @@ STYLES: Final = {
     Status.REWOUND: "bold magenta",
 }
 
-FIGURES: Final = 63
+FIGURES: Final = 50
 """Columns that a partition's figures take; the others are for its name."""
+
+POINT: Final = 13
+"""Columns of the commit point, which a narrow terminal has no room for."""
+
+NARROW: Final = 76
+"""Columns below which that is so, and other things are said in fewer words."""
 
 
 def partitions(watch: Watch, found: list[Finding], now: float, width: int) -> Section:
     """All of them, the worst first."""
     longest = max((len(finding.partition.name) for finding in found), default=0)
-    columns = max(min(longest, width - FIGURES), len("partition"))
-    figures = f"{'lag':>6} {'commit point':>12} {'gap':>6} {'oldest':>9}"
+    with_point = width >= NARROW
+    columns = max(min(longest, width - FIGURES - POINT * with_point), len("partition"))
+    point = f" {'commit point':>12}" if with_point else ""
+    figures = f"{'lag':>6}{point} {'gap':>6} {'oldest':>9}"
     heading = f"{'partition':<{columns}} {'verdict':<14} {figures}  consumer"
-    return Section(heading, [_partition(watch, finding, now, columns) for finding in found])
+    return Section(heading, [_partition(watch, finding, now, columns, with_point) for finding in found])
 
 
-def _partition(watch: Watch, finding: Finding, now: float, columns: int) -> Text:
+def _partition(watch: Watch, finding: Finding, now: float, columns: int, with_point: bool) -> Text:
     partition = finding.partition
     told = partition.told
     row = Text(f"{_name(partition.name, columns)} ")
     row.append(f"{finding.word[:14]:<14}", style=STYLES[finding.status])
-    point = told.committed if told.committed is not None else told.commit_point
-    figures = f" {short(partition.lag_now):>6} {_whole(point):>12} {short(told.gap):>6}"
+    committed = told.committed if told.committed is not None else told.commit_point
+    point = f" {_whole(committed):>12}" if with_point else ""
+    figures = f" {short(partition.lag_now):>6}{point} {short(told.gap):>6}"
     row.append(f"{figures} {duration(told.oldest_unsettled_seconds):>9}  ")
     row.append(_owner(watch, partition.consumer, now) + (" paused" if told.paused else ""))
     return row
@@ -86,31 +95,34 @@ def _figures(consumer: ConsumerNow) -> str:
 def lists(watch: Watch, now: float, width: int) -> list[Section]:
     """What holds commit points, what failed, what happened, who has much waiting."""
     return [
-        Section("head of line", list(_holds(watch, now))),
+        Section("head of line", list(_holds(watch, now, width))),
         Section("failures", list(_failures(watch, width))),
         Section("rebalances, restarts", list(_moments(watch))),
         Section("hot sessions", list(_sessions(watch))),
     ]
 
 
-def _holds(watch: Watch, now: float) -> Iterator[Text]:
+def _holds(watch: Watch, now: float, width: int) -> Iterator[Text]:
+    """Where there is little room, how long says since when."""
     for hold in watch.current_holds():
         row = Text(f"{hold.topic}[{hold.partition}] ")
         row.append(hold.session_id or "?", style="bold")
         row.append(f" @{hold.offset} ")
         row.append(duration(now - hold.since), style="bold yellow")
-        row.append(f" since {clock(hold.since)}: {hold.why}")
+        row.append(f" since {clock(hold.since)}" if width >= NARROW else "").append(f": {hold.why}")
         yield row
 
 
 def _failures(watch: Watch, width: int) -> Iterator[Text]:
-    """The error is cut so that the session, who it was, is still seen."""
-    for failure in reversed(watch.failures.recent):
-        row = Text(f"{clock(failure.at)} {failure.what} ")
+    """A row for each error, the latest first; it is cut so that how often it was, and who the last, is still seen."""
+    for group in sorted(watch.failures.groups, key=lambda group: -group.last):
+        failure = group.example
+        row = Text(f"{clock(group.last)} {failure.what} ")
+        times = f" ×{group.count:,}" if group.count > 1 else ""
         who = f" {failure.session_id}" if failure.session_id else ""
-        error = Text(failure.told, style="red")
-        error.truncate(max(width - len(row) - len(who), width // 3), overflow="ellipsis")
-        row.append_text(error).append(who, style="bold")
+        error = Text("other errors" if group.is_rest else failure.told, style="red")
+        error.truncate(max(width - len(row) - len(times) - len(who), width // 3), overflow="ellipsis")
+        row.append_text(error).append(times).append(who, style="bold")
         has_room = len(row) + 1 + len(failure.place) <= width
         yield row.append(f" {failure.place}" if has_room else "")
 

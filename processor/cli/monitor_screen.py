@@ -14,7 +14,7 @@ from processor.cli.monitor_sections import fitted, laid_out
 from processor.observe.findings import Finding, findings
 from processor.observe.lines import Passed
 from processor.observe.plain import clock, duration, many, number, spark
-from processor.observe.text import NOTHING, title
+from processor.observe.text import NOTHING, about
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 
@@ -79,10 +79,15 @@ def _waiting(passed: Passed) -> Iterator[Text]:
 
 
 def _head(watch: Watch, passed: Passed, found: list[Finding], now: float, width: int) -> list[Text]:
+    """How it is comes before how many there are: a narrow terminal cuts the end."""
     faults = sum(finding.status > Status.EARLY for finding in found)
-    first = Text(title(watch), style="bold")
-    first.append(", ")
-    first.append(f"{faults:,} at fault" if faults else "none at fault", style="bold red" if faults else "green")
+    partitions = many(len(found), "partition")
+    first = Text(f"{about(watch)} · ", style="bold")
+    if faults:
+        first.append(f"{faults:,} of {partitions} at fault", style="red")
+    else:
+        first.append(f"{partitions}, none at fault", style="green")
+    first.append(f" · {many(len(watch.living()), 'consumer')}")
     return [first, _totals(watch, passed, now), *_plots(watch, width)]
 
 

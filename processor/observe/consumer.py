@@ -45,10 +45,12 @@ class ConsumerNow:
         index: its number in its fleet, None where the log does not tell.
         pid: of its process.
         at: when it was heard first, in seconds since the epoch.
+        fleet: the process ID of its fleet's parent, 0 where the log does not tell.
     """
 
-    def __init__(self, source: str, index: int | None, pid: int, at: float) -> None:
+    def __init__(self, source: str, index: int | None, pid: int, at: float, fleet: int = 0) -> None:
         self.source = source
+        self.fleet = fleet
         self.index = index
         self.pid = pid
         self.since = at

@@ -33,12 +33,16 @@ def text(watch: Watch, now: float, passed: Passed, width: int = 100) -> str:
 def title(watch: Watch) -> str:
     """What is watched, in a line; how many consumers there are only while there are any."""
     consumers = watch.living()
+    counts = [many(len(consumers), "consumer")] if consumers else []
+    return " · ".join([about(watch), *counts, many(len(watch.partitions), "partition")])
+
+
+def about(watch: Watch) -> str:
+    """The groups, and their topics."""
     groups = sorted({group for group in watch.groups.values() if group})
     topics = sorted({partition.topic for partition in watch.partitions.values()})
-    about = [", ".join(groups), f"on {', '.join(topics)}" if topics else ""]
-    counts = [many(len(consumers), "consumer")] if consumers else []
-    counts.append(many(len(watch.partitions), "partition"))
-    return " · ".join([plain(" ".join(word for word in about if word)) or "no group known yet", *counts])
+    words = [", ".join(groups), f"on {', '.join(topics)}" if topics else ""]
+    return plain(" ".join(word for word in words if word)) or "no group known yet"
 
 
 def _lines(watch: Watch, now: float, passed: Passed, width: int) -> Iterator[str]:

@@ -19,6 +19,8 @@ class Told(msgspec.Struct, kw_only=True, tag_field="event"):
     host: str = ""
     pid: int = 0
     group: str = ""
+    fleet: int = 0
+    """the process ID of the fleet's parent"""
     consumer: int | None = None
     """its number in the fleet; None where the fleet's parent speaks"""
 

@@ -88,19 +88,26 @@ class Watch:
     def label(self, consumer: ConsumerNow) -> str:
         """What people call it."""
         number = "consumer" if consumer.index is None else f"#{consumer.index}"
-        return f"{shown_source(consumer.source)} {number}" if len(self.sources) > 1 else number
+        return f"{self._place(consumer.source, consumer.fleet)} {number}".strip()
 
     def _who(self, heard: Heard) -> str:
-        source = shown_source(heard.source) if len(self.sources) > 1 else ""
         number = "fleet" if heard.told.consumer is None else f"#{heard.told.consumer}"
-        return f"{source} {number}".strip()
+        return f"{self._place(heard.source, heard.told.fleet)} {number}".strip()
+
+    def _place(self, source: str, fleet: int) -> str:
+        """What tells a fleet from the others: nothing where it is the only one."""
+        shown = shown_source(source) if len(self.sources) > 1 else ""
+        has_neighbour = any(
+            other.source == source and other.fleet != fleet and not other.has_ended for other in self.consumers.values()
+        )
+        return f"{shown}/{fleet}" if shown and has_neighbour else str(fleet) if has_neighbour else shown
 
     def _consumer(self, heard: Heard) -> ConsumerNow:
         key = heard.source, heard.told.pid, heard.told.consumer
         consumer = self.consumers.get(key)
         if consumer is None or consumer.has_ended:
             self._forget_the_gone(heard.at)
-            consumer = ConsumerNow(heard.source, heard.told.consumer, heard.told.pid, heard.at)
+            consumer = ConsumerNow(heard.source, heard.told.consumer, heard.told.pid, heard.at, heard.told.fleet)
             self.consumers[key] = consumer
         consumer.at = heard.at
         return consumer

@@ -16,7 +16,7 @@ EVENTS = {
     for kind in vars(events).values()
     if isinstance(kind, type) and issubclass(kind, events.Event) and hasattr(kind, "event")
 }
-BOUND = {"timestamp", "log_version", "host", "pid", "group", "consumer"}
+BOUND = {"timestamp", "log_version", "host", "pid", "group", "fleet", "consumer"}
 """What every line has, or can have, next to the fields of its event."""
 
 

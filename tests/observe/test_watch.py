@@ -181,6 +181,35 @@ def test_busy_sessions_are_bounded_and_the_busiest_stay() -> None:
     assert [busy.waiting for busy in sessions.busiest()] == [999, 998, 997, 996, 995]
 
 
+def test_fleets_of_one_host_are_told_apart_while_both_live() -> None:
+    started = [line("consumer.started", 0, host="web", pid=pid, fleet=pid - 1, consumer=0) for pid in (11, 21)]
+    watch = watching(*started)
+    assert [watch.label(one) for one in watch.living()] == ["10 #0", "20 #0"]
+    for event in heard(line("consumer.stopped", 1, host="web", pid=11, fleet=10, consumer=0)):
+        watch.hear(event)
+    assert [watch.label(one) for one in watch.living()] == ["#0"]
+
+
+def test_the_live_view_has_a_row_for_each_error_the_latest_first() -> None:
+    failed = [
+        line("task.dead_lettered", at, consumer=0, session_id=f"s{at}", error_type="builtins.OSError", error="away")
+        for at in range(30)
+    ]
+    failed.append(line("task.dead_lettered", 31, consumer=0, session_id="z", error_type="builtins.KeyError", error="k"))
+    shown = drawn(watching(consumer(0), *failed), BEGAN + 40, 80, 24).splitlines()
+    first, second = [row for row in shown if "dead-lettered" in row]
+    assert "KeyError: k z" in first
+    assert "OSError: away ×30 s29" in second
+
+
+def test_a_narrow_terminal_still_tells_that_something_is_wrong_and_what_holds_it() -> None:
+    stalled = [partition(at, 7, lag=9, gap=5, head=head(state_seconds=at + 5.0)) for at in range(0, 30, 2)]
+    shown = drawn(watching(consumer(0), *stalled), BEGAN + 30, 44, 12)
+    assert "1 of 1 partition at fault" in shown
+    assert "orders[7] stalled" in shown
+    assert "orders[7] anna @100 35 s: its handler" in shown
+
+
 HOSTILE = '<script>alert("x")</script>\x1b[2J\u202e\n&amp;'
 
 
