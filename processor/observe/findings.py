@@ -94,10 +94,12 @@ def _ok(_watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, str]:
 
 
 def _stalled(watch: Watch, partition: PartitionNow, now: float) -> tuple[str, str]:
-    why = f"Nothing was committed for {duration(partition.span)}, and {many(partition.lag_now or 0, 'record')} wait."
-    hold = partition.hold
+    stands = partition.at - partition.moved_at
+    why = f"Nothing was committed for {duration(stands)}, and {many(partition.lag_now or 0, 'record')} wait."
+    hold = partition.hold or partition.left_with
     if hold is not None:
-        why += f" It waits for {holder(hold)}, for {duration(hold.seconds)}: {hold.why}."
+        waits = "waits" if partition.hold else "waited, until its consumer left it,"
+        why += f" It {waits} for {holder(hold)}, for {duration(hold.seconds)}: {hold.why}."
         return why, _advice_on(hold)
     refused = next((f for f in reversed(watch.failures.recent) if f.what == "commit refused"), None)
     if refused is not None and now - refused.at <= 2 * partition.span:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Final
@@ -11,7 +12,7 @@ from processor.observe.lines import Passed
 from processor.observe.markup import Child, Element, page_of, tag
 from processor.observe.notes import notes
 from processor.observe.page_plots import plots
-from processor.observe.plain import clock, duration, many, moment, number
+from processor.observe.plain import clock, duration, many, moment, number, short
 from processor.observe.plot import Span, mosts, small, strip
 from processor.observe.text import NOTHING, newer, title
 from processor.observe.watch import Watch
@@ -21,13 +22,18 @@ POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none';
 """The browser holds the page to what it promises."""
 
 SHOWN: Final = 50
-"""Partitions at fault that are told of in full; more of them stand in the table, behind a fold when that is longer."""
+"""Partitions at fault that are told of in full. The table has all partitions, behind a fold when that is longer."""
 
 FIRST: Final = 10
 """Rows of a list that are seen at once; the others are behind a fold."""
 
 MOST: Final = 500
 """Rows of a list at all: the page is to open on a phone."""
+
+LARGE: Final = 1_000_000
+"""From here on a figure of a tile is told in short."""
+
+OPTION: Final = re.compile(r"(--[a-z-]+)")
 
 BURROW: Final = (
     "Verdicts follow the rules of LinkedIn's Burrow over the last statistics of each partition: stalled is a committed "
@@ -59,6 +65,7 @@ def _body(watch: Watch, now: float) -> list[Child]:
         _header(watch, found, span),
         _tiles(watch),
         *_notes(watch, now),
+        *_faults(found, span),
         tag("h2", "Over time"),
         tag("div", *plots(watch, span), class_="plots"),
         *_partitions(found, span),
@@ -85,13 +92,17 @@ def _header(watch: Watch, found: Sequence[Finding], span: Span) -> Element:
     )
 
 
+def _large(value: float | None) -> str:
+    return short(value) if value is not None and value >= LARGE else number(value)
+
+
 def _tiles(watch: Watch) -> Element:
     counts, series, happened = watch.load.counts, watch.load.series, watch.moments.counts
     figures = {
-        "tasks done": number(counts.done),
-        "tasks/s at most": number(series["tasks_per_second"].most),
-        "lag at the end": number(watch.load.trail[-1].lag if watch.load.trail else None),
-        "lag at most": number(series["lag"].most),
+        "tasks done": _large(counts.done),
+        "tasks/s at most": _large(series["tasks_per_second"].most),
+        "lag at the end": _large(watch.load.trail[-1].lag if watch.load.trail else None),
+        "lag at most": _large(series["lag"].most),
         "retried": number(counts.retried),
         "timed out": number(counts.timed_out),
         "dead letters": number(counts.dead_lettered),
@@ -110,18 +121,31 @@ def _notes(watch: Watch, now: float) -> list[Element]:
     return [tag("h2", "Look at this"), tag("ul", *(tag("li", note) for note in told), class_="notes")]
 
 
+def _faulty(found: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in found if finding.status > Status.EARLY or finding.why]
+
+
+def _faults(found: Sequence[Finding], span: Span) -> list[Element]:
+    """Before all plots: this is what the page is opened for."""
+    faulty = _faulty(found)
+    if not faulty:
+        return []
+    heading = "What is wrong" if any(finding.status > Status.EARLY for finding in faulty) else "What takes long"
+    left_out = len(faulty) - SHOWN
+    more = [tag("p", f"And {many(left_out, 'partition')} more, below.", class_="soft")] if left_out > 0 else []
+    return [tag("h2", heading), *(_fault(finding, span) for finding in faulty[:SHOWN]), *more]
+
+
 def _partitions(found: Sequence[Finding], span: Span) -> list[Element]:
     if not found:
         return []
-    faulty = [finding for finding in found if finding.status > Status.EARLY or finding.why]
+    faulty = _faulty(found)
     well = sorted((f for f in found if f not in faulty), key=lambda finding: -finding.partition.worst)
-    rest = [*faulty[SHOWN:], *well]
-    table = _partition_table(rest, span)
-    if len(rest) > SHOWN:
-        table = tag("details", tag("summary", f"{len(rest):,} more partitions"), table)
-    shown = [_fault(finding, span) for finding in faulty[:SHOWN]]
+    table = _partition_table([*faulty, *well], span)
+    if len(found) > SHOWN:
+        table = tag("details", tag("summary", many(len(found), "partition")), table)
     legend = tag("ul", *(tag("li", _verdict(status)) for status in Status), class_="legend")
-    return [tag("h2", "Partitions"), tag("p", BURROW, class_="soft"), legend, *shown, *([table] if rest else [])]
+    return [tag("h2", "Partitions"), tag("p", BURROW, class_="soft"), legend, table]
 
 
 def _fault(finding: Finding, span: Span) -> Element:
@@ -134,11 +158,17 @@ def _fault(finding: Finding, span: Span) -> Element:
         "article",
         tag("header", tag("h3", partition.name), _verdict(finding.status), tag("span", figures, class_="soft")),
         tag("p", finding.why),
-        tag("p", finding.advice, class_="advice") if finding.advice else None,
+        tag("p", *_with_options(finding.advice), class_="advice") if finding.advice else None,
         _lag(finding, span),
         _strip(finding, span),
         class_="fault",
     )
+
+
+def _with_options(advice: str) -> list[Child]:
+    """An option's name is not to be broken at its hyphens."""
+    parts = OPTION.split(advice)
+    return [tag("code", part) if OPTION.fullmatch(part) else part for part in parts]
 
 
 def _partition_table(found: Sequence[Finding], span: Span) -> Element:

@@ -27,7 +27,7 @@ def plots(watch: Watch, span: Span) -> Iterator[Element]:
     p50, p99 = series["p50_seconds"], series["p99_seconds"]
     yield drawn(
         "Latency of handlers",
-        f"99 of 100 attempts took at most {duration(p99.most)}, half of them at most {duration(p50.most)}, at the worst"
+        f"at their slowest, 99 of 100 attempts took at most {duration(p99.most)}, and half at most {duration(p50.most)}"
         if p99.points()
         else "these logs do not tell it",
         [Line("p50", A, mosts(p50.points())), Line("p99", B, mosts(p99.points()))],

@@ -42,8 +42,12 @@ class PartitionNow:
         self._window = Window(window)
         self.lag_now: int | None = None
         """records that the group has not committed, as other tools count them"""
+        self.moved_at = 0.0
+        """since when the committed offset is what it is, as far as the log tells, in seconds since the epoch"""
         self.last_consumer: ConsumerNow | None = None
         """who had it last"""
+        self.left_with: Hold | None = None
+        """what held it when its last consumer left it, while nobody else has it"""
         self._offset: int | None = None
         self._head: Hold | None = None
 
@@ -56,6 +60,7 @@ class PartitionNow:
         """Its consumer's statistics, at `at` in seconds since the epoch; a hold that is over goes to `holds`."""
         self.told, self.at = told, at
         self.consumer = self.last_consumer = consumer
+        self.left_with = None
         offset = told.committed if told.committed is not None else told.commit_point
         if offset is not None and told.lag is not None:
             self._sample(at, offset, told.lag + max(0, (told.commit_point or offset) - offset))
@@ -64,6 +69,7 @@ class PartitionNow:
     def leave(self, holds: Holds) -> None:
         """Its consumer has it no more."""
         self.consumer = None
+        self.left_with = self.hold or self.left_with
         self._note_head(None, holds)
 
     @property
@@ -93,6 +99,8 @@ class PartitionNow:
     def _sample(self, at: float, offset: int, lag: int) -> None:
         if self._offset is not None and offset < self._offset:
             self.rewound = (self._offset, offset)
+        if offset != self._offset:
+            self.moved_at = at
         self._offset, self.lag_now = offset, lag
         self._window.note(Sample(at, offset, lag))
         status = self._window.judge(at)

@@ -145,11 +145,12 @@ def _run(run: tuple[float, str, str], end: float, span: Span) -> Element:
 
 
 def nice(most: float) -> float:
-    """The end of an axis: 1, 2 or 5 and zeros, not below `most`."""
+    """The end of an axis, whose half is a short number too: not below `most`, and not far above it."""
     if most <= 0:
         return 1.0
     power = 10.0 ** floor(log10(most))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= most * (1 - 1e-9))
+    steps = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if power >= 10 else (1, 2, 3, 4, 5, 6, 8, 10)
+    return next(step * power for step in steps if step * power >= most * (1 - 1e-9))
 
 
 def _path(line: Line, span: Span, top: float) -> Element:

@@ -60,6 +60,19 @@ def test_a_stall_without_a_task_in_flight_asks_for_its_consumer() -> None:
     assert "taken nothing" in only(watching(*stalled(head=None, in_flight=0))).advice
 
 
+def test_a_partition_that_has_stood_for_longer_than_the_window_tells_for_how_long() -> None:
+    told = [partition(at, committed=100 + (at >= 20), lag=9, head=head()) for at in range(0, 400, 10)]
+    assert "Nothing was committed for 6 m 10 s, and 9 records wait." in only(watching(*told)).why
+
+
+def test_a_partition_that_stood_when_its_fleet_stopped_still_tells_what_held_it() -> None:
+    told = [partition(at, lag=9, gap=5, head=head(state_seconds=at + 5.0)) for at in TEN]
+    stopped = line("consumer.stopped", TEN[-1] + 1, consumer=0, exit_code=3)
+    finding = only(watching(*told, stopped))
+    assert "It waited, until its consumer left it, for session anna, offset 100" in finding.why
+    assert "--timeout" in finding.advice
+
+
 def behind(**stats: Any) -> Watch:
     told = [partition(at, committed=100 + int(at), lag=50 + int(at) * 2, waiting=90) for at in TEN]
     return watching(line("consumer.started", consumer=0, workers=8), *told, consumer(TEN[-1], **stats))

@@ -14,6 +14,7 @@ import pytest
 from processor.cli.main import main
 from processor.observe.lines import Passed
 from processor.observe.page import page
+from processor.observe.plain import number
 from processor.observe.plot import Span, nice, plot
 from processor.observe.watch import Watch
 from tests.observe.telling import BEGAN, consumer, head, line, partition, watching
@@ -143,10 +144,15 @@ def test_a_line_breaks_where_nothing_was_noted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "end"), [(0, 1), (0.03, 0.05), (1, 1), (1.01, 2), (3, 5), (7, 10), (999, 1000), (1000, 1000), (1001, 2000)]
+    ("most", "end"),
+    [
+        *((0, 1), (0.031, 0.04), (1, 1), (1.01, 2), (3, 3), (7, 8), (9, 10), (12, 15), (24, 25)),
+        *((999, 1000), (1000, 1000), (1001, 1500), (20_967, 25_000), (1_600_000, 2_000_000)),
+    ],
 )
-def test_an_axis_ends_at_a_round_number(most: float, end: float) -> None:
+def test_an_axis_ends_at_a_round_number_whose_half_is_one_too(most: float, end: float) -> None:
     assert nice(most) == pytest.approx(end)
+    assert float(f"{end / 2:.2g}" if end < 1 else number(end / 2).replace(",", "")) == pytest.approx(end / 2)
 
 
 def themes() -> list[dict[str, str]]:
