@@ -211,8 +211,7 @@ class Consumer:
         most = self._settings.workers
         if self._event_loop is not None and all(asynchronous):
             return [Coroutines(self._event_loop, most, self._desk, attempts, self._endings, self._emit)]
-        call = self._event_loop.call if self._event_loop is not None else _no_async
-        return [Worker(n, self._desk, attempts, self._endings, self._emit, call) for n in range(most)]
+        return [Worker(n, self._desk, attempts, self._endings, self._emit, self._event_loop) for n in range(most)]
 
     def _start_threads(self) -> None:
         if self._event_loop is not None:
@@ -253,7 +252,3 @@ class Consumer:
             self._emit(event)
         if self._on_stats is not None:
             self._on_stats(stats, partitions)
-
-
-def _no_async(*_: object) -> None:
-    raise AssertionError("an async handler without an event loop")

@@ -47,21 +47,10 @@ async def call_within(handler: Handler, task: Task, limit: float) -> Any:
         raise
 
 
-async def _captured(handler: Handler, task: Task, limit: float) -> tuple[Any, BaseException | None]:
-    """The outcome as a value: a `SystemExit` that went through the loop would end the loop."""
-    try:
-        return await call_within(handler, task, limit), None
-    except BaseException as error:
-        return None, error
-
-
 class Running:
     """One lane's coroutine, as the watchdog sees it."""
 
     __slots__ = ("_pool", "coroutine", "fence", "loan", "record")
-
-    interruptible = False
-    """It is cancelled by the loop's own timer."""
 
     def __init__(self, loan: Loan, pool: Coroutines) -> None:
         self.loan: Loan | None = loan
@@ -69,6 +58,10 @@ class Running:
         self.fence = Fence()
         self.coroutine: asyncio.Task[None] | None = None
         self._pool = pool
+
+    def interrupt(self, started: float) -> None:
+        """The loop's timer has cancelled it, once the loop has turned; whoever keeps the loop to itself cannot be."""
+        self._pool.host.note_interrupt(self.fence, started, is_inside=self._pool.host.is_in(self.coroutine))
 
     def stack(self) -> str:
         """Where it is."""
@@ -81,13 +74,45 @@ class EventLoop:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
+        self._callers: dict[asyncio.Task[Any] | None, int] = {}
+        """Of each coroutine that runs for a worker thread, that thread."""
 
     def call(self, handler: Handler, task: Task, limit: float) -> Any:
         """Runs an async handler for a worker thread, which waits."""
-        value, error = asyncio.run_coroutine_threadsafe(_captured(handler, task, limit), self.loop).result()
+        captured = self._captured(handler, task, limit, threading.get_ident())
+        value, error = asyncio.run_coroutine_threadsafe(captured, self.loop).result()
         if error is not None:
             raise error
         return value
+
+    def caller(self) -> int | None:
+        """The thread that waits for the coroutine which is on the loop now; 0 if none does, None if none is."""
+        inside = asyncio.current_task(self.loop)
+        return self._callers.get(inside, 0) if inside is not None else None
+
+    def is_in(self, coroutine: asyncio.Task[None] | None) -> bool:
+        """Whether the coroutine is on the loop now."""
+        return coroutine is not None and asyncio.current_task(self.loop) is coroutine
+
+    def note_interrupt(self, fence: Fence, started: float, *, is_inside: bool) -> None:
+        """Notes that an attempt was told to end: now, or once the loop has turned, as only then its timer has run."""
+        if is_inside:
+            fence.note(started)
+        else:
+            self.loop.call_soon_threadsafe(fence.note, started)
+
+    async def _captured(
+        self, handler: Handler, task: Task, limit: float, caller: int
+    ) -> tuple[Any, BaseException | None]:
+        """The outcome as a value: a `SystemExit` that went through the loop would end the loop."""
+        me = asyncio.current_task()
+        self._callers[me] = caller
+        try:
+            return await call_within(handler, task, limit), None
+        except BaseException as error:
+            return None, error
+        finally:
+            del self._callers[me]
 
     def start(self) -> None:
         """Starts the thread."""
@@ -119,7 +144,7 @@ class Coroutines:
         self.borrowed_at = 0.0
         self.turn = TURN_SECONDS
         self.running: dict[Loan, Running] = {}
-        self._host = host
+        self.host = host
         self._most = most
         self._desk = desk
         self._attempts = attempts
@@ -141,14 +166,13 @@ class Coroutines:
     def attempted(self) -> Iterable[Running]:
         """What runs. While one coroutine keeps the loop to itself, only that one: the others cannot end."""
         running = list(self.running.values())
-        inside = asyncio.current_task(self._host.loop)
-        blocking = [one for one in running if one.coroutine is inside and inside is not None]
+        blocking = [one for one in running if self.host.is_in(one.coroutine)]
         return blocking or running
 
     def stack_of(self, running: Running) -> str:
         """Where a coroutine is."""
-        if running.coroutine is not None and asyncio.current_task(self._host.loop) is running.coroutine:
-            frame = sys._current_frames().get(self._host.thread.ident or 0)
+        if self.host.is_in(running.coroutine):
+            frame = sys._current_frames().get(self.host.thread.ident or 0)
             return "".join(traceback.format_stack(frame)) if frame else ""
         frames = running.coroutine.get_stack(limit=20) if running.coroutine else []
         return "".join(line for frame in frames for line in traceback.format_stack(frame, limit=1))
@@ -157,7 +181,7 @@ class Coroutines:
         """Any thread, under the desk's lock: lanes are ready. One call wakes the loop, others meanwhile are spared."""
         if not self._turn_due and len(self.running) < self._most:
             self._turn_due = True
-            self._host.loop.call_soon_threadsafe(self._turn)
+            self.host.loop.call_soon_threadsafe(self._turn)
 
     def _turn(self) -> None:
         """Brings back, borrows, begins."""
@@ -171,13 +195,13 @@ class Coroutines:
             except IndexError:  # it was taken back between the look and the grasp
                 break
             running = self.running[loan] = Running(loan, self)
-            running.coroutine = self._host.loop.create_task(self._work_off(running, loan))
+            running.coroutine = self.host.loop.create_task(self._work_off(running, loan))
 
     def _soon(self) -> None:
         """Has a turn once everything that is ready in the loop has run: so endings are brought back together."""
         if not self._turn_due:
             self._turn_due = True
-            self._host.loop.call_soon(self._turn)
+            self.host.loop.call_soon(self._turn)
 
     async def _work_off(self, running: Running, loan: Loan) -> None:
         try:

@@ -27,7 +27,7 @@ NONE, DECIDING, POSTED, GIVEN_UP = 0, 1, 2, 3
 class Fence:
     """One worker thread's running attempt, as the watchdog sees it."""
 
-    __slots__ = ("fired", "firing", "ident", "limit", "started", "verdict")
+    __slots__ = ("fired", "fired_at", "firing", "ident", "limit", "started", "verdict")
 
     def __init__(self) -> None:
         self.ident = 0
@@ -40,6 +40,8 @@ class Fence:
         self.verdict = NONE
         self.fired = 0.0
         """`started` of the attempt that was interrupted last."""
+        self.fired_at = 0.0
+        """When that was."""
 
     def fire(self, started: float) -> bool:
         """Watchdog: interrupts the attempt that began at `started`, if it still runs; whether it did."""
@@ -47,10 +49,15 @@ class Fence:
         if self.started != started:
             self.firing = NONE
             return False
-        self.fired = started
+        self.note(started)
         _post(self.ident, TaskTimeout)
         self.firing = POSTED
         return True
+
+    def note(self, started: float) -> None:
+        """The attempt that began at `started` has been told to end, here or by others."""
+        self.fired_at = time.monotonic()
+        self.fired = started
 
     def give_up(self, started: float) -> bool:
         """Watchdog: the outcome of the attempt that began at `started` is not wanted, if it still runs; whether so."""

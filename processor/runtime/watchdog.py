@@ -37,9 +37,8 @@ class Attempted(Protocol):
     loan: Loan | None
     record: Record | None
 
-    @property
-    def interruptible(self) -> bool:
-        """Whether the watchdog interrupts it; otherwise it has a timer of its own."""
+    def interrupt(self, started: float) -> None:
+        """Tells the attempt that began at `started` to end, and notes it in the fence once it was told."""
 
     def stack(self) -> str:
         """Where it is, as text."""
@@ -135,9 +134,9 @@ class Watchdog:
         started, limit = fence.started, fence.limit
         if not started or loan is None or record is None or now - started < limit:
             return
-        if attempted.interruptible and fence.fired != started:
-            fence.fire(started)
-        elif now - started >= limit + grace(limit) and not fence.given_up and fence.give_up(started):
+        if fence.fired != started:
+            attempted.interrupt(started)
+        elif now - fence.fired_at >= grace(limit) and not fence.given_up and fence.give_up(started):
             attempt = 1 if loan.done else loan.attempt
             self._give_up(attempted.stack(), loan, record, attempt, now - started)
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
@@ -19,21 +19,18 @@ from processor.events import ConsumerWorkerDied, Emit
 from processor.runtime.attempts import UNRUN, Attempts, failure_of, failure_of_unrun, type_name
 from processor.runtime.desk import Desk
 from processor.runtime.endings import Endings
+from processor.runtime.event_loop import EventLoop
 from processor.runtime.fence import Fence
 from processor.runtime.ports import Record
 from processor.task import Task, TaskTimeout
-
-Call = Callable[[Handler, Task, float], Any]
-"""Calls an async handler from a worker thread, and waits for it."""
 
 
 class Worker:
     """One thread. It owns nothing: what it works on is lent."""
 
-    interruptible = True
-    """A handler on this thread is interrupted by an exception."""
-
-    def __init__(self, number: int, desk: Desk, attempts: Attempts, endings: Endings, emit: Emit, call_async: Call):
+    def __init__(
+        self, number: int, desk: Desk, attempts: Attempts, endings: Endings, emit: Emit, event_loop: EventLoop | None
+    ) -> None:
         self.name = f"worker-{number}"
         self.batch: deque[Loan] = deque()
         self.finished: deque[Loan] = deque()
@@ -44,11 +41,13 @@ class Worker:
         self.loan: Loan | None = None
         self.record: Record | None = None
         self.fence = Fence()
+        self._awaits = False
+        """Its handler runs in the event loop, whose timer ends it; one on this thread is interrupted."""
         self._desk = desk
         self._attempts = attempts
         self._endings = endings
         self._emit = emit
-        self._call_async = call_async
+        self._event_loop = event_loop
         self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def current(self) -> Iterable[Loan]:
@@ -61,8 +60,18 @@ class Worker:
         self.thread.start()
 
     def attempted(self) -> Iterable[Worker]:
-        """Itself: it is on one attempt at a time."""
-        return (self,)
+        """Itself: it is on one attempt at a time. Not while that cannot end, as another keeps the loop to itself."""
+        loop = self._event_loop
+        is_kept_out = loop is not None and self._awaits and loop.caller() not in (None, self.fence.ident)
+        return () if is_kept_out else (self,)
+
+    def interrupt(self, started: float) -> None:
+        """Tells the handler to end."""
+        if self._event_loop is None or not self._awaits:
+            self.fence.fire(started)
+        else:
+            is_inside = self._event_loop.caller() == self.fence.ident
+            self._event_loop.note_interrupt(self.fence, started, is_inside=is_inside)
 
     def stack(self) -> str:
         """Where its thread is."""
@@ -115,8 +124,7 @@ class Worker:
                 try:
                     task, handler, fence.limit = prepare(record, attempt, now)
                     fence.started = now
-                    call = self._call_async if handler.is_async else None
-                    value = call(handler, task, fence.limit) if call else handler.function(task)
+                    value = self._call_async(handler, task) if handler.is_async else handler.function(task)
                     fence.started = 0.0
                     if fence.firing or fence.verdict:
                         fence.lower()
@@ -142,6 +150,15 @@ class Worker:
         self.finished.append(loan)
         self.loan = None
         return now
+
+    def _call_async(self, handler: Handler, task: Task) -> Any:
+        """Has the loop run it, and waits: an interrupt would begin the next attempt while that one still ran."""
+        assert self._event_loop is not None
+        self._awaits = True
+        try:
+            return self._event_loop.call(handler, task, self.fence.limit)
+        finally:
+            self._awaits = False
 
     def _end(
         self,

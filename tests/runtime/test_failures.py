@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from time import monotonic
 
 import pytest
 
+from processor.app import Processor
 from processor.events import ConsumerWorkerDied, TaskAbandoned, TaskDeliveryFailed, TaskStuck, TaskTimedOut
+from processor.runtime.watchdog import CHECK_SECONDS, grace
 from processor.task import Reject, Task
 from tests.runtime.fakes import POISON, FakeRecord
 from tests.runtime.running import RunningConsumer
@@ -189,6 +192,31 @@ def test_a_handler_that_blocks_in_c_is_stuck_its_session_is_held_and_the_consume
     assert "blocked.acquire()" in stuck.stack
     assert ("s", 1) not in ran, "its session went on beside the stuck handler"
     assert run.commit_point() == 1
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_of_coroutines_only_the_one_that_keeps_the_loop_to_itself_is_stuck(mixed: bool) -> None:
+    go_on, begun = threading.Event(), list[float]()
+    app = Processor()
+
+    @app.default
+    async def handler(task: Task) -> None:
+        begun.append(monotonic())
+        if task.payload != b"hang":
+            await asyncio.Event().wait()
+        while len(begun) < 4:
+            await asyncio.sleep(0)
+        go_on.wait(30)
+
+    if mixed:
+        app.task("plain")(lambda task: None)
+    with RunningConsumer(app, workers=4, timeout=0.2, max_attempts=1) as run:
+        run.push(FakeRecord(0, b"s", b"hang"), *[FakeRecord(n, b"s%d" % n) for n in range(1, 4)])
+        until(lambda: run.of(TaskStuck) and monotonic() > max(begun) + 0.2 + grace(0.2) + 10 * CHECK_SECONDS)
+        go_on.set()
+        assert run.wait().recycle
+    assert [event.offset for event in run.of(TaskStuck)] == [0]
+    assert sorted(map(str, error_types(run))) == ["b'processor.HandlerStuck'", *["b'processor.TaskTimeout'"] * 3]
 
 
 def test_a_drain_that_times_out_exits_3_and_commits_what_is_done() -> None:
