@@ -210,7 +210,8 @@ def _leave(exit_code: int, channel: Channel[Order]) -> None:
     channel.flush(1.0)
     guard = threading.Timer(EXIT_GRACE, os._exit, (exit_code,))
     guard.daemon = True
-    guard.start()
+    with contextlib.suppress(RuntimeError):  # no thread may be started any more: perhaps that is why it ends
+        guard.start()
     atexit._run_exitfuncs()  # noqa: SLF001 — nothing public runs them without the wait for threads that follows
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -51,6 +52,12 @@ OLD_NAMES = {
     "queue.buffering.max.ms": "linger.ms",
     "sasl.mechanisms": "sasl.mechanism",
 }
+
+PROTOCOLS = frozenset(("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"))
+"""What may stand before `://` in the address of a broker."""
+
+FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location", "ssl.crl.location")
+"""Settings that name a file, or a folder."""
 
 NOT_ALLOWED = frozenset(
     (
@@ -201,17 +208,37 @@ def open_client(kind: Callable[[Config], Client], config: Config) -> Client:
 
     Raises:
         SettingsError: a setting is unknown or has a value that cannot be used; no secret is repeated.
-        LoadError: a secret's file cannot be read.
+        LoadError: a file cannot be read.
     """
     config = with_secrets(config)
-    if not str(config["bootstrap.servers"]).strip(" ,"):
-        raise SettingsError("--bootstrap-servers must not be empty")
+    _check_servers(str(config["bootstrap.servers"]))
     try:
         return kind(config)
     except KafkaException as caught:
+        _check_files(config)
         raise SettingsError(f"Kafka setting: {_complaint(caught, config)}") from None
     except (TypeError, ValueError) as caught:
         raise SettingsError(f"Kafka setting: {_without_secrets(str(caught), config)}") from None
+
+
+def _check_servers(servers: str) -> None:
+    """The client leaves out what it does not understand, and then waits for a broker that nobody named."""
+    if not servers.strip(" ,"):
+        raise SettingsError("--bootstrap-servers must not be empty")
+    for server in servers.split(","):
+        scheme, is_url, _ = server.strip().partition("://")
+        if is_url and scheme.lower() not in PROTOCOLS:
+            raise SettingsError(f"--bootstrap-servers takes HOST:PORT, and {scheme}:// is none of Kafka's protocols")
+
+
+def _check_files(config: Config) -> None:
+    """The client does not tell which file it was, or that it is not there, but what OpenSSL made of it."""
+    for key in FILES:
+        try:
+            if key in config and not Path(config[key]).is_dir():
+                Path(config[key]).open("rb").close()
+        except OSError as error:
+            raise LoadError(f"-X {key}: {config[key]!r} cannot be read: {error.strerror}") from None
 
 
 def _complaint(caught: KafkaException, config: Config) -> str:

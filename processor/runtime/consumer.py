@@ -134,6 +134,7 @@ class Consumer:
         Raises:
             BrokerError: at the start no broker answers, or it does not let this client in.
             LoadError: a topic to consume does not exist.
+            ProcessorError: so many threads cannot be started.
         """
         settings = self._settings
         self._emit(
@@ -214,11 +215,16 @@ class Consumer:
         return [Worker(n, self._desk, attempts, self._endings, self._emit, self._event_loop) for n in range(most)]
 
     def _start_threads(self) -> None:
-        if self._event_loop is not None:
-            self._event_loop.start()
-        for borrower in self._borrowers:
-            borrower.start()
-        self._watchdog.start(self._borrowers, self._endings)
+        try:
+            if self._event_loop is not None:
+                self._event_loop.start()
+            for borrower in self._borrowers:
+                borrower.start()
+            self._watchdog.start(self._borrowers, self._endings)
+        except RuntimeError as error:  # the system's bound, or that of a container
+            self._desk.close()
+            workers = self._settings.workers
+            raise ProcessorError(f"--workers {workers}: the system does not let so many run ({error})") from None
 
     def _running_seconds(self, loan: Loan) -> float:
         """How long the loan's handler has run; 0 where its dead letter or result is under way."""

@@ -125,6 +125,18 @@ def test_a_secret_is_never_repeated() -> None:
     assert "s3cr3t" not in str(caught.value)
 
 
+def test_a_file_that_is_not_there_is_named() -> None:
+    config = {"security.protocol": "ssl", "ssl.ca.location": "/nowhere/ca.pem"}
+    with pytest.raises(LoadError, match=r"^-X ssl.ca.location: '/nowhere/ca.pem' cannot be read: No such file or dir"):
+        open_client(Producer, producer_config(NOWHERE, config))
+
+
+def test_an_address_that_is_no_brokers_is_a_wrong_use_and_one_with_its_protocol_is_not() -> None:
+    with pytest.raises(SettingsError, match="takes HOST:PORT, and http:// is none of Kafka's protocols"):
+        open_client(Producer, producer_config(f"{NOWHERE}, http://127.0.0.1:2", {}))
+    open_client(Producer, {**producer_config(f"PLAINTEXT://{NOWHERE}", {}), **client_hooks(lambda event: None)})
+
+
 def test_empty_bootstrap_servers_are_a_wrong_use() -> None:
     with pytest.raises(SettingsError, match="--bootstrap-servers"):
         open_client(Producer, producer_config(" , ", {}))

@@ -6,10 +6,16 @@ import asyncio
 import threading
 import time
 
+import pytest
+
 from processor.app import Processor
+from processor.errors import ProcessorError
 from processor.events import ConsumerOffsetsRestarted
+from processor.runtime.consumer import Consumer
+from processor.runtime.workers import Worker
+from processor.settings import Settings
 from processor.task import Task
-from tests.runtime.fakes import FakeRecord
+from tests.runtime.fakes import FakeCodec, FakeRecord, FakeSink, FakeSource
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
 
@@ -142,3 +148,24 @@ def test_a_pulse_tells_what_runs_and_when_it_will_be_stuck() -> None:
         assert running.consumer.pulse().stuck_at is None
         assert running.source.lose().wait(30)
         until(lambda: not running.consumer.pulse().in_group)
+
+
+def test_more_workers_than_the_system_lets_run_are_one_sentence_and_leave_none_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[Worker] = []
+    start = Worker.start
+
+    def refuse_the_fourth(worker: Worker) -> None:
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        started.append(worker)
+        start(worker)
+
+    monkeypatch.setattr(Worker, "start", refuse_the_fourth)
+    settings = Settings(topics=("t",), group="g", workers=5)
+    app = Processor.of(lambda task: None)
+    consumer = Consumer(settings, app, FakeSource(), FakeSink(), FakeCodec(), lambda event: None)
+    with pytest.raises(ProcessorError, match=r"^--workers 5: .* \(can't start new thread\)$"):
+        consumer.run()
+    until(lambda: not any(worker.thread.is_alive() for worker in started))
