@@ -29,6 +29,8 @@ class Committer:
         self._source = source
         self._emit = emit
         self._accepted: dict[Partition, Commit] = {}
+        self._sent: dict[Partition, Commit] = {}
+        """The last one of each partition, whether answered or not."""
         self._stamps: dict[Partition, Stamp] = {}
         self._cut: set[Partition] = set()
         self._under_way = False
@@ -69,6 +71,7 @@ class Committer:
         commits = self._changed(None)
         if commits:
             self._under_way = True
+            self._sent.update((c.partition, c) for c in commits)
             self._source.commit(commits)
 
     def commit_now(self, partitions: Sequence[Partition], seconds: float) -> str | None:
@@ -76,17 +79,22 @@ class Committer:
         commits = self._changed(partitions)
         if not commits:
             return None
+        self._sent.update((c.partition, c) for c in commits)
         error = self._source.commit_now(commits, seconds)
-        self.on_committed(commits, error)
+        self._end(commits, error)
         return error
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
-        """A commit has ended."""
+        """An asynchronous commit has ended."""
         self._under_way = False
+        self._end(commits, error)
+
+    def _end(self, commits: Sequence[Commit], error: str | None) -> None:
         if error is None:
             self.commits += 1
             self._told = None
-            self._accepted.update((c.partition, c) for c in commits if c.partition in self._stamps)
+            for commit in commits:
+                self._accept(commit)
             return
         self.failures += 1
         for commit in commits:
@@ -95,6 +103,15 @@ class Committer:
         if self._told is None or self._told[0] != error or now - self._told[1] >= TOLD_AGAIN_SECONDS:
             self._told = error, now
             self._emit(ConsumerCommitFailed(error=error, partitions=[str(c.partition) for c in commits]))
+
+    def _accept(self, commit: Commit) -> None:
+        sent = self._sent.get(commit.partition)
+        if sent is None:  # forgotten meanwhile
+            return
+        self._accepted[commit.partition] = commit
+        if commit != sent:
+            # A client that loses its coordinator sends a commit again, behind later ones: the group went back to it.
+            self._stamps.pop(commit.partition, None)
 
     def _changed(self, partitions: Iterable[Partition] | None) -> list[Commit]:
         commits = []
@@ -135,6 +152,7 @@ class Committer:
 
     def _forget(self, partition: Partition) -> None:
         self._accepted.pop(partition, None)
+        self._sent.pop(partition, None)
         self._stamps.pop(partition, None)
         self._cut.discard(partition)
 

@@ -51,6 +51,10 @@ EARLY_COMMIT = 100_000
 EARLY_COMMIT_SECONDS = 0.1
 """And never more often than this."""
 
+UNANSWERED_SECONDS = 30.0
+"""A commit that is not answered for so long is made again. A client that has lost its coordinator answers late, when
+it has found one and has sent the commit again: one that was made meanwhile might get there before it."""
+
 LAST_COMMIT_SECONDS = 5.0
 """How long a last commit is tried when the drain has used up its time."""
 
@@ -286,25 +290,29 @@ class Poller:
         early = self._desk.settled - self._settled_at_commit >= EARLY_COMMIT
         due = now >= self._next_commit or (early and now - self._last_commit >= EARLY_COMMIT_SECONDS)
         # one commit at a time; but one that is never answered must not be the last
-        if due and (self._committer.idle or now - self._last_commit > 10 * self._settings.commit_interval):
+        if due and (self._committer.idle or now - self._last_commit > UNANSWERED_SECONDS):
             self._last_commit = now
             self._next_commit = now + self._settings.commit_interval
             self._settled_at_commit = self._desk.settled
             self._committer.commit()
 
     def _commit_last(self, deadline: float) -> bool:
-        """Commits until it is accepted: in the middle of a rebalance it is refused, and polling gets past that."""
+        """Commits until it is accepted: in the middle of a rebalance it is refused, and polling gets past that.
+
+        An asynchronous one that is still to be answered could get to the group behind it: then it is made again.
+        """
         deadline = max(deadline, monotonic() + LAST_COMMIT_SECONDS)
         seconds = 1.0 if self._hurry() else LAST_COMMIT_SECONDS
         pause = POLL_SECONDS
         while True:
             self.turned_at = monotonic()
             partitions = list(self._desk.assignment.ledgers)
+            was_idle = self._committer.idle
             error = self._committer.commit_now(partitions, seconds)
-            if error is None:
+            if error is None and was_idle:
                 return True
             if self._hurry() or monotonic() > deadline:
-                return False
+                return error is None
             self._source.take(1, pause)
             pause = min(2 * pause, MOST_PAUSE_SECONDS)
 

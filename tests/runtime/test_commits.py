@@ -1,9 +1,12 @@
-"""Commits that the client never answers."""
+"""Commits that the client answers late, or never."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
+from processor.runtime import poller
 from processor.runtime.ports import Commit
 from processor.task import Task
 from tests.runtime.fakes import FakeRecord
@@ -15,8 +18,9 @@ def ignore(task: Task) -> None:
     pass
 
 
-def test_a_commit_that_is_never_answered_is_made_again() -> None:
+def test_a_commit_that_is_never_answered_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing more comes in the partition: without the second try its lag would stay."""
+    monkeypatch.setattr(poller, "UNANSWERED_SECONDS", 0.05)
     swallowed: list[Sequence[Commit]] = []
     with RunningConsumer(ignore) as run:
         answer = run.source.commit
@@ -32,3 +36,52 @@ def test_a_commit_that_is_never_answered_is_made_again() -> None:
         run.settled(10)
         until(lambda: run.commit_point() == 10)
         assert swallowed
+
+
+def keep_one(run: RunningConsumer) -> list[Sequence[Commit]]:
+    """The client keeps the commit of offset 10 back, to send it once it knows its coordinator again."""
+    kept: list[Sequence[Commit]] = []
+    send = run.source.commit
+
+    def commit(commits: Sequence[Commit]) -> None:
+        if not kept and commits[0].offset == 10:
+            kept.append(commits)
+        else:
+            send(commits)
+
+    run.source.commit = commit  # type: ignore[method-assign]
+    return kept
+
+
+def send_late(run: RunningConsumer, commits: Sequence[Commit]) -> None:
+    """It gets to the group now, and its answer to the consumer."""
+    run.source.commit_now(commits, 0.0)
+    run.source.decide(lambda listener: listener.on_committed(commits, None))
+
+
+def test_a_commit_that_gets_to_the_group_behind_a_later_one_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group went back: nothing more comes in the partition, and the later one has to be made again."""
+    monkeypatch.setattr(poller, "UNANSWERED_SECONDS", 0.05)
+    with RunningConsumer(ignore) as run:
+        kept = keep_one(run)
+        run.push(*[FakeRecord(offset, b"s") for offset in range(10)])
+        until(lambda: kept)
+        run.push(*[FakeRecord(offset, b"s") for offset in range(10, 20)])
+        until(lambda: run.commit_point() == 20)
+        send_late(run, kept[0])
+        until(lambda: run.commit_point() == 20)
+
+
+def test_a_stop_waits_for_a_commit_that_is_under_way_to_have_the_last_word() -> None:
+    """Behind the last commit it would take the group back, and what is done would run again after a clean stop."""
+    with RunningConsumer(ignore) as run:
+        kept = keep_one(run)
+        run.push(*[FakeRecord(offset, b"s") for offset in range(10)])
+        until(lambda: kept)
+        run.push(*[FakeRecord(offset, b"s") for offset in range(10, 20)])
+        run.settled(20)
+        run.consumer.request_stop("the test is over")
+        until(lambda: run.commit_point() == 20)
+        send_late(run, kept[0])
+        assert run.wait().exit_code == 0
+        assert run.commit_point() == 20
