@@ -12,13 +12,7 @@ from tests.support.scenario import MakeScenario
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
-MAY_REPEAT = {
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.STALE_MEMBER_EPOCH,
-    # The client looks for its coordinator anew; on a busy machine it was once seen to join again.
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-}
+MAY_REPEAT = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH}
 """After these the client gives its membership up: what was not committed is another life's."""
 
 REFUSALS = (
