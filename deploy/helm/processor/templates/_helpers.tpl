@@ -97,6 +97,7 @@ exec:
 {{- define "processor.pod" -}}
 metadata:
   annotations:
+    kubectl.kubernetes.io/default-container: processor
     checksum/config: {{ include "processor.toml" . | sha256sum }}
     {{- with .Values.handlers.files }}
     checksum/handlers: {{ toJson . | sha256sum }}
