@@ -18,14 +18,27 @@ LOGS = {"type": "loki", "uid": "${logs}"}
 
 OPTIONS: dict[str, Any] = {
     "timeseries": {
-        "legend": {"displayMode": "list", "placement": "bottom"},
+        "legend": {
+            "displayMode": "table",
+            "placement": "bottom",
+            "calcs": ["lastNotNull", "max"],
+            "sortBy": "Last *",
+            "sortDesc": True,
+        },
         "tooltip": {"mode": "multi", "sort": "desc"},
     },
-    "stat": {"reduceOptions": {"calcs": ["lastNotNull"]}},
+    "stat": {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value"},
 }
 
-LOG_QUERY = '{service_name="processor"} | json | group=~"$group" | level=~"warning|error"'
-"""Loki's own language. It is not tried: this needs a Loki, and the page says so."""
+OF_PROCESSOR = '{service_name="processor"} | json | group=~"$group"'
+HOLDERS = (
+    f'{OF_PROCESSOR} | event="partition.stats" | topic=~"$topic" | head_age_seconds > 10'
+    ' | line_format "{{.topic}}[{{.partition}}] session {{.head_session_id}}, offset {{.head_offset}}: {{.head_state}}'
+    " for {{.head_state_seconds}} s, here for {{.head_age_seconds}} s, attempt {{.head_attempt}}"
+    ' {{.head_error_type}} {{.head_error}}"'
+)
+TROUBLES = f'{OF_PROCESSOR} | level=~"warning|error"'
+"""In Loki's own language. They are not tried: this needs a Loki, and the page says so."""
 
 
 def dashboard() -> dict[str, Any]:
@@ -86,7 +99,13 @@ def _panels() -> list[dict[str, Any]]:
             told.append(_panel(len(told), panel, left, top))
             left, height = left + panel.width, panel.height
         top += height
-    return [*told, _row(len(told), "Log", top), _log_panel(len(told) + 1, top + 1)]
+    held = "From Loki, where the Collector sends log records to one: which session each partition waits for, and why."
+    return [
+        *told,
+        _row(len(told), "Log", top),
+        _log_panel(len(told) + 1, top + 1, "What holds partitions up", held, HOLDERS),
+        _log_panel(len(told) + 2, top + 11, "Warnings and errors", "From Loki, too.", TROUBLES),
+    ]
 
 
 def _row(number: int, title: str, top: int) -> dict[str, Any]:
@@ -107,13 +126,11 @@ def _panel(number: int, panel: Panel, left: int, top: int) -> dict[str, Any]:
         "description": panel.about,
         "datasource": STORE,
         "gridPos": {"x": left, "y": top, "w": panel.width, "h": panel.height},
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
-        "options": {
-            "legend": {"displayMode": "list", "placement": "bottom"},
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        }
-        if panel.kind == "timeseries"
-        else {"reduceOptions": {"calcs": ["lastNotNull"]}},
+        "fieldConfig": {
+            "defaults": {"unit": panel.unit, "min": 0, "thresholds": _thresholds(panel)},
+            "overrides": [],
+        },
+        "options": OPTIONS[panel.kind],
         "targets": [
             {
                 "refId": chr(ord("A") + index),
@@ -126,16 +143,24 @@ def _panel(number: int, panel: Panel, left: int, top: int) -> dict[str, Any]:
     }
 
 
-def _log_panel(number: int, top: int) -> dict[str, Any]:
+def _thresholds(panel: Panel) -> dict[str, Any]:
+    """Given always: Grafana's own make any number red from 80 on."""
+    steps: list[dict[str, Any]] = [{"color": "green" if panel.bad is not None else "text", "value": None}]
+    if panel.bad is not None:
+        steps.append({"color": "red", "value": panel.bad})
+    return {"mode": "absolute", "steps": steps}
+
+
+def _log_panel(number: int, top: int, title: str, about: str, query: str) -> dict[str, Any]:
     return {
         "id": number + 1,
         "type": "logs",
-        "title": "Warnings and errors",
-        "description": "From Loki, where the Collector sends log records to one.",
+        "title": title,
+        "description": about,
         "datasource": LOGS,
         "gridPos": {"x": 0, "y": top, "w": 24, "h": 10},
         "options": {"showTime": True, "enableLogDetails": True, "sortOrder": "Descending"},
-        "targets": [{"refId": "A", "datasource": LOGS, "expr": LOG_QUERY}],
+        "targets": [{"refId": "A", "datasource": LOGS, "expr": query}],
     }
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 OF_GROUP = 'group=~"$group"'
 CONSUMER = "host, fleet, consumer"
+ALERTS = f'count(ALERTS{{alertname=~"Processor.*", alertstate="firing", {OF_GROUP}}}) or vector(0)'
 OF_TOPIC = 'group=~"$group", topic=~"$topic"'
 
 
@@ -26,6 +27,8 @@ class Panel(NamedTuple):
     kind: str = "timeseries"
     width: int = 12
     height: int = 8
+    bad: float | None = None
+    """Of a number: from here on it is shown in red."""
 
 
 def rate(metric: str, by: str = "group", labels: str = OF_GROUP) -> str:
@@ -36,6 +39,11 @@ def rate(metric: str, by: str = "group", labels: str = OF_GROUP) -> str:
 def rises(metric: str, by: str = "group") -> str:
     """How much the counter rose in the time that is shown, summed."""
     return f"sum by ({by}) (increase({metric}{{{OF_GROUP}}}[$__range]))"
+
+
+def rose(metric: str, by: str = "group") -> str:
+    """How much the counter rose from point to point, summed."""
+    return f"sum by ({by}) (increase({metric}{{{OF_GROUP}}}[$__rate_interval]))"
 
 
 def total(metric: str, by: str = "group") -> str:
@@ -67,11 +75,20 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         "Fleet",
         (
             Panel(
+                "Alerts",
+                "Of processor's rules, that fire now.",
+                (Query(ALERTS, "firing"),),
+                kind="stat",
+                width=3,
+                height=5,
+                bad=1,
+            ),
+            Panel(
                 "Consumers",
                 "Of all fleets; 0 once they have stopped.",
                 (Query(total("processor_fleet_consumers"), "{{group}}"),),
                 kind="stat",
-                width=4,
+                width=3,
                 height=5,
             ),
             Panel(
@@ -79,7 +96,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "That succeed.",
                 (Query(rate("processor_done_total"), "{{group}}"),),
                 kind="stat",
-                width=4,
+                width=3,
                 height=5,
             ),
             Panel(
@@ -87,8 +104,23 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Records from the commit points to the ends.",
                 (Query(of_partitions("processor_partition_lag_records"), "{{group}}"),),
                 kind="stat",
-                width=4,
+                width=3,
                 height=5,
+            ),
+            Panel(
+                "Oldest unsettled task",
+                "Its age; whose it is stands in the log, below.",
+                (
+                    Query(
+                        f"max by (group) (processor_partition_oldest_unsettled_seconds{{{OF_TOPIC}}})",
+                        "{{group}}",
+                    ),
+                ),
+                unit="s",
+                kind="stat",
+                width=3,
+                height=5,
+                bad=900,
             ),
             Panel(
                 "Attempts that fail",
@@ -101,24 +133,27 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 ),
                 unit="percentunit",
                 kind="stat",
-                width=4,
+                width=3,
                 height=5,
+                bad=0.05,
             ),
             Panel(
                 "Dead letters",
                 "In the time that is shown.",
                 (Query(rises("processor_dead_lettered_total"), "{{group}}"),),
                 kind="stat",
-                width=4,
+                width=3,
                 height=5,
+                bad=1,
             ),
             Panel(
                 "Replaced consumers",
                 "In the time that is shown.",
                 (Query(rises("processor_fleet_restarts_total"), "{{group}}"),),
                 kind="stat",
-                width=4,
+                width=3,
                 height=5,
+                bad=1,
             ),
             Panel(
                 "Throughput",
@@ -165,11 +200,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "What should not be",
                 "Stuck handlers, abandoned tasks, refused commits, forced stops, offsets deleted unread.",
                 (
-                    Query(rises("processor_stuck_total"), "stuck {{group}}"),
-                    Query(rises("processor_abandoned_total"), "abandoned {{group}}"),
-                    Query(rises("processor_commit_failures_total"), "commits refused {{group}}"),
-                    Query(rises("processor_fleet_forced_stops_total"), "forced stops {{group}}"),
-                    Query(rises("processor_missed_offsets_total"), "deleted unread {{group}}"),
+                    Query(rose("processor_stuck_total"), "stuck {{group}}"),
+                    Query(rose("processor_abandoned_total"), "abandoned {{group}}"),
+                    Query(rose("processor_commit_failures_total"), "commits refused {{group}}"),
+                    Query(rose("processor_fleet_forced_stops_total"), "forced stops {{group}}"),
+                    Query(rose("processor_missed_offsets_total"), "deleted unread {{group}}"),
                 ),
             ),
         ),

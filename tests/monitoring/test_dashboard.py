@@ -9,6 +9,7 @@ from functools import partial, reduce
 import yaml
 
 from deploy.monitoring import dashboard
+from processor.events import HeadOfLine, PartitionStats
 from tests.monitoring.conftest import Pipeline
 from tests.monitoring.test_files import METRICS
 from tests.support.kafka_jars import PROJECT
@@ -44,6 +45,26 @@ def test_the_dashboard_asks_for_nothing_that_nobody_tells_and_for_all_that_matte
         "processor_partition_failed_attempts_total", "processor_partition_in_flight", "processor_partition_lanes",
         "processor_results_total", "processor_unlogged_failures_total", "processor_uptime_seconds", "processor_waiting",
     }  # fmt: skip
+
+
+def test_what_loki_is_asked_for_is_logged() -> None:
+    """As far as it can be tried without a Loki: the names are fields, nested ones as `| json` flattens them."""
+    bound = {"group", "event", "level", "service_name"}
+    fields = bound | set(PartitionStats.__struct_fields__) | {f"head_{name}" for name in HeadOfLine.__struct_fields__}
+    for query in (dashboard.HOLDERS, dashboard.TROUBLES):
+        asked = re.findall(r"\.([a-z_]+)\}\}|[|{] ?([a-z_]+)(?:=|>)", query)
+        assert asked
+        assert {name for pair in asked for name in pair if name} <= fields
+    assert '"partition.stats"' in dashboard.HOLDERS
+
+
+def test_no_number_turns_red_by_itself() -> None:
+    """Grafana does that from 80 on where nothing else is said."""
+    for panel in json.loads(dashboard.text())["panels"]:
+        if panel["type"] == "stat":
+            first, *others = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+            assert first["value"] is None
+            assert all(step["value"] != 80 for step in others)
 
 
 def test_grafana_is_given_the_folder_and_the_stores_that_the_dashboard_asks() -> None:
