@@ -31,7 +31,7 @@ test: $(VENV)/.installed-dev
 	  exit $$status
 
 test-monitoring: $(VENV)/.installed-dev
-	$(BIN)/python -m tests.support.go_tools
+	$(BIN)/python -m tests.support.go_tools $(BUILD_SECONDS)
 	PROCESSOR_TEST_MONITORING=1 $(BIN)/python -m pytest tests/monitoring --durations=15
 
 quick: $(VENV)/.installed-dev

@@ -46,8 +46,8 @@ def tools() -> None:
         pytest.skip(
             f"needs a collector and a store, which take minutes to build: {MONITORING}=1 or make test-monitoring"
         )
-    if missing := [tool.name for tool in go_tools.MONITORING if not tool.path.exists()]:
-        pytest.skip(f"{', '.join(missing)} could not be built; make test-monitoring builds them with Go")
+    if missing := [tool.name for tool in go_tools.SERVERS if not tool.path.exists()]:
+        pytest.skip(f"{', '.join(missing)} not built; make test-monitoring builds them with Go")
 
 
 @pytest.fixture(scope="session")
