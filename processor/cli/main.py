@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -23,6 +24,9 @@ COMMANDS: Final = ("run", "produce", "decode", "schema", "monitor", "report", "h
 """Each is the function of its name in the module of its name, or a `Typer` with commands of its own."""
 
 WRONG_USAGE: Final = 2
+DISK_TROUBLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What a full or broken disk makes of a line on standard output."""
+
 INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells have it."""
 
@@ -96,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _occupy_standard_descriptors()
     command = get_command(app)
     try:
-        return int(command.main(arguments, prog_name="processor", standalone_mode=False) or 0)
+        exit_code = command.main(arguments, prog_name="processor", standalone_mode=False) or 0
+        sys.stdout.flush()  # here, and not at the interpreter's end, which has its own words for what goes wrong
+        return int(exit_code)
     except ProcessorError as error:
         return _complain(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -104,10 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except OSError as error:
-        if error.errno != errno.EPIPE:
+        if error.errno not in (errno.EPIPE, *DISK_TROUBLE):
             raise
         _let_nothing_more_be_written()
-        return 1
+        return 1 if error.errno == errno.EPIPE else _complain(f"nothing can be written: {error.strerror}", 1)
 
 
 def _occupy_standard_descriptors() -> None:
@@ -117,6 +123,8 @@ def _occupy_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, which is this one
+    if sys.stdout is None:  # Python's own word for one that was closed
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 — for good
 
 
 def _complain(sentence: str, exit_code: int) -> int:

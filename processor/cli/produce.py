@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import signal
@@ -325,10 +324,8 @@ def _tasks(count: int) -> str:
 
 @contextlib.contextmanager
 def _reader_may_be_gone() -> Iterator[None]:
-    """Whoever reads stdout may have left, as `head` does; the tasks are sent all the same."""
+    """Whoever reads stdout may have left, as `head` does, or its disk be full; the tasks are sent all the same."""
     try:
         yield
-    except OSError as caught:
-        if caught.errno != errno.EPIPE:
-            raise
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -228,3 +228,14 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     os.close(writer)
     assert ended.stderr == ""
     assert ended.returncode == 1
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("run", "--help"), ("schema", "sample", "processor.Task")])
+def test_a_full_disk_is_one_line_and_a_closed_standard_output_none(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "processor", *arguments]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "processor: nothing can be written: No space left on device\n")
+    closed = ["sh", "-c", f"exec {shlex.join(command)} >&-"]
+    ended = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
