@@ -290,6 +290,32 @@ class ConsumerLost(Event):
     running: int
 
 
+class ConsumerLeaseLapsed(Event):
+    """Nothing more is begun: this consumer cannot be sure that its partitions are still its own.
+
+    It was asleep (paused, or its machine was), or the group has answered nothing for most of a session. It asks on, and
+    works on once the group has answered.
+    """
+
+    event: ClassVar[str] = "consumer.lease_lapsed"
+    level: ClassVar[Level] = "warning"
+
+    reason: Literal["asleep", "unanswered"]
+    seconds: float
+    """for how long it slept, or has not been answered"""
+    waiting: int
+    """tasks held that are not begun"""
+
+
+class ConsumerLeaseRenewed(Event):
+    """The group has answered: this consumer's partitions are still its own, and it works on."""
+
+    event: ClassVar[str] = "consumer.lease_renewed"
+
+    seconds: float
+    """for which nothing was begun"""
+
+
 class ConsumerCommitFailed(Event):
     """A commit was refused; it is tried again with the next one. The same reason is told once in ten seconds."""
 

@@ -17,6 +17,7 @@ def test_a_charge_tells_its_amount():
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 import zlib
@@ -347,6 +348,8 @@ def _members(given: Given) -> Mapping[str, Any]:
 
 class _Source:
     """A group of one member, which has all partitions from the first `take` on."""
+
+    session_seconds = math.inf
 
     def __init__(self, topic: _Topic) -> None:
         self._name = topic.name

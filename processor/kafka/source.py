@@ -19,6 +19,13 @@ from processor.kafka.resets import Resets
 from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
 from processor.settings import Settings
 
+SESSION_SECONDS = 45.0
+"""The client's default for `session.timeout.ms`."""
+
+BROKERS_SESSION_SECONDS = 7.5
+"""With KIP-848 the brokers know how long a session is (`group.consumer.session.timeout.ms`, 45 s by default) and do not
+tell. Less than any that is in use; the price is a commit every 2.5 s while there is nothing to commit."""
+
 ASK_SECONDS = 5.0
 """How long one question to the broker may take."""
 
@@ -52,6 +59,7 @@ class KafkaSource:
         config.update(hooks, error_cb=self._on_error)
         config["on_commit"] = self._on_commit
         self._consumer: Consumer = open_client(Consumer, config)
+        self.session_seconds = _session_seconds(settings)
         self._resets = Resets(settings.kafka_config)
         self._final: KafkaError | None = None
         """A commit was refused for good; other calls are told less of it, and later."""
@@ -228,11 +236,14 @@ class KafkaSource:
         self._tell_error(error)
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        commits = [Commit(Partition(t.topic, t.partition), t.offset, t.metadata or "") for t in partitions]
-        first = error or next((t.error for t in partitions if t.error is not None), None)
-        if first is not None and is_final(first):
-            self._final = first
-        self._tell_committed(commits, reason_of(first) if first is not None else None)
+        refused = [t for t in partitions if t.error is not None] if error is None else partitions
+        if error is None and len(refused) < len(partitions):
+            self._tell_committed(_commits([t for t in partitions if t.error is None]), None)
+        if refused:
+            first = error if error is not None else cast(KafkaError, refused[0].error)
+            if is_final(first):
+                self._final = first
+            self._tell_committed(_commits(refused), reason_of(first))
 
     def _tell_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         if self._listener is not None:
@@ -289,6 +300,12 @@ class KafkaSource:
             raise error_of(caught.args[0], self._settings.bootstrap_servers) from None
 
 
+def _session_seconds(settings: Settings) -> float:
+    if settings.group_protocol == "consumer":
+        return BROKERS_SESSION_SECONDS
+    return float(settings.kafka_config.get("session.timeout.ms", SESSION_SECONDS * 1000)) / 1000
+
+
 def is_final(error: KafkaError) -> bool:
     """Whether the client cannot go on after it."""
     return bool(error.fatal()) or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
@@ -302,6 +319,10 @@ def _end_of(error: KafkaError) -> ProcessorError:
 
 def _positions(commits: Sequence[Commit]) -> list[TopicPartition]:
     return [TopicPartition(*commit.partition, commit.offset, commit.metadata) for commit in commits]
+
+
+def _commits(partitions: Sequence[TopicPartition]) -> list[Commit]:
+    return [Commit(Partition(t.topic, t.partition), t.offset, t.metadata or "") for t in partitions]
 
 
 def _names(partitions: Sequence[TopicPartition]) -> list[Partition]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from processor.engine import skipmap
+from processor.engine.lease import Lease
 from processor.engine.ledger import Ledger
 from processor.engine.offsets import Progress, Range
 from processor.events import ConsumerCommitFailed, ConsumerSkipMapCut, ConsumerSkipMapIgnored, Emit
@@ -22,24 +23,30 @@ Stamp = tuple[int, int, int | None]
 class Committer:
     """Belongs to the poller's thread."""
 
-    def __init__(self, desk: Desk, source: Source, emit: Emit) -> None:
+    def __init__(self, desk: Desk, source: Source, lease: Lease, emit: Emit) -> None:
+        """The lease is renewed with each commit that is accepted: the group takes commits from its members only."""
         self.commits = 0
         self.failures = 0
         self._desk = desk
         self._source = source
+        self._lease = lease
         self._emit = emit
         self._accepted: dict[Partition, Commit] = {}
         self._sent: dict[Partition, Commit] = {}
         """The last one of each partition, whether answered or not."""
         self._stamps: dict[Partition, Stamp] = {}
         self._cut: set[Partition] = set()
-        self._under_way = False
+        self._asked_at: float | None = None
+        """When the oldest commit that is not answered was sent."""
+        self._asked = 0
+        self.refused = False
+        """Whether the last one was."""
         self._told: tuple[str, float] | None = None
 
     @property
     def idle(self) -> bool:
-        """Whether no asynchronous commit is under way."""
-        return not self._under_way
+        """Whether no commit is under way that is not waited for."""
+        return self._asked_at is None
 
     def restore(self, start: Start) -> list[Range]:
         """What the group knows to be settled above the offset where it goes on."""
@@ -64,15 +71,26 @@ class Committer:
         commit = self._accepted.get(partition)
         return commit.offset if commit else None
 
-    def commit(self) -> None:
-        """Commits what has changed, without waiting."""
-        if self._under_way:  # the one before was never answered: what it held is to be committed still
+    def commit(self) -> bool:
+        """Commits what has changed, without waiting; whether anything had."""
+        if self._asked_at is not None:  # it was never answered: what it held is to be committed still
             self._stamps.clear()
-        commits = self._changed(None)
-        if commits:
-            self._under_way = True
-            self._sent.update((c.partition, c) for c in commits)
-            self._source.commit(commits)
+        return self._send(self._changed(None))
+
+    def ask(self) -> bool:
+        """Commits once more what the group has of a partition, to hear whether this is a member still.
+
+        Where it has nothing, the point where the consumer goes on is as true; its skip map is left out, since that may
+        be what the group does not accept. Each time another partition's, as one may be refused for its topic.
+        False where nothing can be committed.
+        """
+        with self._desk.lock:
+            ledgers = self._desk.assignment.ledgers
+            known = [self._accepted[p] for p in ledgers if p in self._accepted]
+            points = [(p, ledger.progress()) for p, ledger in ledgers.items()] if not known else []
+        known = known or [Commit(p, at.commit_point, "") for p, at in points if at is not None]
+        self._asked += 1
+        return self._send([known[self._asked % len(known)]] if known else [])
 
     def commit_now(self, partitions: Sequence[Partition], seconds: float) -> str | None:
         """Commits what has changed of these and waits; None when all is committed, else why not."""
@@ -80,18 +98,30 @@ class Committer:
         if not commits:
             return None
         self._sent.update((c.partition, c) for c in commits)
+        asked_at = monotonic()
         error = self._source.commit_now(commits, seconds)
-        self._end(commits, error)
+        self._conclude(commits, error, asked_at)
         return error
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
-        """An asynchronous commit has ended."""
-        self._under_way = False
-        self._end(commits, error)
+        """A commit that was not waited for has ended."""
+        asked_at, self._asked_at = self._asked_at, None
+        self._conclude(commits, error, asked_at)
 
-    def _end(self, commits: Sequence[Commit], error: str | None) -> None:
+    def _send(self, commits: Sequence[Commit]) -> bool:
+        if commits:
+            if self._asked_at is None:
+                self._asked_at = monotonic()
+            self._sent.update((c.partition, c) for c in commits)
+            self._source.commit(commits)
+        return bool(commits)
+
+    def _conclude(self, commits: Sequence[Commit], error: str | None, asked_at: float | None) -> None:
+        self.refused = error is not None
         if error is None:
             self.commits += 1
+            if asked_at is not None:
+                self._lease.renew(asked_at)
             self._told = None
             for commit in commits:
                 self._accept(commit)

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from processor.app import Processor
+from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
 from processor.errors import BrokerError, DrainTimeout, ProcessorError
 from processor.events import (
@@ -84,15 +85,17 @@ class Consumer:
         self._stop_reason: str | None = None
         self._recycle = False
         self._hurry = False
-        self._desk = Desk()
+        lease = Lease(source.session_seconds)
+        self._desk = Desk(lease)
         self._watchdog = Watchdog(self._desk, emit, self._request_recycle)
         self._endings = Endings(self._desk, sink, codec, settings, emit, self._watchdog.schedule, self._watchdog.nudge)
-        self._committer = Committer(self._desk, source, emit)
+        self._committer = Committer(self._desk, source, lease, emit)
         self._poller = Poller(
             settings,
             source,
             self._desk,
             self._committer,
+            lease,
             emit,
             self._report_when_due,
             lambda: self._hurry,

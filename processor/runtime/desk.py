@@ -13,6 +13,7 @@ from typing import Protocol
 
 from processor.engine.assignment import Assignment
 from processor.engine.durations import Durations
+from processor.engine.lease import Lease
 from processor.engine.ledger import LedgerState, Loan
 from processor.engine.pace import TURN_SECONDS, Pace
 from processor.engine.retry import Cause, Failure, Setback
@@ -78,7 +79,9 @@ class Counts:
 class Desk:
     """The lending desk of one consumer."""
 
-    def __init__(self) -> None:
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        """Nothing is lent, and of what is lent nothing begun, once it is over."""
         self.lock = threading.Lock()
         self.assignment: Assignment[Partition] = Assignment()
         self.pace = Pace()
@@ -98,6 +101,7 @@ class Desk:
         self._awake = 0
         self._away = 0
         self._closed = False
+        self._has_turned_away = False
 
     # --- the poller's side -------------------------------------------------------------------------
 
@@ -113,6 +117,13 @@ class Desk:
     def idle(self) -> bool:
         """Whether nothing is ready for a worker. Read without the lock, so only of about now."""
         return not self.assignment.ready_lanes
+
+    def go_on(self) -> None:
+        """The lease holds; who was turned away while it did not may come again."""
+        if self._has_turned_away:
+            with self.lock:
+                self._has_turned_away = False
+                self._wake_borrowers()
 
     def rest(self, seconds: float) -> None:
         """Waits that long, or until a quarter of what is in flight now is settled."""
@@ -289,13 +300,17 @@ class Desk:
         return self.assignment.next_wake() == due
 
     def _lend(self, borrower: Borrower, limit: int, workers: int | None = None) -> bool:
+        now = monotonic()
+        if not self.lease.holds(now):
+            self._has_turned_away = True
+            return False
         loans = self.assignment.lend(limit, workers)
         if not loans:
             return False
         if self.assignment.lent_loans == len(loans):
             self.watch()
         borrower.batch.extend(loans)
-        borrower.borrowed_at = monotonic()
+        borrower.borrowed_at = now
         if self.assignment.ready_lanes:
             self._wake_borrowers()
         return True

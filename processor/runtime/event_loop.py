@@ -218,11 +218,11 @@ class Coroutines:
         """Runs the loan's tasks until one does not simply succeed; whether its ending has the loan now."""
         attempt, fence = loan.attempt, running.fence
         for record in loan.records:
-            if not loan.ledger.may_begin:
+            started = monotonic()
+            if not loan.ledger.may_begin or not self._desk.lease.holds(started):
                 break
             failure, handler, task, value = None, None, None, None
             running.record = record
-            started = monotonic()
             try:
                 task, handler, fence.limit = self._attempts.prepare(record, attempt, started)
                 fence.started = started

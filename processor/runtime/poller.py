@@ -8,9 +8,12 @@ from operator import is_
 from time import monotonic
 
 from processor.engine.flow import Flow, Held
+from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
 from processor.events import (
     ConsumerAssigned,
+    ConsumerLeaseLapsed,
+    ConsumerLeaseRenewed,
     ConsumerLost,
     ConsumerOffsetsMissed,
     ConsumerOffsetsRestarted,
@@ -55,6 +58,9 @@ UNANSWERED_SECONDS = 30.0
 """A commit that is not answered for so long is made again. A client that has lost its coordinator answers late, when
 it has found one and has sent the commit again: one that was made meanwhile might get there before it."""
 
+ASK_AGAIN_SECONDS = 0.2
+"""How often the group is asked whether this is a member still, while it does not answer."""
+
 LAST_COMMIT_SECONDS = 5.0
 """How long a last commit is tried when the drain has used up its time."""
 
@@ -78,6 +84,7 @@ class Poller:
         source: Source,
         desk: Desk,
         committer: Committer,
+        lease: Lease,
         emit: Emit,
         chore: Callable[[], None],
         hurry: Callable[[], bool],
@@ -95,6 +102,8 @@ class Poller:
         self._source = source
         self._desk = desk
         self._committer = committer
+        self._lease = lease
+        self._lapsed_at: float | None = None
         self._emit = emit
         self._chore = chore
         self._hurry = hurry
@@ -105,6 +114,7 @@ class Poller:
         self._all_paused = False
         self._next_poll = 0.0
         self._next_commit = 0.0
+        self._next_ask = 0.0
         self._last_commit = 0.0
         self._settled_at_commit = 0
         self._joined = False
@@ -150,7 +160,8 @@ class Poller:
     # --- one step ----------------------------------------------------------------------------------
 
     def _step(self) -> None:
-        self.turned_at = now = monotonic()
+        now = monotonic()
+        self._turn(now)
         room = self._room(now)
         if room:
             self._admit(self._source.take(room, POLL_SECONDS))
@@ -288,13 +299,42 @@ class Poller:
 
     def _commit_when_due(self, now: float) -> None:
         early = self._desk.settled - self._settled_at_commit >= EARLY_COMMIT
-        due = now >= self._next_commit or (early and now - self._last_commit >= EARLY_COMMIT_SECONDS)
+        ask = now >= self._next_ask and self._lease.renewal_due(now)
+        due = ask or now >= self._next_commit or (early and now - self._last_commit >= EARLY_COMMIT_SECONDS)
         # one commit at a time; but one that is never answered must not be the last
         if due and (self._committer.idle or now - self._last_commit > UNANSWERED_SECONDS):
             self._last_commit = now
             self._next_commit = now + self._settings.commit_interval
+            self._next_ask = now + ASK_AGAIN_SECONDS if ask else self._next_ask
             self._settled_at_commit = self._desk.settled
-            self._committer.commit()
+            self._commit(ask=ask)
+
+    def _commit(self, *, ask: bool) -> None:
+        """Commits what has changed, or asks whether this is a member: by itself where there is nothing to commit, or
+        where what there is was refused, perhaps for what is in it.
+        """
+        if not (ask and self._committer.refused and self._committer.ask()) and not self._committer.commit() and ask:
+            self._committer.ask()
+
+    def _turn(self, now: float) -> None:
+        """Goes round once more. While the lease does not hold nobody begins anything; it is said where that matters."""
+        self.turned_at = now
+        slept = self._lease.turn(now)
+        if self._lease.holds(now):
+            self._desk.go_on()
+            if self._lapsed_at is not None:
+                self._emit(ConsumerLeaseRenewed(seconds=round(now - self._lapsed_at, 3)))
+                self._lapsed_at = None
+        elif self._lapsed_at is None and self._desk.assignment.waiting and not self._stopping:
+            self._lapsed_at = now
+            seconds = slept or self._lease.unproven_seconds(now)
+            self._emit(
+                ConsumerLeaseLapsed(
+                    reason="asleep" if slept else "unanswered",
+                    seconds=round(seconds, 3),
+                    waiting=self._desk.assignment.waiting,
+                )
+            )
 
     def _commit_last(self, deadline: float) -> bool:
         """Commits until it is accepted: in the middle of a rebalance it is refused, and polling gets past that.
@@ -305,7 +345,7 @@ class Poller:
         seconds = 1.0 if self._hurry() else LAST_COMMIT_SECONDS
         pause = POLL_SECONDS
         while True:
-            self.turned_at = monotonic()
+            self._turn(monotonic())
             partitions = list(self._desk.assignment.ledgers)
             was_idle = self._committer.idle
             error = self._committer.commit_now(partitions, seconds)
@@ -334,7 +374,7 @@ class Poller:
 
     def _drained(self, partitions: Sequence[Partition], deadline: float) -> bool | None:
         """Waits a moment: True once nothing runs, False once time is over and the rest is abandoned, else None."""
-        self.turned_at = monotonic()
+        self._turn(monotonic())
         if self._desk.wait_drained(partitions, min(0.05, max(0.0, deadline - monotonic()))):
             return True
         if monotonic() >= deadline or self._hurry():
@@ -355,6 +395,9 @@ class Poller:
 
     def on_assign(self, starts: Sequence[Start]) -> None:
         """These partitions are this consumer's now."""
+        now = monotonic()
+        self._turn(now)
+        self._lease.renew(now)
         self._joined = self.in_group = True
         self.rebalances += 1
         restored = 0

@@ -77,11 +77,16 @@ class Listener(Protocol):
         """What the consumer asked for next is not there (any more): the partition goes on at `offset`."""
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
-        """An asynchronous commit has ended, with an error or without."""
+        """A commit that was not waited for has ended, with an error or without; told once for those that were accepted,
+        then once for those that were not.
+        """
 
 
 class Source(Protocol):
     """The consumer group's side of Kafka. One thread calls it."""
+
+    session_seconds: float
+    """How long the group waits for a member that is silent."""
 
     def open(self, listener: Listener) -> None:
         """Subscribes.

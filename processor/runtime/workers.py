@@ -111,11 +111,11 @@ class Worker:
 
     def _work_off(self, loan: Loan, now: float) -> float:
         """Runs the loan's tasks until one does not simply succeed; the time after the last one."""
-        ledger, fence = loan.ledger, self.fence
+        ledger, lease, fence = loan.ledger, self._desk.lease, self.fence
         prepare, keeps_results = self._attempts.prepare, self._endings.keeps_results
         attempt = loan.attempt
         for record in loan.records:
-            if not ledger.may_begin:
+            if not ledger.may_begin or now >= lease.until:
                 break
             failure, handler, task, value = None, None, None, None
             self.record = record

@@ -62,8 +62,6 @@ class Campaign:
         rows = []
         for fault, outcomes in self._outcomes.items():
             found = [str(sum(len(outcome.faults.get(what, ())) for outcome in outcomes)) for what in SHOWN]
-            if fault.paused:
-                found[1:] = ["not promised", "not promised"]
             numbers = (len(outcomes), self._injected[fault], sum(outcome.tasks for outcome in outcomes))
             repeated = sum(outcome.repeated for outcome in outcomes)
             rows.append((_name(fault), *map(str, numbers), *found, str(repeated), fault.bound))

@@ -5,12 +5,14 @@ Each is played with the product, where the verdict must be clean, and with a bug
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from tests.support import cluster
+from tests.support import cluster, ledger
 from tests.support.ledger import Finding, Place
 from tests.support.scenario import Scenario
 from tests.support.until import until
@@ -22,11 +24,17 @@ NOTICED_SOON = ("-X", "session.timeout.ms=3000", "-X", "heartbeat.interval.ms=30
 QUICK = ("--commit-interval", "0.2", *NOTICED_SOON)
 
 
-def verdict(work: Scenario, known_done: Iterable[Place] = (), given_up: Iterable[Place] = ()) -> Verdict:
+def verdict(
+    work: Scenario,
+    known_done: Iterable[Place] = (),
+    given_up: Iterable[Place] = (),
+    *,
+    replays_in_process: bool = False,
+) -> Verdict:
     """Faults, and what ran again though the group knew that it was done."""
     known = set(known_done)
-    needless = [finding for finding in work.repeated() if finding.place in known]
-    found: Verdict = work.faults(given_up)
+    needless = [finding for finding in ledger.repeated(work.own_entries()) if finding.place in known]
+    found: Verdict = work.faults(given_up, replays_in_process=replays_in_process)
     if needless:
         found["needlessly twice"] = needless[:10]
     if lag := work.lag:
@@ -107,6 +115,23 @@ def come_and_go(work: Scenario) -> Verdict:
     return verdict(work, work.places)
 
 
+def pause_past_the_session(work: Scenario) -> Verdict:
+    """SIGSTOP until another has the partitions: who wakes holds a thousand tasks that are not its own any more."""
+    work.produce_sessions(1_500, 40)
+    sleeper = work.run("note", "-w", "8", *QUICK, seconds=0.01)
+    work.wait_done(200)
+    (pid,) = sleeper.consumers()
+    psutil.Process(pid).suspend()
+    other = work.run("note", "-w", "8", *QUICK, seconds=0.01)
+    work.wait_done(800)
+    work.woken.append((pid, time.monotonic_ns()))
+    psutil.Process(pid).resume()
+    work.wait_done(1_500)
+    work.wait_lag(0)
+    assert [sleeper.stop(), other.stop()] == [0, 0]
+    return verdict(work, replays_in_process=True)
+
+
 def refused_dead_letters(work: Scenario) -> Verdict:
     """The dead-letter topic takes nothing for a while, and the consumer stops meanwhile."""
     letters = cluster.create_topic(work.servers, f"{work.topic}.dlq", 1, max_message_bytes=100)
@@ -136,5 +161,6 @@ SCENES: tuple[Scene, ...] = (
     kill_behind_a_stuck_task,
     kill_in_a_stream,
     come_and_go,
+    pause_past_the_session,
     refused_dead_letters,
 )

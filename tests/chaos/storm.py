@@ -162,17 +162,13 @@ class Storm:
     def _outcome(self, fault: Fault) -> Outcome:
         letters = self.work.given_up()
         faults = self.work.faults(letters, replays_in_process=fault.in_process)
-        if fault.paused or (fault.cut_off and self.protocol == "consumer"):
-            # What a process does that has not heard of its own end is not promised, but that nothing is lost.
-            faults = {what: findings for what, findings in faults.items() if what == "lost"}
-        else:
-            faults |= _some("needlessly twice", self._needless())
+        faults |= _some("needlessly twice", self._needless())
         faults |= _some("dead-lettered without need", [Finding("it works", p) for p in letters - self._rejected])
         faults |= _some("no dead letter", [Finding("it was rejected", p) for p in self._rejected - letters])
         return Outcome(len(self.work.places), len(self.work.repeated()), faults)
 
     def _needless(self) -> list[Finding]:
-        starts = [entry for entry in self.work.ledger.entries() if entry.kind == "start"]
+        starts = [entry for entry in self.work.own_entries() if entry.kind == "start"]
         late = [entry for entry in starts if entry.at > self.known.get(entry.place, entry.at)]
         return [Finding("it ran though the group knew that it was done", entry.place, entry.session) for entry in late]
 
@@ -243,6 +239,7 @@ def pause_a_consumer(storm: Storm) -> None:
     if consumer is not None:
         consumer.suspend()
         storm.rest(3.5, 6.5)
+        storm.work.woken.append((consumer.pid, time.monotonic_ns()))
         consumer.resume()
 
 
@@ -308,10 +305,6 @@ class Fault(NamedTuple):
     """What may run again."""
     in_process: bool = False
     """Whether a process that lives on may start again from what is committed: it lost its partitions for a while."""
-    paused: bool = False
-    """Whether a process may sleep through the end of its membership."""
-    cut_off: bool = False
-    """Whether one may not hear of that end for a while; with the classic protocol its client knows by itself."""
     most: int = 3
     """How often in one round."""
 
@@ -325,13 +318,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault(kill_a_consumer, UNCOMMITTED),
     Fault(kill_a_fleet, UNCOMMITTED),
     Fault(kill_all_fleets, UNCOMMITTED),
-    Fault(pause_a_consumer, UNCOMMITTED, in_process=True, paused=True),
+    Fault(pause_a_consumer, UNCOMMITTED, in_process=True),
     Fault(kill_the_broker, UNCOMMITTED, in_process=True),
     Fault(a_minute_without_a_broker, UNCOMMITTED, in_process=True, most=1),
-    Fault(pause_the_broker, UNCOMMITTED, in_process=True, cut_off=True),
-    Fault(cut_the_wire, UNCOMMITTED, in_process=True, cut_off=True),
-    Fault(silence_the_wire, UNCOMMITTED, in_process=True, cut_off=True),
+    Fault(pause_the_broker, UNCOMMITTED, in_process=True),
+    Fault(cut_the_wire, UNCOMMITTED, in_process=True),
+    Fault(silence_the_wire, UNCOMMITTED, in_process=True),
     Fault(slow_the_wire, UNCOMMITTED, in_process=True),
     Fault(refuse_commits, UNCOMMITTED, in_process=True),
-    Fault(everything, UNCOMMITTED, in_process=True, cut_off=True),
+    Fault(everything, UNCOMMITTED, in_process=True),
 )

@@ -33,9 +33,13 @@ class FakeRecord(record.FakeRecord):
 class FakeSource:
     """One member's view of the group; what the group decides is told from inside `take`, as the client does."""
 
+    session_seconds = 45.0
+
     def __init__(self) -> None:
         self.committed_now: dict[Partition, Commit] = {}
         self.closed = False
+        self.refusal: str | None = None
+        """Why commits are refused, while they are."""
         self._records: deque[FakeRecord] = deque()
         self._decisions: deque[tuple[Callable[[Listener], None], threading.Event]] = deque()
         self._news = threading.Condition()
@@ -93,10 +97,11 @@ class FakeSource:
 
     def commit(self, commits: Sequence[Commit]) -> None:
         assert self._listener is not None
-        self.commit_now(commits, 0.0)
-        self._listener.on_committed(commits, None)
+        self._listener.on_committed(commits, self.commit_now(commits, 0.0))
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
+        if self.refusal is not None:
+            return self.refusal
         self.committed_now.update((commit.partition, commit) for commit in commits)
         return None
 

@@ -18,6 +18,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+ABOUT_TO_BEGIN = 100_000_000
+"""Nanoseconds in which a thread that was about to begin a run does so: sooner than a group gives partitions back."""
+
 
 class Place(NamedTuple):
     """One record's place."""
@@ -183,6 +186,28 @@ def overlapping(entries: Iterable[Entry], deaths: Mapping[int, int] | None = Non
                 findings.append(Finding("ran beside another of its session", place, lane.session))
             busy_until = max(busy_until, end)
     return findings
+
+
+def caught(entries: Iterable[Entry], pid: int, woken_at: int) -> set[Place]:
+    """What a process was in the middle of while it was paused.
+
+    A thread that had no run open may have been about to begin one, and does so when it wakes.
+
+    Args:
+        entries: the ledger.
+        pid: of the process.
+        woken_at: when it was woken, in nanoseconds of CLOCK_MONOTONIC.
+    """
+    open_runs: dict[int, Place | None] = {}
+    for entry in entries:
+        if entry.pid != pid or entry.at > woken_at + ABOUT_TO_BEGIN:
+            continue
+        if entry.at > woken_at:
+            if entry.kind == "start" and open_runs.get(entry.thread) is None:
+                open_runs[entry.thread] = entry.place
+        else:
+            open_runs[entry.thread] = entry.place if entry.kind == "start" else None
+    return {place for place in open_runs.values() if place is not None}
 
 
 def _by_lane(entries: Iterable[Entry]) -> dict[Lane, list[Entry]]:

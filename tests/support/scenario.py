@@ -173,6 +173,8 @@ class Scenario:
         self.group = group
         self.ledger = Ledger(folder / "ledger.jsonl")
         self.places: list[Place] = []
+        self.woken: list[tuple[int, int]] = []
+        """Processes that were paused, and when they were woken: nanoseconds of CLOCK_MONOTONIC."""
         self.deaths: dict[int, int] = {}
         self._start = start
 
@@ -263,11 +265,17 @@ class Scenario:
         told = [cluster.headers_of(letter) for letter in cluster.read_all(self.servers, f"{self.topic}.dlq")]
         return {Place(self.topic, int(h["dlq-partition"]), int(h["dlq-offset"])) for h in told}
 
+    def own_entries(self) -> list[Entry]:
+        """The ledger without what processes were in the middle of while they were paused: that is another's by then."""
+        entries = self.ledger.entries()
+        caught = {(pid, place) for pid, at in self.woken for place in ledger.caught(entries, pid, at)}
+        return [entry for entry in entries if (entry.pid, entry.place) not in caught]
+
     def faults(self, given_up: Iterable[Place] = (), *, replays_in_process: bool = False) -> dict[str, list[Finding]]:
         """What was lost, out of order or overlapping; all empty when nothing was. See `tests.support.ledger`."""
-        entries, dead = self.ledger.entries(), set(given_up)
+        entries, dead = self.own_entries(), set(given_up)
         found = {
-            "lost": ledger.lost(entries, self.places, dead),
+            "lost": ledger.lost(self.ledger.entries(), self.places, dead),
             "out of order": ledger.out_of_order(entries, dead, replays_in_process=replays_in_process),
             "overlapping": ledger.overlapping(entries, self.deaths),
         }
