@@ -149,15 +149,9 @@ class Storm:
 
     def _await_end(self) -> None:
         deadline = time.monotonic() + ROUND_SECONDS
-        while (lag := self._lag()) != 0:
+        while (lag := self.work.known_lag()) != 0:
             assert time.monotonic() < deadline, f"the lag is {lag} {ROUND_SECONDS:g} s after the last fault"
             time.sleep(0.1)
-
-    def _lag(self) -> int | None:
-        try:
-            return self.work.lag
-        except (KafkaException, TimeoutError):  # the coordinator is on its way back
-            return None
 
     def _outcome(self, fault: Fault) -> Outcome:
         letters = self.work.given_up()
