@@ -63,6 +63,8 @@ class Store(Program):
         Raises:
             AssertionError: the store does not take the expression.
         """
+        with urllib.request.urlopen(f"{self.url}/internal/force_flush", timeout=30):
+            pass  # a series that is new would not be found for some seconds
         answer = _get(f"{self.url}/api/v1/query?" + urllib.parse.urlencode({"query": expression, "nocache": 1}))
         assert answer["status"] == "success", answer
         return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
