@@ -8,7 +8,7 @@ import msgspec
 
 from processor.observe.told import ConsumerStatsTold
 
-State = Literal["joining", "working", "idle", "stopping", "recycling", "stopped", "failed", "died"]
+State = Literal["joining", "working", "idle", "cut off", "stopping", "recycling", "stopped", "failed", "died"]
 
 ENDED: Final[frozenset[State]] = frozenset({"stopped", "failed", "died"})
 
@@ -58,7 +58,7 @@ class ConsumerNow:
         """when it spoke last"""
         self.state: State = "joining"
         self.reason = ""
-        """why it stops, or ended"""
+        """why it stops, ended, or begins nothing"""
         self.workers = 0
         self.stats: ConsumerStatsTold | None = None
         self.stats_at = at

@@ -96,6 +96,9 @@ def _ok(_watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, str]:
 def _stalled(watch: Watch, partition: PartitionNow, now: float) -> tuple[str, str]:
     stands = partition.at - partition.moved_at
     why = f"Nothing was committed for {duration(stands)}, and {many(partition.lag_now or 0, 'record')} wait."
+    if (consumer := partition.consumer) is not None and consumer.state == "cut off":
+        why += f" Consumer {watch.label(consumer)} begins nothing: {consumer.reason}."
+        return why, "See that the brokers are up, that they can be reached from there, and that its machine runs."
     hold = partition.hold or partition.left_with
     if hold is not None:
         waits = "waits" if partition.hold else "waited, until its consumer left it,"

@@ -183,6 +183,20 @@ class OffsetsMissedTold(Told, tag="consumer.offsets_missed"):
     offsets: list[str] = []
 
 
+class LeaseLapsedTold(Told, tag="consumer.lease_lapsed"):
+    """A consumer begins nothing, since its partitions may be another's by now."""
+
+    reason: str = ""
+    seconds: float = 0.0
+    waiting: int = 0
+
+
+class LeaseRenewedTold(Told, tag="consumer.lease_renewed"):
+    """It works on."""
+
+    seconds: float = 0.0
+
+
 class StoppingTold(Told, tag="consumer.stopping"):
     """A consumer takes no more records."""
 
@@ -305,6 +319,8 @@ AnyTold = (
     | LostTold
     | OffsetsRestartedTold
     | OffsetsMissedTold
+    | LeaseLapsedTold
+    | LeaseRenewedTold
     | StoppingTold
     | StoppedTold
     | RecyclingTold

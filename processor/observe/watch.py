@@ -13,7 +13,7 @@ from processor.observe.lines import Heard
 from processor.observe.load import Load
 from processor.observe.moments import Kind, Moment, Moments
 from processor.observe.partition import PartitionNow
-from processor.observe.plain import many, plain
+from processor.observe.plain import duration, many, plain
 from processor.observe.sessions import Sessions
 from processor.observe.told import Told
 from processor.observe.troubles import Trouble, failure_of
@@ -214,6 +214,17 @@ class Watch:
         self._note(heard, "trouble", f"{place}: {many(missed.missed, 'offset')} ({offsets}) were deleted unread")
         self.missed += missed.missed
 
+    def _lease_lapsed(self, heard: Heard, lapsed: told.LeaseLapsedTold) -> None:
+        why = "it was asleep for" if lapsed.reason == "asleep" else "the group has not answered for"
+        reason = f"{why} {duration(lapsed.seconds)}"
+        consumer = self._consumer(heard)
+        consumer.state, consumer.reason = "cut off", reason
+        self._note(heard, "trouble", f"begins nothing, with {many(lapsed.waiting, 'task')} that wait: {reason}")
+
+    def _lease_renewed(self, heard: Heard, renewed: told.LeaseRenewedTold) -> None:
+        self._consumer(heard).state = "working"
+        self._note(heard, "trouble", f"works on, after {duration(renewed.seconds)}: the group has answered")
+
     def _stopping(self, heard: Heard, stopping: told.StoppingTold) -> None:
         consumer = self._consumer(heard)
         consumer.state, consumer.reason = "stopping", plain(stopping.reason)
@@ -261,6 +272,8 @@ class Watch:
         told.LostTold: _lost,
         told.OffsetsRestartedTold: _offsets_restarted,
         told.OffsetsMissedTold: _offsets_missed,
+        told.LeaseLapsedTold: _lease_lapsed,
+        told.LeaseRenewedTold: _lease_renewed,
         told.StoppingTold: _stopping,
         told.StoppedTold: _stopped,
         told.RecyclingTold: _recycling,

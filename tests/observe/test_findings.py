@@ -56,6 +56,13 @@ def test_a_stall_by_refused_commits_says_so() -> None:
     assert "Commits are refused: not authorized." in finding.why
 
 
+def test_a_stall_by_a_consumer_that_its_group_does_not_answer_says_so() -> None:
+    lapsed = line("consumer.lease_lapsed", 85, consumer=0, reason="unanswered", seconds=30.0, waiting=5)
+    finding = only(watching(*stalled(head=head(state="ready")), lapsed))
+    assert "begins nothing: the group has not answered for 30 s." in finding.why
+    assert "brokers" in finding.advice
+
+
 def test_a_stall_without_a_task_in_flight_asks_for_its_consumer() -> None:
     assert "taken nothing" in only(watching(*stalled(head=None, in_flight=0))).advice
 

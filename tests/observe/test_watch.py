@@ -44,6 +44,19 @@ def test_a_consumer_that_has_nothing_is_idle() -> None:
     assert member.state == "idle"
 
 
+def test_a_consumer_that_its_group_does_not_answer_is_cut_off_until_it_does() -> None:
+    lapsed = line("consumer.lease_lapsed", 1, consumer=0, reason="unanswered", seconds=30.0, waiting=120)
+    watch = watching(consumer(), lapsed)
+    (member,) = watch.living()
+    assert (member.state, member.reason) == ("cut off", "the group has not answered for 30 s")
+    watch.hear(*heard(line("consumer.lease_renewed", 9, consumer=0, seconds=8.0)))
+    assert member.state == "working"
+    assert [moment.text for moment in watch.moments.last] == [
+        "begins nothing, with 120 tasks that wait: the group has not answered for 30 s",
+        "works on, after 8.0 s: the group has answered",
+    ]
+
+
 def test_a_partition_is_whose_statistics_told_it_last() -> None:
     watch = watching(partition(0), partition(1, consumer=1))
     (known,) = watch.ordered_partitions()
