@@ -112,12 +112,13 @@ class Worker:
     def _work_off(self, loan: Loan, now: float) -> float:
         """Runs the loan's tasks until one does not simply succeed; the time after the last one."""
         ledger, lease, fence = loan.ledger, self._desk.lease, self.fence
-        prepare, keeps_results = self._attempts.prepare, self._endings.keeps_results
-        attempt = loan.attempt
+        prepare, endings = self._attempts.prepare, self._endings
+        keeps_results, tells_done = endings.keeps_results, endings.tells_done
+        attempt, done = loan.attempt, 0
         for record in loan.records:
             if not ledger.may_begin or now >= lease.until:
                 break
-            failure, handler, task, value = None, None, None, None
+            failure = handler = task = value = None
             self.record = record
             started = now
             try:
@@ -138,15 +139,16 @@ class Worker:
             if value is not None and type(value) in UNRUN:
                 failure = failure_of_unrun(value)
             now = monotonic()
-            if now - started > QUICK_SECONDS and (failure is None or failure.attempted):
-                self.slow.append(now - started)
+            seconds = now - started
+            if seconds > QUICK_SECONDS and (failure is None or failure.attempted):
+                self.slow.append(seconds)
             if failure is not None or (value is not None and keeps_results) or fence.verdict:
-                return self._end(loan, record, attempt, failure, handler, task, value, now - started)
-            if self._endings.tells_done and task is not None:
-                self._endings.tell_done(task, now - started)
-            loan.done += 1
+                return self._end(loan, record, attempt, failure, handler, task, value, seconds)
+            if tells_done and task is not None:
+                endings.tell_done(task, seconds)
+            loan.done = done = done + 1
             attempt = 1
-        self.ended += loan.done
+        self.ended += done
         self.finished.append(loan)
         self.loan = None
         return now

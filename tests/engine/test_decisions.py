@@ -51,12 +51,13 @@ def test_a_pace_begins_slow_follows_the_fast_at_once_and_the_slow_slowly() -> No
     assert pace.seconds < 0.0001
 
 
-def test_a_turn_is_long_where_every_worker_has_several_before_it() -> None:
+def test_a_turn_is_half_of_what_waits_for_a_worker_within_its_bounds() -> None:
     pace = Pace()
     pace.seconds = 0.001
-    assert pace.turn(1000, 64) == TURN_SECONDS
-    assert pace.turn(1024, 64) == LONG_TURN_SECONDS
-    assert (pace.batch(), pace.batch(LONG_TURN_SECONDS)) == (1, 8)
+    assert pace.turn(0, 64) == pace.turn(128, 64) == TURN_SECONDS
+    assert pace.turn(640, 64) == 0.005
+    assert pace.turn(10_000, 64) == LONG_TURN_SECONDS
+    assert (pace.batch(), pace.batch(LONG_TURN_SECONDS)) == (1, 16)
 
 
 def test_another_worker_is_woken_only_for_more_than_a_turn_to_each() -> None:
