@@ -50,22 +50,48 @@ async def call_within(handler: Handler, task: Task, limit: float) -> Any:
 class Running:
     """One lane's coroutine, as the watchdog sees it."""
 
-    __slots__ = ("_pool", "coroutine", "fence", "loan", "record")
+    __slots__ = ("_pool", "cancelled", "coroutine", "fence", "loan", "record")
 
     def __init__(self, loan: Loan, pool: Coroutines) -> None:
         self.loan: Loan | None = loan
         self.record: Record | None = None
         self.fence = Fence()
         self.coroutine: asyncio.Task[None] | None = None
+        self.cancelled = 0.0
+        """When the attempt began that was cancelled for its time; 0 when none was."""
         self._pool = pool
 
     def interrupt(self, started: float) -> None:
-        """The loop's timer has cancelled it, once the loop has turned; whoever keeps the loop to itself cannot be."""
-        self._pool.host.note_interrupt(self.fence, started, is_inside=self._pool.host.is_in(self.coroutine))
+        """Cancels it once the loop turns. Who keeps the loop to itself until then is told to end as of now."""
+        host = self._pool.host
+        if host.is_in(self.coroutine):
+            self.fence.note(started)
+        host.loop.call_soon_threadsafe(self._cancel, started)
+
+    def _cancel(self, started: float) -> None:
+        """In the loop, where everything else waits: it is inside the handler of that attempt, or past it."""
+        if self.fence.started == started and self.cancelled != started and self.coroutine is not None:
+            self.cancelled = started
+            self.fence.note(started)
+            self.coroutine.cancel()
+
+    def recover(self) -> bool:
+        """The attempt has ended: the coroutine is as if it had never been cancelled; whether it was, for its time."""
+        was_cancelled, self.cancelled = self.cancelled != 0.0, 0.0
+        if was_cancelled and self.coroutine is not None:
+            self.coroutine.uncancel()
+        return was_cancelled
 
     def stack(self) -> str:
         """Where it is."""
         return self._pool.stack_of(self)
+
+
+def _ending(error: BaseException, running: Running) -> BaseException:
+    """What an attempt that raised `error` ended with; where in its handler it was stays known."""
+    if running.recover() and isinstance(error, asyncio.CancelledError):
+        return TaskTimeout().with_traceback(error.__traceback__)
+    return error
 
 
 class EventLoop:
@@ -226,9 +252,11 @@ class Coroutines:
             try:
                 task, handler, fence.limit = self._attempts.prepare(record, attempt, started)
                 fence.started = started
-                value = await call_within(handler, task, fence.limit)
+                value = await handler.function(task)
             except BaseException as error:
-                failure = failure_of(error, begun=fence.started != 0.0)
+                failure = failure_of(_ending(error, running), begun=fence.started != 0.0)
+            if running.cancelled:  # and returned all the same
+                running.recover()
             if value is not None and type(value) in UNRUN:
                 failure = failure_of_unrun(value)
             fence.lower()

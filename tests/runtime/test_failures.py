@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -170,6 +171,35 @@ def test_an_async_handler_over_its_time_is_cancelled_and_the_others_are_not() ->
         assert run.stop().exit_code == 0
     assert sorted(done) == list(range(1, 200))
     assert error_types(run) == [b"processor.TaskTimeout"]
+
+
+def test_a_coroutine_that_was_cancelled_for_its_time_costs_the_next_task_of_its_session_nothing() -> None:
+    """It swallows the cancellation, or ends just when it comes: what follows must not be taken for cancelled."""
+    done: list[int] = []
+
+    async def handler(task: Task) -> None:
+        current = asyncio.current_task()
+        assert current is not None
+        assert current.cancelling() == 0
+        if task.payload == b"swallows":
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        elif task.payload == b"just in time":
+            await asyncio.sleep(0.05 + task.offset % 7 * 0.005)
+        else:
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(0))
+        done.append(task.offset)
+
+    slow, sessions = (b"swallows", b"just in time"), 40
+    values = [slow[n // sessions] if n < 2 * sessions else b"" for n in range(4 * sessions)]
+    with RunningConsumer(handler, workers=64, timeout=0.05, max_attempts=1) as run:
+        run.push(*[FakeRecord(n, b"s%d" % (n % sessions), value) for n, value in enumerate(values)])
+        run.settled(len(values))
+        assert run.stop().exit_code == 0
+    assert set(error_types(run)) == {b"processor.TaskTimeout"}
+    in_time = {offset for offset in done if not sessions <= offset < 2 * sessions}
+    assert in_time == {n for n in range(len(values)) if not sessions <= n < 2 * sessions}
 
 
 def test_a_handler_that_blocks_in_c_is_stuck_its_session_is_held_and_the_consumer_is_recycled() -> None:
