@@ -11,6 +11,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WAITING := tests/chaos tests/integration
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help demo test test-monitoring quick lint bench bench-sweeps bench-page clean
@@ -23,11 +24,13 @@ demo: $(VENV)/.installed
 	$(BIN)/processor demo
 
 # The engine first and by itself: it is to be covered to its last branch by its own tests, not by chance from elsewhere.
+# The last ones mostly wait, for sessions to run out and servers to come back: three processes, each with a broker of its own.
 test: $(VENV)/.installed-dev
 	@status=0; set -x; \
 	  $(BIN)/coverage run --branch --source=processor/engine -m pytest tests/engine || status=1; \
 	  $(BIN)/coverage report --fail-under=100 || status=1; \
-	  $(BIN)/python -m pytest --ignore=tests/engine --durations=15 || status=1; \
+	  $(BIN)/python -m pytest $(addprefix --ignore=,tests/engine $(WAITING)) --durations=10 || status=1; \
+	  $(BIN)/python -m pytest $(WAITING) --numprocesses=3 --dist=loadgroup --durations=15 || status=1; \
 	  exit $$status
 
 test-monitoring: $(VENV)/.installed-dev

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
@@ -29,11 +29,20 @@ REQUIRE_BROKER = "PROCESSOR_TEST_REQUIRE_BROKER"
 
 NEED_A_BROKER = {"broker", "own_broker", "wired", "guarded", "topic", "admin", "produce"}
 NEED_A_REGISTRY = {"registry_server"}
+TOGETHER = ("registry_server", "guarded", "wired")
+"""Servers that are dear to start: where tests run in several processes, one of them runs all that need the same."""
 
 # A run that others look at must not fail by chance alone; at the keyboard chance is what finds new faults.
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+MISSED_SOON = {"group.consumer.session.timeout.ms": "3000", "group.consumer.heartbeat.interval.ms": "300"}
+"""With KIP-848 the broker alone says how long a member may be silent; with the classic protocol the client."""
+
+FAILED = pytest.StashKey[bool]()
+"""Whether the test itself has failed, for the fixtures that it leaves."""
 
 
 class MakeTopic(Protocol):
@@ -77,14 +86,25 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tells the fixtures how the test has ended."""
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a server, so that `-m "not broker and not registry"` is the quick run."""
+    """Marks what needs a server, so that `-m "not broker and not registry"` is the quick run, and what shares one."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if NEED_A_BROKER & fixtures:
             item.add_marker(pytest.mark.broker)
         if NEED_A_REGISTRY & fixtures:
             item.add_marker(pytest.mark.registry)
+        for server in fixtures.intersection(TOGETHER):
+            item.add_marker(pytest.mark.xdist_group(server))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -167,14 +187,19 @@ def produce(broker: Broker) -> Produce:
 
 
 @pytest.fixture
-def start_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+def start_fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Fleet]]:
     """Starts `processor run` as a child, see `Fleet`; whatever still runs after the test is killed."""
+    fleets: list[Fleet] = []
     with ExitStack() as stack:
 
         def start(app: str, *options: str, **more: object) -> Fleet:
-            return stack.enter_context(Fleet(app, *options, **{"folder": tmp_path, **more}))  # type: ignore[arg-type]
+            fleets.append(Fleet(app, *options, **{"folder": tmp_path, **more}))  # type: ignore[arg-type]
+            return stack.enter_context(fleets[-1])
 
         yield start
+        if request.node.stash.get(FAILED, False):
+            for fleet in fleets:
+                print(f"a fleet had said: {fleet.last_words}")
 
 
 @pytest.fixture
@@ -189,7 +214,7 @@ def scenario(
 def wired() -> Iterator[Wired]:
     """One for the whole run: a test leaves the wire whole."""
     wire_port, direct_port = free_ports(2)
-    with running_broker(through_a_wire(wire_port, direct_port), own=True) as behind:
+    with running_broker({**through_a_wire(wire_port, direct_port), **MISSED_SOON}, own=True) as behind:
         wire = Wire(wire_port, direct_port)
         yield Wired(behind, wire)
         wire.close()

@@ -88,6 +88,13 @@ class Fleet:
         """What was said on standard output so far."""
         return Path(self._out.name).read_text()
 
+    @property
+    def last_words(self) -> str:
+        """What it said last, for whoever has to find out what went wrong; of the statistics one is enough."""
+        told = [event for event in self.events if not event["event"].endswith(".stats")][-20:] + self.events[-1:]
+        said = [*self.lines[-20:], *map(str, told)]
+        return "its last words:\n" + "\n".join(line[:1000] for line in said)
+
     def consumers(self) -> list[int]:
         """The consumers' processes that live now."""
         try:
@@ -129,7 +136,7 @@ class Fleet:
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the fleet has not ended within {timeout:g} s; {self._tail()}") from None
+            raise AssertionError(f"the fleet has not ended within {timeout:g} s; {self.last_words}") from None
         self._listener.join(5)
         return code
 
@@ -168,7 +175,7 @@ class Fleet:
         if kind is None:
             self.check_log()
         else:  # pytest shows it with the failure
-            print(f"the fleet had said: {self._tail()}")
+            print(f"the fleet had said: {self.last_words}")
 
     def check_log(self) -> None:
         """Holds every event against the log's schema.
@@ -209,11 +216,7 @@ class Fleet:
 
     def _missing(self, event: str, fields: object, found: list[dict[str, Any]], timeout: float) -> str:
         why = "before the fleet ended" if self._all_heard else f"within {timeout:g} s"
-        return f"{event} {fields or ''} was logged {len(found)} times {why}; {self._tail()}"
-
-    def _tail(self) -> str:
-        said = [*self.lines[-20:], *(str(event) for event in self.events[-20:])]
-        return "its last words:\n" + "\n".join(line[:1000] for line in said)
+        return f"{event} {fields or ''} was logged {len(found)} times {why}; {self.last_words}"
 
 
 def environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
