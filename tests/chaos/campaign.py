@@ -103,11 +103,17 @@ def _name(fault: Fault) -> str:
     return fault.inject.__name__.replace("_", " ")
 
 
+PATIENT = {"group.consumer.session.timeout.ms": "8000", "group.consumer.heartbeat.interval.ms": "1500"}
+"""A client gives a heartbeat up that takes longer than its interval, and may never hear of the partition that was the
+answer (docs/RELIABILITY.md): the interval is longer than what a slow wire adds. The session is longer by as much than
+what a consumer takes it for."""
+
+
 @contextmanager
 def world() -> Iterator[World]:
     """A broker of one's own behind a wire."""
     wire_port, direct_port = free_ports(2)
-    with JavaBroker(through_a_wire(wire_port, direct_port)) as broker:
+    with JavaBroker({**through_a_wire(wire_port, direct_port), **PATIENT}) as broker:
         wire = Wire(wire_port, direct_port)
         try:
             yield World(broker, wire)
