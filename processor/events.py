@@ -504,6 +504,15 @@ class KafkaClientError(Event):
     message: str
 
 
+class LogLinesLost(Event):
+    """Lines of this process could not be written before: the disk was full, or who reads stderr took nothing."""
+
+    event: ClassVar[str] = "log.lines_lost"
+    level: ClassVar[Level] = "warning"
+
+    lines: int
+
+
 class RegistryUnavailable(Event):
     """The schema registry cannot be asked: tasks wait whose schemas are not known yet. At most one in 30 seconds."""
 

@@ -7,9 +7,14 @@ structlog or `logging` as they like.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import select
 import socket
+import stat
+import struct
 import sys
+import termios
 import threading
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
@@ -18,7 +23,7 @@ from typing import Any, Final, TextIO
 import msgspec
 import structlog
 
-from processor.events import LOG_VERSION, Emit, Event, Level
+from processor.events import LOG_VERSION, Emit, Event, Level, LogLinesLost
 from processor.redaction import Redaction
 from processor.settings import LogFormat, LogLevel
 
@@ -42,18 +47,31 @@ _BLOCKS: Final = ("traceback", "stack")
 
 EventDict = MutableMapping[str, Any]
 
+STALLED_SECONDS = 1.0
+"""How long a line waits for a reader that takes nothing; those after it wait no more, until it takes again."""
+
 
 class _Lines:
-    """Where lines go, one system call each: processes that share a pipe do not write into each other's lines."""
+    """Where lines go, one system call each: processes that share a pipe do not write into each other's lines.
+
+    Whoever reads them may stop reading and stay: a write would wait for ever, and with it the thread that
+    talks to the group. Such a line is lost instead, as on a full disk.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         self.lost = 0
+        self.untold = 0
+        """Lost lines that no later line has told of."""
+        self._is_stalled = False
+        self._is_torn = False
+        """The last line ended in its middle."""
         self._stream = stream
         self._lock = threading.Lock()
-        try:
-            self._descriptor = stream.fileno() if stream is not None else None
-        except (OSError, ValueError):  # a test's StringIO, or a stream that is closed
-            self._descriptor = None
+        self._descriptor, self._kind = None, 0
+        with contextlib.suppress(OSError, ValueError):  # a test's StringIO, or a stream that is closed
+            if stream is not None:
+                self._kind = stat.S_IFMT(os.fstat(stream.fileno()).st_mode)
+                self._descriptor = stream.fileno()
 
     @property
     def is_terminal(self) -> bool:
@@ -66,9 +84,37 @@ class _Lines:
         if self._descriptor is None:
             self._write_text(line)
             return
-        rest = memoryview(f"{line}\n".encode("utf-8", "backslashreplace"))
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        start = "\n" if self._is_torn else ""
+        whole = memoryview(f"{start}{line}\n".encode("utf-8", "backslashreplace"))
+        rest = whole
+        try:
+            while rest:
+                self._await_reader(self._descriptor)
+                part = rest if self._takes(self._descriptor, len(rest)) else rest[: select.PIPE_BUF]
+                rest = rest[os.write(self._descriptor, part) :]
+        finally:
+            self._is_torn = 0 < len(rest) < len(whole) or (self._is_torn and len(rest) == len(whole))
+
+    def lose(self) -> None:
+        """Counts a line that could not be written."""
+        self.lost += 1
+        self.untold += 1
+
+    def _await_reader(self, descriptor: int) -> None:
+        seconds = 0.0 if self._is_stalled else STALLED_SECONDS
+        self._is_stalled = not select.select([], [descriptor], [], seconds)[1]
+        if self._is_stalled:
+            raise BlockingIOError("nobody reads the log")
+
+    def _takes(self, descriptor: int, size: int) -> bool:
+        """Whether so much can be written without waiting; a pipe or socket that is ready takes `PIPE_BUF` bytes."""
+        if size <= select.PIPE_BUF or self._kind not in (stat.S_IFIFO, stat.S_IFSOCK):
+            return True
+        if self._kind != stat.S_IFIFO or not hasattr(fcntl, "F_GETPIPE_SZ"):
+            return False
+        unread: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
+        # what is in it may fill its pages badly, at the worst half of each
+        return 2 * (unread + size) <= fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
 
     def _write_text(self, line: str) -> None:
         if self._stream is None:
@@ -120,8 +166,8 @@ def configure(
 def emitter(**bound: Any) -> Emit:
     """What writes events as log lines, each with the host, the process's ID and the fields `bound`. It never raises.
 
-    A line that cannot be written, because the disk is full or stderr is closed, is counted in `lost_lines()`:
-    a task must not fail because its log line did.
+    A line that cannot be written, because the disk is full, stderr is closed or its reader takes nothing, is counted in
+    `lost_lines()`, and told once lines can be written again: a task must not fail or wait because its log line does.
     """
     if _configured is None:
         configure()
@@ -140,8 +186,11 @@ def emitter(**bound: Any) -> Emit:
             return
         try:
             getattr(log, event.level)(event.event, **fields_of(event), level=event.level)
+            if lines.untold:
+                told, lines.untold = LogLinesLost(lines=lines.untold), 0
+                getattr(log, told.level)(told.event, **fields_of(told), level=told.level)
         except Exception:  # noqa: BLE001 — whatever is wrong with a line, its task goes on
-            lines.lost += 1
+            lines.lose()
 
     return emit
 

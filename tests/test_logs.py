@@ -145,6 +145,30 @@ def test_a_line_that_cannot_be_written_is_counted_and_raises_nothing(stream: Tex
     assert logs.lost_lines() == 1
 
 
+def test_a_reader_that_takes_nothing_costs_lines_and_no_time_and_is_told_when_it_reads_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "STALLED_SECONDS", 0.05)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb", buffering=0) as received:
+        logs.configure("json", "info", stream)
+        emit = logs.emitter()
+        for number in range(1000):
+            emit(FleetStopping(reason=f"{number} {'x' * (9000 if number == 30 else 500)}"))
+        lost = logs.lost_lines()
+        assert 0 < lost < 1000
+        kept = received.read(1 << 20)
+        emit(FleetStopping(reason="goes on"))
+        kept += received.read(1 << 20)
+    *lines, last, told = [line for line in kept.split(b"\n") if line]
+    assert msgspec.json.decode(last)["reason"] == "goes on"
+    assert msgspec.json.decode(told)["event"] == "log.lines_lost"
+    assert msgspec.json.decode(told)["lines"] == lost
+    whole = [line for line in lines if line.endswith(b"}")]
+    assert len(lines) - len(whole) <= 1  # one may have been torn, and the next began on a line of its own
+    assert len(whole) == 1000 - lost
+
+
 def test_each_line_is_written_by_one_call_so_that_processes_can_share_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bytes] = []
 

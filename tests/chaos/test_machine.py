@@ -50,7 +50,20 @@ def nobody_reads() -> int:
     return writer
 
 
-@pytest.mark.parametrize("stderr", [full_disk, nobody_reads, None], ids=["full disk", "nobody reads", "closed"])
+def reader_that_stopped() -> int:
+    """It keeps its end open for as long as this process lives, and reads nothing."""
+    return os.pipe()[1]
+
+
+STDERRS = {
+    "full disk": full_disk,
+    "nobody reads": nobody_reads,
+    "its reader has stopped": reader_that_stopped,
+    "closed": None,
+}
+
+
+@pytest.mark.parametrize("stderr", STDERRS.values(), ids=STDERRS)
 def test_a_log_that_cannot_be_written_stops_no_work(scenario: MakeScenario, stderr: Callable[[], int] | None) -> None:
     work = scenario()
     work.produce_sessions(500, 20)
