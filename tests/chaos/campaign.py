@@ -19,12 +19,16 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.storm import FAULTS, Fault, Outcome, Storm, World
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.storm import PATIENT, Outcome, Storm, World
 from tests.support.addresses import free_ports
 from tests.support.java_broker import JavaBroker
 from tests.support.wire import Wire, through_a_wire
 
-COLUMNS = ("fault", "rounds", "injected", "tasks", "lost", "out of order", "overlapping", "repeated", "may be repeated")
+COLUMNS = (
+    *("fault", "rounds", "injected", "met work", "tasks"),
+    *("lost", "out of order", "overlapping", "repeated", "may be repeated"),
+)
 SHOWN = ("lost", "out of order", "overlapping")
 
 
@@ -62,7 +66,8 @@ class Campaign:
         rows = []
         for fault, outcomes in self._outcomes.items():
             found = [str(sum(len(outcome.faults.get(what, ())) for outcome in outcomes)) for what in SHOWN]
-            numbers = (len(outcomes), self._injected[fault], sum(outcome.tasks for outcome in outcomes))
+            met, tasks = (sum(outcome.met for outcome in outcomes), sum(outcome.tasks for outcome in outcomes))
+            numbers = (len(outcomes), self._injected[fault], met, tasks)
             repeated = sum(outcome.repeated for outcome in outcomes)
             rows.append((_name(fault), *map(str, numbers), *found, str(repeated), fault.bound))
         return rows
@@ -75,7 +80,7 @@ class Campaign:
         try:
             outcome = _play(shared, fault, seed, times)
         except (AssertionError, KafkaException, TimeoutError) as error:
-            outcome = Outcome(0, 0, {})
+            outcome = Outcome(0, 0, 0, {})
             self.failures.append(f"round {seed}, {_name(fault)}: {str(error)[:2000]}")
         self._injected[fault] += times
         self._outcomes[fault].append(outcome)
@@ -101,12 +106,6 @@ def _play(shared: World, fault: Fault, seed: str, times: int) -> Outcome:
 
 def _name(fault: Fault) -> str:
     return fault.inject.__name__.replace("_", " ")
-
-
-PATIENT = {"group.consumer.session.timeout.ms": "8000", "group.consumer.heartbeat.interval.ms": "1500"}
-"""A client gives a heartbeat up that takes longer than its interval, and may never hear of the partition that was the
-answer (docs/RELIABILITY.md): the interval is longer than what a slow wire adds. The session is longer by as much than
-what a consumer takes it for."""
 
 
 @contextmanager

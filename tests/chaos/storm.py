@@ -1,18 +1,14 @@
-"""One round of chaos: a stream of tasks, fleets that work on them, and what is done to both.
-
-Faults are named functions of a storm; whatever they break they mend, so that a round can end.
-"""
+"""One round of chaos: a stream of tasks, fleets that work on them, and what is done to both, see `faults`."""
 
 from __future__ import annotations
 
 import random
-import signal
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 from confluent_kafka import KafkaException
@@ -23,17 +19,32 @@ from tests.support.java_broker import JavaBroker
 from tests.support.ledger import Finding, Place
 from tests.support.run import Fleet
 from tests.support.scenario import Scenario
+from tests.support.until import until
 from tests.support.wire import Wire
 
+if TYPE_CHECKING:
+    from tests.chaos.faults import Fault
+
 BATCH = 120
-BATCHES = 16
+BATCHES = 8
+"""At least so many: the stream goes on while there are faults."""
+BATCHES_AFTER = 3
+"""So many begin once the last fault is mended."""
+HANDLER_SECONDS = 0.02
+"""With it the busiest session has work nearly all the time: a fault at a random instant meets somebody at work."""
+NEAR = 200_000_000
+"""Nanoseconds: a fault met the work when a handler began or ended so near to it."""
 SESSIONS = 60
 PARTITIONS = 8
 ROUND_SECONDS = 90.0
 """How long everything may take to be done once the last fault is mended."""
+SESSION_SECONDS = {"classic": 3.0, "consumer": 8.0}
+"""How long the group waits for a member that is silent: see `NOTICED_SOON`, and `PATIENT`."""
 
-REFUSALS = (3, 7, 12, 14, 15, 16, 22, 25, 27, 28, 30, -1)
-"""Error codes of Kafka's protocol that a group coordinator answers to a commit."""
+PATIENT = {"group.consumer.session.timeout.ms": "8000", "group.consumer.heartbeat.interval.ms": "1500"}
+"""A client gives a heartbeat up that takes longer than its interval, and may never hear of the partition that was the
+answer (docs/RELIABILITY.md): the interval is longer than what a slow wire adds. The session is longer by as much than
+what a consumer takes it for."""
 
 
 class World(NamedTuple):
@@ -47,6 +58,8 @@ class Outcome(NamedTuple):
     """How a round ended."""
 
     tasks: int
+    met: int
+    """Faults that came while handlers ran."""
     repeated: int
     faults: dict[str, list[Finding]]
 
@@ -58,6 +71,7 @@ class Storm:
         self.world = world
         self.chance = random.Random(seed)
         self.protocol = self.chance.choice(("classic", "consumer"))
+        self.session_seconds = SESSION_SECONDS[self.protocol]
         topic = cluster.create_topic(world.broker.bootstrap_servers, name, PARTITIONS)
         cluster.create_topic(world.broker.bootstrap_servers, f"{name}.dlq", 1)
 
@@ -70,6 +84,12 @@ class Storm:
         """When the group was first seen to know that a task is done: nanoseconds of CLOCK_MONOTONIC."""
         self._rejected: set[Place] = set()
         self._weights = [1 / rank for rank in range(1, SESSIONS + 1)]
+        # another thread's: it must not mix with the chance of the faults
+        self._tasks_of = random.Random(f"{seed}, its tasks")
+        self._instants: list[int] = []
+        self._calm = threading.Event()
+        """The last fault is mended."""
+        self._streamed = False
         self._over = threading.Event()
 
     # --- what faults use ---------------------------------------------------------------------------
@@ -79,7 +99,7 @@ class Storm:
         options: tuple[str, ...] = ("-w", "8", "--backoff", "0.02", "--group-protocol", self.protocol)
         options += ("--commit-interval", "0.2", "-p", str(self.chance.choice((1, 2))))
         options += NOTICED_SOON if self.protocol == "classic" else ()
-        fleet = self.work.run("fail", *options, seconds=0.004)
+        fleet = self.work.run("fail", *options, seconds=HANDLER_SECONDS)
         fleet.wait_for("fleet.started", ROUND_SECONDS)
         self.fleets.append(fleet)
         return fleet
@@ -92,9 +112,10 @@ class Storm:
     def any_fleet(self) -> Fleet:
         return self.chance.choice(self.fleets)
 
-    def any_consumer(self) -> psutil.Process | None:
-        consumers = [pid for fleet in self.fleets for pid in fleet.consumers()]
-        return psutil.Process(self.chance.choice(consumers)) if consumers else None
+    def any_consumer(self) -> psutil.Process:
+        """One that is there: the first of a fleet may be on its way still."""
+        consumers = until(lambda: [pid for fleet in self.fleets for pid in fleet.consumers()], "there is a consumer")
+        return psutil.Process(self.chance.choice(consumers))
 
     def rest(self, least: float, most: float) -> None:
         """Time passes, as much as chance has it: this is no wait for anything."""
@@ -112,9 +133,12 @@ class Storm:
         self.work.wait_begun(1, ROUND_SECONDS)
         for _ in range(times):
             self.rest(0.1, 1.0)
+            self._await_work()
+            self._instants.append(time.monotonic_ns())
             fault.inject(self)
+        self._calm.set()
         helpers[0].join(ROUND_SECONDS)
-        assert len(self.work.places) == BATCH * BATCHES, "the stream of tasks did not come to its end"
+        assert self._streamed, "the stream of tasks did not come to its end"
         self._await_end()
         self._over.set()
         helpers[1].join(ROUND_SECONDS)
@@ -122,20 +146,34 @@ class Storm:
             assert fleet.stop() == 0, "a fleet did not stop in order"
         return self._outcome(fault)
 
+    def _await_work(self) -> None:
+        """Until a handler runs; where nobody has a partition just now, the fault comes to that."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            entries = self.work.ledger.entries()
+            if 2 * sum(entry.kind == "end" for entry in entries) < len(entries):
+                return
+            time.sleep(0.02)
+
     def _produce(self) -> None:
-        for _ in range(BATCHES):
+        left = BATCHES_AFTER
+        for number in count():
+            if number >= BATCHES and not left:
+                break
+            left -= bool(left and self._calm.is_set())
             rows = [(self._session(), self._payload()) for _ in range(BATCH)]
             first = len(self.work.places)
             self.work.produce(rows, seconds=ROUND_SECONDS, enable_idempotence=True, retries=1000)
             placed = zip(self.work.places[first:], rows, strict=True)
             self._rejected |= {place for place, (_, payload) in placed if payload == b"rejected"}
             time.sleep(0.1)
+        self._streamed = True
 
     def _session(self) -> bytes:
-        return b"s%d" % self.chance.choices(range(SESSIONS), self._weights)[0]
+        return b"s%d" % self._tasks_of.choices(range(SESSIONS), self._weights)[0]
 
     def _payload(self) -> bytes:
-        return self.chance.choices((b"works", b"fails twice", b"rejected"), (96, 2, 2))[0]
+        return self._tasks_of.choices((b"works", b"fails twice", b"rejected"), (96, 2, 2))[0]
 
     def _watch(self) -> None:
         while not self._over.wait(0.3):
@@ -159,7 +197,14 @@ class Storm:
         faults |= _some("needlessly twice", self._needless())
         faults |= _some("dead-lettered without need", [Finding("it works", p) for p in letters - self._rejected])
         faults |= _some("no dead letter", [Finding("it was rejected", p) for p in self._rejected - letters])
-        return Outcome(len(self.work.places), len(self.work.repeated()), faults)
+        met = self._met()
+        faults |= _some("no fault met the work", [] if met else [Finding("nobody ran", Place(self.work.topic, -1, -1))])
+        return Outcome(len(self.work.places), met, len(self.work.repeated()), faults)
+
+    def _met(self) -> int:
+        """How many faults came while somebody was at work."""
+        times = [entry.at for entry in self.work.ledger.entries()]
+        return sum(any(abs(at - instant) < NEAR for at in times) for instant in self._instants)
 
     def _needless(self) -> list[Finding]:
         starts = [entry for entry in self.work.own_entries() if entry.kind == "start"]
@@ -169,156 +214,3 @@ class Storm:
 
 def _some(what: str, findings: list[Finding]) -> dict[str, list[Finding]]:
     return {what: findings[:10]} if findings else {}
-
-
-# --- faults ----------------------------------------------------------------------------------------
-
-
-def stop_and_start(storm: Storm) -> None:
-    """A deployment: one fleet stops in order, another starts."""
-    fleet = storm.any_fleet()
-    assert fleet.stop() == 0
-    storm.drop(fleet)
-
-
-def churn(storm: Storm) -> None:
-    """Consumers come and go every half second."""
-    for _ in range(3):
-        fleet = storm.start()
-        time.sleep(0.5)
-        fleet.signal(signal.SIGTERM)
-        fleet.wait()
-        storm.fleets.remove(fleet)
-
-
-def sigterm_storm(storm: Storm) -> None:
-    """Whoever is impatient signals again and again; the second one means: at once."""
-    fleet = storm.any_fleet()
-    for _ in range(4):
-        try:
-            fleet.signal(signal.SIGTERM)
-        except ProcessLookupError:
-            break
-        storm.rest(0.0, 0.05)
-    fleet.wait()
-    storm.drop(fleet)
-
-
-def kill_a_consumer(storm: Storm) -> None:
-    """kill -9 of one consumer; its fleet replaces it."""
-    consumer = storm.any_consumer()
-    if consumer is not None:
-        consumer.kill()
-        storm.work.deaths[consumer.pid] = time.monotonic_ns()
-
-
-def kill_a_fleet(storm: Storm) -> None:
-    """kill -9 of a supervisor and all that it has."""
-    fleet = storm.any_fleet()
-    storm.work.kill(fleet)
-    storm.drop(fleet)
-
-
-def kill_all_fleets(storm: Storm) -> None:
-    """kill -9 of everything that consumes."""
-    for fleet in list(storm.fleets):
-        storm.work.kill(fleet)
-    for fleet in list(storm.fleets):
-        storm.drop(fleet)
-
-
-def pause_a_consumer(storm: Storm) -> None:
-    """SIGSTOP for longer than the group waits, and SIGCONT."""
-    consumer = storm.any_consumer()
-    if consumer is not None:
-        consumer.suspend()
-        storm.rest(3.5, 6.5)
-        storm.work.woken.append((consumer.pid, time.monotonic_ns()))
-        consumer.resume()
-
-
-def kill_the_broker(storm: Storm) -> None:
-    """kill -9 of the only broker, coordinator and controller; it comes back on the same data."""
-    storm.world.broker.kill()
-    storm.rest(0.0, 1.0)
-    storm.world.broker.start()
-
-
-def a_minute_without_a_broker(storm: Storm) -> None:
-    """Longer than any session: everybody has lost everything when it is back."""
-    storm.world.broker.kill()
-    time.sleep(60)
-    storm.world.broker.start()
-
-
-def pause_the_broker(storm: Storm) -> None:
-    """SIGSTOP of the broker: its connections stay open and nobody answers."""
-    storm.world.broker.pause()
-    storm.rest(1.0, 5.0)
-    storm.world.broker.resume()
-
-
-def cut_the_wire(storm: Storm) -> None:
-    """Every connection is closed, and none is taken."""
-    with storm.world.wire.cut():
-        storm.rest(0.5, 5.0)
-
-
-def silence_the_wire(storm: Storm) -> None:
-    """Nothing comes through any more, in either direction."""
-    storm.world.wire.silent = True
-    storm.rest(0.5, 5.0)
-    storm.world.wire.silent = False
-
-
-def slow_the_wire(storm: Storm) -> None:
-    """Half a second on every request."""
-    storm.world.wire.delay = 0.5
-    storm.rest(3.0, 5.0)
-    storm.world.wire.delay = 0.0
-
-
-def refuse_commits(storm: Storm) -> None:
-    """The coordinator refuses, for whatever reason it can have."""
-    for _ in range(3):
-        storm.world.wire.refuse_commits(storm.chance.choice(REFUSALS), 2)
-        storm.rest(0.1, 0.4)
-
-
-def everything(storm: Storm) -> None:
-    """Any of the others."""
-    others = {everything, pause_a_consumer, a_minute_without_a_broker}
-    storm.chance.choice([fault.inject for fault in FAULTS if fault.inject not in others])(storm)
-
-
-class Fault(NamedTuple):
-    """A fault, and what it may lead to."""
-
-    inject: Callable[[Storm], None]
-    bound: str
-    """What may run again."""
-    in_process: bool = False
-    """Whether a process that lives on may start again from what is committed: it lost its partitions for a while."""
-    most: int = 3
-    """How often in one round."""
-
-
-UNCOMMITTED = "what ran since the last commit"
-
-FAULTS: tuple[Fault, ...] = (
-    Fault(stop_and_start, "nothing"),
-    Fault(churn, "nothing"),
-    Fault(sigterm_storm, UNCOMMITTED),
-    Fault(kill_a_consumer, UNCOMMITTED),
-    Fault(kill_a_fleet, UNCOMMITTED),
-    Fault(kill_all_fleets, UNCOMMITTED),
-    Fault(pause_a_consumer, UNCOMMITTED, in_process=True),
-    Fault(kill_the_broker, UNCOMMITTED, in_process=True),
-    Fault(a_minute_without_a_broker, UNCOMMITTED, in_process=True, most=1),
-    Fault(pause_the_broker, UNCOMMITTED, in_process=True),
-    Fault(cut_the_wire, UNCOMMITTED, in_process=True),
-    Fault(silence_the_wire, UNCOMMITTED, in_process=True),
-    Fault(slow_the_wire, UNCOMMITTED, in_process=True),
-    Fault(refuse_commits, UNCOMMITTED, in_process=True),
-    Fault(everything, UNCOMMITTED, in_process=True),
-)

@@ -50,6 +50,12 @@ class Wire:
         with self._guard:
             self._refusals.clear()
 
+    @property
+    def has_refusals(self) -> bool:
+        """Whether some of those that were asked for are still to come."""
+        with self._guard:
+            return bool(self._refusals)
+
     @contextmanager
     def cut(self) -> Iterator[None]:
         """Inside, every connection is closed, and new ones are closed at once."""
