@@ -18,6 +18,9 @@ COMPETITOR_SECONDS = 3.0
 COMPETITOR_ZIPF_SECONDS = 8.0
 """Here all is to be done: until the busiest session is through, who leaves it behind looks better than he is."""
 
+BARE = "threads"
+"""No competitor: what the interpreter lets any of them reach."""
+
 AS_HANDED_OVER = ("consume", "processor")
 
 
@@ -121,10 +124,16 @@ ONE_MILLISECOND = Row(
     shared=True,
     work="1 ms sleep, `-w 64`",
     trials=lambda stage: _trials(
-        nothing(stage), stage, tasks=stage.tasks(256_000, 5_000), arms=_workers_only(stage), seconds=0.001
+        nothing(stage),
+        stage,
+        tasks=stage.tasks(256_000, 5_000),
+        arms=[*_workers_only(stage), BARE],
+        seconds=0.001,
     ),
     measures=lambda stage: [
         *_rates(stage),
+        Measure(name="threads that only sleep", unit="records/s", of=figure(BARE)),
+        Measure(name="processor to threads that only sleep", of=ratio("processor", BARE)),
         Measure(name="processor of 64,000/s", of=share("processor", 64_000), at_least=0.75),
     ],
 )
