@@ -238,7 +238,8 @@ def _check_files(config: Config) -> None:
             if key in config and not Path(config[key]).is_dir():
                 Path(config[key]).open("rb").close()
         except OSError as error:
-            raise LoadError(f"-X {key}: {config[key]!r} cannot be read: {error.strerror}") from None
+            text = f"-X {key}: {config[key]!r} cannot be read: {error.strerror}"
+            raise LoadError(_without_secrets(text, config)) from None
 
 
 def _complaint(caught: KafkaException, config: Config) -> str:
