@@ -42,6 +42,6 @@ def test_every_client_takes_its_secrets_from_files_and_never_tells_them(tmp_path
     file = tmp_path / "key-password"
     file.write_text("hunter2")
     asked = {"ssl.key.password.file": str(file), "security.protocol": "ssl", "ssl.key.location": "/nowhere/hunter2"}
-    with pytest.raises(LoadError, match="ssl.key.location: '/nowhere/[*]{3}' cannot be read") as caught:
+    with pytest.raises(LoadError, match=r"ssl.key.location: '/nowhere/[*]{3}' cannot be read") as caught:
         open_client(Producer, producer_config("127.0.0.1:1", asked))
     assert "hunter2" not in str(caught.value)
