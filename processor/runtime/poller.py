@@ -339,9 +339,11 @@ class Poller:
     def _commit_last(self, deadline: float) -> bool:
         """Commits until it is accepted: in the middle of a rebalance it is refused, and polling gets past that.
 
-        An asynchronous one that is still to be answered could get to the group behind it: then it is made again.
+        An asynchronous one that is still to be answered could get to the group behind it: then it is made again. Such a
+        one is waited for only so long: where the coordinator went away with it, no answer will come.
         """
-        deadline = max(deadline, monotonic() + LAST_COMMIT_SECONDS)
+        answered_by = monotonic() + LAST_COMMIT_SECONDS
+        deadline = max(deadline, answered_by)
         seconds = 1.0 if self._hurry() else LAST_COMMIT_SECONDS
         pause = POLL_SECONDS
         while True:
@@ -349,7 +351,7 @@ class Poller:
             partitions = list(self._desk.assignment.ledgers)
             was_idle = self._committer.idle
             error = self._committer.commit_now(partitions, seconds)
-            if error is None and was_idle:
+            if error is None and (was_idle or not partitions or monotonic() > answered_by):
                 return True
             if self._hurry() or monotonic() > deadline:
                 return error is None
