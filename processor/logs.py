@@ -93,7 +93,8 @@ class _Lines:
                 part = rest if self._takes(self._descriptor, len(rest)) else rest[: select.PIPE_BUF]
                 rest = rest[os.write(self._descriptor, part) :]
         finally:
-            self._is_torn = 0 < len(rest) < len(whole) or (self._is_torn and len(rest) == len(whole))
+            if len(rest) < len(whole):
+                self._is_torn = bool(rest)
 
     def lose(self) -> None:
         """Counts a line that could not be written."""
@@ -180,15 +181,18 @@ def emitter(**bound: Any) -> Emit:
         bound = {"log_version": LOG_VERSION, "host": socket.gethostname(), "pid": os.getpid(), **bound}
     log = _configured.log.bind(**bound)
 
+    def write(event: Event) -> None:
+        getattr(log, event.level)(event.event, **fields_of(event), level=event.level)
+
     def emit(event: Event) -> None:
         level = (event.for_people if is_console else None) or event.level
         if LEVELS[level] < threshold:
             return
         try:
-            getattr(log, event.level)(event.event, **fields_of(event), level=event.level)
+            write(event)
             if lines.untold:
                 told, lines.untold = LogLinesLost(lines=lines.untold), 0
-                getattr(log, told.level)(told.event, **fields_of(told), level=told.level)
+                write(told)
         except Exception:  # noqa: BLE001 — whatever is wrong with a line, its task goes on
             lines.lose()
 

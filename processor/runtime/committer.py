@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from processor.engine import skipmap
-from processor.engine.lease import Lease
 from processor.engine.ledger import Ledger
 from processor.engine.offsets import Progress, Range
 from processor.events import ConsumerCommitFailed, ConsumerSkipMapCut, ConsumerSkipMapIgnored, Emit
@@ -23,20 +22,18 @@ Stamp = tuple[int, int, int | None]
 class Committer:
     """Belongs to the poller's thread."""
 
-    def __init__(self, desk: Desk, source: Source, lease: Lease, emit: Emit) -> None:
-        """The lease is renewed with each commit that is accepted: the group takes commits from its members only."""
+    def __init__(self, desk: Desk, source: Source, emit: Emit) -> None:
         self.commits = 0
         self.failures = 0
         self._desk = desk
         self._source = source
-        self._lease = lease
         self._emit = emit
         self._accepted: dict[Partition, Commit] = {}
         self._sent: dict[Partition, Commit] = {}
         """The last one of each partition, whether answered or not."""
         self._stamps: dict[Partition, Stamp] = {}
         self._cut: set[Partition] = set()
-        self._asked_at: float | None = None
+        self._unanswered_since: float | None = None
         """When the oldest commit that is not answered was sent."""
         self._asked = 0
         self.refused = False
@@ -46,7 +43,7 @@ class Committer:
     @property
     def idle(self) -> bool:
         """Whether no commit is under way that is not waited for."""
-        return self._asked_at is None
+        return self._unanswered_since is None
 
     def restore(self, start: Start) -> list[Range]:
         """What the group knows to be settled above the offset where it goes on."""
@@ -73,7 +70,7 @@ class Committer:
 
     def commit(self) -> bool:
         """Commits what has changed, without waiting; whether anything had."""
-        if self._asked_at is not None:  # it was never answered: what it held is to be committed still
+        if self._unanswered_since is not None:  # it was never answered: what it held is to be committed still
             self._stamps.clear()
         return self._send(self._changed(None))
 
@@ -105,13 +102,13 @@ class Committer:
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         """A commit that was not waited for has ended."""
-        asked_at, self._asked_at = self._asked_at, None
+        asked_at, self._unanswered_since = self._unanswered_since, None
         self._conclude(commits, error, asked_at)
 
     def _send(self, commits: Sequence[Commit]) -> bool:
         if commits:
-            if self._asked_at is None:
-                self._asked_at = monotonic()
+            if self._unanswered_since is None:
+                self._unanswered_since = monotonic()
             self._sent.update((c.partition, c) for c in commits)
             self._source.commit(commits)
         return bool(commits)
@@ -121,7 +118,7 @@ class Committer:
         if error is None:
             self.commits += 1
             if asked_at is not None:
-                self._lease.renew(asked_at)
+                self._desk.lease.renew(asked_at)  # the group takes commits from its members only
             self._told = None
             for commit in commits:
                 self._accept(commit)

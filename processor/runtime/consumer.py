@@ -85,17 +85,15 @@ class Consumer:
         self._stop_reason: str | None = None
         self._recycle = False
         self._hurry = False
-        lease = Lease(source.session_seconds)
-        self._desk = Desk(lease)
+        self._desk = Desk(Lease(source.session_seconds))
         self._watchdog = Watchdog(self._desk, emit, self._request_recycle)
         self._endings = Endings(self._desk, sink, codec, settings, emit, self._watchdog.schedule, self._watchdog.nudge)
-        self._committer = Committer(self._desk, source, lease, emit)
+        self._committer = Committer(self._desk, source, emit)
         self._poller = Poller(
             settings,
             source,
             self._desk,
             self._committer,
-            lease,
             emit,
             self._report_when_due,
             lambda: self._hurry,

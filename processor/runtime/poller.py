@@ -8,7 +8,6 @@ from operator import is_
 from time import monotonic
 
 from processor.engine.flow import Flow, Held
-from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
 from processor.events import (
     ConsumerAssigned,
@@ -84,7 +83,6 @@ class Poller:
         source: Source,
         desk: Desk,
         committer: Committer,
-        lease: Lease,
         emit: Emit,
         chore: Callable[[], None],
         hurry: Callable[[], bool],
@@ -102,7 +100,7 @@ class Poller:
         self._source = source
         self._desk = desk
         self._committer = committer
-        self._lease = lease
+        self._lease = desk.lease
         self._lapsed_at: float | None = None
         self._emit = emit
         self._chore = chore
