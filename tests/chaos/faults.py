@@ -74,8 +74,7 @@ def pause_a_consumer(storm: Storm) -> None:
     consumer = storm.any_consumer()
     consumer.suspend()
     storm.rest(storm.session_seconds + 0.5, storm.session_seconds + 3.5)
-    storm.work.woken.append((consumer.pid, time.monotonic_ns()))
-    consumer.resume()
+    storm.work.wake(consumer)
 
 
 def kill_the_broker(storm: Storm) -> None:

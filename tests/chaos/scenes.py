@@ -5,7 +5,6 @@ Each is played with the product, where the verdict must be clean, and with a bug
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -121,11 +120,11 @@ def pause_past_the_session(work: Scenario) -> Verdict:
     sleeper = work.run("note", "-w", "8", *QUICK, seconds=0.01)
     work.wait_done(200)
     (pid,) = sleeper.consumers()
-    psutil.Process(pid).suspend()
+    paused = psutil.Process(pid)
+    paused.suspend()
     other = work.run("note", "-w", "8", *QUICK, seconds=0.01)
     work.wait_done(800)
-    work.woken.append((pid, time.monotonic_ns()))
-    psutil.Process(pid).resume()
+    work.wake(paused)
     work.wait_done(1_500)
     work.wait_lag(0)
     assert [sleeper.stop(), other.stop()] == [0, 0]

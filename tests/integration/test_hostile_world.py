@@ -53,8 +53,7 @@ def test_a_consumer_that_was_paused_for_too_long_loses_and_disturbs_nothing(
         other = work.run("note", *options, seconds=0.005)
         work.wait_done(2500, 90)
     finally:
-        woken_at = time.monotonic_ns()
-        paused.resume()
+        work.wake(paused)
     work.wait_done(3000, 90)
     work.wait_lag(0)
     assert sleeper.stop() == 0
@@ -65,9 +64,9 @@ def test_a_consumer_that_was_paused_for_too_long_loses_and_disturbs_nothing(
     # Its last commit may be an interval old, and 8 tasks ran: nothing else may have run again.
     assert len(repeated) <= 8 * (1.0 / 0.01) + 8
     # What it was in the middle of, it ended when it woke. It began nothing else before the group had taken it back.
-    caught = ledger.caught(entries, pid, woken_at)
-    assert len(caught) <= 8
-    others = [entry for entry in entries if entry.pid != pid or entry.place not in caught]
+    ((_, woken_at),) = work.woken
+    assert len(ledger.caught(entries, pid, woken_at)) <= 8
+    others = work.own_entries()
     assert ledger.out_of_order(others, replays_in_process=True) == []
     assert ledger.overlapping(others) == []
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 from confluent_kafka import KafkaException
 
 from processor.engine import skipmap
@@ -273,6 +274,11 @@ class Scenario:
         """The places that the topic's dead letters say they come from."""
         told = [cluster.headers_of(letter) for letter in cluster.read_all(self.servers, f"{self.topic}.dlq")]
         return {Place(self.topic, int(h["dlq-partition"]), int(h["dlq-offset"])) for h in told}
+
+    def wake(self, process: psutil.Process) -> None:
+        """Lets a process that was paused go on."""
+        self.woken.append((process.pid, time.monotonic_ns()))
+        process.resume()
 
     def own_entries(self) -> list[Entry]:
         """The ledger without what processes were in the middle of while they were paused: that is another's by then."""
