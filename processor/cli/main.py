@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from processor.cli import config_file
 from processor.cli.options import ENVIRONMENT_NOTE
+from processor.cli.standard_output import let_nothing_more_be_written
 from processor.errors import ProcessorError
 
 COMMANDS: Final = ("run", "produce", "decode", "schema", "monitor", "report", "health", "demo")
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.EPIPE, *DISK_TROUBLE):
             raise
-        _let_nothing_more_be_written()
+        let_nothing_more_be_written()
         return 1 if error.errno == errno.EPIPE else _complain(f"nothing can be written: {error.strerror}", 1)
 
 
@@ -184,11 +185,6 @@ def _lowered(sentence: str) -> str:
 
 def _help_of(context: Any) -> str:
     return f"{context.command_path if context is not None else 'processor'} --help"
-
-
-def _let_nothing_more_be_written() -> None:
-    """The reader of stdout is gone, as `head` is: the interpreter's own flush at exit must not complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

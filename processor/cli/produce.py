@@ -18,6 +18,7 @@ from rich.console import Console
 
 from processor.cli import options
 from processor.cli.send_progress import SendProgress
+from processor.cli.standard_output import let_nothing_more_be_written
 from processor.cli.tally import SESSIONS_COUNTED, Tally
 from processor.cli.task_lines import BadLine, TaskLine, TaskLines
 from processor.errors import EncodeError, SettingsError
@@ -328,4 +329,4 @@ def _reader_may_be_gone() -> Iterator[None]:
     try:
         yield
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_nothing_more_be_written()
