@@ -222,7 +222,9 @@ class Watch:
         self._note(heard, "trouble", f"begins nothing, with {many(lapsed.waiting, 'task')} that wait: {reason}")
 
     def _lease_renewed(self, heard: Heard, renewed: told.LeaseRenewedTold) -> None:
-        self._consumer(heard).state = "working"
+        consumer = self._consumer(heard)
+        if consumer.state == "cut off":  # else it stops already
+            consumer.state = "working"
         self._note(heard, "trouble", f"works on, after {duration(renewed.seconds)}: the group has answered")
 
     def _stopping(self, heard: Heard, stopping: told.StoppingTold) -> None:

@@ -57,6 +57,14 @@ def test_a_consumer_that_its_group_does_not_answer_is_cut_off_until_it_does() ->
     ]
 
 
+def test_a_consumer_that_stops_while_it_is_cut_off_goes_on_stopping() -> None:
+    lapsed = line("consumer.lease_lapsed", 1, consumer=0, reason="unanswered", seconds=30.0, waiting=120)
+    stopping = line("consumer.stopping", 2, consumer=0, reason="SIGTERM")
+    renewed = line("consumer.lease_renewed", 3, consumer=0, seconds=2.0)
+    (member,) = watching(consumer(), lapsed, stopping, renewed).living()
+    assert member.state == "stopping"
+
+
 def test_a_partition_is_whose_statistics_told_it_last() -> None:
     watch = watching(partition(0), partition(1, consumer=1))
     (known,) = watch.ordered_partitions()
