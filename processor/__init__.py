@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from processor.app import Processor
 from processor.errors import ProcessorError
+from processor.handlers.task import Reject, Task, TaskTimeout
+from processor.processor import Processor
 from processor.registry_settings import RegistrySettings
 from processor.settings import Settings
-from processor.task import Reject, Task, TaskTimeout
+from processor.version import __version__
 
 if TYPE_CHECKING:
     from processor.kafka.dispatcher import Dispatcher
-
-try:
-    __version__ = version("processor")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0.0.0"
 
 __all__ = [
     "Dispatcher",

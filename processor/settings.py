@@ -11,13 +11,11 @@ from typing import Any, Literal
 import msgspec
 
 from processor.errors import SettingsError
-from processor.redaction import LogErrors, LogSessions, Redaction
 from processor.registry_settings import MASK, RegistrySettings, SubjectNameStrategy, masked
+from processor.telemetry.redaction import LogErrors, LogFormat, LogLevel, LogSessions, Redaction
 
 ValueFormat = Literal["avro", "json", "bytes"]
 GroupProtocol = Literal["classic", "consumer"]
-LogFormat = Literal["auto", "json", "console"]
-LogLevel = Literal["debug", "info", "warning", "error"]
 
 REFUSED_KAFKA_CONFIG: Mapping[str, str] = {
     "enable.auto.commit": "offsets are committed only when everything before them is done",

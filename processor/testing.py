@@ -28,15 +28,17 @@ from typing import Any, Final
 
 import msgspec
 
-from processor.app import Function, Processor
-from processor.codec.outgoing import Outgoing
+from processor.codec.messages import Outgoing
 from processor.codec.select import ValueCodec, codec_of
+from processor.engine.record import Headers
 from processor.errors import ProcessorError, SettingsError
-from processor.events import Event, TaskDone, TaskRetrying
+from processor.handlers.table import Function, Handlers
+from processor.handlers.task import Content, Task
+from processor.processor import Processor
 from processor.runtime.consumer import Consumer
 from processor.runtime.ports import Commit, Delivered, End, Listener, Partition, Record, Start
 from processor.settings import Settings, ValueFormat
-from processor.task import Content, Headers, Task
+from processor.telemetry.events import Event, TaskDone, TaskRetrying
 
 TOPIC: Final = "test"
 RESULTS_TOPIC: Final = "test.results"
@@ -178,15 +180,15 @@ def run(
             **options,
         }
     )
-    processor = Processor.of(app)
-    codec = _RememberingCodec(codec_of(processor, value_format, schemas))
+    handlers = Handlers.of(app)
+    codec = _RememberingCodec(codec_of(handlers, value_format, schemas))
     topic = _Topic(settings.topics[0], partitions, codec.real)
     for given in tasks:
         topic.add(given)
-    return _run(settings, processor, topic, codec, seconds)
+    return _run(settings, handlers, topic, codec, seconds)
 
 
-def _run(settings: Settings, app: Processor, topic: _Topic, codec: _RememberingCodec, seconds: float) -> Report:
+def _run(settings: Settings, app: Handlers, topic: _Topic, codec: _RememberingCodec, seconds: float) -> Report:
     events: list[Event] = []
     sink = _Sink()
     consumer = Consumer(settings, app, _Source(topic), sink, codec, events.append)

@@ -1,4 +1,6 @@
-"""Writes otel-collector.yaml from processor/metrics.py: `python -m deploy.monitoring.collector`; a test compares.
+"""Writes otel-collector.yaml from processor/telemetry/metrics.py, which a test compares.
+
+`python -m deploy.monitoring.collector` runs it.
 
 A log line becomes gauges, counters too: their values since the start are in the line, and a sum would have to add
 differences up. signal_to_metrics takes flat fields only, so the histogram is a metric a bucket.
@@ -12,7 +14,7 @@ from typing import Any
 import yaml
 
 from processor.engine.durations import REPORTED
-from processor.metrics import CONSUMER, FAMILIES, HISTOGRAM, HISTOGRAM_HELP, Family
+from processor.telemetry.metrics import CONSUMER, FAMILIES, HISTOGRAM, HISTOGRAM_HELP, Family
 
 CONFIG = Path(__file__).with_name("otel-collector.yaml")
 

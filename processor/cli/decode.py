@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from processor.cli import options
+from processor.engine.record import Headers, Record
 from processor.errors import DecodeError, SettingsError
 from processor.settings import Settings
-from processor.task import Headers, Record
 
 if TYPE_CHECKING:
     from processor.codec.anatomy import Anatomy
@@ -82,14 +82,14 @@ def _anatomy(settings: Settings, record: Record) -> Anatomy:
 
     if settings.registry is None:
         return anatomy_of(record, codec_for(settings.value_format, settings.schemas))
-    from processor.kafka.registry import PatientRegistry, open_registry
+    from processor.kafka.registry.consumer import PatientRegistry, open_registry
 
     with open_registry(settings.registry) as client:
         return anatomy_of(record, codec_for(settings.value_format, settings.schemas, PatientRegistry(client)))
 
 
 def _record(settings: Settings, place: re.Match[str]) -> Record:
-    from processor.kafka.lookup import record_at
+    from processor.kafka.reading import record_at
     from processor.runtime.ports import Partition
 
     topic, partition, offset = place.groups()

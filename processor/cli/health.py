@@ -11,7 +11,7 @@ import typer
 
 from processor.cli import options
 from processor.errors import SettingsError
-from processor.fleet.health import Check, look
+from processor.health.verdict import Check, look
 
 HeartbeatFile = Annotated[
     str,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -18,11 +17,20 @@ from typer.main import get_command
 
 from processor.cli import config_file
 from processor.cli.options import ENVIRONMENT_NOTE
-from processor.cli.standard_output import let_nothing_more_be_written
 from processor.errors import ProcessorError
 
-COMMANDS: Final = ("run", "produce", "decode", "schema", "monitor", "report", "health", "demo")
-"""Each is the function of its name in the module of its name, or a `Typer` with commands of its own."""
+COMMANDS: Final = {
+    "run": "run",
+    "produce": "produce.command",
+    "decode": "decode",
+    "schema": "schema.command",
+    "monitor": "monitor.command",
+    "report": "monitor.report",
+    "health": "health",
+    "demo": "demo.command",
+}
+"""The module of each command below `processor.cli`. It has a function of the command's name, or a `Typer` with commands
+of its own."""
 
 WRONG_USAGE: Final = 2
 DISK_TROUBLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -37,23 +45,19 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 — Typer gives it
         """In the order of the help."""
-        return [name for name in COMMANDS if _is_there(name)]
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 — Typer gives it
         """The subcommand called `cmd_name`, or None."""
-        if cmd_name not in COMMANDS or not _is_there(cmd_name):
+        if cmd_name not in COMMANDS:
             return None
         if cmd_name not in self.commands:
             self.commands[cmd_name] = _loaded(cmd_name)
         return self.commands[cmd_name]
 
 
-def _is_there(name: str) -> bool:
-    return importlib.util.find_spec(f"processor.cli.{name}") is not None
-
-
 def _loaded(name: str) -> Any:
-    function = getattr(importlib.import_module(f"processor.cli.{name}"), name)
+    function = getattr(importlib.import_module(f"processor.cli.{COMMANDS[name]}"), name)
     if isinstance(function, typer.Typer):
         return get_command(function)
     epilog = None if name == "demo" else ENVIRONMENT_NOTE
@@ -76,8 +80,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from processor import __version__
-        from processor.kafka.version import client_versions
+        from processor.kafka.config import client_versions
+        from processor.version import __version__
 
         client, library = client_versions()
         typer.echo(f"processor {__version__} (confluent-kafka {client}, librdkafka {library})")
@@ -113,7 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.EPIPE, *DISK_TROUBLE):
             raise
-        let_nothing_more_be_written()
+        from processor.cli.output import silence_standard_output  # here: it loads Rich
+
+        silence_standard_output()
         return 1 if error.errno == errno.EPIPE else _complain(f"nothing can be written: {error.strerror}", 1)
 
 
@@ -129,7 +135,7 @@ def _occupy_standard_descriptors() -> None:
 
 
 def _complain(sentence: str, exit_code: int) -> int:
-    from processor import logs  # here: most runs have nothing to complain about
+    from processor.telemetry import logs  # here: most runs have nothing to complain about
 
     logs.say(sentence)
     return exit_code
@@ -146,7 +152,7 @@ def _told(error: typer.TyperException) -> tuple[str, int]:
         sentence = f"there is no option {wrong}{_near(wrong, _options_of(context))}"
     elif sentence.startswith("No such command"):
         wrong = sentence.split("'")[1] if "'" in sentence else ""
-        known = context.command.list_commands(context) if context is not None else COMMANDS
+        known = context.command.list_commands(context) if context is not None else list(COMMANDS)
         sentence = f"there is no command {wrong!r}{_near(wrong, known)}"
     return f"{_lowered(sentence)}; see {_help_of(context)}", WRONG_USAGE
 

@@ -14,7 +14,8 @@ import typer
 from processor.cli import config_file
 from processor.errors import SettingsError
 from processor.registry_settings import SubjectNameStrategy
-from processor.settings import LogFormat, LogLevel, ValueFormat
+from processor.settings import ValueFormat
+from processor.telemetry.redaction import LogFormat, LogLevel
 
 KAFKA = "Kafka"
 VALUES = "Values"

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from processor.cli import options
-from processor.redaction import LogErrors, LogSessions
 from processor.settings import GroupProtocol, Settings
+from processor.telemetry.redaction import LogErrors, LogSessions
 
 Application = Annotated[
     str,
@@ -303,8 +303,8 @@ def run(
 
 
 def _run_fleet(settings: Settings, app: str) -> int:
-    from processor import logs  # here, so that help and completion do without
     from processor.fleet.supervisor import Supervisor
+    from processor.telemetry import logs  # here, so that help and completion do without
 
     logs.configure(settings.log_format, settings.log_level, redaction=settings.redaction)
     return Supervisor(settings, app, logs.emitter(group=settings.group, fleet=os.getpid())).run()

@@ -7,14 +7,15 @@ from typing import Any
 
 import msgspec
 
-from processor.codec.avro_codec import TASK, AvroCodec, schema_header
+from processor.avro.fault import NOTHING, Fault
+from processor.avro.schema import Schema
+from processor.codec.avro_values import TASK, AvroCodec, schema_header
 from processor.codec.body import read_body
-from processor.codec.fault import NOTHING, Fault
 from processor.codec.framing import CONFLUENT, CONFLUENT_FRAME, SINGLE_OBJECT
-from processor.codec.schema import Schema
+from processor.engine.record import Record
 from processor.errors import DecodeError
+from processor.handlers.task import Content
 from processor.runtime.ports import Codec
-from processor.task import Content, Record
 
 
 class Trouble(msgspec.Struct, frozen=True, omit_defaults=True):

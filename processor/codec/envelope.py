@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from processor.codec.body import JSON_TYPE, read_body
-from processor.task import Content
+from processor.handlers.task import Content
 
 LAYOUT = bytes.fromhex("9cda608e494710c2")
 """The fingerprint of the schema whose layout this is: `schemas/task.avsc`."""

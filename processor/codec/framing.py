@@ -5,11 +5,9 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
-from fastavro import schemaless_writer
-
-from processor.codec.fault import Fault
-from processor.codec.registry import Framing
-from processor.codec.schema import Schema
+from processor.avro.fault import Fault
+from processor.avro.schema import Schema
+from processor.codec.registry_port import Framing
 from processor.errors import EncodeError, LoadError
 
 SINGLE_OBJECT = b"\xc3\x01"
@@ -54,7 +52,7 @@ def written(framing: Framing, fields: dict[str, Any]) -> bytes:
     stream = BytesIO()
     stream.write(framing.frame)
     try:
-        schemaless_writer(stream, framing.schema.parsed, fields)
+        framing.schema.write(stream, fields)
     except Exception as error:
         raise EncodeError(f"no {framing.schema.name} can be written: {type(error).__name__}: {error}") from error
     return stream.getvalue()

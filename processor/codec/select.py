@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Protocol, assert_never
 
-from processor.app import Processor
-from processor.codec.avro_codec import AvroCodec
-from processor.codec.bytes_codec import BytesCodec
-from processor.codec.json_codec import JsonCodec
-from processor.codec.outgoing import Outgoing
-from processor.codec.readers import reader_schema, written_names
-from processor.codec.registry import SchemaRegistry
-from processor.codec.schemas import load_schemas
+from processor.avro.readers import reader_schema, written_names
+from processor.avro.schemas import load_schemas
+from processor.codec.avro_values import AvroCodec
+from processor.codec.bytes_values import BytesCodec
+from processor.codec.json_values import JsonCodec
+from processor.codec.messages import Outgoing
+from processor.codec.registry_port import SchemaRegistry
+from processor.engine.record import Headers
 from processor.errors import LoadError
+from processor.handlers.table import Handlers
 from processor.runtime.ports import Codec
 from processor.settings import ValueFormat
-from processor.task import Headers
 
 
 class ValueCodec(Codec, Protocol):
@@ -37,7 +37,7 @@ class ValueCodec(Codec, Protocol):
 
 
 def codec_of(
-    app: Processor,
+    app: Handlers,
     value_format: ValueFormat,
     schemas: str | None = None,
     registry: SchemaRegistry | None = None,

@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 from processor.engine.lanes import PARKED, Lane
 from processor.engine.ledger import CLOSED, OPEN, Ledger, Loan
 from processor.engine.offsets import Range
+from processor.engine.record import Record
 from processor.engine.retry import Setback
-from processor.task import Record
 
 TURN = 64
 """Tasks that one partition, and one lane of it, may have at its turn: enough to share what lending and settling cost,

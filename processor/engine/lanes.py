@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
+from processor.engine.record import Record
 from processor.engine.retry import Setback
-from processor.task import Record
 
 HOT_TASKS = 8
 """What a session with more than a worker's share of all that waits gets at the least.

@@ -13,8 +13,8 @@ import msgspec
 
 from processor.engine.lanes import Lane, Lanes
 from processor.engine.offsets import Offsets, Progress, Range
+from processor.engine.record import Record
 from processor.engine.retry import Setback
-from processor.task import Record
 
 MOST_MARKS = 1000
 """Admissions whose time is remembered."""

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from processor.events import ConsumerStats, PartitionStats
 from processor.settings import Settings
+from processor.telemetry.events import ConsumerStats, PartitionStats
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):

@@ -24,18 +24,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from processor import logs
+from processor.boot.assembly import assemble
+from processor.boot.load_app import load
+from processor.boot.signals import signal_name
+from processor.boot.stop import Stop
 from processor.errors import DrainTimeout, ProcessorError
-from processor.events import (
-    ConsumerAssigned,
-    ConsumerFailed,
-    ConsumerStarted,
-    ConsumerStats,
-    Emit,
-    Event,
-    PartitionStats,
-)
-from processor.fleet.assembly import assemble
 from processor.fleet.channel import (
     Begin,
     Channel,
@@ -50,13 +43,20 @@ from processor.fleet.channel import (
     Stats,
     StopNow,
 )
-from processor.fleet.heart import beating
-from processor.fleet.heartbeat import beat_of, consumers_file
-from processor.fleet.loading import load
-from processor.fleet.stop import Stop
-from processor.fleet.succession import signal_name
+from processor.health.heart import beating
+from processor.health.heartbeat import beat_of, consumers_file
 from processor.runtime.consumer import OnStats
 from processor.settings import Settings
+from processor.telemetry import logs
+from processor.telemetry.events import (
+    ConsumerAssigned,
+    ConsumerFailed,
+    ConsumerStarted,
+    ConsumerStats,
+    Emit,
+    Event,
+    PartitionStats,
+)
 
 if TYPE_CHECKING:
     from processor.runtime.consumer import Consumer

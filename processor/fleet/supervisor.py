@@ -12,28 +12,13 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Final
 
-import processor
-from processor import logs
-from processor.events import (
-    Emit,
-    FleetConsumerEnded,
-    FleetConsumerKilled,
-    FleetStarted,
-    FleetStopped,
-    FleetStopping,
-)
+from processor.boot.signals import Signals, signal_name
 from processor.fleet.channel import Begin, Drain, StopNow
-from processor.fleet.heart import BEAT_SECONDS, first_beating
-from processor.fleet.heartbeat import FleetBeat
-from processor.fleet.life import Life
-from processor.fleet.serving import Moment, serving
-from processor.fleet.signals import Signals
-from processor.fleet.slot import Slot
-from processor.fleet.strays import reap_strays
-from processor.fleet.succession import (
+from processor.fleet.child import Life, Slot
+from processor.fleet.restarts import (
     DRAIN_TIMED_OUT,
     Backoff,
     Death,
@@ -41,11 +26,39 @@ from processor.fleet.succession import (
     GiveUp,
     Replace,
     combined,
-    signal_name,
     what_follows,
 )
-from processor.fleet.totals import Totals
+from processor.health.heart import BEAT_SECONDS, first_beating
+from processor.health.heartbeat import FleetBeat
 from processor.settings import Settings
+from processor.telemetry import logs
+from processor.telemetry.events import (
+    Emit,
+    FleetConsumerEnded,
+    FleetConsumerKilled,
+    FleetStarted,
+    FleetStopped,
+    FleetStopping,
+)
+from processor.telemetry.prometheus import MetricsSnapshot, serving
+from processor.telemetry.totals import Totals
+from processor.version import __version__
+
+
+def reap_strays(own: Set[int]) -> None:
+    """Takes note of the end of adopted processes, which stay zombies otherwise; those in `own` are left alone.
+
+    The first process of a container becomes the parent of whatever a handler started and did not wait for.
+    """
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in own:  # one's own comes first again until its owner has waited for it
+            return
+        os.waitpid(ended.si_pid, 0)
+
 
 MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet.member")
 """`-P`: a file of the user's that is named like a module of ours or of Python's must not be taken for it."""
@@ -138,12 +151,13 @@ class Supervisor:
         return first_beating(settings.heartbeat_file, self._beat, self._emit, consumers=settings.processes)
 
     def _serving(self) -> contextlib.AbstractContextManager[None]:
-        return serving(self._settings, self._moment)
+        settings = self._settings
+        return serving(settings.metrics_port, settings.metrics_host, settings.group, self._snapshot)
 
-    def _moment(self) -> Moment:
+    def _snapshot(self) -> MetricsSnapshot:
         lives = {slot.index: slot.life for slot in self._slots}
         told = {index: life.stats if life is not None else None for index, life in lives.items()}
-        return Moment(
+        return MetricsSnapshot(
             self._totals.stats([stats for index, stats in told.items() if lives[index] is not None]),
             {index: stats for index, stats in told.items() if stats is not None},
             [partition for life in lives.values() if life is not None for partition in life.partitions],
@@ -322,7 +336,7 @@ class Supervisor:
                 group=self._settings.group,
                 processes=self._settings.processes,
                 workers=self._settings.workers,
-                version=processor.__version__,
+                version=__version__,
             )
         )
 

@@ -12,9 +12,9 @@ from confluent_kafka.admin._metadata import TopicMetadata
 from confluent_kafka.cimpl import NewTopic
 
 from processor.errors import BrokerError, LoadError
-from processor.events import Emit, Event
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import NO_ANSWER, NO_TOPIC, NOT_ALLOWED, Config, error_of, open_client, reason_of
+from processor.telemetry.events import Emit, Event
 
 ANSWER_SECONDS = 10.0
 """How long brokers get to answer before they count as gone."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from processor.events import Emit, KafkaClient, KafkaClientError
+from processor.telemetry.events import Emit, KafkaClient, KafkaClientError
 
 
 def client_hooks(emit: Emit) -> dict[str, Any]:

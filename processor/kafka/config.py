@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
@@ -298,3 +299,8 @@ def reason_of(error: KafkaError) -> str:
     text = " ".join(error.str().split())
     text = re.sub(r"^\S+/\w+: |^(Broker|Local): ", "", text)
     return re.sub(r" \(after \d+ms in state \w+[^)]*\)", "", text)
+
+
+def client_versions() -> tuple[str, str]:
+    """The versions of the Python client and of the C library below it."""
+    return str(confluent_kafka.__version__), confluent_kafka.libversion()[0]

@@ -10,16 +10,16 @@ from typing import Any, Self
 
 from confluent_kafka import KafkaException, Producer
 
-from processor.codec.outgoing import Outgoing
+from processor.codec.messages import Outgoing
 from processor.codec.select import ValueCodec, codec_for
 from processor.errors import EncodeError, SettingsError
-from processor.events import Event
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import open_client, producer_config
-from processor.kafka.registry import open_registry
-from processor.kafka.sent import Sent
+from processor.kafka.delivery_future import Sent
+from processor.kafka.registry.consumer import open_registry
 from processor.registry_settings import RegistrySettings
 from processor.settings import ValueFormat, check_kafka_config
+from processor.telemetry.events import Event
 
 LISTEN_SECONDS = 0.1
 ROOM_SECONDS = 0.01

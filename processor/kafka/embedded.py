@@ -10,8 +10,8 @@ from typing import Self
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processor.errors import BrokerError
-from processor.events import Emit, Event
 from processor.kafka.client_log import client_hooks
+from processor.telemetry.events import Emit, Event
 
 PARTITIONS = 4
 """What every topic of an embedded broker has; the client library offers no way to ask for another number."""

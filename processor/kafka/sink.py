@@ -9,10 +9,10 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processor.errors import DeliveryError, ProcessorError
-from processor.events import Emit, KafkaClientError
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import Config, open_client, reason_of
 from processor.runtime.ports import Delivered, Headers
+from processor.telemetry.events import Emit, KafkaClientError
 
 DeliveryCallback = Callable[[KafkaError | None, Message], None]
 

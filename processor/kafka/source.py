@@ -12,12 +12,12 @@ from typing import Any, cast
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.errors import ProcessorError
-from processor.events import Emit, KafkaClientError
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import NOT_ALLOWED, consumer_config, error_of, open_client, reason_of
 from processor.kafka.resets import Resets
 from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
 from processor.settings import Settings
+from processor.telemetry.events import Emit, KafkaClientError
 
 SESSION_SECONDS = 45.0
 """The client's default for `session.timeout.ms`."""

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from processor.observe.told import ConsumerStatsTold
+from processor.telemetry.reading import ConsumerStatsTold
 
 State = Literal["joining", "working", "idle", "cut off", "stopping", "recycling", "stopped", "failed", "died"]
 

@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from processor.observe.consumer import ConsumerNow
-from processor.observe.plain import duration, plain
-from processor.observe.told import PartitionStatsTold
+from processor.observe.wording import duration, plain
+from processor.telemetry.reading import PartitionStatsTold
 
 LONG_SECONDS: Final = 10.0
 """A task unsettled for so long is worth a word even when it was seen only once."""

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from processor.observe.told import AnyTold, Told
+from processor.telemetry.reading import AnyTold, Told
 
 KNOWN_VERSION: Final = 1
 """The newest log version that this reads."""

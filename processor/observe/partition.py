@@ -6,10 +6,10 @@ from typing import Final
 
 from processor.observe.consumer import ConsumerNow
 from processor.observe.holds import Hold, Holds, hold_of
-from processor.observe.plain import plain
 from processor.observe.series import Series
-from processor.observe.told import PartitionStatsTold
 from processor.observe.window import Sample, Status, Window
+from processor.observe.wording import plain
+from processor.telemetry.reading import PartitionStatsTold
 
 BUCKETS: Final = 120
 """A partition's plots are small, and partitions may be many."""

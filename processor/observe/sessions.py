@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from processor.observe.plain import plain
-from processor.observe.told import SessionTold
+from processor.observe.wording import plain
+from processor.telemetry.reading import SessionTold
 
 KEPT: Final = 100
 

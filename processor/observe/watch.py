@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from processor.observe import told
 from processor.observe.consumer import ConsumerNow
-from processor.observe.failures import Failures
+from processor.observe.failures import Failures, Trouble, failure_of
 from processor.observe.holds import Hold, Holds
 from processor.observe.lines import Heard
 from processor.observe.load import Load
-from processor.observe.moments import Kind, Moment, Moments
 from processor.observe.partition import PartitionNow
-from processor.observe.plain import duration, many, plain
 from processor.observe.sessions import Sessions
-from processor.observe.told import Told
-from processor.observe.troubles import Trouble, failure_of
+from processor.observe.timeline import Kind, Moment, Moments
 from processor.observe.window import WINDOW
+from processor.observe.wording import duration, many, plain
+from processor.telemetry import reading as told
+from processor.telemetry.reading import Told
 
 GONE_KEPT: Final = 200
 """Consumers that have ended and are still known: a log may tell of any number of restarts."""

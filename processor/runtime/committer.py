@@ -8,9 +8,9 @@ from time import monotonic
 from processor.engine import skipmap
 from processor.engine.ledger import Ledger
 from processor.engine.offsets import Progress, Range
-from processor.events import ConsumerCommitFailed, ConsumerSkipMapCut, ConsumerSkipMapIgnored, Emit
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, Partition, Source, Start
+from processor.telemetry.events import ConsumerCommitFailed, ConsumerSkipMapCut, ConsumerSkipMapIgnored, Emit
 
 TOLD_AGAIN_SECONDS = 10.0
 """A refusal for the same reason as the last one is news again after so long: a broker may be away for hours."""

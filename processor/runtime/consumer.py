@@ -6,11 +6,23 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple
 
-from processor.app import Processor
 from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
 from processor.errors import BrokerError, DrainTimeout, ProcessorError
-from processor.events import (
+from processor.handlers.table import Handlers
+from processor.runtime.attempt import Attempts
+from processor.runtime.committer import Committer
+from processor.runtime.desk import Desk
+from processor.runtime.event_loop import Coroutines, EventLoop
+from processor.runtime.poller import Poller
+from processor.runtime.ports import Codec, Sink, Source
+from processor.runtime.settlement import Endings
+from processor.runtime.stats import Reporter
+from processor.runtime.stop_at_end import Goal
+from processor.runtime.watchdog import Watchdog, grace
+from processor.runtime.workers import Worker
+from processor.settings import Settings
+from processor.telemetry.events import (
     ConsumerFailed,
     ConsumerRecycling,
     ConsumerStarted,
@@ -20,18 +32,6 @@ from processor.events import (
     Emit,
     PartitionStats,
 )
-from processor.runtime.attempts import Attempts
-from processor.runtime.committer import Committer
-from processor.runtime.desk import Desk
-from processor.runtime.endings import Endings
-from processor.runtime.event_loop import Coroutines, EventLoop
-from processor.runtime.goal import Goal
-from processor.runtime.poller import Poller
-from processor.runtime.ports import Codec, Sink, Source
-from processor.runtime.reporter import Reporter
-from processor.runtime.watchdog import Watchdog, grace
-from processor.runtime.workers import Worker
-from processor.settings import Settings
 
 OnStats = Callable[[ConsumerStats, Sequence[PartitionStats]], None]
 
@@ -69,7 +69,7 @@ class Consumer:
     def __init__(
         self,
         settings: Settings,
-        app: Processor,
+        app: Handlers,
         source: Source,
         sink: Sink,
         codec: Codec,
@@ -206,7 +206,7 @@ class Consumer:
 
     # --- threads -----------------------------------------------------------------------------------
 
-    def _make_borrowers(self, app: Processor, attempts: Attempts) -> Sequence[Worker | Coroutines]:
+    def _make_borrowers(self, app: Handlers, attempts: Attempts) -> Sequence[Worker | Coroutines]:
         asynchronous = [handler.is_async for handler in app.handlers]
         if any(asynchronous):
             self._event_loop = EventLoop()

@@ -15,17 +15,17 @@ from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
-from processor.app import Handler
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.ledger import Loan
 from processor.engine.pace import TURN_SECONDS
-from processor.events import ConsumerWorkerDied, Emit
-from processor.runtime.attempts import UNRUN, Attempts, failure_of, failure_of_unrun, type_name
+from processor.handlers.table import Handler
+from processor.handlers.task import Task, TaskTimeout
+from processor.runtime.attempt import UNRUN, Attempts, failure_of, failure_of_unrun, type_name
 from processor.runtime.desk import Desk
-from processor.runtime.endings import Endings
-from processor.runtime.fence import Fence
+from processor.runtime.interrupt import Fence
 from processor.runtime.ports import Record
-from processor.task import Task, TaskTimeout
+from processor.runtime.settlement import Endings
+from processor.telemetry.events import ConsumerWorkerDied, Emit
 
 CLOSE_SECONDS = 0.5
 """How long a coroutine that keeps the loop to itself may hold up the end."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from processor.engine.record import Headers, Record
 from processor.errors import DeliveryError
-from processor.task import Content, Headers, Record
+from processor.handlers.task import Content
 
 __all__ = [
     "Codec",

@@ -15,12 +15,12 @@ from typing import Protocol
 
 from processor.engine.ledger import Loan
 from processor.engine.retry import Cause, Failure
-from processor.events import ConsumerWorkerDied, Emit, TaskStuck
-from processor.runtime.attempts import about, type_name
+from processor.runtime.attempt import about, type_name
 from processor.runtime.desk import STALE_SECONDS, Desk
-from processor.runtime.endings import Endings
-from processor.runtime.fence import Fence
+from processor.runtime.interrupt import Fence
 from processor.runtime.ports import Record
+from processor.runtime.settlement import Endings
+from processor.telemetry.events import ConsumerWorkerDied, Emit, TaskStuck
 
 IDLE_SECONDS = 0.5
 """How long it sleeps while no lane is lent and nothing is due; lending the first one wakes it."""

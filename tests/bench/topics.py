@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
-from processor.codec.outgoing import Outgoing
+from processor.codec.messages import Outgoing
 from processor.codec.select import codec_for
 from tests.support import cluster
 

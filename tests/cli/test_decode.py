@@ -13,9 +13,9 @@ from typing import Any
 import fastavro
 import pytest
 
+from processor.avro.schemas import load_schemas
 from processor.cli.main import main
-from processor.codec.outgoing import Outgoing
-from processor.codec.schemas import load_schemas
+from processor.codec.messages import Outgoing
 from processor.codec.select import codec_for
 from tests.conftest import MakeTopic, Produce
 from tests.support.broker import Broker

@@ -15,11 +15,10 @@ import msgspec
 import psutil
 import pytest
 
-from processor.cli.demo_app import Entry
-from processor.cli.demo_facts import check
-from processor.cli.demo_figures import figures
-from processor.cli.demo_load import TOPIC, UNDECODABLE, Planned, plan
-from processor.task import Headers
+from processor.cli.demo.app import Entry
+from processor.cli.demo.checks import check, figures
+from processor.cli.demo.load import TOPIC, UNDECODABLE, Planned, plan
+from processor.engine.record import Headers
 from tests.support.lifeline import die_with_parent
 
 SECONDS = 90.0

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from processor.cli import run
 from processor.cli.main import COMMANDS, main
 
 NEEDED = ("run", "tasks:handle", "-t", "orders", "-g", "shop")
@@ -159,8 +158,7 @@ def test_no_command_is_a_call_for_help(arguments: tuple[str, ...]) -> None:
     assert ended.returncode == 0
     assert ended.stderr == ""
     for command in COMMANDS:
-        is_there = Path(run.__file__).with_name(f"{command}.py").exists()
-        assert (f" {command} " in ended.stdout) == is_there
+        assert f" {command} " in ended.stdout
 
 
 def test_completion_of_commands_options_and_choices() -> None:

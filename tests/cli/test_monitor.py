@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from processor.cli.main import main
-from processor.cli.monitor_sections import shares
+from processor.cli.monitor.rows import shares
 from tests.observe.telling import consumer, head, line, partition
 from tests.support.lifeline import die_with_parent
 

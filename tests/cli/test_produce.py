@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from processor.cli import task_lines
-from processor.cli.tally import Tally
-from processor.cli.task_lines import BadLine, TaskLine, TaskLines
+from processor.cli.produce import task_lines
+from processor.cli.produce.tally import Tally
+from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
 from processor.codec.select import codec_for
-from processor.kafka.sent import Sent
+from processor.kafka.delivery_future import Sent
 from tests.conftest import MakeBroker, MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from processor.avro.schemas import load_schemas
 from processor.cli.main import main
-from processor.codec.schemas import load_schemas
 from processor.testing import run
 
 Capture = pytest.CaptureFixture[str]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from processor.task import Headers, Task
+from processor.engine.record import Headers
+from processor.handlers.task import Task
 
 
 class GivenRecord:

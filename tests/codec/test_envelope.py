@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.avro.definitions import Definitions
+from processor.avro.schemas import shipped_schemas
 from processor.codec.body import read_body
-from processor.codec.definitions import Definitions
 from processor.codec.envelope import LAYOUT, read_envelope, write_envelope
-from processor.codec.schemas import shipped_schemas
 from processor.errors import DecodeError
-from processor.task import Content
-from tests.codec.values import text
+from processor.handlers.task import Content
+from tests.avro.values import text
 
 TASK = shipped_schemas().by_name["processor.Task"]
 

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.codec.avro_codec import AvroCodec
-from processor.codec.bytes_codec import BytesCodec
-from processor.codec.definitions import Definitions
-from processor.codec.json_codec import JsonCodec
-from processor.codec.schema import Schema
-from processor.codec.schemas import Schemas, shipped_schemas
+from processor.avro.definitions import Definitions
+from processor.avro.schema import Schema
+from processor.avro.schemas import Schemas, shipped_schemas
+from processor.codec.avro_values import AvroCodec
+from processor.codec.bytes_values import BytesCodec
+from processor.codec.json_values import JsonCodec
 from processor.codec.select import ValueCodec
 from processor.errors import DecodeError
-from processor.task import Content
+from processor.handlers.task import Content
 from tests.codec.record import GivenRecord
 
 FORMS: dict[str, Any] = {

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from processor.codec.outgoing import Outgoing
+from processor.codec.messages import Outgoing
 from processor.codec.select import codec_for
 from processor.errors import LoadError
+from processor.handlers.task import Content, Task
 from processor.settings import ValueFormat
-from processor.task import Content, Task
 from tests.codec.record import GivenRecord
 
 

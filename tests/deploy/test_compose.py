@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from processor.fleet.loading import load
+from processor.boot.load_app import load
 from processor.settings import Settings
 from tests.conftest import MakeTopic
 from tests.support import cluster, go_tools

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from processor.fleet.health import Check, look
+from processor.health.verdict import Check, look
 from tests.conftest import MakeTopic, Produce
 from tests.support.broker import Broker
 from tests.support.lifeline import die_with_parent
@@ -84,7 +84,7 @@ def test_it_needs_no_writable_root_reaps_what_handlers_leave_behind_and_stops_in
 ) -> None:
     name = topic(1)
     produce(name, [(b"s", b"1")])
-    (tmp_path / "app.py").write_text(LEAVES_AN_ORPHAN)
+    (tmp_path / "handlers/table.py").write_text(LEAVES_AN_ORPHAN)
     command = [*container, sys.executable, "-m", "processor", "run", "app:handle", "--value-format", "bytes"]
     command += ["-b", broker.bootstrap_servers, "-t", name, "-g", group]
     with first_process(command, tmp_path, scratch) as (outer, first):

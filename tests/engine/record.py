@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class FakeRecord:
-    """The accessors of `processor.task.Record`."""
+    """The accessors of `processor.handlers.task.Record`."""
 
     def __init__(
         self,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from processor.events import Event
-from processor.fleet.succession import Backoff
+from processor.fleet.restarts import Backoff
 from processor.fleet.supervisor import Supervisor
 from processor.settings import Settings
+from processor.telemetry.events import Event
 
 
 def emit(event: Event) -> None:

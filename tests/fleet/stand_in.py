@@ -14,7 +14,6 @@ import sys
 import threading
 from pathlib import Path
 
-from processor.events import ConsumerStats
 from processor.fleet.channel import (
     Begin,
     Channel,
@@ -29,6 +28,7 @@ from processor.fleet.channel import (
     Stats,
     StopNow,
 )
+from processor.telemetry.events import ConsumerStats
 
 
 def note(log: str, index: int, what: str) -> None:

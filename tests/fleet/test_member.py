@@ -118,7 +118,7 @@ def test_what_a_handler_starts_holds_no_end_of_the_channel() -> None:
 def test_the_first_process_of_a_container_takes_note_of_strays() -> None:
     code = """
 import ctypes, os, time
-from processor.fleet.strays import reap_strays
+from processor.fleet.supervisor import reap_strays
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 own = os.fork()

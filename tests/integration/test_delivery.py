@@ -11,7 +11,7 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
-from processor.redaction import hashed
+from processor.telemetry.redaction import hashed
 from tests.conftest import MakeBroker
 from tests.support import cluster
 from tests.support.ledger import Place

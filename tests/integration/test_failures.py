@@ -7,7 +7,7 @@ from typing import cast
 
 from confluent_kafka import Message
 
-from processor.redaction import hashed
+from processor.telemetry.redaction import hashed
 from tests.support import cluster
 from tests.support.ledger import Place
 from tests.support.scenario import MakeScenario

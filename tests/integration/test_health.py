@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from processor.fleet.health import Check, Health, look
+from processor.health.verdict import Check, Health, look
 from tests.conftest import MakeBroker
 from tests.support import cluster
 from tests.support.run import Fleet

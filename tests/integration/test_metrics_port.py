@@ -6,16 +6,16 @@ import os
 import signal
 import threading
 
-from processor.app import Processor
-from processor.fleet.library import run_in_process
+from processor.boot.in_process import run_in_process
+from processor.handlers.task import Task
+from processor.processor import Processor
 from processor.settings import Settings
-from processor.task import Task
 from tests.conftest import MakeTopic, Produce
-from tests.fleet.test_exposition import scraped
 from tests.support.addresses import free_ports, listens
 from tests.support.broker import Broker
 from tests.support.scenario import MakeScenario
 from tests.support.until import until
+from tests.telemetry.test_prometheus import scraped
 
 
 def total(port: int, name: str) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 
-from processor.observe.findings import findings
 from processor.observe.lines import Passed, events
-from processor.observe.text import text
+from processor.observe.report.findings import findings
+from processor.observe.report.text import text
 from processor.observe.watch import Watch
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from processor.codec.avro_codec import AvroCodec
-from processor.codec.outgoing import Outgoing
+from processor.codec.avro_values import AvroCodec
+from processor.codec.messages import Outgoing
 from processor.kafka.dispatcher import Dispatcher
 from tests.conftest import MakeTopic
 from tests.support import cluster, producers

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from processor.avro.schemas import load_schemas
 from processor.cli.main import main
-from processor.codec.schemas import load_schemas
 from tests.support.registry_server import RegistryServer
 
 Capture = pytest.CaptureFixture[str]

@@ -8,7 +8,6 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
-from processor.events import Event, KafkaClient, KafkaClientError
 from processor.kafka.client_log import ClientLog, client_hooks
 from processor.kafka.config import (
     CONSUMER_ONLY,
@@ -20,6 +19,7 @@ from processor.kafka.config import (
     producer_config,
 )
 from processor.settings import REFUSED_KAFKA_CONFIG, GroupProtocol, Settings
+from processor.telemetry.events import Event, KafkaClient, KafkaClientError
 
 NOWHERE = "127.0.0.1:1"
 

@@ -11,10 +11,10 @@ from confluent_kafka import KafkaError
 
 from processor.codec.select import codec_for
 from processor.errors import BrokerError, DeliveryError, EncodeError, SettingsError
+from processor.handlers.task import Task
+from processor.kafka.delivery_future import RecordMetadata, Sent
 from processor.kafka.dispatcher import Dispatcher
-from processor.kafka.sent import RecordMetadata, Sent
 from processor.settings import ValueFormat
-from processor.task import Task
 from tests.conftest import MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker

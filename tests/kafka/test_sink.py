@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
+from processor.engine.record import Headers
 from processor.errors import DeliveryError
-from processor.events import Event, KafkaClientError
 from processor.kafka.config import producer_config
 from processor.kafka.sink import KafkaSink
-from processor.task import Headers
+from processor.telemetry.events import Event, KafkaClientError
 from tests.conftest import MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker

@@ -9,7 +9,7 @@ from functools import partial, reduce
 import yaml
 
 from deploy.monitoring import dashboard
-from processor.events import HeadOfLine, PartitionStats
+from processor.telemetry.events import HeadOfLine, PartitionStats
 from tests.monitoring.conftest import Pipeline
 from tests.monitoring.test_files import METRICS
 from tests.support.kafka_jars import PROJECT

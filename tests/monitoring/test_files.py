@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from deploy.monitoring import collector
-from processor.metrics import FAMILIES, HISTOGRAM
+from processor.telemetry.metrics import FAMILIES, HISTOGRAM
 from tests.monitoring.conftest import CONFIG
 from tests.support import go_tools
 from tests.support.kafka_jars import PROJECT

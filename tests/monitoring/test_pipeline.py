@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from processor.metrics import FAMILIES, HISTOGRAM
+from processor.telemetry.metrics import FAMILIES, HISTOGRAM
 from tests.monitoring.conftest import Pipeline
 from tests.support.monitoring import wait_until
 from tests.support.scenario import MakeScenario

@@ -12,7 +12,7 @@ import pytest
 
 from processor.observe.follow import FileTail, PipeTail, Tail, merged, to_the_end
 from processor.observe.lines import Heard, Passed
-from processor.observe.told import StoppingTold
+from processor.telemetry.reading import StoppingTold
 from tests.observe.telling import BEGAN, line
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.observe.lines import Passed, Splitter, events
-from processor.observe.text import newer
-from processor.observe.told import ConsumerStatsTold, StoppingTold
+from processor.observe.report.text import newer
+from processor.telemetry.reading import ConsumerStatsTold, StoppingTold
 from tests.observe.telling import BEGAN, heard, line
 
 STOPPING = line("consumer.stopping", 1.5, consumer=3, reason="SIGTERM")

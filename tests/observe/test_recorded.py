@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from processor.observe.findings import findings
 from processor.observe.follow import FileTail, to_the_end
 from processor.observe.lines import Passed
-from processor.observe.text import text
+from processor.observe.report.findings import findings
+from processor.observe.report.text import text
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from processor.cli.monitor_screen import line as status_line
-from processor.cli.monitor_screen import screen
+from processor.cli.monitor.screen import line as status_line
+from processor.cli.monitor.screen import screen
 from processor.observe.failures import Failure, Failures
-from processor.observe.findings import findings
 from processor.observe.holds import KEPT
 from processor.observe.lines import Heard, Passed
-from processor.observe.page import page
+from processor.observe.report.findings import findings
+from processor.observe.report.page import page
+from processor.observe.report.text import text
 from processor.observe.sessions import Sessions
-from processor.observe.text import text
-from processor.observe.told import AnyTold, HeadTold, SessionTold, Told
 from processor.observe.watch import Watch
+from processor.telemetry.reading import AnyTold, HeadTold, SessionTold, Told
 from tests.observe.telling import BEGAN, consumer, head, heard, line, partition, watching
 
 

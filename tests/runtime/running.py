@@ -6,10 +6,10 @@ import threading
 from types import TracebackType
 from typing import Any, TypeVar
 
-from processor.app import Processor
-from processor.events import Event
+from processor.processor import Processor
 from processor.runtime.consumer import Consumer, Ending
 from processor.settings import Settings
+from processor.telemetry.events import Event
 from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord, FakeSink, FakeSource
 from tests.support.until import until
 

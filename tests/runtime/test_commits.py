@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from processor.handlers.task import Task
 from processor.runtime import poller
 from processor.runtime.ports import Commit
-from processor.task import Task
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from processor.app import Processor
 from processor.errors import ProcessorError
-from processor.events import ConsumerOffsetsRestarted
+from processor.handlers.task import Task
+from processor.processor import Processor
 from processor.runtime.consumer import Consumer
 from processor.runtime.workers import Worker
 from processor.settings import Settings
-from processor.task import Task
+from processor.telemetry.events import ConsumerOffsetsRestarted
 from tests.runtime.fakes import FakeCodec, FakeRecord, FakeSink, FakeSource
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until

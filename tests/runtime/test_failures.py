@@ -10,10 +10,10 @@ from time import monotonic
 
 import pytest
 
-from processor.app import Processor
-from processor.events import ConsumerWorkerDied, TaskAbandoned, TaskDeliveryFailed, TaskStuck, TaskTimedOut
+from processor.handlers.task import Reject, Task
+from processor.processor import Processor
 from processor.runtime.watchdog import CHECK_SECONDS, grace
-from processor.task import Reject, Task
+from processor.telemetry.events import ConsumerWorkerDied, TaskAbandoned, TaskDeliveryFailed, TaskStuck, TaskTimedOut
 from tests.runtime.fakes import POISON, FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until

@@ -11,9 +11,9 @@ import pytest
 
 from processor.engine import lease
 from processor.engine.lease import LEASE_SHARE
-from processor.events import ConsumerLeaseLapsed, ConsumerLeaseRenewed
+from processor.handlers.task import Task
 from processor.runtime.ports import Listener
-from processor.task import Task
+from processor.telemetry.events import ConsumerLeaseLapsed, ConsumerLeaseRenewed
 from tests.runtime.fakes import PARTITION, FakeRecord, FakeSource
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from processor.events import TaskPostponed
-from processor.task import Task
+from processor.handlers.task import Task
+from processor.telemetry.events import TaskPostponed
 from tests.runtime.fakes import UNREADABLE, FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until

@@ -6,8 +6,8 @@ import asyncio
 import threading
 import time
 
-from processor.events import ConsumerStats, HeadOfLine, PartitionStats
-from processor.task import Reject, Task
+from processor.handlers.task import Reject, Task
+from processor.telemetry.events import ConsumerStats, HeadOfLine, PartitionStats
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from processor.events import ConsumerOffsetsMissed, ConsumerOffsetsRestarted, ConsumerStats
-from processor.task import Task
+from processor.handlers.task import Task
+from processor.telemetry.events import ConsumerOffsetsMissed, ConsumerOffsetsRestarted, ConsumerStats
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.running import RunningConsumer
 

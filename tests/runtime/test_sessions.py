@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 
+from processor.handlers.task import Task
 from processor.runtime.desk import Desk
-from processor.task import Task
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until

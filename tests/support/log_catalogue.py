@@ -1,4 +1,4 @@
-"""The catalogue in docs/LOGS.md, from processor/events.py: `python -m tests.support.log_catalogue` writes it anew."""
+"""Writes the catalogue in docs/LOGS.md, from `processor.telemetry.events`: `python -m tests.support.log_catalogue`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from processor import events
+from processor.telemetry import events
 
 LOGS = Path(__file__).parents[2] / "docs" / "LOGS.md"
 
@@ -52,7 +52,7 @@ def _type(kind: Any) -> str:
         if isinstance(kind, type) and not str(kind).startswith("list[")
         else str(kind)
     )
-    return text.replace("processor.events.", "").replace("|", "or")
+    return text.replace("processor.telemetry.events.", "").replace("|", "or")
 
 
 def field_meanings(kind: type) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""docs/logs.schema.json, written from processor/events.py: `python -m tests.support.log_schema` writes it anew."""
+"""docs/logs.schema.json, from `processor.telemetry.events`. `python -m tests.support.log_schema` writes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import msgspec
 
-from processor import events
+from processor.telemetry import events
 from tests.support.log_catalogue import field_meanings
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "logs.schema.json"

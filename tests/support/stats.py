@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from processor.events import ConsumerStats, HeadOfLine, PartitionStats
+from processor.telemetry.events import ConsumerStats, HeadOfLine, PartitionStats
 
 
 def consumer_stats(**changed: Any) -> ConsumerStats:

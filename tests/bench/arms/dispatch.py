@@ -6,7 +6,7 @@ import time
 
 import processor
 from processor import Dispatcher
-from processor.kafka.version import client_versions
+from processor.kafka.config import client_versions
 from tests.bench.arms.job import Job, tell
 
 BURST = 2000

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import processor
-from processor import logs
-from processor.app import Processor
-from processor.fleet.library import run_in_process
+from processor.boot.in_process import run_in_process
 from processor.fleet.member import collect_garbage_less_often
-from processor.kafka.version import client_versions
+from processor.kafka.config import client_versions
+from processor.processor import Processor
 from processor.runtime.consumer import Consumer
 from processor.settings import Settings
+from processor.telemetry import logs
 from tests.bench import handlers
 
 

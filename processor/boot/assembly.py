@@ -1,0 +1,91 @@
+"""A consumer put together: the only place where Kafka and the codec are joined to the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from processor.avro.schemas import shipped_schemas
+from processor.codec.avro_values import RESULT
+from processor.codec.select import ValueCodec, codec_of
+from processor.handlers.table import Handlers
+from processor.kafka.admin import check_topics, ensure_topics
+from processor.kafka.config import admin_config, producer_config
+from processor.kafka.registry.consumer import ConsumerRegistry
+from processor.kafka.sink import KafkaSink
+from processor.kafka.source import KafkaSource
+from processor.runtime.consumer import Consumer, OnStats
+from processor.settings import Settings
+from processor.telemetry.events import ConsumerTopicCreated, ConsumerTopicMissing, Emit
+
+
+def assemble(
+    settings: Settings,
+    app: Handlers,
+    index: int,
+    emit: Emit,
+    on_stats: OnStats | None = None,
+) -> Consumer:
+    """A consumer that is ready to run, its topics checked and its dead-letter and results topics made.
+
+    Args:
+        settings: the fleet's.
+        app: the handlers.
+        index: the consumer's number in the fleet, from 0.
+        emit: where events go.
+        on_stats: is told of the consumer's statistics every `--stats-interval`.
+
+    Raises:
+        SettingsError: the Kafka client refuses a setting.
+        BrokerError: no broker answers, or this client is not let in.
+        RegistryError: the schema registry does not let this client in, or is none; that it is away is no error.
+        LoadError: a topic to consume does not exist, or a schema cannot be loaded.
+    """
+    codec = _codec(settings, app, emit)
+    source = KafkaSource(settings, index, emit)
+    sink = KafkaSink(producer_config(settings.bootstrap_servers, settings.kafka_config), emit)
+    _prepare_topics(settings, emit)
+    return Consumer(settings, app, source, sink, codec, emit, on_stats=on_stats)
+
+
+def _codec(settings: Settings, app: Handlers, emit: Emit) -> ValueCodec:
+    if settings.registry is None:
+        return codec_of(app, settings.value_format, settings.schemas)
+    results = settings.results_topic
+    registry = ConsumerRegistry(settings.registry, emit)
+    registry.check([] if results is None else [(results, shipped_schemas().by_name[RESULT])])
+    return codec_of(app, settings.value_format, settings.schemas, registry, results_topic=results)
+
+
+def _prepare_topics(settings: Settings, emit: Emit) -> None:
+    config = admin_config(settings.bootstrap_servers, settings.kafka_config)
+    wanted = target_partitions(settings, check_topics(config, settings.topics, emit=emit))
+    ensured = ensure_topics(
+        config, wanted, create=settings.create_topics, letters_of=sources_of_letters(settings), emit=emit
+    )
+    for topic in ensured.created:
+        emit(ConsumerTopicCreated(topic=topic, partitions=wanted[topic]))
+    for topic, reason in ensured.missing.items():
+        emit(ConsumerTopicMissing(topic=topic, reason=reason))
+
+
+def target_partitions(settings: Settings, partitions: Mapping[str, int]) -> dict[str, int]:
+    """The dead-letter and results topics, each with as many partitions as the largest topic that leads there.
+
+    Args:
+        settings: the fleet's.
+        partitions: how many each consumed topic has.
+    """
+    wanted: dict[str, int] = {}
+    for topic, count in partitions.items():
+        for target in (settings.dead_letter_topic_of(topic), settings.results_topic):
+            if target is not None:
+                wanted[target] = max(count, wanted.get(target, 0))
+    return wanted
+
+
+def sources_of_letters(settings: Settings) -> dict[str, list[str]]:
+    """The dead-letter topics, each with the consumed topics that lead there."""
+    sources: dict[str, list[str]] = {}
+    for topic in settings.topics:
+        sources.setdefault(settings.dead_letter_topic_of(topic), []).append(topic)
+    return sources

@@ -1,0 +1,88 @@
+"""A processor run from Python: one consumer, in the calling process, without a parent that watches it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from processor.boot.assembly import assemble
+from processor.boot.signals import signal_name
+from processor.handlers.table import Handlers
+from processor.health.heart import first_beating
+from processor.health.heartbeat import beat_of
+from processor.settings import Settings
+from processor.telemetry.events import ConsumerStats, Emit, PartitionStats
+from processor.telemetry.prometheus import MetricsSnapshot, serving
+from processor.telemetry.totals import Totals
+
+if TYPE_CHECKING:
+    from processor.runtime.consumer import Consumer
+
+
+def run_in_process(
+    app: Handlers, settings: Settings, *, emit: Emit, on_consumer: Callable[[Consumer], None] | None = None
+) -> int:
+    """Runs one consumer until it is asked to stop, and returns its exit code.
+
+    In the main thread the first SIGTERM or SIGINT stops it in order and the second one at once, as on the command
+    line; in another thread only the consumer that `on_consumer` is given can stop it. A handler that cannot be
+    interrupted ends the consumer, as nobody can replace the process.
+
+    Args:
+        app: the handlers.
+        settings: `processes` is not looked at.
+        emit: where events go.
+        on_consumer: is given the consumer before it runs, to stop it with `request_stop`.
+
+    Raises:
+        ProcessorError: the consumer cannot start; the kinds are those of `assemble`.
+    """
+    told = _Told()
+    consumer = assemble(settings, Handlers.of(app), 0, emit, told.note)
+    if on_consumer is not None:
+        on_consumer(consumer)
+    with (
+        first_beating(settings.heartbeat_file, lambda: beat_of(0, consumer), emit, consumers=0),
+        serving(settings.metrics_port, settings.metrics_host, settings.group, told.snapshot),
+    ):
+        if threading.current_thread() is not threading.main_thread():
+            return consumer.run().exit_code
+        with _signals_stop(consumer):
+            return consumer.run().exit_code
+
+
+class _Told:
+    """What the consumer has told last of itself."""
+
+    def __init__(self) -> None:
+        self._stats: ConsumerStats | None = None
+        self._partitions: Sequence[PartitionStats] = ()
+        self._totals = Totals()
+
+    def note(self, stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> None:
+        self._stats, self._partitions = stats, partitions
+
+    def snapshot(self) -> MetricsSnapshot:
+        stats = self._stats
+        return MetricsSnapshot(self._totals.stats([stats]), {0: stats} if stats is not None else {}, self._partitions)
+
+
+@contextmanager
+def _signals_stop(consumer: Consumer) -> Iterator[None]:
+    reasons: list[str] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        reasons.append(signal_name(number))
+        stop = consumer.request_stop if len(reasons) == 1 else consumer.request_stop_now
+        stop(reasons[-1])
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -1,0 +1,179 @@
+"""`processor demo`: the main job on an embedded broker, watched while it runs and checked when it is done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from processor.cli.demo.app import LEDGER, read_ledger
+from processor.cli.demo.checks import Fact, Figure, check, figures
+from processor.cli.demo.load import GROUP, MAX_ATTEMPTS, TOPIC, Planned, plan, produce
+from processor.cli.demo.topics import lag_of, read_topic
+from processor.cli.demo.view import View
+from processor.cli.demo.watch import Watch
+from processor.fleet.supervisor import Supervisor
+from processor.kafka.embedded import PARTITIONS, EmbeddedBroker
+from processor.settings import Settings
+from processor.telemetry import logs
+from processor.telemetry.events import Event, FleetStopping
+
+APP: Final = "processor.cli.demo.app:app"
+
+HURRY_SECONDS: Final = 1.0
+"""How long an interrupted fleet may drain. What it could not commit nobody will miss: the broker goes with the demo."""
+
+SIGNAL_EXIT_CODES: Final = {"SIGINT": 130, "SIGTERM": 143}
+"""128 and the signal's number, as shells have it."""
+
+Tasks = Annotated[int, typer.Option("--tasks", min=1, max=50_000, metavar="NUMBER", help="Tasks to produce.")]
+Sessions = Annotated[int, typer.Option("--sessions", min=1, max=10_000, metavar="NUMBER", help="Sessions they are of.")]
+Processes = Annotated[
+    int, typer.Option("-p", "--processes", min=1, max=PARTITIONS, metavar="NUMBER", help="Consumers in the fleet.")
+]
+Workers = Annotated[
+    int, typer.Option("-w", "--workers", min=1, max=256, metavar="NUMBER", help="Worker threads of each consumer.")
+]
+
+
+def demo(tasks: Tasks = 4000, sessions: Sessions = 100, processes: Processes = 2, workers: Workers = 16) -> int:
+    """See the whole thing work, with nothing installed but this package.
+
+    A broker inside this process, tasks of many sessions, some of which fail,
+    a fleet that works on them, and at the end a report of what was checked.
+    The exit code is 1 when a check does not hold.
+    """
+    console = Console()
+    planned = plan(tasks, sessions)
+    folder = Path(tempfile.mkdtemp(prefix="processor-demo-"))
+    ledger, log = folder / "ledger.jsonl", folder / "fleet.log"
+    with EmbeddedBroker() as broker:
+        settings = _settings(broker.bootstrap_servers, processes, workers)
+        dead_letter_topic = settings.dead_letter_topic_of(TOPIC)
+        broker.create_topics([TOPIC, dead_letter_topic])
+        produce(planned, broker.bootstrap_servers)
+        _say(console, _introduction(planned, sessions, settings))
+        exit_code = _run_fleet(settings, console, ledger, log, tasks)
+        if exit_code:
+            _say(console, f"stopped before the end; the fleet's log is {log}")
+            return exit_code
+        entries = read_ledger(ledger)
+        facts = check(planned, entries, read_topic(dead_letter_topic, broker.bootstrap_servers), lag_of(settings))
+    _report(console, facts, figures(entries, PARTITIONS, processes * workers))
+    _say(console, f"Checked from the ledger {ledger}\nThe fleet's log is {log}: processor report {log}")
+    return 0 if all(fact.holds for fact in facts) else 1
+
+
+def _settings(bootstrap_servers: str, processes: int, workers: int) -> Settings:
+    return Settings(
+        topics=(TOPIC,),
+        group=GROUP,
+        bootstrap_servers=bootstrap_servers,
+        processes=processes,
+        workers=workers,
+        max_attempts=MAX_ATTEMPTS,
+        backoff=0.2,
+        backoff_max=1.0,
+        commit_interval=0.25,
+        drain_timeout=5.0,
+        stats_interval=0.25,
+        log_format="json",
+    )
+
+
+def _introduction(planned: list[Planned], sessions: int, settings: Settings) -> str:
+    failing = sum(task.fate != "plain" for task in planned)
+    consumers = "1 consumer" if settings.processes == 1 else f"{settings.processes} consumers"
+    return (
+        f"{len(planned):,} tasks of {sessions:,} sessions in {PARTITIONS} partitions of an embedded broker.\n"
+        f"{failing:,} of them will fail at first or for good.\n"
+        f"{consumers} with {settings.workers} workers each; joining the group takes 3 seconds."
+    )
+
+
+def _run_fleet(settings: Settings, console: Console, ledger: Path, log: Path, tasks: int) -> int:
+    """Runs it to its end; 0 when it came there by itself."""
+    heard: list[Event] = []
+    said: list[str] = []
+    watch = Watch(log, settings.processes, PARTITIONS, tasks)
+    hurry = threading.Timer(HURRY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+    hurry.daemon = True
+
+    def hear(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, FleetStopping) and not watch.is_done:
+            hurry.start()
+
+    with _environment(LEDGER, str(ledger)), _stderr_in(log), View(console, watch, _stop_this_process):
+        exit_code = Supervisor(settings, APP, hear, say=said.append).run()
+        hurry.cancel()
+    for sentence in said:
+        logs.say(sentence)
+    if watch.is_done:
+        return exit_code
+    return _exit_code_of_signal(heard) or exit_code or SIGNAL_EXIT_CODES["SIGINT"]
+
+
+def _stop_this_process() -> None:
+    """Everything is done: the fleet's parent, which lives in this process, takes it as it takes any signal."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exit_code_of_signal(heard: list[Event]) -> int:
+    reasons = [event.reason for event in heard if isinstance(event, FleetStopping)]
+    return next((SIGNAL_EXIT_CODES[reason] for reason in reasons if reason in SIGNAL_EXIT_CODES), 0)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """For the consumers, which inherit it."""
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+@contextmanager
+def _stderr_in(log: Path) -> Iterator[None]:
+    """Standard error, which the consumers inherit, is the log: a line of theirs would tear the live view."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def _report(console: Console, facts: list[Fact], measured: list[Figure]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for fact in facts:
+        mark = Text("ok", style="green") if fact.holds else Text("FAILED", style="bold red")
+        table.add_row(mark, fact.claim, fact.found)
+    figures_table = Table.grid(padding=(0, 2))
+    for figure in measured:
+        figures_table.add_row(figure.name, figure.value)
+    console.print("\nChecked", style="bold")
+    console.print(table, highlight=False)
+    console.print("\nMeasured", style="bold")
+    console.print(figures_table, highlight=False)
+    console.print()
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,103 @@
+"""The demo's load: which tasks there are, how each has to end, and their way to the topic."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from processor.cli.demo.app import Work
+from processor.errors import DeliveryError
+from processor.kafka.delivery_future import Sent
+from processor.kafka.dispatcher import Dispatcher
+
+TOPIC: Final = "demo"
+GROUP: Final = "demo"
+MAX_ATTEMPTS: Final = 3
+
+MILLISECONDS: Final = (10.0, 60.0)
+"""How long a handler works, from and to: about what a call to a database or a service takes."""
+
+Fate = Literal["plain", "retried", "exhausted", "refused", "undecodable"]
+
+ONE_IN: Final[dict[Fate, int]] = {"retried": 25, "exhausted": 800, "refused": 1000, "undecodable": 2000}
+"""One task in so many fails at first, fails for good, is rejected, or cannot even be read."""
+
+UNDECODABLE: Final = b"\x00this is no Avro record"
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """One task as it will be produced."""
+
+    session: str
+    number: int
+    fate: Fate
+    milliseconds: float
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether it must end in the dead-letter topic."""
+        return self.fate in ("exhausted", "refused", "undecodable")
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts it must take."""
+        return {"plain": 1, "retried": 2, "exhausted": MAX_ATTEMPTS, "refused": 1, "undecodable": 0}[self.fate]
+
+    @property
+    def id(self) -> str:
+        """Its name in the ledger and in the dead letters."""
+        return f"{self.session}/{self.number}"
+
+
+def plan(tasks: int, sessions: int, seed: int = 1) -> list[Planned]:
+    """`tasks` tasks of `sessions` sessions, shuffled among each other; the same each time."""
+    chance = random.Random(seed)
+    fates = _fates(tasks)
+    chance.shuffle(fates)
+    owners = [n % sessions for n in range(tasks)]
+    chance.shuffle(owners)
+    counts = [0] * sessions
+    planned = []
+    for owner, fate in zip(owners, fates, strict=True):
+        milliseconds = round(chance.uniform(*MILLISECONDS), 1)
+        planned.append(Planned(f"session-{owner:03d}", counts[owner], fate, milliseconds))
+        counts[owner] += 1
+    return planned
+
+
+def _fates(tasks: int) -> list[Fate]:
+    """At least one of each kind, as far as the number of tasks allows."""
+    special: list[Fate] = [fate for fate, one_in in ONE_IN.items() for _ in range(max(1, tasks // one_in))]
+    plain: list[Fate] = ["plain"] * max(0, tasks - len(special))
+    return (special + plain)[:tasks]
+
+
+def produce(planned: Sequence[Planned], bootstrap_servers: str) -> None:
+    """Sends the tasks in their order and waits until the broker has them all.
+
+    Raises:
+        DeliveryError: it does not take one.
+    """
+    with (
+        Dispatcher(bootstrap_servers, TOPIC) as dispatcher,
+        Dispatcher(bootstrap_servers, TOPIC, value_format="bytes") as raw,
+    ):
+        sent = list(_submitted(planned, dispatcher, raw))
+        if dispatcher.flush() + raw.flush():
+            raise DeliveryError("the embedded broker does not take the demo's tasks")
+        for future in sent:
+            future.result()
+
+
+def _submitted(planned: Sequence[Planned], dispatcher: Dispatcher, raw: Dispatcher) -> Iterator[Sent]:
+    for task in planned:
+        headers = {"demo-id": task.id}
+        if task.fate == "undecodable":
+            yield raw.submit(task.session, UNDECODABLE, headers=headers)
+        else:
+            failures = task.attempts if task.fate == "exhausted" else task.attempts - 1
+            work = Work(task.number, task.milliseconds, failures, task.fate == "refused")
+            yield dispatcher.submit(task.session, msgspec.to_builtins(work), "work", headers=headers)

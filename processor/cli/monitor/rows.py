@@ -1,0 +1,200 @@
+"""The rows of the live view: one partition, consumer, hold, failure, event or session each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from rich.text import Text
+
+from processor.observe.consumer import ConsumerNow
+from processor.observe.report.findings import Finding
+from processor.observe.watch import Watch
+from processor.observe.window import Status
+from processor.observe.wording import clock, duration, plain, short
+
+STYLES: Final = {
+    Status.OK: "green",
+    Status.EARLY: "dim",
+    Status.BEHIND: "yellow",
+    Status.STALLED: "bold red",
+    Status.STOPPED: "bold red",
+    Status.REWOUND: "bold magenta",
+}
+
+FIGURES: Final = 50
+"""Columns that a partition's figures take; the others are for its name."""
+
+POINT: Final = 13
+"""Columns of the commit point, which a narrow terminal has no room for."""
+
+NARROW: Final = 76
+"""Columns below which that is so, and other things are said in fewer words."""
+
+
+def partitions(watch: Watch, found: list[Finding], now: float, width: int) -> Section:
+    """All of them, the worst first."""
+    longest = max((len(finding.partition.name) for finding in found), default=0)
+    with_point = width >= NARROW
+    columns = max(min(longest, width - FIGURES - POINT * with_point), len("partition"))
+    point = f" {'commit point':>12}" if with_point else ""
+    figures = f"{'lag':>6}{point} {'gap':>6} {'oldest':>9}"
+    heading = f"{'partition':<{columns}} {'verdict':<14} {figures}  consumer"
+    return Section(heading, [_partition(watch, finding, now, columns, with_point) for finding in found])
+
+
+def _partition(watch: Watch, finding: Finding, now: float, columns: int, with_point: bool) -> Text:
+    partition = finding.partition
+    told = partition.told
+    row = Text(f"{_name(partition.name, columns)} ")
+    row.append(f"{finding.word[:14]:<14}", style=STYLES[finding.status])
+    committed = told.committed if told.committed is not None else told.commit_point
+    point = f" {_whole(committed):>12}" if with_point else ""
+    figures = f" {short(partition.lag_now):>6}{point} {short(told.gap):>6}"
+    row.append(f"{figures} {duration(told.oldest_unsettled_seconds):>9}  ")
+    row.append(_owner(watch, partition.consumer, now) + (" paused" if told.paused else ""))
+    return row
+
+
+def _whole(offset: int | None) -> str:
+    return "–" if offset is None else f"{offset:,}"
+
+
+def _name(name: str, columns: int) -> str:
+    """The number is what tells partitions apart: a long topic is cut before it."""
+    return f"{name if len(name) <= columns else '…' + name[1 - columns :]:<{columns}}"
+
+
+def _owner(watch: Watch, consumer: ConsumerNow | None, now: float) -> str:
+    if consumer is None:
+        return "nobody"
+    state = "silent" if consumer.is_silent(now) else consumer.state
+    return watch.label(consumer) + ("" if state == "working" else f" {state}")
+
+
+def consumers(watch: Watch, now: float) -> Section:
+    """Those that live."""
+    living = watch.living()
+    names = [_owner(watch, consumer, now) for consumer in living]
+    columns = max(map(len, names), default=0)
+    rows = [Text(f"{name:<{columns}} {_figures(consumer)}") for name, consumer in zip(names, living, strict=True)]
+    titles = f"{'tasks/s':>8} {'in flight':>10} {'running':>8} {'sessions':>9} {'partitions':>11}"
+    return Section(f"{'consumers':<{columns}} {titles}", rows)
+
+
+def _figures(consumer: ConsumerNow) -> str:
+    stats = consumer.stats
+    if stats is None:
+        return ""
+    numbers = (short(stats.tasks_per_second), short(stats.in_flight), f"{stats.running}", short(stats.lanes))
+    rate, in_flight, running, lanes = numbers
+    return f"{rate:>8} {in_flight:>10} {running:>8} {lanes:>9} {stats.assigned:>11}"
+
+
+def lists(watch: Watch, now: float, width: int) -> list[Section]:
+    """What holds commit points, what failed, what happened, who has much waiting."""
+    return [
+        Section("head of line", list(_holds(watch, now, width))),
+        Section("failures", list(_failures(watch, width))),
+        Section("rebalances, restarts", list(_moments(watch))),
+        Section("hot sessions", list(_sessions(watch))),
+    ]
+
+
+def _holds(watch: Watch, now: float, width: int) -> Iterator[Text]:
+    """Where there is little room, how long says since when."""
+    for hold in watch.current_holds():
+        row = Text(f"{hold.topic}[{hold.partition}] ")
+        row.append(hold.session_id or "?", style="bold")
+        row.append(f" @{hold.offset} ")
+        row.append(duration(now - hold.since), style="bold yellow")
+        row.append(f" since {clock(hold.since)}" if width >= NARROW else "").append(f": {hold.why}")
+        yield row
+
+
+def _failures(watch: Watch, width: int) -> Iterator[Text]:
+    """A row for each error, the latest first; it is cut so that how often it was, and who the last, is still seen."""
+    for group in sorted(watch.failures.groups, key=lambda group: -group.last):
+        failure = group.example
+        row = Text(f"{clock(group.last)} {failure.what} ")
+        times = f" ×{group.count:,}" if group.count > 1 else ""
+        who = f" {failure.session_id}" if failure.session_id else ""
+        error = Text("other errors" if group.is_rest else failure.told, style="red")
+        error.truncate(max(width - len(row) - len(times) - len(who), width // 3), overflow="ellipsis")
+        row.append_text(error).append(times).append(who, style="bold")
+        has_room = len(row) + 1 + len(failure.place) <= width
+        yield row.append(f" {failure.place}" if has_room else "")
+
+
+def _moments(watch: Watch) -> Iterator[Text]:
+    for happened in reversed(watch.moments.last):
+        yield Text(f"{clock(happened.at)} {happened.who} {happened.text}")
+
+
+def _sessions(watch: Watch) -> Iterator[Text]:
+    told = [
+        (session.waiting, session.session_id, f"{session.topic}[{session.partition}]")
+        for consumer in watch.living()
+        if consumer.stats is not None
+        for session in consumer.stats.busiest_sessions
+    ]
+    for waiting, session_id, place in sorted(told, reverse=True):
+        row = Text(f"{short(waiting):>8} waiting: ")
+        row.append(plain(session_id), style="bold")
+        row.append(f" in {plain(place)}")
+        yield row
+
+
+class Section(NamedTuple):
+    """A heading and its rows, the most important first."""
+
+    heading: str
+    rows: list[Text]
+
+
+def shares(height: int, wants: Sequence[int]) -> list[int]:
+    """How many rows each section gets in `height` lines, of which its heading takes one.
+
+    Each gets a row first, as far as there is room; then the first gets half of what is left, and all of them take
+    turns. A section that gets no row has no heading either.
+    """
+    given = [0] * len(wants)
+    for n, wanted in enumerate(wants):
+        if wanted and height >= 2:
+            given[n] = 1
+            height -= 2
+    if wants and given[0]:
+        extra = min(wants[0] - 1, height // 2)
+        given[0] += extra
+        height -= extra
+    while height > 0 and any(0 < got < wanted for got, wanted in zip(given, wants, strict=True)):
+        for n, wanted in enumerate(wants):
+            if height > 0 and 0 < given[n] < wanted:
+                given[n] += 1
+                height -= 1
+    return given
+
+
+def laid_out(sections: Sequence[Section], width: int, height: int) -> list[Text]:
+    """The sections below each other in `height` lines; a heading tells how many rows it has no room for."""
+    rows: list[Text] = []
+    for section, share in zip(sections, shares(height, [len(s.rows) for s in sections]), strict=True):
+        if not share:
+            continue
+        left_out = len(section.rows) - share
+        more = f"+{left_out:,} " if left_out else ""
+        heading = Text(section.heading, style="bold")
+        heading.align("left", width)
+        if more:
+            heading.truncate(width - len(more))
+            heading.append(more, style="dim")
+        rows += [heading, *section.rows[:share]]
+    return fitted(rows, width)
+
+
+def fitted(rows: Sequence[Text], width: int) -> list[Text]:
+    """Each row cut at `width` columns."""
+    for row in rows:
+        row.no_wrap, row.overflow = True, "ellipsis"
+        row.truncate(width, overflow="ellipsis")
+    return list(rows)

@@ -1,0 +1,115 @@
+"""What long-running commands show on a terminal, and a standard output that nobody reads any more."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from processor.observe.lines import Passed
+
+SHOW_SECONDS: Final = 0.1
+"""Between two updates of a progress line."""
+
+LOOK_EVERY: Final = 1024
+"""Events between two looks at the clock."""
+
+
+class SendProgress:
+    """Bytes of the file that are done, and tasks a second."""
+
+    def __init__(self, console: Console, size: int | None) -> None:
+        """Takes the file's bytes; None where nobody knows them."""
+        self._console = console
+        columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn()) if size else (SpinnerColumn(),)
+        self._progress = Progress(
+            TextColumn("sending"),
+            *columns,
+            TextColumn("{task.fields[tasks]:,} tasks, {task.fields[rate]:,.0f}/s"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self._progress.add_task("sending", total=size, tasks=0, rate=0.0)
+        self._started = time.monotonic()
+        self._shown = 0.0
+
+    def show(self, bytes_read: int, tasks: int) -> None:
+        """Moves the line, at most ten times a second."""
+        now = time.monotonic()
+        if now - self._shown >= SHOW_SECONDS:
+            self._shown = now
+            rate = tasks / max(now - self._started, 0.001)
+            self._progress.update(self._bar, completed=bytes_read, tasks=tasks, rate=rate)
+
+    def say(self, line: str) -> None:
+        """A line above the moving one; its text is nobody's markup."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class ReadProgress:
+    """A moving line that is gone at the end; nothing off a terminal.
+
+    Args:
+        passed: what has been read.
+        size: bytes that there are, None where nobody knows.
+    """
+
+    def __init__(self, passed: Passed, size: int | None) -> None:
+        console = Console(stderr=True)
+        columns = (
+            (BarColumn(), DownloadColumn(), TimeRemainingColumn()) if size else (SpinnerColumn(), DownloadColumn())
+        )
+        self._progress = Progress(
+            TextColumn("reading"), *columns, console=console, transient=True, disable=not console.is_terminal
+        )
+        self._bar = self._progress.add_task("reading", total=size)
+        self._passed = passed
+        self._shown = time.monotonic()
+        self._events = 0
+
+    def show(self) -> None:
+        """Moves the line, at most ten times a second; to be called at every event."""
+        self._events += 1
+        if self._events % LOOK_EVERY:
+            return
+        now = time.monotonic()
+        if now - self._shown >= SHOW_SECONDS:
+            self._shown = now
+            self._progress.update(self._bar, completed=self._passed.bytes)
+
+    def spooled(self, size: int) -> None:
+        """So many bytes of a pipe have come: most of the time is waiting for them."""
+        self._progress.update(self._bar, completed=size)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+def silence_standard_output() -> None:
+    """Sends what is still to come nowhere.
+
+    The reader of standard output is gone, as `head` is, or its disk is full. Otherwise the interpreter would complain
+    when it flushes at exit.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

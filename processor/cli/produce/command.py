@@ -1,0 +1,331 @@
+"""`processor produce [FILE]`: the tasks of a file of JSON Lines, sent."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, BinaryIO
+
+import typer
+from rich.console import Console
+
+from processor.cli import options
+from processor.cli.output import SendProgress, silence_standard_output
+from processor.cli.produce.tally import SESSIONS_COUNTED, Tally
+from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
+from processor.errors import EncodeError, SettingsError
+from processor.kafka.admin import await_topic
+from processor.kafka.config import admin_config
+from processor.kafka.dispatcher import LOGGER, Dispatcher
+from processor.settings import Settings
+
+BAD_LINES_TOLD = 20
+
+MOST_PENDING = 20_000
+"""Enough to keep the brokers busy; with more, memory grows and garbage collection takes longer."""
+
+SLICE_SECONDS = 0.2
+"""How long a wait inside the Kafka client may keep a signal waiting."""
+
+LOOK_EVERY = 256
+"""Lines between two looks at the clock for the progress."""
+
+FileArgument = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="JSON Lines, one task a line; - is standard input.", show_default="-"),
+]
+
+
+def produce(
+    topic: options.Topic,
+    file: FileArgument = "-",
+    bootstrap_servers: options.BootstrapServers = "localhost:9092",
+    kafka_config: options.KafkaConfig = [],  # noqa: B006 — Typer copies it
+    value_format: options.Format = "avro",
+    schemas: options.Schemas = None,
+    schema_registry: options.SchemaRegistry = None,
+    schema_registry_user: options.SchemaRegistryUser = None,
+    schema_registry_password_file: options.SchemaRegistryPasswordFile = None,
+    schema_registry_token_file: options.SchemaRegistryTokenFile = None,
+    schema_registry_ca: options.SchemaRegistryCa = None,
+    schema_registry_certificate: options.SchemaRegistryCertificate = None,
+    schema_registry_key: options.SchemaRegistryKey = None,
+    subject_name_strategy: options.SubjectNames = "topic",
+    auto_register: options.AutoRegister = True,
+    use_latest_version: options.UseLatestVersion = False,
+    config: options.Config = None,
+) -> int:
+    """Send the tasks of FILE, each session's to one partition and in the order of the lines.
+
+    A line is {"session_id": "s1", "name": "charge", "payload": {…}}, with "id" and "headers" where wanted.
+    A bad line is reported with its number and not sent; the exit code is then 1.
+    """
+    settings = Settings(
+        topics=(topic,),
+        group="produce",
+        bootstrap_servers=bootstrap_servers,
+        value_format=value_format,
+        schemas=schemas,
+        schema_registry=schema_registry,
+        schema_registry_user=schema_registry_user,
+        schema_registry_password_file=schema_registry_password_file,
+        schema_registry_token_file=schema_registry_token_file,
+        schema_registry_ca=schema_registry_ca,
+        schema_registry_certificate=schema_registry_certificate,
+        schema_registry_key=schema_registry_key,
+        subject_name_strategy=subject_name_strategy,
+        auto_register=auto_register,
+        use_latest_version=use_latest_version,
+        kafka_config=options.kafka_config_of(kafka_config),
+    )
+    with _opened(file) as stream, Signals() as signals:
+        try:
+            return _send(settings, stream, signals)
+        except KeyboardInterrupt:
+            return signals.exit_code
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    """Raises:
+    SettingsError: the file cannot be opened.
+    """
+    if file == "-":
+        yield _standard_input()
+        return
+    try:
+        stream = Path(file).open("rb")  # noqa: SIM115 — closed below; what fails inside is not the opening
+    except OSError as caught:
+        raise SettingsError(f"FILE {file!r} cannot be read: {caught.strerror}") from None
+    with stream:
+        yield stream
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise SettingsError("standard input is closed; give a FILE")
+    if sys.stdin.isatty():
+        typer.echo("reading tasks from this terminal: one JSON object a line; Ctrl-D ends it", err=True)
+    return sys.stdin.buffer
+
+
+class Signals:
+    """SIGINT and SIGTERM: the first ends the reading, the second ends everything.
+
+    While a line is read the first one interrupts it, for standard input may keep us waiting for ever.
+    While a task is handed over it only leaves a note.
+    """
+
+    def __init__(self) -> None:
+        self.caught: int | None = None
+        self.reading = True
+        self._before: dict[int, object] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """As shells have it: 128 and the signal's number."""
+        return 128 + (self.caught or signal.SIGINT)
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # In a script's background SIGINT is ignored, and is to stay so.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        again, self.caught = self.caught is not None, number
+        if again or self.reading:
+            raise KeyboardInterrupt
+
+
+def _send(settings: Settings, stream: BinaryIO, signals: Signals) -> int:
+    topic = settings.topics[0]
+    client = ClientLog.attached()
+    dispatcher = _dispatcher(settings)
+    try:
+        partitions = await_topic(admin_config(settings.bootstrap_servers, settings.kafka_config), topic)
+        sending = Sending(TaskLines(stream, settings.value_format), dispatcher, signals)
+        with SendProgress(Console(stderr=True), _size(stream)) as progress:
+            client.say = progress.say
+            sending.run(progress)
+        sending.report(topic, partitions)
+        return sending.exit_code
+    finally:
+        dispatcher.close(0)  # it is flushed, or nobody wants to wait for it any more
+
+
+class ClientLog(logging.Handler):
+    """Tells what the Kafka client complains about; nothing until sending begins: the error then tells it better."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.say: Callable[[str], None] | None = None
+
+    @classmethod
+    def attached(cls) -> ClientLog:
+        """The one that listens to every dispatcher of this process."""
+        handler, logger = cls(), logging.getLogger(LOGGER)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        return handler
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        if self.say is not None:
+            self.say(f"kafka: {record.getMessage()}")
+
+
+def _dispatcher(settings: Settings) -> Dispatcher:
+    return Dispatcher(
+        settings.bootstrap_servers,
+        settings.topics[0],
+        value_format=settings.value_format,
+        schemas=settings.schemas,
+        schema_registry=settings.registry,
+        kafka_config=settings.kafka_config,
+        max_pending=MOST_PENDING,
+    )
+
+
+def _size(stream: BinaryIO) -> int | None:
+    """Bytes of a file; None of a pipe or a terminal, whose end nobody knows."""
+    with contextlib.suppress(OSError):
+        return os.fstat(stream.fileno()).st_size or None
+    return None
+
+
+class Sending:
+    """One run over the lines: hands tasks over, tells bad lines, and knows at the end what became of all."""
+
+    def __init__(self, lines: TaskLines, dispatcher: Dispatcher, signals: Signals) -> None:
+        self._lines = lines
+        self._dispatcher = dispatcher
+        self._signals = signals
+        self._tally = Tally()
+        self._bad_lines = 0
+        self._unread: str | None = None
+        self._seconds = 0.0
+        self._say: Callable[[str], None] = lambda line: typer.echo(line, err=True)
+
+    def run(self, progress: SendProgress) -> None:
+        """Sends all there is, or what there is until a signal, or until the broker is gone."""
+        self._say = progress.say
+        started = time.monotonic()
+        try:
+            self._hand_over(progress)
+        finally:
+            self._flush(progress)
+            self._seconds = time.monotonic() - started
+
+    def _hand_over(self, progress: SendProgress) -> None:
+        for item in self._items():
+            if isinstance(item, BadLine):
+                self._tell(item.reason)
+            else:
+                self._submit(item)
+            if self._lines.number % LOOK_EVERY == 0:
+                progress.show(self._lines.bytes_read, self._tally.delivered)
+            if self._signals.caught is not None or self._tally.shut_out:
+                return
+
+    def _items(self) -> Iterator[TaskLine | BadLine]:
+        """The lines; a signal may interrupt the reading only."""
+        lines = iter(self._lines)
+        while True:
+            try:
+                self._signals.reading = True
+                item = next(lines, None)
+            except KeyboardInterrupt:
+                return
+            except OSError as caught:
+                self._unread = f"line {self._lines.number + 1:,} cannot be read: {caught.strerror}"
+                return
+            finally:
+                self._signals.reading = False
+            if item is None:
+                return
+            yield item
+
+    def _submit(self, task: TaskLine) -> None:
+        try:
+            sent = self._dispatcher.submit(
+                task.session_id, task.payload, task.name, id=task.id, headers=task.headers or None
+            )
+        except EncodeError as caught:
+            self._tell(str(caught))
+        else:
+            self._tally.sent(task.session_id, sent)
+
+    def _tell(self, reason: str) -> None:
+        self._bad_lines += 1
+        if self._bad_lines <= BAD_LINES_TOLD:
+            self._say(f"line {self._lines.number}: {reason}")
+
+    def _flush(self, progress: SendProgress) -> None:
+        """In slices, so that a second signal is heard."""
+        while self._dispatcher.flush(SLICE_SECONDS):
+            self._tally.settle()
+            progress.show(self._lines.bytes_read, self._tally.delivered)
+        self._tally.settle()
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every line was sent and acknowledged."""
+        tally = self._tally
+        if self._signals.caught is not None:
+            return self._signals.exit_code
+        if tally.shut_out and not tally.delivered:
+            return 4
+        return 1 if self._bad_lines or self._unread or tally.undelivered or tally.disorder else 0
+
+    def report(self, topic: str, partitions: int) -> None:
+        """What was not sent, on stderr, and the summary, on stdout."""
+        if self._bad_lines > BAD_LINES_TOLD:
+            self._say(f"and {self._bad_lines - BAD_LINES_TOLD:,} more bad lines")
+        if self._unread:
+            self._say(self._unread)
+        if self._tally.undelivered:
+            self._say(f"not delivered: {_tasks(self._tally.undelivered)}; the first: {self._tally.first_failure}")
+        if self._tally.shut_out:
+            self._say(f"stopped after line {self._lines.number:,}")
+        with _reader_may_be_gone():
+            typer.echo("\n".join(self._summary(topic, partitions)))
+            sys.stdout.flush()
+
+    def _summary(self, topic: str, partitions: int) -> Iterator[str]:
+        tally = self._tally
+        more = "more than " if tally.more_sessions else ""
+        rate = tally.delivered / self._seconds if self._seconds else 0.0
+        yield f"sent        {_tasks(tally.delivered)} to {topic}"
+        if self._bad_lines:
+            yield f"bad lines   {self._bad_lines:,}, not sent"
+        yield f"sessions    {more}{min(tally.sessions, SESSIONS_COUNTED):,}"
+        yield f"partitions  {tally.partitions} of {partitions}"
+        yield f"seconds     {self._seconds:.2f}"
+        yield f"tasks/s     {rate:,.0f}"
+        yield f"order       each session's order as sent: {'NOT kept: ' + tally.disorder if tally.disorder else 'kept'}"
+
+
+def _tasks(count: int) -> str:
+    return "1 task" if count == 1 else f"{count:,} tasks"
+
+
+@contextlib.contextmanager
+def _reader_may_be_gone() -> Iterator[None]:
+    """Whoever reads stdout may have left, as `head` does, or its disk be full; the tasks are sent all the same."""
+    try:
+        yield
+    except OSError:
+        silence_standard_output()

@@ -1,0 +1,85 @@
+"""`Tally`, what became of the tasks that were sent, from the broker's acknowledgements."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from processor.errors import BrokerError
+from processor.kafka.delivery_future import Sent
+
+SESSIONS_COUNTED = 1_000_000
+"""Sessions beyond are not told apart: each costs about 100 bytes."""
+
+MOST_OPEN = 200_000
+"""Tasks that are remembered at most: those behind one whose partition is slow must not pile up."""
+
+
+class Tally:
+    """Takes acknowledgements in the order of sending, which makes the check of the order a plain one.
+
+    A partition's offsets must ascend, and a session must stay on its partition.
+    """
+
+    def __init__(self) -> None:
+        self._open: deque[tuple[str, Sent]] = deque()
+        self._offsets: dict[int, int] = {}
+        self._partition_of: dict[int, int] = {}
+        self.delivered = 0
+        self.undelivered = 0
+        self.more_sessions = False
+        self.first_failure: BaseException | None = None
+        self.disorder: str | None = None
+        """The first place where the order is not as sent."""
+        self.shut_out = False
+        """Whether a broker is gone or does not let this client in: sending more is of no use."""
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions have tasks that were delivered; see `more_sessions`."""
+        return len(self._partition_of)
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions tasks were delivered to."""
+        return len(self._offsets)
+
+    def sent(self, session_id: str, sent: Sent) -> None:
+        """One task was handed over; waits where too many are open."""
+        self._open.append((session_id, sent))
+        if len(self._open) >= MOST_OPEN:
+            self._open[0][1].exception()
+        self.settle()
+
+    def settle(self) -> None:
+        """Counts the tasks that have ended, up to the first that has not."""
+        while self._open and self._open[0][1].done():
+            session_id, sent = self._open.popleft()
+            failure = sent.exception()
+            if failure is None:
+                self._count(session_id, *sent.result()[1:])
+            else:
+                self.undelivered += 1
+                self.first_failure = self.first_failure or failure
+                self.shut_out = self.shut_out or isinstance(failure.__cause__, BrokerError)
+
+    def _count(self, session_id: str, partition: int, offset: int) -> None:
+        self.delivered += 1
+        before = self._offsets.get(partition, -1)
+        self._offsets[partition] = offset
+        if offset <= before:
+            self._report(f"partition {partition}: offset {offset} after {before}")
+        # Hashes, not texts: a million of them are what a session may cost. 64 bits tell them apart.
+        session = hash(session_id)
+        if len(self._partition_of) < SESSIONS_COUNTED:
+            self._stay(session_id, self._partition_of.setdefault(session, partition), partition)
+        elif session in self._partition_of:
+            self._stay(session_id, self._partition_of[session], partition)
+        else:
+            self.more_sessions = True
+
+    def _stay(self, session_id: str, first: int, now: int) -> None:
+        if first != now:
+            self._report(f"session {session_id!r} is on partitions {first} and {now}: partitions were added meanwhile")
+
+    def _report(self, disorder: str) -> None:
+        self.disorder = self.disorder or disorder

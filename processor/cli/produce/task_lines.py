@@ -1,0 +1,93 @@
+"""`TaskLines`, the tasks of a file of JSON Lines, one line in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, BinaryIO
+
+import msgspec
+
+from processor.settings import ValueFormat
+from processor.telemetry.printable import printable
+
+LINE_BYTES = 64 * 1024 * 1024
+"""A longer line is a bad one. A record of this size no broker takes without being told to."""
+
+REASON_LENGTH = 200
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one line says."""
+
+    session_id: Annotated[str, msgspec.Meta(min_length=1)]
+    payload: Any
+    name: str = ""
+    id: str | None = None
+    headers: dict[str, str | None] | None = None
+
+
+class TextTaskLine(TaskLine, frozen=True, forbid_unknown_fields=True):
+    """The same where the payload becomes the record's value as it is; null is a record without a value."""
+
+    payload: str | None
+
+
+class BadLine(msgspec.Struct, frozen=True):
+    """A line that is no task, and why."""
+
+    reason: str
+    """Printable and short, whatever the line holds."""
+
+
+class TaskLines:
+    """Reads lines; `number` and `bytes_read` tell how far it is. Blank lines are passed over."""
+
+    def __init__(self, stream: BinaryIO, value_format: ValueFormat) -> None:
+        self._stream = stream
+        kind = TextTaskLine if value_format == "bytes" else TaskLine
+        self._decode: Callable[[bytes], TaskLine] = msgspec.json.Decoder(kind).decode
+        self.number = 0
+        self.bytes_read = 0
+
+    def __iter__(self) -> Iterator[TaskLine | BadLine]:
+        while line := self._stream.readline(LINE_BYTES):
+            self.number += 1
+            self.bytes_read += len(line)
+            if len(line) == LINE_BYTES and not line.endswith(b"\n"):
+                self._pass_over()
+                yield BadLine(f"longer than {LINE_BYTES // (1024 * 1024)} MB")
+            elif not line.isspace():
+                yield self._read(line)
+
+    def _pass_over(self) -> None:
+        """Drops the rest of a line piece by piece."""
+        while piece := self._stream.readline(LINE_BYTES):
+            self.bytes_read += len(piece)
+            if piece.endswith(b"\n"):
+                return
+
+    def _read(self, line: bytes) -> TaskLine | BadLine:
+        if self.number == 1:
+            line = line.removeprefix(BYTE_ORDER_MARK)
+        try:
+            return self._decode(line)
+        except RecursionError:
+            return BadLine("JSON that is nested too deeply")
+        except UnicodeDecodeError as caught:
+            return BadLine(f"not UTF-8: {caught.reason}")
+        except msgspec.DecodeError as caught:
+            return BadLine(_in_words(str(caught)))
+
+
+def _in_words(complaint: str) -> str:
+    """What msgspec says, in the terms of this file format."""
+    sentence = (
+        complaint.replace("Object contains unknown field", "unknown member")
+        .replace("Object missing required field", "missing member")
+        .replace("Expected `object`, got", "not an object but")
+        .replace("Expected `str` of length >= 1", "must not be empty")
+        .replace("Input data was truncated", "JSON that ends too early")
+    )
+    return printable(sentence, REASON_LENGTH)  # a member's name comes from outside

@@ -1,0 +1,271 @@
+"""Log lines: an event becomes one line on stderr, JSON for programs or coloured text for people.
+
+The only importer of structlog, whose global configuration is left to the application: handlers may use
+structlog or `logging` as they like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import stat
+import struct
+import sys
+import termios
+import threading
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import msgspec
+import structlog
+
+from processor.telemetry.events import LOG_VERSION, Emit, Event, Level, LogLinesLost
+from processor.telemetry.redaction import LogFormat, LogLevel, Redaction
+
+LEVELS: Final[dict[Level, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+_BIDI: Final = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Unicode's `Bidi_Control` characters."""
+
+_UNPRINTABLE: Final = {
+    code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *_BIDI)
+} | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+"""What could end a line, move a terminal's cursor or turn its text around."""
+
+_ALWAYS: Final = ("pid", "consumer", "topic", "partition")
+"""Fields that mean something when they are 0."""
+
+_LONG: Final = ("handler_seconds_buckets",)
+
+_BLOCKS: Final = ("traceback", "stack")
+"""Fields of several lines; on the console they are set below their event's line, indented."""
+
+EventDict = MutableMapping[str, Any]
+
+STALLED_SECONDS = 1.0
+"""How long a line waits for a reader that takes nothing; those after it wait no more, until it takes again."""
+
+
+class _Lines:
+    """Where lines go, one system call each: processes that share a pipe do not write into each other's lines.
+
+    Whoever reads them may stop reading and stay: a write would wait for ever, and with it the thread that
+    talks to the group. Such a line is lost instead, as on a full disk.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.lost = 0
+        self.untold = 0
+        """Lost lines that no later line has told of."""
+        self._is_stalled = False
+        self._is_torn = False
+        """The last line ended in its middle."""
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._descriptor, self._kind = None, 0
+        with contextlib.suppress(OSError, ValueError):  # a test's StringIO, or a stream that is closed
+            if stream is not None:
+                self._kind = stat.S_IFMT(os.fstat(stream.fileno()).st_mode)
+                self._descriptor = stream.fileno()
+
+    @property
+    def is_terminal(self) -> bool:
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:
+            return False
+
+    def write(self, line: str) -> None:
+        if self._descriptor is None:
+            self._write_text(line)
+            return
+        start = "\n" if self._is_torn else ""
+        whole = memoryview(f"{start}{line}\n".encode("utf-8", "backslashreplace"))
+        rest = whole
+        try:
+            while rest:
+                self._await_reader(self._descriptor)
+                part = rest if self._takes(self._descriptor, len(rest)) else rest[: select.PIPE_BUF]
+                rest = rest[os.write(self._descriptor, part) :]
+        finally:
+            if len(rest) < len(whole):
+                self._is_torn = bool(rest)
+
+    def lose(self) -> None:
+        """Counts a line that could not be written."""
+        self.lost += 1
+        self.untold += 1
+
+    def _await_reader(self, descriptor: int) -> None:
+        seconds = 0.0 if self._is_stalled else STALLED_SECONDS
+        self._is_stalled = not select.select([], [descriptor], [], seconds)[1]
+        if self._is_stalled:
+            raise BlockingIOError("nobody reads the log")
+
+    def _takes(self, descriptor: int, size: int) -> bool:
+        """Whether so much can be written without waiting; a pipe or socket that is ready takes `PIPE_BUF` bytes."""
+        if size <= select.PIPE_BUF or self._kind not in (stat.S_IFIFO, stat.S_IFSOCK):
+            return True
+        if self._kind != stat.S_IFIFO or not hasattr(fcntl, "F_GETPIPE_SZ"):
+            return False
+        unread: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
+        # what is in it may fill its pages badly, at the worst half of each
+        return 2 * (unread + size) <= fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+
+    def _write_text(self, line: str) -> None:
+        if self._stream is None:
+            raise OSError("there is no stderr")
+        with self._lock:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    debug = info = warning = error = write
+
+
+class _Configured(msgspec.Struct, frozen=True):
+    lines: Any
+    log: Any
+    threshold: int
+    is_console: bool
+    redaction: Redaction
+
+
+_configured: _Configured | None = None
+
+
+def configure(
+    log_format: LogFormat = "auto",
+    log_level: LogLevel = "info",
+    stream: TextIO | None = None,
+    redaction: Redaction = Redaction(),  # noqa: B008 — immutable
+) -> None:
+    """Sets how the emitters that are made from now on write.
+
+    Args:
+        log_format: `auto` is `console` on a terminal and `json` off one.
+        log_level: the least level that is written.
+        stream: where to, stderr when it is None.
+        redaction: what of a task may stand there.
+    """
+    global _configured  # noqa: PLW0603 — a process has one stderr
+    lines = _Lines(stream if stream is not None else sys.stderr)
+    is_console = log_format == "console" or (log_format == "auto" and lines.is_terminal)
+    log = structlog.wrap_logger(
+        lines,
+        processors=[_stamp, _for_people, _console(lines)] if is_console else [_stamp, _json],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[log_level]),
+        cache_logger_on_first_use=True,
+    )
+    _configured = _Configured(lines, log, LEVELS[log_level], is_console, redaction)
+
+
+def emitter(**bound: Any) -> Emit:
+    """What writes events as log lines, each with the host, the process's ID and the fields `bound`. It never raises.
+
+    A line that cannot be written, because the disk is full, stderr is closed or its reader takes nothing, is counted in
+    `lost_lines()`, and told once lines can be written again: a task must not fail or wait because its log line does.
+    """
+    if _configured is None:
+        configure()
+    assert _configured is not None
+    lines, threshold, is_console = _configured.lines, _configured.threshold, _configured.is_console
+    fields_of = _configured.redaction.fields_of
+    if is_console:
+        bound = {"pid": os.getpid(), **{name: bound[name] for name in _ALWAYS if name in bound}}
+    else:
+        bound = {"log_version": LOG_VERSION, "host": socket.gethostname(), "pid": os.getpid(), **bound}
+    log = _configured.log.bind(**bound)
+
+    def write(event: Event) -> None:
+        getattr(log, event.level)(event.event, **fields_of(event), level=event.level)
+
+    def emit(event: Event) -> None:
+        level = (event.for_people if is_console else None) or event.level
+        if LEVELS[level] < threshold:
+            return
+        try:
+            write(event)
+            if lines.untold:
+                told, lines.untold = LogLinesLost(lines=lines.untold), 0
+                write(told)
+        except Exception:  # noqa: BLE001 — whatever is wrong with a line, its task goes on
+            lines.lose()
+
+    return emit
+
+
+def say(sentence: str) -> None:
+    """One line on stderr, outside the log: what a user's mistake gets. It never raises."""
+    line = " ".join(sentence.split()).translate(_UNPRINTABLE)
+    with contextlib.suppress(OSError, ValueError):
+        _Lines(sys.stderr).write(f"processor: {line}")
+
+
+def lost_lines() -> int:
+    """Lines that could not be written since `configure`."""
+    return 0 if _configured is None else int(_configured.lines.lost)
+
+
+def _stamp(_: Any, __: str, fields: EventDict) -> EventDict:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"timestamp": now, "level": fields.pop("level"), "event": fields.pop("event"), **fields}
+
+
+_INVISIBLE: Final = {code: f"\\u{code:04x}" for code in _UNPRINTABLE if code >= 0x7F}
+"""What JSON would let stand in text as it is; the others it escapes itself."""
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def _json(_: Any, __: str, fields: EventDict) -> str:
+    try:
+        return _encode(fields).decode().translate(_INVISIBLE)
+    except (ValueError, TypeError):  # text that is no Unicode, half of a surrogate pair: strict readers want none of it
+        return _encode(_as_unicode(msgspec.to_builtins(fields, enc_hook=repr))).decode().translate(_INVISIBLE)
+
+
+def _as_unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_unicode(name): _as_unicode(part) for name, part in value.items()}
+    return [_as_unicode(part) for part in value] if isinstance(value, list) else value
+
+
+def _for_people(_: Any, __: str, fields: EventDict) -> EventDict:
+    """No value can forge a line; what is long is told by its length, and nothing is not told: JSON has all of it."""
+    if fields["event"].endswith(".stats"):  # of thirty figures, those that say something
+        fields = {key: value for key, value in fields.items() if (value and key not in _LONG) or key in _ALWAYS}
+    return {key: _text(value) if key not in _BLOCKS else value for key, value in fields.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return str(len(value))
+    if isinstance(value, dict):
+        value = " ".join(f"{name}={_text(part)}" for name, part in value.items() if part is not None)
+    if isinstance(value, list):
+        value = ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        value = f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) >= 0.01 else f"{value:.2g}"
+    return str(value).translate(_UNPRINTABLE)
+
+
+def _console(lines: _Lines) -> Any:
+    colours = lines.is_terminal and not os.environ.get("NO_COLOR")
+    render_line = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)
+
+    def render(logger: Any, name: str, fields: EventDict) -> str:
+        blocks = [fields.pop(key) for key in _BLOCKS if key in fields]
+        line = render_line(logger, name, fields)
+        return "\n".join([line, *(_indented(block) for block in blocks if block)])
+
+    return render
+
+
+def _indented(block: str) -> str:
+    return "\n".join(f"    | {line.translate(_UNPRINTABLE)}" for line in str(block).splitlines())

@@ -1,0 +1,55 @@
+"""A fleet's statistics: those of its consumers, summed, with what ended consumers had done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from processor.telemetry.events import ConsumerStats, FleetStats
+
+GAUGES: Final = ("in_flight", "waiting", "running", "lanes")
+COUNTERS: Final = (
+    "done",
+    "failed_attempts",
+    "retried",
+    "timed_out",
+    "stuck",
+    "dead_lettered",
+    "skipped",
+    "abandoned",
+    "missed",
+    "commit_failures",
+)
+
+
+class Totals:
+    """What a fleet has done since its start."""
+
+    def __init__(self) -> None:
+        self.restarts = 0
+        """Consumers that ended unasked and were replaced."""
+        self.forced_stops = 0
+        """Consumers that did not drain in time, or were killed."""
+        self._ended: Counter[str] = Counter()
+
+    def bury(self, last: ConsumerStats | None) -> None:
+        """A consumer has ended, which had said this last."""
+        if last is not None:
+            self._ended.update({name: getattr(last, name) for name in COUNTERS})
+
+    def stats(self, latest: Sequence[ConsumerStats | None]) -> FleetStats:
+        """With what the living consumers said last; None is one that has said nothing yet."""
+        told = [stats for stats in latest if stats is not None]
+        lags = [stats.lag for stats in told if stats.lag is not None]
+        summed: dict[str, Any] = {name: sum(getattr(stats, name) for stats in told) for name in (*GAUGES, *COUNTERS)}
+        for name, count in dict(self._ended).items():  # one that serves metrics asks from another thread
+            summed[name] += count
+        return FleetStats(
+            **summed,
+            consumers=len(latest),
+            tasks_per_second=round(sum(stats.tasks_per_second for stats in told), 1),
+            lag=sum(lags) if lags else None,
+            restarts=self.restarts,
+            forced_stops=self.forced_stops,
+        )

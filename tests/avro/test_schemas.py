@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor.avro.schemas import load_schemas, shipped_folder, shipped_schemas
+from processor.errors import LoadError
+
+
+def record(name: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "record", "name": name, "fields": [{"name": field, "type": kind} for field, kind in fields.items()]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "avsc"
+    path.mkdir()
+    return path
+
+
+def write(folder: Path, **documents: Any) -> str:
+    for name, document in documents.items():
+        text = document if isinstance(document, str) else json.dumps(document)
+        (folder / f"{name}.avsc").write_text(text)
+    return str(folder)
+
+
+def test_the_shipped_schemas_are_always_there(folder: Path) -> None:
+    loaded = load_schemas(write(folder, order=record("Order")))
+    assert set(loaded.by_name) == {"processor.Task", "processor.TaskResult", "Order"}
+
+
+def test_every_field_of_the_shipped_schemas_is_documented() -> None:
+    for schema in shipped_schemas().by_name.values():
+        assert schema.parsed["doc"].endswith(".")
+        for field in schema.parsed["fields"]:
+            assert field["doc"].endswith("."), field["name"]
+            assert "default" in field, field["name"]
+
+
+def test_the_shipped_schemas_are_found_inside_an_installed_package(tmp_path: Path) -> None:
+    package = tmp_path / "site-packages" / "processor"
+    (package / "schemas").mkdir(parents=True)
+    (package / "schemas" / "task.avsc").touch()
+    assert shipped_folder(package) == package / "schemas"
+
+
+def test_the_shipped_schemas_are_found_beside_a_source_tree(tmp_path: Path) -> None:
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas" / "task.avsc").touch()
+    assert shipped_folder(tmp_path / "processor") == tmp_path / "schemas"
+
+
+def test_an_installation_without_schemas_says_so(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="install it again"):
+        shipped_folder(tmp_path / "processor")
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("c", "b", "a"), ("b", "c", "a")])
+def test_files_refer_to_each_other_in_any_order(folder: Path, names: tuple[str, str, str]) -> None:
+    first, second, third = names
+    documents = {
+        first: record("shop.Order", lines={"type": "array", "items": "Line"}, buyer="people.Person"),
+        second: record("shop.Line", sku="string", price="Price"),
+        third: [{"type": "fixed", "name": "shop.Price", "size": 4}, record("people.Person", friend=["null", "Person"])],
+    }
+    loaded = load_schemas(write(folder, **documents))
+    assert {"shop.Order", "shop.Line", "shop.Price", "people.Person"} <= set(loaded.by_name)
+
+
+def test_files_may_refer_to_each_other_in_a_circle(folder: Path) -> None:
+    loaded = load_schemas(write(folder, a=record("A", b=["null", "B"]), b=record("B", a=["null", "A"])))
+    assert loaded.by_name["A"].fingerprint != loaded.by_name["B"].fingerprint
+
+
+def test_folders_inside_are_read_and_hidden_ones_are_not(folder: Path) -> None:
+    for name in ("inner", "..2024_10_01"):
+        (folder / name).mkdir()
+    write(folder / "inner", order=record("Order"))
+    write(folder / "..2024_10_01", broken="{")
+    assert "Order" in load_schemas(str(folder)).by_name
+
+
+def test_a_type_inside_another_is_a_schema_of_its_own(folder: Path) -> None:
+    loaded = load_schemas(write(folder, order=record("shop.Order", line=record("Line", sku="string"))))
+    assert loaded.by_fingerprint[loaded.by_name["shop.Line"].fingerprint].name == "shop.Line"
+
+
+def test_repeating_a_shipped_schema_is_fine(folder: Path) -> None:
+    task = json.loads((shipped_folder() / "task.avsc").read_bytes())
+    for said in (task, *task["fields"]):
+        said["doc"] = "said in other words"
+    loaded = load_schemas(write(folder, task=task))
+    assert loaded.by_name["processor.Task"].fingerprint == shipped_schemas().by_name["processor.Task"].fingerprint
+
+
+def test_a_shipped_name_with_another_meaning_is_refused(folder: Path) -> None:
+    with pytest.raises(LoadError, match=r"mine\.avsc: processor\.Task is defined differently in .*task\.avsc"):
+        load_schemas(write(folder, mine=record("processor.Task", id="string")))
+
+
+@pytest.mark.parametrize(
+    ("documents", "reason"),
+    [
+        ({"bad": "{"}, r"bad\.avsc: not JSON"),
+        ({"bad": ""}, r"bad\.avsc: not JSON"),
+        ({"bad": "[" * 100_000}, r"bad\.avsc: the schema is nested too deeply"),
+        ({"bad": "[" * 900 + '"int"' + "]" * 900}, r"bad\.avsc: "),
+        ({"bad": "5"}, r"bad\.avsc: 5 is no Avro type"),
+        ({"bad": "null"}, r"bad\.avsc: None is no Avro type"),
+        ({"bad": "{}"}, r"bad\.avsc: a type lacks 'type'"),
+        ({"bad": {"type": "record", "name": "R"}}, r"bad\.avsc: a type lacks 'fields'"),
+        ({"bad": {"type": "record", "name": "R", "fields": 5}}, r"bad\.avsc: the fields of R are no list"),
+        ({"bad": {"type": "record", "name": "R", "fields": ["a"]}}, "R has a field without a name or a type"),
+        (
+            {"bad": {"type": "record", "name": "R", "fields": [{"name": "a"}]}},
+            "R has a field without a name or a type",
+        ),
+        ({"bad": {"type": "record", "fields": []}}, r"bad\.avsc: a type lacks 'name'"),
+        ({"bad": record("1 R")}, r"bad\.avsc: '1 R' is no name for an Avro type"),
+        ({"bad": {"type": "enum", "name": "E"}}, r"bad\.avsc: .*symbols"),
+        ({"bad": {"type": "enum", "name": "E", "symbols": ["A", "A"]}}, r"bad\.avsc: .*unique"),
+        ({"bad": {"type": "enum", "name": "E", "symbols": 5}}, r"bad\.avsc: "),
+        ({"bad": {"type": "fixed", "name": "F"}}, r"bad\.avsc: .*size"),
+        ({"bad": {"type": "array"}}, r"bad\.avsc: a type lacks 'items'"),
+        ({"bad": {"type": "strng"}}, r"bad\.avsc: the type strng is defined nowhere"),
+        ({"bad": '"shop.Order"'}, r"bad\.avsc: the type shop\.Order is defined nowhere"),
+        ({"bad": record("a.R", b="B")}, r"bad\.avsc: the type a\.B is defined nowhere"),
+        ({"good": record("A", b="B"), "worse": record("B", c="C")}, r"worse\.avsc: the type C is defined nowhere"),
+        ({"a": record("R", x="int"), "b": record("R", x="long")}, r"b\.avsc: R is defined differently in .*a\.avsc"),
+        ({"bad": record("R", n={"type": "array", "items": "null"})}, r"bad\.avsc: an array's items take no bytes"),
+        ({"bad": record("R", n={"type": "array", "items": record("E")})}, r"bad\.avsc: an array's items take no bytes"),
+    ],
+)
+def test_what_is_no_schema_is_refused_with_its_file(folder: Path, documents: dict[str, Any], reason: str) -> None:
+    with pytest.raises(LoadError, match=reason) as refusal:
+        load_schemas(write(folder, **documents))
+    assert "\n" not in str(refusal.value)
+    assert refusal.value.exit_code == 5
+
+
+def test_a_default_of_a_wrong_type_is_refused(folder: Path) -> None:
+    bad = {"type": "record", "name": "R", "fields": [{"name": "a", "type": "int", "default": "x"}]}
+    with pytest.raises(LoadError, match=r"bad\.avsc: .*x"):
+        load_schemas(write(folder, bad=bad))
+
+
+def test_a_file_that_is_not_text_is_refused(folder: Path) -> None:
+    (folder / "bad.avsc").write_bytes(b'"\xff"')
+    with pytest.raises(LoadError, match=r"bad\.avsc: not JSON"):
+        load_schemas(str(folder))
+
+
+def test_a_folder_without_schemas_is_refused(folder: Path) -> None:
+    with pytest.raises(LoadError, match=r"has no \.avsc file in it"):
+        load_schemas(str(folder))
+
+
+def test_a_missing_folder_is_refused(folder: Path) -> None:
+    with pytest.raises(LoadError, match="is not a folder"):
+        load_schemas(str(folder / "missing"))
+
+
+def versions(folder: Path, **places: Any) -> str:
+    """Files called `order.avsc`, each in the folder inside that is named; `_` is the outermost."""
+    for place, document in places.items():
+        inside = folder if place == "_" else folder / place
+        inside.mkdir(exist_ok=True)
+        (inside / "order.avsc").write_text(json.dumps(document))
+    return str(folder)
+
+
+def test_a_folder_inside_may_hold_another_version(folder: Path) -> None:
+    old, new = record("shop.Order", id="string"), record("shop.Order", id="string", count="int")
+    loaded = load_schemas(versions(folder, _=new, old=old))
+    assert loaded.by_name["shop.Order"].definition["fields"][-1]["name"] == "count"
+    assert sum(schema.name == "shop.Order" for schema in loaded.by_fingerprint.values()) == 2
+
+
+def test_a_version_refers_to_what_stands_beside_it_before_what_is_around_it(folder: Path) -> None:
+    place = versions(folder, _=record("Line", sku="string"), old=record("Order", line="Line"))
+    (folder / "old" / "line.avsc").write_text(json.dumps(record("Line", sku="int")))
+    (line,) = load_schemas(place).by_name["Order"].definition["fields"]
+    assert line["type"]["fields"][0]["type"] == "int"
+
+
+def test_a_version_refers_to_what_is_around_it(folder: Path) -> None:
+    place = versions(folder, _=record("Line", sku="string"), old=record("Order", line="Line"))
+    assert "Order" in load_schemas(place).by_name
+
+
+def test_a_reference_to_one_of_several_versions_is_refused(folder: Path) -> None:
+    places = {"_": record("Order", line="Line"), "a": record("Line", sku="int"), "b": record("Line", sku="long")}
+    with pytest.raises(LoadError, match=r"the type Line is defined differently in .*a/order\.avsc and in .*b/order"):
+        load_schemas(versions(folder, **places))
+
+
+def test_an_older_version_of_a_shipped_schema_may_stand_in_a_folder_inside(folder: Path) -> None:
+    loaded = load_schemas(versions(folder, old=record("processor.Task", id="string")))
+    assert loaded.by_name["processor.Task"].fingerprint == shipped_schemas().by_name["processor.Task"].fingerprint
+    assert len(loaded.by_fingerprint) == 3

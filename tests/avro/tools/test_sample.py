@@ -1,0 +1,60 @@
+"""Samples are values of their schema."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import given
+
+from processor.avro.tools.sample import Sampler
+from processor.errors import LoadError
+from tests.avro.avro_types import schemas
+from tests.avro.tools.test_classes import ORDER, schema_of
+
+
+@given(schemas(depth=3))
+def test_a_sample_can_be_written_and_is_read_as_it_was(document: Any) -> None:
+    (schema,) = schema_of(document)
+    value = Sampler(schema, seed=1).value()
+    stream = BytesIO()
+    fastavro.schemaless_writer(stream, schema.parsed, value)
+    assert schema.read(stream.getvalue(), 0) == value
+
+
+def test_samples_of_every_logical_type_are_read_as_they_were() -> None:
+    (schema,) = schema_of(ORDER)
+    sampler = Sampler(schema, seed=2)
+    for _ in range(50):
+        value = sampler.value()
+        stream = BytesIO()
+        fastavro.schemaless_writer(stream, schema.parsed, value)
+        assert schema.read(stream.getvalue(), 0) == value
+
+
+def test_the_same_seed_gives_the_same_samples() -> None:
+    (schema,) = schema_of(ORDER)
+    first, second, other = (Sampler(schema, seed) for seed in (1, 1, 2))
+    assert [first.value(), first.value()] == [second.value(), second.value()]
+    assert other.value() != Sampler(schema, 1).value()
+
+
+def test_a_type_that_contains_itself_ends() -> None:
+    tree = {
+        "type": "record",
+        "name": "Tree",
+        "fields": [
+            {"name": "left", "type": ["null", "Tree"]},
+            {"name": "others", "type": {"type": "array", "items": "Tree"}},
+        ],
+    }
+    (schema,) = schema_of(tree)
+    Sampler(schema, 1).value()
+
+
+def test_a_type_without_any_value_is_refused() -> None:
+    (schema,) = schema_of({"type": "record", "name": "Endless", "fields": [{"name": "self", "type": "Endless"}]})
+    with pytest.raises(LoadError, match="Endless contains itself without end"):
+        Sampler(schema).value()

@@ -1,0 +1,85 @@
+"""What follows the end of a consumer, as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from processor.fleet.restarts import Backoff, Death, Finish, GiveUp, Replace, combined, what_follows
+
+
+def follow(death: Death, *, fleet_was_up: bool = True, last_delay: float | None = None) -> Replace | Finish | GiveUp:
+    return what_follows(death, fleet_was_up=fleet_was_up, last_delay=last_delay, backoff=Backoff())
+
+
+def death(exit_code: int, *, lived: float = 5.0, joined: bool = True, **more: Any) -> Death:
+    return Death(exit_code, lived, joined, **more)
+
+
+def test_a_consumer_that_reached_the_end_is_not_replaced() -> None:
+    assert follow(death(0, finished=True)) == Finish()
+
+
+def test_a_consumer_that_reached_the_end_and_then_failed_is_replaced() -> None:
+    assert follow(death(3, finished=True)) == Replace(0.5)
+
+
+def test_a_recycled_consumer_is_replaced_at_once() -> None:
+    assert follow(death(0, recycling=True), last_delay=8.0) == Replace(0.0)
+
+
+@pytest.mark.parametrize("exit_code", [2, 5])
+@pytest.mark.parametrize("fleet_was_up", [True, False])
+def test_a_mistake_in_the_settings_or_the_app_is_final_whenever_it_shows(exit_code: int, fleet_was_up: bool) -> None:
+    told = follow(death(exit_code, joined=False, failure="wrong"), fleet_was_up=fleet_was_up)
+    assert told == GiveUp("wrong", exit_code)
+
+
+@pytest.mark.parametrize("exit_code", [1, 4])
+def test_a_broker_that_is_away_is_final_only_if_it_never_was_there(exit_code: int) -> None:
+    gone = death(exit_code, joined=False, failure="no broker")
+    assert follow(gone, fleet_was_up=False) == GiveUp("no broker", exit_code)
+    assert follow(gone, fleet_was_up=True) == Replace(0.5)
+
+
+@pytest.mark.parametrize("exit_code", [0, 1, 2, 3, 4, 5, -9, -11])
+def test_a_consumer_that_was_in_the_group_is_always_replaced(exit_code: int) -> None:
+    assert follow(death(exit_code)) == Replace(0.5)
+
+
+def test_a_crash_at_the_start_is_tried_again() -> None:
+    assert follow(death(-11, joined=False), fleet_was_up=False) == Replace(0.5)
+
+
+def test_the_wait_doubles_up_to_its_maximum_and_starts_anew_after_a_long_life() -> None:
+    delays: list[float] = []
+    last: float | None = None
+    for _ in range(9):
+        last = Backoff().after(last, lived=1.0)
+        delays.append(last)
+    assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert Backoff().after(30, lived=60.0) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"), [([], 0), ([0, 0], 0), ([0, 3], 3), ([4, 3, 5], 3), ([1, 4], 4), ([0, -9], 1)]
+)
+def test_the_fleets_exit_code(codes: list[int], code: int) -> None:
+    assert combined(codes) == code
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [
+        (death(-9), "killed by SIGKILL"),
+        (death(-64), "killed by SIGRTMAX"),
+        (death(-99), "killed by signal 99"),
+        (death(7), "exit code 7"),
+        (death(0), "it was stopped from outside"),
+        (death(4, failure="no broker answers"), "no broker answers"),
+        (death(0, recycling=True, failure="x"), "a handler could not be stopped"),
+    ],
+)
+def test_the_reason_is_told_in_words(ended: Death, reason: str) -> None:
+    assert ended.reason == reason

@@ -1,0 +1,231 @@
+"""What is asked of a registry, how often, and what is told meanwhile; without any registry."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from processor.errors import LoadError, NotNow, RegistryError, RegistryRefusal
+from processor.kafka.registry import cache
+from processor.kafka.registry.cache import Ask, Lookups
+from processor.telemetry.events import Event, RegistryAvailable, RegistryUnavailable
+from tests.support.until import until
+
+NEVER = 1313
+
+
+class FakeRegistry:
+    """Knows even numbers; NEVER has no answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.connections = 0
+        self.error: Exception | None = None
+        self.door: Exception | None = None
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.events: list[Event] = []
+        self.lookups: Lookups[int, str] = Lookups("http://h", self.connect, self.events.append)
+
+    @contextmanager
+    def connect(self) -> Iterator[Ask[int, str]]:
+        if self.door is not None:
+            raise self.door
+        self.connections += 1
+        yield self.answer
+
+    def answer(self, number: int) -> str:
+        self.asked.append(number)
+        self.go_on.wait(20)
+        if self.error is not None:
+            raise self.error
+        if number == NEVER:
+            raise RegistryError("it makes the registry fail")
+        if number % 2:
+            raise LoadError(f"there is no {number}")
+        return f"<{number}>"
+
+    def get(self, number: int) -> str:
+        """The answer, however long it takes."""
+        found: list[str] = []
+
+        def had() -> bool:
+            try:
+                found.append(self.lookups.get(number))
+            except NotNow:
+                return False
+            return True
+
+        until(had)
+        return found[0]
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in list(self.events) if isinstance(event, kind)]
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
+    monkeypatch.setattr(cache, "FIRST_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr(cache, "LAST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(cache, "DOUBT_SECONDS", 0.02)
+    monkeypatch.setattr(cache, "AWAY_SECONDS", 0.05)
+    return FakeRegistry()
+
+
+def test_nobody_waits_and_each_question_is_asked_once(registry: FakeRegistry) -> None:
+    registry.go_on.clear()
+    waits = []
+    for _ in range(50):
+        with pytest.raises(NotNow) as told:
+            registry.lookups.get(2)
+        waits.append(told.value.retry_in)
+    assert all(0 < wait <= cache.LATEST_SECONDS for wait in waits)
+    registry.go_on.set()
+    assert registry.get(2) == registry.get(2) == "<2>"
+    assert registry.asked == [2]
+    assert registry.events == []
+
+
+def test_many_questions_at_once_take_one_connection(registry: FakeRegistry) -> None:
+    registry.go_on.clear()
+    for number in range(0, 40, 2):
+        with pytest.raises(NotNow):
+            registry.lookups.get(number)
+    registry.go_on.set()
+    assert [registry.get(number) for number in range(0, 40, 2)] == [f"<{number}>" for number in range(0, 40, 2)]
+    assert sorted(registry.asked) == list(range(0, 40, 2))
+    assert registry.connections == 1
+
+
+def test_a_no_is_remembered_for_a_while_and_then_asked_again(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        with pytest.raises(LoadError, match="there is no 3"):
+            registry.get(3)
+    assert registry.asked == [3, 3]
+    monkeypatch.setattr(cache, "REFUSAL_SECONDS", 0.0)
+
+    def asked_again() -> bool:
+        with pytest.raises(NotNow):
+            registry.lookups.get(5)
+        return registry.asked.count(5) > 2
+
+    until(asked_again)
+
+
+def test_a_no_is_believed_when_it_is_said_twice(registry: FakeRegistry) -> None:
+    """A registry on several machines may answer from one that has not heard yet of a new schema."""
+    registry.error = LoadError("there is no 2 yet")
+    with pytest.raises(NotNow):
+        registry.lookups.get(2)
+    until(lambda: registry.lookups._doubted)
+    assert registry.asked == [2]
+    registry.error = None
+    assert registry.get(2) == "<2>"
+    assert registry.asked == [2, 2]
+    assert not registry.lookups._doubted
+
+
+@pytest.mark.parametrize("error", [RegistryError("away"), RegistryRefusal("not allowed"), RuntimeError("a bug")])
+def test_an_absence_is_told_once_and_ridden_out(registry: FakeRegistry, error: Exception) -> None:
+    registry.error = error
+    with pytest.raises(NotNow):
+        registry.lookups.get(2)
+    until(lambda: registry.of(RegistryUnavailable))
+
+    def asked_thrice() -> bool:
+        with pytest.raises(NotNow):
+            registry.lookups.get(2)
+        return len(registry.asked) >= 3
+
+    until(asked_thrice)
+    registry.error = None
+    assert registry.get(2) == "<2>"
+    (down,) = registry.of(RegistryUnavailable)
+    assert isinstance(down, RegistryUnavailable)
+    assert (down.registry, down.failures) == ("http://h", 1)
+    assert str(error) in down.error
+    (up,) = registry.of(RegistryAvailable)
+    assert isinstance(up, RegistryAvailable)
+    assert up.failures >= 3
+    assert up.unavailable_seconds > 0
+
+
+def test_a_connection_that_cannot_even_be_opened_is_an_absence_too(registry: FakeRegistry) -> None:
+    """A password's file that is being replaced, for example."""
+    registry.door = LoadError("the password's file cannot be read")
+    with pytest.raises(NotNow):
+        registry.lookups.get(3)
+    until(lambda: registry.of(RegistryUnavailable))
+    with pytest.raises(NotNow, match="password"):
+        registry.lookups.get(3)
+    registry.door = None
+    with pytest.raises(LoadError, match="there is no 3"):
+        registry.get(3)
+
+
+def test_nobody_asks_during_the_pause(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "FIRST_DELAY_SECONDS", 1000.0)
+    monkeypatch.setattr(cache, "LAST_DELAY_SECONDS", 1000.0)
+    registry.lookups.suffer(RegistryError("away"))
+    for number in range(100):
+        with pytest.raises(NotNow, match="away") as told:
+            registry.lookups.get(number)
+        assert 700 < told.value.retry_in <= 1000.1
+    assert registry.asked == []
+    assert len(registry.of(RegistryUnavailable)) == 1
+
+
+def test_what_is_known_is_known_while_the_registry_is_away(registry: FakeRegistry) -> None:
+    assert registry.get(2) == "<2>"
+    registry.lookups.suffer(RegistryError("away"))
+    assert registry.lookups.get(2) == "<2>"
+
+
+def test_a_question_that_makes_the_registry_fail_does_not_stand_before_the_others(registry: FakeRegistry) -> None:
+    registry.go_on.clear()
+    for number in (NEVER, 2, 4):
+        with pytest.raises(NotNow):
+            registry.lookups.get(number)
+    registry.go_on.set()
+    for _ in range(5):
+        with pytest.raises(NotNow):
+            registry.lookups.get(NEVER)
+        assert (registry.get(2), registry.get(4)) == ("<2>", "<4>")
+
+
+def test_no_more_is_remembered_than_there_is_room_for(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "CAPACITY", 3)
+    for number in range(0, 20, 2):
+        registry.get(number)
+        with pytest.raises(LoadError):
+            registry.get(number + 1)
+    assert list(registry.lookups._known) == [14, 16, 18]
+    assert list(registry.lookups._refused) == [15, 17, 19]
+    assert registry.get(0) == "<0>"
+
+
+def test_questions_of_chance_do_not_pile_up(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST_WANTED", 10)
+    registry.go_on.clear()
+    for number in range(100):
+        with pytest.raises(NotNow):
+            registry.lookups.get(number)
+    assert len(registry.lookups._wanted) <= 10
+    registry.go_on.set()
+    assert registry.get(2) == "<2>"
+
+
+def test_the_thread_ends_when_there_is_nothing_to_ask(registry: FakeRegistry) -> None:
+    def threads() -> int:
+        return sum(thread.name == "schema-registry" for thread in threading.enumerate())
+
+    registry.get(2)
+    until(lambda: threads() == 0)
+    registry.get(4)
+    until(lambda: threads() == 0)
+    assert registry.connections == 2

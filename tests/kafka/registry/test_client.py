@@ -1,0 +1,180 @@
+"""Being let in by a registry, and what its answers mean: on a real one behind a gate."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from confluent_kafka.schema_registry import Schema as Registered
+from confluent_kafka.schema_registry import SchemaRegistryClient
+
+from processor.avro.schemas import shipped_schemas
+from processor.errors import LoadError, RegistryError, RegistryRefusal, RegistryUnknown
+from processor.kafka.registry import client
+from processor.kafka.registry.consumer import ConsumerRegistry, open_registry
+from processor.registry_settings import RegistrySettings
+from processor.telemetry.events import Event, RegistryUnavailable
+from tests.support.certificates import Authority
+from tests.support.registry_gate import RegistryGate
+from tests.support.registry_server import RegistryServer
+
+TASK = shipped_schemas().by_name["processor.Task"]
+RESULT = shipped_schemas().by_name["processor.TaskResult"]
+ORDER = {"type": "record", "name": "shop.Order", "fields": [{"name": "sku", "type": "string"}]}
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def gate(registry_server: RegistryServer) -> Iterator[RegistryGate]:
+    with RegistryGate(registry_server.url) as gate:
+        yield gate
+
+
+def check(**settings: Any) -> None:
+    with open_registry(RegistrySettings(**settings), retries=0) as client:
+        client.check()
+
+
+def test_a_user_is_let_in_by_the_password_in_the_url_or_in_a_file(gate: RegistryGate, tmp_path: Path) -> None:
+    gate.authorization = "Basic dTpodW50ZXIy"  # u:hunter2
+    (tmp_path / "password").write_text(f"{SECRET}\n")
+    check(url=gate.url, user="u", password_file=str(tmp_path / "password"))
+    check(url=gate.url.replace("//", f"//u:{SECRET}@"))
+    with pytest.raises(RegistryRefusal, match="does not let this client in: HTTP 401, Unauthorized"):
+        check(url=gate.url)
+    with pytest.raises(RegistryRefusal) as refusal:
+        check(url=gate.url.replace("//", f"//v:{SECRET}@"))
+    assert SECRET not in str(refusal.value)
+
+
+def test_a_token_is_read_anew_each_time(gate: RegistryGate, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("first")
+    settings = RegistrySettings(url=gate.url, token_file=str(token))
+    gate.authorization = "Bearer first"
+    for wanted in ("first", "second"):
+        token.write_text(f"{wanted}\n")
+        gate.authorization = f"Bearer {wanted}"
+        with open_registry(settings) as client:
+            client.check()
+
+
+@pytest.mark.parametrize("option", ["password_file", "token_file"])
+def test_a_secret_that_cannot_be_read_is_told_with_its_option(option: str) -> None:
+    user = {"user": "u"} if option == "password_file" else {}
+    with pytest.raises(LoadError, match=f"--schema-registry-{option.replace('_', '-')}: '/nowhere' cannot be read"):
+        check(url="http://h", **user, **{option: "/nowhere"})
+
+
+def test_both_sides_may_show_certificates(registry_server: RegistryServer, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server, client = authority.issue("server"), authority.issue("client")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(server.certificate, server.key)
+    tls.load_verify_locations(authority.certificate)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    with RegistryGate(registry_server.url, tls=tls) as gate:
+        ca = {"url": gate.url, "ca": str(authority.certificate)}
+        check(**ca, certificate=str(client.certificate), key=str(client.key))
+        with pytest.raises(RegistryError, match="no answer"):
+            check(**ca)
+        with pytest.raises(RegistryError, match=r"(?i)certificate"):
+            check(url=gate.url, certificate=str(client.certificate), key=str(client.key))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"ca": "/nowhere"}, {"ca": __file__}, {"certificate": "/nowhere"}, {"certificate": __file__}]
+)
+def test_a_file_for_tls_that_cannot_be_used_is_told(settings: dict[str, str]) -> None:
+    with pytest.raises(LoadError, match=f"TLS \\({next(iter(settings.values()))}\\) cannot be used") as refusal:
+        check(url="https://h", **settings)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((500, b'{"error_code": 50001, "message": "store"}'), RegistryError),
+        ((503, b"<html>no backend</html>"), RegistryError),
+        ((429, b'{"error_code": 42901, "message": "slow down"}'), RegistryError),
+        ((403, b'{"error_code": 40301, "message": "no"}'), RegistryRefusal),
+        ((401, b""), RegistryRefusal),
+        ((404, b"default backend - 404"), RegistryUnknown),
+        ((404, b'{"error_code": 404, "message": "HTTP 404 Not Found"}'), RegistryUnknown),
+        ((404, b""), RegistryUnknown),
+        ((400, b"The plain HTTP request was sent to HTTPS port"), RegistryError),
+        ((200, b"<html>sign in</html>"), RegistryUnknown),
+        ((200, b"{}"), RegistryUnknown),
+        ((200, b"[]"), RegistryUnknown),
+        ((200, b""), RegistryUnknown),
+    ],
+)
+def test_only_a_registry_that_says_so_has_no_such_schema(
+    gate: RegistryGate, answer: tuple[int, bytes], error: type[RegistryError]
+) -> None:
+    """All else is waited out, and told in one line."""
+    gate.answer = answer
+    with open_registry(RegistrySettings(url=gate.url), retries=0) as client:
+        for ask in (
+            lambda: client.schema_by_id(1),
+            lambda: client.schema_by_guid(bytes(16)),
+            lambda: client.framing_for("t", TASK),
+        ):
+            with pytest.raises(RegistryError) as told:
+                ask()
+            assert isinstance(told.value, error)
+            assert gate.url in str(told.value)
+            assert "\n" not in str(told.value)
+            assert len(str(told.value)) < 600
+
+
+def test_a_registry_that_knows_no_guids_has_no_such_schema(registry_server: RegistryServer) -> None:
+    """It answers with a bare 404, as a gateway would whose registry is away, but it answers otherwise."""
+    with open_registry(RegistrySettings(url=registry_server.url)) as client:
+        with pytest.raises(LoadError, match=f"has no schema {UUID(int=0)}"):
+            client.schema_by_guid(bytes(16))
+
+
+def test_a_registry_that_only_takes_a_connection_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with pytest.raises(RegistryError, match=r"no answer from the schema registry .*timed out"):
+            check(url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_another_address_of_the_registry_is_asked_when_one_is_away(registry_server: RegistryServer) -> None:
+    away = RegistryGate(registry_server.url).url
+    check(url=f"{away}, {registry_server.url}")
+
+
+def test_an_incompatible_schema_is_refused_with_the_registrys_reason(registry_server: RegistryServer) -> None:
+    with SchemaRegistryClient({"url": registry_server.url}) as theirs:
+        theirs.register_schema("incompatible-value", Registered(json.dumps(ORDER), "AVRO"))
+        theirs.set_compatibility("incompatible-value", "BACKWARD")
+    with open_registry(RegistrySettings(url=registry_server.url)) as client:
+        with pytest.raises(LoadError, match=r"refuses the registration of .* under incompatible-value") as no:
+            client.framing_for("incompatible", TASK)
+    assert "\n" not in str(no.value)
+
+
+def test_a_check_tells_mistakes_and_lets_an_absence_pass(gate: RegistryGate) -> None:
+    events: list[Event] = []
+    registry = ConsumerRegistry(RegistrySettings(url=gate.url), events.append)
+    registry.check([("results", RESULT)])
+    assert registry.framing_for("results", RESULT).frame[0] == 0
+    gate.authorization = "Bearer x"
+    with pytest.raises(RegistryRefusal):
+        registry.check([])
+    gate.answer = (404, b"")
+    with pytest.raises(RegistryUnknown):
+        registry.check([])
+    assert events == []
+    gate.shut()
+    registry.check([])
+    assert [type(event) for event in events] == [RegistryUnavailable]
