@@ -3,6 +3,7 @@
 # make test-monitoring  the shipped monitoring on a real collector and store, built by Go once (4 minutes)
 # make quick    the tests that need no server
 # make lint     what the tools have to say
+# make wheel    the distribution session-processor as a wheel, in dist/; DIST=/another/folder
 # make bench    how fast it is, beside others; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
 # make bench-sweeps   how cost grows, one thing varied at a time; make bench-page puts the last results into docs/PERFORMANCE.md
 # make chaos    ten minutes of faults on a real Kafka, and what came of them; MINUTES=60 SEED=7 ONLY="kill the broker"
@@ -11,10 +12,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+DIST ?= dist
 WAITING := tests/chaos tests/integration
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-monitoring quick lint bench bench-sweeps bench-page clean
+.PHONY: help demo test test-monitoring quick lint wheel bench bench-sweeps bench-page clean
 .DEFAULT_GOAL := help
 
 help:
@@ -44,6 +46,12 @@ lint: $(VENV)/.installed-dev
 	@status=0; for tool in "ruff check" "ruff format --check" mypy lint-imports; do \
 	  echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
+# pip builds in an environment of its own; the variables pin what it installs there, for older and newer versions of pip.
+wheel: $(BIN)/python
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	  $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir '$(DIST)' .
+	@ls '$(DIST)'/session_processor-*.whl
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m tests.bench --rows '$(ROWS)' --arms '$(ARMS)' --rounds $(or $(ROUNDS),3) $(if $(QUICK),--quick)
 
@@ -57,7 +65,7 @@ chaos: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),8.5) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only '$(ONLY)')
 
 clean:
-	rm -rf $(VENV) .venv-bench .bench .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-bench .bench dist .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # A stamp a kind of installation, so that a second call installs nothing; new dependencies make it stale.
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt

@@ -183,7 +183,7 @@ MetricsPort = Annotated[
     typer.Option(
         "--metrics-port",
         metavar="PORT",
-        help="Where Prometheus may scrape the fleet's metrics; needs the extra 'metrics'.",
+        help="Where Prometheus may scrape the fleet's metrics; needs session-processor[metrics].",
         show_default="none",
         rich_help_panel=options.LOGS,
     ),

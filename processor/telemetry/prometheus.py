@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from processor.errors import LoadError, SettingsError
 from processor.telemetry.events import ConsumerStats, Event, FleetStats, PartitionStats
 from processor.telemetry.metrics import CONSUMER, FLEET, HISTOGRAM, HISTOGRAM_HELP, PARTITION, Family, samples
+from processor.version import install_command
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -74,7 +75,7 @@ def start(port: int, host: str, group: str, snapshot: Callable[[], MetricsSnapsh
     try:
         from prometheus_client import CollectorRegistry, start_http_server
     except ImportError:
-        raise LoadError("--metrics-port needs prometheus-client: pip install 'processor[metrics]'") from None
+        raise LoadError(f"--metrics-port needs prometheus-client: {install_command('metrics')}") from None
     registry = CollectorRegistry()
     registry.register(Exposition(group, snapshot))
     return start_http_server(port, host, registry)

@@ -38,7 +38,7 @@ def test_every_image_is_of_an_exact_version() -> None:
 def test_the_versions_are_those_that_the_tests_run_with() -> None:
     version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
     assert SERVICES["kafka"]["image"] == SERVICES["topics"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
-    assert SERVICES["consumer"]["image"] == f"processor:${{PROCESSOR_VERSION:-{version}}}"
+    assert SERVICES["consumer"]["image"] == f"session-processor:${{PROCESSOR_VERSION:-{version}}}"
 
 
 def test_nothing_is_offered_beyond_this_machine() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import processor
+from processor.version import DISTRIBUTION
 from tests.deploy.dockerfile import DOCKERFILE, PROJECT, arguments_of, pairs, stages
 
 BUILD, FINAL = stages()
@@ -123,7 +124,7 @@ def test_what_is_built_runs_the_demo(installed: Path, tmp_path: Path) -> None:
 
 def test_what_is_built_has_the_pinned_versions_and_no_others(installed: Path, tmp_path: Path) -> None:
     listed = subprocess.run(
-        [installed / "bin" / "pip", "--disable-pip-version-check", "freeze", "--exclude", "processor"],
+        [installed / "bin" / "pip", "--disable-pip-version-check", "freeze", "--exclude", DISTRIBUTION],
         capture_output=True,
         text=True,
         check=True,

@@ -106,7 +106,7 @@ def test_where_nobody_can_listen_is_told_in_one_sentence(host: str) -> None:
 
 def test_a_missing_client_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    with pytest.raises(LoadError, match=r"pip install 'processor\[metrics\]'"), served(1, moment):
+    with pytest.raises(LoadError, match=r"pip install 'session-processor\[metrics\]'"), served(1, moment):
         pass
 
 

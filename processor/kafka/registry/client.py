@@ -1,6 +1,6 @@
 """`RegistryClient`: what is asked of a schema registry, each call waiting for the answer; its errors become ours here.
 
-Needs what the extra `processor[registry]` installs; `open_registry` says so where it is missing.
+Needs what the extra `session-processor[registry]` installs; `open_registry` says so where it is missing.
 """
 
 from __future__ import annotations

@@ -12,12 +12,11 @@ from processor.errors import DecodeError, LoadError, NotNow, RegistryError, Regi
 from processor.kafka.registry.cache import Ask, Lookups
 from processor.registry_settings import RegistrySettings
 from processor.telemetry.events import Emit
+from processor.version import install_command
 
 if TYPE_CHECKING:
     from processor.kafka.registry.client import RegistryClient
     from processor.kafka.registry.subjects import RegistrySubjects
-
-EXTRA = "pip install 'processor[registry]'"
 
 PATIENT_RETRIES = 2
 """Of a producer, which asks once, at its start."""
@@ -39,7 +38,9 @@ def open_registry(settings: RegistrySettings, retries: int = PATIENT_RETRIES) ->
     try:
         from processor.kafka.registry.client import RegistryClient, open_client
     except ImportError as error:
-        raise LoadError(f"--schema-registry needs more than is installed ({error.name}): {EXTRA}") from error
+        raise LoadError(
+            f"--schema-registry needs more than is installed ({error.name}): {install_command('registry')}"
+        ) from error
     return RegistryClient(settings, open_client(settings, retries))
 
 

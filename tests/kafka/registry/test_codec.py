@@ -261,5 +261,5 @@ def test_results_too_may_be_written_with_the_latest_schema(mock: SchemaRegistryC
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "processor.kafka.registry.client")
     monkeypatch.setitem(sys.modules, "confluent_kafka.schema_registry", None)
-    with pytest.raises(LoadError, match=r"pip install 'processor\[registry\]'"):
+    with pytest.raises(LoadError, match=r"pip install 'session-processor\[registry\]'"):
         open_registry(RegistrySettings(url="http://h"))
