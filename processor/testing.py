@@ -38,7 +38,7 @@ from processor.processor import Processor
 from processor.runtime.consumer import Consumer
 from processor.runtime.ports import Commit, Delivered, End, Listener, Partition, Record, Start
 from processor.settings import Settings, ValueFormat
-from processor.telemetry.events import Event, TaskDone, TaskRetrying
+from processor.telemetry.events import Event, TaskRetrying, TaskSucceeded
 
 TOPIC: Final = "test"
 RESULTS_TOPIC: Final = "test.results"
@@ -231,7 +231,7 @@ def _reported(
             attempts=event.attempt,
         )
         for event in events
-        if isinstance(event, TaskDone) and (event.partition, event.offset) not in given_up
+        if isinstance(event, TaskSucceeded) and (event.partition, event.offset) not in given_up
     ]
     retried = sum(isinstance(event, TaskRetrying) for event in events)
     return Report(done=done, results=results, dead_letters=dead, retried=retried, exit_code=exit_code)

@@ -185,7 +185,7 @@ def _gauge(family: Family, name: str, text: str, value: str, **fixed: str) -> di
 
 
 def _number(value: str) -> str:
-    return f"Double(Int({value}))" if '"paused"' in value else f"Double({value})"
+    return f"Double(Int({value}))" if '"fetch_paused"' in value else f"Double({value})"
 
 
 def _is(family: Family) -> str:

@@ -94,7 +94,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel(
                 "Tasks a second",
                 "That succeed.",
-                (Query(rate("processor_done_total"), "{{group}}"),),
+                (Query(rate("processor_succeeded_tasks_total"), "{{group}}"),),
                 kind="stat",
                 width=3,
                 height=5,
@@ -140,7 +140,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel(
                 "Dead letters",
                 "In the time that is shown.",
-                (Query(rises("processor_dead_lettered_total"), "{{group}}"),),
+                (Query(rises("processor_dead_lettered_tasks_total"), "{{group}}"),),
                 kind="stat",
                 width=3,
                 height=5,
@@ -159,15 +159,15 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Throughput",
                 "Tasks a second, as they end.",
                 (
-                    Query(rate("processor_done_total"), "done {{group}}"),
-                    Query(rate("processor_dead_lettered_total"), "dead-lettered {{group}}"),
-                    Query(rate("processor_skipped_total"), "skipped {{group}}"),
+                    Query(rate("processor_succeeded_tasks_total"), "done {{group}}"),
+                    Query(rate("processor_dead_lettered_tasks_total"), "dead-lettered {{group}}"),
+                    Query(rate("processor_skipped_tasks_total"), "skipped {{group}}"),
                 ),
             ),
             Panel(
                 "Throughput by consumer",
                 "An even load has lines that lie together.",
-                (Query(rate("processor_done_total", CONSUMER), EACH),),
+                (Query(rate("processor_succeeded_tasks_total", CONSUMER), EACH),),
             ),
         ),
     ),
@@ -191,17 +191,17 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "A second, and what became of them.",
                 (
                     Query(rate("processor_failed_attempts_total"), "failed {{group}}"),
-                    Query(rate("processor_retried_total"), "tried again {{group}}"),
-                    Query(rate("processor_timed_out_total"), "timed out {{group}}"),
-                    Query(rate("processor_dead_lettered_total"), "dead-lettered {{group}}"),
+                    Query(rate("processor_retried_attempts_total"), "tried again {{group}}"),
+                    Query(rate("processor_timed_out_attempts_total"), "timed out {{group}}"),
+                    Query(rate("processor_dead_lettered_tasks_total"), "dead-lettered {{group}}"),
                 ),
             ),
             Panel(
                 "What should not be",
                 "Stuck handlers, abandoned tasks, refused commits, forced stops, offsets deleted unread.",
                 (
-                    Query(rose("processor_stuck_total"), "stuck {{group}}"),
-                    Query(rose("processor_abandoned_total"), "abandoned {{group}}"),
+                    Query(rose("processor_stuck_handlers_total"), "stuck {{group}}"),
+                    Query(rose("processor_abandoned_tasks_total"), "abandoned {{group}}"),
                     Query(rose("processor_commit_failures_total"), "commits refused {{group}}"),
                     Query(rose("processor_fleet_forced_stops_total"), "forced stops {{group}}"),
                     Query(rose("processor_missed_offsets_total"), "deleted unread {{group}}"),
@@ -236,7 +236,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel(
                 "Tasks a second",
                 "Each partition's, since the consumer's that has it.",
-                (Query(rate("processor_partition_done_total", "topic, partition", OF_TOPIC), PLACE),),
+                (Query(rate("processor_partition_succeeded_tasks_total", "topic, partition", OF_TOPIC), PLACE),),
             ),
             Panel(
                 "Commit point",
@@ -252,23 +252,23 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Sessions",
                 "That have tasks; on a worker; waiting for a retry.",
                 (
-                    Query(total("processor_lanes"), "with tasks {{group}}"),
-                    Query(total("processor_running"), "on a worker {{group}}"),
-                    Query(of_partitions("processor_partition_parked"), "parked {{group}}"),
+                    Query(total("processor_active_sessions"), "with tasks {{group}}"),
+                    Query(total("processor_running_sessions"), "on a worker {{group}}"),
+                    Query(of_partitions("processor_partition_parked_sessions"), "parked {{group}}"),
                 ),
             ),
             Panel(
                 "The fullest lane",
                 "Tasks that wait in one session: far above the others it is a hot session.",
                 (
-                    Query(f"max by ({CONSUMER}) (processor_fullest_lane{{{OF_GROUP}}})", EACH),
-                    Query(of_partition("processor_partition_head_waiting"), f"behind the head of {PLACE}"),
+                    Query(f"max by ({CONSUMER}) (processor_busiest_session_waiting{{{OF_GROUP}}})", EACH),
+                    Query(of_partition("processor_partition_head_session_waiting"), f"behind the head of {PLACE}"),
                 ),
             ),
             Panel(
                 "Tasks held",
                 "At --max-in-flight a consumer takes no more.",
-                (Query(total("processor_in_flight", CONSUMER), EACH),),
+                (Query(total("processor_in_flight_tasks", CONSUMER), EACH),),
             ),
             Panel(
                 "Bytes held",
@@ -302,7 +302,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel(
                 "Paused partitions",
                 "More held than is theirs: they are not fetched for a while.",
-                (Query(of_partition("processor_partition_paused"), PLACE),),
+                (Query(of_partition("processor_partition_fetch_paused"), PLACE),),
             ),
         ),
     ),

@@ -202,7 +202,7 @@ LogSample = Annotated[
     typer.Option(
         "--log-sample",
         metavar="SHARE",
-        help="The share of tasks, from 0 to 1, whose task.done and task.retrying are logged at debug.",
+        help="The share of tasks, from 0 to 1, whose task.succeeded and task.retrying are logged at debug.",
         rich_help_panel=options.LOGS,
     ),
 ]

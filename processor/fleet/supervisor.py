@@ -34,7 +34,7 @@ from processor.settings import Settings
 from processor.telemetry import logs
 from processor.telemetry.events import (
     Emit,
-    FleetConsumerEnded,
+    FleetConsumerExited,
     FleetConsumerKilled,
     FleetStarted,
     FleetStopped,
@@ -303,7 +303,7 @@ class Supervisor:
         slot.delay = delay or slot.delay
         self._totals.restarts += 1
         self._emit(
-            FleetConsumerEnded(
+            FleetConsumerExited(
                 consumer=slot.index,
                 consumer_pid=pid,
                 exit_code=death.exit_code,

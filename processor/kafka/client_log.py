@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from processor.telemetry.events import Emit, KafkaClient, KafkaClientError
+from processor.telemetry.events import Emit, KafkaClientError, KafkaClientLog
 
 
 def client_hooks(emit: Emit) -> dict[str, Any]:
@@ -52,14 +52,14 @@ class ClientLog(logging.Handler):
             self._say(facility, text, lambda line: KafkaClientError(code=facility, message=line))
         else:
             severity = record.levelname.lower()
-            self._say(facility, text, lambda line: KafkaClient(severity=severity, facility=facility, message=line))
+            self._say(facility, text, lambda line: KafkaClientLog(severity=severity, facility=facility, message=line))
 
     def report(self, error: KafkaError) -> None:
         """One error that the client works on."""
         code = error.name()
         self._say(code, error.str(), lambda line: KafkaClientError(code=code, message=line))
 
-    def _say(self, subject: str, text: str, event: Callable[[str], KafkaClient | KafkaClientError]) -> None:
+    def _say(self, subject: str, text: str, event: Callable[[str], KafkaClientLog | KafkaClientError]) -> None:
         repeats = self._repeats(subject + re.sub(r"\d+m?s\b", "", text), time.monotonic())
         if repeats is not None:
             self._emit(event(f"{text} ({repeats} more of it before)" if repeats else text))

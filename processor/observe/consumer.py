@@ -22,12 +22,12 @@ SILENT_AFTER: Final = 3.0
 class Counts(msgspec.Struct, kw_only=True):
     """What consumers have done; a sum over processes that come and go."""
 
-    done: int = 0
+    succeeded: int = 0
     failed_attempts: int = 0
     retried: int = 0
     timed_out: int = 0
     dead_lettered: int = 0
-    unlogged_failures: int = 0
+    suppressed_warnings: int = 0
     handler_seconds: float = 0.0
 
     def add_rise(self, before: ConsumerStatsTold | None, now: ConsumerStatsTold) -> None:
@@ -80,7 +80,7 @@ class ConsumerNow:
             self.interval = stats.uptime_seconds - self.stats.uptime_seconds
         self.stats, self.stats_at = stats, at
         if self.state in ("joining", "working", "idle"):
-            self.state = "working" if stats.assigned else "idle"
+            self.state = "working" if stats.assigned_partitions else "idle"
 
     def ends(self, state: State, reason: str) -> None:
         """Its last words, or its parent's about it; the first that tell are right."""

@@ -24,7 +24,7 @@ STATES: Final = {
     "parked": "waits for its retry",
     "waiting": "waits for a worker",
     "delivering": "its dead letter or result is on its way",
-    "held": "waits for a handler of its session that runs on from an earlier assignment",
+    "blocked": "waits for a handler of its session that runs on from an earlier assignment",
 }
 
 

@@ -183,8 +183,8 @@ class Watch:
         if not assigned.partitions:  # the group was rebalanced, and nothing changed here
             return
         consumer.state = "working"
-        restored = f", {assigned.restored:,} settled ahead" if assigned.restored else ""
-        self._note(heard, "rebalance", f"got {_listed(assigned.partitions)}{restored}")
+        settled_ahead = f", {assigned.settled_ahead:,} settled ahead" if assigned.settled_ahead else ""
+        self._note(heard, "rebalance", f"got {_listed(assigned.partitions)}{settled_ahead}")
 
     def _revoked(self, heard: Heard, revoked: told.RevokedTold) -> None:
         self._leave(heard, revoked.partitions)
@@ -205,13 +205,14 @@ class Watch:
 
     def _offsets_restarted(self, heard: Heard, back: told.OffsetsRestartedTold) -> None:
         place = f"{back.topic}[{back.partition}]"
-        self._note(heard, "trouble", f"{place} went back from offset {back.expected_offset} to {back.offset}")
+        self._note(heard, "trouble", f"{place} moved back from offset {back.expected_offset} to {back.offset}")
 
     def _offsets_missed(self, heard: Heard, missed: told.OffsetsMissedTold) -> None:
         offsets = ", ".join(missed.offsets[:3])
         place = f"{missed.topic}[{missed.partition}]"
-        self._note(heard, "trouble", f"{place}: {many(missed.missed, 'offset')} ({offsets}) were deleted unread")
-        self.missed += missed.missed
+        count = many(missed.missed_offsets, "offset")
+        self._note(heard, "trouble", f"{place}: {count} ({offsets}) deleted before they were read")
+        self.missed += missed.missed_offsets
 
     def _lease_lapsed(self, heard: Heard, lapsed: told.LeaseLapsedTold) -> None:
         why = "it was asleep for" if lapsed.reason == "asleep" else "the group has not answered for"

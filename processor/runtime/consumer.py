@@ -180,7 +180,7 @@ class Consumer:
             ConsumerStopped(
                 exit_code=exit_code,
                 uptime_seconds=self._reporter.uptime,
-                done=counts.done,
+                succeeded=counts.done,
                 failed_attempts=counts.failed_attempts,
                 dead_lettered=counts.dead_lettered,
                 abandoned=self._poller.abandoned,

@@ -25,7 +25,7 @@ from processor.runtime.desk import Desk
 from processor.runtime.interrupt import Fence
 from processor.runtime.ports import Record
 from processor.runtime.settlement import Endings
-from processor.telemetry.events import ConsumerWorkerDied, Emit
+from processor.telemetry.events import ConsumerWorkerError, Emit
 
 CLOSE_SECONDS = 0.5
 """How long a coroutine that keeps the loop to itself may hold up the end."""
@@ -234,7 +234,7 @@ class Coroutines:
             if not await self._attempt_all(running, loan):
                 self.finished.append(loan)
         except BaseException as error:  # a fault of ours, never a handler's
-            self._emit(ConsumerWorkerDied(worker="event-loop", error=f"{type_name(error)}: {error}"))
+            self._emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
             self.finished.append(loan)
         finally:
             del self.running[loan]

@@ -17,13 +17,13 @@ from processor.runtime.stop_at_end import Goal
 from processor.settings import Settings
 from processor.telemetry.events import (
     ConsumerAssigned,
+    ConsumerFetchPaused,
+    ConsumerFetchResumed,
     ConsumerLeaseLapsed,
     ConsumerLeaseRenewed,
     ConsumerLost,
     ConsumerOffsetsMissed,
-    ConsumerOffsetsRestarted,
-    ConsumerPaused,
-    ConsumerResumed,
+    ConsumerOffsetsRewound,
     ConsumerRevoked,
     Emit,
     TaskAbandoned,
@@ -181,10 +181,10 @@ class Poller:
         verdict = self._flow.decide(held, now, idle=self._desk.idle, behind=self._is_behind)
         if verdict.pause:
             self._source.pause(verdict.pause)
-            self._tell(ConsumerPaused, verdict.pause, held)
+            self._tell(ConsumerFetchPaused, verdict.pause, held)
         if verdict.resume and not self._all_paused:
             self._source.resume(verdict.resume)
-            self._tell(ConsumerResumed, verdict.resume, held)
+            self._tell(ConsumerFetchResumed, verdict.resume, held)
         if verdict.take:
             self._go_on()
             return min(TAKE, self._flow.room(tasks, size, self._record_bytes))
@@ -222,7 +222,7 @@ class Poller:
 
     def _tell(
         self,
-        event: type[ConsumerPaused] | type[ConsumerResumed],
+        event: type[ConsumerFetchPaused] | type[ConsumerFetchResumed],
         partitions: Sequence[Partition],
         held: dict[Partition, Held],
     ) -> None:
@@ -280,16 +280,16 @@ class Poller:
         """The offsets went back: what is held belongs to records that are gone, or will come again."""
         with self._desk.lock:
             expected = self._desk.assignment.ledgers[partition].offsets.position
-            forgotten = self._desk.assignment.close(partition)
+            discarded = self._desk.assignment.close(partition)
             self._desk.assignment.assign(partition, offset)
         self._committer.forget([partition])
         self._emit(
-            ConsumerOffsetsRestarted(
+            ConsumerOffsetsRewound(
                 topic=partition.topic,
                 partition=partition.number,
-                expected_offset=expected if expected is not None else -1,
+                expected_offset=expected,
                 offset=offset,
-                forgotten=forgotten,
+                discarded=discarded,
             )
         )
 
@@ -400,10 +400,10 @@ class Poller:
         self._lease.renew(now)
         self._joined = self.in_group = True
         self.rebalances += 1
-        restored = 0
+        settled_ahead = 0
         for start in starts:
             ranges = self._committer.restore(start)
-            restored += sum(high - low for low, high in ranges)
+            settled_ahead += sum(high - low for low, high in ranges)
             self._flow.forget(start.partition)
             with self._desk.lock:
                 self._desk.assignment.assign(start.partition, start.offset, ranges)
@@ -416,7 +416,7 @@ class Poller:
         elif partitions:
             self._source.resume(partitions)
         names = [f"{s.partition}@{s.offset if s.offset is not None else 'start'}" for s in starts]
-        self._emit(ConsumerAssigned(partitions=names, restored=restored))
+        self._emit(ConsumerAssigned(partitions=names, settled_ahead=settled_ahead))
 
     def on_revoke(self, partitions: Sequence[Partition]) -> None:
         """Drain, commit, forget."""
@@ -429,13 +429,13 @@ class Poller:
         while self._drained(partitions, deadline) is None:
             continue
         self._committer.commit_now(partitions, LAST_COMMIT_SECONDS)
-        forgotten = self._forget(partitions)
+        released = self._forget(partitions)
         self._emit(
             ConsumerRevoked(
                 partitions=[str(p) for p in partitions],
                 drain_seconds=round(monotonic() - begun, 3),
                 abandoned=self.abandoned - abandoned_before,
-                forgotten=forgotten,
+                released=released,
             )
         )
 
@@ -445,8 +445,8 @@ class Poller:
         self.rebalances += 1
         partitions = [p for p in partitions if p in self._desk.assignment.ledgers]
         running = len(self._desk.lent_of(partitions))
-        forgotten = self._forget(partitions)
-        self._emit(ConsumerLost(partitions=[str(p) for p in partitions], forgotten=forgotten, running=running))
+        released = self._forget(partitions)
+        self._emit(ConsumerLost(partitions=[str(p) for p in partitions], released=released, running=running))
 
     def on_reset(self, partition: Partition, offset: int) -> None:
         """Retention has deleted what came next, or the topic was made anew."""
@@ -466,7 +466,7 @@ class Poller:
                 ConsumerOffsetsMissed(
                     topic=partition.topic,
                     partition=partition.number,
-                    missed=count,
+                    missed_offsets=count,
                     offsets=[_span(low, high) for low, high in missed[:MOST_SPANS]],
                     next_offset=offset,
                 )
@@ -480,11 +480,11 @@ class Poller:
         with self._desk.lock:
             for partition in partitions:
                 self._desk.counts.skipped += self._desk.assignment.ledgers[partition].skipped
-            forgotten = sum(self._desk.assignment.close(partition) for partition in partitions)
+            released = sum(self._desk.assignment.close(partition) for partition in partitions)
         self._committer.forget(partitions)
         for partition in partitions:
             self._flow.forget(partition)
-        return forgotten
+        return released
 
 
 def _span(low: int, high: int) -> str:

@@ -19,10 +19,10 @@ from processor.settings import Settings
 from processor.telemetry.events import (
     Emit,
     TaskDeadLettered,
+    TaskDeferred,
     TaskDeliveryFailed,
-    TaskDone,
-    TaskPostponed,
     TaskRetrying,
+    TaskSucceeded,
     TaskTimedOut,
 )
 
@@ -90,7 +90,7 @@ class Endings:
     def tell_done(self, task: Task, seconds: float) -> None:
         """Logs a success, at debug."""
         if in_sample(task._record, self._settings.log_sample):
-            self._emit(TaskDone(**about(task._record, task.attempt, task), handler_seconds=round(seconds, 6)))
+            self._emit(TaskSucceeded(**about(task._record, task.attempt, task), handler_seconds=round(seconds, 6)))
 
     def succeed(self, loan: Loan, record: Record, task: Task, value: Any, seconds: float) -> None:
         """The handler returned `value`: the task settles once its result is acknowledged."""
@@ -130,7 +130,7 @@ class Endings:
             return
         if self.tells_done and in_sample(record, self._settings.log_sample):
             self._tell_waiting(
-                TaskRetrying if failure.attempted else TaskPostponed, record, attempt, failure, task, delay
+                TaskRetrying if failure.attempted else TaskDeferred, record, attempt, failure, task, delay
             )
         park = self._desk.park if failure.attempted else self._desk.postpone
         if park(loan, failure, monotonic() + delay):
@@ -142,7 +142,7 @@ class Endings:
 
     def _tell_waiting(
         self,
-        kind: type[TaskRetrying | TaskPostponed],
+        kind: type[TaskRetrying | TaskDeferred],
         record: Record,
         attempt: int,
         failure: Failure,

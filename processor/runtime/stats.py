@@ -53,7 +53,7 @@ class Reporter:
                 "in_flight": assignment.in_flight,
                 "waiting": assignment.waiting,
                 "running": assignment.lent_loans,
-                "done": counts.done,
+                "succeeded": counts.done,
                 "failed_attempts": counts.failed_attempts,
                 "retried": counts.retried,
                 "timed_out": counts.timed_out,
@@ -71,19 +71,19 @@ class Reporter:
             **figures,
             uptime_seconds=round(now - self._started, 3),
             in_flight_bytes=sum(p.in_flight_bytes for p in partitions),
-            lanes=sum(p.lanes for p in partitions),
+            active_sessions=sum(p.active_sessions for p in partitions),
             tasks_per_second=round(rate, 1),
             abandoned=self.abandoned,
-            missed=self.missed,
+            missed_offsets=self.missed,
             commits=self._committer.commits,
             commit_failures=self._committer.failures,
             rebalances=self.rebalances,
-            assigned=len(partitions),
-            fullest_lane=max((load.waiting for load in busiest), default=int(figures["waiting"] > 0)),
+            assigned_partitions=len(partitions),
+            busiest_session_waiting=max((load.waiting for load in busiest), default=int(figures["waiting"] > 0)),
             lag=sum(lags) if lags else None,
             oldest_unsettled_seconds=max((p.oldest_unsettled_seconds for p in partitions), default=0.0),
             oldest_running_seconds=round(now - min(running.values(), default=now), 3),
-            unlogged_failures=self._endings.limiter.left_out,
+            suppressed_warnings=self._endings.limiter.left_out,
             busiest_sessions=busiest,
         )
         return stats, partitions
@@ -120,8 +120,8 @@ class Reporter:
             waiting=lanes.waiting,
             running=len(ledger.lent),
             parked=lanes.parked(),
-            lanes=len(lanes),
-            done=ledger.done - ledger.dead_lettered,
+            active_sessions=len(lanes),
+            succeeded=ledger.done - ledger.dead_lettered,
             failed_attempts=ledger.failed_attempts,
             dead_lettered=ledger.dead_lettered,
             skipped=ledger.skipped,
@@ -131,7 +131,7 @@ class Reporter:
             gap=max(0, highest + 1 - point) if highest is not None and point is not None else 0,
             oldest_unsettled_seconds=round(ledger.oldest_age(now), 3),
             lag=max(0, end - point) if end is not None and point is not None else None,
-            paused=paused,
+            fetch_paused=paused,
             head=head_of_line(ledger, running, now),
         )
 
@@ -180,7 +180,7 @@ def head_of_line(ledger: Ledger, running: Mapping[Loan, float], now: float) -> H
         state=state,
         state_seconds=round(max(0.0, now - since), 3) if since is not None else round(age, 3),
         age_seconds=round(age, 3),
-        produced_at=timestamp if kind else -1,
+        produced_at=timestamp if kind else None,
         retry_in_seconds=round(max(0.0, setback.due - now), 3) if state == "parked" and setback else None,
         session_waiting=_behind(head),
         error_type=setback.error_type if setback else None,
@@ -198,7 +198,7 @@ def _state(head: Head, running: Mapping[Loan, float]) -> tuple[HeadState, float 
     if head.lane.state is LaneState.PARKED and setback is not None:
         return "parked", setback.at
     if head.lane.state is LaneState.HELD:
-        return "held", None
+        return "blocked", None
     return "waiting", setback.due if setback is not None and loan is None else None
 
 

@@ -20,7 +20,7 @@ from processor.runtime.desk import STALE_SECONDS, Desk
 from processor.runtime.interrupt import Fence
 from processor.runtime.ports import Record
 from processor.runtime.settlement import Endings
-from processor.telemetry.events import ConsumerWorkerDied, Emit, TaskStuck
+from processor.telemetry.events import ConsumerWorkerError, Emit, TaskStuck
 
 IDLE_SECONDS = 0.5
 """How long it sleeps while no lane is lent and nothing is due; lending the first one wakes it."""
@@ -106,7 +106,7 @@ class Watchdog:
                 self._woken.wait(self._sleep(due))
                 self._woken.clear()
             except Exception as error:  # without a watchdog no deadline holds: say it, and go on
-                self._emit(ConsumerWorkerDied(worker="watchdog", error=f"{type_name(error)}: {error}"))
+                self._emit(ConsumerWorkerError(worker="watchdog", error=f"{type_name(error)}: {error}"))
 
     def _check_all(self, now: float) -> None:
         for borrower in self._borrowers:

@@ -22,7 +22,7 @@ from processor.runtime.event_loop import EventLoop
 from processor.runtime.interrupt import Fence
 from processor.runtime.ports import Record
 from processor.runtime.settlement import Endings
-from processor.telemetry.events import ConsumerWorkerDied, Emit
+from processor.telemetry.events import ConsumerWorkerError, Emit
 
 
 class Worker:
@@ -86,7 +86,7 @@ class Worker:
                 self._serve()
                 return
             except BaseException as error:  # a fault of ours, never a handler's: say it, and go on with the next batch
-                self._emit(ConsumerWorkerDied(worker=self.name, error=f"{type_name(error)}: {error}"))
+                self._emit(ConsumerWorkerError(worker=self.name, error=f"{type_name(error)}: {error}"))
                 self.fence.lower()
                 self._desk.recover(self)
                 self.loan = None

@@ -1,8 +1,8 @@
-"""Every event that is logged, with its fields: the catalogue is the code that emits them.
+"""Every event that is logged, with its fields. `docs/LOGS.md` and `docs/logs.schema.json` are generated from this file.
 
-An event is a value: the code that notices something builds one and hands it to an `Emit`, which is
-structlog on the command line and a list in a test. Names are stable; units are in the field names;
-a duration is in seconds, a time in milliseconds since the epoch.
+An event is a value: the code that observes something builds one and passes it to an `Emit`, which writes a log line on
+the command line and appends to a list in a test. Names are stable. A name ends in its unit; durations are in seconds,
+times in milliseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import ClassVar, Literal
 import msgspec
 
 LOG_VERSION = 1
-"""Of the log contract, on every JSON line. Within a version events and fields are added, and nothing else: a reader
-ignores what it does not know. What is renamed, removed, or means something else makes the next version."""
+"""Version of the log contract, on every JSON line. Within a version, events and fields are only added, and readers
+ignore what they do not know. Renaming, removing or redefining one requires the next version."""
 
 Level = Literal["debug", "info", "warning", "error"]
 
 
 class Event(msgspec.Struct, kw_only=True):
-    """Something worth a log line."""
+    """Something that is worth a log line."""
 
     event: ClassVar[str]
     level: ClassVar[Level] = "info"
-    for_people: ClassVar[Level | None] = None
-    """The level on the console, where that is another one."""
+    console_level: ClassVar[Level | None] = None
+    """The level in the console format, where it differs."""
 
 
 Emit = Callable[[Event], None]
 
 
-HeadState = Literal["waiting", "running", "delivering", "parked", "held"]
+HeadState = Literal["waiting", "running", "delivering", "parked", "blocked"]
 
 
 class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
@@ -40,156 +40,200 @@ class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
     session_id: str
     offset: int
     attempt: int
-    """the one that it is on or that comes next; 1 for the first"""
+    """number of the current or next attempt, from 1"""
     state: HeadState
-    """`waiting` for a worker, `running`, `delivering` its dead letter or result, `parked` until its retry is due, or
-    `held` until a handler of its session ends that runs on from an earlier assignment"""
+    """`waiting` for a worker; `running`; `delivering` its result or dead letter; `parked` until its next attempt;
+    `blocked` by a handler of the same session that still runs from an earlier assignment"""
     state_seconds: float
-    """how long it has been in this state"""
+    """time spent in this state"""
     age_seconds: float
-    """how long this consumer has had it"""
-    produced_at: int
-    """the record's timestamp, in milliseconds since the epoch; -1 where it has none"""
+    """time since this consumer fetched the task"""
+    produced_at: int | None
+    """the record's timestamp, in milliseconds since the epoch"""
     retry_in_seconds: float | None
-    """until the next attempt, where it is parked"""
+    """time until the next attempt, if `parked`"""
     session_waiting: int
-    """tasks of its session that wait behind it here"""
+    """tasks of the same session that wait behind it in this consumer"""
     error_type: str | None
-    """why it was not settled the last time"""
+    """error of its last attempt"""
     error: str | None
 
 
 class PartitionStats(Event):
-    """One assigned partition, every `--stats-interval`; counts are since it was assigned.
+    """One assigned partition, every `--stats-interval`. Counters start at its assignment.
 
-    A line of its own each: container runtimes cut lines at 16 KiB, and a consumer may have hundreds of
-    partitions. On the console it is shown at debug only.
+    Each partition has a line of its own: container runtimes cut lines at 16 KiB, and a consumer may have hundreds of
+    partitions. The console format shows it at `debug` only.
     """
 
     event: ClassVar[str] = "partition.stats"
-    for_people: ClassVar[Level] = "debug"
+    console_level: ClassVar[Level] = "debug"
 
     topic: str
     partition: int
     in_flight: int
-    """tasks taken and not settled: waiting and running"""
+    """tasks fetched and not settled, whether they wait or run"""
     in_flight_bytes: int
+    """bytes of their keys, values and headers"""
     waiting: int
+    """tasks in flight that no worker has taken"""
     running: int
+    """sessions that a worker has taken"""
     parked: int
-    """sessions that wait for a retry, or for a schema"""
-    lanes: int
-    """sessions that have tasks here"""
-    done: int
+    """sessions that wait for the next attempt of a task, or for its schema"""
+    active_sessions: int
+    """sessions that have tasks in flight"""
+    succeeded: int
+    """tasks that succeeded"""
     failed_attempts: int
     dead_lettered: int
+    """tasks sent to the dead-letter topic"""
     skipped: int
-    """tasks that were settled before this assignment, and were not run again"""
+    """tasks settled before this assignment, which did not run again"""
     commit_point: int | None
+    """every record below this offset is settled"""
     committed: int | None
+    """the group's committed offset"""
     highest_settled: int | None
+    """the highest offset that is settled"""
     gap: int
-    """offsets between the commit point and the highest settled one: what one unfinished task holds back"""
+    """offsets from the commit point to the highest settled one: what the oldest unsettled task holds back"""
     oldest_unsettled_seconds: float
+    """age of the oldest unsettled task"""
     lag: int | None
     """records from the commit point to the end of the partition"""
-    paused: bool
+    fetch_paused: bool
+    """whether fetching is paused because the partition holds more than its share"""
     head: HeadOfLine | None
-    """None where everything is settled"""
+    """the oldest unsettled task; null if everything is settled"""
 
 
 class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
-    """One session that has more waiting than others."""
+    """One of the sessions with the most waiting tasks."""
 
     session_id: str
     topic: str
     partition: int
     waiting: int
+    """its waiting tasks"""
 
 
 class ConsumerStats(Event):
-    """A consumer at work, at its start and every `--stats-interval`."""
+    """A running consumer, at its start and every `--stats-interval`. Counters start with the process."""
 
     event: ClassVar[str] = "consumer.stats"
 
     uptime_seconds: float
     in_flight: int
+    """tasks fetched and not settled, whether they wait or run"""
     in_flight_bytes: int
+    """bytes of their keys, values and headers"""
     waiting: int
+    """tasks in flight that no worker has taken"""
     running: int
-    lanes: int
-    done: int
-    """tasks that succeeded since the start"""
+    """sessions that a worker has taken"""
+    active_sessions: int
+    """sessions that have tasks in flight"""
+    succeeded: int
+    """tasks that succeeded"""
     failed_attempts: int
     retried: int
+    """failed attempts that are followed by another"""
     timed_out: int
-    """attempts whose time was over"""
+    """attempts that reached their time limit"""
     stuck: int
-    """handlers that went on after their time and their grace"""
+    """handlers that kept running past their time limit and the grace period"""
     dead_lettered: int
+    """tasks sent to the dead-letter topic"""
     skipped: int
+    """tasks settled before this assignment, which did not run again"""
     results: int
+    """return values written to the results topic"""
     abandoned: int
-    """tasks that still ran when a drain timeout was over"""
-    missed: int
-    """offsets that retention deleted before this consumer got to them, as consumer.offsets_missed tells one by one"""
+    """tasks that were still running when a drain timed out"""
+    missed_offsets: int
+    """offsets that retention deleted before this consumer read them; `consumer.offsets_missed` lists them"""
     handler_seconds: float
-    """what handlers took together since the start"""
+    """total time of all attempts"""
     handler_seconds_buckets: dict[str, int]
-    """how many attempts since the start took at most so many seconds, decoding included; `+Inf` has all"""
+    """attempts by duration, decoding included: each key is an upper bound in seconds, `+Inf` counts all"""
     handler_p50_seconds: float | None
-    """of the attempts that ended in the last interval; None where none did; below 0.0005 it is a guess"""
+    """median of the attempts that ended in the last interval; null if none did; estimated below 0.0005"""
     handler_p90_seconds: float | None
     handler_p99_seconds: float | None
     handler_max_seconds: float | None
     tasks_per_second: float
-    """over the last interval"""
+    """tasks settled per second over the last interval"""
     commits: int
+    """accepted commits"""
     commit_failures: int
+    """refused commits"""
     rebalances: int
-    assigned: int
-    """partitions that this consumer has"""
-    fullest_lane: int
-    """tasks that wait in the session that has the most"""
+    """times that partitions were assigned to or taken from this consumer"""
+    assigned_partitions: int
+    busiest_session_waiting: int
+    """waiting tasks of the session that has the most"""
     lag: int | None
+    """records from the commit points to the ends of the partitions"""
     oldest_unsettled_seconds: float
+    """age of the oldest unsettled task"""
     oldest_running_seconds: float
-    unlogged_failures: int
-    """warnings about single tasks that were left out because there were too many"""
+    """age of the longest-running attempt"""
+    suppressed_warnings: int
+    """warnings about single tasks that the rate limit kept out of the log"""
     busiest_sessions: list[SessionLoad]
+    """the sessions with the most waiting tasks, at most five"""
 
 
 class FleetStats(Event):
-    """All consumers of a fleet, summed, every `--stats-interval` and at its end; counts are since its start."""
+    """The sum over all consumers of a fleet, every `--stats-interval` and when it stops.
+
+    Counters start with the fleet and include consumers that have exited.
+    """
 
     event: ClassVar[str] = "fleet.stats"
 
     consumers: int
+    """running consumers"""
     in_flight: int
+    """tasks fetched and not settled, whether they wait or run"""
     waiting: int
+    """tasks in flight that no worker has taken"""
     running: int
-    lanes: int
-    done: int
+    """sessions that a worker has taken"""
+    active_sessions: int
+    """sessions that have tasks in flight"""
+    succeeded: int
+    """tasks that succeeded"""
     failed_attempts: int
     retried: int
+    """failed attempts that are followed by another"""
     timed_out: int
+    """attempts that reached their time limit"""
     stuck: int
+    """handlers that kept running past their time limit and the grace period"""
     dead_lettered: int
+    """tasks sent to the dead-letter topic"""
     skipped: int
+    """tasks settled before an assignment, which did not run again"""
     abandoned: int
-    missed: int
-    """offsets that retention deleted before a consumer got to them"""
+    """tasks that were still running when a drain timed out"""
+    missed_offsets: int
+    """offsets that retention deleted before a consumer read them"""
     commit_failures: int
+    """refused commits"""
     tasks_per_second: float
+    """tasks settled per second over the last interval"""
     lag: int | None
+    """records from the commit points to the ends of the partitions"""
     restarts: int
-    """consumers that ended unasked and were replaced"""
+    """consumers that exited unexpectedly and were replaced"""
     forced_stops: int
     """consumers that did not drain in time, or were killed"""
 
 
 class FleetStarted(Event):
-    """The parent of a fleet starts its consumers."""
+    """A fleet is up: its first consumer has reached a broker."""
 
     event: ClassVar[str] = "fleet.started"
 
@@ -197,12 +241,15 @@ class FleetStarted(Event):
     topics: list[str]
     group: str
     processes: int
+    """number of consumers"""
     workers: int
+    """worker threads per consumer"""
     version: str
+    """of the processor package"""
 
 
 class FleetStopping(Event):
-    """The fleet was told to stop, or a consumer failed for good."""
+    """A fleet stops: it received a signal, or a consumer failed in a way that a restart does not fix."""
 
     event: ClassVar[str] = "fleet.stopping"
 
@@ -210,22 +257,24 @@ class FleetStopping(Event):
 
 
 class FleetStopped(Event):
-    """The last consumer of the fleet has ended."""
+    """The last consumer of a fleet has exited."""
 
     event: ClassVar[str] = "fleet.stopped"
 
     exit_code: int
     uptime_seconds: float
     restarts: int
+    """consumers that exited unexpectedly and were replaced"""
 
 
-class FleetConsumerEnded(Event):
-    """A consumer's process ended that nobody had told to; another starts in its place."""
+class FleetConsumerExited(Event):
+    """A consumer exited unexpectedly and is being replaced."""
 
-    event: ClassVar[str] = "fleet.consumer_ended"
+    event: ClassVar[str] = "fleet.consumer_exited"
     level: ClassVar[Level] = "warning"
 
     consumer: int
+    """number of the consumer in the fleet, from 0"""
     consumer_pid: int
     exit_code: int
     """negative: the signal that killed it"""
@@ -234,100 +283,108 @@ class FleetConsumerEnded(Event):
 
 
 class FleetConsumerKilled(Event):
-    """A consumer did not end within its drain timeout and was killed."""
+    """A consumer did not exit within its drain timeout and was killed."""
 
     event: ClassVar[str] = "fleet.consumer_killed"
     level: ClassVar[Level] = "error"
 
     consumer: int
+    """number of the consumer in the fleet, from 0"""
     consumer_pid: int
 
 
 class ConsumerStarted(Event):
-    """A consumer has reached a broker and subscribes."""
+    """A consumer has reached a broker and subscribes to its topics."""
 
     event: ClassVar[str] = "consumer.started"
 
     topics: list[str]
     group: str
     workers: int
+    """worker threads"""
     value_format: str
     group_protocol: str
 
 
 class ConsumerAssigned(Event):
-    """Partitions were assigned to this consumer."""
+    """The group assigned partitions to this consumer."""
 
     event: ClassVar[str] = "consumer.assigned"
 
     partitions: list[str]
-    """each as TOPIC[PARTITION]@OFFSET, the offset being where it goes on"""
-    restored: int
-    """offsets above the commit points that are known to be settled and will be skipped"""
+    """each as TOPIC[PARTITION]@OFFSET: the first offset to be fetched, `start` if the group has committed none"""
+    settled_ahead: int
+    """offsets above the commit points that the skip maps list as settled; they are skipped"""
 
 
 class ConsumerRevoked(Event):
-    """Partitions were taken away in order: what ran has ended or was given up, and offsets were committed."""
+    """The group took partitions back in an orderly way: this consumer drained them and committed their offsets."""
 
     event: ClassVar[str] = "consumer.revoked"
 
     partitions: list[str]
+    """each as TOPIC[PARTITION]"""
     drain_seconds: float
     abandoned: int
-    """tasks that still ran when the drain timeout was over"""
-    forgotten: int
-    """waiting tasks, which the partition's next consumer gets"""
+    """tasks that were still running when the drain timed out"""
+    released: int
+    """waiting tasks that are left to the next owner of the partitions"""
 
 
 class ConsumerLost(Event):
-    """Partitions were lost without order: the group had given this consumer up. Nothing was committed."""
+    """This consumer lost partitions because the group had evicted it. Nothing was committed."""
 
     event: ClassVar[str] = "consumer.lost"
     level: ClassVar[Level] = "warning"
 
     partitions: list[str]
-    forgotten: int
+    """each as TOPIC[PARTITION]"""
+    released: int
+    """waiting tasks that are left to the next owner of the partitions"""
     running: int
+    """tasks that were running; they run again elsewhere"""
 
 
 class ConsumerLeaseLapsed(Event):
-    """Nothing more is begun: this consumer cannot be sure that its partitions are still its own.
+    """This consumer starts no more tasks, because its partitions may belong to another member.
 
-    It was asleep (paused, or its machine was), or the group has answered nothing for most of a session. It asks on, and
-    works on once the group has answered.
+    Its process or machine was suspended, or the group has not answered for most of the session timeout. It resumes once
+    the group answers.
     """
 
     event: ClassVar[str] = "consumer.lease_lapsed"
     level: ClassVar[Level] = "warning"
 
     reason: Literal["asleep", "unanswered"]
+    """`asleep`: the process or machine was suspended; `unanswered`: the group did not answer"""
     seconds: float
-    """for how long it slept, or has not been answered"""
+    """how long it was suspended or had no answer"""
     waiting: int
-    """tasks held that are not begun"""
+    """fetched tasks that are not started"""
 
 
 class ConsumerLeaseRenewed(Event):
-    """The group has answered: this consumer's partitions are still its own, and it works on."""
+    """The group answered: the partitions still belong to this consumer, and it resumes."""
 
     event: ClassVar[str] = "consumer.lease_renewed"
 
     seconds: float
-    """for which nothing was begun"""
+    """how long it started no tasks"""
 
 
 class ConsumerCommitFailed(Event):
-    """A commit was refused; it is tried again with the next one. The same reason is told once in ten seconds."""
+    """The broker refused a commit; the next one retries it. One reason is logged at most once in ten seconds."""
 
     event: ClassVar[str] = "consumer.commit_failed"
     level: ClassVar[Level] = "warning"
 
     error: str
     partitions: list[str]
+    """each as TOPIC[PARTITION]"""
 
 
 class ConsumerSkipMapIgnored(Event):
-    """A commit's metadata is no skip map for its offset: tasks settled above it run again."""
+    """The metadata of a committed offset is not a valid skip map for it: tasks settled above that offset run again."""
 
     event: ClassVar[str] = "consumer.skip_map_ignored"
     level: ClassVar[Level] = "warning"
@@ -335,11 +392,12 @@ class ConsumerSkipMapIgnored(Event):
     topic: str
     partition: int
     offset: int
+    """the committed offset"""
     reason: str
 
 
 class ConsumerSkipMapCut(Event):
-    """A skip map did not fit the commit's metadata; after a crash the furthest settled tasks would run again."""
+    """A skip map did not fit into the commit's metadata: after a crash, settled tasks that it leaves out run again."""
 
     event: ClassVar[str] = "consumer.skip_map_cut"
     level: ClassVar[Level] = "warning"
@@ -347,85 +405,96 @@ class ConsumerSkipMapCut(Event):
     topic: str
     partition: int
     kept_until: int
+    """the offset below which the map is complete"""
     settled_until: int
+    """the offset after the highest settled one"""
 
 
-class ConsumerOffsetsRestarted(Event):
-    """A partition's offsets went back: its topic was made anew, or somebody moved the group back."""
+class ConsumerOffsetsRewound(Event):
+    """The offsets of a partition moved backwards: its topic was recreated, or the group's offsets were reset."""
 
-    event: ClassVar[str] = "consumer.offsets_restarted"
+    event: ClassVar[str] = "consumer.offsets_rewound"
     level: ClassVar[Level] = "warning"
 
     topic: str
     partition: int
-    expected_offset: int
+    expected_offset: int | None
     offset: int
-    forgotten: int
+    """where the partition continues"""
+    discarded: int
+    """waiting tasks of the earlier offsets that are dropped"""
 
 
 class ConsumerOffsetsMissed(Event):
-    """Records were deleted before this consumer got to them: the topic's retention has overtaken it. They never ran."""
+    """Retention deleted records before this consumer read them. They were never processed."""
 
     event: ClassVar[str] = "consumer.offsets_missed"
     level: ClassVar[Level] = "error"
 
     topic: str
     partition: int
-    missed: int
-    """offsets; some may have been holes, which only the deleted records could tell"""
+    missed_offsets: int
+    """how many; some may have been gaps in the offsets, which cannot be told apart once the records are deleted"""
     offsets: list[str]
-    """the same one by one, as FIRST-LAST or a lone OFFSET; at most a hundred entries, the lowest"""
+    """the lowest of them, as FIRST-LAST or OFFSET; at most a hundred entries"""
     next_offset: int
-    """where the partition goes on"""
+    """where the partition continues"""
 
 
-class ConsumerPaused(Event):
-    """A partition holds more than its share and stays full; the client stops fetching it for a while."""
+class ConsumerFetchPaused(Event):
+    """A partition keeps more than its share of the in-flight tasks; the client stops fetching it for a while."""
 
-    event: ClassVar[str] = "consumer.paused"
+    event: ClassVar[str] = "consumer.fetch_paused"
     level: ClassVar[Level] = "debug"
 
     topic: str
     partition: int
     in_flight: int
+    """its tasks fetched and not settled"""
 
 
-class ConsumerResumed(Event):
-    """A paused partition has room again."""
+class ConsumerFetchResumed(Event):
+    """A partition that was paused has room again; the client resumes fetching it."""
 
-    event: ClassVar[str] = "consumer.resumed"
+    event: ClassVar[str] = "consumer.fetch_resumed"
     level: ClassVar[Level] = "debug"
 
     topic: str
     partition: int
     in_flight: int
+    """its tasks fetched and not settled"""
 
 
 class ConsumerStopping(Event):
-    """No more records are taken; running tasks get the drain timeout."""
+    """A consumer takes no more records and lets running tasks finish within the drain timeout."""
 
     event: ClassVar[str] = "consumer.stopping"
 
     reason: str
     running: int
+    """running tasks"""
     waiting: int
+    """tasks in flight that no worker has taken"""
 
 
 class ConsumerStopped(Event):
-    """The consumer has left the group."""
+    """A consumer has left the group."""
 
     event: ClassVar[str] = "consumer.stopped"
 
     exit_code: int
     uptime_seconds: float
-    done: int
+    succeeded: int
+    """tasks that succeeded"""
     failed_attempts: int
     dead_lettered: int
+    """tasks sent to the dead-letter topic"""
     abandoned: int
+    """tasks that were still running when a drain timed out"""
 
 
 class ConsumerFailed(Event):
-    """The consumer cannot go on."""
+    """A consumer hit an error that it cannot recover from, and exits."""
 
     event: ClassVar[str] = "consumer.failed"
     level: ClassVar[Level] = "error"
@@ -435,7 +504,7 @@ class ConsumerFailed(Event):
 
 
 class ConsumerRecycling(Event):
-    """A handler cannot be stopped: this consumer drains, leaves, and a fresh one takes its place."""
+    """A handler cannot be interrupted: this consumer drains, leaves the group, and is replaced by a new process."""
 
     event: ClassVar[str] = "consumer.recycling"
     level: ClassVar[Level] = "warning"
@@ -444,16 +513,17 @@ class ConsumerRecycling(Event):
 
 
 class ConsumerTopicCreated(Event):
-    """A dead-letter or results topic was missing and has been made."""
+    """A consumer created a missing dead-letter or results topic."""
 
     event: ClassVar[str] = "consumer.topic_created"
 
     topic: str
     partitions: int
+    """number of partitions"""
 
 
 class ConsumerTopicMissing(Event):
-    """A dead-letter or results topic is missing and must not or cannot be made; what goes there waits."""
+    """A dead-letter or results topic is missing and was not created; tasks that write to it wait."""
 
     event: ClassVar[str] = "consumer.topic_missing"
     level: ClassVar[Level] = "warning"
@@ -463,7 +533,7 @@ class ConsumerTopicMissing(Event):
 
 
 class HeartbeatFailed(Event):
-    """A heartbeat cannot be written; `processor health` will take this process for dead. At most once a minute."""
+    """A heartbeat file cannot be written, so `processor health` reports this process as dead. At most once a minute."""
 
     event: ClassVar[str] = "heartbeat.failed"
     level: ClassVar[Level] = "warning"
@@ -471,23 +541,24 @@ class HeartbeatFailed(Event):
     path: str
     error: str
     failures: int
-    """in a row"""
+    """consecutive failures"""
 
 
-class ConsumerWorkerDied(Event):
-    """A worker thread ended by an error of its own; another took its place."""
+class ConsumerWorkerError(Event):
+    """A worker hit an internal error and recovered."""
 
-    event: ClassVar[str] = "consumer.worker_died"
+    event: ClassVar[str] = "consumer.worker_error"
     level: ClassVar[Level] = "error"
 
     worker: str
+    """name of its thread"""
     error: str
 
 
-class KafkaClient(Event):
-    """The Kafka client library says something."""
+class KafkaClientLog(Event):
+    """A log line of librdkafka, the Kafka client library."""
 
-    event: ClassVar[str] = "kafka.client"
+    event: ClassVar[str] = "kafka.client_log"
 
     severity: str
     facility: str
@@ -495,34 +566,37 @@ class KafkaClient(Event):
 
 
 class KafkaClientError(Event):
-    """The Kafka client library reports a problem that it works on."""
+    """librdkafka, the Kafka client library, reports an error that it recovers from by itself."""
 
     event: ClassVar[str] = "kafka.client_error"
     level: ClassVar[Level] = "warning"
 
     code: str
+    """name of the error code"""
     message: str
 
 
 class LogLinesLost(Event):
-    """Lines of this process could not be written before: the disk was full, or who reads stderr took nothing."""
+    """Earlier log lines of this process could not be written: the disk was full, or the reader of stderr blocked."""
 
     event: ClassVar[str] = "log.lines_lost"
     level: ClassVar[Level] = "warning"
 
     lines: int
+    """how many"""
 
 
 class RegistryUnavailable(Event):
-    """The schema registry cannot be asked: tasks wait whose schemas are not known yet. At most one in 30 seconds."""
+    """The schema registry does not answer; tasks with unknown schemas wait. At most once in 30 seconds."""
 
     event: ClassVar[str] = "registry.unavailable"
     level: ClassVar[Level] = "warning"
 
     registry: str
+    """its URL"""
     error: str
     failures: int
-    """requests in a row that had no answer"""
+    """consecutive requests without an answer"""
     retry_in_seconds: float
 
 
@@ -532,12 +606,14 @@ class RegistryAvailable(Event):
     event: ClassVar[str] = "registry.available"
 
     registry: str
+    """its URL"""
     unavailable_seconds: float
     failures: int
+    """requests without an answer"""
 
 
 class TaskEvent(Event):
-    """What every event about one task tells."""
+    """The fields of every event about one task."""
 
     task_id: str
     session_id: str
@@ -546,23 +622,25 @@ class TaskEvent(Event):
     partition: int
     offset: int
     attempt: int
+    """number of the attempt, from 1; 0 if there was none"""
     trace_id: str | None
-    """of the W3C trace context in the header `traceparent`, where it has a valid one"""
+    """trace of the W3C `traceparent` header, if the record has a valid one"""
     span_id: str | None
-    """the span that produced the task"""
+    """span that produced the task"""
 
 
-class TaskDone(TaskEvent):
-    """A task succeeded. Of these and of `task.retrying`, `--log-sample` says which share of tasks is logged."""
+class TaskSucceeded(TaskEvent):
+    """A task succeeded. `--log-sample` sets the share of tasks for which this and `task.retrying` are logged."""
 
-    event: ClassVar[str] = "task.done"
+    event: ClassVar[str] = "task.succeeded"
     level: ClassVar[Level] = "debug"
 
     handler_seconds: float
+    """duration of the attempt"""
 
 
 class TaskRetrying(TaskEvent):
-    """An attempt failed; its session waits for the next one."""
+    """An attempt failed; its session waits for the next attempt."""
 
     event: ClassVar[str] = "task.retrying"
     level: ClassVar[Level] = "debug"
@@ -572,10 +650,10 @@ class TaskRetrying(TaskEvent):
     retry_in_seconds: float
 
 
-class TaskPostponed(TaskEvent):
-    """A task cannot be read yet, since its schema cannot be had now; its session waits, and no attempt is used up."""
+class TaskDeferred(TaskEvent):
+    """A task cannot be decoded yet, because its schema is not available; its session waits. No attempt is used up."""
 
-    event: ClassVar[str] = "task.postponed"
+    event: ClassVar[str] = "task.deferred"
     level: ClassVar[Level] = "debug"
 
     error_type: str
@@ -584,7 +662,7 @@ class TaskPostponed(TaskEvent):
 
 
 class TaskDeadLettered(TaskEvent):
-    """A task is given up; its record is in the dead-letter topic. Limited a second, see `unlogged_failures`."""
+    """A task failed for good, and its record is in the dead-letter topic. Rate-limited; see `suppressed_warnings`."""
 
     event: ClassVar[str] = "task.dead_lettered"
     level: ClassVar[Level] = "warning"
@@ -596,26 +674,28 @@ class TaskDeadLettered(TaskEvent):
 
 
 class TaskTimedOut(TaskEvent):
-    """An attempt's time was over and its handler was interrupted. Limited in number a second."""
+    """An attempt reached its time limit, and its handler was interrupted. Rate-limited; see `suppressed_warnings`."""
 
     event: ClassVar[str] = "task.timed_out"
     level: ClassVar[Level] = "warning"
 
     timeout_seconds: float
+    """the time limit"""
 
 
 class TaskStuck(TaskEvent):
-    """A handler goes on after its time and its grace; where it is, is in `stack`."""
+    """A handler keeps running past its time limit and the grace period."""
 
     event: ClassVar[str] = "task.stuck"
     level: ClassVar[Level] = "error"
 
     running_seconds: float
     stack: str
+    """where it is"""
 
 
 class TaskAbandoned(TaskEvent):
-    """A task still ran when the drain timeout was over; it will run again, perhaps beside this one."""
+    """A task was still running when the drain timed out. It runs again, possibly while this attempt continues."""
 
     event: ClassVar[str] = "task.abandoned"
     level: ClassVar[Level] = "warning"
@@ -624,7 +704,7 @@ class TaskAbandoned(TaskEvent):
 
 
 class TaskDeliveryFailed(TaskEvent):
-    """A dead letter or a result could not be written; its session waits and it is tried again."""
+    """A result or dead letter could not be written; its session waits until a retry succeeds."""
 
     event: ClassVar[str] = "task.delivery_failed"
     level: ClassVar[Level] = "warning"

@@ -156,7 +156,7 @@ def configure(
     is_console = log_format == "console" or (log_format == "auto" and lines.is_terminal)
     log = structlog.wrap_logger(
         lines,
-        processors=[_stamp, _for_people, _console(lines)] if is_console else [_stamp, _json],
+        processors=[_stamp, _console_fields, _console(lines)] if is_console else [_stamp, _json],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[log_level]),
         cache_logger_on_first_use=True,
     )
@@ -184,7 +184,7 @@ def emitter(**bound: Any) -> Emit:
         getattr(log, event.level)(event.event, **fields_of(event), level=event.level)
 
     def emit(event: Event) -> None:
-        level = (event.for_people if is_console else None) or event.level
+        level = (event.console_level if is_console else None) or event.level
         if LEVELS[level] < threshold:
             return
         try:
@@ -236,7 +236,7 @@ def _as_unicode(value: Any) -> Any:
     return [_as_unicode(part) for part in value] if isinstance(value, list) else value
 
 
-def _for_people(_: Any, __: str, fields: EventDict) -> EventDict:
+def _console_fields(_: Any, __: str, fields: EventDict) -> EventDict:
     """No value can forge a line; what is long is told by its length, and nothing is not told: JSON has all of it."""
     if fields["event"].endswith(".stats"):  # of thirty figures, those that say something
         fields = {key: value for key, value in fields.items() if (value and key not in _LONG) or key in _ALWAYS}

@@ -1,7 +1,7 @@
-"""The metrics, each a field of an event that is logged; the collector's configuration follows from them.
+"""The metrics, each a field of a logged event. The Collector's configuration is generated from this table.
 
-A counter is told as its value since the start, never as a difference: a line that is lost then costs nothing, and
-`rate()` and `increase()` see a restart as they see any other.
+A counter is logged as its total since the start, never as a difference: a lost line then costs nothing, and `rate()`
+and `increase()` handle a restart as they do for any counter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from processor.telemetry.events import ConsumerStats, Event, FleetStats, Partiti
 Kind = Literal["counter", "gauge"]
 
 HISTOGRAM = "processor_handler_seconds"
-HISTOGRAM_HELP = "Seconds that attempts took, decoding included."
+HISTOGRAM_HELP = "Duration of attempts in seconds, decoding included."
 
 
 class Metric(NamedTuple):
@@ -22,20 +22,20 @@ class Metric(NamedTuple):
 
     name: str
     field: str
-    """Of the event; `head.attempt` is a field of a part, which may be missing."""
+    """Field of the event; `head.attempt` is a field of its part `head`, which may be None."""
     kind: Kind
     help: str
 
     def value_of(self, event: Event) -> float | None:
-        """What the event says of it; None where it says nothing."""
+        """Return the value in `event`; None if the event has none, 0 for a field of a part that is None."""
         value: Any = event
         for name in self.field.split("."):
-            value = getattr(value, name) if value is not None else 0  # nothing holds up what has no head
+            value = getattr(value, name) if value is not None else 0
         return None if value is None else float(value)
 
 
 class Family(NamedTuple):
-    """The metrics of one event, and the labels that they have."""
+    """The metrics of one event, and their labels."""
 
     event: type[Event]
     labels: tuple[str, ...]
@@ -46,40 +46,86 @@ CONSUMER = Family(
     ConsumerStats,
     ("group", "host", "fleet", "consumer"),
     (
-        Metric("processor_uptime_seconds", "uptime_seconds", "gauge", "Seconds since the consumer's start."),
-        Metric("processor_in_flight", "in_flight", "gauge", "Tasks taken and not settled."),
-        Metric("processor_in_flight_bytes", "in_flight_bytes", "gauge", "Bytes of key, value and headers of those."),
-        Metric("processor_waiting", "waiting", "gauge", "Tasks that wait in their session's lane."),
-        Metric("processor_running", "running", "gauge", "Sessions that a worker has."),
-        Metric("processor_lanes", "lanes", "gauge", "Sessions that have tasks."),
-        Metric("processor_fullest_lane", "fullest_lane", "gauge", "Tasks that wait in the session with the most."),
-        Metric("processor_assigned_partitions", "assigned", "gauge", "Partitions that the consumer has."),
-        Metric("processor_lag_records", "lag", "gauge", "Records from the commit points to the partitions' ends."),
+        Metric("processor_uptime_seconds", "uptime_seconds", "gauge", "Time since the consumer started, in seconds."),
+        Metric("processor_in_flight_tasks", "in_flight", "gauge", "Tasks fetched and not settled."),
+        Metric(
+            "processor_in_flight_bytes",
+            "in_flight_bytes",
+            "gauge",
+            "Bytes of keys, values and headers of the tasks in flight.",
+        ),
+        Metric("processor_waiting_tasks", "waiting", "gauge", "Tasks in flight that no worker has taken."),
+        Metric("processor_running_sessions", "running", "gauge", "Sessions that a worker has taken."),
+        Metric("processor_active_sessions", "active_sessions", "gauge", "Sessions that have tasks in flight."),
+        Metric(
+            "processor_busiest_session_waiting",
+            "busiest_session_waiting",
+            "gauge",
+            "Waiting tasks of the session that has the most.",
+        ),
+        Metric("processor_assigned_partitions", "assigned_partitions", "gauge", "Partitions assigned to the consumer."),
+        Metric(
+            "processor_lag_records", "lag", "gauge", "Records from the commit points to the ends of the partitions."
+        ),
         Metric(
             "processor_oldest_unsettled_seconds",
             "oldest_unsettled_seconds",
             "gauge",
-            "Age of the oldest unsettled task.",
+            "Age of the oldest unsettled task, in seconds.",
         ),
-        Metric("processor_oldest_running_seconds", "oldest_running_seconds", "gauge", "Age of the oldest attempt."),
-        Metric("processor_done_total", "done", "counter", "Tasks that succeeded."),
-        Metric("processor_failed_attempts_total", "failed_attempts", "counter", "Attempts that failed."),
-        Metric("processor_retried_total", "retried", "counter", "Failed attempts that another one follows."),
-        Metric("processor_timed_out_total", "timed_out", "counter", "Attempts whose time was over."),
-        Metric("processor_stuck_total", "stuck", "counter", "Handlers that went on after their time and their grace."),
-        Metric("processor_dead_lettered_total", "dead_lettered", "counter", "Tasks that were given up."),
-        Metric("processor_skipped_total", "skipped", "counter", "Tasks that were settled before, and not run again."),
-        Metric("processor_results_total", "results", "counter", "Return values that were written."),
-        Metric("processor_abandoned_total", "abandoned", "counter", "Tasks that still ran when a drain was over."),
-        Metric("processor_missed_offsets_total", "missed", "counter", "Offsets that retention deleted unread."),
-        Metric("processor_commits_total", "commits", "counter", "Commits that were accepted."),
-        Metric("processor_commit_failures_total", "commit_failures", "counter", "Commits that were refused."),
-        Metric("processor_rebalances_total", "rebalances", "counter", "Times that partitions came or went."),
         Metric(
-            "processor_unlogged_failures_total",
-            "unlogged_failures",
+            "processor_oldest_running_seconds",
+            "oldest_running_seconds",
+            "gauge",
+            "Age of the longest-running attempt, in seconds.",
+        ),
+        Metric("processor_succeeded_tasks_total", "succeeded", "counter", "Tasks that succeeded."),
+        Metric("processor_failed_attempts_total", "failed_attempts", "counter", "Attempts that failed."),
+        Metric(
+            "processor_retried_attempts_total", "retried", "counter", "Failed attempts that are followed by another."
+        ),
+        Metric("processor_timed_out_attempts_total", "timed_out", "counter", "Attempts that reached their time limit."),
+        Metric(
+            "processor_stuck_handlers_total",
+            "stuck",
             "counter",
-            "Warnings left out of the log.",
+            "Handlers that kept running past their time limit and the grace period.",
+        ),
+        Metric(
+            "processor_dead_lettered_tasks_total", "dead_lettered", "counter", "Tasks sent to the dead-letter topic."
+        ),
+        Metric(
+            "processor_skipped_tasks_total",
+            "skipped",
+            "counter",
+            "Tasks settled before an assignment, which did not run again.",
+        ),
+        Metric("processor_results_total", "results", "counter", "Return values written to the results topic."),
+        Metric(
+            "processor_abandoned_tasks_total",
+            "abandoned",
+            "counter",
+            "Tasks that were still running when a drain timed out.",
+        ),
+        Metric(
+            "processor_missed_offsets_total",
+            "missed_offsets",
+            "counter",
+            "Offsets that retention deleted before they were read.",
+        ),
+        Metric("processor_commits_total", "commits", "counter", "Commits that the broker accepted."),
+        Metric("processor_commit_failures_total", "commit_failures", "counter", "Commits that the broker refused."),
+        Metric(
+            "processor_rebalances_total",
+            "rebalances",
+            "counter",
+            "Times that partitions were assigned to or taken from the consumer.",
+        ),
+        Metric(
+            "processor_suppressed_warnings_total",
+            "suppressed_warnings",
+            "counter",
+            "Warnings about single tasks that the rate limit kept out of the log.",
         ),
     ),
 )
@@ -88,32 +134,74 @@ PARTITION = Family(
     PartitionStats,
     ("group", "topic", "partition"),
     (
-        Metric("processor_partition_lag_records", "lag", "gauge", "Records from the commit point to the end."),
-        Metric("processor_partition_gap_offsets", "gap", "gauge", "Offsets that one unfinished task holds back."),
-        Metric("processor_partition_commit_point", "commit_point", "gauge", "Everything below it is settled."),
-        Metric("processor_partition_committed", "committed", "gauge", "The offset that the group has."),
-        Metric("processor_partition_in_flight", "in_flight", "gauge", "Tasks taken and not settled."),
-        Metric("processor_partition_lanes", "lanes", "gauge", "Sessions that have tasks here."),
-        Metric("processor_partition_parked", "parked", "gauge", "Sessions that wait for a retry."),
-        Metric("processor_partition_paused", "paused", "gauge", "1 while the partition is not fetched."),
+        Metric(
+            "processor_partition_lag_records",
+            "lag",
+            "gauge",
+            "Records from the commit point to the end of the partition.",
+        ),
+        Metric(
+            "processor_partition_gap_offsets",
+            "gap",
+            "gauge",
+            "Offsets from the commit point to the highest settled one: what the oldest unsettled task holds back.",
+        ),
+        Metric(
+            "processor_partition_commit_point", "commit_point", "gauge", "Every record below this offset is settled."
+        ),
+        Metric("processor_partition_committed_offset", "committed", "gauge", "Committed offset of the group."),
+        Metric("processor_partition_in_flight_tasks", "in_flight", "gauge", "Tasks fetched and not settled."),
+        Metric(
+            "processor_partition_active_sessions", "active_sessions", "gauge", "Sessions that have tasks in flight."
+        ),
+        Metric(
+            "processor_partition_parked_sessions",
+            "parked",
+            "gauge",
+            "Sessions that wait for the next attempt of a task, or for its schema.",
+        ),
+        Metric(
+            "processor_partition_fetch_paused",
+            "fetch_paused",
+            "gauge",
+            "1 while fetching is paused, because the partition holds more than its share.",
+        ),
         Metric(
             "processor_partition_oldest_unsettled_seconds",
             "oldest_unsettled_seconds",
             "gauge",
-            "Age of the task that holds the commit point.",
+            "Age of the oldest unsettled task, in seconds.",
         ),
         Metric(
-            "processor_partition_head_attempt", "head.attempt", "gauge", "Attempt that the oldest unsettled task is on."
+            "processor_partition_head_attempt",
+            "head.attempt",
+            "gauge",
+            "Current or next attempt of the oldest unsettled task; 0 if there is none.",
         ),
         Metric(
-            "processor_partition_head_waiting",
+            "processor_partition_head_session_waiting",
             "head.session_waiting",
             "gauge",
-            "Tasks of its session behind it.",
+            "Tasks that wait behind the oldest unsettled one in its session.",
         ),
-        Metric("processor_partition_done_total", "done", "counter", "Tasks that succeeded since it was assigned."),
-        Metric("processor_partition_failed_attempts_total", "failed_attempts", "counter", "Attempts that failed."),
-        Metric("processor_partition_dead_lettered_total", "dead_lettered", "counter", "Tasks that were given up."),
+        Metric(
+            "processor_partition_succeeded_tasks_total",
+            "succeeded",
+            "counter",
+            "Tasks that succeeded since the partition was assigned.",
+        ),
+        Metric(
+            "processor_partition_failed_attempts_total",
+            "failed_attempts",
+            "counter",
+            "Attempts that failed since the partition was assigned.",
+        ),
+        Metric(
+            "processor_partition_dead_lettered_tasks_total",
+            "dead_lettered",
+            "counter",
+            "Tasks sent to the dead-letter topic since the partition was assigned.",
+        ),
     ),
 )
 
@@ -121,9 +209,21 @@ FLEET = Family(
     FleetStats,
     ("group", "host", "fleet"),
     (
-        Metric("processor_fleet_consumers", "consumers", "gauge", "Consumers of the fleet; 0 once it has stopped."),
-        Metric("processor_fleet_restarts_total", "restarts", "counter", "Consumers that were replaced."),
-        Metric("processor_fleet_forced_stops_total", "forced_stops", "counter", "Consumers not drained in time."),
+        Metric(
+            "processor_fleet_consumers", "consumers", "gauge", "Running consumers of the fleet; 0 once it has stopped."
+        ),
+        Metric(
+            "processor_fleet_restarts_total",
+            "restarts",
+            "counter",
+            "Consumers that exited unexpectedly and were replaced.",
+        ),
+        Metric(
+            "processor_fleet_forced_stops_total",
+            "forced_stops",
+            "counter",
+            "Consumers that did not drain in time, or were killed.",
+        ),
     ),
 )
 
@@ -131,7 +231,7 @@ FAMILIES = (FLEET, CONSUMER, PARTITION)
 
 
 def samples(family: Family, event: Event) -> Iterator[tuple[Metric, float]]:
-    """The metrics that the event tells, with their values."""
+    """Yield the metrics that have a value in `event`, with their values."""
     for metric in family.metrics:
         value = metric.value_of(event)
         if value is not None:

@@ -49,13 +49,13 @@ class PartitionStatsTold(Told, tag="partition.stats"):
     waiting: int = 0
     running: int = 0
     parked: int = 0
-    lanes: int = 0
+    active_sessions: int = 0
     commit_point: int | None = None
     committed: int | None = None
     gap: int = 0
     oldest_unsettled_seconds: float = 0.0
     lag: int | None = None
-    paused: bool = False
+    fetch_paused: bool = False
     head: HeadTold | None = None
 
 
@@ -75,8 +75,8 @@ class ConsumerStatsTold(Told, tag="consumer.stats"):
     in_flight: int = 0
     waiting: int = 0
     running: int = 0
-    lanes: int = 0
-    done: int = 0
+    active_sessions: int = 0
+    succeeded: int = 0
     failed_attempts: int = 0
     retried: int = 0
     dead_lettered: int = 0
@@ -85,9 +85,9 @@ class ConsumerStatsTold(Told, tag="consumer.stats"):
     handler_p50_seconds: float | None = None
     handler_p99_seconds: float | None = None
     tasks_per_second: float = 0.0
-    assigned: int = 0
+    assigned_partitions: int = 0
     oldest_running_seconds: float = 0.0
-    unlogged_failures: int = 0
+    suppressed_warnings: int = 0
     busiest_sessions: list[SessionTold] = []
 
 
@@ -121,7 +121,7 @@ class FleetStoppedTold(Told, tag="fleet.stopped"):
     exit_code: int = 0
 
 
-class ConsumerEndedTold(Told, tag="fleet.consumer_ended"):
+class ConsumerEndedTold(Told, tag="fleet.consumer_exited"):
     """A consumer's process ended unasked."""
 
     consumer_pid: int = 0
@@ -148,7 +148,7 @@ class AssignedTold(Told, tag="consumer.assigned"):
     """Partitions were assigned."""
 
     partitions: list[str] = []
-    restored: int = 0
+    settled_ahead: int = 0
 
 
 class RevokedTold(Told, tag="consumer.revoked"):
@@ -165,12 +165,12 @@ class LostTold(Told, tag="consumer.lost"):
     partitions: list[str] = []
 
 
-class OffsetsRestartedTold(Told, tag="consumer.offsets_restarted"):
+class OffsetsRestartedTold(Told, tag="consumer.offsets_rewound"):
     """A partition's offsets went back."""
 
     topic: str = ""
     partition: int = -1
-    expected_offset: int = 0
+    expected_offset: int | None = None
     offset: int = 0
 
 
@@ -179,7 +179,7 @@ class OffsetsMissedTold(Told, tag="consumer.offsets_missed"):
 
     topic: str = ""
     partition: int = -1
-    missed: int = 0
+    missed_offsets: int = 0
     offsets: list[str] = []
 
 
@@ -230,7 +230,7 @@ class CommitFailedTold(TroubleTold, tag="consumer.commit_failed"):
     """A commit was refused."""
 
 
-class WorkerDiedTold(TroubleTold, tag="consumer.worker_died"):
+class WorkerDiedTold(TroubleTold, tag="consumer.worker_error"):
     """A worker thread ended by an error."""
 
 
@@ -264,7 +264,7 @@ class RetryingTold(TaskTold, tag="task.retrying"):
     error: str = ""
 
 
-class PostponedTold(TaskTold, tag="task.postponed"):
+class PostponedTold(TaskTold, tag="task.deferred"):
     """A task cannot be read yet."""
 
     error_type: str = ""

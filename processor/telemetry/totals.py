@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from processor.telemetry.events import ConsumerStats, FleetStats
 
-GAUGES: Final = ("in_flight", "waiting", "running", "lanes")
+GAUGES: Final = ("in_flight", "waiting", "running", "active_sessions")
 COUNTERS: Final = (
-    "done",
+    "succeeded",
     "failed_attempts",
     "retried",
     "timed_out",
@@ -18,7 +18,7 @@ COUNTERS: Final = (
     "dead_lettered",
     "skipped",
     "abandoned",
-    "missed",
+    "missed_offsets",
     "commit_failures",
 )
 

@@ -39,8 +39,8 @@ def test_what_a_handler_raises_or_returns_is_the_failure_of_its_task_alone(scena
     del expected[b"returns what has no encoding"]
     assert {value: told[value] for value in expected} == expected
     assert set(told) == set(FATAL)
-    assert not fleet.heard("fleet.consumer_ended")
-    assert not fleet.heard("consumer.worker_died")
+    assert not fleet.heard("fleet.consumer_exited")
+    assert not fleet.heard("consumer.worker_error")
     assert work.faults(work.given_up()) == {}
     assert work.lag == 0
 
@@ -75,6 +75,6 @@ def test_a_task_that_takes_its_process_with_it_holds_up_its_own_session_only(sce
     )
     fleet = work.run("deadly", *options, seconds=0.01)
     work.wait_done(100)
-    fleet.wait_for("fleet.consumer_ended", exit_code=7, count=2)
+    fleet.wait_for("fleet.consumer_exited", exit_code=7, count=2)
     assert {finding.place for finding in work.repeated()} <= set(work.places[1:])
     assert {finding.place for finding in work.faults().get("lost", ())} == {work.places[0]}

@@ -23,7 +23,7 @@ def test_one_stuck_task_makes_a_crash_repeat_none_of_a_hundred_thousand_behind_i
     work.kill(fleet)
     again = work.run("note", *options, "--stop-at-end")
     assert again.wait() == 0
-    assert again.wait_for("consumer.assigned", restored=100_000)
+    assert again.wait_for("consumer.assigned", settled_ahead=100_000)
     assert work.faults() == {}
     assert work.repeated() == []
     assert work.lag == 0

@@ -72,7 +72,7 @@ def test_a_fenced_consumer_says_who_took_its_place_and_another_follows(
     work.wait_done(200)
     wired.wire.refuse_commits(KafkaError.FENCED_INSTANCE_ID, 1)
     work.produce_sessions(20, 5)
-    ended = fleet.wait_for("fleet.consumer_ended", exit_code=1)
+    ended = fleet.wait_for("fleet.consumer_exited", exit_code=1)
     assert ended["reason"] == "fenced: another consumer of this group has the same group.instance.id"
     fleet.wait_for("consumer.assigned", count=2)
     work.wait_lag(0)

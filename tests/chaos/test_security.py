@@ -147,7 +147,7 @@ def test_the_clients_own_debug_log_holds_no_secret(visit: Visit) -> None:
     login = _options(scram(visit.user, PASSWORD))
     fleet = visit.work.run("note", "--stop-at-end", "--log-level", "debug", "-X", "debug=all", *login)
     assert fleet.wait() == 0
-    assert fleet.heard("kafka.client")
+    assert fleet.heard("kafka.client_log")
     assert _hides(fleet, PASSWORD)
 
 
@@ -219,7 +219,7 @@ def test_a_topic_that_may_not_be_read_any_more_stops_the_work_and_loses_nothing(
     right = visit.rights["read the topic"]
     visit.guarded.take_away(visit.user, right)
     work.produce_sessions(50, 5)
-    ended = fleet.wait_for("fleet.consumer_ended", exit_code=4)
+    ended = fleet.wait_for("fleet.consumer_exited", exit_code=4)
     assert ended["reason"].startswith(f"not allowed by the broker at {visit.guarded.sasl} (topic {visit.user}): ")
     visit.guarded.grant(visit.user, right)
     work.wait_done(100)
@@ -243,7 +243,7 @@ def test_a_group_that_may_not_be_read_any_more_is_told_with_the_first_commit_and
     work.produce_sessions(50, 5)
     work.wait_done(100)
     assert "Group authorization failed" in fleet.wait_for("consumer.commit_failed")["error"]
-    ended = fleet.wait_for("fleet.consumer_ended", exit_code=4)
+    ended = fleet.wait_for("fleet.consumer_exited", exit_code=4)
     assert ended["reason"].startswith(f"not allowed by the broker at {visit.guarded.sasl} (group {visit.user}): ")
     visit.guarded.grant(visit.user, right)
     work.wait_lag(0)
@@ -310,7 +310,7 @@ def test_a_password_that_is_changed_is_read_anew_when_the_old_one_is_refused(vis
     work.wait_lag(0)
     visit.guarded.add_user(visit.user, WRONG_PASSWORD)
     visit.guarded.broker.restart()
-    ended = fleet.wait_for("fleet.consumer_ended")
+    ended = fleet.wait_for("fleet.consumer_exited")
     assert ended["exit_code"] == 4
     assert "SASL authentication error" in ended["reason"]
     visit.password_file.write_text(WRONG_PASSWORD)

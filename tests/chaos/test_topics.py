@@ -38,7 +38,7 @@ def test_records_deleted_before_they_were_read_are_told_offset_by_offset(
     assert fleet.wait() == 0
     (told,) = fleet.heard("consumer.offsets_missed")
     assert (told["topic"], told["partition"], told["offsets"]) == (work.topic, 0, ["40-69"])
-    assert (told["missed"], told["next_offset"], told["level"]) == (30, 70, "error")
+    assert (told["missed_offsets"], told["next_offset"], told["level"]) == (30, 70, "error")
     del work.places[40:70]
     assert work.faults() == {}
     assert work.repeated() == []
@@ -79,7 +79,7 @@ def test_retention_that_overtakes_a_slow_consumer_leaves_out_only_what_it_did_no
         for offset in range(int(span.split("-")[0]), int(span.split("-")[-1]) + 1)
     }
     assert missed
-    assert sum(event["missed"] for event in told) == len(missed)
+    assert sum(event["missed_offsets"] for event in told) == len(missed)
     ran = {entry.offset for entry in work.ledger.entries() if entry.succeeded}
     assert ran | missed == set(range(5_001))
     assert not ran & missed
@@ -105,7 +105,7 @@ def test_a_topic_that_is_made_anew_under_the_same_name_is_worked_from_its_beginn
     until(lambda: succeeded(work) >= first_life + 200, "the new topic's tasks have run", 60, pause=0.05)
     work.wait_lag(0)
     assert fleet.stop() == 0
-    assert {event["partition"] for event in fleet.heard("consumer.offsets_restarted")} <= {0, 1}
+    assert {event["partition"] for event in fleet.heard("consumer.offsets_rewound")} <= {0, 1}
 
 
 def test_partitions_that_are_added_are_served(scenario: MakeScenario, admin: AdminClient) -> None:

@@ -180,7 +180,7 @@ def test_a_consumer_that_is_deaf_to_the_second_signal_is_killed_too(fleet: Fleet
 def test_a_consumer_that_dies_is_replaced_each_time_after_a_longer_wait(fleet: Fleet) -> None:
     parent = fleet({0: ["crash", "crash", "crash", "crash", "well"]})
     parent.noted("started")
-    ended = parent.logged("fleet.consumer_ended", 4)
+    ended = parent.logged("fleet.consumer_exited", 4)
     assert [line["restart_in_seconds"] for line in ended] == [0.02, 0.04, 0.08, 0.1]
     assert {line["exit_code"] for line in ended} == {1}
     parent.signal()
@@ -195,7 +195,7 @@ def test_a_consumer_that_is_killed_is_replaced_and_the_others_go_on(fleet: Fleet
     *_, third = parent.noted("started", 3)
     assert third["index"] == first["index"]
     assert psutil.pid_exists(second["pid"])
-    (ended,) = parent.logged("fleet.consumer_ended")
+    (ended,) = parent.logged("fleet.consumer_exited")
     assert (ended["exit_code"], ended["reason"]) == (-9, "killed by SIGKILL")
 
 
@@ -204,20 +204,20 @@ def test_a_consumer_that_is_told_to_end_by_itself_is_replaced(fleet: Fleet) -> N
     (life,) = parent.noted("started")
     os.kill(life["pid"], signal.SIGTERM)
     parent.noted("started", 2)
-    (ended,) = parent.logged("fleet.consumer_ended")
+    (ended,) = parent.logged("fleet.consumer_exited")
     assert ended["exit_code"] == 0
 
 
 def test_a_consumer_that_recycles_is_replaced_without_a_wait(fleet: Fleet) -> None:
     parent = fleet({0: ["recycle"]}, backoff=600.0)
     parent.noted("started")
-    (ended,) = parent.logged("fleet.consumer_ended")
+    (ended,) = parent.logged("fleet.consumer_exited")
     assert (ended["restart_in_seconds"], ended["reason"]) == (0.0, "a handler could not be stopped")
 
 
 def test_no_consumer_is_replaced_once_the_fleet_stops(fleet: Fleet) -> None:
     parent = fleet({0: ["crash"]}, processes=2, backoff=600.0)
-    parent.logged("fleet.consumer_ended")
+    parent.logged("fleet.consumer_exited")
     parent.noted("started")
     parent.signal()
     assert parent.ended() == 0
@@ -260,7 +260,7 @@ def test_a_group_that_lets_nobody_in_ends_the_fleet(fleet: Fleet) -> None:
 def test_a_broker_that_goes_away_later_does_not(fleet: Fleet) -> None:
     parent = fleet({0: ["no-broker-any-more", "no-broker", "no-broker"]})
     parent.noted("started")
-    assert len(parent.logged("fleet.consumer_ended", 3)) == 3
+    assert len(parent.logged("fleet.consumer_exited", 3)) == 3
     parent.signal()
     assert parent.ended() == 0
 
@@ -318,7 +318,7 @@ def test_settings_stand_in_no_command_line(fleet: Fleet) -> None:
 def test_the_fleets_statistics_are_the_sum_of_its_consumers(fleet: Fleet) -> None:
     parent = fleet(processes=2, stats_interval=0.1)
     parent.noted("started", 2)
-    until(lambda: [line for line in parent.events if line.get("done") == 10], "the statistics of both")
+    until(lambda: [line for line in parent.events if line.get("succeeded") == 10], "the statistics of both")
     total = parent.logged("fleet.stats")[-1]
     assert (total["consumers"], total["in_flight"], total["lag"], total["restarts"]) == (2, 6, 8, 0)
 

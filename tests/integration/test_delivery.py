@@ -116,7 +116,7 @@ def test_a_killed_consumer_is_replaced(scenario: MakeScenario) -> None:
     (consumer,) = fleet.consumers()
     psutil.Process(consumer).send_signal(signal.SIGKILL)
     work.deaths[consumer] = time.monotonic_ns()
-    fleet.wait_for("fleet.consumer_ended", exit_code=-9)
+    fleet.wait_for("fleet.consumer_exited", exit_code=-9)
     work.wait_done(2000, 90)
     work.wait_lag(0)
     assert fleet.stop() == 0

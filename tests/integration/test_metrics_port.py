@@ -30,13 +30,13 @@ def test_one_port_serves_the_whole_fleet_and_outlives_its_consumers(scenario: Ma
     fleet.wait_for("consumer.assigned", count=2)
     work.produce_sessions(400, 40)
     work.wait_done(400)
-    until(lambda: total(port, "processor_done_total") == 400)
+    until(lambda: total(port, "processor_succeeded_tasks_total") == 400)
     found = scraped(port)
-    assert {labels["consumer"] for labels, _ in found["processor_done_total"]} == {"0", "1"}
+    assert {labels["consumer"] for labels, _ in found["processor_succeeded_tasks_total"]} == {"0", "1"}
     assert {labels["partition"] for labels, _ in found["processor_partition_commit_point"]} == {"0", "1", "2", "3"}
     until(lambda: total(port, "processor_partition_commit_point") == 400)
     os.kill(fleet.consumers()[0], signal.SIGKILL)
-    fleet.wait_for("fleet.consumer_ended")
+    fleet.wait_for("fleet.consumer_exited")
     until(lambda: total(port, "processor_fleet_restarts_total") == 1)
     assert fleet.stop() == 0
     assert not listens(port)
@@ -71,7 +71,7 @@ def test_a_processor_that_is_run_from_python_serves_too(
         target=lambda: run_in_process(app, settings, emit=lambda event: None, on_consumer=running.append)
     )
     thread.start()
-    until(lambda: listens(port) and total(port, "processor_done_total") == 7)
+    until(lambda: listens(port) and total(port, "processor_succeeded_tasks_total") == 7)
     running[0].request_stop("the test is over")  # type: ignore[attr-defined]
     thread.join(30)
     assert not thread.is_alive()

@@ -45,4 +45,4 @@ def test_the_log_of_a_real_fleet_tells_which_session_holds_a_partition_since_whe
     worst = findings(watch, watch.now)[0]
     assert (worst.partition.number, worst.word) == (1, "stalled")
     assert "session stuck, offset 0" in text(watch, watch.now, Passed())
-    assert watch.load.counts.done == 200
+    assert watch.load.counts.succeeded == 200

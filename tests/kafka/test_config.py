@@ -19,7 +19,7 @@ from processor.kafka.config import (
     producer_config,
 )
 from processor.settings import REFUSED_KAFKA_CONFIG, GroupProtocol, Settings
-from processor.telemetry.events import Event, KafkaClient, KafkaClientError
+from processor.telemetry.events import Event, KafkaClientError, KafkaClientLog
 
 NOWHERE = "127.0.0.1:1"
 
@@ -177,7 +177,7 @@ def test_a_log_line_of_the_client_becomes_an_event() -> None:
     log.emit(log_line(logging.INFO, "OFFSET [x#consumer-1] [thrd:main]: t [0]: reset"))
     assert events == [
         KafkaClientError(code="SESSTMOUT", message="Consumer group session timed out"),
-        KafkaClient(severity="info", facility="OFFSET", message="t [0]: reset"),
+        KafkaClientLog(severity="info", facility="OFFSET", message="t [0]: reset"),
     ]
 
 

@@ -111,14 +111,14 @@ def consumers_that_end_again_and_again(at: Site) -> None:
         fleet.wait_for("consumer.started", count=count)
         (pid,) = fleet.consumers()
         os.kill(pid, signal.SIGKILL)
-        fleet.wait_for("fleet.consumer_ended", count=count)
+        fleet.wait_for("fleet.consumer_exited", count=count)
     at.wait_for("ProcessorConsumersRestart")
     fleet.kill()
 
 
 def a_fleet_that_is_killed(at: Site) -> None:
     fleet = at.work.run("note", *QUICK)
-    fleet.wait_for("consumer.stats", count=3, assigned=1)
+    fleet.wait_for("consumer.stats", count=3, assigned_partitions=1)
     at.work.kill(fleet)
     at.wait_for("ProcessorNoHeartbeat")
 

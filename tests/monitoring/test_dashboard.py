@@ -41,9 +41,10 @@ def test_the_dashboard_asks_for_nothing_that_nobody_tells_and_for_all_that_matte
     assert asked <= METRICS
     assert METRICS - asked <= {
         "processor_handler_seconds_sum", "processor_lag_records", "processor_oldest_unsettled_seconds",
-        "processor_partition_committed", "processor_partition_dead_lettered_total",
-        "processor_partition_failed_attempts_total", "processor_partition_in_flight", "processor_partition_lanes",
-        "processor_results_total", "processor_unlogged_failures_total", "processor_uptime_seconds", "processor_waiting",
+        "processor_partition_committed_offset", "processor_partition_dead_lettered_tasks_total",
+        "processor_partition_failed_attempts_total", "processor_partition_in_flight_tasks",
+        "processor_partition_active_sessions", "processor_results_total", "processor_suppressed_warnings_total",
+        "processor_uptime_seconds", "processor_waiting_tasks",
     }  # fmt: skip
 
 

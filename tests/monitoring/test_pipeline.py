@@ -26,11 +26,11 @@ def test_every_metric_of_a_real_fleet_arrives_with_the_value_that_was_logged_las
     store, group = pipeline.store, f'group="{work.group}"'
     wait_until(lambda: store.value(f"processor_fleet_consumers{{{group}}}") == 0, 30)
     stats = fleet.heard("consumer.stats")[-1]
-    wait_until(lambda: store.value(f"processor_done_total{{{group}}}") == stats["done"] == 201, 30)
+    wait_until(lambda: store.value(f"processor_succeeded_tasks_total{{{group}}}") == stats["succeeded"] == 201, 30)
     for family in FAMILIES:
         for metric in family.metrics:
             assert store.query(f"{metric.name}{{{group}}}"), metric.name
-    assert store.value(f"processor_dead_lettered_total{{{group}}}") == 1
+    assert store.value(f"processor_dead_lettered_tasks_total{{{group}}}") == 1
     assert store.value(f"processor_failed_attempts_total{{{group}}}") == stats["failed_attempts"] == 3
     assert store.value(f'{HISTOGRAM}_bucket{{{group}, le="+Inf"}}') == stats["handler_seconds_buckets"]["+Inf"]
     buckets = {labels["le"]: value for labels, value in store.query(f"{HISTOGRAM}_bucket{{{group}}}")}
@@ -47,7 +47,7 @@ def test_what_holds_a_partition_up_is_a_metric_that_falls_back_to_0(scenario: Ma
     work = scenario(partitions=1)
     work.produce([(b"a", b"%d" % n) for n in range(5)])
     fleet = work.run("wait_for_go", *QUICK)
-    head = f'processor_partition_head_waiting{{group="{work.group}"}}'
+    head = f'processor_partition_head_session_waiting{{group="{work.group}"}}'
     wait_until(lambda: pipeline.store.value(head) == 4, 30)
     assert pipeline.store.value(f'processor_partition_head_attempt{{group="{work.group}"}}') == 1
     work.go()

@@ -43,7 +43,14 @@ def partition(at: float = 0.0, number: int = 0, **fields: Any) -> bytes:
 
 def consumer(at: float = 0.0, **fields: Any) -> bytes:
     """The statistics of one consumer."""
-    usual = {"consumer": 0, "uptime_seconds": at + 10, "assigned": 1, "running": 1, "in_flight": 1, "done": 10}
+    usual = {
+        "consumer": 0,
+        "uptime_seconds": at + 10,
+        "assigned_partitions": 1,
+        "running": 1,
+        "in_flight": 1,
+        "succeeded": 10,
+    }
     return line("consumer.stats", at, **{**usual, **fields})
 
 

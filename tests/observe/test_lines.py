@@ -30,9 +30,9 @@ def test_a_line_that_names_its_host_is_from_there_unless_its_prefix_tells_better
 
 
 def test_a_field_that_is_missing_has_its_default_and_an_unknown_one_is_passed_over() -> None:
-    (event,) = heard(line("consumer.stats", done=3, from_the_future={"a": [1]}))
+    (event,) = heard(line("consumer.stats", succeeded=3, from_the_future={"a": [1]}))
     assert isinstance(event.told, ConsumerStatsTold)
-    assert (event.told.done, event.told.retried, event.told.handler_p99_seconds) == (3, 0, None)
+    assert (event.told.succeeded, event.told.retried, event.told.handler_p99_seconds) == (3, 0, None)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_events_of_a_newer_log_version_are_read_and_counted() -> None:
 
 def test_a_field_of_another_type_makes_the_line_useless_but_harmless() -> None:
     passed = Passed()
-    assert list(events([line("consumer.stats", done="many")], "", passed)) == []
+    assert list(events([line("consumer.stats", succeeded="many")], "", passed)) == []
 
 
 def test_a_time_without_a_zone_is_utc() -> None:

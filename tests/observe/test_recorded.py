@@ -60,7 +60,7 @@ def test_every_line_is_an_event(passed: Passed) -> None:
 def test_what_was_done_is_what_the_consumers_counted_last(watch: Watch) -> None:
     last = {stats["pid"]: stats for stats in recorded("consumer.stats")}
     assert len(last) == 3
-    assert watch.load.counts.done == sum(stats["done"] for stats in last.values())
+    assert watch.load.counts.succeeded == sum(stats["succeeded"] for stats in last.values())
     assert watch.load.counts.dead_lettered == sum(stats["dead_lettered"] for stats in last.values())
 
 

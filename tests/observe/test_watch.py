@@ -40,7 +40,7 @@ def test_a_consumer_joins_works_and_stops() -> None:
 
 
 def test_a_consumer_that_has_nothing_is_idle() -> None:
-    (member,) = watching(consumer(assigned=0)).living()
+    (member,) = watching(consumer(assigned_partitions=0)).living()
     assert member.state == "idle"
 
 
@@ -81,7 +81,9 @@ def test_a_revoke_leaves_a_partition_to_nobody_unless_another_has_it_already() -
 
 
 def test_a_killed_consumer_leaves_its_partitions() -> None:
-    ended = line("fleet.consumer_ended", 1, pid=1, consumer=0, consumer_pid=7, exit_code=-9, reason="killed by SIGKILL")
+    ended = line(
+        "fleet.consumer_exited", 1, pid=1, consumer=0, consumer_pid=7, exit_code=-9, reason="killed by SIGKILL"
+    )
     watch = watching(partition(0), consumer(0), ended)
     (known,) = watch.ordered_partitions()
     assert known.consumer is None
@@ -93,8 +95,8 @@ def test_a_killed_consumer_leaves_its_partitions() -> None:
 def test_a_process_id_that_comes_again_is_another_consumer() -> None:
     """Every container's first process is process 1."""
     started = line("consumer.started", 1, consumer=0, group="shop")
-    watch = watching(consumer(0, done=50), started, consumer(2, done=3, uptime_seconds=1))
-    assert watch.load.counts.done == 53
+    watch = watching(consumer(0, succeeded=50), started, consumer(2, succeeded=3, uptime_seconds=1))
+    assert watch.load.counts.succeeded == 53
     assert len(watch.living()) == 1
 
 
@@ -111,9 +113,9 @@ def test_consumers_that_ended_or_were_lost_long_ago_are_forgotten() -> None:
 
 
 def test_what_was_done_is_summed_over_consumers_and_restarts() -> None:
-    stats = [consumer(0, done=5), consumer(0, consumer=1, pid=8, done=7), consumer(10, done=9)]
-    watch = watching(*stats, line("consumer.stopped", 11, consumer=0), consumer(12, pid=9, done=2))
-    assert watch.load.counts.done == 9 + 7 + 2
+    stats = [consumer(0, succeeded=5), consumer(0, consumer=1, pid=8, succeeded=7), consumer(10, succeeded=9)]
+    watch = watching(*stats, line("consumer.stopped", 11, consumer=0), consumer(12, pid=9, succeeded=2))
+    assert watch.load.counts.succeeded == 9 + 7 + 2
 
 
 def test_a_round_sums_what_all_consumers_do() -> None:

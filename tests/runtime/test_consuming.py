@@ -14,7 +14,7 @@ from processor.processor import Processor
 from processor.runtime.consumer import Consumer
 from processor.runtime.workers import Worker
 from processor.settings import Settings
-from processor.telemetry.events import ConsumerOffsetsRestarted
+from processor.telemetry.events import ConsumerOffsetsRewound
 from tests.runtime.fakes import FakeCodec, FakeRecord, FakeSink, FakeSource
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
@@ -97,7 +97,7 @@ def test_offsets_that_go_back_are_a_new_beginning() -> None:
         run.push(*[FakeRecord(n, b"s", b"new") for n in range(5)])
         until(lambda: ran.count(b"new") == 5)
         until(lambda: run.commit_point() == 5)
-    assert [event.offset for event in run.of(ConsumerOffsetsRestarted)] == [0]
+    assert [event.offset for event in run.of(ConsumerOffsetsRewound)] == [0]
 
 
 def test_after_a_restart_nothing_runs_again_that_was_committed_above_an_unsettled_task() -> None:

@@ -13,7 +13,7 @@ import pytest
 from processor.handlers.task import Reject, Task
 from processor.processor import Processor
 from processor.runtime.watchdog import CHECK_SECONDS, grace
-from processor.telemetry.events import ConsumerWorkerDied, TaskAbandoned, TaskDeliveryFailed, TaskStuck, TaskTimedOut
+from processor.telemetry.events import ConsumerWorkerError, TaskAbandoned, TaskDeliveryFailed, TaskStuck, TaskTimedOut
 from tests.runtime.fakes import POISON, FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
@@ -107,7 +107,7 @@ def test_no_exception_of_a_handler_ends_more_than_its_attempt(handler: Callable[
         assert run.stop().exit_code == 0
     names = [b"SystemExit", b"KeyboardInterrupt", b"MemoryError", b"GeneratorExit"]
     assert error_types(run) == [b"builtins." + name for name in names]
-    assert not run.of(ConsumerWorkerDied)
+    assert not run.of(ConsumerWorkerError)
 
 
 async def goes_on(task: Task) -> None:

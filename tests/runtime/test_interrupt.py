@@ -12,7 +12,7 @@ import pytest
 from processor.handlers.task import Task
 from processor.runtime import interrupt as fence_module
 from processor.runtime.workers import Worker
-from processor.telemetry.events import ConsumerWorkerDied
+from processor.telemetry.events import ConsumerWorkerError
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
 
@@ -70,7 +70,7 @@ def test_an_interrupt_at_the_edge_of_an_attempt_never_leaks_out_of_it(monkeypatc
     finally:
         over.set()
         sys.setswitchinterval(interval)
-    assert not run.of(ConsumerWorkerDied)
+    assert not run.of(ConsumerWorkerError)
     interrupted = {int(sent.headers["dlq-offset"] or b"") for sent in run.sink.sent}
     assert interrupted
     assert interrupted <= fired, "an interrupt landed in another attempt"

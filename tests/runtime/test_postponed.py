@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from processor.handlers.task import Task
-from processor.telemetry.events import TaskPostponed
+from processor.telemetry.events import TaskDeferred
 from tests.runtime.fakes import UNREADABLE, FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
@@ -100,5 +100,5 @@ def test_each_time_is_told_at_debug_and_never_above(level: str, told: bool) -> N
         until(lambda: run.codec.put_off > 2)
         run.codec.ready.set()
         until(lambda: run.commit_point() == 1)
-    assert bool(run.of(TaskPostponed)) is told
-    assert all((event.offset, event.error) == (0, "its schema is away") for event in run.of(TaskPostponed))
+    assert bool(run.of(TaskDeferred)) is told
+    assert all((event.offset, event.error) == (0, "its schema is away") for event in run.of(TaskDeferred))

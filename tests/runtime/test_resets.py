@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from processor.handlers.task import Task
-from processor.telemetry.events import ConsumerOffsetsMissed, ConsumerOffsetsRestarted, ConsumerStats
+from processor.telemetry.events import ConsumerOffsetsMissed, ConsumerOffsetsRewound, ConsumerStats
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.running import RunningConsumer
 
@@ -25,8 +25,8 @@ def test_what_retention_deleted_unread_is_told_offset_by_offset_and_left_behind(
         run.settled(15)
         assert run.stop().exit_code == 0
     (missed,) = run.of(ConsumerOffsetsMissed)
-    assert (missed.offsets, missed.missed, missed.next_offset) == (["10-24"], 15, 25)
-    assert run.of(ConsumerStats)[-1].missed == 15
+    assert (missed.offsets, missed.missed_offsets, missed.next_offset) == (["10-24"], 15, 25)
+    assert run.of(ConsumerStats)[-1].missed_offsets == 15
     assert run.commit_point() == 30
 
 
@@ -48,7 +48,7 @@ def test_a_topic_made_anew_begins_anew_even_while_it_is_empty() -> None:
         run.push(*records(0, 4))
         run.settled(14)
         assert run.stop().exit_code == 0
-    (restarted,) = run.of(ConsumerOffsetsRestarted)
+    (restarted,) = run.of(ConsumerOffsetsRewound)
     assert (restarted.expected_offset, restarted.offset) == (10, 0)
     assert run.commit_point() == 4
 

@@ -1,4 +1,4 @@
-"""Statistics that tests make up."""
+"""Statistics with made-up values, for tests."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from processor.telemetry.events import ConsumerStats, HeadOfLine, PartitionStats
 
 
 def consumer_stats(**changed: Any) -> ConsumerStats:
-    """A consumer's, with what is told of it changed."""
-    told: dict[str, Any] = {
-        "uptime_seconds": 1.0, "in_flight": 3, "in_flight_bytes": 10, "waiting": 2, "running": 1, "lanes": 4, "done": 5,
-        "failed_attempts": 6, "retried": 7, "timed_out": 2, "stuck": 1, "dead_lettered": 8, "skipped": 9, "results": 0,
-        "abandoned": 3, "missed": 5, "handler_seconds": 0.5, "handler_seconds_buckets": {"0.001": 5, "+Inf": 5},
-        "handler_p50_seconds": 0.0002, "handler_p90_seconds": 0.0003, "handler_p99_seconds": 0.0004,
-        "handler_max_seconds": 0.0004, "tasks_per_second": 5.5, "commits": 1, "commit_failures": 4, "rebalances": 1,
-        "assigned": 1, "fullest_lane": 2, "lag": 10, "oldest_unsettled_seconds": 0.25, "oldest_running_seconds": 0.1,
-        "unlogged_failures": 0, "busiest_sessions": [],
+    """Return a consumer's statistics with the fields in `changed` replaced."""
+    values: dict[str, Any] = {
+        "uptime_seconds": 1.0, "in_flight": 3, "in_flight_bytes": 10, "waiting": 2, "running": 1, "active_sessions": 4,
+        "succeeded": 5, "failed_attempts": 6, "retried": 7, "timed_out": 2, "stuck": 1, "dead_lettered": 8,
+        "skipped": 9, "results": 0, "abandoned": 3, "missed_offsets": 5, "handler_seconds": 0.5,
+        "handler_seconds_buckets": {"0.001": 5, "+Inf": 5}, "handler_p50_seconds": 0.0002,
+        "handler_p90_seconds": 0.0003, "handler_p99_seconds": 0.0004, "handler_max_seconds": 0.0004,
+        "tasks_per_second": 5.5, "commits": 1, "commit_failures": 4, "rebalances": 1, "assigned_partitions": 1,
+        "busiest_session_waiting": 2, "lag": 10, "oldest_unsettled_seconds": 0.25, "oldest_running_seconds": 0.1,
+        "suppressed_warnings": 0, "busiest_sessions": [],
     }  # fmt: skip
-    return ConsumerStats(**(told | changed))
+    return ConsumerStats(**(values | changed))
 
 
 def partition_stats(**changed: Any) -> PartitionStats:
-    """A partition's, the same way."""
-    told: dict[str, Any] = {
+    """Return a partition's statistics with the fields in `changed` replaced."""
+    values: dict[str, Any] = {
         "topic": "t", "partition": 3, "in_flight": 1, "in_flight_bytes": 10, "waiting": 0, "running": 1, "parked": 0,
-        "lanes": 1, "done": 5, "failed_attempts": 0, "dead_lettered": 0, "skipped": 0, "commit_point": 7,
-        "committed": None, "highest_settled": 9, "gap": 3, "oldest_unsettled_seconds": 0.25, "lag": 4, "paused": False,
-        "head": head_of_line(),
+        "active_sessions": 1, "succeeded": 5, "failed_attempts": 0, "dead_lettered": 0, "skipped": 0,
+        "commit_point": 7, "committed": None, "highest_settled": 9, "gap": 3, "oldest_unsettled_seconds": 0.25,
+        "lag": 4, "fetch_paused": False, "head": head_of_line(),
     }  # fmt: skip
-    return PartitionStats(**(told | changed))
+    return PartitionStats(**(values | changed))
 
 
 def head_of_line(**changed: Any) -> HeadOfLine:
-    """What holds a partition up, the same way."""
-    told: dict[str, Any] = {
+    """Return the head of a partition with the fields in `changed` replaced."""
+    values: dict[str, Any] = {
         "session_id": "anna", "offset": 7, "attempt": 2, "state": "parked", "state_seconds": 0.2, "age_seconds": 0.25,
         "produced_at": 1234, "retry_in_seconds": 0.5, "session_waiting": 2, "error_type": "builtins.OSError",
         "error": "no route",
     }  # fmt: skip
-    return HeadOfLine(**(told | changed))
+    return HeadOfLine(**(values | changed))

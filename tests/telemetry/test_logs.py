@@ -20,7 +20,7 @@ from processor.telemetry import logs
 from processor.telemetry.events import (
     ConsumerAssigned,
     ConsumerCommitFailed,
-    ConsumerPaused,
+    ConsumerFetchPaused,
     ConsumerStarted,
     FleetStopping,
     SessionLoad,
@@ -66,7 +66,7 @@ def test_nested_statistics_become_objects() -> None:
 def test_the_console_leaves_out_what_says_nothing() -> None:
     (line,) = lines_of(consumer_stats(lag=None, waiting=0), "console", group="g", fleet=1, consumer=0)
     assert "consumer=0" in line
-    assert "done=5" in line
+    assert "succeeded=5" in line
     assert not [word for word in line.split() if word.startswith(("lag=", "waiting=", "group=", "fleet=", "host="))]
     started = ConsumerStarted(topics=["t"], group="g", workers=1, value_format="json", group_protocol="classic")
     (line,) = lines_of(started, "console", group="g")
@@ -82,7 +82,7 @@ def test_the_console_shows_single_partitions_at_debug_only() -> None:
 
 @pytest.mark.parametrize(("level", "written"), [("debug", 1), ("info", 0), ("warning", 0), ("error", 0)])
 def test_an_event_below_the_level_is_not_written(level: LogLevel, written: int) -> None:
-    assert len(lines_of(ConsumerPaused(topic="t", partition=0, in_flight=1), log_level=level)) == written
+    assert len(lines_of(ConsumerFetchPaused(topic="t", partition=0, in_flight=1), log_level=level)) == written
 
 
 HOSTILE = 'a\nb\r\x1b[31m\u2028\u202e\u2066\u200f\u061c\x9b\x00{"event":"forged"}'
@@ -119,7 +119,7 @@ def test_the_console_tells_long_lists_by_their_length() -> None:
     load = SessionLoad(session_id="s", topic="t", partition=3, waiting=1)
     (line,) = lines_of(consumer_stats(busiest_sessions=[load, load]), "console")
     assert "busiest_sessions=2" in line
-    (line,) = lines_of(ConsumerAssigned(partitions=["t[0]@5", "t[1]@7"], restored=0), "console")
+    (line,) = lines_of(ConsumerAssigned(partitions=["t[0]@5", "t[1]@7"], settled_ahead=0), "console")
     assert "t[0]@5, t[1]@7" in line
 
 

@@ -62,7 +62,7 @@ def test_names_and_labels_are_those_that_the_collector_makes_of_the_log(port: in
 
 def test_values_are_those_that_were_told_last(port: int) -> None:
     found = scraped(port)
-    ((labels, done),) = found["processor_done_total"]
+    ((labels, done),) = found["processor_succeeded_tasks_total"]
     assert (labels["group"], labels["consumer"], done) == ("g", "1", 5)
     assert [value for _, value in found["processor_fleet_consumers"]] == [2]
     assert {labels["partition"]: value for labels, value in found["processor_partition_head_attempt"]} == {

@@ -12,9 +12,10 @@ def test_what_consumers_said_last_is_summed() -> None:
     totals = Totals()
     totals.restarts = 2
     assert msgspec.structs.asdict(totals.stats([consumer_stats(), consumer_stats(), None])) == {
-        "consumers": 3, "in_flight": 6, "waiting": 4, "running": 2, "lanes": 8, "done": 10, "failed_attempts": 12,
-        "retried": 14, "timed_out": 4, "stuck": 2, "dead_lettered": 16, "skipped": 18, "abandoned": 6,
-        "missed": 10, "commit_failures": 8, "tasks_per_second": 11.0, "lag": 20, "restarts": 2, "forced_stops": 0,
+        "consumers": 3, "in_flight": 6, "waiting": 4, "running": 2, "active_sessions": 8, "succeeded": 10,
+        "failed_attempts": 12, "retried": 14, "timed_out": 4, "stuck": 2, "dead_lettered": 16, "skipped": 18,
+        "abandoned": 6, "missed_offsets": 10, "commit_failures": 8, "tasks_per_second": 11.0, "lag": 20, "restarts": 2,
+        "forced_stops": 0,
     }  # fmt: skip
 
 
@@ -23,7 +24,7 @@ def test_what_ended_consumers_did_still_counts_and_what_they_held_does_not() -> 
     totals.bury(consumer_stats())
     totals.bury(None)
     stats = totals.stats([consumer_stats()])
-    assert (stats.done, stats.dead_lettered) == (10, 16)
+    assert (stats.succeeded, stats.dead_lettered) == (10, 16)
     assert (stats.in_flight, stats.lag, stats.consumers) == (3, 10, 1)
 
 

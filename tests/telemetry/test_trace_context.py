@@ -6,7 +6,7 @@ import pytest
 
 from processor.handlers.task import Task
 from processor.runtime.settlement import in_sample
-from processor.telemetry.events import TaskDone, TaskRetrying
+from processor.telemetry.events import TaskRetrying, TaskSucceeded
 from processor.telemetry.trace_context import trace_context
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
@@ -53,7 +53,7 @@ def test_every_event_about_a_task_has_its_trace() -> None:
         run.push(TracedRecord(0, b"s"))
         run.settled(1)
         run.stop()
-    (retrying,), (done,) = run.of(TaskRetrying), run.of(TaskDone)
+    (retrying,), (done,) = run.of(TaskRetrying), run.of(TaskSucceeded)
     assert [(e.trace_id, e.span_id) for e in (retrying, done)] == [(TRACE, SPAN)] * 2
 
 
@@ -69,7 +69,7 @@ def test_a_sample_has_the_same_tasks_each_time_with_all_their_events() -> None:
         run.push(*records)
         run.settled(200)
         run.stop()
-    assert {event.offset for event in run.of(TaskDone)} == expected
+    assert {event.offset for event in run.of(TaskSucceeded)} == expected
     assert {event.offset for event in run.of(TaskRetrying)} == expected
 
 
@@ -79,4 +79,4 @@ def test_a_sample_of_nothing_has_nothing() -> None:
         run.push(FakeRecord(0, b"s"))
         run.settled(1)
         run.stop()
-    assert run.of(TaskDone) == []
+    assert run.of(TaskSucceeded) == []

@@ -71,7 +71,7 @@ def line(watch: Watch) -> str:
     figures = {
         "lag": watch.lag,
         "in flight": watch.total("in_flight"),
-        "lanes": watch.total("lanes"),
+        "lanes": watch.total("active_sessions"),
         "retried": watch.total("retried"),
         "dead letters": watch.total("dead_lettered"),
     }
@@ -120,8 +120,8 @@ _COLUMNS: Final = (
     ("tasks/s", "tasks_per_second"),
     ("in flight", "in_flight"),
     ("running", "running"),
-    ("lanes", "lanes"),
-    ("done", "done"),
+    ("lanes", "active_sessions"),
+    ("done", "succeeded"),
     ("retried", "retried"),
     ("dead", "dead_lettered"),
 )
@@ -139,7 +139,7 @@ def _cell(consumer: ConsumerNow, field: str) -> str:
 def _partitions(watch: Watch) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=True, footer_style="bold", show_footer=True)
     table.add_column("partition", footer="all")
-    lanes = sum(partition.lanes for partition in watch.partitions.values())
+    lanes = sum(partition.active_sessions for partition in watch.partitions.values())
     gap = max((partition.gap for partition in watch.partitions.values()), default=0)
     footers = ("", f"{lanes:,}", f"{watch.lag:,}", "", f"{gap:,} at most")
     for name, footer in zip(("consumer", "lanes", "lag", "commit point", "done ahead of it"), footers, strict=True):
@@ -153,5 +153,5 @@ def _partition_cells(watch: Watch, number: int) -> tuple[str, ...]:
     partition = watch.partitions.get(number)
     if partition is None:
         return ("–",) * 5
-    numbers = (partition.lanes, partition.lag, partition.commit_point, partition.gap)
+    numbers = (partition.active_sessions, partition.lag, partition.commit_point, partition.gap)
     return (str(partition.consumer), *("–" if value is None else f"{value:,}" for value in numbers))

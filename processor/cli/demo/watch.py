@@ -12,6 +12,18 @@ HISTORY: Final = 60
 """How many readings of the throughput are kept."""
 
 
+FIGURES: Final = (
+    "tasks_per_second",
+    "in_flight",
+    "running",
+    "active_sessions",
+    "succeeded",
+    "retried",
+    "dead_lettered",
+)
+"""Fields of `consumer.stats` that are shown."""
+
+
 class ConsumerNow(msgspec.Struct):
     """One consumer, by its last words."""
 
@@ -21,8 +33,8 @@ class ConsumerNow(msgspec.Struct):
     tasks_per_second: float = 0.0
     in_flight: int = 0
     running: int = 0
-    lanes: int = 0
-    done: int = 0
+    active_sessions: int = 0
+    succeeded: int = 0
     retried: int = 0
     dead_lettered: int = 0
 
@@ -36,7 +48,7 @@ class PartitionNow(msgspec.Struct):
     commit_point: int | None
     committed: int | None
     gap: int
-    lanes: int
+    active_sessions: int
 
 
 class Watch:
@@ -62,7 +74,7 @@ class Watch:
     @property
     def settled(self) -> int:
         """Tasks done or dead-lettered, in all."""
-        return sum(consumer.done + consumer.dead_lettered for consumer in self.consumers)
+        return sum(consumer.succeeded + consumer.dead_lettered for consumer in self.consumers)
 
     @property
     def lag(self) -> int:
@@ -116,12 +128,18 @@ class Watch:
                 self._note_partition(consumer, event)
 
     def _note(self, consumer: ConsumerNow, stats: dict[str, Any]) -> None:
-        for field in ("tasks_per_second", "in_flight", "running", "lanes", "done", "retried", "dead_lettered"):
+        for field in FIGURES:
             setattr(consumer, field, stats[field])
-        consumer.partitions = stats["assigned"]
+        consumer.partitions = stats["assigned_partitions"]
 
     def _note_partition(self, consumer: ConsumerNow, told: dict[str, Any]) -> None:
         number = told["partition"]
         self.partitions[number] = PartitionNow(
-            number, consumer.index, told["lag"], told["commit_point"], told["committed"], told["gap"], told["lanes"]
+            number,
+            consumer.index,
+            told["lag"],
+            told["commit_point"],
+            told["committed"],
+            told["gap"],
+            told["active_sessions"],
         )

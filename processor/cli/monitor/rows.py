@@ -52,7 +52,7 @@ def _partition(watch: Watch, finding: Finding, now: float, columns: int, with_po
     point = f" {_whole(committed):>12}" if with_point else ""
     figures = f" {short(partition.lag_now):>6}{point} {short(told.gap):>6}"
     row.append(f"{figures} {duration(told.oldest_unsettled_seconds):>9}  ")
-    row.append(_owner(watch, partition.consumer, now) + (" paused" if told.paused else ""))
+    row.append(_owner(watch, partition.consumer, now) + (" paused" if told.fetch_paused else ""))
     return row
 
 
@@ -86,9 +86,9 @@ def _figures(consumer: ConsumerNow) -> str:
     stats = consumer.stats
     if stats is None:
         return ""
-    numbers = (short(stats.tasks_per_second), short(stats.in_flight), f"{stats.running}", short(stats.lanes))
-    rate, in_flight, running, lanes = numbers
-    return f"{rate:>8} {in_flight:>10} {running:>8} {lanes:>9} {stats.assigned:>11}"
+    numbers = (short(stats.tasks_per_second), short(stats.in_flight), f"{stats.running}", short(stats.active_sessions))
+    rate, in_flight, running, sessions = numbers
+    return f"{rate:>8} {in_flight:>10} {running:>8} {sessions:>9} {stats.assigned_partitions:>11}"
 
 
 def lists(watch: Watch, now: float, width: int) -> list[Section]:

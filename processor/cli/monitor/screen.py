@@ -93,7 +93,7 @@ def _head(watch: Watch, passed: Passed, found: list[Finding], now: float, width:
 
 def _totals(watch: Watch, passed: Passed, now: float) -> Text:
     counts, happened = watch.load.counts, watch.moments.counts
-    figures = [f"{number(counts.done)} done"]
+    figures = [f"{number(counts.succeeded)} done"]
     figures += [f"{number(counts.retried)} retried"] if counts.retried else []
     figures += [many(counts.dead_lettered, "dead letter")] if counts.dead_lettered else []
     figures += [many(happened["restart"], "restart")] if happened["restart"] else []

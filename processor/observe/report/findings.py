@@ -35,7 +35,7 @@ ADVICE_BY_STATE: Final = {
     "--processes where they compute.",
     "delivering": "Its dead letter or result is not acknowledged: see that the topic exists and takes records of this "
     "size, and that its brokers are up.",
-    "held": "A handler of the same session outlived its drain timeout and still runs. Keep --timeout below "
+    "blocked": "A handler of the same session outlived its drain timeout and still runs. Keep --timeout below "
     "--drain-timeout.",
 }
 

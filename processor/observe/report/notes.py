@@ -82,7 +82,7 @@ def _restless(watch: Watch, now: float) -> Iterator[str]:
 
 def _losses(watch: Watch) -> Iterator[str]:
     counts = watch.load.counts
-    settled = counts.done + counts.dead_lettered
+    settled = counts.succeeded + counts.dead_lettered
     if settled and counts.dead_lettered > DEAD_PART * settled:
         part = counts.dead_lettered / settled
         groups = [group for group in watch.failures.groups if "dead-lettered" in group.outcomes]

@@ -99,7 +99,7 @@ def _large(value: float | None) -> str:
 def _tiles(watch: Watch) -> Element:
     counts, series, happened = watch.load.counts, watch.load.series, watch.moments.counts
     figures = {
-        "tasks done": _large(counts.done),
+        "tasks done": _large(counts.succeeded),
         "tasks/s at most": _large(series["tasks_per_second"].most),
         "lag at the end": _large(watch.load.trail[-1].lag if watch.load.trail else None),
         "lag at most": _large(series["lag"].most),

@@ -69,7 +69,7 @@ def _totals(watch: Watch) -> str:
     rate = f"{number(last.tasks_per_second if last else 0)}/s"
     most = f"{number(watch.load.series['tasks_per_second'].most)}/s at most"
     parts = [
-        f"{number(counts.done)} done, {rate}, {most}",
+        f"{number(counts.succeeded)} done, {rate}, {most}",
         f"{number(counts.retried)} retried",
         many(counts.dead_lettered, "dead letter"),
         f"lag {number(last.lag if last else 0)}",
@@ -137,7 +137,7 @@ def _failures(watch: Watch) -> Iterator[str]:
         error = "other errors, too many kinds to tell apart" if group.is_rest else group.example.told
         where = f"; last: session {group.example.session_id}, {group.example.place}" if group.example.place else ""
         yield f"{outcomes}, {clock(group.first)} to {clock(group.last)}: {error}{where}"
-    left_out = watch.load.counts.unlogged_failures
+    left_out = watch.load.counts.suppressed_warnings
     if left_out:
         yield f"{many(left_out, 'more warning')} about tasks were left out of the log, too many at once"
 

@@ -106,7 +106,7 @@ def test_falling_behind_for_one_hot_session_names_it() -> None:
 def test_a_stopped_partition_tells_who_had_it_and_what_became_of_them() -> None:
     told = [partition(at) for at in TEN[:4]]
     ended = line(
-        "fleet.consumer_ended", 31, pid=1, consumer=0, consumer_pid=7, exit_code=-9, reason="killed by SIGKILL"
+        "fleet.consumer_exited", 31, pid=1, consumer=0, consumer_pid=7, exit_code=-9, reason="killed by SIGKILL"
     )
     finding = only(watching(*told, ended))
     assert finding.status is Status.STOPPED
@@ -133,14 +133,16 @@ def test_the_worst_partition_comes_first() -> None:
 
 
 def test_a_fleet_whose_consumers_keep_ending_is_told_so() -> None:
-    ended = [line("fleet.consumer_ended", at, consumer=0, exit_code=1, reason="no module named shop") for at in TEN[:3]]
+    ended = [
+        line("fleet.consumer_exited", at, consumer=0, exit_code=1, reason="no module named shop") for at in TEN[:3]
+    ]
     (note,) = notes(watching(*ended), NOW)
     assert "3 restarts" in note
     assert "no module named shop" in note
 
 
 def test_one_restart_is_no_note() -> None:
-    assert notes(watching(line("fleet.consumer_ended", consumer=0, exit_code=1)), NOW) == []
+    assert notes(watching(line("fleet.consumer_exited", consumer=0, exit_code=1)), NOW) == []
 
 
 def test_a_silent_consumer_is_noted_and_one_that_has_stopped_is_not() -> None:
@@ -157,7 +159,7 @@ def test_a_stuck_handler_and_where_it_is_are_noted() -> None:
 
 def test_many_dead_letters_are_noted_with_their_commonest_error() -> None:
     dead = line("task.dead_lettered", 1, error_type="a.Refused", error="no")
-    (note,) = notes(watching(dead, consumer(2, done=90, dead_lettered=10)), BEGAN + 3)
+    (note,) = notes(watching(dead, consumer(2, succeeded=90, dead_lettered=10)), BEGAN + 3)
     assert "10% of all tasks" in note
     assert "Refused: no" in note
 
@@ -169,7 +171,9 @@ def test_a_group_that_rebalances_again_and_again_is_restless() -> None:
 
 
 def test_records_that_retention_deleted_unread_come_first() -> None:
-    missed = line("consumer.offsets_missed", 1, consumer=0, topic="orders", partition=3, missed=12, offsets=["5-16"])
+    missed = line(
+        "consumer.offsets_missed", 1, consumer=0, topic="orders", partition=3, missed_offsets=12, offsets=["5-16"]
+    )
     watch = watching(consumer(0), missed)
     assert "12 offsets were deleted before anybody read them" in notes(watch, NOW)[0]
     assert "orders[3]: 12 offsets (5-16)" in watch.moments.last[-1].text

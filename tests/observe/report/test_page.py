@@ -114,7 +114,7 @@ def test_whatever_a_log_says_is_text(tmp_path: Path) -> None:
         *(partition(at, topic=HOSTILE, gap=5, in_flight=3, head=head(**told)) for at in range(0, 120, 10)),
         *(consumer(at, busiest_sessions=busiest) for at in (0, 10, 20)),
         line("task.dead_lettered", 30, task_id=HOSTILE, topic=HOSTILE, **told),
-        line("fleet.consumer_ended", 40, reason=HOSTILE),
+        line("fleet.consumer_exited", 40, reason=HOSTILE),
         line("consumer.stopping", 41, consumer=0, reason=HOSTILE),
         line("task.stuck", 42, stack=HOSTILE, session_id=HOSTILE),
     ]
