@@ -13,7 +13,8 @@ from processor.kafka.config import admin_config, producer_config
 from processor.kafka.registry.consumer import ConsumerRegistry
 from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
-from processor.runtime.consumer import Consumer, OnStats
+from processor.runtime.consumer import Consumer
+from processor.runtime.stats import OnStats
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerTopicCreated, ConsumerTopicMissing, Emit
 
@@ -44,7 +45,10 @@ def assemble(
     source = KafkaSource(settings, index, emit)
     sink = KafkaSink(producer_config(settings.bootstrap_servers, settings.kafka_config), emit)
     _prepare_topics(settings, emit)
-    return Consumer(settings, app, source, sink, codec, emit, on_stats=on_stats)
+    consumer = Consumer(settings, app, source, sink, codec, emit)
+    if on_stats is not None:
+        consumer.report_to(on_stats)
+    return consumer
 
 
 def _codec(settings: Settings, app: Handlers, emit: Emit) -> ValueCodec:

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from processor.engine.lanes import PARKED, Lane
-from processor.engine.ledger import CLOSED, OPEN, Ledger, Loan
+from processor.engine.ledger import CLOSED, OPEN, Ledger, LedgerSnapshot, Loan
 from processor.engine.offsets import Range
 from processor.engine.record import Record
 from processor.engine.retry import Setback
 
-TURN = 64
+QUANTUM = 64
 """Tasks that one partition, and one lane of it, may have at its turn: enough to share what lending and settling cost,
 few enough for others' turns."""
 
 _ledger_of = attrgetter("ledger")
 
 P = TypeVar("P", bound=Hashable)
+
+
+class Busy(NamedTuple, Generic[P]):
+    """A session that has more than one task waiting."""
+
+    waiting: int
+    partition: P
+    key: bytes
+
+
+class AssignmentSnapshot(NamedTuple, Generic[P]):
+    """One consumer at one moment. Tasks, not sessions, but for `running`: the lanes that are lent."""
+
+    in_flight: int
+    waiting: int
+    running: int
+    partitions: Mapping[P, LedgerSnapshot]
+    busiest: Sequence[Busy[P]]
 
 
 class Assignment(Generic[P]):
@@ -39,20 +57,36 @@ class Assignment(Generic[P]):
         self.ready_lanes = 0
         self.lent_loans = 0
         """Lanes that are lent, those of closed ledgers too."""
-        self._turns: deque[Ledger] = deque()
+        self._rotation: deque[Ledger] = deque()
         """Ledgers that have ready lanes, each once; who has lent one goes to the end."""
         self._queued: set[Ledger] = set()
         self._parked: list[tuple[float, int, Ledger, Lane]] = []
         self._parkings = 0
-        self._ghosts: dict[P, set[bytes]] = {}
+        self._orphaned_keys: dict[P, set[bytes]] = {}
         """Sessions whose handlers run on after their ledger was closed; while one does, no second is lent."""
         self._partition_of: dict[Ledger, P] = {}
+
+    def snapshot(self, now: float, busiest: int) -> AssignmentSnapshot[P]:
+        """Return this moment, for reports, with the `busiest` sessions that have the most waiting tasks."""
+        sessions = [
+            (waiting, partition, key)
+            for partition, ledger in self.ledgers.items()
+            for key, waiting in ledger.lanes.longest(busiest)
+            if waiting > 1
+        ]
+        return AssignmentSnapshot(
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+            running=self.lent_loans,
+            partitions={partition: ledger.snapshot(now) for partition, ledger in self.ledgers.items()},
+            busiest=[Busy(*session) for session in sorted(sessions, key=lambda each: -each[0])[:busiest]],
+        )
 
     def assign(self, partition: P, committed: int | None, settled: Sequence[Range] = ()) -> Ledger:
         """The partition is this consumer's from now on, and goes on at `committed`."""
         if partition in self.ledgers:
             self.close(partition)
-        ledger = Ledger(committed, settled, self._ghosts.get(partition, ()))
+        ledger = Ledger(committed, settled, self._orphaned_keys.get(partition, ()))
         self.ledgers[partition] = ledger
         self._partition_of[ledger] = partition
         return ledger
@@ -61,7 +95,7 @@ class Assignment(Generic[P]):
         """Nothing of the partition is begun any more."""
         ledger = self.ledgers[partition]
         self._dequeue(ledger)
-        ledger.turn("drain")
+        ledger.transition("drain")
 
     def close(self, partition: P) -> int:
         """The partition is not this consumer's any more: its waiting tasks are forgotten; how many they were.
@@ -74,10 +108,10 @@ class Assignment(Generic[P]):
         self.in_flight -= len(ledger.offsets)
         self.waiting -= forgotten
         self._dequeue(ledger)
-        ledger.turn("close")
+        ledger.transition("close")
         running = {loan.lane.key for loan in ledger.lent if loan.lane.key is not None}
         if running:
-            self._ghosts.setdefault(partition, set()).update(running)
+            self._orphaned_keys.setdefault(partition, set()).update(running)
         if not ledger.lent:
             del self._partition_of[ledger]
         return forgotten
@@ -99,19 +133,19 @@ class Assignment(Generic[P]):
         """
         share = None if workers is None else self.waiting // workers
         loans: list[Loan] = []
-        turns = self._turns
-        while limit > 0 and turns:
-            ledger = turns.popleft()
+        rotation = self._rotation
+        while limit > 0 and rotation:
+            ledger = rotation.popleft()
             lanes = ledger.lanes
             waiting = lanes.waiting
-            lent = ledger.lend(min(limit, TURN), share)
+            lent = ledger.lend(min(limit, QUANTUM), share)
             count = waiting - lanes.waiting
             self.ready_lanes -= len(lent)
             self.waiting -= count
             limit -= count
             loans += lent
             if lanes.ready:
-                turns.append(ledger)
+                rotation.append(ledger)
             else:
                 self._queued.discard(ledger)
         self.lent_loans += len(loans)
@@ -157,7 +191,7 @@ class Assignment(Generic[P]):
             self._parkings += 1
             heapq.heappush(self._parked, (setback.due, self._parkings, loan.ledger, loan.lane))
         else:
-            self._lay(loan)
+            self._orphan_finished(loan)
         return count
 
     def wake(self, now: float) -> None:
@@ -178,7 +212,7 @@ class Assignment(Generic[P]):
         self.lent_loans -= 1
         ready = ledger.release(loan, first=first)
         if ledger.state is CLOSED:
-            self._lay(loan)
+            self._orphan_finished(loan)
             return count
         self.in_flight -= count
         if ready:
@@ -186,7 +220,7 @@ class Assignment(Generic[P]):
             self._queue(ledger, 1)
         return count
 
-    def _lay(self, loan: Loan) -> None:
+    def _orphan_finished(self, loan: Loan) -> None:
         """A handler of a closed ledger has ended: its session need not wait for it any more."""
         ledger = loan.ledger
         partition = self._partition_of[ledger]
@@ -195,12 +229,12 @@ class Assignment(Generic[P]):
         key = loan.lane.key
         if key is None:
             return
-        ghosts = self._ghosts[partition]
-        ghosts.discard(key)
-        if not ghosts:
-            del self._ghosts[partition]
+        orphaned = self._orphaned_keys[partition]
+        orphaned.discard(key)
+        if not orphaned:
+            del self._orphaned_keys[partition]
         successor = self.ledgers.get(partition)
-        if successor is not None and successor.lanes.unhold(key):
+        if successor is not None and successor.lanes.unblock(key):
             self._queue(successor, 1)
 
     def _queue(self, ledger: Ledger, lanes: int) -> None:
@@ -209,10 +243,10 @@ class Assignment(Generic[P]):
             self.ready_lanes += lanes
             if ledger not in self._queued:
                 self._queued.add(ledger)
-                self._turns.append(ledger)
+                self._rotation.append(ledger)
 
     def _dequeue(self, ledger: Ledger) -> None:
         if ledger in self._queued:
             self._queued.discard(ledger)
-            self._turns.remove(ledger)
+            self._rotation.remove(ledger)
             self.ready_lanes -= len(ledger.lanes.ready)

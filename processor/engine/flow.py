@@ -34,7 +34,7 @@ PATIENCE_SECONDS = 0.05
 P = TypeVar("P", bound=Hashable)
 
 
-class Held(NamedTuple):
+class Usage(NamedTuple):
     """What a consumer holds of one partition."""
 
     tasks: int
@@ -82,7 +82,7 @@ class Flow(Generic[P]):
         """The partition is not this consumer's any more."""
         self._paused_at.pop(partition, None)
 
-    def decide(self, held: Mapping[P, Held], now: float, *, idle: bool, behind: Callable[[P], bool]) -> Verdict[P]:
+    def decide(self, held: Mapping[P, Usage], now: float, *, idle: bool, behind: Callable[[P], bool]) -> Verdict[P]:
         """What to do.
 
         Args:
@@ -128,7 +128,7 @@ class Flow(Generic[P]):
         self._paused_at.update((partition, parts[partition]) for partition in over)
         return over
 
-    def _stop(self, held: Mapping[P, Held], parts: Mapping[P, float]) -> bool:
+    def _stop(self, held: Mapping[P, Usage], parts: Mapping[P, float]) -> bool:
         """Whether the consumer is full: all together, or one that others' shares must be kept from."""
         total = self._fraction(sum(h.tasks for h in held.values()), sum(h.bytes for h in held.values()))
         most = 1.0 - _share(parts) * (len(parts) - 1)

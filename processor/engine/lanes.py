@@ -25,10 +25,10 @@ class LaneState(enum.Enum):
     READY = "has tasks, and stands in the queue for a worker"
     LENT = "a worker has it, or a dead letter or result of its head is under way"
     PARKED = "its head failed, or cannot be read yet, and waits for its next attempt"
-    HELD = "a handler of this session still runs from an earlier assignment of the partition"
+    BLOCKED = "a handler of this session still runs from an earlier assignment of the partition"
 
 
-READY, LENT, PARKED, HELD = LaneState
+READY, LENT, PARKED, BLOCKED = LaneState
 """By these names, for Python 3.11 takes 80 ns to look one up in its class: half of what making a lane takes."""
 
 
@@ -57,15 +57,15 @@ class Lanes:
     queue only.
     """
 
-    __slots__ = ("_by_key", "_held", "_keyless", "_parked", "ready", "waiting")
+    __slots__ = ("_blocked", "_by_key", "_keyless", "_parked", "ready", "waiting")
 
-    def __init__(self, held: Iterable[bytes] = ()) -> None:
-        """`held` are the sessions that must wait until `unhold`."""
+    def __init__(self, blocked: Iterable[bytes] = ()) -> None:
+        """`blocked` are the sessions that must wait until `unblock`."""
         self.ready: deque[Lane] = deque()
         self.waiting = 0
         """Tasks in lanes, without those that are lent."""
         self._by_key: dict[bytes, Lane] = {}
-        self._held = set(held)
+        self._blocked = set(blocked)
         self._keyless = 0
         self._parked: set[Lane] = set()
 
@@ -140,9 +140,9 @@ class Lanes:
         lane.state = READY
         self.ready.append(lane)
 
-    def unhold(self, key: bytes) -> bool:
+    def unblock(self, key: bytes) -> bool:
         """The handler that this session waited for has ended; whether its lane became ready."""
-        self._held.discard(key)
+        self._blocked.discard(key)
         lane = self._by_key.get(key)
         if lane is None:
             return False
@@ -164,8 +164,8 @@ class Lanes:
         return next((lane for lane in lanes if lane.waiting and lane.waiting[0].offset() == offset), None)
 
     def _open(self, key: bytes | None, first: Record) -> None:
-        if key in self._held:
-            self._by_key[key] = Lane(key, HELD, first)
+        if key in self._blocked:
+            self._by_key[key] = Lane(key, BLOCKED, first)
             return
         lane = Lane(key, READY, first)
         self.ready.append(lane)

@@ -30,20 +30,20 @@ session that brokers allow by default (`group.min.session.timeout.ms`)."""
 class Lease:
     """Renewed by the thread that talks to the group; every thread may read `until`."""
 
-    __slots__ = ("_proven_at", "_seconds", "_turned_at", "_woke_at", "until")
+    __slots__ = ("_proven_at", "_seconds", "_ticked_at", "_woke_at", "until")
 
     def __init__(self, session_seconds: float) -> None:
         self.until = -inf
         """Begin nothing at this moment or later; seconds of the monotonic clock."""
         self._seconds = session_seconds * LEASE_SHARE
         self._proven_at = -inf
-        self._turned_at = inf
+        self._ticked_at = inf
         self._woke_at = -inf
 
-    def turn(self, now: float) -> float:
+    def tick(self, now: float) -> float:
         """The thread is awake; for how many seconds it was not, where that was too long, else 0."""
-        pause = now - self._turned_at
-        self._turned_at = now
+        pause = now - self._ticked_at
+        self._ticked_at = now
         slept = pause if pause > ASLEEP_SECONDS else 0.0
         if slept:
             self._woke_at = now
@@ -74,4 +74,4 @@ class Lease:
 
     def _bound(self) -> None:
         """Also by this thread's sleep: others that wake before it must not begin what it would have forbidden."""
-        self.until = min(self._proven_at + self._seconds, self._turned_at + ASLEEP_SECONDS)
+        self.until = min(self._proven_at + self._seconds, self._ticked_at + ASLEEP_SECONDS)

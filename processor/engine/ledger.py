@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import add
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from processor.engine.lanes import Lane, Lanes
+from processor.engine.lanes import BLOCKED, PARKED, Lane, Lanes
 from processor.engine.offsets import Offsets, Progress, Range
 from processor.engine.record import Record
 from processor.engine.retry import Setback
@@ -41,6 +41,10 @@ TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
 """The whole life: a revoke drains and then closes, a loss closes. What is not here cannot happen."""
 
 
+Stamp = tuple[int, int, int | None]
+"""Tasks settled, records skipped, and the position."""
+
+
 class Loan(msgspec.Struct, eq=False):
     """A lane that is lent, with the oldest of its tasks.
 
@@ -58,10 +62,13 @@ class Loan(msgspec.Struct, eq=False):
     """Of the first record; the others are on their first."""
     done: int = 0
     settled: int = 0
-    held: bool = False
+    abandoned: bool = False
     """Its handler cannot be stopped and its task is settled: the lane stays lent, and nobody waits for it."""
     handed_over_at: float | None = None
     """When the dead letter or the result of its next task was first sent; None where none is under way."""
+
+
+HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked"]
 
 
 class Head(NamedTuple):
@@ -76,6 +83,71 @@ class Head(NamedTuple):
     def setback(self) -> Setback | None:
         """Why it was not settled the last time; a lane that is lent may still have that of an earlier task."""
         return None if self.loan is not None and self.loan.done else self.lane.setback
+
+    @property
+    def place(self) -> HeadPlace:
+        """Where the task is: with a worker, on its way as a dead letter or result, or in its lane."""
+        if self.loan is not None:
+            return "lent" if self.loan.handed_over_at is None else "delivering"
+        if self.lane.state is PARKED:
+            return "parked"
+        return "blocked" if self.lane.state is BLOCKED else "waiting"
+
+    @property
+    def since(self) -> float | None:
+        """When it came there, in the caller's seconds; None where that is not recorded."""
+        if self.loan is not None:
+            return self.loan.handed_over_at
+        if self.setback is None:
+            return None
+        return self.setback.at if self.place == "parked" else self.setback.due
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that it is on or that comes next, 1 for the first."""
+        if self.loan is None:
+            return self.lane.attempts + 1
+        return 1 if self.loan.done else self.loan.attempt
+
+    @property
+    def session_waiting(self) -> int:
+        """How many tasks of its session wait behind it."""
+        if self.loan is None:
+            return len(self.lane.waiting) - 1
+        return len(self.lane.waiting) + len(self.loan.records) - self.loan.settled - 1
+
+
+class Block(NamedTuple):
+    """What holds a partition's commit point, as plain values that stay true after the lock is released."""
+
+    record: Record
+    loan: Loan | None
+    """To find the running attempt by; not to be read."""
+    place: HeadPlace
+    since: float | None
+    setback: Setback | None
+    attempt: int
+    session_waiting: int
+
+
+class LedgerSnapshot(NamedTuple):
+    """One partition at one moment."""
+
+    in_flight: int
+    in_flight_bytes: int
+    waiting: int
+    running: int
+    parked: int
+    sessions: int
+    settled: int
+    """Tasks settled since the partition was assigned, dead letters included."""
+    failed_attempts: int
+    dead_lettered: int
+    skipped: int
+    commit_point: int | None
+    highest_settled: int | None
+    oldest_age: float
+    head: Block | None
 
 
 class Ledger:
@@ -94,13 +166,13 @@ class Ledger:
         "state",
     )
 
-    def __init__(self, committed: int | None, settled: Sequence[Range] = (), held: Iterable[bytes] = ()) -> None:
-        """`committed` is where it goes on, `settled` what is done above that, `held` are sessions that must wait."""
+    def __init__(self, committed: int | None, settled: Sequence[Range] = (), blocked: Iterable[bytes] = ()) -> None:
+        """`committed` is where it goes on, `settled` what is done above that, `blocked` are sessions that must wait."""
         self.state = OPEN
         self.may_begin = True
         """Read by borrowers before each task, without the lock: false once the ledger drains."""
         self.offsets = Offsets(committed, settled)
-        self.lanes = Lanes(held)
+        self.lanes = Lanes(blocked)
         self.lent: set[Loan] = set()
         self.done = 0
         """Tasks settled, however they ended."""
@@ -183,7 +255,7 @@ class Ledger:
         self.lanes.park(loan.lane, loan.records[loan.done :])
         return True
 
-    def turn(self, event: str) -> None:
+    def transition(self, event: str) -> None:
         """Moves on in `TRANSITIONS`.
 
         Raises:
@@ -191,6 +263,11 @@ class Ledger:
         """
         self.state = TRANSITIONS[self.state, event]
         self.may_begin = self.state is OPEN
+
+    @property
+    def stamp(self) -> Stamp:
+        """As long as this is the same, so is what may be committed."""
+        return self.done, self.skipped, self.offsets.position
 
     def progress(self) -> Progress | None:
         """What may be committed now; None before anything is known, or once the ledger is closed."""
@@ -216,6 +293,27 @@ class Ledger:
                 return Head(loan.records[loan.settled], loan.lane, loan)
         lane = self.lanes.headed_by(oldest)
         return Head(lane.waiting[0], lane, None) if lane is not None else None
+
+    def snapshot(self, now: float) -> LedgerSnapshot:
+        """Return this moment, for reports. Its cost grows with the sessions that have tasks."""
+        offsets, lanes, head = self.offsets, self.lanes, self.head()
+        return LedgerSnapshot(
+            in_flight=len(offsets),
+            in_flight_bytes=offsets.bytes,
+            waiting=lanes.waiting,
+            running=len(self.lent),
+            parked=lanes.parked(),
+            sessions=len(lanes),
+            settled=self.done,
+            failed_attempts=self.failed_attempts,
+            dead_lettered=self.dead_lettered,
+            skipped=self.skipped,
+            commit_point=offsets.commit_point,
+            highest_settled=offsets.highest_settled,
+            oldest_age=self.oldest_age(now),
+            head=head
+            and Block(head.record, head.loan, head.place, head.since, head.setback, head.attempt, head.session_waiting),
+        )
 
     def _mark(self, offset: int, now: float) -> None:
         """Notes when `offset` came. Of very many notes every second one is dropped: ages get coarser, not wrong."""

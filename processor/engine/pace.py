@@ -6,14 +6,14 @@ a microsecond they must be shared by hundreds, with tasks of a millisecond by no
 
 from __future__ import annotations
 
-TURN_SECONDS = 0.001
+BATCH_SECONDS = 0.001
 """What a worker should be busy for between two visits to the lock.
 
 Measured with no-op tasks on 64 threads: lanes lent one by one gave 84,000 to 426,000 tasks a second,
 batches of about 1 ms 308,000 to 646,000. Longer turns gain nothing and make lanes wait.
 """
 
-LONG_TURN_SECONDS = 0.016
+LONG_BATCH_SECONDS = 0.016
 """The longest turn: half of what waits for each worker, if that is less.
 
 Tasks of 1 ms on 64 threads, lent one by one: four fifths of the interpreter's time went into visits to the lock. Turns
@@ -30,7 +30,7 @@ class Pace:
     __slots__ = ("seconds",)
 
     def __init__(self) -> None:
-        self.seconds = TURN_SECONDS
+        self.seconds = BATCH_SECONDS
         """Estimated seconds a task. Slow until seen to be fast: then nothing waits behind a slow one at the start."""
 
     def observe(self, tasks: int, seconds: float) -> None:
@@ -44,16 +44,16 @@ class Pace:
         weight = 0.5 if sample < self.seconds else 0.05
         self.seconds += (sample - self.seconds) * weight
 
-    def turn(self, waiting: int, workers: int) -> float:
+    def batch_seconds(self, waiting: int, workers: int) -> float:
         """Seconds that a worker should be busy now, with so many tasks that wait."""
         share = waiting * self.seconds / workers
-        return min(max(TURN_SECONDS, share / 2), LONG_TURN_SECONDS)
+        return min(max(BATCH_SECONDS, share / 2), LONG_BATCH_SECONDS)
 
-    def batch(self, turn: float = TURN_SECONDS) -> int:
+    def batch_size(self, seconds: float = BATCH_SECONDS) -> int:
         """Tasks to lend to one worker."""
-        if self.seconds * MOST <= turn:
+        if self.seconds * MOST <= seconds:
             return MOST
-        return max(1, int(turn / self.seconds))
+        return max(1, int(seconds / self.seconds))
 
     def wanted(self, ready_lanes: int, waiting: int, awake: int) -> int:
         """How many more workers to wake for `ready_lanes` with `waiting` tasks, while `awake` are on a turn.
@@ -63,5 +63,5 @@ class Pace:
         """
         if not ready_lanes:
             return 0
-        turns = int(waiting * self.seconds / TURN_SECONDS)
+        turns = int(waiting * self.seconds / BATCH_SECONDS)
         return max(0 if awake else 1, min(ready_lanes, turns - awake))

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import enum
 from typing import NamedTuple
 
-
-class Cause(enum.Enum):
-    """How an attempt failed."""
-
-    FAILED = "the handler raised an exception"
-    TIMED_OUT = "its time was over, and the handler ended when told"
-    REJECTED = "the handler says that no attempt can succeed, or its result cannot be written"
-    UNKNOWN = "no handler is registered for the task's name"
-    UNDECODABLE = "the value cannot be read"
-    STUCK = "its time was over, and the handler went on"
-    POSTPONED = "what is needed to read the value cannot be had now; there was no attempt"
-
+from processor.engine.outcome import Cause, Failed
 
 RETRIED = frozenset({Cause.FAILED, Cause.TIMED_OUT})
-
-
-class Failure(NamedTuple):
-    """A failed attempt, as plain text: the exception and its frames are let go with the attempt."""
-
-    cause: Cause
-    error_type: str
-    """The exception's name with its module."""
-    message: str
-    traceback: str | None = None
-    retry_in: float = 0.0
-    """Seconds until a postponed task is worth another look."""
-
-    @property
-    def attempted(self) -> bool:
-        """Whether there was an attempt at all."""
-        return self.cause is not Cause.POSTPONED
+"""The causes that another attempt may not meet."""
 
 
 class Setback(NamedTuple):
-    """What keeps a task from being settled: it failed, cannot be read yet, or what is sent of it was not taken."""
+    """What keeps a task from being settled: it failed, was deferred, or its output was not accepted."""
 
     error_type: str
     error: str
@@ -56,25 +28,27 @@ class Policy(NamedTuple):
     backoff: float
     backoff_max: float
 
-    def delay_after(self, failure: Failure, attempt: int, jitter: float) -> float | None:
-        """Seconds until the next attempt after the failed `attempt` (1 for the first); None: dead letter.
+    def delay_after(self, failed: Failed, attempt: int, jitter: float) -> float | None:
+        """Return the seconds until the next attempt, or None where the task becomes a dead letter.
 
-        Capped exponential backoff. `jitter` from 0 to 1 spreads the delay over three quarters to five quarters of
-        itself, so that sessions that failed together do not return together. What is postponed is never given up,
-        and returns not before it is worth another look, but up to half as late again.
+        Capped exponential backoff.
+
+        Args:
+            failed: how the attempt failed.
+            attempt: its number, 1 for the first.
+            jitter: from 0 to 1. It spreads the delay over three quarters to five quarters of itself, so that sessions
+                that failed together do not return together.
         """
-        if not failure.attempted:
-            return failure.retry_in * (1 + jitter / 2)
-        if failure.cause not in RETRIED or attempt >= self.max_attempts:
+        if failed.cause not in RETRIED or attempt >= self.max_attempts:
             return None
         return spread(backoff(attempt, self.backoff, self.backoff_max), jitter, self.backoff_max)
 
 
 def backoff(failures: int, first: float, most: float) -> float:
-    """`first` seconds after one failure, doubled with each further one, at most `most`."""
+    """Return `first` seconds after one failure, doubled with each further one, at most `most`."""
     return min(first * 2.0 ** min(failures - 1, 64), most)
 
 
 def spread(delay: float, jitter: float, most: float) -> float:
-    """`delay` moved by up to a quarter of itself, by `jitter` from 0 to 1; at most `most`."""
+    """Return `delay` moved by up to a quarter of itself, by `jitter` from 0 to 1; at most `most`."""
     return min(delay * (0.75 + jitter / 2), most)

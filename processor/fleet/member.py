@@ -45,7 +45,7 @@ from processor.fleet.channel import (
 )
 from processor.health.heart import beating
 from processor.health.heartbeat import beat_of, consumers_file
-from processor.runtime.consumer import OnStats
+from processor.runtime.stats import OnStats
 from processor.settings import Settings
 from processor.telemetry import logs
 from processor.telemetry.events import (

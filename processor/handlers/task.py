@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Generic
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import msgspec
 
@@ -103,28 +104,23 @@ class Task(msgspec.Struct, Generic[P], eq=False):
     def headers(self) -> dict[str, bytes | None]:
         """The record's headers by name; of a name that repeats, the last. Those that the value names win."""
         if self._headers is None:
-            self._headers = dict(self._record.headers() or ())
-            if self._content.headers:
-                self._headers.update(self._content.headers)
+            self._headers = headers_of(self._record, self._content)
         return self._headers
 
     @property
     def session_id(self) -> str:
-        r"""The record's key as text (bytes that are no UTF-8 as \xNN); without a key what the value names, or ""."""
-        key = self._record.key()
-        if key is not None:
-            return key.decode("utf-8", "backslashreplace")
-        return self._content.session_id or ""
+        r"""The record's key as text (bytes that are not UTF-8 as \xNN); without a key what the value names, or ""."""
+        return session_of(self._record, self._content)
 
     @property
     def id(self) -> str:
         """What the value names, else the header `task-id`, else `TOPIC-PARTITION-OFFSET`."""
-        return self._content.id or self._header_text("task-id") or f"{self.topic}-{self.partition}-{self.offset}"
+        return id_of(self._record, self._content, self.headers)
 
     @property
     def name(self) -> str:
         """What the value names, else the header `task-name`, else ""."""
-        return self._content.name or self._header_text("task-name")
+        return self._content.name or _text(self.headers.get("task-name"))
 
     @property
     def deadline(self) -> float:
@@ -140,9 +136,46 @@ class Task(msgspec.Struct, Generic[P], eq=False):
         """Seconds that this attempt still has; negative when its time is over."""
         return self._expires - time.monotonic()
 
-    def _header_text(self, name: str) -> str:
-        value = self.headers.get(name)
-        return value.decode("utf-8", "backslashreplace") if value else ""
-
     def __repr__(self) -> str:
         return f"Task(id={self.id!r}, name={self.name!r}, attempt={self.attempt})"
+
+
+class Identity(NamedTuple):
+    """The names that a record has as a task, whether its value can be decoded or not."""
+
+    id: str
+    session_id: str
+    name: str
+    traceparent: bytes | None
+
+
+def identity_of(record: Record, content: Content = SILENT) -> Identity:
+    """Return what `content` and the record's headers name."""
+    headers = headers_of(record, content)
+    name = content.name or _text(headers.get("task-name"))
+    task_id = id_of(record, content, headers)
+    return Identity(task_id, session_of(record, content), name, headers.get("traceparent"))
+
+
+def headers_of(record: Record, content: Content) -> dict[str, bytes | None]:
+    """Return the record's headers by name, with those of the value over them."""
+    headers = dict(record.headers() or ())
+    if content.headers:
+        headers.update(content.headers)
+    return headers
+
+
+def session_of(record: Record, content: Content) -> str:
+    r"""Return the record's key as text (bytes that are not UTF-8 as \xNN), else what the value names, else ""."""
+    key = record.key()
+    return key.decode("utf-8", "backslashreplace") if key is not None else content.session_id or ""
+
+
+def id_of(record: Record, content: Content, headers: Mapping[str, bytes | None]) -> str:
+    """Return what the value names, else the header `task-id`, else `TOPIC-PARTITION-OFFSET`."""
+    named = content.id or _text(headers.get("task-id"))
+    return named or f"{record.topic()}-{record.partition()}-{record.offset()}"
+
+
+def _text(value: bytes | None) -> str:
+    return value.decode("utf-8", "backslashreplace") if value else ""

@@ -91,7 +91,7 @@ def beat_of(index: int, consumer: Consumer | None) -> ConsumerBeat:
         consumer=index,
         state=state,
         written_at=monotonic(),
-        polled_at=pulse.turned_at,
+        polled_at=pulse.last_loop_at,
         partitions=pulse.partitions,
         running=pulse.running,
         settled=pulse.settled,

@@ -1,4 +1,4 @@
-"""What is committed when: reads each partition's progress, encodes its skip map, and remembers what was accepted."""
+"""`Committer`: what is committed, and when. It encodes skip maps and remembers what the group accepted."""
 
 from __future__ import annotations
 
@@ -6,25 +6,39 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from processor.engine import skipmap
-from processor.engine.ledger import Ledger
+from processor.engine.ledger import Stamp
 from processor.engine.offsets import Progress, Range
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, Partition, Source, Start
 from processor.telemetry.events import ConsumerCommitFailed, ConsumerSkipMapCut, ConsumerSkipMapIgnored, Emit
 
-TOLD_AGAIN_SECONDS = 10.0
-"""A refusal for the same reason as the last one is news again after so long: a broker may be away for hours."""
+LOG_AGAIN_SECONDS = 10.0
+"""A refusal for the same reason as the last one is logged again after so long: a broker may be away for hours."""
 
-Stamp = tuple[int, int, int | None]
-"""When this has not changed, neither has what is to be committed: settled, skipped, position."""
+EARLY_COMMIT = 100_000
+"""Settled tasks that are worth a commit before its time: what a crash would repeat."""
+
+EARLY_COMMIT_SECONDS = 0.1
+"""And never more often than this."""
+
+UNANSWERED_SECONDS = 30.0
+"""A commit that is not answered for so long is made again. A client that has lost its coordinator answers late, when
+it has found one and has sent the commit again: one that was made meanwhile might get there before it."""
+
+ASK_AGAIN_SECONDS = 0.2
+"""How often the group is asked whether this is a member still, while it does not answer."""
 
 
 class Committer:
     """Belongs to the poller's thread."""
 
-    def __init__(self, desk: Desk, source: Source, emit: Emit) -> None:
-        self.commits = 0
-        self.failures = 0
+    def __init__(self, interval: float, desk: Desk, source: Source, emit: Emit) -> None:
+        """`interval` is the time between two commits, in seconds."""
+        self._interval = interval
+        self._next_commit = 0.0
+        self._next_ask = 0.0
+        self._last_commit = 0.0
+        self._settled_at_commit = 0
         self._desk = desk
         self._source = source
         self._emit = emit
@@ -36,9 +50,10 @@ class Committer:
         self._unanswered_since: float | None = None
         """When the oldest commit that is not answered was sent."""
         self._asked = 0
-        self.refused = False
-        """Whether the last one was."""
-        self._told: tuple[str, float] | None = None
+        self._refused = False
+        """Whether the last answer was a refusal."""
+        self._logged: tuple[str, float] | None = None
+        """The last refusal that was logged, and when."""
 
     @property
     def idle(self) -> bool:
@@ -68,24 +83,45 @@ class Committer:
         commit = self._accepted.get(partition)
         return commit.offset if commit else None
 
-    def commit(self) -> bool:
-        """Commits what has changed, without waiting; whether anything had."""
+    def commit_when_due(self, now: float) -> None:
+        """Commits without waiting: every interval, earlier after very many tasks, or to renew the lease."""
+        settled, lease = self._desk.counts.settled, self._desk.lease
+        early = settled - self._settled_at_commit >= EARLY_COMMIT
+        ask = now >= self._next_ask and lease.renewal_due(now)
+        due = ask or now >= self._next_commit or (early and now - self._last_commit >= EARLY_COMMIT_SECONDS)
+        # one commit at a time; but one that is never answered must not be the last
+        if due and (self.idle or now - self._last_commit > UNANSWERED_SECONDS):
+            self._last_commit = now
+            self._next_commit = now + self._interval
+            self._next_ask = now + ASK_AGAIN_SECONDS if ask else self._next_ask
+            self._settled_at_commit = settled
+            self._commit_or_ask(ask=ask)
+
+    def _commit_or_ask(self, *, ask: bool) -> None:
+        """Commits what has changed, or asks whether this is a member.
+
+        It asks by itself where there is nothing to commit, or where what there is was refused, perhaps for what is in
+        it.
+        """
+        if not (ask and self._refused and self._ask()) and not self._commit() and ask:
+            self._ask()
+
+    def _commit(self) -> bool:
+        """Commits what has changed, without waiting. Return whether anything had."""
         if self._unanswered_since is not None:  # it was never answered: what it held is to be committed still
             self._stamps.clear()
         return self._send(self._changed(None))
 
-    def ask(self) -> bool:
+    def _ask(self) -> bool:
         """Commits once more what the group has of a partition, to hear whether this is a member still.
 
         Where it has nothing, the point where the consumer goes on is as true; its skip map is left out, since that may
         be what the group does not accept. Each time another partition's, as one may be refused for its topic.
         False where nothing can be committed.
         """
-        with self._desk.lock:
-            ledgers = self._desk.assignment.ledgers
-            known = [self._accepted[p] for p in ledgers if p in self._accepted]
-            points = [(p, ledger.progress()) for p, ledger in ledgers.items()] if not known else []
-        known = known or [Commit(p, at.commit_point, "") for p, at in points if at is not None]
+        known = [self._accepted[p] for p in self._desk.partitions if p in self._accepted]
+        if not known:
+            known = [Commit(p, at.commit_point, "") for p, _, at in self._desk.progress(None, {})]
         self._asked += 1
         return self._send([known[self._asked % len(known)]] if known else [])
 
@@ -114,21 +150,21 @@ class Committer:
         return bool(commits)
 
     def _conclude(self, commits: Sequence[Commit], error: str | None, asked_at: float | None) -> None:
-        self.refused = error is not None
+        self._refused = error is not None
         if error is None:
-            self.commits += 1
+            self._desk.counts.commits += 1
             if asked_at is not None:
                 self._desk.lease.renew(asked_at)  # the group takes commits from its members only
-            self._told = None
+            self._logged = None
             for commit in commits:
                 self._accept(commit)
             return
-        self.failures += 1
+        self._desk.counts.commit_failures += 1
         for commit in commits:
             self._stamps.pop(commit.partition, None)
         now = monotonic()
-        if self._told is None or self._told[0] != error or now - self._told[1] >= TOLD_AGAIN_SECONDS:
-            self._told = error, now
+        if self._logged is None or self._logged[0] != error or now - self._logged[1] >= LOG_AGAIN_SECONDS:
+            self._logged = error, now
             self._emit(ConsumerCommitFailed(error=error, partitions=[str(c.partition) for c in commits]))
 
     def _accept(self, commit: Commit) -> None:
@@ -142,26 +178,12 @@ class Committer:
 
     def _changed(self, partitions: Iterable[Partition] | None) -> list[Commit]:
         commits = []
-        for partition, progress in self._progresses(partitions):
+        for partition, stamp, progress in self._desk.progress(partitions, self._stamps):
+            self._stamps[partition] = stamp
             commit = self._commit_of(partition, progress)
             if commit != self._accepted.get(partition):
                 commits.append(commit)
         return commits
-
-    def _progresses(self, partitions: Iterable[Partition] | None) -> list[tuple[Partition, Progress]]:
-        changed = []
-        with self._desk.lock:
-            self._desk.collect()
-            ledgers = self._desk.assignment.ledgers
-            for partition in ledgers if partitions is None else partitions:
-                ledger = ledgers.get(partition)
-                if ledger is None or self._stamps.get(partition) == (stamp := _stamp(ledger)):
-                    continue
-                progress = ledger.progress()
-                if progress is not None:
-                    self._stamps[partition] = stamp
-                    changed.append((partition, progress))
-        return changed
 
     def _commit_of(self, partition: Partition, progress: Progress) -> Commit:
         ranges = progress.settled_ranges()
@@ -182,7 +204,3 @@ class Committer:
         self._sent.pop(partition, None)
         self._stamps.pop(partition, None)
         self._cut.discard(partition)
-
-
-def _stamp(ledger: Ledger) -> Stamp:
-    return ledger.done, ledger.skipped, ledger.offsets.position

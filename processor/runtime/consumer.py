@@ -1,45 +1,39 @@
-"""One consumer: the poller, its workers, the watchdog and what joins them, from start to stop."""
+"""`Consumer`: one member of the consumer group, composed of the runtime's parts, from start to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import NamedTuple
 
 from processor.engine.lease import Lease
-from processor.engine.ledger import Loan
 from processor.errors import BrokerError, DrainTimeout, ProcessorError
 from processor.handlers.table import Handlers
-from processor.runtime.attempt import Attempts
 from processor.runtime.committer import Committer
+from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
-from processor.runtime.event_loop import Coroutines, EventLoop
+from processor.runtime.drain import Drain
+from processor.runtime.intake import Intake
+from processor.runtime.lease_keeper import LeaseKeeper
+from processor.runtime.membership import Departure, Membership
+from processor.runtime.outbox import Outbox
 from processor.runtime.poller import Poller
 from processor.runtime.ports import Codec, Sink, Source
-from processor.runtime.settlement import Endings
-from processor.runtime.stats import Reporter
-from processor.runtime.stop_at_end import Goal
-from processor.runtime.watchdog import Watchdog, grace
-from processor.runtime.workers import Worker
+from processor.runtime.resets import Resets
+from processor.runtime.runner import Runner
+from processor.runtime.settlement import Settlement
+from processor.runtime.stats import OnStats, Reports, Statistics
+from processor.runtime.stop_at_end import StopAtEnd
+from processor.runtime.stopping import Stopping
+from processor.runtime.task_log import TaskLog
+from processor.runtime.timers import Timers
+from processor.runtime.watchdog import Watchdog
 from processor.settings import Settings
-from processor.telemetry.events import (
-    ConsumerFailed,
-    ConsumerRecycling,
-    ConsumerStarted,
-    ConsumerStats,
-    ConsumerStopped,
-    ConsumerStopping,
-    Emit,
-    PartitionStats,
-)
-
-OnStats = Callable[[ConsumerStats, Sequence[PartitionStats]], None]
+from processor.telemetry.events import ConsumerFailed, ConsumerStarted, ConsumerStopped, ConsumerStopping, Emit
 
 SINK_CLOSE_SECONDS = 5.0
-"""How long dead letters and results that nobody waits for any more may still take at the end."""
+"""How long dead letters and results may still take at the end, when nothing waits for them any more."""
 
 
-class Ending(NamedTuple):
+class ExitStatus(NamedTuple):
     """How a consumer ended."""
 
     exit_code: int
@@ -50,9 +44,9 @@ class Ending(NamedTuple):
 
 
 class Pulse(NamedTuple):
-    """A consumer at one moment, for whoever watches it; moments in seconds of the monotonic clock."""
+    """A consumer at one moment, for health checks; moments in seconds of the monotonic clock."""
 
-    turned_at: float
+    last_loop_at: float
     """When the poller last went round."""
     in_group: bool
     stopping: bool
@@ -64,73 +58,70 @@ class Pulse(NamedTuple):
 
 
 class Consumer:
-    """One member of the consumer group. Runs once."""
+    """One member of the consumer group. Runs once.
+
+    Its parts need each other as a tree, from `Timers` and `Desk` up to `Poller` and `Departure`.
+    """
 
     def __init__(
-        self,
-        settings: Settings,
-        app: Handlers,
-        source: Source,
-        sink: Sink,
-        codec: Codec,
-        emit: Emit,
-        *,
-        on_stats: OnStats | None = None,
+        self, settings: Settings, handlers: Handlers, source: Source, sink: Sink, codec: Codec, emit: Emit
     ) -> None:
         self._settings = settings
         self._source = source
         self._sink = sink
         self._emit = emit
-        self._on_stats = on_stats
-        self._stop_reason: str | None = None
-        self._recycle = False
-        self._hurry = False
-        self._desk = Desk(Lease(source.session_seconds))
-        self._watchdog = Watchdog(self._desk, emit, self._request_recycle)
-        self._endings = Endings(self._desk, sink, codec, settings, emit, self._watchdog.schedule, self._watchdog.nudge)
-        self._committer = Committer(self._desk, source, emit)
-        self._poller = Poller(
-            settings,
-            source,
-            self._desk,
-            self._committer,
-            emit,
-            self._report_when_due,
-            lambda: self._hurry,
-            self._running_seconds,
-        )
-        self._reporter = Reporter(self._desk, self._committer, self._endings, source)
-        self._next_report = monotonic() + settings.stats_interval
-        self._event_loop: EventLoop | None = None
-        self._borrowers = self._make_borrowers(app, Attempts(app, codec, settings))
+        self._stopping = Stopping(emit)
+        # what becomes of tasks
+        timers = Timers()
+        lease = Lease(source.session_seconds)
+        self._desk = desk = Desk(lease, timers)
+        log = TaskLog(settings, emit)
+        settlement = Settlement(settings, codec, desk, Outbox(desk, sink, timers, log), log)
+        runner = Runner(settings, handlers, codec, settlement, lease)
+        self._crew = crew = Crew(settings.workers, handlers, desk, runner, emit)
+        self._watchdog = Watchdog(desk, timers, crew, settlement, self._stopping, emit)
+        # what the group decides
+        self._committer = committer = Committer(settings.commit_interval, desk, source, emit)
+        resets = Resets(desk, committer, emit)
+        intake = Intake(settings, source, desk, resets, emit)
+        self._keeper = keeper = LeaseKeeper(desk, emit)
+        drain = Drain(settings.drain_timeout, desk, crew, keeper, self._stopping, emit)
+        self._membership = Membership(desk, committer, intake, resets, drain, emit)
+        self._departure = Departure(source, desk, intake, committer, drain, self._membership)
+        # the loop
+        self._statistics = Statistics(desk, committer, intake, crew, log)
+        self._reports = Reports(settings.stats_interval, self._statistics, emit)
+        self._poller = Poller(keeper, intake, committer, self._reports, self._stopping)
+
+    def report_to(self, on_stats: OnStats) -> None:
+        """Has `on_stats` called with the statistics every `--stats-interval`, in the poller's thread."""
+        self._reports.on_stats = on_stats
 
     def request_stop(self, reason: str) -> None:
         """Takes no more records, lets running tasks end within the drain timeout, commits, leaves the group.
 
         Any thread may ask, a signal handler too.
         """
-        self._stop_reason = self._stop_reason or reason
+        self._stopping.ask(reason)
 
     def request_stop_now(self, reason: str) -> None:
         """Commits what is done and leaves, without waiting for running tasks. Any thread may ask."""
-        self.request_stop(reason)
-        self._hurry = True
+        self._stopping.ask_at_once(reason)
 
     def pulse(self) -> Pulse:
-        """This moment, without a lock and without waiting for anybody. Any thread may ask."""
-        assignment = self._desk.assignment
+        """Return this moment, without a lock and without waiting. Any thread may ask."""
         return Pulse(
-            turned_at=self._poller.turned_at,
-            in_group=self._poller.in_group,
-            stopping=self._stop_reason is not None,
-            partitions=len(assignment.ledgers),
-            running=assignment.lent_loans,
-            settled=self._desk.settled,
-            stuck_at=self._stuck_at(),
+            last_loop_at=self._keeper.last_loop_at,
+            in_group=self._membership.in_group,
+            stopping=self._stopping.is_asked,
+            partitions=self._desk.assigned,
+            running=self._desk.running,
+            settled=self._desk.counts.settled,
+            stuck_at=self._crew.stuck_at(),
         )
 
-    def run(self) -> Ending:
-        """Consumes until it is told to stop, until `--stop-at-end` is reached, or until it cannot go on.
+    def run(self) -> ExitStatus:
+        """Consumes until a stop is asked for, until `--stop-at-end` is reached, or until it cannot go on.
 
         Raises:
             BrokerError: at the start no broker answers, or it does not let this client in.
@@ -148,114 +139,60 @@ class Consumer:
             )
         )
         self._start_threads()
-        self._report()  # all zeros: a counter that is first seen above it would not seem to have risen
+        self._reports.emit()  # all zeros: a counter that is first seen above it would not seem to have risen
         finished, failure = False, None
         try:
-            goal = Goal(self._source, self._desk) if settings.stop_at_end else None
-            finished = self._poller.run(lambda: self._stop_reason is not None, goal)
+            self._source.open(self._membership)
+            stop_at_end = StopAtEnd(self._source, self._desk) if settings.stop_at_end else None
+            finished = self._poller.run(stop_at_end)
         except ProcessorError as error:
             failure = error
-        except Exception as error:  # a fault of ours or of the client: leave in order all the same, and say what it was
+        except Exception as error:  # a fault of ours or of the client: leave in order all the same, and log it
             failure = ProcessorError(f"the poller failed: {type(error).__name__}: {error}")
             failure.__cause__ = error
         return self._stop(finished, failure)
 
-    def _stop(self, finished: bool, failure: ProcessorError | None) -> Ending:
-        reason = "everything is done" if finished else str(failure or self._stop_reason)
-        assignment = self._desk.assignment
-        self._emit(ConsumerStopping(reason=reason, running=assignment.lent_loans, waiting=assignment.waiting))
+    def _start_threads(self) -> None:
         try:
-            ended = self._poller.drain(let_in=not isinstance(failure, BrokerError))
+            self._crew.start()
+            self._watchdog.start()
+        except BaseException:
+            self._desk.close()
+            raise
+
+    def _stop(self, finished: bool, failure: ProcessorError | None) -> ExitStatus:
+        reason = "everything is done" if finished else str(failure or self._stopping.reason)
+        desk = self._desk
+        self._emit(ConsumerStopping(reason=reason, running=desk.running, waiting=desk.waiting))
+        try:
+            ended = self._departure.drain(let_in=not isinstance(failure, BrokerError))
         except Exception as error:  # the client is in no state to drain: what is not committed will run again
             ended = False
             failure = failure or ProcessorError(f"the drain failed: {type(error).__name__}: {error}")
-        if failure is None and not ended and not self._recycle:
+        recycling = self._stopping.recycling
+        if failure is None and not ended and not recycling:
             failure = DrainTimeout("tasks still ran, or could not be committed, when the drain timeout was over")
         exit_code = failure.exit_code if failure else 0
         self._leave()
         if failure is not None and not isinstance(failure, DrainTimeout):
             self._emit(ConsumerFailed(error=str(failure), exit_code=exit_code))
-        counts = self._desk.counts
+        counts = desk.counts
         self._emit(
             ConsumerStopped(
                 exit_code=exit_code,
-                uptime_seconds=self._reporter.uptime,
-                succeeded=counts.done,
+                uptime_seconds=self._statistics.uptime,
+                succeeded=counts.succeeded,
                 failed_attempts=counts.failed_attempts,
                 dead_lettered=counts.dead_lettered,
-                abandoned=self._poller.abandoned,
+                abandoned=counts.abandoned,
             )
         )
-        return Ending(exit_code, self._recycle and not finished, finished)
+        return ExitStatus(exit_code, recycling and not finished, finished)
 
     def _leave(self) -> None:
-        self._report()
-        self._poller.leave()
-        self._source.close()
-        self._sink.close(0.0 if self._hurry else SINK_CLOSE_SECONDS)
+        self._reports.emit()
+        self._departure.leave()
+        self._sink.close(0.0 if self._stopping.at_once else SINK_CLOSE_SECONDS)
         self._watchdog.close()
         self._desk.close()
-        if self._event_loop is not None:
-            self._event_loop.close()
-
-    def _request_recycle(self, reason: str) -> None:
-        if not self._recycle:
-            self._recycle = True
-            self._emit(ConsumerRecycling(reason=reason))
-            self.request_stop(reason)
-
-    # --- threads -----------------------------------------------------------------------------------
-
-    def _make_borrowers(self, app: Handlers, attempts: Attempts) -> Sequence[Worker | Coroutines]:
-        asynchronous = [handler.is_async for handler in app.handlers]
-        if any(asynchronous):
-            self._event_loop = EventLoop()
-        most = self._settings.workers
-        if self._event_loop is not None and all(asynchronous):
-            return [Coroutines(self._event_loop, most, self._desk, attempts, self._endings, self._emit)]
-        return [Worker(n, self._desk, attempts, self._endings, self._emit, self._event_loop) for n in range(most)]
-
-    def _start_threads(self) -> None:
-        try:
-            if self._event_loop is not None:
-                self._event_loop.start()
-            for borrower in self._borrowers:
-                borrower.start()
-            self._watchdog.start(self._borrowers, self._endings)
-        except RuntimeError as error:  # the system's bound, or that of a container
-            self._desk.close()
-            workers = self._settings.workers
-            raise ProcessorError(f"--workers {workers}: the system does not let so many run ({error})") from None
-
-    def _running_seconds(self, loan: Loan) -> float:
-        """How long the loan's handler has run; 0 where its dead letter or result is under way."""
-        begun = [a.fence.started for b in self._borrowers for a in b.attempted() if a.loan is loan and a.fence.started]
-        return monotonic() - begun[0] if begun else 0.0
-
-    def _stuck_at(self) -> float | None:
-        moments = []
-        for borrower in self._borrowers:
-            for attempted in borrower.attempted():
-                fence = attempted.fence
-                started, limit = fence.started, fence.limit
-                if started and fence.started == started:  # else the limit may be the next attempt's
-                    moments.append(started + limit + grace(limit))
-        return min(moments, default=None)
-
-    # --- reports -----------------------------------------------------------------------------------
-
-    def _report_when_due(self) -> None:
-        now = monotonic()
-        if now >= self._next_report:
-            self._next_report = now + self._settings.stats_interval
-            self._report()
-
-    def _report(self) -> None:
-        self._reporter.rebalances = self._poller.rebalances
-        self._reporter.abandoned = self._poller.abandoned
-        self._reporter.missed = self._poller.missed
-        stats, partitions = self._reporter.stats(self._borrowers, self._poller.paused)
-        for event in (stats, *partitions):
-            self._emit(event)
-        if self._on_stats is not None:
-            self._on_stats(stats, partitions)
+        self._crew.close()

@@ -1,148 +1,218 @@
-"""Where lanes are lent and brought back: everything that threads share, under one lock.
+"""Where lanes are lent and brought back: everything that threads share, under one lock that only this module takes.
 
-Under the lock nothing is called that blocks, logs or does I/O; it is taken once a batch.
+Under the lock nothing is called that blocks, logs or does I/O. It is taken once a batch.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from processor.engine.assignment import Assignment
+from processor.engine.assignment import Assignment, AssignmentSnapshot
 from processor.engine.durations import Durations
+from processor.engine.flow import Usage
 from processor.engine.lease import Lease
-from processor.engine.ledger import LedgerState, Loan
-from processor.engine.pace import TURN_SECONDS, Pace
-from processor.engine.retry import Cause, Failure, Setback
-from processor.runtime.ports import Partition, Record
+from processor.engine.ledger import LedgerState, Loan, Stamp
+from processor.engine.offsets import Progress, Range
+from processor.engine.outcome import Cause, Deferred, Failed
+from processor.engine.pace import BATCH_SECONDS, Pace
+from processor.engine.retry import Setback
+from processor.runtime.counts import Counts
+from processor.runtime.ports import End, Partition, Record
+from processor.runtime.timers import Timers
 
-STALE_TURNS = 5
-"""A batch that takes so many of its turns was sized for faster tasks: what it has not begun is taken back."""
+STALE_BATCHES = 5
+"""A batch that takes so many times as long as it was meant to was sized for faster tasks: the desk takes back what its
+worker has not begun."""
 
-STALE_SECONDS = STALE_TURNS * TURN_SECONDS
-"""How soon that can be."""
+STALE_SECONDS = STALE_BATCHES * BATCH_SECONDS
+"""The earliest moment of that, after the batch was lent."""
+
+BUSIEST = 5
+"""Sessions that one report names."""
 
 
 class Borrower(Protocol):
-    """Who has loans: a worker thread, or the event loop.
+    """A worker thread, or the event loop.
 
-    `batch` and `finished` are emptied and filled by the borrower without the lock: each step on a
-    deque is atomic, and who pops a loan has it.
+    The borrower empties `batch` and fills `finished` without the lock: each step on a deque is atomic, and whoever pops
+    a loan has it.
     """
 
     batch: deque[Loan]
-    """Lent and not begun; the borrower takes from the left, who takes back from the right."""
+    """Lent and not begun. The borrower takes from the left, the desk takes back from the right."""
     finished: deque[Loan]
     """Ended, all done or stopped in the middle, and not yet brought back."""
     slow: list[float]
     """Seconds of each attempt since the last visit that was not quick."""
     ended: int
     """Attempts since the last visit, quick ones too."""
+    seconds: float
+    """What they took together."""
     borrowed_at: float
-    """When the batch was lent, in seconds of the monotonic clock."""
-    turn: float
-    """How long it was meant to take, in seconds."""
+    """When the batch was lent, in seconds of the monotonic clock; 0 while there is none."""
+    batch_seconds: float
+    """How long the batch was meant to take."""
 
     def current(self) -> Iterable[Loan]:
-        """The loans that it has begun and not ended."""
+        """Return the loans that it has begun and not ended."""
 
 
-class Counts:
-    """What happened since the start."""
+class Invited(Borrower, Protocol):
+    """A borrower that does not wait at the desk."""
 
-    __slots__ = (
-        "dead_lettered",
-        "done",
-        "durations",
-        "failed_attempts",
-        "handler_seconds",
-        "longest_seconds",
-        "results",
-        "retried",
-        "skipped",
-        "stuck",
-        "timed_out",
-    )
+    def invite(self) -> None:
+        """Learns that lanes are ready. The desk calls it under its lock: it must not block, nor come back at once."""
 
-    def __init__(self) -> None:
-        self.done = self.failed_attempts = self.retried = self.timed_out = self.stuck = 0
-        self.dead_lettered = self.skipped = self.results = 0
-        self.handler_seconds = 0.0
-        self.durations = Durations()
-        self.longest_seconds = 0.0
-        """Of one attempt, since somebody has set it to 0."""
+
+class Report(NamedTuple):
+    """What one report says of the tasks, read at one moment."""
+
+    assignment: AssignmentSnapshot[Partition]
+    counts: Mapping[str, int | float]
+    """Totals of tasks since the start, and `handler_seconds`."""
+    durations: Durations
+    longest_seconds: float
+
+
+REPORTED = (
+    "succeeded",
+    "failed_attempts",
+    "retried",
+    "timed_out",
+    "stuck",
+    "dead_lettered",
+    "results",
+    "skipped",
+    "settled",
+)
 
 
 class Desk:
     """The lending desk of one consumer."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, timers: Timers) -> None:
         self.lease = lease
-        """Nothing is lent, and of what is lent nothing begun, once it is over."""
-        self.lock = threading.Lock()
-        self.assignment: Assignment[Partition] = Assignment()
-        self.pace = Pace()
+        """Once it is over the desk lends nothing, and borrowers begin nothing of what they have."""
         self.counts = Counts()
-        self.borrowers: list[Borrower] = []
-        self.settled = 0
-        """Tasks settled since the start."""
-        self.watch: Callable[[], None] = lambda: None
-        """Called when the first lane is lent after all were idle: somebody must watch the deadlines now."""
-        self.invite: Callable[[], None] | None = None
-        """Tells the event loop, where there is one, that lanes are ready."""
-        self._ready = threading.Condition(self.lock)
-        self._space = threading.Condition(self.lock)
-        self._drained = threading.Condition(self.lock)
+        self.pace = Pace()
+        self._timers = timers
+        self._lock = threading.Lock()
+        self._assignment: Assignment[Partition] = Assignment()
+        self._borrowers: list[Borrower] = []
+        self._invited: Invited | None = None
+        self._ready = threading.Condition(self._lock)
+        self._space = threading.Condition(self._lock)
+        self._drained = threading.Condition(self._lock)
         self._space_level = -1
         self._draining = 0
         self._awake = 0
         self._away = 0
         self._closed = False
         self._has_turned_away = False
+        self.is_draining = False
+        """Whether the consumer is leaving: nothing more is admitted or begun, and each partition drains."""
 
-    # --- the poller's side -------------------------------------------------------------------------
+    # --- read without the lock, so only of about now --------------------------------------------------
 
-    def admit(self, runs: Iterable[tuple[Partition, Sequence[Record]]]) -> None:
-        """Takes records in, each run being of one assigned partition, and wakes who is worth waking."""
-        now = monotonic()
-        with self.lock:
-            for partition, records in runs:
-                self.assignment.admit(partition, records, now)
-            self._wake_borrowers()
+    @property
+    def partitions(self) -> list[Partition]:
+        """The assigned partitions. For the poller's thread, which alone changes them."""
+        return list(self._assignment.ledgers)
+
+    @property
+    def assigned(self) -> int:
+        """How many partitions are assigned."""
+        return len(self._assignment.ledgers)
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks that are held and not settled."""
+        return self._assignment.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that are held and not lent."""
+        return self._assignment.waiting
+
+    @property
+    def running(self) -> int:
+        """Lanes that are lent."""
+        return self._assignment.lent_loans
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is ready for a worker. Read without the lock, so only of about now."""
-        return not self.assignment.ready_lanes
+        """Whether nothing is ready for a worker."""
+        return not self._assignment.ready_lanes
 
-    def go_on(self) -> None:
-        """The lease holds; who was turned away while it did not may come again."""
-        if self._has_turned_away:
-            with self.lock:
-                self._has_turned_away = False
-                self._wake_borrowers()
+    def usage(self) -> dict[Partition, Usage]:
+        """Return what is held of each assigned partition. For the poller's thread."""
+        ledgers = self._assignment.ledgers
+        return {p: Usage(len(ledger.offsets), ledger.offsets.bytes) for p, ledger in ledgers.items()}
 
-    def rest(self, seconds: float) -> None:
-        """Waits that long, or until a quarter of what is in flight now is settled."""
-        with self.lock:
-            self._space_level = self.assignment.in_flight * 3 // 4
-            self._space.wait(seconds)
-            self._space_level = -1
+    def holds(self, partition: Partition) -> bool:
+        """Return whether the partition is assigned."""
+        return partition in self._assignment.ledgers
+
+    def position(self, partition: Partition) -> int | None:
+        """Return the offset after the last delivered one of an assigned partition; None before the first."""
+        return self._assignment.ledgers[partition].offsets.position
+
+    def continues_at(self, partition: Partition, offset: int) -> bool:
+        """Return whether `offset` may be delivered next of an assigned partition: offsets only go up."""
+        return self._assignment.ledgers[partition].continues_at(offset)
+
+    # --- the poller's thread: partitions ---------------------------------------------------------------
+
+    def assign(self, partition: Partition, committed: int | None, settled: Sequence[Range]) -> None:
+        """The partition is this consumer's, and goes on at `committed`; `settled` is what is done above that."""
+        with self._lock:
+            self._assignment.assign(partition, committed, settled)
+            if self.is_draining:
+                self._assignment.drain(partition)
+
+    def restart(self, partition: Partition, offset: int) -> int:
+        """The partition's offsets went back: forgets what it holds, goes on at `offset`. Return the tasks forgotten."""
+        with self._lock:
+            forgotten = self._close([partition])
+            self._assignment.assign(partition, offset)
+            return forgotten
+
+    def reach(self, ends: Iterable[End]) -> None:
+        """Nothing more will be delivered below these ends."""
+        with self._lock:
+            for end in ends:
+                ledger = self._assignment.ledgers.get(end.partition)
+                if ledger is not None:
+                    ledger.offsets.reach(end.offset)
+
+    def miss(self, partition: Partition, offset: int) -> list[Range]:
+        """What lies below `offset` is gone. Return what of it was neither delivered nor settled before."""
+        with self._lock:
+            offsets = self._assignment.ledgers[partition].offsets
+            missed = offsets.undelivered_below(offset)
+            offsets.reach(offset)
+            return missed
+
+    def drain_all(self) -> None:
+        """The consumer is leaving: begins no task any more, whatever is assigned yet."""
+        self.is_draining = True
+        self.drain(self.partitions)
 
     def drain(self, partitions: Iterable[Partition]) -> None:
         """Begins no task of these partitions any more."""
-        with self.lock:
+        with self._lock:
             for partition in partitions:
-                self.assignment.drain(partition)
-            for borrower in self.borrowers:
+                self._assignment.drain(partition)
+            for borrower in self._borrowers:
                 self._take_back(borrower, lambda loan: not loan.ledger.may_begin)
 
     def wait_drained(self, partitions: Sequence[Partition], seconds: float) -> bool:
-        """Waits for what runs of these partitions to end and settle; whether it did."""
-        with self.lock:
+        """Waits for what runs of these partitions to end and settle. Return whether it did."""
+        with self._lock:
             self._draining += 1
             try:
                 return self._drained.wait_for(lambda: not self._lent_of(partitions), seconds)
@@ -150,38 +220,112 @@ class Desk:
                 self._draining -= 1
 
     def lent_of(self, partitions: Iterable[Partition]) -> list[Loan]:
-        """The loans of these partitions that are not over."""
-        with self.lock:
+        """Return the loans of these partitions that are not over."""
+        with self._lock:
             return self._lent_of(partitions)
 
-    def collect(self) -> None:
-        """Settles everything that is done, of running batches and unfinished loans too. The lock must be held."""
-        for borrower in self.borrowers:
-            self._collect(borrower)
-            for loan in borrower.current():
-                self._count(self.assignment.settle(loan))
+    def forget(self, partitions: Sequence[Partition]) -> int:
+        """These partitions are another consumer's. Return how many waiting tasks that forgets."""
+        with self._lock:
+            return self._close(partitions)
+
+    # --- the poller's thread: tasks --------------------------------------------------------------------
+
+    def admit(self, runs: Iterable[tuple[Partition, Sequence[Record]]]) -> None:
+        """Takes records in, each run being of one assigned partition, and wakes the workers that are worth waking."""
+        now = monotonic()
+        with self._lock:
+            for partition, records in runs:
+                self._assignment.admit(partition, records, now)
+            self._wake_borrowers()
+
+    def go_on(self) -> None:
+        """The lease holds: borrowers that came while it did not may come again."""
+        if self._has_turned_away:
+            with self._lock:
+                self._has_turned_away = False
+                self._wake_borrowers()
+
+    def rest(self, seconds: float) -> None:
+        """Waits that long, or until a quarter of what is in flight now is settled."""
+        with self._lock:
+            self._space_level = self._assignment.in_flight * 3 // 4
+            self._space.wait(seconds)
+            self._space_level = -1
+
+    def progress(
+        self, partitions: Iterable[Partition] | None, known: Mapping[Partition, Stamp]
+    ) -> list[tuple[Partition, Stamp, Progress]]:
+        """Settle what is done, of running batches too, and return what may be committed, offset and map in one moment.
+
+        Args:
+            partitions: which; None is all that are assigned.
+            known: left out is each partition whose stamp is still this one.
+        """
+        changed = []
+        with self._lock:
+            self._collect_all()
+            ledgers = self._assignment.ledgers
+            for partition in ledgers if partitions is None else partitions:
+                ledger = ledgers.get(partition)
+                if ledger is None or known.get(partition) == (stamp := ledger.stamp):
+                    continue
+                progress = ledger.progress()
+                if progress is not None:
+                    changed.append((partition, stamp, progress))
+        return changed
+
+    def commit_points(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Settle what is done, and return the commit points of those that are assigned and have one."""
+        with self._lock:
+            self._collect_all()
+            ledgers = self._assignment.ledgers
+            points = {p: ledgers[p].offsets.commit_point for p in partitions if p in ledgers}
+        return {partition: point for partition, point in points.items() if point is not None}
+
+    def report(self, now: float) -> Report:
+        """Return this moment, all that is done being settled. The longest duration begins anew."""
+        with self._lock:
+            self._collect_all()
+            counts = self.counts
+            longest, counts.longest_seconds = counts.longest_seconds, 0.0
+            return Report(
+                self._assignment.snapshot(now, BUSIEST),
+                {**{name: getattr(counts, name) for name in REPORTED}, "handler_seconds": counts.handler_seconds},
+                counts.durations.copy(),
+                longest,
+            )
 
     def close(self) -> None:
         """Sends the borrowers home."""
-        with self.lock:
+        with self._lock:
             self._closed = True
             self._ready.notify_all()
-        if self.invite:
-            self.invite()
+        if self._invited:
+            self._invited.invite()
 
     # --- the borrowers' side -----------------------------------------------------------------------
 
-    def borrow(self, borrower: Borrower, tasks: int, seconds: float) -> bool:
-        """Brings back what the borrower finished, `tasks` in `seconds`, and waits for its next batch.
+    def enter(self, borrower: Borrower) -> None:
+        """A borrower begins; until it waits it counts as awake."""
+        with self._lock:
+            self._borrowers.append(borrower)
+            self._awake += 1
 
-        False when there will be none.
-        """
-        with self.lock:
-            self._bring_back(borrower, tasks, seconds)
+    def enter_invited(self, borrower: Invited) -> None:
+        """A borrower begins that comes when it is invited."""
+        with self._lock:
+            self._borrowers.append(borrower)
+            self._invited = borrower
+
+    def borrow(self, borrower: Borrower) -> bool:
+        """Brings back what the borrower finished, and waits for its next batch. Return False if there will be none."""
+        with self._lock:
+            self._bring_back(borrower)
             while not self._closed:
-                workers = len(self.borrowers)
-                borrower.turn = self.pace.turn(self.assignment.waiting, workers)
-                if self._lend(borrower, self.pace.batch(borrower.turn), workers):
+                workers = len(self._borrowers)
+                borrower.batch_seconds = self.pace.batch_seconds(self._assignment.waiting, workers)
+                if self._lend(borrower, self.pace.batch_size(borrower.batch_seconds), workers):
                     return True
                 self._awake -= 1
                 if self._awake == 0:
@@ -190,135 +334,137 @@ class Desk:
                 self._awake += 1
             return False
 
-    def exchange(self, borrower: Borrower, slots: int, tasks: int, seconds: float) -> bool:
-        """The same without waiting, for at most `slots` tasks; false when the desk is closed."""
-        with self.lock:
-            self._bring_back(borrower, tasks, seconds)
+    def exchange(self, borrower: Borrower, slots: int) -> bool:
+        """The same without waiting, for at most `slots` tasks. Return False when the desk is closed."""
+        with self._lock:
+            self._bring_back(borrower)
             if slots > 0 and not self._closed:
                 self._lend(borrower, slots)
             return not self._closed
 
-    def enter(self, borrower: Borrower) -> None:
-        """A borrower begins; until it waits it counts as awake."""
-        with self.lock:
-            self.borrowers.append(borrower)
-            self._awake += 1
+    def recover(self, borrower: Borrower) -> None:
+        """The borrower met an internal error: takes back all that it has, done or not."""
+        with self._lock:
+            self._collect(borrower)
+            for loan in [*borrower.current(), *borrower.batch]:
+                if loan in loan.ledger.lent:
+                    self._count(self._assignment.release(loan))
+            borrower.batch.clear()
+            self._wake_borrowers()
 
-    def park(self, loan: Loan, failure: Failure, due: float) -> bool:
-        """The loan's next task failed; its session waits until `due`. Whether that is before all that wait."""
-        with self.lock:
-            self._count_failure(loan, failure)
+    # --- any thread: what became of a loan's next task ------------------------------------------------
+
+    def park(self, loan: Loan, failed: Failed, due: float) -> None:
+        """It failed; its session waits until `due`."""
+        with self._lock:
+            self._count_failure(loan, failed)
             self.counts.retried += 1
-            return self._park(loan, failure, due, failed=True)
+            self._park(loan, failed, due, attempted=True)
 
-    def postpone(self, loan: Loan, failure: Failure, due: float) -> bool:
-        """The same of a task that cannot be read yet, and was not attempted."""
-        with self.lock:
-            return self._park(loan, failure, due, failed=False)
+    def postpone(self, loan: Loan, deferred: Deferred, due: float) -> None:
+        """It was not attempted; its session waits until `due`."""
+        with self._lock:
+            self._park(loan, deferred, due, attempted=False)
 
-    def fail(self, loan: Loan, failure: Failure) -> None:
-        """The loan's next task failed for the last time; its dead letter is on its way."""
-        with self.lock:
-            self._count_failure(loan, failure)
-            self._count(self.assignment.settle(loan))
+    def fail(self, loan: Loan, failed: Failed) -> None:
+        """It failed for the last time; its dead letter is on its way."""
+        with self._lock:
+            self._count_failure(loan, failed)
+            self._count(self._assignment.settle(loan))
             now = loan.handed_over_at = monotonic()
-            loan.lane.setback = Setback(failure.error_type, failure.message, now, now)
+            loan.lane.setback = Setback(failed.error_type, failed.message, now, now)
 
     def hand_over(self, loan: Loan) -> None:
-        """The loan's next task succeeded; its result is on its way."""
+        """It succeeded; its result is on its way."""
         loan.handed_over_at = monotonic()
         if loan.done > loan.settled:
-            with self.lock:
-                self._count(self.assignment.settle(loan))
+            with self._lock:
+                self._count(self._assignment.settle(loan))
 
     def delay(self, loan: Loan, setback: Setback) -> None:
-        """The dead letter or the result of the loan's next task was not taken; it is sent again."""
-        with self.lock:
+        """Its dead letter or result was not accepted; it is sent again."""
+        with self._lock:
             loan.lane.setback = setback
 
     def settle_next(self, loan: Loan, *, dead_letter: bool, release: bool = True) -> None:
-        """The loan's next task is settled: its dead letter or its result is acknowledged."""
-        with self.lock:
+        """It is settled: its dead letter or result is acknowledged. Without `release` its lane stays lent for good."""
+        with self._lock:
             loan.done += 1
-            loan.held = not release
-            settled = self.assignment.release(loan) if release else self.assignment.settle(loan)
-            self.settled += settled
+            loan.abandoned = not release
+            settled = self._assignment.release(loan) if release else self._assignment.settle(loan)
+            self.counts.settled += settled
             if dead_letter:
-                self.counts.done += settled - 1
+                self.counts.succeeded += settled - 1
                 self.counts.dead_lettered += 1
                 loan.ledger.dead_lettered += 1
             else:
-                self.counts.done += settled
+                self.counts.succeeded += settled
                 self.counts.results += 1
             self._after_release(loan)
 
     def give_up(self, loan: Loan) -> None:
         """The loan is over; what it has not done waits in its lane, or is another consumer's."""
-        with self.lock:
-            self._count(self.assignment.release(loan))
+        with self._lock:
+            self._count(self._assignment.release(loan))
             self._after_release(loan)
-
-    def recover(self, borrower: Borrower) -> None:
-        """The borrower lost its way: all that it has is taken back, done or not."""
-        with self.lock:
-            self._collect(borrower)
-            for loan in [*borrower.current(), *borrower.batch]:
-                if loan in loan.ledger.lent:
-                    self._count(self.assignment.release(loan))
-            borrower.batch.clear()
-            self._wake_borrowers()
 
     # --- the watchdog's side -----------------------------------------------------------------------
 
     def tend(self, now: float) -> float | None:
-        """Wakes due retries and takes back what waits behind slow tasks; when the next retry is due.
+        """Wakes due retries and takes back what waits behind slow tasks. Return when the next retry is due.
 
-        This is what nobody else notices: lanes that were lent behind a task that turned out slow,
-        and ready lanes while everybody who is awake is on a task that turned out slow.
+        No borrower notices these: lanes that were lent behind a task that turned out slow, and ready lanes while every
+        worker that is awake is on a task that turned out slow.
         """
-        with self.lock:
-            self.assignment.wake(now)
-            stale = [b for b in self.borrowers if b.borrowed_at and now - b.borrowed_at > STALE_TURNS * b.turn]
+        with self._lock:
+            self._assignment.wake(now)
+            stale = [
+                b for b in self._borrowers if b.borrowed_at and now - b.borrowed_at > STALE_BATCHES * b.batch_seconds
+            ]
             for borrower in stale:
                 self._collect(borrower)
                 self._take_back(borrower, lambda _: True)
             self._away = len(stale)
             self._wake_borrowers()
-            return self.assignment.next_wake()
-
-    @property
-    def busy(self) -> bool:
-        """Whether any lane is lent."""
-        return self.assignment.lent_loans > 0
+            return self._assignment.next_wake()
 
     # --- under the lock ----------------------------------------------------------------------------
 
-    def _park(self, loan: Loan, failure: Failure, due: float, *, failed: bool) -> bool:
-        setback = Setback(failure.error_type, failure.message, monotonic(), due)
-        self._count(self.assignment.park(loan, setback, failed=failed))
+    def _close(self, partitions: Sequence[Partition]) -> int:
+        self.counts.skipped += sum(self._assignment.ledgers[partition].skipped for partition in partitions)
+        return sum(self._assignment.close(partition) for partition in partitions)
+
+    def _collect_all(self) -> None:
+        for borrower in self._borrowers:
+            self._collect(borrower)
+            for loan in borrower.current():
+                self._count(self._assignment.settle(loan))
+
+    def _park(self, loan: Loan, why: Failed | Deferred, due: float, *, attempted: bool) -> None:
+        setback = Setback(why.error_type, why.message, monotonic(), due)
+        self._count(self._assignment.park(loan, setback, failed=attempted))
         self._notify_drained(loan)
-        return self.assignment.next_wake() == due
+        if self._assignment.next_wake() == due:
+            self._timers.wake()
 
     def _lend(self, borrower: Borrower, limit: int, workers: int | None = None) -> bool:
         now = monotonic()
         if not self.lease.holds(now):
             self._has_turned_away = True
             return False
-        loans = self.assignment.lend(limit, workers)
+        loans = self._assignment.lend(limit, workers)
         if not loans:
             return False
-        if self.assignment.lent_loans == len(loans):
-            self.watch()
+        if self._assignment.lent_loans == len(loans):
+            self._timers.wake()  # after a time without loans: their deadlines are to be watched now
         borrower.batch.extend(loans)
         borrower.borrowed_at = now
-        if self.assignment.ready_lanes:
+        if self._assignment.ready_lanes:
             self._wake_borrowers()
         return True
 
-    def _bring_back(self, borrower: Borrower, tasks: int, seconds: float) -> None:
-        if tasks:
-            self.pace.observe(tasks, seconds)
-            self.counts.handler_seconds += seconds
+    def _bring_back(self, borrower: Borrower) -> None:
+        if borrower.ended:
             self._time(borrower)
         borrower.borrowed_at = 0.0
         self._collect(borrower)
@@ -326,38 +472,40 @@ class Desk:
 
     def _collect(self, borrower: Borrower) -> None:
         finished = borrower.finished
-        if finished:  # the borrower may append meanwhile; nobody else takes from it
+        if finished:  # the borrower may append meanwhile, and only the desk takes from it
             loans = [finished.popleft() for _ in range(len(finished))]
-            self._count(self.assignment.release_all(loans))
+            self._count(self._assignment.release_all(loans))
             if self._draining:
                 self._drained.notify_all()
 
     def _time(self, borrower: Borrower) -> None:
         counts, slow = self.counts, borrower.slow
+        self.pace.observe(borrower.ended, borrower.seconds)
+        counts.handler_seconds += borrower.seconds
         counts.durations.add(borrower.ended - len(slow), slow)
-        borrower.ended = 0
+        borrower.ended, borrower.seconds = 0, 0.0
         if slow:
             counts.longest_seconds = max(counts.longest_seconds, *slow)
             slow.clear()
 
-    def _count_failure(self, loan: Loan, failure: Failure) -> None:
+    def _count_failure(self, loan: Loan, failed: Failed) -> None:
         loan.ledger.failed_attempts += 1
         self.counts.failed_attempts += 1
-        self.counts.timed_out += failure.cause in (Cause.TIMED_OUT, Cause.STUCK)
-        self.counts.stuck += failure.cause is Cause.STUCK
+        self.counts.timed_out += failed.cause in (Cause.TIMED_OUT, Cause.STUCK)
+        self.counts.stuck += failed.cause is Cause.STUCK
 
     def _count(self, settled: int) -> None:
-        self.settled += settled
-        self.counts.done += settled
+        self.counts.settled += settled
+        self.counts.succeeded += settled
 
     def _after_release(self, loan: Loan) -> None:
         self._notify_drained(loan)
         self._notify_space()
-        if self.assignment.ready_lanes:
+        if self._assignment.ready_lanes:
             self._wake_borrowers()
 
     def _notify_space(self) -> None:
-        if self._space_level >= self.assignment.in_flight:
+        if self._space_level >= self._assignment.in_flight:
             self._space.notify()
 
     def _notify_drained(self, loan: Loan) -> None:
@@ -369,25 +517,25 @@ class Desk:
         while borrower.batch:
             try:
                 loan = borrower.batch.pop()
-            except IndexError:  # the borrower began the last one between the look and the grasp
+            except IndexError:  # the borrower began the last one between the check and the pop
                 break
             if wanted(loan):
-                self.assignment.take_back(loan)
+                self._assignment.take_back(loan)
             else:
                 kept.appendleft(loan)
         borrower.batch.extend(kept)
 
     def _wake_borrowers(self) -> None:
-        assignment = self.assignment
+        assignment = self._assignment
         if not assignment.ready_lanes:
             return
-        if self.invite:
-            self.invite()
+        if self._invited:
+            self._invited.invite()
         else:
             wanted = self.pace.wanted(assignment.ready_lanes, assignment.waiting, max(0, self._awake - self._away))
             if wanted:
                 self._ready.notify(wanted)
 
     def _lent_of(self, partitions: Iterable[Partition]) -> list[Loan]:
-        ledgers = self.assignment.ledgers
-        return [loan for p in partitions if p in ledgers for loan in ledgers[p].lent if not loan.held]
+        ledgers = self._assignment.ledgers
+        return [loan for p in partitions if p in ledgers for loan in ledgers[p].lent if not loan.abandoned]

@@ -1,21 +1,25 @@
-"""The one place where a handler may be interrupted: between its begin and its end, never after.
+"""Where a handler may be interrupted: between its begin and its end, never after.
 
-CPython can raise an exception in another thread (`PyThreadState_SetAsyncExc`), at whatever line that
-thread then is. The worker owns `started`, the watchdog owns the decision to fire:
+CPython can raise an exception in another thread (`PyThreadState_SetAsyncExc`), at whatever line that thread then is.
+The worker owns `started`, the watchdog owns the decision to fire:
 
-    worker    started = now · handler · started = 0 · look at `firing`
+    worker    started = now · handler · started = 0 · check `firing`
     watchdog  firing = DECIDING · is `started` still what I saw? · post, firing = POSTED (or NONE)
 
-Either the watchdog sees that the handler has ended and does not post, or the worker sees that the
-watchdog is about to, waits for its decision, and takes back what was posted. What arrives in the few
-lines between is caught there. It never lands in a blocking C call; see the watchdog for what then.
+Either the watchdog sees that the handler has ended and does not post, or the worker sees that the watchdog is deciding,
+waits for the decision, and withdraws what was posted. What arrives in the few lines between is caught there. It never
+lands in a blocking C call; see the watchdog for what follows then.
 
-Giving a handler up as stuck is decided in the same way, by `verdict`: either the watchdog sees that
-it has ended, or the worker learns that its outcome is not wanted any more.
+A coroutine is cancelled by its own event loop, so no interrupt can arrive late. What it leaves behind is the
+coroutine's count of cancellations, which is withdrawn in the same way.
+
+Giving a handler up as stuck is decided likewise, by `verdict`: either the watchdog sees that it has ended, or the
+worker learns that its outcome no longer counts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import time
 
@@ -24,16 +28,14 @@ from processor.handlers.task import TaskTimeout
 NONE, DECIDING, POSTED, GIVEN_UP = 0, 1, 2, 3
 
 
-class Fence:
-    """One worker thread's running attempt, as the watchdog sees it."""
+class InterruptWindow:
+    """One running attempt, as the watchdog sees it. Open while `started` is not 0."""
 
-    __slots__ = ("fired", "fired_at", "firing", "ident", "limit", "started", "verdict")
+    __slots__ = ("fired", "fired_at", "firing", "limit", "started", "verdict")
 
     def __init__(self) -> None:
-        self.ident = 0
-        """The thread's; set by the thread itself."""
         self.started = 0.0
-        """When the running handler began, in seconds of the monotonic clock; 0 when none runs."""
+        """When the running handler began, in seconds of the monotonic clock; 0 while none runs."""
         self.limit = 0.0
         """Seconds that it may take."""
         self.firing = NONE
@@ -43,24 +45,13 @@ class Fence:
         self.fired_at = 0.0
         """When that was."""
 
-    def fire(self, started: float) -> bool:
-        """Watchdog: interrupts the attempt that began at `started`, if it still runs; whether it did."""
-        self.firing = DECIDING
-        if self.started != started:
-            self.firing = NONE
-            return False
-        self.note(started)
-        _post(self.ident, TaskTimeout)
-        self.firing = POSTED
-        return True
-
     def note(self, started: float) -> None:
-        """The attempt that began at `started` has been told to end, here or by others."""
+        """Records that the attempt that began at `started` was interrupted, here or elsewhere."""
         self.fired_at = time.monotonic()
         self.fired = started
 
     def give_up(self, started: float) -> bool:
-        """Watchdog: the outcome of the attempt that began at `started` is not wanted, if it still runs; whether so."""
+        """Watchdog: gives up the attempt that began at `started`, if it still runs. Return whether it does."""
         self.verdict = DECIDING
         if self.started != started:
             self.verdict = NONE
@@ -70,25 +61,84 @@ class Fence:
 
     @property
     def given_up(self) -> bool:
-        """Worker, after `lower`: whether the attempt's outcome is not wanted."""
+        """Worker, after `close`: whether the attempt's outcome no longer counts."""
         return self.verdict == GIVEN_UP
 
-    def lower(self) -> None:
-        """Worker: the handler has ended. After this no interrupt arrives until the next one begins."""
+    def close(self) -> bool:
+        """Worker: the handler has ended, no interrupt arrives until the next begins. Return whether one was sent."""
+        was_interrupted = False
         while True:
             try:
                 self.started = 0.0
                 while DECIDING in (self.firing, self.verdict):
                     time.sleep(0)
                 if self.firing == POSTED:
-                    _post(self.ident, None)
+                    was_interrupted = True
+                    self._withdraw()
                     self.firing = NONE
-                return
-            except TaskTimeout:  # it came in here: one less to take back
-                continue
+                return was_interrupted
+            except TaskTimeout:  # it arrived in here: one less to withdraw
+                was_interrupted = True
+
+    def _withdraw(self) -> None:
+        """Takes back an interrupt that was sent and may not have arrived."""
+        raise NotImplementedError
+
+
+class ThreadWindow(InterruptWindow):
+    """An attempt in a worker thread."""
+
+    __slots__ = ("ident",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ident = 0
+        """The thread's; set by the thread itself."""
+
+    def fire(self, started: float) -> bool:
+        """Watchdog: interrupts the attempt that began at `started`, if it still runs. Return whether it did."""
+        self.firing = DECIDING
+        if self.started != started:
+            self.firing = NONE
+            return False
+        self.note(started)
+        _post(self.ident, TaskTimeout)
+        self.firing = POSTED
+        return True
+
+    def _withdraw(self) -> None:
+        _post(self.ident, None)
+
+
+class CoroutineWindow(InterruptWindow):
+    """An attempt in a coroutine of the event loop."""
+
+    __slots__ = ("coroutine",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coroutine: asyncio.Task[None] | None = None
+        """Set once it is scheduled."""
+
+    def cancel(self, started: float) -> None:
+        """In the loop, where all else waits: cancels the attempt that began at `started`, unless it has ended."""
+        if self.started == started and self.firing == NONE and self.coroutine is not None:
+            self.note(started)
+            self.coroutine.cancel()
+            self.firing = POSTED
+
+    def _withdraw(self) -> None:
+        """The coroutine goes on with its next attempt as if it had never been cancelled."""
+        if self.coroutine is not None:
+            self.coroutine.uncancel()
 
 
 def _post(ident: int, error: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(ident), ctypes.py_object(error) if error is not None else None
     )
+
+
+def grace(limit: float) -> float:
+    """Return the seconds that a handler gets to end after it was interrupted: a tenth of its time, from one to ten."""
+    return min(max(limit / 10, 1.0), 10.0)

@@ -1,228 +1,113 @@
-"""What becomes of a task whose attempt did not simply succeed: retry, dead letter, result."""
+"""`Settlement`: what becomes of a task whose attempt did not simply succeed. A retry, a dead letter, a result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import random
-from time import monotonic
+from time import monotonic, time
 from typing import Any
-from zlib import crc32
 
-from processor.engine.ledger import LedgerState, Loan
-from processor.engine.retry import Cause, Failure, Policy, Setback, backoff, spread
-from processor.errors import DeliveryError, EncodeError
-from processor.handlers.task import Task
-from processor.runtime.attempt import about, epoch_milliseconds, failure_of, type_name
+from processor.engine.ledger import LedgerState
+from processor.engine.outcome import Cause, Deferred, Failed, Succeeded
+from processor.engine.record import Headers, Record
+from processor.engine.retry import Policy
+from processor.errors import EncodeError
+from processor.handlers.table import Handler
+from processor.runtime.attempt import Attempt, failed_with
 from processor.runtime.desk import Desk
-from processor.runtime.ports import Codec, Headers, Record, Sink
+from processor.runtime.outbox import Outbox, Output
+from processor.runtime.ports import Codec
+from processor.runtime.task_log import TaskLog
 from processor.settings import Settings
-from processor.telemetry.events import (
-    Emit,
-    TaskDeadLettered,
-    TaskDeferred,
-    TaskDeliveryFailed,
-    TaskRetrying,
-    TaskSucceeded,
-    TaskTimedOut,
-)
+from processor.telemetry.events import TaskDeadLettered, TaskTimedOut
 
 
-def in_sample(record: Record, share: float) -> bool:
-    """Whether the record is in the `share` (0 to 1) of tasks that are logged: the same ones each time it is asked."""
-    if share >= 1.0:
-        return True
-    place = f"{record.topic()}-{record.partition()}-{record.offset()}".encode()
-    return crc32(place) < share * 2.0**32
+class Settlement:
+    """Settles, parks or sends. Any thread may call it."""
 
-
-FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 0.5, 30.0
-"""A record that cannot be written is tried again for ever: nothing may be lost, and its session waits."""
-
-Schedule = Callable[[float, Callable[[], None]], None]
-"""Runs a function at a time of the monotonic clock, in the watchdog's thread."""
-
-
-class Limiter:
-    """Lets through so many log lines a second, and counts the others."""
-
-    def __init__(self, per_second: int) -> None:
-        self.left_out = 0
-        self._per_second = per_second
-        self._second = 0
-        self._count = 0
-
-    def allows(self) -> bool:
-        """Whether one more may be logged now."""
-        second = int(monotonic())
-        if second != self._second:
-            self._second, self._count = second, 0
-        self._count += 1
-        if self._count <= self._per_second:
-            return True
-        self.left_out += 1
-        return False
-
-
-class Endings:
-    """Settles, parks or sends on. Any thread may call it."""
-
-    def __init__(
-        self,
-        desk: Desk,
-        sink: Sink,
-        codec: Codec,
-        settings: Settings,
-        emit: Emit,
-        schedule: Schedule,
-        nudge: Callable[[], None],
-    ) -> None:
+    def __init__(self, settings: Settings, codec: Codec, desk: Desk, outbox: Outbox, log: TaskLog) -> None:
         self.keeps_results = settings.results_topic is not None
-        self.tells_done = settings.log_level == "debug" and settings.log_sample > 0
-        self.limiter = Limiter(per_second=10)
-        self._desk = desk
-        self._sink = sink
-        self._codec = codec
+        self.log = log
         self._settings = settings
-        self._emit = emit
-        self._schedule = schedule
-        self._nudge = nudge
+        self._codec = codec
+        self._desk = desk
+        self._outbox = outbox
 
-    def tell_done(self, task: Task, seconds: float) -> None:
-        """Logs a success, at debug."""
-        if in_sample(task._record, self._settings.log_sample):
-            self._emit(TaskSucceeded(**about(task._record, task.attempt, task), handler_seconds=round(seconds, 6)))
+    def conclude(self, attempt: Attempt) -> None:
+        """Does what follows from the attempt's outcome."""
+        match attempt.outcome:
+            case Succeeded(value):
+                self._succeed(attempt, value)
+            case Failed() as failed:
+                self._fail(attempt, failed)
+            case Deferred() as deferred:
+                delay = deferred.delay(random())
+                self.log.waits(attempt, deferred, delay)
+                self._desk.postpone(attempt.loan, deferred, monotonic() + delay)
+            # A dropped one was settled by the watchdog.
 
-    def succeed(self, loan: Loan, record: Record, task: Task, value: Any, seconds: float) -> None:
+    def _succeed(self, attempt: Attempt, value: Any) -> None:
         """The handler returned `value`: the task settles once its result is acknowledged."""
-        if self.tells_done:
-            self.tell_done(task, seconds)
-        topic = self._settings.results_topic
-        if topic is None or value is None:
-            self._desk.settle_next(loan, dead_letter=False)
+        self.log.succeeded(attempt)
+        topic, task = self._settings.results_topic, attempt.task
+        if topic is None or value is None or task is None:
+            self._desk.settle_next(attempt.loan, dead_letter=False)
             return
         try:
             encoded = self._codec.encode_result(task, value)
         except EncodeError as error:
-            self._give_up(loan, record, task.attempt, failure_of(error, begun=True), task)
+            self._dead_letter(attempt, failed_with(error, began=True))
             return
-        self._desk.hand_over(loan)
+        self._desk.hand_over(attempt.loan)
         headers: Headers = [("task-id", task.id.encode()), ("task-name", task.name.encode())]
-        self._send(loan, record, topic, encoded, headers, lambda: self._desk.settle_next(loan, dead_letter=False))
+        settle = lambda: self._desk.settle_next(attempt.loan, dead_letter=False)  # noqa: E731 — it has no better name
+        self._outbox.send(Output(attempt, topic, encoded, headers, settle))
 
-    def fail(
-        self,
-        loan: Loan,
-        record: Record,
-        attempt: int,
-        failure: Failure,
-        policy: Policy,
-        task: Task | None,
-        limit: float,
-    ) -> None:
-        """The attempt, which might take `limit` seconds, failed, or could not begin: again later, or never again."""
-        if failure.cause is Cause.TIMED_OUT:
-            failure = failure._replace(message=f"the attempt took longer than {limit:g} seconds")
-            if self.limiter.allows():
-                self._emit(TaskTimedOut(**about(record, attempt, task), timeout_seconds=limit))
-        delay = policy.delay_after(failure, attempt, random())
+    def _fail(self, attempt: Attempt, failed: Failed) -> None:
+        """Parks the task until its next attempt, or dead-letters it."""
+        if failed.cause is Cause.TIMED_OUT:
+            limit = attempt.limit
+            failed = failed._replace(message=f"the attempt took longer than {limit:g} seconds")
+            self.log.problem(lambda: TaskTimedOut(**attempt.fields, timeout_seconds=limit))
+        delay = self._policy(attempt.handler).delay_after(failed, attempt.number, random())
         if delay is None:
-            self._give_up(loan, record, attempt, failure, task)
-            return
-        if self.tells_done and in_sample(record, self._settings.log_sample):
-            self._tell_waiting(
-                TaskRetrying if failure.attempted else TaskDeferred, record, attempt, failure, task, delay
-            )
-        park = self._desk.park if failure.attempted else self._desk.postpone
-        if park(loan, failure, monotonic() + delay):
-            self._nudge()
+            self._dead_letter(attempt, failed)
+        else:
+            self.log.waits(attempt, failed, delay)
+            self._desk.park(attempt.loan, failed, monotonic() + delay)
 
-    def give_up_stuck(self, loan: Loan, record: Record, attempt: int, failure: Failure) -> None:
-        """The handler cannot be stopped: its task is dead-lettered, its lane stays lent."""
-        self._give_up(loan, record, attempt, failure, None)
+    def _policy(self, handler: Handler | None) -> Policy:
+        settings = self._settings
+        most = handler.max_attempts if handler is not None else None
+        return Policy(most or settings.max_attempts, settings.backoff, settings.backoff_max)
 
-    def _tell_waiting(
-        self,
-        kind: type[TaskRetrying | TaskDeferred],
-        record: Record,
-        attempt: int,
-        failure: Failure,
-        task: Task | None,
-        delay: float,
-    ) -> None:
-        self._emit(
-            kind(
-                **about(record, attempt, task),
-                error_type=failure.error_type,
-                error=failure.message,
-                retry_in_seconds=delay,
-            )
-        )
-
-    def _give_up(self, loan: Loan, record: Record, attempt: int, failure: Failure, task: Task | None) -> None:
+    def _dead_letter(self, attempt: Attempt, failed: Failed) -> None:
+        loan, record = attempt.loan, attempt.record
         if loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs it again, and decides for itself
             self._desk.give_up(loan)
             return
-        self._desk.fail(loan, failure)
-        attempts = 0 if failure.cause is Cause.UNDECODABLE else attempt
+        self._desk.fail(loan, failed)
+        attempts = 0 if failed.cause is Cause.UNDECODABLE else attempt.number
         topic = self._settings.dead_letter_topic_of(record.topic())
-        headers = [*(record.headers() or ()), *_dead_letter_headers(record, self._settings.group, attempts, failure)]
+        letter = dead_letter_headers(record, self._settings.group, attempts, failed)
 
         def settle() -> None:
-            self._desk.settle_next(loan, dead_letter=True, release=failure.cause is not Cause.STUCK)
-            if self.limiter.allows():
-                self._emit(
-                    TaskDeadLettered(
-                        **about(record, attempts, task),
-                        dead_letter_topic=topic,
-                        error_type=failure.error_type,
-                        error=failure.message,
-                        traceback=failure.traceback,
-                    )
+            # A stuck handler keeps its session: the lane stays lent until the process ends.
+            self._desk.settle_next(loan, dead_letter=True, release=failed.cause is not Cause.STUCK)
+            self.log.problem(
+                lambda: TaskDeadLettered(
+                    **{**attempt.fields, "attempt": attempts},
+                    dead_letter_topic=topic,
+                    error_type=failed.error_type,
+                    error=failed.message,
+                    traceback=failed.traceback,
                 )
+            )
 
-        self._send(loan, record, topic, record.value(), headers, settle)
-
-    def _send(
-        self,
-        loan: Loan,
-        record: Record,
-        topic: str,
-        value: bytes | None,
-        headers: Headers,
-        settle: Callable[[], None],
-        failures: int = 0,
-    ) -> None:
-        """Sends until it is acknowledged, or the partition is another consumer's."""
-
-        def again() -> None:
-            if loan.ledger.state is LedgerState.CLOSED:
-                self._desk.give_up(loan)
-            else:
-                self._send(loan, record, topic, value, headers, settle, failures + 1)
-
-        def delivered(error: DeliveryError | None) -> None:
-            if error is None:
-                settle()
-                return
-            delay = backoff(failures + 1, FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS)
-            delay = spread(delay, random(), LAST_RESEND_SECONDS)
-            now = monotonic()
-            self._desk.delay(loan, Setback(type_name(error), f"{topic}: {error}", now, now + delay))
-            if self.limiter.allows():
-                self._emit(
-                    TaskDeliveryFailed(
-                        **about(record, loan.attempt, None),
-                        target_topic=topic,
-                        error=str(error),
-                        retry_in_seconds=delay,
-                    )
-                )
-            self._schedule(now + delay, again)
-
-        self._sink.send(topic, record.key(), value, headers, delivered)
+        self._outbox.send(Output(attempt, topic, record.value(), [*(record.headers() or ()), *letter], settle))
 
 
-def _dead_letter_headers(record: Record, group: str, attempts: int, failure: Failure) -> Headers:
+def dead_letter_headers(record: Record, group: str, attempts: int, failed: Failed) -> Headers:
+    """Return the headers that a dead letter has besides its record's own."""
     kind, timestamp = record.timestamp()
     texts = {
         "dlq-topic": record.topic(),
@@ -231,8 +116,8 @@ def _dead_letter_headers(record: Record, group: str, attempts: int, failure: Fai
         "dlq-timestamp": timestamp if kind else -1,
         "dlq-group": group,
         "dlq-attempts": attempts,
-        "dlq-error-type": failure.error_type,
-        "dlq-error-message": failure.message,
-        "dlq-failed-at": epoch_milliseconds(),
+        "dlq-error-type": failed.error_type,
+        "dlq-error-message": failed.message,
+        "dlq-failed-at": int(time() * 1000),
     }
     return [(name, str(text).encode("utf-8", "backslashreplace")) for name, text in texts.items()]

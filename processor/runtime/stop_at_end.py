@@ -10,49 +10,43 @@ from processor.runtime.ports import Partition, Source
 ASK_SECONDS = 0.5
 """How often the group is asked about partitions that other consumers have."""
 
-LOOK_SECONDS = 0.05
+CHECK_SECONDS = 0.05
 
 
-class Goal:
+class StopAtEnd:
     """Reached when every partition of the topics, whoever has it, is done up to where it ended at the start."""
 
     def __init__(self, source: Source, desk: Desk) -> None:
         self._source = source
         self._desk = desk
-        self._open: dict[Partition, int] = {}
-        self._next_look = 0.0
+        self._open: dict[Partition, int] | None = None
+        """The ends that are not reached yet; None before the start."""
+        self._next_check = 0.0
         self._next_question = 0.0
 
-    def set(self) -> None:
-        """Everything that is in the topics now."""
+    def begin(self) -> None:
+        """Takes note of everything that is in the topics now."""
         self._open = self._source.ends()
 
-    def reached(self) -> bool:
-        """Whether all of it is settled."""
+    def is_reached(self) -> bool:
+        """Return whether all of it is settled."""
+        assert self._open is not None
         now = monotonic()
-        if now >= self._next_look:
-            self._next_look = now + LOOK_SECONDS
-            self._close_own()
-            if self._open and now >= self._next_question and not self._owns_open():
+        if now >= self._next_check:
+            self._next_check = now + CHECK_SECONDS
+            self._close_own(self._open)
+            if self._open and now >= self._next_question and not any(map(self._desk.holds, self._open)):
                 self._next_question = now + ASK_SECONDS
-                self._close_committed()
+                self._close_committed(self._open)
         return not self._open
 
-    def _owns_open(self) -> bool:
-        return any(partition in self._desk.assignment.ledgers for partition in self._open)
+    def _close_own(self, open_ends: dict[Partition, int]) -> None:
+        for partition, point in self._desk.commit_points(list(open_ends)).items():
+            if point >= open_ends[partition]:
+                del open_ends[partition]
 
-    def _close_own(self) -> None:
-        with self._desk.lock:
-            self._desk.collect()
-            for partition, end in list(self._open.items()):
-                ledger = self._desk.assignment.ledgers.get(partition)
-                point = ledger.offsets.commit_point if ledger is not None else None
-                if point is not None and point >= end:
-                    del self._open[partition]
-
-    def _close_committed(self) -> None:
+    def _close_committed(self, open_ends: dict[Partition, int]) -> None:
         """A partition of another consumer is done when the group has committed its end."""
-        committed = self._source.committed(list(self._open))
-        for partition, offset in committed.items():
-            if offset >= self._open.get(partition, offset + 1):
-                del self._open[partition]
+        for partition, offset in self._source.committed(list(open_ends)).items():
+            if offset >= open_ends.get(partition, offset + 1):
+                del open_ends[partition]

@@ -35,7 +35,7 @@ CAUGHT_BY_THE_STATE_MACHINE = (
     "commit_before_settle",
     "skip_map_one_off",
     "first_unsettled_counted_as_settled",
-    "ghosts_forgotten",
+    "orphaned_keys_forgotten",
     "lane_released_early",
     "position_falls_behind_what_was_skipped",
     "retry_counts_as_done",

@@ -17,7 +17,7 @@ from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
 from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
-from processor.runtime.poller import Poller
+from processor.runtime.membership import Membership
 
 Condition = Callable[..., bool]
 
@@ -33,7 +33,7 @@ def has_done(_: Ledger, loan: Any) -> bool:
 
 def in_revoke(committer: Committer, partitions: Any, seconds: float) -> bool:
     """Some of what is assigned is to be given up: the last commit of a stop is of all that there is."""
-    return len(partitions) < len(committer._desk.assignment.ledgers)
+    return len(partitions) < committer._desk.assigned
 
 
 TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
@@ -45,11 +45,11 @@ TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
     "before a dead letter is sent": (KafkaSink, "send", always, False, 3),
     "after a dead letter was sent": (KafkaSink, "send", always, True, 3),
     "when a dead letter is acknowledged": (Desk, "settle_next", always, False, 3),
-    "when a revoke begins": (Poller, "on_revoke", always, False, 1),
+    "when a revoke begins": (Membership, "on_revoke", always, False, 1),
     "when a revoke has drained": (Committer, "commit_now", in_revoke, False, 1),
     "when a revoke has committed": (Committer, "commit_now", in_revoke, True, 1),
-    "when a revoke is over": (Poller, "on_revoke", always, True, 1),
-    "when partitions are assigned": (Poller, "on_assign", always, False, 1),
+    "when a revoke is over": (Membership, "on_revoke", always, True, 1),
+    "when partitions are assigned": (Membership, "on_assign", always, False, 1),
 }
 """Name, to where it is: whose method, when it counts, whether after it, and how often it must be come to."""
 

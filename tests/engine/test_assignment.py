@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from processor.engine.assignment import TURN, Assignment
+from processor.engine.assignment import QUANTUM, Assignment
 from processor.engine.ledger import TRANSITIONS, Ledger, LedgerState
 from processor.engine.retry import Setback
 from tests.engine.record import FakeRecord
@@ -22,20 +22,20 @@ def test_every_turn_that_is_not_in_the_table_is_refused() -> None:
             ledger = Ledger(None)
             ledger.state = state
             if (state, event) in TRANSITIONS:
-                ledger.turn(event)
+                ledger.transition(event)
                 assert ledger.state is TRANSITIONS[state, event]
                 assert ledger.may_begin == (ledger.state is LedgerState.OPEN)
             else:
                 with pytest.raises(KeyError):
-                    ledger.turn(event)
+                    ledger.transition(event)
 
 
 def test_a_session_with_many_tasks_gets_its_turn_and_no_more() -> None:
     assignment: Assignment[int] = Assignment()
     assignment.assign(0, 0)
-    assignment.admit(0, records(*[b"big"] * (3 * TURN), b"small", b"tiny"), 0.0)
-    loans = assignment.lend(10 * TURN)
-    assert [(loan.lane.key, len(loan.records)) for loan in loans] == [(b"big", TURN), (b"small", 1), (b"tiny", 1)]
+    assignment.admit(0, records(*[b"big"] * (3 * QUANTUM), b"small", b"tiny"), 0.0)
+    loans = assignment.lend(10 * QUANTUM)
+    assert [(loan.lane.key, len(loan.records)) for loan in loans] == [(b"big", QUANTUM), (b"small", 1), (b"tiny", 1)]
 
 
 def test_partitions_take_turns() -> None:
@@ -129,7 +129,7 @@ def test_what_was_settled_before_is_skipped_and_counted() -> None:
     other = Ledger(0, [(0, 5)])
     assert other.admit(records(b"a"), 0.0) == 0
     assert other.progress() is not None
-    other.turn("close")
+    other.transition("close")
     assert other.progress() is None
 
 
@@ -238,7 +238,7 @@ def test_a_partitions_turn_is_shared_by_its_sessions() -> None:
     assignment: Assignment[int] = Assignment()
     for partition in (0, 1):
         assignment.assign(partition, 0)
-        assignment.admit(partition, records(*(b"%d" % n for n in range(2 * TURN))), 0.0)
-    loans = assignment.lend(3 * TURN)
+        assignment.admit(partition, records(*(b"%d" % n for n in range(2 * QUANTUM))), 0.0)
+    loans = assignment.lend(3 * QUANTUM)
     first, second = assignment.ledgers.values()
-    assert [loan.ledger for loan in loans] == [first] * TURN + [second] * TURN + [first] * TURN
+    assert [loan.ledger for loan in loans] == [first] * QUANTUM + [second] * QUANTUM + [first] * QUANTUM

@@ -6,26 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.engine.flow import PATIENCE_SECONDS, Flow, Held, Verdict
-from processor.engine.pace import LONG_TURN_SECONDS, MOST, TURN_SECONDS, Pace
-from processor.engine.retry import RETRIED, Cause, Failure, Policy, backoff, spread
+from processor.engine.flow import PATIENCE_SECONDS, Flow, Usage, Verdict
+from processor.engine.outcome import Cause, Deferred, Failed
+from processor.engine.pace import BATCH_SECONDS, LONG_BATCH_SECONDS, MOST, Pace
+from processor.engine.retry import RETRIED, Policy, backoff, spread
 
 POLICY = Policy(max_attempts=3, backoff=0.5, backoff_max=30.0)
 
 
-def failure(cause: Cause) -> Failure:
-    return Failure(cause, "builtins.ValueError", "no")
+def failure(cause: Cause) -> Failed:
+    return Failed(cause, "builtins.ValueError", "no")
 
 
 @pytest.mark.parametrize("cause", list(Cause))
 def test_only_what_may_mend_is_tried_again(cause: Cause) -> None:
-    assert (POLICY.delay_after(failure(cause), 1, 0.5) is not None) == (cause in RETRIED | {Cause.POSTPONED})
+    assert (POLICY.delay_after(failure(cause), 1, 0.5) is not None) == (cause in RETRIED)
 
 
-def test_what_is_put_off_waits_as_long_as_it_is_told_to_however_often() -> None:
-    postponed = Failure(Cause.POSTPONED, "processor.errors.NotNow", "not yet", retry_in=100.0)
-    assert POLICY.delay_after(postponed, 1, 0.0) == 100.0
-    assert POLICY.delay_after(postponed, 10**6, 1.0) == 150.0
+def test_a_deferred_task_waits_at_least_as_long_as_asked_and_at_most_half_as_long_again() -> None:
+    deferred = Deferred("processor.errors.NotNow", "not yet", retry_in=100.0)
+    assert deferred.delay(0.0) == 100.0
+    assert deferred.delay(1.0) == 150.0
 
 
 def test_the_last_attempt_is_the_last() -> None:
@@ -42,22 +43,22 @@ def test_a_backoff_grows_to_its_maximum_and_no_further(failures: int, jitter: fl
 
 def test_a_pace_begins_slow_follows_the_fast_at_once_and_the_slow_slowly() -> None:
     pace = Pace()
-    assert pace.batch() == 1
+    assert pace.batch_size() == 1
     for _ in range(20):
         pace.observe(100, 100 * 1e-6)
-    assert pace.batch() == MOST
+    assert pace.batch_size() == MOST
     pace.observe(1, 0.001)
-    assert pace.batch() < MOST
+    assert pace.batch_size() < MOST
     assert pace.seconds < 0.0001
 
 
 def test_a_turn_is_half_of_what_waits_for_a_worker_within_its_bounds() -> None:
     pace = Pace()
     pace.seconds = 0.001
-    assert pace.turn(0, 64) == pace.turn(128, 64) == TURN_SECONDS
-    assert pace.turn(640, 64) == 0.005
-    assert pace.turn(10_000, 64) == LONG_TURN_SECONDS
-    assert (pace.batch(), pace.batch(LONG_TURN_SECONDS)) == (1, 16)
+    assert pace.batch_seconds(0, 64) == pace.batch_seconds(128, 64) == BATCH_SECONDS
+    assert pace.batch_seconds(640, 64) == 0.005
+    assert pace.batch_seconds(10_000, 64) == LONG_BATCH_SECONDS
+    assert (pace.batch_size(), pace.batch_size(LONG_BATCH_SECONDS)) == (1, 16)
 
 
 def test_another_worker_is_woken_only_for_more_than_a_turn_to_each() -> None:
@@ -66,7 +67,7 @@ def test_another_worker_is_woken_only_for_more_than_a_turn_to_each() -> None:
     assert pace.wanted(1, 1, 0) == 1
     assert pace.wanted(5, 5, 1) == 4
     assert pace.wanted(2, 100, 1) == 2
-    pace.seconds = TURN_SECONDS / 100
+    pace.seconds = BATCH_SECONDS / 100
     assert pace.wanted(50, 50, 0) == 1  # half a turn, and nobody is awake
     assert pace.wanted(50, 50, 1) == 0
     assert pace.wanted(50, 500, 1) == 4
@@ -81,7 +82,7 @@ class Reader:
         self._at_end = at_end
 
     def decide(self, held: dict[int, int], now: float) -> Verdict[int]:
-        stock = {partition: Held(tasks, tasks) for partition, tasks in held.items()}
+        stock = {partition: Usage(tasks, tasks) for partition, tasks in held.items()}
         return self.flow.decide(stock, now, idle=self.idle, behind=lambda partition: partition not in self._at_end)
 
 

@@ -97,3 +97,67 @@ def test_the_head_may_wait_while_others_are_lent() -> None:
     assignment.park(assignment.lend(1)[0], SETBACK)
     assignment.lend(1)
     assert head_of(ledger).loan is None
+
+
+def test_a_head_says_where_it_is_and_since_when() -> None:
+    assignment, ledger = assigned(b"a", b"a", b"a", b"b")
+    assert (head_of(ledger).place, head_of(ledger).since, head_of(ledger).session_waiting) == ("waiting", None, 2)
+    (loan,) = assignment.lend(3)
+    assert (head_of(ledger).place, head_of(ledger).since, head_of(ledger).attempt) == ("lent", None, 1)
+    loan.handed_over_at = 3.0
+    assert (head_of(ledger).place, head_of(ledger).since) == ("delivering", 3.0)
+    loan.handed_over_at = None
+    assignment.park(loan, SETBACK)
+    head = head_of(ledger)
+    assert (head.place, head.since, head.attempt, head.session_waiting) == ("parked", SETBACK.at, 2, 2)
+    assignment.wake(7.0)
+    assert (head_of(ledger).place, head_of(ledger).since) == ("waiting", SETBACK.due)
+
+
+def test_the_second_task_of_a_loan_is_on_its_first_attempt() -> None:
+    assignment, ledger = assigned(b"a", b"a", b"a")
+    assignment.park(assignment.lend(10)[0], SETBACK)
+    assignment.wake(7.0)
+    (loan,) = assignment.lend(10)
+    assert (head_of(ledger).attempt, head_of(ledger).session_waiting) == (2, 2)
+    loan.done = 1
+    assignment.settle(loan)
+    assert (head_of(ledger).attempt, head_of(ledger).session_waiting) == (1, 1)
+
+
+def test_a_head_whose_session_an_earlier_handler_still_has_is_blocked() -> None:
+    assignment, _ = assigned(b"a")
+    (loan,) = assignment.lend(1)
+    ledger = assignment.assign(0, 0)
+    assignment.admit(0, [FakeRecord(0, b"a")], 0.0)
+    assert (head_of(ledger).place, head_of(ledger).since) == ("blocked", None)
+    assignment.release(loan)
+    assert head_of(ledger).place == "waiting"
+
+
+def test_a_snapshot_has_the_figures_of_each_partition_and_the_busiest_sessions() -> None:
+    assignment, _ = assigned(*[b"hot"] * 5, b"warm", b"warm", b"cold")
+    assignment.assign(1, 0)
+    assignment.admit(1, [FakeRecord(n, b"other") for n in range(3)], 1.0)
+    assignment.lend(1)
+    snapshot = assignment.snapshot(4.0, 2)
+    assert (snapshot.in_flight, snapshot.waiting, snapshot.running) == (11, 10, 1)
+    assert snapshot.busiest == [(4, 0, b"hot"), (3, 1, b"other")]
+    first, second = snapshot.partitions[0], snapshot.partitions[1]
+    assert (first.in_flight, first.waiting, first.running, first.sessions, first.parked) == (8, 7, 1, 3, 0)
+    assert (first.commit_point, first.highest_settled, first.oldest_age) == (0, None, 4.0)
+    assert first.head is not None
+    assert (first.head.place, first.head.attempt, first.head.session_waiting) == ("lent", 1, 4)
+    assert (second.in_flight, second.oldest_age) == (3, 3.0)
+    assignment.assign(2, 0)
+    assert assignment.snapshot(4.0, 2).partitions[2].head is None
+
+
+def test_a_stamp_changes_with_what_may_be_committed() -> None:
+    assignment, ledger = assigned(b"a")
+    before = ledger.stamp
+    (loan,) = assignment.lend(1)
+    assert ledger.stamp == before
+    loan.done = 1
+    assignment.settle(loan)
+    assert ledger.stamp != before

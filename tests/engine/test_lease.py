@@ -22,11 +22,11 @@ def lease() -> Lease:
 def awake(lease: Lease, since: float, until: float) -> None:
     """Goes round all the time from one moment to the other."""
     for tenth in range(int(since * 10), int(until * 10) + 1):
-        assert lease.turn(tenth / 10) == 0.0
+        assert lease.tick(tenth / 10) == 0.0
 
 
 def test_nothing_is_begun_before_the_group_has_answered(lease: Lease) -> None:
-    lease.turn(1.0)
+    lease.tick(1.0)
     assert not lease.holds(1.0)
     assert lease.renewal_due(1.0)
     lease.renew(1.1)
@@ -35,7 +35,7 @@ def test_nothing_is_begun_before_the_group_has_answered(lease: Lease) -> None:
 
 
 def test_an_answer_is_good_for_most_of_a_session_from_when_it_was_asked(lease: Lease) -> None:
-    lease.turn(0.0)
+    lease.tick(0.0)
     lease.renew(0.0)
     awake(lease, 0.0, LEASE)
     assert lease.holds(LEASE - 0.001)
@@ -54,7 +54,7 @@ def test_who_sleeps_does_not_begin_when_it_wakes_whatever_is_left_of_its_session
     lease.renew(1.0)
     woken = 1.0 + ASLEEP_SECONDS + 0.5
     assert not lease.holds(woken)  # a worker that wakes before the thread that goes round
-    assert lease.turn(woken) == ASLEEP_SECONDS + 0.5
+    assert lease.tick(woken) == ASLEEP_SECONDS + 0.5
     assert not lease.holds(woken)
     assert lease.renewal_due(woken)
     assert lease.unproven_seconds(woken + 1) == 1.0
@@ -62,7 +62,7 @@ def test_who_sleeps_does_not_begin_when_it_wakes_whatever_is_left_of_its_session
 
 def test_an_answer_to_what_was_asked_before_a_sleep_says_nothing(lease: Lease) -> None:
     awake(lease, 0.0, 1.0)
-    lease.turn(10.0)
+    lease.tick(10.0)
     lease.renew(9.9)
     assert not lease.holds(10.0)
     lease.renew(10.0)
@@ -70,7 +70,7 @@ def test_an_answer_to_what_was_asked_before_a_sleep_says_nothing(lease: Lease) -
 
 
 def test_answers_that_come_in_another_order_take_nothing_back(lease: Lease) -> None:
-    lease.turn(0.0)
+    lease.tick(0.0)
     lease.renew(2.0)
     lease.renew(1.0)
     awake(lease, 0.0, LEASE + 1)
@@ -79,7 +79,7 @@ def test_answers_that_come_in_another_order_take_nothing_back(lease: Lease) -> N
 
 def test_a_group_that_never_gives_a_member_up_is_asked_once() -> None:
     lease = Lease(inf)
-    lease.turn(0.0)
+    lease.tick(0.0)
     lease.renew(0.0)
     assert not lease.renewal_due(1e9)
 
@@ -99,7 +99,7 @@ def test_who_begins_was_a_member_less_than_a_session_ago_and_has_not_slept_since
         if step == "turn":
             if now - turned > ASLEEP_SECONDS:
                 sleeps.append(now)
-            assert bool(lease.turn(now)) == (bool(sleeps) and sleeps[-1] == now and now - turned > ASLEEP_SECONDS)
+            assert bool(lease.tick(now)) == (bool(sleeps) and sleeps[-1] == now and now - turned > ASLEEP_SECONDS)
             turned = now
         elif step == "ask":
             asked.append(now)

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from processor.processor import Processor
-from processor.runtime.consumer import Consumer, Ending
+from processor.runtime.consumer import Consumer, ExitStatus
 from processor.settings import Settings
 from processor.telemetry.events import Event
 from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord, FakeSink, FakeSource
@@ -26,7 +26,7 @@ class RunningConsumer:
         }  # fmt: skip
         self.source, self.sink, self.codec = FakeSource(), FakeSink(), FakeCodec()
         self.events: list[Event] = []
-        self.ending: Ending | None = None
+        self.ending: ExitStatus | None = None
         self.consumer = Consumer(
             Settings(**(chosen | options)), Processor.of(app), self.source, self.sink, self.codec, self.events.append
         )
@@ -41,12 +41,12 @@ class RunningConsumer:
         if self.ending is None:
             self.stop()
 
-    def stop(self) -> Ending:
+    def stop(self) -> ExitStatus:
         """Stops in order."""
         self.consumer.request_stop("the test is over")
         return self.wait()
 
-    def wait(self) -> Ending:
+    def wait(self) -> ExitStatus:
         """Waits until it ends by itself."""
         self._thread.join(30)
         assert self.ending is not None, "the consumer did not end"
@@ -61,7 +61,7 @@ class RunningConsumer:
 
     def settled(self, count: int) -> None:
         """Waits until so many tasks are settled and nothing is in flight."""
-        until(lambda: self._collected() >= count and self.consumer._desk.assignment.in_flight == 0)
+        until(lambda: self._collected() >= count and self.consumer._desk.in_flight == 0)
 
     def commit_point(self) -> int | None:
         commit = self.source.committed_now.get(PARTITION)
@@ -69,9 +69,8 @@ class RunningConsumer:
 
     def _collected(self) -> int:
         desk = self.consumer._desk
-        with desk.lock:
-            desk.collect()
-            return desk.settled
+        desk.commit_points(())  # settles what is done
+        return desk.counts.settled
 
     def _run(self) -> None:
         self.ending = self.consumer.run()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from processor.handlers.task import Task
-from processor.runtime import poller
+from processor.runtime import committer
 from processor.runtime.ports import Commit
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
@@ -41,7 +41,7 @@ def send_late(run: RunningConsumer, commits: Sequence[Commit]) -> None:
 
 def test_a_commit_that_is_never_answered_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing more comes in the partition: without the second try its lag would stay."""
-    monkeypatch.setattr(poller, "UNANSWERED_SECONDS", 0.05)
+    monkeypatch.setattr(committer, "UNANSWERED_SECONDS", 0.05)
     with RunningConsumer(ignore) as run:
         swallowed = keep_one(run)
         run.push(*[FakeRecord(offset, b"s") for offset in range(10)])
@@ -52,7 +52,7 @@ def test_a_commit_that_is_never_answered_is_made_again(monkeypatch: pytest.Monke
 
 def test_a_commit_that_gets_to_the_group_behind_a_later_one_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """The group went back: nothing more comes in the partition, and the later one has to be made again."""
-    monkeypatch.setattr(poller, "UNANSWERED_SECONDS", 0.05)
+    monkeypatch.setattr(committer, "UNANSWERED_SECONDS", 0.05)
     with RunningConsumer(ignore) as run:
         kept = keep_one(run)
         run.push(*[FakeRecord(offset, b"s") for offset in range(10)])

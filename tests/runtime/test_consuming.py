@@ -62,8 +62,8 @@ def test_no_more_is_taken_than_max_in_flight_while_nothing_ends() -> None:
 
     with RunningConsumer(lambda task: go_on.wait(30) and None, max_in_flight=50) as run:
         run.push(*[FakeRecord(n, b"s%d" % n) for n in range(500)])
-        until(lambda: run.consumer._desk.assignment.in_flight >= 50)
-        assert run.consumer._desk.assignment.in_flight <= 60
+        until(lambda: run.consumer._desk.in_flight >= 50)
+        assert run.consumer._desk.in_flight <= 60
         go_on.set()
         run.settled(500)
     assert run.commit_point() == 500
@@ -141,8 +141,8 @@ def test_a_pulse_tells_what_runs_and_when_it_will_be_stuck() -> None:
         pulse = running.consumer.pulse()
         assert (pulse.in_group, pulse.stopping, pulse.partitions, pulse.running) == (True, False, 1, 1)
         assert pulse.stuck_at is not None
-        assert 20 <= pulse.stuck_at - pulse.turned_at <= 22.5  # its time, a tenth of it as grace, and a turn
-        until(lambda: running.consumer.pulse().turned_at > pulse.turned_at)
+        assert 20 <= pulse.stuck_at - pulse.last_loop_at <= 22.5  # its time, a tenth of it as grace, and a turn
+        until(lambda: running.consumer.pulse().last_loop_at > pulse.last_loop_at)
         released.set()
         running.settled(1)
         assert running.consumer.pulse().stuck_at is None

@@ -10,14 +10,14 @@ import time
 import pytest
 
 from processor.handlers.task import Task
-from processor.runtime import interrupt as fence_module
+from processor.runtime import interrupt
 from processor.runtime.workers import Worker
 from processor.telemetry.events import ConsumerWorkerError
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
 
 ATTEMPTS = 10_000
-POST = fence_module._post
+POST = interrupt._post
 
 
 def post_slowly(ident: int, error: type[BaseException] | None) -> None:
@@ -31,7 +31,7 @@ def post_slowly(ident: int, error: type[BaseException] | None) -> None:
 
 def test_an_interrupt_at_the_edge_of_an_attempt_never_leaks_out_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second watchdog fires as soon as it sees an attempt, so that many ends and interrupts coincide."""
-    monkeypatch.setattr(fence_module, "_post", post_slowly)
+    monkeypatch.setattr(interrupt, "_post", post_slowly)
     over = threading.Event()
     finished: list[int] = []
     fired: set[int] = set()
@@ -43,13 +43,13 @@ def test_an_interrupt_at_the_edge_of_an_attempt_never_leaks_out_of_it(monkeypatc
         finished.append(task.offset)
 
     def hammer(worker: Worker) -> None:
-        fence = worker.fence
+        window = worker.window
         while not over.is_set():
-            started, record = fence.started, worker.record
-            if started and fence.fired != started and record is not None:
+            started, record = window.started, worker.record
+            if started and window.fired != started and record is not None:
                 for _ in range(random.randrange(150)):
                     pass
-                if fence.fire(started):  # so the attempt that began then still ran, and was this record's
+                if window.fire(started):  # so the attempt that began then still ran, and was this record's
                     fired.add(record.offset())
             else:
                 time.sleep(0)
@@ -58,7 +58,7 @@ def test_an_interrupt_at_the_edge_of_an_attempt_never_leaks_out_of_it(monkeypatc
     sys.setswitchinterval(1e-6)
     try:
         with RunningConsumer(handler, workers=1, max_attempts=1) as run:
-            (worker,) = run.consumer._borrowers
+            (worker,) = run.consumer._crew.members
             assert isinstance(worker, Worker)
             thread = threading.Thread(target=hammer, args=(worker,), daemon=True)
             thread.start()
@@ -76,5 +76,5 @@ def test_an_interrupt_at_the_edge_of_an_attempt_never_leaks_out_of_it(monkeypatc
     assert interrupted <= fired, "an interrupt landed in another attempt"
     assert finished
     assert interrupted | set(finished) == set(range(ATTEMPTS))
-    assert run.consumer._desk.counts.done == ATTEMPTS - len(interrupted)
+    assert run.consumer._desk.counts.succeeded == ATTEMPTS - len(interrupted)
     assert run.commit_point() == ATTEMPTS

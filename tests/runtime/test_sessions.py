@@ -87,7 +87,7 @@ def test_what_is_done_is_committed_past_nothing_that_still_runs() -> None:
 
     with RunningConsumer(handler) as run:
         run.push(*[FakeRecord(n, b"k%d" % n) for n in range(20)])
-        until(lambda: len(done) == 19 and run.source.committed_now[PARTITION].metadata)
+        until(lambda: len(done) == 19 and (now := run.source.committed_now.get(PARTITION)) and now.metadata)
         assert run.commit_point() == 3
         go_on.set()
         until(lambda: run.commit_point() == 20)
@@ -131,7 +131,7 @@ def test_a_lost_partition_commits_nothing_and_its_late_completion_changes_nothin
         until(begun.is_set)
         assert run.source.lose().wait(10)
         go_on.set()
-        until(lambda: not run.consumer._desk.busy)
+        until(lambda: not run.consumer._desk.running)
         assert run.stop().exit_code == 0
     assert run.commit_point() in (None, 0)
 
@@ -142,6 +142,6 @@ def test_a_desk_that_closes_sends_a_waiting_borrower_home() -> None:
         run.settled(1)
         run.stop()
         assert isinstance(run.consumer._desk, Desk)
-        for worker in run.consumer._borrowers:
+        for worker in run.consumer._crew.members:
             worker.thread.join(10)  # type: ignore[union-attr]
             assert not worker.thread.is_alive()  # type: ignore[union-attr]

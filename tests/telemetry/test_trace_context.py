@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from processor.handlers.task import Task
-from processor.runtime.settlement import in_sample
+from processor.runtime.task_log import in_sample
 from processor.telemetry.events import TaskRetrying, TaskSucceeded
 from processor.telemetry.trace_context import trace_context
 from tests.runtime.fakes import FakeRecord

@@ -28,7 +28,7 @@ def main() -> None:
     def watch(consumer: Consumer) -> None:
         # The engine's own count of what is settled: the handler need not count, which at this speed would tell.
         if not handlers.COUNTS_ITSELF:
-            clock.watch(lambda: consumer._desk.settled, lambda: {"commits": consumer._committer.commits})
+            clock.watch(lambda: consumer._desk.counts.settled, lambda: {"commits": consumer._desk.counts.commits})
 
     run_in_process(Processor.of(handlers.chosen()), settings, emit=logs.emitter(consumer=0), on_consumer=watch)
 

@@ -1,0 +1,58 @@
+"""How an attempt ended, as a value."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, NamedTuple
+
+
+class Cause(enum.Enum):
+    """Why an attempt failed."""
+
+    FAILED = "the handler raised an exception"
+    TIMED_OUT = "its time was over, and the handler ended when it was interrupted"
+    REJECTED = "no attempt can succeed, as the handler says, or its result cannot be encoded"
+    UNKNOWN = "no handler is registered for the task's name"
+    UNDECODABLE = "the value cannot be decoded"
+    STUCK = "its time was over, and the handler went on although it was interrupted"
+
+
+class Succeeded(NamedTuple):
+    """The handler returned."""
+
+    value: Any
+
+
+class Failed(NamedTuple):
+    """The attempt counts, and failed. Plain text: the exception and its frames are released with the attempt."""
+
+    cause: Cause
+    error_type: str
+    """The exception's name with its module."""
+    message: str
+    traceback: str | None = None
+
+
+class Deferred(NamedTuple):
+    """There was no attempt: what is needed to decode the value is away for now. No attempt is used up."""
+
+    error_type: str
+    """The exception's name with its module."""
+    message: str
+    retry_in: float
+    """Seconds until another look makes sense."""
+
+    def delay(self, jitter: float) -> float:
+        """Return the seconds until the next look: never earlier than `retry_in`, up to half as late again.
+
+        Args:
+            jitter: from 0 to 1. It spreads sessions that were deferred together.
+        """
+        return self.retry_in * (1 + jitter / 2)
+
+
+class Dropped(NamedTuple):
+    """The watchdog gave the attempt up as stuck, and settled its task. What its handler returns no longer counts."""
+
+
+Outcome = Succeeded | Failed | Deferred | Dropped

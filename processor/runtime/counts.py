@@ -1,0 +1,44 @@
+"""`Counts`: what a consumer has done since its start."""
+
+from __future__ import annotations
+
+from processor.engine.durations import Durations
+
+
+class Counts:
+    """Totals. Those of tasks change under the desk's lock, the others in the poller's thread."""
+
+    __slots__ = (
+        "abandoned",
+        "commit_failures",
+        "commits",
+        "dead_lettered",
+        "durations",
+        "failed_attempts",
+        "handler_seconds",
+        "longest_seconds",
+        "missed_offsets",
+        "rebalances",
+        "results",
+        "retried",
+        "settled",
+        "skipped",
+        "stuck",
+        "succeeded",
+        "timed_out",
+    )
+
+    def __init__(self) -> None:
+        self.settled = 0
+        """Tasks, however they ended: succeeded and dead-lettered."""
+        self.succeeded = self.results = self.dead_lettered = self.skipped = 0
+        self.failed_attempts = self.retried = self.timed_out = self.stuck = 0
+        self.handler_seconds = 0.0
+        self.durations = Durations()
+        self.longest_seconds = 0.0
+        """Of one attempt since the last report, which sets it to 0."""
+        self.abandoned = 0
+        """Tasks whose handlers outlived a drain."""
+        self.missed_offsets = 0
+        """Records that were deleted before they were delivered."""
+        self.rebalances = self.commits = self.commit_failures = 0

@@ -1,0 +1,74 @@
+"""`Crew`: what makes attempts, worker threads or the event loop, seen as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import monotonic
+
+from processor.engine.ledger import Loan
+from processor.errors import ProcessorError
+from processor.handlers.table import Handlers
+from processor.runtime.desk import Desk
+from processor.runtime.event_loop import Coroutines, CoroutineSeat, EventLoop
+from processor.runtime.interrupt import grace
+from processor.runtime.runner import Runner
+from processor.runtime.workers import Worker
+from processor.telemetry.events import Emit
+
+
+class Crew:
+    """`size` worker threads; or, where every handler is async, an event loop with at most `size` coroutines."""
+
+    def __init__(self, size: int, handlers: Handlers, desk: Desk, runner: Runner, emit: Emit) -> None:
+        self._size = size
+        asynchronous = [handler.is_async for handler in handlers.handlers]
+        self._event_loop = EventLoop() if any(asynchronous) else None
+        self.members: Sequence[Worker | Coroutines]
+        if self._event_loop is not None and all(asynchronous):
+            self.members = [Coroutines(self._event_loop, size, desk, runner, emit)]
+        else:
+            self.members = [Worker(number, desk, runner, emit, self._event_loop) for number in range(size)]
+
+    def start(self) -> None:
+        """Starts the threads.
+
+        Raises:
+            ProcessorError: the system does not let so many run.
+        """
+        try:
+            if self._event_loop is not None:
+                self._event_loop.start()
+            for member in self.members:
+                member.start()
+        except RuntimeError as error:  # the system's bound, or that of a container
+            raise ProcessorError(f"--workers {self._size}: the system does not let so many run ({error})") from None
+
+    def seats(self) -> Iterator[Worker | CoroutineSeat]:
+        """Yield each place that may be on an attempt now."""
+        for member in self.members:
+            yield from member.seats()
+
+    def running(self) -> dict[Loan, float]:
+        """Return when each running attempt began, in seconds of the monotonic clock, by its loan."""
+        begun = [(seat.loan, seat.window.started) for seat in self.seats()]
+        return {loan: started for loan, started in begun if loan is not None and started}
+
+    def stuck_at(self) -> float | None:
+        """Return when the first of the running attempts will be past its time and its grace; None while none runs."""
+        moments = []
+        for seat in self.seats():
+            window = seat.window
+            started, limit = window.started, window.limit
+            if started and window.started == started:  # else the limit may be the next attempt's
+                moments.append(started + limit + grace(limit))
+        return min(moments, default=None)
+
+    def running_seconds(self, loan: Loan) -> float:
+        """Return how long the loan's handler has run; 0 where its dead letter or result is under way."""
+        started = self.running().get(loan)
+        return monotonic() - started if started is not None else 0.0
+
+    def close(self) -> None:
+        """Ends the event loop. Workers leave when the desk closes."""
+        if self._event_loop is not None:
+            self._event_loop.close()

@@ -1,0 +1,65 @@
+"""`Drain`: waits for the tasks that run, of a partition that is revoked or of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+
+from processor.engine.outcome import Dropped
+from processor.runtime.attempt import Attempt
+from processor.runtime.crew import Crew
+from processor.runtime.desk import Desk
+from processor.runtime.lease_keeper import LeaseKeeper
+from processor.runtime.ports import Partition
+from processor.runtime.stopping import Stopping
+from processor.telemetry.events import Emit, TaskAbandoned
+
+CHECK_SECONDS = 0.05
+"""How long one wait for running tasks takes at most. Between two, the lease is kept and a stop at once is noticed."""
+
+
+class Drain:
+    """Belongs to the poller's thread."""
+
+    def __init__(
+        self, seconds: float, desk: Desk, crew: Crew, keeper: LeaseKeeper, stopping: Stopping, emit: Emit
+    ) -> None:
+        """`seconds` is how long running tasks may take to end."""
+        self.keeper = keeper
+        self._seconds = seconds
+        self._desk = desk
+        self._crew = crew
+        self._stopping = stopping
+        self._emit = emit
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether running tasks are not waited for."""
+        return self._stopping.at_once
+
+    def deadline(self) -> float:
+        """Return when a drain that begins now is over, in seconds of the monotonic clock."""
+        return monotonic() + self._seconds
+
+    def check(self, partitions: Sequence[Partition], deadline: float) -> bool | None:
+        """Waits a moment for what runs of these partitions.
+
+        Returns:
+            True once nothing runs; False once the deadline is past, and what still runs is abandoned; else None.
+        """
+        now = self.keeper.tick()
+        if self._desk.wait_drained(partitions, min(CHECK_SECONDS, max(0.0, deadline - now))):
+            return True
+        if monotonic() >= deadline or self._stopping.at_once:
+            self._abandon(partitions)
+            return False
+        return None
+
+    def _abandon(self, partitions: Sequence[Partition]) -> None:
+        loans = self._desk.lent_of(partitions)
+        self._desk.counts.abandoned += len(loans)
+        for loan in loans:
+            if loan.done < len(loan.records):
+                attempt = Attempt(loan, loan.records[loan.done], loan.attempt, Dropped())
+                seconds = round(self._crew.running_seconds(loan), 3)
+                self._emit(TaskAbandoned(**attempt.fields, running_seconds=seconds))

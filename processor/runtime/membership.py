@@ -1,0 +1,169 @@
+"""`Membership`: what the group decides, carried out. `Departure`: how a consumer leaves the group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+
+from processor.runtime.committer import Committer
+from processor.runtime.desk import Desk
+from processor.runtime.drain import Drain
+from processor.runtime.intake import Intake
+from processor.runtime.ports import Commit, Partition, Source, Start
+from processor.runtime.resets import Resets
+from processor.telemetry.events import ConsumerAssigned, ConsumerLost, ConsumerRevoked, Emit
+
+LAST_COMMIT_SECONDS = 5.0
+"""How long a last commit is tried when the drain has used up its time."""
+
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.1, 1.0
+"""Between two tries of a last commit; the pauses double."""
+
+JOIN_SECONDS = 5.0
+"""How long a stop waits for a join that is under way: a member that leaves in the middle of it stays in the group, with
+partitions that are not served, until its session times out."""
+
+
+class Membership:
+    """The source's listener. The source calls it in the poller's thread, from inside `take` or `close`."""
+
+    def __init__(
+        self, desk: Desk, committer: Committer, intake: Intake, resets: Resets, drain: Drain, emit: Emit
+    ) -> None:
+        self.has_joined = False
+        """Whether the group has ever assigned something, or nothing."""
+        self.in_group = False
+        """Whether it has done so since it last gave this member up."""
+        self._desk = desk
+        self._committer = committer
+        self._intake = intake
+        self._resets = resets
+        self._drain = drain
+        self._emit = emit
+
+    def on_assign(self, starts: Sequence[Start]) -> None:
+        """These partitions are this consumer's now."""
+        self._desk.lease.renew(self._drain.keeper.tick())
+        self.has_joined = self.in_group = True
+        self._desk.counts.rebalances += 1
+        settled_ahead = 0
+        for start in starts:
+            ranges = self._committer.restore(start)
+            settled_ahead += sum(high - low for low, high in ranges)
+            self._desk.assign(start.partition, start.offset, ranges)
+        self._intake.begin([start.partition for start in starts])
+        names = [f"{s.partition}@{s.offset if s.offset is not None else 'start'}" for s in starts]
+        self._emit(ConsumerAssigned(partitions=names, settled_ahead=settled_ahead))
+
+    def on_revoke(self, partitions: Sequence[Partition]) -> None:
+        """Drain, commit, forget."""
+        counts = self._desk.counts
+        counts.rebalances += 1
+        partitions = [p for p in partitions if self._desk.holds(p)]
+        began, abandoned_before = monotonic(), counts.abandoned
+        deadline = self._drain.deadline()
+        self._desk.drain(partitions)
+        while self._drain.check(partitions, deadline) is None:
+            continue
+        self._committer.commit_now(partitions, LAST_COMMIT_SECONDS)
+        released = self.forget(partitions)
+        self._emit(
+            ConsumerRevoked(
+                partitions=[str(p) for p in partitions],
+                drain_seconds=round(monotonic() - began, 3),
+                abandoned=counts.abandoned - abandoned_before,
+                released=released,
+            )
+        )
+
+    def on_lose(self, partitions: Sequence[Partition]) -> None:
+        """Forget, commit nothing: they are another's already."""
+        self.in_group = False
+        self._desk.counts.rebalances += 1
+        partitions = [p for p in partitions if self._desk.holds(p)]
+        running = len(self._desk.lent_of(partitions))
+        released = self.forget(partitions)
+        self._emit(ConsumerLost(partitions=[str(p) for p in partitions], released=released, running=running))
+
+    def on_reset(self, partition: Partition, offset: int) -> None:
+        """Retention has deleted what came next, or the topic was made anew."""
+        self._resets.go_on_at(partition, offset)
+
+    def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
+        """An asynchronous commit has ended."""
+        self._committer.on_committed(commits, error)
+
+    def forget(self, partitions: Sequence[Partition]) -> int:
+        """Forgets these partitions. Return how many waiting tasks that forgets."""
+        released = self._desk.forget(partitions)
+        self._committer.forget(partitions)
+        self._intake.forget(partitions)
+        return released
+
+
+class Departure:
+    """How a consumer leaves: it begins nothing more, waits for what runs, commits, forgets. In the poller's thread."""
+
+    def __init__(
+        self, source: Source, desk: Desk, intake: Intake, committer: Committer, drain: Drain, membership: Membership
+    ) -> None:
+        self._source = source
+        self._desk = desk
+        self._intake = intake
+        self._committer = committer
+        self._drain = drain
+        self._membership = membership
+
+    def drain(self, *, let_in: bool) -> bool:
+        """Begins nothing more, waits for what runs, commits. Return whether all ended and was committed in time.
+
+        Args:
+            let_in: whether the brokers let this client in; else a join that is under way will not end.
+        """
+        self._desk.drain_all()
+        self._intake.stop(self._desk.partitions)
+        deadline = self._drain.deadline()
+        if let_in:
+            self._await_join()
+        ended = self._await_running(deadline)
+        committed = self._commit_last(deadline)
+        return ended and committed
+
+    def leave(self) -> None:
+        """Forgets everything: what the group still asks for while this member leaves finds nothing to wait for."""
+        self._membership.forget(self._desk.partitions)
+        self._source.close()
+
+    def _await_join(self) -> None:
+        deadline = monotonic() + JOIN_SECONDS
+        while not self._membership.has_joined and monotonic() < deadline and not self._drain.is_cut_short:
+            self._source.take(1, FIRST_PAUSE_SECONDS)
+
+    def _await_running(self, deadline: float) -> bool:
+        """Waits for what runs, and stays in the group meanwhile."""
+        while (ended := self._drain.check(self._desk.partitions, deadline)) is None:
+            self._source.take(1, 0.0)
+            self._committer.commit_when_due(monotonic())
+        return ended
+
+    def _commit_last(self, deadline: float) -> bool:
+        """Commits until it is accepted: in the middle of a rebalance it is refused, and polling gets past that.
+
+        An asynchronous one that is still to be answered could get to the group behind it: then it is made again. Such a
+        one is waited for only so long: where the coordinator went away with it, no answer will come.
+        """
+        answered_by = monotonic() + LAST_COMMIT_SECONDS
+        deadline = max(deadline, answered_by)
+        seconds = 1.0 if self._drain.is_cut_short else LAST_COMMIT_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            self._drain.keeper.tick()
+            partitions = self._desk.partitions
+            was_idle = self._committer.idle
+            error = self._committer.commit_now(partitions, seconds)
+            if error is None and (was_idle or not partitions or monotonic() > answered_by):
+                return True
+            if self._drain.is_cut_short or monotonic() > deadline:
+                return error is None
+            self._source.take(1, pause)
+            pause = min(2 * pause, LAST_PAUSE_SECONDS)

@@ -1,0 +1,60 @@
+"""`Resets`: what follows when a partition's offsets go back, or when records are gone before they were delivered."""
+
+from __future__ import annotations
+
+from processor.runtime.committer import Committer
+from processor.runtime.desk import Desk
+from processor.runtime.ports import Partition
+from processor.telemetry.events import ConsumerOffsetsMissed, ConsumerOffsetsRewound, Emit
+
+MOST_SPANS = 100
+"""Ranges of missed offsets in one log line."""
+
+
+class Resets:
+    """Belongs to the poller's thread."""
+
+    def __init__(self, desk: Desk, committer: Committer, emit: Emit) -> None:
+        self._desk = desk
+        self._committer = committer
+        self._emit = emit
+
+    def go_on_at(self, partition: Partition, offset: int) -> None:
+        """Retention has deleted what came next, or the topic was made anew: the partition goes on at `offset`."""
+        if self._desk.is_draining or not self._desk.holds(partition):
+            return
+        if not self._desk.continues_at(partition, offset):
+            self.restart(partition, offset)
+            return
+        missed = self._desk.miss(partition, offset)
+        if missed:
+            count = sum(high - low for low, high in missed)
+            self._desk.counts.missed_offsets += count
+            self._emit(
+                ConsumerOffsetsMissed(
+                    topic=partition.topic,
+                    partition=partition.number,
+                    missed_offsets=count,
+                    offsets=[_span(low, high) for low, high in missed[:MOST_SPANS]],
+                    next_offset=offset,
+                )
+            )
+
+    def restart(self, partition: Partition, offset: int) -> None:
+        """The offsets went back: what is held belongs to records that are gone, or will come again."""
+        expected = self._desk.position(partition)
+        discarded = self._desk.restart(partition, offset)
+        self._committer.forget([partition])
+        self._emit(
+            ConsumerOffsetsRewound(
+                topic=partition.topic,
+                partition=partition.number,
+                expected_offset=expected,
+                offset=offset,
+                discarded=discarded,
+            )
+        )
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if high == low + 1 else f"{low}-{high - 1}"

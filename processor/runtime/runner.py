@@ -1,0 +1,147 @@
+"""`Runner`: attempts at the tasks of a loan, one after the other, in a worker thread or in a coroutine."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Coroutine
+from time import monotonic
+from typing import Any, Protocol
+
+from processor.engine.durations import QUICK_SECONDS
+from processor.engine.lease import Lease
+from processor.engine.ledger import Loan
+from processor.engine.outcome import Deferred, Dropped, Failed, Succeeded
+from processor.engine.record import Record
+from processor.handlers.payload import convert
+from processor.handlers.table import Handler, Handlers
+from processor.handlers.task import Task, TaskTimeout
+from processor.runtime.attempt import UNRUN, Attempt, ended_with, returned_unrun
+from processor.runtime.desk import Borrower
+from processor.runtime.interrupt import InterruptWindow
+from processor.runtime.ports import Codec
+from processor.runtime.settlement import Settlement
+from processor.settings import Settings
+
+
+class Seat(Protocol):
+    """Where attempts run one after the other: a worker thread, or one coroutine of the event loop."""
+
+    borrower: Borrower
+    """It has the loan."""
+    loan: Loan | None
+    """The loan that it is on."""
+    record: Record | None
+    """The record that it is on, or was on last."""
+
+    @property
+    def window(self) -> InterruptWindow:
+        """Where the attempt may be interrupted."""
+
+    async def call_async(self, handler: Handler, task: Task, started: float) -> Any:
+        """Opens the window at `started` and runs an async handler. Return what the handler returns."""
+
+
+class Runner:
+    """Makes attempts. Any thread may call it."""
+
+    def __init__(
+        self, settings: Settings, handlers: Handlers, codec: Codec, settlement: Settlement, lease: Lease
+    ) -> None:
+        self._limit = settings.timeout
+        self._handler_for = handlers.handler_for
+        self._sole = handlers.sole_handler
+        self._decode = codec.decode
+        self._settlement = settlement
+        self._lease = lease
+
+    async def work_off(self, seat: Seat, loan: Loan, now: float) -> float:
+        """Attempt the loan's tasks until one does not simply succeed. Return the time after the last.
+
+        In a worker thread nothing in here waits, so that the thread drives it with one `send`: the algorithm is the
+        same for both. For a task that simply succeeds, nothing is allocated but the `Task`.
+        """
+        ledger, lease, window, borrower = loan.ledger, self._lease, seat.window, seat.borrower
+        prepare, keeps_results = self._prepare, self._settlement.keeps_results
+        log = self._settlement.log if self._settlement.log.logs_each else None
+        number, done, began_at = loan.attempt, 0, now
+        for record in loan.records:
+            if not ledger.may_begin or now >= lease.until:
+                break
+            outcome: Failed | Deferred | None = None
+            handler = task = value = None
+            seat.record, started = record, now
+            try:
+                try:
+                    task, handler, window.limit = prepare(record, number, now)
+                    if handler.is_async:
+                        value = await seat.call_async(handler, task, now)
+                    else:
+                        window.started = now
+                        value = handler.function(task)
+                    window.started = 0.0
+                    if window.firing or window.verdict:
+                        window.close()
+                except BaseException as error:
+                    outcome = _caught(error, window)
+            except TaskTimeout as error:  # it arrived after the handler had ended, before the window was closed
+                window.close()
+                outcome = ended_with(error, began=True)
+            if value is not None and type(value) in UNRUN:
+                outcome = returned_unrun(value)
+            now = monotonic()
+            seconds = now - started
+            if seconds > QUICK_SECONDS and type(outcome) is not Deferred:
+                borrower.slow.append(seconds)
+            if outcome is not None or (value is not None and keeps_results) or window.verdict:
+                borrower.ended += done + (type(outcome) is not Deferred)
+                borrower.seconds += now - began_at
+                ending = Dropped() if window.given_up else outcome or Succeeded(value)
+                seat.loan = None
+                self._settlement.conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
+                return monotonic()
+            if log is not None:
+                log.succeeded(Attempt(loan, record, number, Succeeded(value), task, handler, window.limit, seconds))
+            loan.done = done = done + 1
+            number = 1
+        borrower.ended += done
+        borrower.seconds += now - began_at
+        borrower.finished.append(loan)
+        seat.loan = None
+        return now
+
+    def _prepare(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
+        """Return the task, its handler, and the seconds that this attempt may take from `now` on.
+
+        Raises:
+            DecodeError: the value cannot be decoded, or is not what the handler asks for.
+            NotNow: it cannot be decoded yet.
+            UnknownTask: there is no handler for its name.
+        """
+        content = self._decode(record)
+        handler = self._sole
+        task = Task(record, content.payload, number, now + self._limit, content)
+        if handler is None:
+            handler = self._handler_for(task)
+        if handler.payload_type is not None:
+            task.payload = convert(task.payload, handler.payload_type)
+        limit = handler.timeout
+        if limit is None:
+            return task, handler, self._limit
+        task._expires = now + limit
+        return task, handler, limit
+
+
+def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine to its end in this thread; it may not wait."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("a worker's coroutine waits, and no event loop will ever resume it")
+
+
+def _caught(error: BaseException, window: InterruptWindow) -> Failed | Deferred:
+    began = window.started != 0.0
+    if window.close() and isinstance(error, CancelledError):  # where in its handler it was stays known
+        error = TaskTimeout().with_traceback(error.__traceback__)
+    return ended_with(error, began=began)
