@@ -14,7 +14,7 @@ class ProcessorError(Exception):
 
 
 class SettingsError(ProcessorError):
-    """An option has a value that cannot be used, or a refused Kafka setting was given."""
+    """An option is missing or has a value that cannot be used, or a refused Kafka setting was given."""
 
     exit_code = 2
 

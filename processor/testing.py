@@ -34,10 +34,11 @@ from processor.engine.record import Headers
 from processor.errors import ProcessorError, SettingsError
 from processor.handlers.table import Function, Handlers
 from processor.handlers.task import Content, Task
+from processor.options.values import ValueFormat
 from processor.processor import Processor
 from processor.runtime.consumer import Consumer
 from processor.runtime.ports import Commit, Delivered, End, Listener, Partition, Record, Start
-from processor.settings import Settings, ValueFormat
+from processor.settings import Settings
 from processor.telemetry.events import Event, TaskRetrying, TaskSucceeded
 
 TOPIC: Final = "test"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema
-import typer.main
+from typer.main import get_command
 
-from processor.cli.run import run
+from processor.cli.main import app
 from processor.engine.ledger import TRANSITIONS
-from tests.support import log_schema
+from tests.support import log_schema, option_table
 from tests.support.log_catalogue import BEGIN, LOGS, catalogue
 from tests.support.log_schema import SCHEMA
 
@@ -19,22 +20,21 @@ README = (ROOT / "README.md").read_text()
 DESIGN = (ROOT / "docs" / "DESIGN.md").read_text()
 
 
-def test_the_readme_names_every_option_of_run_and_no_other() -> None:
-    app = typer.Typer(add_completion=False)
-    app.command()(run)
+def test_the_readmes_table_of_options_is_that_of_the_code() -> None:
+    assert option_table.readme() == README
+
+
+def test_the_readmes_table_names_every_option_of_run_and_no_other() -> None:
+    group: Any = get_command(app)
     known = {
         name
-        for parameter in typer.main.get_command(app).params
+        for parameter in group.get_command(None, "run").params
         for name in [*parameter.opts, *parameter.secondary_opts]
         if name.startswith("--") and name != "--help"
     }
     table = README.split("## Options of", 1)[1].split("\nEvery option", 1)[0]
-    told = {
-        name
-        for line in table.splitlines()
-        for name in re.findall(r"--[a-z-]+", line.split("|")[1] if "|" in line else "")
-    }
-    assert told - {"---"} == known
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"--[a-z-]+", row)} == known
 
 
 def test_the_lifecycle_in_the_design_is_the_one_in_the_code() -> None:

@@ -17,18 +17,18 @@ from typing import Any
 import typer
 
 from processor.errors import LoadError
+from processor.options.connection import kafka_config_of
+from processor.options.kinds import PAIR
+from processor.options.option import VARIABLE_PREFIX as PREFIX
+from processor.options.option import Entry, entries_of
 from processor.settings import Settings
 
-PREFIX = "PROCESSOR_"
-NO_OPTIONS = frozenset(
-    {"app", "file", "files", "logs", "config", "help", "version", "install_completion", "show_completion"}
-)
 KAFKA_CONFIG = "kafka_config"
-RUN_OPTIONS = frozenset({"topic", *Settings.__struct_fields__} - {"topics"})
-"""Every option of `run` by its parameter's name: a file may be shared with commands that know fewer."""
+RUN_OPTIONS = frozenset(entry.name for entry in entries_of(Settings))
+"""Every option of `run` by its name in Python's spelling: a file may be shared with commands that know fewer."""
 
-_WHERE = "processor.where"
-_LOWER_KAFKA_CONFIG = "processor.kafka_config"
+_PLACES = "processor.places"
+_KAFKA_CONFIG = "processor.kafka_config"
 _PAIRS_BREAK = re.compile(r"[,\s]+(?=(?:[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+|acks|debug|partitioner|retries)=)")
 """Between two pairs of one line: a comma or space after which `some.kafka.key=` follows.
 
@@ -37,50 +37,63 @@ that itself reads `principal=a scope=b`.
 """
 
 
-def read_lower_sources(context: typer.Context, config: str | None) -> str | None:
-    """The callback of `--config`: it is eager, so it runs before any other option looks for its default.
+def read_lower_sources(context: typer.Context, config: str | None, entries: Mapping[str, Entry]) -> str | None:
+    """Make the values of the environment and of a file the defaults of a command's options.
+
+    `--config` is eager: this is called before any other option looks for its default.
+
+    Args:
+        context: the command's.
+        config: the file that the command line names.
+        entries: the command's options by name.
 
     Raises:
         LoadError: the file cannot be read or parsed, or holds a key or value that no option takes.
     """
     if context.resilient_parsing:
         return config
-    config = config or os.environ.get(PREFIX + "CONFIG") or None
-    names = {param.name for param in context.command.params if param.name} - NO_OPTIONS
-    found: dict[str, Any] = {}
-    where: dict[str, str] = {}
-    if config is not None:
-        found = read(config, names | RUN_OPTIONS)
-        where = dict.fromkeys(found, f"in {config}")
-    multiple = {param.name for param in context.command.params if getattr(param, "multiple", False)}
-    set_outside = from_environment(os.environ, names, multiple)
-    where.update({name: f"in {PREFIX}{name.upper()}" for name in set_outside})
-    context.meta[_WHERE] = where
-    context.meta[_LOWER_KAFKA_CONFIG] = [*found.get(KAFKA_CONFIG, ()), *set_outside.get(KAFKA_CONFIG, ())]
-    context.default_map = {**_as_each_takes_it(found, multiple, where), **set_outside}
+    config = config or os.environ.get(f"{PREFIX}CONFIG") or None
+    settable = {name: entry for name, entry in entries.items() if not entry.is_argument and name != "config"}
+    in_file = read(config, settable.keys() | RUN_OPTIONS) if config is not None else {}
+    in_environment = from_environment(os.environ, settable.values())
+    places = dict.fromkeys(in_file, f"in {config}")
+    places |= {name: f"in {PREFIX}{name.upper()}" for name in in_environment}
+    context.meta[_PLACES] = places
+    context.meta[_KAFKA_CONFIG] = [
+        (f" (in {config})", in_file.get(KAFKA_CONFIG, ())),
+        (f" (in {PREFIX}{KAFKA_CONFIG.upper()})", in_environment.get(KAFKA_CONFIG, ())),
+    ]
+    context.default_map = {**_as_each_takes_it(in_file, settable, config or ""), **in_environment}
     return config
 
 
-def where_set(context: typer.Context, name: str) -> str | None:
-    """Where the default of the option `name` was found, for a message: "in FILE", "in VARIABLE", or None."""
-    where: str | None = context.meta.get(_WHERE, {}).get(name)
-    return where
+def place_of(context: typer.Context, name: str) -> str:
+    """Where the value of the option `name` was found that the command line does not give: " (in FILE)", or empty."""
+    place: str | None = context.meta.get(_PLACES, {}).get(name)
+    return f" ({place})" if place else ""
 
 
-def lower_kafka_config(context: typer.Context) -> list[str]:
-    """The pairs that the file and the environment give, in this order."""
-    pairs: list[str] = context.meta.get(_LOWER_KAFKA_CONFIG, [])
-    return pairs
+def merged_kafka_config(context: typer.Context, pairs: Iterable[str]) -> dict[str, str]:
+    """The Kafka settings of all sources, the last that has a key wins, and `pairs` of the command line come last.
+
+    Each key is looked up on its own: `-X client.id=a` must not drop a password that the environment gives.
+
+    Raises:
+        SettingsError: a pair has no key or no '=', or a key is refused.
+    """
+    merged: dict[str, str] = {}
+    for place, found in [*context.meta.get(_KAFKA_CONFIG, ()), ("", pairs)]:
+        merged |= kafka_config_of(found, place)
+    return merged
 
 
-def from_environment(environment: Mapping[str, str], names: Iterable[str], multiple: set[str]) -> dict[str, Any]:
-    """The options among `names` that the environment sets; an empty variable sets nothing."""
+def from_environment(environment: Mapping[str, str], entries: Iterable[Entry]) -> dict[str, Any]:
+    """The options that the environment sets, by name, as text; an empty variable sets nothing."""
     found: dict[str, Any] = {}
-    for name in names:
-        text = environment.get(PREFIX + name.upper(), "").strip()
-        if not text:
-            continue
-        found[name] = text if name not in multiple else pairs_in(text) if name == KAFKA_CONFIG else words_in(text)
+    for entry in entries:
+        text = environment.get(entry.variable, "").strip()
+        if text:
+            found[entry.name] = pairs_in(text) if entry.kind is PAIR else words_in(text) if entry.is_several else text
     return found
 
 
@@ -126,15 +139,16 @@ def read(file: str, known: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _as_each_takes_it(found: Mapping[str, Any], multiple: set[str], where: Mapping[str, str]) -> dict[str, Any]:
+def _as_each_takes_it(found: Mapping[str, Any], entries: Mapping[str, Entry], file: str) -> dict[str, Any]:
     """A single topic is a list of one for `run`; a list of one is a single topic for `produce`."""
     taken: dict[str, Any] = {}
     for name, value in found.items():
-        if name in multiple:
-            taken[name] = value if isinstance(value, list) else [value]
-        elif isinstance(value, list):
+        is_list = isinstance(value, list)
+        if name in entries and entries[name].is_repeatable:
+            taken[name] = value if is_list else [value]
+        elif is_list and name in entries:
             if len(value) != 1:
-                raise LoadError(f"{name.replace('_', '-')} {where[name]} must be one value, not a list of {len(value)}")
+                raise LoadError(f"--config {file!r}: {entries[name].key} must be one value, not a list of {len(value)}")
             taken[name] = value[0]
         else:
             taken[name] = value

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from processor.cli import options
 from processor.engine.record import Headers, Record
 from processor.errors import DecodeError, SettingsError
-from processor.settings import Settings
+from processor.options.connection import ConnectionOptions
+from processor.options.option import Argument
+from processor.options.values import ReadingOptions
 
 if TYPE_CHECKING:
     from processor.codec.anatomy import Anatomy
@@ -20,81 +21,53 @@ if TYPE_CHECKING:
 PLACE = re.compile(r"([A-Za-z0-9._-]+):(\d+):(\d+)")
 """TOPIC:PARTITION:OFFSET."""
 
-SourceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        help="A file with the bytes of one value, - for standard input, or TOPIC:PARTITION:OFFSET for a record.",
-        show_default="-",
-    ),
-]
-
 
 def decode(
-    source: SourceArgument = "-",
-    bootstrap_servers: options.BootstrapServers = "localhost:9092",
-    kafka_config: options.KafkaConfig = [],  # noqa: B006 — Typer copies it
-    value_format: options.Format = "avro",
-    schemas: options.Schemas = None,
-    schema_registry: options.SchemaRegistry = None,
-    schema_registry_user: options.SchemaRegistryUser = None,
-    schema_registry_password_file: options.SchemaRegistryPasswordFile = None,
-    schema_registry_token_file: options.SchemaRegistryTokenFile = None,
-    schema_registry_ca: options.SchemaRegistryCa = None,
-    schema_registry_certificate: options.SchemaRegistryCertificate = None,
-    schema_registry_key: options.SchemaRegistryKey = None,
-    config: options.Config = None,
+    connection: ConnectionOptions,
+    values: ReadingOptions,
+    source: Annotated[
+        str,
+        Argument(
+            "A file with the bytes of one value, - for standard input, or TOPIC:PARTITION:OFFSET for a record.",
+            metavar="SOURCE",
+        ),
+    ] = "-",
 ) -> int:
     """Take one value apart: how it is framed, which schema it names, and what it says, as JSON.
 
     A value that cannot be read is told with the byte and the field at which it stops making sense.
     What was read before is shown all the same, and the exit code is 1.
     """
-    settings = Settings(
-        topics=("decode",),
-        group="decode",
-        bootstrap_servers=bootstrap_servers,
-        value_format=value_format,
-        schemas=schemas,
-        schema_registry=schema_registry,
-        schema_registry_user=schema_registry_user,
-        schema_registry_password_file=schema_registry_password_file,
-        schema_registry_token_file=schema_registry_token_file,
-        schema_registry_ca=schema_registry_ca,
-        schema_registry_certificate=schema_registry_certificate,
-        schema_registry_key=schema_registry_key,
-        kafka_config=options.kafka_config_of(kafka_config),
-    )
     from processor.codec.anatomy import shown_record  # here, so that help does without
 
     place = PLACE.fullmatch(source) if not Path(source).exists() else None
-    record = _record(settings, place) if place else _Bytes(_read(source))
-    anatomy = _anatomy(settings, record)
+    record = _record(connection, place) if place else _Bytes(_read(source))
+    anatomy = _anatomy(values, record)
     typer.echo(anatomy.json(shown_record(record) if place else None).decode())
     if anatomy.error is not None:
         raise DecodeError(anatomy.error.sentence(anatomy.schema))
     return 0
 
 
-def _anatomy(settings: Settings, record: Record) -> Anatomy:
+def _anatomy(values: ReadingOptions, record: Record) -> Anatomy:
     from processor.codec.anatomy import anatomy_of
     from processor.codec.select import codec_for
 
-    if settings.registry is None:
-        return anatomy_of(record, codec_for(settings.value_format, settings.schemas))
+    if values.registry is None:
+        return anatomy_of(record, codec_for(values.value_format, values.schemas))
     from processor.kafka.registry.consumer import PatientRegistry, open_registry
 
-    with open_registry(settings.registry) as client:
-        return anatomy_of(record, codec_for(settings.value_format, settings.schemas, PatientRegistry(client)))
+    with open_registry(values.registry) as client:
+        return anatomy_of(record, codec_for(values.value_format, values.schemas, PatientRegistry(client)))
 
 
-def _record(settings: Settings, place: re.Match[str]) -> Record:
+def _record(connection: ConnectionOptions, place: re.Match[str]) -> Record:
     from processor.kafka.reading import record_at
     from processor.runtime.ports import Partition
 
     topic, partition, offset = place.groups()
     where = Partition(topic, int(partition))
-    return record_at(settings.bootstrap_servers, settings.kafka_config, where, int(offset))
+    return record_at(connection.bootstrap_servers, connection.kafka_config, where, int(offset))
 
 
 def _read(source: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import os
@@ -12,11 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
-from processor.cli import config_file
-from processor.cli.options import ENVIRONMENT_NOTE
+from processor.cli.parameters import HELP_OPTIONS, Group, add_command
 from processor.errors import ProcessorError
 
 COMMANDS: Final = {
@@ -40,7 +37,7 @@ INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells have it."""
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """Loads one subcommand only: `processor run` must not wait for what the demo imports."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 — Typer gives it
@@ -60,19 +57,16 @@ def _loaded(name: str) -> Any:
     function = getattr(importlib.import_module(f"processor.cli.{COMMANDS[name]}"), name)
     if isinstance(function, typer.Typer):
         return get_command(function)
-    epilog = None if name == "demo" else ENVIRONMENT_NOTE
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    alone.command(name, epilog=epilog, context_settings=_HELP)(function)
+    add_command(alone, name, function, is_alone=name == "demo")
     return get_command(alone)
 
-
-_HELP: Final = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=False,
     invoke_without_command=True,
-    context_settings=_HELP,
+    context_settings=HELP_OPTIONS,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
@@ -110,8 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(exit_code)
     except ProcessorError as error:
         return _complain(str(error), error.exit_code)
-    except typer.TyperException as error:
-        return _complain(*_told(error))
+    except typer.TyperException as error:  # none is known that `in_our_words` lets through
+        return _complain(error.format_message(), WRONG_USAGE)
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except OSError as error:
@@ -139,58 +133,6 @@ def _complain(sentence: str, exit_code: int) -> int:
 
     logs.say(sentence)
     return exit_code
-
-
-def _told(error: typer.TyperException) -> tuple[str, int]:
-    """A wrong use in one sentence, with what to do about it, and the exit code."""
-    context = getattr(error, "ctx", None)
-    parameter = getattr(error, "param", None)
-    if parameter is not None:
-        return _told_of(parameter, context, error)
-    sentence = error.format_message().rstrip(".")
-    if (wrong := getattr(error, "option_name", None)) is not None and hasattr(error, "possibilities"):
-        sentence = f"there is no option {wrong}{_near(wrong, _options_of(context))}"
-    elif sentence.startswith("No such command"):
-        wrong = sentence.split("'")[1] if "'" in sentence else ""
-        known = context.command.list_commands(context) if context is not None else list(COMMANDS)
-        sentence = f"there is no command {wrong!r}{_near(wrong, known)}"
-    return f"{_lowered(sentence)}; see {_help_of(context)}", WRONG_USAGE
-
-
-def _told_of(parameter: Any, context: Any, error: typer.TyperException) -> tuple[str, int]:
-    is_option = parameter.param_type_name == "option"
-    name = _long_name(parameter) if is_option else parameter.metavar or parameter.name.upper()
-    message = error.message.rstrip(".").removeprefix("Value error, ")
-    if not message:  # only a parameter that is missing has none
-        hint = f"give it, or set {config_file.PREFIX}{parameter.name.upper()}" if is_option else "give it"
-        return f"{name} is missing: {hint}; see {_help_of(context)}", WRONG_USAGE
-    where = config_file.where_set(context, parameter.name) if context is not None and is_option else None
-    is_from_default = context is not None and context.get_parameter_source(parameter.name).name == "DEFAULT_MAP"
-    place = f" ({where})" if where and is_from_default else ""
-    return f"{name}{place}: {_lowered(message)}; see {_help_of(context)}", WRONG_USAGE
-
-
-def _long_name(parameter: Any) -> str:
-    return str(max(parameter.opts, key=len))
-
-
-def _options_of(context: Any) -> list[str]:
-    if context is None:
-        return []
-    return [option for param in context.command.params for option in (*param.opts, *param.secondary_opts)]
-
-
-def _near(wrong: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(wrong, known, n=2)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
-
-
-def _lowered(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:] if sentence[1:2].islower() or sentence[1:2] == " " else sentence
-
-
-def _help_of(context: Any) -> str:
-    return f"{context.command_path if context is not None else 'processor'} --help"
 
 
 if __name__ == "__main__":

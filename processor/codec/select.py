@@ -14,8 +14,8 @@ from processor.codec.registry_port import SchemaRegistry
 from processor.engine.record import Headers
 from processor.errors import LoadError
 from processor.handlers.table import Handlers
+from processor.options.values import ValueFormat
 from processor.runtime.ports import Codec
-from processor.settings import ValueFormat
 
 
 class ValueCodec(Codec, Protocol):

@@ -15,7 +15,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
 from processor.kafka.secret_files import with_secrets
-from processor.settings import SECRET, Settings
+from processor.options.connection import SECRET
+from processor.settings import Settings
 
 Client = TypeVar("Client")
 Config = dict[str, Any]

@@ -17,8 +17,9 @@ from processor.kafka.client_log import client_hooks
 from processor.kafka.config import open_client, producer_config
 from processor.kafka.delivery_future import Sent
 from processor.kafka.registry.consumer import open_registry
+from processor.options.connection import check_kafka_config
+from processor.options.values import ValueFormat
 from processor.registry_settings import RegistrySettings
-from processor.settings import ValueFormat, check_kafka_config
 from processor.telemetry.events import Event
 
 LISTEN_SECONDS = 0.1

@@ -8,6 +8,8 @@ import pytest
 
 from processor.cli.config_file import RUN_OPTIONS, from_environment, pairs_in, read, words_in
 from processor.errors import LoadError
+from processor.options.option import entries_of
+from processor.settings import Settings
 
 
 def written(folder: Path, text: str) -> str:
@@ -107,7 +109,7 @@ def test_the_environment_names_an_option_by_its_long_name() -> None:
         "PROCESSOR_UNKNOWN": "x",
         "TOPIC": "y",
     }
-    found = from_environment(environment, {"topic", "max_attempts", "group", "workers"}, {"topic"})
+    found = from_environment(environment, entries_of(Settings))
     assert found == {"topic": ["a", "b", "c"], "max_attempts": "4"}
 
 

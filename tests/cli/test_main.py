@@ -43,13 +43,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) 
             ("run", "a:b", "-t", "t"),
             "--group is missing: give it, or set PROCESSOR_GROUP; see processor run --help",
         ),
-        ((*NEEDED, "--worker", "3"), "there is no option --worker; did you mean --workers?; see processor run --help"),
+        ((*NEEDED, "--worker", "3"), "there is no option --worker: did you mean --workers? See processor run --help"),
         ((*NEEDED, "--zzz"), "there is no option --zzz; see processor run --help"),
-        (("rnu",), "there is no command 'rnu'; did you mean run?; see processor --help"),
-        (("--verson",), "there is no option --verson; did you mean --version?; see processor --help"),
+        (("rnu",), "there is no command rnu: did you mean run? See processor --help"),
+        (("--verson",), "there is no option --verson: did you mean --version? See processor --help"),
         ((*NEEDED, "-w", "0"), "--workers must be at least 1, not 0"),
         ((*NEEDED, "-p", "-1"), "--processes must be at least 1, not -1"),
-        ((*NEEDED, "--timeout", "nan"), "--timeout must be at least 0.001 seconds, not nan"),
+        ((*NEEDED, "--timeout", "nan"), "--timeout must be a number of seconds, not 'nan'"),
         ((*NEEDED, "-X", "group.id=x"), "-X group.id is refused: use --group"),
     ],
 )
@@ -62,12 +62,12 @@ def test_a_wrong_use_is_one_line_that_says_what_to_do(
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((*NEEDED, "-w", "many"), "--workers: input should be a valid integer"),
-        ((*NEEDED, "--timeout", "soon"), "--timeout: input should be a valid number"),
-        ((*NEEDED, "--log-level", "loud"), "--log-level: 'loud' is not one of 'debug', 'info', 'warning', 'error'"),
-        ((*NEEDED, "--value-format", "xml"), "--value-format: 'xml' is not one of 'avro', 'json', 'bytes'"),
-        ((*NEEDED, "-w"), "option '-w' requires an argument"),
-        ((*NEEDED, "more"), "unexpected extra argument"),
+        ((*NEEDED, "-w", "many"), "--workers must be an integer, not 'many'"),
+        ((*NEEDED, "--timeout", "soon"), "--timeout must be a number of seconds, not 'soon'"),
+        ((*NEEDED, "--log-level", "loud"), "--log-level must be debug, info, warning or error, not 'loud'"),
+        ((*NEEDED, "--value-format", "xml"), "--value-format must be avro, json or bytes, not 'xml'"),
+        ((*NEEDED, "-w"), "-w needs a value: -w N; see processor run --help"),
+        ((*NEEDED, "more"), "'more' is one argument too many: processor run takes only APP; see processor run --help"),
         ((*NEEDED, "--schema-registry", "h:8081"), "--schema-registry 'h:8081' is no address of a registry"),
         ((*NEEDED, "--schema-registry", "http://h?x=1"), "is no address of a registry"),
         ((*NEEDED, "--schema-registry", "http://h", "--value-format", "json"), "is for --value-format avro"),
@@ -98,10 +98,10 @@ def test_a_wrong_value_is_told_with_where_it_stands(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("p.toml").write_text("workers = 2.5\n")
-    assert "--workers (in p.toml): input should be" in refused(capsys, *NEEDED, "--config", "p.toml")
+    assert refused(capsys, *NEEDED, "--config", "p.toml") == "--workers (in p.toml) must be an integer, not '2.5'"
     monkeypatch.setenv("PROCESSOR_WORKERS", "many")
-    assert "--workers (in PROCESSOR_WORKERS): input should be" in refused(capsys, *NEEDED)
-    assert "--workers: input should be" in refused(capsys, *NEEDED, "-w", "x")
+    assert refused(capsys, *NEEDED) == "--workers (in PROCESSOR_WORKERS) must be an integer, not 'many'"
+    assert refused(capsys, *NEEDED, "-w", "x") == "--workers must be an integer, not 'x'"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_probe_loads_neither_the_kafka_client_nor_the_engine() -> None:
     ("arguments", "part"),
     [
         ((), "--heartbeat-file is missing: give it, or set PROCESSOR_HEARTBEAT_FILE"),
-        (("--heartbeat-file", "h", "--check", "well"), "'well' is not one of 'alive', 'ready', 'progressing'"),
+        (("--heartbeat-file", "h", "--check", "well"), "--check must be alive, ready or progressing, not 'well'"),
         (("--heartbeat-file", "h", "--max-age", "0"), "--max-age must be above 0 seconds"),
     ],
 )

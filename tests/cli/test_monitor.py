@@ -85,7 +85,7 @@ def test_a_log_that_cannot_be_read_is_one_line(
 ) -> None:
     assert "the log 'nowhere.log' cannot be read: No such file" in refused(capsys, command, "nowhere.log")
     assert "Is a directory" in refused(capsys, command, str(tmp_path))
-    assert "--window: input should be greater than or equal to 3" in refused(capsys, command, "--window", "1", "a")
+    assert "--window must be from 3 to 10000, not 1" in refused(capsys, command, "--window", "1", "a")
 
 
 def test_a_page_that_cannot_be_written_is_one_line_before_anything_is_read(

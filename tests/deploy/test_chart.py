@@ -16,7 +16,8 @@ helm_python = pytest.importorskip("helm_python", reason="Helm's library has no w
 
 from processor.cli import run as run_command  # noqa: E402 — after the skip
 from processor.cli.main import main  # noqa: E402
-from processor.settings import REFUSED_KAFKA_CONFIG, Settings  # noqa: E402
+from processor.options.connection import REFUSED_KAFKA_CONFIG  # noqa: E402
+from processor.settings import Settings  # noqa: E402
 from tests.cli.test_run_options import VALUES as OPTIONS  # noqa: E402
 from tests.deploy.chart import CASES, GOLDEN, golden, rendered, resources, values_of  # noqa: E402
 from tests.deploy.custom_resources import DEFINITIONS, KAFKA_TRIGGER, schema_of  # noqa: E402

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from processor.boot.load_app import load
+from processor.options.option import entries_of
 from processor.settings import Settings
 from tests.conftest import MakeTopic
 from tests.support import cluster, go_tools
@@ -97,7 +98,7 @@ def test_a_stop_has_the_time_that_a_drain_needs() -> None:
 
 
 def test_every_variable_of_the_consumer_is_an_option() -> None:
-    known = {f"PROCESSOR_{name.upper()}" for name in ("topic", *Settings.__struct_fields__)}
+    known = {entry.variable for entry in entries_of(Settings)}
     assert set(SERVICES["consumer"]["environment"]) - known == set()
 
 

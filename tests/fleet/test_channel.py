@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 
 from processor.fleet.channel import (
@@ -21,7 +20,9 @@ from processor.fleet.channel import (
     Started,
     StopNow,
 )
-from processor.settings import REGISTRY_FIELDS, Settings
+from processor.options.option import entries_of
+from processor.options.values import REGISTRY_FIELDS
+from processor.settings import Settings
 
 SETTINGS = Settings(
     topics=("a", "b"),
@@ -66,8 +67,9 @@ def ends() -> Iterator[tuple[Channel[Report], Channel[Order]]]:
 
 def test_every_setting_arrives_as_it_was(ends: tuple[Channel[Report], Channel[Order]]) -> None:
     parent, member = ends
-    differs = {name for name in Settings.__struct_fields__ if getattr(SETTINGS, name) != _default(name)}
-    assert differs == set(Settings.__struct_fields__) - {"schemas", *REGISTRY_FIELDS}
+    defaults = {entry.field: entry.default for entry in entries_of(Settings)}
+    differs = {name for name, default in defaults.items() if getattr(SETTINGS, name) != default}
+    assert differs == defaults.keys() - {"schemas", *REGISTRY_FIELDS}
     parent.send(Begin(SETTINGS, "tasks:handle", 1))
     assert member.receive(wait=True) == [Begin(SETTINGS, "tasks:handle", 1)]
 
@@ -79,11 +81,6 @@ def test_a_registrys_password_arrives(ends: tuple[Channel[Report], Channel[Order
     )
     parent.send(Begin(secret, "tasks:handle", 1))
     assert member.receive(wait=True) == [Begin(secret, "tasks:handle", 1)]
-
-
-def _default(name: str) -> object:
-    defaults = {field.name: field.default for field in msgspec.structs.fields(Settings)}
-    return defaults[name]
 
 
 def test_orders_and_reports_arrive_in_order(ends: tuple[Channel[Report], Channel[Order]]) -> None:

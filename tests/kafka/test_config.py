@@ -18,7 +18,8 @@ from processor.kafka.config import (
     open_client,
     producer_config,
 )
-from processor.settings import REFUSED_KAFKA_CONFIG, GroupProtocol, Settings
+from processor.options.connection import REFUSED_KAFKA_CONFIG
+from processor.settings import GroupProtocol, Settings
 from processor.telemetry.events import Event, KafkaClientError, KafkaClientLog
 
 NOWHERE = "127.0.0.1:1"

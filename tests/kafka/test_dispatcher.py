@@ -14,7 +14,7 @@ from processor.errors import BrokerError, DeliveryError, EncodeError, SettingsEr
 from processor.handlers.task import Task
 from processor.kafka.delivery_future import RecordMetadata, Sent
 from processor.kafka.dispatcher import Dispatcher
-from processor.settings import ValueFormat
+from processor.options.values import ValueFormat
 from tests.conftest import MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import types
-import typing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import yaml
 
-from processor.settings import COUNTS, LEAST_SECONDS, Settings
+from processor.options.option import Entry, entries_of
+from processor.settings import Settings
 from tests.deploy.custom_resources import KAFKA_TRIGGER, schema_of
 from tests.support.kafka_jars import PROJECT
 
@@ -25,17 +23,10 @@ SCHEMA = CHART / "values.schema.json"
 README = CHART / "README.md"
 VALUES = CHART / "values.yaml"
 
-OWN = frozenset({"topics", "heartbeat_file", "kafka_config"})
+OWN = frozenset({"topic", "heartbeat_file", "kafka_config"})
 """Settings that the chart gives in its own way."""
 
 SCALAR = {"type": ["string", "number", "boolean"]}
-
-RANGES: dict[str, dict[str, float]] = {
-    **{name: {"minimum": 1} for name in COUNTS},
-    **{name: {"minimum": seconds} for name, seconds in LEAST_SECONDS.items()},
-    "metrics_port": {"minimum": 1, "maximum": 65535},
-    "log_sample": {"minimum": 0, "maximum": 1},
-}
 
 OF_THE_CHART = frozenset(
     {
@@ -72,9 +63,8 @@ def schema() -> str:
 
 
 def _config() -> dict[str, Any]:
-    hints = typing.get_type_hints(Settings)
-    options = {field.name: hints[field.name] for field in msgspec.structs.fields(Settings) if field.name not in OWN}
-    properties = {name.replace("_", "-"): {**_type(kind), **RANGES.get(name, {})} for name, kind in options.items()}
+    entries = [entry for entry in entries_of(Settings) if entry.name not in OWN]
+    properties = {entry.key: _property(entry) for entry in entries}
     properties["topic"] = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     properties["kafka-config"] = {
         "type": ["object", "null"],
@@ -90,16 +80,13 @@ def _metadata() -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-def _type(kind: Any) -> dict[str, Any]:
+def _property(entry: Entry) -> dict[str, Any]:
     """A null leaves an option out, so every one of them may be null."""
-    if typing.get_origin(kind) is Literal:
-        return {"enum": [*typing.get_args(kind), None]}
-    if isinstance(kind, types.UnionType):
-        kind, *_ = (each for each in typing.get_args(kind) if each is not types.NoneType)
-    if typing.get_origin(kind) is tuple:
-        return {"type": ["array", "null"], "items": {"type": "string"}}
-    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
-    return {"type": [names[kind], "null"]} if kind in names else {}
+    if entry.kind.choices:
+        return {"enum": [*entry.kind.choices, None]}
+    bounds = {"minimum": entry.option.at_least, "maximum": entry.option.at_most}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    return {"type": [entry.kind.schema["type"], "null"], **given}
 
 
 def readme() -> str:

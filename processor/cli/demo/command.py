@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +24,7 @@ from processor.cli.demo.view import View
 from processor.cli.demo.watch import Watch
 from processor.fleet.supervisor import Supervisor
 from processor.kafka.embedded import PARTITIONS, EmbeddedBroker
+from processor.options.option import Option
 from processor.settings import Settings
 from processor.telemetry import logs
 from processor.telemetry.events import Event, FleetStopping
@@ -37,17 +37,17 @@ HURRY_SECONDS: Final = 1.0
 SIGNAL_EXIT_CODES: Final = {"SIGINT": 130, "SIGTERM": 143}
 """128 and the signal's number, as shells have it."""
 
-Tasks = Annotated[int, typer.Option("--tasks", min=1, max=50_000, metavar="NUMBER", help="Tasks to produce.")]
-Sessions = Annotated[int, typer.Option("--sessions", min=1, max=10_000, metavar="NUMBER", help="Sessions they are of.")]
 Processes = Annotated[
-    int, typer.Option("-p", "--processes", min=1, max=PARTITIONS, metavar="NUMBER", help="Consumers in the fleet.")
-]
-Workers = Annotated[
-    int, typer.Option("-w", "--workers", min=1, max=256, metavar="NUMBER", help="Worker threads of each consumer.")
+    int, Option("Consumers in the fleet, one process each.", short="-p", at_least=1, at_most=PARTITIONS)
 ]
 
 
-def demo(tasks: Tasks = 4000, sessions: Sessions = 100, processes: Processes = 2, workers: Workers = 16) -> int:
+def demo(
+    tasks: Annotated[int, Option("Number of tasks.", at_least=1, at_most=50_000)] = 4000,
+    sessions: Annotated[int, Option("Number of sessions.", at_least=1, at_most=10_000)] = 100,
+    processes: Processes = 2,
+    workers: Annotated[int, Option("Worker threads per consumer.", short="-w", at_least=1, at_most=256)] = 16,
+) -> int:
     """See the whole thing work, with nothing installed but this package.
 
     A broker inside this process, tasks of many sessions, some of which fail,

@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from processor.cli import options
 from processor.cli.monitor import log_files
 from processor.cli.monitor.report import print_text, read
 from processor.cli.monitor.screen import line, screen
 from processor.observe.follow import PipeTail, Tail, merged
 from processor.observe.lines import Passed
 from processor.observe.watch import Watch
+from processor.options.option import SECONDS, Argument, Option
 
 LAST_BYTES: Final = 64 * 1024 * 1024
 """Of a long log only the end is looked at: an hour of a large fleet, read in some seconds."""
@@ -29,36 +29,22 @@ TICK_SECONDS: Final = 0.2
 ON_A_TERMINAL: Final = 1.0
 OFF_A_TERMINAL: Final = 10.0
 
-Files = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="FILES",
-        help="JSON logs of `processor run`, followed as they grow and are rotated; - is standard input.",
-        show_default="standard input",
-    ),
-]
-Once = Annotated[
-    bool,
-    typer.Option("--once", help="Print a summary of what the logs hold, and end.", show_default=False),
-]
-Every = Annotated[
-    float | None,
-    typer.Option(
-        "--every",
-        metavar="SECONDS",
-        min=0.1,
-        help="Between two views.",
-        show_default="1 on a terminal, 10 off one",
-    ),
-]
-
 
 def monitor(
-    files: Files = None,
-    once: Once = False,
-    every: Every = None,
+    files: Annotated[
+        list[str] | None,
+        Argument(
+            "JSON logs of processor run, followed as they grow and are rotated; - is standard input.",
+            metavar="FILES",
+            default_shown="standard input",
+        ),
+    ] = None,
+    once: Annotated[bool, Option("Print a summary of what the logs hold, and end.")] = False,
+    every: Annotated[
+        float | None,
+        Option("Time between two views.", metavar=SECONDS, at_least=0.1, default_shown="1 on a terminal, 10 off one"),
+    ] = None,
     window: log_files.Window = log_files.WINDOW_DEFAULT,
-    config: options.Config = None,
 ) -> int:
     """Watch a fleet live, by its JSON logs alone.
 

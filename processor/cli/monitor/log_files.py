@@ -10,26 +10,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Final
 
-import typer
-
 from processor.errors import SettingsError
 from processor.observe.follow import CHUNK, GZIP, FileTail, PipeTail, Tail
 from processor.observe.lines import Passed
 from processor.observe.segments import whole as stretches_of
 from processor.observe.window import FEW, WINDOW
+from processor.options.option import Option
 
 STANDARD_INPUT: Final = "-"
 STANDARD_OUTPUT: Final = "-"
 
 Window = Annotated[
-    int,
-    typer.Option(
-        "--window",
-        metavar="N",
-        min=FEW,
-        max=10_000,
-        help="Statistics of a partition that its verdict looks at: the last N.",
-    ),
+    int, Option("Statistics of a partition that its verdict is based on: the last N.", at_least=FEW, at_most=10_000)
 ]
 WINDOW_DEFAULT: Final = WINDOW
 

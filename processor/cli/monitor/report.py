@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 import typer
 
-from processor.cli import options
 from processor.cli.monitor import log_files
 from processor.cli.output import ReadProgress
 from processor.errors import SettingsError
@@ -18,32 +17,23 @@ from processor.observe.lines import Passed
 from processor.observe.report.page import page
 from processor.observe.report.text import text
 from processor.observe.watch import Watch
+from processor.options.option import Argument, Option
 
 WIDTH: Final = 100
 """Columns where there is no terminal."""
 
 WIDEST: Final = 120
 
-Logs = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="LOGS", help="JSON logs of `processor run`, gzipped or not; - is standard input."),
-]
-Html = Annotated[
-    str | None,
-    typer.Option(
-        "--html",
-        metavar="FILE",
-        help="Write a page with plots instead of text; - is standard output.",
-        show_default=False,
-    ),
-]
-
 
 def report(
-    logs: Logs = None,
-    html: Html = None,
+    logs: Annotated[
+        list[str] | None,
+        Argument("JSON logs of processor run, gzipped or not; - is standard input.", metavar="LOGS"),
+    ] = None,
+    html: Annotated[
+        str | None, Option("Write a page with plots instead of text; - is standard output.", metavar="FILE")
+    ] = None,
     window: log_files.Window = log_files.WINDOW_DEFAULT,
-    config: options.Config = None,
 ) -> int:
     """Tell what a run was like, from its logs.
 

@@ -16,7 +16,6 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.console import Console
 
-from processor.cli import options
 from processor.cli.output import SendProgress, silence_standard_output
 from processor.cli.produce.tally import SESSIONS_COUNTED, Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
@@ -24,7 +23,10 @@ from processor.errors import EncodeError, SettingsError
 from processor.kafka.admin import await_topic
 from processor.kafka.config import admin_config
 from processor.kafka.dispatcher import LOGGER, Dispatcher
-from processor.settings import Settings
+from processor.options.connection import ConnectionOptions
+from processor.options.option import Argument, Option, Panel
+from processor.options.topic_names import topic_fault
+from processor.options.values import WritingOptions
 
 BAD_LINES_TOLD = 20
 
@@ -37,57 +39,21 @@ SLICE_SECONDS = 0.2
 LOOK_EVERY = 256
 """Lines between two looks at the clock for the progress."""
 
-FileArgument = Annotated[
-    str,
-    typer.Argument(metavar="FILE", help="JSON Lines, one task a line; - is standard input.", show_default="-"),
-]
-
 
 def produce(
-    topic: options.Topic,
-    file: FileArgument = "-",
-    bootstrap_servers: options.BootstrapServers = "localhost:9092",
-    kafka_config: options.KafkaConfig = [],  # noqa: B006 — Typer copies it
-    value_format: options.Format = "avro",
-    schemas: options.Schemas = None,
-    schema_registry: options.SchemaRegistry = None,
-    schema_registry_user: options.SchemaRegistryUser = None,
-    schema_registry_password_file: options.SchemaRegistryPasswordFile = None,
-    schema_registry_token_file: options.SchemaRegistryTokenFile = None,
-    schema_registry_ca: options.SchemaRegistryCa = None,
-    schema_registry_certificate: options.SchemaRegistryCertificate = None,
-    schema_registry_key: options.SchemaRegistryKey = None,
-    subject_name_strategy: options.SubjectNames = "topic",
-    auto_register: options.AutoRegister = True,
-    use_latest_version: options.UseLatestVersion = False,
-    config: options.Config = None,
+    connection: ConnectionOptions,
+    values: WritingOptions,
+    topic: Annotated[str, Option("The topic to send to.", Panel.KAFKA, short="-t", rule=topic_fault)],
+    file: Annotated[str, Argument("JSON Lines, one task a line; - is standard input.", metavar="FILE")] = "-",
 ) -> int:
     """Send the tasks of FILE, each session's to one partition and in the order of the lines.
 
     A line is {"session_id": "s1", "name": "charge", "payload": {…}}, with "id" and "headers" where wanted.
     A bad line is reported with its number and not sent; the exit code is then 1.
     """
-    settings = Settings(
-        topics=(topic,),
-        group="produce",
-        bootstrap_servers=bootstrap_servers,
-        value_format=value_format,
-        schemas=schemas,
-        schema_registry=schema_registry,
-        schema_registry_user=schema_registry_user,
-        schema_registry_password_file=schema_registry_password_file,
-        schema_registry_token_file=schema_registry_token_file,
-        schema_registry_ca=schema_registry_ca,
-        schema_registry_certificate=schema_registry_certificate,
-        schema_registry_key=schema_registry_key,
-        subject_name_strategy=subject_name_strategy,
-        auto_register=auto_register,
-        use_latest_version=use_latest_version,
-        kafka_config=options.kafka_config_of(kafka_config),
-    )
     with _opened(file) as stream, Signals() as signals:
         try:
-            return _send(settings, stream, signals)
+            return _send(connection, values, topic, stream, signals)
         except KeyboardInterrupt:
             return signals.exit_code
 
@@ -150,13 +116,12 @@ class Signals:
             raise KeyboardInterrupt
 
 
-def _send(settings: Settings, stream: BinaryIO, signals: Signals) -> int:
-    topic = settings.topics[0]
+def _send(connection: ConnectionOptions, values: WritingOptions, topic: str, stream: BinaryIO, signals: Signals) -> int:
     client = ClientLog.attached()
-    dispatcher = _dispatcher(settings)
+    dispatcher = _dispatcher(connection, values, topic)
     try:
-        partitions = await_topic(admin_config(settings.bootstrap_servers, settings.kafka_config), topic)
-        sending = Sending(TaskLines(stream, settings.value_format), dispatcher, signals)
+        partitions = await_topic(admin_config(connection.bootstrap_servers, connection.kafka_config), topic)
+        sending = Sending(TaskLines(stream, values.value_format), dispatcher, signals)
         with SendProgress(Console(stderr=True), _size(stream)) as progress:
             client.say = progress.say
             sending.run(progress)
@@ -187,14 +152,14 @@ class ClientLog(logging.Handler):
             self.say(f"kafka: {record.getMessage()}")
 
 
-def _dispatcher(settings: Settings) -> Dispatcher:
+def _dispatcher(connection: ConnectionOptions, values: WritingOptions, topic: str) -> Dispatcher:
     return Dispatcher(
-        settings.bootstrap_servers,
-        settings.topics[0],
-        value_format=settings.value_format,
-        schemas=settings.schemas,
-        schema_registry=settings.registry,
-        kafka_config=settings.kafka_config,
+        connection.bootstrap_servers,
+        topic,
+        value_format=values.value_format,
+        schemas=values.schemas,
+        schema_registry=values.registry,
+        kafka_config=connection.kafka_config,
         max_pending=MOST_PENDING,
     )
 

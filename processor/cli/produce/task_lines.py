@@ -7,7 +7,7 @@ from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
-from processor.settings import ValueFormat
+from processor.options.values import ValueFormat
 from processor.telemetry.printable import printable
 
 LINE_BYTES = 64 * 1024 * 1024

@@ -7,21 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import typer
-
 from processor.avro.schema import Schema
 from processor.avro.schemas import load_schemas
 from processor.cli.schema import git_history
 from processor.errors import LoadError, SettingsError
+from processor.options.option import Option
 
 Against = Annotated[
     str | None,
-    typer.Option(
-        "--against",
+    Option(
+        "What the schemas are held against: what they were in git (at REV; without one at HEAD, or before the "
+        "last change where there is none since), a folder, what is in --schema-registry (for check), or nothing.",
         metavar="git[:REV]|FOLDER|registry|none",
-        help="What the schemas are held against: what they were in git (at REV; without one at HEAD, or before the "
-        "last change where there is none since), a folder, what is in --schema-registry (for `check`), or nothing.",
-        show_default="git, where --schemas is in a repository",
+        default_shown="git, where --schemas is in a repository",
     ),
 ]
 

@@ -8,60 +8,42 @@ import typer
 
 from processor.avro.schemas import Schemas, load_schemas, shipped_schemas
 from processor.avro.tools.compatibility import Compatibility, breaks, is_transitive
-from processor.cli import options
 from processor.cli.schema.baselines import Against, Baseline, baselines
-from processor.cli.schema.registered import Registered, SubjectTopic, needed_registry, registry_of
+from processor.cli.schema.registered import Registered, SubjectTopic, needed_registry
 from processor.errors import LoadError, SettingsError
+from processor.options.option import Option
+from processor.options.values import SchemaOptions, SubjectOptions
 
 Level = Annotated[
     Compatibility,
-    typer.Option(
-        "--compatibility",
+    Option(
+        "BACKWARD: the new reads what the old wrote; FORWARD: the old reads what the new writes; FULL: both; "
+        "each with _TRANSITIVE for all older versions; or NONE.",
         metavar="LEVEL",
         case_sensitive=False,
-        help="BACKWARD: the new reads what the old wrote; FORWARD: the old reads what the new writes; FULL: both; "
-        "each with _TRANSITIVE for all older versions; or NONE.",
     ),
 ]
 
 
 def check(
-    schemas: options.Schemas = None,
+    files: SchemaOptions,
+    subjects: SubjectOptions,
     against: Against = None,
     compatibility: Level = "BACKWARD",
     topic: SubjectTopic = None,
-    schema_registry: options.SchemaRegistry = None,
-    schema_registry_user: options.SchemaRegistryUser = None,
-    schema_registry_password_file: options.SchemaRegistryPasswordFile = None,
-    schema_registry_token_file: options.SchemaRegistryTokenFile = None,
-    schema_registry_ca: options.SchemaRegistryCa = None,
-    schema_registry_certificate: options.SchemaRegistryCertificate = None,
-    schema_registry_key: options.SchemaRegistryKey = None,
-    subject_name_strategy: options.SubjectNames = "topic",
-    config: options.Config = None,
 ) -> int:
     """Check that every .avsc file is valid, and that every record may follow what it was.
 
     What does not fit is told with its field and the reason; the exit code is then 5.
     """
-    registry = registry_of(
-        schema_registry=schema_registry,
-        schema_registry_user=schema_registry_user,
-        schema_registry_password_file=schema_registry_password_file,
-        schema_registry_token_file=schema_registry_token_file,
-        schema_registry_ca=schema_registry_ca,
-        schema_registry_certificate=schema_registry_certificate,
-        schema_registry_key=schema_registry_key,
-        subject_name_strategy=subject_name_strategy,
-    )
-    folder = needed(schemas)
+    folder = needed(files)
     loaded = load_schemas(folder)
     names = own_names(loaded)
     every = is_transitive(compatibility)
     if compatibility == "NONE":
         origin, earlier = "nothing", []
     elif against == "registry":
-        known = Registered(needed_registry(registry, "--against registry holds against what is there"), topic)
+        known = Registered(needed_registry(subjects, "--against registry holds against what is there"), topic)
         versions = known.versions((loaded.by_name[name] for name in names), every)
         origin, earlier = known.origin, [Baseline(str(v), {v.schema.name or "": v.schema}) for v in versions]
     else:
@@ -92,15 +74,15 @@ def _judged(loaded: Schemas, origin: str, earlier: list[Baseline], compatibility
     return f"{count} valid: {held} held against {origin} ({compatibility}){new}"
 
 
-def needed(schemas: str | None) -> str:
+def needed(files: SchemaOptions) -> str:
     """The folder of `--schemas`.
 
     Raises:
         SettingsError: there is none.
     """
-    if schemas is None:
+    if files.schemas is None:
         raise SettingsError("--schemas is missing: give the folder of the .avsc files, or set PROCESSOR_SCHEMAS")
-    return schemas
+    return files.schemas
 
 
 def own_names(loaded: Schemas) -> list[str]:

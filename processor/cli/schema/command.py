@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import typer
 
-from processor.cli.options import ENVIRONMENT_NOTE
+from processor.cli.parameters import HELP_OPTIONS, Group, add_command
 from processor.cli.schema.check import check
 from processor.cli.schema.look import diff, list_, show
 from processor.cli.schema.make import generate, sample
 from processor.cli.schema.register import register
 
-_HELP: Any = {"help_option_names": ["-h", "--help"]}
-
 schema = typer.Typer(
     name="schema",
+    cls=Group,
     help="Avro schemas: check them, look at them, register them, and make classes and sample tasks of them.",
     add_completion=False,
     rich_markup_mode="rich",
-    context_settings=_HELP,
+    context_settings=HELP_OPTIONS,
     invoke_without_command=True,
 )
 
@@ -41,4 +39,4 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "register": register,
 }
 for _name, _function in _COMMANDS.items():
-    schema.command(_name, epilog=ENVIRONMENT_NOTE, context_settings=_HELP)(_function)
+    add_command(schema, _name, _function)

@@ -12,43 +12,24 @@ from processor.avro.schema import Schema
 from processor.avro.schemas import Schemas, load_schemas
 from processor.avro.tools.compatibility import breaks
 from processor.avro.tools.differences import differences
-from processor.cli import options
 from processor.cli.schema.baselines import Against, baselines
 from processor.cli.schema.check import needed, own_names
-from processor.cli.schema.registered import Registered, SubjectTopic, open_subjects, registry_of
+from processor.cli.schema.registered import Registered, SubjectTopic, open_subjects
 from processor.errors import LoadError
+from processor.options.option import Argument
+from processor.options.values import RegistryOptions, SchemaOptions, SubjectOptions
 from processor.registry_settings import RegistrySettings
 
 if TYPE_CHECKING:
     from processor.kafka.registry.subjects import RegistrySubjects
 
-NameArgument = Annotated[
-    str, typer.Argument(metavar="SCHEMA", help="An .avsc file, or the full name of a type.", show_default=False)
-]
+NameArgument = Annotated[str, Argument("An .avsc file, or the full name of a type.", metavar="SCHEMA")]
 
 
-def list_(
-    schemas: options.Schemas = None,
-    schema_registry: options.SchemaRegistry = None,
-    schema_registry_user: options.SchemaRegistryUser = None,
-    schema_registry_password_file: options.SchemaRegistryPasswordFile = None,
-    schema_registry_token_file: options.SchemaRegistryTokenFile = None,
-    schema_registry_ca: options.SchemaRegistryCa = None,
-    schema_registry_certificate: options.SchemaRegistryCertificate = None,
-    schema_registry_key: options.SchemaRegistryKey = None,
-    config: options.Config = None,
-) -> int:
+def list_(files: SchemaOptions, subjects: RegistryOptions) -> int:
     """List every type with its fingerprint and its file; with --schema-registry, every subject that is there."""
-    registry = registry_of(
-        schema_registry=schema_registry,
-        schema_registry_user=schema_registry_user,
-        schema_registry_password_file=schema_registry_password_file,
-        schema_registry_token_file=schema_registry_token_file,
-        schema_registry_ca=schema_registry_ca,
-        schema_registry_certificate=schema_registry_certificate,
-        schema_registry_key=schema_registry_key,
-    )
-    return _list_files(schemas) if registry is None else _list_subjects(registry)
+    registry = subjects.registry
+    return _list_files(files.schemas) if registry is None else _list_subjects(registry)
 
 
 def _list_subjects(registry: RegistrySettings) -> int:
@@ -81,34 +62,17 @@ def _list_files(schemas: str | None) -> int:
 
 def show(
     name: NameArgument,
-    schemas: options.Schemas = None,
+    files: SchemaOptions,
+    subjects: SubjectOptions,
     topic: SubjectTopic = None,
-    schema_registry: options.SchemaRegistry = None,
-    schema_registry_user: options.SchemaRegistryUser = None,
-    schema_registry_password_file: options.SchemaRegistryPasswordFile = None,
-    schema_registry_token_file: options.SchemaRegistryTokenFile = None,
-    schema_registry_ca: options.SchemaRegistryCa = None,
-    schema_registry_certificate: options.SchemaRegistryCertificate = None,
-    schema_registry_key: options.SchemaRegistryKey = None,
-    subject_name_strategy: options.SubjectNames = "topic",
-    config: options.Config = None,
 ) -> int:
     """Show a type's fingerprint, its Parsing Canonical Form and its definition with all that it refers to, as JSON.
 
     With --schema-registry also the version and the ID under which it is registered.
     """
-    registry = registry_of(
-        schema_registry=schema_registry,
-        schema_registry_user=schema_registry_user,
-        schema_registry_password_file=schema_registry_password_file,
-        schema_registry_token_file=schema_registry_token_file,
-        schema_registry_ca=schema_registry_ca,
-        schema_registry_certificate=schema_registry_certificate,
-        schema_registry_key=schema_registry_key,
-        subject_name_strategy=subject_name_strategy,
-    )
-    loaded = load_schemas(schemas)
-    schema = schema_called(name, loaded, schemas)
+    registry = subjects.registry
+    loaded = load_schemas(files.schemas)
+    schema = schema_called(name, loaded, files.schemas)
     places = None if registry is None else Registered(registry, topic).places(schema)
     typer.echo(_shown(schema, loaded, places))
     return 0
@@ -116,12 +80,11 @@ def show(
 
 def diff(
     name: NameArgument,
-    schemas: options.Schemas = None,
+    files: SchemaOptions,
     against: Against = None,
-    config: options.Config = None,
 ) -> int:
     """Tell what has changed in a type since what it was, and which levels of compatibility that keeps."""
-    folder = needed(schemas)
+    folder = needed(files)
     schema = schema_called(name, load_schemas(folder), folder)
     earlier = baselines(folder, against, transitive=False)
     if not earlier:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import typer
 
 from processor.avro.names import named_types
 from processor.avro.readers import schema_called
@@ -15,41 +14,28 @@ from processor.avro.schema import Schema
 from processor.avro.schemas import load_schemas
 from processor.avro.tools.classes import Classes, Style
 from processor.avro.tools.sample import Sampler
-from processor.cli import options
 from processor.cli.schema.check import needed, own_names
 from processor.errors import LoadError, SettingsError
+from processor.options.option import Argument, Option
+from processor.options.values import SchemaOptions
 
 NamesArgument = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[SCHEMA]…", help="An .avsc file, or the full name of a type.", show_default="all of --schemas"
-    ),
-]
-StyleOption = Annotated[
-    Style,
-    typer.Option("--style", metavar="dataclass|msgspec", help="What the classes are: dataclasses or msgspec structs."),
-]
-Output = Annotated[
-    str | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Where the module goes.", show_default="standard output"),
-]
-Count = Annotated[int, typer.Option("--count", "-n", metavar="N", help="How many tasks.")]
-Sessions = Annotated[int, typer.Option("--sessions", metavar="N", help="Over how many sessions.")]
-Seed = Annotated[
-    int | None,
-    typer.Option("--seed", metavar="N", help="The same seed gives the same tasks.", show_default="another every time"),
+    Argument("An .avsc file, or the full name of a type.", metavar="[SCHEMA]…", default_shown="all of --schemas"),
 ]
 
 
 def generate(
+    files: SchemaOptions,
     names: NamesArgument = None,
-    schemas: options.Schemas = None,
-    style: StyleOption = "dataclass",
-    output: Output = None,
-    config: options.Config = None,
+    style: Annotated[Style, Option("What the classes are: dataclasses or msgspec structs.")] = "dataclass",
+    output: Annotated[
+        str | None,
+        Option("File to write the module to.", short="-o", metavar="FILE", default_shown="standard output"),
+    ] = None,
 ) -> int:
     """Make a Python module of the schemas' records, for handlers that are annotated with Task[…]."""
-    text = Classes(_chosen(names, schemas), style).text()
+    text = Classes(_chosen(names, files), style).text()
     if output is None:
         sys.stdout.write(text)
         return 0
@@ -61,18 +47,17 @@ def generate(
 
 
 def sample(
+    files: SchemaOptions,
     names: NamesArgument = None,
-    schemas: options.Schemas = None,
-    count: Count = 10,
-    sessions: Sessions = 3,
-    seed: Seed = None,
-    config: options.Config = None,
+    count: Annotated[int, Option("Number of tasks.", short="-n", at_least=1)] = 10,
+    sessions: Annotated[int, Option("Number of sessions.", at_least=1)] = 3,
+    seed: Annotated[
+        int | None,
+        Option("Seed of the random values; the same seed gives the same tasks.", default_shown="another every time"),
+    ] = None,
 ) -> int:
     """Write random tasks whose payloads are values of the schemas, as JSON Lines for `processor produce`."""
-    for option, number in (("--count", count), ("--sessions", sessions)):
-        if number < 1:
-            raise SettingsError(f"{option} must be at least 1, not {number}")
-    samplers = [(schema, Sampler(schema, seed)) for schema in chosen_records(names, schemas)]
+    samplers = [(schema, Sampler(schema, seed)) for schema in chosen_records(names, files)]
     for number in range(count):
         schema, sampler = samplers[number % len(samplers)]
         session = f"s{number // len(samplers) % sessions + 1}"
@@ -81,14 +66,14 @@ def sample(
     return 0
 
 
-def chosen_records(names: list[str] | None, schemas: str | None) -> list[Schema]:
+def chosen_records(names: list[str] | None, files: SchemaOptions) -> list[Schema]:
     """The types that are named; where none is, the records of `--schemas` that are no part of another one.
 
     Raises:
         SettingsError: nothing is named, and there is no `--schemas`.
         LoadError: there is no such type, or no record.
     """
-    chosen = _chosen(names, schemas) if names else _outer_records(_chosen(names, schemas))
+    chosen = _chosen(names, files) if names else _outer_records(_chosen(names, files))
     if not chosen:
         raise LoadError("there is no record in --schemas")
     return chosen
@@ -100,9 +85,9 @@ def _outer_records(schemas: list[Schema]) -> list[Schema]:
     return [schema for schema in records if schema.name not in parts] or records
 
 
-def _chosen(names: list[str] | None, schemas: str | None) -> list[Schema]:
+def _chosen(names: list[str] | None, files: SchemaOptions) -> list[Schema]:
     if not names:
-        loaded = load_schemas(needed(schemas))
+        loaded = load_schemas(needed(files))
         return [loaded.by_name[name] for name in own_names(loaded)]
-    loaded = load_schemas(schemas)
-    return [schema_called(name, loaded, schemas) for name in names]
+    loaded = load_schemas(files.schemas)
+    return [schema_called(name, loaded, files.schemas) for name in names]

@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from processor.avro.schema import Schema
-from processor.cli import options
 from processor.errors import SettingsError
+from processor.options.option import Option, Panel
+from processor.options.values import RegistryOptions
 from processor.registry_settings import RegistrySettings
-from processor.settings import Settings
 
 if TYPE_CHECKING:
     from processor.kafka.registry.subjects import RegistrySubjects, Version
 
 SubjectTopic = Annotated[
     str | None,
-    typer.Option(
-        "--topic",
-        "-t",
-        metavar="TOPIC",
-        help="The topic that subjects are named by; not needed with --subject-name-strategy record.",
-        show_default=False,
-        rich_help_panel=options.REGISTRY,
+    Option(
+        "Topic by which subjects are named; not needed with --subject-name-strategy record.",
+        Panel.REGISTRY,
+        short="-t",
     ),
 ]
 
@@ -105,19 +100,12 @@ def open_subjects(settings: RegistrySettings) -> RegistrySubjects:
     return registry.open_subjects(settings)
 
 
-def registry_of(**given: str | bool | None) -> RegistrySettings | None:
-    """What the options say of a registry; None where they name none.
+def needed_registry(options: RegistryOptions, why: str) -> RegistrySettings:
+    """The registry that the options name.
 
     Raises:
-        SettingsError: it cannot be used.
+        SettingsError: they name none.
     """
-    return Settings(topics=("schema",), group="schema", **given).registry  # type: ignore[arg-type]
-
-
-def needed_registry(settings: RegistrySettings | None, why: str) -> RegistrySettings:
-    """Raises:
-    SettingsError: there is no registry.
-    """
-    if settings is None:
+    if (settings := options.registry) is None:
         raise SettingsError(f"--schema-registry is missing: {why}")
     return settings

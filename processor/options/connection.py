@@ -1,0 +1,101 @@
+"""How a command reaches Kafka: the brokers, and the settings that the Kafka client takes as they are."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from processor.errors import SettingsError
+from processor.options.option import Option, OptionSet, Panel
+
+REFUSED_KAFKA_CONFIG: Final[Mapping[str, str]] = {
+    "enable.auto.commit": "offsets are committed only when everything before them is done",
+    "auto.commit.interval.ms": "the client must not commit by itself; use --commit-interval",
+    "auto.commit.enable": "offsets are committed only when everything before them is done",
+    "enable.auto.offset.store": "the client must not store offsets by itself: it would commit unfinished tasks",
+    "offset.store.method": "offsets are kept by the broker, with the group",
+    "enable.partition.eof": "the end of a partition is how records that are never delivered get committed past",
+    "partition.assignment.strategy": "sessions are handed over cooperatively; use --group-protocol",
+    "group.protocol": "use --group-protocol",
+    "group.id": "use --group",
+    "bootstrap.servers": "use --bootstrap-servers",
+    "metadata.broker.list": "use --bootstrap-servers",
+    "partitioner": "it is murmur2, or sessions would split between clients in different languages",
+    "enable.idempotence": "a retried send must neither repeat nor reorder a session's records",
+    "acks": "a record counts as sent when all in-sync replicas have it",
+    "request.required.acks": "a record counts as sent when all in-sync replicas have it",
+    "consume.callback.max.messages": "the consumer polls; it has no consume callback",
+    "delivery.report.only.error": "a task is settled when the broker has acknowledged its dead letter or result",
+    "transactional.id": "dead letters and results are not written in transactions",
+    "enable.gapless.guarantee": "one record too large would stop every dead letter after it",
+}
+"""Kafka settings that would break delivery, each with the reason that its refusal gives."""
+
+SECRET: Final = re.compile(r"password|secret|token|\.key\.pem$|oauthbearer\.config$")
+"""The names of Kafka settings whose values are never shown."""
+
+CALLBACK_SUFFIXES: Final = ("_cb", ".cb")
+
+
+def check_kafka_config(config: Mapping[str, str], place: str = "") -> None:
+    """Refuse what would break delivery.
+
+    Args:
+        config: settings of the Kafka client.
+        place: where they were found, to follow the key in an error.
+
+    Raises:
+        SettingsError: with the key and the reason.
+    """
+    for key in config:
+        if key in REFUSED_KAFKA_CONFIG:
+            raise SettingsError(f"-X {key}{place} is refused: {REFUSED_KAFKA_CONFIG[key]}")
+        if key.endswith(CALLBACK_SUFFIXES):
+            raise SettingsError(f"-X {key}{place} is refused: a callback cannot be given as text")
+
+
+def kafka_config_of(pairs: Iterable[str], place: str = "") -> dict[str, str]:
+    """The settings that several `KEY=VALUE` give; of a key that repeats, the last. A value may hold '=' and spaces.
+
+    Raises:
+        SettingsError: a pair has no key or no '='. The text is not repeated: it may be a password.
+    """
+    config = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise SettingsError(
+                f"--kafka-config{place} takes KEY=VALUE, and one was given without a key or without '='"
+            )
+        config[key.strip()] = value.strip()
+    check_kafka_config(config, place)
+    return config
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConnectionOptions(OptionSet):
+    """The options of every command that connects to Kafka."""
+
+    bootstrap_servers: Annotated[
+        str,
+        Option("Brokers to connect to first, separated by commas.", Panel.KAFKA, short="-b", metavar="HOST:PORT,…"),
+    ] = "localhost:9092"
+    kafka_config: Annotated[
+        dict[str, str],
+        Option(
+            "Setting for the Kafka client, passed on unchanged; repeatable. The few keys that would break delivery "
+            "are refused.",
+            Panel.KAFKA,
+            short="-X",
+            metavar="KEY=VALUE",
+        ),
+    ] = field(default_factory=dict)
+
+    def check_together(self) -> None:
+        """Refuse Kafka settings that would break delivery.
+
+        Raises:
+            SettingsError: with the key and the reason.
+        """
+        super().check_together()
+        check_kafka_config(self.kafka_config)

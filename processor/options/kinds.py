@@ -1,0 +1,100 @@
+"""The types that an option's value can have: how a text is read as one, and what an error calls it."""
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from enum import EnumType
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
+FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
+
+_WHOLE = re.compile(r"([+-]?\d[\d_]*)(?:\.0*)?")
+"""An integer, also as a program writes one that it holds as a float: `2.0`."""
+
+
+class Kind(NamedTuple):
+    """A type of values."""
+
+    noun: str
+    """What a value must be, as in "must be an integer"."""
+    read: Callable[[str], Any]
+    """The value that a text stands for; ValueError where it stands for none."""
+    holds: Callable[[Any], bool]
+    """Return whether a Python value is of this type."""
+    schema: Mapping[str, Any]
+    """The type in JSON Schema."""
+    metavar: str | None
+    """What stands for a value in the help; empty for a flag, which takes none; None for the option's own name."""
+    choices: tuple[str, ...] = ()
+
+
+def _integer(text: str) -> int:
+    if (whole := _WHOLE.fullmatch(text.strip())) is None:
+        raise ValueError(text)
+    return int(whole[1])
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _truth(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in TRUE | FALSE:
+        raise ValueError(text)
+    return word in TRUE
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_text_table(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+INTEGER = Kind("an integer", _integer, _is_integer, {"type": "integer"}, "N")
+NUMBER = Kind("a number", _number, _is_number, {"type": "number"}, "NUMBER")
+TRUTH = Kind("true or false", _truth, lambda value: isinstance(value, bool), {"type": "boolean"}, "")
+TEXT = Kind("text", str, lambda value: isinstance(value, str | os.PathLike), {"type": "string"}, None)
+PAIR = Kind("KEY=VALUE", str, _is_text_table, {"type": "object"}, "KEY=VALUE")
+"""One of several `KEY=VALUE`; the value of the option is a table of them all."""
+
+_KINDS: Mapping[Any, Kind] = {int: INTEGER, float: NUMBER, bool: TRUTH, str: TEXT}
+
+
+def kind_of(hint: Any, *, case_sensitive: bool = True) -> Kind:
+    """The kind of one value of an annotation: of the items where it is a list or a tuple, without its None."""
+    origin = get_origin(hint)
+    if origin is dict:
+        return PAIR
+    if origin is Literal:
+        return _choice(get_args(hint), str, case_sensitive)
+    if isinstance(hint, EnumType):
+        members: list[Any] = list(hint)
+        return _choice([member.value for member in members], hint, case_sensitive)
+    return _KINDS[hint]
+
+
+def _choice(choices: Any, made: Callable[[str], Any], case_sensitive: bool) -> Kind:
+    known = {choice if case_sensitive else choice.casefold(): choice for choice in choices}
+
+    def read(text: str) -> Any:
+        try:
+            return made(known[text if case_sensitive else text.casefold()])
+        except KeyError:
+            raise ValueError(text) from None
+
+    noun = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return Kind(
+        noun, read, lambda value: value in known.values(), {"enum": list(choices)}, "|".join(choices), tuple(choices)
+    )
