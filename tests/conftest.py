@@ -56,7 +56,10 @@ class MakeBroker(Protocol):
     """Starts a broker of the test's own, which the test may kill; it is gone after the test."""
 
     def __call__(
-        self, properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None
+        self,
+        properties: Mapping[str, str] | None = None,
+        client: Mapping[str, str] | None = None,
+        version: str = kafka_jars.KAFKA_VERSION,
     ) -> Broker: ...
 
 
@@ -131,7 +134,15 @@ def broker() -> Iterator[Broker]:
 def own_broker() -> Iterator[MakeBroker]:
     """Makes brokers that the test may kill, pause and restart; `properties` are server properties of its own."""
     with ExitStack() as stack:
-        yield lambda properties=None, client=None: stack.enter_context(running_broker(properties, client, own=True))
+
+        def make(
+            properties: Mapping[str, str] | None = None,
+            client: Mapping[str, str] | None = None,
+            version: str = kafka_jars.KAFKA_VERSION,
+        ) -> Broker:
+            return stack.enter_context(running_broker(properties, client, own=True, version=version))
+
+        yield make
 
 
 @pytest.fixture(scope="session")
@@ -234,12 +245,16 @@ def wired_scenario(wired: Wired, group: str, tmp_path: Path, start_fleet: Callab
 
 @contextmanager
 def running_broker(
-    properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None, *, own: bool = False
+    properties: Mapping[str, str] | None = None,
+    client: Mapping[str, str] | None = None,
+    *,
+    own: bool = False,
+    version: str = kafka_jars.KAFKA_VERSION,
 ) -> Iterator[Broker]:
     """A broker inside the `with`; where none can be had the test is skipped, or fails if it must not be."""
     with ExitStack() as stack:
         try:
-            broker = stack.enter_context(choose_broker(properties, client, own=own))
+            broker = stack.enter_context(choose_broker(properties, client, own=own, version=version))
         except BrokerUnavailable as error:
             without(str(error))
         yield broker

@@ -10,6 +10,7 @@ from processor.codec.select import ValueCodec, codec_of
 from processor.handlers.table import Handlers
 from processor.kafka.admin import check_topics, ensure_topics
 from processor.kafka.config import admin_config, producer_config
+from processor.kafka.group_protocol import check_consumer_protocol
 from processor.kafka.registry.consumer import ConsumerRegistry
 from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
@@ -39,7 +40,7 @@ def assemble(
         SettingsError: the Kafka client refuses a setting.
         BrokerError: no broker answers, or this client is not let in.
         RegistryError: the schema registry does not let this client in, or is none; that it is away is no error.
-        LoadError: a topic to consume does not exist, or a schema cannot be loaded.
+        LoadError: a topic to consume does not exist, a schema cannot be loaded, or the cluster lacks KIP-848.
     """
     codec = _codec(settings, app, emit)
     source = KafkaSource(settings, index, emit)
@@ -63,6 +64,8 @@ def _codec(settings: Settings, app: Handlers, emit: Emit) -> ValueCodec:
 def _prepare_topics(settings: Settings, emit: Emit) -> None:
     config = admin_config(settings.bootstrap_servers, settings.kafka_config)
     wanted = target_partitions(settings, check_topics(config, settings.topics, emit=emit))
+    if settings.group_protocol == "consumer":
+        check_consumer_protocol(config)
     ensured = ensure_topics(
         config, wanted, create=settings.create_topics, letters_of=sources_of_letters(settings), emit=emit
     )

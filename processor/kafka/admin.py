@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -126,6 +126,26 @@ def await_topic(config: Config, topic: str, timeout: float = ANSWER_SECONDS, emi
         if time.monotonic() >= patience:
             raise LoadError(missing_topics([topic], str(config["bootstrap.servers"])))
         time.sleep(PATIENCE_SECONDS)
+
+
+def broker_settings(config: Config, names: Sequence[str], timeout: float = RIGHTS_SECONDS) -> dict[str, str]:
+    """The values of these settings of one broker; those are left out that this client may not read.
+
+    Args:
+        config: from `admin_config`.
+        names: of the settings, such as `group.max.session.timeout.ms`.
+        timeout: seconds; afterwards all are left out.
+    """
+    client = open_client(AdminClient, {**config, **client_hooks(_say_nothing)})
+    try:
+        broker = str(next(iter(client.list_topics(timeout=timeout).brokers)))
+        (answer,) = client.describe_configs(
+            [ConfigResource(ResourceType.BROKER, broker)], request_timeout=timeout
+        ).values()
+        found = answer.result()
+    except (KafkaException, StopIteration):
+        return {}
+    return {name: str(found[name].value) for name in names if name in found}
 
 
 class Inquiry:

@@ -58,6 +58,9 @@ OLD_NAMES = {
 PROTOCOLS = frozenset(("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"))
 """What may stand before `://` in the address of a broker."""
 
+MAX_POLL_INTERVAL_MS = 300_000
+"""The client's default for `max.poll.interval.ms`."""
+
 FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location", "ssl.crl.location")
 """Settings that name a file, or a folder."""
 
@@ -132,6 +135,9 @@ def consumer_config(settings: Settings, index: int) -> Config:
         config.setdefault("fetch.max.bytes", "4194304")
     if settings.group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
+    # The client refuses a session that is longer than it; the broker is to judge the session.
+    if (session := asked.get("session.timeout.ms", "")).isdigit() and "max.poll.interval.ms" not in asked:
+        config["max.poll.interval.ms"] = str(max(int(session), MAX_POLL_INTERVAL_MS))
     if "group.instance.id" in config:
         config["group.instance.id"] = f"{config['group.instance.id']}-{index}"
     return config

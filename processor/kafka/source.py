@@ -5,15 +5,18 @@ Any consumer call from a second thread would wait for the thread inside `poll` o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic, sleep
 from typing import Any, cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.errors import ProcessorError
+from processor.kafka.admin import broker_settings
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import NOT_ALLOWED, consumer_config, error_of, open_client, reason_of
+from processor.kafka.config import NOT_ALLOWED, admin_config, consumer_config, error_of, open_client, reason_of
+from processor.kafka.joining import Joining
+from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
 from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
 from processor.settings import Settings
@@ -31,6 +34,9 @@ ASK_SECONDS = 5.0
 
 AGAIN_SECONDS = 0.1
 """Between two tries of a commit that is waited for."""
+
+REOPEN_SECONDS = 1.0
+"""Between two tries to join, where a temporary refusal has ended the client; the client's own pause is a second."""
 
 PASSING = frozenset(
     (
@@ -53,12 +59,14 @@ class KafkaSource:
         self._settings = settings
         self._emit = emit
         self._listener: Listener | None = None
-        config = consumer_config(settings, index)
+        self._config = consumer_config(settings, index)
         hooks = client_hooks(emit)
         self._tell_error = hooks["error_cb"]
-        config.update(hooks, error_cb=self._on_error)
-        config["on_commit"] = self._on_commit
-        self._consumer: Consumer = open_client(Consumer, config)
+        self._config.update(hooks, error_cb=self._on_error, on_commit=self._on_commit)
+        self._consumer: Consumer = open_client(Consumer, self._config)
+        self._joining = Joining(emit)
+        self._reopen_at: float | None = None
+        """When this client, which cannot go on, is replaced by another; it never was in the group."""
         self.session_seconds = _session_seconds(settings)
         self._resets = Resets(settings.kafka_config)
         self._final: KafkaError | None = None
@@ -74,6 +82,10 @@ class KafkaSource:
     def open(self, listener: Listener) -> None:
         """Subscribes; that the topics exist was asked before."""
         self._listener = listener
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        self._joining.begin()
         self._consumer.subscribe(
             list(self._settings.topics),
             on_assign=self._on_assign,
@@ -95,6 +107,10 @@ class KafkaSource:
         if self._is_shut_out and self._refused is not None:
             self._is_shut_out = False  # said once: the drain that follows polls on
             raise self._shut_out(self._refused, None)
+        self._joining.remind()
+        if self._reopen_at is not None:
+            self._reopen_when_due(self._reopen_at, seconds)
+            return ()
         if self._resets:
             for partition, offset in self._resets.found(self._consumer):
                 self._listening.on_reset(partition, offset)
@@ -127,12 +143,38 @@ class KafkaSource:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._resets.lose(Partition(record.topic(), record.partition()))
             return None
-        if error.code() in NOT_ALLOWED:
-            raise self._shut_out(error, record.topic())
+        self._obey_refusal(error, record.topic())
+        return None
+
+    def _obey_refusal(self, error: KafkaError, topic: str | None) -> None:
+        """Raises for a lasting refusal; waits for the end of a temporary one."""
+        code = code_of(error, tuple(NOT_ALLOWED))
+        if code in NOT_ALLOWED:
+            raise self._shut_out(KafkaError(code, error.str()), topic)
+        if code in TEMPORARY and not self._joining.has_ended:
+            self._joining.refuse(TEMPORARY[code])
+            if is_final(error):
+                self._reopen_at = monotonic() + REOPEN_SECONDS
+            return
+        if not (code == KafkaError.GROUP_ID_NOT_FOUND and self._joining.has_ended):
+            mistake = mistake_of(code, self._settings, self._broker_settings)
+            if mistake is not None:
+                raise mistake
         if is_final(error):
             raise _end_of(self._final or error)
         self._emit(KafkaClientError(code=error.name(), message=reason_of(error)))
-        return None
+
+    def _broker_settings(self, names: Sequence[str]) -> Mapping[str, str]:
+        return broker_settings(admin_config(self._settings.bootstrap_servers, self._settings.kafka_config), names)
+
+    def _reopen_when_due(self, due: float, seconds: float) -> None:
+        left = due - monotonic()
+        sleep(max(0.0, min(left, seconds)))
+        if left <= seconds:
+            self._reopen_at = None
+            self._consumer.close()
+            self._consumer = open_client(Consumer, self._config)
+            self._subscribe()
 
     def commit(self, commits: Sequence[Commit]) -> None:
         """Commits without waiting; `on_committed` hears how it ended."""
@@ -195,6 +237,7 @@ class KafkaSource:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._has_lost = False
+        self._joining.end()
         starts, otherwise = self._starts(partitions)
         known = {start.partition: start.offset for start in starts}
         for partition in partitions:
@@ -211,6 +254,7 @@ class KafkaSource:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._has_lost = True
+        self._joining.begin()
         given_up = self._give_up(partitions)
         self._listening.on_lose(given_up)
         consumer.incremental_unassign(partitions)

@@ -306,6 +306,17 @@ class ConsumerStarted(Event):
     group_protocol: str
 
 
+class ConsumerJoining(Event):
+    """The group has not let this consumer in for ten seconds, or refuses it for now. Repeated every ten seconds."""
+
+    event: ClassVar[str] = "consumer.joining"
+    level: ClassVar[Level] = "warning"
+
+    seconds: float
+    """since it began to join"""
+    reason: str
+
+
 class ConsumerAssigned(Event):
     """The group assigned partitions to this consumer."""
 

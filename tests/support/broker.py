@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 from tests.support import kafka_jars
 from tests.support.addresses import answers_within
-from tests.support.docker_broker import DockerBroker, docker_answers
+from tests.support.docker_broker import WITHOUT_IMAGE, DockerBroker, docker_answers
 from tests.support.java_broker import JavaBroker
 
 ADDRESS = "PROCESSOR_TEST_BOOTSTRAP_SERVERS"
@@ -77,7 +77,11 @@ class GivenBroker:
 
 
 def choose_broker(
-    properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None, *, own: bool = False
+    properties: Mapping[str, str] | None = None,
+    client: Mapping[str, str] | None = None,
+    *,
+    own: bool = False,
+    version: str = kafka_jars.KAFKA_VERSION,
 ) -> Broker:
     """A broker, not started yet, from whatever this machine has.
 
@@ -85,6 +89,7 @@ def choose_broker(
         properties: server properties on top of those of every test broker; they need a broker of one's own.
         client: what a client needs to be let in, where the properties ask for more than an address.
         own: one that the test may kill; an address that was given is then of no use.
+        version: the release of Kafka of a broker that is started here.
 
     Raises:
         BrokerUnavailable: this machine has nothing to run one with.
@@ -93,7 +98,7 @@ def choose_broker(
     if address and not own and not properties:
         return GivenBroker(address)
     if kafka_jars.available():
-        return JavaBroker(properties, client)
-    if docker_answers():
-        return DockerBroker(properties, client)
+        return JavaBroker(properties, client, version=version)
+    if docker_answers() and version not in WITHOUT_IMAGE:
+        return DockerBroker(properties, client, version=version)
     raise BrokerUnavailable(NO_BROKER)

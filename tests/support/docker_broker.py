@@ -16,7 +16,9 @@ from tests.support.kafka_jars import KAFKA_VERSION
 from tests.support.server_properties import server_properties
 
 START_SECONDS = 60.0
-IMAGE = f"apache/kafka:{KAFKA_VERSION}"
+IMAGE = "apache/kafka"
+WITHOUT_IMAGE = ("3.3.2",)
+"""Versions that tests ask for and that are older than the first image, 3.7.0."""
 
 
 def docker_answers() -> bool:
@@ -30,7 +32,13 @@ def docker_answers() -> bool:
 class DockerBroker:
     """As `JavaBroker`, in a container that is removed at the end."""
 
-    def __init__(self, properties: Mapping[str, str] | None = None, client: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        properties: Mapping[str, str] | None = None,
+        client: Mapping[str, str] | None = None,
+        version: str = KAFKA_VERSION,
+    ) -> None:
+        self._image = f"{IMAGE}:{version}"
         self._port = free_ports(1)[0]
         self._name = f"processor-test-{uuid.uuid4().hex[:12]}"
         self._properties = server_properties(properties or {}, host="0.0.0.0", port=self._port, controller_port=9093)
@@ -54,7 +62,7 @@ class DockerBroker:
             _docker("start", self._name)
         else:
             published = f"127.0.0.1:{self._port}:{self._port}"
-            _docker("run", "-d", "--name", self._name, "-p", published, *self._env(), IMAGE)
+            _docker("run", "-d", "--name", self._name, "-p", published, *self._env(), self._image)
             self._created = True
         deadline = time.monotonic() + START_SECONDS
         while not answers_within(self.bootstrap_servers, 5, self._client):

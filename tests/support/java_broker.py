@@ -32,6 +32,7 @@ class JavaBroker:
         properties: server properties on top of those that every test broker has; see `server_properties`.
         client: what a client needs to be let in, where the properties ask for more than an address.
         java: options of the Java that it runs on.
+        version: the release of Kafka.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class JavaBroker:
         properties: Mapping[str, str] | None = None,
         client: Mapping[str, str] | None = None,
         java: Sequence[str] = SMALL,
+        version: str = kafka_jars.KAFKA_VERSION,
     ) -> None:
+        self._version = version
         self._java_options = java
         self._extra = dict(properties or {})
         self._client = client
@@ -146,9 +149,10 @@ class JavaBroker:
 
     def _java(self, main: str, *arguments: str) -> subprocess.Popen[bytes]:
         logging = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in LOGGING.items()]
+        classes = f"{kafka_jars.fetch(self._version)}/*"
         with self.log_path.open("ab") as log:
             return subprocess.Popen(
-                ["java", *self._java_options, *logging, "-cp", f"{kafka_jars.fetch()}/*", main, *arguments],
+                ["java", *self._java_options, *logging, "-cp", classes, main, *arguments],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -10,9 +10,11 @@ from pathlib import Path
 from tests.support.cache import cache_folder, keep
 
 KAFKA_VERSION = "4.3.1"
+OLD_VERSIONS = ("3.9.1", "3.3.2")
+"""The last release without KIP-848 switched on, and one whose brokers do not know it at all."""
 
 # slf4j-simple makes the broker's own words readable: without a binding it is silent, also about why it does not start.
-POM = f"""\
+POM = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>processor.tests</groupId>
@@ -20,7 +22,7 @@ POM = f"""\
   <version>1</version>
   <dependencies>
     <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>VERSION</version>
     </dependency>
     <dependency>
       <groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version>
@@ -49,28 +51,28 @@ def available() -> bool:
     return shutil.which("java") is not None and (_jars().is_dir() or shutil.which("mvn") is not None)
 
 
-def fetch() -> Path:
+def fetch(version: str = KAFKA_VERSION) -> Path:
     """The folder of Kafka's jars; fetches them when they are not there.
 
     Raises:
         FetchError: Maven failed.
     """
-    jars = _jars()
+    jars = _jars(version)
     if jars.is_dir():
         return jars
     jars.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=jars.parent) as building:
-        _run_maven(Path(building))
+        _run_maven(Path(building), version)
         keep(Path(building) / "jars", jars)
     return jars
 
 
-def _jars() -> Path:
-    return cache_folder() / f"kafka-{KAFKA_VERSION}" / "jars"
+def _jars(version: str = KAFKA_VERSION) -> Path:
+    return cache_folder() / f"kafka-{version}" / "jars"
 
 
-def _run_maven(folder: Path) -> None:
-    (folder / "pom.xml").write_text(POM)
+def _run_maven(folder: Path, version: str) -> None:
+    (folder / "pom.xml").write_text(POM.replace("VERSION", version))
     command = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
     done = subprocess.run(
         command,

@@ -1,0 +1,76 @@
+"""Whether a cluster supports the group protocol of KIP-848, asked before a consumer joins with it.
+
+The client does not report a cluster that lacks it: it looks for another coordinator, without end or log line.
+No request of the Python client returns the versions that a broker supports. Its debug log of the handshake does.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from processor.errors import LoadError
+from processor.kafka.config import Config, open_client
+
+CONSUMER_GROUP_HEARTBEAT: Final = 68
+"""The request's API key, see `ConsumerGroupHeartbeatRequest.json` of Kafka."""
+
+FIRST_VERSION: Final = 1
+"""The request's version in Kafka 4.0, where KIP-848 became final. Version 0 is the early access of 3.7 to 3.9."""
+
+ANSWER_SECONDS: Final = 5.0
+"""How long the cluster may take; a consumer whose cluster does not answer in that time joins, and finds out."""
+
+_VERSIONS = re.compile(r"\((\d+)\) Versions \d+\.\.(\d+)")
+
+
+def check_consumer_protocol(config: Config) -> None:
+    """Checks that the broker that answers supports KIP-848. Passes where it does not answer.
+
+    Args:
+        config: from `admin_config`.
+
+    Raises:
+        LoadError: it does not.
+    """
+    newest = newest_versions(config)
+    if newest and newest.get(CONSUMER_GROUP_HEARTBEAT, -1) < FIRST_VERSION:
+        raise LoadError(unsupported(str(config["bootstrap.servers"])))
+
+
+def unsupported(servers: str) -> str:
+    """The sentence about a cluster without KIP-848."""
+    return (
+        f"the cluster at {servers} does not support --group-protocol consumer (KIP-848), which needs Kafka 4.0 or "
+        "later and the feature group.version: use --group-protocol classic"
+    )
+
+
+def newest_versions(config: Config) -> dict[int, int]:
+    """The newest version of each request that the broker supports, by API key; empty where it does not answer."""
+    handshake = _Handshake()
+    logger = logging.Logger("kafka-handshake")  # noqa: LOG001  (not shared: the lines of other clients do not belong here)
+    logger.addHandler(handshake)
+    client = open_client(AdminClient, {**config, "debug": "feature", "logger": logger})
+    try:
+        client.list_topics(timeout=ANSWER_SECONDS)
+    except KafkaException:
+        return {}
+    client.poll(0)  # which hands over the log lines
+    return handshake.newest
+
+
+class _Handshake(logging.Handler):
+    """Collects the versions from the lines of the client's debug log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.newest: dict[int, int] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (found := _VERSIONS.search(record.getMessage())) is not None:
+            self.newest[int(found[1])] = int(found[2])

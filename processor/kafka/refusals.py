@@ -1,0 +1,90 @@
+"""What it means when a group coordinator refuses a member: a setting that cannot work, or a temporary state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from confluent_kafka import KafkaError
+
+from processor.errors import LoadError
+from processor.kafka.group_protocol import unsupported
+from processor.settings import Settings
+
+BrokerSettings = Callable[[Sequence[str]], Mapping[str, str]]
+"""Values of broker settings by name; empty where this client may not read them."""
+
+SESSION_BOUNDS: Final = ("group.min.session.timeout.ms", "group.max.session.timeout.ms")
+ASSIGNORS: Final = "group.consumer.assignors"
+
+TEMPORARY: Final[Mapping[int, str]] = {
+    KafkaError.UNRELEASED_INSTANCE_ID: "the group still has a member with this consumer's group.instance.id, which "
+    "has to leave it or to be silent for a session",
+    KafkaError.GROUP_MAX_SIZE_REACHED: "the group has as many members as the brokers allow (group.max.size, "
+    "group.consumer.max.size), one of which has to leave",
+}
+"""Refusals that end when another member leaves, and what each waits for."""
+
+LASTING: Final = (
+    KafkaError.INVALID_SESSION_TIMEOUT,
+    KafkaError.INVALID_GROUP_ID,
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+    KafkaError.UNSUPPORTED_ASSIGNOR,
+    KafkaError.UNSUPPORTED_VERSION,
+    KafkaError.GROUP_ID_NOT_FOUND,
+)
+"""Refusals that last until a setting is changed, here or in the cluster."""
+
+
+def code_of(error: KafkaError, others: Sequence[int] = ()) -> int:
+    """The coordinator's error code. Of one that is fatal to it the client keeps the text only.
+
+    Args:
+        error: from the client.
+        others: further codes that its text is compared with.
+    """
+    if error.code() == KafkaError._FATAL:
+        for code in (*TEMPORARY, *LASTING, *others):
+            if KafkaError(code).str() in error.str():
+                return code
+    return int(error.code())
+
+
+def mistake_of(code: int, settings: Settings, broker_settings: BrokerSettings) -> LoadError | None:
+    """The setting that is wrong, as an error for the user; None for a refusal that is not `LASTING`.
+
+    Args:
+        code: from `code_of`.
+        settings: the consumer's.
+        broker_settings: asks for what the brokers allow.
+    """
+    match code:
+        case KafkaError.INVALID_SESSION_TIMEOUT:
+            text = _of_session(settings, broker_settings(SESSION_BOUNDS))
+        case KafkaError.INVALID_GROUP_ID:
+            text = f"the brokers do not accept --group {settings.group!r}: choose another name"
+        case KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+            text = (
+                f"group {settings.group} has members that use another protocol or another "
+                f"partition.assignment.strategy than this consumer ({settings.group_protocol}): "
+                "stop them first, or choose another --group"
+            )
+        case KafkaError.UNSUPPORTED_ASSIGNOR:
+            asked, allowed = settings.kafka_config.get("group.remote.assignor"), broker_settings([ASSIGNORS])
+            text = f"-X group.remote.assignor={asked} is not one of this cluster's {allowed.get(ASSIGNORS, ASSIGNORS)}"
+        case KafkaError.UNSUPPORTED_VERSION:
+            text = unsupported(settings.bootstrap_servers)
+        case KafkaError.GROUP_ID_NOT_FOUND:
+            text = (
+                f"group {settings.group} has members with the classic protocol, and this cluster does not convert "
+                "groups (group.consumer.migration.policy): stop them first, or use --group-protocol classic"
+            )
+        case _:
+            return None
+    return LoadError(text)
+
+
+def _of_session(settings: Settings, bounds: Mapping[str, str]) -> str:
+    told = " and ".join(f"{name} ({bounds[name]})" if name in bounds else name for name in SESSION_BOUNDS)
+    asked = settings.kafka_config.get("session.timeout.ms")
+    return f"-X session.timeout.ms={asked} is not allowed by the brokers: it has to be between their {told}"
