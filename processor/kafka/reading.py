@@ -1,10 +1,11 @@
-"""One record by its place, looked up without joining a group."""
+"""What is in a topic, and how far a group has committed it: looked up without joining a group."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -16,6 +17,9 @@ from processor.runtime.ports import Partition, Record
 
 SLICE_SECONDS = 0.2
 """How long a wait inside the client may keep a signal waiting."""
+
+_AT_ONCE: Final = 1000
+"""Records that are asked of the client at once."""
 
 
 def record_at(
@@ -42,14 +46,86 @@ def record_at(
     count = check_topics(admin_config(bootstrap_servers, kafka_config), [partition.topic], timeout)[partition.topic]
     if partition.number >= count:
         raise LoadError(f"{partition.topic} has no partition {partition.number}: they are 0 to {count - 1}")
-    config = {**lookup_config(bootstrap_servers, kafka_config), **client_hooks(lambda _: None)}
+    with _reader(bootstrap_servers, kafka_config, str(partition)) as consumer:
+        return _found(consumer, partition, offset, timeout)
+
+
+def records_of(
+    bootstrap_servers: str, kafka_config: Mapping[str, str], topic: str, timeout: float = ANSWER_SECONDS
+) -> list[Record]:
+    """Every record that `topic` holds now, those of a partition in their order.
+
+    Args:
+        bootstrap_servers: HOST:PORT, several with commas.
+        kafka_config: what `-X` gave.
+        topic: its name.
+        timeout: seconds that each question to the brokers, and the whole reading, may take.
+
+    Raises:
+        BrokerError: no broker answers in time, or this client is not let in.
+        LoadError: the topic does not exist.
+        SettingsError: the client refuses a setting.
+    """
+    with _reader(bootstrap_servers, kafka_config, topic) as consumer:
+        extents = _extents(consumer, bootstrap_servers, topic, timeout)
+        consumer.assign([TopicPartition(*partition, low) for partition, (low, _) in extents.items()])
+        return list(_until_the_end(consumer, set(extents), timeout))
+
+
+def lag_of(
+    bootstrap_servers: str, kafka_config: Mapping[str, str], group: str, topic: str, timeout: float = ANSWER_SECONDS
+) -> dict[Partition, int]:
+    """How many offsets of each partition of `topic` the group has not committed; empty partitions are left out.
+
+    Args, and what it raises, are those of `records_of`.
+    """
+    with _reader(bootstrap_servers, kafka_config, topic, **{"group.id": group}) as consumer:
+        extents = _extents(consumer, bootstrap_servers, topic, timeout)
+        found = consumer.committed([TopicPartition(*partition) for partition in extents], timeout=timeout)
+        committed = {place.partition: place.offset for place in found}
+        return {partition: high - max(low, committed[partition.number]) for partition, (low, high) in extents.items()}
+
+
+@contextmanager
+def _reader(bootstrap_servers: str, kafka_config: Mapping[str, str], about: str, **more: str) -> Iterator[Consumer]:
+    """A client that is closed afterwards, and whose errors become those of `processor.errors`."""
+    config = {**lookup_config(bootstrap_servers, kafka_config), **more, **client_hooks(lambda _: None)}
     consumer: Consumer = open_client(Consumer, config)
     try:
-        return _found(consumer, partition, offset, timeout)
+        yield consumer
     except KafkaException as caught:
-        raise error_of(caught.args[0], bootstrap_servers, about=str(partition)) from None
+        raise error_of(caught.args[0], bootstrap_servers, about=about) from None
     finally:
         consumer.close()
+
+
+def _extents(consumer: Consumer, servers: str, topic: str, timeout: float) -> dict[Partition, tuple[int, int]]:
+    """The first offset of each partition that has records, and the one after the last."""
+    metadata = consumer.list_topics(topic, timeout=timeout).topics[topic]
+    if metadata.error is not None:
+        raise error_of(metadata.error, servers, about=topic)
+    extents = {}
+    for number in metadata.partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=timeout)
+        if high > low:
+            extents[Partition(topic, number)] = (low, high)
+    return extents
+
+
+def _until_the_end(consumer: Consumer, unfinished: set[Partition], timeout: float) -> Iterator[Record]:
+    deadline = time.monotonic() + timeout
+    while unfinished:
+        if time.monotonic() >= deadline:
+            names = ", ".join(sorted(map(str, unfinished)))
+            raise BrokerError(f"not read to the end within {timeout:g} s: {names}")
+        for record in cast(list[Record], consumer.consume(_AT_ONCE, SLICE_SECONDS)):
+            error = cast(KafkaError | None, record.error())
+            if error is None:
+                yield record
+            elif error.code() == KafkaError._PARTITION_EOF:
+                unfinished.discard(Partition(record.topic(), record.partition()))
+            else:
+                raise KafkaException(error)
 
 
 def _found(consumer: Consumer, partition: Partition, offset: int, timeout: float) -> Record:

@@ -1,0 +1,55 @@
+"""What is read of a topic without a group: its records, and how far a group has come."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from processor.errors import BrokerError, LoadError
+from processor.kafka.reading import lag_of, records_of
+from processor.runtime.ports import Partition
+from tests.conftest import MakeTopic, Produce
+from tests.support.addresses import free_ports
+from tests.support.broker import Broker
+
+
+def test_every_record_is_read_each_partition_in_its_order(broker: Broker, topic: MakeTopic, produce: Produce) -> None:
+    name = topic(partitions=3)
+    produce(name, [(b"a", str(number).encode()) for number in range(2500)], partition=0)
+    produce(name, [(b"b", str(number).encode()) for number in range(10)], partition=2)
+    found = records_of(broker.bootstrap_servers, {}, name)
+    by_partition = {number: [r.value() for r in found if r.partition() == number] for number in range(3)}
+    assert by_partition == {
+        0: [str(number).encode() for number in range(2500)],
+        1: [],
+        2: [str(number).encode() for number in range(10)],
+    }
+
+
+def test_a_topic_without_records_has_none(broker: Broker, topic: MakeTopic) -> None:
+    assert records_of(broker.bootstrap_servers, {}, topic()) == []
+
+
+@pytest.mark.parametrize("read", [records_of, lambda servers, config, topic: lag_of(servers, config, "g", topic)])
+def test_a_topic_that_does_not_exist_is_named(broker: Broker, read: object) -> None:
+    with pytest.raises(LoadError, match="no-such-topic"):
+        read(broker.bootstrap_servers, {}, "no-such-topic")  # type: ignore[operator]
+
+
+def test_a_broker_that_is_away_is_named() -> None:
+    servers = f"127.0.0.1:{free_ports(1)[0]}"
+    with pytest.raises(BrokerError, match=servers):
+        records_of(servers, {}, "orders", timeout=1)
+
+
+def test_the_lag_is_what_the_group_has_not_committed(
+    broker: Broker, topic: MakeTopic, group: str, produce: Produce
+) -> None:
+    name = topic(partitions=3)
+    produce(name, [(b"a", b"1")] * 10, partition=0)
+    produce(name, [(b"b", b"1")] * 4, partition=1)
+    assert lag_of(broker.bootstrap_servers, {}, group, name) == {Partition(name, 0): 10, Partition(name, 1): 4}
+    member = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group})
+    member.commit(offsets=[TopicPartition(name, 0, 7)], asynchronous=False)
+    member.close()
+    assert lag_of(broker.bootstrap_servers, {}, group, name) == {Partition(name, 0): 3, Partition(name, 1): 4}
