@@ -1,30 +1,41 @@
-"""A broker inside this process, for the demo and for quick tests: never for a claim about Kafka."""
+"""A broker inside this process, for the demo, for development and for quick tests: never for a claim about Kafka."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+import ctypes
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, cimpl
 
 from processor.errors import BrokerError
-from processor.kafka.client_log import client_hooks
-from processor.telemetry.events import Emit, Event
 
-PARTITIONS = 4
-"""What every topic of an embedded broker has; the client library offers no way to ask for another number."""
+PARTITIONS: Final = 4
+"""Partitions of a topic that is created without a number: librdkafka's default for its mock cluster."""
 
-START_SECONDS = 10.0
+HEARTBEAT_MS: Final = 500
+"""How often a member of a KIP-848 group asks for its assignment: a partition moves in two heartbeats. By default it is
+5000 on brokers, and 3000 here."""
+
+SESSION_MS: Final = 10_000
+"""How long a KIP-848 group keeps the partitions of a member that is gone without a word; 45000 on brokers."""
+
+_PRODUCER: Final = 0
+"""`RD_KAFKA_PRODUCER` of `rd_kafka_type_t`."""
+
+_ERROR_BYTES: Final = 512
 
 
 class EmbeddedBroker:
-    """The mock cluster that the Kafka client carries for its own tests: one broker on loopback.
+    """The mock cluster that librdkafka carries for its own tests: one broker on loopback, at a port that is free.
 
-    It serves produce, fetch, commits and groups of both protocols, to other processes too. It has no
-    admin requests and no usable transactions, keeps at most about 5 MB a partition, lets a classic
-    join wait three seconds, and forgets everything when it is closed.
+    It serves produce, fetch, commits and groups of both protocols, to other processes too. It keeps the last 5 MB of
+    each partition, answers no admin request but metadata, and forgets everything when it is closed.
+
+    A classic group rebalances slowly here. The first members are awaited for 3 seconds. From then on the group waits
+    for its session timeout, less one second, at each join and leave, and twice where a partition moves: 88 seconds with
+    the client's default of 45. A KIP-848 group (`group_protocol="consumer"`) rebalances within about a second.
 
     ```python
     with EmbeddedBroker() as broker:
@@ -33,58 +44,65 @@ class EmbeddedBroker:
     ```
     """
 
-    def __init__(self, emit: Emit | None = None) -> None:
-        """`emit` hears what the broker's client has to say."""
-        self._emit = emit or _say_nothing
-        self._client: Producer | None = None
-        self._servers = ""
+    def __init__(self) -> None:
+        self._library = _Library()
+        self._client: int | None = None
+        self._cluster: int | None = None
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where it listens, as HOST:PORT; "" before `open`."""
-        return self._servers
+        """Where it listens, as HOST:PORT; "" while it is closed."""
+        if self._cluster is None:
+            return ""
+        servers: bytes = self._library.bootstraps(self._cluster)
+        return servers.decode()
 
     def open(self) -> None:
         """Starts it.
 
         Raises:
-            BrokerError: it does not come up within ten seconds.
+            BrokerError: it cannot start: no port can be opened, or this build of the Kafka client has none.
         """
-        self._client = Producer(
-            {"bootstrap.servers": "embedded", "test.mock.num.brokers": 1, **client_hooks(self._emit)}
-        )
-        try:
-            brokers = self._client.list_topics(timeout=START_SECONDS).brokers.values()
-        except KafkaException as caught:
-            raise BrokerError(f"the embedded broker does not start: {caught.args[0].str()}") from None
-        self._servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+        self._client = self._new_client()
+        self._cluster = self._library.new_cluster(self._client, 1)
+        if self._cluster is None:
+            self.close()
+            raise BrokerError("the embedded broker does not start: it cannot listen on 127.0.0.1")
+        self._library.set_heartbeat(self._cluster, HEARTBEAT_MS)
+        self._library.set_session(self._cluster, SESSION_MS)
 
-    def create_topics(self, topics: Iterable[str]) -> dict[str, int]:
-        """Makes topics by asking for them, and returns how many partitions each has.
+    def create_topics(self, topics: Iterable[str], partitions: int = PARTITIONS) -> None:
+        """Creates topics, each with so many partitions.
 
         Raises:
-            BrokerError: it is not open, or does not answer within ten seconds.
+            BrokerError: it is not open, there is such a topic already, or `partitions` is below 1.
         """
-        if self._client is None:
+        if self._cluster is None:
             raise BrokerError("the embedded broker is not open")
-        return {topic: self._created(self._client, topic) for topic in topics}
-
-    def _created(self, client: Producer, topic: str) -> int:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            metadata = client.list_topics(topic, timeout=START_SECONDS).topics[topic]
-            if metadata.error is None:
-                return len(metadata.partitions)
-            if metadata.error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE):
-                break
-            time.sleep(0.01)
-        raise BrokerError(f"the embedded broker does not make topic {topic}")
+        if partitions < 1:  # librdkafka itself would create a topic that has none, or abort the process
+            raise BrokerError(f"a topic has at least one partition, not {partitions}")
+        for topic in topics:
+            code = self._library.create_topic(self._cluster, topic.encode(), partitions, 1)
+            if code:
+                raise BrokerError(f"the embedded broker does not create topic {topic}: {KafkaError(code).str()}")
 
     def close(self) -> None:
         """Stops it; its records are gone."""
-        client, self._client, self._servers = self._client, None, ""
+        cluster, client, self._cluster, self._client = self._cluster, self._client, None, None
+        if cluster is not None:
+            self._library.destroy_cluster(cluster)
         if client is not None:
-            client.close()
+            self._library.destroy_client(client)
+
+    def _new_client(self) -> int:
+        """A client that the mock cluster belongs to, and that is silent: by itself it would write to stderr."""
+        error = ctypes.create_string_buffer(_ERROR_BYTES)
+        config = self._library.new_config()
+        self._library.set_config(config, b"log_level", b"0", error, _ERROR_BYTES)
+        client: int | None = self._library.new_client(_PRODUCER, config, error, _ERROR_BYTES)
+        if client is None:
+            raise BrokerError(f"the embedded broker does not start: {error.value.decode(errors='replace')}")
+        return client
 
     def __enter__(self) -> Self:
         self.open()
@@ -96,5 +114,32 @@ class EmbeddedBroker:
         self.close()
 
 
-def _say_nothing(event: Event) -> None:
-    """For those who do not want to hear of connections that come and go."""
+class _Library:
+    """The functions of librdkafka's `rdkafka.h` and `rdkafka_mock.h` that are needed here.
+
+    The Python client offers the mock cluster as a setting only (`test.mock.num.brokers`): it cannot choose how many
+    partitions a topic has, nor the timing of groups. The functions are looked up in the client's own extension module,
+    so that no second copy of the library is loaded.
+    """
+
+    def __init__(self) -> None:
+        library = ctypes.CDLL(cimpl.__file__)
+
+        def function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+            return ctypes.CFUNCTYPE(result, *arguments)((name, library))
+
+        handle, text, size, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int
+        mock = "rd_kafka_mock"
+        try:
+            self.new_config = function("rd_kafka_conf_new", handle)
+            self.set_config = function("rd_kafka_conf_set", number, handle, text, text, text, size)
+            self.new_client = function("rd_kafka_new", handle, number, handle, text, size)
+            self.destroy_client = function("rd_kafka_destroy", None, handle)
+            self.new_cluster = function(f"{mock}_cluster_new", handle, handle, number)
+            self.destroy_cluster = function(f"{mock}_cluster_destroy", None, handle)
+            self.bootstraps = function(f"{mock}_cluster_bootstraps", text, handle)
+            self.create_topic = function(f"{mock}_topic_create", number, handle, text, number, number)
+            self.set_heartbeat = function(f"{mock}_set_group_consumer_heartbeat_interval_ms", None, handle, number)
+            self.set_session = function(f"{mock}_set_group_consumer_session_timeout_ms", None, handle, number)
+        except AttributeError as missing:
+            raise BrokerError(f"this build of the Kafka client has no embedded broker ({missing})") from None

@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from processor.errors import BrokerError
 from processor.kafka.admin import await_topic, check_topics
@@ -44,10 +45,71 @@ def test_another_process_consumes_and_commits_in_a_group(protocol: str) -> None:
     assert json.loads(done.stdout) == {"values": sorted(str(number) for number in range(40)), "committed": 40}
 
 
-def test_topics_have_four_partitions() -> None:
+def test_topics_have_four_partitions_or_as_many_as_are_asked_for() -> None:
     with EmbeddedBroker() as broker:
-        assert broker.create_topics(["a", "b"]) == {"a": PARTITIONS, "b": PARTITIONS}
-        assert check_topics(admin_config(broker.bootstrap_servers, {}), ["a", "b"]) == {"a": 4, "b": 4}
+        broker.create_topics(["a", "b"])
+        broker.create_topics(["one"], partitions=1)
+        broker.create_topics(["many"], partitions=12)
+        found = check_topics(admin_config(broker.bootstrap_servers, {}), ["a", "b", "one", "many"])
+    assert found == {"a": 4, "b": 4, "one": 1, "many": 12}
+
+
+def test_a_topic_is_created_once_and_with_at_least_one_partition() -> None:
+    with EmbeddedBroker() as broker:
+        broker.create_topics(["a"])
+        with pytest.raises(BrokerError, match=r"topic a: .*already exists"):
+            broker.create_topics(["a"], partitions=2)
+        for count in (0, -1):
+            with pytest.raises(BrokerError, match=f"at least one partition, not {count}"):
+                broker.create_topics(["b"], partitions=count)
+
+
+def test_a_member_that_comes_late_to_a_kip_848_group_gets_its_part_within_seconds() -> None:
+    """A classic group would wait for two session time-outs: 88 seconds."""
+    with EmbeddedBroker() as broker:
+        broker.create_topics(["tasks"])
+        first = _Member(broker.bootstrap_servers)
+        first.await_partitions(4)
+        late = _Member(broker.bootstrap_servers)
+        began = time.monotonic()
+        while len(late.partitions) < 2:
+            assert time.monotonic() - began < 20
+            first.poll()
+            late.poll()
+        first.close()
+        late.await_partitions(4)
+        late.close()
+    assert time.monotonic() - began < 20
+
+
+class _Member:
+    """A member of a KIP-848 group, polled by the test."""
+
+    def __init__(self, servers: str) -> None:
+        self.partitions: set[int] = set()
+        config = {"bootstrap.servers": servers, "group.id": "g", "group.protocol": "consumer"}
+        self._consumer = Consumer(config)
+        self._consumer.subscribe(["tasks"], on_assign=self._on_assign, on_revoke=self._on_revoke)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.partitions |= {partition.partition for partition in partitions}
+        consumer.incremental_assign(partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.partitions -= {partition.partition for partition in partitions}
+        consumer.incremental_unassign(partitions)
+
+    def poll(self) -> None:
+        self._consumer.poll(0.05)
+
+    def await_partitions(self, count: int) -> None:
+        deadline = time.monotonic() + 20
+        while len(self.partitions) < count:
+            assert time.monotonic() < deadline
+            self.poll()
+
+    def close(self) -> None:
+        self._consumer.close()
 
 
 def test_a_topic_that_is_sent_to_is_made() -> None:
