@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -14,11 +15,14 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from rich.console import Console
 
 from processor.cli.demo.app import Entry
 from processor.cli.demo.checks import check, figures
 from processor.cli.demo.load import TOPIC, UNDECODABLE, Planned, plan
+from processor.cli.demo.view import Progress, Size, screen
 from processor.engine.record import Headers
+from tests.observe.telling import consumer, line, partition, watching
 from tests.support.lifeline import die_with_parent
 
 SECONDS = 90.0
@@ -142,12 +146,93 @@ def test_a_worker_that_did_nothing_counts_in_the_balance() -> None:
     assert "p50 1.00 s" in told["run"]
 
 
+SIZE = Size(tasks=100, consumers=2, partitions=2)
+
+
+def progress(*lines: bytes) -> Progress:
+    return Progress(SIZE, watching(*lines))
+
+
+def assigned(consumer: int, *partitions: int, pid: int = 7) -> bytes:
+    names = [f"demo[{number}]@0" for number in partitions]
+    return line("consumer.assigned", consumer=consumer, pid=pid, partitions=names)
+
+
+def started(consumer: int, pid: int = 7) -> bytes:
+    return line("consumer.started", consumer=consumer, pid=pid)
+
+
+def test_the_fleet_has_joined_when_each_consumer_has_partitions() -> None:
+    assert not progress().have_joined
+    assert not progress(started(0), assigned(0, 0, 1)).have_joined
+    assert not progress(started(0), assigned(0, 0, 1), started(1)).have_joined
+    assert progress(started(0), assigned(0, 0), started(1), assigned(1, 1)).have_joined
+
+
+def test_the_demo_is_done_when_every_task_is_committed_not_when_it_is_counted() -> None:
+    settled = [consumer(succeeded=95, dead_lettered=5)]
+    assert not progress(*settled, partition(number=0, committed=60), partition(number=1, committed=39)).is_done
+    assert progress(partition(number=0, committed=60), partition(number=1, committed=40)).is_done
+
+
+def test_what_a_consumer_did_counts_on_after_another_has_taken_its_place() -> None:
+    lines = [
+        started(0),
+        consumer(1, consumer=0, succeeded=30, dead_lettered=2),
+        line("fleet.consumer_exited", 2, consumer=0, consumer_pid=7, exit_code=-9, pid=1),
+        line("consumer.started", 3, consumer=0, pid=8),
+        consumer(4, consumer=0, pid=8, succeeded=10, dead_lettered=0),
+    ]
+    state = progress(*lines)
+    assert state.settled == 42
+    [now, missing] = state.consumers
+    assert now is not None
+    assert (now.pid, now.state) == (8, "working")
+    assert missing is None
+
+
+def shown(state: Progress) -> list[str]:
+    """The screen's lines, the blanks in each made one."""
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(screen(state, seconds=12.3))
+    return [" ".join(row.split()) for row in capture.get().splitlines()]
+
+
+def test_the_screen_shows_consumers_partitions_and_their_sums() -> None:
+    figures = {
+        "tasks_per_second": 40.0,
+        "in_flight": 6,
+        "running": 4,
+        "active_sessions": 3,
+        "succeeded": 20,
+        "retried": 2,
+    }
+    state = progress(
+        started(0),
+        started(1),
+        consumer(1, consumer=0, dead_lettered=1, **figures),
+        consumer(1, consumer=1, dead_lettered=0, **figures),
+        partition(1, number=0, consumer=0, active_sessions=3, lag=30, commit_point=10, committed=10, gap=4),
+    )
+    rows = shown(state)
+    assert any(row.startswith("41/100 settled") and row.endswith("12 s") for row in rows)
+    assert any(row.startswith("80 tasks/s") for row in rows)
+    assert {"0 working 40 6 4 3 20 2 1", "1 working 40 6 4 3 20 2 0", "all 80 12 8 6 40 4 1"} <= set(rows)
+    assert {"0 0 3 30 10 4", "1 – – – – –", "all 3 30 4 at most"} <= set(rows)
+
+
+def test_the_screen_names_consumers_before_they_have_logged_anything() -> None:
+    assert {"0 starting 0 0 0 0 0 0 0", "1 starting 0 0 0 0 0 0 0"} <= set(shown(progress()))
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     running: list[subprocess.Popen[str]] = []
 
-    def begin(*options: str) -> subprocess.Popen[str]:
+    def begin(*options: str, **variables: str) -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}
+        environment.update(variables)
         running.append(
             subprocess.Popen(
                 [sys.executable, "-m", "processor", "demo", *options],
@@ -178,13 +263,53 @@ def test_the_demo_passes_its_own_checks_off_a_terminal(start: Callable[..., subp
     ledger = re.search(r"the ledger (\S+)", out)
     assert ledger is not None
     assert Path(ledger[1]).read_text().count("\n") > 790
+    assert revoked_before_the_stop(Path(ledger[1]).with_name("fleet.log")) == []
+
+
+def revoked_before_the_stop(log: Path) -> list[str]:
+    """Partitions that moved after the first task had been taken: their tasks' attempts would begin at 1 again."""
+    moved: list[str] = []
+    has_begun = False
+    for written in log.read_text().splitlines():
+        event = msgspec.json.decode(written)
+        has_begun |= event["event"] == "consumer.stats" and event["in_flight"] > 0
+        if event["event"] == "consumer.stopping":
+            break
+        if has_begun and event["event"] in ("consumer.revoked", "consumer.lost"):
+            moved += event["partitions"]
+    return moved
+
+
+def test_a_consumer_that_starts_late_holds_the_demo_up_for_no_longer_than_it_is_late(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """In a classic group of the embedded broker it would hold two partitions up for 88 seconds."""
+    (tmp_path / "sitecustomize.py").write_text(LATE_BY_FIVE_SECONDS.format(mark=str(tmp_path / "second")))
+    process = start("--tasks", "800", PYTHONPATH=str(tmp_path))
+    began = time.monotonic()
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, out + err
+    assert (tmp_path / "second").exists()
+    assert time.monotonic() - began < 60
+    assert re.search(r"\((starting|joining), working\)|\(working, (starting|joining)\)", out), "no consumer was late"
+
+
+LATE_BY_FIVE_SECONDS = """
+import os, sys, time
+if "processor.fleet.member" in sys.orig_argv:
+    try:
+        os.mkdir({mark!r})
+    except FileExistsError:
+        time.sleep(5)
+"""
+"""Python runs it at the start of each process: all consumers but the first one sleep."""
 
 
 def test_an_interrupted_demo_leaves_no_process_behind(start: Callable[..., subprocess.Popen[str]]) -> None:
     process = start("--tasks", "20000")
     assert process.stdout is not None
-    for line in process.stdout:
-        if "working" in line:
+    for shown_line in process.stdout:
+        if "working" in shown_line:
             break
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == 2

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal
 
 import msgspec
 
 from processor.cli.demo.app import Work
-from processor.errors import DeliveryError
+from processor.errors import DeliveryError, ProcessorError
 from processor.kafka.delivery_future import Sent
 from processor.kafka.dispatcher import Dispatcher
 
@@ -101,3 +102,39 @@ def _submitted(planned: Sequence[Planned], dispatcher: Dispatcher, raw: Dispatch
             failures = task.attempts if task.fate == "exhausted" else task.attempts - 1
             work = Work(task.number, task.milliseconds, failures, task.fate == "refused")
             yield dispatcher.submit(task.session, msgspec.to_builtins(work), "work", headers=headers)
+
+
+class Sending(threading.Thread):
+    """Sends the tasks from a thread of its own.
+
+    Args:
+        planned: the tasks.
+        bootstrap_servers: the broker.
+        when_failed: is called, from that thread, when the broker does not take them.
+    """
+
+    def __init__(self, planned: Sequence[Planned], bootstrap_servers: str, when_failed: Callable[[], None]) -> None:
+        super().__init__(name="demo-load", daemon=True)
+        self._planned = planned
+        self._bootstrap_servers = bootstrap_servers
+        self._when_failed = when_failed
+        self._error: ProcessorError | None = None
+
+    def run(self) -> None:
+        """Sends them; what `start` calls."""
+        try:
+            produce(self._planned, self._bootstrap_servers)
+        except ProcessorError as error:
+            self._error = error
+            self._when_failed()
+
+    def finish(self) -> None:
+        """Waits until everything is sent, where it was started.
+
+        Raises:
+            ProcessorError: the broker did not take the tasks.
+        """
+        if self.ident is not None:
+            self.join()
+        if self._error is not None:
+            raise self._error

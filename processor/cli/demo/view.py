@@ -1,12 +1,13 @@
-"""The demo on the screen: live on a terminal, a line a second off one."""
+"""The demo on the screen: live on a terminal, a line a second off one. What it shows is what the fleet's log says."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,27 +15,113 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from processor.cli.demo.watch import ConsumerNow, Watch
+from processor.observe.consumer import ConsumerNow
+from processor.observe.follow import FileTail, merged
+from processor.observe.lines import Passed
+from processor.observe.partition import PartitionNow
+from processor.observe.watch import Watch
+from processor.observe.wording import spark
 
 LOOK_SECONDS: Final = 0.125
 LINE_SECONDS: Final = 1.0
 
-BARS: Final = "▁▂▃▄▅▆▇█"
+JOIN_SECONDS: Final = 10.0
+"""How long the first consumers wait for the last one. A busy machine takes 3 seconds to start one."""
+
+SPARK_COLUMNS: Final = 48
+
+
+class Size(NamedTuple):
+    """How large the demo is."""
+
+    tasks: int
+    consumers: int
+    partitions: int
+
+
+class Progress:
+    """How far the fleet is, by what the observer knows of it. One thread uses it.
+
+    Args:
+        size: what there is to do.
+        watch: the observer's state of the fleet.
+    """
+
+    def __init__(self, size: Size, watch: Watch) -> None:
+        self.size = size
+        self.watch = watch
+
+    @property
+    def consumers(self) -> list[ConsumerNow | None]:
+        """The latest process of each place in the fleet; None before its first log line."""
+        last = {consumer.index: consumer for consumer in self.watch.consumers.values()}
+        return [last.get(index) for index in range(self.size.consumers)]
+
+    @property
+    def partitions(self) -> dict[int, PartitionNow]:
+        """Those that a consumer has reported, by their numbers."""
+        return {partition.number: partition for partition in self.watch.partitions.values()}
+
+    @property
+    def settled(self) -> int:
+        """Tasks that succeeded or were dead-lettered."""
+        return self.watch.load.counts.succeeded + self.watch.load.counts.dead_lettered
+
+    @property
+    def lag(self) -> int:
+        """Records that are not committed, as far as consumers have reported."""
+        return sum(partition.lag_now or 0 for partition in self.partitions.values())
+
+    @property
+    def have_joined(self) -> bool:
+        """Whether every consumer has partitions."""
+        return all(consumer is not None and consumer.state == "working" for consumer in self.consumers)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the group has committed every task: the offsets of the demo begin at 0 and have no holes.
+
+        Not what consumers count: one that was killed and replaced counts anew.
+        """
+        return sum(partition.told.committed or 0 for partition in self.partitions.values()) >= self.size.tasks
+
+    def total(self, field: str) -> float:
+        """A figure of the living consumers' statistics, summed."""
+        return float(sum(_figure(consumer, field) for consumer in self.watch.living()))
+
+
+def _figure(consumer: ConsumerNow | None, field: str) -> float:
+    stats = consumer.stats if consumer is not None else None
+    return 0.0 if stats is None else float(getattr(stats, field))
+
+
+def _state(consumer: ConsumerNow | None) -> str:
+    return "starting" if consumer is None else consumer.state
 
 
 class View:
-    """Shows what `watch` sees, from a thread of its own, between entering and leaving.
+    """Follows the log and shows what it says, from a thread of its own, between entering and leaving.
 
-    `when_done` is called once, from that thread, when everything is done.
+    Args:
+        console: where it is shown.
+        size: what there is to do.
+        log: JSON lines that the consumers append to; it must exist.
+        when_joined: is called once, from that thread, when every consumer has partitions, or after `JOIN_SECONDS`.
+        when_done: is called once, from that thread, when every task is committed.
     """
 
-    def __init__(self, console: Console, watch: Watch, when_done: Callable[[], None]) -> None:
-        self._when_done: Callable[[], None] | None = when_done
+    def __init__(
+        self, console: Console, size: Size, log: Path, when_joined: Callable[[], None], when_done: Callable[[], None]
+    ) -> None:
+        self.is_done = False
+        self._progress = Progress(size, Watch())
+        self._tail = FileTail(log, "", Passed())
+        self._when_joined: Callable[[], None] | None = when_joined
+        self._when_done = when_done
         self._console = console
-        self._watch = watch
         self._ended = threading.Event()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._thread = threading.Thread(target=self._show, name="demo-view", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="demo-view", daemon=True)
         self._began = time.monotonic()
         self._next_line = 0.0
 
@@ -49,109 +136,117 @@ class View:
     ) -> None:
         self._ended.set()
         self._thread.join()
+        self._tail.close()
         if self._live is not None:
             self._live.stop()
 
-    def _show(self) -> None:
+    def _run(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
-            self._watch.look()
-            if self._live is not None:
-                self._live.update(screen(self._watch, time.monotonic() - self._began), refresh=True)
-            elif time.monotonic() >= self._next_line:
-                self._next_line = time.monotonic() + LINE_SECONDS
-                self._console.print(line(self._watch), markup=False, highlight=False, soft_wrap=True)
-            if self._when_done is not None and self._watch.is_done:
-                self._when_done()
-                self._when_done = None
+            for event in merged([self._tail]):
+                self._progress.watch.hear(event)
+            self._show()
+            self._notify()
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if self._live is not None:
+            self._live.update(screen(self._progress, now - self._began), refresh=True)
+        elif now >= self._next_line:
+            self._next_line = now + LINE_SECONDS
+            self._console.print(line(self._progress), markup=False, highlight=False, soft_wrap=True)
+
+    def _notify(self) -> None:
+        waited = time.monotonic() - self._began >= JOIN_SECONDS
+        if self._when_joined is not None and (self._progress.have_joined or waited):
+            self._when_joined()
+            self._when_joined = None
+        if not self.is_done and self._progress.is_done:
+            self.is_done = True
+            self._when_done()
 
 
-def line(watch: Watch) -> str:
+def line(progress: Progress) -> str:
     """The state in one line."""
-    states = ", ".join(consumer.state for consumer in watch.consumers)
+    counts = progress.watch.load.counts
     figures = {
-        "lag": watch.lag,
-        "in flight": watch.total("in_flight"),
-        "lanes": watch.total("active_sessions"),
-        "retried": watch.total("retried"),
-        "dead letters": watch.total("dead_lettered"),
+        "lag": progress.lag,
+        "in flight": progress.total("in_flight"),
+        "sessions": progress.total("active_sessions"),
+        "retried": counts.retried,
+        "dead letters": counts.dead_lettered,
     }
-    told = ", ".join(f"{name} {value:,.0f}" for name, value in figures.items())
-    return f"{watch.settled:,}/{watch.tasks:,} settled, {watch.total('tasks_per_second'):,.0f}/s, {told} ({states})"
+    states = ", ".join(_state(consumer) for consumer in progress.consumers)
+    named = ", ".join(f"{name} {value:,.0f}" for name, value in figures.items())
+    rate = progress.total("tasks_per_second")
+    return f"{progress.settled:,}/{progress.size.tasks:,} settled, {rate:,.0f}/s, {named} ({states})"
 
 
-def screen(watch: Watch, seconds: float) -> Group:
+def screen(progress: Progress, seconds: float) -> Group:
     """The state as a table of consumers, one of partitions, and the progress."""
-    return Group(Text(), _progress(watch, seconds), Text(), _consumers(watch), Text(), _partitions(watch))
+    return Group(Text(), _bar(progress, seconds), Text(), _consumers(progress), Text(), _partitions(progress))
 
 
-def _progress(watch: Watch, seconds: float) -> Table:
+def _bar(progress: Progress, seconds: float) -> Table:
     row = Table.grid(padding=(0, 2), expand=True)
     row.add_column(no_wrap=True)
     row.add_column(ratio=1)
     row.add_column(no_wrap=True)
     row.add_row(
-        f"{watch.settled:,}/{watch.tasks:,} settled",
-        ProgressBar(total=watch.tasks, completed=watch.settled),
+        f"{progress.settled:,}/{progress.size.tasks:,} settled",
+        ProgressBar(total=progress.size.tasks, completed=progress.settled),
         f"{seconds:.0f} s",
     )
-    row.add_row(f"{watch.total('tasks_per_second'):,.0f} tasks/s", Text(_spark(watch), style="cyan"), "")
+    rates = [each.tasks_per_second for each in progress.watch.load.trail]
+    row.add_row(
+        f"{progress.total('tasks_per_second'):,.0f} tasks/s", Text(spark(rates, SPARK_COLUMNS), style="cyan"), ""
+    )
     return row
 
 
-def _spark(watch: Watch) -> str:
-    most = max(watch.throughput, default=0.0) or 1.0
-    return "".join(BARS[int(value / most * (len(BARS) - 1))] for value in list(watch.throughput)[-48:])
+_FIGURES: Final = {
+    "tasks/s": "tasks_per_second",
+    "in flight": "in_flight",
+    "running": "running",
+    "sessions": "active_sessions",
+    "done": "succeeded",
+    "retried": "retried",
+    "dead": "dead_lettered",
+}
+"""The columns of a consumer's statistics, each summed below."""
 
 
-def _consumers(watch: Watch) -> Table:
+def _consumers(progress: Progress) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=True, footer_style="bold", show_footer=True)
-    for name, field in _COLUMNS:
-        is_text = field in _TEXTS
-        footer = _TEXTS[field] if is_text else f"{watch.total(field):,.0f}"
-        table.add_column(name, justify="left" if is_text else "right", footer=footer, no_wrap=True)
-    for consumer in watch.consumers:
-        table.add_row(*(_cell(consumer, field) for _, field in _COLUMNS))
+    table.add_column("consumer", footer="all", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name, field in _FIGURES.items():
+        table.add_column(name, justify="right", footer=f"{progress.total(field):,.0f}", no_wrap=True)
+    for index, consumer in enumerate(progress.consumers):
+        figures = (f"{_figure(consumer, field):,.0f}" for field in _FIGURES.values())
+        table.add_row(str(index), _state(consumer), *figures)
     return table
 
 
-_COLUMNS: Final = (
-    ("consumer", "index"),
-    ("state", "state"),
-    ("tasks/s", "tasks_per_second"),
-    ("in flight", "in_flight"),
-    ("running", "running"),
-    ("lanes", "active_sessions"),
-    ("done", "succeeded"),
-    ("retried", "retried"),
-    ("dead", "dead_lettered"),
-)
-
-
-_TEXTS: Final = {"index": "all", "state": ""}
-"""The columns that are not summed, and what stands below them."""
-
-
-def _cell(consumer: ConsumerNow, field: str) -> str:
-    value = getattr(consumer, field)
-    return value if isinstance(value, str) else f"{value:,.0f}"
-
-
-def _partitions(watch: Watch) -> Table:
+def _partitions(progress: Progress) -> Table:
+    known = progress.partitions
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=True, footer_style="bold", show_footer=True)
     table.add_column("partition", footer="all")
-    lanes = sum(partition.active_sessions for partition in watch.partitions.values())
-    gap = max((partition.gap for partition in watch.partitions.values()), default=0)
-    footers = ("", f"{lanes:,}", f"{watch.lag:,}", "", f"{gap:,} at most")
-    for name, footer in zip(("consumer", "lanes", "lag", "commit point", "done ahead of it"), footers, strict=True):
+    sessions = sum(partition.told.active_sessions for partition in known.values())
+    gap = max((partition.told.gap for partition in known.values()), default=0)
+    footers = ("", f"{sessions:,}", f"{progress.lag:,}", "", f"{gap:,} at most")
+    for name, footer in zip(("consumer", "sessions", "lag", "commit point", "done ahead of it"), footers, strict=True):
         table.add_column(name, justify="right", no_wrap=True, footer=footer)
-    for number in range(watch.partition_count):
-        table.add_row(str(number), *_partition_cells(watch, number))
+    for number in range(progress.size.partitions):
+        table.add_row(str(number), *_cells(known.get(number)))
     return table
 
 
-def _partition_cells(watch: Watch, number: int) -> tuple[str, ...]:
-    partition = watch.partitions.get(number)
+def _cells(partition: PartitionNow | None) -> tuple[str, ...]:
     if partition is None:
         return ("–",) * 5
-    numbers = (partition.active_sessions, partition.lag, partition.commit_point, partition.gap)
-    return (str(partition.consumer), *("–" if value is None else f"{value:,}" for value in numbers))
+    told, owner = partition.told, partition.consumer
+    numbers = (told.active_sessions, told.lag, told.commit_point, told.gap)
+    return (
+        "–" if owner is None else str(owner.index),
+        *("–" if value is None else f"{value:,}" for value in numbers),
+    )
