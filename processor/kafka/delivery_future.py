@@ -1,4 +1,4 @@
-"""`Sent`, the future of one submitted task."""
+"""`DeliveryFuture`, the future of one submitted task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RecordMetadata(NamedTuple):
     offset: int
 
 
-class Sent(Future[RecordMetadata]):
+class DeliveryFuture(Future[RecordMetadata]):
     """A `concurrent.futures.Future` that gets its lock and lists when somebody first asks for them.
 
     Most futures of a dispatcher are dropped unread, and a full one, with its condition, lock and
@@ -53,7 +53,7 @@ class Sent(Future[RecordMetadata]):
         """False: what is handed over cannot be taken back."""
         return False
 
-    def hear(self, error: KafkaError | None, message: Message) -> None:
+    def on_delivery(self, error: KafkaError | None, message: Message) -> None:
         """The client's delivery report."""
         if error is None:
             self._result = RecordMetadata(message.topic(), message.partition(), message.offset())  # type: ignore[arg-type]

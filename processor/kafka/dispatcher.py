@@ -15,7 +15,7 @@ from processor.codec.select import ValueCodec, codec_for
 from processor.errors import EncodeError, SettingsError
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import open_client, producer_config
-from processor.kafka.delivery_future import Sent
+from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.registry.consumer import open_registry
 from processor.options.connection import check_kafka_config
 from processor.options.values import ValueFormat
@@ -105,7 +105,7 @@ class Dispatcher:
         *,
         id: str | None = None,
         headers: Mapping[str, str | bytes | None] | None = None,
-    ) -> Sent:
+    ) -> DeliveryFuture:
         """Hands a task over, and waits only while too many are pending.
 
         The future ends with where the record was written (`RecordMetadata`), or with a `DeliveryError`.
@@ -130,19 +130,21 @@ class Dispatcher:
         if headers:
             record_headers.extend((header, _encoded(text)) for header, text in headers.items())
         key = _encoded(session_id)
-        sent = Sent()
+        sent = DeliveryFuture()
         while not self._hand_over(key, value, record_headers or None, sent):
             self._producer.poll(ROOM_SECONDS)
         return sent
 
-    def _hand_over(self, key: bytes | None, value: bytes | None, headers: RecordHeaders | None, sent: Sent) -> bool:
+    def _hand_over(
+        self, key: bytes | None, value: bytes | None, headers: RecordHeaders | None, sent: DeliveryFuture
+    ) -> bool:
         """False when there is no room now."""
         # Under the guard, or a record could slip in behind the last flush of `close` and never be told of.
         with self._guard:
             if self._closed:
                 raise RuntimeError("the dispatcher is closed")
             try:
-                self._producer.produce(self.topic, value, key, on_delivery=sent.hear, headers=headers)
+                self._producer.produce(self.topic, value, key, on_delivery=sent.on_delivery, headers=headers)
             except BufferError:
                 if len(self._producer):
                     return False

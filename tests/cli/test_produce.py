@@ -20,7 +20,7 @@ from processor.cli.produce import task_lines
 from processor.cli.produce.tally import Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
 from processor.codec.select import codec_for
-from processor.kafka.delivery_future import Sent
+from processor.kafka.delivery_future import DeliveryFuture
 from tests.conftest import MakeBroker, MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker
@@ -316,9 +316,9 @@ class Report:
 def tallied(*places: tuple[str, int, int]) -> Tally:
     tally = Tally()
     for session, partition, offset in places:
-        sent = Sent()
+        sent = DeliveryFuture()
         tally.sent(session, sent)
-        sent.hear(None, Report(partition, offset))  # type: ignore[arg-type]
+        sent.on_delivery(None, Report(partition, offset))  # type: ignore[arg-type]
     tally.settle()
     return tally
 
@@ -345,7 +345,7 @@ def test_the_tally_knows_a_failure_after_which_going_on_is_of_no_use() -> None:
     ):
         tally = Tally()
         for code in codes:
-            sent = Sent()
-            sent.hear(KafkaError(code), Report(0, -1))  # type: ignore[arg-type]
+            sent = DeliveryFuture()
+            sent.on_delivery(KafkaError(code), Report(0, -1))  # type: ignore[arg-type]
             tally.sent("a", sent)
         assert (tally.shut_out, tally.undelivered) == (expected, len(codes))

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 from processor.codec.select import codec_for
 from processor.errors import BrokerError, DeliveryError, EncodeError, SettingsError
 from processor.handlers.task import Task
-from processor.kafka.delivery_future import RecordMetadata, Sent
+from processor.kafka.delivery_future import DeliveryFuture, RecordMetadata
 from processor.kafka.dispatcher import Dispatcher
 from processor.options.values import ValueFormat
 from tests.conftest import MakeTopic
@@ -144,7 +144,7 @@ def test_a_closed_dispatcher_takes_nothing(broker: Broker) -> None:
 def test_no_future_is_left_open_when_one_thread_closes_and_others_submit(broker: Broker, topic: MakeTopic) -> None:
     dispatcher = Dispatcher(broker.bootstrap_servers, topic(1), value_format="bytes")
 
-    def submit() -> list[Sent]:
+    def submit() -> list[DeliveryFuture]:
         sent = []
         try:
             while True:
@@ -206,13 +206,13 @@ class Report:
         return self._offset
 
 
-def deliver(sent: Sent, offset: int = 0) -> None:
-    sent.hear(None, Report(offset))  # type: ignore[arg-type]
+def deliver(sent: DeliveryFuture, offset: int = 0) -> None:
+    sent.on_delivery(None, Report(offset))  # type: ignore[arg-type]
 
 
 def test_a_future_behaves_as_concurrent_futures_says() -> None:
     heard: list[Future[RecordMetadata]] = []
-    sent = Sent()
+    sent = DeliveryFuture()
     assert not sent.done()
     assert not sent.cancelled()
     assert not sent.cancel()
@@ -232,15 +232,15 @@ def test_a_future_behaves_as_concurrent_futures_says() -> None:
 
 
 def test_a_failed_future_raises_on_result_and_tells_on_exception() -> None:
-    sent = Sent()
-    sent.hear(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), Report())  # type: ignore[arg-type]
+    sent = DeliveryFuture()
+    sent.on_delivery(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), Report())  # type: ignore[arg-type]
     with pytest.raises(DeliveryError, match="t: "):
         sent.result()
     assert isinstance(sent.exception(), DeliveryError)
 
 
 def test_wait_and_as_completed_hear_of_futures_that_end_later_and_earlier() -> None:
-    early, late, failing = Sent(), Sent(), Sent()
+    early, late, failing = DeliveryFuture(), DeliveryFuture(), DeliveryFuture()
     deliver(early)
     assert wait([early, late], timeout=0, return_when=FIRST_COMPLETED).done == {early}
     timers = [threading.Timer(0.05, deliver, [late]), threading.Timer(0.1, failing.fail, ["t", "no"])]
@@ -253,13 +253,15 @@ def test_wait_and_as_completed_hear_of_futures_that_end_later_and_earlier() -> N
 def test_no_waiter_and_no_callback_is_missed_in_a_race_with_the_end() -> None:
     """The lock is made by whoever asks first, while another thread ends the future: neither may miss the other."""
     for _ in range(3_000):
-        sent, called, start = Sent(), threading.Event(), threading.Barrier(3)
+        sent, called, start = DeliveryFuture(), threading.Event(), threading.Barrier(3)
 
-        def end(sent: Sent = sent, start: threading.Barrier = start) -> None:
+        def end(sent: DeliveryFuture = sent, start: threading.Barrier = start) -> None:
             start.wait()
             deliver(sent)
 
-        def call(sent: Sent = sent, start: threading.Barrier = start, called: threading.Event = called) -> None:
+        def call(
+            sent: DeliveryFuture = sent, start: threading.Barrier = start, called: threading.Event = called
+        ) -> None:
             start.wait()
             sent.add_done_callback(lambda _: called.set())
 

@@ -11,7 +11,7 @@ import msgspec
 
 from processor.cli.demo.app import Work
 from processor.errors import DeliveryError, ProcessorError
-from processor.kafka.delivery_future import Sent
+from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.dispatcher import Dispatcher
 
 TOPIC: Final = "demo"
@@ -93,7 +93,7 @@ def produce(planned: Sequence[Planned], bootstrap_servers: str) -> None:
             future.result()
 
 
-def _submitted(planned: Sequence[Planned], dispatcher: Dispatcher, raw: Dispatcher) -> Iterator[Sent]:
+def _submitted(planned: Sequence[Planned], dispatcher: Dispatcher, raw: Dispatcher) -> Iterator[DeliveryFuture]:
     for task in planned:
         headers = {"demo-id": task.id}
         if task.fate == "undecodable":

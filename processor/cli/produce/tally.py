@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from processor.errors import BrokerError
-from processor.kafka.delivery_future import Sent
+from processor.kafka.delivery_future import DeliveryFuture
 
 SESSIONS_COUNTED = 1_000_000
 """Sessions beyond are not told apart: each costs about 100 bytes."""
@@ -21,7 +21,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._open: deque[tuple[str, Sent]] = deque()
+        self._open: deque[tuple[str, DeliveryFuture]] = deque()
         self._offsets: dict[int, int] = {}
         self._partition_of: dict[int, int] = {}
         self.delivered = 0
@@ -43,7 +43,7 @@ class Tally:
         """How many partitions tasks were delivered to."""
         return len(self._offsets)
 
-    def sent(self, session_id: str, sent: Sent) -> None:
+    def sent(self, session_id: str, sent: DeliveryFuture) -> None:
         """One task was handed over; waits where too many are open."""
         self._open.append((session_id, sent))
         if len(self._open) >= MOST_OPEN:
