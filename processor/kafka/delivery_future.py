@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING
 from threading import Condition
@@ -39,8 +40,13 @@ class DeliveryFuture(Future[RecordMetadata]):
     _result: RecordMetadata | None = None
     _exception: BaseException | None = None
 
-    def __init__(self) -> None:
-        """Leaves out what `__getattr__` makes when it is asked for."""
+    def __init__(self, reported: Callable[[], None]) -> None:
+        """Leaves out what `__getattr__` makes when it is asked for.
+
+        Args:
+            reported: called at the end of `on_delivery`.
+        """
+        self._reported = reported
 
     def __getattr__(self, name: str) -> Any:
         if name == "_condition":
@@ -55,11 +61,15 @@ class DeliveryFuture(Future[RecordMetadata]):
 
     def on_delivery(self, error: KafkaError | None, message: Message) -> None:
         """The client's delivery report."""
-        if error is None:
-            self._result = RecordMetadata(message.topic(), message.partition(), message.offset())  # type: ignore[arg-type]
-            self._end()
-        else:
-            self.fail(message.topic() or "", error)
+        try:
+            if error is None:
+                place = message.topic(), message.partition(), message.offset()
+                self._result = RecordMetadata(*place)  # type: ignore[arg-type]
+                self._end()
+            else:
+                self.fail(message.topic() or "", error)
+        finally:
+            self._reported()
 
     def fail(self, topic: str, why: KafkaError | str) -> None:
         """Ends it with a `DeliveryError`; what the client's error means as a rule is its cause."""

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException
 
 from processor.codec.messages import Outgoing
 from processor.codec.select import ValueCodec, codec_for
-from processor.errors import EncodeError, SettingsError
-from processor.kafka.client_log import client_hooks
-from processor.kafka.config import open_client, producer_config
+from processor.errors import DeliveryError, EncodeError, SettingsError
+from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture
+from processor.kafka.polled_producer import PolledProducer, ProducerClosed, RecordHeaders
 from processor.kafka.registry.consumer import open_registry
 from processor.options.connection import check_kafka_config
 from processor.options.values import ValueFormat
 from processor.registry_settings import RegistrySettings
 from processor.telemetry.events import Event
 
-LISTEN_SECONDS = 0.1
 ROOM_SECONDS = 0.01
-"""How long a full buffer is given before it is tried again; a delivery ends the wait earlier."""
+"""How long `submit` waits for a delivery before it looks again whether there is room."""
 
 CLOSE_SECONDS = 130.0
 """A little more than the 120 seconds after which the client gives a record up by itself."""
 
-RecordHeaders = list[tuple[str, str | bytes | None]]
-
 LOGGER = "processor.kafka"
-"""The standard logger that hears what the Kafka client has to say."""
+"""The standard logger that gets the Kafka client's log lines and errors."""
 
 _log = logging.getLogger(LOGGER)
 
@@ -48,8 +44,6 @@ class Dispatcher:
         sent = dispatcher.submit("customer-17", {"amount": 12}, "charge")
     print(sent.result().offset)
     ```
-
-    Mutable state: `_closed`, under `_guard`.
     """
 
     def __init__(
@@ -90,12 +84,9 @@ class Dispatcher:
         self._codec = _codec(value_format, schemas, schema_registry, topic)
         config = producer_config(bootstrap_servers, kafka_config or {})
         config["queue.buffering.max.messages"] = str(max_pending)
-        self._producer = open_client(Producer, {**config, **client_hooks(_to_logging)})
-        self._guard = threading.Lock()
-        self._closed = False
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="dispatcher", daemon=True)
-        self._thread.start()
+        self._producer = PolledProducer(config, _to_logging, thread="dispatcher")
+        self._reported = self._producer.reported
+        self._producer.open()
 
     def submit(
         self,
@@ -130,62 +121,32 @@ class Dispatcher:
         if headers:
             record_headers.extend((header, _encoded(text)) for header, text in headers.items())
         key = _encoded(session_id)
-        sent = DeliveryFuture()
-        while not self._hand_over(key, value, record_headers or None, sent):
-            self._producer.poll(ROOM_SECONDS)
+        sent = DeliveryFuture(self._reported)
+        try:
+            while not self._producer.produce(self.topic, value, key, record_headers or None, sent.on_delivery):
+                self._producer.poll(ROOM_SECONDS)
+        except ProducerClosed:
+            raise RuntimeError("the dispatcher is closed") from None
+        except DeliveryError as error:
+            sent.fail(self.topic, str(error))
+        except KafkaException as caught:
+            sent.fail(self.topic, caught.args[0])
         return sent
 
-    def _hand_over(
-        self, key: bytes | None, value: bytes | None, headers: RecordHeaders | None, sent: DeliveryFuture
-    ) -> bool:
-        """False when there is no room now."""
-        # Under the guard, or a record could slip in behind the last flush of `close` and never be told of.
-        with self._guard:
-            if self._closed:
-                raise RuntimeError("the dispatcher is closed")
-            try:
-                self._producer.produce(self.topic, value, key, on_delivery=sent.on_delivery, headers=headers)
-            except BufferError:
-                if len(self._producer):
-                    return False
-                sent.fail(self.topic, "larger than queue.buffering.max.kbytes")
-            except KafkaException as caught:
-                sent.fail(self.topic, caught.args[0])
-        return True
-
     def flush(self, seconds: float = CLOSE_SECONDS) -> int:
-        """Waits at most `seconds` until all that was submitted is acknowledged or given up; how many are not."""
-        return self._producer.flush(max(seconds, 0.0))
+        """Waits at most `seconds` until each task is acknowledged or has failed, and returns how many are neither."""
+        return self._producer.flush(seconds)
 
     def pending(self) -> int:
-        """How many tasks are submitted and neither acknowledged nor given up."""
+        """How many tasks are submitted and neither acknowledged nor failed, or are in a callback of their future."""
         return len(self._producer)
 
     def close(self, seconds: float = CLOSE_SECONDS) -> int:
-        """Flushes and closes; how many tasks were not acknowledged within `seconds`: their futures fail.
+        """Flushes and closes, and returns how many tasks were not acknowledged within `seconds`: their futures fail.
 
         Safe to call again.
         """
-        with self._guard:
-            already, self._closed = self._closed, True
-        if already:
-            return 0
-        unacknowledged = self.flush(seconds)
-        if unacknowledged:
-            self._producer.purge()
-            self.flush(LISTEN_SECONDS)
-        self._ended.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
-        return unacknowledged
-
-    def _listen(self) -> None:
-        """Serves the client's callbacks."""
-        while not self._ended.is_set():
-            try:
-                self._producer.poll(LISTEN_SECONDS)
-            except Exception:  # noqa: BLE001  one future's fault must not keep all the others waiting
-                _log.exception("a delivery callback failed")
+        return self._producer.close(seconds)
 
     def __enter__(self) -> Self:
         return self

@@ -313,10 +313,14 @@ class Report:
         return self._place[1]
 
 
+def future() -> DeliveryFuture:
+    return DeliveryFuture(reported=lambda: None)
+
+
 def tallied(*places: tuple[str, int, int]) -> Tally:
     tally = Tally()
     for session, partition, offset in places:
-        sent = DeliveryFuture()
+        sent = future()
         tally.sent(session, sent)
         sent.on_delivery(None, Report(partition, offset))  # type: ignore[arg-type]
     tally.settle()
@@ -345,7 +349,7 @@ def test_the_tally_knows_a_failure_after_which_going_on_is_of_no_use() -> None:
     ):
         tally = Tally()
         for code in codes:
-            sent = DeliveryFuture()
+            sent = future()
             sent.on_delivery(KafkaError(code), Report(0, -1))  # type: ignore[arg-type]
             tally.sent("a", sent)
         assert (tally.shut_out, tally.undelivered) == (expected, len(codes))
