@@ -304,7 +304,7 @@ def _at(servers: str) -> str:
 def reason_of(error: KafkaError) -> str:
     """The client's own words, without where in the client they come from."""
     text = " ".join(error.str().split())
-    text = re.sub(r"^\S+/\w+: |^(Broker|Local): ", "", text)
+    text = re.sub(r"^\S+/\w+: |^(Commit failed: )?(Broker|Local): ", "", text)
     return re.sub(r" \(after \d+ms in state \w+[^)]*\)", "", text)
 
 

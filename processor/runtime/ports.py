@@ -1,6 +1,7 @@
-"""What the runtime needs from outside, as protocols: Kafka and a test's fakes fit the same sockets.
+"""What the runtime needs from outside, as protocols that Kafka and the in-memory Kafka of tests implement.
 
-`Source` is called by the poller's thread only, its listener too. `Sink` may be called by every thread.
+`Source` is called by the poller's thread only, its listener too. `Sink` may be called by every thread. tests/ports
+holds every implementation to what stands here.
 """
 
 from __future__ import annotations
@@ -63,23 +64,28 @@ class End(NamedTuple):
 
 
 class Listener(Protocol):
-    """Told of the group's decisions, in the poller's thread, from inside `Source.take` or `Source.close`."""
+    """Receives the group's decisions, in the poller's thread, from inside `Source.take` or `Source.close`."""
 
     def on_assign(self, starts: Sequence[Start]) -> None:
-        """These partitions are the consumer's now."""
+        """These partitions are the consumer's now, beside those that it has. Their records come after this returns."""
 
     def on_revoke(self, partitions: Sequence[Partition]) -> None:
-        """These are to be given up in order: drain, commit, forget."""
+        """These are to be given up in order: drain, commit with `Source.commit_now`, forget.
+
+        They are the consumer's until this returns: no other member gets them before.
+        """
 
     def on_lose(self, partitions: Sequence[Partition]) -> None:
-        """These are gone already: forget, commit nothing."""
+        """These are gone already: forget, commit nothing. The group refuses commits of a member that it gave up."""
 
     def on_reset(self, partition: Partition, offset: int) -> None:
-        """What the consumer asked for next is not there (any more): the partition goes on at `offset`."""
+        """The next offset of the partition does not exist (any more): its records go on at `offset`."""
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
-        """A commit that was not waited for has ended, with an error or without; told once for those that were accepted,
-        then once for those that were not.
+        """Commits that were not waited for have ended, with an error or without; each is answered once.
+
+        Where the client refuses at once, this is called from inside `Source.commit`. An error does not prove that the
+        group has nothing of them: those of one `commit` may be accepted in part, and are then all answered as refused.
         """
 
 
@@ -87,56 +93,74 @@ class Source(Protocol):
     """The consumer group's side of Kafka. One thread calls it."""
 
     session_seconds: float
-    """How long the group waits for a member that is silent."""
+    """How long the group waits for a silent member, in seconds; a lower bound where the client does not know it."""
 
     def open(self, listener: Listener) -> None:
-        """Subscribes.
-
-        Raises:
-            BrokerError: no broker answers, or it does not let this client in.
-            LoadError: a topic does not exist.
-        """
+        """Subscribes, and returns before a broker has answered. That the topics exist is checked elsewhere."""
 
     def take(self, limit: int, seconds: float) -> Sequence[Record]:
-        """At most `limit` records, waiting at most `seconds` for the first, and not for more.
+        """At most `limit` records, those of a partition in the order of their offsets, each once in an assignment.
 
-        A record whose `error()` is not None is no record: give it to `interpret`.
-        """
-
-    def interpret(self, record: Record) -> End | None:
-        """What a record with an error says: a partition's end, or nothing that matters.
+        It waits for the first one, at most `seconds`, and not for more. Meanwhile it calls the listener. A record may
+        be of a partition that was given up inside the same call: leave it out. A record whose `error()` is not None
+        has no content: give it to `interpret`.
 
         Raises:
             BrokerError: this client is not let in (any more).
+            ProcessorError: the client cannot go on.
+        """
+
+    def interpret(self, record: Record) -> End | None:
+        """What a record with an error reports: a partition's end, or None where nothing follows from it.
+
+        An end comes behind all records below it, and again once later ones have been delivered.
+
+        Raises:
+            BrokerError: this client is not let in (any more).
+            ProcessorError: the client cannot go on.
         """
 
     def commit(self, commits: Sequence[Commit]) -> None:
-        """Commits without waiting; the listener hears how it ended."""
+        """Commits without waiting; `Listener.on_committed` receives how it ended.
+
+        A commit replaces an earlier one of the partition, also one of a higher offset. One that was sent again may
+        replace a later one.
+        """
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
-        """Commits and waits: None when it is done, else why not."""
+        """Commits and waits: None when all of it is done, else why not. `Listener.on_committed` is not called."""
 
     def pause(self, partitions: Sequence[Partition]) -> None:
-        """Stops fetching these."""
+        """Stops delivering these. A pause may outlast the assignment in which it was made."""
 
     def resume(self, partitions: Sequence[Partition]) -> None:
-        """Fetches these again."""
+        """Delivers these again, from the first record on that was not delivered. Partitions may not be paused."""
 
     def ends(self) -> dict[Partition, int]:
-        """The end offset of every partition of the subscribed topics now, where there is anything below it."""
+        """The end offset of every partition of the subscribed topics now, where any offset below it is left.
+
+        Raises:
+            BrokerError: no broker answers, or it does not let this client in.
+        """
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """What the group has committed, where it has."""
+        """What the group has committed of these, where it has; nothing while no broker answers."""
 
     def high_watermark(self, partition: Partition) -> int | None:
-        """The last end offset that the client has heard of, without asking the broker."""
+        """The last known end offset, without asking the broker; None before the first fetch of the partition."""
 
     def close(self) -> None:
-        """Leaves the group."""
+        """Leaves the group, which gives the partitions to others at once; those still assigned are revoked first.
+
+        A second call does nothing.
+        """
 
 
 Delivered = Callable[[DeliveryError | None], None]
-"""Called once a record is acknowledged, or is given up; from the sink's own thread; it must not block."""
+"""Called once for each record, when it is acknowledged or given up. It must not block.
+
+The sink's own thread calls it, or the one inside `send` or `close`. What it raises harms no other record.
+"""
 
 
 class Sink(Protocol):
@@ -145,10 +169,17 @@ class Sink(Protocol):
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, delivered: Delivered
     ) -> None:
-        """Sends a record and returns; `delivered` hears how it ended, also when it could not even be queued."""
+        """Sends a record and returns; never raises. `delivered` receives how it ended, perhaps before this returns.
+
+        Records with the same key arrive in the order in which they were sent.
+        """
 
     def close(self, seconds: float) -> int:
-        """Waits at most `seconds` for what is under way; how many records were not acknowledged."""
+        """Waits at most `seconds` for what is under way; returns how many records were not acknowledged.
+
+        Those are reported from inside this call, and a record that is sent after it from inside `send`. A record whose
+        `delivered` still runs in another thread counts as not acknowledged.
+        """
 
 
 class Codec(Protocol):

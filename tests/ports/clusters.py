@@ -1,0 +1,98 @@
+"""The clusters that the contract of the ports is tested on, in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from confluent_kafka import Producer, TopicPartition
+
+from processor.kafka.source import KafkaSource
+from processor.runtime.ports import Partition
+from processor.settings import GroupProtocol, Settings
+from tests.ports.member import SECONDS, Member
+from tests.support import cluster
+from tests.support.until import until
+
+Row = cluster.Row
+
+QUICK = {"heartbeat.interval.ms": "200", "session.timeout.ms": "3000"}
+"""For the classic protocol: a member learns of a rebalance by its next heartbeat."""
+
+
+class Cluster(Protocol):
+    """One topic of a cluster, and one group."""
+
+    topic: str
+
+    def join(self, **config: str) -> Member:
+        """A new member of the group; `config` is for the Kafka client, where there is one."""
+
+    def produce(self, partition: Partition, rows: Sequence[Row]) -> None:
+        """Appends records and waits until they are there."""
+
+
+class FullCluster(Cluster, Protocol):
+    """One that has retention, transactions and bounds, as a broker has."""
+
+    def delete_below(self, partition: Partition, offset: int) -> None:
+        """Deletes the records below the offset, as retention does."""
+
+    def produce_aborted(self, partition: Partition, rows: Sequence[Row]) -> None:
+        """Appends records that no reader of committed ones ever gets."""
+
+    def give_up(self, member: Member) -> None:
+        """Returns once the group has given up this member, its only one, which takes nothing meanwhile."""
+
+
+class KafkaCluster:
+    """A broker, or the client's own mock of one."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, group: str, protocol: GroupProtocol) -> None:
+        self.topic = topic
+        self._servers = bootstrap_servers
+        self._group = group
+        self._protocol: GroupProtocol = protocol
+        self._members: list[Member] = []
+
+    def join(self, **config: str) -> Member:
+        quick = QUICK if self._protocol == "classic" else {}
+        settings = Settings(
+            topics=(self.topic,),
+            group=self._group,
+            bootstrap_servers=self._servers,
+            group_protocol=self._protocol,
+            kafka_config={**quick, **{key.replace("_", "."): value for key, value in config.items()}},
+        )
+        self._members.append(Member(KafkaSource(settings, 0, lambda event: None)))
+        return self._members[-1]
+
+    def produce(self, partition: Partition, rows: Sequence[Row]) -> None:
+        cluster.produce(self._servers, partition.topic, rows, partition=partition.number)
+
+    def delete_below(self, partition: Partition, offset: int) -> None:
+        where = TopicPartition(*partition, offset)
+        cluster.admin_of(self._servers).delete_records([where])[where].result(SECONDS)
+
+    def produce_aborted(self, partition: Partition, rows: Sequence[Row]) -> None:
+        producer = Producer({"bootstrap.servers": self._servers, "transactional.id": self._group, "log_level": 0})
+        producer.init_transactions(SECONDS)
+        producer.begin_transaction()
+        for key, value, *_ in rows:
+            producer.produce(partition.topic, key=key, value=value, partition=partition.number)
+        producer.flush(SECONDS)
+        producer.abort_transaction(SECONDS)
+
+    def give_up(self, member: Member) -> None:
+        """Its client leaves the group by itself, as nothing is taken for `max.poll.interval.ms`."""
+        admin = cluster.admin_of(self._servers)
+
+        def members() -> int:
+            return len(admin.describe_consumer_groups([self._group])[self._group].result(SECONDS).members)
+
+        assert members() == 1
+        until(lambda: members() == 0, "the group gives its member up", SECONDS, pause=0.1)
+
+    def close(self) -> None:
+        for member in self._members:
+            member.source.close()
