@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "report": "monitor.report",
     "health": "health",
     "demo": "demo.command",
+    "broker": "broker",
 }
 """The module of each command below `processor.cli`. It has a function of the command's name, or a `Typer` with commands
 of its own."""

@@ -99,12 +99,22 @@ def ensure_topics(
     inquiry = Inquiry(config, emit)
     found = inquiry.partitions(partitions, timeout, tolerant=True)
     absent = {topic: count for topic, count in partitions.items() if topic not in found}
-    if create:
-        ensured = inquiry.create(absent, letters_of or {}, timeout)
-    else:
+    if not create:
         ensured = Ensured((), dict.fromkeys(absent, "it does not exist"))
+    elif absent and not inquiry.has_controller:
+        ensured = _ensured_on_demand(config, absent, timeout, emit)
+    else:
+        ensured = inquiry.create(absent, letters_of or {}, timeout)
     inquiry.demand(AclOperation.WRITE, partitions.keys() - ensured.missing.keys())
     return ensured
+
+
+def _ensured_on_demand(config: Config, topics: Collection[str], timeout: float, emit: Emit | None) -> Ensured:
+    """Make topics as a producer does, by asking for them: an embedded broker has no controller to ask."""
+    inquiry = Inquiry({**config, "allow.auto.create.topics": "true"}, emit)
+    found = inquiry.partitions(topics, timeout, tolerant=True)
+    reason = "it does not exist, and the cluster has no controller that could create it"
+    return Ensured((), {topic: reason for topic in topics if topic not in found})
 
 
 def await_topic(config: Config, topic: str, timeout: float = ANSWER_SECONDS, emit: Emit | None = None) -> int:
@@ -156,7 +166,8 @@ class Inquiry:
         hooks = client_hooks(emit or _say_nothing)
         self._told = hooks["error_cb"]
         self._last: KafkaError | None = None
-        self._has_controller = False
+        self.has_controller = False
+        """Whether the last answer named a broker that creates topics and knows rights."""
         self._client = open_client(AdminClient, {**config, **hooks, "error_cb": self._hear})
 
     def _hear(self, error: KafkaError) -> None:
@@ -183,7 +194,7 @@ class Inquiry:
         Raises:
             BrokerError: it may not; the first such topic is named.
         """
-        if not topics or not self._has_controller:  # the client asks the controller, and would wait for one
+        if not topics or not self.has_controller:  # the client asks the controller, and would wait for one
             return
         answers = self._client.describe_topics(
             TopicCollection(sorted(topics)), include_authorized_operations=True, request_timeout=RIGHTS_SECONDS
@@ -212,7 +223,7 @@ class Inquiry:
                 self._give_up(caught.args[0], out_of_time=left <= SLICE_SECONDS)
                 continue
             metadata = cluster.topics[topic]
-            self._has_controller = cluster.controller_id in cluster.brokers
+            self.has_controller = cluster.controller_id in cluster.brokers
             if metadata.error is None or metadata.error.code() not in NOT_YET or left <= 0:
                 return metadata
             time.sleep(PATIENCE_SECONDS)

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from processor.errors import BrokerError
-from processor.kafka.admin import await_topic, check_topics
+from processor.kafka.admin import await_topic, check_topics, ensure_topics
 from processor.kafka.config import admin_config, producer_config
 from processor.kafka.embedded import PARTITIONS, EmbeddedBroker
 from tests.support.lifeline import die_with_parent
@@ -116,6 +116,18 @@ def test_a_topic_that_is_sent_to_is_made() -> None:
     """The same as a real broker does that makes topics on demand."""
     with EmbeddedBroker() as broker:
         assert await_topic(admin_config(broker.bootstrap_servers, {}), "new") == PARTITIONS
+
+
+def test_topics_to_write_to_are_created_although_there_is_no_controller() -> None:
+    """A client would wait for a controller for as long as it may: ten seconds at each start of a consumer."""
+    with EmbeddedBroker() as broker:
+        config = admin_config(broker.bootstrap_servers, {})
+        told = ensure_topics(config, {"new": 4}, create=False)
+        assert told.missing == {"new": "it does not exist"}
+        began = time.monotonic()
+        assert ensure_topics(config, {"new": 4}, create=True) == ((), {})
+        assert time.monotonic() - began < 8
+        assert check_topics(config, ["new"]) == {"new": 4}
 
 
 def test_a_closed_broker_answers_no_more() -> None:
