@@ -1,10 +1,10 @@
-"""A load of 2,000 tasks over 100 sessions on 10 workers, and what it comes to.
+"""A load of 2,000 tasks over 100 sessions on 10 workers, with a report.
 
     python examples/advanced.py                       on an embedded broker
-    python examples/advanced.py localhost:9092        on yours: makes tasks in the topic `orders`
+    python examples/advanced.py localhost:9092        on your broker: produces tasks to the topic `orders`
 
-It sends the tasks with a `Dispatcher`, runs a `Processor` with several kinds of tasks in this process until all of them
-are settled, and prints figures. It exits with 1 when a session's order was not kept or a task is missing.
+The program sends the tasks with a `Dispatcher` and runs a `Processor` with several kinds of tasks in this process until
+all are settled. It prints statistics, and exits with 1 if a session's order was violated or a task is missing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ app = Processor()
 
 
 class Run(NamedTuple):
-    """One attempt, for the figures."""
+    """One attempt, for the statistics."""
 
     session: str
     number: int
@@ -41,11 +41,11 @@ class Run(NamedTuple):
     succeeded: bool
 
 
-runs: list[Run] = []  # one process, and `append` is atomic
+runs: list[Run] = []  # shared by the worker threads: `append` is atomic
 
 
 @contextlib.contextmanager
-def noted(task: Task) -> Iterator[None]:
+def recorded(task: Task) -> Iterator[None]:
     began, succeeded = time.monotonic(), False
     try:
         yield
@@ -55,28 +55,28 @@ def noted(task: Task) -> Iterator[None]:
         runs.append(Run(task.session_id, task.payload["number"], name, began, time.monotonic(), succeeded))
 
 
-# A timeout and a number of attempts of its own: payments may take long, and a second attempt is worth it.
+# This handler has its own time limit and number of attempts: payments may be slow, and retries are worthwhile.
 @app.task("charge", timeout=5, max_attempts=5)
 def charge(task: Task) -> dict[str, Any]:
-    with noted(task):
+    with recorded(task):
         time.sleep(0.02)
         if task.payload["number"] % 50 == 7 and task.attempt == 1:
-            raise ConnectionError("the bank does not answer")  # tried again after a pause; only this session waits
+            raise ConnectionError("the bank does not respond")  # retried after a delay; only this session waits
         if task.payload["cents"] == 0:
-            raise Reject("nothing to charge")  # a dead letter at once
-        return {"charged": task.payload["cents"]}  # to the results topic
+            raise Reject("nothing to charge")  # dead-lettered without a retry
+        return {"charged": task.payload["cents"]}  # sent to the results topic
 
 
-# A handler may be async: the others do not wait for it.
+# A handler may be async. It blocks none of the others.
 @app.task("notify")
 async def notify(task: Task) -> None:
-    with noted(task):
+    with recorded(task):
         await asyncio.sleep(min(0.01, task.remaining()))
 
 
 @app.default
 def anything_else(task: Task) -> None:
-    with noted(task):
+    with recorded(task):
         time.sleep(0.005)
 
 
@@ -97,11 +97,11 @@ def produce(bootstrap_servers: str, topic: str) -> None:
 
 
 def report() -> bool:
-    """Prints the figures; whether every task was done or given up, in its session's order."""
+    """Prints statistics. Return whether every task succeeded or was rejected, in its session's order."""
     seconds = max(run.ended for run in runs) - min(run.began for run in runs)
     waits = sorted(run.began - min(run.began for run in runs) for run in runs)
     times = [run.ended - run.began for run in runs]
-    by_worker = Counter(run.worker for run in runs if run.worker != "event-loop")  # where async handlers run
+    by_worker = Counter(run.worker for run in runs if run.worker != "event-loop")  # async handlers run there
     sessions = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.began):
         sessions[run.session].append(run)
@@ -113,21 +113,21 @@ def report() -> bool:
     done = Counter(run.number for run in runs if run.succeeded)
     once = len(done) == TASKS - 1 and set(done.values()) == {1}  # one was rejected
     quantiles = statistics.quantiles(times, n=100)
-    print(f"done          {len(done):,} once each: {once}; {len(runs) - len(done)} attempts failed or were rejected")
+    print(f"succeeded     {len(done):,} once each: {once}; {len(runs) - len(done)} attempts failed or were rejected")
     print(f"order         kept in {len(sessions)} sessions, without overlap: {ordered}")
     print(f"throughput    {len(done) / seconds:,.0f} tasks/s over {seconds:.2f} s")
-    print(f"in the queue  p50 {waits[len(waits) // 2]:.2f} s, p99 {waits[len(waits) * 99 // 100]:.2f} s")
-    print(f"running       p50 {quantiles[49] * 1000:.0f} ms, p99 {quantiles[98] * 1000:.0f} ms")
+    print(f"queueing      p50 {waits[len(waits) // 2]:.2f} s, p99 {waits[len(waits) * 99 // 100]:.2f} s")
+    print(f"execution     p50 {quantiles[49] * 1000:.0f} ms, p99 {quantiles[98] * 1000:.0f} ms")
     mean = by_worker.total() / WORKERS
     least, most = min(by_worker.values()) / mean - 1, max(by_worker.values()) / mean - 1
-    print(f"workers       {len(by_worker)}, {mean:.0f} plain tasks each on the average ({least:+.0%} to {most:+.0%})")
+    print(f"workers       {len(by_worker)}, {mean:.0f} non-async tasks each on average ({least:+.0%} to {most:+.0%})")
     return ordered and once
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="2,000 tasks of 100 sessions on 10 workers")
-    parser.add_argument("bootstrap_servers", nargs="?", help="a broker; without one an embedded broker is started")
-    parser.add_argument("--topic", default="orders", help="must exist on your broker and hold nothing else")
+    parser.add_argument("bootstrap_servers", nargs="?", help="brokers; default: an embedded broker")
+    parser.add_argument("--topic", default="orders", help="topic, which must exist on your broker and be empty")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
         servers = arguments.bootstrap_servers

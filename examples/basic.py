@@ -1,13 +1,13 @@
-"""A handler in ten lines. Run it with
+"""A minimal handler. Run it with
 
     processor run examples.basic:greet -b localhost:9092 -t greetings -g greeters --value-format json
 
-and give it tasks, one JSON object a line, from another terminal:
+and produce tasks from another terminal, one JSON object per line:
 
     echo '{"session_id": "anna", "payload": {"name": "Anna"}}' |
         processor produce -b localhost:9092 -t greetings --value-format json
 
-Tasks of one session run one after the other, in the order in which they were produced; sessions run beside each other.
+The tasks of one session run one at a time, in the order in which they were produced. Sessions run in parallel.
 """
 
 from processor import Reject, Task
@@ -16,6 +16,6 @@ from processor import Reject, Task
 def greet(task: Task) -> str:
     name = task.payload.get("name")
     if not name:
-        raise Reject("nobody to greet")  # a dead letter at once: another attempt would not help
+        raise Reject("the payload has no name")  # dead-lettered without a retry, which would not help
     print(f"Hello, {name}! (session {task.session_id}, attempt {task.attempt})", flush=True)
-    return f"greeted {name}"  # goes to --results-topic, where one is set
+    return f"greeted {name}"  # sent to --results-topic, if it is set

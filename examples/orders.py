@@ -1,9 +1,9 @@
-"""Orders in Avro, as a dataclass, whatever compatible schema they were written with.
+"""Orders in Avro, read as a dataclass, whichever compatible schema they were written with.
 
     processor schema sample --schemas examples/schemas -n 10 | processor produce -t orders
     processor run examples.orders:app -t orders -g shop --schemas examples/schemas
 
-The class is what `processor schema generate --schemas examples/schemas` makes.
+`processor schema generate --schemas examples/schemas` generates the class.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ app = Processor()
 
 @dataclass(kw_only=True)
 class Order:
-    """What a customer wants."""
+    """An order of a customer."""
 
     id: str
     """The order's number."""
     total: Decimal
-    """What it costs, in euros."""
+    """The total price in euros."""
     tags: list[str] = field(default_factory=list)
-    """What it is about."""
+    """Labels of the order."""
 
 
 @app.task(schema="order.avsc")

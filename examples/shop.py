@@ -1,10 +1,10 @@
-"""A shop with its troubles, for a fleet that is to be watched: docker-compose.yml runs both halves.
+"""A shop with slow and failing tasks, to try out monitoring. docker-compose.yml runs both parts.
 
     processor run examples.shop:app -b localhost:9092 -t orders -g shop --value-format json
-    python examples/shop.py localhost:9092 --rate 100        the customers, until Ctrl-C
+    python examples/shop.py localhost:9092 --rate 100        produces orders until Ctrl-C
 
-Most tasks take a few milliseconds. Some fail and are tried again, a few never succeed and become dead letters, and one
-customer's tasks take very long: the others of the same partition do not wait for them.
+Most tasks take a few milliseconds. Some fail and are retried, and a few are dead-lettered. The tasks of one customer
+take 15 seconds each, but other customers in the same partition do not wait for them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def charge(task: Task) -> dict[str, Any]:
     if task.payload["cents"] == 0:
         raise Reject("nothing to charge")
     if random.random() < 0.02:
-        raise ConnectionError("the bank does not answer")
+        raise ConnectionError("the bank does not respond")
     return {"charged": task.payload["cents"]}
 
 
@@ -38,7 +38,7 @@ def charge(task: Task) -> dict[str, Any]:
 def ship(_: Task) -> None:
     time.sleep(random.expovariate(100))
     if random.random() < 0.01:
-        raise TimeoutError("the warehouse does not answer")
+        raise TimeoutError("the warehouse does not respond")
 
 
 def orders(sessions: int) -> Iterator[tuple[str, str, dict[str, int]]]:
@@ -49,12 +49,12 @@ def orders(sessions: int) -> Iterator[tuple[str, str, dict[str, int]]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="customers who order at a steady rate")
+    parser = argparse.ArgumentParser(description="produces orders at a steady rate")
     parser.add_argument("bootstrap_servers", nargs="?", default="localhost:9092")
     parser.add_argument("--topic", default="orders")
-    parser.add_argument("--rate", type=float, default=100, metavar="TASKS", help="a second")
-    parser.add_argument("--sessions", type=int, default=200, metavar="CUSTOMERS")
-    parser.add_argument("--tasks", type=int, metavar="TASKS", help="stop after so many; without it, never")
+    parser.add_argument("--rate", type=float, default=100, metavar="TASKS", help="tasks per second")
+    parser.add_argument("--sessions", type=int, default=200, metavar="CUSTOMERS", help="number of customers")
+    parser.add_argument("--tasks", type=int, metavar="TASKS", help="stop after this many tasks; default: never")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -1,48 +1,47 @@
-"""What can go wrong outside a handler, as one shallow tree: each error is one sentence and one exit code.
+"""Errors outside a handler, as one shallow tree. Each has a message of one sentence and an exit code.
 
-An error that reaches the command line is printed as that sentence, without a traceback, and its
-`exit_code` becomes the process's.
+The command line prints that message without a traceback and exits with the error's `exit_code`.
 """
 
 from typing import ClassVar
 
 
 class ProcessorError(Exception):
-    """The root: a failure that is nobody's mistake in particular."""
+    """Base class of all errors; raised itself for failures that no subclass covers."""
 
     exit_code: ClassVar[int] = 1
 
 
 class SettingsError(ProcessorError):
-    """An option is missing or has a value that cannot be used, or a refused Kafka setting was given."""
+    """An option is missing or has an invalid value, or a Kafka setting was given that this package refuses."""
 
     exit_code = 2
 
 
 class DrainTimeout(ProcessorError):
-    """Tasks still ran when the drain timeout was over; they will run again."""
+    """The drain timeout expired while tasks were still running. They will run again."""
 
     exit_code = 3
 
 
 class BrokerError(ProcessorError):
-    """No broker answers, or it does not let this client in."""
+    """No broker is reachable, or the brokers deny this client access."""
 
     exit_code = 4
 
 
 class RegistryError(ProcessorError):
-    """The schema registry does not answer."""
+    """The schema registry is unreachable or fails to respond."""
 
     exit_code = 4
 
 
-class RegistryRefusal(RegistryError):
-    """The schema registry does not let this client in."""
+class RegistryAccessDenied(RegistryError):
+    """The schema registry denies this client access."""
 
 
-class RegistryUnknown(RegistryError):
-    """Something answers at the schema registry's address that is none: a gateway, perhaps, whose registry is away."""
+class NotARegistry(RegistryError):
+    """The address responds, but not as a schema registry: possibly a gateway whose registry is down."""
 
 
 class LoadError(ProcessorError):
@@ -52,21 +51,21 @@ class LoadError(ProcessorError):
 
 
 class DecodeError(ProcessorError):
-    """A record's value cannot be read; the record is dead-lettered with its bytes as they were."""
+    """A record's value cannot be decoded. The record is dead-lettered with its original bytes."""
 
 
 class NotNow(ProcessorError):
-    """What is needed to read a record cannot be had at the moment: the record waits, and no attempt is used up."""
+    """A record cannot be decoded yet, as its schema is temporarily unavailable. It waits; no attempt is used up."""
 
     def __init__(self, message: str, retry_in: float) -> None:
-        """`retry_in`: seconds after which asking again makes sense."""
+        """`retry_in`: seconds until a retry makes sense."""
         super().__init__(message)
         self.retry_in = retry_in
 
 
 class EncodeError(ProcessorError):
-    """A payload or a handler's return value cannot be written in the chosen format."""
+    """A payload or a handler's return value cannot be encoded in the chosen value format."""
 
 
 class DeliveryError(ProcessorError):
-    """The broker did not take a record; the message says why."""
+    """A record could not be delivered to the broker; the message states the reason."""

@@ -42,7 +42,7 @@ def test_signs_in_a_user_and_a_password_may_be_escaped() -> None:
     ],
 )
 def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(SettingsError, match="no address of a registry") as refusal:
+    with pytest.raises(SettingsError, match="is not a valid address") as refusal:
         RegistrySettings(url=url)
     assert SECRET not in str(refusal.value)
 
@@ -51,15 +51,15 @@ def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
     ("settings", "reason"),
     [
         ({"url": " , "}, "must not be empty"),
-        ({"url": "ftp://h"}, "no address"),
-        ({"url": "http://h/#part"}, "no address"),
+        ({"url": "ftp://h"}, "is not a valid address"),
+        ({"url": "http://h/#part"}, "is not a valid address"),
         ({"user": "u"}, "password-file is missing"),
         ({"password_file": "f"}, "user is missing"),
-        ({"user": "u", "password_file": "f", "token_file": "f"}, "give one of them"),
-        ({"url": f"http://u:{SECRET}@h", "token_file": "f"}, "give one of them"),
-        ({"url": f"http://u:{SECRET}@h", "user": "u", "password_file": "f"}, "give one of them"),
+        ({"user": "u", "password_file": "f", "token_file": "f"}, "give only one of"),
+        ({"url": f"http://u:{SECRET}@h", "token_file": "f"}, "give only one of"),
+        ({"url": f"http://u:{SECRET}@h", "user": "u", "password_file": "f"}, "give only one of"),
         ({"url": "http://u:p@h,http://v:p@i"}, "several users"),
-        ({"key": "k.pem"}, "needs a --schema-registry-certificate"),
+        ({"key": "k.pem"}, "--schema-registry-key requires --schema-registry-certificate"),
     ],
 )
 def test_what_contradicts_itself_is_refused(settings: dict[str, Any], reason: str) -> None:
@@ -78,7 +78,7 @@ def test_subjects_are_named_by_the_strategy(strategy: Any, subject: str) -> None
 
 def test_a_strategy_by_name_needs_a_name() -> None:
     assert RegistrySettings(url="http://h").subject("orders", None) == "orders-value"
-    with pytest.raises(SettingsError, match="needs a schema with a name"):
+    with pytest.raises(SettingsError, match="requires a schema with a name"):
         RegistrySettings(url="http://h", subject_name_strategy="record").subject("orders", None)
 
 

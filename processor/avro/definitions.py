@@ -1,4 +1,4 @@
-"""`Definitions`: named Avro types from many places, which may refer to each other in any order."""
+"""`Definitions`: named Avro types from many files, which may reference each other in any order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from processor.avro.schema import Schema, compiled
+from processor.avro.schema import Schema, compile_schema
 from processor.errors import LoadError
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
@@ -15,92 +15,93 @@ FULL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 class Definition(NamedTuple):
-    """One named type, every name in it a full one and every named type inside it replaced by its name."""
+    """One named type. All names in it are full names, and a named type inside it is replaced by its name."""
 
     origin: str
     node: dict[str, Any]
 
 
 class Definitions:
-    """What one folder says of named types; a name has one meaning in it.
+    """The named types of one folder: a scope in which each name has one meaning.
 
-    A type that it does not define itself is looked up in the wider ones, and then wherever else it is defined once.
+    A name that the scope does not define is resolved in the enclosing scopes, then in the nested scopes, which must
+    agree on it.
     """
 
-    def __init__(self, wider: Definitions | None = None) -> None:
+    def __init__(self, enclosing: Definitions | None = None) -> None:
         self._by_name: dict[str, Definition] = {}
-        self._wider = wider
-        self._narrower: list[Definitions] = []
+        self._enclosing = enclosing
+        self._nested: list[Definitions] = []
 
-    def narrower(self) -> Definitions:
-        """Those of a folder inside: they may give a name another meaning, as an older version does."""
-        self._narrower.append(Definitions(self))
-        return self._narrower[-1]
+    def nested(self) -> Definitions:
+        """Adds the scope of a subfolder, which may redefine a name, as an older version of a schema does."""
+        self._nested.append(Definitions(self))
+        return self._nested[-1]
 
-    def beside(self) -> Definitions:
-        """Those of a file outside: they see these, and nobody sees them."""
+    def detached(self) -> Definitions:
+        """A scope for a file outside the folder: it resolves names here, but no other scope sees its types."""
         return Definitions(self)
 
     def origins(self) -> dict[str, str]:
-        """Every name, and where it was defined first."""
+        """For each name defined in this scope, the file that defined it first."""
         return {name: definition.origin for name, definition in self._by_name.items()}
 
     def defines(self, node: Any) -> bool:
-        """Whether what `add` gave back is the name of a type that is defined here."""
+        """Return whether `node`, a result of `add`, is the name of a type of this scope."""
         return isinstance(node, str) and node in self._by_name
 
     def of(self, origin: str, name: str) -> Definition | None:
-        """The meaning of a name here: its own, that of the wider ones, or the only one; None where it has none.
+        """Resolves a name: in this scope, in the enclosing ones, then in nested ones. None if no scope defines it.
 
         Raises:
-            LoadError: `origin` cannot mean one of several that are equally far.
+            LoadError: several nested scopes define it differently: the reference in `origin` is ambiguous.
         """
         if name in self._by_name:
             return self._by_name[name]
-        if self._wider is not None:
-            return self._wider.of(origin, name)
-        found = list(self._below(name))
-        if len({str(_meaning(definition.node)) for definition in found}) > 1:
+        if self._enclosing is not None:
+            return self._enclosing.of(origin, name)
+        found = list(self._in_nested(name))
+        if len({str(_without_docs(definition.node)) for definition in found}) > 1:
             places = " and in ".join(definition.origin for definition in found)
             raise LoadError(f"{origin}: the type {name} is defined differently in {places}")
         return found[0] if found else None
 
-    def _below(self, name: str) -> Iterator[Definition]:
-        for narrower in self._narrower:
-            if name in narrower._by_name:  # noqa: SLF001
-                yield narrower._by_name[name]  # noqa: SLF001
-            yield from narrower._below(name)  # noqa: SLF001
+    def _in_nested(self, name: str) -> Iterator[Definition]:
+        for nested in self._nested:
+            if name in nested._by_name:  # noqa: SLF001
+                yield nested._by_name[name]  # noqa: SLF001
+            yield from nested._in_nested(name)  # noqa: SLF001
 
     def add(self, origin: str, document: Any) -> Any:
-        """Takes what `document` defines. What it says itself comes back, full names standing for named types.
+        """Adds the named types that `document` defines. Returns the document with full names in their place.
 
         Raises:
-            LoadError: it is no Avro schema, or gives a known name another meaning; `origin` is named.
+            LoadError: it is not a valid Avro schema, or redefines a name of this scope. The message names `origin`.
         """
         try:
             return self._qualified(origin, document, "")
         except KeyError as error:
-            raise LoadError(f"{origin}: a type lacks {error}") from error
+            raise LoadError(f"{origin}: a type lacks its {error}") from error
         except RecursionError:
             raise LoadError(f"{origin}: the schema is nested too deeply") from None
 
     def schema(self, origin: str, node: Any) -> Schema:
-        """The schema of what `add` gave back, with everything inside it that it refers to.
+        """The schema of `node`, a result of `add`, with every type that it references included.
 
         Raises:
-            LoadError: a reference leads nowhere, or records could not be read with it.
+            LoadError: a referenced type is not defined, or the schema is invalid.
         """
         assembly = _Assembly(self)
         try:
             definition = assembly.inlined(origin, node)
             name = node if isinstance(node, str) and node not in PRIMITIVES else None
-            return compiled(name, definition)
+            return compile_schema(name, definition)
         except LoadError:
             raise
         except RecursionError:
             raise LoadError(f"{origin}: the schema is nested too deeply") from None
         except Exception as error:
-            raise LoadError(f"{origin}: no Avro schema: {error}") from error
+            raise LoadError(f"{origin}: not a valid Avro schema: {error}") from error
 
     def _qualified(self, origin: str, node: Any, namespace: str) -> Any:
         if isinstance(node, list):
@@ -108,14 +109,14 @@ class Definitions:
         if isinstance(node, str):
             return node if node in PRIMITIVES or "." in node or not namespace else f"{namespace}.{node}"
         if not isinstance(node, dict):
-            raise LoadError(f"{origin}: {node!r} is no Avro type")
+            raise LoadError(f"{origin}: {node!r} is not an Avro type")
         kind = node["type"]
         if kind in ("array", "map"):
             inner = "items" if kind == "array" else "values"
             return {**node, inner: self._qualified(origin, node[inner], namespace)}
         if isinstance(kind, str) and kind in NAMED:
             return self._defined(origin, node, namespace)
-        # {"type": "string", "logicalType": …} is kept; {"type": {…}} and {"type": "a.Reference"} are what they hold.
+        # {"type": "string", "logicalType": …} is kept; {"type": {…}} and {"type": "a.Reference"} are unwrapped.
         return node if isinstance(kind, str) and kind in PRIMITIVES else self._qualified(origin, kind, namespace)
 
     def _defined(self, origin: str, node: dict[str, Any], namespace: str) -> str:
@@ -125,7 +126,7 @@ class Definitions:
         if node["type"] in ("record", "error"):
             own["fields"] = [self._field(origin, name, field, inner) for field in _fields(origin, name, node)]
         known = self._by_name.setdefault(name, Definition(origin, own))
-        if known.node is not own and _meaning(known.node) != _meaning(own):
+        if known.node is not own and _without_docs(known.node) != _without_docs(own):
             raise LoadError(f"{origin}: {name} is defined differently in {known.origin}")
         return name
 
@@ -136,11 +137,11 @@ class Definitions:
 
 
 class _Assembly:
-    """One schema being put together: a named type in full where it is first met, by name from then on."""
+    """Builds one self-contained schema: a named type is defined at its first use and referenced by name afterwards."""
 
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
-        self._met: set[str] = set()
+        self._included: set[str] = set()
 
     def inlined(self, origin: str, node: Any) -> Any:
         if isinstance(node, list):
@@ -148,15 +149,15 @@ class _Assembly:
         if isinstance(node, str):
             return node if node in PRIMITIVES else self._named(origin, node)
         if node["type"] == "array":
-            self._refuse_weightless(origin, node["items"])
+            self._reject_empty_items(origin, node["items"])
             return {**node, "items": self.inlined(origin, node["items"])}
         return {**node, "values": self.inlined(origin, node["values"])} if node["type"] == "map" else node
 
     def _named(self, origin: str, name: str) -> Any:
-        if name in self._met:
+        if name in self._included:
             return name
         origin, node = self._definition(origin, name)
-        self._met.add(name)
+        self._included.add(name)
         if "fields" in node:
             fields = [{**field, "type": self.inlined(origin, field["type"])} for field in node["fields"]]
             node = {**node, "fields": fields}
@@ -165,15 +166,16 @@ class _Assembly:
     def _definition(self, origin: str, name: str) -> Definition:
         definition = self._definitions.of(origin, name)
         if definition is None:
-            raise LoadError(f"{origin}: the type {name} is defined nowhere")
+            raise LoadError(f"{origin}: the type {name} is not defined")
         return definition
 
-    def _refuse_weightless(self, origin: str, items: Any) -> None:
-        """An array says how many items follow. Where an item takes no bytes, a value of ten bytes fills the memory."""
-        if self._weightless(origin, items, frozenset()):
-            raise LoadError(f"{origin}: an array's items take no bytes, so that a short value could claim any number")
+    def _reject_empty_items(self, origin: str, items: Any) -> None:
+        """Rejects arrays whose items encode to zero bytes: ten bytes could then declare enough items to fill memory."""
+        if self._is_empty(origin, items, frozenset()):
+            raise LoadError(f"{origin}: an array's items encode to zero bytes: a short value could declare any number")
 
-    def _weightless(self, origin: str, node: Any, within: frozenset[str]) -> bool:
+    def _is_empty(self, origin: str, node: Any, within: frozenset[str]) -> bool:
+        """Return whether every value of the type encodes to zero bytes; `within` breaks cycles."""
         if not isinstance(node, str) or node in PRIMITIVES:
             kind = node["type"] if isinstance(node, dict) else node
             return bool(kind == "null")
@@ -183,7 +185,7 @@ class _Assembly:
         if named["type"] == "fixed":
             return not named.get("size")
         types = [field["type"] for field in named.get("fields", ())]
-        return named["type"] != "enum" and all(self._weightless(origin, kind, within | {node}) for kind in types)
+        return named["type"] != "enum" and all(self._is_empty(origin, kind, within | {node}) for kind in types)
 
 
 def _full_name(origin: str, node: dict[str, Any], namespace: str) -> str:
@@ -193,17 +195,17 @@ def _full_name(origin: str, node: dict[str, Any], namespace: str) -> str:
         full = name if "." in name or not own else f"{own}.{name}"
         if FULL_NAME.fullmatch(full):
             return full
-    raise LoadError(f"{origin}: {name!r} is no name for an Avro type")
+    raise LoadError(f"{origin}: {name!r} is not a valid name of an Avro type")
 
 
 def _fields(origin: str, record: str, node: dict[str, Any]) -> list[Any]:
     fields = node["fields"]
     if not isinstance(fields, list):
-        raise LoadError(f"{origin}: the fields of {record} are no list")
+        raise LoadError(f"{origin}: the fields of {record} are not a list")
     return fields
 
 
-def _meaning(node: dict[str, Any]) -> dict[str, Any]:
-    """A definition without what is said to people."""
-    spoken = {name: member for name, member in node.items() if name not in ("doc", "aliases", "fields")}
-    return spoken | {"fields": [_meaning(field) for field in node.get("fields", ())]}
+def _without_docs(node: dict[str, Any]) -> dict[str, Any]:
+    """A definition without `doc` and `aliases`: two files may repeat a type with different documentation."""
+    kept = {name: member for name, member in node.items() if name not in ("doc", "aliases", "fields")}
+    return kept | {"fields": [_without_docs(field) for field in node.get("fields", ())]}

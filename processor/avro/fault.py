@@ -1,31 +1,31 @@
-"""`Fault`: where a datum stops making sense."""
+"""`Fault`: the byte and the field at which a datum cannot be decoded, and why."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 NOTHING: Final = object()
-"""Stands for a value of which nothing was read."""
+"""Stands for a value of which no part was decoded."""
 
 
 class Fault(Exception):
-    """Bytes are not what their schema says; the field is told from the outside in, as the exception passes."""
+    """The bytes do not match their schema. Each enclosing value adds its part of the field path as it propagates."""
 
     def __init__(self, at: int, reason: str) -> None:
         super().__init__(reason)
         self.at = at
-        """The byte, from 0, at which what cannot be read begins."""
+        """Offset in bytes, from 0, of the element that cannot be decoded."""
         self.reason = reason
         self.partial: Any = NOTHING
-        """What was read before it, as far as it goes."""
+        """The part of the datum that was decoded before it."""
         self._path: list[str] = []
 
     def inside(self, part: str, partial: Any) -> Fault:
-        """The same fault as the surrounding value sees it.
+        """This fault, extended by one enclosing value.
 
         Args:
-            part: where it is inside that value: a field's name, or an index in brackets.
-            partial: what that value has so far, with what the fault had.
+            part: where in that value it occurred: a field's name, or an index in brackets.
+            partial: what was decoded of that value, including the fault's own partial value.
         """
         self._path.append(part)
         self.partial = partial
@@ -33,7 +33,7 @@ class Fault(Exception):
 
     @property
     def path(self) -> str:
-        """The field, as in `lines[2].price`; "" for the datum itself."""
+        """The path of the field, such as `lines[2].price`; "" for the datum itself."""
         return joined(reversed(self._path))
 
     def __str__(self) -> str:
@@ -41,11 +41,11 @@ class Fault(Exception):
 
 
 class Unresolvable(Fault):
-    """The bytes are what the writer's schema says, and the reader's has no such value."""
+    """The bytes match the writer's schema, but the reader's schema cannot represent the value."""
 
 
 def joined(parts: Any) -> str:
-    """The parts of a path from the outside in: names with dots between them, what is in brackets without."""
+    """Joins path parts, outermost first: a dot before each name but the first, none before an index in brackets."""
     path = ""
     for part in parts:
         path += part if not path or part.startswith("[") else f".{part}"

@@ -1,4 +1,4 @@
-"""Avro's logical types: which a type has, how values come out as Python's own, and which of them fit each other."""
+"""Avro's logical types: which one a type has, how its values become Python objects, and which pairs are compatible."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from uuid import UUID
 from fastavro.read import LOGICAL_READERS
 
 from processor.avro.fault import Fault
-from processor.avro.primitives import Step
+from processor.avro.primitives import Decoder
 
 SPARE_BYTES = 16
-"""A writer may sign-extend: this many bytes more than the precision needs are let pass."""
+"""A writer may sign-extend: this many bytes more than the precision requires are accepted."""
 
 
 def read_decimal(data: bytes, node: Any, _reader: Any = None) -> Decimal:
-    """The unscaled number, big-endian two's complement, with the scale of `node`.
+    """Decodes an unscaled integer in big-endian two's complement and applies the scale of `node`.
 
     Raises:
-        ValueError: there are more bytes than the precision has use for.
+        ValueError: there are more bytes than the precision requires.
     """
     precision: int = node["precision"]
     if len(data) > precision // 2 + SPARE_BYTES:  # a digit is log(10)/log(256) = 0.42 bytes
-        raise ValueError(f"a decimal of precision {precision} has {len(data)} bytes")
+        raise ValueError(f"{len(data)} bytes are too many for a precision of {precision}")
     context = Context(prec=precision)
     unscaled = context.create_decimal(int.from_bytes(data, "big", signed=True))
     return unscaled.scaleb(-node.get("scale", 0), context)
 
 
 UUID_BYTES = 16
-"""A fixed of this size may be a UUID (Avro specification 1.12, "UUID")."""
+"""Size of a fixed that may be a UUID (Avro specification 1.12, "UUID")."""
 
 Convert = Callable[[Any, Any, Any], Any]
 
 
 def logical_type(node: Any) -> str | None:
-    """The logical type of `node`; None where it has none, or one that is not valid there and so does not count."""
+    """The logical type of `node`; None if it has none or an invalid one, which the specification ignores."""
     kind = node.get("logicalType") if isinstance(node, dict) else None
     if not isinstance(kind, str):
         return None
@@ -46,29 +46,29 @@ def logical_type(node: Any) -> str | None:
     return kind if _converter(node, kind) is not None else None
 
 
-def converted(step: Step, node: Any) -> Step:
-    """`step`, and its value as the Python type that stands for the logical type of `node`, where it has one."""
+def with_logical_type(decode: Decoder, node: Any) -> Decoder:
+    """`decode`, followed by the conversion to the Python type of the logical type of `node`, if it has one."""
     kind = logical_type(node)
     convert = _converter(node, kind) if kind else None
     if convert is None:
-        return step
+        return decode
 
     def read(data: bytes, at: int) -> tuple[Any, int]:
-        value, end = step(data, at)
+        value, end = decode(data, at)
         try:
             return convert(value, node, None), end
-        except Exception as error:  # noqa: BLE001 — of converters that say in many ways that a value is out of range
-            raise Fault(at, f"no {kind}: {error}") from None
+        except Exception as error:  # noqa: BLE001 — converters raise many types for a value that is out of range
+            raise Fault(at, f"not a valid {kind}: {error}") from None
 
     return read
 
 
-def misfit(writer: Any, reader: Any) -> str | None:
-    """Why a value of the one logical type would be a wrong value of the other; None where it is not.
+def logical_mismatch(writer: Any, reader: Any) -> str | None:
+    """Why a value of the writer's logical type must not be read as the reader's; None if it may.
 
-    The specification ("Schema Resolution") lets decimals match only with the same scale and precision; a reader's
-    larger precision takes nothing away, and is let pass. Of other pairs it says nothing, and libraries read
-    milliseconds as microseconds.
+    The specification ("Schema Resolution") matches decimals only with equal scale and precision. A larger precision
+    of the reader loses nothing and is accepted here. The specification does not cover other pairs, and some libraries
+    read milliseconds as microseconds.
     """
     written, read = logical_type(writer), logical_type(reader)
     if written is None or read is None:

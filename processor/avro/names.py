@@ -1,4 +1,4 @@
-"""Names of Avro's types: which there are in a definition, and which mean the same."""
+"""Names of Avro types: the ones that a definition contains, and whether two of them match."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 def same_name(writer: Any, reader: Any) -> bool:
-    """By the name without its namespace, as the specification has it since version 1.11, or by an alias."""
+    """Return whether the names match without their namespaces (as specified since Avro 1.11), or by an alias."""
     name = _unqualified(writer["name"])
     return name == _unqualified(reader["name"]) or writer["name"] in qualified_aliases(reader)
 
 
 def qualified_aliases(node: Any) -> set[str]:
-    """The aliases of a named type as full names: one without a namespace is in that of the type."""
+    """The aliases of a named type as full names. An alias without a namespace is in the type's own."""
     namespace = node["name"].rpartition(".")[0]
     return {
         alias if "." in alias or not namespace else f"{namespace}.{alias}"
@@ -27,7 +27,7 @@ def _unqualified(name: str) -> str:
 
 
 def named_types(node: Any) -> dict[str, Any]:
-    """Every named type inside a definition."""
+    """Every named type inside a definition, by its full name."""
     return dict(_walked(node))
 
 

@@ -1,4 +1,4 @@
-"""Readers' schemas: those that handlers say they understand."""
+"""Finds the reader's schemas that handlers declare, by file name or by full name."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ from pathlib import Path
 
 from processor.avro.names import qualified_aliases
 from processor.avro.schema import Schema
-from processor.avro.schemas import Schemas, document
+from processor.avro.schemas import Schemas, read_document
 from processor.errors import LoadError
 
 SUFFIX = ".avsc"
 
 
 def reader_schema(declared: str, schemas: Schemas, folder: str | None = None) -> Schema:
-    """The schema that a handler declares as `declared`: the name of a file, or the full name of a record.
+    """The schema that a handler declares as `declared`.
 
     Args:
-        declared: a file ends in .avsc; it is looked for in `folder`, then in the current one.
-        schemas: what its types, or it itself, may be found in by name.
-        folder: that of `--schemas`.
+        declared: the full name of a record, or a file name that ends in .avsc. A file is looked up in `folder`, then
+            in the current folder.
+        schemas: resolves the full name, and the types that a file references.
+        folder: the folder of `--schemas`.
 
     Raises:
-        LoadError: there is no such file or record, or the file is no single record.
+        LoadError: there is no such file or record, or the file does not define a record.
     """
-    schema = schema_called(declared, schemas, folder, of="of a handler ")
+    schema = find_schema(declared, schemas, folder, of="of a handler ")
     if schema.name is None or schema.definition["type"] != "record":
-        raise LoadError(f"the schema {declared!r} of a handler is no record")
+        raise LoadError(f"the schema {declared!r} of a handler is not a record")
     return schema
 
 
-def schema_called(name: str, schemas: Schemas, folder: str | None = None, of: str = "") -> Schema:
-    """The schema in a file, or with a full name.
+def find_schema(name: str, schemas: Schemas, folder: str | None = None, of: str = "") -> Schema:
+    """The schema with a full name, or in a file.
 
     Args:
-        name: a file ends in .avsc; it is looked for in `folder`, then in the current one.
-        schemas: what its types, or it itself, may be found in by name.
-        folder: that of `--schemas`.
-        of: whose it is, for the message.
+        name: a full name, or a file name that ends in .avsc. A file is looked up in `folder`, then in the current
+            folder.
+        schemas: resolves the full name, and the types that a file references.
+        folder: the folder of `--schemas`.
+        of: inserted into the error message: what declares the schema, with a space after it.
 
     Raises:
         LoadError: there is no such file or type.
@@ -46,7 +48,7 @@ def schema_called(name: str, schemas: Schemas, folder: str | None = None, of: st
 
 
 def written_names(reader: Schema) -> list[str]:
-    """The full names of the records that are read as `reader`: its own and its aliases."""
+    """Full names of the records that `reader` reads: its own name, then its aliases, sorted."""
     return [reader.definition["name"], *sorted(qualified_aliases(reader.definition))]
 
 
@@ -56,8 +58,8 @@ def _of_file(declared: str, schemas: Schemas, folder: str | None, of: str) -> Sc
     if path is None:
         wanted = "is not in" if folder is None else f"is neither in --schemas {folder!r} nor in"
         raise LoadError(f"the schema {declared!r} {of}{wanted} the current folder {Path.cwd()}")
-    scope = schemas.definitions.beside()
-    return scope.schema(str(path), scope.add(str(path), document(path)))
+    scope = schemas.definitions.detached()
+    return scope.schema(str(path), scope.add(str(path), read_document(path)))
 
 
 def _of_name(declared: str, schemas: Schemas, of: str) -> Schema:
@@ -65,4 +67,4 @@ def _of_name(declared: str, schemas: Schemas, of: str) -> Schema:
         return schemas.by_name[declared]
     near = difflib.get_close_matches(declared, schemas.by_name, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; a file's name ends in {SUFFIX}"
-    raise LoadError(f"the schema {declared!r} {of}is no type in --schemas, or one of several{hint}")
+    raise LoadError(f"the schema {declared!r} {of}is not in --schemas, or is defined more than once{hint}")

@@ -1,4 +1,4 @@
-"""`Schema`: one Avro schema that stands by itself, ready to read with."""
+"""`Schema`: one self-contained Avro schema, compiled for reading and writing."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from processor.avro.resolution import Resolution
 
 
 class Schema(msgspec.Struct, frozen=True, eq=False):
-    """A schema with every type that it names inside it."""
+    """A schema that contains every type it references."""
 
     name: str | None
-    """The full name; None for a type that has none (an array, a union)."""
+    """The full name; None for a type without one (an array, a union)."""
     fingerprint: bytes
-    """CRC-64-AVRO of the Parsing Canonical Form, as single-object encoding has it: 8 bytes, little-endian."""
+    """CRC-64-AVRO of the Parsing Canonical Form, as in single-object encoding: 8 bytes, little-endian."""
     definition: Any
-    """What its file says: every name in full, a named type where it is first met, by its name from then on."""
+    """The schema as JSON data: full names throughout; a named type is defined at its first use."""
     parsed: Any
-    """What fastavro writes with."""
+    """fastavro's form of it, for writing."""
     resolution: Resolution
-    """What reads it as it was written."""
+    """Reads data as they were written."""
     canonical_form: str
-    """The Parsing Canonical Form, which the fingerprint is of."""
+    """The Parsing Canonical Form, from which the fingerprint is computed."""
 
     def read(self, data: bytes, at: int) -> Any:
-        """The datum that begins at byte `at` and takes the rest of `data`. Time and memory are bounded by its length.
+        """Decodes the datum that begins at byte `at` and extends to the end of `data`; its size bounds time and memory.
 
         Raises:
-            Fault: the bytes are none of this schema.
+            Fault: the bytes do not match this schema.
         """
         return self.resolution.read(data, at)
 
@@ -40,25 +40,25 @@ class Schema(msgspec.Struct, frozen=True, eq=False):
         """Appends the datum to `stream`.
 
         Raises:
-            Exception: whatever fastavro has to say against the datum.
+            Exception: of any type, from fastavro: the datum does not match this schema.
         """
         schemaless_writer(stream, self.parsed, datum)
 
     def read_by(self, reader: Schema) -> Resolution:
-        """How a datum of this schema is read as one of `reader`; made anew with every call."""
+        """Compiles the resolution of data of this schema as `reader`. Nothing is cached."""
         return Resolution(self.definition, reader.definition)
 
 
-def compiled(name: str | None, definition: Any) -> Schema:
-    """A schema from its self-contained definition.
+def compile_schema(name: str | None, definition: Any) -> Schema:
+    """Compiles a self-contained definition.
 
     Raises:
-        Exception: whatever fastavro has to say against the definition.
+        Exception: of any type, from fastavro: the definition is invalid.
     """
     canonical_form = to_parsing_canonical_form(definition)
     return Schema(
         name=name,
-        # fastavro writes the bytes in little-endian order, as the Java library does and the specification asks.
+        # fastavro returns the bytes in little-endian order, as the specification requires.
         fingerprint=bytes.fromhex(fingerprint(canonical_form, "CRC-64-AVRO")),
         definition=definition,
         parsed=parse_schema(definition),

@@ -1,4 +1,4 @@
-"""`Schemas`: those that are shipped and those of a folder, by fingerprint and by name."""
+"""`Schemas`: the shipped schemas and those of a folder, by fingerprint and by name."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class Schemas:
-    """Every type of some `.avsc` files.
+    """Every type that a set of `.avsc` files defines.
 
-    A folder inside another may give a name another meaning, as the older versions of a schema do. All are known by
-    their fingerprints; by name the one in the outermost folder is, unless there are several there.
+    A subfolder may redefine a name, as older versions of a schema do. All versions are found by fingerprint. A name
+    resolves to the version in the outermost folder, provided there is only one at that depth.
     """
 
     def __init__(
@@ -34,18 +34,19 @@ class Schemas:
         self.by_name = by_name
         self.by_fingerprint = {schema.fingerprint: schema for schema in (*others, *by_name.values())}
         self.definitions = definitions or Definitions()
-        """What a file beside them may refer to."""
+        """The scope in which further files resolve their references."""
         self.files = files or {}
-        """Of each name in `by_name`, the file that defines it."""
+        """For each name in `by_name`, the file that defines it."""
 
 
 def load_schemas(folder: str | None = None) -> Schemas:
-    """The shipped schemas, and every `.avsc` file of `folder` and the folders in it.
+    """Loads the shipped schemas, and every `.avsc` file in `folder` and its subfolders.
 
-    Files may refer to each other's types in any order. What is repeated in a folder must be the same.
+    Files may reference each other's types in any order. A type that a folder defines twice must be the same.
 
     Raises:
-        LoadError: a file cannot be read, is no schema, contradicts another or refers to nothing; it is named.
+        LoadError: a file cannot be read, is not a valid schema, contradicts another file or references an undefined
+            type. The message names the file.
     """
     shipped = list(_files(shipped_folder()))
     return _loaded(shipped, Path(), []) if folder is None else _loaded(shipped, Path(folder), _checked(folder))
@@ -53,20 +54,20 @@ def load_schemas(folder: str | None = None) -> Schemas:
 
 @cache
 def shipped_schemas() -> Schemas:
-    """What comes with this package."""
+    """The schemas that are part of this package."""
     return load_schemas()
 
 
 def shipped_folder(package: Path = PACKAGE) -> Path:
-    """Where the shipped schemas are: inside the installed package, or beside it in a source tree.
+    """The folder of the shipped schemas: inside the installed package, or next to it in a source tree.
 
     Raises:
-        LoadError: in neither place; the installation is incomplete.
+        LoadError: neither folder exists: the installation is incomplete.
     """
     for folder in (package / "schemas", package.parent / "schemas"):
         if (folder / "task.avsc").is_file():
             return folder
-    raise LoadError(f"the schemas shipped with processor are missing from {package}: install it again")
+    raise LoadError(f"the schemas shipped with processor are missing from {package}: reinstall the package")
 
 
 def _checked(folder: str) -> list[Path]:
@@ -74,12 +75,12 @@ def _checked(folder: str) -> list[Path]:
         raise LoadError(f"--schemas {folder!r} is not a folder")
     files = list(_files(Path(folder)))
     if not files:
-        raise LoadError(f"--schemas {folder!r} has no .avsc file in it")
+        raise LoadError(f"--schemas {folder!r} contains no .avsc file")
     return files
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Hidden folders are left out: a mounted ConfigMap keeps its files in one, and links to them."""
+    """Yields the `.avsc` files, without those in hidden folders: a mounted ConfigMap links to files in one."""
     for path in sorted(folder.rglob("*.avsc")):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
@@ -88,20 +89,20 @@ def _files(folder: Path) -> Iterator[Path]:
 def _loaded(shipped: list[Path], folder: Path, paths: list[Path]) -> Schemas:
     root = Definitions()
     scopes = {folder: root}
-    found = [(root, path, root.add(str(path), document(path))) for path in shipped]
+    found = [(root, path, root.add(str(path), read_document(path))) for path in shipped]
     for path in sorted(paths, key=lambda path: (len(path.parts), path)):
         scope = _scope(scopes, path.parent)
-        found.append((scope, path, scope.add(str(path), document(path))))
+        found.append((scope, path, scope.add(str(path), read_document(path))))
     named = [
         _Version(name, len(place.parts), scope.schema(origin, name), origin)
         for place, scope in scopes.items()
         for name, origin in scope.origins().items()
     ]
-    nameless = [scope.schema(str(path), node) for scope, path, node in found if not scope.defines(node)]
+    unnamed = [scope.schema(str(path), node) for scope, path, node in found if not scope.defines(node)]
     outermost = list(_outermost(named))
     by_name = {version.name: version.schema for version in outermost}
     files = {version.name: version.file for version in outermost}
-    return Schemas(by_name, [*nameless, *(version.schema for version in named)], root, files)
+    return Schemas(by_name, [*unnamed, *(version.schema for version in named)], root, files)
 
 
 class _Version(NamedTuple):
@@ -112,7 +113,7 @@ class _Version(NamedTuple):
 
 
 def _outermost(named: list[_Version]) -> Iterator[_Version]:
-    """Of each name the version in the outermost folder, unless there are several."""
+    """For each name the version in the outermost folder, unless that depth has different ones."""
     for _, versions in groupby(sorted(named, key=lambda one: one[:2]), key=lambda one: one.name):
         first, *rest = versions
         if all(other.schema.definition == first.schema.definition for other in rest if other.depth == first.depth):
@@ -121,28 +122,28 @@ def _outermost(named: list[_Version]) -> Iterator[_Version]:
 
 def _scope(scopes: dict[Path, Definitions], folder: Path) -> Definitions:
     if folder not in scopes:
-        scopes[folder] = _scope(scopes, folder.parent).narrower()
+        scopes[folder] = _scope(scopes, folder.parent).nested()
     return scopes[folder]
 
 
-def document(path: Path) -> Any:
-    """What an `.avsc` file says.
+def read_document(path: Path) -> Any:
+    """Parses an `.avsc` file into JSON data.
 
     Raises:
-        LoadError: it cannot be read, or is no JSON.
+        LoadError: it cannot be read, or is not JSON.
     """
     try:
         text = path.read_bytes()
     except OSError as error:
         raise LoadError(f"{path}: cannot be read: {error.strerror}") from error
-    return parsed(str(path), text)
+    return parse_document(str(path), text)
 
 
-def parsed(origin: str, text: bytes | str) -> Any:
-    """What the text of a schema says.
+def parse_document(origin: str, text: bytes | str) -> Any:
+    """Parses the text of a schema into JSON data.
 
     Raises:
-        LoadError: it is no JSON; with `origin`, where it comes from.
+        LoadError: it is not JSON. The message starts with `origin`.
     """
     try:
         return msgspec.json.decode(text)

@@ -1,4 +1,4 @@
-"""`processor decode SOURCE`: a value taken apart: its framing, its schema, what it says or where it stops doing so."""
+"""`processor decode SOURCE`: shows a value's framing, schema and contents, or where it cannot be decoded."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def decode(
     source: Annotated[
         str,
         Argument(
-            "A file with the bytes of one value, - for standard input, or TOPIC:PARTITION:OFFSET for a record.",
+            "File with the bytes of one value, - for standard input, or TOPIC:PARTITION:OFFSET of a record.",
             metavar="SOURCE",
         ),
     ] = "-",
 ) -> int:
-    """Take one value apart: how it is framed, which schema it names, and what it says, as JSON.
+    """Show one value's framing, schema and contents as JSON.
 
-    A value that cannot be read is told with the byte and the field at which it stops making sense.
-    What was read before is shown all the same, and the exit code is 1.
+    For a value that cannot be decoded, show the byte and field of the error and the part before it.
+    The exit code is then 1.
     """
-    from processor.codec.anatomy import shown_record  # here, so that help does without
+    from processor.codec.anatomy import record_fields  # not at the top, to keep --help fast
 
     place = PLACE.fullmatch(source) if not Path(source).exists() else None
     record = _record(connection, place) if place else _Bytes(_read(source))
     anatomy = _anatomy(values, record)
-    typer.echo(anatomy.json(shown_record(record) if place else None).decode())
+    typer.echo(anatomy.json(record_fields(record) if place else None).decode())
     if anatomy.error is not None:
-        raise DecodeError(anatomy.error.sentence(anatomy.schema))
+        raise DecodeError(anatomy.error.message(anatomy.schema))
     return 0
 
 
@@ -55,10 +55,10 @@ def _anatomy(values: ReadingOptions, record: Record) -> Anatomy:
 
     if values.registry is None:
         return anatomy_of(record, codec_for(values.value_format, values.schemas))
-    from processor.kafka.registry.consumer import PatientRegistry, open_registry
+    from processor.kafka.registry.consumer import BlockingRegistry, open_registry
 
     with open_registry(values.registry) as client:
-        return anatomy_of(record, codec_for(values.value_format, values.schemas, PatientRegistry(client)))
+        return anatomy_of(record, codec_for(values.value_format, values.schemas, BlockingRegistry(client)))
 
 
 def _record(connection: ConnectionOptions, place: re.Match[str]) -> Record:
@@ -71,26 +71,28 @@ def _record(connection: ConnectionOptions, place: re.Match[str]) -> Record:
 
 
 def _read(source: str) -> bytes:
-    """Raises:
-    SettingsError: the file cannot be read.
+    """The bytes of a file or of standard input.
+
+    Raises:
+        SettingsError: they cannot be read.
     """
     try:
         return _standard_input() if source == "-" else Path(source).read_bytes()
     except OSError as caught:
-        hint = "" if source == "-" or ":" not in source else "; a record is named TOPIC:PARTITION:OFFSET"
+        hint = "" if source == "-" or ":" not in source else "; for a record, give TOPIC:PARTITION:OFFSET"
         raise SettingsError(f"SOURCE {source!r} cannot be read: {caught.strerror}{hint}") from None
 
 
 def _standard_input() -> bytes:
     if sys.stdin is None:
-        raise SettingsError("standard input is closed; give a SOURCE")
+        raise SettingsError("standard input is closed: give a SOURCE")
     if sys.stdin.isatty():
-        typer.echo("reading one value's bytes from this terminal; Ctrl-D ends it", err=True)
+        typer.echo("reading the bytes of one value from the terminal; end with Ctrl-D", err=True)
     return sys.stdin.buffer.read()
 
 
 class _Bytes:
-    """A value that is no record's."""
+    """A value without a record, in the shape of a record."""
 
     def __init__(self, value: bytes) -> None:
         self._value = value

@@ -1,4 +1,4 @@
-"""`AvroCodec`: a record of `processor.Task` is an envelope, a datum of any other schema is the payload."""
+"""`AvroCodec`: a datum of `processor.Task` is an envelope, a datum of any other schema is the payload."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from processor.codec.framing import (
     CONFLUENT_FRAME,
     SINGLE_OBJECT,
     SINGLE_OBJECT_FRAME,
+    encoded,
     single_object,
-    written,
 )
-from processor.codec.messages import Outgoing, epoch_milliseconds, outcome_of
+from processor.codec.messages import Outgoing, epoch_milliseconds, result_of
 from processor.codec.registry_port import Framing, SchemaRegistry
 from processor.engine.record import Headers, Record
 from processor.errors import DecodeError, EncodeError
@@ -31,27 +31,27 @@ from processor.handlers.task import Content, Task
 
 TASK = "processor.Task"
 TASK_FIELDS = ("id", "session_id", "name", "payload", "content_type", "created_at")
-"""Those that are written; the record's headers are headers of its own."""
+"""The fields that a producer writes; headers are sent as headers of the record."""
 RESULT = "processor.TaskResult"
 
 SCHEMA_HEADER = "__value_schema_id"
-"""The header that tells the schema of a value that is bare Avro: a byte 01 and the GUID, or a byte 00 and the ID.
+"""The header that identifies the schema of an unframed Avro value: 01 and the GUID, or 00 and the ID.
 
-This and the wire format are Confluent's: `SchemaId` and `dual_schema_id_deserializer` of their Python client.
+It is Confluent's, like the wire format: see `SchemaId` and `dual_schema_id_deserializer` of their Python client.
 """
-NO_REGISTRY = "the value names schema {} of a registry, and --schema-registry is not set"
+NO_REGISTRY = "the value refers to schema {} of a registry, but --schema-registry is not set"
 
 BY_GUID = 1
 
-MOST_RESOLUTIONS = 1000
+MAX_RESOLUTIONS = 1000
 
 GUID_HEADER = 17
 
 
 class AvroCodec:
-    """Values in Avro, framed with what tells their schema.
+    """Reads and writes values in Avro.
 
-    Reads all framings; writes Confluent's wire format where there is a registry, else single-object encoding.
+    Reads every framing. Writes Confluent's wire format if there is a registry, else single-object encoding.
     """
 
     def __init__(
@@ -64,19 +64,19 @@ class AvroCodec:
         task_topic: str | None = None,
         results_topic: str | None = None,
     ) -> None:
-        """Opens what it needs.
+        """Prepares the framings for reading and writing.
 
         Args:
-            schemas: those of files, by fingerprint.
-            registry: where there is one.
-            clock: milliseconds since the epoch.
-            readers: schemas that handlers declare: records that one of them can be made of are read as it.
-            task_topic: where tasks are written to, if they are; the registry is asked at once.
-            results_topic: where results are written to, if they are; the registry is asked with the first task.
+            schemas: schemas from files, which fingerprints refer to; the shipped ones if None.
+            registry: resolves schema IDs and GUIDs, if there is one.
+            clock: returns milliseconds since the epoch.
+            readers: schemas that handlers declare. Records with the name or an alias of one are read as it.
+            task_topic: the topic that tasks are written to, if any. The registry is queried at once.
+            results_topic: the topic that results are written to, if any. The registry is queried with the first task.
 
         Raises:
-            LoadError: the registry does not take the schema of tasks.
-            RegistryError: it cannot be asked.
+            LoadError: the registry rejects the schema of tasks.
+            RegistryError: the registry does not respond.
         """
         self._registry = registry
         self._clock = clock
@@ -92,17 +92,17 @@ class AvroCodec:
         known = (schemas or shipped).by_fingerprint
         self._readers = {TASK: self._task, **{name: reader for reader in readers for name in written_names(reader)}}
         self._resolutions: dict[Schema, Resolution] = {}
-        """How records are read that a reader's schema is there for, by their writers' schemas."""
+        """For writers' schemas that have a reader's schema: their compiled resolutions."""
         self._by_frame = {SINGLE_OBJECT + fingerprint: schema for fingerprint, schema in known.items()}
 
     def decode(self, record: Record) -> Content:
-        """What the value says.
+        """Decodes the value.
 
         Raises:
-            DecodeError: it has no framing, its schema is not known, or its bytes are not that schema's.
-            NotNow: the registry cannot say now how it is to be read, or how its result is to be written.
+            DecodeError: it has no valid framing, its schema is unknown, or its bytes do not match its schema.
+            NotNow: the registry has not answered yet how to read it, or how to write its result.
         """
-        if self._result_framing is None:  # no handler may run whose result could not be written afterwards
+        if self._result_framing is None:  # do not run a handler whose result could not be written afterwards
             self._result_framing = self._framing_of_results()
         value = record.value()
         if value is None:
@@ -117,57 +117,58 @@ class AvroCodec:
         except Unresolvable as fault:
             raise DecodeError(f"{self._pair(schema)}: {fault}") from None
         except Fault as fault:
-            raise DecodeError(f"the value is no {_noun(schema)}: {fault}") from None
-        except (IndexError, ValueError) as error:  # of the task's own reader, which does not know where it is
-            raise DecodeError(f"the value is no {_noun(schema)}: {_precisely(schema, value, frame, error)}") from None
+            raise DecodeError(f"the value is not a valid {_label(schema)}: {fault}") from None
+        except (IndexError, ValueError) as error:  # from `read_envelope`, which reports no position
+            located = _located(schema, value, frame, error)
+            raise DecodeError(f"the value is not a valid {_label(schema)}: {located}") from None
 
     def schema_of(self, record: Record) -> tuple[Schema, int]:
-        """The schema that the record's value names, and the byte at which its datum begins.
+        """The schema that the record's value refers to, and the offset of its datum in bytes.
 
         Raises:
-            DecodeError: it has no framing, or its schema is not known.
-            NotNow: the registry cannot say now.
+            DecodeError: it has no valid framing, or its schema is unknown.
+            NotNow: the registry has not answered yet.
         """
         value = record.value() or b""
         schema = self._by_frame.get(value[:SINGLE_OBJECT_FRAME])
         return self._unframed(record, value) if schema is None else (schema, SINGLE_OBJECT_FRAME)
 
     def encode_task(self, outgoing: Outgoing) -> bytes:
-        """A `processor.Task`; bytes as they are, any other payload as JSON.
+        """Encodes a `processor.Task`. Payloads of bytes are written unchanged, all others as JSON.
 
         Raises:
-            EncodeError: there is no JSON for the payload, or a name is no text.
+            EncodeError: the payload has no JSON form, or a name is not text.
         """
         payload, content_type = write_body(outgoing.payload, "the payload")
         frame, schema = self._task_framing
         fields = (outgoing.id or "", outgoing.session_id, outgoing.name, payload, content_type, self._clock())
         if schema.fingerprint != LAYOUT:
-            return written(self._task_framing, dict(zip(TASK_FIELDS, fields, strict=True)))
+            return encoded(self._task_framing, dict(zip(TASK_FIELDS, fields, strict=True)))
         try:
             return write_envelope(frame, *fields)
         except (AttributeError, UnicodeError) as error:
-            raise EncodeError(f"no {TASK} can be written: {type(error).__name__}: {error}") from error
+            raise EncodeError(f"cannot encode a {TASK}: {type(error).__name__}: {error}") from error
 
     def headers_for(self, outgoing: Outgoing) -> Headers:
-        """None: the value says everything."""
+        """Always empty: the value carries every field."""
         return []
 
     def encode_result(self, task: Task, result: Any) -> bytes:
-        """A `processor.TaskResult`; bytes as they are, any other return value as JSON.
+        """Encodes a `processor.TaskResult`. Return values of bytes are written unchanged, all others as JSON.
 
         Raises:
-            EncodeError: there is no JSON for the return value.
-            NotNow: the registry cannot say now how it is to be written; never once a task was decoded.
+            EncodeError: the return value has no JSON form.
+            NotNow: the registry has not answered yet how to write it. This cannot happen after a task was decoded.
         """
         framing = self._result_framing or self._framing_of_results()
         body, content_type = write_body(result, "the handler's return value")
-        return written(framing, msgspec.structs.asdict(outcome_of(task, body, content_type)))
+        return encoded(framing, msgspec.structs.asdict(result_of(task, body, content_type)))
 
     def _content(self, schema: Schema, value: bytes, frame: int) -> Content:
         if schema.fingerprint == LAYOUT:
             return read_envelope(value, frame)
         datum = self._resolution(schema).read(value, frame)
-        # Of an older or a newer task: fields that it lacks have their defaults, those that it adds are left out.
+        # The task's schema may be older or newer: missing fields have their defaults, unknown ones are skipped.
         return _opened(datum) if schema.name == TASK else Content(datum, schema.name)
 
     def _resolution(self, written: Schema) -> Resolution:
@@ -176,39 +177,39 @@ class AvroCodec:
             return written.resolution
         resolution = self._resolutions.get(written)
         if resolution is None:
-            if len(self._resolutions) >= MOST_RESOLUTIONS:  # a registry forgets schemas, and makes them anew
+            if len(self._resolutions) >= MAX_RESOLUTIONS:  # the registry's cache replaces schemas by new objects
                 self._resolutions.clear()
             resolution = self._resolutions[written] = written.read_by(reader)
         return resolution
 
     def _pair(self, written: Schema) -> str:
         reader = self._readers[written.name or ""]
-        theirs, ours = written.fingerprint.hex(), reader.fingerprint.hex()
-        return f"the value's schema {written.name} ({theirs}) does not fit the reader's {reader.name} ({ours})"
+        theirs, ours = f"{written.name} ({written.fingerprint.hex()})", f"{reader.name} ({reader.fingerprint.hex()})"
+        return f"the value's schema {theirs} does not match the reader's schema {ours}"
 
     def _framing_of_results(self) -> Framing:
         if self._registry is None or self._results_topic is None:
-            raise AssertionError("results need the registry only where there is one")
+            raise AssertionError("the framing of results is undecided only if there is a registry")
         return self._registry.framing_for(self._results_topic, shipped_schemas().by_name[RESULT])
 
     def _unframed(self, record: Record, value: bytes) -> tuple[Schema, int]:
-        """The schema of a value that is not framed with a known fingerprint, and where its datum begins."""
+        """The schema of a value without a known fingerprint, and the offset of its datum in bytes."""
         header = schema_header(record)
         if header is not None:
             return self._named_in_header(header), 0
         if not value:
-            raise DecodeError("the value is empty; with --value-format avro it must be framed Avro")
+            raise DecodeError("the value is empty; --value-format avro requires framed Avro")
         if value[0] == CONFLUENT:
             if len(value) < CONFLUENT_FRAME:
-                raise DecodeError("the value ends inside its schema's ID")
+                raise DecodeError("the value ends inside the schema ID")
             return self._by_id(value[1:CONFLUENT_FRAME]), CONFLUENT_FRAME
         if not value.startswith(SINGLE_OBJECT):
             raise DecodeError(
-                f"the value begins with {value[:2].hex(' ')}: neither Avro's single-object encoding (c3 01)"
+                f"the value begins with {value[:2].hex(' ')}, which is neither Avro's single-object encoding (c3 01)"
                 " nor Confluent's wire format (00)"
             )
         if len(value) < SINGLE_OBJECT_FRAME:
-            raise DecodeError("the value ends inside its schema's fingerprint")
+            raise DecodeError("the value ends inside the schema fingerprint")
         fingerprint = value[len(SINGLE_OBJECT) : SINGLE_OBJECT_FRAME].hex()
         raise DecodeError(f"no schema has the fingerprint {fingerprint}: add its .avsc file to --schemas")
 
@@ -219,7 +220,7 @@ class AvroCodec:
             return self._registry.schema_by_guid(header[1:])
         if len(header) == CONFLUENT_FRAME and header[0] == CONFLUENT:
             return self._by_id(header[1:])
-        raise DecodeError(f"the header {SCHEMA_HEADER} holds {header[:32].hex(' ')}, which names no schema")
+        raise DecodeError(f"the header {SCHEMA_HEADER} must contain a schema ID or GUID, not {header[:32].hex(' ')!r}")
 
     def _by_id(self, big_endian: bytes) -> Schema:
         schema_id = int.from_bytes(big_endian, "big")
@@ -228,12 +229,12 @@ class AvroCodec:
         return self._registry.schema_by_id(schema_id)
 
 
-def _noun(schema: Schema) -> str:
+def _label(schema: Schema) -> str:
     return schema.name or "datum of its schema"
 
 
-def _precisely(schema: Schema, value: bytes, frame: int, error: Exception) -> str:
-    """What the slower reader says, which tells the byte and the field."""
+def _located(schema: Schema, value: bytes, frame: int, error: Exception) -> str:
+    """The error with its byte and field, from the general reader, which is slower but knows them."""
     try:
         schema.read(value, frame)
     except Fault as fault:
@@ -252,7 +253,7 @@ def _opened(envelope: dict[str, Any]) -> Content:
 
 
 def schema_header(record: Record) -> bytes | None:
-    """What names the schema of a bare datum: the first of that name, as Confluent's readers take it."""
+    """The header that identifies the schema of an unframed value: the first of that name, as Confluent's readers do."""
     for name, header in record.headers() or ():
         if name == SCHEMA_HEADER:
             return header

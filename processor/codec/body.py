@@ -1,4 +1,4 @@
-"""The body inside an envelope: a payload or a result as bytes with a media type."""
+"""The body of an envelope: a payload or a result, as bytes with a media type."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _encode_json = msgspec.json.Encoder().encode
 
 
 def read_body(body: bytes | str | None, content_type: str) -> Any:
-    """A body as its handler gets it: JSON decoded, anything else as it is.
+    """The body as a handler gets it: JSON is decoded, any other media type is returned unchanged.
 
     Raises:
-        DecodeError: the media type claims JSON and the body is none.
+        DecodeError: the media type is JSON and the body is not.
     """
     if body is None or not (content_type == JSON_TYPE or _is_json(content_type)):
         return body
@@ -28,10 +28,10 @@ def read_body(body: bytes | str | None, content_type: str) -> Any:
 
 
 def write_body(value: Any, noun: str) -> tuple[bytes, str]:
-    """Bytes as they are, anything else as JSON; and the media type that says which.
+    """Bytes unchanged or any other value as JSON, and the media type of the result.
 
     Raises:
-        EncodeError: there is no JSON for `value`, which the message calls `noun`.
+        EncodeError: `value` has no JSON form. The message calls it `noun`.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value), BYTES_TYPE
@@ -39,34 +39,36 @@ def write_body(value: Any, noun: str) -> tuple[bytes, str]:
 
 
 def read_json(text: bytes | str, noun: str) -> Any:
-    """Raises:
-    DecodeError: `text`, which the message calls `noun`, is no JSON.
+    """Decodes JSON.
+
+    Raises:
+        DecodeError: `text` is not JSON. The message calls it `noun`.
     """
     try:
         return _decode_json(text)
     except RecursionError:
-        raise DecodeError(f"{noun} is JSON that is nested too deeply") from None
+        raise DecodeError(f"{noun} is nested too deeply") from None
     except Exception as error:
         raise DecodeError(f"{noun} is not JSON: {_reason(error)}") from error
 
 
 def write_json(value: Any, noun: str) -> bytes:
-    """JSON as msgspec writes it: bytes inside become base64 text, NaN and the infinities null.
+    """Encodes JSON as msgspec does: bytes become base64 text; NaN and infinities become null.
 
     Raises:
-        EncodeError: there is no JSON for `value`, which the message calls `noun`.
+        EncodeError: `value` has no JSON form. The message calls it `noun`.
     """
     try:
         return _encode_json(value)
     except RecursionError:
         raise EncodeError(f"{noun} is nested too deeply for JSON, or contains itself") from None
     except Exception as error:
-        raise EncodeError(f"{noun} cannot be written as JSON: {error}") from error
+        raise EncodeError(f"{noun} cannot be encoded as JSON: {error}") from error
 
 
 @lru_cache(maxsize=64)
 def _is_json(content_type: str) -> bool:
-    """Whether a media type is JSON's: RFC 8259's own, or one with the suffix of RFC 6839; parameters do not matter."""
+    """Return whether a media type is JSON: `application/json` (RFC 8259) or `+json` (RFC 6839), with any parameters."""
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == JSON_TYPE or media_type.endswith("+json")
 

@@ -11,14 +11,14 @@ from processor.handlers.task import Content, Task
 
 
 class BytesCodec:
-    """Values as they are. A task's name and ID travel in the record's headers."""
+    """Passes values through unchanged. A task's name and ID are headers of the record."""
 
     def decode(self, record: Record) -> Content:
-        """The value, or None, as the payload."""
+        """The value as the payload; None for a record without one."""
         return Content(record.value())
 
     def encode_task(self, outgoing: Outgoing) -> bytes | None:
-        """The payload; None is a record without a value, which a compacted topic takes for a deletion.
+        """The payload; None for a record without a value, which is a tombstone in a compacted topic.
 
         Raises:
             EncodeError: the payload is neither bytes nor text nor None.
@@ -26,15 +26,15 @@ class BytesCodec:
         return None if outgoing.payload is None else _written(outgoing.payload, "the payload")
 
     def headers_for(self, outgoing: Outgoing) -> Headers:
-        """The headers that carry what the value cannot."""
+        """The headers `task-id` and `task-name`, as far as they are set."""
         named = (("task-id", outgoing.id), ("task-name", outgoing.name))
         return [(header, _written(text, f"the header {header}")) for header, text in named if text]
 
     def encode_result(self, task: Task, result: Any) -> bytes:
-        """The return value; None never comes here: the runtime sends no result for it.
+        """The return value. It is never None: the runtime sends no result then.
 
         Raises:
-            EncodeError: it is neither bytes nor text.
+            EncodeError: the return value is neither bytes nor text.
         """
         return _written(result, "the handler's return value")
 
@@ -46,6 +46,6 @@ def _written(value: Any, noun: str) -> bytes:
         return value.encode() if isinstance(value, str) else bytes(memoryview(value))
     except TypeError:
         kind = type(value).__name__
-        raise EncodeError(f"{noun} is of type {kind}; with --value-format bytes it must be bytes or text") from None
+        raise EncodeError(f"{noun} has type {kind}; --value-format bytes requires bytes or text") from None
     except UnicodeEncodeError as error:
-        raise EncodeError(f"{noun} has no UTF-8: {error}") from error
+        raise EncodeError(f"{noun} cannot be encoded as UTF-8: {error}") from error

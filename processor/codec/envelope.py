@@ -1,10 +1,10 @@
-"""The datum of a `processor.Task`, read and written by hand.
+"""A hand-written reader and writer for the datum of a `processor.Task`.
 
-Every task of the default format passes here, and a general reader or writer takes two or three times as long over
-this one layout. Only the shipped layout is: a schema with another fingerprint goes the general way.
+Every task in the default format passes through it; the general reader and writer take two to three times as long.
+It supports only the shipped layout. A schema with another fingerprint takes the general path.
 
-A length is not held against what is left, for a slice ends where its bytes end: the next field then finds
-nothing to begin with, and the last field, a number, has no length. So memory is bounded by the value.
+Lengths are not compared with the bytes that remain: a slice ends at the end of the value, and reading the next field
+then raises. The last field, a number, has no length. The value's size therefore bounds memory.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from processor.codec.body import JSON_TYPE, read_body
 from processor.handlers.task import Content
 
 LAYOUT = bytes.fromhex("9cda608e494710c2")
-"""The fingerprint of the schema whose layout this is: `schemas/task.avsc`."""
+"""Fingerprint of the schema with this layout, `schemas/task.avsc`."""
 
 LONGEST_LONG = 10
-"""Bytes of the longest variable-length number (Avro specification 1.12, "Binary Encoding")."""
+"""Maximum size of a variable-length number in bytes (Avro specification 1.12, "Binary Encoding")."""
 
 USUAL_END = b"\x20application/json\x00"
-"""The content type and the headers of almost every task: 16 bytes of text, then a map with nothing in it."""
+"""Content type and headers of almost every task: 16 bytes of text, then an empty map."""
 
 Body = bytes | str | None
 
 
 def read_envelope(value: bytes, at: int) -> Content:
-    """What the task says that begins at `at` and takes the rest of `value`.
+    """Decodes the task that begins at byte `at` and extends to the end of `value`.
 
     Raises:
         IndexError: the value ends too early.
-        ValueError: it does not have this layout, or some text is not UTF-8.
-        DecodeError: the payload is not what its content type claims.
+        ValueError: the value does not have this layout, or text in it is not UTF-8.
+        DecodeError: the payload does not match its content type.
     """
     task_id, at = _text(value, at)
     session_id, at = _text(value, at)
@@ -51,11 +51,11 @@ def read_envelope(value: bytes, at: int) -> Content:
 def write_envelope(
     frame: bytes, task_id: str, session_id: str, name: str, body: bytes, content_type: str, created_at: int
 ) -> bytes:
-    """A value: `frame`, then the task's datum, without headers.
+    """Encodes a value: `frame`, followed by the task's datum without headers. `created_at` is in epoch milliseconds.
 
     Raises:
-        UnicodeError: some text has no UTF-8.
-        AttributeError: some text is none.
+        UnicodeError: a text cannot be encoded as UTF-8.
+        AttributeError: an argument that must be text is not.
     """
     end = USUAL_END if content_type == JSON_TYPE else _written(content_type.encode()) + b"\x00"
     return b"".join(
@@ -64,7 +64,7 @@ def write_envelope(
             _written(task_id.encode()),
             _written(session_id.encode()),
             _written(name.encode()),
-            b"\x02",  # the payload's branch of bytes
+            b"\x02",  # the union's branch `bytes`
             _written(body),
             end,
             _number(created_at),
@@ -79,7 +79,7 @@ def _written(block: bytes) -> bytes:
 
 @lru_cache(maxsize=16)
 def _number(number: int) -> bytes:
-    """A long; those of a moment repeat, as the clock's milliseconds do."""
+    """Encodes a long. The cache serves `created_at`, which many tasks share within a millisecond."""
     left = (number << 1) ^ (number >> 63)
     out = bytearray()
     while left > 0x7F:
@@ -90,11 +90,11 @@ def _number(number: int) -> bytes:
 
 
 SHORT = tuple(bytes((size << 1,)) for size in range(64))
-"""The sizes that take one byte."""
+"""Encoded lengths that take one byte."""
 
 
 def _payload(value: bytes, at: int) -> tuple[Body, int]:
-    """A union: the number of the branch, which is one byte with the number doubled, then what the branch has."""
+    """A union: the index of the branch, which is one byte (twice the index), then the branch's value."""
     branch = value[at]
     if branch == 2:
         return _block(value, at + 1)
@@ -106,7 +106,7 @@ def _payload(value: bytes, at: int) -> tuple[Body, int]:
 
 
 def _headers(value: bytes, at: int) -> tuple[dict[str, bytes | None], int]:
-    """A map: blocks of entries, each begun by their number; a negative one is followed by the block's size."""
+    """A map: blocks of entries, each after its count. A negative count is followed by the block's size in bytes."""
     headers: dict[str, bytes | None] = {}
     count, at = _long(value, at)
     while count:
@@ -120,18 +120,18 @@ def _headers(value: bytes, at: int) -> tuple[dict[str, bytes | None], int]:
 
 
 def _check_end(value: bytes, at: int) -> None:
-    """`created_at`, which nothing reads, must be all that is left."""
+    """Checks that the value ends with `created_at`, which is skipped."""
     last = at
     while value[last] > 0x7F:
         last += 1
     if last - at >= LONGEST_LONG:
-        raise ValueError("created_at is no number")
+        raise ValueError("created_at is not a valid number")
     if last + 1 != len(value):
-        raise ValueError(f"{len(value) - last - 1} bytes follow its end")
+        raise ValueError(f"{len(value) - last - 1} bytes follow the end of the datum")
 
 
 def _text(value: bytes, at: int) -> tuple[str, int]:
-    """A block of UTF-8. Most are shorter than 64 bytes: their length is one byte, the number doubled."""
+    """A length and that many bytes of UTF-8. A length below 64, as most are, is one byte: twice the length."""
     size = value[at]
     if size & 0x81:
         block, at = _block(value, at)
@@ -141,21 +141,21 @@ def _text(value: bytes, at: int) -> tuple[str, int]:
 
 
 def _block(value: bytes, at: int) -> tuple[bytes, int]:
-    """A number of bytes, then as many bytes."""
+    """A length, followed by that many bytes."""
     size, at = _long(value, at)
     if size < 0:
-        raise ValueError(f"a length is {size}")
+        raise ValueError(f"a length is negative: {size}")
     return value[at : at + size], at + size
 
 
 def _long(value: bytes, at: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, its sign in the lowest bit of all."""
+    """A zigzag-encoded number in groups of seven bits, the least significant group first."""
     number = shift = 0
     while (byte := value[at]) > 0x7F:
         number |= (byte & 0x7F) << shift
         shift += 7
         at += 1
         if shift == 7 * LONGEST_LONG:
-            raise ValueError(f"a number takes more than {LONGEST_LONG} bytes")
+            raise ValueError(f"a variable-length number has more than {LONGEST_LONG} bytes")
     number |= byte << shift
     return (number >> 1) ^ -(number & 1), at + 1

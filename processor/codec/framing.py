@@ -1,4 +1,4 @@
-"""Writing values: what they begin with, and the schema that their datum is written with."""
+"""Framings of Avro values: the bytes before the datum, and the schema that the datum is written with."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from processor.codec.registry_port import Framing
 from processor.errors import EncodeError, LoadError
 
 SINGLE_OBJECT = b"\xc3\x01"
-"""How single-object encoding begins; eight bytes of fingerprint follow (Avro specification 1.12, by that name)."""
+"""First bytes of single-object encoding; a fingerprint of 8 bytes follows (Avro 1.12, "Single-object encoding")."""
 SINGLE_OBJECT_FRAME = 10
 
 CONFLUENT = 0
-"""How Confluent's wire format begins; a schema ID of four bytes, big-endian, follows."""
+"""First byte of Confluent's wire format; a schema ID of 4 bytes, big-endian, follows."""
 CONFLUENT_FRAME = 5
 
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -27,49 +27,54 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "result": b"r", "content_type": "c", "completed_at": 1,
     },
 }  # fmt: skip
-"""By the schema that a value is made for: one that uses every field, none at its default."""
+"""Sample values by schema: each sets every field to something other than its default."""
 
-TIME = "_at"
-"""How fields are called that are written as numbers, and come back as Python's own."""
+TIME_SUFFIX = "_at"
+"""Fields with this suffix are written as integers and read as `datetime`."""
 
 
 def single_object(schema: Schema) -> Framing:
-    """The framing that needs no registry."""
+    """Single-object encoding, which requires no registry."""
     return Framing(SINGLE_OBJECT + schema.fingerprint, schema)
 
 
 def confluent(schema_id: int, schema: Schema) -> Framing:
-    """The framing of a registered schema."""
+    """Confluent's wire format for a registered schema."""
     return Framing(bytes((CONFLUENT,)) + schema_id.to_bytes(4, "big"), schema)
 
 
-def written(framing: Framing, fields: dict[str, Any]) -> bytes:
-    """A value.
+def encoded(framing: Framing, fields: dict[str, Any]) -> bytes:
+    """Encodes a value with its framing.
 
     Raises:
-        EncodeError: the fields are not the schema's.
+        EncodeError: the fields do not match the schema.
     """
     stream = BytesIO()
     stream.write(framing.frame)
     try:
         framing.schema.write(stream, fields)
     except Exception as error:
-        raise EncodeError(f"no {framing.schema.name} can be written: {type(error).__name__}: {error}") from error
+        raise EncodeError(f"cannot encode a {framing.schema.name}: {type(error).__name__}: {error}") from error
     return stream.getvalue()
 
 
-def check_carries(other: Schema, wanted: Schema, origin: str) -> None:
-    """Refuses a schema that would lose part of what `wanted` holds: a field that it lacks is left out without a word.
+def check_substitute(other: Schema, wanted: Schema, origin: str) -> None:
+    """Checks that `other` can be written in place of `wanted` without silently dropping fields.
+
+    Args:
+        other: the schema to write with.
+        wanted: the shipped schema of the values.
+        origin: what the message calls `other`.
 
     Raises:
-        LoadError: with `origin`, where the other schema comes from.
+        LoadError: `other` lacks a field, or cannot represent the values.
     """
     sample = SAMPLES[wanted.name or ""]
-    refused = f"{origin}, {other.name}, cannot stand for {wanted.name}"
+    rejected = f"{origin}, {other.name}, cannot replace {wanted.name}"
     try:
-        back = other.read_by(wanted).read(written(Framing(b"", other), sample), 0)
+        read_back = other.read_by(wanted).read(encoded(Framing(b"", other), sample), 0)
     except (EncodeError, Fault) as error:
-        raise LoadError(f"{refused}: {error}") from error
-    lost = [name for name, value in sample.items() if not name.endswith(TIME) and back.get(name) != value]
+        raise LoadError(f"{rejected}: {error}") from error
+    lost = [name for name, value in sample.items() if not name.endswith(TIME_SUFFIX) and read_back.get(name) != value]
     if lost:
-        raise LoadError(f"{refused}: it would lose {', '.join(lost)}")
+        raise LoadError(f"{rejected}: it would lose {', '.join(lost)}")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from processor.codec.body import JSON_TYPE, read_json, write_json
-from processor.codec.messages import Outgoing, outcome_of
+from processor.codec.messages import Outgoing, result_of
 from processor.engine.record import Headers, Record
 from processor.errors import DecodeError
 from processor.handlers.task import Content, Task
@@ -21,45 +21,45 @@ class _Envelope(msgspec.Struct):
 
 
 class JsonCodec:
-    """Values in JSON, UTF-8."""
+    """Reads and writes values in JSON, encoded as UTF-8."""
 
     def decode(self, record: Record) -> Content:
-        """What the value says.
+        """Decodes the value.
 
         Raises:
-            DecodeError: it is no JSON, or a member of an envelope has a wrong type.
+            DecodeError: it is not JSON, or a member of an envelope has the wrong type.
         """
         value = record.value()
         if value is None:
             return Content(None)
         if not value:
-            raise DecodeError("the value is empty; with --value-format json it must be JSON")
+            raise DecodeError("the value is empty; --value-format json requires JSON")
         document = read_json(value, "the value")
         if type(document) is dict and "payload" in document:
             return _opened(document)
         return Content(document)
 
     def encode_task(self, outgoing: Outgoing) -> bytes:
-        """An envelope.
+        """Encodes an envelope.
 
         Raises:
-            EncodeError: there is no JSON for the payload.
+            EncodeError: the payload has no JSON form.
         """
         task_id = msgspec.UNSET if outgoing.id is None else outgoing.id
         envelope = _Envelope(task_id, outgoing.session_id, outgoing.name, outgoing.payload)
         return write_json(envelope, "the payload")
 
     def headers_for(self, outgoing: Outgoing) -> Headers:
-        """None: the value says everything."""
+        """Always empty: the value carries every field."""
         return []
 
     def encode_result(self, task: Task, result: Any) -> bytes:
-        """The fields of `schemas/task_result.avsc` as an object, `result` being the return value itself.
+        """Encodes the fields of `schemas/task_result.avsc` as an object whose `result` is the return value itself.
 
         Raises:
-            EncodeError: there is no JSON for the return value.
+            EncodeError: the return value has no JSON form.
         """
-        return write_json(outcome_of(task, result, JSON_TYPE), "the handler's return value")
+        return write_json(result_of(task, result, JSON_TYPE), "the handler's return value")
 
 
 def _opened(envelope: dict[str, Any]) -> Content:
@@ -95,7 +95,7 @@ def _header(name: str, value: Any) -> bytes | None:
 
 
 def _kind(value: Any) -> str:
-    """What JSON calls it."""
+    """The value's type in JSON, with its article."""
     if isinstance(value, bool):
         return "a boolean"
     if isinstance(value, int | float):

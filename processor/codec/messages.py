@@ -1,4 +1,4 @@
-"""`Outcome`, what the results topic is told of a task."""
+"""`TaskResult`, a record of the results topic, and `Outgoing`, a task to be produced."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 from processor.handlers.task import Task
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """The fields of `schemas/task_result.avsc`, in its order."""
+class TaskResult(msgspec.Struct, frozen=True):
+    """The fields of `schemas/task_result.avsc`, in the same order."""
 
     task_id: str
     session_id: str
@@ -26,9 +26,9 @@ class Outcome(msgspec.Struct, frozen=True):
     """Milliseconds since the epoch."""
 
 
-def outcome_of(task: Task, result: Any, content_type: str) -> Outcome:
-    """What is told of a task that has just succeeded."""
-    return Outcome(
+def result_of(task: Task, result: Any, content_type: str) -> TaskResult:
+    """The result of a task that has just succeeded."""
+    return TaskResult(
         task_id=task.id,
         session_id=task.session_id,
         name=task.name,
@@ -43,15 +43,15 @@ def outcome_of(task: Task, result: Any, content_type: str) -> Outcome:
 
 
 def epoch_milliseconds() -> int:
-    """Now, in milliseconds since the epoch."""
+    """The current time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """What a producer says of a task; the record's key and headers are the producer's to add."""
+    """A task to be encoded as a record's value. The producer sets the record's key and headers."""
 
     session_id: str
     payload: Any
     name: str = ""
     id: str | None = None
-    """None leaves the naming to the reader: `TOPIC-PARTITION-OFFSET`."""
+    """None: consumers use `TOPIC-PARTITION-OFFSET`."""

@@ -1,4 +1,4 @@
-"""The place of a schema registry, and what it says of values that are written."""
+"""The interface of a schema registry, as codecs use it."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from processor.avro.schema import Schema
 
 
 class Framing(NamedTuple):
-    """How values of one kind are written."""
+    """How values of one schema are written."""
 
     frame: bytes
-    """What a value begins with."""
+    """The bytes before the datum."""
     schema: Schema
-    """What its datum is written with."""
+    """The schema that the datum is written with."""
 
 
 class SchemaRegistry(Protocol):
-    """Where the schemas of Confluent's wire format are found. Any thread may ask."""
+    """Resolves the schemas of Confluent's wire format. Threads may share it."""
 
     def schema_by_id(self, schema_id: int) -> Schema:
-        """The schema with this ID; asked for every record, so it remembers.
+        """The schema with this ID. Called for every record, so implementations cache.
 
         Raises:
-            DecodeError: the registry has no such schema, or one that cannot be read with.
-            NotNow: it cannot be had at the moment.
+            DecodeError: the registry has no such schema, or an unusable one.
+            NotNow: the schema is not available yet.
         """
 
     def schema_by_guid(self, guid: bytes) -> Schema:
-        """The schema with this GUID, 16 bytes; the same otherwise."""
+        """The schema with this GUID of 16 bytes. Raises the same as `schema_by_id`."""
 
     def framing_for(self, topic: str, schema: Schema) -> Framing:
-        """How the values of `topic` that are made for `schema` are written.
+        """How to write values of `schema` to `topic`.
 
         Raises:
-            LoadError: the registry does not take the schema, or has none for them.
-            RegistryError: it cannot be asked.
-            NotNow: it cannot be asked at the moment.
+            LoadError: the registry rejects the schema, or has none for the topic.
+            RegistryError: the registry does not respond.
+            NotNow: the answer is not available yet.
         """

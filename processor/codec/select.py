@@ -1,4 +1,4 @@
-"""`codec_for`, the codec that a value format names."""
+"""`codec_for` and `codec_of`: the codec for a value format, without and with the schemas of an application."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from processor.runtime.ports import Codec
 
 
 class ValueCodec(Codec, Protocol):
-    """Values in one format, for consumers and producers. Any thread may call it."""
+    """Reads and writes values in one format, for consumers and producers. Threads may share it."""
 
     def encode_task(self, outgoing: Outgoing) -> bytes | None:
-        """A task as a record's value; None for a record without one.
+        """Encodes a task as a record's value; None is a record without a value.
 
         Raises:
-            EncodeError: it cannot be written in this format.
+            EncodeError: the task cannot be encoded in this format.
         """
 
     def headers_for(self, outgoing: Outgoing) -> Headers:
-        """What of the task must travel in the record's headers, because the value cannot carry it.
+        """The record's headers for those fields of the task that the value cannot carry.
 
         Raises:
-            EncodeError: it cannot be written.
+            EncodeError: a field cannot be encoded.
         """
 
 
@@ -44,16 +44,16 @@ def codec_of(
     *,
     results_topic: str | None = None,
 ) -> ValueCodec:
-    """The codec that reads for the handlers of `app`; those that declare a schema are registered for its records.
+    """The codec for the handlers of `app`. Registers each handler that declares a schema for that schema's records.
 
     Raises:
-        LoadError: a schema cannot be loaded or found, or two handlers take the same records.
+        LoadError: a schema cannot be loaded or found, or two handlers are registered for the same records.
     """
     if not app.schemas:
         return codec_for(value_format, schemas, registry, results_topic=results_topic)
     if value_format != "avro":
         raise LoadError(
-            f"a handler declares the schema {app.schemas[0]!r}, and --value-format {value_format} has none: use avro"
+            f"a handler declares the schema {app.schemas[0]!r}, which requires --value-format avro, not {value_format}"
         )
     loaded = load_schemas(schemas)
     readers = {declared: reader_schema(declared, loaded, schemas) for declared in app.schemas}
@@ -70,18 +70,18 @@ def codec_for(
     task_topic: str | None = None,
     results_topic: str | None = None,
 ) -> ValueCodec:
-    """The codec for `--value-format`.
+    """The codec for a value format.
 
     Args:
-        value_format: what a value is.
-        schemas: a folder of `.avsc` files, added to the shipped ones.
-        registry: where there is one, for Avro only.
-        task_topic: where tasks are written to, if they are.
-        results_topic: where results are written to, if they are.
+        value_format: the encoding of values.
+        schemas: a folder of `.avsc` files, in addition to the shipped ones; for Avro only.
+        registry: the schema registry, if there is one; for Avro only.
+        task_topic: the topic that tasks are written to, if any.
+        results_topic: the topic that results are written to, if any.
 
     Raises:
-        LoadError: a schema cannot be loaded, or the registry does not take it.
-        RegistryError: the registry cannot be asked.
+        LoadError: a schema cannot be loaded, or the registry rejects it.
+        RegistryError: the registry does not respond.
     """
     match value_format:
         case "avro":

@@ -1,4 +1,4 @@
-"""The type of payload that a handler asks for by its annotation, and payloads made so."""
+"""Payload types: read from a handler's annotation, and payloads converted to them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MESSAGE_CHARACTERS = 300
 
 
 def payload_type(function: Callable[..., Any]) -> Any:
-    """`Order` where the first argument of `function` is annotated with `Task[Order]`; else None.
+    """`Order` if the first parameter of `function` is annotated with `Task[Order]`; else None.
 
     Raises:
-        SettingsError: the annotation names something that is not there, or that no payload can be converted to.
+        SettingsError: the annotation cannot be evaluated, or msgspec cannot convert to the type.
     """
     annotation = _first_annotation(function)
     if isinstance(annotation, str):
@@ -34,35 +34,36 @@ def payload_type(function: Callable[..., Any]) -> Any:
     try:
         msgspec.json.Decoder(wanted)
     except TypeError as error:
-        raise SettingsError(f"{_called(function)}: no payload can be converted to {_named(wanted)}: {error}") from None
+        raise SettingsError(f"{_label(function)}: a payload cannot be converted to {_name(wanted)}: {error}") from None
     return wanted
 
 
 def convert(payload: Any, wanted: Any) -> Any:
-    """The payload as a `wanted`; from JSON, times and decimals may be text, and bytes base64.
+    """Converts a payload to the type `wanted`. Times and decimals may be text and bytes may be base64, as in JSON.
 
     Raises:
-        DecodeError: it is none; with the place inside it.
+        DecodeError: the payload does not match the type. The message contains the path of the mismatch.
     """
     try:
         return msgspec.convert(payload, wanted)
     except msgspec.ValidationError as error:
-        # A member's name may be part of what msgspec says.
-        raise DecodeError(f"the payload is no {_named(wanted)}: {printable(str(error), MESSAGE_CHARACTERS)}") from None
+        # msgspec's message may quote a member's name, which is the producer's text.
+        reason = printable(str(error), MESSAGE_CHARACTERS)
+        raise DecodeError(f"the payload is not a valid {_name(wanted)}: {reason}") from None
     except RecursionError:
-        raise DecodeError(f"the payload is no {_named(wanted)}: it is nested too deeply") from None
+        raise DecodeError(f"the payload is not a valid {_name(wanted)}: nested too deeply") from None
 
 
 def _first_annotation(function: Callable[..., Any]) -> Any:
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some callables written in C do not tell
+    except (TypeError, ValueError):  # some callables written in C have no signature
         return None
     return next((parameter.annotation for parameter in parameters), None)
 
 
 def _evaluated(function: Callable[..., Any], annotation: str) -> Any:
-    """What an annotation means in the module of its function: with `from __future__ import annotations` it is text."""
+    """Evaluates an annotation in its function's module: with `from __future__ import annotations` it is text."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function)
@@ -73,12 +74,12 @@ def _evaluated(function: Callable[..., Any], annotation: str) -> Any:
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         if "Task[" not in annotation:
             return None
-        raise SettingsError(f"{_called(function)}: its annotation {annotation} cannot be resolved: {error}") from None
+        raise SettingsError(f"{_label(function)}: its annotation {annotation} cannot be resolved: {error}") from None
 
 
-def _called(function: Callable[..., Any]) -> str:
+def _label(function: Callable[..., Any]) -> str:
     return f"the handler {getattr(function, '__qualname__', repr(function))}"
 
 
-def _named(wanted: Any) -> str:
+def _name(wanted: Any) -> str:
     return wanted.__qualname__ if isinstance(wanted, type) and not get_args(wanted) else str(wanted)

@@ -1,4 +1,4 @@
-"""`Handlers`: the functions of an application that take tasks, by task name."""
+"""`Handlers`: an application's handler functions, by task name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ F = TypeVar("F", bound=Function)
 
 
 class Handler(msgspec.Struct, frozen=True):
-    """One function that takes tasks, and how its attempts are bounded. None means the consumer's option."""
+    """One handler function and its limits. None means the consumer's option."""
 
     function: Function
     is_async: bool
     timeout: float | None = None
-    """Seconds that one attempt may take."""
+    """Time limit for one attempt in seconds."""
     max_attempts: int | None = None
     schema: str | None = None
     """The reader's schema: an `.avsc` file, or a record's full name."""
     payload_type: Any = None
-    """What the payload is converted to; None leaves it as it is."""
+    """The type that payloads are converted to; None leaves them unchanged."""
 
 
 class Handlers:
-    """Handlers by task name. `Processor` is what an application makes of it: it runs them, too."""
+    """Handlers by task name. Applications use the subclass `Processor`, which also runs them."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
@@ -46,34 +46,34 @@ class Handlers:
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Callable[[F], F]:
-        """Registers the decorated function, plain or `async`, for the tasks called `name`.
+        """Registers the decorated function, plain or `async`, for tasks named `name`.
 
-        Where its argument is annotated with `Task[Order]`, the payload is converted to an `Order`: a dataclass, a
-        `msgspec.Struct`, or whatever else `msgspec.convert` makes. One that cannot be is a dead letter at once.
+        If its parameter is annotated with `Task[Order]`, the payload is converted to an `Order`: a dataclass, a
+        `msgspec.Struct`, or another type that `msgspec.convert` supports. A payload that cannot be converted is
+        dead-lettered without an attempt.
 
         Args:
-            name: the task's name; it may be left out where `schema` is given.
-            schema: the Avro schema that the function understands: an `.avsc` file, from `--schemas` or the current
-                folder, or the full name of a record in `--schemas`. It is then registered for Avro values of this
-                record and of its aliases, too, and gets them as that schema has them, whatever compatible schema
-                they were written with.
-            timeout: seconds that one attempt may take; `--timeout` where it is None.
-            max_attempts: attempts before the task is dead-lettered; `--max-attempts` where it is None.
+            name: the task's name; optional if `schema` is given.
+            schema: the reader's Avro schema: an `.avsc` file, looked up in `--schemas` and then in the current folder,
+                or the full name of a record in `--schemas`. The function is registered for Avro records with that name
+                or an alias of it. Values written with another compatible schema are resolved to this one.
+            timeout: time limit for one attempt in seconds; None uses `--timeout`.
+            max_attempts: attempts before the task is dead-lettered; None uses `--max-attempts`.
 
         Raises:
-            SettingsError: the name or the schema is taken, or a bound is out of its range.
+            SettingsError: the name or the schema has a handler already, or a limit is out of range.
             LoadError: the function is a generator.
         """
-        given: object = name  # a function, where somebody writes @app.task without its brackets
+        given: object = name  # the function itself if the decorator is written without parentheses
         if not isinstance(given, str) and (given is not None or schema is None):
-            raise SettingsError('a task is registered by its name: @app.task("charge")')
+            raise SettingsError('@app.task requires the name of a task, such as @app.task("charge")')
 
         def register(function: F) -> F:
             handler = _handler(function, timeout, max_attempts, schema)
             if name is not None and self._handlers.setdefault(name, handler) is not handler:
-                raise SettingsError(f"two handlers are registered for the task {name!r}")
+                raise SettingsError(f"the task {name!r} has two handlers")
             if schema is not None and self._by_schema.setdefault(schema, handler) is not handler:
-                raise SettingsError(f"two handlers are registered for the schema {schema!r}")
+                raise SettingsError(f"the schema {schema!r} has two handlers")
             return function
 
         return register
@@ -83,16 +83,16 @@ class Handlers:
     @overload
     def default(self, /, *, timeout: float | None = None, max_attempts: int | None = None) -> Callable[[F], F]: ...
     def default(self, function: Any = None, /, *, timeout: float | None = None, max_attempts: int | None = None) -> Any:
-        """Registers the handler of every task whose name has none of its own.
+        """Registers the decorated function for all tasks whose name has no handler.
 
         Raises:
-            SettingsError: there is a default already, or a bound is out of its range.
+            SettingsError: there is a default handler already, or a limit is out of range.
             LoadError: the function is a generator.
         """
 
         def register(function: F) -> F:
             if self._default is not None:
-                raise SettingsError("two default handlers are registered")
+                raise SettingsError("there are two default handlers")
             self._default = _handler(function, timeout, max_attempts)
             return function
 
@@ -100,7 +100,7 @@ class Handlers:
 
     @property
     def names(self) -> list[str]:
-        """The task names that have a handler of their own, sorted."""
+        """The task names with a handler of their own, sorted."""
         return sorted(self._handlers)
 
     @property
@@ -115,19 +115,19 @@ class Handlers:
         return [*known, *([self._default] if self._default else [])]
 
     def bind(self, schema: str, names: Iterable[str]) -> None:
-        """Registers the handler that declares `schema` for the records with these full names, once they are known.
+        """Registers the handler that declares `schema` for the records with these full names.
 
         Raises:
-            LoadError: there is another handler for one of them.
+            LoadError: one of them has another handler.
         """
         handler = self._by_schema[schema]
         for name in names:
             if self._handlers.setdefault(name, handler) is not handler:
-                raise LoadError(f"two handlers take the record {name}: one by its name, or both by their schemas")
+                raise LoadError(f"the record {name} has two handlers, by its name or by their schemas")
 
     @property
     def sole_handler(self) -> Handler | None:
-        """The default handler when it is the only one: then no task needs to tell its name."""
+        """The default handler if it is the only one: the names of tasks are not needed then."""
         return self._default if not self._handlers and not self._by_schema else None
 
     def handler_for(self, task: Task) -> Handler:
@@ -139,15 +139,15 @@ class Handlers:
         handler = self._handlers.get(task.name, self._default)
         if handler is None:
             known = ", ".join(map(repr, self.names))
-            raise UnknownTask(f"no handler for the task {task.name!r}; there are handlers for {known}")
+            raise UnknownTask(f"the task {task.name!r} has no handler; the names with a handler are {known}")
         return handler
 
     @classmethod
     def of(cls, app: object) -> Handlers:
-        """`app` itself, or handlers of which the function `app` is the default.
+        """Returns `app` itself, or new handlers with the function `app` as the default.
 
         Raises:
-            LoadError: it is neither, or it has no handlers, or it is a generator.
+            LoadError: `app` is neither, has no handlers, or is a generator.
         """
         if isinstance(app, Handlers):
             if not app.handlers:
@@ -155,15 +155,15 @@ class Handlers:
             return app
         if not callable(app) or inspect.isclass(app):
             raise LoadError(f"APP must be a function or a Processor, not {type(app).__name__}")
-        made = cls()
-        made._default = _handler(app, None, None)
-        return made
+        handlers = cls()
+        handlers._default = _handler(app, None, None)
+        return handlers
 
 
 def _handler(function: Function, timeout: float | None, max_attempts: int | None, schema: str | None = None) -> Handler:
     if _is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function):
         name = getattr(function, "__qualname__", repr(function))
-        raise LoadError(f"the handler {name} has a yield: calling it would run nothing of it; return a value instead")
+        raise LoadError(f"the handler {name} is a generator, so that a call runs none of its code: remove the yield")
     if timeout is not None and not timeout > 0:
         raise SettingsError(f"timeout must be more than 0 seconds, not {timeout}")
     if max_attempts is not None and max_attempts < 1:
@@ -173,5 +173,5 @@ def _handler(function: Function, timeout: float | None, max_attempts: int | None
 
 
 def _is(kind: Callable[[object], bool], function: Function) -> bool:
-    """Also of an object whose `__call__` is of that kind."""
-    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 — its kind is asked for
+    """Return whether `kind` is true of the function, or of an object's `__call__`."""
+    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 — its kind is inspected

@@ -1,4 +1,4 @@
-"""`Task`, what a handler is given, and the ways in which an attempt can end early."""
+"""`Task`, a handler's argument, and the exceptions that end an attempt early."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    from processor.engine.record import Record  # a probe loads a task and none of the engine
+    from processor.engine.record import Record  # health probes load this module, but not the engine
 
     P = TypeVar("P", default=Any)
 else:
@@ -21,7 +21,7 @@ else:
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What a record's value says of its task; None where it is silent. A tuple takes three times as long to make."""
+    """The fields of a task that its record's value sets; None for the others. A tuple takes three times as long."""
 
     payload: Any
     name: str | None = None
@@ -30,42 +30,42 @@ class Content(msgspec.Struct, frozen=True):
     headers: dict[str, bytes | None] | None = None
 
 
-SILENT = Content(None)
+NO_CONTENT = Content(None)
 
 
 class Reject(Exception):
-    """Raised by a handler: this task can never succeed, dead-letter it now, without another attempt."""
+    """Raised by a handler: the task can never succeed. It is dead-lettered without another attempt."""
 
     __module__ = "processor"
 
 
 class TaskTimeout(BaseException):
-    """Raised inside a handler when its attempt's time is over.
+    """Raised inside a handler when its attempt exceeds its time limit.
 
-    Like `asyncio.CancelledError` it is no `Exception`, so that a handler's `except Exception` lets
-    it pass. It may arrive at any line of the handler, never inside a call that blocks in C.
+    Like `asyncio.CancelledError` it is not an `Exception`, so that a handler's `except Exception` does not catch it.
+    It may be raised at any line of the handler, but never inside a call that blocks in C.
     """
 
     __module__ = "processor"
 
 
 class HandlerStuck(Exception):
-    """Why a task was dead-lettered whose handler went on after `TaskTimeout` and its grace."""
+    """The error of a dead-lettered task whose handler kept running after `TaskTimeout` and its grace period."""
 
     __module__ = "processor"
 
 
 class UnknownTask(Exception):
-    """Why a task was dead-lettered for whose name no handler is registered."""
+    """The error of a dead-lettered task whose name has no handler."""
 
     __module__ = "processor"
 
 
 class Task(msgspec.Struct, Generic[P], eq=False):
-    """One record as its handler sees it. A handler that is annotated with `Task[Order]` gets an `Order` as payload.
+    """One record as its handler sees it. A handler annotated with `Task[Order]` gets an `Order` as the payload.
 
-    A task reads most of what it tells from its record when asked: at half a million tasks a second
-    a handler that looks at nothing but the payload should not pay for ten fields.
+    Most fields are read from the record on access: at half a million tasks per second, a handler that uses only the
+    payload should not pay for ten fields.
     """
 
     _record: Record
@@ -74,19 +74,19 @@ class Task(msgspec.Struct, Generic[P], eq=False):
     attempt: int
     """1 for the first attempt."""
     _expires: float
-    _content: Content = SILENT
-    """What the value says besides the payload."""
+    _content: Content = NO_CONTENT
+    """The fields that the value sets besides the payload."""
     _headers: dict[str, bytes | None] | None = None
     _deadline: float | None = None
 
     @property
     def topic(self) -> str:
-        """The topic it was consumed from."""
+        """The topic that the task was consumed from."""
         return self._record.topic()
 
     @property
     def partition(self) -> int:
-        """The partition it was consumed from."""
+        """The partition that the task was consumed from."""
         return self._record.partition()
 
     @property
@@ -96,44 +96,44 @@ class Task(msgspec.Struct, Generic[P], eq=False):
 
     @property
     def timestamp(self) -> int:
-        """The record's timestamp in milliseconds since the epoch; -1 where it has none."""
+        """The record's timestamp in milliseconds since the epoch; -1 if it has none."""
         kind, milliseconds = self._record.timestamp()
         return milliseconds if kind else -1
 
     @property
     def headers(self) -> dict[str, bytes | None]:
-        """The record's headers by name; of a name that repeats, the last. Those that the value names win."""
+        """The record's headers by name, the last of each name. Headers that the value sets take precedence."""
         if self._headers is None:
             self._headers = headers_of(self._record, self._content)
         return self._headers
 
     @property
     def session_id(self) -> str:
-        r"""The record's key as text (bytes that are not UTF-8 as \xNN); without a key what the value names, or ""."""
+        r"""The record's key as text (bytes that are not UTF-8 as \xNN); without a key the value's session ID, or ""."""
         return session_of(self._record, self._content)
 
     @property
     def id(self) -> str:
-        """What the value names, else the header `task-id`, else `TOPIC-PARTITION-OFFSET`."""
+        """The value's ID, else the header `task-id`, else `TOPIC-PARTITION-OFFSET`."""
         return id_of(self._record, self._content, self.headers)
 
     @property
     def name(self) -> str:
-        """What the value names, else the header `task-name`, else ""."""
+        """The value's name, else the header `task-name`, else ""."""
         return self._content.name or _text(self.headers.get("task-name"))
 
     @property
     def deadline(self) -> float:
-        """When this attempt's time is over, in seconds since the epoch as `time.time()` tells them.
+        """When this attempt's time limit expires, in seconds since the epoch.
 
-        `remaining()` is the safer thing to ask: it does not move when the clock is set.
+        Prefer `remaining()`, which is not affected when the system clock is set.
         """
         if self._deadline is None:
             self._deadline = time.time() + self.remaining()
         return self._deadline
 
     def remaining(self) -> float:
-        """Seconds that this attempt still has; negative when its time is over."""
+        """Seconds until this attempt's time limit expires; negative afterwards."""
         return self._expires - time.monotonic()
 
     def __repr__(self) -> str:
@@ -141,7 +141,7 @@ class Task(msgspec.Struct, Generic[P], eq=False):
 
 
 class Identity(NamedTuple):
-    """The names that a record has as a task, whether its value can be decoded or not."""
+    """The fields that identify a task, available even if its value cannot be decoded."""
 
     id: str
     session_id: str
@@ -149,8 +149,8 @@ class Identity(NamedTuple):
     traceparent: bytes | None
 
 
-def identity_of(record: Record, content: Content = SILENT) -> Identity:
-    """Return what `content` and the record's headers name."""
+def identity_of(record: Record, content: Content = NO_CONTENT) -> Identity:
+    """The identity of a record, from its decoded content and its headers."""
     headers = headers_of(record, content)
     name = content.name or _text(headers.get("task-name"))
     task_id = id_of(record, content, headers)
@@ -158,7 +158,7 @@ def identity_of(record: Record, content: Content = SILENT) -> Identity:
 
 
 def headers_of(record: Record, content: Content) -> dict[str, bytes | None]:
-    """Return the record's headers by name, with those of the value over them."""
+    """The record's headers by name. Headers that the value sets take precedence."""
     headers = dict(record.headers() or ())
     if content.headers:
         headers.update(content.headers)
@@ -166,15 +166,15 @@ def headers_of(record: Record, content: Content) -> dict[str, bytes | None]:
 
 
 def session_of(record: Record, content: Content) -> str:
-    r"""Return the record's key as text (bytes that are not UTF-8 as \xNN), else what the value names, else ""."""
+    r"""The record's key as text (bytes that are not UTF-8 as \xNN), else the value's session ID, else ""."""
     key = record.key()
     return key.decode("utf-8", "backslashreplace") if key is not None else content.session_id or ""
 
 
 def id_of(record: Record, content: Content, headers: Mapping[str, bytes | None]) -> str:
-    """Return what the value names, else the header `task-id`, else `TOPIC-PARTITION-OFFSET`."""
-    named = content.id or _text(headers.get("task-id"))
-    return named or f"{record.topic()}-{record.partition()}-{record.offset()}"
+    """The value's ID, else the header `task-id`, else `TOPIC-PARTITION-OFFSET`."""
+    task_id = content.id or _text(headers.get("task-id"))
+    return task_id or f"{record.topic()}-{record.partition()}-{record.offset()}"
 
 
 def _text(value: bytes | None) -> str:

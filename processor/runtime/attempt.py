@@ -15,7 +15,7 @@ from processor.engine.outcome import Cause, Deferred, Failed, Outcome
 from processor.engine.record import Record
 from processor.errors import DecodeError, EncodeError, NotNow
 from processor.handlers.table import Handler
-from processor.handlers.task import SILENT, Reject, Task, TaskTimeout, UnknownTask, identity_of
+from processor.handlers.task import NO_CONTENT, Reject, Task, TaskTimeout, UnknownTask, identity_of
 from processor.telemetry.trace_context import trace_context
 
 TRACEBACK_FRAMES = 20
@@ -50,7 +50,7 @@ class Attempt(msgspec.Struct, eq=False):
     @property
     def fields(self) -> dict[str, Any]:
         """What each event about its task has; where the value could not be decoded, what its record says."""
-        content = self.task._content if self.task is not None else SILENT
+        content = self.task._content if self.task is not None else NO_CONTENT
         record, named = self.record, identity_of(self.record, content)
         trace = trace_context(named.traceparent)
         return {

@@ -23,7 +23,7 @@ Case = tuple[Any, Any, bytes]
 
 CASES = 400
 
-OTHER_RECORD = re.compile("written as [ABC], (read as [ABC]|which is no branch of the reader's union of .*)")
+OTHER_RECORD = re.compile("written as [ABC], (read as [ABC]|which is not a branch of the reader's union of .*)")
 """The specification wants records to have one name, or an alias; Java reads any record as any other."""
 
 SECONDS = 60.0

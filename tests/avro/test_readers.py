@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from processor import Processor, Task
-from processor.avro.schema import compiled
+from processor.avro.schema import compile_schema
 from processor.codec.select import codec_of
 from processor.errors import LoadError, SettingsError
 from processor.testing import Report, run
@@ -44,7 +44,7 @@ AS_READ = {"id": "o-1", "count": 2, "tags": [], "day": date(1970, 1, 1)}
 
 
 def value(schema: Any, fields: Any) -> bytes:
-    stream = BytesIO(b"\xc3\x01" + compiled(None, schema).fingerprint)
+    stream = BytesIO(b"\xc3\x01" + compile_schema(None, schema).fingerprint)
     stream.seek(10)
     fastavro.schemaless_writer(stream, fastavro.parse_schema(schema), fields)
     return stream.getvalue()
@@ -109,11 +109,11 @@ def test_an_incompatible_value_is_a_dead_letter_that_names_both_schemas_and_the_
     (folder / "released" / "broken").mkdir()
     (folder / "released" / "broken" / "order.avsc").write_text(json.dumps(broken))
     (letter,) = Seen("shop.Order").run(folder, given_order(broken, id=7)).dead_letters
-    theirs, ours = (compiled(None, schema).fingerprint.hex() for schema in (broken, NEW))
+    theirs, ours = (compile_schema(None, schema).fingerprint.hex() for schema in (broken, NEW))
     assert letter.attempts == 0
     assert letter.error_type == "processor.errors.DecodeError"
     assert letter.error == (
-        f"the value's schema shop.Order ({theirs}) does not fit the reader's shop.Order ({ours}):"
+        f"the value's schema shop.Order ({theirs}) does not match the reader's schema shop.Order ({ours}):"
         " byte 10, field id: written as long, read as string"
     )
 
@@ -131,9 +131,9 @@ def test_the_files_of_the_folder_complete_a_declared_file(folder: Path, tmp_path
     ("declared", "reason"),
     [
         ("missing.avsc", "the schema 'missing.avsc' of a handler is neither in --schemas '.*avsc' nor in the current"),
-        ("shop.Ordr", "no type in --schemas, or one of several; did you mean 'shop.Order'?"),
-        ("zzz", "no type in --schemas, or one of several; a file's name ends in .avsc"),
-        ("list.avsc", "the schema 'list.avsc' of a handler is no record"),
+        ("shop.Ordr", "is not in --schemas, or is defined more than once; did you mean 'shop.Order'?"),
+        ("zzz", "is not in --schemas, or is defined more than once; a file's name ends in .avsc"),
+        ("list.avsc", "the schema 'list.avsc' of a handler is not a record"),
         ("bad.avsc", r"bad\.avsc: not JSON"),
     ],
 )
@@ -150,23 +150,25 @@ def test_two_versions_side_by_side_have_no_one_by_their_name(tmp_path: Path) -> 
     for version, schema in (("v1", OLD), ("v2", NEW)):
         (tmp_path / version).mkdir()
         (tmp_path / version / "order.avsc").write_text(json.dumps(schema))
-    with pytest.raises(LoadError, match="or one of several"):
+    with pytest.raises(LoadError, match="or is defined more than once"):
         codec_of(Seen("shop.Order").app, "avro", str(tmp_path))
     codec_of(Seen("v2/order.avsc").app, "avro", str(tmp_path))
 
 
 @pytest.mark.parametrize("value_format", ["json", "bytes"])
 def test_a_format_without_schemas_is_refused(folder: Path, value_format: Any) -> None:
-    with pytest.raises(LoadError, match=f"declares the schema 'order.avsc', and --value-format {value_format} has"):
+    with pytest.raises(
+        LoadError, match=f"declares the schema 'order.avsc', which requires --value-format avro, not {value_format}"
+    ):
         codec_of(Seen("order.avsc").app, value_format, str(folder))
 
 
 def test_two_handlers_of_one_record_are_refused(folder: Path) -> None:
     seen = Seen("order.avsc")
     seen.app.task("shop.Order")(print)
-    with pytest.raises(LoadError, match=r"two handlers take the record shop\.Order"):
+    with pytest.raises(LoadError, match=r"the record shop\.Order has two handlers"):
         codec_of(seen.app, "avro", str(folder))
-    with pytest.raises(SettingsError, match="two handlers are registered for the schema"):
+    with pytest.raises(SettingsError, match=r"the schema 'order\.avsc' has two handlers"):
         seen.app.task("again", schema="order.avsc")(print)
 
 
@@ -209,7 +211,7 @@ def test_a_payload_that_is_not_of_the_type_is_a_dead_letter_with_the_place() -> 
 
     (letter,) = run(line, [("anna", [{"id": "a"}, {"id": 5}])]).dead_letters
     assert letter.attempts == 0
-    assert letter.error.startswith("the payload is no list[")
+    assert letter.error.startswith("the payload is not a valid list[")
     assert letter.error.endswith("Expected `str`, got `int` - at `$[1].id`")
 
 
@@ -219,7 +221,7 @@ def test_a_record_without_a_value_needs_a_type_that_takes_none() -> None:
 
     nothing = {"session_id": "anna", "value": None}
     assert [letter.error for letter in run(some, [nothing]).dead_letters] == [
-        "the payload is no Line: Expected `object`, got `null`"
+        "the payload is not a valid Line: Expected `object`, got `null`"
     ]
     assert run(some_or_none, [nothing]).dead_letters == []
 
@@ -234,7 +236,7 @@ def test_an_annotation_that_cannot_be_resolved_is_told_at_once() -> None:
 def test_a_type_that_no_payload_can_have_is_told_at_once() -> None:
     def line(task: Task[Line | Order]) -> None: ...
 
-    with pytest.raises(SettingsError, match="no payload can be converted to"):
+    with pytest.raises(SettingsError, match="a payload cannot be converted to"):
         Processor().task("line")(line)
 
 

@@ -159,15 +159,15 @@ MISFITS = {
     "a double as a float": ("double", "float", "written as double, read as float"),
     "a map as an array": (mapped("int"), array("int"), "written as map, read as array"),
     "a record as a map": (record(("a", "int")), mapped("int"), "written as record, read as map"),
-    "a fixed of another size": (fixed(2), fixed(3), "written with 2 bytes, read with 3"),
+    "a fixed of another size": (fixed(2), fixed(3), "written with a size of 2 bytes, read with 3"),
     "a fixed of another name": (fixed(2), fixed(2, "G"), "written as F, read as G"),
     "an enum as a fixed": (enum("A"), fixed(1, "E"), "written as enum, read as fixed"),
     "a record of another name": (record(name="shop.A"), record(name="shop.B"), "written as shop.A, read as shop.B"),
-    "symbols that the reader lacks": (enum("A", "B", "C"), enum("A"), "the reader's E lacks B, C, and has no default"),
+    "symbols that the reader lacks": (enum("A", "B", "C"), enum("A"), "the reader's E lacks B, C and has no default"),
     "a field without a default": (
         record(("a", "int")),
         record(("a", "int"), ("b", "int")),
-        "field b: the writer has no such field, and it has no default",
+        "field b: the writer lacks this field, and it has no default",
     ),
     "a field's type": (record(("a", "string")), record(("a", "int")), "field a: written as string, read as int"),
     "a field far inside": (
@@ -183,7 +183,7 @@ MISFITS = {
     "a branch that the reader lacks": (
         record(("a", ["null", "string"])),
         record(("a", ["null", "int"])),
-        "field a: written as string, which is no branch of the reader's union of null, int",
+        "field a: written as string, which is not a branch of the reader's union of null, int",
     ),
     "a union as a type of one branch": (["null", "int"], "int", "written as null, read as int"),
     "a decimal of another scale": (
@@ -220,7 +220,7 @@ def test_everything_that_does_not_fit_is_told() -> None:
 def test_a_mismatch_harms_only_a_value_that_comes_upon_it() -> None:
     writer, reader = record(("a", ["null", "string"])), record(("a", ["null", "int"]))
     assert resolved(writer, reader, {"a": None}) == {"a": None}
-    with pytest.raises(Fault, match="byte 1, field a: written as string, which is no branch of the reader's union"):
+    with pytest.raises(Fault, match="byte 1, field a: written as string, which is not a branch of the reader's union"):
         resolved(writer, reader, {"a": "x"})
 
 

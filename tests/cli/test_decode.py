@@ -101,15 +101,15 @@ def test_where_a_value_stops_making_sense_is_told_with_what_was_read_before(caps
     value = order + DATUM + b"\x02\x06sku\x12oops"
     told, err = decoded(capsys, value, "--schemas", "avsc", code=1)
     assert told["error"] == {
-        "reason": "a string of 9 bytes should follow, and 4 are left",
+        "reason": "a string declares 9 bytes, but only 4 remain",
         "byte": len(value) - 5,
         "field": 'lines[1]["sku"]',
     }
-    assert told["read"]["lines"] == [{"sku": "A"}, {}]
+    assert told["partial"]["lines"] == [{"sku": "A"}, {}]
     assert "value" not in told
     assert err == (
-        f'processor: the value is no shop.Order: byte {len(value) - 5}, field lines[1]["sku"]:'
-        " a string of 9 bytes should follow, and 4 are left\n"
+        f'processor: the value is not a valid shop.Order: byte {len(value) - 5}, field lines[1]["sku"]:'
+        " a string declares 9 bytes, but only 4 remain\n"
     )
 
 
@@ -117,11 +117,17 @@ def test_where_a_value_stops_making_sense_is_told_with_what_was_read_before(caps
     ("value", "told"),
     [
         (b"", {"framing": "none", "byte": 0, "reason": "the value is empty"}),
-        (b'{"a": 1}', {"framing": "none", "byte": 0, "reason": "the value begins with 7b 22: neither"}),
-        (b"\xc3\x01\x02", {"framing": "single-object", "byte": 2, "reason": "the value ends inside its schema's"}),
+        (b'{"a": 1}', {"framing": "none", "byte": 0, "reason": "the value begins with 7b 22, which is neither"}),
+        (
+            b"\xc3\x01\x02",
+            {"framing": "single-object", "byte": 2, "reason": "the value ends inside the schema fingerprint"},
+        ),
         (b"\xc3\x01" + bytes(9), {"framing": "single-object", "byte": 2, "reason": "no schema has the fingerprint 00"}),
-        (b"\x00\x00\x00\x01\x02ab", {"framing": "confluent", "byte": 1, "reason": "the value names schema 258"}),
-        (TASK + b"\n", {"framing": "single-object", "byte": len(TASK), "reason": "1 byte follows its end"}),
+        (b"\x00\x00\x00\x01\x02ab", {"framing": "confluent", "byte": 1, "reason": "the value refers to schema 258"}),
+        (
+            TASK + b"\n",
+            {"framing": "single-object", "byte": len(TASK), "reason": "1 byte follows the end of the datum"},
+        ),
         (TASK.replace(b"{", b"["), {"framing": "single-object", "byte": None, "reason": "the payload is not JSON"}),
     ],
 )
@@ -176,7 +182,7 @@ def test_bytes_may_come_from_standard_input(capsys: Capture, monkeypatch: pytest
     ("arguments", "code", "said"),
     [
         (["missing"], 2, "SOURCE 'missing' cannot be read: No such file or directory"),
-        (["a:b:c"], 2, "a record is named TOPIC:PARTITION:OFFSET"),
+        (["a:b:c"], 2, "for a record, give TOPIC:PARTITION:OFFSET"),
         (["."], 2, "SOURCE '.' cannot be read: Is a directory"),
         (["a:0:1", "-X", "group.id=x"], 2, "-X group.id is refused"),
     ],

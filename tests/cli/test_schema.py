@@ -76,33 +76,34 @@ def checked(capsys: Capture, *options: str, code: int = 0) -> list[str]:
 
 
 def test_schemas_that_have_not_changed_are_fine(capsys: Capture, team: Team) -> None:
-    assert checked(capsys) == ["2 types valid: 2 held against git:HEAD (BACKWARD)"]
+    assert checked(capsys) == ["2 types valid; compared with git:HEAD (BACKWARD): 2 compatible"]
 
 
 def test_a_mistake_is_told_with_its_field_and_its_reason(capsys: Capture, team: Team) -> None:
     team.write(order(COUNT))
     assert checked(capsys, code=5) == [
-        "shop.Order: it cannot read what git:HEAD wrote: field count: the writer has no such field,"
+        "shop.Order: the new schema cannot read data written with git:HEAD: field count: the writer lacks this field,"
         " and it has no default",
-        "processor: 1 of 2 types may not follow what they were (BACKWARD)",
+        "processor: 1 of 2 types is incompatible with an earlier version (BACKWARD)",
     ]
 
 
 def test_a_mistake_in_another_file_is_a_mistake_of_all_that_refer_to_it(capsys: Capture, team: Team) -> None:
     team.write({**LINE, "fields": [{"name": "sku", "type": "int"}]}, "line.avsc")
     assert checked(capsys, code=5) == [
-        "shop.Line: it cannot read what git:HEAD wrote: field sku: written as string, read as int",
-        "shop.Order: it cannot read what git:HEAD wrote: field lines[].sku: written as string, read as int",
-        "processor: 2 of 2 types may not follow what they were (BACKWARD)",
+        "shop.Line: the new schema cannot read data written with git:HEAD: field sku: written as string, read as int",
+        "shop.Order: the new schema cannot read data written with git:HEAD: field lines[].sku: written as string,"
+        " read as int",
+        "processor: 2 of 2 types are incompatible with an earlier version (BACKWARD)",
     ]
 
 
 def test_a_change_that_fits_is_fine_and_the_version_that_goes_is_pointed_at(capsys: Capture, team: Team) -> None:
     team.write(order(COUNT_BY_DEFAULT))
     note, end = checked(capsys)
-    assert note.startswith("shop.Order: note: values that git:HEAD wrote (")
-    assert note.endswith("keep it in a folder inside")
-    assert end == "2 types valid: 2 held against git:HEAD (BACKWARD)"
+    assert note.startswith("shop.Order: note: without a registry, values written with git:HEAD (")
+    assert note.endswith("keep its file in a subfolder")
+    assert end == "2 types valid; compared with git:HEAD (BACKWARD): 2 compatible"
     team.write(order(), "released/1/order.avsc")
     assert checked(capsys) == [end]
 
@@ -122,7 +123,7 @@ def test_a_transitive_level_looks_at_every_commit(capsys: Capture, team: Team) -
     team.write(order(COUNT))
     assert checked(capsys)[-1].startswith("2 types valid")
     told = checked(capsys, "--compatibility", "BACKWARD_TRANSITIVE", code=5)
-    assert "shop.Order: it cannot read what git:" in told[0]
+    assert "shop.Order: the new schema cannot read data written with git:" in told[0]
     assert "git:HEAD" not in told[0]
 
 
@@ -134,9 +135,9 @@ def test_what_is_committed_is_held_against_what_was_before(capsys: Capture, team
     team.git("add", "../unrelated")
     team.commit()
     (told, end) = checked(capsys, code=5)
-    assert told.startswith("shop.Order: it cannot read what git:")
-    assert not told.startswith("shop.Order: it cannot read what git:HEAD")
-    assert end == "processor: 1 of 2 types may not follow what they were (BACKWARD)"
+    assert told.startswith("shop.Order: the new schema cannot read data written with git:")
+    assert not told.startswith("shop.Order: the new schema cannot read data written with git:HEAD")
+    assert end == "processor: 1 of 2 types is incompatible with an earlier version (BACKWARD)"
 
 
 def test_a_clone_without_older_commits_is_not_held_against_itself(
@@ -147,8 +148,10 @@ def test_a_clone_without_older_commits_is_not_held_against_itself(
     team.git("clone", "-q", "--depth", "1", f"file://{tmp_path}/repo", str(tmp_path / "clone"))
     monkeypatch.chdir(tmp_path / "clone")
     (told,) = checked(capsys, code=2)
-    assert "this clone has no older commit to hold the schemas against: fetch more than one" in told
-    assert checked(capsys, "--against", "git:HEAD") == ["2 types valid: 2 held against git:HEAD (BACKWARD)"]
+    assert "this is a shallow clone without an older commit to compare with: fetch more commits" in told
+    assert checked(capsys, "--against", "git:HEAD") == [
+        "2 types valid; compared with git:HEAD (BACKWARD): 2 compatible"
+    ]
 
 
 def test_a_commit_that_was_broken_does_not_count(capsys: Capture, team: Team) -> None:
@@ -157,7 +160,7 @@ def test_a_commit_that_was_broken_does_not_count(capsys: Capture, team: Team) ->
     team.write(order(COUNT_BY_DEFAULT))
     assert "in git:HEAD, avsc/order.avsc: not JSON" in checked(capsys, code=5)[0]
     team.commit()
-    assert checked(capsys)[-1].startswith("2 types valid: 2 held against git:")
+    assert checked(capsys)[-1].startswith("2 types valid; compared with git:")
     assert checked(capsys, "--compatibility", "BACKWARD_TRANSITIVE")[-1].startswith("2 types valid")
 
 
@@ -165,33 +168,36 @@ def test_any_revision_any_folder_or_nothing_may_be_held_against(capsys: Capture,
     team.git("tag", "v1")
     team.write(order(COUNT))
     team.commit()
-    assert checked(capsys, "--against", "git:HEAD")[-1].endswith("git:HEAD (BACKWARD)")
-    assert "what git:v1 wrote" in checked(capsys, "--against", "git:v1", code=5)[0]
-    assert checked(capsys, "--against", "none") == ["2 types valid, held against nothing"]
+    assert checked(capsys, "--against", "git:HEAD")[-1].endswith("git:HEAD (BACKWARD): 2 compatible")
+    assert "data written with git:v1" in checked(capsys, "--against", "git:v1", code=5)[0]
+    assert checked(capsys, "--against", "none") == ["2 types valid; not compared with an earlier version"]
     team.write(LINE, "../old/line.avsc")
     team.write(order(), "../old/order.avsc")
-    assert "what old wrote" in checked(capsys, "--against", "old", code=5)[0]
+    assert "data written with old:" in checked(capsys, "--against", "old", code=5)[0]
 
 
 def test_what_is_new_and_what_is_gone(capsys: Capture, team: Team) -> None:
     team.write({"type": "enum", "name": "shop.State", "symbols": ["OPEN"]}, "state.avsc")
     Path("avsc/order.avsc").unlink()
     assert checked(capsys) == [
-        "shop.Order: note: git:HEAD had it, and it is gone",
-        "2 types valid: 1 held against git:HEAD (BACKWARD), 1 new",
+        "shop.Order: note: removed since git:HEAD",
+        "2 types valid; compared with git:HEAD (BACKWARD): 1 compatible, 1 new",
     ]
 
 
 def test_a_folder_that_git_does_not_know_is_all_new(capsys: Capture, team: Team) -> None:
     team.write(LINE, "../more/line.avsc")
-    assert asked(capsys, "check", "--schemas", "more")[0] == "1 type valid: 0 held against git:HEAD (BACKWARD), 1 new\n"
+    assert (
+        asked(capsys, "check", "--schemas", "more")[0]
+        == "1 type valid; compared with git:HEAD (BACKWARD): 0 compatible, 1 new\n"
+    )
 
 
 def test_in_a_hook_git_is_asked_about_the_folder(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DIR", ".git")
     monkeypatch.setenv("GIT_INDEX_FILE", ".git/index")
     team.write(order(COUNT))
-    assert "what git:HEAD wrote" in checked(capsys, code=5)[0]
+    assert "data written with git:HEAD" in checked(capsys, code=5)[0]
 
 
 def test_a_repository_that_git_does_not_trust_is_not_taken_for_none(
@@ -200,16 +206,21 @@ def test_a_repository_that_git_does_not_trust_is_not_taken_for_none(
     """As in a CI's container, whose user is not the owner: a check that held nothing would be a green lie."""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     (told,) = checked(capsys, code=2)
-    assert told.startswith("processor: --schemas is in a repository, but detected dubious ownership in repository at")
-    assert told.endswith("; --against none does without")
+    assert told.startswith(
+        "processor: --schemas is in a git repository that cannot be read: detected dubious ownership in repository at"
+    )
+    assert told.endswith("; set --against none to skip the comparison")
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "but there is no program git here" in checked(capsys, code=2)[0]
+    assert "cannot be read: git is not installed" in checked(capsys, code=2)[0]
 
 
 def test_a_repository_without_a_commit_has_nothing_to_hold_against(capsys: Capture, team: Team, tmp_path: Path) -> None:
     team.write(LINE, "../../fresh/line.avsc")
     team.git("init", "-q", str(tmp_path / "fresh"))
-    assert asked(capsys, "check", "--schemas", str(tmp_path / "fresh"))[0] == "1 type valid, held against nothing\n"
+    assert (
+        asked(capsys, "check", "--schemas", str(tmp_path / "fresh"))[0]
+        == "1 type valid; not compared with an earlier version\n"
+    )
 
 
 def test_without_a_repository_files_are_only_valid(
@@ -217,7 +228,7 @@ def test_without_a_repository_files_are_only_valid(
 ) -> None:
     (tmp_path / "repo" / "avsc").rename(tmp_path / "avsc")
     monkeypatch.chdir(tmp_path)
-    assert checked(capsys) == ["2 types valid, held against nothing"]
+    assert checked(capsys) == ["2 types valid; not compared with an earlier version"]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +238,7 @@ def test_without_a_repository_files_are_only_valid(
         (["check", "--schemas", "nowhere"], 2, "--schemas 'nowhere' is not a folder"),
         (["check", "--schemas", "avsc", "--against", "git:nope"], 2, "--against git:nope: git has no such revision"),
         (["check", "--schemas", "avsc", "--against", "git:--all"], 2, "--against git:--all: "),
-        (["check", "--schemas", "avsc", "--against", "zzz"], 2, "'zzz' is neither git[:REV] nor a folder nor none"),
+        (["check", "--schemas", "avsc", "--against", "zzz"], 2, "'zzz' must be git[:REV], a folder or none"),
         (
             ["check", "--schemas", "avsc", "--compatibility", "HALF"],
             2,
@@ -235,7 +246,11 @@ def test_without_a_repository_files_are_only_valid(
         ),
         (["show", "shop.Ordr", "--schemas", "avsc"], 5, "did you mean 'shop.Order'?"),
         (["show", "missing.avsc"], 5, "'missing.avsc' is not in the current folder"),
-        (["diff", "shop.Order", "--schemas", "avsc", "--against", "none"], 5, "nothing to hold shop.Order against"),
+        (
+            ["diff", "shop.Order", "--schemas", "avsc", "--against", "none"],
+            5,
+            "there is no earlier version of shop.Order to compare with",
+        ),
         (["sample", "shop.Line", "--schemas", "avsc", "-n", "0"], 2, "--count must be at least 1, not 0"),
         (["generate", "shop.Line", "--schemas", "avsc", "-o", "no/where"], 2, "'no/where' cannot be written: No such"),
         (["chek"], 2, "there is no command chek: did you mean check? See processor schema --help"),
@@ -251,7 +266,7 @@ def test_what_cannot_be_done_is_one_line(
 
 def test_a_file_that_is_no_schema_is_exit_code_5(capsys: Capture, team: Team) -> None:
     team.write(order({"name": "bad", "type": "Nothing"}))
-    assert checked(capsys, code=5) == ["processor: avsc/order.avsc: the type shop.Nothing is defined nowhere"]
+    assert checked(capsys, code=5) == ["processor: avsc/order.avsc: the type shop.Nothing is not defined"]
 
 
 def test_options_may_come_from_the_environment(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +297,7 @@ def test_a_schema_is_shown_with_all_that_it_refers_to(capsys: Capture, team: Tea
 
 def test_a_difference_is_told_with_the_levels_that_it_keeps(capsys: Capture, team: Team) -> None:
     assert asked(capsys, "diff", "shop.Order", "--schemas", "avsc")[0] == (
-        "nothing has changed since git:HEAD\ncompatible with git:HEAD: BACKWARD, FORWARD, FULL\n"
+        "no changes since git:HEAD\ncompatible with git:HEAD: BACKWARD, FORWARD, FULL\n"
     )
     team.write(order(COUNT))
     assert asked(capsys, "diff", "shop.Order", "--schemas", "avsc")[0] == (
@@ -329,15 +344,19 @@ def test_no_command_is_a_call_for_help(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["register", "--schemas", "avsc"], 2, "--schema-registry is missing: it names what to register in"),
+        (["register", "--schemas", "avsc"], 2, "--schema-registry is missing: give the URL of the registry"),
         (
             ["check", "--schemas", "avsc", "--against", "registry"],
             2,
             "--schema-registry is missing: --against registry",
         ),
-        (["list", "--schema-registry", "nowhere"], 2, "--schema-registry 'nowhere' is no address of a registry"),
+        (["list", "--schema-registry", "nowhere"], 2, "--schema-registry 'nowhere' is not a valid address"),
         (["list", "--schema-registry-user", "me"], 2, "--schema-registry-user is given, and --schema-registry is not"),
-        (["list", "--schema-registry", "http://127.0.0.1:1"], 4, "no answer from the schema registry at http://127.0"),
+        (
+            ["list", "--schema-registry", "http://127.0.0.1:1"],
+            4,
+            "no response from the schema registry at http://127.0",
+        ),
     ],
 )
 def test_a_registry_that_cannot_be_asked_is_one_line(

@@ -177,26 +177,39 @@ def test_another_version_of_the_task_fills_what_it_has() -> None:
         (b"", "the value is empty"),
         (b"{}", "begins with 7b 7d"),
         (b"\xc3", "begins with c3"),
-        (b"\xc3\x01\x02", "ends inside its schema's fingerprint"),
+        (b"\xc3\x01\x02", "ends inside the schema fingerprint"),
         (
             b"\xc3\x01" + bytes(range(8)),
             "no schema has the fingerprint 0001020304050607: add its .avsc file to --schemas",
         ),
-        (b"\x00\x00", "ends inside its schema's ID"),
-        (b"\x00\x00\x00\x01\x02abc", "names schema 258 of a registry, and --schema-registry is not set"),
+        (b"\x00\x00", "ends inside the schema ID"),
+        (b"\x00\x00\x00\x01\x02abc", "refers to schema 258 of a registry, but --schema-registry is not set"),
         (
             task_value(id="t-1")[:-1],
-            "the value is no processor.Task: byte 35, field created_at: the value ends where a number should be",
+            "the value is not a valid processor.Task: byte 35, field created_at:"
+            " the value ends before or inside a number",
         ),
-        (task_value(id="t-1") + b"\x00", "the value is no processor.Task: byte 36: 1 byte follows its end"),
-        (framed(RESULT, {}) + b"abc", "the value is no processor.TaskResult: byte 36: 3 bytes follow its end"),
-        (framed(RESULT, {})[:-1], "the value is no processor.TaskResult: byte 35, field completed_at: the value ends"),
+        (
+            task_value(id="t-1") + b"\x00",
+            "the value is not a valid processor.Task: byte 36: 1 byte follows the end of the datum",
+        ),
+        (
+            framed(RESULT, {}) + b"abc",
+            "the value is not a valid processor.TaskResult: byte 36: 3 bytes follow the end of the datum",
+        ),
+        (
+            framed(RESULT, {})[:-1],
+            "the value is not a valid processor.TaskResult: byte 35, field completed_at: the value ends",
+        ),
         (b"\xc3\x01" + TASK.fingerprint + b"\x02\xff", "byte 11, field id: a string is not UTF-8: invalid start byte"),
-        (b"\xc3\x01" + TASK.fingerprint + b"\x01", "byte 10, field id: a string of -1 bytes is no length"),
-        (b"\xc3\x01" + TASK.fingerprint + b"\xff" * 99, "a number takes more than 10 bytes"),
+        (
+            b"\xc3\x01" + TASK.fingerprint + b"\x01",
+            "byte 10, field id: a string declares a negative length of -1 bytes",
+        ),
+        (b"\xc3\x01" + TASK.fingerprint + b"\xff" * 99, "a variable-length number has more than 10 bytes"),
         (
             b"\xc3\x01" + TASK.fingerprint + b"\x00\x00\x00\x06",
-            "byte 13, field payload: a union of 3 branches",
+            "byte 13, field payload: union index 3 is out of range: there are 3 branches",
         ),
     ],
 )
@@ -209,9 +222,9 @@ def test_what_is_no_value_is_refused_with_its_reason(value: bytes, reason: str) 
 @pytest.mark.parametrize(
     ("outgoing", "reason"),
     [
-        (Outgoing("s1", object()), "the payload cannot be written as JSON"),
-        (Outgoing("\ud800", 1), "no processor.Task can be written"),
-        (Outgoing(5, 1), "no processor.Task can be written"),  # type: ignore[arg-type] # what a caller gets wrong
+        (Outgoing("s1", object()), "the payload cannot be encoded as JSON"),
+        (Outgoing("\ud800", 1), "cannot encode a processor.Task"),
+        (Outgoing(5, 1), "cannot encode a processor.Task"),  # type: ignore[arg-type] # what a caller gets wrong
     ],
 )
 def test_a_task_that_cannot_be_written_is_refused(outgoing: Outgoing, reason: str) -> None:
@@ -246,5 +259,5 @@ def test_a_result_tells_whose_it_is(result: Any, body: bytes, content_type: str)
 
 
 def test_a_result_without_json_is_refused() -> None:
-    with pytest.raises(EncodeError, match="the handler's return value cannot be written as JSON"):
+    with pytest.raises(EncodeError, match="the handler's return value cannot be encoded as JSON"):
         codec.encode_result(given_task(), object())

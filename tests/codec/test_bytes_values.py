@@ -38,12 +38,12 @@ def test_other_kinds_of_bytes_are_bytes(payload: Any) -> None:
 
 @pytest.mark.parametrize("payload", [5, 0, {"a": 1}, [1], 1.5, True, object()])
 def test_any_other_payload_is_refused_by_its_type(payload: Any) -> None:
-    with pytest.raises(EncodeError, match=f"the payload is of type {type(payload).__name__}"):
+    with pytest.raises(EncodeError, match=f"the payload has type {type(payload).__name__}"):
         codec.encode_task(Outgoing("s1", payload))
 
 
 def test_text_without_utf_8_is_refused() -> None:
-    with pytest.raises(EncodeError, match="has no UTF-8"):
+    with pytest.raises(EncodeError, match="cannot be encoded as UTF-8"):
         codec.encode_task(Outgoing("s1", "\ud800"))
 
 
@@ -64,5 +64,5 @@ def test_a_result_is_its_bytes(result: Any, value: bytes) -> None:
 
 @pytest.mark.parametrize("result", [None, 5, {}])
 def test_any_other_result_is_refused(result: Any) -> None:
-    with pytest.raises(EncodeError, match="the handler's return value is of type"):
+    with pytest.raises(EncodeError, match="the handler's return value has type"):
         codec.encode_result(given_task(), result)

@@ -121,7 +121,7 @@ def test_a_length_of_exabytes_takes_no_memory(at: int) -> None:
 
 @pytest.mark.parametrize("end", [b"\x80" * 10 + b"\x00", b"\x00\x00", b"\x81\x00\x01"])
 def test_the_last_number_ends_the_task(end: bytes) -> None:
-    with pytest.raises(ValueError, match=r"created_at is no number|bytes follow its end"):
+    with pytest.raises(ValueError, match=r"created_at is not a valid number|bytes follow the end of the datum"):
         read_envelope(bytes(6) + end, 0)
 
 

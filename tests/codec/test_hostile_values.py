@@ -118,12 +118,15 @@ HUGE = {
 
 
 NUMBERS_FROM_THE_END = {
-    "a branch": (frame("union") + number(-1) + number(0), "a union of 4 branches has no number -1"),
-    "a branch after the last": (frame("union") + number(4), "a union of 4 branches has no number 4"),
-    "a symbol": (frame("enum") + number(-1), "an enum of 2 symbols has no number -1"),
-    "a symbol after the last": (frame("enum") + number(2), "an enum of 2 symbols has no number 2"),
-    "a length": (frame("uuid") + number(-1) + b"a", "a string of -1 bytes is no length"),
-    "a payload's branch": (frame("processor.Task") + bytes(3) + number(-1), "a union of 3 branches has no number -1"),
+    "a branch": (frame("union") + number(-1) + number(0), "union index -1 is out of range: there are 4 branches"),
+    "a branch after the last": (frame("union") + number(4), "union index 4 is out of range: there are 4 branches"),
+    "a symbol": (frame("enum") + number(-1), "enum index -1 is out of range: there are 2 symbols"),
+    "a symbol after the last": (frame("enum") + number(2), "enum index 2 is out of range: there are 2 symbols"),
+    "a length": (frame("uuid") + number(-1) + b"a", "a string declares a negative length of -1 bytes"),
+    "a payload's branch": (
+        frame("processor.Task") + bytes(3) + number(-1),
+        "union index -1 is out of range: there are 3 branches",
+    ),
 }
 
 
@@ -167,7 +170,7 @@ def test_a_list_deeper_than_the_stack_is_refused_in_a_worker_thread() -> None:
     finally:
         threading.stack_size(before)
     thread.join(60)
-    assert refusals == ["the value is no List: byte 10: it is nested too deeply"]
+    assert refusals == ["the value is not a valid List: byte 10: nested too deeply"]
 
 
 @pytest.mark.parametrize("depth", [0, 1, 50])

@@ -106,9 +106,9 @@ def endless() -> list[Any]:
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (object(), "cannot be written as JSON: Encoding objects of type object is unsupported"),
-        ({(1, 2): 3}, "cannot be written as JSON"),
-        ("\ud800", "cannot be written as JSON"),
+        (object(), "cannot be encoded as JSON: Encoding objects of type object is unsupported"),
+        ({(1, 2): 3}, "cannot be encoded as JSON"),
+        ("\ud800", "cannot be encoded as JSON"),
         (endless(), "contains itself"),
     ],
 )
@@ -139,5 +139,5 @@ def test_a_result_tells_whose_it_is() -> None:
 
 
 def test_a_result_without_json_is_refused() -> None:
-    with pytest.raises(EncodeError, match="the handler's return value cannot be written as JSON"):
+    with pytest.raises(EncodeError, match="the handler's return value cannot be encoded as JSON"):
         codec.encode_result(given_task(), object())

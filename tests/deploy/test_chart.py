@@ -183,7 +183,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "both give sasl.password",
     ),
     "a monitor of nothing": ({"podMonitor": {"enabled": True}}, "podMonitor.enabled: it needs config.metrics-port"),
-    "handlers twice": ({"handlers": {"files": {"a.py": ""}, "configMap": "a"}}, "give one of them"),
+    "handlers twice": ({"handlers": {"files": {"a.py": ""}, "configMap": "a"}}, "give only one of"),
     "an instance ID that is overwritten": (
         {"kind": "StatefulSet", "extraEnv": [{"name": "PROCESSOR_KAFKA_CONFIG", "value": "a.b=c"}]},
         "group.instance.id",

@@ -1,4 +1,4 @@
-"""Whether a schema may follow another: the levels that schema registries have."""
+"""Checks whether one schema may replace another, at the compatibility levels of schema registries."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from processor.avro.schema import Schema
 Compatibility = Literal[
     "NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"
 ]
-"""The names are those of Confluent's registry.
+"""The levels of Confluent's registry.
 
-BACKWARD: what is new reads what the old one wrote, so that consumers may be deployed first. FORWARD: the old one reads
-what is new, so that producers may. TRANSITIVE: so for every older version, and not for the last one only.
+BACKWARD: the new schema reads data of the old one; deploy consumers first. FORWARD: the old schema reads data of the
+new one; deploy producers first. FULL: both. _TRANSITIVE: compare with every older version, not only with the latest.
 """
 
 
-def breaks(new: Schema, old: Schema, origin: str, compatibility: Compatibility) -> list[str]:
-    """Why `new` may not follow `old`, a sentence each; none where it may.
+def incompatibilities(new: Schema, old: Schema, origin: str, compatibility: Compatibility) -> list[str]:
+    """The reasons why `new` may not replace `old`, a sentence each; empty if it may.
 
     Args:
-        new: what is to be.
-        old: what it follows.
-        origin: what to call `old`.
-        compatibility: the level; whether it is transitive is the caller's to ask with every old one.
+        new: the changed schema.
+        old: the version that it replaces.
+        origin: what the sentences call `old`, such as "git:HEAD".
+        compatibility: the level. For a transitive one the caller repeats the check for each older version.
     """
     level = compatibility.removesuffix("_TRANSITIVE")
     found: list[str] = []
     if level in ("BACKWARD", "FULL"):
         unread = Resolution(old.definition, new.definition).mismatches
-        found += [f"it cannot read what {origin} wrote: {mismatch}" for mismatch in unread]
+        found += [f"the new schema cannot read data written with {origin}: {mismatch}" for mismatch in unread]
     if level in ("FORWARD", "FULL"):
         unread = Resolution(new.definition, old.definition).mismatches
-        found += [f"{origin} cannot read what it writes: {mismatch}" for mismatch in unread]
+        found += [f"{origin} cannot read data written with the new schema: {mismatch}" for mismatch in unread]
     return list(dict.fromkeys(found))
 
 
 def is_transitive(compatibility: Compatibility) -> bool:
-    """Whether the level looks at every older version."""
+    """Return whether the level compares with every older version."""
     return compatibility.endswith("_TRANSITIVE")

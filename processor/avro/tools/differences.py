@@ -1,4 +1,4 @@
-"""What has changed between two schemas, field by field."""
+"""Lists the differences between two schemas, field by field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Path = tuple[str, ...]
 
 
 def differences(old: Any, new: Any) -> Iterator[str]:
-    """A line for everything in which two self-contained definitions differ; fields are matched by their names."""
+    """Yields a line for each difference between two self-contained definitions. Fields are matched by name."""
     seen: set[tuple[str, str]] = set()
     yield from _differences((), old, new, seen)
 
@@ -29,11 +29,11 @@ def _differences(path: Path, old: Any, new: Any, seen: set[tuple[str, str]]) -> 
     elif isinstance(old, list) and isinstance(new, list):
         yield from _branches(path, old, new, seen)
     elif old != new:
-        yield _line("~", path, f"{_told(old)} → {_told(new)}")
+        yield _line("~", path, f"{_summary(old)} → {_summary(new)}")
 
 
 def _members(path: Path, old: Any, new: Any) -> Iterator[str]:
-    """What a type says of itself beside what is in it."""
+    """Differences in a type's own attributes, apart from the types inside it."""
     for member in sorted((old.keys() | new.keys()) - {"type", "fields", "items", "values", "namespace"}):
         if old.get(member) != new.get(member):
             yield _line("~", path, f"{member}: {_json(old, member)} → {_json(new, member)}")
@@ -57,27 +57,27 @@ def _inner(path: Path, old: Any, new: Any, seen: set[tuple[str, str]]) -> Iterat
 
 
 def _branches(path: Path, old: list[Any], new: list[Any], seen: set[tuple[str, str]]) -> Iterator[str]:
-    before = {_told(branch): branch for branch in old}
-    after = {_told(branch): branch for branch in new}
+    before = {_summary(branch): branch for branch in old}
+    after = {_summary(branch): branch for branch in new}
     if list(before) != list(after):
-        yield _line("~", path, f"{_told(old)} → {_told(new)}")
+        yield _line("~", path, f"{_summary(old)} → {_summary(new)}")
     for name in before.keys() & after.keys():
         yield from _differences(path, before[name], after[name], seen)
 
 
 def _field(field: Any) -> str:
     default = f" = {json.dumps(field['default'])}" if "default" in field else ""
-    return f"{_told(field['type'])}{default}"
+    return f"{_summary(field['type'])}{default}"
 
 
-def _told(node: Any) -> str:
-    """A type in a few words."""
+def _summary(node: Any) -> str:
+    """A type in one phrase, such as `array of string`."""
     if isinstance(node, list):
-        return f"union of {', '.join(map(_told, node))}" if node else "an empty union"
+        return f"union of {', '.join(map(_summary, node))}" if node else "an empty union"
     if isinstance(node, str):
         return node
     if node["type"] in ("array", "map"):
-        return f"{node['type']} of {_told(node['items'] if node['type'] == 'array' else node['values'])}"
+        return f"{node['type']} of {_summary(node['items'] if node['type'] == 'array' else node['values'])}"
     kind = str(node.get("name", node["type"]))
     return f"{kind} ({node['logicalType']})" if "logicalType" in node else kind
 

@@ -1,4 +1,4 @@
-"""`Sampler`: random values of a schema, the same for the same seed."""
+"""`Sampler`: random values of a schema, reproducible by their seed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from processor.avro.logical import logical_type
 from processor.avro.schema import Schema
 from processor.errors import LoadError
 
-DEEPEST = 4
-"""From this depth on a value is made as small as its schema lets it be."""
+MAX_DEPTH = 4
+"""From this depth on, values are as small as their schema allows: empty arrays, null branches."""
 
-BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
-"""Times lie within the year that begins here."""
+FIRST_TIME = datetime(2024, 1, 1, tzinfo=UTC)
+"""Random times fall within the year that begins here."""
 YEAR_SECONDS = 366 * 24 * 3600
 
 
 class Sampler:
-    """Values as Avro has them in Python: a `Decimal` for a decimal, a `datetime` for a time stamp."""
+    """Generates values in their Python types: a `Decimal` for a decimal, a `datetime` for a timestamp."""
 
     def __init__(self, schema: Schema, seed: int | None = None) -> None:
         self._random = random.Random(seed)
@@ -31,21 +31,21 @@ class Sampler:
         self._names: dict[str, Any] = {}
 
     def value(self) -> Any:
-        """One more.
+        """Generates the next value.
 
         Raises:
-            LoadError: every value of the schema contains another one without end.
+            LoadError: the schema requires infinite recursion, so that no value of it exists.
         """
         try:
-            return self._made(self._schema.definition, 0)
+            return self._value(self._schema.definition, 0)
         except RecursionError:
-            raise LoadError(f"{self._schema.name} contains itself without end: no value of it exists") from None
+            raise LoadError(f"{self._schema.name} always contains itself: no finite value of it exists") from None
 
-    def _made(self, node: Any, depth: int) -> Any:
+    def _value(self, node: Any, depth: int) -> Any:
         if isinstance(node, str) and node in self._names:
             node = self._names[node]
         if isinstance(node, list):
-            return self._made(self._branch(node, depth), depth)
+            return self._value(self._branch(node, depth), depth)
         if isinstance(node, str):
             return self._primitive(node)
         if "name" in node:
@@ -56,75 +56,75 @@ class Sampler:
     def _complex(self, node: Any, depth: int) -> Any:
         kind = node["type"]
         if kind in ("record", "error"):
-            return {field["name"]: self._made(field["type"], depth + 1) for field in node["fields"]}
+            return {field["name"]: self._value(field["type"], depth + 1) for field in node["fields"]}
         if kind == "enum":
             return self._random.choice(node["symbols"])
         if kind == "fixed":
             return self._random.randbytes(node["size"])
         if kind == "array":
-            return [self._made(node["items"], depth + 1) for _ in range(self._length(depth))]
+            return [self._value(node["items"], depth + 1) for _ in range(self._length(depth))]
         if kind == "map":
-            return {_word(self._random): self._made(node["values"], depth + 1) for _ in range(self._length(depth))}
+            return {_word(self._random): self._value(node["values"], depth + 1) for _ in range(self._length(depth))}
         return self._primitive(kind)
 
     def _branch(self, branches: list[Any], depth: int) -> Any:
-        """Any; from some depth on one that holds nothing, where there is one."""
-        if depth < DEEPEST:
+        """A random branch; from `MAX_DEPTH` on the smallest one."""
+        if depth < MAX_DEPTH:
             return self._random.choice(branches)
-        return min(branches, key=_weight)
+        return min(branches, key=_size_rank)
 
     def _length(self, depth: int) -> int:
-        return self._random.randint(1, 3) if depth < DEEPEST else 0
+        return self._random.randint(1, 3) if depth < MAX_DEPTH else 0
 
     def _primitive(self, kind: str) -> Any:
         return _PRIMITIVE[kind](self._random)
 
 
-def _weight(branch: Any) -> int:
-    """0 for nothing, 1 for what holds no other value, 2 for what may."""
+def _size_rank(branch: Any) -> int:
+    """The size rank of a branch: 0 for null, 1 for a primitive type, 2 for a type that may contain others."""
     if branch == "null":
         return 0
     return 1 if isinstance(branch, str) and branch in _PRIMITIVE else 2
 
 
-def _word(chance: random.Random) -> str:
-    return "".join(chance.choices(string.ascii_lowercase, k=chance.randint(3, 8)))
+def _word(rng: random.Random) -> str:
+    return "".join(rng.choices(string.ascii_lowercase, k=rng.randint(3, 8)))
 
 
-def _real(chance: random.Random) -> float:
-    """With few binary digits, so that a float has it as it is."""
-    return chance.randint(-8000, 8000) / 8
+def _float(rng: random.Random) -> float:
+    """A number with few binary digits, which a 32-bit float represents exactly."""
+    return rng.randint(-8000, 8000) / 8
 
 
-def _moment(chance: random.Random, node: Any) -> datetime:
-    return BEGIN + timedelta(milliseconds=chance.randrange(YEAR_SECONDS * 1000))
+def _datetime(rng: random.Random, node: Any) -> datetime:
+    return FIRST_TIME + timedelta(milliseconds=rng.randrange(YEAR_SECONDS * 1000))
 
 
-def _decimal(chance: random.Random, node: Any) -> Decimal:
+def _decimal(rng: random.Random, node: Any) -> Decimal:
     digits = node["precision"]
-    if node["type"] == "fixed":  # which may be smaller than the precision it claims
+    if node["type"] == "fixed":  # it may be too small for its declared precision
         digits = min(digits, len(str(2 ** (8 * node["size"] - 1))) - 1)
-    return Decimal(chance.randrange(10 ** min(digits, 9))).scaleb(-node.get("scale", 0))
+    return Decimal(rng.randrange(10 ** min(digits, 9))).scaleb(-node.get("scale", 0))
 
 
 _PRIMITIVE: dict[str, Callable[[random.Random], Any]] = {
-    "null": lambda chance: None,
-    "boolean": lambda chance: chance.random() < 0.5,
-    "int": lambda chance: chance.randint(0, 1000),
-    "long": lambda chance: chance.randint(0, 1_000_000),
-    "float": _real,
-    "double": _real,
-    "bytes": lambda chance: chance.randbytes(chance.randint(0, 8)),
+    "null": lambda rng: None,
+    "boolean": lambda rng: rng.random() < 0.5,
+    "int": lambda rng: rng.randint(0, 1000),
+    "long": lambda rng: rng.randint(0, 1_000_000),
+    "float": _float,
+    "double": _float,
+    "bytes": lambda rng: rng.randbytes(rng.randint(0, 8)),
     "string": _word,
 }
 _LOGICAL: dict[str, Callable[[random.Random, Any], Any]] = {
     "decimal": _decimal,
-    "uuid": lambda chance, node: UUID(int=chance.getrandbits(128), version=4),
-    "date": lambda chance, node: date(2024, 1, 1) + timedelta(days=chance.randrange(366)),
-    "time-millis": lambda chance, node: _moment(chance, node).time(),
-    "time-micros": lambda chance, node: _moment(chance, node).time(),
-    "timestamp-millis": _moment,
-    "timestamp-micros": _moment,
-    "local-timestamp-millis": lambda chance, node: _moment(chance, node).replace(tzinfo=None),
-    "local-timestamp-micros": lambda chance, node: _moment(chance, node).replace(tzinfo=None),
+    "uuid": lambda rng, node: UUID(int=rng.getrandbits(128), version=4),
+    "date": lambda rng, node: date(2024, 1, 1) + timedelta(days=rng.randrange(366)),
+    "time-millis": lambda rng, node: _datetime(rng, node).time(),
+    "time-micros": lambda rng, node: _datetime(rng, node).time(),
+    "timestamp-millis": _datetime,
+    "timestamp-micros": _datetime,
+    "local-timestamp-millis": lambda rng, node: _datetime(rng, node).replace(tzinfo=None),
+    "local-timestamp-micros": lambda rng, node: _datetime(rng, node).replace(tzinfo=None),
 }

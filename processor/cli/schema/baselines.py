@@ -1,4 +1,4 @@
-"""`--against`: what the schemas of a folder are held against."""
+"""`--against`: the earlier schemas that those of a folder are compared with."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from processor.options.option import Option
 Against = Annotated[
     str | None,
     Option(
-        "What the schemas are held against: what they were in git (at REV; without one at HEAD, or before the "
-        "last change where there is none since), a folder, what is in --schema-registry (for check), or nothing.",
+        "Earlier schemas to compare with: a git revision (without REV: HEAD, or the version before the last commit "
+        "that changed them if HEAD has no change), a folder, --schema-registry (check only), or none.",
         metavar="git[:REV]|FOLDER|registry|none",
-        default_shown="git, where --schemas is in a repository",
+        default_shown="git if --schemas is in a repository, else none",
     ),
 ]
 
 
 class Baseline(NamedTuple):
-    """The schemas of one earlier moment."""
+    """The schemas of one earlier version."""
 
     origin: str
-    """What to call it."""
+    """The version's name in messages, such as "git:HEAD"."""
     by_name: dict[str, Schema]
 
 
 def baselines(folder: str, against: str | None, transitive: bool) -> list[Baseline]:
-    """What to hold the schemas of `folder` against, the latest first; nothing where that is asked for.
+    """The versions to compare the schemas of `folder` with, the latest first; empty for `none`.
 
     Args:
-        folder: that of `--schemas`.
-        against: what `--against` says.
-        transitive: whether all earlier versions count.
+        folder: the folder of `--schemas`.
+        against: the value of `--against`.
+        transitive: return all earlier versions, not only the latest.
 
     Raises:
-        SettingsError: git has no answer, or there is no such folder.
-        LoadError: what is to be held against cannot be loaded.
+        SettingsError: git fails, or there is no such revision or folder.
+        LoadError: an earlier schema cannot be loaded.
     """
     if against is None:
         against = "git" if git_history.is_in_git(Path(folder)) else "none"
@@ -52,19 +52,19 @@ def baselines(folder: str, against: str | None, transitive: bool) -> list[Baseli
     if kind == "git":
         return list(_of_git(Path(folder), revision or None, transitive))
     if not Path(against).is_dir():
-        raise SettingsError(f"--against {against!r} is neither git[:REV] nor a folder nor none")
+        raise SettingsError(f"--against {against!r} must be git[:REV], a folder or none")
     return [Baseline(against, load_schemas(against).by_name)]
 
 
 def _of_git(folder: Path, revision: str | None, transitive: bool) -> Iterator[Baseline]:
-    """Without a revision: HEAD, or where nothing has changed since, as in CI, what was before the last change."""
+    """Without a revision: HEAD, or the version before the last change if nothing has changed since, as in CI."""
     latest = git_history.commit_of(folder, revision or "HEAD")
     before = git_history.commits_before(folder, latest)[1:]
     is_committed = revision is None and not git_history.has_changed(folder)
     if is_committed and not before and git_history.is_shallow(folder):
         raise SettingsError(
-            "this clone has no older commit to hold the schemas against: fetch more than one (fetch-depth: 0), or give"
-            " --against"
+            "this is a shallow clone without an older commit to compare with: fetch more commits (fetch-depth: 0)"
+            " or set --against"
         )
     if not is_committed or not before:
         yield _at(folder, latest, f"git:{revision or 'HEAD'}")
@@ -73,7 +73,7 @@ def _of_git(folder: Path, revision: str | None, transitive: bool) -> Iterator[Ba
     for commit in before:
         try:
             yield _at(folder, commit, f"git:{commit[:10]}")
-        except LoadError:  # what was broken then, nobody wrote with
+        except LoadError:  # no data can have been written with invalid schemas
             continue
         if not transitive:
             return

@@ -1,4 +1,4 @@
-"""`processor schema …`: Avro schemas checked, looked at, compared, and made into classes and samples."""
+"""`processor schema`: the group of commands for Avro schemas."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import typer
 
 from processor.cli.parameters import HELP_OPTIONS, Group, add_command
 from processor.cli.schema.check import check
-from processor.cli.schema.look import diff, list_, show
-from processor.cli.schema.make import generate, sample
+from processor.cli.schema.generate import generate, sample
 from processor.cli.schema.register import register
+from processor.cli.schema.show import diff, list_, show
 
 schema = typer.Typer(
     name="schema",
     cls=Group,
-    help="Avro schemas: check them, look at them, register them, and make classes and sample tasks of them.",
+    help="Check, list, compare and register Avro schemas; generate classes and sample tasks from them.",
     add_completion=False,
     rich_markup_mode="rich",
     context_settings=HELP_OPTIONS,

@@ -1,11 +1,11 @@
-"""`processor schema register`: schemas put into a registry before anybody writes with them."""
+"""`processor schema register`: registers schemas in a schema registry."""
 
 from __future__ import annotations
 
 import typer
 
-from processor.cli.schema.make import NamesArgument, chosen_records
-from processor.cli.schema.registered import Registered, SubjectTopic, needed_registry
+from processor.cli.schema.generate import NamesArgument, chosen_records
+from processor.cli.schema.registry import Registered, SubjectTopic, required_registry
 from processor.errors import SettingsError
 from processor.options.values import SchemaOptions, SubjectOptions
 
@@ -16,16 +16,16 @@ def register(
     names: NamesArgument = None,
     topic: SubjectTopic = None,
 ) -> int:
-    """Register records in a schema registry, each with all that it refers to inside.
+    """Register records in a schema registry, each with all referenced types included.
 
-    The registry refuses what its own level of compatibility forbids; the exit code is then 5.
+    The registry rejects a schema that violates its own compatibility level; the exit code is then 5.
     """
-    known = Registered(needed_registry(subjects, "it names what to register in"), topic)
+    known = Registered(required_registry(subjects, "give the URL of the registry"), topic)
     chosen = chosen_records(names, files)
     names_by_subject = {known.subject(schema): schema.name for schema in chosen}
     if len(names_by_subject) < len(chosen):
         raise SettingsError(
-            f"{len(chosen)} schemas would be one subject: name the one to register, or use another"
+            f"{len(chosen)} schemas would share one subject: name the one to register, or use another"
             " --subject-name-strategy"
         )
     for subject, schema_id in known.register(chosen):

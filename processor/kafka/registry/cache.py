@@ -1,6 +1,7 @@
-"""`Lookups`: what a registry says, asked for in a thread of its own and remembered.
+"""`AnswerCache`: answers of a schema registry, fetched in a background thread.
 
-Workers and coroutines ask for every record and must not wait: they get what is known, or are told when to ask again.
+Workers and coroutines need an answer for every record and must not block. They get a cached answer at once, or an
+error that states when to retry.
 """
 
 from __future__ import annotations
@@ -17,177 +18,179 @@ from processor.errors import LoadError, NotNow, ProcessorError
 from processor.telemetry.events import Emit, RegistryAvailable, RegistryUnavailable
 
 CAPACITY = 1000
-"""Answers that are remembered, of each kind; of more the oldest is forgotten, and asked for again when it is wanted."""
+"""Maximum number of cached answers of each kind. The oldest is evicted and fetched again when needed."""
 
-MOST_WANTED = 10_000
-"""Questions that wait; a value made of chance could ask for four billion schemas."""
+MAX_PENDING = 10_000
+"""Maximum number of pending requests: random bytes in values could refer to four billion schemas."""
 
-DOUBT_SECONDS = 1.0
-"""When a "there is no such schema" is asked about again, before it is believed: of a registry on several machines, one
-may answer that has not heard yet of what was registered a moment ago with another."""
+CONFIRM_SECONDS = 1.0
+"""Delay before a negative answer is confirmed by a second request. A registry may run on several machines, and one of
+them may not know yet what was registered with another a moment ago."""
 
-REFUSAL_SECONDS = 30.0
-"""How long it holds then: the schema may be registered after all."""
+NEGATIVE_SECONDS = 30.0
+"""How long a confirmed negative answer is cached: the schema may be registered later."""
 
 FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 0.5, 5.0
-"""The pause after a request that had no answer; doubled with each further one."""
+"""Delay after a failed request; it doubles with each further failure up to the second value."""
 
-SOONEST_SECONDS, LATEST_SECONDS = 0.02, 5.0
-"""When to ask again for what is being fetched: after as long as it has taken already, within these bounds."""
+MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.02, 5.0
+"""Bounds of the retry delay for a request in progress. The delay is the time that it has taken so far."""
 
-AWAY_SECONDS = 2.0
-"""The same, at the soonest, where the last request had no answer: the next one may have none either."""
+OUTAGE_SECONDS = 2.0
+"""The lower bound instead of `MIN_RETRY_SECONDS` after a failed request, as the next one may fail too."""
 
-TELL_SECONDS = 30.0
+REPORT_SECONDS = 30.0
+"""Minimum time between two events that report the same outage."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-Ask = Callable[[K], V]
+Fetch = Callable[[K], V]
 
 
-class Lookups(Generic[K, V]):
-    """Answers by question. Any thread may call it.
+class AnswerCache(Generic[K, V]):
+    """Answers by request. Threads may share it.
 
-    The thread that asks lives while there is something to ask, and opens a connection for that long: credentials are
-    read anew each time, and nothing has to be closed at the end.
+    The background thread lives while there are pending requests, with one connection. Credentials are therefore read
+    again for each connection, and there is nothing to close at the end.
 
-    Mutable state: all of it, under `_lock`; `_known` is also read without.
+    Mutable state: all of it, guarded by `_lock`; `_answers` is also read without the lock.
     """
 
-    def __init__(self, registry: str, connect: Callable[[], AbstractContextManager[Ask[K, V]]], emit: Emit) -> None:
-        """Asks nothing yet.
+    def __init__(self, registry: str, connect: Callable[[], AbstractContextManager[Fetch[K, V]]], emit: Emit) -> None:
+        """Sends no request yet.
 
         Args:
-            registry: its address, as it may be shown.
-            connect: opens a connection; what it gives answers one question, and raises LoadError where the answer is
-                no, and any other error of this program where there was none.
-            emit: is told when the registry cannot be asked, and when it can again.
+            registry: the registry's address without credentials, for log events.
+            connect: opens a connection: a function that answers one request. It raises LoadError for a negative answer,
+                and another ProcessorError if there was no answer.
+            emit: receives an event when the registry becomes unavailable, and when it is available again.
         """
         self._registry = registry
         self._connect = connect
         self._emit = emit
         self._lock = threading.Lock()
-        self._known: dict[K, V] = {}
-        self._refused: dict[K, tuple[float, str]] = {}
-        """Until when, and why."""
-        self._doubted: dict[K, float] = {}
-        """What the registry has said no to once, and when to ask again."""
-        self._wanted: dict[K, float] = {}
-        """Since when; the oldest first."""
-        self._asking = False
+        self._answers: dict[K, V] = {}
+        self._negative: dict[K, tuple[float, str]] = {}
+        """Confirmed negative answers: when they expire, and the message."""
+        self._unconfirmed: dict[K, float] = {}
+        """Negative answers to confirm: when to send the second request."""
+        self._pending: dict[K, float] = {}
+        """Requests without an answer: when they were first made, the oldest first."""
+        self._is_fetching = False
         self._failures = 0
         self._down_since = 0.0
         self._not_before = 0.0
-        self._trouble = ""
-        self._told_at = -TELL_SECONDS
+        self._last_error = ""
+        self._reported_at = -REPORT_SECONDS
 
     def get(self, key: K) -> V:
-        """The answer.
+        """The cached answer.
 
         Raises:
-            LoadError: the registry says no.
-            NotNow: it is not known yet.
+            LoadError: the answer is negative.
+            NotNow: there is no answer yet.
         """
-        known = self._known.get(key)
-        if known is not None:
-            return known
+        answer = self._answers.get(key)
+        if answer is not None:
+            return answer
         with self._lock:
-            return self._known[key] if key in self._known else self._not_known(key, time.monotonic())
+            return self._answers[key] if key in self._answers else self._request(key, time.monotonic())
 
-    def learn(self, key: K, answer: V) -> None:
-        """Remembers an answer that was had elsewhere, or just now."""
+    def store(self, key: K, answer: V) -> None:
+        """Caches an answer."""
         with self._lock:
-            _bounded(self._known, CAPACITY)[key] = answer
-            self._wanted.pop(key, None)
-            self._doubted.pop(key, None)
+            _with_room(self._answers, CAPACITY)[key] = answer
+            self._pending.pop(key, None)
+            self._unconfirmed.pop(key, None)
             recovered = self._recover()
         if recovered is not None:
             self._emit(recovered)
 
-    def suffer(self, error: Exception) -> None:
-        """The registry cannot be asked: nobody asks before a pause is over."""
+    def record_failure(self, error: Exception) -> None:
+        """Records a request without an answer. No request is sent until a delay is over."""
         now = time.monotonic()
         with self._lock:
             self._failures += 1
             self._down_since = self._down_since or now
-            pause = spread(
+            delay = spread(
                 backoff(self._failures, FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS), random.random(), LAST_DELAY_SECONDS
             )
-            self._not_before = now + pause
-            self._trouble = str(error)
-            tell = now - self._told_at >= TELL_SECONDS
-            self._told_at = now if tell else self._told_at
+            self._not_before = now + delay
+            self._last_error = str(error)
+            is_due = now - self._reported_at >= REPORT_SECONDS
+            self._reported_at = now if is_due else self._reported_at
             event = RegistryUnavailable(
-                registry=self._registry, error=self._trouble, failures=self._failures, retry_in_seconds=pause
+                registry=self._registry, error=self._last_error, failures=self._failures, retry_in_seconds=delay
             )
-        if tell:
+        if is_due:
             self._emit(event)
 
-    def _not_known(self, key: K, now: float) -> V:
-        """Under the lock."""
-        until, why = self._refused.get(key, (0.0, ""))
-        if now < until:
-            raise LoadError(why)
-        again = self._doubted.get(key, 0.0)
-        if now < again:
-            raise NotNow("the schema registry does not know it, and is asked once more", again - now)
-        since = _bounded(self._wanted, MOST_WANTED).setdefault(key, now)
+    def _request(self, key: K, now: float) -> V:
+        """Adds a pending request, if one is needed, and raises. Called under the lock."""
+        expires, message = self._negative.get(key, (0.0, ""))
+        if now < expires:
+            raise LoadError(message)
+        confirm_at = self._unconfirmed.get(key, 0.0)
+        if now < confirm_at:
+            raise NotNow("the schema registry does not know it; the request is repeated to confirm", confirm_at - now)
+        since = _with_room(self._pending, MAX_PENDING).setdefault(key, now)
         if now < self._not_before:
-            raise NotNow(self._trouble, self._not_before - now + SOONEST_SECONDS)
-        if not self._asking:
-            self._asking = True
-            threading.Thread(target=self._ask_all, name="schema-registry", daemon=True).start()
-        soonest = AWAY_SECONDS if self._failures else SOONEST_SECONDS
-        raise NotNow("the schema registry is being asked", min(max(now - since, soonest), LATEST_SECONDS))
+            raise NotNow(self._last_error, self._not_before - now + MIN_RETRY_SECONDS)
+        if not self._is_fetching:
+            self._is_fetching = True
+            threading.Thread(target=self._fetch_pending, name="schema-registry", daemon=True).start()
+        shortest = OUTAGE_SECONDS if self._failures else MIN_RETRY_SECONDS
+        raise NotNow("waiting for the schema registry's answer", min(max(now - since, shortest), MAX_RETRY_SECONDS))
 
-    def _ask_all(self) -> None:
+    def _fetch_pending(self) -> None:
         try:
-            with self._connect() as ask:
+            with self._connect() as fetch:
                 while (key := self._next()) is not None:
-                    self._ask(ask, key)
+                    self._fetch(fetch, key)
         except ProcessorError as error:
-            self.suffer(error)
-        except Exception as error:  # noqa: BLE001  a fault of ours: the tasks wait, and it is told
-            self.suffer(ProcessorError(f"the schema registry could not be asked: {type(error).__name__}: {error}"))
+            self.record_failure(error)
+        except Exception as error:  # noqa: BLE001 — a bug of this package: tasks wait, and the event reports it
+            message = f"the request to the schema registry failed: {type(error).__name__}: {error}"
+            self.record_failure(ProcessorError(message))
         finally:
             with self._lock:
-                self._asking = False
+                self._is_fetching = False
 
     def _next(self) -> K | None:
         with self._lock:
-            return next(iter(self._wanted), None)
+            return next(iter(self._pending), None)
 
-    def _ask(self, ask: Ask[K, V], key: K) -> None:
+    def _fetch(self, fetch: Fetch[K, V], key: K) -> None:
         try:
-            answer = ask(key)
+            answer = fetch(key)
         except LoadError as error:
-            self._refuse(key, str(error))
+            self._store_negative(key, str(error))
         except BaseException:
-            with self._lock:  # who wants it asks again; meanwhile it does not stand before the others
-                self._wanted.pop(key, None)
+            with self._lock:  # the record's next retry requests it again; until then it must not block other requests
+                self._pending.pop(key, None)
             raise
         else:
-            self.learn(key, answer)
+            self.store(key, answer)
 
-    def _refuse(self, key: K, why: str) -> None:
+    def _store_negative(self, key: K, message: str) -> None:
         now = time.monotonic()
         with self._lock:
-            if self._doubted.pop(key, None) is None:
-                _bounded(self._doubted, CAPACITY)[key] = now + DOUBT_SECONDS
+            if self._unconfirmed.pop(key, None) is None:
+                _with_room(self._unconfirmed, CAPACITY)[key] = now + CONFIRM_SECONDS
             else:
-                _bounded(self._refused, CAPACITY)[key] = (now + REFUSAL_SECONDS, why)
-            self._wanted.pop(key, None)
+                _with_room(self._negative, CAPACITY)[key] = (now + NEGATIVE_SECONDS, message)
+            self._pending.pop(key, None)
             recovered = self._recover()
         if recovered is not None:
             self._emit(recovered)
 
     def _recover(self) -> RegistryAvailable | None:
-        """An answer came; under the lock."""
+        """Ends an outage after an answer; returns the event to emit. Called under the lock."""
         if not self._failures:
             return None
         failures, since = self._failures, self._down_since
-        self._failures, self._down_since, self._not_before, self._told_at = 0, 0.0, 0.0, -TELL_SECONDS
+        self._failures, self._down_since, self._not_before, self._reported_at = 0, 0.0, 0.0, -REPORT_SECONDS
         return RegistryAvailable(
             registry=self._registry, unavailable_seconds=time.monotonic() - since, failures=failures
         )
@@ -196,8 +199,8 @@ class Lookups(Generic[K, V]):
 T = TypeVar("T")
 
 
-def _bounded(answers: dict[K, T], most: int) -> dict[K, T]:
-    """With room for one more."""
-    while len(answers) >= most:
-        del answers[next(iter(answers))]
-    return answers
+def _with_room(entries: dict[K, T], capacity: int) -> dict[K, T]:
+    """Evicts the oldest entries until there is room for one more; returns the same dict."""
+    while len(entries) >= capacity:
+        del entries[next(iter(entries))]
+    return entries

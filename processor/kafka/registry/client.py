@@ -1,6 +1,6 @@
-"""`RegistryClient`: what is asked of a schema registry, each call waiting for the answer; its errors become ours here.
+"""`RegistryClient`: blocking requests to a schema registry, whose errors are translated into those of this package.
 
-Needs what the extra `session-processor[registry]` installs; `open_registry` says so where it is missing.
+It requires the extra `session-processor[registry]`; `open_registry` reports if that is missing.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from processor.avro.definitions import Definitions
 from processor.avro.schema import Schema
-from processor.avro.schemas import parsed
-from processor.codec.framing import check_carries, confluent
+from processor.avro.schemas import parse_document
+from processor.codec.framing import check_substitute, confluent
 from processor.codec.registry_port import Framing
-from processor.errors import LoadError, ProcessorError, RegistryError, RegistryRefusal, RegistryUnknown
+from processor.errors import LoadError, NotARegistry, ProcessorError, RegistryAccessDenied, RegistryError
 from processor.kafka.secret_files import secret_in
 from processor.registry_settings import RegistrySettings
 
 ANSWER_SECONDS = 5.0
-"""How long the registry gets for one answer."""
+"""Time limit for one request."""
 
 RETRY_MILLISECONDS = 250
 
 LARGEST_ID = 2**31 - 1
-"""An ID is a signed 32-bit number to every registry, and above 0."""
+"""Schema IDs are positive signed 32-bit integers in every registry."""
 
 MESSAGE_CHARACTERS = 300
 
-REFUSED = frozenset({401, 403})
-NOT_NOW = frozenset({408, 429})
+ACCESS_DENIED_STATUSES = frozenset({401, 403})
+TRANSIENT_STATUSES = frozenset({408, 429})
 
 
 def open_client(settings: RegistrySettings, retries: int) -> SchemaRegistryClient:
-    """Confluent's client; nothing is asked yet.
+    """Opens Confluent's client, without a request.
 
     Args:
-        settings: where, and what lets one in.
-        retries: how often a request that found nobody is repeated before it has failed.
+        settings: the registry's address and credentials.
+        retries: how often a request is repeated if there is no response.
 
     Raises:
-        LoadError: a file that the settings name cannot be read, or is not what it should be.
+        LoadError: a file in the settings cannot be read, or does not have the expected contents.
     """
     config: dict[str, Any] = {
         "url": settings.address,
@@ -62,10 +62,10 @@ def open_client(settings: RegistrySettings, retries: int) -> SchemaRegistryClien
             config[f"{name}.location"] = path
     try:
         return SchemaRegistryClient.new_client(config)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError, and names no file
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError without a file name
         files = [path for path in (settings.ca, settings.certificate, settings.key) if path is not None]
         reason = error.reason if isinstance(error, ssl.SSLError) else str(error)
-        raise LoadError(f"a file for the schema registry's TLS ({', '.join(files)}) cannot be used: {reason}") from None
+        raise LoadError(f"a TLS file for the schema registry ({', '.join(files)}) cannot be used: {reason}") from None
 
 
 def _access(settings: RegistrySettings) -> dict[str, Any]:
@@ -77,85 +77,85 @@ def _access(settings: RegistrySettings) -> dict[str, Any]:
     if settings.token_file is None:
         return {}
     token = secret_in(settings.token_file, "--schema-registry-token-file")
-    # The client asks for a logical cluster, which is Confluent Cloud's; other registries do not look at it.
+    # The client requires a logical cluster, which only Confluent Cloud uses.
     source = {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.token": token}
     return {**source, "bearer.auth.logical.cluster": ""}
 
 
-class _NoPage(RegistryUnknown):
-    """HTTP 404 without a word of what is not found."""
+class _PageNotFound(NotARegistry):
+    """HTTP 404 without the registry's own error code."""
 
 
 class RegistryClient:
-    """One connection to a schema registry, to be closed; as a context it closes itself. One thread uses it."""
+    """One connection to a schema registry, for one thread. Close it, or use it as a context manager."""
 
     def __init__(self, settings: RegistrySettings, client: SchemaRegistryClient) -> None:
         self._settings = settings
         self._client = client
 
     def check(self) -> None:
-        """Asks the least that there is to ask.
+        """Sends the smallest request there is.
 
         Raises:
-            RegistryError: nothing answers.
-            RegistryRefusal: it does not let this client in.
-            RegistryUnknown: what answers is no schema registry.
+            RegistryError: there is no response.
+            RegistryAccessDenied: the registry denies this client access.
+            NotARegistry: the response is not from a schema registry.
         """
         try:
-            with self._told("its schema types"):
+            with self._translated_errors("the schema types"):
                 types: object = self._client.get_schema_types()
         except LoadError as error:
-            raise RegistryUnknown(str(error)) from error
+            raise NotARegistry(str(error)) from error
         if not isinstance(types, list):
-            raise self._unknown("it does not tell the types of its schemas")
+            raise self._not_a_registry("the response does not list schema types")
 
     def schema_by_id(self, schema_id: int) -> Schema:
-        """The schema with this ID, what it refers to included.
+        """The schema with this ID, including the schemas that it references.
 
         Raises:
-            LoadError: the registry has answered: there is none, or none that can be read with.
-            RegistryError: it cannot be asked.
+            LoadError: the registry has no such schema, or an unusable one.
+            RegistryError: there is no response.
         """
         about = f"schema {schema_id}"
         if not 0 < schema_id <= LARGEST_ID:
-            raise LoadError(f"{about} is in no registry: an ID is from 1 to {LARGEST_ID}")
-        return self._compiled(about, self._found(about, lambda: self._client.get_schema(schema_id)))
+            raise LoadError(f"{about} cannot exist: schema IDs are from 1 to {LARGEST_ID}")
+        return self._compile(about, self._fetched(about, lambda: self._client.get_schema(schema_id)))
 
     def schema_by_guid(self, guid: bytes) -> Schema:
-        """The schema with this GUID of 16 bytes.
+        """The schema with this GUID of 16 bytes, including the schemas that it references.
 
         Raises:
-            LoadError: the registry has answered: there is none, or none that can be read with.
-            RegistryError: it cannot be asked.
+            LoadError: the registry has no such schema, or an unusable one.
+            RegistryError: there is no response.
         """
         text = str(UUID(bytes=guid))
         about = f"schema {text}"
-        return self._compiled(about, self._found(about, lambda: self._client.get_schema_by_guid(text)))
+        return self._compile(about, self._fetched(about, lambda: self._client.get_schema_by_guid(text)))
 
     def framing_for(self, topic: str, schema: Schema) -> Framing:
-        """How the values of `topic` that are made for `schema` are written, as the settings have it.
+        """How to write values of `schema` to `topic`, according to the settings.
 
         Raises:
-            LoadError: the registry does not take the schema, or has none, or the latest cannot stand for it.
-            RegistryError: it cannot be asked.
+            LoadError: the registry rejects the schema or does not have it, or the latest one cannot replace it.
+            RegistryError: there is no response.
         """
         subject = self._settings.subject(topic, schema.name)
         if self._settings.use_latest_version:
             return self._latest(subject, schema)
         if self._settings.auto_register:
             return confluent(self.register(subject, schema), schema)
-        with self._told(f"{schema.name} under {subject} (nothing is registered without --auto-register)"):
-            return confluent(whole(self._client.lookup_schema(subject, registered(schema)).schema_id), schema)
+        with self._translated_errors(f"{schema.name} under {subject} (--no-auto-register is set)"):
+            return confluent(checked_id(self._client.lookup_schema(subject, registered(schema)).schema_id), schema)
 
     def register(self, subject: str, schema: Schema) -> int:
-        """Registers the schema, if it is not there yet; its ID.
+        """Registers the schema unless it is registered already. Returns its ID.
 
         Raises:
-            LoadError: the registry does not take it.
-            RegistryError: it cannot be asked.
+            LoadError: the registry rejects the schema.
+            RegistryError: there is no response.
         """
-        with self._told(f"the registration of {schema.name} under {subject}"):
-            return whole(self._client.register_schema(subject, registered(schema)))
+        with self._translated_errors(f"the registration of {schema.name} under {subject}"):
+            return checked_id(self._client.register_schema(subject, registered(schema)))
 
     def close(self) -> None:
         """Closes the connection."""
@@ -169,82 +169,82 @@ class RegistryClient:
     ) -> None:
         self.close()
 
-    def _found(self, about: str, ask: Callable[[], Registered]) -> Registered:
+    def _fetched(self, about: str, fetch: Callable[[], Registered]) -> Registered:
         try:
-            with self._told(about):
-                return ask()
-        except _NoPage as error:
-            self.check()  # a registry that knows no GUIDs says the same as a gateway whose registry is away
+            with self._translated_errors(about):
+                return fetch()
+        except _PageNotFound as error:
+            self.check()  # a registry without GUIDs responds like a gateway whose registry is down
             raise LoadError(f"{self._place} has no {about}") from error
 
     def _latest(self, subject: str, schema: Schema) -> Framing:
         about = f"the latest schema of {subject}"
-        with self._told(about):
+        with self._translated_errors(about):
             latest = self._client.get_latest_version(subject)
-            schema_id = whole(latest.schema_id)
-        compiled = self._compiled(about, latest.schema)
-        check_carries(compiled, schema, about)
-        return confluent(schema_id, compiled)
+            schema_id = checked_id(latest.schema_id)
+        latest_schema = self._compile(about, latest.schema)
+        check_substitute(latest_schema, schema, about)
+        return confluent(schema_id, latest_schema)
 
-    def _compiled(self, about: str, registered: Registered) -> Schema:
+    def _compile(self, about: str, registered: Registered) -> Schema:
         if registered.schema_type not in (None, "AVRO"):
             raise LoadError(f"{about} is {registered.schema_type}, not Avro")
         if registered.schema_str is None:
-            raise self._unknown(f"there is no schema in what it says of {about}")
+            raise self._not_a_registry(f"the response for {about} contains no schema")
         definitions = Definitions()
         for name, text in self._references(about, registered, {}).items():
-            definitions.add(name, parsed(name, text))
-        node = definitions.add(about, parsed(about, registered.schema_str))
+            definitions.add(name, parse_document(name, text))
+        node = definitions.add(about, parse_document(about, registered.schema_str))
         return definitions.schema(about, node)
 
     def _references(self, about: str, registered: Registered, found: dict[str, str]) -> dict[str, str]:
-        """The texts of all that the schema refers to, by subject and version."""
+        """The texts of all schemas that the schema references, by subject and version."""
         for reference in registered.references or ():
             subject, version = reference.subject, reference.version
             if subject is None or version is None:
-                raise LoadError(f"{about} refers to a schema without saying where that is")
+                raise LoadError(f"{about} references a schema without its subject or version")
             name = f"{subject} version {version}"
             if name in found:
                 continue
-            with self._told(f"{about}: what it refers to, {name},"):
-                # A subject that is deleted is still what older schemas refer to.
+            with self._translated_errors(f"{name}, which {about} references"):
+                # Older schemas may reference a deleted subject.
                 other = self._client.get_version(subject, version, deleted=True)
             found[name] = other.schema.schema_str or ""
             self._references(about, other.schema, found)
         return found
 
     @contextmanager
-    def _told(self, about: str) -> Iterator[None]:
-        """Turns whatever the client raises into this program's errors."""
+    def _translated_errors(self, about: str) -> Iterator[None]:
+        """Translates every error of Confluent's client into one of this package; `about` names the request."""
         try:
             yield
         except SchemaRegistryError as error:
-            raise self._meaning(error, about) from error
+            raise self._translated(error, about) from error
         except ProcessorError:
             raise
-        except Exception as error:  # of an HTTP library, its transports, and readers of answers
+        except Exception as error:  # from the HTTP library, its transports and the client's parsing
             if isinstance(error, ValueError | KeyError | TypeError | AttributeError):
-                raise self._unknown(f"what it says of {about} cannot be read") from error
-            raise RegistryError(f"no answer from {self._place}: {_one_line(error)}") from error
+                raise self._not_a_registry(f"the response for {about} cannot be parsed") from error
+            raise RegistryError(f"no response from {self._place}: {_one_line(error)}") from error
 
-    def _meaning(self, error: SchemaRegistryError, about: str) -> ProcessorError:
+    def _translated(self, error: SchemaRegistryError, about: str) -> ProcessorError:
         status = error.http_status_code
-        said = _one_line(error.error_message).removeprefix("Unknown Schema Registry Error: ")
-        if status in REFUSED:
-            return RegistryRefusal(f"{self._place} does not let this client in: HTTP {status}, {said}")
-        # 40403 is a schema that a registry does not have, a bare 404 a page that whoever answers does not have.
-        is_its_own = (error.error_code or 0) > 0
-        if status == 404 and (not is_its_own or error.error_code == status):
-            return _NoPage(str(self._unknown(f"it answers HTTP 404 to {about}")))
-        if 400 <= status < 500 and status not in NOT_NOW and is_its_own:
-            verb = "does not know" if status == 404 else "refuses"
-            return LoadError(f"{self._place} {verb} {about}: {said} ({error.error_code})")
-        return RegistryError(f"{self._place} answers HTTP {status} to {about}: {said}")
+        message = _one_line(error.error_message).removeprefix("Unknown Schema Registry Error: ")
+        if status in ACCESS_DENIED_STATUSES:
+            return RegistryAccessDenied(f"{self._place} denies access: HTTP {status}, {message}")
+        # 40403 is the registry's code for an unknown schema; a plain 404 means that the server has no such page.
+        has_registry_code = (error.error_code or 0) > 0
+        if status == 404 and (not has_registry_code or error.error_code == status):
+            return _PageNotFound(str(self._not_a_registry(f"HTTP 404 for {about}")))
+        if 400 <= status < 500 and status not in TRANSIENT_STATUSES and has_registry_code:
+            verb = "does not have" if status == 404 else "rejects"
+            return LoadError(f"{self._place} {verb} {about}: {message} ({error.error_code})")
+        return RegistryError(f"{self._place} fails with HTTP {status} for {about}: {message}")
 
-    def _unknown(self, why: str) -> RegistryUnknown:
-        return RegistryUnknown(
-            f"{self._place} answers, but not as a schema registry: {why};"
-            " is the address complete, as http://HOST:8080/apis/ccompat/v7 is?"
+    def _not_a_registry(self, reason: str) -> NotARegistry:
+        return NotARegistry(
+            f"{self._place} does not respond as a schema registry: {reason};"
+            " check that the address is complete, such as http://HOST:8080/apis/ccompat/v7"
         )
 
     @property
@@ -253,19 +253,21 @@ class RegistryClient:
 
 
 def registered(schema: Schema) -> Registered:
-    """A schema as the registry's client takes it, with all that it refers to inside."""
+    """A schema in the form of Confluent's client, with all referenced types included."""
     return Registered(msgspec.json.encode(schema.definition).decode(), "AVRO")
 
 
-def whole(number: int | None) -> int:
-    """Raises:
-    ValueError: it is none.
+def checked_id(value: int | None) -> int:
+    """Returns the ID or version.
+
+    Raises:
+        ValueError: it is not an integer.
     """
-    if not isinstance(number, int):
-        raise ValueError("an ID is a number")
-    return number
+    if not isinstance(value, int):
+        raise ValueError("an ID must be an integer")
+    return value
 
 
-def _one_line(said: object) -> str:
-    text = " ".join(str(said).split()) or type(said).__name__
+def _one_line(error: object) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= MESSAGE_CHARACTERS else f"{text[:MESSAGE_CHARACTERS]}…"

@@ -1,4 +1,4 @@
-"""A schema registry for consumers, which never waits, and for producers, which do once."""
+"""Implementations of `SchemaRegistry`: non-blocking for consumers, blocking for producers and tools."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from processor.avro.schema import Schema
 from processor.codec.registry_port import Framing
-from processor.errors import DecodeError, LoadError, NotNow, RegistryError, RegistryRefusal, RegistryUnknown
-from processor.kafka.registry.cache import Ask, Lookups
+from processor.errors import DecodeError, LoadError, NotARegistry, NotNow, RegistryAccessDenied, RegistryError
+from processor.kafka.registry.cache import AnswerCache, Fetch
 from processor.registry_settings import RegistrySettings
 from processor.telemetry.events import Emit
 from processor.version import install_command
@@ -18,65 +18,65 @@ if TYPE_CHECKING:
     from processor.kafka.registry.client import RegistryClient
     from processor.kafka.registry.subjects import RegistrySubjects
 
-PATIENT_RETRIES = 2
-"""Of a producer, which asks once, at its start."""
+BLOCKING_RETRIES = 2
+"""Retries of a blocking request, such as a producer's at its start."""
 
-REFUSED_SECONDS = 30.0
-"""Between two questions whether results may be written by now."""
+RESULT_SCHEMA_SECONDS = 30.0
+"""Delay between two checks whether a rejected schema of results is accepted by now."""
 
-Question = int | bytes | tuple[str, Schema]
-"""A schema by its ID or its GUID, or how values for a topic and a schema are written."""
+Request = int | bytes | tuple[str, Schema]
+"""A schema's ID or GUID, or a topic and the schema to write to it."""
 Answer = Schema | Framing
 
 
-def open_registry(settings: RegistrySettings, retries: int = PATIENT_RETRIES) -> RegistryClient:
-    """A connection to a registry; each call on it waits for its answer.
+def open_registry(settings: RegistrySettings, retries: int = BLOCKING_RETRIES) -> RegistryClient:
+    """Opens a connection whose calls block until there is a response.
 
     Raises:
-        LoadError: the client's libraries are not installed, or a file that the settings name cannot be used.
+        LoadError: a required library is not installed, or a file in the settings cannot be used.
     """
     try:
         from processor.kafka.registry.client import RegistryClient, open_client
     except ImportError as error:
         raise LoadError(
-            f"--schema-registry needs more than is installed ({error.name}): {install_command('registry')}"
+            f"--schema-registry requires a library that is not installed ({error.name}): {install_command('registry')}"
         ) from error
     return RegistryClient(settings, open_client(settings, retries))
 
 
-class PatientRegistry:
-    """The `SchemaRegistry` of who has the time to wait for each answer."""
+class BlockingRegistry:
+    """A `SchemaRegistry` that waits for each response."""
 
     def __init__(self, client: RegistryClient) -> None:
         self._client = client
         self.framing_for = client.framing_for
 
     def schema_by_id(self, schema_id: int) -> Schema:
-        """See `SchemaRegistry`; RegistryError where it cannot be asked."""
-        with _dead_letter():
+        """See `SchemaRegistry`; raises RegistryError if there is no response."""
+        with _load_error_as_decode_error():
             return self._client.schema_by_id(schema_id)
 
     def schema_by_guid(self, guid: bytes) -> Schema:
-        """See `SchemaRegistry`; RegistryError where it cannot be asked."""
-        with _dead_letter():
+        """See `SchemaRegistry`; raises RegistryError if there is no response."""
+        with _load_error_as_decode_error():
             return self._client.schema_by_guid(guid)
 
 
 def open_subjects(settings: RegistrySettings) -> RegistrySubjects:
-    """The same for whoever looks at what is registered.
+    """Opens a connection for listing and comparing what is registered.
 
     Raises:
         LoadError: as `open_registry`.
     """
-    open_registry(settings).close()  # says what is not installed
+    open_registry(settings).close()  # raises if a library is not installed
     from processor.kafka.registry.client import open_client
     from processor.kafka.registry.subjects import RegistrySubjects
 
-    return RegistrySubjects(settings, open_client(settings, PATIENT_RETRIES))
+    return RegistrySubjects(settings, open_client(settings, BLOCKING_RETRIES))
 
 
 class ConsumerRegistry:
-    """The `SchemaRegistry` of a consumer. Any thread may ask; nobody waits."""
+    """The non-blocking `SchemaRegistry` of a consumer. Threads may share it."""
 
     def __init__(
         self,
@@ -84,30 +84,30 @@ class ConsumerRegistry:
         emit: Emit,
         connect: Callable[[], RegistryClient] | None = None,
     ) -> None:
-        """`connect` opens a connection, as `open_registry` does."""
+        """`connect` opens a connection; None for `open_registry`."""
         self._connect = connect or (lambda: open_registry(settings, retries=0))
-        self._lookups: Lookups[Question, Answer] = Lookups(settings.address, self._asked, emit)
+        self._answers: AnswerCache[Request, Answer] = AnswerCache(settings.address, self._connected, emit)
 
     def check(self, framings: list[tuple[str, Schema]]) -> None:
-        """Asks once, and waits: a mistake is to be told at the start. A registry that is away is not one.
+        """Sends the first requests and blocks, to report configuration errors at the start. Tolerates an outage.
 
         Args:
-            framings: the topics that will be written to, and the schemas that values are made for.
+            framings: the topics to write to, each with the schema of its values.
 
         Raises:
-            LoadError: the client cannot be opened, or the registry does not take a schema.
-            RegistryRefusal: the registry does not let this client in.
-            RegistryUnknown: what answers is no registry.
+            LoadError: the client cannot be opened, or the registry rejects a schema.
+            RegistryAccessDenied: the registry denies this client access.
+            NotARegistry: the response is not from a schema registry.
         """
         with self._connect() as client:
             try:
                 client.check()
                 for topic, schema in framings:
-                    self._lookups.learn((topic, schema), client.framing_for(topic, schema))
-            except (RegistryRefusal, RegistryUnknown):
+                    self._answers.store((topic, schema), client.framing_for(topic, schema))
+            except (RegistryAccessDenied, NotARegistry):
                 raise
             except RegistryError as error:
-                self._lookups.suffer(error)
+                self._answers.record_failure(error)
 
     def schema_by_id(self, schema_id: int) -> Schema:
         """See `SchemaRegistry`."""
@@ -118,39 +118,39 @@ class ConsumerRegistry:
         return self._schema(guid)
 
     def framing_for(self, topic: str, schema: Schema) -> Framing:
-        """See `SchemaRegistry`; a refusal is no task's fault, and may end."""
+        """See `SchemaRegistry`; a rejected schema is no fault of the task, and may be accepted later: NotNow."""
         try:
-            framing = self._lookups.get((topic, schema))
+            framing = self._answers.get((topic, schema))
         except LoadError as error:
-            raise NotNow(str(error), REFUSED_SECONDS) from error
+            raise NotNow(str(error), RESULT_SCHEMA_SECONDS) from error
         assert isinstance(framing, Framing)
         return framing
 
-    def _schema(self, question: int | bytes) -> Schema:
-        try:  # not `_dead_letter`, which costs more than all the rest: this is asked for every record
-            return self._lookups.get(question)  # type: ignore[return-value] # what is asked for by number is a schema
+    def _schema(self, request: int | bytes) -> Schema:
+        try:  # no context manager, which costs more than all the rest: this runs for every record
+            return self._answers.get(request)  # type: ignore[return-value] # the answer to an ID or GUID is a schema
         except LoadError as error:
             raise DecodeError(str(error)) from error
 
     @contextmanager
-    def _asked(self) -> Iterator[Ask[Question, Answer]]:
+    def _connected(self) -> Iterator[Fetch[Request, Answer]]:
         with self._connect() as client:
 
-            def ask(question: Question) -> Answer:
-                match question:
+            def fetch(request: Request) -> Answer:
+                match request:
                     case int():
-                        return client.schema_by_id(question)
+                        return client.schema_by_id(request)
                     case bytes():
-                        return client.schema_by_guid(question)
+                        return client.schema_by_guid(request)
                     case (topic, schema):
                         return client.framing_for(topic, schema)
 
-            yield ask
+            yield fetch
 
 
 @contextmanager
-def _dead_letter() -> Iterator[None]:
-    """A value is not to be read whose schema the registry does not have."""
+def _load_error_as_decode_error() -> Iterator[None]:
+    """A schema that the registry does not have makes the value undecodable."""
     try:
         yield
     except LoadError as error:

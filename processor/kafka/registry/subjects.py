@@ -1,4 +1,4 @@
-"""What is registered: subjects, their versions, and where a schema stands among them."""
+"""`RegistrySubjects`: the subjects of a schema registry, their versions, and the version that a schema has."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import NamedTuple, TypeVar
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from processor.avro.schema import Schema
-from processor.kafka.registry.client import RegistryClient, registered, whole
+from processor.kafka.registry.client import RegistryClient, checked_id, registered
 
-NOT_THERE = frozenset({40401, 40402, 40403})
-"""No such subject, version or schema (Confluent's API reference, "Errors")."""
+NOT_FOUND_CODES = frozenset({40401, 40402, 40403})
+"""Error codes for an unknown subject, version or schema (Confluent's API reference, "Errors")."""
 
 Answer = TypeVar("Answer")
 
 
 class Version(NamedTuple):
-    """A schema as it is registered."""
+    """One registered version of a subject."""
 
     subject: str
     number: int
@@ -29,51 +29,51 @@ class Version(NamedTuple):
 
 
 class RegistrySubjects(RegistryClient):
-    """A connection to a schema registry for whoever looks around in it."""
+    """A connection to a schema registry with requests for its subjects and versions."""
 
     def subjects(self) -> list[str]:
-        """What schemas are registered under, sorted.
+        """The names of all subjects, sorted.
 
         Raises:
-            RegistryError: it cannot be asked.
+            RegistryError: there is no response.
         """
-        with self._told("its subjects"):
+        with self._translated_errors("the list of subjects"):
             return sorted(self._client.get_subjects())
 
-    def versions(self, subject: str, most: int | None = None) -> list[Version]:
-        """The versions of a subject, the latest first, and at most so many; none where there is no such subject.
+    def versions(self, subject: str, limit: int | None = None) -> list[Version]:
+        """The versions of a subject, the latest first, at most `limit`. Empty if there is no such subject.
 
         Raises:
-            LoadError: one of them is not Avro, or cannot be read with.
-            RegistryError: it cannot be asked.
+            LoadError: a version is not Avro, or is unusable.
+            RegistryError: there is no response.
         """
-        with self._told(f"the versions of {subject}"):
-            numbers = _known(lambda: self._client.get_versions(subject)) or []
-        return [self._version(subject, number) for number in sorted(numbers, reverse=True)[:most]]
+        with self._translated_errors(f"the versions of {subject}"):
+            numbers = _found(lambda: self._client.get_versions(subject)) or []
+        return [self._version(subject, number) for number in sorted(numbers, reverse=True)[:limit]]
 
-    def place_of(self, subject: str, schema: Schema) -> tuple[int, int] | None:
-        """Under which version and ID a subject has this schema; None where it does not.
+    def registration(self, subject: str, schema: Schema) -> tuple[int, int] | None:
+        """Version and ID of this schema in a subject; None if it is not registered there.
 
         Raises:
-            RegistryError: it cannot be asked.
+            RegistryError: there is no response.
         """
-        with self._told(f"{schema.name} under {subject}"):
-            found = _known(lambda: self._client.lookup_schema(subject, registered(schema)))
-            return None if found is None else (whole(found.version), whole(found.schema_id))
+        with self._translated_errors(f"{schema.name} under {subject}"):
+            found = _found(lambda: self._client.lookup_schema(subject, registered(schema)))
+            return None if found is None else (checked_id(found.version), checked_id(found.schema_id))
 
     def _version(self, subject: str, number: int) -> Version:
         about = f"{subject} version {number}"
-        with self._told(about):
+        with self._translated_errors(about):
             found = self._client.get_version(subject, number)
-            schema_id = whole(found.schema_id)
-        return Version(subject, number, schema_id, self._compiled(about, found.schema))
+            schema_id = checked_id(found.schema_id)
+        return Version(subject, number, schema_id, self._compile(about, found.schema))
 
 
-def _known(ask: Callable[[], Answer]) -> Answer | None:
-    """The answer; None where the registry says that there is no such subject, version or schema."""
+def _found(fetch: Callable[[], Answer]) -> Answer | None:
+    """The response; None if the registry has no such subject, version or schema."""
     try:
-        return ask()
+        return fetch()
     except SchemaRegistryError as error:
-        if error.error_code in NOT_THERE:
+        if error.error_code in NOT_FOUND_CODES:
             return None
         raise

@@ -123,13 +123,13 @@ def test_the_module_satisfies_the_type_checker_and_the_linter(style: Style, tmp_
 def test_a_field_that_is_a_keyword_needs_a_struct() -> None:
     document = {"type": "record", "name": "R", "fields": [{"name": "class", "type": "int", "default": 5}]}
     assert msgspec.json.encode(module("msgspec", document).R()) == b'{"class":5}'
-    with pytest.raises(LoadError, match="R: a dataclass can have no field called class: use --style msgspec"):
+    with pytest.raises(LoadError, match="R: a dataclass cannot have a field named class: use --style msgspec"):
         Classes(schema_of(document))
 
 
 def test_two_types_of_one_name_are_refused() -> None:
     first, second = ({"type": "record", "name": f"{place}.Order", "fields": []} for place in ("a", "b"))
-    with pytest.raises(LoadError, match=r"a\.Order and b\.Order would both be the class Order"):
+    with pytest.raises(LoadError, match=r"a\.Order and b\.Order would share the class name Order"):
         Classes(schema_of(first, second))
 
 

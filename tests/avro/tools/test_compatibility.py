@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processor.avro.tools.compatibility import Compatibility, breaks
+from processor.avro.tools.compatibility import Compatibility, incompatibilities
 from processor.avro.tools.differences import differences
 from tests.avro.tools.test_classes import schema_of
 
@@ -31,23 +31,34 @@ WIDER = record(("a", "long"))
             ONE,
             MORE,
             "BACKWARD",
-            ["it cannot read what v1 wrote: field b: the writer has no such field, and it has no default"],
+            [
+                "the new schema cannot read data written with v1: field b: the writer lacks this field,"
+                " and it has no default"
+            ],
         ),
         (MORE, ONE, "BACKWARD_TRANSITIVE", []),
         (
             MORE,
             ONE,
             "FORWARD",
-            ["v1 cannot read what it writes: field b: the writer has no such field, and it has no default"],
+            [
+                "v1 cannot read data written with the new schema: field b: the writer lacks this field,"
+                " and it has no default"
+            ],
         ),
         (ONE, WIDER, "BACKWARD", []),
-        (ONE, WIDER, "FULL", ["v1 cannot read what it writes: field a: written as long, read as int"]),
+        (
+            ONE,
+            WIDER,
+            "FULL",
+            ["v1 cannot read data written with the new schema: field a: written as long, read as int"],
+        ),
         (ONE, WIDER, "NONE", []),
     ],
 )
 def test_a_level_tells_who_cannot_read_whom_and_why(old: Any, new: Any, level: Compatibility, told: list[str]) -> None:
     (before,), (after,) = schema_of(old), schema_of(new)
-    assert breaks(after, before, "v1", level) == told
+    assert incompatibilities(after, before, "v1", level) == told
 
 
 OLD = record(

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from processor.errors import LoadError, NotNow, RegistryError, RegistryRefusal
+from processor.errors import LoadError, NotNow, RegistryAccessDenied, RegistryError
 from processor.kafka.registry import cache
-from processor.kafka.registry.cache import Ask, Lookups
+from processor.kafka.registry.cache import AnswerCache, Fetch
 from processor.telemetry.events import Event, RegistryAvailable, RegistryUnavailable
 from tests.support.until import until
 
@@ -28,10 +28,10 @@ class FakeRegistry:
         self.go_on = threading.Event()
         self.go_on.set()
         self.events: list[Event] = []
-        self.lookups: Lookups[int, str] = Lookups("http://h", self.connect, self.events.append)
+        self.answers: AnswerCache[int, str] = AnswerCache("http://h", self.connect, self.events.append)
 
     @contextmanager
-    def connect(self) -> Iterator[Ask[int, str]]:
+    def connect(self) -> Iterator[Fetch[int, str]]:
         if self.door is not None:
             raise self.door
         self.connections += 1
@@ -54,7 +54,7 @@ class FakeRegistry:
 
         def had() -> bool:
             try:
-                found.append(self.lookups.get(number))
+                found.append(self.answers.get(number))
             except NotNow:
                 return False
             return True
@@ -70,8 +70,8 @@ class FakeRegistry:
 def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
     monkeypatch.setattr(cache, "FIRST_DELAY_SECONDS", 0.02)
     monkeypatch.setattr(cache, "LAST_DELAY_SECONDS", 0.05)
-    monkeypatch.setattr(cache, "DOUBT_SECONDS", 0.02)
-    monkeypatch.setattr(cache, "AWAY_SECONDS", 0.05)
+    monkeypatch.setattr(cache, "CONFIRM_SECONDS", 0.02)
+    monkeypatch.setattr(cache, "OUTAGE_SECONDS", 0.05)
     return FakeRegistry()
 
 
@@ -80,9 +80,9 @@ def test_nobody_waits_and_each_question_is_asked_once(registry: FakeRegistry) ->
     waits = []
     for _ in range(50):
         with pytest.raises(NotNow) as told:
-            registry.lookups.get(2)
+            registry.answers.get(2)
         waits.append(told.value.retry_in)
-    assert all(0 < wait <= cache.LATEST_SECONDS for wait in waits)
+    assert all(0 < wait <= cache.MAX_RETRY_SECONDS for wait in waits)
     registry.go_on.set()
     assert registry.get(2) == registry.get(2) == "<2>"
     assert registry.asked == [2]
@@ -93,7 +93,7 @@ def test_many_questions_at_once_take_one_connection(registry: FakeRegistry) -> N
     registry.go_on.clear()
     for number in range(0, 40, 2):
         with pytest.raises(NotNow):
-            registry.lookups.get(number)
+            registry.answers.get(number)
     registry.go_on.set()
     assert [registry.get(number) for number in range(0, 40, 2)] == [f"<{number}>" for number in range(0, 40, 2)]
     assert sorted(registry.asked) == list(range(0, 40, 2))
@@ -107,11 +107,11 @@ def test_a_no_is_remembered_for_a_while_and_then_asked_again(
         with pytest.raises(LoadError, match="there is no 3"):
             registry.get(3)
     assert registry.asked == [3, 3]
-    monkeypatch.setattr(cache, "REFUSAL_SECONDS", 0.0)
+    monkeypatch.setattr(cache, "NEGATIVE_SECONDS", 0.0)
 
     def asked_again() -> bool:
         with pytest.raises(NotNow):
-            registry.lookups.get(5)
+            registry.answers.get(5)
         return registry.asked.count(5) > 2
 
     until(asked_again)
@@ -121,25 +121,25 @@ def test_a_no_is_believed_when_it_is_said_twice(registry: FakeRegistry) -> None:
     """A registry on several machines may answer from one that has not heard yet of a new schema."""
     registry.error = LoadError("there is no 2 yet")
     with pytest.raises(NotNow):
-        registry.lookups.get(2)
-    until(lambda: registry.lookups._doubted)
+        registry.answers.get(2)
+    until(lambda: registry.answers._unconfirmed)
     assert registry.asked == [2]
     registry.error = None
     assert registry.get(2) == "<2>"
     assert registry.asked == [2, 2]
-    assert not registry.lookups._doubted
+    assert not registry.answers._unconfirmed
 
 
-@pytest.mark.parametrize("error", [RegistryError("away"), RegistryRefusal("not allowed"), RuntimeError("a bug")])
+@pytest.mark.parametrize("error", [RegistryError("away"), RegistryAccessDenied("not allowed"), RuntimeError("a bug")])
 def test_an_absence_is_told_once_and_ridden_out(registry: FakeRegistry, error: Exception) -> None:
     registry.error = error
     with pytest.raises(NotNow):
-        registry.lookups.get(2)
+        registry.answers.get(2)
     until(lambda: registry.of(RegistryUnavailable))
 
     def asked_thrice() -> bool:
         with pytest.raises(NotNow):
-            registry.lookups.get(2)
+            registry.answers.get(2)
         return len(registry.asked) >= 3
 
     until(asked_thrice)
@@ -159,10 +159,10 @@ def test_a_connection_that_cannot_even_be_opened_is_an_absence_too(registry: Fak
     """A password's file that is being replaced, for example."""
     registry.door = LoadError("the password's file cannot be read")
     with pytest.raises(NotNow):
-        registry.lookups.get(3)
+        registry.answers.get(3)
     until(lambda: registry.of(RegistryUnavailable))
     with pytest.raises(NotNow, match="password"):
-        registry.lookups.get(3)
+        registry.answers.get(3)
     registry.door = None
     with pytest.raises(LoadError, match="there is no 3"):
         registry.get(3)
@@ -171,10 +171,10 @@ def test_a_connection_that_cannot_even_be_opened_is_an_absence_too(registry: Fak
 def test_nobody_asks_during_the_pause(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "FIRST_DELAY_SECONDS", 1000.0)
     monkeypatch.setattr(cache, "LAST_DELAY_SECONDS", 1000.0)
-    registry.lookups.suffer(RegistryError("away"))
+    registry.answers.record_failure(RegistryError("away"))
     for number in range(100):
         with pytest.raises(NotNow, match="away") as told:
-            registry.lookups.get(number)
+            registry.answers.get(number)
         assert 700 < told.value.retry_in <= 1000.1
     assert registry.asked == []
     assert len(registry.of(RegistryUnavailable)) == 1
@@ -182,19 +182,19 @@ def test_nobody_asks_during_the_pause(registry: FakeRegistry, monkeypatch: pytes
 
 def test_what_is_known_is_known_while_the_registry_is_away(registry: FakeRegistry) -> None:
     assert registry.get(2) == "<2>"
-    registry.lookups.suffer(RegistryError("away"))
-    assert registry.lookups.get(2) == "<2>"
+    registry.answers.record_failure(RegistryError("away"))
+    assert registry.answers.get(2) == "<2>"
 
 
 def test_a_question_that_makes_the_registry_fail_does_not_stand_before_the_others(registry: FakeRegistry) -> None:
     registry.go_on.clear()
     for number in (NEVER, 2, 4):
         with pytest.raises(NotNow):
-            registry.lookups.get(number)
+            registry.answers.get(number)
     registry.go_on.set()
     for _ in range(5):
         with pytest.raises(NotNow):
-            registry.lookups.get(NEVER)
+            registry.answers.get(NEVER)
         assert (registry.get(2), registry.get(4)) == ("<2>", "<4>")
 
 
@@ -204,18 +204,18 @@ def test_no_more_is_remembered_than_there_is_room_for(registry: FakeRegistry, mo
         registry.get(number)
         with pytest.raises(LoadError):
             registry.get(number + 1)
-    assert list(registry.lookups._known) == [14, 16, 18]
-    assert list(registry.lookups._refused) == [15, 17, 19]
+    assert list(registry.answers._answers) == [14, 16, 18]
+    assert list(registry.answers._negative) == [15, 17, 19]
     assert registry.get(0) == "<0>"
 
 
 def test_questions_of_chance_do_not_pile_up(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "MOST_WANTED", 10)
+    monkeypatch.setattr(cache, "MAX_PENDING", 10)
     registry.go_on.clear()
     for number in range(100):
         with pytest.raises(NotNow):
-            registry.lookups.get(number)
-    assert len(registry.lookups._wanted) <= 10
+            registry.answers.get(number)
+    assert len(registry.answers._pending) <= 10
     registry.go_on.set()
     assert registry.get(2) == "<2>"
 

@@ -15,7 +15,7 @@ from confluent_kafka.schema_registry import Schema as Registered
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from processor.avro.schemas import shipped_schemas
-from processor.errors import LoadError, RegistryError, RegistryRefusal, RegistryUnknown
+from processor.errors import LoadError, NotARegistry, RegistryAccessDenied, RegistryError
 from processor.kafka.registry import client
 from processor.kafka.registry.consumer import ConsumerRegistry, open_registry
 from processor.registry_settings import RegistrySettings
@@ -46,9 +46,9 @@ def test_a_user_is_let_in_by_the_password_in_the_url_or_in_a_file(gate: Registry
     (tmp_path / "password").write_text(f"{SECRET}\n")
     check(url=gate.url, user="u", password_file=str(tmp_path / "password"))
     check(url=gate.url.replace("//", f"//u:{SECRET}@"))
-    with pytest.raises(RegistryRefusal, match="does not let this client in: HTTP 401, Unauthorized"):
+    with pytest.raises(RegistryAccessDenied, match="denies access: HTTP 401, Unauthorized"):
         check(url=gate.url)
-    with pytest.raises(RegistryRefusal) as refusal:
+    with pytest.raises(RegistryAccessDenied) as refusal:
         check(url=gate.url.replace("//", f"//v:{SECRET}@"))
     assert SECRET not in str(refusal.value)
 
@@ -82,7 +82,7 @@ def test_both_sides_may_show_certificates(registry_server: RegistryServer, tmp_p
     with RegistryGate(registry_server.url, tls=tls) as gate:
         ca = {"url": gate.url, "ca": str(authority.certificate)}
         check(**ca, certificate=str(client.certificate), key=str(client.key))
-        with pytest.raises(RegistryError, match="no answer"):
+        with pytest.raises(RegistryError, match="no response"):
             check(**ca)
         with pytest.raises(RegistryError, match=r"(?i)certificate"):
             check(url=gate.url, certificate=str(client.certificate), key=str(client.key))
@@ -92,7 +92,9 @@ def test_both_sides_may_show_certificates(registry_server: RegistryServer, tmp_p
     "settings", [{"ca": "/nowhere"}, {"ca": __file__}, {"certificate": "/nowhere"}, {"certificate": __file__}]
 )
 def test_a_file_for_tls_that_cannot_be_used_is_told(settings: dict[str, str]) -> None:
-    with pytest.raises(LoadError, match=f"TLS \\({next(iter(settings.values()))}\\) cannot be used") as refusal:
+    with pytest.raises(
+        LoadError, match=f"TLS file for the schema registry \\({next(iter(settings.values()))}\\) cannot be used"
+    ) as refusal:
         check(url="https://h", **settings)
     assert "\n" not in str(refusal.value)
 
@@ -103,16 +105,16 @@ def test_a_file_for_tls_that_cannot_be_used_is_told(settings: dict[str, str]) ->
         ((500, b'{"error_code": 50001, "message": "store"}'), RegistryError),
         ((503, b"<html>no backend</html>"), RegistryError),
         ((429, b'{"error_code": 42901, "message": "slow down"}'), RegistryError),
-        ((403, b'{"error_code": 40301, "message": "no"}'), RegistryRefusal),
-        ((401, b""), RegistryRefusal),
-        ((404, b"default backend - 404"), RegistryUnknown),
-        ((404, b'{"error_code": 404, "message": "HTTP 404 Not Found"}'), RegistryUnknown),
-        ((404, b""), RegistryUnknown),
+        ((403, b'{"error_code": 40301, "message": "no"}'), RegistryAccessDenied),
+        ((401, b""), RegistryAccessDenied),
+        ((404, b"default backend - 404"), NotARegistry),
+        ((404, b'{"error_code": 404, "message": "HTTP 404 Not Found"}'), NotARegistry),
+        ((404, b""), NotARegistry),
         ((400, b"The plain HTTP request was sent to HTTPS port"), RegistryError),
-        ((200, b"<html>sign in</html>"), RegistryUnknown),
-        ((200, b"{}"), RegistryUnknown),
-        ((200, b"[]"), RegistryUnknown),
-        ((200, b""), RegistryUnknown),
+        ((200, b"<html>sign in</html>"), NotARegistry),
+        ((200, b"{}"), NotARegistry),
+        ((200, b"[]"), NotARegistry),
+        ((200, b""), NotARegistry),
     ],
 )
 def test_only_a_registry_that_says_so_has_no_such_schema(
@@ -144,7 +146,7 @@ def test_a_registry_that_knows_no_guids_has_no_such_schema(registry_server: Regi
 def test_a_registry_that_only_takes_a_connection_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(RegistryError, match=r"no answer from the schema registry .*timed out"):
+        with pytest.raises(RegistryError, match=r"no response from the schema registry .*timed out"):
             check(url=f"http://127.0.0.1:{silent.getsockname()[1]}")
 
 
@@ -158,7 +160,7 @@ def test_an_incompatible_schema_is_refused_with_the_registrys_reason(registry_se
         theirs.register_schema("incompatible-value", Registered(json.dumps(ORDER), "AVRO"))
         theirs.set_compatibility("incompatible-value", "BACKWARD")
     with open_registry(RegistrySettings(url=registry_server.url)) as client:
-        with pytest.raises(LoadError, match=r"refuses the registration of .* under incompatible-value") as no:
+        with pytest.raises(LoadError, match=r"rejects the registration of .* under incompatible-value") as no:
             client.framing_for("incompatible", TASK)
     assert "\n" not in str(no.value)
 
@@ -169,10 +171,10 @@ def test_a_check_tells_mistakes_and_lets_an_absence_pass(gate: RegistryGate) -> 
     registry.check([("results", RESULT)])
     assert registry.framing_for("results", RESULT).frame[0] == 0
     gate.authorization = "Bearer x"
-    with pytest.raises(RegistryRefusal):
+    with pytest.raises(RegistryAccessDenied):
         registry.check([])
     gate.answer = (404, b"")
-    with pytest.raises(RegistryUnknown):
+    with pytest.raises(NotARegistry):
         registry.check([])
     assert events == []
     gate.shut()

@@ -1,4 +1,4 @@
-"""`processor schema list`, `show` and `diff`: what there is, and what has changed."""
+"""`processor schema list`, `show` and `diff`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from processor.avro.readers import schema_called
+from processor.avro.readers import find_schema
 from processor.avro.schema import Schema
 from processor.avro.schemas import Schemas, load_schemas
-from processor.avro.tools.compatibility import breaks
+from processor.avro.tools.compatibility import Compatibility, incompatibilities
 from processor.avro.tools.differences import differences
 from processor.cli.schema.baselines import Against, baselines
-from processor.cli.schema.check import needed, own_names
-from processor.cli.schema.registered import Registered, SubjectTopic, open_subjects
+from processor.cli.schema.check import own_names, required_folder
+from processor.cli.schema.registry import Registered, SubjectTopic, open_subjects
 from processor.errors import LoadError
 from processor.options.option import Argument
 from processor.options.values import RegistryOptions, SchemaOptions, SubjectOptions
@@ -27,7 +27,7 @@ NameArgument = Annotated[str, Argument("An .avsc file, or the full name of a typ
 
 
 def list_(files: SchemaOptions, subjects: RegistryOptions) -> int:
-    """List every type with its fingerprint and its file; with --schema-registry, every subject that is there."""
+    """List every type with its fingerprint and file; with --schema-registry, every subject with its latest version."""
     registry = subjects.registry
     return _list_files(files.schemas) if registry is None else _list_subjects(registry)
 
@@ -44,9 +44,9 @@ def _list_subjects(registry: RegistrySettings) -> int:
 def _latest(client: RegistrySubjects, subject: str) -> str:
     try:
         versions = client.versions(subject, 1)
-    except LoadError as error:  # another team's Protobuf is no reason to tell of nothing
+    except LoadError as error:  # a subject in Protobuf must not end the list
         return str(error)
-    return "".join(f"version {v.number}  ID {v.schema_id}  {v.schema.name or 'nameless'}" for v in versions)
+    return "".join(f"version {v.number}  ID {v.schema_id}  {v.schema.name or '(unnamed)'}" for v in versions)
 
 
 def _list_files(schemas: str | None) -> int:
@@ -66,13 +66,13 @@ def show(
     subjects: SubjectOptions,
     topic: SubjectTopic = None,
 ) -> int:
-    """Show a type's fingerprint, its Parsing Canonical Form and its definition with all that it refers to, as JSON.
+    """Show a type's fingerprint, Parsing Canonical Form and definition with all referenced types, as JSON.
 
-    With --schema-registry also the version and the ID under which it is registered.
+    With --schema-registry, also show the version and ID under which it is registered.
     """
     registry = subjects.registry
     loaded = load_schemas(files.schemas)
-    schema = schema_called(name, loaded, files.schemas)
+    schema = find_schema(name, loaded, files.schemas)
     places = None if registry is None else Registered(registry, topic).places(schema)
     typer.echo(_shown(schema, loaded, places))
     return 0
@@ -83,20 +83,21 @@ def diff(
     files: SchemaOptions,
     against: Against = None,
 ) -> int:
-    """Tell what has changed in a type since what it was, and which levels of compatibility that keeps."""
-    folder = needed(files)
-    schema = schema_called(name, load_schemas(folder), folder)
+    """Show what changed in a type since an earlier version, and which compatibility levels the change keeps."""
+    folder = required_folder(files)
+    schema = find_schema(name, load_schemas(folder), folder)
     earlier = baselines(folder, against, transitive=False)
     if not earlier:
-        raise LoadError(f"there is nothing to hold {name} against: give --against git:REV or a folder")
+        raise LoadError(f"there is no earlier version of {name} to compare with: set --against git:REV or a folder")
     (baseline,) = earlier
     old = baseline.by_name.get(schema.name or "")
     if old is None:
         raise LoadError(f"{baseline.origin} has no {schema.name}")
     changed = list(differences(old.definition, schema.definition))
-    typer.echo("\n".join(changed) if changed else f"nothing has changed since {baseline.origin}")
-    kept = [level for level in ("BACKWARD", "FORWARD", "FULL") if not breaks(schema, old, baseline.origin, level)]
-    typer.echo(f"compatible with {baseline.origin}: {', '.join(kept) or 'not at all'}")
+    typer.echo("\n".join(changed) if changed else f"no changes since {baseline.origin}")
+    levels: tuple[Compatibility, ...] = ("BACKWARD", "FORWARD", "FULL")
+    kept = [level for level in levels if not incompatibilities(schema, old, baseline.origin, level)]
+    typer.echo(f"compatible with {baseline.origin}: {', '.join(kept) or 'NONE'}")
     return 0
 
 
@@ -109,5 +110,5 @@ def _shown(schema: Schema, loaded: Schemas, places: list[dict[str, object]] | No
         "canonical_form": schema.canonical_form,
         "definition": schema.definition,
     }
-    told = {member: value for member, value in document.items() if value is not None}
-    return msgspec.json.format(msgspec.json.encode(told), indent=2).decode()
+    known = {name: value for name, value in document.items() if value is not None}
+    return msgspec.json.format(msgspec.json.encode(known), indent=2).decode()

@@ -1,4 +1,4 @@
-"""A registry's part in `processor schema`: what is there, held against, and registered."""
+"""Access to a schema registry for `processor schema`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SubjectTopic = Annotated[
     str | None,
     Option(
-        "Topic by which subjects are named; not needed with --subject-name-strategy record.",
+        "Topic whose subjects are used; unused with --subject-name-strategy record.",
         Panel.REGISTRY,
         short="-t",
     ),
@@ -25,57 +25,58 @@ SubjectTopic = Annotated[
 
 
 class Registered:
-    """What a registry has, with subjects named as the options have it."""
+    """The registered schemas, by the subjects that the options select."""
 
     def __init__(self, settings: RegistrySettings, topic: str | None) -> None:
-        """Raises:
-        SettingsError: subjects are named by a topic, and there is none.
+        """Sends no request yet.
+
+        Raises:
+            SettingsError: the subject name strategy requires a topic, and there is none.
         """
         if topic is None and settings.subject_name_strategy != "record":
-            strategy = settings.subject_name_strategy
             raise SettingsError(
-                f"--topic is missing: with --subject-name-strategy {strategy} a subject is named by its topic"
+                f"--topic is missing: --subject-name-strategy {settings.subject_name_strategy} requires it"
             )
         self._settings = settings
         self._topic = topic or ""
 
     @property
     def origin(self) -> str:
-        """What to call it."""
+        """The registry's name in messages."""
         return f"the schema registry at {self._settings.address}"
 
     def subject(self, schema: Schema) -> str:
-        """What a schema is registered under."""
+        """The subject of a schema."""
         return self._settings.subject(self._topic, schema.name)
 
     def versions(self, schemas: Iterable[Schema], every: bool) -> list[Version]:
-        """The latest version of each subject, or all versions, the latest first.
+        """The latest version of each subject, or with `every` all versions, the latest first.
 
         Raises:
-            RegistryError: the registry cannot be asked.
-            LoadError: what it has cannot be read.
+            RegistryError: the registry does not respond.
+            LoadError: a registered schema is unusable.
         """
         subjects = sorted({self.subject(schema) for schema in schemas})
         with self._open() as client:
             return [version for subject in subjects for version in client.versions(subject, None if every else 1)]
 
     def places(self, schema: Schema) -> list[dict[str, object]]:
-        """Where a schema is registered: subject, version and ID.
+        """Subject, version and ID of a schema's registration; empty if it is not registered.
 
         Raises:
-            RegistryError: the registry cannot be asked.
+            RegistryError: the registry does not respond.
         """
         subject = self.subject(schema)
         with self._open() as client:
-            place = client.place_of(subject, schema)
+            place = client.registration(subject, schema)
         return [{"subject": subject, "version": place[0], "id": place[1]}] if place else []
 
     def register(self, schemas: list[Schema]) -> Iterator[tuple[str, int]]:
-        """Registers each; its subject and its ID.
+        """Registers each schema; yields its subject and ID.
 
         Raises:
-            LoadError: the registry does not take one.
-            RegistryError: the registry cannot be asked.
+            LoadError: the registry rejects a schema.
+            RegistryError: the registry does not respond.
         """
         with self._open() as client:
             for schema in schemas:
@@ -87,11 +88,10 @@ class Registered:
 
 
 def open_subjects(settings: RegistrySettings) -> RegistrySubjects:
-    """A connection that answers, or an error that says why not.
+    """Opens a connection to the registry.
 
     Raises:
-        RegistryError: the registry cannot be asked.
-        LoadError: what it takes to ask is not installed.
+        LoadError: a required library is not installed, or a file in the settings cannot be used.
     """
     from processor.kafka.registry import (
         consumer as registry,  # here, so that most of `processor schema` needs no Kafka client
@@ -100,12 +100,12 @@ def open_subjects(settings: RegistrySettings) -> RegistrySubjects:
     return registry.open_subjects(settings)
 
 
-def needed_registry(options: RegistryOptions, why: str) -> RegistrySettings:
-    """The registry that the options name.
+def required_registry(options: RegistryOptions, reason: str) -> RegistrySettings:
+    """The registry that the options describe.
 
     Raises:
-        SettingsError: they name none.
+        SettingsError: `--schema-registry` is not set. The message ends with `reason`.
     """
     if (settings := options.registry) is None:
-        raise SettingsError(f"--schema-registry is missing: {why}")
+        raise SettingsError(f"--schema-registry is missing: {reason}")
     return settings

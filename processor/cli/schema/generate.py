@@ -1,4 +1,4 @@
-"""`processor schema generate` and `sample`: classes for handlers, and tasks to try them with."""
+"""`processor schema generate` and `sample`: classes for handlers, and random tasks to test them with."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Annotated
 import msgspec
 
 from processor.avro.names import named_types
-from processor.avro.readers import schema_called
+from processor.avro.readers import find_schema
 from processor.avro.schema import Schema
 from processor.avro.schemas import load_schemas
 from processor.avro.tools.classes import Classes, Style
 from processor.avro.tools.sample import Sampler
-from processor.cli.schema.check import needed, own_names
+from processor.cli.schema.check import own_names, required_folder
 from processor.errors import LoadError, SettingsError
 from processor.options.option import Argument, Option
 from processor.options.values import SchemaOptions
@@ -28,13 +28,13 @@ NamesArgument = Annotated[
 def generate(
     files: SchemaOptions,
     names: NamesArgument = None,
-    style: Annotated[Style, Option("What the classes are: dataclasses or msgspec structs.")] = "dataclass",
+    style: Annotated[Style, Option("Kind of classes: dataclasses or msgspec structs.")] = "dataclass",
     output: Annotated[
         str | None,
         Option("File to write the module to.", short="-o", metavar="FILE", default_shown="standard output"),
     ] = None,
 ) -> int:
-    """Make a Python module of the schemas' records, for handlers that are annotated with Task[…]."""
+    """Generate a Python module with a class per record, for handlers annotated with Task[…]."""
     text = Classes(_chosen(names, files), style).text()
     if output is None:
         sys.stdout.write(text)
@@ -53,10 +53,10 @@ def sample(
     sessions: Annotated[int, Option("Number of sessions.", at_least=1)] = 3,
     seed: Annotated[
         int | None,
-        Option("Seed of the random values; the same seed gives the same tasks.", default_shown="another every time"),
+        Option("Seed of the random values; equal seeds produce equal tasks.", default_shown="random"),
     ] = None,
 ) -> int:
-    """Write random tasks whose payloads are values of the schemas, as JSON Lines for `processor produce`."""
+    """Print random tasks whose payloads are values of the schemas, as JSON Lines for `processor produce`."""
     samplers = [(schema, Sampler(schema, seed)) for schema in chosen_records(names, files)]
     for number in range(count):
         schema, sampler = samplers[number % len(samplers)]
@@ -67,15 +67,15 @@ def sample(
 
 
 def chosen_records(names: list[str] | None, files: SchemaOptions) -> list[Schema]:
-    """The types that are named; where none is, the records of `--schemas` that are no part of another one.
+    """The named types; without names, the records of `--schemas` that are not part of another record.
 
     Raises:
-        SettingsError: nothing is named, and there is no `--schemas`.
+        SettingsError: there are neither names nor `--schemas`.
         LoadError: there is no such type, or no record.
     """
     chosen = _chosen(names, files) if names else _outer_records(_chosen(names, files))
     if not chosen:
-        raise LoadError("there is no record in --schemas")
+        raise LoadError("--schemas contains no record")
     return chosen
 
 
@@ -87,7 +87,7 @@ def _outer_records(schemas: list[Schema]) -> list[Schema]:
 
 def _chosen(names: list[str] | None, files: SchemaOptions) -> list[Schema]:
     if not names:
-        loaded = load_schemas(needed(files))
+        loaded = load_schemas(required_folder(files))
         return [loaded.by_name[name] for name in own_names(loaded)]
     loaded = load_schemas(files.schemas)
-    return [schema_called(name, loaded, files.schemas) for name in names]
+    return [find_schema(name, loaded, files.schemas) for name in names]
