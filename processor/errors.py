@@ -54,7 +54,7 @@ class DecodeError(ProcessorError):
     """A record's value cannot be decoded. The record is dead-lettered with its original bytes."""
 
 
-class NotNow(ProcessorError):
+class NotReady(ProcessorError):
     """A record cannot be decoded yet, as its schema is temporarily unavailable. It waits; no attempt is used up."""
 
     def __init__(self, message: str, retry_in: float) -> None:

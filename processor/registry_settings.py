@@ -33,7 +33,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     token_file: str | None = None
     """File with a bearer token, instead of a user and a password."""
     ca: str | None = None
-    """PEM file of the certificate authorities to trust; None for the system's."""
+    """PEM file of the certificate authorities to trust; None for those of the certifi package."""
     certificate: str | None = None
     """PEM file of the client certificate."""
     key: str | None = None

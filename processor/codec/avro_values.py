@@ -100,7 +100,7 @@ class AvroCodec:
 
         Raises:
             DecodeError: it has no valid framing, its schema is unknown, or its bytes do not match its schema.
-            NotNow: the registry has not answered yet how to read it, or how to write its result.
+            NotReady: the registry has not answered yet how to read it, or how to write its result.
         """
         if self._result_framing is None:  # do not run a handler whose result could not be written afterwards
             self._result_framing = self._framing_of_results()
@@ -127,7 +127,7 @@ class AvroCodec:
 
         Raises:
             DecodeError: it has no valid framing, or its schema is unknown.
-            NotNow: the registry has not answered yet.
+            NotReady: the registry has not answered yet.
         """
         value = record.value() or b""
         schema = self._by_frame.get(value[:SINGLE_OBJECT_FRAME])
@@ -158,7 +158,7 @@ class AvroCodec:
 
         Raises:
             EncodeError: the return value has no JSON form.
-            NotNow: the registry has not answered yet how to write it. This cannot happen after a task was decoded.
+            NotReady: the registry has not answered yet how to write it. This cannot happen after a task was decoded.
         """
         framing = self._result_framing or self._framing_of_results()
         body, content_type = write_body(result, "the handler's return value")

@@ -24,7 +24,7 @@ class SchemaRegistry(Protocol):
 
         Raises:
             DecodeError: the registry has no such schema, or an unusable one.
-            NotNow: the schema is not available yet.
+            NotReady: the schema is not available yet.
         """
 
     def schema_by_guid(self, guid: bytes) -> Schema:
@@ -36,5 +36,5 @@ class SchemaRegistry(Protocol):
         Raises:
             LoadError: the registry rejects the schema, or has none for the topic.
             RegistryError: the registry does not respond.
-            NotNow: the answer is not available yet.
+            NotReady: the answer is not available yet.
         """

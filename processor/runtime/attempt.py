@@ -13,7 +13,7 @@ import msgspec
 from processor.engine.ledger import Loan
 from processor.engine.outcome import Cause, Deferred, Failed, Outcome
 from processor.engine.record import Record
-from processor.errors import DecodeError, EncodeError, NotNow
+from processor.errors import DecodeError, EncodeError, NotReady
 from processor.handlers.table import Handler
 from processor.handlers.task import NO_CONTENT, Reject, Task, TaskTimeout, UnknownTask, identity_of
 from processor.telemetry.trace_context import trace_context
@@ -68,7 +68,7 @@ class Attempt(msgspec.Struct, eq=False):
 
 def ended_with(error: BaseException, *, began: bool) -> Failed | Deferred:
     """Return what an attempt ended with that raised `error`; `began` says whether the handler had been called."""
-    if not began and isinstance(error, NotNow):
+    if not began and isinstance(error, NotReady):
         return Deferred(type_name(error), _message(error), error.retry_in)
     return failed_with(error, began=began)
 

@@ -190,7 +190,7 @@ class Codec(Protocol):
 
         Raises:
             DecodeError: the value cannot be read.
-            NotNow: what is needed to read it cannot be had at the moment. Workers wait here: it must not block.
+            NotReady: what is needed to read it cannot be had at the moment. Workers wait here: it must not block.
         """
 
     def encode_result(self, task: Any, result: Any) -> bytes:

@@ -114,7 +114,7 @@ class Runner:
 
         Raises:
             DecodeError: the value cannot be decoded, or is not what the handler asks for.
-            NotNow: it cannot be decoded yet.
+            NotReady: it cannot be decoded yet.
             UnknownTask: there is no handler for its name.
         """
         content = self._decode(record)

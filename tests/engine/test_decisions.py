@@ -24,7 +24,7 @@ def test_only_what_may_mend_is_tried_again(cause: Cause) -> None:
 
 
 def test_a_deferred_task_waits_at_least_as_long_as_asked_and_at_most_half_as_long_again() -> None:
-    deferred = Deferred("processor.errors.NotNow", "not yet", retry_in=100.0)
+    deferred = Deferred("processor.errors.NotReady", "not yet", retry_in=100.0)
     assert deferred.delay(0.0) == 100.0
     assert deferred.delay(1.0) == 150.0
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from processor.errors import DecodeError, DeliveryError, EncodeError, NotNow
+from processor.errors import DecodeError, DeliveryError, EncodeError, NotReady
 from processor.runtime.ports import Commit, Content, Delivered, End, Headers, Listener, Partition, Record, Start
 from tests.engine import record
 
@@ -178,7 +178,7 @@ class FakeCodec:
             raise DecodeError("it is poison")
         if value == UNREADABLE and not self.ready.is_set():
             self.put_off += 1
-            raise NotNow("its schema is away", 0.01)
+            raise NotReady("its schema is away", 0.01)
         return Content(value)
 
     def encode_result(self, task: Any, result: Any) -> bytes:

@@ -1,4 +1,4 @@
-// Sends tasks that processor takes: Avro in single-object encoding, keyed by session.
+// Sends tasks to processor: Avro in single-object encoding, keyed by session.
 //
 //	go run . HOST:PORT TOPIC [CREATED_AT]
 package main
@@ -16,9 +16,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// How single-object encoding begins, and the schema's fingerprint, which `processor schema show processor.Task` tells.
-// goavro's own SingleFromNative makes another one where a schema has a logical type: its canonical form is not the
-// specification's there.
+// The first bytes of single-object encoding and the schema's fingerprint, see `processor schema show processor.Task`.
+// goavro's SingleFromNative computes another fingerprint for schemas with logical types: its canonical form does not
+// follow the specification.
 const frame = "\xc3\x01\x9c\xda\x60\x8e\x49\x47\x10\xc2"
 
 func main() {
@@ -36,8 +36,8 @@ func main() {
 	codec, err := goavro.NewCodec(string(schema))
 	check(err)
 
-	// franz-go's default partitioner hashes keys as the Java client does (murmur2), so that a session has one
-	// partition whoever produces it; and its producer is idempotent, so that a retry cannot reorder a session.
+	// franz-go's default partitioner hashes keys as the Java client does (murmur2), so that all producers send a
+	// session to one partition. Its producer is idempotent, so that a retry cannot reorder a session.
 	client, err := kgo.NewClient(kgo.SeedBrokers(os.Args[1]), kgo.DefaultProduceTopic(os.Args[2]))
 	check(err)
 	defer client.Close()

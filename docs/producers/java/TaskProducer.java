@@ -1,4 +1,4 @@
-// Sends tasks that processor takes: Avro in single-object encoding, keyed by session.
+// Sends tasks to processor: Avro in single-object encoding, keyed by session.
 //
 //   mvn -q dependency:copy-dependencies -DoutputDirectory=jars
 //   java -cp 'jars/*' TaskProducer.java HOST:PORT TOPIC [CREATED_AT]
@@ -30,7 +30,7 @@ public class TaskProducer {
         // A BinaryMessageEncoder writes single-object encoding.
         var encoder = new BinaryMessageEncoder<GenericRecord>(GenericData.get(), schema);
 
-        // The defaults are what is needed: murmur2 over the key, idempotent, acknowledged by all in-sync replicas.
+        // The defaults are right: murmur2 of the key, idempotence, acknowledgement by all in-sync replicas.
         Map<String, Object> config = Map.of("bootstrap.servers", arguments[0]);
         try (var producer = new KafkaProducer<>(config, new StringSerializer(), new ByteBufferSerializer())) {
             List<Future<?>> sent = new ArrayList<>();

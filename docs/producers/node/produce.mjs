@@ -1,4 +1,4 @@
-// Sends tasks that processor takes: Avro in single-object encoding, keyed by session.
+// Sends tasks to processor: Avro in single-object encoding, keyed by session.
 //
 //   node produce.mjs HOST:PORT TOPIC [CREATED_AT]
 
@@ -10,11 +10,11 @@ const [bootstrapServers, topic, createdAt = Date.now()] = process.argv.slice(2)
 if (!topic) throw new Error('usage: produce.mjs HOST:PORT TOPIC [CREATED_AT]')
 
 const task = avro.Type.forSchema(JSON.parse(readFileSync('task.avsc'))) // schemas/task.avsc of processor
-// How single-object encoding begins, and the schema's fingerprint, which `processor schema show processor.Task` tells.
+// The first bytes of single-object encoding and the schema's fingerprint, see `processor schema show processor.Task`.
 const frame = Buffer.from('c301' + '9cda608e494710c2', 'hex')
 
-// kafkajs's default partitioner hashes keys as the Java client does (murmur2), so that a session has one partition
-// whoever produces it. An idempotent producer cannot reorder a session when it repeats a request.
+// kafkajs's default partitioner hashes keys as the Java client does (murmur2), so that all producers send a session to
+// one partition. An idempotent producer cannot reorder a session when it retries a request.
 const kafka = new Kafka({ brokers: bootstrapServers.split(','), logLevel: logLevel.ERROR })
 const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner, idempotent: true })
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 from processor.engine.retry import backoff, spread
-from processor.errors import LoadError, NotNow, ProcessorError
+from processor.errors import LoadError, NotReady, ProcessorError
 from processor.telemetry.events import Emit, RegistryAvailable, RegistryUnavailable
 
 CAPACITY = 1000
@@ -89,7 +89,7 @@ class AnswerCache(Generic[K, V]):
 
         Raises:
             LoadError: the answer is negative.
-            NotNow: there is no answer yet.
+            NotReady: there is no answer yet.
         """
         answer = self._answers.get(key)
         if answer is not None:
@@ -133,15 +133,15 @@ class AnswerCache(Generic[K, V]):
             raise LoadError(message)
         confirm_at = self._unconfirmed.get(key, 0.0)
         if now < confirm_at:
-            raise NotNow("the schema registry does not know it; the request is repeated to confirm", confirm_at - now)
+            raise NotReady("the schema registry does not know it; the request is repeated to confirm", confirm_at - now)
         since = _with_room(self._pending, MAX_PENDING).setdefault(key, now)
         if now < self._not_before:
-            raise NotNow(self._last_error, self._not_before - now + MIN_RETRY_SECONDS)
+            raise NotReady(self._last_error, self._not_before - now + MIN_RETRY_SECONDS)
         if not self._is_fetching:
             self._is_fetching = True
             threading.Thread(target=self._fetch_pending, name="schema-registry", daemon=True).start()
         shortest = OUTAGE_SECONDS if self._failures else MIN_RETRY_SECONDS
-        raise NotNow("waiting for the schema registry's answer", min(max(now - since, shortest), MAX_RETRY_SECONDS))
+        raise NotReady("waiting for the schema registry's answer", min(max(now - since, shortest), MAX_RETRY_SECONDS))
 
     def _fetch_pending(self) -> None:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from processor.avro.schema import Schema
 from processor.codec.registry_port import Framing
-from processor.errors import DecodeError, LoadError, NotARegistry, NotNow, RegistryAccessDenied, RegistryError
+from processor.errors import DecodeError, LoadError, NotARegistry, NotReady, RegistryAccessDenied, RegistryError
 from processor.kafka.registry.cache import AnswerCache, Fetch
 from processor.registry_settings import RegistrySettings
 from processor.telemetry.events import Emit
@@ -118,11 +118,11 @@ class ConsumerRegistry:
         return self._schema(guid)
 
     def framing_for(self, topic: str, schema: Schema) -> Framing:
-        """See `SchemaRegistry`; a rejected schema is no fault of the task, and may be accepted later: NotNow."""
+        """See `SchemaRegistry`; a rejected schema is no fault of the task, and may be accepted later: NotReady."""
         try:
             framing = self._answers.get((topic, schema))
         except LoadError as error:
-            raise NotNow(str(error), RESULT_SCHEMA_SECONDS) from error
+            raise NotReady(str(error), RESULT_SCHEMA_SECONDS) from error
         assert isinstance(framing, Framing)
         return framing
 

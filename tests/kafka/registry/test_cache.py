@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from processor.errors import LoadError, NotNow, RegistryAccessDenied, RegistryError
+from processor.errors import LoadError, NotReady, RegistryAccessDenied, RegistryError
 from processor.kafka.registry import cache
 from processor.kafka.registry.cache import AnswerCache, Fetch
 from processor.telemetry.events import Event, RegistryAvailable, RegistryUnavailable
@@ -55,7 +55,7 @@ class FakeRegistry:
         def had() -> bool:
             try:
                 found.append(self.answers.get(number))
-            except NotNow:
+            except NotReady:
                 return False
             return True
 
@@ -79,7 +79,7 @@ def test_nobody_waits_and_each_question_is_asked_once(registry: FakeRegistry) ->
     registry.go_on.clear()
     waits = []
     for _ in range(50):
-        with pytest.raises(NotNow) as told:
+        with pytest.raises(NotReady) as told:
             registry.answers.get(2)
         waits.append(told.value.retry_in)
     assert all(0 < wait <= cache.MAX_RETRY_SECONDS for wait in waits)
@@ -92,7 +92,7 @@ def test_nobody_waits_and_each_question_is_asked_once(registry: FakeRegistry) ->
 def test_many_questions_at_once_take_one_connection(registry: FakeRegistry) -> None:
     registry.go_on.clear()
     for number in range(0, 40, 2):
-        with pytest.raises(NotNow):
+        with pytest.raises(NotReady):
             registry.answers.get(number)
     registry.go_on.set()
     assert [registry.get(number) for number in range(0, 40, 2)] == [f"<{number}>" for number in range(0, 40, 2)]
@@ -110,7 +110,7 @@ def test_a_no_is_remembered_for_a_while_and_then_asked_again(
     monkeypatch.setattr(cache, "NEGATIVE_SECONDS", 0.0)
 
     def asked_again() -> bool:
-        with pytest.raises(NotNow):
+        with pytest.raises(NotReady):
             registry.answers.get(5)
         return registry.asked.count(5) > 2
 
@@ -120,7 +120,7 @@ def test_a_no_is_remembered_for_a_while_and_then_asked_again(
 def test_a_no_is_believed_when_it_is_said_twice(registry: FakeRegistry) -> None:
     """A registry on several machines may answer from one that has not heard yet of a new schema."""
     registry.error = LoadError("there is no 2 yet")
-    with pytest.raises(NotNow):
+    with pytest.raises(NotReady):
         registry.answers.get(2)
     until(lambda: registry.answers._unconfirmed)
     assert registry.asked == [2]
@@ -133,12 +133,12 @@ def test_a_no_is_believed_when_it_is_said_twice(registry: FakeRegistry) -> None:
 @pytest.mark.parametrize("error", [RegistryError("away"), RegistryAccessDenied("not allowed"), RuntimeError("a bug")])
 def test_an_absence_is_told_once_and_ridden_out(registry: FakeRegistry, error: Exception) -> None:
     registry.error = error
-    with pytest.raises(NotNow):
+    with pytest.raises(NotReady):
         registry.answers.get(2)
     until(lambda: registry.of(RegistryUnavailable))
 
     def asked_thrice() -> bool:
-        with pytest.raises(NotNow):
+        with pytest.raises(NotReady):
             registry.answers.get(2)
         return len(registry.asked) >= 3
 
@@ -158,10 +158,10 @@ def test_an_absence_is_told_once_and_ridden_out(registry: FakeRegistry, error: E
 def test_a_connection_that_cannot_even_be_opened_is_an_absence_too(registry: FakeRegistry) -> None:
     """A password's file that is being replaced, for example."""
     registry.door = LoadError("the password's file cannot be read")
-    with pytest.raises(NotNow):
+    with pytest.raises(NotReady):
         registry.answers.get(3)
     until(lambda: registry.of(RegistryUnavailable))
-    with pytest.raises(NotNow, match="password"):
+    with pytest.raises(NotReady, match="password"):
         registry.answers.get(3)
     registry.door = None
     with pytest.raises(LoadError, match="there is no 3"):
@@ -173,7 +173,7 @@ def test_nobody_asks_during_the_pause(registry: FakeRegistry, monkeypatch: pytes
     monkeypatch.setattr(cache, "LAST_DELAY_SECONDS", 1000.0)
     registry.answers.record_failure(RegistryError("away"))
     for number in range(100):
-        with pytest.raises(NotNow, match="away") as told:
+        with pytest.raises(NotReady, match="away") as told:
             registry.answers.get(number)
         assert 700 < told.value.retry_in <= 1000.1
     assert registry.asked == []
@@ -189,11 +189,11 @@ def test_what_is_known_is_known_while_the_registry_is_away(registry: FakeRegistr
 def test_a_question_that_makes_the_registry_fail_does_not_stand_before_the_others(registry: FakeRegistry) -> None:
     registry.go_on.clear()
     for number in (NEVER, 2, 4):
-        with pytest.raises(NotNow):
+        with pytest.raises(NotReady):
             registry.answers.get(number)
     registry.go_on.set()
     for _ in range(5):
-        with pytest.raises(NotNow):
+        with pytest.raises(NotReady):
             registry.answers.get(NEVER)
         assert (registry.get(2), registry.get(4)) == ("<2>", "<4>")
 
@@ -213,7 +213,7 @@ def test_questions_of_chance_do_not_pile_up(registry: FakeRegistry, monkeypatch:
     monkeypatch.setattr(cache, "MAX_PENDING", 10)
     registry.go_on.clear()
     for number in range(100):
-        with pytest.raises(NotNow):
+        with pytest.raises(NotReady):
             registry.answers.get(number)
     assert len(registry.answers._pending) <= 10
     registry.go_on.set()

@@ -18,7 +18,7 @@ from processor.avro.schemas import shipped_schemas
 from processor.codec.avro_values import AvroCodec
 from processor.codec.messages import Outgoing
 from processor.engine.record import Record
-from processor.errors import DecodeError, LoadError, NotNow
+from processor.errors import DecodeError, LoadError, NotReady
 from processor.handlers.task import Content
 from processor.kafka.registry.client import RegistryClient
 from processor.kafka.registry.consumer import ConsumerRegistry, open_registry
@@ -54,7 +54,7 @@ def decoded(codec: AvroCodec, record: Record) -> Content:
     def read() -> bool:
         try:
             found.append(codec.decode(record))
-        except NotNow:
+        except NotReady:
             return False
         return True
 
@@ -175,7 +175,7 @@ def test_a_task_is_written_so_that_a_confluent_consumer_reads_it(mock: SchemaReg
 
 def test_no_task_is_read_before_its_result_could_be_written(mock: SchemaRegistryClient) -> None:
     codec = AvroCodec(registry=consumer_on(mock), results_topic="results")
-    with pytest.raises(NotNow):
+    with pytest.raises(NotReady):
         codec.decode(GivenRecord(None))
     assert decoded(codec, GivenRecord(None)) == Content(None)
     read: Any = AvroDeserializer(mock)
@@ -188,7 +188,7 @@ def test_a_refusal_to_register_results_is_no_tasks_fault(mock: SchemaRegistryCli
     told: list[str] = []
 
     def refused() -> bool:
-        with pytest.raises(NotNow) as put_off:
+        with pytest.raises(NotReady) as put_off:
             codec.decode(GivenRecord(None))
         told.append(str(put_off.value))
         return "results-value" in told[-1]
