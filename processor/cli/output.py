@@ -11,7 +11,7 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from processor.observe.lines import Passed
+from processor.observe.lines import ReadStats
 
 SHOW_SECONDS: Final = 0.1
 """Between two updates of a progress line."""
@@ -62,14 +62,14 @@ class SendProgress:
 
 
 class ReadProgress:
-    """A moving line that is gone at the end; nothing off a terminal.
+    """A progress line that is removed at the end; nothing off a terminal.
 
     Args:
-        passed: what has been read.
-        size: bytes that there are, None where nobody knows.
+        stats: counts what is read.
+        size: bytes in total, None if unknown.
     """
 
-    def __init__(self, passed: Passed, size: int | None) -> None:
+    def __init__(self, stats: ReadStats, size: int | None) -> None:
         console = Console(stderr=True)
         columns = (
             (BarColumn(), DownloadColumn(), TimeRemainingColumn()) if size else (SpinnerColumn(), DownloadColumn())
@@ -78,7 +78,7 @@ class ReadProgress:
             TextColumn("reading"), *columns, console=console, transient=True, disable=not console.is_terminal
         )
         self._bar = self._progress.add_task("reading", total=size)
-        self._passed = passed
+        self._stats = stats
         self._shown = time.monotonic()
         self._events = 0
 
@@ -90,7 +90,7 @@ class ReadProgress:
         now = time.monotonic()
         if now - self._shown >= SHOW_SECONDS:
             self._shown = now
-            self._progress.update(self._bar, completed=self._passed.bytes)
+            self._progress.update(self._bar, completed=self._stats.bytes)
 
     def spooled(self, size: int) -> None:
         """So many bytes of a pipe have come: most of the time is waiting for them."""

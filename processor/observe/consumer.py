@@ -1,4 +1,4 @@
-"""`ConsumerNow`: one consumer's process, from what it said and what its fleet's parent said of it."""
+"""`ConsumerNow`: the process of one consumer, from its own events and those of its fleet's parent."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Final, Literal
 
 import msgspec
 
-from processor.telemetry.reading import ConsumerStatsTold
+from processor.telemetry.events import ConsumerStats
 
 State = Literal["joining", "working", "idle", "cut off", "stopping", "recycling", "stopped", "failed", "died"]
 
 ENDED: Final[frozenset[State]] = frozenset({"stopped", "failed", "died"})
 
 INTERVAL_SECONDS: Final = 10.0
-"""Between two statistics, until two have come: the default of `--stats-interval`."""
+"""Assumed time between two reports until two have come: the default of `--stats-interval`."""
 
 SILENT_AFTER: Final = 3.0
-"""Intervals without statistics after which a consumer that should speak is called silent."""
+"""Intervals without a report after which a running consumer counts as silent."""
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """What consumers have done; a sum over processes that come and go."""
+    """Counters of all consumers, summed over processes that come and go."""
 
     succeeded: int = 0
     failed_attempts: int = 0
@@ -30,8 +30,8 @@ class Counts(msgspec.Struct, kw_only=True):
     suppressed_warnings: int = 0
     handler_seconds: float = 0.0
 
-    def add_rise(self, before: ConsumerStatsTold | None, now: ConsumerStatsTold) -> None:
-        """What one consumer did between two statistics; all of it where the first are missing."""
+    def add_rise(self, before: ConsumerStats | None, now: ConsumerStats) -> None:
+        """Add what one consumer counted between two reports; without an earlier report, all that it counted."""
         for field in self.__struct_fields__:
             rise = getattr(now, field) - (getattr(before, field) if before is not None else 0)
             setattr(self, field, getattr(self, field) + max(0, rise))
@@ -42,10 +42,10 @@ class ConsumerNow:
 
     Args:
         source: the file, pod or container whose log it is in.
-        index: its number in its fleet, None where the log does not tell.
+        index: its number in its fleet, None if the log does not have it.
         pid: of its process.
-        at: when it was heard first, in seconds since the epoch.
-        fleet: the process ID of its fleet's parent, 0 where the log does not tell.
+        at: time of its first event, in seconds since the epoch.
+        fleet: the process ID of its fleet's parent, 0 if the log does not have it.
     """
 
     def __init__(self, source: str, index: int | None, pid: int, at: float, fleet: int = 0) -> None:
@@ -55,35 +55,36 @@ class ConsumerNow:
         self.pid = pid
         self.since = at
         self.at = at
-        """when it spoke last"""
+        """time of its latest event"""
         self.state: State = "joining"
         self.reason = ""
-        """why it stops, ended, or begins nothing"""
+        """why it stops, ended, or starts no tasks"""
         self.workers = 0
-        self.stats: ConsumerStatsTold | None = None
+        self.stats: ConsumerStats | None = None
+        """its latest report"""
         self.stats_at = at
         self.interval = INTERVAL_SECONDS
-        """seconds between its statistics"""
+        """seconds between its reports"""
 
     @property
     def has_ended(self) -> bool:
-        """Whether it will say nothing more."""
+        """Whether its process has ended."""
         return self.state in ENDED
 
     def is_silent(self, now: float) -> bool:
-        """Whether it should have spoken by `now`, in seconds since the epoch."""
+        """Return whether its next report is overdue at `now`, in seconds since the epoch."""
         return not self.has_ended and now - self.stats_at > SILENT_AFTER * self.interval
 
-    def hear(self, stats: ConsumerStatsTold, at: float) -> None:
-        """Its statistics."""
+    def update(self, stats: ConsumerStats, at: float) -> None:
+        """Take its report of the time `at`, in seconds since the epoch."""
         if self.stats is not None and stats.uptime_seconds > self.stats.uptime_seconds:
             self.interval = stats.uptime_seconds - self.stats.uptime_seconds
         self.stats, self.stats_at = stats, at
         if self.state in ("joining", "working", "idle"):
             self.state = "working" if stats.assigned_partitions else "idle"
 
-    def ends(self, state: State, reason: str) -> None:
-        """Its last words, or its parent's about it; the first that tell are right."""
+    def end(self, state: State, reason: str) -> None:
+        """Record its end, as it logged it or as its parent did; the first record counts."""
         if not self.has_ended:
             self.state = state
             self.reason = reason or self.reason

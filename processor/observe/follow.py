@@ -1,4 +1,4 @@
-"""`Tail`: a log file or a pipe, read to where it ends now, and on when there is more, as `tail -F` does."""
+"""`Tail`: a log file or a pipe, read to its current end, and on as it grows, as `tail -F` does."""
 
 from __future__ import annotations
 
@@ -11,81 +11,81 @@ from operator import attrgetter
 from pathlib import Path
 from typing import IO, Final, Protocol, cast
 
-from processor.observe.lines import Heard, Passed, Splitter, events
+from processor.observe.lines import ReadStats, SourcedEvent, Splitter, events
 
 CHUNK: Final = 256 * 1024
-"""Bytes that are read at once."""
+"""Bytes per read."""
 
 GZIP: Final = b"\x1f\x8b"
 
 
 class Tail(Protocol):
-    """What has a log."""
+    """A log that can be followed."""
 
     @property
     def is_over(self) -> bool:
-        """Whether there will be no more."""
+        """Whether the log cannot grow any more."""
 
-    def events(self) -> Iterator[Heard]:
-        """What has come since the last call, to where it ends now."""
+    def events(self) -> Iterator[SourcedEvent]:
+        """Yield the events since the last call, up to the current end."""
 
-    def last_words(self) -> Iterator[Heard]:
-        """The last line, which has no end; there will be no more."""
+    def last_line(self) -> Iterator[SourcedEvent]:
+        """Yield the event of the last line, which has no end; to be called when the log is over."""
 
     def close(self) -> None:
-        """Nothing more will be read."""
+        """Release what is open."""
 
 
 class FileTail:
-    """A file, by its name: when another takes its place, or it is cut, reading goes on at the new one's beginning.
+    """A file, by its name: when another file takes its place, or it is truncated, reading continues at the new start.
 
     Args:
         path: the file, gzipped or not. A gzipped one is read once.
-        name: what lines without a prefix of their own come from.
-        passed: where everything that is read is counted.
-        last_bytes: of a longer file only the end is read; None reads all of it.
+        name: the source of lines without a prefix.
+        stats: counts what is read.
+        last_bytes: the most to read of the end of the file; None reads all of it.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, name: str, passed: Passed, last_bytes: int | None = None) -> None:
+    def __init__(self, path: Path, name: str, stats: ReadStats, last_bytes: int | None = None) -> None:
         self.is_over = False
         self._path = path
         self._name = name
-        self._passed = passed
-        self._splitter = Splitter(passed)
+        self._stats = stats
+        self._splitter = Splitter(stats)
         self._file: IO[bytes] | None = self._opened()
         if last_bytes is not None and not self.is_over:
-            self._go_near_the_end(last_bytes)
+            self._seek_near_the_end(last_bytes)
 
-    def events(self) -> Iterator[Heard]:
-        """What has come since the last call."""
+    def events(self) -> Iterator[SourcedEvent]:
+        """Yield the events since the last call."""
         if self._file is None:
             self._file = self._reopened()
         while self._file is not None:
             yield from self._events_of(self._file)
             if not self._has_been_replaced(self._file):
                 return
-            yield from self.last_words()
+            yield from self.last_line()
             self._file.close()
             self._file = self._reopened()
 
-    def last_words(self) -> Iterator[Heard]:
-        """The last line, which has no end."""
+    def last_line(self) -> Iterator[SourcedEvent]:
+        """Yield the event of the last line, which has no end."""
         rest = self._splitter.rest()
         if rest:
-            yield from events([rest], self._name, self._passed)
+            yield from events([rest], self._name, self._stats)
 
     def close(self) -> None:
-        """Nothing more will be read."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
-    def _events_of(self, file: IO[bytes]) -> Iterator[Heard]:
+    def _events_of(self, file: IO[bytes]) -> Iterator[SourcedEvent]:
         while chunk := file.read(CHUNK):
-            self._passed.bytes += len(chunk)
-            yield from events(self._splitter.feed(chunk), self._name, self._passed)
+            self._stats.bytes += len(chunk)
+            yield from events(self._splitter.feed(chunk), self._name, self._stats)
 
     def _opened(self) -> IO[bytes]:
         file = self._path.open("rb", buffering=0)
@@ -97,7 +97,7 @@ class FileTail:
         return file
 
     def _reopened(self) -> IO[bytes] | None:
-        """None while there is no such file: it is being rotated."""
+        """None while the file does not exist: it is being rotated."""
         try:
             return self._path.open("rb", buffering=0)
         except OSError:
@@ -113,59 +113,59 @@ class FileTail:
         here = os.fstat(file.fileno())
         return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or there.st_size < file.tell()
 
-    def _go_near_the_end(self, last_bytes: int) -> None:
+    def _seek_near_the_end(self, last_bytes: int) -> None:
         assert self._file is not None
         size = os.fstat(self._file.fileno()).st_size
         if size > last_bytes:
             self._file.seek(size - last_bytes)
-            while (byte := self._file.read(1)) and byte != b"\n":  # the line that this cut in two
+            while (byte := self._file.read(1)) and byte != b"\n":  # the rest of the line that this cut in two
                 pass
 
 
 class PipeTail:
-    """Standard input, or another descriptor that ends when its writer does.
+    """Standard input, or another descriptor that ends when its writer closes it.
 
     Args:
-        descriptor: where to read.
-        passed: where everything that is read is counted.
+        descriptor: where to read; it belongs to the caller.
+        stats: counts what is read.
     """
 
-    def __init__(self, descriptor: int, passed: Passed) -> None:
+    def __init__(self, descriptor: int, stats: ReadStats) -> None:
         self.is_over = False
         self._descriptor = descriptor
-        self._passed = passed
-        self._splitter = Splitter(passed)
+        self._stats = stats
+        self._splitter = Splitter(stats)
 
-    def events(self) -> Iterator[Heard]:
-        """What is there to read without waiting."""
+    def events(self) -> Iterator[SourcedEvent]:
+        """Yield the events that can be read without waiting."""
         while not self.is_over and select.select([self._descriptor], [], [], 0)[0]:
             chunk = os.read(self._descriptor, CHUNK)
             if not chunk:
                 self.is_over = True
-            self._passed.bytes += len(chunk)
-            yield from events(self._splitter.feed(chunk), "", self._passed)
+            self._stats.bytes += len(chunk)
+            yield from events(self._splitter.feed(chunk), "", self._stats)
 
-    def last_words(self) -> Iterator[Heard]:
-        """The last line, which has no end."""
+    def last_line(self) -> Iterator[SourcedEvent]:
+        """Yield the event of the last line, which has no end."""
         rest = self._splitter.rest()
         if rest:
-            yield from events([rest], "", self._passed)
+            yield from events([rest], "", self._stats)
 
     def close(self) -> None:
-        """Nothing to do: the descriptor is another's."""
+        """Do nothing: the caller owns the descriptor."""
 
     def wait(self, seconds: float | None) -> None:
-        """Until there is something to read, but not longer; None waits for ever."""
+        """Wait until there is something to read, at most `seconds`; None waits without limit."""
         select.select([] if self.is_over else [self._descriptor], [], [], seconds)
 
 
-def merged(tails: Sequence[Tail]) -> Iterator[Heard]:
-    """What all of them have now, in the order of the events' times."""
+def merged(tails: Sequence[Tail]) -> Iterator[SourcedEvent]:
+    """Yield the current events of all `tails`, in the order of their times."""
     return heapq.merge(*(_in_order(tail.events()) for tail in tails), key=attrgetter("at"))
 
 
-def to_the_end(tails: Sequence[Tail]) -> Iterator[Heard]:
-    """All that they have, files to where they end now and pipes until their writers have ended."""
+def read_to_end(tails: Sequence[Tail]) -> Iterator[SourcedEvent]:
+    """Yield all events of `tails`: files to their current end, pipes until their writers close them."""
     while True:
         yield from merged(tails)
         pipes = [tail for tail in tails if isinstance(tail, PipeTail) and not tail.is_over]
@@ -173,12 +173,12 @@ def to_the_end(tails: Sequence[Tail]) -> Iterator[Heard]:
             break
         pipes[0].wait(None)
     for tail in tails:
-        yield from tail.last_words()
+        yield from tail.last_line()
 
 
-def _in_order(heard: Iterator[Heard]) -> Iterator[Heard]:
-    """Processes that share a log write some lines a moment late; they count as of the moment of the line before."""
+def _in_order(found: Iterator[SourcedEvent]) -> Iterator[SourcedEvent]:
+    """Processes that share a log write some lines late; these count as of the time of the line before."""
     latest = 0.0
-    for event in heard:
-        latest = max(latest, event.at)
-        yield event if event.at == latest else event._replace(at=latest)
+    for sourced in found:
+        latest = max(latest, sourced.at)
+        yield sourced if sourced.at == latest else sourced._replace(at=latest)

@@ -1,4 +1,4 @@
-"""From bytes to events: lines out of chunks, the prefix that log viewers set before a line, and the JSON behind it."""
+"""From bytes to events: lines out of chunks, the prefix that log viewers add to a line, and the JSON behind it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from processor.telemetry.reading import AnyTold, Told
-
-KNOWN_VERSION: Final = 1
-"""The newest log version that this reads."""
+from processor.telemetry.events import LOG_VERSION, Event
+from processor.telemetry.reading import Envelope, read
 
 LONGEST_LINE: Final = 16 * 1024 * 1024
-"""Bytes; the statistics of 20,000 partitions fit. A longer line is passed over: memory stays bounded."""
+"""Bytes; the assignment of 20,000 partitions fits. A longer line is skipped, which bounds memory."""
 
 _NO_SOURCE: Final = re.compile(
     rb"\x1b\[[0-9;]*m"  # the colours of `docker compose logs`
@@ -23,46 +21,48 @@ _NO_SOURCE: Final = re.compile(
     rb"|\b(?:stdout|stderr) [FP]\b"  # a container runtime's own log files
     rb"|[\[\]|]"
 )
-"""What a prefix holds that does not name where the line comes from."""
+"""The parts of a prefix that do not name the source of the line."""
 
 
-class Heard(NamedTuple):
-    """One event: from where, when (seconds since the epoch), and what."""
+class SourcedEvent(NamedTuple):
+    """One event, with its source and time."""
 
     source: str
-    """what the line's prefix names, else its host, else its file"""
+    """the name in the line's prefix, else its host, else its file"""
     at: float
-    told: Told
+    """seconds since the epoch"""
+    envelope: Envelope
+    event: Event
 
 
-class Passed(msgspec.Struct):
-    """What was read and what of it was passed over, counted."""
+class ReadStats(msgspec.Struct):
+    """Counts of what was read and skipped."""
 
     bytes: int = 0
     lines: int = 0
     events: int = 0
     foreign: int = 0
-    """lines that are no JSON event of a processor: a handler's own prints, Python's warnings, console format"""
+    """lines that are not JSON events of a processor: a handler's prints, Python's warnings, the console format"""
     too_long: int = 0
     newer: int = 0
-    """events of a log version that is not known here: what they tell may be read wrongly"""
+    """events of a log version that this reader does not know, which it may misread"""
 
 
 class Splitter:
-    """Cuts chunks into lines; what has no end yet waits for the next chunk.
+    """Cuts chunks into lines; a line without an end waits for the next chunk.
 
     Args:
-        passed: where lines are counted that are longer than `longest`, in bytes.
+        stats: counts the lines that are longer than `longest`, in bytes.
     """
 
-    def __init__(self, passed: Passed, longest: int = LONGEST_LINE) -> None:
-        self._passed = passed
+    def __init__(self, stats: ReadStats, longest: int = LONGEST_LINE) -> None:
+        self._stats = stats
         self._longest = longest
         self._rest = bytearray()
         self._skipping = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that end in `chunk`, without their ends."""
+        """Return the lines that end in `chunk`, without their line ends."""
         if b"\n" not in chunk:
             self._keep(chunk)
             return []
@@ -74,7 +74,7 @@ class Splitter:
         return [head, *lines] if head is not None else lines
 
     def rest(self) -> bytes | None:
-        """What is there of a line that has no end, or None where it is too long; forgets it."""
+        """Return and drop the line that has no end yet; None if it is too long."""
         rest, skipped = bytes(self._rest), self._skipping
         self._rest.clear()
         self._skipping = False
@@ -87,48 +87,41 @@ class Splitter:
         if len(self._rest) > self._longest:
             self._rest.clear()
             self._skipping = True
-            self._passed.too_long += 1
-
-
-class _Other(msgspec.Struct):
-    """An event that the observer has no use for."""
-
-    timestamp: datetime
-    event: str
+            self._stats.too_long += 1
 
 
 class _Wrapped(msgspec.Struct):
-    """A line as Docker's `json-file` driver keeps it."""
+    """A line as Docker's `json-file` driver stores it."""
 
     log: str
 
 
 _decode_wrapped = msgspec.json.Decoder(_Wrapped).decode
-_decode = msgspec.json.Decoder(AnyTold).decode
-_decode_other = msgspec.json.Decoder(_Other).decode
 
 
-def events(lines: list[bytes], name: str, passed: Passed) -> Iterator[Heard]:
-    """The events among `lines`, of the file called `name`; the others are counted in `passed`."""
+def events(lines: list[bytes], name: str, stats: ReadStats) -> Iterator[SourcedEvent]:
+    """Yield the events among `lines`, of the file called `name`; `stats` counts all lines."""
     for line in lines:
         if not line or line.isspace():
             continue
-        passed.lines += 1
+        stats.lines += 1
         start = line.find(b"{")
-        text = _unwrapped(line[start:]) if start >= 0 else b""
         try:
-            told = _decode(text)
+            found = read(_unwrapped(line[start:]) if start >= 0 else b"")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            _count(text, passed)
+            stats.foreign += 1
             continue
-        passed.events += 1
-        passed.newer += told.log_version > KNOWN_VERSION
-        at = _seconds(told.timestamp)
-        yield Heard((_source(line[:start]) if start > 0 else "") or told.host or name, at, told)
+        stats.events += 1
+        if found is None:
+            continue
+        envelope, event = found
+        stats.newer += envelope.log_version > LOG_VERSION
+        source = (_source(line[:start]) if start > 0 else "") or envelope.host or name
+        yield SourcedEvent(source, _seconds(envelope.timestamp), envelope, event)
 
 
 def _unwrapped(text: bytes) -> bytes:
-    """What a container said, where this is Docker's record of it."""
+    """The container's own line, if `text` is Docker's record of it."""
     if not text.startswith(b'{"log":'):
         return text
     try:
@@ -137,18 +130,10 @@ def _unwrapped(text: bytes) -> bytes:
         return text
 
 
-def _count(text: bytes, passed: Passed) -> None:
-    try:
-        _decode_other(text)
-        passed.events += 1
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        passed.foreign += 1
-
-
-def _seconds(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+def _seconds(time: datetime) -> float:
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _source(prefix: bytes) -> str:
-    """The pod or container that a prefix names; nothing where it names none."""
+    """The pod or container that a prefix names; empty if it names none."""
     return b" ".join(_NO_SOURCE.sub(b" ", prefix).split()).decode("utf-8", "replace")

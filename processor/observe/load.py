@@ -1,4 +1,4 @@
-"""`Load`: what all consumers do together, over time."""
+"""`Load`: the sum over all consumers, over time."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from processor.observe.partition import PartitionNow
 from processor.observe.series import Series
 
 SHORTEST_SECONDS: Final = 0.5
-"""Over less time no rate is told."""
+"""No rate is computed over less time."""
 
 TRAIL: Final = 240
 """Rounds that the live view can draw."""
 
 
 class Round(msgspec.Struct, kw_only=True):
-    """One set of statistics of every consumer, summed, at one moment (seconds since the epoch)."""
+    """One report of every consumer, summed, at one time (seconds since the epoch)."""
 
     at: float
     tasks_per_second: float
     failures_per_second: float | None
-    """None where the round is too short to say"""
+    """None if the round is too short for a rate"""
     p50_seconds: float | None
     """the median of the consumers' medians, weighted by their rates"""
     p99_seconds: float | None
     """of the slowest consumer"""
     lag: int
-    """of every partition as it was told last: one that is nobody's lags all the more"""
+    """of every partition in its latest report, including those that no consumer owns"""
     gap: int
     """of the partition where it is widest"""
     in_flight: int
@@ -40,26 +40,26 @@ class Round(msgspec.Struct, kw_only=True):
 
 
 class Load:
-    """A round ends when a consumer speaks for the second time: by then the others have spoken, or are gone."""
+    """A round ends when a consumer reports for the second time: by then all others have reported, or have ended."""
 
     def __init__(self) -> None:
         self.counts = Counts()
         self.trail: deque[Round] = deque(maxlen=TRAIL)
         self.series = {name: Series() for name in SERIES}
-        self._heard: set[int] = set()
+        self._reported: set[int] = set()
         self._failed = 0
         self._ended_at: float | None = None
 
-    def begins_anew(self, consumer: ConsumerNow) -> bool:
-        """Whether the statistics that `consumer` brings are of the next round."""
-        if id(consumer) not in self._heard:
-            self._heard.add(id(consumer))
+    def begins_next_round(self, consumer: ConsumerNow) -> bool:
+        """Return whether a report of `consumer` that has just come belongs to the next round."""
+        if id(consumer) not in self._reported:
+            self._reported.add(id(consumer))
             return False
-        self._heard = {id(consumer)}
+        self._reported = {id(consumer)}
         return True
 
-    def close(self, at: float, consumers: Iterable[ConsumerNow], partitions: Iterable[PartitionNow]) -> None:
-        """Sums up the round that ends at `at`, seconds since the epoch."""
+    def end_round(self, at: float, consumers: Iterable[ConsumerNow], partitions: Iterable[PartitionNow]) -> None:
+        """Sum up the round that ends at `at`, in seconds since the epoch."""
         summed = self._summed(at, [c for c in consumers if c.stats is not None and not c.has_ended], partitions)
         self.trail.append(summed)
         for name, series in self.series.items():
@@ -68,25 +68,30 @@ class Load:
                 series.note(at, value)
 
     def _summed(self, at: float, consumers: list[ConsumerNow], partitions: Iterable[PartitionNow]) -> Round:
-        told = [consumer.stats for consumer in consumers if consumer.stats is not None]
-        seen = list(partitions)
-        owned = [partition.told for partition in seen if partition.consumer is not None]
-        halves = sorted((s.handler_p50_seconds, s.tasks_per_second) for s in told if s.handler_p50_seconds is not None)
+        reports = [consumer.stats for consumer in consumers if consumer.stats is not None]
+        known = list(partitions)
+        owned = [partition.stats for partition in known if partition.consumer is not None]
+        medians = sorted(
+            (stats.handler_p50_seconds, stats.tasks_per_second)
+            for stats in reports
+            if stats.handler_p50_seconds is not None
+        )
+        slowest = [stats.handler_p99_seconds for stats in reports if stats.handler_p99_seconds is not None]
         return Round(
             at=at,
-            tasks_per_second=sum(stats.tasks_per_second for stats in told),
+            tasks_per_second=sum(stats.tasks_per_second for stats in reports),
             failures_per_second=self._failures_per_second(at),
-            p50_seconds=_weighted_median(halves),
-            p99_seconds=max((s.handler_p99_seconds for s in told if s.handler_p99_seconds is not None), default=None),
-            lag=sum(partition.lag_now or 0 for partition in seen),
-            gap=max((partition.gap for partition in owned), default=0),
-            in_flight=sum(stats.in_flight for stats in told),
-            running=sum(stats.running for stats in told),
-            oldest_unsettled_seconds=max((p.oldest_unsettled_seconds for p in owned), default=0.0),
+            p50_seconds=_weighted_median(medians),
+            p99_seconds=max(slowest, default=None),
+            lag=sum(partition.lag_now or 0 for partition in known),
+            gap=max((stats.gap for stats in owned), default=0),
+            in_flight=sum(stats.in_flight for stats in reports),
+            running=sum(stats.running for stats in reports),
+            oldest_unsettled_seconds=max((stats.oldest_unsettled_seconds for stats in owned), default=0.0),
         )
 
     def _failures_per_second(self, at: float) -> float | None:
-        """Since a moment ago that is long enough: consumers that stop tell their last statistics at once."""
+        """Over a long enough time: consumers that stop send their last reports at nearly the same time."""
         failed, before = self.counts.failed_attempts, self._ended_at
         if before is not None and at - before < SHORTEST_SECONDS:
             return None
@@ -98,7 +103,7 @@ SERIES: Final = tuple(field for field in Round.__struct_fields__ if field != "at
 
 
 def _weighted_median(values: list[tuple[float, float]]) -> float | None:
-    """Of (value, weight), in ascending order of values."""
+    """Of (value, weight) pairs in ascending order of values."""
     half = sum(weight for _, weight in values) / 2
     for value, weight in values:
         half -= weight

@@ -1,84 +1,85 @@
-"""`PartitionNow`: one partition, from what its consumers said of it."""
+"""`PartitionNow`: one partition, from the reports of its consumers."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from processor.observe.consumer import ConsumerNow
-from processor.observe.holds import Hold, Holds, hold_of
+from processor.observe.head_blocks import HeadBlock, HeadBlocks, head_block
 from processor.observe.series import Series
 from processor.observe.window import Sample, Status, Window
 from processor.observe.wording import plain
-from processor.telemetry.reading import PartitionStatsTold
+from processor.telemetry.events import PartitionStats
 
 BUCKETS: Final = 120
-"""A partition's plots are small, and partitions may be many."""
+"""Of each series: the plots of a partition are small, and there may be many partitions."""
 
 
 class PartitionNow:
     """Belongs to the `Watch`.
 
     Args:
-        group: the consumer group, empty where the log does not tell.
-        first: what is said of it first.
-        window: samples that a verdict looks at.
+        group: the consumer group, empty if the log does not have it.
+        first: its first report.
+        window: samples that a verdict considers.
     """
 
-    def __init__(self, group: str, first: PartitionStatsTold, window: int) -> None:
+    def __init__(self, group: str, first: PartitionStats, window: int) -> None:
         self.group = group
         self.topic = plain(first.topic)
         self.number = first.partition
-        self.told = first
+        self.stats = first
+        """its latest report"""
         self.at = 0.0
-        """when it was spoken of last, in seconds since the epoch"""
+        """time of its latest report, in seconds since the epoch"""
         self.consumer: ConsumerNow | None = None
-        """whose it is, None while it is nobody's"""
+        """its owner, None while it has none"""
         self.worst = Status.OK
         self.lag = Series(BUCKETS)
         self.verdicts = Series(BUCKETS)
-        """the statuses as numbers, of which a bucket's most is the worst"""
+        """statuses as numbers: the maximum of a bucket is the worst"""
         self.rewound: tuple[int, int] | None = None
-        """the committed offset before and after it went back the last time"""
+        """the committed offset before and after it last moved backwards"""
         self._window = Window(window)
         self.lag_now: int | None = None
         """records that the group has not committed, as other tools count them"""
         self.moved_at = 0.0
-        """since when the committed offset is what it is, as far as the log tells, in seconds since the epoch"""
+        """since when the committed offset has its value, as far as the log has it, in seconds since the epoch"""
         self.last_consumer: ConsumerNow | None = None
-        """who had it last"""
-        self.left_with: Hold | None = None
-        """what held it when its last consumer left it, while nobody else has it"""
+        """its latest owner"""
+        self.released_with: HeadBlock | None = None
+        """what blocked it when its latest owner released it, while it has no other"""
         self._offset: int | None = None
-        self._head: Hold | None = None
+        self._head: HeadBlock | None = None
 
     @property
     def name(self) -> str:
         """TOPIC[PARTITION]."""
         return f"{self.topic}[{self.number}]"
 
-    def hear(self, told: PartitionStatsTold, at: float, consumer: ConsumerNow, holds: Holds) -> None:
-        """Its consumer's statistics, at `at` in seconds since the epoch; a hold that is over goes to `holds`."""
-        self.told, self.at = told, at
+    def update(self, stats: PartitionStats, at: float, consumer: ConsumerNow, blocks: HeadBlocks) -> None:
+        """Take a report of the time `at` (seconds since the epoch). A block that is over goes to `blocks`."""
+        self.stats, self.at = stats, at
         self.consumer = self.last_consumer = consumer
-        self.left_with = None
-        offset = told.committed if told.committed is not None else told.commit_point
-        if offset is not None and told.lag is not None:
-            self._sample(at, offset, told.lag + max(0, (told.commit_point or offset) - offset))
-        self._note_head(hold_of(told, at, consumer), holds)
+        self.released_with = None
+        offset = stats.committed if stats.committed is not None else stats.commit_point
+        if offset is not None and stats.lag is not None:
+            self._sample(at, offset, stats.lag + max(0, (stats.commit_point or offset) - offset))
+        self._update_head(head_block(stats, at, consumer), blocks)
 
-    def leave(self, holds: Holds) -> None:
-        """Its consumer has it no more."""
+    def release(self, blocks: HeadBlocks) -> None:
+        """Record that its consumer does not own it any more."""
         self.consumer = None
-        self.left_with = self.hold or self.left_with
-        self._note_head(None, holds)
+        self.released_with = self.head_block or self.released_with
+        self._update_head(None, blocks)
 
     @property
-    def hold(self) -> Hold | None:
-        """The task that the commit point waits for, if it has done so for a while."""
+    def head_block(self) -> HeadBlock | None:
+        """The task that the commit point waits for, if it has waited for a while."""
         return self._head if self._head is not None and self._head.is_long else None
 
     def judge(self, now: float) -> Status:
-        """How it does at `now`, in seconds since the epoch."""
+        """Return its status at `now`, in seconds since the epoch."""
         return self._window.judge(now)
 
     @property
@@ -89,7 +90,7 @@ class PartitionNow:
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Records a second, over the window: committed, and produced."""
+        """Records per second over the window: committed, and produced."""
         samples = self._window.samples
         if len(samples) < 2 or self.span <= 0:
             return 0.0, 0.0
@@ -109,11 +110,11 @@ class PartitionNow:
         self.lag.note(at, lag)
         self.verdicts.note(at, status)
 
-    def _note_head(self, fresh: Hold | None, holds: Holds) -> None:
+    def _update_head(self, fresh: HeadBlock | None, blocks: HeadBlocks) -> None:
         before, self._head = self._head, fresh
         if before is None:
             return
         if fresh is not None and fresh.offset == before.offset:
-            fresh.goes_on(before)
+            fresh.continues(before)
         elif before.is_long:
-            holds.note(before)
+            blocks.note(before)

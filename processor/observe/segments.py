@@ -1,7 +1,7 @@
-"""`whole`: a log that is all there, whose times may step back: one log stands behind another in it.
+"""`segments`: a complete log whose times may step back, because several logs stand in it one after the other.
 
-`kubectl logs -l` without `-f` tells pod after pod, and so does `cat`. Each stretch of times that go forward is read by
-itself, and they are merged as separate logs are.
+`kubectl logs -l` without `-f` prints pod after pod, and so does `cat`. Each segment whose times go forward is read as a
+log of its own, and segments are merged as separate logs are.
 """
 
 from __future__ import annotations
@@ -12,69 +12,70 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import IO, Final
 
-from processor.observe.lines import Heard, Passed, Splitter, events
+from processor.observe.lines import ReadStats, SourcedEvent, Splitter, events
 
 BACK_SECONDS: Final = 60.0
-"""Processes that share a log write some lines late, but not so late."""
+"""A larger step back starts a segment: processes that share a log write some lines late, but not by this much."""
 
 MOST: Final = 256
-"""Stretches: each has a chunk in memory. What is left is one, whatever its times."""
+"""Segments: each has a chunk in memory. The rest of the file is one segment, whatever its times."""
 
 CHUNK: Final = 64 * 1024
+"""Bytes per read."""
 
 _TIME: Final = re.compile(rb'timestamp\\?": ?\\?"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)')
-"""Of an event, as it is or as Docker wraps it, to the second."""
+"""The time of an event to the second, plain or as Docker wraps it."""
 
 
-class Stretch:
-    """A part of a file, as a log of its own.
+class Segment:
+    """A part of a file, read as a log of its own.
 
     Args:
         file: belongs to the caller.
-        start: its first byte.
-        end: the byte after its last one.
-        name: what lines without a prefix of their own come from.
-        passed: where everything that is read is counted.
+        start: the first byte.
+        end: the byte after the last one.
+        name: the source of lines without a prefix.
+        stats: counts what is read.
     """
 
     is_over = True
 
-    def __init__(self, file: IO[bytes], start: int, end: int, name: str, passed: Passed) -> None:
+    def __init__(self, file: IO[bytes], start: int, end: int, name: str, stats: ReadStats) -> None:
         self._file = file
         self._position, self._end = start, end
         self._name = name
-        self._passed = passed
-        self._splitter = Splitter(passed)
+        self._stats = stats
+        self._splitter = Splitter(stats)
 
-    def events(self) -> Iterator[Heard]:
-        """What it holds, the last line too where that has no end."""
+    def events(self) -> Iterator[SourcedEvent]:
+        """Yield all events, including that of a last line without an end."""
         while self._position < self._end:
             chunk = os.pread(self._file.fileno(), min(CHUNK, self._end - self._position), self._position)
-            if not chunk:  # somebody has cut the file
+            if not chunk:  # the file was truncated
                 break
             self._position += len(chunk)
-            self._passed.bytes += len(chunk)
-            yield from events(self._splitter.feed(chunk), self._name, self._passed)
+            self._stats.bytes += len(chunk)
+            yield from events(self._splitter.feed(chunk), self._name, self._stats)
         if rest := self._splitter.rest():
-            yield from events([rest], self._name, self._passed)
+            yield from events([rest], self._name, self._stats)
 
-    def last_words(self) -> Iterator[Heard]:
-        """Nothing that `events` has not told."""
+    def last_line(self) -> Iterator[SourcedEvent]:
+        """Yield nothing: `events` has read the last line."""
         return iter(())
 
     def close(self) -> None:
-        """Nothing to do: the file is another's."""
+        """Do nothing: the caller owns the file."""
 
 
-def whole(file: IO[bytes], name: str, passed: Passed) -> list[Stretch]:
-    """The stretches of what `file`, of a disk, holds now."""
+def segments(file: IO[bytes], name: str, stats: ReadStats) -> list[Segment]:
+    """Return the segments of what `file`, a file on a disk, holds now."""
     starts = [0, *_steps_back(file)]
     ends = [*starts[1:], file.tell()]
-    return [Stretch(file, start, end, name, passed) for start, end in zip(starts, ends, strict=True)]
+    return [Segment(file, start, end, name, stats) for start, end in zip(starts, ends, strict=True)]
 
 
 def _steps_back(file: IO[bytes]) -> list[int]:
-    """Where lines begin whose time is well before that of an earlier one."""
+    """The positions of lines whose time is well before that of an earlier line."""
     found: list[int] = []
     file.seek(0)
     position, latest = 0, b""
@@ -92,5 +93,5 @@ def _steps_back(file: IO[bytes]) -> list[int]:
 def _seconds_between(before: bytes, after: bytes) -> float:
     try:
         return (datetime.fromisoformat(after.decode()) - datetime.fromisoformat(before.decode())).total_seconds()
-    except ValueError:  # a 31st of February
+    except ValueError:  # the 31st of February
         return 0.0

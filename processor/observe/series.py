@@ -1,4 +1,4 @@
-"""`Series`: a figure over time in bounded memory, however long the time."""
+"""`Series`: a figure over time, in memory that does not grow with the time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ BUCKETS: Final = 240
 """About as many as a plot on a wide screen can show."""
 
 NARROWEST: Final = 1.0
-"""Seconds; finer than that nobody looks at a log of minutes."""
+"""Seconds: a log of minutes needs no finer resolution."""
 
 
 class Point(NamedTuple):
-    """One bucket: where it begins (seconds since the epoch), and what was noted in it."""
+    """One bucket: its start (seconds since the epoch), and the values in it."""
 
     at: float
     mean: float
@@ -22,7 +22,7 @@ class Point(NamedTuple):
 
 
 class Series:
-    """Buckets of equal width; when time runs out of them, neighbours are merged and the width doubles."""
+    """Buckets of equal width. When a time is beyond the last one, neighbours are merged and the width doubles."""
 
     def __init__(self, buckets: int = BUCKETS, width: float = NARROWEST) -> None:
         self.width = width
@@ -35,7 +35,7 @@ class Series:
         self._most = array("d", bytes(8 * buckets))
 
     def note(self, at: float, value: float) -> None:
-        """Adds a value; one from before the first counts as of its time."""
+        """Add a value; one from before the first counts as of the first's time."""
         if not self._used:
             self._start = at // self.width * self.width
         index = max(0, int((at - self._start) // self.width))
@@ -48,7 +48,7 @@ class Series:
         self._used = max(self._used, index + 1)
 
     def points(self) -> list[Point]:
-        """The buckets in which something was noted, in order of time."""
+        """Return the buckets that have values, in order of time."""
         return [
             Point(self._start + n * self.width, self._sums[n] / self._counts[n], self._most[n], self._sums[n])
             for n in range(self._used)
@@ -57,7 +57,7 @@ class Series:
 
     @property
     def most(self) -> float:
-        """The largest value ever noted; 0 where there is none."""
+        """The largest value of all; 0 if there is none."""
         return max((point.most for point in self.points()), default=0.0)
 
     def _halve(self) -> None:
@@ -69,7 +69,7 @@ class Series:
         self._used = (self._used + 1) // 2
 
     def _merge(self, into: int, left: int, right: int) -> None:
-        """`into` is never right of `left`, so nothing is overwritten that is still to be read."""
+        """`into` is never right of `left`, so no bucket is overwritten before it is read."""
         counts, sums, most = self._counts, self._sums, self._most
         if right >= self._buckets or not counts[right]:
             counts[into], sums[into], most[into] = counts[left], sums[left], most[left]

@@ -1,4 +1,4 @@
-"""`Sessions`: which sessions had the most waiting, in bounded memory."""
+"""`Sessions`: which sessions had the most waiting tasks, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Final
 import msgspec
 
 from processor.observe.wording import plain
-from processor.telemetry.reading import SessionTold
+from processor.telemetry.events import SessionLoad
 
 KEPT: Final = 100
 
 
-class Busy(msgspec.Struct, kw_only=True):
-    """One session that had much waiting."""
+class BusySession(msgspec.Struct, kw_only=True):
+    """One session with many waiting tasks."""
 
     session_id: str
     topic: str
     partition: int
     waiting: int
-    """tasks, at the moment when they were most"""
+    """most tasks that waited at one time"""
     first: float
-    """when it was seen first and last, in seconds since the epoch"""
+    """when it was first and last reported, in seconds since the epoch"""
     last: float
 
     @property
@@ -32,37 +32,37 @@ class Busy(msgspec.Struct, kw_only=True):
 
 
 class Sessions:
-    """Remembers the busiest; one that comes back after it was forgotten begins anew."""
+    """Remembers the busiest sessions; one that comes back after it was forgotten starts anew."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
-        self._busy: dict[tuple[str, str, int], Busy] = {}
+        self._busy: dict[tuple[str, str, int], BusySession] = {}
 
-    def note(self, told: Iterable[SessionTold], at: float) -> None:
-        """One consumer's busiest sessions, at `at` in seconds since the epoch."""
-        for session in told:
-            busy = self._busy_of(session, at)
-            busy.waiting = max(busy.waiting, session.waiting)
+    def note(self, loads: Iterable[SessionLoad], at: float) -> None:
+        """Add the busiest sessions of one consumer, at `at` in seconds since the epoch."""
+        for load in loads:
+            busy = self._busy_of(load, at)
+            busy.waiting = max(busy.waiting, load.waiting)
             busy.last = at
         if len(self._busy) > 2 * self._kept:
             self._busy = {(b.session_id, b.topic, b.partition): b for b in self.busiest()}
 
-    def busiest(self) -> list[Busy]:
-        """The busiest first."""
+    def busiest(self) -> list[BusySession]:
+        """Return them, the busiest first."""
         return sorted(self._busy.values(), key=lambda busy: -busy.waiting)[: self._kept]
 
-    def _busy_of(self, session: SessionTold, at: float) -> Busy:
-        fresh = busy_of(session, at)
+    def _busy_of(self, load: SessionLoad, at: float) -> BusySession:
+        fresh = busy_session(load, at)
         return self._busy.setdefault((fresh.session_id, fresh.topic, fresh.partition), fresh)
 
 
-def busy_of(told: SessionTold, at: float) -> Busy:
-    """What a consumer said of a session, at `at` in seconds since the epoch; harmless for a terminal."""
-    return Busy(
-        session_id=plain(told.session_id),
-        topic=plain(told.topic),
-        partition=told.partition,
-        waiting=told.waiting,
+def busy_session(load: SessionLoad, at: float) -> BusySession:
+    """Return a session as a consumer reported it at `at` (seconds since the epoch), with texts safe for a terminal."""
+    return BusySession(
+        session_id=plain(load.session_id),
+        topic=plain(load.topic),
+        partition=load.partition,
+        waiting=load.waiting,
         first=at,
         last=at,
     )

@@ -1,4 +1,4 @@
-"""`Moment`: something that happened to the fleet, worth a line and a mark in the plots."""
+"""`Timeline`: what happened to the fleet, each worth a line and a mark in the plots."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from processor.observe.series import Series
 Kind = Literal["start", "stop", "rebalance", "restart", "trouble"]
 
 KEPT: Final = 500
+"""Entries that are kept in full."""
 
 
-class Moment(msgspec.Struct, kw_only=True):
-    """One line, at one time (seconds since the epoch). Its text is harmless for a terminal."""
+class TimelineEntry(msgspec.Struct, kw_only=True):
+    """One line, at one time (seconds since the epoch). Its text is safe for a terminal."""
 
     at: float
     kind: Kind
-    who: str
+    subject: str
+    """label of the consumer or fleet that it happened to"""
     text: str
 
 
-class Moments:
-    """The last ones in full, all of them counted, and when they were, in bounded memory."""
+class Timeline:
+    """The latest entries in full; counts and times of all entries, in bounded memory."""
 
     def __init__(self) -> None:
-        self.last: deque[Moment] = deque(maxlen=KEPT)
+        self.recent: deque[TimelineEntry] = deque(maxlen=KEPT)
         self.counts: Counter[Kind] = Counter()
         self.marks: dict[Kind, Series] = {}
 
-    def note(self, moment: Moment) -> None:
-        """Adds one."""
-        self.last.append(moment)
-        self.counts[moment.kind] += 1
-        self.marks.setdefault(moment.kind, Series()).note(moment.at, 1.0)
+    def add(self, entry: TimelineEntry) -> None:
+        """Add an entry."""
+        self.recent.append(entry)
+        self.counts[entry.kind] += 1
+        self.marks.setdefault(entry.kind, Series()).note(entry.at, 1.0)

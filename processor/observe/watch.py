@@ -1,4 +1,4 @@
-"""`Watch`: the fold of log events into what is known of the fleet. Pure: the time comes with the events."""
+"""`Watch`: the fold of log events into the state of a fleet. Pure: the time comes with the events."""
 
 from __future__ import annotations
 
@@ -6,296 +6,304 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from processor.observe.consumer import ConsumerNow
-from processor.observe.failures import Failures, Trouble, failure_of
-from processor.observe.holds import Hold, Holds
-from processor.observe.lines import Heard
+from processor.observe.failures import Failures, failure_of
+from processor.observe.head_blocks import HeadBlock, HeadBlocks
+from processor.observe.lines import SourcedEvent
 from processor.observe.load import Load
 from processor.observe.partition import PartitionNow
 from processor.observe.sessions import Sessions
-from processor.observe.timeline import Kind, Moment, Moments
+from processor.observe.timeline import Kind, Timeline, TimelineEntry
 from processor.observe.window import WINDOW
 from processor.observe.wording import duration, many, plain
-from processor.telemetry import reading as told
-from processor.telemetry.reading import Told
+from processor.telemetry import events
+from processor.telemetry.events import Event
 
-GONE_KEPT: Final = 200
-"""Consumers that have ended and are still known: a log may tell of any number of restarts."""
+ENDED_KEPT: Final = 200
+"""Consumers that have ended and are remembered: a log may have any number of restarts."""
 
 LOST_SECONDS: Final = 3600.0
-"""Without a word after which a consumer counts as gone: a machine that is lost takes its last words with it."""
+"""Time without an event after which a consumer is dropped: a machine that is lost logs no end."""
 
 
 class Watch:
-    """Takes the events in the order of their times.
+    """Takes events in the order of their times.
 
     Args:
-        window: samples that a verdict looks at.
+        window: samples that a verdict considers.
     """
 
     def __init__(self, window: int = WINDOW) -> None:
         self.consumers: dict[tuple[str, int, int | None], ConsumerNow] = {}
+        """by source, process ID and number"""
         self.partitions: dict[tuple[str, str, int], PartitionNow] = {}
-        self.fleets: dict[str, told.FleetStartedTold] = {}
-        """the last start in each source"""
+        """by group, topic and number"""
+        self.fleets: dict[str, events.FleetStarted] = {}
+        """the latest start in each source"""
         self.groups: dict[str, str] = {}
         """the consumer group of each source"""
         self.sources: set[str] = set()
         self.failures = Failures()
-        self.holds = Holds()
+        self.head_blocks = HeadBlocks()
         self.load = Load()
-        self.moments = Moments()
+        self.timeline = Timeline()
         self.sessions = Sessions()
-        self.missed = 0
-        """offsets that were deleted before anybody read them"""
+        self.missed_offsets = 0
+        """offsets that retention deleted before they were read"""
         self.began: float | None = None
         self.now = 0.0
-        """the time of the last event, in seconds since the epoch"""
+        """time of the latest event, in seconds since the epoch"""
         self._window = window
 
-    def hear(self, heard: Heard) -> None:
-        """One event."""
-        self.now = max(self.now, heard.at)
+    def handle(self, sourced: SourcedEvent) -> None:
+        """Take one event."""
+        self.now = max(self.now, sourced.at)
         if self.began is None:
-            self.began = heard.at
-        self.sources.add(heard.source)
-        if heard.told.group:
-            self.groups[heard.source] = plain(heard.told.group)
-        self._HEARING[type(heard.told)](self, heard, heard.told)
+            self.began = sourced.at
+        self.sources.add(sourced.source)
+        if sourced.envelope.group:
+            self.groups[sourced.source] = plain(sourced.envelope.group)
+        handle = self._HANDLERS.get(sourced.event.event)
+        if handle is not None:
+            handle(self, sourced, sourced.event)
 
     def finish(self) -> None:
-        """There will be no more: the last round counts as complete."""
-        self.load.close(self.now, self.consumers.values(), self.partitions.values())
+        """Take the end of the log: the last round counts as complete."""
+        self.load.end_round(self.now, self.consumers.values(), self.partitions.values())
 
     def ordered_partitions(self) -> list[PartitionNow]:
-        """By group, topic and number."""
+        """Return all partitions by group, topic and number."""
         return [self.partitions[key] for key in sorted(self.partitions)]
 
     def living(self) -> list[ConsumerNow]:
-        """The consumers that have not ended, by source and number."""
+        """Return the consumers that have not ended, by source and number."""
         living = [consumer for consumer in self.consumers.values() if not consumer.has_ended]
         return sorted(living, key=lambda c: (c.source, -1 if c.index is None else c.index, c.pid))
 
-    def current_holds(self) -> list[Hold]:
-        """What holds partitions now, the longest first."""
-        holds = [partition.hold for partition in self.partitions.values() if partition.hold is not None]
-        return sorted(holds, key=lambda hold: hold.since)
+    def current_blocks(self) -> list[HeadBlock]:
+        """Return the tasks that commit points wait for now, the longest first."""
+        blocks = [partition.head_block for partition in self.partitions.values() if partition.head_block is not None]
+        return sorted(blocks, key=lambda block: block.since)
 
-    def longest_holds(self) -> list[Hold]:
-        """Past and present."""
-        return sorted([*self.holds.longest(), *self.current_holds()], key=lambda hold: -hold.seconds)
+    def longest_blocks(self) -> list[HeadBlock]:
+        """Return past and present ones, the longest first."""
+        return sorted([*self.head_blocks.longest(), *self.current_blocks()], key=lambda block: -block.seconds)
 
     def label(self, consumer: ConsumerNow) -> str:
-        """What people call it."""
+        """Return the name of a consumer for people."""
         number = "consumer" if consumer.index is None else f"#{consumer.index}"
         return f"{self._place(consumer.source, consumer.fleet)} {number}".strip()
 
-    def _who(self, heard: Heard) -> str:
-        number = "fleet" if heard.told.consumer is None else f"#{heard.told.consumer}"
-        return f"{self._place(heard.source, heard.told.fleet)} {number}".strip()
+    def _subject(self, sourced: SourcedEvent) -> str:
+        number = "fleet" if sourced.envelope.consumer is None else f"#{sourced.envelope.consumer}"
+        return f"{self._place(sourced.source, sourced.envelope.fleet)} {number}".strip()
 
     def _place(self, source: str, fleet: int) -> str:
-        """What tells a fleet from the others: nothing where it is the only one."""
+        """What distinguishes a fleet from the others: nothing if it is the only one."""
         shown = shown_source(source) if len(self.sources) > 1 else ""
         has_neighbour = any(
             other.source == source and other.fleet != fleet and not other.has_ended for other in self.consumers.values()
         )
         return f"{shown}/{fleet}" if shown and has_neighbour else str(fleet) if has_neighbour else shown
 
-    def _consumer(self, heard: Heard) -> ConsumerNow:
-        key = heard.source, heard.told.pid, heard.told.consumer
+    def _consumer(self, sourced: SourcedEvent) -> ConsumerNow:
+        envelope = sourced.envelope
+        key = sourced.source, envelope.pid, envelope.consumer
         consumer = self.consumers.get(key)
         if consumer is None or consumer.has_ended:
-            self._forget_the_gone(heard.at)
-            consumer = ConsumerNow(heard.source, heard.told.consumer, heard.told.pid, heard.at, heard.told.fleet)
+            self._drop_ended(sourced.at)
+            consumer = ConsumerNow(sourced.source, envelope.consumer, envelope.pid, sourced.at, envelope.fleet)
             self.consumers[key] = consumer
-        consumer.at = heard.at
+        consumer.at = sourced.at
         return consumer
 
-    def _forget_the_gone(self, now: float) -> None:
+    def _drop_ended(self, now: float) -> None:
         ended = [key for key, consumer in self.consumers.items() if consumer.has_ended]
         lost = [key for key, consumer in self.consumers.items() if now - consumer.at > LOST_SECONDS]
-        for key in {*ended[: max(0, len(ended) - GONE_KEPT)], *lost}:
+        for key in {*ended[: max(0, len(ended) - ENDED_KEPT)], *lost}:
             del self.consumers[key]
 
-    def _note(self, heard: Heard, kind: Kind, text: str) -> None:
-        self.moments.note(Moment(at=heard.at, kind=kind, who=self._who(heard), text=plain(text)))
+    def _add_entry(self, sourced: SourcedEvent, kind: Kind, text: str) -> None:
+        entry = TimelineEntry(at=sourced.at, kind=kind, subject=self._subject(sourced), text=plain(text))
+        self.timeline.add(entry)
 
-    def _leave_all(self, consumer: ConsumerNow) -> None:
+    def _release_all(self, consumer: ConsumerNow) -> None:
         for partition in self.partitions.values():
             if partition.consumer is consumer:
-                partition.leave(self.holds)
+                partition.release(self.head_blocks)
 
-    def _ended(self, heard: Heard, pid: int) -> ConsumerNow | None:
-        return self.consumers.get((heard.source, pid, heard.told.consumer))
+    def _child(self, sourced: SourcedEvent, pid: int) -> ConsumerNow | None:
+        """The consumer that an event of its fleet's parent is about."""
+        return self.consumers.get((sourced.source, pid, sourced.envelope.consumer))
 
-    # What follows is one method a kind of event.
+    # What follows is one method for each event.
 
-    def _partition_stats(self, heard: Heard, stats: told.PartitionStatsTold) -> None:
-        consumer = self._consumer(heard)
-        key = plain(stats.group) or self.groups.get(heard.source, ""), stats.topic, stats.partition
+    def _partition_stats(self, sourced: SourcedEvent, stats: events.PartitionStats) -> None:
+        consumer = self._consumer(sourced)
+        group = plain(sourced.envelope.group) or self.groups.get(sourced.source, "")
+        key = group, stats.topic, stats.partition
         partition = self.partitions.get(key)
         if partition is None:
-            partition = self.partitions[key] = PartitionNow(key[0], stats, self._window)
-        partition.hear(stats, heard.at, consumer, self.holds)
+            partition = self.partitions[key] = PartitionNow(group, stats, self._window)
+        partition.update(stats, sourced.at, consumer, self.head_blocks)
 
-    def _consumer_stats(self, heard: Heard, stats: told.ConsumerStatsTold) -> None:
-        consumer = self._consumer(heard)
-        if self.load.begins_anew(consumer):
-            self.load.close(heard.at, self.consumers.values(), self.partitions.values())
+    def _consumer_stats(self, sourced: SourcedEvent, stats: events.ConsumerStats) -> None:
+        consumer = self._consumer(sourced)
+        if self.load.begins_next_round(consumer):
+            self.load.end_round(sourced.at, self.consumers.values(), self.partitions.values())
         self.load.counts.add_rise(consumer.stats, stats)
-        consumer.hear(stats, heard.at)
-        self.sessions.note(stats.busiest_sessions, heard.at)
+        consumer.update(stats, sourced.at)
+        self.sessions.note(stats.busiest_sessions, sourced.at)
 
-    def _fleet_started(self, heard: Heard, started: told.FleetStartedTold) -> None:
-        self.fleets[heard.source] = started
-        self.groups[heard.source] = plain(started.group)
-        self._note(heard, "start", f"{started.app} starts, {many(started.processes, 'consumer')}")
+    def _fleet_started(self, sourced: SourcedEvent, started: events.FleetStarted) -> None:
+        self.fleets[sourced.source] = started
+        self.groups[sourced.source] = plain(started.group)
+        self._add_entry(sourced, "start", f"{started.app} starts, {many(started.processes, 'consumer')}")
 
-    def _fleet_stats(self, heard: Heard, stats: told.FleetStatsTold) -> None:
-        """Its consumers have said it all."""
+    def _fleet_stopping(self, sourced: SourcedEvent, stopping: events.FleetStopping) -> None:
+        self._add_entry(sourced, "stop", f"the fleet is stopping: {stopping.reason}")
 
-    def _fleet_stopping(self, heard: Heard, stopping: told.FleetStoppingTold) -> None:
-        self._note(heard, "stop", f"the fleet stops: {stopping.reason}")
+    def _fleet_stopped(self, sourced: SourcedEvent, stopped: events.FleetStopped) -> None:
+        self._add_entry(sourced, "stop", f"the fleet stopped with exit code {stopped.exit_code}")
 
-    def _fleet_stopped(self, heard: Heard, stopped: told.FleetStoppedTold) -> None:
-        self._note(heard, "stop", f"the fleet has ended with exit code {stopped.exit_code}")
+    def _fleet_consumer_exited(self, sourced: SourcedEvent, exited: events.FleetConsumerExited) -> None:
+        reason = plain(exited.reason or f"exit code {exited.exit_code}")
+        if (consumer := self._child(sourced, exited.consumer_pid)) is not None:
+            consumer.end("died", reason)
+            self._release_all(consumer)
+        self._add_entry(sourced, "restart", f"{reason}; it is being replaced")
 
-    def _consumer_ended(self, heard: Heard, ended: told.ConsumerEndedTold) -> None:
-        reason = plain(ended.reason or f"exit code {ended.exit_code}")
-        if (consumer := self._ended(heard, ended.consumer_pid)) is not None:
-            consumer.ends("died", reason)
-            self._leave_all(consumer)
-        self._note(heard, "restart", f"{reason}; another starts in its place")
+    def _fleet_consumer_killed(self, sourced: SourcedEvent, killed: events.FleetConsumerKilled) -> None:
+        if (consumer := self._child(sourced, killed.consumer_pid)) is not None:
+            consumer.end("died", "killed")
+            self._release_all(consumer)
+        self._add_entry(sourced, "trouble", "killed: it did not exit within its drain timeout")
 
-    def _consumer_killed(self, heard: Heard, killed: told.ConsumerKilledTold) -> None:
-        if (consumer := self._ended(heard, killed.consumer_pid)) is not None:
-            consumer.ends("died", "killed")
-            self._leave_all(consumer)
-        self._note(heard, "trouble", "killed: it had not ended within its drain timeout")
+    def _consumer_started(self, sourced: SourcedEvent, started: events.ConsumerStarted) -> None:
+        envelope = sourced.envelope
+        self.consumers.pop((sourced.source, envelope.pid, envelope.consumer), None)  # a process ID that was used before
+        self.groups[sourced.source] = plain(started.group)
+        self._consumer(sourced).workers = started.workers
 
-    def _consumer_started(self, heard: Heard, started: told.ConsumerStartedTold) -> None:
-        self.consumers.pop((heard.source, heard.told.pid, heard.told.consumer), None)  # a process ID that came again
-        self.groups[heard.source] = plain(started.group)
-        self._consumer(heard).workers = started.workers
-
-    def _assigned(self, heard: Heard, assigned: told.AssignedTold) -> None:
-        consumer = self._consumer(heard)
-        if not assigned.partitions:  # the group was rebalanced, and nothing changed here
+    def _consumer_assigned(self, sourced: SourcedEvent, assigned: events.ConsumerAssigned) -> None:
+        consumer = self._consumer(sourced)
+        if not assigned.partitions:  # the group was rebalanced, and nothing changed for this consumer
             return
         consumer.state = "working"
-        settled_ahead = f", {assigned.settled_ahead:,} settled ahead" if assigned.settled_ahead else ""
-        self._note(heard, "rebalance", f"got {_listed(assigned.partitions)}{settled_ahead}")
+        ahead = f", {assigned.settled_ahead:,} settled ahead" if assigned.settled_ahead else ""
+        self._add_entry(sourced, "rebalance", f"was assigned {_listed(assigned.partitions)}{ahead}")
 
-    def _revoked(self, heard: Heard, revoked: told.RevokedTold) -> None:
-        self._leave(heard, revoked.partitions)
+    def _consumer_revoked(self, sourced: SourcedEvent, revoked: events.ConsumerRevoked) -> None:
+        self._release(sourced, revoked.partitions)
         if not revoked.partitions:
             return
         abandoned = f", {many(revoked.abandoned, 'task')} still running" if revoked.abandoned else ""
-        self._note(heard, "rebalance", f"gave back {_listed(revoked.partitions)}{abandoned}")
+        self._add_entry(sourced, "rebalance", f"released {_listed(revoked.partitions)}{abandoned}")
 
-    def _lost(self, heard: Heard, lost: told.LostTold) -> None:
-        self._leave(heard, lost.partitions)
-        self._note(heard, "rebalance", f"lost {_listed(lost.partitions)}: the group had given it up")
+    def _consumer_lost(self, sourced: SourcedEvent, lost: events.ConsumerLost) -> None:
+        self._release(sourced, lost.partitions)
+        self._add_entry(sourced, "rebalance", f"lost {_listed(lost.partitions)}: the group had evicted it")
 
-    def _leave(self, heard: Heard, names: list[str]) -> None:
-        consumer, left = self._consumer(heard), {name.partition("@")[0] for name in names}
+    def _release(self, sourced: SourcedEvent, names: list[str]) -> None:
+        consumer, released = self._consumer(sourced), {name.partition("@")[0] for name in names}
         for partition in self.partitions.values():
-            if partition.consumer is consumer and partition.name in left:
-                partition.leave(self.holds)
+            if partition.consumer is consumer and partition.name in released:
+                partition.release(self.head_blocks)
 
-    def _offsets_restarted(self, heard: Heard, back: told.OffsetsRestartedTold) -> None:
-        place = f"{back.topic}[{back.partition}]"
-        self._note(heard, "trouble", f"{place} moved back from offset {back.expected_offset} to {back.offset}")
+    def _offsets_rewound(self, sourced: SourcedEvent, rewound: events.ConsumerOffsetsRewound) -> None:
+        place = f"{rewound.topic}[{rewound.partition}]"
+        before = "" if rewound.expected_offset is None else f" from {rewound.expected_offset:,}"
+        self._add_entry(sourced, "trouble", f"offsets of {place} moved back{before} to {rewound.offset:,}")
 
-    def _offsets_missed(self, heard: Heard, missed: told.OffsetsMissedTold) -> None:
+    def _offsets_missed(self, sourced: SourcedEvent, missed: events.ConsumerOffsetsMissed) -> None:
+        place, count = f"{missed.topic}[{missed.partition}]", many(missed.missed_offsets, "offset")
         offsets = ", ".join(missed.offsets[:3])
-        place = f"{missed.topic}[{missed.partition}]"
-        count = many(missed.missed_offsets, "offset")
-        self._note(heard, "trouble", f"{place}: {count} ({offsets}) deleted before they were read")
-        self.missed += missed.missed_offsets
+        self._add_entry(sourced, "trouble", f"{place}: {count} ({offsets}) deleted before they were read")
+        self.missed_offsets += missed.missed_offsets
 
-    def _lease_lapsed(self, heard: Heard, lapsed: told.LeaseLapsedTold) -> None:
-        why = "it was asleep for" if lapsed.reason == "asleep" else "the group has not answered for"
+    def _lease_lapsed(self, sourced: SourcedEvent, lapsed: events.ConsumerLeaseLapsed) -> None:
+        why = "it was suspended for" if lapsed.reason == "asleep" else "the group has not answered for"
         reason = f"{why} {duration(lapsed.seconds)}"
-        consumer = self._consumer(heard)
+        consumer = self._consumer(sourced)
         consumer.state, consumer.reason = "cut off", reason
-        self._note(heard, "trouble", f"begins nothing, with {many(lapsed.waiting, 'task')} that wait: {reason}")
+        self._add_entry(sourced, "trouble", f"starts no tasks, {many(lapsed.waiting, 'task')} waiting: {reason}")
 
-    def _lease_renewed(self, heard: Heard, renewed: told.LeaseRenewedTold) -> None:
-        consumer = self._consumer(heard)
-        if consumer.state == "cut off":  # else it stops already
+    def _lease_renewed(self, sourced: SourcedEvent, renewed: events.ConsumerLeaseRenewed) -> None:
+        consumer = self._consumer(sourced)
+        if consumer.state == "cut off":  # else it is stopping already
             consumer.state = "working"
-        self._note(heard, "trouble", f"works on, after {duration(renewed.seconds)}: the group has answered")
+        self._add_entry(sourced, "trouble", f"resumes after {duration(renewed.seconds)}: the group has answered")
 
-    def _stopping(self, heard: Heard, stopping: told.StoppingTold) -> None:
-        consumer = self._consumer(heard)
+    def _consumer_stopping(self, sourced: SourcedEvent, stopping: events.ConsumerStopping) -> None:
+        consumer = self._consumer(sourced)
         consumer.state, consumer.reason = "stopping", plain(stopping.reason)
 
-    def _stopped(self, heard: Heard, stopped: told.StoppedTold) -> None:
-        consumer = self._consumer(heard)
-        consumer.ends("stopped" if not stopped.exit_code else "failed", f"exit code {stopped.exit_code}")
-        self._leave_all(consumer)
-        left = f", {many(stopped.abandoned, 'task')} still running" if stopped.abandoned else ""
-        self._note(heard, "stop", f"stopped with exit code {stopped.exit_code}{left}")
+    def _consumer_stopped(self, sourced: SourcedEvent, stopped: events.ConsumerStopped) -> None:
+        consumer = self._consumer(sourced)
+        consumer.end("stopped" if not stopped.exit_code else "failed", f"exit code {stopped.exit_code}")
+        self._release_all(consumer)
+        abandoned = f", {many(stopped.abandoned, 'task')} still running" if stopped.abandoned else ""
+        self._add_entry(sourced, "stop", f"stopped with exit code {stopped.exit_code}{abandoned}")
 
-    def _recycling(self, heard: Heard, recycling: told.RecyclingTold) -> None:
-        consumer = self._consumer(heard)
+    def _consumer_recycling(self, sourced: SourcedEvent, recycling: events.ConsumerRecycling) -> None:
+        consumer = self._consumer(sourced)
         consumer.state, consumer.reason = "recycling", plain(recycling.reason)
-        self._note(heard, "trouble", f"makes room for a fresh process: {recycling.reason}")
+        self._add_entry(sourced, "trouble", f"is being replaced by a new process: {recycling.reason}")
 
-    def _failed(self, heard: Heard, failed: told.FailedTold) -> None:
-        self._consumer(heard).reason = plain(failed.error)
-        self._note(heard, "trouble", f"cannot go on: {failed.error}")
-        self._trouble(heard, failed)
+    def _consumer_failed(self, sourced: SourcedEvent, failed: events.ConsumerFailed) -> None:
+        self._consumer(sourced).reason = plain(failed.error)
+        self._add_entry(sourced, "trouble", f"failed: {failed.error}")
+        self._failure(sourced, failed)
 
-    def _commit_failed(self, heard: Heard, failed: told.CommitFailedTold) -> None:
-        self._note(heard, "trouble", f"commit refused: {failed.error}")
-        self._trouble(heard, failed)
+    def _commit_failed(self, sourced: SourcedEvent, failed: events.ConsumerCommitFailed) -> None:
+        self._add_entry(sourced, "trouble", f"commit refused: {failed.error}")
+        self._failure(sourced, failed)
 
-    def _stuck(self, heard: Heard, task: told.StuckTold) -> None:
-        self._trouble(heard, task)
-        self._note(heard, "trouble", f"a handler cannot be stopped: session {task.session_id}, offset {task.offset}")
+    def _task_stuck(self, sourced: SourcedEvent, task: events.TaskStuck) -> None:
+        self._failure(sourced, task)
+        where = f"session {task.session_id}, offset {task.offset}"
+        self._add_entry(sourced, "trouble", f"a handler cannot be interrupted: {where}")
 
-    def _trouble(self, heard: Heard, trouble: Trouble) -> None:
-        self.failures.note(failure_of(trouble, heard.at))
+    def _failure(self, sourced: SourcedEvent, event: Event) -> None:
+        self.failures.note(failure_of(event, sourced.at))
 
-    _HEARING: ClassVar[dict[type[Told], Callable[[Watch, Heard, Any], None]]] = {
-        told.PartitionStatsTold: _partition_stats,
-        told.ConsumerStatsTold: _consumer_stats,
-        told.FleetStartedTold: _fleet_started,
-        told.FleetStatsTold: _fleet_stats,
-        told.FleetStoppingTold: _fleet_stopping,
-        told.FleetStoppedTold: _fleet_stopped,
-        told.ConsumerEndedTold: _consumer_ended,
-        told.ConsumerKilledTold: _consumer_killed,
-        told.ConsumerStartedTold: _consumer_started,
-        told.AssignedTold: _assigned,
-        told.RevokedTold: _revoked,
-        told.LostTold: _lost,
-        told.OffsetsRestartedTold: _offsets_restarted,
-        told.OffsetsMissedTold: _offsets_missed,
-        told.LeaseLapsedTold: _lease_lapsed,
-        told.LeaseRenewedTold: _lease_renewed,
-        told.StoppingTold: _stopping,
-        told.StoppedTold: _stopped,
-        told.RecyclingTold: _recycling,
-        told.FailedTold: _failed,
-        told.CommitFailedTold: _commit_failed,
-        told.WorkerDiedTold: _trouble,
-        told.ClientErrorTold: _trouble,
-        told.RegistryUnavailableTold: _trouble,
-        told.RetryingTold: _trouble,
-        told.PostponedTold: _trouble,
-        told.DeadLetteredTold: _trouble,
-        told.TimedOutTold: _trouble,
-        told.StuckTold: _stuck,
-        told.AbandonedTold: _trouble,
-        told.DeliveryFailedTold: _trouble,
+    _BY_CLASS: ClassVar[dict[type[Event], Callable[[Watch, SourcedEvent, Any], None]]] = {
+        events.PartitionStats: _partition_stats,
+        events.ConsumerStats: _consumer_stats,
+        events.FleetStarted: _fleet_started,
+        events.FleetStopping: _fleet_stopping,
+        events.FleetStopped: _fleet_stopped,
+        events.FleetConsumerExited: _fleet_consumer_exited,
+        events.FleetConsumerKilled: _fleet_consumer_killed,
+        events.ConsumerStarted: _consumer_started,
+        events.ConsumerAssigned: _consumer_assigned,
+        events.ConsumerRevoked: _consumer_revoked,
+        events.ConsumerLost: _consumer_lost,
+        events.ConsumerOffsetsRewound: _offsets_rewound,
+        events.ConsumerOffsetsMissed: _offsets_missed,
+        events.ConsumerLeaseLapsed: _lease_lapsed,
+        events.ConsumerLeaseRenewed: _lease_renewed,
+        events.ConsumerStopping: _consumer_stopping,
+        events.ConsumerStopped: _consumer_stopped,
+        events.ConsumerRecycling: _consumer_recycling,
+        events.ConsumerFailed: _consumer_failed,
+        events.ConsumerCommitFailed: _commit_failed,
+        events.ConsumerWorkerError: _failure,
+        events.KafkaClientError: _failure,
+        events.RegistryUnavailable: _failure,
+        events.TaskRetrying: _failure,
+        events.TaskDeferred: _failure,
+        events.TaskDeadLettered: _failure,
+        events.TaskTimedOut: _failure,
+        events.TaskStuck: _task_stuck,
+        events.TaskAbandoned: _failure,
+        events.TaskDeliveryFailed: _failure,
     }
+    _HANDLERS: ClassVar = {kind.event: handler for kind, handler in _BY_CLASS.items()}
+    """By the name of the event. All other events leave the state as it is."""
 
 
 def shown_source(source: str) -> str:
-    """A pod's name without the kind before it, a file's without its folder."""
+    """Return a pod's name without its kind, a file's without its folder."""
     return plain(source.rpartition("/")[2] if source.startswith("/") else source.removeprefix("pod/"), 60)
 
 

@@ -1,7 +1,7 @@
-"""`judge`: how a partition does, from a sliding window of what its consumer committed.
+"""`judge`: the status of a partition, from a sliding window of its committed offsets.
 
 The rules are those of LinkedIn's Burrow ("Consumer Lag Evaluation Rules" in its wiki, `evaluator/caching.go` in its
-source), which need no threshold for the lag. Three things differ, and each says so below.
+source), which need no threshold for the lag. The three differences are marked below.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 WINDOW: Final = 10
-"""Samples that are looked at together, as in Burrow."""
+"""Samples in a window, as in Burrow."""
 
 APART: Final = 1.0
-"""Seconds that samples of the window are apart at least (Burrow's `min-distance`): statistics may come more often."""
+"""Minimum seconds between samples (Burrow's `min-distance`), as reports may come more often."""
 
 FEW: Final = 3
-"""Samples below which nothing is said but that it is too early."""
+"""With fewer samples it is too early for a verdict."""
 
 
 class Status(IntEnum):
-    """How a partition does, from good to bad."""
+    """The status of a partition, from good to bad."""
 
     OK = 0
     EARLY = 1
-    """too few samples to say"""
+    """too few samples"""
     BEHIND = 2
-    """it goes on, and its lag grows: Burrow's warning"""
+    """its committed offset moves, and its lag grows: Burrow's warning"""
     STALLED = 3
-    """its consumer reports, and its committed offset stands still"""
+    """its consumer reports it, and its committed offset does not move"""
     STOPPED = 4
-    """nobody reports it any more"""
+    """no consumer reports it any more"""
     REWOUND = 5
-    """its committed offset went back"""
+    """its committed offset moved backwards"""
 
 
 class Sample(NamedTuple):
-    """One partition at one moment (seconds since the epoch)."""
+    """One partition at one time (seconds since the epoch)."""
 
     at: float
     offset: int
-    """what the group has committed"""
+    """the committed offset of the group"""
     lag: int
     """records from there to the partition's end"""
 
 
 class Window:
-    """The last samples of one partition."""
+    """The latest samples of one partition."""
 
     def __init__(self, length: int = WINDOW) -> None:
         self.length = length
@@ -57,11 +57,11 @@ class Window:
 
     @property
     def samples(self) -> Sequence[Sample]:
-        """From the oldest to the newest."""
+        """All samples, from the oldest to the newest."""
         return self._samples
 
     def note(self, sample: Sample) -> None:
-        """Adds one; where the last two are less than `APART` from each other, in the place of the last."""
+        """Add a sample; if the last two are less than `APART` from each other, it replaces the last one."""
         samples = self._samples
         if len(samples) >= 2 and samples[-1].at - samples[-2].at < APART:
             samples[-1] = sample
@@ -69,18 +69,18 @@ class Window:
             samples.append(sample)
 
     def judge(self, now: float) -> Status:
-        """How the partition does at `now`, in seconds since the epoch."""
+        """Return the status at `now`, in seconds since the epoch."""
         return judge(self._samples, now, self.length)
 
 
 def judge(samples: Sequence[Sample], now: float, length: int = WINDOW) -> Status:
-    """The worst rule that holds.
+    """Return the status by the first rule that holds.
 
     Args:
         samples: from the oldest to the newest.
         now: seconds since the epoch.
-        length: of a full window. A partition can stall and fall behind over a full one only (Burrow leaves that to
-            whoever reads its `complete`): the commit point rightly waits for an attempt and its retries.
+        length: samples in a full window. Only over a full window is a partition stalled or behind (Burrow leaves this
+            to the reader of its `complete`), since a commit point may have to wait for an attempt and its retries.
     """
     if any(sample.lag <= 0 for sample in samples):
         return Status.OK
@@ -90,7 +90,7 @@ def judge(samples: Sequence[Sample], now: float, length: int = WINDOW) -> Status
         return Status.EARLY
     if _stopped(samples, now):
         return Status.STOPPED
-    if samples[0].offset == samples[-1].offset:  # nothing went back, so nothing moved between them either
+    if samples[0].offset == samples[-1].offset:  # no offset moved back, so none moved between them either
         found = Status.STALLED
     else:
         found = Status.BEHIND if _behind(samples) else Status.OK
@@ -102,14 +102,14 @@ def _rewound(samples: Sequence[Sample]) -> bool:
 
 
 def _stopped(samples: Sequence[Sample], now: float) -> bool:
-    """Nothing was heard for longer than the window lasts."""
+    """The latest sample is older than the window is long."""
     return now - samples[-1].at > samples[-1].at - samples[0].at
 
 
 def _behind(samples: Sequence[Sample]) -> bool:
-    """The lag never falls and is larger at the end; in Burrow one that stays the same is enough.
+    """The lag never falls and is larger at the end. For Burrow, a constant lag is enough.
 
-    With one task a second that takes a second, the lag reads 1 for ever, and nothing is wrong.
+    With one task per second that takes a second, the lag is always 1, and nothing is wrong.
     """
     never_falls = all(after.lag >= before.lag for before, after in pairwise(samples))
     return never_falls and samples[-1].lag > samples[0].lag

@@ -1,4 +1,4 @@
-"""Words and numbers as people read them; and what a log says, made harmless for a terminal."""
+"""Words and numbers for people, and texts from a log made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 LAST_SECOND: Final = 253_402_300_799.0
-"""Of the year 9999."""
+"""Of the year 9999, in seconds since the epoch."""
 
 LONGEST: Final = 300
-"""Characters of a text from a log that are kept: an error's message may be a page."""
+"""Characters that are kept of a text from a log: an error message may fill a page."""
 
 
 def plain(text: str, longest: int = LONGEST) -> str:
-    """`text` in one line that moves no cursor and turns no text around, cut at `longest` characters."""
+    """Return `text` in one line without control or bidirectional characters, cut at `longest` characters."""
     cut = text if len(text) <= longest else text[: longest - 1] + "…"
     if cut.isprintable():
         return cut
@@ -21,7 +21,7 @@ def plain(text: str, longest: int = LONGEST) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In the unit that fits: 12 ms, 3.4 s, 2 m 05 s, 3 h 07 m, 2 d 4 h."""
+    """Format in the unit that fits: 12 ms, 3.4 s, 2 m 05 s, 3 h 07 m, 2 d 4 h."""
     if seconds < 0.9995:
         return f"{max(seconds, 0.0) * 1000:.0f} ms"
     if seconds < 9.95:
@@ -37,7 +37,7 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """With a comma at each thousand; one place after the point where the value is small and has one."""
+    """Format with commas between thousands; a value below 100 that is not whole gets one decimal place."""
     if value is None:
         return "–"
     if value != round(value) and abs(value) < 100:
@@ -46,7 +46,7 @@ def number(value: float | None) -> str:
 
 
 def short(value: float | None) -> str:
-    """In at most five characters: 950, 12.3k, 4.5M."""
+    """Format in at most five characters: 950, 12.3k, 4.5M."""
     if value is None:
         return "–"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -57,22 +57,22 @@ def short(value: float | None) -> str:
 
 
 def many(count: int, noun: str) -> str:
-    """1 task, 2 tasks."""
+    """Format a count with its noun: 1 task, 2 tasks."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def clock(at: float) -> str:
-    """The time of day, UTC as in the logs."""
+    """Format the time of day, in UTC as in the logs."""
     return _utc(at).strftime("%H:%M:%S")
 
 
-def moment(at: float) -> str:
-    """Day and time, UTC as in the logs."""
+def date_time(at: float) -> str:
+    """Format day and time, in UTC as in the logs."""
     return _utc(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _utc(at: float) -> datetime:
-    """A time that no calendar has, which only a forged log holds, is the nearest that it has."""
+    """A time outside the calendar, which only a forged log has, becomes the nearest inside."""
     return datetime.fromtimestamp(min(max(at, 0.0), LAST_SECOND), UTC)
 
 
@@ -80,7 +80,7 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 def spark(values: list[float], width: int) -> str:
-    """The last `width` values as bars, the largest as a full one."""
+    """Draw the last `width` values as bars, the largest as a full one."""
     shown = values[-width:] if width > 0 else []
     most = max(shown, default=0.0)
     if most <= 0:

@@ -1,18 +1,23 @@
-"""What a log line may tell, of all that `processor.telemetry.events` can say: the fields that the observer reads.
+"""Reading log lines back as the events that they were written from.
 
-A field that a line lacks has its default, and one that is unknown here is passed over: logs of other versions
-are read as far as they go. A test compares the names with those of `processor.telemetry.events`.
+Each line decodes into a subclass of its event's class in which every field has a default. So a line of an older version
+reads as far as it goes, and one of a newer version loses only what is unknown here.
 """
 
 from __future__ import annotations
 
+import types
 from datetime import datetime
+from functools import cache
+from typing import Any, Final, Literal, NamedTuple, Union, cast, get_args, get_origin
 
 import msgspec
 
+from processor.telemetry.events import Event, kinds
 
-class Told(msgspec.Struct, kw_only=True, tag_field="event"):
-    """What every line has."""
+
+class Envelope(msgspec.Struct, kw_only=True):
+    """The fields of every line, beside those of its event."""
 
     timestamp: datetime
     log_version: int = 1
@@ -20,320 +25,84 @@ class Told(msgspec.Struct, kw_only=True, tag_field="event"):
     pid: int = 0
     group: str = ""
     fleet: int = 0
-    """the process ID of the fleet's parent"""
+    """process ID of the fleet's parent"""
     consumer: int | None = None
-    """its number in the fleet; None where the fleet's parent speaks"""
+    """number of the consumer in its fleet; None on lines of the fleet's parent"""
 
 
-class HeadTold(msgspec.Struct, kw_only=True):
-    """The oldest unsettled task of a partition."""
+class LogEvent(NamedTuple):
+    """One line."""
 
-    session_id: str = ""
-    offset: int = -1
-    attempt: int = 0
-    state: str = ""
-    state_seconds: float = 0.0
-    age_seconds: float = 0.0
-    retry_in_seconds: float | None = None
-    session_waiting: int = 0
-    error_type: str | None = None
-    error: str | None = None
+    envelope: Envelope
+    event: Event
 
 
-class PartitionStatsTold(Told, tag="partition.stats"):
-    """One partition's statistics."""
+def read(line: bytes) -> LogEvent | None:
+    """Decode a line of the JSON format; None if its event is unknown here.
 
-    topic: str = ""
-    partition: int = -1
-    in_flight: int = 0
-    waiting: int = 0
-    running: int = 0
-    parked: int = 0
-    active_sessions: int = 0
-    commit_point: int | None = None
-    committed: int | None = None
-    gap: int = 0
-    oldest_unsettled_seconds: float = 0.0
-    lag: int | None = None
-    fetch_paused: bool = False
-    head: HeadTold | None = None
+    Raises:
+        msgspec.DecodeError: the line is not JSON, or not an event.
+        UnicodeDecodeError: the line is not UTF-8.
+        RecursionError: its JSON is nested too deeply.
+    """
+    try:
+        event = _decode(line)
+    except msgspec.ValidationError:
+        if _decode_header(line).event in _KNOWN:
+            raise
+        return None
+    return LogEvent(Envelope(**{name: getattr(event, name) for name in _ENVELOPE}), cast(Event, event))
 
 
-class SessionTold(msgspec.Struct, kw_only=True):
-    """A session that has much waiting."""
+class _Header(msgspec.Struct):
+    """What makes a line an event, known or not."""
 
-    session_id: str = ""
-    topic: str = ""
-    partition: int = -1
-    waiting: int = 0
+    timestamp: datetime
+    event: str
 
 
-class ConsumerStatsTold(Told, tag="consumer.stats"):
-    """A consumer's statistics."""
+@cache
+def _lenient(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """A subclass of `kind`, a part of an event, whose fields all have a default."""
+    return msgspec.defstruct(kind.__name__, _fields(kind), bases=(kind,), kw_only=True)
 
-    uptime_seconds: float = 0.0
-    in_flight: int = 0
-    waiting: int = 0
-    running: int = 0
-    active_sessions: int = 0
-    succeeded: int = 0
-    failed_attempts: int = 0
-    retried: int = 0
-    dead_lettered: int = 0
-    timed_out: int = 0
-    handler_seconds: float = 0.0
-    handler_p50_seconds: float | None = None
-    handler_p99_seconds: float | None = None
-    tasks_per_second: float = 0.0
-    assigned_partitions: int = 0
-    oldest_running_seconds: float = 0.0
-    suppressed_warnings: int = 0
-    busiest_sessions: list[SessionTold] = []
 
+def _readable(event: type[Event]) -> type[msgspec.Struct]:
+    """The same for an event, with the fields of the envelope."""
+    fields = _fields(event)
+    own = {name for name, *_ in fields}
+    shared = [(one.name, one.type, one.default) for one in msgspec.structs.fields(Envelope) if one.name not in own]
+    return msgspec.defstruct(
+        event.__name__, [*shared, *fields], bases=(event,), kw_only=True, tag_field="event", tag=event.event
+    )
 
-class FleetStartedTold(Told, tag="fleet.started"):
-    """A fleet began."""
 
-    app: str = ""
-    topics: list[str] = []
-    group: str = ""
-    processes: int = 0
-    workers: int = 0
-    version: str = ""
+def _fields(kind: type[msgspec.Struct]) -> list[tuple[str, Any, Any]]:
+    return [(field.name, _type(field.type), _default(field.type)) for field in msgspec.structs.fields(kind)]
 
 
-class FleetStatsTold(Told, tag="fleet.stats"):
-    """A fleet's statistics, of which only the count of its consumers is news."""
+def _type(kind: Any) -> Any:
+    """`kind` as it is read: a later version may add a word to a `Literal`."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return str
+    if origin is list:
+        return types.GenericAlias(list, (_type(parts[0]),))
+    if origin is types.UnionType:
+        return Union[tuple(_type(part) for part in parts)]  # noqa: UP007 — of a tuple
+    return _lenient(kind) if isinstance(kind, type) and not origin and issubclass(kind, msgspec.Struct) else kind
 
-    consumers: int = 0
-    restarts: int = 0
 
+def _default(kind: Any) -> Any:
+    origin = get_origin(kind)
+    if origin in (list, dict):
+        return msgspec.field(default_factory=origin)
+    if origin is types.UnionType:  # each has None
+        return None
+    return "" if origin is Literal else kind()
 
-class FleetStoppingTold(Told, tag="fleet.stopping"):
-    """A fleet was told to stop."""
 
-    reason: str = ""
-
-
-class FleetStoppedTold(Told, tag="fleet.stopped"):
-    """A fleet has ended."""
-
-    exit_code: int = 0
-
-
-class ConsumerEndedTold(Told, tag="fleet.consumer_exited"):
-    """A consumer's process ended unasked."""
-
-    consumer_pid: int = 0
-    exit_code: int = 0
-    restart_in_seconds: float = 0.0
-    reason: str = ""
-
-
-class ConsumerKilledTold(Told, tag="fleet.consumer_killed"):
-    """A consumer's process had to be killed."""
-
-    consumer_pid: int = 0
-
-
-class ConsumerStartedTold(Told, tag="consumer.started"):
-    """A consumer subscribes."""
-
-    topics: list[str] = []
-    group: str = ""
-    workers: int = 0
-
-
-class AssignedTold(Told, tag="consumer.assigned"):
-    """Partitions were assigned."""
-
-    partitions: list[str] = []
-    settled_ahead: int = 0
-
-
-class RevokedTold(Told, tag="consumer.revoked"):
-    """Partitions were taken away in order."""
-
-    partitions: list[str] = []
-    drain_seconds: float = 0.0
-    abandoned: int = 0
-
-
-class LostTold(Told, tag="consumer.lost"):
-    """Partitions were lost without order."""
-
-    partitions: list[str] = []
-
-
-class OffsetsRestartedTold(Told, tag="consumer.offsets_rewound"):
-    """A partition's offsets went back."""
-
-    topic: str = ""
-    partition: int = -1
-    expected_offset: int | None = None
-    offset: int = 0
-
-
-class OffsetsMissedTold(Told, tag="consumer.offsets_missed"):
-    """Offsets were deleted before they were read."""
-
-    topic: str = ""
-    partition: int = -1
-    missed_offsets: int = 0
-    offsets: list[str] = []
-
-
-class LeaseLapsedTold(Told, tag="consumer.lease_lapsed"):
-    """A consumer begins nothing, since its partitions may be another's by now."""
-
-    reason: str = ""
-    seconds: float = 0.0
-    waiting: int = 0
-
-
-class LeaseRenewedTold(Told, tag="consumer.lease_renewed"):
-    """It works on."""
-
-    seconds: float = 0.0
-
-
-class StoppingTold(Told, tag="consumer.stopping"):
-    """A consumer takes no more records."""
-
-    reason: str = ""
-
-
-class StoppedTold(Told, tag="consumer.stopped"):
-    """A consumer has left the group."""
-
-    exit_code: int = 0
-    abandoned: int = 0
-
-
-class RecyclingTold(Told, tag="consumer.recycling"):
-    """A consumer makes room for a fresh one."""
-
-    reason: str = ""
-
-
-class TroubleTold(Told):
-    """Something went wrong that is no single task's."""
-
-    error: str = ""
-
-
-class FailedTold(TroubleTold, tag="consumer.failed"):
-    """A consumer cannot go on."""
-
-
-class CommitFailedTold(TroubleTold, tag="consumer.commit_failed"):
-    """A commit was refused."""
-
-
-class WorkerDiedTold(TroubleTold, tag="consumer.worker_error"):
-    """A worker thread ended by an error."""
-
-
-class ClientErrorTold(Told, tag="kafka.client_error"):
-    """The Kafka client has a problem."""
-
-    code: str = ""
-    message: str = ""
-
-
-class RegistryUnavailableTold(TroubleTold, tag="registry.unavailable"):
-    """The schema registry cannot be asked."""
-
-
-class TaskTold(Told):
-    """What every event about one task tells."""
-
-    task_id: str = ""
-    session_id: str = ""
-    task_name: str = ""
-    topic: str = ""
-    partition: int = -1
-    offset: int = -1
-    attempt: int = 0
-
-
-class RetryingTold(TaskTold, tag="task.retrying"):
-    """An attempt failed, and there will be another."""
-
-    error_type: str = ""
-    error: str = ""
-
-
-class PostponedTold(TaskTold, tag="task.deferred"):
-    """A task cannot be read yet."""
-
-    error_type: str = ""
-    error: str = ""
-
-
-class DeadLetteredTold(TaskTold, tag="task.dead_lettered"):
-    """A task was given up."""
-
-    error_type: str = ""
-    error: str = ""
-
-
-class TimedOutTold(TaskTold, tag="task.timed_out"):
-    """An attempt's time was over."""
-
-    timeout_seconds: float = 0.0
-
-
-class StuckTold(TaskTold, tag="task.stuck"):
-    """A handler cannot be stopped."""
-
-    running_seconds: float = 0.0
-    stack: str = ""
-
-
-class AbandonedTold(TaskTold, tag="task.abandoned"):
-    """A task still ran when the drain timeout was over."""
-
-    running_seconds: float = 0.0
-
-
-class DeliveryFailedTold(TaskTold, tag="task.delivery_failed"):
-    """A dead letter or a result could not be written."""
-
-    target_topic: str = ""
-    error: str = ""
-
-
-AnyTold = (
-    PartitionStatsTold
-    | ConsumerStatsTold
-    | FleetStartedTold
-    | FleetStatsTold
-    | FleetStoppingTold
-    | FleetStoppedTold
-    | ConsumerEndedTold
-    | ConsumerKilledTold
-    | ConsumerStartedTold
-    | AssignedTold
-    | RevokedTold
-    | LostTold
-    | OffsetsRestartedTold
-    | OffsetsMissedTold
-    | LeaseLapsedTold
-    | LeaseRenewedTold
-    | StoppingTold
-    | StoppedTold
-    | RecyclingTold
-    | FailedTold
-    | CommitFailedTold
-    | WorkerDiedTold
-    | ClientErrorTold
-    | RegistryUnavailableTold
-    | RetryingTold
-    | PostponedTold
-    | DeadLetteredTold
-    | TimedOutTold
-    | StuckTold
-    | AbandonedTold
-    | DeliveryFailedTold
-)
+_ENVELOPE: Final = Envelope.__struct_fields__
+_KNOWN: Final = frozenset(kind.event for kind in kinds())
+_decode: Final = msgspec.json.Decoder(Union[tuple(map(_readable, kinds()))]).decode  # noqa: UP007 — of a tuple
+_decode_header: Final = msgspec.json.Decoder(_Header).decode

@@ -22,7 +22,7 @@ from processor.cli.demo.checks import check, figures
 from processor.cli.demo.load import TOPIC, UNDECODABLE, Planned, plan
 from processor.cli.demo.view import Progress, Size, screen
 from processor.engine.record import Headers
-from tests.observe.telling import consumer, line, partition, watching
+from tests.observe.building import consumer, line, partition, watching
 from tests.support.lifeline import die_with_parent
 
 SECONDS = 90.0

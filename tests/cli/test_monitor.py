@@ -21,7 +21,7 @@ import pytest
 
 from processor.cli.main import main
 from processor.cli.monitor.rows import shares
-from tests.observe.telling import consumer, head, line, partition
+from tests.observe.building import consumer, head, line, partition
 from tests.support.lifeline import die_with_parent
 
 RECORDED = Path(__file__).parents[1] / "observe" / "recorded" / "shop.jsonl.gz"
@@ -110,33 +110,33 @@ def test_options_come_from_the_environment_and_a_file_too(
 
 
 @pytest.mark.parametrize("command", [("report",), ("monitor", "--once")])
-def test_the_summary_answers_who_holds_partition_7_since_when_and_why(
+def test_the_summary_has_the_session_that_blocked_partition_7_with_time_and_reason(
     command: tuple[str, ...], start: Start, log: Path
 ) -> None:
     code, out, err = ended(start(*command, str(log)))
     assert (code, err) == (0, "")
-    assert re.search(r"orders\[7\] 30 s from \S+ until \S+: session anna, offset [\d,]+; its handler runs", out)
+    assert re.search(r"orders\[7\] 30 s, \S+ to \S+: session anna, offset [\d,]+; its handler is running", out)
     assert "was stalled" in out
     assert "\x1b" not in out
 
 
 def test_a_gzipped_log_and_standard_input_tell_the_same(start: Start, log: Path) -> None:
-    told = [
+    summaries = [
         ended(start("report", str(log))),
         ended(start("report", str(RECORDED))),
         ended(start("report", stdin=subprocess.PIPE), log.read_bytes()),
         ended(start("report", "-", stdin=subprocess.PIPE), log.read_bytes()),
     ]
-    assert told[1:] == told[:1] * 3
+    assert summaries[1:] == summaries[:1] * 3
 
 
-def test_prefixed_lines_of_two_pods_are_told_apart(start: Start, log: Path) -> None:
+def test_lines_of_two_pods_are_distinguished_by_their_prefixes(start: Start, log: Path) -> None:
     lines = log.read_bytes().splitlines(keepends=True)
     sent = b"".join(b"[pod/shop-%c/main] " % b"ab"[n % 2] + line for n, line in enumerate(lines))
     code, out, _ = ended(start("report", stdin=subprocess.PIPE), sent + b"Killed\n")
     assert code == 0
     assert re.search("shop-[ab]/main fleet", out)
-    assert "1 of them no events" in out
+    assert "1 of them not events of a processor" in out
 
 
 def test_pods_one_after_another_tell_the_same_as_line_by_line(start: Start, log: Path) -> None:
@@ -173,8 +173,8 @@ def test_off_a_terminal_there_is_a_line_every_so_often_and_a_summary_at_the_end(
         for at in (10**6, 10**6 + 1):
             file.write(consumer(at, tasks_per_second=98765.0) + b"\n")
         file.write(line("fleet.stopping", 10**6 + 1, reason="the end of the test") + b"\n")
-    for told in process.stdout:
-        if b"98,765/s" in told:
+    for shown in process.stdout:
+        if b"98,765/s" in shown:
             break
     process.send_signal(signal.SIGINT)
     code, out, err = ended(process)
@@ -275,7 +275,7 @@ def test_colours_are_left_out_where_nobody_wants_them(
     assert process.wait(SECONDS) == 0
 
 
-def test_how_far_a_report_has_read_is_told_on_a_terminal_and_gone_at_the_end(start: Start, terminal: Terminal) -> None:
+def test_a_report_shows_its_progress_on_a_terminal_and_removes_it_at_the_end(start: Start, terminal: Terminal) -> None:
     process = start("report", stdin=subprocess.PIPE, stderr=terminal.worker)
     terminal.wait_for("reading")
     code, out, _ = ended(process, partition(0) + b"\n")

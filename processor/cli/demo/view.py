@@ -17,7 +17,7 @@ from rich.text import Text
 
 from processor.observe.consumer import ConsumerNow
 from processor.observe.follow import FileTail, merged
-from processor.observe.lines import Passed
+from processor.observe.lines import ReadStats
 from processor.observe.partition import PartitionNow
 from processor.observe.watch import Watch
 from processor.observe.wording import spark
@@ -83,7 +83,7 @@ class Progress:
 
         Not what consumers count: one that was killed and replaced counts anew.
         """
-        return sum(partition.told.committed or 0 for partition in self.partitions.values()) >= self.size.tasks
+        return sum(partition.stats.committed or 0 for partition in self.partitions.values()) >= self.size.tasks
 
     def total(self, field: str) -> float:
         """A figure of the living consumers' statistics, summed."""
@@ -115,7 +115,7 @@ class View:
     ) -> None:
         self.is_done = False
         self._progress = Progress(size, Watch())
-        self._tail = FileTail(log, "", Passed())
+        self._tail = FileTail(log, "", ReadStats())
         self._when_joined: Callable[[], None] | None = when_joined
         self._when_done = when_done
         self._console = console
@@ -143,7 +143,7 @@ class View:
     def _run(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
             for event in merged([self._tail]):
-                self._progress.watch.hear(event)
+                self._progress.watch.handle(event)
             self._show()
             self._notify()
 
@@ -231,8 +231,8 @@ def _partitions(progress: Progress) -> Table:
     known = progress.partitions
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=True, footer_style="bold", show_footer=True)
     table.add_column("partition", footer="all")
-    sessions = sum(partition.told.active_sessions for partition in known.values())
-    gap = max((partition.told.gap for partition in known.values()), default=0)
+    sessions = sum(partition.stats.active_sessions for partition in known.values())
+    gap = max((partition.stats.gap for partition in known.values()), default=0)
     footers = ("", f"{sessions:,}", f"{progress.lag:,}", "", f"{gap:,} at most")
     for name, footer in zip(("consumer", "sessions", "lag", "commit point", "done ahead of it"), footers, strict=True):
         table.add_column(name, justify="right", no_wrap=True, footer=footer)
@@ -244,8 +244,8 @@ def _partitions(progress: Progress) -> Table:
 def _cells(partition: PartitionNow | None) -> tuple[str, ...]:
     if partition is None:
         return ("–",) * 5
-    told, owner = partition.told, partition.consumer
-    numbers = (told.active_sessions, told.lag, told.commit_point, told.gap)
+    stats, owner = partition.stats, partition.consumer
+    numbers = (stats.active_sessions, stats.lag, stats.commit_point, stats.gap)
     return (
         "–" if owner is None else str(owner.index),
         *("–" if value is None else f"{value:,}" for value in numbers),

@@ -16,58 +16,59 @@ from processor.cli.monitor import log_files
 from processor.cli.monitor.report import print_text, read
 from processor.cli.monitor.screen import line, screen
 from processor.observe.follow import PipeTail, Tail, merged
-from processor.observe.lines import Passed
+from processor.observe.lines import ReadStats
 from processor.observe.watch import Watch
 from processor.options.option import SECONDS, Argument, Option
 
 LAST_BYTES: Final = 64 * 1024 * 1024
-"""Of a long log only the end is looked at: an hour of a large fleet, read in some seconds."""
+"""Of a longer log only the end is read: an hour of a large fleet, in some seconds."""
 
 TICK_SECONDS: Final = 0.2
-"""How long a look at the files, or a signal, may wait."""
+"""Time between two looks at the files; a signal waits no longer."""
 
 ON_A_TERMINAL: Final = 1.0
 OFF_A_TERMINAL: Final = 10.0
+"""Seconds between two views."""
 
 
 def monitor(
     files: Annotated[
         list[str] | None,
         Argument(
-            "JSON logs of processor run, followed as they grow and are rotated; - is standard input.",
+            "JSON logs of processor run, followed while they grow and across rotation; - is standard input.",
             metavar="FILES",
             default_shown="standard input",
         ),
     ] = None,
-    once: Annotated[bool, Option("Print a summary of what the logs hold, and end.")] = False,
+    once: Annotated[bool, Option("Print a summary of the logs and exit.")] = False,
     every: Annotated[
         float | None,
-        Option("Time between two views.", metavar=SECONDS, at_least=0.1, default_shown="1 on a terminal, 10 off one"),
+        Option("Time between updates.", metavar=SECONDS, at_least=0.1, default_shown="1 on a terminal, 10 off one"),
     ] = None,
     window: log_files.Window = log_files.WINDOW_DEFAULT,
 ) -> int:
-    """Watch a fleet live, by its JSON logs alone.
+    """Watch a fleet live, from its JSON logs alone.
 
-    Which partitions lag, and which session holds each commit point, since
-    when and why; throughput, latency, failures, rebalances and restarts.
-    Off a terminal a line every ten seconds, and a summary at the end.
-    Ctrl-C ends it; so does the end of standard input.
+    Shows which partitions lag and which session each commit point waits
+    for, since when and why; throughput, latency, failures, rebalances and
+    restarts. Off a terminal it prints a line every ten seconds and a summary
+    at the end. Ctrl-C ends it, as does the end of standard input.
 
     kubectl logs -f --prefix -l app=shop | processor monitor
     """
-    passed, watch = Passed(), Watch(window)
+    stats, watch = ReadStats(), Watch(window)
     if once:
-        read(files or [], watch, passed)
+        read(files or [], watch, stats)
     else:
-        with log_files.opened(files or [], passed, LAST_BYTES) as tails, Stop() as stop:
-            Monitor(tails, watch, passed, every, stop).run()
+        with log_files.opened(files or [], stats, LAST_BYTES) as tails, Stop() as stop:
+            Monitor(tails, watch, stats, every, stop).run()
         watch.finish()
-    print_text(watch, passed)
+    print_text(watch, stats)
     return 0
 
 
 class Stop:
-    """SIGINT and SIGTERM leave a note: the view is to be left in order."""
+    """Notes SIGINT and SIGTERM, so that the view can be left in order."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -75,9 +76,9 @@ class Stop:
 
     def __enter__(self) -> Stop:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # In a script's background SIGINT is ignored, and is to stay so.
+            # In a script's background SIGINT is ignored, and has to stay ignored.
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                self._before[number] = signal.signal(number, self._hear)
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,28 +86,28 @@ class Stop:
             signal.signal(number, before)  # type: ignore[arg-type]
 
     def is_asked(self) -> bool:
-        """Whether it is time to end."""
+        """Return whether a signal has come."""
         return self._asked
 
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._asked = True
 
 
 class Monitor:
-    """Reads what comes, and shows it from time to time.
+    """Reads new events and updates the view at intervals.
 
     Args:
-        tails: where the logs come from.
-        watch: what is known of the fleet.
-        passed: what was read.
-        every: seconds between two views, None for what suits the output.
-        stop: tells when to end.
+        tails: the logs.
+        watch: takes the events.
+        stats: counts what is read.
+        every: seconds between two views; None for the default of the output.
+        stop: set when a signal has come.
     """
 
-    def __init__(self, tails: Sequence[Tail], watch: Watch, passed: Passed, every: float | None, stop: Stop) -> None:
+    def __init__(self, tails: Sequence[Tail], watch: Watch, stats: ReadStats, every: float | None, stop: Stop) -> None:
         self._tails = tails
         self._watch = watch
-        self._passed = passed
+        self._stats = stats
         self._stop = stop
         self._console = Console(highlight=False)
         self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
@@ -115,7 +116,7 @@ class Monitor:
         self._next_view = time.monotonic() + (0.0 if self._is_live else self._every)
 
     def run(self) -> None:
-        """Until all logs have ended or somebody asks to stop."""
+        """Run until all logs have ended or a signal comes."""
         if not self._is_live:
             self._loop()
             return
@@ -124,8 +125,8 @@ class Monitor:
 
     def _loop(self) -> None:
         while not self._stop.is_asked():
-            for heard in merged(self._tails):
-                self._watch.hear(heard)
+            for event in merged(self._tails):
+                self._watch.handle(event)
                 self._show()
                 if self._stop.is_asked():
                     return
@@ -134,8 +135,8 @@ class Monitor:
             self._show()
             self._wait()
         for tail in self._tails:
-            for heard in tail.last_words():
-                self._watch.hear(heard)
+            for event in tail.last_line():
+                self._watch.handle(event)
 
     def _wait(self) -> None:
         for tail in self._tails:
@@ -150,7 +151,7 @@ class Monitor:
         self._next_view = time.monotonic() + self._every
         now = max(time.time(), self._watch.now)
         if self._live is None:
-            typer.echo(line(self._watch, self._passed, now))
+            typer.echo(line(self._watch, self._stats, now))
             return
         width, height = self._console.size
-        self._live.update(screen(self._watch, self._passed, now, width, height), refresh=True)
+        self._live.update(screen(self._watch, self._stats, now, width, height), refresh=True)

@@ -1,4 +1,4 @@
-"""The rows of the live view: one partition, consumer, hold, failure, event or session each."""
+"""The rows of the live view, each about one partition, consumer, head block, failure, event or session."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ STYLES: Final = {
 }
 
 FIGURES: Final = 50
-"""Columns that a partition's figures take; the others are for its name."""
+"""Columns for the figures of a partition; the rest is for its name."""
 
 POINT: Final = 13
-"""Columns of the commit point, which a narrow terminal has no room for."""
+"""Columns for the commit point, which a narrow terminal has no room for."""
 
 NARROW: Final = 76
-"""Columns below which that is so, and other things are said in fewer words."""
+"""Below this many columns the commit point is left out, and other rows are shortened."""
 
 
 def partitions(watch: Watch, found: list[Finding], now: float, width: int) -> Section:
-    """All of them, the worst first."""
+    """Return all partitions, the worst first."""
     longest = max((len(finding.partition.name) for finding in found), default=0)
     with_point = width >= NARROW
     columns = max(min(longest, width - FIGURES - POINT * with_point), len("partition"))
@@ -45,14 +45,14 @@ def partitions(watch: Watch, found: list[Finding], now: float, width: int) -> Se
 
 def _partition(watch: Watch, finding: Finding, now: float, columns: int, with_point: bool) -> Text:
     partition = finding.partition
-    told = partition.told
+    stats = partition.stats
     row = Text(f"{_name(partition.name, columns)} ")
     row.append(f"{finding.word[:14]:<14}", style=STYLES[finding.status])
-    committed = told.committed if told.committed is not None else told.commit_point
+    committed = stats.committed if stats.committed is not None else stats.commit_point
     point = f" {_whole(committed):>12}" if with_point else ""
-    figures = f" {short(partition.lag_now):>6}{point} {short(told.gap):>6}"
-    row.append(f"{figures} {duration(told.oldest_unsettled_seconds):>9}  ")
-    row.append(_owner(watch, partition.consumer, now) + (" paused" if told.fetch_paused else ""))
+    figures = f" {short(partition.lag_now):>6}{point} {short(stats.gap):>6}"
+    row.append(f"{figures} {duration(stats.oldest_unsettled_seconds):>9}  ")
+    row.append(_owner(watch, partition.consumer, now) + (" fetch paused" if stats.fetch_paused else ""))
     return row
 
 
@@ -61,19 +61,19 @@ def _whole(offset: int | None) -> str:
 
 
 def _name(name: str, columns: int) -> str:
-    """The number is what tells partitions apart: a long topic is cut before it."""
+    """A long topic is cut at its start, because the number distinguishes partitions."""
     return f"{name if len(name) <= columns else '…' + name[1 - columns :]:<{columns}}"
 
 
 def _owner(watch: Watch, consumer: ConsumerNow | None, now: float) -> str:
     if consumer is None:
-        return "nobody"
+        return "none"
     state = "silent" if consumer.is_silent(now) else consumer.state
     return watch.label(consumer) + ("" if state == "working" else f" {state}")
 
 
 def consumers(watch: Watch, now: float) -> Section:
-    """Those that live."""
+    """Return the consumers that have not ended."""
     living = watch.living()
     names = [_owner(watch, consumer, now) for consumer in living]
     columns = max(map(len, names), default=0)
@@ -92,53 +92,53 @@ def _figures(consumer: ConsumerNow) -> str:
 
 
 def lists(watch: Watch, now: float, width: int) -> list[Section]:
-    """What holds commit points, what failed, what happened, who has much waiting."""
+    """Return the head blocks, failures, events and hot sessions."""
     return [
-        Section("head of line", list(_holds(watch, now, width))),
+        Section("head of line", list(_blocks(watch, now, width))),
         Section("failures", list(_failures(watch, width))),
-        Section("rebalances, restarts", list(_moments(watch))),
+        Section("rebalances, restarts", list(_timeline(watch))),
         Section("hot sessions", list(_sessions(watch))),
     ]
 
 
-def _holds(watch: Watch, now: float, width: int) -> Iterator[Text]:
-    """Where there is little room, how long says since when."""
-    for hold in watch.current_holds():
-        row = Text(f"{hold.topic}[{hold.partition}] ")
-        row.append(hold.session_id or "?", style="bold")
-        row.append(f" @{hold.offset} ")
-        row.append(duration(now - hold.since), style="bold yellow")
-        row.append(f" since {clock(hold.since)}" if width >= NARROW else "").append(f": {hold.why}")
+def _blocks(watch: Watch, now: float, width: int) -> Iterator[Text]:
+    """A narrow row has the duration only, without the time of the start."""
+    for block in watch.current_blocks():
+        row = Text(f"{block.topic}[{block.partition}] ")
+        row.append(block.session_id or "?", style="bold")
+        row.append(f" @{block.offset} ")
+        row.append(duration(now - block.since), style="bold yellow")
+        row.append(f" since {clock(block.since)}" if width >= NARROW else "").append(f": {block.why}")
         yield row
 
 
 def _failures(watch: Watch, width: int) -> Iterator[Text]:
-    """A row for each error, the latest first; it is cut so that how often it was, and who the last, is still seen."""
+    """A row for each error, the latest first. The error is cut, so that its count and latest session remain visible."""
     for group in sorted(watch.failures.groups, key=lambda group: -group.last):
         failure = group.example
-        row = Text(f"{clock(group.last)} {failure.what} ")
+        row = Text(f"{clock(group.last)} {failure.outcome} ")
         times = f" ×{group.count:,}" if group.count > 1 else ""
-        who = f" {failure.session_id}" if failure.session_id else ""
-        error = Text("other errors" if group.is_rest else failure.told, style="red")
-        error.truncate(max(width - len(row) - len(times) - len(who), width // 3), overflow="ellipsis")
-        row.append_text(error).append(times).append(who, style="bold")
+        session = f" {failure.session_id}" if failure.session_id else ""
+        error = Text("other errors" if group.is_rest else failure.summary, style="red")
+        error.truncate(max(width - len(row) - len(times) - len(session), width // 3), overflow="ellipsis")
+        row.append_text(error).append(times).append(session, style="bold")
         has_room = len(row) + 1 + len(failure.place) <= width
         yield row.append(f" {failure.place}" if has_room else "")
 
 
-def _moments(watch: Watch) -> Iterator[Text]:
-    for happened in reversed(watch.moments.last):
-        yield Text(f"{clock(happened.at)} {happened.who} {happened.text}")
+def _timeline(watch: Watch) -> Iterator[Text]:
+    for entry in reversed(watch.timeline.recent):
+        yield Text(f"{clock(entry.at)} {entry.subject} {entry.text}")
 
 
 def _sessions(watch: Watch) -> Iterator[Text]:
-    told = [
+    loads = [
         (session.waiting, session.session_id, f"{session.topic}[{session.partition}]")
         for consumer in watch.living()
         if consumer.stats is not None
         for session in consumer.stats.busiest_sessions
     ]
-    for waiting, session_id, place in sorted(told, reverse=True):
+    for waiting, session_id, place in sorted(loads, reverse=True):
         row = Text(f"{short(waiting):>8} waiting: ")
         row.append(plain(session_id), style="bold")
         row.append(f" in {plain(place)}")
@@ -153,10 +153,10 @@ class Section(NamedTuple):
 
 
 def shares(height: int, wants: Sequence[int]) -> list[int]:
-    """How many rows each section gets in `height` lines, of which its heading takes one.
+    """Return how many rows each section gets in `height` lines; its heading takes one more.
 
-    Each gets a row first, as far as there is room; then the first gets half of what is left, and all of them take
-    turns. A section that gets no row has no heading either.
+    First each gets one row, as far as there is room; then the first section gets half of the rest, and the others
+    share what remains. A section without rows has no heading.
     """
     given = [0] * len(wants)
     for n, wanted in enumerate(wants):
@@ -176,7 +176,7 @@ def shares(height: int, wants: Sequence[int]) -> list[int]:
 
 
 def laid_out(sections: Sequence[Section], width: int, height: int) -> list[Text]:
-    """The sections below each other in `height` lines; a heading tells how many rows it has no room for."""
+    """Return the sections one below the other in `height` lines; a heading has the count of rows that do not fit."""
     rows: list[Text] = []
     for section, share in zip(sections, shares(height, [len(s.rows) for s in sections]), strict=True):
         if not share:
@@ -193,7 +193,7 @@ def laid_out(sections: Sequence[Section], width: int, height: int) -> list[Text]
 
 
 def fitted(rows: Sequence[Text], width: int) -> list[Text]:
-    """Each row cut at `width` columns."""
+    """Return the rows, each cut at `width` columns."""
     for row in rows:
         row.no_wrap, row.overflow = True, "ellipsis"
         row.truncate(width, overflow="ellipsis")

@@ -1,4 +1,4 @@
-"""What `processor monitor` shows: the state as lines of text that fit the terminal, whatever its size."""
+"""The live view of `processor monitor`: the state as lines of text that fit a terminal of any size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from processor.cli.monitor import rows
 from processor.cli.monitor.rows import fitted, laid_out
-from processor.observe.lines import Passed
+from processor.observe.lines import ReadStats
 from processor.observe.report.findings import Finding, findings
 from processor.observe.report.text import NOTHING, about
 from processor.observe.watch import Watch
@@ -19,21 +19,21 @@ from processor.observe.window import Status
 from processor.observe.wording import clock, duration, many, number, spark
 
 WIDE: Final = 140
-"""Columns from which on the lists stand beside each other."""
+"""From this many columns on, the lists stand side by side."""
 
 BETWEEN: Final = 2
 """Columns between them."""
 
 LATE: Final = 15.0
-"""Seconds without any event after which the view says how old it is."""
+"""Seconds without an event after which the view shows its age."""
 
 
-def screen(watch: Watch, passed: Passed, now: float, width: int, height: int) -> Group | Table:
-    """The state at `now` (seconds since the epoch), in `width` columns and `height` lines."""
+def screen(watch: Watch, read: ReadStats, now: float, width: int, height: int) -> Group | Table:
+    """Return the state at `now` (seconds since the epoch), in `width` columns and `height` lines."""
     if watch.began is None:
-        return Group(*_waiting(passed))
+        return Group(*_waiting(read))
     found = findings(watch, now)
-    head = fitted(_head(watch, passed, found, now, width), width)
+    head = fitted(_head(watch, read, found, now, width), width)
     room = height - len(head)
     if width < WIDE:
         sections = [rows.partitions(watch, found, now, width), *rows.lists(watch, now, width)]
@@ -51,10 +51,10 @@ def screen(watch: Watch, passed: Passed, now: float, width: int, height: int) ->
     return Group(*head, sides)
 
 
-def line(watch: Watch, passed: Passed, now: float) -> str:
-    """The state in one line, for where there is no terminal."""
+def line(watch: Watch, read: ReadStats, now: float) -> str:
+    """Return the state in one line, for output that is not a terminal."""
     if watch.began is None:
-        return f"{clock(now)} no event yet in {many(passed.lines, 'line')}"
+        return f"{clock(now)} no event yet in {many(read.lines, 'line')}"
     last = watch.load.trail[-1] if watch.load.trail else None
     figures = [
         f"{number(last.tasks_per_second if last else 0)}/s",
@@ -63,23 +63,23 @@ def line(watch: Watch, passed: Passed, now: float) -> str:
         many(watch.load.counts.dead_lettered, "dead letter"),
     ]
     faults = [
-        f"{finding.partition.name} {finding.word}" + (f" by session {hold.session_id}" if hold else "")
+        f"{finding.partition.name} {finding.word}" + (f" by session {block.session_id}" if block else "")
         for finding in findings(watch, now)
         if finding.status > Status.EARLY
-        for hold in [finding.partition.hold]
+        for block in [finding.partition.head_block]
     ]
     more = f" and {len(faults) - 3:,} more" if len(faults) > 3 else ""
     return f"{clock(now)} {' · '.join(figures)}{' · ' if faults else ''}{', '.join(faults[:3])}{more}"
 
 
-def _waiting(passed: Passed) -> Iterator[Text]:
+def _waiting(read: ReadStats) -> Iterator[Text]:
     yield Text("waiting for the first event", style="bold")
-    if passed.foreign:
-        yield Text(f"{many(passed.foreign, 'line')} so far, and none of them is one. {NOTHING}")
+    if read.foreign:
+        yield Text(f"{many(read.foreign, 'line')} so far, none of them an event. {NOTHING}")
 
 
-def _head(watch: Watch, passed: Passed, found: list[Finding], now: float, width: int) -> list[Text]:
-    """How it is comes before how many there are: a narrow terminal cuts the end."""
+def _head(watch: Watch, read: ReadStats, found: list[Finding], now: float, width: int) -> list[Text]:
+    """The state comes before the counts, because a narrow terminal cuts the end."""
     faults = sum(finding.status > Status.EARLY for finding in found)
     partitions = many(len(found), "partition")
     first = Text(f"{about(watch)} · ", style="bold")
@@ -88,16 +88,16 @@ def _head(watch: Watch, passed: Passed, found: list[Finding], now: float, width:
     else:
         first.append(f"{partitions}, none at fault", style="green")
     first.append(f" · {many(len(watch.living()), 'consumer')}")
-    return [first, _totals(watch, passed, now), *_plots(watch, width)]
+    return [first, _totals(watch, read, now), *_plots(watch, width)]
 
 
-def _totals(watch: Watch, passed: Passed, now: float) -> Text:
-    counts, happened = watch.load.counts, watch.moments.counts
-    figures = [f"{number(counts.succeeded)} done"]
+def _totals(watch: Watch, read: ReadStats, now: float) -> Text:
+    counts, events = watch.load.counts, watch.timeline.counts
+    figures = [f"{number(counts.succeeded)} succeeded"]
     figures += [f"{number(counts.retried)} retried"] if counts.retried else []
     figures += [many(counts.dead_lettered, "dead letter")] if counts.dead_lettered else []
-    figures += [many(happened["restart"], "restart")] if happened["restart"] else []
-    figures += [f"{number(passed.foreign)} foreign lines"] if passed.foreign else []
+    figures += [many(events["restart"], "restart")] if events["restart"] else []
+    figures += [f"{number(read.foreign)} foreign lines"] if read.foreign else []
     age = now - watch.now
     row = Text(f"{clock(watch.now)} UTC", style="dim")
     row.append(f", {duration(age)} ago" if age >= LATE else "", style="yellow")
@@ -119,8 +119,8 @@ def _plots(watch: Watch, width: int) -> list[Text]:
     ]
 
 
-def _plot(name: str, told: str, values: list[float], columns: int, style: str) -> Text:
-    row = Text(f"{name:<9}{told:<28}  ")
+def _plot(name: str, figures: str, values: list[float], columns: int, style: str) -> Text:
+    row = Text(f"{name:<9}{figures:<28}  ")
     row.append(spark(values, columns), style=style)
     return row
 

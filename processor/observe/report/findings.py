@@ -1,4 +1,4 @@
-"""`Finding`: the verdict on one partition with its reason, and what to do about it, in plain words."""
+"""`Finding`: the verdict on one partition, its reason, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Final
 import msgspec
 
 from processor.observe.consumer import ConsumerNow
-from processor.observe.holds import LONG_SECONDS, Hold
+from processor.observe.head_blocks import LONG_SECONDS, HeadBlock
 from processor.observe.partition import PartitionNow
-from processor.observe.sessions import Busy, busy_of
+from processor.observe.sessions import BusySession, busy_session
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 from processor.observe.wording import clock, duration, many, number
 
 WORDS: Final = {
     Status.OK: "ok",
-    Status.EARLY: "too early to say",
+    Status.EARLY: "too early",
     Status.BEHIND: "falling behind",
     Status.STALLED: "stalled",
     Status.STOPPED: "stopped",
@@ -24,40 +24,39 @@ WORDS: Final = {
 }
 
 BUSY: Final = 0.9
-"""The part of a consumer's workers that run at which they are called busy."""
+"""Share of running workers from which a consumer counts as busy."""
 
 ADVICE_BY_STATE: Final = {
-    "running": "Look at what its handler waits for: a lock, or a call without a timeout. --timeout ends an attempt, "
+    "running": "Check what its handler waits for: a lock, or a call without a timeout. --timeout ends an attempt, "
     "and after --max-attempts the task becomes a dead letter.",
-    "parked": "It is tried again by itself. Mend what makes it fail; lower --max-attempts or --backoff-max to give "
-    "such tasks up sooner.",
-    "waiting": "No worker is free for it: give the consumer more --workers where handlers wait, the fleet more "
-    "--processes where they compute.",
-    "delivering": "Its dead letter or result is not acknowledged: see that the topic exists and takes records of this "
-    "size, and that its brokers are up.",
+    "parked": "It is retried automatically. Fix the cause of the error; a lower --max-attempts or --backoff-max "
+    "dead-letters such tasks sooner.",
+    "waiting": "No worker is free for it: raise --workers if handlers wait for I/O, --processes if they compute.",
+    "delivering": "Its result or dead letter is not acknowledged: check that the topic exists and accepts records of "
+    "this size, and that its brokers are up.",
     "blocked": "A handler of the same session outlived its drain timeout and still runs. Keep --timeout below "
     "--drain-timeout.",
 }
 
 
 class Finding(msgspec.Struct, kw_only=True):
-    """One partition's verdict."""
+    """The verdict on one partition."""
 
     partition: PartitionNow
     status: Status
     why: str
-    """one or two sentences; empty where all is well"""
+    """one or two sentences; empty if all is well"""
     advice: str
-    """what to do; empty where there is nothing to do"""
+    """what to do; empty if there is nothing to do"""
 
     @property
     def word(self) -> str:
-        """The verdict."""
+        """The verdict in words."""
         return WORDS[self.status]
 
 
 def findings(watch: Watch, now: float) -> list[Finding]:
-    """Of every partition at `now` (seconds since the epoch), the worst first."""
+    """Return the verdict on every partition at `now` (seconds since the epoch), the worst first."""
     found = [find(watch, partition, now) for partition in watch.ordered_partitions()]
     return sorted(found, key=lambda finding: -_severity(finding.status))
 
@@ -67,7 +66,7 @@ def _severity(status: Status) -> int:
 
 
 def find(watch: Watch, partition: PartitionNow, now: float) -> Finding:
-    """The verdict on one partition at `now`, in seconds since the epoch."""
+    """Return the verdict on one partition at `now`, in seconds since the epoch."""
     status = partition.judge(now)
     why, advice = {
         Status.OK: _ok,
@@ -80,73 +79,71 @@ def find(watch: Watch, partition: PartitionNow, now: float) -> Finding:
     return Finding(partition=partition, status=status, why=why, advice=advice)
 
 
-def holder(hold: Hold) -> str:
-    """Who holds a partition, and where."""
-    session = f"session {hold.session_id}" if hold.session_id else "a session that the log does not name"
-    return f"{session}, offset {number(hold.offset)}"
+def blocking_task(block: HeadBlock) -> str:
+    """Return the session and offset of a task that a commit point waits for."""
+    session = f"session {block.session_id}" if block.session_id else "a session that the log does not name"
+    return f"{session}, offset {number(block.offset)}"
 
 
 def _ok(_watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, str]:
-    hold = partition.hold
-    if hold is None or not hold.gap or hold.seconds < LONG_SECONDS:
+    block = partition.head_block
+    if block is None or not block.gap or block.seconds < LONG_SECONDS:
         return "", ""
-    return f"Its commit point waits {duration(hold.seconds)} for {holder(hold)}: {hold.why}.", ""
+    return f"Its commit point has waited {duration(block.seconds)} for {blocking_task(block)}: {block.why}.", ""
 
 
 def _stalled(watch: Watch, partition: PartitionNow, now: float) -> tuple[str, str]:
-    stands = partition.at - partition.moved_at
-    why = f"Nothing was committed for {duration(stands)}, and {many(partition.lag_now or 0, 'record')} wait."
+    unmoved = partition.at - partition.moved_at
+    why = f"Nothing was committed for {duration(unmoved)}, with a lag of {many(partition.lag_now or 0, 'record')}."
     if (consumer := partition.consumer) is not None and consumer.state == "cut off":
-        why += f" Consumer {watch.label(consumer)} begins nothing: {consumer.reason}."
-        return why, "See that the brokers are up, that they can be reached from there, and that its machine runs."
-    hold = partition.hold or partition.left_with
-    if hold is not None:
-        waits = "waits" if partition.hold else "waited, until its consumer left it,"
-        why += f" It {waits} for {holder(hold)}, for {duration(hold.seconds)}: {hold.why}."
-        return why, _advice_on(hold)
-    refused = next((f for f in reversed(watch.failures.recent) if f.what == "commit refused"), None)
+        why += f" Consumer {watch.label(consumer)} starts no tasks: {consumer.reason}."
+        return why, "Check that the brokers are up and reachable from there, and that its machine is running."
+    block = partition.head_block or partition.released_with
+    if block is not None:
+        waits = "waits" if partition.head_block else "waited, until its consumer released it,"
+        why += f" Its commit point {waits} for {blocking_task(block)}, for {duration(block.seconds)}: {block.why}."
+        return why, _advice_on(block)
+    refused = next((f for f in reversed(watch.failures.recent) if f.outcome == "commit refused"), None)
     if refused is not None and now - refused.at <= 2 * partition.span:
-        return f"{why} Commits are refused: {refused.error}.", "See that the brokers are up and the group is let in."
-    return why, "Its consumer has taken nothing from it: see whether that consumer is full, or its brokers are away."
+        return f"{why} Commits are refused: {refused.error}.", "Check the brokers, and the rights on the group."
+    return why, "Its consumer has fetched nothing from it: check whether it is full, or cannot reach the brokers."
 
 
-def _advice_on(hold: Hold) -> str:
-    advice = ADVICE_BY_STATE.get(hold.state, "See its task events in the log.")
-    if hold.gap > 1:
-        advice += (
-            f" The other sessions go on: of the {number(hold.gap)} offsets from there on, what is done stays done."
-        )
+def _advice_on(block: HeadBlock) -> str:
+    advice = ADVICE_BY_STATE.get(block.state, "Look for its task events in the log.")
+    if block.gap > 1:
+        advice += f" Other sessions continue; what they settle of the {number(block.gap)} offsets from there on counts."
     return advice
 
 
 def _behind(watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, str]:
     done, produced = partition.rates
-    why = f"{number(done)} records a second are committed and {number(produced)} produced; the lag is "
+    why = f"{number(done)} records per second are committed, {number(produced)} produced; the lag is "
     why += f"{number(partition.lag_now)}."
     consumer = partition.consumer
     if (hot := _hot(consumer, partition)) is not None:
-        # The two were counted a moment apart.
-        waiting = max(hot.waiting, partition.told.waiting)
-        why += f" Session {hot.session_id} has {number(hot.waiting)} of the {number(waiting)} waiting."
-        return why, "One session runs one task at a time: make its handler faster, or spread its work over more keys."
+        # The two counts are not of the same instant.
+        waiting = max(hot.waiting, partition.stats.waiting)
+        why += f" Session {hot.session_id} has {number(hot.waiting)} of the {number(waiting)} waiting tasks."
+        return why, "A session runs one task at a time: make its handler faster, or spread its work over more keys."
     if (
         consumer is not None
         and consumer.stats is not None
         and consumer.stats.running >= BUSY * _workers(watch, consumer)
     ):
-        advice = "Every worker is busy: more --workers where handlers wait, more --processes where they compute, "
-        return why, f"{advice}up to one for each partition; or a faster handler."
-    return why, "Workers are free, so too few sessions have work: more keys, or a faster handler for those there are."
+        advice = "All workers are busy: raise --workers if handlers wait for I/O, --processes if they compute "
+        return why, f"{advice}(up to the number of partitions), or make the handler faster."
+    return why, "Workers are free, so too few sessions have work: use more keys, or make the handler faster."
 
 
-def _hot(consumer: ConsumerNow | None, partition: PartitionNow) -> Busy | None:
-    """The session that has at least half of what waits, if one has."""
+def _hot(consumer: ConsumerNow | None, partition: PartitionNow) -> BusySession | None:
+    """The session that has at least half of the waiting tasks, if there is one."""
     if consumer is None or consumer.stats is None:
         return None
-    for told in consumer.stats.busiest_sessions:
-        is_here = (told.topic, told.partition) == (partition.told.topic, partition.number)
-        if is_here and told.waiting * 2 >= partition.told.waiting > 0:
-            return busy_of(told, consumer.stats_at)
+    for load in consumer.stats.busiest_sessions:
+        is_here = (load.topic, load.partition) == (partition.stats.topic, partition.number)
+        if is_here and load.waiting * 2 >= partition.stats.waiting > 0:
+            return busy_session(load, consumer.stats_at)
     return None
 
 
@@ -156,25 +153,22 @@ def _workers(watch: Watch, consumer: ConsumerNow) -> int:
 
 
 def _stopped(watch: Watch, partition: PartitionNow, now: float) -> tuple[str, str]:
-    why = f"Nobody has reported it for {duration(now - partition.at)}, since {clock(partition.at)}"
-    why += f"; {many(partition.lag_now or 0, 'record')} waited then."
+    why = f"No consumer has reported it for {duration(now - partition.at)}, since {clock(partition.at)}"
+    why += f"; its lag was {many(partition.lag_now or 0, 'record')} then."
     consumer = partition.last_consumer
-    assert consumer is not None  # a partition is known from what a consumer said of it
+    assert consumer is not None  # a partition is known from the report of a consumer
     label = f"Consumer {watch.label(consumer)} (process {consumer.pid})"
     if consumer.has_ended:
-        why += f" {label} had it, and {consumer.state}: {consumer.reason}."
-        return why, "No other one took it: see why no consumer starts or stays, and what the fleet's log says of it."
+        why += f" {label} owned it and {consumer.state}: {consumer.reason}."
+        return why, "No other consumer took it over: find out from the fleet's log why none starts, or stays."
     if partition.consumer is None:
-        return why, f"{label} gave it back, and no other one took it: see whether the group goes on rebalancing."
+        return why, f"{label} released it, and no other took it over: check whether the group keeps rebalancing."
     if consumer.is_silent(now):
-        return why, f"{label} says nothing at all: see whether it lives, or where its log goes."
-    return why, f"{label} speaks, but not of this partition: it may be another's, whose log is not here."
+        return why, f"{label} has logged nothing since: check whether its process runs, and where its log goes."
+    return why, f"{label} reports, but not this partition: its owner may be another, whose log is not here."
 
 
 def _rewound(_watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, str]:
     before, after = partition.rewound or (0, 0)
-    why = f"The committed offset went back from {number(before)} to {number(after)}: what is between runs again."
-    return (
-        why,
-        "Somebody reset the group's offsets, or made the topic anew. If nobody did, two fleets share a group.",
-    )
+    why = f"The committed offset moved back from {number(before)} to {number(after)}: the tasks between run again."
+    return why, "The group's offsets were reset, or the topic was recreated. If neither, two fleets share one group."

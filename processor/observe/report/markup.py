@@ -1,4 +1,4 @@
-"""HTML and SVG as trees: text becomes text and never markup, whatever a log says."""
+"""HTML and SVG as trees: text from a log always becomes text, never markup."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ DOCTYPE: Final = "<!DOCTYPE html>\n"
 
 
 def tag(name: str, /, *children: Child, **attributes: str) -> Element:
-    """An element: `class_` is the attribute class, `data_label` the attribute data-label; a child that is None is none.
+    """Return an element, without the children that are None.
 
-    SVG's names in camel case are kept.
+    `class_` becomes the attribute class, `data_label` data-label; SVG names in camel case are kept.
     """
     element = Element(name, {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()})
     for child in children:
@@ -23,7 +23,7 @@ def tag(name: str, /, *children: Child, **attributes: str) -> Element:
 
 
 def page_of(root: Element) -> str:
-    """The document."""
+    """Return the document as text."""
     return DOCTYPE + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The report as one page: everything is in it, nothing is fetched, and it runs no script."""
+"""The report as one HTML page that is complete in itself: it fetches nothing and runs no script."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Final
 
-from processor.observe.lines import Passed
-from processor.observe.report.findings import WORDS, Finding, findings, holder
+from processor.observe.lines import ReadStats
+from processor.observe.report.findings import WORDS, Finding, blocking_task, findings
 from processor.observe.report.markup import Child, Element, page_of, tag
 from processor.observe.report.notes import notes
 from processor.observe.report.page_plots import plots
@@ -16,34 +16,34 @@ from processor.observe.report.plot import Span, mosts, small, strip
 from processor.observe.report.text import NOTHING, newer, title
 from processor.observe.watch import Watch
 from processor.observe.window import Status
-from processor.observe.wording import clock, duration, many, moment, number, short
+from processor.observe.wording import clock, date_time, duration, many, number, short
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""The browser holds the page to what it promises."""
+"""The browser enforces that the page fetches nothing and runs no script."""
 
 SHOWN: Final = 50
-"""Partitions at fault that are told of in full. The table has all partitions, behind a fold when that is longer."""
+"""Partitions at fault that are described in full. The table has all partitions, folded if it has more rows."""
 
 FIRST: Final = 10
-"""Rows of a list that are seen at once; the others are behind a fold."""
+"""Rows of a list that are visible at once; the others are folded."""
 
 MOST: Final = 500
-"""Rows of a list at all: the page is to open on a phone."""
+"""Rows of a list in total: the page has to open on a phone."""
 
 LARGE: Final = 1_000_000
-"""From here on a figure of a tile is told in short."""
+"""From here on the figure of a tile is abbreviated."""
 
 OPTION: Final = re.compile(r"(--[a-z-]+)")
 
 BURROW: Final = (
-    "Verdicts follow the rules of LinkedIn's Burrow over the last statistics of each partition: stalled is a committed "
-    "offset that stands still while records wait; stopped, one that nobody reports any more; falling behind, one that "
-    "moves while the lag only grows; rewound, one that went back."
+    "Verdicts follow the rules of LinkedIn's Burrow over the latest reports of each partition. Stalled: the committed "
+    "offset does not move, and there is lag. Stopped: no consumer reports the partition any more. Falling behind: the "
+    "committed offset moves, but the lag only grows. Rewound: the committed offset moved backwards."
 )
 
 
-def page(watch: Watch, now: float, passed: Passed) -> str:
-    """The report at `now`, in seconds since the epoch, as HTML."""
+def page(watch: Watch, now: float, read: ReadStats) -> str:
+    """Return the report at `now`, in seconds since the epoch, as HTML."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -53,7 +53,7 @@ def page(watch: Watch, now: float, passed: Passed) -> str:
         tag("title", f"{title(watch)}: report"),
         tag("style", resources.files("processor.observe.report").joinpath("page.css").read_text("utf-8")),
     )
-    main = tag("main", *(_body(watch, now) if watch.began is not None else [tag("p", NOTHING)]), _footer(passed))
+    main = tag("main", *(_body(watch, now) if watch.began is not None else [tag("p", NOTHING)]), _footer(read))
     return page_of(tag("html", head, tag("body", main), lang="en"))
 
 
@@ -69,10 +69,10 @@ def _body(watch: Watch, now: float) -> list[Child]:
         tag("h2", "Over time"),
         tag("div", *plots(watch, span), class_="plots"),
         *_partitions(found, span),
-        *_holds(watch),
+        *_blocks(watch),
         *_failures(watch),
         *_sessions(watch),
-        *_moments(watch),
+        *_timeline(watch),
     ]
 
 
@@ -81,13 +81,13 @@ def _header(watch: Watch, found: Sequence[Finding], span: Span) -> Element:
     state = f"{faults:,} of {many(len(found), 'partition')} at fault" if faults else "No partition at fault at the end"
     meanwhile = sum(finding.partition.worst > Status.EARLY for finding in found) - faults
     if meanwhile > 0:
-        state += f"; {meanwhile:,} {'more' if faults else ''} meanwhile".replace("  ", " ")
-    when = f"{moment(span.start)} to {moment(span.end)} UTC, {duration(span.end - span.start)}"
+        state += f"; {meanwhile:,} {'more' if faults else ''} in between".replace("  ", " ")
+    period = f"{date_time(span.start)} to {date_time(span.end)} UTC, {duration(span.end - span.start)}"
     fleets = [f"{fleet.app}, version {fleet.version}" for fleet in watch.fleets.values() if fleet.app]
     return tag(
         "header",
         tag("h1", title(watch)),
-        tag("p", when + "".join(f" · {fleet}" for fleet in dict.fromkeys(fleets)), class_="soft"),
+        tag("p", period + "".join(f" · {fleet}" for fleet in dict.fromkeys(fleets)), class_="soft"),
         tag("p", tag("span", state, class_=f"verdict {'stalled' if faults else 'behind' if meanwhile > 0 else 'ok'}")),
     )
 
@@ -97,12 +97,12 @@ def _large(value: float | None) -> str:
 
 
 def _tiles(watch: Watch) -> Element:
-    counts, series, happened = watch.load.counts, watch.load.series, watch.moments.counts
+    counts, series, happened = watch.load.counts, watch.load.series, watch.timeline.counts
     figures = {
-        "tasks done": _large(counts.succeeded),
-        "tasks/s at most": _large(series["tasks_per_second"].most),
-        "lag at the end": _large(watch.load.trail[-1].lag if watch.load.trail else None),
-        "lag at most": _large(series["lag"].most),
+        "tasks succeeded": _large(counts.succeeded),
+        "max tasks/s": _large(series["tasks_per_second"].most),
+        "final lag": _large(watch.load.trail[-1].lag if watch.load.trail else None),
+        "max lag": _large(series["lag"].most),
         "retried": number(counts.retried),
         "timed out": number(counts.timed_out),
         "dead letters": number(counts.dead_lettered),
@@ -115,10 +115,10 @@ def _tiles(watch: Watch) -> Element:
 
 
 def _notes(watch: Watch, now: float) -> list[Element]:
-    told = notes(watch, now)
-    if not told:
+    found = notes(watch, now)
+    if not found:
         return []
-    return [tag("h2", "Look at this"), tag("ul", *(tag("li", note) for note in told), class_="notes")]
+    return [tag("h2", "Problems"), tag("ul", *(tag("li", note) for note in found), class_="notes")]
 
 
 def _faulty(found: Sequence[Finding]) -> list[Finding]:
@@ -126,11 +126,11 @@ def _faulty(found: Sequence[Finding]) -> list[Finding]:
 
 
 def _faults(found: Sequence[Finding], span: Span) -> list[Element]:
-    """Before all plots: this is what the page is opened for."""
+    """Before the plots: this is what the page is opened for."""
     faulty = _faulty(found)
     if not faulty:
         return []
-    heading = "What is wrong" if any(finding.status > Status.EARLY for finding in faulty) else "What takes long"
+    heading = "Partitions at fault" if any(finding.status > Status.EARLY for finding in faulty) else "Slow tasks"
     left_out = len(faulty) - SHOWN
     more = [tag("p", f"And {many(left_out, 'partition')} more, below.", class_="soft")] if left_out > 0 else []
     return [tag("h2", heading), *(_fault(finding, span) for finding in faulty[:SHOWN]), *more]
@@ -149,10 +149,10 @@ def _partitions(found: Sequence[Finding], span: Span) -> list[Element]:
 
 
 def _fault(finding: Finding, span: Span) -> Element:
-    partition, told = finding.partition, finding.partition.told
+    partition, stats = finding.partition, finding.partition.stats
     figures = (
-        f"lag {number(partition.lag_now)} · gap {number(told.gap)} · committed {number(told.committed)} · "
-        f"oldest unsettled {duration(told.oldest_unsettled_seconds)}"
+        f"lag {number(partition.lag_now)} · gap {number(stats.gap)} · committed {number(stats.committed)} · "
+        f"oldest unsettled {duration(stats.oldest_unsettled_seconds)}"
     )
     return tag(
         "article",
@@ -166,21 +166,21 @@ def _fault(finding: Finding, span: Span) -> Element:
 
 
 def _with_options(advice: str) -> list[Child]:
-    """An option's name is not to be broken at its hyphens."""
+    """Keeps the name of an option from being broken at its hyphens."""
     parts = OPTION.split(advice)
     return [tag("code", part) if OPTION.fullmatch(part) else part for part in parts]
 
 
 def _partition_table(found: Sequence[Finding], span: Span) -> Element:
     return _table(
-        ["partition", "verdict", "lag", "lag at most", "gap", "at worst", "lag and verdict over time"],
+        ["partition", "verdict", "lag", "max lag", "gap", "worst verdict", "lag and verdict over time"],
         [
             [
                 finding.partition.name,
                 _verdict(finding.status),
                 number(finding.partition.lag_now),
                 number(finding.partition.lag.most),
-                number(finding.partition.told.gap),
+                number(finding.partition.stats.gap),
                 _verdict(finding.partition.worst),
                 tag("div", _lag(finding, span), _strip(finding, span)),
             ]
@@ -196,43 +196,41 @@ def _verdict(status: Status) -> Element:
 
 def _lag(finding: Finding, span: Span) -> Element:
     points = mosts(finding.partition.lag.points())
-    return small(points, span, f"lag over time, at most {number(finding.partition.lag.most)}")
+    return small(points, span, f"lag over time, maximum {number(finding.partition.lag.most)}")
 
 
 def _strip(finding: Finding, span: Span) -> Element:
     statuses = [(point.at, Status(int(point.most))) for point in finding.partition.verdicts.points()]
-    told = [(at, status.name.lower(), WORDS[status]) for at, status in statuses]
-    return strip(told, span, f"verdicts over time, at worst {WORDS[finding.partition.worst]}")
+    values = [(at, status.name.lower(), WORDS[status]) for at, status in statuses]
+    return strip(values, span, f"verdicts over time, worst: {WORDS[finding.partition.worst]}")
 
 
-def _holds(watch: Watch) -> list[Element]:
-    current = {id(hold) for hold in watch.current_holds()}
+def _blocks(watch: Watch) -> list[Element]:
+    current = {id(block) for block in watch.current_blocks()}
     rows: list[list[Child]] = [
         [
-            f"{hold.topic}[{hold.partition}]",
-            duration(hold.seconds),
-            f"{clock(hold.since)} to {'the end' if id(hold) in current else clock(hold.until)}",
-            number(hold.gap),
-            holder(hold),
-            hold.why,
+            f"{block.topic}[{block.partition}]",
+            duration(block.seconds),
+            f"{clock(block.since)} to {'the end' if id(block) in current else clock(block.until)}",
+            number(block.gap),
+            blocking_task(block),
+            block.why,
         ]
-        for hold in watch.longest_holds()
+        for block in watch.longest_blocks()
     ]
-    heading = "Head of line: what held a commit point longest"
-    return _listed(heading, ["partition", "for", "when", "gap", "by", "why"], rows, {1, 3}, {4, 5})
+    heading = "Head of line: tasks that commit points waited for longest"
+    return _listed(heading, ["partition", "duration", "time", "gap", "task", "reason"], rows, {1, 3}, {4, 5})
 
 
 def _failures(watch: Watch) -> list[Element]:
     rows: list[list[Child]] = []
     for group in watch.failures.groups:
         example = group.example
-        error = "other errors, of too many kinds to tell apart" if group.is_rest else example.told
-        last = f"session {example.session_id}, {example.place}, attempt {example.attempt}" if example.place else ""
+        error = "other errors, of many kinds" if group.is_rest else example.summary
+        latest = f"session {example.session_id}, {example.place}, attempt {example.attempt}" if example.place else ""
         outcomes = ", ".join(f"{number(count)} {what}" for what, count in group.outcomes.items())
-        rows.append([number(group.count), tag("code", error), outcomes, _times(group.first, group.last), last])
-    return _listed(
-        "Failures by error", ["count", "error", "what became of it", "when", "the last one"], rows, {0}, {1, 4}
-    )
+        rows.append([number(group.count), tag("code", error), outcomes, _times(group.first, group.last), latest])
+    return _listed("Failures by error", ["count", "error", "outcome", "time", "latest"], rows, {0}, {1, 4})
 
 
 def _sessions(watch: Watch) -> list[Element]:
@@ -240,15 +238,15 @@ def _sessions(watch: Watch) -> list[Element]:
         [busy.session_id, busy.place, number(busy.waiting), _times(busy.first, busy.last)]
         for busy in watch.sessions.busiest()
     ]
-    heading = "Sessions with the most waiting"
-    return _listed(heading, ["session", "partition", "waiting at most", "when"], rows, {2}, {0})
+    heading = "Sessions with the most waiting tasks"
+    return _listed(heading, ["session", "partition", "max waiting", "time"], rows, {2}, {0})
 
 
-def _moments(watch: Watch) -> list[Element]:
+def _timeline(watch: Watch) -> list[Element]:
     rows: list[list[Child]] = [
-        [clock(happened.at), happened.who, happened.text] for happened in reversed(watch.moments.last)
+        [clock(entry.at), entry.subject, entry.text] for entry in reversed(watch.timeline.recent)
     ]
-    return _listed("What happened, the last first", ["when", "who", "what"], rows, set(), {2})
+    return _listed("Events, latest first", ["time", "consumer", "event"], rows, set(), {2})
 
 
 def _times(first: float, last: float) -> str:
@@ -268,7 +266,7 @@ def _listed(
 def _table(
     columns: Sequence[str], rows: Iterable[Sequence[Child]], numbers: set[int], whole: Iterable[int] = ()
 ) -> Element:
-    """On a phone each row becomes a card whose fields say what they are; `whole` are as wide as the card."""
+    """On a phone each row becomes a card with labelled fields; those in `whole` are as wide as the card."""
     last = len(columns) - 1
 
     def style(n: int, cell: Child) -> str:
@@ -284,8 +282,8 @@ def _table(
     return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), class_="rows")
 
 
-def _footer(passed: Passed) -> Element:
-    told = f"From {many(passed.lines, 'log line')}"
-    told += f", {number(passed.foreign)} of them no events of a processor" if passed.foreign else ""
-    told += f", {number(passed.too_long)} too long and passed over" if passed.too_long else ""
-    return tag("footer", tag("p", f"{told}.{newer(passed)} All times are UTC, as in the logs."))
+def _footer(read: ReadStats) -> Element:
+    text = f"From {many(read.lines, 'log line')}"
+    text += f", {number(read.foreign)} of them not events of a processor" if read.foreign else ""
+    text += f", {number(read.too_long)} skipped as too long" if read.too_long else ""
+    return tag("footer", tag("p", f"{text}.{newer(read)} All times are UTC, as in the logs."))

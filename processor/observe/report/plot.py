@@ -1,4 +1,4 @@
-"""Plots as inline SVG. Their letters are HTML around it, so that they stay readable on a phone."""
+"""Plots as inline SVG. Their labels are HTML around it, so that they stay readable on a phone."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Final, NamedTuple
 
 from processor.observe.report.markup import Element, tag
 from processor.observe.series import Point
-from processor.observe.wording import clock, moment
+from processor.observe.wording import clock, date_time
 
 WIDTH: Final = 1000
 HEIGHT: Final = 200
-"""The drawing's own units: it is stretched to where it stands."""
+"""In the drawing's own units: the page stretches it."""
 
 DAY: Final = 86400.0
 
 BREAK: Final = 3.0
-"""A line breaks where nothing was noted for so many times what is usual between two points."""
+"""A line breaks at a gap of this many times the median distance between points."""
 
 ROWS: Final = 12
-"""Of the table below a plot."""
+"""Rows of the table below a plot."""
 
 
 class Line(NamedTuple):
@@ -30,13 +30,13 @@ class Line(NamedTuple):
 
     name: str
     style: str
-    """the class that gives it its colour"""
+    """CSS class that sets its colour"""
     values: list[tuple[float, float]]
     """seconds since the epoch, and the value, in order of time"""
 
 
 class Mark(NamedTuple):
-    """Something that happened, as an upright line."""
+    """Events of one kind, each a vertical line."""
 
     name: str
     style: str
@@ -44,42 +44,42 @@ class Mark(NamedTuple):
 
 
 class Span(NamedTuple):
-    """What the horizontal axis shows, in seconds since the epoch."""
+    """The range of the horizontal axis, in seconds since the epoch."""
 
     start: float
     end: float
 
     def x(self, at: float) -> float:
-        """Where `at` is drawn."""
+        """Return the horizontal position of `at`."""
         return (at - self.start) / max(self.end - self.start, 1e-9) * WIDTH
 
     def label(self, at: float) -> str:
-        """`at` in words: with the day where the axis is longer than one."""
-        return moment(at)[5:16] if self.end - self.start > DAY else clock(at)
+        """Return `at` as text: with the day if the axis is longer than a day."""
+        return date_time(at)[5:16] if self.end - self.start > DAY else clock(at)
 
 
 def means(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """The mean of each bucket."""
+    """Return the mean of each bucket."""
     return [(point.at, point.mean) for point in points]
 
 
 def mosts(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """The most of each bucket: a peak must not disappear in a mean."""
+    """Return the maximum of each bucket: a peak must not disappear in a mean."""
     return [(point.at, point.most) for point in points]
 
 
 def plot(
-    heading: str, about: str, lines: Sequence[Line], marks: Sequence[Mark], span: Span, told: Callable[[float], str]
+    heading: str, about: str, lines: Sequence[Line], marks: Sequence[Mark], span: Span, shown: Callable[[float], str]
 ) -> Element:
-    """A figure with its heading, a sentence `about` it, and the same as numbers below.
+    """Return a figure with its heading, a sentence `about` it, and the same values as a table below.
 
     Args:
         heading: what is plotted.
-        about: what it says, for those who do not see it.
-        lines: the figures; nothing is drawn of one without values.
-        marks: what happened meanwhile.
+        about: a summary, which also is the text alternative.
+        lines: the figures; one without values is not drawn.
+        marks: events in the same time.
         span: the horizontal axis.
-        told: a value in words.
+        shown: formats a value.
     """
     top = nice(max((value for line in lines for _, value in line.values), default=0.0))
     svg = tag(
@@ -87,19 +87,19 @@ def plot(
         *(tag("line", x1="0", x2=f"{WIDTH}", y1=f"{y}", y2=f"{y}", class_="grid") for y in (0, HEIGHT // 2, HEIGHT)),
         *(_mark(mark, at, span) for mark in marks for at in mark.times),
         *(_path(line, span, top) for line in lines),
-        *_readings(lines, span, told),
+        *_readings(lines, span, shown),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         preserveAspectRatio="none",
         role="img",
         aria_label=f"{heading}: {about}",
     )
-    frame = tag("div", _vertical(top, told), svg, _horizontal(span), class_="frame")
+    frame = tag("div", _vertical(top, shown), svg, _horizontal(span), class_="frame")
     caption = tag("figcaption", tag("h3", heading), tag("p", about), _legend(lines, marks))
-    return tag("figure", caption, frame, _numbers(lines, span, told))
+    return tag("figure", caption, frame, _numbers(lines, span, shown))
 
 
 def small(values: Sequence[tuple[float, float]], span: Span, about: str) -> Element:
-    """A line without letters, for a row of a table."""
+    """Return a line without labels, for a row of a table."""
     line = Line("", "line a", list(values))
     path = _path(line, span, nice(max((value for _, value in values), default=0.0)))
     return tag(
@@ -114,7 +114,7 @@ def small(values: Sequence[tuple[float, float]], span: Span, about: str) -> Elem
 
 
 def strip(values: Sequence[tuple[float, str, str]], span: Span, about: str) -> Element:
-    """A band that is coloured by what holds from each time on: (seconds since the epoch, class, in words)."""
+    """Return a band whose colour changes at the given times: (seconds since the epoch, CSS class, words)."""
     runs: list[tuple[float, str, str]] = []
     for value in values:
         if not runs or runs[-1][1] != value[1]:
@@ -145,7 +145,7 @@ def _run(run: tuple[float, str, str], end: float, span: Span) -> Element:
 
 
 def nice(most: float) -> float:
-    """The end of an axis, whose half is a short number too: not below `most`, and not far above it."""
+    """Return the end of an axis: a short number whose half is short too, at least `most` and not far above it."""
     if most <= 0:
         return 1.0
     power = 10.0 ** floor(log10(most))
@@ -169,12 +169,12 @@ def _mark(mark: Mark, at: float, span: Span) -> Element:
     return tag("line", x1=x, x2=x, y1="0", y2=f"{HEIGHT}", class_=f"mark {mark.style}")
 
 
-def _readings(lines: Sequence[Line], span: Span, told: Callable[[float], str]) -> list[Element]:
-    """Bands that tell their values when a pointer rests on them."""
+def _readings(lines: Sequence[Line], span: Span, shown: Callable[[float], str]) -> list[Element]:
+    """Bands that show their values when the pointer is over them."""
     by_time: dict[float, list[str]] = {}
     for line in lines:
         for at, value in line.values:
-            by_time.setdefault(at, []).append(f"{line.name} {told(value)}")
+            by_time.setdefault(at, []).append(f"{line.name} {shown(value)}")
     times = sorted(by_time)
     ends = [*times[1:], span.end]
     return [
@@ -191,8 +191,8 @@ def _readings(lines: Sequence[Line], span: Span, told: Callable[[float], str]) -
     ]
 
 
-def _vertical(top: float, told: Callable[[float], str]) -> Element:
-    return tag("div", *(tag("span", told(top * part)) for part in (1.0, 0.5, 0.0)), class_="y", aria_hidden="true")
+def _vertical(top: float, shown: Callable[[float], str]) -> Element:
+    return tag("div", *(tag("span", shown(top * part)) for part in (1.0, 0.5, 0.0)), class_="y", aria_hidden="true")
 
 
 def _horizontal(span: Span) -> Element:
@@ -201,27 +201,27 @@ def _horizontal(span: Span) -> Element:
 
 
 def _legend(lines: Sequence[Line], marks: Sequence[Mark]) -> Element | None:
-    told = [(line.name, line.style) for line in lines if line.values]
-    told += [(mark.name, f"mark {mark.style}") for mark in marks if mark.times]
-    if len(told) < 2:
+    entries = [(line.name, line.style) for line in lines if line.values]
+    entries += [(mark.name, f"mark {mark.style}") for mark in marks if mark.times]
+    if len(entries) < 2:
         return None
-    return tag("ul", *(tag("li", tag("i", class_=style), name) for name, style in told), class_="legend")
+    return tag("ul", *(tag("li", tag("i", class_=style), name) for name, style in entries), class_="legend")
 
 
-def _numbers(lines: Sequence[Line], span: Span, told: Callable[[float], str]) -> Element | None:
-    """Every so many-th value of each line."""
+def _numbers(lines: Sequence[Line], span: Span, shown: Callable[[float], str]) -> Element | None:
+    """A table with some values of each line, evenly spaced."""
     longest = max((line.values for line in lines), key=len, default=[])
     if not longest:
         return None
     times = [at for at, _ in longest[:: max(1, len(longest) // ROWS)]]
     values = [dict(line.values) for line in lines]
     rows = [
-        tag("tr", tag("td", span.label(at)), *(tag("td", told(v[at]) if at in v else "–") for v in values))
+        tag("tr", tag("td", span.label(at)), *(tag("td", shown(v[at]) if at in v else "–") for v in values))
         for at in times
     ]
     head = tag("tr", tag("th", "time"), *(tag("th", line.name) for line in lines))
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="numbers")
-    return tag("details", tag("summary", "As numbers"), table)
+    return tag("details", tag("summary", "As a table"), table)
 
 
 def _n(value: float) -> str:

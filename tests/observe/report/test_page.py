@@ -1,4 +1,4 @@
-"""The page: whole in itself, harmless, readable, and the same in a real browser."""
+"""The page: complete in itself, safe, readable, and the same in a real browser."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from processor.cli.main import main
-from processor.observe.lines import Passed
+from processor.observe.lines import ReadStats
 from processor.observe.report.page import page
 from processor.observe.report.plot import Span, nice, plot
 from processor.observe.watch import Watch
 from processor.observe.wording import number
-from tests.observe.telling import BEGAN, consumer, head, line, partition, watching
+from tests.observe.building import BEGAN, consumer, head, line, partition, watching
 from tests.support import browser
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "shop.jsonl.gz"
@@ -64,9 +64,9 @@ def parsed(written: Path) -> Parsed:
     return Parsed(written.read_text())
 
 
-def test_it_has_its_plots_its_verdicts_and_what_held_the_commit_points(parsed: Parsed) -> None:
-    headings = ("Throughput", "Latency of handlers", "Lag", "Gap", "In flight", "Failed attempts", "Partitions")
-    for heading in (*headings, "Head of line", "Failures by error", "Sessions with the most waiting", "What happened"):
+def test_it_has_plots_verdicts_and_the_tasks_that_commit_points_waited_for(parsed: Parsed) -> None:
+    headings = ("Throughput", "Duration of attempts", "Lag", "Gap", "In flight", "Failed attempts", "Partitions")
+    for heading in (*headings, "Head of line", "Failures by error", "Sessions with the most waiting", "Events"):
         assert heading in parsed.text
     assert len(parsed.all("figure")) == 6
     assert "session anna" in parsed.text
@@ -74,7 +74,7 @@ def test_it_has_its_plots_its_verdicts_and_what_held_the_commit_points(parsed: P
     assert "falling behind" in parsed.text
 
 
-def test_it_asks_nobody_for_anything_and_runs_nothing(written: Path, parsed: Parsed) -> None:
+def test_it_fetches_nothing_and_runs_nothing(written: Path, parsed: Parsed) -> None:
     source = written.read_text()
     assert {tag for tag, _ in parsed.elements} & {"script", "link", "img", "iframe", "object", "form", "base"} == set()
     for attribute in ("src", "href", "action", "style", "onload", "onerror", "onclick"):
@@ -86,14 +86,14 @@ def test_it_asks_nobody_for_anything_and_runs_nothing(written: Path, parsed: Par
     assert policy.startswith("default-src 'none'")
 
 
-def test_it_is_made_for_phones_and_for_both_schemes(written: Path, parsed: Parsed) -> None:
+def test_it_is_for_phones_and_for_both_colour_schemes(written: Path, parsed: Parsed) -> None:
     metas = {meta.get("name"): meta.get("content") for meta in parsed.all("meta")}
     assert metas["viewport"] == "width=device-width, initial-scale=1"
     assert metas["color-scheme"] == "light dark"
     assert "prefers-color-scheme: dark" in written.read_text()
 
 
-def test_those_who_do_not_see_it_are_told(parsed: Parsed) -> None:
+def test_it_has_text_alternatives_and_headings_in_order(parsed: Parsed) -> None:
     assert parsed.all("html")[0]["lang"] == "en"
     for drawing in parsed.all("svg"):
         assert drawing["role"] == "img"
@@ -104,21 +104,21 @@ def test_those_who_do_not_see_it_are_told(parsed: Parsed) -> None:
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_whatever_a_log_says_is_text(tmp_path: Path) -> None:
-    """In every place where a log's words stand on the page."""
-    told = {"session_id": HOSTILE, "error_type": HOSTILE, "error": HOSTILE}
+def test_all_texts_of_a_log_are_text_on_the_page(tmp_path: Path) -> None:
+    """In every place where a text from the log appears."""
+    texts = {"session_id": HOSTILE, "error_type": HOSTILE, "error": HOSTILE}
     busiest = [{"session_id": HOSTILE, "topic": HOSTILE, "partition": 0, "waiting": 9}]
     lines = [
         line("fleet.started", app=HOSTILE, group=HOSTILE, version=HOSTILE),
         line("consumer.assigned", 1, consumer=0, partitions=[HOSTILE]),
-        *(partition(at, topic=HOSTILE, gap=5, in_flight=3, head=head(**told)) for at in range(0, 120, 10)),
+        *(partition(at, topic=HOSTILE, gap=5, in_flight=3, head=head(**texts)) for at in range(0, 120, 10)),
         *(consumer(at, busiest_sessions=busiest) for at in (0, 10, 20)),
-        line("task.dead_lettered", 30, task_id=HOSTILE, topic=HOSTILE, **told),
+        line("task.dead_lettered", 30, task_id=HOSTILE, topic=HOSTILE, **texts),
         line("fleet.consumer_exited", 40, reason=HOSTILE),
         line("consumer.stopping", 41, consumer=0, reason=HOSTILE),
         line("task.stuck", 42, stack=HOSTILE, session_id=HOSTILE),
     ]
-    source = page(watching(*lines), BEGAN + 119, Passed())
+    source = page(watching(*lines), BEGAN + 119, ReadStats())
     parsed = Parsed(source)
     assert parsed.all("script") == parsed.all("img") == []
     assert parsed.text.count("alert(1)") > 10
@@ -126,12 +126,12 @@ def test_whatever_a_log_says_is_text(tmp_path: Path) -> None:
 
 
 def test_a_log_without_events_is_a_page_with_advice() -> None:
-    parsed = Parsed(page(Watch(), 0.0, Passed(lines=3, foreign=3)))
+    parsed = Parsed(page(Watch(), 0.0, ReadStats(lines=3, foreign=3)))
     assert "--log-format json" in parsed.text
 
 
 def test_a_single_event_is_enough_for_a_page() -> None:
-    assert "1 partition" in Parsed(page(watching(partition(0)), BEGAN, Passed())).text
+    assert "1 partition" in Parsed(page(watching(partition(0)), BEGAN, ReadStats())).text
 
 
 def test_a_line_breaks_where_nothing_was_noted() -> None:
@@ -209,7 +209,7 @@ def test_in_a_browser_hostile_names_stay_names(chromium: browser.Browser, tmp_pa
     file = tmp_path / "hostile.html"
     long = "x" * 300
     lines = [partition(at, topic="t" * 200, gap=9, in_flight=3, head=head(session_id=HOSTILE + long)) for at in (0, 10)]
-    file.write_text(page(watching(*lines, consumer(10)), BEGAN + 10, Passed()))
+    file.write_text(page(watching(*lines, consumer(10)), BEGAN + 10, ReadStats()))
     chromium.open(file.as_uri(), 390, 844)
     assert chromium.evaluate("document.scripts.length + document.images.length") == 0
     assert chromium.evaluate("document.body.innerText.includes('<script>alert(1)</script>')")
