@@ -58,8 +58,20 @@ OLD_NAMES = {
 PROTOCOLS = frozenset(("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"))
 """What may stand before `://` in the address of a broker."""
 
+SESSION_MS = 20_000
+"""Default for `session.timeout.ms`: for how long the partitions of a consumer that died with its fleet are not served.
+The client's own default is 45 s. Heartbeats come from a thread of the client that needs no interpreter lock, and a
+false alarm costs a rebalance, as no task is begun without a lease. Much less would stop consumers while a broker that
+was killed is replaced, which takes ten seconds and more."""
+
+HEARTBEAT_MS = 500
+"""Default for `heartbeat.interval.ms`: how late a member learns of a rebalance, which has two rounds. Two consumers
+were replaced one by one under 300 tasks a second: with the client's own 3 s tasks waited 2.6 s (p99), with 500 ms 0.7.
+With 300 ms they waited as long, since the client pauses for a second between two joins."""
+
+CLIENT_SESSION_MS = 45_000
 MAX_POLL_INTERVAL_MS = 300_000
-"""The client's default for `max.poll.interval.ms`."""
+"""The client's own defaults for `session.timeout.ms` and `max.poll.interval.ms`."""
 
 FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location", "ssl.crl.location")
 """Settings that name a file, or a folder."""
@@ -135,12 +147,24 @@ def consumer_config(settings: Settings, index: int) -> Config:
         config.setdefault("fetch.max.bytes", "4194304")
     if settings.group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
-    # The client refuses a session that is longer than it; the broker is to judge the session.
-    if (session := asked.get("session.timeout.ms", "")).isdigit() and "max.poll.interval.ms" not in asked:
-        config["max.poll.interval.ms"] = str(max(int(session), MAX_POLL_INTERVAL_MS))
+        config.update(_session(asked))
     if "group.instance.id" in config:
         config["group.instance.id"] = f"{config['group.instance.id']}-{index}"
     return config
+
+
+def _session(asked: Mapping[str, str]) -> Config:
+    """The settings of a session with the classic protocol. With KIP-848 they are the broker's."""
+    asked = {"session.timeout.ms": str(SESSION_MS), **asked}
+    session = asked["session.timeout.ms"]
+    if not session.isdigit():  # the client refuses it, in its own words
+        return {"session.timeout.ms": session}
+    return {
+        "session.timeout.ms": session,
+        "heartbeat.interval.ms": asked.get("heartbeat.interval.ms", str(max(1, min(HEARTBEAT_MS, int(session) // 3)))),
+        # The client refuses a session that is longer than it; the brokers are to judge the session.
+        "max.poll.interval.ms": asked.get("max.poll.interval.ms", str(max(int(session), MAX_POLL_INTERVAL_MS))),
+    }
 
 
 def producer_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:

@@ -8,6 +8,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 from processor.errors import LoadError
+from processor.kafka.config import Config
 from processor.kafka.group_protocol import unsupported
 from processor.settings import Settings
 
@@ -50,17 +51,18 @@ def code_of(error: KafkaError, others: Sequence[int] = ()) -> int:
     return int(error.code())
 
 
-def mistake_of(code: int, settings: Settings, broker_settings: BrokerSettings) -> LoadError | None:
+def mistake_of(code: int, settings: Settings, config: Config, broker_settings: BrokerSettings) -> LoadError | None:
     """The setting that is wrong, as an error for the user; None for a refusal that is not `LASTING`.
 
     Args:
         code: from `code_of`.
         settings: the consumer's.
+        config: that of the client, defaults included.
         broker_settings: asks for what the brokers allow.
     """
     match code:
         case KafkaError.INVALID_SESSION_TIMEOUT:
-            text = _of_session(settings, broker_settings(SESSION_BOUNDS))
+            text = _of_session(config, broker_settings(SESSION_BOUNDS))
         case KafkaError.INVALID_GROUP_ID:
             text = f"the brokers do not accept --group {settings.group!r}: choose another name"
         case KafkaError.INCONSISTENT_GROUP_PROTOCOL:
@@ -70,7 +72,7 @@ def mistake_of(code: int, settings: Settings, broker_settings: BrokerSettings) -
                 "stop them first, or choose another --group"
             )
         case KafkaError.UNSUPPORTED_ASSIGNOR:
-            asked, allowed = settings.kafka_config.get("group.remote.assignor"), broker_settings([ASSIGNORS])
+            asked, allowed = config.get("group.remote.assignor"), broker_settings([ASSIGNORS])
             text = f"-X group.remote.assignor={asked} is not one of this cluster's {allowed.get(ASSIGNORS, ASSIGNORS)}"
         case KafkaError.UNSUPPORTED_VERSION:
             text = unsupported(settings.bootstrap_servers)
@@ -84,7 +86,7 @@ def mistake_of(code: int, settings: Settings, broker_settings: BrokerSettings) -
     return LoadError(text)
 
 
-def _of_session(settings: Settings, bounds: Mapping[str, str]) -> str:
+def _of_session(config: Config, bounds: Mapping[str, str]) -> str:
     told = " and ".join(f"{name} ({bounds[name]})" if name in bounds else name for name in SESSION_BOUNDS)
-    asked = settings.kafka_config.get("session.timeout.ms")
+    asked = config["session.timeout.ms"]
     return f"-X session.timeout.ms={asked} is not allowed by the brokers: it has to be between their {told}"

@@ -14,16 +14,23 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from processor.errors import ProcessorError
 from processor.kafka.admin import broker_settings
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import NOT_ALLOWED, admin_config, consumer_config, error_of, open_client, reason_of
+from processor.kafka.config import (
+    CLIENT_SESSION_MS,
+    NOT_ALLOWED,
+    SESSION_MS,
+    Config,
+    admin_config,
+    consumer_config,
+    error_of,
+    open_client,
+    reason_of,
+)
 from processor.kafka.joining import Joining
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
 from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
 from processor.settings import Settings
 from processor.telemetry.events import Emit, KafkaClientError
-
-SESSION_SECONDS = 45.0
-"""The client's default for `session.timeout.ms`."""
 
 BROKERS_SESSION_SECONDS = 7.5
 """With KIP-848 the brokers know how long a session is (`group.consumer.session.timeout.ms`, 45 s by default) and do not
@@ -67,7 +74,7 @@ class KafkaSource:
         self._joining = Joining(emit)
         self._reopen_at: float | None = None
         """When this client, which cannot go on, is replaced by another; it never was in the group."""
-        self.session_seconds = _session_seconds(settings)
+        self.session_seconds = _session_seconds(self._config)
         self._resets = Resets(settings.kafka_config)
         self._final: KafkaError | None = None
         """A commit was refused for good; other calls are told less of it, and later."""
@@ -151,18 +158,30 @@ class KafkaSource:
         code = code_of(error, tuple(NOT_ALLOWED))
         if code in NOT_ALLOWED:
             raise self._shut_out(KafkaError(code, error.str()), topic)
+        if code == KafkaError.INVALID_SESSION_TIMEOUT and self._lengthen_session():
+            return
         if code in TEMPORARY and not self._joining.has_ended:
             self._joining.refuse(TEMPORARY[code])
             if is_final(error):
                 self._reopen_at = monotonic() + REOPEN_SECONDS
             return
         if not (code == KafkaError.GROUP_ID_NOT_FOUND and self._joining.has_ended):
-            mistake = mistake_of(code, self._settings, self._broker_settings)
+            mistake = mistake_of(code, self._settings, self._config, self._broker_settings)
             if mistake is not None:
                 raise mistake
         if is_final(error):
             raise _end_of(self._final or error)
         self._emit(KafkaClientError(code=error.name(), message=reason_of(error)))
+
+    def _lengthen_session(self) -> bool:
+        """Joins with the client's own default, where ours is too short for these brokers. Return whether it does."""
+        is_ours = "session.timeout.ms" not in self._settings.kafka_config
+        if not is_ours or self._config["session.timeout.ms"] == str(CLIENT_SESSION_MS):
+            return False
+        self._joining.refuse(f"the brokers do not allow a session of {SESSION_MS} ms: trying {CLIENT_SESSION_MS} ms")
+        self._config["session.timeout.ms"] = str(CLIENT_SESSION_MS)
+        self._reopen_at = monotonic()
+        return True
 
     def _broker_settings(self, names: Sequence[str]) -> Mapping[str, str]:
         return broker_settings(admin_config(self._settings.bootstrap_servers, self._settings.kafka_config), names)
@@ -344,10 +363,10 @@ class KafkaSource:
             raise error_of(caught.args[0], self._settings.bootstrap_servers) from None
 
 
-def _session_seconds(settings: Settings) -> float:
-    if settings.group_protocol == "consumer":
+def _session_seconds(config: Config) -> float:
+    if config["group.protocol"] == "consumer":
         return BROKERS_SESSION_SECONDS
-    return float(settings.kafka_config.get("session.timeout.ms", SESSION_SECONDS * 1000)) / 1000
+    return float(config["session.timeout.ms"]) / 1000
 
 
 def is_final(error: KafkaError) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from processor.engine.lease import Lease
-from processor.errors import BrokerError, DrainTimeout, ProcessorError
+from processor.errors import BrokerError, DrainTimeout, LoadError, ProcessorError
 from processor.handlers.table import Handlers
 from processor.runtime.committer import Committer
 from processor.runtime.crew import Crew
@@ -165,7 +165,7 @@ class Consumer:
         desk = self._desk
         self._emit(ConsumerStopping(reason=reason, running=desk.running, waiting=desk.waiting))
         try:
-            ended = self._departure.drain(let_in=not isinstance(failure, BrokerError))
+            ended = self._departure.drain(let_in=not isinstance(failure, (BrokerError, LoadError)))
         except Exception as error:  # the client is in no state to drain: what is not committed will run again
             ended = False
             failure = failure or ProcessorError(f"the drain failed: {type(error).__name__}: {error}")

@@ -100,6 +100,17 @@ def test_a_session_outside_of_the_brokers_bounds_ends_the_fleet_with_the_bounds(
     assert_refused(fleet, f"session.timeout.ms={milliseconds}", "(1000)", "(1800000)")
 
 
+def test_brokers_that_allow_no_session_as_short_as_the_default_are_served(
+    on_own_broker: Callable[..., Scenario],
+) -> None:
+    work = on_own_broker(group_min_session_timeout_ms="30000")
+    work.produce_sessions(20, 2)
+    fleet = work.run("note")
+    assert "45000" in fleet.wait_for("consumer.joining")["reason"]
+    work.wait_done(20)
+    assert fleet.stop() == 0
+
+
 def test_a_group_whose_members_use_another_assignor_is_named(scenario: MakeScenario) -> None:
     work = scenario()
     with member(work, partition_assignment_strategy="range"):

@@ -118,6 +118,29 @@ def test_a_session_timeout_that_the_broker_decides_is_refused_with_the_reason() 
         open_client(Consumer, consumer_config(settings("consumer", session_timeout_ms="6000"), 0))
 
 
+def session_of(**kafka_config: str) -> tuple[str, str, str]:
+    config = consumer_config(settings("classic", **kafka_config), 0)
+    return config["session.timeout.ms"], config["heartbeat.interval.ms"], config["max.poll.interval.ms"]
+
+
+def test_a_session_is_shorter_than_the_clients_own_and_its_heartbeats_are_more_frequent() -> None:
+    assert session_of() == ("20000", "500", "300000")
+
+
+def test_what_a_user_sets_of_a_session_is_kept() -> None:
+    asked = {"session_timeout_ms": "45000", "heartbeat_interval_ms": "3000", "max_poll_interval_ms": "60000"}
+    assert session_of(**asked) == ("45000", "3000", "60000")
+
+
+def test_a_short_session_has_three_heartbeats_and_a_long_one_a_poll_interval_that_holds_it() -> None:
+    assert session_of(session_timeout_ms="900") == ("900", "300", "300000")
+    assert session_of(session_timeout_ms="3600000") == ("3600000", "500", "3600000")
+
+
+def test_with_kip_848_the_session_is_left_to_the_broker() -> None:
+    assert not {"session.timeout.ms", "heartbeat.interval.ms"} & consumer_config(settings("consumer"), 0).keys()
+
+
 def test_a_secret_is_never_repeated() -> None:
     """The client's complaint does contain the mechanism's value, so a secret of the same text has to vanish."""
     secrets = {"security.protocol": "sasl_ssl", "sasl.mechanism": "s3cr3t", "sasl.password": "s3cr3t"}

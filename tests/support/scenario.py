@@ -17,13 +17,12 @@ from tests.support.ledger import Entry, Finding, Ledger, Place
 from tests.support.run import Fleet
 
 HANDLERS = """
-import ctypes, os, signal, sys, threading, time
+import ctypes, os, random, signal, sys, threading, time
 from processor import Processor, Reject
 from tests.support.ledger import Ledger
 
 if "TEST_CLOCK" in os.environ:
     # A clock that steps back and forth by hours, for everything in this process that asks for the time of day.
-    import random
     real, real_ns = time.time, time.time_ns
     time.time = lambda: real() + random.choice((-7200, 0, 7200))
     time.time_ns = lambda: real_ns() + random.choice((-7200, 0, 7200)) * 10**9
@@ -41,6 +40,10 @@ def nothing(task):
 def note(task):
     with ledger.attempt(task):
         time.sleep(seconds)
+
+def vary(task):
+    with ledger.attempt(task):
+        time.sleep(random.uniform(0.005, 0.04))
 
 async def note_async(task):
     import asyncio

@@ -1,0 +1,99 @@
+"""A steady stream of tasks, and how long each waited for its handler."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from tests.support.ledger import Entry, Place
+from tests.support.scenario import Scenario
+
+SESSIONS = 300
+FLUSH_SECONDS = 30.0
+
+
+class Waits(NamedTuple):
+    """Seconds from the production of tasks to the first start of their handlers."""
+
+    tasks: int
+    p50: float
+    p99: float
+    longest: float
+
+
+class SteadyLoad:
+    """Produces `rate` tasks a second, over `SESSIONS` sessions, in a thread of its own, until it is stopped."""
+
+    def __init__(self, work: Scenario, rate: float) -> None:
+        self.produced: dict[Place, int] = {}
+        """When each task was handed to the client that produced it: nanoseconds of CLOCK_MONOTONIC."""
+        self._work = work
+        self._rate = rate
+        self._chance = random.Random(1)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._produce)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": work.servers,
+                "partitioner": "murmur2_random",
+                "linger.ms": 1,
+                "log_level": 0,
+                "enable.idempotence": True,
+            }
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the stream, and adds its tasks to the scenario's."""
+        self._ended.set()
+        self._thread.join()
+        assert self._producer.flush(FLUSH_SECONDS) == 0, "some tasks of the stream were not acknowledged"
+        self._work.places += list(self.produced)
+
+    def waits(self, entries: Iterable[Entry], since: int = 0, places: Sequence[Place] | None = None) -> Waits:
+        """How long tasks waited that were produced after `since` (nanoseconds of CLOCK_MONOTONIC)."""
+        began: dict[Place, int] = {}
+        for entry in entries:
+            if entry.kind == "start":
+                began.setdefault(entry.place, entry.at)
+        chosen = self.produced if places is None else places
+        waits = sorted((began[p] - self.produced[p]) / 1e9 for p in chosen if self.produced[p] >= since)
+        return Waits(len(waits), waits[len(waits) // 2], waits[int(len(waits) * 0.99)], waits[-1])
+
+    def _produce(self) -> None:
+        due = time.monotonic()
+        while not self._ended.is_set():
+            key = b"s%d" % self._chance.randrange(SESSIONS)
+            self._producer.produce(self._work.topic, key=key, value=b"", on_delivery=self._note(time.monotonic_ns()))
+            self._producer.poll(0)
+            due += 1 / self._rate
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def _note(self, at: int) -> Callable[[KafkaError | None, Message], None]:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            partition, offset = message.partition(), message.offset()
+            assert error is None, f"a task of the stream could not be produced: {error}"
+            assert partition is not None
+            assert offset is not None
+            self.produced[Place(self._work.topic, partition, offset)] = at
+
+        return delivered
+
+
+@contextmanager
+def steady_load(work: Scenario, rate: float) -> Iterator[SteadyLoad]:
+    """A stream that goes on inside."""
+    load = SteadyLoad(work, rate)
+    load.start()
+    try:
+        yield load
+    finally:
+        load.stop()
