@@ -157,7 +157,7 @@ class Settings(ConnectionOptions, WritingOptions):
     metrics_port: Annotated[
         int | None,
         Option(
-            "Port at which Prometheus scrapes the fleet's metrics; needs session-processor[metrics].",
+            "Port at which Prometheus scrapes the fleet's metrics; needs the extra 'metrics'.",
             Panel.LOGS,
             metavar="PORT",
             at_least=1,

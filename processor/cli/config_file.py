@@ -125,8 +125,12 @@ def read(file: str, known: Iterable[str]) -> dict[str, Any]:
             table = tomllib.load(opened)
     except OSError as error:
         raise LoadError(f"--config {file!r} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise LoadError(f"--config {file!r} is not TOML: {_one_line(error)}") from error
+    except UnicodeDecodeError as error:
+        raise LoadError(f"--config {file!r} is not TOML: byte {error.start} is not valid UTF-8") from error
+    except RecursionError as error:
+        raise LoadError(f"--config {file!r} is not TOML that can be read: it is nested too deeply") from error
     known = frozenset(known)
     found: dict[str, Any] = {}
     for key, value in table.items():

@@ -8,6 +8,7 @@ with which Typer would read them, takes longer to load than a probe may.
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_type_hints
 
@@ -28,6 +29,8 @@ CONFIG: Final = Entry(
 """An option of every command that reads options elsewhere, too."""
 
 HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
+
+NO_BREAK_SPACE: Final = "\N{NO-BREAK SPACE}"
 
 _ENTRIES: Final = "entries_of_options"
 
@@ -137,7 +140,10 @@ class Command(TyperCommand):
         self.entries: Mapping[str, Entry] = getattr(self.callback, _ENTRIES)
         parameters: list[Any] = self.params
         for parameter in parameters:
-            parameter.process_value = functools.partial(self._value, self.entries[parameter.name])
+            entry = self.entries[parameter.name]
+            parameter.process_value = functools.partial(self._value, entry)
+            if not entry.metavar or entry.is_argument:
+                parameter.display_type_rich = _no_type
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters, and `--help`."""
@@ -181,7 +187,12 @@ def _as_flags(parameters: list[Any]) -> list[Any]:
     """Flags that a command line alone sets, as `--help`: there is nothing to read."""
     for parameter in parameters:
         parameter.process_value = functools.partial(_flag, parameter)
+        parameter.display_type_rich = _no_type
     return parameters
+
+
+def _no_type(ctx: Any) -> None:
+    """What the help shows as the type of a flag, and of an argument, whose name says it."""
 
 
 def _flag(parameter: Any, context: Any, value: Any) -> Any:
@@ -235,4 +246,5 @@ def _help(entry: Entry) -> str:
     text = entry.option.help.replace("[", r"\[")
     if entry.default_text in ("required", "none", "off"):
         return text
-    return rf"{text} [dim]\[default: {entry.default_text}][/dim]"
+    default = re.sub(r"(?<=\d) (?=[a-z])", NO_BREAK_SPACE, entry.default_text)
+    return rf"{text} [dim]\[default:{NO_BREAK_SPACE}{default}][/dim]"

@@ -39,7 +39,7 @@ def _sentence(error: typer.TyperException, context: Any) -> str:
     if not found.is_flag:
         return f"{option} needs a value: {option} {found.metavar}; see {help_of(context)}"
     opposite = (
-        f", and {found.secondary_opts[0]} is its opposite" if option in found.opts and found.secondary_opts else ""
+        f", and {found.secondary_opts[0]} is the opposite" if option in found.opts and found.secondary_opts else ""
     )
     return f"{option} takes no value{opposite}; see {help_of(context)}"
 
@@ -52,9 +52,16 @@ def no_command(name: str, known: Iterable[str], context: Any) -> SettingsError:
 def too_many(arguments: Sequence[str], context: Any) -> SettingsError:
     """The error for arguments that no parameter takes."""
     taken = [parameter.metavar for parameter in context.command.params if parameter.param_type_name == "argument"]
-    takes = f"takes only {' and '.join(taken)}" if taken else "takes options only"
-    given = " ".join(map(repr, arguments))
-    return SettingsError(f"{given} is one argument too many: {context.command_path} {takes}; see {help_of(context)}")
+    takes = f"takes only {' and '.join(taken)}" if taken else "takes only options"
+    given = " and ".join(map(_shown, arguments))
+    kind = "argument" if len(arguments) == 1 else "arguments"
+    return SettingsError(f"unexpected {kind} {given}: {context.command_path} {takes}; see {help_of(context)}")
+
+
+def _shown(argument: str) -> str:
+    """An argument without what follows '=': it may be a password whose -X is missing."""
+    name, equals, _ = argument.partition("=")
+    return repr(name + ("=…" if equals else ""))
 
 
 def help_of(context: Any) -> str:
@@ -65,7 +72,7 @@ def help_of(context: Any) -> str:
 def _unknown(kind: str, name: str, known: Sequence[str], context: Any) -> str:
     near = difflib.get_close_matches(name, known, n=2)
     guess = f": did you mean {' or '.join(near)}? See" if near else "; see"
-    return f"there is no {kind} {name}{guess} {help_of(context)}"
+    return f"there is no {kind} {name or repr(name)}{guess} {help_of(context)}"
 
 
 def _parameter(context: Any, option: str) -> Any:

@@ -66,10 +66,24 @@ INTEGER = Kind("an integer", _integer, _is_integer, {"type": "integer"}, "N")
 NUMBER = Kind("a number", _number, _is_number, {"type": "number"}, "NUMBER")
 TRUTH = Kind("true or false", _truth, lambda value: isinstance(value, bool), {"type": "boolean"}, "")
 TEXT = Kind("text", str, lambda value: isinstance(value, str | os.PathLike), {"type": "string"}, None)
-PAIR = Kind("KEY=VALUE", str, _is_text_table, {"type": "object"}, "KEY=VALUE")
+PAIR = Kind("a table of texts", str, _is_text_table, {"type": "object"}, "KEY=VALUE")
 """One of several `KEY=VALUE`; the value of the option is a table of them all."""
 
 _KINDS: Mapping[Any, Kind] = {int: INTEGER, float: NUMBER, bool: TRUTH, str: TEXT}
+
+
+def text_fault(value: Any) -> str | None:
+    """What is wrong with the characters of a text, or of a table of texts; None where nothing is.
+
+    Options travel to the consumers as JSON, and name files.
+    """
+    texts = [part for pair in value.items() for part in pair] if isinstance(value, Mapping) else [value]
+    for text in texts:
+        if isinstance(text, str) and "\0" in text:
+            return "must not contain a NUL character"
+        if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
+            return "must be valid UTF-8"
+    return None
 
 
 def kind_of(hint: Any, *, case_sensitive: bool = True) -> Kind:

@@ -16,12 +16,15 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from processor.errors import SettingsError
-from processor.options.kinds import INTEGER, NUMBER, PAIR, TRUTH, Kind, kind_of
+from processor.options.kinds import INTEGER, NUMBER, PAIR, TRUTH, Kind, kind_of, text_fault
 
 VARIABLE_PREFIX: Final = "PROCESSOR_"
 
 SECONDS: Final = "SECONDS"
 BYTES: Final = "BYTES"
+LONGEST_QUOTED: Final = 80
+"""Characters of a wrong value that an error repeats."""
+
 REQUIRED: Final = MISSING
 """The default of an option that has none."""
 
@@ -193,13 +196,12 @@ class Entry:
         """
         if value is None and self.is_nullable:
             return
-        if not self.is_several:
-            self._check_one(value)
-            return
-        if not isinstance(value, list | tuple):
-            raise self.refused(f"must be a tuple, not {value!r}")
-        for each in value:
+        if self.is_several and not isinstance(value, list | tuple):
+            raise self.refused(f"must be a tuple, not {_quoted(value)}")
+        for each in value if self.is_several else (value,):
             self._check_one(each)
+            if (fault := text_fault(each)) is not None:
+                raise self.refused(fault)
 
     def _check_one(self, value: Any, place: str = "") -> None:
         wrong = self._out_of_range(value) if self.kind.holds(value) else self._wrong_type(value)
@@ -214,7 +216,7 @@ class Entry:
 
     def _wrong_type(self, value: Any) -> str:
         noun = "a number of seconds" if self.option.metavar == SECONDS else self.kind.noun
-        return f"must be {noun}, not {value!r}"
+        return f"must be {noun}, not {_quoted(value)}"
 
     def _out_of_range(self, value: Any) -> str | None:
         low, high, above = self.option.at_least, self.option.at_most, self.option.above
@@ -230,6 +232,11 @@ class Entry:
             return f"from {low:.15g} to {high:.15g}{unit}"
         bounds = (("at least", low), ("at most", high), ("above", above))
         return next((f"{words} {bound:.15g}{unit}" for words, bound in bounds if bound is not None), "")
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]}…"
 
 
 @dataclass(frozen=True, kw_only=True)

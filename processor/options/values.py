@@ -41,8 +41,8 @@ class RegistryOptions(OptionSet):
     schema_registry: Annotated[
         str | None,
         Option(
-            "URL of a Confluent-compatible schema registry, also as https://USER:PASSWORD@HOST; needs "
-            "session-processor[registry].",
+            "URL of a Confluent-compatible schema registry, also as https://USER:PASSWORD@HOST; needs the extra "
+            "'registry'.",
             Panel.REGISTRY,
             metavar="URL",
         ),
@@ -114,7 +114,7 @@ class SubjectOptions(RegistryOptions):
         Option(
             "How the subject of a schema is named: topic (TOPIC-value), record (NAME) or topic-record (TOPIC-NAME).",
             Panel.REGISTRY,
-            metavar="STRATEGY",
+            metavar="RULE",
         ),
     ] = "topic"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from processor.avro.schema import Schema
 from processor.errors import SettingsError
-from processor.options.option import Option, Panel
+from processor.options.option import Option
 from processor.options.values import RegistryOptions
 from processor.registry_settings import RegistrySettings
 
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 SubjectTopic = Annotated[
     str | None,
-    Option(
-        "Topic whose subjects are used; unused with --subject-name-strategy record.",
-        Panel.REGISTRY,
-        short="-t",
-    ),
+    Option("Topic whose subjects are used; unused with --subject-name-strategy record.", short="-t"),
 ]
 
 
