@@ -44,9 +44,9 @@ class ClientLog(logging.Handler):
         self._said: dict[str, tuple[float, int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One log line. What goes to `report` as well is left out."""
+        """One log line. What goes to `report` as well, or is raised, is left out."""
         facility, text = _split(record.getMessage())
-        if facility in ("FAIL", "ERROR"):
+        if facility in ("FAIL", "ERROR", "FATAL"):
             return
         if record.levelno >= logging.WARNING and not text.endswith("retrying"):
             self._say(facility, text, lambda line: KafkaClientError(code=facility, message=line))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING
 from threading import Condition
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, Message
 
 from processor.errors import DeliveryError
-from processor.kafka.config import error_of, reason_of
 
 
 class RecordMetadata(NamedTuple):
@@ -20,6 +18,17 @@ class RecordMetadata(NamedTuple):
     topic: str
     partition: int
     offset: int
+    """-1 where the broker has recognised a repeated send, and does not return where it wrote the first one."""
+
+
+class Producing(Protocol):
+    """The producer that a future's record was handed to."""
+
+    def delivery_error(self, topic: str, error: KafkaError) -> DeliveryError:
+        """What became of a record that the client reported with `error`."""
+
+    def reported(self, error: KafkaError | None) -> None:
+        """Called at the end of each report."""
 
 
 class DeliveryFuture(Future[RecordMetadata]):
@@ -40,13 +49,9 @@ class DeliveryFuture(Future[RecordMetadata]):
     _result: RecordMetadata | None = None
     _exception: BaseException | None = None
 
-    def __init__(self, reported: Callable[[], None]) -> None:
-        """Leaves out what `__getattr__` makes when it is asked for.
-
-        Args:
-            reported: called at the end of `on_delivery`.
-        """
-        self._reported = reported
+    def __init__(self, producer: Producing) -> None:
+        """Leaves out what `__getattr__` makes when it is asked for."""
+        self._producer = producer
 
     def __getattr__(self, name: str) -> Any:
         if name == "_condition":
@@ -63,21 +68,18 @@ class DeliveryFuture(Future[RecordMetadata]):
         """The client's delivery report."""
         try:
             if error is None:
-                place = message.topic(), message.partition(), message.offset()
+                offset = message.offset()
+                place = message.topic(), message.partition(), -1 if offset is None else offset
                 self._result = RecordMetadata(*place)  # type: ignore[arg-type]
                 self._end()
             else:
-                self.fail(message.topic() or "", error)
+                self.fail(self._producer.delivery_error(message.topic() or "", error))
         finally:
-            self._reported()
+            self._producer.reported(error)
 
-    def fail(self, topic: str, why: KafkaError | str) -> None:
-        """Ends it with a `DeliveryError`; what the client's error means as a rule is its cause."""
-        if isinstance(why, str):
-            self._exception = DeliveryError(f"{topic}: {why}")
-        else:
-            self._exception = DeliveryError(f"{topic}: {_reason(why)}")
-            self._exception.__cause__ = error_of(why)
+    def fail(self, error: DeliveryError) -> None:
+        """Ends it with `error`."""
+        self._exception = error
         self._end()
 
     def done(self) -> bool:
@@ -116,8 +118,3 @@ class DeliveryFuture(Future[RecordMetadata]):
                     waiter.add_exception(self)
             condition.notify_all()
         self._invoke_callbacks()
-
-
-def _reason(error: KafkaError) -> str:
-    purged = error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
-    return "not acknowledged before the dispatcher was closed" if purged else reason_of(error)

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from processor.codec.messages import Outgoing
 from processor.codec.select import ValueCodec, codec_for
-from processor.errors import DeliveryError, EncodeError, SettingsError
+from processor.errors import DeliveryError, EncodeError, ProcessorError, SettingsError
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.polled_producer import PolledProducer, ProducerClosed, RecordHeaders
@@ -19,7 +19,7 @@ from processor.kafka.registry.consumer import open_registry
 from processor.options.connection import check_kafka_config
 from processor.options.values import ValueFormat
 from processor.registry_settings import RegistrySettings
-from processor.telemetry.events import Event
+from processor.telemetry.events import Event, KafkaProducerFailed
 
 ROOM_SECONDS = 0.01
 """How long `submit` waits for a delivery before it looks again whether there is room."""
@@ -84,8 +84,7 @@ class Dispatcher:
         self._codec = _codec(value_format, schemas, schema_registry, topic)
         config = producer_config(bootstrap_servers, kafka_config or {})
         config["queue.buffering.max.messages"] = str(max_pending)
-        self._producer = PolledProducer(config, _to_logging, thread="dispatcher")
-        self._reported = self._producer.reported
+        self._producer = PolledProducer(config, _to_logging, thread="dispatcher", closing="the dispatcher was closed")
         self._producer.open()
 
     def submit(
@@ -121,16 +120,16 @@ class Dispatcher:
         if headers:
             record_headers.extend((header, _encoded(text)) for header, text in headers.items())
         key = _encoded(session_id)
-        sent = DeliveryFuture(self._reported)
+        sent = DeliveryFuture(self._producer)
         try:
             while not self._producer.produce(self.topic, value, key, record_headers or None, sent.on_delivery):
                 self._producer.poll(ROOM_SECONDS)
         except ProducerClosed:
             raise RuntimeError("the dispatcher is closed") from None
-        except DeliveryError as error:
-            sent.fail(self.topic, str(error))
         except KafkaException as caught:
-            sent.fail(self.topic, caught.args[0])
+            sent.fail(self._producer.delivery_error(self.topic, caught.args[0]))
+        except ProcessorError as error:
+            sent.fail(DeliveryError(f"{self.topic}: {error}"))
         return sent
 
     def flush(self, seconds: float = CLOSE_SECONDS) -> int:
@@ -177,6 +176,9 @@ def _encoded(text: str | bytes | None) -> bytes | None:
 
 
 def _to_logging(event: Event) -> None:
-    """A library speaks through the standard logging, which its application may send anywhere."""
+    """A library logs through the standard logging, which its application configures."""
     level = logging.WARNING if event.level == "warning" else logging.DEBUG
-    _log.log(level, "%s", getattr(event, "message", event))
+    text = getattr(event, "message", event)
+    if isinstance(event, KafkaProducerFailed):
+        text = f"the Kafka client failed, tasks that it had not sent with it; the next task opens a new one: {text}"
+    _log.log(level, "%s", text)

@@ -1,18 +1,19 @@
-"""An idempotent producer, and the thread that serves its callbacks."""
+"""An idempotent producer that outlives its client, and the thread that serves its callbacks."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from processor.engine.retry import backoff
 from processor.errors import DeliveryError, ProcessorError
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import Config, open_client
-from processor.telemetry.events import Emit, KafkaClientError
+from processor.kafka.config import Config, error_of, open_client, reason_of
+from processor.telemetry.events import Emit, KafkaClientError, KafkaProducerFailed
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 RecordHeaders = list[tuple[str, str | bytes | None]]
@@ -20,34 +21,63 @@ RecordHeaders = list[tuple[str, str | bytes | None]]
 POLL_SECONDS = 0.1
 """How long the thread waits inside the client for callbacks; `close` waits for the thread at most that long."""
 
-CALLBACK_SECONDS = 0.001
-"""Between two looks at whether a callback that another thread runs has returned."""
+FLUSH_SECONDS = 0.01
+"""How long a flush waits inside the client; another thread may have run the last callback meanwhile."""
+
+LAST_REPORTS_SECONDS = 5.0
+"""How long the records that a failed client has in flight may stay unanswered before they are given up."""
+
+REOPEN_SECONDS, LONGEST_REOPEN_SECONDS = 1.0, 30.0
+"""Between a client that failed before it delivered anything and its successor; doubled with each further one."""
+
+PURGED = frozenset((KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT))
 
 
 class ProducerClosed(ProcessorError):
     """A record was handed to a producer that is closed."""
 
 
+class _Failure(NamedTuple):
+    """Why a client takes no more records."""
+
+    error: KafkaError
+    give_up_at: float
+    """When records that it has not reported are purged, in seconds of the monotonic clock."""
+    purged: bool = False
+
+
 class PolledProducer:
     """A producer that any thread may hand records to; a thread of its own runs each record's `on_delivery`.
 
-    Mutable state: `_client`, `_thread`, `_closed` and `_taken`, changed under `_guard`; `_reported`, under `_counting`.
+    A client fails for good when a broker answers what an idempotent producer cannot recover from, such as
+    OUT_OF_ORDER_SEQUENCE_NUMBER: it reports its records as failed, and takes none any more. The next record then opens
+    a new client, once all reports of the old one have come: a late one could otherwise be appended behind it.
+
+    Mutable state, changed under `_guard`: `_client`, which is polled; `_taking`, the same where it takes records;
+    `_failure`, `_failures`, `_reopen_at`, `_thread`, `_closed` and `_taken`. Under `_counting`: `_reported`.
     """
 
-    def __init__(self, config: Config, emit: Emit, thread: str) -> None:
+    def __init__(self, config: Config, emit: Emit, thread: str, closing: str) -> None:
         """Opens nothing yet.
 
         Args:
             config: from `producer_config`.
             emit: receives the client's log lines and errors.
             thread: the name of the thread.
+            closing: what `close` means to a record that is not acknowledged by then, such as "the consumer stopped".
         """
         self._config = {**config, **client_hooks(emit)}
         self._emit = emit
         self._name = thread
+        self._closing = closing
         self._guard = threading.Lock()
         self._client: Producer | None = None
-        self._thread = threading.current_thread()
+        self._taking: Producer | None = None
+        self._failure: _Failure | None = None
+        self._failures = 0
+        """Clients that failed since a record was last delivered."""
+        self._reopen_at = 0.0
+        self._thread: threading.Thread | None = None
         self._closed = False
         self._taken = 0
         self._counting = threading.Lock()
@@ -67,30 +97,38 @@ class PolledProducer:
             ProducerClosed: it is closed.
         """
         with self._guard:
-            if self._client is None:
+            if self._taking is None:
                 self._open()
 
     def produce(
         self, topic: str, value: bytes | None, key: bytes | None, headers: RecordHeaders | None, on_delivery: OnDelivery
     ) -> bool:
-        """Take a record, and return whether there was room for it: each delivery makes room.
+        """Take a record, and return whether there was room for it.
 
+        Each delivery makes room. There is none while a client that failed has reports to come.
         `on_delivery` is called once, perhaps before this returns. It has to call `reported` at its end.
 
         Raises:
-            DeliveryError: the record is larger than the whole queue.
+            DeliveryError: the record is larger than the whole queue, or one client after the other fails.
             KafkaException: the client refuses the record.
             SettingsError, LoadError, ProducerClosed: as `open`.
         """
         # Under the guard, or a record could slip in behind the last flush of `close` and never be reported.
         with self._guard:
-            client = self._client or self._open()
+            client = self._taking or self._open()
+            if client is None:
+                return False
             try:
                 client.produce(topic, value, key, headers=headers, on_delivery=on_delivery)
             except BufferError:
                 if len(client):
                     return False
                 self._produce_into_empty(client, topic, value=value, key=key, headers=headers, on_delivery=on_delivery)
+            except KafkaException as caught:
+                if caught.args[0].code() != KafkaError._FATAL:
+                    raise
+                self._note_failure(client, caught.args[0])
+                return False
             self._taken += 1
             return True
 
@@ -101,7 +139,7 @@ class PolledProducer:
         except BufferError:
             raise DeliveryError("larger than queue.buffering.max.kbytes") from None
 
-    def reported(self) -> None:
+    def reported(self, error: KafkaError | None) -> None:
         """Counts a record as reported: the last thing that each `on_delivery` does.
 
         A wrapper around it that counted would be one more object a record for the garbage collector: with 90,000
@@ -109,17 +147,45 @@ class PolledProducer:
         """
         with self._counting:
             self._reported += 1
+        if error is None and self._failures:
+            self._failures = 0
+
+    def delivery_error(self, topic: str, error: KafkaError) -> DeliveryError:
+        """Why a record was not delivered that the client reported with `error`.
+
+        Its cause is what the error means in general, see `error_of`.
+        """
+        failure = self._failure
+        if error.code() not in PURGED:
+            reason = reason_of(error)
+        elif failure is None:
+            reason = f"not acknowledged before {self._closing}"
+        else:
+            error = failure.error
+            reason = f"the Kafka client failed before it was acknowledged: {error.name()}"
+        delivery_error = DeliveryError(f"{topic}: {reason}")
+        delivery_error.__cause__ = error_of(error)
+        return delivery_error
 
     def poll(self, seconds: float) -> None:
         """Runs callbacks that are due, and waits at most `seconds` for the first."""
         client = self._client
         if client is not None:
-            self._serve(client.poll, seconds)
+            self._poll(client, seconds)
 
     def flush(self, seconds: float) -> int:
-        """Waits at most `seconds` until all records are reported, and returns how many are not."""
-        client = self._client
-        return 0 if client is None else self._flush(client, seconds)
+        """Waits at most `seconds` until all records are reported, and returns how many are not.
+
+        The client's own `flush` is of no use: when the client fails it runs on with callbacks while an exception is
+        set, and each of them ends in a SystemError of Python's, with its record's outcome lost.
+        """
+        deadline = time.monotonic() + max(seconds, 0.0)
+        while (client := self._client) is not None:
+            left = max(deadline - time.monotonic(), 0.0)
+            self._poll(client, min(left, FLUSH_SECONDS))
+            if not len(self) or left <= 0:
+                break
+        return len(self)
 
     def close(self, seconds: float) -> int:
         """Flushes for at most `seconds`, and returns how many records were not reported by then.
@@ -128,45 +194,88 @@ class PolledProducer:
         again.
         """
         with self._guard:
-            self._closed = True
-            client, self._client = self._client, None
-        if client is None:
-            return 0
-        unreported = self._flush(client, seconds)
-        if unreported:
+            self._closed, self._taking = True, None
+            client, thread = self._client, self._thread
+        unreported = self.flush(seconds)
+        if unreported and client is not None:
             client.purge()
-            self._flush(client, POLL_SECONDS)
+            self.flush(POLL_SECONDS)
         self._ended.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        with self._guard:
+            failure, self._client, self._failure = self._failure, None, None
+        if failure is not None:
+            self._log(failure, 0.0)
         return unreported
 
-    def _open(self) -> Producer:
-        """Opens the client; the caller holds the guard."""
+    def _open(self) -> Producer | None:
+        """Opens a client, or returns None while a failed one has reports to come; the caller holds the guard."""
         if self._closed:
             raise ProducerClosed("the producer is closed")
-        self._client = open_client(Producer, self._config)
-        self._thread = threading.Thread(target=self._poll_on, args=(self._client,), name=self._name, daemon=True)
-        self._thread.start()
+        if self._client is not None:
+            return None
+        if (seconds := self._reopen_at - time.monotonic()) > 0:
+            raise DeliveryError(f"the Kafka client failed, and a new one opens in {seconds:.1f} s")
+        self._client = self._taking = open_client(Producer, self._config)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._poll_until_closed, name=self._name, daemon=True)
+            self._thread.start()
         return self._client
 
-    def _flush(self, client: Producer, seconds: float) -> int:
-        deadline = time.monotonic() + max(seconds, 0.0)
-        while True:
-            left = max(deadline - time.monotonic(), 0.0)
-            self._serve(client.flush, left)
-            if not len(self) or left <= 0:
-                return len(self)
-            if not len(client):
-                time.sleep(CALLBACK_SECONDS)
-
-    def _poll_on(self, client: Producer) -> None:
+    def _poll_until_closed(self) -> None:
         while not self._ended.is_set():
-            self._serve(client.poll, POLL_SECONDS)
+            if self._client is None:
+                self._ended.wait(POLL_SECONDS)
+            else:
+                self.poll(POLL_SECONDS)
 
-    def _serve(self, wait: Callable[[float], int], seconds: float) -> None:
+    def _poll(self, client: Producer, seconds: float) -> None:
         """Lets the client run callbacks. One that fails must not keep the others from being run."""
         try:
-            wait(seconds)
+            client.poll(seconds)
         except Exception as caught:  # noqa: BLE001  a callback may raise anything
-            self._emit(KafkaClientError(code="callback", message=f"{type(caught).__name__}: {caught}"))
+            error = caught.args[0] if isinstance(caught, KafkaException) else None
+            if isinstance(error, KafkaError) and error.fatal():
+                with self._guard:
+                    self._note_failure(client, error)
+            else:
+                self._emit(KafkaClientError(code="callback", message=f"{type(caught).__name__}: {caught}"))
+        if self._failure is not None:
+            self._retire_when_reported(client)
+
+    def _note_failure(self, client: Producer, error: KafkaError) -> None:
+        """The caller holds the guard. The client's poll gives the reason; its `produce` fails without one."""
+        if client is not self._client:
+            return
+        self._taking = None
+        if self._failure is None:
+            self._failure = _Failure(error, time.monotonic() + LAST_REPORTS_SECONDS)
+        elif self._failure.error.code() == KafkaError._FATAL:
+            self._failure = self._failure._replace(error=error)
+
+    def _retire_when_reported(self, client: Producer) -> None:
+        """Drops a client that failed, once it has reported all that it took."""
+        with self._guard:
+            failure = self._failure
+            if failure is None or client is not self._client or self._awaits_reports(client, failure):
+                return
+            self._client = self._failure = None
+            self._failures += 1
+            wait = backoff(self._failures - 1, REOPEN_SECONDS, LONGEST_REOPEN_SECONDS) if self._failures > 1 else 0.0
+            self._reopen_at = time.monotonic() + wait
+        self._log(failure, wait)
+
+    def _log(self, failure: _Failure, reopen_in_seconds: float) -> None:
+        code, message = failure.error.name(), reason_of(failure.error)
+        self._emit(KafkaProducerFailed(code=code, message=message, reopen_in_seconds=reopen_in_seconds))
+
+    def _awaits_reports(self, client: Producer, failure: _Failure) -> bool:
+        """Whether reports are to come, within bounds: a callback that hands a record over waits for its own return."""
+        now = time.monotonic()
+        if not len(self) or (failure.purged and now >= failure.give_up_at):
+            return False
+        if now >= failure.give_up_at:
+            client.purge()
+            self._failure = failure._replace(purged=True, give_up_at=now + POLL_SECONDS)
+        return True

@@ -20,7 +20,7 @@ class KafkaSink:
 
     def __init__(self, config: Config, emit: Emit) -> None:
         """Takes a configuration from `producer_config`."""
-        self._producer = PolledProducer(config, emit, thread="sink")
+        self._producer = PolledProducer(config, emit, thread="sink", closing="the consumer stopped")
 
     def warm(self) -> None:
         """Opens the producer now.
@@ -51,14 +51,14 @@ class KafkaSink:
             return "this consumer has stopped sending"
         except (ProcessorError, TypeError, ValueError) as caught:
             return str(caught)
-        return None if has_room else "too many records wait to be sent"
+        return None if has_room else "too many records wait to be sent, or the Kafka client has failed and is replaced"
 
     def _on_delivery(self, topic: str, delivered: Delivered) -> OnDelivery:
         def on_delivery(error: KafkaError | None, _message: Message) -> None:
             try:
-                delivered(None if error is None else DeliveryError(f"{topic}: {_reason(error)}"))
+                delivered(None if error is None else self._producer.delivery_error(topic, error))
             finally:
-                self._producer.reported()
+                self._producer.reported(error)
 
         return on_delivery
 
@@ -68,8 +68,3 @@ class KafkaSink:
         Those are reported from inside this call. A record that is sent after it is not taken.
         """
         return self._producer.close(seconds)
-
-
-def _reason(error: KafkaError) -> str:
-    purged = error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
-    return "not acknowledged before the consumer stopped" if purged else reason_of(error)

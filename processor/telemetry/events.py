@@ -587,6 +587,22 @@ class KafkaClientError(Event):
     message: str
 
 
+class KafkaProducerFailed(Event):
+    """librdkafka ended a producer after an error that it cannot recover from; the next record opens a new producer.
+
+    Dead letters and results that were not acknowledged are sent again.
+    """
+
+    event: ClassVar[str] = "kafka.producer_failed"
+    level: ClassVar[Level] = "warning"
+
+    code: str
+    """name of the error code"""
+    message: str
+    reopen_in_seconds: float
+    """until a new producer may open; above 0 where the last one delivered nothing either"""
+
+
 class LogLinesLost(Event):
     """Earlier log lines of this process could not be written: the disk was full, or the reader of stderr blocked."""
 

@@ -64,6 +64,7 @@ OBSTACLES = {
     "read-only": refusing(KafkaError.NOT_ENOUGH_REPLICAS),
     "full": refusing(KafkaError.KAFKA_STORAGE_ERROR),
     "against its policy": refusing(KafkaError.POLICY_VIOLATION),
+    "out of order": refusing(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER),
 }
 
 

@@ -20,12 +20,15 @@ from processor.cli.produce import task_lines
 from processor.cli.produce.tally import Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
 from processor.codec.select import codec_for
+from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture
-from tests.conftest import MakeBroker, MakeTopic
+from processor.kafka.polled_producer import PolledProducer
+from tests.conftest import MakeBroker, MakeTopic, Wired
 from tests.support import cluster
 from tests.support.broker import Broker
 from tests.support.kafka_jars import PROJECT
 from tests.support.lifeline import die_with_parent
+from tests.support.until import until
 
 SECONDS = 60.0
 
@@ -297,6 +300,39 @@ def test_numbers_of_any_size_stay_what_they_are() -> None:
     assert task.payload == 123456789012345678901234567890
 
 
+@pytest.mark.parametrize("code", [KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError.DUPLICATE_SEQUENCE_NUMBER])
+def test_a_client_that_a_broker_ends_costs_the_tasks_that_it_had_and_no_other(
+    wired: Wired, group: str, code: int
+) -> None:
+    """What the wire takes for a repeat was never sent to the broker, which makes the next one out of order."""
+    servers = wired.broker.bootstrap_servers
+    name = cluster.create_topic(servers, group, 1)
+    before = wired.wire.refused_records
+    child = start("-b", wired.wire.address, "-t", name, "--value-format", "json", "-")
+    assert child.stdin is not None
+    try:
+        for part in range(3):
+            child.stdin.write("".join(line(part * 10 + number) for number in range(10)))
+            child.stdin.flush()
+            if part == 0:
+                until(lambda: cluster.end_offsets(servers, name) == {0: 10}, "the first part is sent")
+                wired.wire.refused_topics[name] = code
+            if part == 1:
+                until(lambda: wired.wire.refused_records > before, "the second part is refused")
+                wired.wire.refused_topics.clear()
+    finally:
+        wired.wire.refused_topics.clear()
+    out, err = child.communicate(timeout=SECONDS)
+    numbers = [json.loads(r.value() or b"")["payload"]["n"] for r in cluster.read_all(servers, name)]
+    assert numbers[:10] == list(range(10))
+    assert "Traceback" not in err
+    assert "the Kafka client failed" in err
+    assert child.returncode == 1
+    assert "out of order sequence number" in err
+    if code != KafkaError.DUPLICATE_SEQUENCE_NUMBER:  # the client makes offsets up for those
+        assert "order       each session's order as sent: kept" in out
+
+
 class Report:
     """A delivery report's message."""
 
@@ -314,7 +350,7 @@ class Report:
 
 
 def future() -> DeliveryFuture:
-    return DeliveryFuture(reported=lambda: None)
+    return DeliveryFuture(PolledProducer(producer_config("127.0.0.1:1", {}), print, "unopened", "it was closed"))
 
 
 def tallied(*places: tuple[str, int, int]) -> Tally:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -12,10 +13,12 @@ from confluent_kafka import KafkaError
 from processor.codec.select import codec_for
 from processor.errors import BrokerError, DeliveryError, EncodeError, SettingsError
 from processor.handlers.task import Task
+from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture, RecordMetadata
 from processor.kafka.dispatcher import Dispatcher
+from processor.kafka.polled_producer import PolledProducer
 from processor.options.values import ValueFormat
-from tests.conftest import MakeTopic
+from tests.conftest import MakeTopic, Wired
 from tests.support import cluster
 from tests.support.broker import Broker
 from tests.support.until import until
@@ -150,6 +153,37 @@ def test_what_close_cannot_deliver_in_its_time_fails() -> None:
         sent.result(0)
 
 
+def test_a_client_that_a_broker_ended_fails_its_tasks_alone_and_says_so_once(
+    wired: Wired, group: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A task may be in the log though it failed: whether it is sent again is the caller's to decide."""
+    name = cluster.create_topic(wired.broker.bootstrap_servers, group, 1)
+    with Dispatcher(wired.wire.address, name, value_format="bytes") as dispatcher:
+        assert dispatcher.submit("s", b"1").result(30).offset == 0
+        wired.wire.refused_topics[name] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+        failed = dispatcher.submit("s", b"2").exception(30)
+        wired.wire.refused_topics.clear()
+        sent = [dispatcher.submit("s", b"%d" % number) for number in range(3, 100)]
+    assert isinstance(failed, DeliveryError)
+    assert "out of order sequence number" in str(failed)
+    assert [future.exception() for future in sent] == [None] * 97
+    found = [record.value() for record in cluster.read_all(wired.broker.bootstrap_servers, name)]
+    assert found == [b"1", *(b"%d" % number for number in range(3, 100))]
+    logged = [record for record in caplog.records if record.name == "processor.kafka" and record.levelno > logging.INFO]
+    assert len(logged) == 1
+    assert "the next task opens a new one" in logged[0].getMessage()
+
+
+def test_a_repeat_that_a_broker_recognises_is_delivered_at_a_place_that_is_not_known(wired: Wired, group: str) -> None:
+    name = cluster.create_topic(wired.broker.bootstrap_servers, group, 1)
+    with Dispatcher(wired.wire.address, name, value_format="bytes") as dispatcher:
+        wired.wire.refused_topics[name] = KafkaError.DUPLICATE_SEQUENCE_NUMBER
+        try:
+            assert dispatcher.submit("s", b"1").result(30) == RecordMetadata(name, 0, -1)
+        finally:
+            wired.wire.refused_topics.clear()
+
+
 def test_a_closed_dispatcher_takes_nothing(broker: Broker) -> None:
     dispatcher = Dispatcher(broker.bootstrap_servers, "t", value_format="bytes")
     dispatcher.close()
@@ -223,7 +257,7 @@ class Report:
 
 
 def future() -> DeliveryFuture:
-    return DeliveryFuture(reported=lambda: None)
+    return DeliveryFuture(PolledProducer(producer_config(NOWHERE, {}), print, "unopened", "it was closed"))
 
 
 def deliver(sent: DeliveryFuture, offset: int = 0) -> None:
@@ -263,7 +297,7 @@ def test_wait_and_as_completed_hear_of_futures_that_end_later_and_earlier() -> N
     early, late, failing = future(), future(), future()
     deliver(early)
     assert wait([early, late], timeout=0, return_when=FIRST_COMPLETED).done == {early}
-    timers = [threading.Timer(0.05, deliver, [late]), threading.Timer(0.1, failing.fail, ["t", "no"])]
+    timers = [threading.Timer(0.05, deliver, [late]), threading.Timer(0.1, failing.fail, [DeliveryError("no")])]
     for timer in timers:
         timer.start()
     assert list(as_completed([failing, late, early], timeout=30)) == [early, late, failing]

@@ -1,8 +1,8 @@
-"""A wire between clients and a real broker that can be slow, cut or silent, and that can refuse commits and records.
+"""A wire between clients and a real broker: slow, cut or silent, and it can refuse commits, records and producers.
 
-It speaks as much of Kafka's protocol as it must: frames, request headers, and OffsetCommit and Produce as the client
-here sends them (versions 8 and 9, 9 and 10; the layouts are in Kafka's `OffsetCommitRequest.json`,
-`ProduceRequest.json` and those of the answers).
+It speaks as much of Kafka's protocol as it must: frames, request headers, and OffsetCommit, Produce and InitProducerId
+as the client here sends them (versions 8 and 9, 9 and 10, 4; the layouts are in Kafka's `OffsetCommitRequest.json`,
+`ProduceRequest.json`, `InitProducerIdRequest.json` and those of the answers).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-PRODUCE, OFFSET_COMMIT = 0, 8
-LAYOUTS = {PRODUCE: (9, 10), OFFSET_COMMIT: (8, 9)}
+PRODUCE, OFFSET_COMMIT, INIT_PRODUCER_ID = 0, 8, 22
+LAYOUTS = {PRODUCE: (9, 10), OFFSET_COMMIT: (8, 9), INIT_PRODUCER_ID: (4,)}
 
 
 class Wire:
@@ -32,6 +32,12 @@ class Wire:
         """Commits that were answered by the wire, with an error."""
         self.refused_topics: dict[str, int] = {}
         """Topics that take no record, each with the error code that the wire answers instead of the broker."""
+        self.refused_records = 0
+        """Batches of records that were answered by the wire, with an error."""
+        self.refused_producers: int | None = None
+        """The error code that an idempotent producer gets when it asks for its ID; None passes its request on."""
+        self.producers = 0
+        """Producers that asked for an ID."""
         self._target = target
         self._refusals: list[int] = []
         self._links: set[_Link] = set()
@@ -78,7 +84,12 @@ class Wire:
         if version not in LAYOUTS.get(api, ()):
             return None
         if api == PRODUCE:
-            return produce_refusal_of(request, self.refused_topics)
+            refusal = produce_refusal_of(request, self.refused_topics)
+            self.refused_records += refusal is not None
+            return refusal
+        if api == INIT_PRODUCER_ID:
+            self.producers += 1
+            return None if self.refused_producers is None else producer_refusal_of(request, self.refused_producers)
         with self._guard:
             if not self._refusals:
                 return None
@@ -212,6 +223,12 @@ def produce_refusal_of(frame: bytes, refused: Mapping[str, int]) -> bytes | None
     part = struct.pack(">ihqqq", partition, code, -1, -1, -1) + b"\x01\0\0"
     topic = _varint(len(name) + 1) + name + b"\x02" + part + b"\0"
     return struct.pack(">iB", correlation, 0) + b"\x02" + topic + struct.pack(">iB", 0, 0)
+
+
+def producer_refusal_of(frame: bytes, code: int) -> bytes:
+    """The answer to an InitProducerId request; the fields: throttle time, error code, ID, epoch."""
+    (correlation,) = struct.unpack_from(">i", frame, 4)
+    return struct.pack(">iBihqhB", correlation, 0, 0, code, -1, -1, 0)
 
 
 def through_a_wire(wire_port: int, direct_port: int) -> Mapping[str, str]:

@@ -64,10 +64,11 @@ class Tally:
 
     def _count(self, session_id: str, partition: int, offset: int) -> None:
         self.delivered += 1
-        before = self._offsets.get(partition, -1)
-        self._offsets[partition] = offset
-        if offset <= before:
-            self._report(f"partition {partition}: offset {offset} after {before}")
+        before = self._offsets.setdefault(partition, -1)
+        if offset >= 0:  # else its place is not known
+            self._offsets[partition] = offset
+            if offset <= before:
+                self._report(f"partition {partition}: offset {offset} after {before}")
         # Hashes, not texts: a million of them are what a session may cost. 64 bits tell them apart.
         session = hash(session_id)
         if len(self._partition_of) < SESSIONS_COUNTED:

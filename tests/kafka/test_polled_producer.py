@@ -1,0 +1,190 @@
+"""A producer whose client a broker ends: a new client takes its place, once the old one has reported all it had."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import KafkaError, Message
+
+from processor.errors import BrokerError, DeliveryError
+from processor.kafka.config import producer_config
+from processor.kafka.polled_producer import PolledProducer
+from processor.telemetry.events import Event, KafkaClientError, KafkaProducerFailed
+from tests.conftest import Wired
+from tests.support import cluster
+from tests.support.until import until
+
+
+class Sending:
+    """A producer on a wire, the outcome of each record, and what it logs."""
+
+    def __init__(self, wired: Wired, topic: str, **config: str) -> None:
+        self.topic = topic
+        self.events: list[Event] = []
+        self.outcomes: queue.Queue[DeliveryError | None] = queue.Queue()
+        spelled = {key.replace("_", "."): value for key, value in config.items()}
+        self.producer = PolledProducer(
+            producer_config(wired.wire.address, spelled), self.events.append, "producer", "the test closed it"
+        )
+
+    def send(self, value: bytes, topic: str | None = None) -> bool:
+        """Hands one record over, and returns whether there was room."""
+
+        def on_delivery(error: KafkaError | None, _message: Message) -> None:
+            self.outcomes.put(None if error is None else self.producer.delivery_error(topic or self.topic, error))
+            self.producer.reported(error)
+
+        return self.producer.produce(topic or self.topic, value, b"k", None, on_delivery)
+
+    def send_when_there_is_room(self, value: bytes) -> None:
+        until(lambda: self.send(value), "there is room", 10)
+
+    def outcome(self) -> DeliveryError | None:
+        return self.outcomes.get(timeout=30)
+
+    @property
+    def failures(self) -> list[KafkaProducerFailed]:
+        return [event for event in self.events if isinstance(event, KafkaProducerFailed)]
+
+
+@pytest.fixture
+def sending(wired: Wired, group: str) -> Iterator[Sending]:
+    """With a topic of its own; the wire refuses nothing afterwards."""
+    sending = Sending(wired, cluster.create_topic(wired.broker.bootstrap_servers, group, 1))
+    yield sending
+    wired.wire.refused_topics.clear()
+    wired.wire.refused_producers = None
+    sending.producer.close(0)
+
+
+def contents(wired: Wired, topic: str) -> list[bytes | None]:
+    return [record.value() for record in cluster.read_all(wired.broker.bootstrap_servers, topic)]
+
+
+def test_a_client_that_a_broker_ended_is_replaced_and_reported_once(wired: Wired, sending: Sending) -> None:
+    sending.send(b"1")
+    assert sending.outcome() is None
+    wired.wire.refused_topics[sending.topic] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+    sending.send(b"2")
+    failed = sending.outcome()
+    assert "out of order sequence number" in str(failed)
+    wired.wire.refused_topics.clear()
+    for value in (b"3", b"4"):
+        sending.send_when_there_is_room(value)
+        assert sending.outcome() is None
+    assert contents(wired, sending.topic) == [b"1", b"3", b"4"]
+    (failure,) = sending.failures
+    assert (failure.code, failure.reopen_in_seconds) == ("OUT_OF_ORDER_SEQUENCE_NUMBER", 0)
+    assert "sequence desynchronization" in failure.message
+    assert not [event for event in sending.events if isinstance(event, KafkaClientError)]
+
+
+def test_what_a_broker_takes_for_a_repeat_ends_a_client_later_and_is_the_same(wired: Wired, sending: Sending) -> None:
+    """The wire says that a record is a repeat, and the broker has never seen it: the next one is out of order."""
+    sending.send(b"1")
+    assert sending.outcome() is None
+    wired.wire.refused_topics[sending.topic] = KafkaError.DUPLICATE_SEQUENCE_NUMBER
+    sending.send(b"2")
+    assert sending.outcome() is None  # as the client has it
+    wired.wire.refused_topics.clear()
+    sending.send(b"3")
+    assert "out of order" in str(sending.outcome())
+    sending.send_when_there_is_room(b"3")
+    assert sending.outcome() is None
+    assert contents(wired, sending.topic) == [b"1", b"3"]
+    assert len(sending.failures) == 1
+
+
+def test_records_of_other_topics_fail_with_the_reason_and_none_is_left_unreported(
+    wired: Wired, group: str, sending: Sending
+) -> None:
+    """They wait in the client when it ends, and are dropped with it."""
+    waiting = Sending(wired, sending.topic, linger_ms="500")
+    other = cluster.create_topic(wired.broker.bootstrap_servers, f"{group}-other", 1)
+    for topic in (None, other):
+        waiting.send(b"0", topic)
+    assert [waiting.outcome(), waiting.outcome()] == [None, None]
+    wired.wire.refused_topics[sending.topic] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+    waiting.send(b"1")
+    time.sleep(0.3)  # so that the client ends while the others are still held back
+    for _ in range(20):
+        waiting.send(b"1", other)
+    outcomes = [waiting.outcome() for _ in range(21)]
+    assert isinstance(outcomes[0], DeliveryError)
+    told = sorted({str(outcome) for outcome in outcomes})
+    assert len(told) == 2
+    assert told[0].startswith(f"{other}: ") or told[1].startswith(f"{other}: ")
+    assert sum("OUT_OF_ORDER_SEQUENCE_NUMBER" in str(outcome) for outcome in outcomes) == 20
+    until(lambda: len(waiting.producer) == 0, "all are counted")
+    assert waiting.outcomes.empty()
+    assert contents(wired, other) == [b"0"]
+    waiting.producer.close(5)
+
+
+def test_clients_that_fail_one_after_the_other_come_at_growing_intervals(wired: Wired, sending: Sending) -> None:
+    """As where a broker does not allow idempotent producers. Each record is refused with the reason meanwhile."""
+    wired.wire.refused_producers = KafkaError.CLUSTER_AUTHORIZATION_FAILED
+    before, errors, failed_at = wired.wire.producers, list[DeliveryError | None](), list[float]()
+
+    def send() -> DeliveryError | None:
+        try:
+            return sending.outcome() if sending.send(b"x") else DeliveryError("no room")
+        except DeliveryError as error:
+            return error
+
+    def has_failed_three_times() -> bool:
+        errors.append(send())
+        if len(sending.failures) > len(failed_at):
+            failed_at.append(time.monotonic())
+        return len(failed_at) == 3
+
+    until(has_failed_three_times, "three clients have failed", 30)
+    assert wired.wire.producers - before == 3
+    assert [failure.reopen_in_seconds for failure in sending.failures] == [0.0, 1.0, 2.0]
+    assert failed_at[2] - failed_at[1] > 0.9
+    assert isinstance(errors[0], DeliveryError)
+    assert isinstance(errors[0].__cause__, BrokerError)
+    assert "CLUSTER_AUTHORIZATION_FAILED" in str(errors[0])
+    assert any("a new one opens in" in str(error) for error in errors)
+    wired.wire.refused_producers = None
+    until(lambda: send() is None, "a client that works has taken the place of the others", 30)
+    assert contents(wired, sending.topic) == [b"x"]
+
+
+def test_a_failed_client_whose_last_records_are_not_answered_is_given_up_after_a_while(
+    wired: Wired, sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker hangs; the wire answers what it refuses by itself."""
+    monkeypatch.setattr("processor.kafka.polled_producer.LAST_REPORTS_SECONDS", 1.0)
+    unanswered = cluster.create_topic(wired.broker.bootstrap_servers, f"{sending.topic}-unanswered", 1)
+    for topic in (sending.topic, unanswered):
+        sending.send(b"1", topic)
+    assert [sending.outcome(), sending.outcome()] == [None, None]
+    wired.wire.refused_topics[sending.topic] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+    wired.broker.pause()
+    try:
+        sending.send(b"2", unanswered)
+        sending.send(b"2")
+        refused, dropped = sending.outcome(), sending.outcome()
+    finally:
+        wired.broker.resume()
+    assert str(refused) == f"{sending.topic}: Broker received an out of order sequence number"
+    assert str(dropped) == (
+        f"{unanswered}: the Kafka client failed before it was acknowledged: OUT_OF_ORDER_SEQUENCE_NUMBER"
+    )
+    wired.wire.refused_topics.clear()
+    sending.send_when_there_is_room(b"3")
+    assert sending.outcome() is None
+    assert len(sending.failures) == 1
+
+
+def test_a_client_that_ends_while_it_is_closed_reports_everything(wired: Wired, sending: Sending) -> None:
+    sending.send(b"1")
+    assert sending.outcome() is None
+    wired.wire.refused_topics[sending.topic] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+    sending.send(b"2")
+    assert sending.producer.close(10) == 0
+    assert "out of order" in str(sending.outcomes.get_nowait())
