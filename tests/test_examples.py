@@ -1,4 +1,4 @@
-"""The programs in `examples/` do what they say."""
+"""The programs in `examples/` run as their documentation states."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def started(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_basic_handler_greets_and_rejects_the_nameless() -> None:
+def test_the_basic_handler_greets_and_rejects_payloads_without_a_name() -> None:
     from examples.basic import greet
 
     report = run(greet, [("anna", {"name": "Anna"}), ("anna", {}), ("bob", {"name": "Bob"})])
@@ -36,7 +36,7 @@ def test_the_basic_handler_greets_and_rejects_the_nameless() -> None:
     assert [letter.session_id for letter in report.dead_letters] == ["anna"]
 
 
-def test_the_basic_example_runs_as_it_says(broker: Broker, topic: MakeTopic, group: str, produce: Produce) -> None:
+def test_the_basic_example_runs_as_documented(broker: Broker, topic: MakeTopic, group: str, produce: Produce) -> None:
     name = topic()
     produce(name, [(b"anna", b'{"payload": {"name": "Anna"}}')])
     options = ("-b", broker.bootstrap_servers, "-t", name, "-g", group, "--value-format", "json", "--stop-at-end")
@@ -45,7 +45,7 @@ def test_the_basic_example_runs_as_it_says(broker: Broker, topic: MakeTopic, gro
     assert ended.stdout == "Hello, Anna! (session anna, attempt 1)\n"
 
 
-def test_the_orders_come_as_their_class_and_one_of_less_than_nothing_is_rejected() -> None:
+def test_orders_are_converted_to_their_class_and_a_negative_total_is_rejected() -> None:
     from examples.orders import app
 
     good = {"id": "o-1", "total": "12.50"}
@@ -57,14 +57,14 @@ def test_the_orders_come_as_their_class_and_one_of_less_than_nothing_is_rejected
     assert [letter.error for letter in report.dead_letters] == ["order o-1 has a total of -1"]
 
 
-def test_the_class_of_the_orders_is_the_generated_one() -> None:
+def test_the_class_of_the_orders_example_is_the_generated_one() -> None:
     made = started("-m", "processor", "schema", "generate", "--schemas", "examples/schemas")
     assert made.returncode == 0, made.stderr
     written = (PROJECT / "examples" / "orders.py").read_text()
     assert made.stdout[made.stdout.index("@dataclass") :].strip() in written
 
 
-def test_the_orders_example_runs_as_it_says(broker: Broker, topic: MakeTopic, group: str) -> None:
+def test_the_orders_example_runs_as_documented(broker: Broker, topic: MakeTopic, group: str) -> None:
     name = topic()
     to = ("-b", broker.bootstrap_servers, "-t", name)
     sample = started("-m", "processor", "schema", "sample", "--schemas", "examples/schemas", "-n", "4", "--seed", "1")
@@ -86,7 +86,7 @@ def test_the_advanced_example_keeps_every_order_on_a_real_broker(broker: Broker,
     assert "workers       10," in ended.stdout
 
 
-def test_the_advanced_example_needs_no_broker() -> None:
+def test_the_advanced_example_runs_on_the_embedded_broker() -> None:
     ended = started("examples/advanced.py")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "without overlap: True" in ended.stdout

@@ -1,4 +1,4 @@
-"""How a schema registry is told, and what is shown of it."""
+"""Settings of a schema registry, and how they are displayed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET = "hunter2"
 @pytest.mark.parametrize(
     "url", [f"https://user:{SECRET}@h:8081/path", f"https://user:{SECRET}@h/, https://user:{SECRET}@i"]
 )
-def test_a_user_in_the_url_is_taken_and_never_shown(url: str) -> None:
+def test_a_user_in_the_url_is_used_and_never_shown(url: str) -> None:
     settings = RegistrySettings(url=url)
     assert settings.user_in_url == ("user", SECRET)
     assert SECRET not in settings.address + repr(settings) + str(settings)
@@ -27,7 +27,7 @@ def test_a_user_in_the_url_is_taken_and_never_shown(url: str) -> None:
     assert "https://***@" in repr(whole)
 
 
-def test_signs_in_a_user_and_a_password_may_be_escaped() -> None:
+def test_user_and_password_in_the_url_may_be_percent_encoded() -> None:
     assert RegistrySettings(url="https://a%40b:p%2Fw%3A@h").user_in_url == ("a@b", "p/w:")
 
 
@@ -41,7 +41,7 @@ def test_signs_in_a_user_and_a_password_may_be_escaped() -> None:
         f"http://u:{SECRET},@h",
     ],
 )
-def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
+def test_an_invalid_url_is_rejected_without_showing_its_password(url: str) -> None:
     with pytest.raises(SettingsError, match="is not a valid address") as refusal:
         RegistrySettings(url=url)
     assert SECRET not in str(refusal.value)
@@ -62,7 +62,7 @@ def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
         ({"key": "k.pem"}, "--schema-registry-key requires --schema-registry-certificate"),
     ],
 )
-def test_what_contradicts_itself_is_refused(settings: dict[str, Any], reason: str) -> None:
+def test_contradictory_settings_are_rejected(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(SettingsError, match=reason) as refusal:
         RegistrySettings(**{"url": "http://h", **settings})
     assert SECRET not in str(refusal.value)
@@ -72,11 +72,11 @@ def test_what_contradicts_itself_is_refused(settings: dict[str, Any], reason: st
     ("strategy", "subject"),
     [("topic", "orders-value"), ("record", "shop.Order"), ("topic-record", "orders-shop.Order")],
 )
-def test_subjects_are_named_by_the_strategy(strategy: Any, subject: str) -> None:
+def test_the_strategy_determines_the_subject(strategy: Any, subject: str) -> None:
     assert RegistrySettings(url="http://h", subject_name_strategy=strategy).subject("orders", "shop.Order") == subject
 
 
-def test_a_strategy_by_name_needs_a_name() -> None:
+def test_a_strategy_with_the_schemas_name_requires_a_name() -> None:
     assert RegistrySettings(url="http://h").subject("orders", None) == "orders-value"
     with pytest.raises(SettingsError, match="requires a schema with a name"):
         RegistrySettings(url="http://h", subject_name_strategy="record").subject("orders", None)
@@ -88,7 +88,7 @@ def test_a_url_is_masked_up_to_its_last_at_sign() -> None:
     assert masked("https://h/x") == "https://h/x"
 
 
-def test_the_kafka_clients_secrets_are_not_shown_either() -> None:
+def test_the_kafka_clients_secrets_are_not_shown() -> None:
     settings = Settings(topics=("t",), group="g", kafka_config={"sasl.password": SECRET, "client.id": "shop"})
     for shown in (repr(settings), pretty_repr(settings)):
         assert SECRET not in shown

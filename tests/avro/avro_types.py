@@ -1,4 +1,4 @@
-"""What hypothesis makes Avro schemas from, and values of them."""
+"""Hypothesis strategies for Avro schemas and their values."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "long": st.integers(-(2**63), 2**63 - 1),
     "float": st.floats(width=32, allow_nan=False),
     "double": st.floats(allow_nan=False),
-    "bytes": text.map(str.encode),  # which a reader may want as a string
+    "bytes": text.map(str.encode),  # a reader may read them as a string
     "string": text,
 }
 
 
 @st.composite
 def schemas(draw: st.DrawFn, depth: int = 2, used: set[str] | None = None, union: bool = True) -> Any:
-    """A schema with few names, so that two of them often have something to do with each other. No name repeats."""
+    """Schemas with few distinct names, so that two of them are often related. Names are unique within a schema."""
     used = set() if used is None else used
     free = [name for name in NAMES if name not in used]
     kinds = ["primitive", "primitive", *(["enum", "fixed"] if free else [])]
@@ -50,7 +50,7 @@ def schemas(draw: st.DrawFn, depth: int = 2, used: set[str] | None = None, union
         default = draw(st.none() | st.sampled_from(symbols))
         return {"type": "enum", "name": name, "symbols": symbols, **({"default": default} if default else {})}
     names = draw(st.lists(st.sampled_from(FIELDS), unique=True))
-    # An alias that is another field's name, or another's alias, has no meaning that the specification tells.
+    # The specification does not define an alias that is also another field's name or alias.
     free = [field for field in (*FIELDS, "d") if field not in names]
     aliases = draw(st.permutations(free + [None] * 3))
     fields = [draw(_field(field, depth, used, alias)) for field, alias in zip(names, aliases, strict=False)]
@@ -86,7 +86,7 @@ def unions(draw: st.DrawFn, depth: int, used: set[str]) -> list[Any]:
 
 
 def _tag(node: Any) -> str:
-    """What a union may have only once."""
+    """The identity of a union branch; a union may have each only once."""
     return str(node.get("name", node["type"]) if isinstance(node, dict) else node)
 
 
@@ -98,7 +98,7 @@ def is_weightless(node: Any) -> bool:
 
 
 def values_of(node: Any) -> st.SearchStrategy[Any]:  # noqa: PLR0911 — a kind of type each
-    """Values of a schema, as fastavro writes them; a union's with its branch where Python's type does not tell it."""
+    """Values of a schema, in the types that fastavro writes."""
     if isinstance(node, list):
         return st.one_of([values_of(branch) for branch in node])
     kind = node["type"] if isinstance(node, dict) else node
@@ -117,7 +117,7 @@ def values_of(node: Any) -> st.SearchStrategy[Any]:  # noqa: PLR0911 — a kind 
 
 @st.composite
 def evolved(draw: st.DrawFn, node: Any) -> Any:
-    """What somebody might make of a schema: here a field more, there a branch less, mostly what it was."""
+    """A later version of a schema: some fields added, some branches removed, mostly unchanged."""
     if isinstance(node, list):
         kept = [draw(evolved(branch)) for branch in node if draw(st.integers(0, 7))] or ["null"]
         return list({_tag(branch): branch for branch in kept}.values())
@@ -136,7 +136,7 @@ def evolved(draw: st.DrawFn, node: Any) -> Any:
             {**field, "type": draw(evolved(field["type"]))} for field in node["fields"] if draw(st.integers(0, 7))
         ]
         for field in fields:
-            field.pop("default", None)  # it need not be one of its new type
+            field.pop("default", None)  # it may not match the new type
         if draw(st.booleans()):
             taken = {name for field in fields for name in (field["name"], *field.get("aliases", ()))}
             alias = draw(st.sampled_from([[], *([name] for name in FIELDS if name not in taken)]))
@@ -147,6 +147,6 @@ def evolved(draw: st.DrawFn, node: Any) -> Any:
 
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[Any, Any]:
-    """A writer's schema and a reader's, which often can read it."""
+    """A writer's and a reader's schema, which are often compatible."""
     writer = draw(schemas())
     return writer, draw(evolved(writer) if draw(st.integers(0, 3)) else schemas())

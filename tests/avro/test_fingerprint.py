@@ -1,4 +1,4 @@
-"""Fingerprints against the specification's algorithm, written down here a second time."""
+"""Fingerprints compared with an independent implementation of the specification's algorithm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EMPTY = 0xC15D213AA4D7A795
 
 
 def crc_64_avro(text: str) -> bytes:
-    """Avro specification 1.12, "Schema Fingerprints", bit by bit; little-endian as "Single-object encoding" asks."""
+    """Avro specification 1.12, "Schema Fingerprints", bit by bit; little-endian as in "Single-object encoding"."""
     state = EMPTY
     for byte in text.encode():
         state ^= byte
@@ -67,12 +67,12 @@ def fingerprint_of(document: Any) -> bytes:
         ),
     ],
 )
-def test_a_fingerprint_is_that_of_the_canonical_form(document: Any, canonical_form: str) -> None:
+def test_a_fingerprint_is_computed_from_the_canonical_form(document: Any, canonical_form: str) -> None:
     assert fingerprint_of(document) == crc_64_avro(canonical_form)
 
 
 def test_the_shipped_schemas_keep_their_fingerprints() -> None:
-    """Producers in other languages have these in their values."""
+    """Producers in other languages contain these fingerprints."""
     fingerprints = {name: schema.fingerprint.hex() for name, schema in shipped_schemas().by_name.items()}
     assert fingerprints == {"processor.Task": "9cda608e494710c2", "processor.TaskResult": "2368264148f08f76"}
 
@@ -82,7 +82,7 @@ def test_the_known_fingerprint_of_int() -> None:
     assert fingerprint_of("int") == (8247732601305521295).to_bytes(8, "little")
 
 
-def test_a_type_in_a_file_of_its_own_counts_where_it_is_first_used(tmp_path: Path) -> None:
+def test_a_type_from_another_file_is_defined_at_its_first_use(tmp_path: Path) -> None:
     definitions = Definitions()
     node = definitions.add("a", {"type": "record", "name": "A", "fields": [{"name": "b", "type": "x.B"}]})
     definitions.add("b", {"type": "enum", "name": "B", "namespace": "x", "symbols": ["C"]})

@@ -1,4 +1,4 @@
-"""Values that were good once: cut, with bytes changed, put in and left out. Content or a `DecodeError`, and quickly."""
+"""Corrupted values: truncated, with bytes changed, inserted and removed. Each is decoded or rejected, quickly."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ PEAK_BYTES = 10_000_000
 LENGTHS = st.sampled_from(
     [b"\xff" * 9 + b"\x01", b"\xfe" * 9 + b"\x01", b"\xff\xff\xff\xff\x0f", b"\x7f", b"\x80" * 20, b"\x01"]
 )
-"""Numbers of quintillions, of minus quintillions, of billions, of -64, without an end, and of -1."""
+"""Encoded numbers: quintillions, negative quintillions, billions, -64, an unterminated one, and -1."""
 
 
 @st.composite
 def spoilt(draw: st.DrawFn, value: bytes) -> bytes:
-    """A value after some accidents; its framing stays whole."""
+    """A corrupted value with an intact framing."""
     datum = bytearray(value[10:])
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(datum)))
@@ -62,7 +62,7 @@ def framed(schema: Schema, fields: Any) -> bytes:
 
 
 def check(codec: ValueCodec, value: bytes) -> None:
-    """It is content or refused in one line, in bounded time and memory; and its anatomy says the same."""
+    """Checks that a value is decoded or rejected in one line, in bounded time and memory, and its anatomy agrees."""
     record = GivenRecord(value)
     tracemalloc.start()
     began = time.process_time()
@@ -91,24 +91,26 @@ CODEC = AvroCodec(Schemas({}, KNOWN))
 
 
 @given(st.data(), st.sampled_from(KNOWN), st.integers(0, 1000))
-def test_a_spoilt_value_is_content_or_refused(data: st.DataObject, schema: Schema, seed: int) -> None:
+def test_a_corrupted_value_is_decoded_or_rejected(data: st.DataObject, schema: Schema, seed: int) -> None:
     check(CODEC, data.draw(spoilt(framed(schema, Sampler(schema, seed).value()))))
 
 
 @given(st.data())
-def test_a_spoilt_task_is_content_or_refused(data: st.DataObject) -> None:
+def test_a_corrupted_task_is_decoded_or_rejected(data: st.DataObject) -> None:
     value = CODEC.encode_task(Outgoing("s1", {"a": ["b", 1.5, None]}, "charge", "t-1"))
     check(CODEC, data.draw(spoilt(value)))
 
 
 @given(st.data(), schemas(depth=3), st.integers(0, 1000))
-def test_a_spoilt_value_of_any_schema_is_content_or_refused(data: st.DataObject, document: Any, seed: int) -> None:
+def test_a_corrupted_value_of_any_schema_is_decoded_or_rejected(data: st.DataObject, document: Any, seed: int) -> None:
     (schema,) = schema_of(document)
     check(AvroCodec(Schemas({}, [schema])), data.draw(spoilt(framed(schema, Sampler(schema, seed).value()))))
 
 
 @given(st.data(), schemas(depth=3), st.integers(0, 1000))
-def test_a_spoilt_value_is_no_danger_to_a_readers_schema(data: st.DataObject, document: Any, seed: int) -> None:
+def test_a_corrupted_value_read_with_a_readers_schema_is_decoded_or_rejected(
+    data: st.DataObject, document: Any, seed: int
+) -> None:
     (writer,), (reader,) = schema_of(document), schema_of(data.draw(evolved(document)))
     if reader.name is None or reader.definition["type"] != "record":
         return

@@ -1,4 +1,4 @@
-"""Reading with a reader's schema, against the Avro project's own Java library: the same value, or none in both."""
+"""Schema resolution compared with the Avro project's Java library: both read the same value, or both reject it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Case = tuple[Any, Any, bytes]
 CASES = 400
 
 OTHER_RECORD = re.compile("written as [ABC], (read as [ABC]|which is not a branch of the reader's union of .*)")
-"""The specification wants records to have one name, or an alias; Java reads any record as any other."""
+"""The specification requires equal names or an alias; Java reads any record as any other."""
 
 SECONDS = 60.0
 
 
 def collected() -> list[Case]:
-    """Pairs of schemas, and a value of each writer's, the same in every run."""
+    """Pairs of schemas with a value of the writer's schema, equal in every run."""
     cases: list[Case] = []
 
     @settings(max_examples=CASES, database=None, derandomize=True, deadline=None, suppress_health_check=[*HealthCheck])
@@ -68,7 +68,7 @@ def ours(writer: Any, reader: Any, value: bytes) -> Any:
         return fault
 
 
-def test_java_reads_the_same_or_nothing_too() -> None:
+def test_java_reads_the_same_value_or_rejects_it_too() -> None:
     try:
         producers.command_of("java")
     except producers.ToolMissing as missing:

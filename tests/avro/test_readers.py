@@ -1,4 +1,4 @@
-"""Handlers that declare the schema which they understand."""
+"""Handlers that declare a reader's schema."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def value(schema: Any, fields: Any) -> bytes:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the new schema, and the one that it followed in a folder inside."""
+    """A folder with the current schema, and its earlier version in a subfolder."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "avsc"
     (path / "released").mkdir(parents=True)
@@ -66,7 +66,7 @@ def given_order(schema: Any = OLD, **fields: Any) -> dict[str, Any]:
 
 
 class Seen:
-    """An application that keeps what its handler is given."""
+    """An application that records the tasks of its handler."""
 
     def __init__(self, schema: str, name: str | None = None) -> None:
         self.tasks: list[tuple[str, Any]] = []
@@ -79,13 +79,15 @@ class Seen:
 
 @pytest.mark.parametrize("declared", ["order.avsc", "shop.Order", "avsc/order.avsc"])
 @pytest.mark.parametrize("name", [None, "order"])
-def test_a_value_of_an_older_schema_comes_as_the_declared_one(folder: Path, declared: str, name: str | None) -> None:
+def test_a_value_of_an_older_schema_is_resolved_to_the_declared_schema(
+    folder: Path, declared: str, name: str | None
+) -> None:
     seen = Seen(declared, name)
     assert seen.run(folder, given_order()).exit_code == 0
     assert seen.tasks == [("shop.Order", AS_READ)]
 
 
-def test_a_record_of_an_alias_is_the_handlers_too(folder: Path) -> None:
+def test_a_handler_receives_records_named_by_an_alias(folder: Path) -> None:
     bought = {**OLD, "name": "shop.Purchase"}
     (folder / "purchase.avsc").write_text(json.dumps(bought))
     seen = Seen("shop.Order")
@@ -93,18 +95,18 @@ def test_a_record_of_an_alias_is_the_handlers_too(folder: Path) -> None:
     assert seen.tasks == [("shop.Purchase", AS_READ)]
 
 
-def test_without_a_declared_schema_a_value_comes_as_it_was_written(folder: Path) -> None:
+def test_without_a_declared_schema_a_value_is_read_as_written(folder: Path) -> None:
     report = run(lambda task: task.payload, [given_order()], schemas=str(folder))
     assert report.results == [{"id": "o-1", "quantity": 2, "note": ""}]
 
 
-def test_a_task_in_an_envelope_comes_as_it_is(folder: Path) -> None:
+def test_the_payload_of_an_envelope_is_not_resolved(folder: Path) -> None:
     seen = Seen("shop.Order", "order")
     seen.run(folder, {"session_id": "anna", "name": "order", "payload": {"any": "thing"}})
     assert seen.tasks == [("order", {"any": "thing"})]
 
 
-def test_an_incompatible_value_is_a_dead_letter_that_names_both_schemas_and_the_field(folder: Path) -> None:
+def test_an_incompatible_value_is_dead_lettered_with_both_schemas_and_the_field(folder: Path) -> None:
     broken = {**OLD, "fields": [{"name": "id", "type": "long"}, *OLD["fields"][1:]]}
     (folder / "released" / "broken").mkdir()
     (folder / "released" / "broken" / "order.avsc").write_text(json.dumps(broken))
@@ -118,7 +120,7 @@ def test_an_incompatible_value_is_a_dead_letter_that_names_both_schemas_and_the_
     )
 
 
-def test_the_files_of_the_folder_complete_a_declared_file(folder: Path, tmp_path: Path) -> None:
+def test_a_declared_file_may_reference_types_of_the_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.avsc").write_text(
         json.dumps({"type": "record", "name": "Mine", "fields": [{"name": "order", "type": ["null", "shop.Order"]}]})
     )
@@ -137,7 +139,7 @@ def test_the_files_of_the_folder_complete_a_declared_file(folder: Path, tmp_path
         ("bad.avsc", r"bad\.avsc: not JSON"),
     ],
 )
-def test_a_schema_that_is_not_there_is_told_at_the_start(folder: Path, declared: str, reason: str) -> None:
+def test_a_missing_schema_is_reported_at_the_start(folder: Path, declared: str, reason: str) -> None:
     (folder.parent / "list.avsc").write_text('{"type": "array", "items": "long"}')
     (folder.parent / "bad.avsc").write_text("{")
     with pytest.raises(LoadError, match=reason.replace("?", r"\?")) as refusal:
@@ -146,7 +148,7 @@ def test_a_schema_that_is_not_there_is_told_at_the_start(folder: Path, declared:
     assert "\n" not in str(refusal.value)
 
 
-def test_two_versions_side_by_side_have_no_one_by_their_name(tmp_path: Path) -> None:
+def test_a_name_with_two_versions_at_one_depth_is_ambiguous(tmp_path: Path) -> None:
     for version, schema in (("v1", OLD), ("v2", NEW)):
         (tmp_path / version).mkdir()
         (tmp_path / version / "order.avsc").write_text(json.dumps(schema))
@@ -156,14 +158,14 @@ def test_two_versions_side_by_side_have_no_one_by_their_name(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("value_format", ["json", "bytes"])
-def test_a_format_without_schemas_is_refused(folder: Path, value_format: Any) -> None:
+def test_a_declared_schema_requires_the_avro_format(folder: Path, value_format: Any) -> None:
     with pytest.raises(
         LoadError, match=f"declares the schema 'order.avsc', which requires --value-format avro, not {value_format}"
     ):
         codec_of(Seen("order.avsc").app, value_format, str(folder))
 
 
-def test_two_handlers_of_one_record_are_refused(folder: Path) -> None:
+def test_a_second_handler_for_a_record_is_rejected(folder: Path) -> None:
     seen = Seen("order.avsc")
     seen.app.task("shop.Order")(print)
     with pytest.raises(LoadError, match=r"the record shop\.Order has two handlers"):
@@ -187,7 +189,7 @@ class Line(msgspec.Struct):
     seal: bytes = b""
 
 
-def test_a_payload_comes_as_the_type_of_the_annotation(folder: Path) -> None:
+def test_a_payload_is_converted_to_the_annotated_type(folder: Path) -> None:
     app, seen = Processor(), []
 
     @app.task(schema="order.avsc")
@@ -198,7 +200,7 @@ def test_a_payload_comes_as_the_type_of_the_annotation(folder: Path) -> None:
     assert seen == [Order("o-1", 2, [], date(1970, 1, 1), Decimal(1))]
 
 
-def test_a_payload_of_json_comes_as_the_type_of_the_annotation() -> None:
+def test_a_json_payload_is_converted_to_the_annotated_type() -> None:
     async def line(task: Task[Line]) -> list[Any]:
         return [task.payload.day == date(2024, 5, 6), task.payload.seal == b"\xff\x00"]
 
@@ -206,7 +208,7 @@ def test_a_payload_of_json_comes_as_the_type_of_the_annotation() -> None:
     assert run(line, [("anna", given)]).results == [[True, True]]
 
 
-def test_a_payload_that_is_not_of_the_type_is_a_dead_letter_with_the_place() -> None:
+def test_a_payload_of_another_type_is_dead_lettered_with_the_path() -> None:
     def line(task: Task[list[Line]]) -> None: ...
 
     (letter,) = run(line, [("anna", [{"id": "a"}, {"id": 5}])]).dead_letters
@@ -215,7 +217,7 @@ def test_a_payload_that_is_not_of_the_type_is_a_dead_letter_with_the_place() -> 
     assert letter.error.endswith("Expected `str`, got `int` - at `$[1].id`")
 
 
-def test_a_record_without_a_value_needs_a_type_that_takes_none() -> None:
+def test_a_record_without_a_value_requires_an_optional_type() -> None:
     def some(task: Task[Line]) -> None: ...
     def some_or_none(task: Task[Line | None]) -> None: ...
 
@@ -226,21 +228,21 @@ def test_a_record_without_a_value_needs_a_type_that_takes_none() -> None:
     assert run(some_or_none, [nothing]).dead_letters == []
 
 
-def test_an_annotation_that_cannot_be_resolved_is_told_at_once() -> None:
+def test_an_unresolvable_annotation_is_reported_at_registration() -> None:
     def line(task: Task[Unknown]) -> None: ...  # type: ignore[name-defined] # noqa: F821
 
     with pytest.raises(SettingsError, match=r"annotation Task.Unknown. cannot be resolved: name 'Unknown' is not def"):
         Processor().task("line")(line)
 
 
-def test_a_type_that_no_payload_can_have_is_told_at_once() -> None:
+def test_an_unsupported_payload_type_is_reported_at_registration() -> None:
     def line(task: Task[Line | Order]) -> None: ...
 
     with pytest.raises(SettingsError, match="a payload cannot be converted to"):
         Processor().task("line")(line)
 
 
-def test_other_annotations_are_nobodys_business() -> None:
+def test_other_annotations_are_ignored() -> None:
     class Callable:
         def __call__(self, task: Task) -> None: ...
 

@@ -1,6 +1,6 @@
-"""The shipped schemas against every version that was ever released.
+"""The shipped schemas compared with every released version.
 
-What a release shipped is in `released/VERSION/`, and is never changed. A release adds its own.
+`released/VERSION/` contains the schemas of a release and never changes. Each release adds its own folder.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def framed(schema: Schema, fields: Any) -> bytes:
     return b"\xc3\x01" + schema.fingerprint + stream.getvalue()
 
 
-def test_this_version_has_a_folder_with_all_that_it_ships() -> None:
-    """So that a change of a schema is always held against it, also before the release."""
+def test_the_current_version_has_a_folder_with_all_its_schemas() -> None:
+    """Schema changes are thus compared with the current version before its release too."""
     shipped = {path.name for path in shipped_folder().glob("*.avsc")}
     assert {path.name for path in (RELEASED / __version__).glob("*.avsc")} == shipped
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_what_is_shipped_reads_and_is_read_by_every_released_version(file: Path) -> None:
+def test_shipped_schemas_are_compatible_with_every_released_version(file: Path) -> None:
     old = released(file)
     new = shipped_schemas().by_name[old.name or ""]
     assert incompatibilities(new, old, str(file.relative_to(RELEASED)), "FULL_TRANSITIVE") == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_a_value_of_every_released_version_is_read_with_nothing_but_what_is_shipped(file: Path) -> None:
-    """Records outlive the program that wrote them: their fingerprints have to stay known."""
+def test_values_of_every_released_version_are_read_with_the_shipped_schemas(file: Path) -> None:
+    """Records outlive the program that wrote them, so that their fingerprints must remain known."""
     schema, codec = released(file), AvroCodec()
     for number in range(20):
         fields = {**Sampler(schema, number).value(), "content_type": "application/octet-stream"}
@@ -63,14 +63,14 @@ def test_a_value_of_every_released_version_is_read_with_nothing_but_what_is_ship
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_a_field_that_was_released_has_the_default_that_it_had(file: Path) -> None:
-    """A reader fills in its own default: another one would change what old records say."""
+def test_a_released_field_keeps_its_default(file: Path) -> None:
+    """A reader fills in its own default: a changed one would change the meaning of old records."""
     old = released(file)
     now = {field["name"]: field for field in shipped_schemas().by_name[old.name or ""].definition["fields"]}
     for field in old.definition["fields"]:
         assert now[field["name"]]["default"] == field["default"], field["name"]
 
 
-def test_a_fingerprint_that_nobody_released_is_refused() -> None:
+def test_an_unreleased_fingerprint_is_rejected() -> None:
     with pytest.raises(DecodeError, match="no schema has the fingerprint"):
         AvroCodec().decode(GivenRecord(b"\xc3\x01" + bytes(8)))

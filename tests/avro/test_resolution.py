@@ -1,4 +1,4 @@
-"""Reading with a reader's schema: the rules of the Avro specification 1.12, "Schema Resolution", one by one."""
+"""The rules of the Avro specification 1.12, "Schema Resolution", one by one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def written(schema: Any, value: Any) -> bytes:
 
 
 def record(*fields: Any, name: str = "R", **more: Any) -> dict[str, Any]:
-    """Each field: a name, a type, and for a default a third."""
+    """A record schema; each field is a tuple of name, type and optionally a default."""
     members = [{"name": n, "type": t} | ({"default": d[0]} if d else {}) for n, t, *d in fields]
     return {"type": "record", "name": name, "fields": members, **more}
 
@@ -144,7 +144,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("writer", "reader", "value", "seen"), READ.values(), ids=READ.keys())
-def test_what_the_reader_sees(writer: Any, reader: Any, value: Any, seen: Any) -> None:
+def test_a_value_is_resolved_to_the_readers_schema(writer: Any, reader: Any, value: Any, seen: Any) -> None:
     result = resolved(writer, reader, value)
     assert result == (seen if seen is not None else {"b": 7, "a": 1})
     assert type(result) is type(seen if seen is not None else {})
@@ -206,32 +206,32 @@ MISFITS = {
 
 
 @pytest.mark.parametrize(("writer", "reader", "reason"), MISFITS.values(), ids=MISFITS.keys())
-def test_what_does_not_fit_is_told_with_its_field(writer: Any, reader: Any, reason: str) -> None:
+def test_a_mismatch_names_its_field_and_reason(writer: Any, reader: Any, reason: str) -> None:
     (mismatch,) = Resolution(writer, reader).mismatches
     assert str(mismatch).startswith(reason)
 
 
-def test_everything_that_does_not_fit_is_told() -> None:
+def test_every_mismatch_is_reported() -> None:
     writer = record(("a", "string"), ("b", "int"))
     reader = record(("a", "int"), ("b", "boolean"), ("c", "int"))
     assert [mismatch.path for mismatch in Resolution(writer, reader).mismatches] == [("a",), ("b",), ("c",)]
 
 
-def test_a_mismatch_harms_only_a_value_that_comes_upon_it() -> None:
+def test_a_mismatch_affects_only_values_that_contain_it() -> None:
     writer, reader = record(("a", ["null", "string"])), record(("a", ["null", "int"]))
     assert resolved(writer, reader, {"a": None}) == {"a": None}
     with pytest.raises(Fault, match="byte 1, field a: written as string, which is not a branch of the reader's union"):
         resolved(writer, reader, {"a": "x"})
 
 
-def test_a_type_that_contains_itself_is_resolved() -> None:
+def test_a_recursive_type_is_resolved() -> None:
     writer = record(("value", "int"), ("next", ["null", "R"]))
     reader = record(("next", ["null", "R"]), ("value", "long"), ("note", "string", "none"))
     seen = resolved(writer, reader, {"value": 1, "next": {"value": 2, "next": None}})
     assert seen == {"next": {"next": None, "value": 2, "note": "none"}, "value": 1, "note": "none"}
 
 
-def test_a_mismatch_in_a_type_that_contains_itself_is_told_once() -> None:
+def test_a_mismatch_in_a_recursive_type_is_reported_once() -> None:
     writer = record(("value", "string"), ("next", ["null", "R"]))
     reader = record(("value", "int"), ("next", ["null", "R"]))
     assert list(map(str, Resolution(writer, reader).mismatches)) == ["field value: written as string, read as int"]
@@ -259,14 +259,14 @@ DEFAULTS = {
 
 
 @pytest.mark.parametrize(("kind", "default", "seen"), DEFAULTS.values(), ids=DEFAULTS.keys())
-def test_a_default_comes_out_as_a_value_does(kind: Any, default: Any, seen: Any) -> None:
+def test_a_default_has_the_same_python_type_as_a_value(kind: Any, default: Any, seen: Any) -> None:
     result = resolved(record(), record(("a", kind, default)), {})
     assert result == {"a": seen}
     assert type(result["a"]) is type(seen)
 
 
-def test_a_default_is_no_ones_twice() -> None:
-    """A handler that changes its payload must not change the payload of the next task."""
+def test_a_mutable_default_is_not_shared() -> None:
+    """A handler that modifies its payload must not modify the payload of the next task."""
     resolution = Resolution(record(), record(("a", array("int"), [1]), ("b", mapped("int"), {})))
     first, second = resolution.read(b"", 0), resolution.read(b"", 0)
     first["a"].append(2)
@@ -284,21 +284,23 @@ def test_what_fastavro_writes_is_read_as_fastavro_reads_it(data: st.DataObject) 
 
 
 def is_compatible(writer: Any, reader: Any) -> bool:
-    """As the Avro project's own checker has it."""
+    """The result of the Avro project's own checker."""
     read, wrote = (avro.schema.parse(json.dumps(schema)) for schema in (reader, writer))
     verdict = ReaderWriterCompatibilityChecker().get_compatibility(read, wrote)
     return verdict.compatibility is SchemaCompatibilityType.compatible
 
 
 @given(pairs())
-def test_two_schemas_fit_where_the_avro_projects_checker_says_so(pair: tuple[Any, Any]) -> None:
+def test_compatibility_agrees_with_the_avro_projects_checker(pair: tuple[Any, Any]) -> None:
     writer, reader = pair
     mismatches = Resolution(writer, reader).mismatches
     assert is_compatible(writer, reader) == (not mismatches), mismatches
 
 
 @given(pairs(), st.data())
-def test_a_value_of_a_fitting_schema_is_a_value_of_the_readers(pair: tuple[Any, Any], data: st.DataObject) -> None:
+def test_a_value_of_a_compatible_schema_is_valid_for_the_readers_schema(
+    pair: tuple[Any, Any], data: st.DataObject
+) -> None:
     writer, reader = pair
     resolution = Resolution(writer, reader)
     assume(not resolution.mismatches)
@@ -307,7 +309,7 @@ def test_a_value_of_a_fitting_schema_is_a_value_of_the_readers(pair: tuple[Any, 
 
 
 def _strangers(node: Any, value: Any) -> Iterator[Any]:
-    """What of a value is none of its schema."""
+    """The paths in a value that do not match the schema."""
     if isinstance(node, list):
         if all(list(_strangers(branch, value)) for branch in node):
             yield value

@@ -48,19 +48,19 @@ def test_the_shipped_schemas_are_found_inside_an_installed_package(tmp_path: Pat
     assert shipped_folder(package) == package / "schemas"
 
 
-def test_the_shipped_schemas_are_found_beside_a_source_tree(tmp_path: Path) -> None:
+def test_the_shipped_schemas_are_found_in_a_source_tree(tmp_path: Path) -> None:
     (tmp_path / "schemas").mkdir()
     (tmp_path / "schemas" / "task.avsc").touch()
     assert shipped_folder(tmp_path / "processor") == tmp_path / "schemas"
 
 
-def test_an_installation_without_schemas_says_so(tmp_path: Path) -> None:
+def test_an_installation_without_schemas_is_reported(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="reinstall the package"):
         shipped_folder(tmp_path / "processor")
 
 
 @pytest.mark.parametrize("names", [("a", "b", "c"), ("c", "b", "a"), ("b", "c", "a")])
-def test_files_refer_to_each_other_in_any_order(folder: Path, names: tuple[str, str, str]) -> None:
+def test_files_may_reference_each_other_in_any_order(folder: Path, names: tuple[str, str, str]) -> None:
     first, second, third = names
     documents = {
         first: record("shop.Order", lines={"type": "array", "items": "Line"}, buyer="people.Person"),
@@ -71,12 +71,12 @@ def test_files_refer_to_each_other_in_any_order(folder: Path, names: tuple[str, 
     assert {"shop.Order", "shop.Line", "shop.Price", "people.Person"} <= set(loaded.by_name)
 
 
-def test_files_may_refer_to_each_other_in_a_circle(folder: Path) -> None:
+def test_files_may_have_circular_references(folder: Path) -> None:
     loaded = load_schemas(write(folder, a=record("A", b=["null", "B"]), b=record("B", a=["null", "A"])))
     assert loaded.by_name["A"].fingerprint != loaded.by_name["B"].fingerprint
 
 
-def test_folders_inside_are_read_and_hidden_ones_are_not(folder: Path) -> None:
+def test_subfolders_are_loaded_but_hidden_ones_are_not(folder: Path) -> None:
     for name in ("inner", "..2024_10_01"):
         (folder / name).mkdir()
     write(folder / "inner", order=record("Order"))
@@ -89,15 +89,15 @@ def test_a_type_inside_another_is_a_schema_of_its_own(folder: Path) -> None:
     assert loaded.by_fingerprint[loaded.by_name["shop.Line"].fingerprint].name == "shop.Line"
 
 
-def test_repeating_a_shipped_schema_is_fine(folder: Path) -> None:
+def test_a_shipped_schema_may_be_repeated(folder: Path) -> None:
     task = json.loads((shipped_folder() / "task.avsc").read_bytes())
-    for said in (task, *task["fields"]):
-        said["doc"] = "said in other words"
+    for documented in (task, *task["fields"]):
+        documented["doc"] = "another description"
     loaded = load_schemas(write(folder, task=task))
     assert loaded.by_name["processor.Task"].fingerprint == shipped_schemas().by_name["processor.Task"].fingerprint
 
 
-def test_a_shipped_name_with_another_meaning_is_refused(folder: Path) -> None:
+def test_a_shipped_name_cannot_be_redefined(folder: Path) -> None:
     with pytest.raises(LoadError, match=r"mine\.avsc: processor\.Task is defined differently in .*task\.avsc"):
         load_schemas(write(folder, mine=record("processor.Task", id="string")))
 
@@ -141,37 +141,37 @@ def test_a_shipped_name_with_another_meaning_is_refused(folder: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_schema_is_refused_with_its_file(folder: Path, documents: dict[str, Any], reason: str) -> None:
+def test_an_invalid_schema_is_rejected_with_its_file(folder: Path, documents: dict[str, Any], reason: str) -> None:
     with pytest.raises(LoadError, match=reason) as refusal:
         load_schemas(write(folder, **documents))
     assert "\n" not in str(refusal.value)
     assert refusal.value.exit_code == 5
 
 
-def test_a_default_of_a_wrong_type_is_refused(folder: Path) -> None:
+def test_a_default_of_the_wrong_type_is_rejected(folder: Path) -> None:
     bad = {"type": "record", "name": "R", "fields": [{"name": "a", "type": "int", "default": "x"}]}
     with pytest.raises(LoadError, match=r"bad\.avsc: .*x"):
         load_schemas(write(folder, bad=bad))
 
 
-def test_a_file_that_is_not_text_is_refused(folder: Path) -> None:
+def test_a_file_that_is_not_text_is_rejected(folder: Path) -> None:
     (folder / "bad.avsc").write_bytes(b'"\xff"')
     with pytest.raises(LoadError, match=r"bad\.avsc: not JSON"):
         load_schemas(str(folder))
 
 
-def test_a_folder_without_schemas_is_refused(folder: Path) -> None:
+def test_a_folder_without_schemas_is_rejected(folder: Path) -> None:
     with pytest.raises(LoadError, match=r"contains no \.avsc file"):
         load_schemas(str(folder))
 
 
-def test_a_missing_folder_is_refused(folder: Path) -> None:
+def test_a_missing_folder_is_rejected(folder: Path) -> None:
     with pytest.raises(LoadError, match="is not a folder"):
         load_schemas(str(folder / "missing"))
 
 
 def versions(folder: Path, **places: Any) -> str:
-    """Files called `order.avsc`, each in the folder inside that is named; `_` is the outermost."""
+    """Files named `order.avsc`, one in each named subfolder; `_` is the outermost folder."""
     for place, document in places.items():
         inside = folder if place == "_" else folder / place
         inside.mkdir(exist_ok=True)
@@ -179,32 +179,32 @@ def versions(folder: Path, **places: Any) -> str:
     return str(folder)
 
 
-def test_a_folder_inside_may_hold_another_version(folder: Path) -> None:
+def test_a_subfolder_may_contain_another_version(folder: Path) -> None:
     old, new = record("shop.Order", id="string"), record("shop.Order", id="string", count="int")
     loaded = load_schemas(versions(folder, _=new, old=old))
     assert loaded.by_name["shop.Order"].definition["fields"][-1]["name"] == "count"
     assert sum(schema.name == "shop.Order" for schema in loaded.by_fingerprint.values()) == 2
 
 
-def test_a_version_refers_to_what_stands_beside_it_before_what_is_around_it(folder: Path) -> None:
+def test_a_reference_resolves_in_its_own_folder_first(folder: Path) -> None:
     place = versions(folder, _=record("Line", sku="string"), old=record("Order", line="Line"))
     (folder / "old" / "line.avsc").write_text(json.dumps(record("Line", sku="int")))
     (line,) = load_schemas(place).by_name["Order"].definition["fields"]
     assert line["type"]["fields"][0]["type"] == "int"
 
 
-def test_a_version_refers_to_what_is_around_it(folder: Path) -> None:
+def test_a_reference_resolves_in_the_enclosing_folder(folder: Path) -> None:
     place = versions(folder, _=record("Line", sku="string"), old=record("Order", line="Line"))
     assert "Order" in load_schemas(place).by_name
 
 
-def test_a_reference_to_one_of_several_versions_is_refused(folder: Path) -> None:
+def test_an_ambiguous_reference_is_rejected(folder: Path) -> None:
     places = {"_": record("Order", line="Line"), "a": record("Line", sku="int"), "b": record("Line", sku="long")}
     with pytest.raises(LoadError, match=r"the type Line is defined differently in .*a/order\.avsc and in .*b/order"):
         load_schemas(versions(folder, **places))
 
 
-def test_an_older_version_of_a_shipped_schema_may_stand_in_a_folder_inside(folder: Path) -> None:
+def test_a_subfolder_may_contain_an_older_version_of_a_shipped_schema(folder: Path) -> None:
     loaded = load_schemas(versions(folder, old=record("processor.Task", id="string")))
     assert loaded.by_name["processor.Task"].fingerprint == shipped_schemas().by_name["processor.Task"].fingerprint
     assert len(loaded.by_fingerprint) == 3

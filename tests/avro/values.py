@@ -1,11 +1,11 @@
-"""What hypothesis makes payloads from."""
+"""Hypothesis strategies for payloads."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
-"""Every text that has UTF-8: a lone surrogate has none."""
+"""Every text that UTF-8 can encode: without lone surrogates."""
 
 numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 

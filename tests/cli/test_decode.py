@@ -1,4 +1,4 @@
-"""`processor decode`: a value taken apart, or the place where it stops making sense."""
+"""`processor decode`: shows the parts of a value, or where it cannot be decoded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ORDER = {
         {"name": "lines", "type": {"type": "array", "items": {"type": "map", "values": "string"}}},
     ],
 }
-# What these bytes are: a UUID's text, 04d2 = 1234, day 1, two bytes, one line {"sku": "A"} and one that says 9 letters.
+# The bytes are a UUID as text, 04d2 = 1234, day 1, two bytes, one line {"sku": "A"}, and one that declares 9 letters.
 DATUM = (
     b"\x4812345678-1234-5678-1234-567812345678" b"\x04\x04\xd2" b"\x02" b"\x04\xff\x00"
     b"\x04\x02\x06sku\x02A\x00"
@@ -48,7 +48,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def order(tmp_path: Path) -> bytes:
-    """The frame of an order, whose schema is in the folder `avsc`."""
+    """The framing of an order; its schema is in the folder `avsc`."""
     (tmp_path / "avsc").mkdir()
     (tmp_path / "avsc" / "order.avsc").write_text(json.dumps(ORDER))
     return b"\xc3\x01" + load_schemas("avsc").by_name["shop.Order"].fingerprint
@@ -58,19 +58,19 @@ Capture = pytest.CaptureFixture[str]
 
 
 def decoded(capsys: Capture, value: bytes, *options: str, code: int = 0) -> tuple[dict[str, Any], str]:
-    """What is said of a value in a file, and the line on stderr."""
+    """The command's JSON output for a value in a file, and its line on stderr."""
     Path("value").write_bytes(value)
     assert main(["decode", "value", *options]) == code
     out, err = capsys.readouterr()
     return json.loads(out), err
 
 
-def test_a_task_is_shown_with_its_payload_as_its_handler_gets_it(capsys: Capture) -> None:
-    told, err = decoded(capsys, TASK)
-    created = told["value"].pop("created_at")
+def test_a_task_is_shown_with_its_decoded_payload(capsys: Capture) -> None:
+    shown, err = decoded(capsys, TASK)
+    created = shown["value"].pop("created_at")
     assert created.endswith("Z")
     assert err == ""
-    assert told == {
+    assert shown == {
         "framing": "single-object",
         "schema": "processor.Task",
         "fingerprint": "9cda608e494710c2",
@@ -85,10 +85,10 @@ def test_a_task_is_shown_with_its_payload_as_its_handler_gets_it(capsys: Capture
     }
 
 
-def test_a_value_of_another_schema_is_shown_as_json_has_it(capsys: Capture, order: bytes) -> None:
-    told, _ = decoded(capsys, order + DATUM + b"\x00\x00", "--schemas", "avsc", code=0)
-    assert told["schema"] == "shop.Order"
-    assert told["value"] == {
+def test_a_value_of_another_schema_is_shown_as_json(capsys: Capture, order: bytes) -> None:
+    shown, _ = decoded(capsys, order + DATUM + b"\x00\x00", "--schemas", "avsc", code=0)
+    assert shown["schema"] == "shop.Order"
+    assert shown["value"] == {
         "id": "12345678-1234-5678-1234-567812345678",
         "price": "12.34",
         "day": "1970-01-02",
@@ -97,16 +97,16 @@ def test_a_value_of_another_schema_is_shown_as_json_has_it(capsys: Capture, orde
     }
 
 
-def test_where_a_value_stops_making_sense_is_told_with_what_was_read_before(capsys: Capture, order: bytes) -> None:
+def test_a_decode_error_is_shown_with_its_position_and_the_part_before_it(capsys: Capture, order: bytes) -> None:
     value = order + DATUM + b"\x02\x06sku\x12oops"
-    told, err = decoded(capsys, value, "--schemas", "avsc", code=1)
-    assert told["error"] == {
+    shown, err = decoded(capsys, value, "--schemas", "avsc", code=1)
+    assert shown["error"] == {
         "reason": "a string declares 9 bytes, but only 4 remain",
         "byte": len(value) - 5,
         "field": 'lines[1]["sku"]',
     }
-    assert told["partial"]["lines"] == [{"sku": "A"}, {}]
-    assert "value" not in told
+    assert shown["partial"]["lines"] == [{"sku": "A"}, {}]
+    assert "value" not in shown
     assert err == (
         f'processor: the value is not a valid shop.Order: byte {len(value) - 5}, field lines[1]["sku"]:'
         " a string declares 9 bytes, but only 4 remain\n"
@@ -114,7 +114,7 @@ def test_where_a_value_stops_making_sense_is_told_with_what_was_read_before(caps
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "shown"),
     [
         (b"", {"framing": "none", "byte": 0, "reason": "the value is empty"}),
         (b'{"a": 1}', {"framing": "none", "byte": 0, "reason": "the value begins with 7b 22, which is neither"}),
@@ -131,26 +131,24 @@ def test_where_a_value_stops_making_sense_is_told_with_what_was_read_before(caps
         (TASK.replace(b"{", b"["), {"framing": "single-object", "byte": None, "reason": "the payload is not JSON"}),
     ],
 )
-def test_a_value_that_cannot_be_read_is_exit_code_1_and_one_line(
-    capsys: Capture, value: bytes, told: dict[str, Any]
-) -> None:
+def test_an_undecodable_value_is_exit_code_1_and_one_line(capsys: Capture, value: bytes, shown: dict[str, Any]) -> None:
     document, err = decoded(capsys, value, code=1)
-    assert document["framing"] == told["framing"]
-    assert document["error"].get("byte") == told["byte"]
-    assert document["error"]["reason"].startswith(told["reason"])
+    assert document["framing"] == shown["framing"]
+    assert document["error"].get("byte") == shown["byte"]
+    assert document["error"]["reason"].startswith(shown["reason"])
     assert err.count("\n") == 1
-    assert told["reason"] in err
+    assert shown["reason"] in err
 
 
-def test_a_task_is_readable_whatever_nobody_reads_of_it(capsys: Capture) -> None:
-    """The time of its making may be one that Python does not have."""
+def test_a_task_is_decodable_although_an_unused_field_is_out_of_range(capsys: Capture) -> None:
+    """`created_at` may be out of range for Python's `datetime`."""
     ages = TASK[: TASK.index(b"application/json") + 17] + b"\xff" * 9 + b"\x01"
-    told, _ = decoded(capsys, ages)
-    assert told["value"]["payload"] == {"cents": 5}
-    assert "created_at" not in told["value"]
+    shown, _ = decoded(capsys, ages)
+    assert shown["value"]["payload"] == {"cents": 5}
+    assert "created_at" not in shown["value"]
 
 
-def test_an_id_of_a_registry_is_told(capsys: Capture) -> None:
+def test_a_registrys_schema_id_is_shown(capsys: Capture) -> None:
     assert decoded(capsys, b"\x00\x00\x00\x01\x02ab", code=1)[0]["schema_id"] == 258
 
 
@@ -163,23 +161,23 @@ def test_an_id_of_a_registry_is_told(capsys: Capture) -> None:
         ("bytes", b"\xff", "/w=="),
     ],
 )
-def test_other_formats_are_shown_too(capsys: Capture, value_format: str, value: bytes, shown: Any) -> None:
+def test_other_formats_are_shown(capsys: Capture, value_format: str, value: bytes, shown: Any) -> None:
     assert decoded(capsys, value, "--value-format", value_format)[0] == {"framing": "none", "value": shown}
 
 
-def test_json_that_is_none_is_told_with_its_byte(capsys: Capture) -> None:
-    told, _ = decoded(capsys, b'{"a": oops}', "--value-format", "json", code=1)
-    assert told == {"framing": "none", "error": {"reason": "the value is not JSON: invalid character (byte 6)"}}
+def test_invalid_json_is_shown_with_its_byte(capsys: Capture) -> None:
+    shown, _ = decoded(capsys, b'{"a": oops}', "--value-format", "json", code=1)
+    assert shown == {"framing": "none", "error": {"reason": "the value is not JSON: invalid character (byte 6)"}}
 
 
-def test_bytes_may_come_from_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_may_be_read_from_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(BytesIO(TASK)))
     assert main(["decode"]) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == "processor.Task"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["missing"], 2, "SOURCE 'missing' cannot be read: No such file or directory"),
         (["a:b:c"], 2, "for a record, give TOPIC:PARTITION:OFFSET"),
@@ -187,21 +185,23 @@ def test_bytes_may_come_from_standard_input(capsys: Capture, monkeypatch: pytest
         (["a:0:1", "-X", "group.id=x"], 2, "-X group.id is refused"),
     ],
 )
-def test_a_source_that_cannot_be_had_is_one_line(capsys: Capture, arguments: list[str], code: int, said: str) -> None:
+def test_an_unreadable_source_is_reported_in_one_line(
+    capsys: Capture, arguments: list[str], code: int, message: str
+) -> None:
     assert main(["decode", *arguments]) == code
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert message in err
 
 
-def test_a_schema_that_cannot_be_loaded_is_exit_code_5(capsys: Capture, tmp_path: Path) -> None:
+def test_an_unloadable_schema_is_exit_code_5(capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "bad.avsc").write_text("{")
     Path("value").write_bytes(TASK)
     assert main(["decode", "value", "--schemas", str(tmp_path)]) == 5
     assert "bad.avsc: not JSON" in capsys.readouterr().err
 
 
-def test_a_record_is_shown_with_its_place_its_key_and_its_headers(
+def test_a_record_is_shown_with_its_position_key_and_headers(
     capsys: Capture, broker: Broker, topic: MakeTopic, produce: Produce
 ) -> None:
     name = topic(2)
@@ -211,21 +211,21 @@ def test_a_record_is_shown_with_its_place_its_key_and_its_headers(
         partition=1,
     )
     assert main(["decode", f"{name}:1:1", "-b", broker.bootstrap_servers]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["record"].pop("timestamp") > 0
-    assert told["record"] == {
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["record"].pop("timestamp") > 0
+    assert shown["record"] == {
         "topic": name,
         "partition": 1,
         "offset": 1,
         "key": "anna",
         "headers": {"trace": "/w==", "via": ["a", "b", None]},
     }
-    assert told["value"]["payload"] == {"cents": 5}
+    assert shown["value"]["payload"] == {"cents": 5}
     assert main(["decode", f"{name}:1:0", "-b", broker.bootstrap_servers]) == 1
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "message"),
     [
         (":0:3", "[0] has no offset 3 yet: there are 0 to 0"),
         (":1:0", "[1] has no offset 0 yet: it is empty"),
@@ -233,19 +233,19 @@ def test_a_record_is_shown_with_its_place_its_key_and_its_headers(
         ("-missing:0:0", "no topic "),
     ],
 )
-def test_a_record_that_is_not_there_is_exit_code_5_and_what_there_is(
-    capsys: Capture, broker: Broker, topic: MakeTopic, produce: Produce, place: str, said: str
+def test_a_missing_record_is_exit_code_5_with_the_offsets_that_exist(
+    capsys: Capture, broker: Broker, topic: MakeTopic, produce: Produce, place: str, message: str
 ) -> None:
     name = topic(2)
     produce(name, [("anna", TASK)], partition=0)
     assert main(["decode", f"{name}{place}", "-b", broker.bootstrap_servers]) == 5
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert message in err
 
 
-def test_an_order_written_by_fastavro_is_what_the_example_says(order: bytes) -> None:
-    """So that the bytes above are no invention of their own."""
+def test_the_sample_value_is_what_fastavro_writes(order: bytes) -> None:
+    """Verifies the bytes above."""
     schema = fastavro.parse_schema(ORDER)
     datum: Any = fastavro.schemaless_reader(BytesIO(DATUM + b"\x00\x00"), schema, None)
     assert datum["lines"] == [{"sku": "A"}, {}]

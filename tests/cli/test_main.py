@@ -107,7 +107,7 @@ def test_the_help_is_grouped_and_fits_the_terminal(columns: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
-def test_no_command_is_a_call_for_help(arguments: tuple[str, ...]) -> None:
+def test_no_command_shows_help(arguments: tuple[str, ...]) -> None:
     ended = program(*arguments)
     assert ended.returncode == 0
     assert ended.stderr == ""

@@ -1,4 +1,4 @@
-"""`processor schema`: what a team's CI asks, and what is made of schemas."""
+"""`processor schema`: checks in a team's CI, and output generated from schemas."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Team:
 
 @pytest.fixture
 def team(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Team:
-    """In the current folder, with the schemas in the folder `avsc`, committed once."""
+    """A team in the current folder, with the schemas in the folder `avsc`, committed once."""
     for name in [name for name in os.environ if name.startswith(("PROCESSOR_", "GIT_"))]:
         monkeypatch.delenv(name)
     (tmp_path / "repo" / "avsc").mkdir(parents=True)
@@ -69,17 +69,17 @@ def asked(capsys: Capture, *arguments: str, code: int = 0) -> tuple[str, str]:
 
 
 def checked(capsys: Capture, *options: str, code: int = 0) -> list[str]:
-    """What `check` says on stdout, with its one line on stderr where there is one."""
+    """The lines that `check` prints to stdout and stderr."""
     out, err = asked(capsys, "check", "--schemas", "avsc", *options, code=code)
     assert err.count("\n") == (1 if code else 0)
     return [*out.splitlines(), *err.splitlines()]
 
 
-def test_schemas_that_have_not_changed_are_fine(capsys: Capture, team: Team) -> None:
+def test_unchanged_schemas_are_compatible(capsys: Capture, team: Team) -> None:
     assert checked(capsys) == ["2 types valid; compared with git:HEAD (BACKWARD): 2 compatible"]
 
 
-def test_a_mistake_is_told_with_its_field_and_its_reason(capsys: Capture, team: Team) -> None:
+def test_an_incompatibility_is_reported_with_its_field_and_reason(capsys: Capture, team: Team) -> None:
     team.write(order(COUNT))
     assert checked(capsys, code=5) == [
         "shop.Order: the new schema cannot read data written with git:HEAD: field count: the writer lacks this field,"
@@ -88,7 +88,7 @@ def test_a_mistake_is_told_with_its_field_and_its_reason(capsys: Capture, team: 
     ]
 
 
-def test_a_mistake_in_another_file_is_a_mistake_of_all_that_refer_to_it(capsys: Capture, team: Team) -> None:
+def test_an_incompatibility_affects_all_types_that_reference_it(capsys: Capture, team: Team) -> None:
     team.write({**LINE, "fields": [{"name": "sku", "type": "int"}]}, "line.avsc")
     assert checked(capsys, code=5) == [
         "shop.Line: the new schema cannot read data written with git:HEAD: field sku: written as string, read as int",
@@ -98,73 +98,75 @@ def test_a_mistake_in_another_file_is_a_mistake_of_all_that_refer_to_it(capsys: 
     ]
 
 
-def test_a_change_that_fits_is_fine_and_the_version_that_goes_is_pointed_at(capsys: Capture, team: Team) -> None:
+def test_a_compatible_change_passes_and_the_removed_version_is_noted(capsys: Capture, team: Team) -> None:
     team.write(order(COUNT_BY_DEFAULT))
-    note, end = checked(capsys)
+    note, summary = checked(capsys)
     assert note.startswith("shop.Order: note: without a registry, values written with git:HEAD (")
     assert note.endswith("keep its file in a subfolder")
-    assert end == "2 types valid; compared with git:HEAD (BACKWARD): 2 compatible"
+    assert summary == "2 types valid; compared with git:HEAD (BACKWARD): 2 compatible"
     team.write(order(), "released/1/order.avsc")
-    assert checked(capsys) == [end]
+    assert checked(capsys) == [summary]
 
 
 @pytest.mark.parametrize(
     ("level", "code"),
     [("BACKWARD", 5), ("forward", 0), ("FULL", 5), ("NONE", 0), ("backward_transitive", 5), ("FORWARD_TRANSITIVE", 0)],
 )
-def test_the_level_decides(capsys: Capture, team: Team, level: str, code: int) -> None:
+def test_the_level_determines_the_result(capsys: Capture, team: Team, level: str, code: int) -> None:
     team.write(order(COUNT))
     checked(capsys, "--compatibility", level, code=code)
 
 
-def test_a_transitive_level_looks_at_every_commit(capsys: Capture, team: Team) -> None:
+def test_a_transitive_level_compares_with_every_commit(capsys: Capture, team: Team) -> None:
     team.write(order(COUNT_BY_DEFAULT))
     team.commit()
     team.write(order(COUNT))
     assert checked(capsys)[-1].startswith("2 types valid")
-    told = checked(capsys, "--compatibility", "BACKWARD_TRANSITIVE", code=5)
-    assert "shop.Order: the new schema cannot read data written with git:" in told[0]
-    assert "git:HEAD" not in told[0]
+    problems = checked(capsys, "--compatibility", "BACKWARD_TRANSITIVE", code=5)
+    assert "shop.Order: the new schema cannot read data written with git:" in problems[0]
+    assert "git:HEAD" not in problems[0]
 
 
-def test_what_is_committed_is_held_against_what_was_before(capsys: Capture, team: Team) -> None:
-    """As in CI, where HEAD is what is to be checked: to hold it against itself would never fail."""
+def test_a_committed_change_is_compared_with_the_version_before_it(capsys: Capture, team: Team) -> None:
+    """In CI, HEAD is the version to check: comparing it with itself would never fail."""
     team.write(order(COUNT))
     team.commit()
     Path("unrelated").write_text("")
     team.git("add", "../unrelated")
     team.commit()
-    (told, end) = checked(capsys, code=5)
-    assert told.startswith("shop.Order: the new schema cannot read data written with git:")
-    assert not told.startswith("shop.Order: the new schema cannot read data written with git:HEAD")
-    assert end == "processor: 1 of 2 types is incompatible with an earlier version (BACKWARD)"
+    (problem, summary) = checked(capsys, code=5)
+    assert problem.startswith("shop.Order: the new schema cannot read data written with git:")
+    assert not problem.startswith("shop.Order: the new schema cannot read data written with git:HEAD")
+    assert summary == "processor: 1 of 2 types is incompatible with an earlier version (BACKWARD)"
 
 
-def test_a_clone_without_older_commits_is_not_held_against_itself(
+def test_a_shallow_clone_is_not_compared_with_itself(
     capsys: Capture, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     team.write(order(COUNT))
     team.commit()
     team.git("clone", "-q", "--depth", "1", f"file://{tmp_path}/repo", str(tmp_path / "clone"))
     monkeypatch.chdir(tmp_path / "clone")
-    (told,) = checked(capsys, code=2)
-    assert "this is a shallow clone without an older commit to compare with: fetch more commits" in told
+    (problem,) = checked(capsys, code=2)
+    assert "this is a shallow clone without an older commit to compare with: fetch more commits" in problem
     assert checked(capsys, "--against", "git:HEAD") == [
         "2 types valid; compared with git:HEAD (BACKWARD): 2 compatible"
     ]
 
 
-def test_a_commit_that_was_broken_does_not_count(capsys: Capture, team: Team) -> None:
+def test_a_commit_with_invalid_schemas_is_skipped(capsys: Capture, team: Team) -> None:
     team.write("{")
     team.commit()
     team.write(order(COUNT_BY_DEFAULT))
     assert "in git:HEAD, avsc/order.avsc: not JSON" in checked(capsys, code=5)[0]
     team.commit()
-    assert checked(capsys)[-1].startswith("2 types valid; compared with git:")
+    *_, summary = checked(capsys)
+    assert summary.startswith("2 types valid; compared with git:")
+    assert summary.endswith(": 2 compatible")
     assert checked(capsys, "--compatibility", "BACKWARD_TRANSITIVE")[-1].startswith("2 types valid")
 
 
-def test_any_revision_any_folder_or_nothing_may_be_held_against(capsys: Capture, team: Team) -> None:
+def test_schemas_may_be_compared_with_a_revision_a_folder_or_nothing(capsys: Capture, team: Team) -> None:
     team.git("tag", "v1")
     team.write(order(COUNT))
     team.commit()
@@ -176,7 +178,7 @@ def test_any_revision_any_folder_or_nothing_may_be_held_against(capsys: Capture,
     assert "data written with old:" in checked(capsys, "--against", "old", code=5)[0]
 
 
-def test_what_is_new_and_what_is_gone(capsys: Capture, team: Team) -> None:
+def test_new_and_removed_types_are_reported(capsys: Capture, team: Team) -> None:
     team.write({"type": "enum", "name": "shop.State", "symbols": ["OPEN"]}, "state.avsc")
     Path("avsc/order.avsc").unlink()
     assert checked(capsys) == [
@@ -185,7 +187,7 @@ def test_what_is_new_and_what_is_gone(capsys: Capture, team: Team) -> None:
     ]
 
 
-def test_a_folder_that_git_does_not_know_is_all_new(capsys: Capture, team: Team) -> None:
+def test_all_types_of_an_untracked_folder_are_new(capsys: Capture, team: Team) -> None:
     team.write(LINE, "../more/line.avsc")
     assert (
         asked(capsys, "check", "--schemas", "more")[0]
@@ -193,28 +195,28 @@ def test_a_folder_that_git_does_not_know_is_all_new(capsys: Capture, team: Team)
     )
 
 
-def test_in_a_hook_git_is_asked_about_the_folder(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_git_hook_the_folders_own_repository_is_used(
+    capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GIT_DIR", ".git")
     monkeypatch.setenv("GIT_INDEX_FILE", ".git/index")
     team.write(order(COUNT))
     assert "data written with git:HEAD" in checked(capsys, code=5)[0]
 
 
-def test_a_repository_that_git_does_not_trust_is_not_taken_for_none(
-    capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a CI's container, whose user is not the owner: a check that held nothing would be a green lie."""
+def test_an_untrusted_repository_is_an_error(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a CI container whose user does not own the files: a skipped check must not pass."""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    (told,) = checked(capsys, code=2)
-    assert told.startswith(
+    (problem,) = checked(capsys, code=2)
+    assert problem.startswith(
         "processor: --schemas is in a git repository that cannot be read: detected dubious ownership in repository at"
     )
-    assert told.endswith("; set --against none to skip the comparison")
+    assert problem.endswith("; set --against none to skip the comparison")
     monkeypatch.setenv("PATH", "/nowhere")
     assert "cannot be read: git is not installed" in checked(capsys, code=2)[0]
 
 
-def test_a_repository_without_a_commit_has_nothing_to_hold_against(capsys: Capture, team: Team, tmp_path: Path) -> None:
+def test_a_repository_without_a_commit_has_no_earlier_version(capsys: Capture, team: Team, tmp_path: Path) -> None:
     team.write(LINE, "../../fresh/line.avsc")
     team.git("init", "-q", str(tmp_path / "fresh"))
     assert (
@@ -223,7 +225,7 @@ def test_a_repository_without_a_commit_has_nothing_to_hold_against(capsys: Captu
     )
 
 
-def test_without_a_repository_files_are_only_valid(
+def test_without_a_repository_files_are_only_validated(
     capsys: Capture, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "repo" / "avsc").rename(tmp_path / "avsc")
@@ -232,7 +234,7 @@ def test_without_a_repository_files_are_only_valid(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["check"], 2, "--schemas is missing: give the folder of the .avsc files, or set PROCESSOR_SCHEMAS"),
         (["check", "--schemas", "nowhere"], 2, "--schemas 'nowhere' is not a folder"),
@@ -256,27 +258,27 @@ def test_without_a_repository_files_are_only_valid(
         (["chek"], 2, "there is no command chek: did you mean check? See processor schema --help"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    capsys: Capture, team: Team, arguments: list[str], code: int, said: str
+def test_an_impossible_request_is_reported_in_one_line(
+    capsys: Capture, team: Team, arguments: list[str], code: int, message: str
 ) -> None:
     out, err = asked(capsys, *arguments, code=code)
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert message in err
 
 
-def test_a_file_that_is_no_schema_is_exit_code_5(capsys: Capture, team: Team) -> None:
+def test_an_invalid_schema_file_is_exit_code_5(capsys: Capture, team: Team) -> None:
     team.write(order({"name": "bad", "type": "Nothing"}))
     assert checked(capsys, code=5) == ["processor: avsc/order.avsc: the type shop.Nothing is not defined"]
 
 
-def test_options_may_come_from_the_environment(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_may_be_set_in_the_environment(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     team.write(order(COUNT))
     monkeypatch.setenv("PROCESSOR_SCHEMAS", "avsc")
     monkeypatch.setenv("PROCESSOR_COMPATIBILITY", "FORWARD")
     assert "(FORWARD)" in asked(capsys, "check")[0]
 
 
-def test_the_list_has_a_line_for_each_type(capsys: Capture, team: Team) -> None:
+def test_the_list_has_one_line_per_type(capsys: Capture, team: Team) -> None:
     known = load_schemas("avsc")
     lines = asked(capsys, "list", "--schemas", "avsc")[0].splitlines()
     assert [line.split()[0] for line in lines] == ["shop.Line", "shop.Order"]
@@ -285,17 +287,17 @@ def test_the_list_has_a_line_for_each_type(capsys: Capture, team: Team) -> None:
 
 
 @pytest.mark.parametrize("name", ["shop.Order", "order.avsc", "avsc/order.avsc"])
-def test_a_schema_is_shown_with_all_that_it_refers_to(capsys: Capture, team: Team, name: str) -> None:
-    told = json.loads(asked(capsys, "show", name, "--schemas", "avsc")[0])
-    assert told["name"] == "shop.Order"
-    assert told["canonical_form"] == (
+def test_a_schema_is_shown_with_all_referenced_types(capsys: Capture, team: Team, name: str) -> None:
+    shown = json.loads(asked(capsys, "show", name, "--schemas", "avsc")[0])
+    assert shown["name"] == "shop.Order"
+    assert shown["canonical_form"] == (
         '{"name":"shop.Order","type":"record","fields":[{"name":"id","type":"string"},{"name":"lines","type":'
         '{"type":"array","items":{"name":"shop.Line","type":"record","fields":[{"name":"sku","type":"string"}]}}}]}'
     )
-    assert told["definition"]["fields"][1]["type"]["items"]["name"] == "shop.Line"
+    assert shown["definition"]["fields"][1]["type"]["items"]["name"] == "shop.Line"
 
 
-def test_a_difference_is_told_with_the_levels_that_it_keeps(capsys: Capture, team: Team) -> None:
+def test_differences_are_shown_with_the_levels_that_they_keep(capsys: Capture, team: Team) -> None:
     assert asked(capsys, "diff", "shop.Order", "--schemas", "avsc")[0] == (
         "no changes since git:HEAD\ncompatible with git:HEAD: BACKWARD, FORWARD, FULL\n"
     )
@@ -318,7 +320,9 @@ def order(task: Task[Order]):
 """
 
 
-def test_samples_are_tasks_for_what_is_generated(capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_tasks_for_the_generated_classes(
+    capsys: Capture, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert asked(capsys, "generate", "--schemas", "avsc", "-o", "order_classes.py") == ("", "")
     lines = asked(capsys, "sample", "--schemas", "avsc", "-n", "5", "--sessions", "2", "--seed", "7")[0].splitlines()
     assert (
@@ -334,7 +338,7 @@ def test_samples_are_tasks_for_what_is_generated(capsys: Capture, team: Team, mo
     assert {type(payload).__name__ for payload in app.seen} == {"Order"}
 
 
-def test_no_command_is_a_call_for_help(capsys: Capture) -> None:
+def test_no_command_shows_help(capsys: Capture) -> None:
     out, err = asked(capsys)
     assert err == ""
     for command in ("check", "list", "show", "diff", "generate", "sample"):
@@ -342,7 +346,7 @@ def test_no_command_is_a_call_for_help(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["register", "--schemas", "avsc"], 2, "--schema-registry is missing: give the URL of the registry"),
         (
@@ -359,9 +363,9 @@ def test_no_command_is_a_call_for_help(capsys: Capture) -> None:
         ),
     ],
 )
-def test_a_registry_that_cannot_be_asked_is_one_line(
-    capsys: Capture, team: Team, arguments: list[str], code: int, said: str
+def test_an_unusable_registry_is_reported_in_one_line(
+    capsys: Capture, team: Team, arguments: list[str], code: int, message: str
 ) -> None:
     out, err = asked(capsys, *arguments, code=code)
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert message in err

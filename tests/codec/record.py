@@ -1,4 +1,4 @@
-"""A record that a test makes up, and tasks from one."""
+"""Records and tasks for tests, without Kafka."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from processor.handlers.task import Task
 
 
 class GivenRecord:
-    """A record with a value, as the Kafka client would hand it over."""
+    """A record with a value, in the shape of the Kafka client's."""
 
     def __init__(self, value: bytes | None, key: bytes | None = b"s1", headers: Headers | None = None) -> None:
         self._value = value
@@ -42,6 +42,6 @@ class GivenRecord:
 
 
 def given_task(payload: Any = None) -> Task:
-    """A task in its second attempt."""
+    """A task at its second attempt."""
     headers: Headers = [("task-id", b"t-1"), ("task-name", b"charge")]
     return Task(GivenRecord(b"", headers=headers), payload, 2, 0.0)

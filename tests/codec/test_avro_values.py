@@ -58,7 +58,7 @@ def task_value(**fields: Any) -> bytes:
 
 
 class Registry:
-    """A registry that knows one schema."""
+    """A registry with one schema."""
 
     def __init__(self, schema_id: int, schema: Schema) -> None:
         self._known = {schema_id: schema}
@@ -81,8 +81,8 @@ def test_what_was_encoded_is_decoded(session_id: str, payload: Any, name: str, t
     assert codec.decode(GivenRecord(value)) == Content(payload, name or None, task_id or None, session_id or None)
 
 
-def test_the_bytes_of_a_task_stay_what_they_are() -> None:
-    """Values in topics outlive this program; a change here means that the shipped schema has changed."""
+def test_the_encoding_of_a_task_does_not_change() -> None:
+    """Values in topics outlive this program. If this test fails, the shipped schema has changed."""
     value = codec.encode_task(Outgoing("s1", {"amount": 5}, "charge", "t-1"))
     assert value.hex(" ") == (
         "c3 01 9c da 60 8e 49 47 10 c2"  # single-object encoding, the schema's fingerprint
@@ -93,7 +93,7 @@ def test_the_bytes_of_a_task_stay_what_they_are() -> None:
     )
 
 
-def test_a_task_can_be_read_with_nothing_but_the_shipped_file() -> None:
+def test_any_avro_reader_with_the_shipped_file_reads_a_task() -> None:
     value = codec.encode_task(Outgoing("s1", [1], "charge", "t-1"))
     schema = fastavro.parse_schema(json.loads((shipped_folder() / "task.avsc").read_bytes()))
     assert fastavro.schemaless_reader(BytesIO(value[10:]), schema, None) == {
@@ -125,21 +125,21 @@ def test_a_record_without_a_value_has_no_payload() -> None:
         (None, "text/plain", None),
     ],
 )
-def test_the_content_type_decides_what_the_payload_is(payload: Any, content_type: str, seen: Any) -> None:
+def test_the_content_type_determines_how_the_payload_is_decoded(payload: Any, content_type: str, seen: Any) -> None:
     assert codec.decode(GivenRecord(task_value(payload=payload, content_type=content_type))) == Content(seen)
 
 
-def test_a_task_names_its_headers() -> None:
+def test_a_task_may_set_headers() -> None:
     value = task_value(headers={"trace": b"\x00\x01"}, payload=b"1")
     assert codec.decode(GivenRecord(value)) == Content(1, headers={"trace": b"\x00\x01"})
 
 
-def test_a_payload_that_only_claims_to_be_json_is_refused() -> None:
+def test_a_payload_declared_as_json_that_is_not_json_is_rejected() -> None:
     with pytest.raises(DecodeError, match="the payload is not JSON"):
         codec.decode(GivenRecord(task_value(payload=b"oops")))
 
 
-def test_a_record_of_another_schema_is_the_payload_and_names_the_task(tmp_path: Path) -> None:
+def test_a_record_of_another_schema_is_the_payload_and_its_name_is_the_tasks(tmp_path: Path) -> None:
     (tmp_path / "order.avsc").write_text(json.dumps(ORDER))
     schemas = load_schemas(str(tmp_path))
     order = {"sku": "A-1", "price": Decimal("12.50")}
@@ -149,18 +149,18 @@ def test_a_record_of_another_schema_is_the_payload_and_names_the_task(tmp_path: 
     assert AvroCodec(schemas).decode(GivenRecord(value)) == Content(order, "shop.Order")
 
 
-def test_a_datum_without_a_name_is_a_payload_without_a_name(tmp_path: Path) -> None:
+def test_a_datum_of_an_unnamed_type_is_a_payload_without_a_task_name(tmp_path: Path) -> None:
     (tmp_path / "list.avsc").write_text('{"type": "array", "items": "long"}')
     value = framed(schema_of({"type": "array", "items": "long"}), [1, 2])
     assert AvroCodec(load_schemas(str(tmp_path))).decode(GivenRecord(value)) == Content([1, 2])
 
 
-def test_confluent_framing_asks_the_registry() -> None:
+def test_confluents_framing_is_resolved_by_the_registry() -> None:
     value = b"\x00\x00\x00\x01\x02" + datum(TASK, {"id": "t-1", "payload": b"5"})
     assert AvroCodec(registry=Registry(258, TASK)).decode(GivenRecord(value)) == Content(5, id="t-1")
 
 
-def test_another_version_of_the_task_fills_what_it_has() -> None:
+def test_another_version_of_the_task_sets_the_fields_it_has() -> None:
     fields = [
         {"name": "priority", "type": "int"},
         {"name": "payload", "type": ["null", "bytes", "string"]},
@@ -213,7 +213,7 @@ def test_another_version_of_the_task_fills_what_it_has() -> None:
         ),
     ],
 )
-def test_what_is_no_value_is_refused_with_its_reason(value: bytes, reason: str) -> None:
+def test_an_invalid_value_is_rejected_with_the_reason(value: bytes, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason) as refusal:
         codec.decode(GivenRecord(value))
     assert "\n" not in str(refusal.value)
@@ -227,7 +227,7 @@ def test_what_is_no_value_is_refused_with_its_reason(value: bytes, reason: str) 
         (Outgoing(5, 1), "cannot encode a processor.Task"),  # type: ignore[arg-type] # what a caller gets wrong
     ],
 )
-def test_a_task_that_cannot_be_written_is_refused(outgoing: Outgoing, reason: str) -> None:
+def test_a_task_that_cannot_be_encoded_is_rejected(outgoing: Outgoing, reason: str) -> None:
     with pytest.raises(EncodeError, match=reason):
         codec.encode_task(outgoing)
 
@@ -240,12 +240,12 @@ def test_a_task_that_cannot_be_written_is_refused(outgoing: Outgoing, reason: st
         (b"\x00\x01", b"\x00\x01", "application/octet-stream"),
     ],
 )
-def test_a_result_tells_whose_it_is(result: Any, body: bytes, content_type: str) -> None:
+def test_a_result_identifies_its_task(result: Any, body: bytes, content_type: str) -> None:
     value = codec.encode_result(given_task(), result)
     assert value[:10] == b"\xc3\x01" + RESULT.fingerprint
-    told: Any = fastavro.schemaless_reader(BytesIO(value[10:]), RESULT.parsed, None)
-    assert abs((told.pop("completed_at") - datetime.now(UTC)).total_seconds()) < 60
-    assert told == {
+    fields: Any = fastavro.schemaless_reader(BytesIO(value[10:]), RESULT.parsed, None)
+    assert abs((fields.pop("completed_at") - datetime.now(UTC)).total_seconds()) < 60
+    assert fields == {
         "task_id": "t-1",
         "session_id": "s1",
         "name": "charge",
@@ -258,6 +258,6 @@ def test_a_result_tells_whose_it_is(result: Any, body: bytes, content_type: str)
     }
 
 
-def test_a_result_without_json_is_refused() -> None:
+def test_a_result_without_a_json_form_is_rejected() -> None:
     with pytest.raises(EncodeError, match="the handler's return value cannot be encoded as JSON"):
         codec.encode_result(given_task(), object())

@@ -27,7 +27,7 @@ def test_what_was_encoded_is_decoded(payload: bytes | None) -> None:
 
 
 @given(text)
-def test_text_is_written_as_utf_8(payload: str) -> None:
+def test_text_is_encoded_as_utf_8(payload: str) -> None:
     assert codec.encode_task(Outgoing("s1", payload)) == payload.encode()
 
 
@@ -37,23 +37,23 @@ def test_other_kinds_of_bytes_are_bytes(payload: Any) -> None:
 
 
 @pytest.mark.parametrize("payload", [5, 0, {"a": 1}, [1], 1.5, True, object()])
-def test_any_other_payload_is_refused_by_its_type(payload: Any) -> None:
+def test_any_other_payload_is_rejected_with_its_type(payload: Any) -> None:
     with pytest.raises(EncodeError, match=f"the payload has type {type(payload).__name__}"):
         codec.encode_task(Outgoing("s1", payload))
 
 
-def test_text_without_utf_8_is_refused() -> None:
+def test_text_that_utf_8_cannot_encode_is_rejected() -> None:
     with pytest.raises(EncodeError, match="cannot be encoded as UTF-8"):
         codec.encode_task(Outgoing("s1", "\ud800"))
 
 
-def test_a_name_and_an_id_travel_in_the_headers_that_the_task_reads() -> None:
+def test_name_and_id_are_sent_in_the_headers_that_the_task_reads() -> None:
     headers = codec.headers_for(Outgoing("s1", b"", "chärge", "t-1"))
     task = Task(GivenRecord(b"", headers=headers), b"", 1, 0.0)
     assert (task.name, task.id) == ("chärge", "t-1")
 
 
-def test_no_header_stands_for_a_name_that_is_not_there() -> None:
+def test_an_empty_name_sends_no_header() -> None:
     assert codec.headers_for(Outgoing("s1", b"")) == []
 
 
@@ -63,6 +63,6 @@ def test_a_result_is_its_bytes(result: Any, value: bytes) -> None:
 
 
 @pytest.mark.parametrize("result", [None, 5, {}])
-def test_any_other_result_is_refused(result: Any) -> None:
+def test_any_other_result_is_rejected(result: Any) -> None:
     with pytest.raises(EncodeError, match="the handler's return value has type"):
         codec.encode_result(given_task(), result)

@@ -1,4 +1,4 @@
-"""The task's own reader and writer against fastavro's, which knows the schema and not the layout."""
+"""The hand-written reader and writer of tasks compared with fastavro's, which are driven by the schema."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.avro.values import text
 
 TASK = shipped_schemas().by_name["processor.Task"]
 
-# The same layout without a logical type: fastavro would refuse times beyond the year 9999, which nobody asks for here.
+# The same layout without a logical type: fastavro would reject times after the year 9999.
 PLAIN: Any = fastavro.parse_schema(
     {
         "type": "record",
@@ -67,7 +67,7 @@ def content_of(fields: dict[str, Any]) -> Content:
 
 
 def outcome(read: Any) -> Content | None:
-    """None for a payload that claims to be JSON and is none."""
+    """The content; None if the payload is declared as JSON and is not."""
     try:
         content: Content = read()
     except DecodeError:
@@ -76,27 +76,27 @@ def outcome(read: Any) -> Content | None:
 
 
 def test_the_layout_is_the_shipped_schema() -> None:
-    """When this fails the shipped schema has changed, and the reader must follow it."""
+    """If this test fails, the shipped schema has changed, and the reader must be changed too."""
     assert TASK.fingerprint == LAYOUT
     definitions = Definitions()
     assert definitions.schema("", definitions.add("", PLAIN)).fingerprint == LAYOUT
 
 
 @given(tasks, st.binary(max_size=5))
-def test_a_task_reads_as_it_was_written(fields: dict[str, Any], before: bytes) -> None:
+def test_a_task_is_read_as_written(fields: dict[str, Any], before: bytes) -> None:
     assert outcome(lambda: read_envelope(before + written(fields), len(before))) == outcome(lambda: content_of(fields))
 
 
 @given(tasks, st.data())
-def test_a_task_cut_short_is_none(fields: dict[str, Any], data: st.DataObject) -> None:
+def test_a_truncated_task_is_rejected(fields: dict[str, Any], data: st.DataObject) -> None:
     value = written(fields)
     with pytest.raises((IndexError, ValueError)):
         read_envelope(value[: data.draw(st.integers(0, len(value) - 1))], 0)
 
 
 @given(tasks, st.data())
-def test_bytes_that_it_takes_say_the_same_to_fastavro(fields: dict[str, Any], data: st.DataObject) -> None:
-    """Changed bytes may still be a task; then it has to be the one that any Avro reader sees."""
+def test_every_accepted_value_is_the_same_for_fastavro(fields: dict[str, Any], data: st.DataObject) -> None:
+    """Changed bytes may still be a valid task. It must then be the same task for every Avro reader."""
     value = bytearray(written(fields))
     for at in data.draw(st.lists(st.integers(0, len(value) - 1), max_size=4)):
         value[at] = data.draw(st.integers(0, 255))
@@ -108,25 +108,25 @@ def test_bytes_that_it_takes_say_the_same_to_fastavro(fields: dict[str, Any], da
     assert content == content_of(seen)
 
 
-def test_a_map_in_several_blocks_is_one() -> None:
+def test_a_map_in_several_blocks_is_read_as_one() -> None:
     blocks = b"\x02\x02a\x021" + b"\x01\x08\x02b\x022" + b"\x00"
     assert read_envelope(bytes(4) + b"\x00" + blocks + b"\x00", 0) == Content(None, headers={"a": b"1", "b": b"2"})
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_a_length_of_exabytes_takes_no_memory(at: int) -> None:
+def test_a_declared_length_of_exabytes_allocates_no_memory(at: int) -> None:
     with pytest.raises(IndexError):
         read_envelope(bytes(at) + b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01" + b"abc", 0)
 
 
 @pytest.mark.parametrize("end", [b"\x80" * 10 + b"\x00", b"\x00\x00", b"\x81\x00\x01"])
-def test_the_last_number_ends_the_task(end: bytes) -> None:
+def test_a_task_ends_with_its_last_number(end: bytes) -> None:
     with pytest.raises(ValueError, match=r"created_at is not a valid number|bytes follow the end of the datum"):
         read_envelope(bytes(6) + end, 0)
 
 
 @given(tasks, st.binary())
-def test_what_is_written_by_hand_is_what_fastavro_writes(fields: dict[str, Any], payload: bytes) -> None:
+def test_the_hand_written_writer_agrees_with_fastavro(fields: dict[str, Any], payload: bytes) -> None:
     fields |= {"payload": payload, "headers": {}}
     texts = (fields["id"], fields["session_id"], fields["name"], payload, fields["content_type"], fields["created_at"])
     assert write_envelope(b"frame", *texts) == b"frame" + written(fields)

@@ -1,4 +1,4 @@
-"""Whatever the bytes, a value is content or a `DecodeError`, in bounded time and memory."""
+"""Any bytes are decoded or rejected with a `DecodeError`, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def frame(form: str) -> bytes:
 
 
 def number(value: int) -> bytes:
-    """A long as Avro writes it."""
+    """A long in Avro's encoding."""
     value = (value << 1) ^ (value >> 63)
     groups = []
     while value > 0x7F:
@@ -75,22 +75,22 @@ def outcome(codec: ValueCodec, value: bytes) -> Content | str:
 
 @pytest.mark.parametrize("codec", [avro, JsonCodec(), BytesCodec()], ids=["avro", "json", "bytes"])
 @given(value=st.binary())
-def test_any_bytes_are_content_or_refused(codec: ValueCodec, value: bytes) -> None:
+def test_any_bytes_are_decoded_or_rejected(codec: ValueCodec, value: bytes) -> None:
     assert isinstance(outcome(codec, value), Content | str)
 
 
 @given(start=st.sampled_from([*map(frame, SCHEMAS), b"\x00\x00\x00\x00\x01"]), rest=st.binary())
-def test_any_bytes_behind_a_good_frame_are_content_or_refused(start: bytes, rest: bytes) -> None:
+def test_any_bytes_after_a_valid_frame_are_decoded_or_rejected(start: bytes, rest: bytes) -> None:
     assert isinstance(outcome(avro, start + rest), Content | str)
 
 
 @given(st.sampled_from(list(SCHEMAS)), st.integers(-(2**63), 2**63 - 1), st.binary(max_size=20))
-def test_any_length_is_content_or_refused(form: str, length: int, rest: bytes) -> None:
+def test_any_length_is_decoded_or_rejected(form: str, length: int, rest: bytes) -> None:
     assert isinstance(outcome(avro, frame(form) + number(length) + rest), Content | str)
 
 
 @given(st.text(alphabet='[]{}",:0123456789eE.+-\\ua tfn'))
-def test_anything_like_json_is_content_or_refused(text: str) -> None:
+def test_any_text_like_json_is_decoded_or_rejected(text: str) -> None:
     assert isinstance(outcome(JsonCodec(), text.encode()), Content | str)
 
 
@@ -131,13 +131,13 @@ NUMBERS_FROM_THE_END = {
 
 
 @pytest.mark.parametrize(("value", "reason"), NUMBERS_FROM_THE_END.values(), ids=NUMBERS_FROM_THE_END.keys())
-def test_a_number_that_python_would_count_from_the_end_is_refused(value: bytes, reason: str) -> None:
+def test_an_index_that_is_negative_or_too_large_is_rejected(value: bytes, reason: str) -> None:
     refusal = outcome(avro, value)
     assert isinstance(refusal, str)
     assert reason in refusal
 
 
-def test_a_key_that_is_told_can_neither_move_a_cursor_nor_fill_a_screen() -> None:
+def test_a_key_in_an_error_is_printable_and_short() -> None:
     key = "\x1b[2J\n" + "x" * 10_000
     refusal = outcome(avro, frame("map of numbers") + number(1) + number(len(key)) + key.encode())
     assert isinstance(refusal, str)
@@ -147,7 +147,7 @@ def test_a_key_that_is_told_can_neither_move_a_cursor_nor_fill_a_screen() -> Non
 
 
 @pytest.mark.parametrize("value", HUGE.values(), ids=HUGE.keys())
-def test_what_claims_too_much_is_refused_at_once(value: bytes) -> None:
+def test_an_excessive_length_is_rejected_at_once(value: bytes) -> None:
     tracemalloc.start()
     began = time.process_time()
     try:
@@ -160,8 +160,8 @@ def test_what_claims_too_much_is_refused_at_once(value: bytes) -> None:
     assert peak < 20_000_000
 
 
-def test_a_list_deeper_than_the_stack_is_refused_in_a_worker_thread() -> None:
-    """The thread's stack is small; a reader that recursed on it would end the process here."""
+def test_nesting_deeper_than_a_worker_threads_stack_is_rejected() -> None:
+    """The thread's stack is small: a reader that recursed on it would crash the process."""
     refusals: list[Content | str] = []
     before = threading.stack_size(256 * 1024)
     try:
@@ -174,7 +174,7 @@ def test_a_list_deeper_than_the_stack_is_refused_in_a_worker_thread() -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 50])
-def test_a_list_of_a_sane_depth_is_read(depth: int) -> None:
+def test_moderate_nesting_is_read(depth: int) -> None:
     content = outcome(avro, frame("list") + b"\x02" * depth + b"\x00")
     assert isinstance(content, Content)
     payload = content.payload
@@ -185,7 +185,7 @@ def test_a_list_of_a_sane_depth_is_read(depth: int) -> None:
 
 @given(st.integers(-(10**9) + 1, 10**9 - 1), st.integers(0, 12))
 def test_a_decimal_within_its_precision_is_read(unscaled: int, spare: int) -> None:
-    """Java's BigInteger writes as few bytes as it can, others sign-extend."""
+    """Java's BigInteger writes the fewest bytes; other writers sign-extend."""
     data = unscaled.to_bytes(4 + spare, "big", signed=True)
     content = outcome(avro, frame("decimal") + number(len(data)) + data)
     assert isinstance(content, Content)

@@ -46,7 +46,7 @@ def test_a_payload_may_be_null() -> None:
     assert decoded({"payload": None, "name": "wipe"}) == Content(None, "wipe")
 
 
-def test_null_members_are_silent() -> None:
+def test_null_members_are_ignored() -> None:
     assert decoded({"payload": 1, "id": None, "name": None, "session_id": None, "headers": None}) == Content(1)
 
 
@@ -60,18 +60,18 @@ def test_a_record_without_a_value_has_no_payload() -> None:
 
 @pytest.mark.parametrize("member", ["id", "session_id", "name"])
 @pytest.mark.parametrize("value", [5, True, [], {}, 1.5])
-def test_a_member_that_is_no_text_is_named(member: str, value: Any) -> None:
+def test_a_member_that_is_not_text_is_named(member: str, value: Any) -> None:
     with pytest.raises(DecodeError, match=f"the member '{member}' must be text, not a"):
         decoded({"payload": 1, member: value})
 
 
 @pytest.mark.parametrize("headers", [5, "a", ["a"], False])
-def test_headers_that_are_no_object_are_refused(headers: Any) -> None:
+def test_headers_that_are_not_an_object_are_rejected(headers: Any) -> None:
     with pytest.raises(DecodeError, match="the member 'headers' must be an object, not "):
         decoded({"payload": 1, "headers": headers})
 
 
-def test_a_header_that_is_no_text_is_named() -> None:
+def test_a_header_that_is_not_text_is_named() -> None:
     with pytest.raises(DecodeError, match="the header 'trace' must be text or null, not a number"):
         decoded({"payload": 1, "headers": {"trace": 5}})
 
@@ -90,7 +90,7 @@ def test_a_header_that_is_no_text_is_named() -> None:
         (b'{"payload":' * 100_000, "nested too deeply"),
     ],
 )
-def test_what_is_no_json_is_refused_in_one_line(value: bytes, reason: str) -> None:
+def test_invalid_json_is_rejected_in_one_line(value: bytes, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason) as refusal:
         codec.decode(GivenRecord(value))
     assert "\n" not in str(refusal.value)
@@ -112,16 +112,16 @@ def endless() -> list[Any]:
         (endless(), "contains itself"),
     ],
 )
-def test_a_payload_without_json_is_refused(payload: Any, reason: str) -> None:
+def test_a_payload_without_a_json_form_is_rejected(payload: Any, reason: str) -> None:
     with pytest.raises(EncodeError, match=reason):
         codec.encode_task(Outgoing("s1", payload))
 
 
-def test_headers_carry_nothing() -> None:
+def test_no_headers_are_sent() -> None:
     assert codec.headers_for(Outgoing("s1", 1, "charge", "t-1")) == []
 
 
-def test_a_result_tells_whose_it_is() -> None:
+def test_a_result_identifies_its_task() -> None:
     before = time.time_ns() // 1_000_000
     result = json.loads(codec.encode_result(given_task(), {"charged": True}))
     assert before <= result.pop("completed_at") <= time.time_ns() // 1_000_000
@@ -138,6 +138,6 @@ def test_a_result_tells_whose_it_is() -> None:
     }
 
 
-def test_a_result_without_json_is_refused() -> None:
+def test_a_result_without_a_json_form_is_rejected() -> None:
     with pytest.raises(EncodeError, match="the handler's return value cannot be encoded as JSON"):
         codec.encode_result(given_task(), object())

@@ -17,7 +17,7 @@ from tests.codec.record import GivenRecord
 @pytest.mark.parametrize(
     ("value_format", "payload"), [("avro", {"amount": 5}), ("json", {"amount": 5}), ("bytes", b"\x00\x01")]
 )
-def test_a_task_comes_through_every_format(value_format: ValueFormat, payload: Any) -> None:
+def test_every_format_encodes_and_decodes_a_task(value_format: ValueFormat, payload: Any) -> None:
     codec = codec_for(value_format)
     outgoing = Outgoing("s1", payload, "charge", "t-1")
     record = GivenRecord(codec.encode_task(outgoing), headers=codec.headers_for(outgoing))
@@ -26,14 +26,14 @@ def test_a_task_comes_through_every_format(value_format: ValueFormat, payload: A
     assert (task.payload, task.name, task.id, task.session_id) == (payload, "charge", "t-1", "s1")
 
 
-def test_avro_knows_the_schemas_of_the_folder(tmp_path: Path) -> None:
+def test_the_avro_codec_uses_the_schemas_of_the_folder(tmp_path: Path) -> None:
     """The record of no fields, and its fingerprint, are test case 019 of the Avro project."""
     (tmp_path / "foo.avsc").write_text(json.dumps({"fields": [], "type": "record", "name": "foo"}))
     value = b"\xc3\x01" + (-4824392279771201922).to_bytes(8, "little", signed=True)
     assert codec_for("avro", str(tmp_path)).decode(GivenRecord(value)) == Content({}, "foo")
 
 
-def test_avro_says_at_once_that_a_schema_is_broken(tmp_path: Path) -> None:
+def test_an_invalid_schema_is_reported_when_the_codec_is_created(tmp_path: Path) -> None:
     (tmp_path / "order.avsc").write_text("{")
     with pytest.raises(LoadError, match=r"order\.avsc"):
         codec_for("avro", str(tmp_path))

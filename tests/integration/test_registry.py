@@ -1,4 +1,4 @@
-"""A consumer and a producer with a real schema registry, beside Confluent's own clients."""
+"""A consumer and a producer with a real schema registry, together with Confluent's own clients."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run(work: Scenario, url: str, start: Callable[..., Fleet], *options: str) ->
 
 @pytest.fixture
 def client(registry_server: RegistryServer) -> Iterator[SchemaRegistryClient]:
-    """Confluent's own, as others use it."""
+    """Confluent's own client."""
     with SchemaRegistryClient({"url": registry_server.url}) as client:
         yield client
 
@@ -82,7 +82,7 @@ def orders(work: Scenario, serialize: Any, tasks: int, sessions: int = 7) -> lis
     return [(f"s{n % sessions}", serialize({"sku": f"A-{n}", "amount": n}, context)) for n in range(tasks)]
 
 
-def test_what_a_confluent_producer_writes_is_handled_and_results_are_what_a_confluent_consumer_reads(
+def test_a_consumer_interoperates_with_confluents_producer_and_consumer(
     scenario: MakeScenario,
     registry_server: RegistryServer,
     client: SchemaRegistryClient,
@@ -97,15 +97,15 @@ def test_what_a_confluent_producer_writes_is_handled_and_results_are_what_a_conf
     assert {entry.attempt for entry in work.ledger.entries()} == {1}
     assert dead_letters(work.servers, work.topic) == {}
     read: Any = AvroDeserializer(client)
-    told = [
+    outcomes = [
         read(message.value(), SerializationContext(results, MessageField.VALUE))
         for message in cluster.read_all(work.servers, results)
     ]
-    assert sorted(json.loads(result["result"])["amount"] for result in told) == list(range(200))
-    assert {result["name"] for result in told} == {"shop.Order"}
+    assert sorted(json.loads(result["result"])["amount"] for result in outcomes) == list(range(200))
+    assert {result["name"] for result in outcomes} == {"shop.Order"}
 
 
-def test_an_unknown_schema_and_bytes_of_chance_are_dead_letters_and_the_session_goes_on(
+def test_an_unknown_schema_and_random_bytes_are_dead_lettered_and_the_session_continues(
     scenario: MakeScenario,
     registry_server: RegistryServer,
     client: SchemaRegistryClient,
@@ -131,13 +131,13 @@ def test_an_unknown_schema_and_bytes_of_chance_are_dead_letters_and_the_session_
     assert work.lag == 0
 
 
-def test_a_registry_that_is_away_for_ten_seconds_costs_time_and_nothing_else(
+def test_a_registry_outage_of_ten_seconds_costs_only_time(
     scenario: MakeScenario,
     registry_server: RegistryServer,
     client: SchemaRegistryClient,
     start_fleet: Callable[..., Fleet],
 ) -> None:
-    """What has a schema that is known goes on meanwhile; what has a new one waits, and uses no attempt up."""
+    """Tasks with a cached schema continue meanwhile; tasks with a new schema wait without using up an attempt."""
     work = scenario()
     known = serializer(client)
     new = serializer(client, {**ORDER, "doc": f"not asked for before {work.topic}"})
@@ -150,8 +150,8 @@ def test_a_registry_that_is_away_for_ten_seconds_costs_time_and_nothing_else(
         work.produce([(f"new-{row[0]!r}", row[1]) for row in orders(work, new, 100)])
         work.produce(orders(work, known, 50))
         work.wait_done(100)
-        told = fleet.wait_for("registry.unavailable", registry=gate.url)
-        assert "Connection refused" in told["error"]
+        event = fleet.wait_for("registry.unavailable", registry=gate.url)
+        assert "Connection refused" in event["error"]
         until(
             lambda: any(
                 "no response from the schema registry" in str(event) for event in fleet.heard("partition.stats")
@@ -171,7 +171,7 @@ def test_a_registry_that_is_away_for_ten_seconds_costs_time_and_nothing_else(
     assert dead_letters(work.servers, work.topic) == {}
 
 
-def test_a_consumer_starts_without_its_registry_and_can_be_stopped_before_it_comes(
+def test_a_consumer_starts_and_stops_during_a_registry_outage(
     scenario: MakeScenario,
     registry_server: RegistryServer,
     client: SchemaRegistryClient,
@@ -199,25 +199,25 @@ def test_a_consumer_starts_without_its_registry_and_can_be_stopped_before_it_com
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("http://u:hunter2@{host}/apis/ccompat/v7", "denies access: HTTP 401, Unauthorized"),
         ("http://{host}/apis", "does not respond as a schema registry"),
     ],
 )
-def test_a_registry_that_cannot_be_used_is_one_line_at_the_start(
+def test_an_unusable_registry_is_reported_in_one_line_at_the_start(
     scenario: MakeScenario,
     registry_server: RegistryServer,
     start_fleet: Callable[..., Fleet],
     url: str,
-    said: str,
+    message: str,
 ) -> None:
     work = scenario(partitions=1)
     authorization = "Basic dTpy" if "@" in url else None
     with RegistryGate(registry_server.url, authorization=authorization) as gate:
         fleet = run(work, url.format(host=gate.url.split("/")[2]), start_fleet)
         assert fleet.wait() == 4
-        assert said in str(fleet.events[-2:]) + str(fleet.lines)
+        assert message in str(fleet.events[-2:]) + str(fleet.lines)
         assert "hunter2" not in str(fleet.events) + str(fleet.lines)
         assert produced(work, "--schema-registry", url.format(host=gate.url.split("/")[2]))[0] == 4
 
@@ -250,7 +250,7 @@ def read_by_confluent(work: Scenario, client: SchemaRegistryClient) -> list[dict
     return [read(message.value(), context) for message in cluster.read_all(work.servers, work.topic)]
 
 
-def test_what_produce_writes_is_read_by_a_confluent_consumer_and_by_ours(
+def test_confluents_consumer_and_ours_read_what_produce_writes(
     scenario: MakeScenario,
     registry_server: RegistryServer,
     client: SchemaRegistryClient,
@@ -265,18 +265,18 @@ def test_what_produce_writes_is_read_by_a_confluent_consumer_and_by_ours(
         schema_registry=RegistrySettings(url=registry_server.url, auto_register=False),
     ) as dispatcher:
         dispatcher.submit("s1", {"cents": 5}, "charge")
-    told = read_by_confluent(work, client)
-    assert [(task["session_id"], task["name"], task["id"]) for task in told] == [("s1", "charge", "t-1")] * 3 + [
+    tasks = read_by_confluent(work, client)
+    assert [(task["session_id"], task["name"], task["id"]) for task in tasks] == [("s1", "charge", "t-1")] * 3 + [
         ("s1", "charge", "")
     ]
-    assert {task["payload"] for task in told} == {b'{"cents":5}'}
+    assert {task["payload"] for task in tasks} == {b'{"cents":5}'}
     messages = cluster.read_all(work.servers, work.topic)
     work.places = [Place(work.topic, m.partition() or 0, m.offset() or 0) for m in messages]
     assert run(work, registry_server.url, start_fleet, "--stop-at-end").wait() == 0
     assert work.faults() == {}
 
 
-def test_schemas_are_registered_under_the_subject_of_the_strategy(
+def test_schemas_are_registered_under_the_strategys_subject(
     scenario: MakeScenario, registry_server: RegistryServer, client: SchemaRegistryClient
 ) -> None:
     work = scenario()
@@ -289,21 +289,21 @@ def test_schemas_are_registered_under_the_subject_of_the_strategy(
     assert f"{work.topic}-value" not in subjects
 
 
-def test_what_may_not_be_registered_is_exit_code_5_and_says_what_is_missing(
+def test_a_missing_schema_is_exit_code_5_without_auto_register(
     scenario: MakeScenario, registry_server: RegistryServer
 ) -> None:
     work = scenario()
     url = ("--schema-registry", registry_server.url)
-    code, said = produced(work, *url, "--no-auto-register", text=LINE)
+    code, message = produced(work, *url, "--no-auto-register", text=LINE)
     assert code == 5
-    assert f"does not have processor.Task under {work.topic}-value" in said
-    code, said = produced(work, *url, "--use-latest-version", text=LINE)
+    assert f"does not have processor.Task under {work.topic}-value" in message
+    code, message = produced(work, *url, "--use-latest-version", text=LINE)
     assert code == 5
-    assert f"does not have the latest schema of {work.topic}-value" in said
+    assert f"does not have the latest schema of {work.topic}-value" in message
     assert cluster.read_all(work.servers, work.topic) == []
 
 
-def test_the_latest_schema_is_written_with_where_it_can_stand_for_a_task(
+def test_the_latest_schema_is_used_if_it_can_replace_the_shipped_one(
     scenario: MakeScenario, registry_server: RegistryServer, client: SchemaRegistryClient
 ) -> None:
     work = scenario()
@@ -312,26 +312,26 @@ def test_the_latest_schema_is_written_with_where_it_can_stand_for_a_task(
     task["fields"].append({"name": "priority", "type": "int", "default": 3})
     client.register_schema(f"{work.topic}-value", Registered(json.dumps(task), "AVRO"))
     assert produced(work, *options, text=LINE) == (0, "")
-    assert [told["priority"] for told in read_by_confluent(work, client)] == [3]
+    assert [task["priority"] for task in read_by_confluent(work, client)] == [3]
 
     task["fields"] = [field for field in task["fields"] if field["name"] != "payload"]
     client.register_schema(f"{work.topic}-value", Registered(json.dumps(task), "AVRO"))
-    code, said = produced(work, *options, text=LINE)
+    code, message = produced(work, *options, text=LINE)
     assert code == 5
-    assert "cannot replace processor.Task: it would lose payload" in said
+    assert "cannot replace processor.Task: it would lose payload" in message
 
 
-def test_a_producer_does_not_wait_for_a_registry_that_is_away(
+def test_a_producer_does_not_wait_during_a_registry_outage(
     scenario: MakeScenario, registry_server: RegistryServer
 ) -> None:
     work = scenario()
-    code, said = produced(work, "--schema-registry", RegistryGate(registry_server.url).url, text=LINE)
+    code, message = produced(work, "--schema-registry", RegistryGate(registry_server.url).url, text=LINE)
     assert code == 4
-    assert "no response from the schema registry" in said
-    assert len(said.splitlines()) == 1
+    assert "no response from the schema registry" in message
+    assert len(message.splitlines()) == 1
 
 
-def test_types_that_a_schema_refers_to_are_found(
+def test_referenced_types_are_fetched(
     scenario: MakeScenario,
     registry_server: RegistryServer,
     client: SchemaRegistryClient,
@@ -351,7 +351,7 @@ def test_types_that_a_schema_refers_to_are_found(
     assert work.faults() == {}
 
 
-def test_decode_finds_the_schema_in_the_registry_or_says_that_it_is_not_there(
+def test_decode_uses_the_registry_and_reports_a_missing_schema(
     scenario: MakeScenario, registry_server: RegistryServer, client: SchemaRegistryClient
 ) -> None:
     work = scenario(partitions=1)
@@ -359,15 +359,19 @@ def test_decode_finds_the_schema_in_the_registry_or_says_that_it_is_not_there(
     options = ("-b", work.servers, "--schema-registry", registry_server.url)
     found = command("decode", f"{work.topic}:0:0", *options)
     assert found.returncode == 0
-    told = json.loads(found.stdout)
-    assert (told["framing"], told["schema"], told["value"]) == ("confluent", "shop.Order", {"sku": "A-0", "amount": 0})
+    shown = json.loads(found.stdout)
+    assert (shown["framing"], shown["schema"], shown["value"]) == (
+        "confluent",
+        "shop.Order",
+        {"sku": "A-0", "amount": 0},
+    )
     unknown = command("decode", f"{work.topic}:0:1", *options)
     assert unknown.returncode == 1
     assert json.loads(unknown.stdout)["schema_id"] == 2147483393
     assert "does not have schema 2147483393" in unknown.stderr
 
 
-def test_a_program_reads_with_a_registry_and_leaves_nothing_open(
+def test_a_program_with_a_registry_closes_its_connections(
     scenario: MakeScenario, registry_server: RegistryServer, client: SchemaRegistryClient
 ) -> None:
     work = scenario(partitions=1)
@@ -378,4 +382,4 @@ def test_a_program_reads_with_a_registry_and_leaves_nothing_open(
     ended = app.run(work.topic, work.group, work.servers, schema_registry=registry_server.url, stop_at_end=True)
     assert ended == 0
     assert sorted(seen) == list(range(5))
-    gc.collect()  # a connection that was left open would be told of now, and fail this test
+    gc.collect()  # a connection left open would now emit a ResourceWarning and fail this test

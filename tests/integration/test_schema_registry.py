@@ -26,7 +26,7 @@ COUNT = {"name": "count", "type": "int"}
 
 
 class Team:
-    """A folder with one record of a name that nobody else uses, and its topic."""
+    """A folder with one record of a unique name, and its topic."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.name = f"Order{uuid.uuid4().hex[:8]}"
@@ -51,14 +51,16 @@ def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_server: Regis
 
 
 @pytest.mark.parametrize("strategy", ["topic", "record", "topic-record"])
-def test_what_is_registered_is_what_is_held_against(capsys: Capture, team: Team, strategy: str) -> None:
+def test_check_compares_with_the_registered_version(capsys: Capture, team: Team, strategy: str) -> None:
     subjects = {"topic": f"{team.topic}-value", "record": f"shop.{team.name}"}
     subject = subjects.get(strategy, f"{team.topic}-shop.{team.name}")
     options = ("-t", team.topic, "--subject-name-strategy", strategy)
     out, _ = team.ask(capsys, "schema", "register", *options)
     assert out.startswith(f"shop.{team.name}: registered as {subject}, ID ")
     check = ("schema", "check", "--against", "registry", *options)
-    assert team.ask(capsys, *check)[0].startswith("2 types valid; compared with the schema registry at http://")
+    out, _ = team.ask(capsys, *check)
+    assert out.startswith("2 types valid; compared with the schema registry at http://")
+    assert out.endswith(": 1 compatible, 1 new\n")
     team.write(COUNT)
     out, err = team.ask(capsys, *check, code=5)
     assert out == (
@@ -69,7 +71,7 @@ def test_what_is_registered_is_what_is_held_against(capsys: Capture, team: Team,
     assert err == "processor: 1 of 2 types is incompatible with an earlier version (BACKWARD)\n"
 
 
-def test_a_transitive_level_looks_at_every_version(capsys: Capture, team: Team) -> None:
+def test_a_transitive_level_compares_with_every_version(capsys: Capture, team: Team) -> None:
     team.ask(capsys, "schema", "register", "-t", team.topic)
     team.write({**COUNT, "default": 1})
     team.ask(capsys, "schema", "register", "-t", team.topic)
@@ -90,13 +92,13 @@ def test_subjects_are_listed_and_a_schema_is_shown_with_its_id(capsys: Capture, 
     assert line.split() == [subject, "version", "1", "ID", str(schema_id), f"shop.{team.name}"]
 
 
-def test_a_value_in_confluents_framing_is_taken_apart(capsys: Capture, team: Team, tmp_path: Path) -> None:
+def test_decode_shows_a_value_in_confluents_framing(capsys: Capture, team: Team, tmp_path: Path) -> None:
     out, _ = team.ask(capsys, "schema", "register", "-t", team.topic)
     schema_id = int(out.split()[-1])
     (tmp_path / "value").write_bytes(b"\x00" + schema_id.to_bytes(4, "big") + b"\x02\x02A\x00")
-    told = json.loads(team.ask(capsys, "decode", "value")[0])
+    shown = json.loads(team.ask(capsys, "decode", "value")[0])
     fingerprint = load_schemas(str(tmp_path)).by_name[f"shop.{team.name}"].fingerprint.hex()
-    assert told == {
+    assert shown == {
         "framing": "confluent",
         "schema": f"shop.{team.name}",
         "fingerprint": fingerprint,
@@ -106,16 +108,16 @@ def test_a_value_in_confluents_framing_is_taken_apart(capsys: Capture, team: Tea
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["register"], 2, "--topic is missing: --subject-name-strategy topic requires it"),
         (["check", "--against", "registry"], 2, "--topic is missing"),
         (["register", "-t", "a", "shop.Line", "order.avsc"], 2, "2 schemas would share one subject: name the one to"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    capsys: Capture, team: Team, arguments: list[str], code: int, said: str
+def test_an_impossible_request_is_reported_in_one_line(
+    capsys: Capture, team: Team, arguments: list[str], code: int, message: str
 ) -> None:
     out, err = team.ask(capsys, "schema", *arguments, code=code)
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert message in err

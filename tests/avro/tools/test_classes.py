@@ -1,4 +1,4 @@
-"""Classes made of schemas: a module that runs, that type checkers accept, and that payloads convert to."""
+"""Generated classes: the module runs, passes type checkers, and payloads convert to its classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.avro.avro_types import schemas
 ORDER = {
     "type": "record",
     "name": "shop.Order",
-    "doc": 'An "order", with a \\ in what is said of it, so long that it has to stand on more than one line.',
+    "doc": 'An "order", with a \\ in its description, which is so long that it must be wrapped onto a second line.',
     "fields": [
         {"name": "id", "type": {"type": "string", "logicalType": "uuid"}, "doc": "Its id."},
         {
@@ -71,7 +71,7 @@ def schema_of(*documents: Any) -> list[Schema]:
 
 
 def module(style: Style, *documents: Any) -> ModuleType:
-    """The generated module, as if it had been imported."""
+    """The generated module, imported."""
     made = ModuleType(f"generated_{style}")
     sys.modules[made.__name__] = made
     exec(Classes(schema_of(*documents), style).text(), made.__dict__)
@@ -79,7 +79,7 @@ def module(style: Style, *documents: Any) -> ModuleType:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_samples_become_the_class_from_avro_and_from_json(style: Style) -> None:
+def test_samples_convert_to_the_class_from_avro_and_from_json(style: Style) -> None:
     order = module(style, ORDER).Order
     sampler = Sampler(schema_of(ORDER)[0], seed=1)
     for _ in range(50):
@@ -88,7 +88,7 @@ def test_samples_become_the_class_from_avro_and_from_json(style: Style) -> None:
         assert type(from_avro) is order
         assert from_avro.price == value["price"]
         assert from_avro.seal == value["seal"]
-        from_json.odd = from_avro.odd  # a union of text and bytes, of which JSON cannot tell which it is
+        from_json.odd = from_avro.odd  # a union of text and bytes, which is ambiguous in JSON
         parent = (from_json.parent, from_avro.parent)
         while parent[0] is not None:
             parent[0].odd = parent[1].odd
@@ -97,7 +97,7 @@ def test_samples_become_the_class_from_avro_and_from_json(style: Style) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_defaults_are_those_of_the_schema(style: Style) -> None:
+def test_defaults_match_the_schema(style: Style) -> None:
     made = module(style, ORDER)
     order = convert({"id": "12345678-1234-5678-1234-567812345678", "seal": "AAAAAA==", "mixed": None}, made.Order)
     assert repr(order.price) == "Decimal('12.34')"
@@ -120,26 +120,26 @@ def test_the_module_satisfies_the_type_checker_and_the_linter(style: Style, tmp_
         assert ended.returncode == 0, ended.stdout
 
 
-def test_a_field_that_is_a_keyword_needs_a_struct() -> None:
+def test_a_field_named_by_a_keyword_requires_a_struct() -> None:
     document = {"type": "record", "name": "R", "fields": [{"name": "class", "type": "int", "default": 5}]}
     assert msgspec.json.encode(module("msgspec", document).R()) == b'{"class":5}'
     with pytest.raises(LoadError, match="R: a dataclass cannot have a field named class: use --style msgspec"):
         Classes(schema_of(document))
 
 
-def test_two_types_of_one_name_are_refused() -> None:
+def test_two_types_with_one_class_name_are_rejected() -> None:
     first, second = ({"type": "record", "name": f"{place}.Order", "fields": []} for place in ("a", "b"))
     with pytest.raises(LoadError, match=r"a\.Order and b\.Order would share the class name Order"):
         Classes(schema_of(first, second))
 
 
-def test_a_class_is_not_called_like_what_the_module_imports() -> None:
+def test_a_class_name_does_not_shadow_an_import() -> None:
     made = module("dataclass", {"type": "record", "name": "Decimal", "fields": [{"name": "any", "type": "int"}]})
     assert made.Decimal_(any=1).any == 1
 
 
 @given(schemas(depth=3), st.sampled_from(STYLES))
-def test_whatever_the_schema_the_module_runs_and_its_samples_fit(document: Any, style: Style) -> None:
+def test_for_any_schema_the_module_runs_and_samples_convert(document: Any, style: Style) -> None:
     (schema,) = schema_of(document)
     made = module(style, document)
     if schema.name is None or schema.definition["type"] != "record":
@@ -149,5 +149,5 @@ def test_whatever_the_schema_the_module_runs_and_its_samples_fit(document: Any, 
         convert(sampler.value(), getattr(made, schema.name))
 
 
-def test_styles_are_those_of_the_option() -> None:
+def test_the_styles_are_those_of_the_option() -> None:
     assert set(get_args(Style)) == set(STYLES)

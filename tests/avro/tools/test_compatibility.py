@@ -1,4 +1,4 @@
-"""Levels of compatibility, and what has changed."""
+"""Compatibility levels, and differences between schemas."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDER = record(("a", "long"))
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "level", "told"),
+    ("old", "new", "level", "expected"),
     [
         (ONE, MORE_WITH_DEFAULT, "FULL", []),
         (ONE, MORE, "FORWARD", []),
@@ -56,9 +56,11 @@ WIDER = record(("a", "long"))
         (ONE, WIDER, "NONE", []),
     ],
 )
-def test_a_level_tells_who_cannot_read_whom_and_why(old: Any, new: Any, level: Compatibility, told: list[str]) -> None:
+def test_incompatibilities_state_the_reader_the_writer_and_the_reason(
+    old: Any, new: Any, level: Compatibility, expected: list[str]
+) -> None:
     (before,), (after,) = schema_of(old), schema_of(new)
-    assert incompatibilities(after, before, "v1", level) == told
+    assert incompatibilities(after, before, "v1", level) == expected
 
 
 OLD = record(
@@ -84,7 +86,7 @@ NEW = record(
 )
 
 
-def test_every_change_is_a_line_with_its_field() -> None:
+def test_every_difference_is_one_line_with_its_field() -> None:
     (before,), (after,) = schema_of(OLD), schema_of(NEW)
     assert list(differences(before.definition, after.definition)) == [
         '~ doc: none → "New."',
@@ -99,6 +101,6 @@ def test_every_change_is_a_line_with_its_field() -> None:
     ]
 
 
-def test_what_has_not_changed_has_no_line() -> None:
+def test_equal_definitions_have_no_differences() -> None:
     (schema,) = schema_of(NEW)
     assert list(differences(schema.definition, schema.definition)) == []

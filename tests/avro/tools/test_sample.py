@@ -1,4 +1,4 @@
-"""Samples are values of their schema."""
+"""Random samples are valid values of their schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.avro.tools.test_classes import ORDER, schema_of
 
 
 @given(schemas(depth=3))
-def test_a_sample_can_be_written_and_is_read_as_it_was(document: Any) -> None:
+def test_a_sample_survives_encoding_and_decoding(document: Any) -> None:
     (schema,) = schema_of(document)
     value = Sampler(schema, seed=1).value()
     stream = BytesIO()
@@ -24,7 +24,7 @@ def test_a_sample_can_be_written_and_is_read_as_it_was(document: Any) -> None:
     assert schema.read(stream.getvalue(), 0) == value
 
 
-def test_samples_of_every_logical_type_are_read_as_they_were() -> None:
+def test_samples_of_every_logical_type_survive_encoding_and_decoding() -> None:
     (schema,) = schema_of(ORDER)
     sampler = Sampler(schema, seed=2)
     for _ in range(50):
@@ -41,7 +41,7 @@ def test_the_same_seed_gives_the_same_samples() -> None:
     assert other.value() != Sampler(schema, 1).value()
 
 
-def test_a_type_that_contains_itself_ends() -> None:
+def test_samples_of_a_recursive_type_are_finite() -> None:
     tree = {
         "type": "record",
         "name": "Tree",
@@ -54,7 +54,7 @@ def test_a_type_that_contains_itself_ends() -> None:
     Sampler(schema, 1).value()
 
 
-def test_a_type_without_any_value_is_refused() -> None:
+def test_a_type_without_finite_values_is_rejected() -> None:
     (schema,) = schema_of({"type": "record", "name": "Endless", "fields": [{"name": "self", "type": "Endless"}]})
     with pytest.raises(LoadError, match="Endless always contains itself: no finite value of it exists"):
         Sampler(schema).value()

@@ -1,4 +1,4 @@
-"""What is asked of a registry, how often, and what is told meanwhile; without any registry."""
+"""Requests to a registry, their frequency, and the answers meanwhile. No registry is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEVER = 1313
 
 
 class FakeRegistry:
-    """Knows even numbers; NEVER has no answer."""
+    """Has a schema for even numbers; NEVER gets no answer."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -49,7 +49,7 @@ class FakeRegistry:
         return f"<{number}>"
 
     def get(self, number: int) -> str:
-        """The answer, however long it takes."""
+        """Waits for the answer."""
         found: list[str] = []
 
         def had() -> bool:
@@ -75,13 +75,13 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
     return FakeRegistry()
 
 
-def test_nobody_waits_and_each_question_is_asked_once(registry: FakeRegistry) -> None:
+def test_callers_do_not_block_and_each_request_is_sent_once(registry: FakeRegistry) -> None:
     registry.go_on.clear()
     waits = []
     for _ in range(50):
-        with pytest.raises(NotReady) as told:
+        with pytest.raises(NotReady) as caught:
             registry.answers.get(2)
-        waits.append(told.value.retry_in)
+        waits.append(caught.value.retry_in)
     assert all(0 < wait <= cache.MAX_RETRY_SECONDS for wait in waits)
     registry.go_on.set()
     assert registry.get(2) == registry.get(2) == "<2>"
@@ -89,7 +89,7 @@ def test_nobody_waits_and_each_question_is_asked_once(registry: FakeRegistry) ->
     assert registry.events == []
 
 
-def test_many_questions_at_once_take_one_connection(registry: FakeRegistry) -> None:
+def test_many_concurrent_requests_share_one_connection(registry: FakeRegistry) -> None:
     registry.go_on.clear()
     for number in range(0, 40, 2):
         with pytest.raises(NotReady):
@@ -100,7 +100,7 @@ def test_many_questions_at_once_take_one_connection(registry: FakeRegistry) -> N
     assert registry.connections == 1
 
 
-def test_a_no_is_remembered_for_a_while_and_then_asked_again(
+def test_a_negative_answer_is_cached_for_a_while_and_then_requested_again(
     registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
@@ -117,8 +117,8 @@ def test_a_no_is_remembered_for_a_while_and_then_asked_again(
     until(asked_again)
 
 
-def test_a_no_is_believed_when_it_is_said_twice(registry: FakeRegistry) -> None:
-    """A registry on several machines may answer from one that has not heard yet of a new schema."""
+def test_a_negative_answer_is_confirmed_by_a_second_request(registry: FakeRegistry) -> None:
+    """A registry on several machines may answer from one that does not have a new schema yet."""
     registry.error = LoadError("there is no 2 yet")
     with pytest.raises(NotReady):
         registry.answers.get(2)
@@ -131,7 +131,7 @@ def test_a_no_is_believed_when_it_is_said_twice(registry: FakeRegistry) -> None:
 
 
 @pytest.mark.parametrize("error", [RegistryError("away"), RegistryAccessDenied("not allowed"), RuntimeError("a bug")])
-def test_an_absence_is_told_once_and_ridden_out(registry: FakeRegistry, error: Exception) -> None:
+def test_an_outage_is_reported_once_and_survived(registry: FakeRegistry, error: Exception) -> None:
     registry.error = error
     with pytest.raises(NotReady):
         registry.answers.get(2)
@@ -155,8 +155,8 @@ def test_an_absence_is_told_once_and_ridden_out(registry: FakeRegistry, error: E
     assert up.unavailable_seconds > 0
 
 
-def test_a_connection_that_cannot_even_be_opened_is_an_absence_too(registry: FakeRegistry) -> None:
-    """A password's file that is being replaced, for example."""
+def test_a_connection_that_cannot_be_opened_is_an_outage(registry: FakeRegistry) -> None:
+    """For example, while the file of a password is being replaced."""
     registry.door = LoadError("the password's file cannot be read")
     with pytest.raises(NotReady):
         registry.answers.get(3)
@@ -168,25 +168,25 @@ def test_a_connection_that_cannot_even_be_opened_is_an_absence_too(registry: Fak
         registry.get(3)
 
 
-def test_nobody_asks_during_the_pause(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_is_sent_during_the_delay(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "FIRST_DELAY_SECONDS", 1000.0)
     monkeypatch.setattr(cache, "LAST_DELAY_SECONDS", 1000.0)
     registry.answers.record_failure(RegistryError("away"))
     for number in range(100):
-        with pytest.raises(NotReady, match="away") as told:
+        with pytest.raises(NotReady, match="away") as caught:
             registry.answers.get(number)
-        assert 700 < told.value.retry_in <= 1000.1
+        assert 700 < caught.value.retry_in <= 1000.1
     assert registry.asked == []
     assert len(registry.of(RegistryUnavailable)) == 1
 
 
-def test_what_is_known_is_known_while_the_registry_is_away(registry: FakeRegistry) -> None:
+def test_cached_answers_remain_available_during_an_outage(registry: FakeRegistry) -> None:
     assert registry.get(2) == "<2>"
     registry.answers.record_failure(RegistryError("away"))
     assert registry.answers.get(2) == "<2>"
 
 
-def test_a_question_that_makes_the_registry_fail_does_not_stand_before_the_others(registry: FakeRegistry) -> None:
+def test_a_request_that_makes_the_registry_fail_does_not_block_others(registry: FakeRegistry) -> None:
     registry.go_on.clear()
     for number in (NEVER, 2, 4):
         with pytest.raises(NotReady):
@@ -198,7 +198,7 @@ def test_a_question_that_makes_the_registry_fail_does_not_stand_before_the_other
         assert (registry.get(2), registry.get(4)) == ("<2>", "<4>")
 
 
-def test_no_more_is_remembered_than_there_is_room_for(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "CAPACITY", 3)
     for number in range(0, 20, 2):
         registry.get(number)
@@ -209,7 +209,7 @@ def test_no_more_is_remembered_than_there_is_room_for(registry: FakeRegistry, mo
     assert registry.get(0) == "<0>"
 
 
-def test_questions_of_chance_do_not_pile_up(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pending_requests_are_bounded(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "MAX_PENDING", 10)
     registry.go_on.clear()
     for number in range(100):
@@ -220,7 +220,7 @@ def test_questions_of_chance_do_not_pile_up(registry: FakeRegistry, monkeypatch:
     assert registry.get(2) == "<2>"
 
 
-def test_the_thread_ends_when_there_is_nothing_to_ask(registry: FakeRegistry) -> None:
+def test_the_thread_ends_when_nothing_is_pending(registry: FakeRegistry) -> None:
     def threads() -> int:
         return sum(thread.name == "schema-registry" for thread in threading.enumerate())
 

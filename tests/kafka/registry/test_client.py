@@ -1,4 +1,4 @@
-"""Being let in by a registry, and what its answers mean: on a real one behind a gate."""
+"""Authentication at a registry, and the meaning of its answers: with a real registry behind a gate."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check(**settings: Any) -> None:
         client.check()
 
 
-def test_a_user_is_let_in_by_the_password_in_the_url_or_in_a_file(gate: RegistryGate, tmp_path: Path) -> None:
+def test_a_password_in_the_url_or_in_a_file_authenticates(gate: RegistryGate, tmp_path: Path) -> None:
     gate.authorization = "Basic dTpodW50ZXIy"  # u:hunter2
     (tmp_path / "password").write_text(f"{SECRET}\n")
     check(url=gate.url, user="u", password_file=str(tmp_path / "password"))
@@ -53,7 +53,7 @@ def test_a_user_is_let_in_by_the_password_in_the_url_or_in_a_file(gate: Registry
     assert SECRET not in str(refusal.value)
 
 
-def test_a_token_is_read_anew_each_time(gate: RegistryGate, tmp_path: Path) -> None:
+def test_a_token_is_read_again_for_each_connection(gate: RegistryGate, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("first")
     settings = RegistrySettings(url=gate.url, token_file=str(token))
@@ -66,13 +66,13 @@ def test_a_token_is_read_anew_each_time(gate: RegistryGate, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("option", ["password_file", "token_file"])
-def test_a_secret_that_cannot_be_read_is_told_with_its_option(option: str) -> None:
+def test_an_unreadable_secret_is_reported_with_its_option(option: str) -> None:
     user = {"user": "u"} if option == "password_file" else {}
     with pytest.raises(LoadError, match=f"--schema-registry-{option.replace('_', '-')}: '/nowhere' cannot be read"):
         check(url="http://h", **user, **{option: "/nowhere"})
 
 
-def test_both_sides_may_show_certificates(registry_server: RegistryServer, tmp_path: Path) -> None:
+def test_mutual_tls(registry_server: RegistryServer, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     server, client = authority.issue("server"), authority.issue("client")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -91,7 +91,7 @@ def test_both_sides_may_show_certificates(registry_server: RegistryServer, tmp_p
 @pytest.mark.parametrize(
     "settings", [{"ca": "/nowhere"}, {"ca": __file__}, {"certificate": "/nowhere"}, {"certificate": __file__}]
 )
-def test_a_file_for_tls_that_cannot_be_used_is_told(settings: dict[str, str]) -> None:
+def test_an_unusable_tls_file_is_reported(settings: dict[str, str]) -> None:
     with pytest.raises(
         LoadError, match=f"TLS file for the schema registry \\({next(iter(settings.values()))}\\) cannot be used"
     ) as refusal:
@@ -117,10 +117,10 @@ def test_a_file_for_tls_that_cannot_be_used_is_told(settings: dict[str, str]) ->
         ((200, b""), NotARegistry),
     ],
 )
-def test_only_a_registry_that_says_so_has_no_such_schema(
+def test_only_the_registrys_own_answer_means_that_there_is_no_such_schema(
     gate: RegistryGate, answer: tuple[int, bytes], error: type[RegistryError]
 ) -> None:
-    """All else is waited out, and told in one line."""
+    """Every other answer is a temporary failure, reported in one line."""
     gate.answer = answer
     with open_registry(RegistrySettings(url=gate.url), retries=0) as client:
         for ask in (
@@ -128,34 +128,34 @@ def test_only_a_registry_that_says_so_has_no_such_schema(
             lambda: client.schema_by_guid(bytes(16)),
             lambda: client.framing_for("t", TASK),
         ):
-            with pytest.raises(RegistryError) as told:
+            with pytest.raises(RegistryError) as caught:
                 ask()
-            assert isinstance(told.value, error)
-            assert gate.url in str(told.value)
-            assert "\n" not in str(told.value)
-            assert len(str(told.value)) < 600
+            assert isinstance(caught.value, error)
+            assert gate.url in str(caught.value)
+            assert "\n" not in str(caught.value)
+            assert len(str(caught.value)) < 600
 
 
-def test_a_registry_that_knows_no_guids_has_no_such_schema(registry_server: RegistryServer) -> None:
-    """It answers with a bare 404, as a gateway would whose registry is away, but it answers otherwise."""
+def test_a_registry_without_guids_has_no_such_schema(registry_server: RegistryServer) -> None:
+    """It answers GUIDs with a plain 404, as a gateway whose registry is down, but other requests normally."""
     with open_registry(RegistrySettings(url=registry_server.url)) as client:
         with pytest.raises(LoadError, match=f"has no schema {UUID(int=0)}"):
             client.schema_by_guid(bytes(16))
 
 
-def test_a_registry_that_only_takes_a_connection_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_accepts_connections_but_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         with pytest.raises(RegistryError, match=r"no response from the schema registry .*timed out"):
             check(url=f"http://127.0.0.1:{silent.getsockname()[1]}")
 
 
-def test_another_address_of_the_registry_is_asked_when_one_is_away(registry_server: RegistryServer) -> None:
+def test_the_next_address_is_used_when_one_is_down(registry_server: RegistryServer) -> None:
     away = RegistryGate(registry_server.url).url
     check(url=f"{away}, {registry_server.url}")
 
 
-def test_an_incompatible_schema_is_refused_with_the_registrys_reason(registry_server: RegistryServer) -> None:
+def test_an_incompatible_schema_is_rejected_with_the_registrys_reason(registry_server: RegistryServer) -> None:
     with SchemaRegistryClient({"url": registry_server.url}) as theirs:
         theirs.register_schema("incompatible-value", Registered(json.dumps(ORDER), "AVRO"))
         theirs.set_compatibility("incompatible-value", "BACKWARD")
@@ -165,7 +165,7 @@ def test_an_incompatible_schema_is_refused_with_the_registrys_reason(registry_se
     assert "\n" not in str(no.value)
 
 
-def test_a_check_tells_mistakes_and_lets_an_absence_pass(gate: RegistryGate) -> None:
+def test_a_check_reports_configuration_errors_and_tolerates_an_outage(gate: RegistryGate) -> None:
     events: list[Event] = []
     registry = ConsumerRegistry(RegistrySettings(url=gate.url), events.append)
     registry.check([("results", RESULT)])

@@ -1,4 +1,4 @@
-"""Values of registered schemas, read and written: on the registry client's own mock, beside Confluent's serializers."""
+"""Reading and writing values of registered schemas: with the client's own mock and Confluent's serializers."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def on(client: SchemaRegistryClient, **settings: Any) -> RegistryClient:
 
 
 def consumer_on(client: SchemaRegistryClient, **settings: Any) -> ConsumerRegistry:
-    """It closes the mock after each burst of questions, which does not hurt a mock."""
+    """Closes the mock after each burst of requests, which has no effect on a mock."""
     asked = RegistrySettings(url="http://mock", **settings)
     return ConsumerRegistry(asked, lambda event: None, lambda: RegistryClient(asked, client))
 
 
 def decoded(codec: AvroCodec, record: Record) -> Content:
-    """As a worker does it: asked again until it can be read."""
+    """Decodes as a worker does: retries until the schema is available."""
     found: list[Content] = []
 
     def read() -> bool:
@@ -62,7 +62,7 @@ def decoded(codec: AvroCodec, record: Record) -> Content:
     return found[0]
 
 
-def test_what_a_confluent_producer_writes_is_read_by_its_id(mock: SchemaRegistryClient) -> None:
+def test_a_value_of_a_confluent_producer_is_read_by_schema_id(mock: SchemaRegistryClient) -> None:
     serialize: Any = AvroSerializer(mock, json.dumps(ORDER))
     value = serialize({"sku": "A-1"}, SerializationContext("orders", MessageField.VALUE))
     assert value[0] == 0
@@ -70,8 +70,8 @@ def test_what_a_confluent_producer_writes_is_read_by_its_id(mock: SchemaRegistry
     assert decoded(codec, GivenRecord(value)) == Content({"sku": "A-1"}, "shop.Order")
 
 
-def test_what_a_confluent_producer_writes_is_read_by_the_guid_in_its_header(mock: SchemaRegistryClient) -> None:
-    """The value is the bare datum, which may well begin as another framing does."""
+def test_a_value_of_a_confluent_producer_is_read_by_the_guid_in_its_header(mock: SchemaRegistryClient) -> None:
+    """The value is an unframed datum, which may begin like another framing."""
     serialize: Any = AvroSerializer(mock, json.dumps(ORDER), conf={"schema.id.serializer": header_schema_id_serializer})
     headers: list[Any] = [("trace", b"1")]
     value = serialize({"sku": ""}, SerializationContext("orders", MessageField.VALUE, headers))
@@ -81,7 +81,7 @@ def test_what_a_confluent_producer_writes_is_read_by_the_guid_in_its_header(mock
     assert decoded(codec, GivenRecord(value, headers=headers)) == Content({"sku": ""}, "shop.Order")
 
 
-def test_a_header_may_hold_the_id_as_well(mock: SchemaRegistryClient) -> None:
+def test_a_header_may_contain_the_schema_id(mock: SchemaRegistryClient) -> None:
     schema_id = mock.register_schema("orders-value", Registered(json.dumps(ORDER), "AVRO"))
     header = b"\x00" + schema_id.to_bytes(4, "big")
     codec = AvroCodec(registry=consumer_on(mock))
@@ -90,13 +90,13 @@ def test_a_header_may_hold_the_id_as_well(mock: SchemaRegistryClient) -> None:
 
 
 @pytest.mark.parametrize("header", [b"", b"\x01", b"\x02" + bytes(16), b"\x01" + bytes(17), b"\x00\x00"])
-def test_a_header_that_names_no_schema_is_refused(mock: SchemaRegistryClient, header: bytes) -> None:
+def test_a_header_without_a_valid_schema_id_or_guid_is_rejected(mock: SchemaRegistryClient, header: bytes) -> None:
     record = GivenRecord(b"\x02a", headers=[("__value_schema_id", header)])
     with pytest.raises(DecodeError, match="must contain a schema ID or GUID"):
         AvroCodec(registry=consumer_on(mock)).decode(record)
 
 
-def test_a_header_without_a_value_is_as_if_it_were_not_there(mock: SchemaRegistryClient) -> None:
+def test_a_header_without_a_value_is_ignored(mock: SchemaRegistryClient) -> None:
     with pytest.raises(DecodeError, match="the value begins with 02 61"):
         AvroCodec(registry=consumer_on(mock)).decode(GivenRecord(b"\x02a", headers=[("__value_schema_id", None)]))
 
@@ -110,7 +110,7 @@ def test_a_header_without_a_value_is_as_if_it_were_not_there(mock: SchemaRegistr
         (b"\x02a", b"\x01" + bytes(16), f"does not have schema {UUID(int=0)}"),
     ],
 )
-def test_a_schema_that_does_not_exist_is_a_dead_letter(
+def test_an_unknown_schema_is_a_decode_error(
     mock: SchemaRegistryClient, value: bytes, header: bytes | None, reason: str
 ) -> None:
     codec = AvroCodec(registry=consumer_on(mock))
@@ -133,15 +133,13 @@ def test_a_schema_that_does_not_exist_is_a_dead_letter(
         ("[" * 100_000, "AVRO", "schema 1"),
     ],
 )
-def test_a_schema_that_cannot_be_read_with_is_a_dead_letter(
-    mock: SchemaRegistryClient, text: str, kind: str, reason: str
-) -> None:
+def test_an_unusable_schema_is_a_decode_error(mock: SchemaRegistryClient, text: str, kind: str, reason: str) -> None:
     mock.register_schema("s", Registered(text, kind))
     with pytest.raises(LoadError, match=reason):
         on(mock).schema_by_id(1)
 
 
-def test_what_a_schema_refers_to_is_found_over_several_steps(mock: SchemaRegistryClient) -> None:
+def test_references_are_resolved_transitively(mock: SchemaRegistryClient) -> None:
     def record(name: str, field: str) -> str:
         return json.dumps({"type": "record", "name": name, "fields": [{"name": "f", "type": field}]})
 
@@ -152,7 +150,7 @@ def test_what_a_schema_refers_to_is_found_over_several_steps(mock: SchemaRegistr
     assert on(mock).schema_by_id(schema_id).read(b"\x0a", 0) == {"f": {"f": {"f": 5}}}
 
 
-def test_a_reference_that_leads_nowhere_is_told(mock: SchemaRegistryClient) -> None:
+def test_a_missing_reference_is_reported(mock: SchemaRegistryClient) -> None:
     text = '{"type": "record", "name": "c.C", "fields": [{"name": "f", "type": "b.B"}]}'
     mock.register_schema("c", Registered(text, "AVRO", [SchemaReference("b.B", "b", 1)]))
     with pytest.raises(LoadError, match="b version 1, which schema 1 references"):
@@ -162,46 +160,51 @@ def test_a_reference_that_leads_nowhere_is_told(mock: SchemaRegistryClient) -> N
         on(mock).schema_by_id(2)
 
 
-def test_a_task_is_written_so_that_a_confluent_consumer_reads_it(mock: SchemaRegistryClient) -> None:
+def test_a_confluent_consumer_reads_a_written_task(mock: SchemaRegistryClient) -> None:
     codec = AvroCodec(registry=on(mock), clock=lambda: 1000, task_topic="orders")
     value = codec.encode_task(Outgoing("s1", {"n": 1}, "charge", "t-1"))
     read: Any = AvroDeserializer(mock)
-    told = read(value, SerializationContext("orders", MessageField.VALUE))
-    assert (told["session_id"], told["name"], told["id"], told["payload"]) == ("s1", "charge", "t-1", b'{"n":1}')
+    fields = read(value, SerializationContext("orders", MessageField.VALUE))
+    assert (fields["session_id"], fields["name"], fields["id"], fields["payload"]) == (
+        "s1",
+        "charge",
+        "t-1",
+        b'{"n":1}',
+    )
     assert mock.get_subjects() == ["orders-value"]
     reading = AvroCodec(registry=consumer_on(mock))
     assert decoded(reading, GivenRecord(value)) == Content({"n": 1}, "charge", "t-1", "s1")
 
 
-def test_no_task_is_read_before_its_result_could_be_written(mock: SchemaRegistryClient) -> None:
+def test_a_task_is_not_decoded_before_its_result_could_be_written(mock: SchemaRegistryClient) -> None:
     codec = AvroCodec(registry=consumer_on(mock), results_topic="results")
     with pytest.raises(NotReady):
         codec.decode(GivenRecord(None))
     assert decoded(codec, GivenRecord(None)) == Content(None)
     read: Any = AvroDeserializer(mock)
-    told = read(codec.encode_result(given_task(), "done"), SerializationContext("results", MessageField.VALUE))
-    assert (told["task_id"], told["result"]) == ("t-1", b'"done"')
+    fields = read(codec.encode_result(given_task(), "done"), SerializationContext("results", MessageField.VALUE))
+    assert (fields["task_id"], fields["result"]) == ("t-1", b'"done"')
 
 
-def test_a_refusal_to_register_results_is_no_tasks_fault(mock: SchemaRegistryClient) -> None:
+def test_a_rejected_schema_of_results_delays_tasks_and_fails_none(mock: SchemaRegistryClient) -> None:
     codec = AvroCodec(registry=consumer_on(mock, auto_register=False), results_topic="results")
-    told: list[str] = []
+    errors: list[str] = []
 
     def refused() -> bool:
         with pytest.raises(NotReady) as put_off:
             codec.decode(GivenRecord(None))
-        told.append(str(put_off.value))
-        return "results-value" in told[-1]
+        errors.append(str(put_off.value))
+        return "results-value" in errors[-1]
 
     until(refused)
-    assert "(--no-auto-register is set)" in told[-1]
+    assert "(--no-auto-register is set)" in errors[-1]
 
 
 @pytest.mark.parametrize(
     ("strategy", "subject"),
     [("topic", "orders-value"), ("record", "processor.Task"), ("topic-record", "orders-processor.Task")],
 )
-def test_a_schema_is_registered_once_under_the_subject_of_the_strategy(
+def test_a_schema_is_registered_once_under_the_strategys_subject(
     mock: SchemaRegistryClient, strategy: str, subject: str
 ) -> None:
     client = on(mock, subject_name_strategy=strategy)
@@ -219,14 +222,14 @@ def with_fields(change: Callable[[list[dict[str, Any]]], Any], name: str = "Task
     return Registered(json.dumps(definition), "AVRO")
 
 
-def test_the_latest_schema_may_have_more_and_is_written_with(mock: SchemaRegistryClient) -> None:
+def test_the_latest_schema_may_have_more_fields_and_is_used_for_writing(mock: SchemaRegistryClient) -> None:
     more = {"name": "priority", "type": "int", "default": 7}
     mock.register_schema("orders-value", with_fields(lambda fields: fields.insert(0, more)))
     codec = AvroCodec(registry=on(mock, use_latest_version=True), task_topic="orders")
     value = codec.encode_task(Outgoing("s1", {"n": 1}, "charge"))
     read: Any = AvroDeserializer(mock)
-    told = read(value, SerializationContext("orders", MessageField.VALUE))
-    assert (told["priority"], told["session_id"]) == (7, "s1")
+    fields = read(value, SerializationContext("orders", MessageField.VALUE))
+    assert (fields["priority"], fields["session_id"]) == (7, "s1")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def test_the_latest_schema_may_have_more_and_is_written_with(mock: SchemaRegistr
         (lambda fields: fields[3].update(type=["null", "string"]), "cannot replace processor.Task"),
     ],
 )
-def test_a_latest_schema_that_would_lose_a_part_is_refused(
+def test_a_latest_schema_that_would_lose_a_field_is_rejected(
     mock: SchemaRegistryClient, change: Callable[[list[dict[str, Any]]], Any], reason: str
 ) -> None:
     mock.register_schema("orders-value", with_fields(change))
@@ -247,18 +250,18 @@ def test_a_latest_schema_that_would_lose_a_part_is_refused(
     assert "\n" not in str(refusal.value)
 
 
-def test_a_latest_schema_of_something_else_is_refused(mock: SchemaRegistryClient) -> None:
+def test_a_latest_schema_of_another_record_is_rejected(mock: SchemaRegistryClient) -> None:
     mock.register_schema("orders-value", Registered(json.dumps(ORDER), "AVRO"))
     with pytest.raises(LoadError, match="cannot replace processor\\.Task"):
         on(mock, use_latest_version=True).framing_for("orders", TASK)
 
 
-def test_results_too_may_be_written_with_the_latest_schema(mock: SchemaRegistryClient) -> None:
+def test_results_may_be_written_with_the_latest_schema(mock: SchemaRegistryClient) -> None:
     on(mock).framing_for("results", RESULT)
     assert on(mock, use_latest_version=True).framing_for("results", RESULT).schema.name == "processor.TaskResult"
 
 
-def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_reported_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "processor.kafka.registry.client")
     monkeypatch.setitem(sys.modules, "confluent_kafka.schema_registry", None)
     with pytest.raises(LoadError, match=r"pip install 'session-processor\[registry\]'"):
