@@ -26,6 +26,8 @@ def assemble(
     index: int,
     emit: Emit,
     on_stats: OnStats | None = None,
+    *,
+    fleet: str | None = None,
 ) -> Consumer:
     """A consumer that is ready to run, its topics checked and its dead-letter and results topics made.
 
@@ -34,7 +36,8 @@ def assemble(
         app: the handlers.
         index: the consumer's number in the fleet, from 0.
         emit: where events go.
-        on_stats: is told of the consumer's statistics every `--stats-interval`.
+        on_stats: is called with the consumer's statistics every `--stats-interval`.
+        fleet: the unique name of a fleet that replaces the consumer when it dies; None where nothing does.
 
     Raises:
         SettingsError: the Kafka client refuses a setting.
@@ -43,7 +46,7 @@ def assemble(
         LoadError: a topic to consume does not exist, a schema cannot be loaded, or the cluster lacks KIP-848.
     """
     codec = _codec(settings, app, emit)
-    source = KafkaSource(settings, index, emit)
+    source = KafkaSource(settings, index, emit, fleet)
     sink = KafkaSink(producer_config(settings.bootstrap_servers, settings.kafka_config), emit)
     _prepare_topics(settings, emit)
     consumer = Consumer(settings, app, source, sink, codec, emit)

@@ -19,11 +19,13 @@ from processor.telemetry.events import ConsumerStats, PartitionStats
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
-    """The first order: be the consumer `index` of the application `app`."""
+    """The first order: be the consumer `index` of the application `app`, in the fleet `fleet`."""
 
     settings: Settings
     app: str
     index: int
+    fleet: str
+    """A name that no other start of a fleet has, in the characters of a topic's name."""
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):

@@ -146,7 +146,7 @@ def _run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
         with beating(_heartbeat_file(begin), lambda: beat_of(begin.index, consumer), emit):
             app = load(begin.app)
             collect_garbage_less_often()
-            consumer = assemble(settings, app, begin.index, emit, _telling_stats(channel, settings))
+            consumer = assemble(settings, app, begin.index, emit, _telling_stats(channel, settings), fleet=begin.fleet)
             stop.attach(consumer)
             ending = consumer.run()
     except ProcessorError as error:

@@ -25,7 +25,7 @@ class Backoff(NamedTuple):
         """The delay that follows the delay `last`, for a consumer that lived `lived` seconds."""
         if last is None or lived >= self.reset_after:
             return self.first
-        return min(last * 2, self.most)
+        return min(max(last * 2, self.first), self.most)
 
 
 class Death(NamedTuple):
@@ -40,6 +40,11 @@ class Death(NamedTuple):
     recycling: bool = False
     failure: str | None = None
     """the sentence that it gave"""
+
+    @property
+    def was_killed_at_work(self) -> bool:
+        """Whether a signal ended it after it had been in the group, as the kernel does that is out of memory."""
+        return self.exit_code < 0 and self.joined
 
     @property
     def reason(self) -> str:
@@ -90,6 +95,8 @@ def what_follows(
         passes = fleet_was_up and death.exit_code in (1, NO_BROKER)
         if not passes:
             return GiveUp(death.failure or f"a consumer could not start ({death.reason})", death.exit_code)
+    if death.was_killed_at_work and (last_delay is None or death.lived >= backoff.reset_after):
+        return Replace(0.0)  # the group keeps its partitions for the one that takes its place
     return Replace(backoff.after(last_delay, death.lived))
 
 

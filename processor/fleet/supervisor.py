@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
+import secrets
 import selectors
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
@@ -60,6 +63,12 @@ def reap_strays(own: Set[int]) -> None:
         os.waitpid(ended.si_pid, 0)
 
 
+def unique_name() -> str:
+    """Return a name for this start of a fleet that no other has, in the characters of a topic's name."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100]
+    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
 MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet.member")
 """`-P`: a file of the user's that is named like a module of ours or of Python's must not be taken for it."""
 
@@ -103,6 +112,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._app = app
+        self._name = unique_name()
         self._emit = emit
         self._say = say
         self._command = command
@@ -196,7 +206,7 @@ class Supervisor:
 
     def _begin_life(self, slot: Slot) -> None:
         try:
-            slot.life = Life(self._command, Begin(self._settings, self._app, slot.index))
+            slot.life = Life(self._command, Begin(self._settings, self._app, slot.index, self._name))
         except OSError as error:
             reason = f"a consumer's process cannot be started: {error.strerror or error}"
             self._decide(slot, Death(exit_code=1, lived=0.0, joined=False, failure=reason), pid=0)
@@ -300,7 +310,7 @@ class Supervisor:
 
     def _replace(self, slot: Slot, death: Death, pid: int, delay: float) -> None:
         slot.due = time.monotonic() + delay
-        slot.delay = delay or slot.delay
+        slot.delay = delay or slot.delay or 0.0
         self._totals.restarts += 1
         self._emit(
             FleetConsumerExited(

@@ -117,8 +117,12 @@ NO_TOPIC = frozenset(
 )
 
 
-def consumer_config(settings: Settings, index: int) -> Config:
+def consumer_config(settings: Settings, index: int, fleet: str | None = None) -> Config:
     """A consumer's configuration; `index` is its number in the fleet, from 0.
+
+    A consumer of a fleet is a static member with the classic protocol: the one that replaces it after its death has the
+    same `group.instance.id`, and its partitions, as soon as it joins, without a rebalance. With KIP-848 it is not: a
+    coordinator gives the id free only when the dead member's session ends.
 
     About memory: what is prefetched is at most `queued.max.messages.kbytes` and one fetch response,
     32 + 4 MB, a quarter of what a consumer may take as a whole. A response counts as it travels: records that compress
@@ -148,6 +152,8 @@ def consumer_config(settings: Settings, index: int) -> Config:
     if settings.group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
         config.update(_session(asked))
+        if fleet is not None:
+            config.setdefault("group.instance.id", fleet)
     if "group.instance.id" in config:
         config["group.instance.id"] = f"{config['group.instance.id']}-{index}"
     return config

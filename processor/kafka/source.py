@@ -6,6 +6,7 @@ Any consumer call from a second thread would wait for the thread inside `poll` o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import Any, cast
 
@@ -42,6 +43,9 @@ ASK_SECONDS = 5.0
 AGAIN_SECONDS = 0.1
 """Between two tries of a commit that is waited for."""
 
+LEAVE_SECONDS = 5.0
+"""How long the client may take to give its partitions up at the end."""
+
 REOPEN_SECONDS = 1.0
 """Between two tries to join, where a temporary refusal has ended the client; the client's own pause is a second."""
 
@@ -62,11 +66,12 @@ RESTORE_SECONDS = 30.0
 class KafkaSource:
     """A consumer group's member, as the `Source` port."""
 
-    def __init__(self, settings: Settings, index: int, emit: Emit) -> None:
+    def __init__(self, settings: Settings, index: int, emit: Emit, fleet: str | None = None) -> None:
+        """`fleet` is the unique name of the fleet whose consumer `index` this is; None outside of fleets."""
         self._settings = settings
         self._emit = emit
         self._listener: Listener | None = None
-        self._config = consumer_config(settings, index)
+        self._config = consumer_config(settings, index, fleet)
         hooks = client_hooks(emit)
         self._tell_error = hooks["error_cb"]
         self._config.update(hooks, error_cb=self._on_error, on_commit=self._on_commit)
@@ -249,8 +254,18 @@ class KafkaSource:
         return high if high >= 0 else None
 
     def close(self) -> None:
-        """Leaves the group."""
+        """Leaves the group, unless the user gave it a `group.instance.id`: such a member is expected back."""
+        if "group.instance.id" in self._config and "group.instance.id" not in self._settings.kafka_config:
+            self._unsubscribe()
         self._consumer.close()
+
+    def _unsubscribe(self) -> None:
+        """Makes a static member leave, which closing the client does not."""
+        deadline = monotonic() + LEAVE_SECONDS
+        with suppress(KafkaException):  # a client that cannot go on has left already, or never will
+            self._consumer.unsubscribe()
+            while self._consumer.assignment() and monotonic() < deadline:
+                self._consumer.poll(AGAIN_SECONDS)
 
     # --- the client's callbacks, in the poller's thread ----------------------------------------------
 

@@ -70,8 +70,8 @@ def test_every_setting_arrives_as_it_was(ends: tuple[Channel[Report], Channel[Or
     defaults = {entry.field: entry.default for entry in entries_of(Settings)}
     differs = {name for name, default in defaults.items() if getattr(SETTINGS, name) != default}
     assert differs == defaults.keys() - {"schemas", *REGISTRY_FIELDS}
-    parent.send(Begin(SETTINGS, "tasks:handle", 1))
-    assert member.receive(wait=True) == [Begin(SETTINGS, "tasks:handle", 1)]
+    parent.send(Begin(SETTINGS, "tasks:handle", 1, "fleet"))
+    assert member.receive(wait=True) == [Begin(SETTINGS, "tasks:handle", 1, "fleet")]
 
 
 def test_a_registrys_password_arrives(ends: tuple[Channel[Report], Channel[Order]]) -> None:
@@ -79,8 +79,8 @@ def test_a_registrys_password_arrives(ends: tuple[Channel[Report], Channel[Order
     secret = Settings(
         topics=("t",), group="g", schema_registry="https://user:password@h", schema_registry_ca="c", auto_register=False
     )
-    parent.send(Begin(secret, "tasks:handle", 1))
-    assert member.receive(wait=True) == [Begin(secret, "tasks:handle", 1)]
+    parent.send(Begin(secret, "tasks:handle", 1, "fleet"))
+    assert member.receive(wait=True) == [Begin(secret, "tasks:handle", 1, "fleet")]
 
 
 def test_orders_and_reports_arrive_in_order(ends: tuple[Channel[Report], Channel[Order]]) -> None:

@@ -43,9 +43,17 @@ def test_a_broker_that_is_away_is_final_only_if_it_never_was_there(exit_code: in
     assert follow(gone, fleet_was_up=True) == Replace(0.5)
 
 
-@pytest.mark.parametrize("exit_code", [0, 1, 2, 3, 4, 5, -9, -11])
+@pytest.mark.parametrize("exit_code", [0, 1, 2, 3, 4, 5])
 def test_a_consumer_that_was_in_the_group_is_always_replaced(exit_code: int) -> None:
     assert follow(death(exit_code)) == Replace(0.5)
+
+
+@pytest.mark.parametrize("exit_code", [-9, -11])
+def test_a_consumer_that_was_killed_at_work_is_replaced_at_once_and_then_with_growing_delays(exit_code: int) -> None:
+    assert follow(death(exit_code)) == Replace(0.0)
+    assert follow(death(exit_code), last_delay=0.0) == Replace(0.5)
+    assert follow(death(exit_code), last_delay=0.5) == Replace(1.0)
+    assert follow(death(exit_code, lived=60.0), last_delay=30.0) == Replace(0.0)
 
 
 def test_a_crash_at_the_start_is_tried_again() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
 
+from tests.support import cluster
 from tests.support.run import Fleet
-from tests.support.scenario import MakeScenario
+from tests.support.scenario import MakeScenario, Scenario
 from tests.support.steady_load import steady_load
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -44,4 +47,70 @@ def test_a_rolling_replacement_delays_tasks_by_a_second_at_most(scenario: MakeSc
     assert waits.p99 <= 1.0, waits
     assert waits.longest <= 1.5, waits
     assert work.faults() == {}
+    assert work.repeated() == []
+
+
+def partitions_of(fleet: Fleet, consumer: int) -> set[int]:
+    """The partitions that a consumer was assigned last."""
+    names = fleet.heard("consumer.assigned", consumer=consumer)[-1]["partitions"]
+    return {int(name.split("[")[1].split("]")[0]) for name in names}
+
+
+def members_of(work: Scenario) -> list[str]:
+    """The hosts of the group's members, as the coordinator knows them."""
+    admin = cluster.admin_of(work.servers)
+    description = admin.describe_consumer_groups([work.group])[work.group].result(30)
+    return [member.host for member in description.members]
+
+
+def test_a_killed_consumer_is_replaced_at_once_and_the_others_do_not_notice(scenario: MakeScenario) -> None:
+    """Each of three is killed; its successor has its partitions as soon as it is up, and nothing else moves."""
+    work = scenario(partitions=12)
+    began = time.monotonic()
+    fleet = work.run("vary", "-w", "16", "-p", "3")
+    fleet.wait_for("consumer.assigned", count=3)
+    start_seconds = time.monotonic() - began
+    fleet.wait_for("consumer.stats", count=9)
+    with steady_load(work, rate=300) as load:
+        work.wait_begun(300)
+        for consumer in range(3):
+            mine, assigned = partitions_of(fleet, consumer), len(fleet.heard("consumer.assigned"))
+            (pid,) = {event["pid"] for event in fleet.heard("consumer.started", consumer=consumer)}
+            killed_at = time.monotonic_ns()
+            os.kill(pid, signal.SIGKILL)
+            work.deaths[pid] = time.monotonic_ns()
+            fleet.wait_for("consumer.assigned", count=assigned + 1)
+            time.sleep(SETTLED_SECONDS)
+            assert partitions_of(fleet, consumer) == mine
+            assert len(fleet.heard("consumer.assigned")) == assigned + 1, "the group has rebalanced"
+            recent = [place for place, at in list(load.produced.items()) if killed_at < at < killed_at + 2_000_000_000]
+            theirs = [place for place in recent if place.partition not in mine]
+            # Python takes as long to start as the machine lets it.
+            assert load.waits(work.ledger.entries(), places=recent).longest <= max(3.0, 1.5 * start_seconds)
+            assert load.waits(work.ledger.entries(), places=theirs).p99 <= 1.0
+    work.wait_done(len(work.places))
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+    assert members_of(work) == []
+
+
+@BOTH
+def test_a_fleet_that_stops_leaves_its_group_at_once(scenario: MakeScenario, protocol: str) -> None:
+    work = scenario(partitions=12)
+    first = work.run("vary", "-p", "2", "--group-protocol", protocol)
+    first.wait_for("consumer.assigned", count=2)
+    second = work.run("vary", "-p", "2", "--group-protocol", protocol)
+    second.wait_for("consumer.assigned", count=2)
+    time.sleep(SETTLED_SECONDS)
+    with steady_load(work, rate=300) as load:
+        work.wait_begun(300)
+        stopped_at = time.monotonic_ns()
+        assert first.stop() == 0
+        assert len(members_of(work)) == 2
+        time.sleep(SETTLED_SECONDS)
+    waits = load.waits(work.wait_done(len(work.places)), since=stopped_at)
+    assert waits.longest <= 2.5, waits
+    assert second.stop() == 0
+    assert members_of(work) == []
     assert work.repeated() == []

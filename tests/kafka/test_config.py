@@ -141,6 +141,17 @@ def test_with_kip_848_the_session_is_left_to_the_broker() -> None:
     assert not {"session.timeout.ms", "heartbeat.interval.ms"} & consumer_config(settings("consumer"), 0).keys()
 
 
+def test_a_consumer_of_a_fleet_is_a_static_member_of_its_own_with_the_classic_protocol() -> None:
+    ids = [consumer_config(settings(), index, fleet).get("group.instance.id") for index, fleet in ((0, "f"), (1, "f"))]
+    assert ids == ["f-0", "f-1"]
+    assert "group.instance.id" not in consumer_config(settings("consumer"), 0, "f")
+    assert "group.instance.id" not in consumer_config(settings(), 0)
+
+
+def test_an_instance_id_that_a_user_gives_wins_over_that_of_the_fleet() -> None:
+    assert consumer_config(settings("classic", group_instance_id="box"), 1, "f")["group.instance.id"] == "box-1"
+
+
 def test_a_secret_is_never_repeated() -> None:
     """The client's complaint does contain the mechanism's value, so a secret of the same text has to vanish."""
     secrets = {"security.protocol": "sasl_ssl", "sasl.mechanism": "s3cr3t", "sasl.password": "s3cr3t"}
