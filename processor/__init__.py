@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from processor.errors import ProcessorError
-from processor.handlers.task import Reject, Task, TaskTimeout
-from processor.processor import Processor
-from processor.registry_settings import RegistrySettings
-from processor.settings import Settings
-from processor.version import __version__
-
+TYPE_CHECKING = False  # as type checkers know it; `typing` would be a third of what precedes the first signal handler
 if TYPE_CHECKING:
+    from typing import Any
+
+    from processor.errors import ProcessorError
+    from processor.handlers.task import Reject, Task, TaskTimeout
     from processor.kafka.dispatcher import Dispatcher
+    from processor.processor import Processor
+    from processor.registry_settings import RegistrySettings
+    from processor.settings import Settings
+
+    __version__: str
 
 __all__ = [
     "Dispatcher",
@@ -26,11 +27,34 @@ __all__ = [
     "__version__",
 ]
 
+_MODULES = {
+    "Dispatcher": "processor.kafka.dispatcher",
+    "Processor": "processor.processor",
+    "ProcessorError": "processor.errors",
+    "RegistrySettings": "processor.registry_settings",
+    "Reject": "processor.handlers.task",
+    "Settings": "processor.settings",
+    "Task": "processor.handlers.task",
+    "TaskTimeout": "processor.handlers.task",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Loads what needs the Kafka client on first use: the fleet's parent imports this package and never needs it."""
-    if name == "Dispatcher":
-        from processor.kafka.dispatcher import Dispatcher
+    """Loads a public name on first use.
 
-        return Dispatcher
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    Every process imports this package before it can handle a signal. The fleet's parent never needs the Kafka client.
+    """
+    globals()[name] = found = _loaded(name)
+    return found
+
+
+def _loaded(name: str) -> Any:
+    if name == "__version__":
+        from processor.version import installed_version
+
+        return installed_version()
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,8 +1,25 @@
-"""`python -m processor` is `processor`."""
+"""The first instructions of the command `processor`, and of `python -m processor`: signals, then everything else."""
 
 import sys
 
-from processor.cli.main import main
+from processor.boot.first_signals import accept_stops, die_as_first_process, leave_at_stops
+
+
+def main() -> int:
+    """Runs the command line and returns the exit code.
+
+    A stop that comes before the fleet of `run` begins ends it with 0. Other commands end as any program does.
+    """
+    if sys.argv[1:2] == ["run"]:
+        leave_at_stops()
+    else:
+        die_as_first_process()
+        accept_stops()
+
+    from processor.cli.main import main as command_line  # here: it takes most of the start
+
+    return command_line()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 
 class Signals:
-    """While entered, the given signals do nothing but become readable here. The main thread only."""
+    """While entered, the given signals do nothing but become readable here. The main thread only.
+
+    Whoever started this process may have blocked them. They are unblocked, and stay so.
+    """
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._numbers = numbers
@@ -24,6 +28,7 @@ class Signals:
         self._writer.setblocking(False)
         self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, _noted_by_the_socket) for number in self._numbers}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
         return self
 
     def __exit__(
@@ -57,6 +62,19 @@ class Signals:
 
 def _noted_by_the_socket(_number: int, _frame: FrameType | None) -> None:
     """Python writes the number to the wake-up socket before it calls this."""
+
+
+@contextmanager
+def held_back(*numbers: signal.Signals) -> Iterator[None]:
+    """While entered, these signals wait, for this thread and for a process that it starts.
+
+    Such a process inherits them blocked: one that comes before it has handlers waits for it, where it would have died.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def signal_name(number: int) -> str:

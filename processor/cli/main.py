@@ -76,10 +76,10 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:
     if wanted:
         from processor.kafka.config import client_versions
-        from processor.version import __version__
+        from processor.version import installed_version
 
         client, library = client_versions()
-        typer.echo(f"processor {__version__} (confluent-kafka {client}, librdkafka {library})")
+        typer.echo(f"processor {installed_version()} (confluent-kafka {client}, librdkafka {library})")
         raise typer.Exit
 
 

@@ -1,38 +1,23 @@
-"""A consumer's process: `python -m processor.fleet.member DESCRIPTOR`, started by the fleet's parent.
-
-It takes its orders from the descriptor, one end of a socket pair. When the other end closes, the parent is
-gone, and the consumer drains and leaves: no orphan survives.
-"""
+"""A member of a fleet: one consumer, and what it reports to the fleet's parent."""
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import faulthandler
 import gc
 import os
-import signal
-import socket
-import sys
-import threading
-import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from processor.boot.assembly import assemble
 from processor.boot.load_app import load
-from processor.boot.signals import signal_name
 from processor.boot.stop import Stop
-from processor.errors import DrainTimeout, ProcessorError
+from processor.errors import ProcessorError
 from processor.fleet.channel import (
     Begin,
     Channel,
-    Drain,
     Failed,
     Finished,
     Joined,
@@ -41,7 +26,6 @@ from processor.fleet.channel import (
     Report,
     Started,
     Stats,
-    StopNow,
 )
 from processor.health.heart import beating
 from processor.health.heartbeat import beat_of, consumers_file
@@ -61,30 +45,8 @@ from processor.telemetry.events import (
 if TYPE_CHECKING:
     from processor.runtime.consumer import Consumer
 
-ORPHAN_GRACE: Final = 5.0
-"""Seconds beyond its drain timeout after which a consumer without a parent ends in any case."""
-
 GARBAGE: Final = 20_000
 """New objects that are worth a look for cycles among them; one batch of tasks passes Python's own figure, 700."""
-
-EXIT_GRACE: Final = 5.0
-"""Seconds that the application's exit functions get."""
-
-
-def main() -> None:
-    """Runs one consumer and ends the process."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed
-        faulthandler.enable()
-    channel: Channel[Order] = Channel(_connection(int(sys.argv[1])), Order)
-    begin, *early = channel.receive(wait=True) or (None,)
-    if not isinstance(begin, Begin):
-        return  # the parent was gone before it could say anything
-    stop = Stop()
-    _install_signal_handlers(stop)
-    for order in early:
-        _obey(order, stop)
-    threading.Thread(target=_listen, args=(channel, stop, begin), name="fleet-channel", daemon=True).start()
-    _leave(_run(begin, channel, stop), channel)
 
 
 def collect_garbage_less_often() -> None:
@@ -96,48 +58,8 @@ def collect_garbage_less_often() -> None:
     gc.set_threshold(GARBAGE, 20, 50)
 
 
-def _connection(descriptor: int) -> socket.socket:
-    """The channel's socket, which no process that a handler starts or forks may hold open."""
-    os.set_inheritable(descriptor, False)
-    connection = socket.socket(fileno=descriptor)
-    os.register_at_fork(after_in_child=lambda: _be_nobodys_consumer(connection))
-    return connection
-
-
-def _be_nobodys_consumer(connection: socket.socket) -> None:
-    connection.close()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def _install_signal_handlers(stop: Stop) -> None:
-    def handle(number: int, _frame: FrameType | None) -> None:
-        stop.signalled(signal_name(number))
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-
-
-def _listen(channel: Channel[Order], stop: Stop, begin: Begin) -> None:
-    while (orders := channel.receive(wait=True)) is not None:
-        for order in orders:
-            _obey(order, stop)
-    stop.drain("the fleet's parent is gone")
-    time.sleep(begin.settings.drain_timeout + ORPHAN_GRACE)
-    os._exit(DrainTimeout.exit_code)
-
-
-def _obey(order: Order, stop: Stop) -> None:
-    match order:
-        case Drain(reason):
-            stop.drain(reason)
-        case StopNow(reason):
-            stop.now(reason)
-        case Begin():
-            raise ValueError("a consumer begins once")
-
-
-def _run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
+def run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
+    """Runs the consumer of `begin` until `stop` ends it, reports to the parent, and returns the exit code."""
     settings = begin.settings
     logs.configure(settings.log_format, settings.log_level, redaction=settings.redaction)
     emit = _telling(channel, logs.emitter(group=settings.group, fleet=os.getppid(), consumer=begin.index))
@@ -203,21 +125,3 @@ def _telling_stats(channel: Channel[Order], settings: Settings) -> OnStats:
         channel.send_unless_busy(Stats(msgspec.structs.replace(stats, busiest_sessions=[]), told))
 
     return tell
-
-
-def _leave(exit_code: int, channel: Channel[Order]) -> None:
-    """Ends the process, also where a thread of a handler's would hold an ordinary exit up for ever."""
-    channel.flush(1.0)
-    guard = threading.Timer(EXIT_GRACE, os._exit, (exit_code,))
-    guard.daemon = True
-    with contextlib.suppress(RuntimeError):  # no thread may be started any more: perhaps that is why it ends
-        guard.start()
-    atexit._run_exitfuncs()  # noqa: SLF001 — nothing public runs them without the wait for threads that follows
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -45,7 +45,7 @@ from processor.telemetry.events import (
 )
 from processor.telemetry.prometheus import MetricsSnapshot, serving
 from processor.telemetry.totals import Totals
-from processor.version import __version__
+from processor.version import installed_version
 
 
 def reap_strays(own: Set[int]) -> None:
@@ -69,7 +69,7 @@ def unique_name() -> str:
     return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet.member")
+MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet")
 """`-P`: a file of the user's that is named like a module of ours or of Python's must not be taken for it."""
 
 KILL_AFTER_DRAIN: Final = 10.0
@@ -152,8 +152,7 @@ class Supervisor:
                 self._loop(signals)
             finally:
                 self._kill(self._lives())
-            if self._is_stopping:
-                signals.stay_deaf()
+            signals.stay_deaf()
         return self._ended()
 
     def _beating(self) -> contextlib.AbstractContextManager[None]:
@@ -185,17 +184,17 @@ class Supervisor:
     def _loop(self, signals: Signals) -> None:
         while True:
             self._turned_at = time.monotonic()
+            for number in signals.arrived():  # first, so that a stop at the start starts nothing
+                self._obey(number)
+            self._bury_the_dead()
+            self._kill_the_overdue()
+            self._tell_stats()
             self._begin_lives()
             if not any(slot.life is not None or slot.due is not None for slot in self._slots):
                 return
             for key, _ in self._selector.select(self._wait()):
                 if isinstance(key.fileobj, Life):
                     self._hear(key.fileobj)
-            for number in signals.arrived():
-                self._obey(number)
-            self._bury_the_dead()
-            self._kill_the_overdue()
-            self._tell_stats()
 
     def _begin_lives(self) -> None:
         now = time.monotonic()
@@ -346,7 +345,7 @@ class Supervisor:
                 group=self._settings.group,
                 processes=self._settings.processes,
                 workers=self._settings.workers,
-                version=__version__,
+                version=installed_version(),
             )
         )
 

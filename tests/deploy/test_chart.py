@@ -127,10 +127,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no topic": ({"config": {"topic": []}}, "config.topic: it is required"),
     "no group": ({"config": {"group": ""}}, "config.group: it is required"),
     "no brokers": ({"config": {"bootstrap-servers": ""}}, "config.bootstrap-servers: it is required"),
-    "a grace that is too short": ({"terminationGracePeriodSeconds": 36}, "it takes 37 seconds"),
+    "a grace that is too short": ({"terminationGracePeriodSeconds": 34}, "it takes 35 seconds"),
+    "a grace that is too short with a wait": (
+        {"terminationGracePeriodSeconds": 36, "preStopSeconds": 2},
+        "it takes 37 seconds",
+    ),
     "a grace that a longer drain needs": (
-        {"terminationGracePeriodSeconds": 60, "config": {"drain-timeout": 50}},
-        "it takes 62 seconds",
+        {"terminationGracePeriodSeconds": 59, "config": {"drain-timeout": 50}},
+        "it takes 60 seconds",
     ),
     "a drain timeout that the grace does not know": (
         {"extraEnv": [{"name": "PROCESSOR_DRAIN_TIMEOUT", "value": "300"}]},
@@ -216,7 +220,7 @@ def test_the_grace_is_computed_from_the_drain(drain: float, stop: int, grace: in
 
 
 def test_a_grace_that_is_long_enough_is_taken() -> None:
-    assert pod(basic(terminationGracePeriodSeconds=37))["terminationGracePeriodSeconds"] == 37
+    assert pod(basic(terminationGracePeriodSeconds=35))["terminationGracePeriodSeconds"] == 35
 
 
 def test_the_ceiling_counts_the_consumers_of_a_pod() -> None:

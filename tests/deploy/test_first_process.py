@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,16 +16,11 @@ import pytest
 from processor.health.verdict import Check, look
 from tests.conftest import MakeTopic, Produce
 from tests.support.broker import Broker
+from tests.support.first_process import container, writable_folder
 from tests.support.lifeline import die_with_parent
 from tests.support.until import until
 
 BOUND = 40.0
-READ_ONLY = 'mount --make-rprivate / && mount -o remount,bind,ro / && exec "$@"'
-CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
-CONTAINER += ["sh", "-c", READ_ONLY, "sh"]
-MEMORY = Path("/dev/shm")
-"""Where a container may write all the same."""
-
 LEAVES_AN_ORPHAN = """
 import os, subprocess
 
@@ -39,22 +32,9 @@ def handle(task):
 
 
 @pytest.fixture
-def container() -> list[str]:
-    """The command that runs another as a container's first process, where that may be done."""
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*CONTAINER, "true"], check=False, capture_output=True).returncode
-    ):
-        pytest.skip("no namespaces may be made here: unshare is missing, or is not allowed")
-    return CONTAINER
-
-
-@pytest.fixture
 def scratch() -> Iterator[Path]:
-    if not os.access(MEMORY, os.W_OK):
-        pytest.skip("there is no /dev/shm here")
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        yield Path(folder)
+    with writable_folder() as folder:
+        yield folder
 
 
 @contextmanager
@@ -74,7 +54,6 @@ def first_process(
 
 
 def test_it_needs_no_writable_root_reaps_what_handlers_leave_behind_and_stops_in_order(
-    container: list[str],
     broker: Broker,
     topic: MakeTopic,
     group: str,
@@ -84,8 +63,8 @@ def test_it_needs_no_writable_root_reaps_what_handlers_leave_behind_and_stops_in
 ) -> None:
     name = topic(1)
     produce(name, [(b"s", b"1")])
-    (tmp_path / "handlers/table.py").write_text(LEAVES_AN_ORPHAN)
-    command = [*container, sys.executable, "-m", "processor", "run", "app:handle", "--value-format", "bytes"]
+    (tmp_path / "app.py").write_text(LEAVES_AN_ORPHAN)
+    command = [*container(), sys.executable, "-m", "processor", "run", "app:handle", "--value-format", "bytes"]
     command += ["-b", broker.bootstrap_servers, "-t", name, "-g", group]
     with first_process(command, tmp_path, scratch) as (outer, first):
         until((scratch / "orphan").exists, "the orphan has said whose it is", BOUND)

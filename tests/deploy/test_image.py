@@ -44,8 +44,9 @@ def test_it_runs_as_a_numbered_user_who_is_not_root_and_is_stopped_by_sigterm() 
 
 
 def test_the_supervisor_is_the_first_process() -> None:
-    """In the form without a shell, which would be the first process and pass no signal on."""
-    assert [json.loads(arguments) for arguments in arguments_of(FINAL, "ENTRYPOINT")] == [["processor"]]
+    """In the form without a shell, which would be the first process and pass no signal on. env(1) executes it."""
+    entry = ["env", "--block-signal=TERM,INT", "processor"]
+    assert [json.loads(arguments) for arguments in arguments_of(FINAL, "ENTRYPOINT")] == [entry]
     _, health = arguments_of(FINAL, "HEALTHCHECK")[0].split(" CMD ")
     assert json.loads(health) == ["processor", "health", "--check", "alive"]
 

@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
+from processor.boot.first_signals import accept_stops
 from processor.fleet.channel import (
     Begin,
     Channel,
@@ -81,6 +82,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, lambda number, frame: note(log, index, "SIGINT"))
+    accept_stops()
     if behaviour in ENDS:
         reports, code = ENDS[behaviour]
         for report in reports:

@@ -1,0 +1,106 @@
+"""A consumer's process, from its first order to its end.
+
+It takes its orders from a descriptor, one end of a socket pair. When the other end closes, the parent is gone, and the
+consumer drains and leaves: no orphan survives. Signals and orders are obeyed before the Kafka client is imported, and
+everything else that a consumer needs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Final
+
+from processor.boot.first_signals import STOPS
+from processor.boot.signals import signal_name
+from processor.boot.stop import Stop
+from processor.errors import DrainTimeout
+from processor.fleet.channel import Begin, Channel, Drain, Order, StopNow
+
+ORPHAN_GRACE: Final = 5.0
+"""Seconds beyond its drain timeout after which a consumer without a parent ends in any case."""
+
+EXIT_GRACE: Final = 5.0
+"""Seconds that the application's exit functions get."""
+
+
+def main() -> None:
+    """Runs one consumer and ends the process."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed
+        faulthandler.enable()
+    channel: Channel[Order] = Channel(_connection(int(sys.argv[1])), Order)
+    begin, *early = channel.receive(wait=True) or (None,)
+    if not isinstance(begin, Begin):
+        return  # the parent was gone before it could say anything
+    stop = Stop()
+    _install_signal_handlers(stop)
+    for order in early:
+        _obey(order, stop)
+    threading.Thread(target=_listen, args=(channel, stop, begin), name="fleet-channel", daemon=True).start()
+
+    from processor.fleet.member import run  # here: it takes most of the start, and orders are obeyed meanwhile
+
+    _leave(run(begin, channel, stop), channel)
+
+
+def _connection(descriptor: int) -> socket.socket:
+    """The channel's socket, which no process that a handler starts or forks may hold open."""
+    os.set_inheritable(descriptor, False)
+    connection = socket.socket(fileno=descriptor)
+    os.register_at_fork(after_in_child=lambda: _be_nobodys_consumer(connection))
+    return connection
+
+
+def _be_nobodys_consumer(connection: socket.socket) -> None:
+    connection.close()
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _install_signal_handlers(stop: Stop) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stop.signalled(signal_name(number))
+
+    for number in STOPS:
+        signal.signal(number, handle)
+
+
+def _listen(channel: Channel[Order], stop: Stop, begin: Begin) -> None:
+    while (orders := channel.receive(wait=True)) is not None:
+        for order in orders:
+            _obey(order, stop)
+    stop.drain("the fleet's parent is gone")
+    time.sleep(begin.settings.drain_timeout + ORPHAN_GRACE)
+    os._exit(DrainTimeout.exit_code)
+
+
+def _obey(order: Order, stop: Stop) -> None:
+    match order:
+        case Drain(reason):
+            stop.drain(reason)
+        case StopNow(reason):
+            stop.now(reason)
+        case Begin():
+            raise ValueError("a consumer begins once")
+
+
+def _leave(exit_code: int, channel: Channel[Order]) -> None:
+    """Ends the process, also where a thread of a handler's would hold an ordinary exit up for ever."""
+    channel.flush(1.0)
+    guard = threading.Timer(EXIT_GRACE, os._exit, (exit_code,))
+    guard.daemon = True
+    with contextlib.suppress(RuntimeError):  # no thread may be started any more: perhaps that is why it ends
+        guard.start()
+    atexit._run_exitfuncs()  # noqa: SLF001 — nothing public runs them without the wait for threads that follows
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(exit_code)
