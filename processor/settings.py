@@ -6,19 +6,22 @@ An option of `processor run` is one field here, or in a set of `processor.option
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
-from processor.errors import SettingsError
+from processor.errors import LoadError, SettingsError
 from processor.options.connection import SECRET, ConnectionOptions
+from processor.options.names import (
+    DEAD_LETTER_SUFFIX,
+    LONGEST_TOPIC,
+    collision,
+    group_fault,
+    target_fault,
+    topic_fault,
+)
 from processor.options.option import BYTES, SECONDS, Option, Panel
-from processor.options.topic_names import DEAD_LETTER_SUFFIX, topic_fault
 from processor.options.values import WritingOptions
 from processor.registry_settings import MASK, masked
 from processor.telemetry.redaction import LogErrors, LogFormat, LogLevel, LogSessions, Redaction
 
 GroupProtocol = Literal["classic", "consumer"]
-
-
-def _empty(group: str) -> str | None:
-    return None if group else "must not be empty"
 
 
 def _no_file_name(path: str) -> str | None:
@@ -31,15 +34,22 @@ class Settings(ConnectionOptions, WritingOptions):
 
     Raises:
         SettingsError: a value is of a wrong type or out of its range, or a Kafka setting is refused.
+        LoadError: Kafka cannot have a topic of such a name.
     """
 
     topics: Annotated[
         tuple[str, ...],
         Option(
-            "Topic to consume; repeatable.", Panel.KAFKA, short="-t", metavar="TOPIC", name="topic", rule=topic_fault
+            "Topic to consume; repeatable.",
+            Panel.KAFKA,
+            short="-t",
+            metavar="TOPIC",
+            name="topic",
+            rule=topic_fault,
+            rule_error=LoadError,
         ),
     ]
-    group: Annotated[str, Option("Consumer group.", Panel.KAFKA, short="-g", rule=_empty)]
+    group: Annotated[str, Option("Consumer group.", Panel.KAFKA, short="-g", rule=group_fault)]
     group_protocol: Annotated[
         GroupProtocol,
         Option("Rebalance protocol: classic (cooperative-sticky) or consumer (KIP-848).", Panel.KAFKA),
@@ -65,7 +75,8 @@ class Settings(ConnectionOptions, WritingOptions):
             "Topic for the return values of handlers, keyed by session.",
             Panel.VALUES,
             metavar="TOPIC",
-            rule=topic_fault,
+            rule=target_fault,
+            rule_error=LoadError,
         ),
     ] = None
     timeout: Annotated[
@@ -91,7 +102,8 @@ class Settings(ConnectionOptions, WritingOptions):
             Panel.FAILURES,
             metavar="TOPIC",
             default_shown=f"TOPIC{DEAD_LETTER_SUFFIX}",
-            rule=topic_fault,
+            rule=target_fault,
+            rule_error=LoadError,
         ),
     ] = None
     create_topics: Annotated[
@@ -173,6 +185,7 @@ class Settings(ConnectionOptions, WritingOptions):
 
         Raises:
             SettingsError: two do, or a required one is empty.
+            LoadError: Kafka cannot have a topic that is written to.
         """
         if not self.topics:
             raise SettingsError("no topic to consume: give at least one --topic")
@@ -185,7 +198,24 @@ class Settings(ConnectionOptions, WritingOptions):
                 )
         if self.backoff_max < self.backoff:
             raise SettingsError(f"--backoff-max {self.backoff_max:g} is below --backoff {self.backoff:g}")
+        self._check_targets()
         super().check_together()
+
+    def _check_targets(self) -> None:
+        """Refuse what would be found out with the first dead letter, whose session would then wait for ever."""
+        for topic in self.topics:
+            letters = self.dead_letter_topic_of(topic)
+            if len(letters) > LONGEST_TOPIC:
+                raise LoadError(
+                    f"the dead-letter topic of {topic!r} would have {len(letters)} characters, and Kafka allows "
+                    f"{LONGEST_TOPIC}: set --dead-letter-topic"
+                )
+        targets = [*map(self.dead_letter_topic_of, self.topics), *filter(None, [self.results_topic])]
+        if (pair := collision([*self.topics, *targets])) is not None:
+            raise LoadError(
+                f"the topics {pair[0]!r} and {pair[1]!r} differ only in '.' and '_', and Kafka has only one of them: "
+                "set another --dead-letter-topic or --results-topic"
+            )
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """What is shown of it: no password."""

@@ -9,8 +9,8 @@ import typer
 
 from processor.boot.signals import Signals
 from processor.errors import SettingsError
+from processor.options.names import topic_fault
 from processor.options.option import VARIABLE_PREFIX, Option, Panel
-from processor.options.topic_names import topic_fault
 
 MOST_PARTITIONS: Final = 1000
 """Per topic. One thread serves them all, with up to 5 MB of memory each."""

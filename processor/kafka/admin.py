@@ -95,6 +95,7 @@ def ensure_topics(
     Raises:
         BrokerError: no broker answers within `timeout`, or this client is not let in, or may not write to a topic,
             or may not make one that is missing.
+        LoadError: the brokers do not take the name of a topic that is missing.
     """
     inquiry = Inquiry(config, emit)
     found = inquiry.partitions(partitions, timeout, tolerant=True)
@@ -250,6 +251,7 @@ class Inquiry:
 
         Raises:
             BrokerError: this client may not make them.
+            LoadError: the brokers do not take a name, and never will.
         """
         if not partitions:
             return Ensured((), {})
@@ -268,6 +270,11 @@ class Inquiry:
                 if error.code() in NOT_ALLOWED:
                     raise error_of(
                         error, self._servers, about=f"topic {topic} is missing and may not be created by this client"
+                    ) from None
+                if error.code() == KafkaError.TOPIC_EXCEPTION:
+                    raise LoadError(
+                        f"topic {topic} cannot be created: {reason_of(error)}; set another --dead-letter-topic or "
+                        "--results-topic"
                     ) from None
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     missing[topic] = str(error_of(error, self._servers))

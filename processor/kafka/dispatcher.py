@@ -11,12 +11,13 @@ from confluent_kafka import KafkaException
 
 from processor.codec.messages import Outgoing
 from processor.codec.select import ValueCodec, codec_for
-from processor.errors import DeliveryError, EncodeError, ProcessorError, SettingsError
+from processor.errors import DeliveryError, EncodeError, LoadError, ProcessorError, SettingsError
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.polled_producer import PolledProducer, ProducerClosed, RecordHeaders
 from processor.kafka.registry.consumer import open_registry
 from processor.options.connection import check_kafka_config
+from processor.options.names import topic_fault
 from processor.options.values import ValueFormat
 from processor.registry_settings import RegistrySettings
 from processor.telemetry.events import Event, KafkaProducerFailed
@@ -77,6 +78,8 @@ class Dispatcher:
         """
         if not topic:
             raise SettingsError("no topic to send to")
+        if (fault := topic_fault(topic)) is not None:
+            raise LoadError(f"topic {fault}")
         if max_pending < 1:
             raise SettingsError(f"max_pending must be at least 1, not {max_pending}")
         check_kafka_config(kafka_config or {})

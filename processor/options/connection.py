@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 from processor.errors import SettingsError
+from processor.options.names import LONGEST_TEXT
 from processor.options.option import Option, OptionSet, Panel
 
 REFUSED_KAFKA_CONFIG: Final[Mapping[str, str]] = {
@@ -34,6 +35,12 @@ REFUSED_KAFKA_CONFIG: Final[Mapping[str, str]] = {
 SECRET: Final = re.compile(r"password|secret|token|\.key\.pem$|oauthbearer\.config$")
 """The names of Kafka settings whose values are never shown."""
 
+NAMES: Final = frozenset({"client.id", "client.rack", "group.instance.id"})
+"""Settings that are sent to brokers as texts."""
+
+LONGEST_NAME: Final = LONGEST_TEXT - 100
+"""Bytes of one: a consumer's number in its fleet is added to some."""
+
 CALLBACK_SUFFIXES: Final = ("_cb", ".cb")
 
 
@@ -52,6 +59,9 @@ def check_kafka_config(config: Mapping[str, str], place: str = "") -> None:
             raise SettingsError(f"-X {key}{place} is refused: {REFUSED_KAFKA_CONFIG[key]}")
         if key.endswith(CALLBACK_SUFFIXES):
             raise SettingsError(f"-X {key}{place} is refused: a callback cannot be given as text")
+    for key in NAMES & config.keys():
+        if (size := len(config[key].encode(errors="surrogatepass"))) > LONGEST_NAME:
+            raise SettingsError(f"-X {key}{place} is refused: it must have at most {LONGEST_NAME} bytes, not {size}")
 
 
 def kafka_config_of(pairs: Iterable[str], place: str = "") -> dict[str, str]:

@@ -15,7 +15,7 @@ from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
-from processor.errors import SettingsError
+from processor.errors import ProcessorError, SettingsError
 from processor.options.kinds import INTEGER, NUMBER, PAIR, TRUTH, Kind, kind_of, text_fault
 
 VARIABLE_PREFIX: Final = "PROCESSOR_"
@@ -58,6 +58,7 @@ class Option:
         default_shown: what the help shows as the default, where the value itself does not say it.
         name: the option's name in Python's spelling, where it is not the field's.
         rule: what else is wrong with a value, in the words that follow the option's name; None where nothing is.
+        rule_error: the error that says so.
         case_sensitive: whether upper and lower case of a choice differ.
     """
 
@@ -71,6 +72,7 @@ class Option:
     default_shown: str | None = None
     name: str | None = None
     rule: Callable[[Any], str | None] | None = None
+    rule_error: type[ProcessorError] = SettingsError
     case_sensitive: bool = True
 
 
@@ -172,7 +174,7 @@ class Entry:
             place: where they were found, to follow the option's name in an error.
 
         Raises:
-            SettingsError: it cannot be read, or is out of range.
+            ProcessorError: it cannot be read, is out of range, or breaks the option's rule.
         """
         if self.is_several:
             return get_origin(self.hint)(self._read_one(text, place) for text in given)
@@ -192,7 +194,7 @@ class Entry:
         """Accept a value that a program gave.
 
         Raises:
-            SettingsError: it is of another type, or out of range.
+            ProcessorError: it is of another type, out of range, or breaks the option's rule.
         """
         if value is None and self.is_nullable:
             return
@@ -205,10 +207,10 @@ class Entry:
 
     def _check_one(self, value: Any, place: str = "") -> None:
         wrong = self._out_of_range(value) if self.kind.holds(value) else self._wrong_type(value)
-        if wrong is None and self.option.rule is not None:
-            wrong = self.option.rule(value)
         if wrong is not None:
             raise self.refused(wrong, place)
+        if self.option.rule is not None and (wrong := self.option.rule(value)) is not None:
+            raise self.option.rule_error(f"{self.flag}{place} {wrong}")
 
     def refused(self, reason: str, place: str = "") -> SettingsError:
         """The error that says what is wrong with a value."""

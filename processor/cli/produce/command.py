@@ -19,13 +19,13 @@ from rich.console import Console
 from processor.cli.output import SendProgress, silence_standard_output
 from processor.cli.produce.tally import SESSIONS_COUNTED, Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
-from processor.errors import EncodeError, SettingsError
+from processor.errors import EncodeError, LoadError, SettingsError
 from processor.kafka.admin import await_topic
 from processor.kafka.config import admin_config
 from processor.kafka.dispatcher import LOGGER, Dispatcher
 from processor.options.connection import ConnectionOptions
+from processor.options.names import topic_fault
 from processor.options.option import Argument, Option, Panel
-from processor.options.topic_names import topic_fault
 from processor.options.values import WritingOptions
 
 BAD_LINES_TOLD = 20
@@ -43,7 +43,9 @@ LOOK_EVERY = 256
 def produce(
     connection: ConnectionOptions,
     values: WritingOptions,
-    topic: Annotated[str, Option("The topic to send to.", Panel.KAFKA, short="-t", rule=topic_fault)],
+    topic: Annotated[
+        str, Option("The topic to send to.", Panel.KAFKA, short="-t", rule=topic_fault, rule_error=LoadError)
+    ],
     file: Annotated[str, Argument("JSON Lines, one task a line; - is standard input.", metavar="FILE")] = "-",
 ) -> int:
     """Send the tasks of FILE, each session's to one partition and in the order of the lines.

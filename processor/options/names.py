@@ -1,0 +1,52 @@
+"""The names that Kafka takes: of topics, of groups, and of clients."""
+
+from collections.abc import Iterable
+from typing import Final
+
+LONGEST_TOPIC: Final = 249
+"""Characters of a topic's name (`Topic.MAX_NAME_LENGTH` of Kafka)."""
+
+LONGEST_TEXT: Final = 32_767
+"""Bytes of a text in Kafka's protocol, whose lengths are signed 16-bit numbers. A broker hangs up on a request with a
+longer one, and the client would connect again for ever."""
+
+DEAD_LETTER_SUFFIX: Final = ".dlq"
+
+INTERNAL: Final = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"})
+"""Topics to which brokers let no client write."""
+
+
+def topic_fault(topic: str) -> str | None:
+    """What is wrong with the name of a topic, in the words that follow an option's name; None where nothing is."""
+    is_legal = topic.isascii() and all(character.isalnum() or character in "._-" for character in topic)
+    if is_legal and 0 < len(topic) <= LONGEST_TOPIC and topic not in (".", ".."):
+        return None
+    shown = repr(topic) if len(topic) <= LONGEST_TOPIC else f"of {len(topic)} characters"
+    return f"{shown} is not a valid topic name: use letters, digits, '.', '_' and '-', at most {LONGEST_TOPIC} of them"
+
+
+def target_fault(topic: str) -> str | None:
+    """The same of a topic that is written to."""
+    if topic in INTERNAL:
+        return f"{topic!r} is one of Kafka's own topics, and no client may write to it"
+    return topic_fault(topic)
+
+
+def group_fault(group: str) -> str | None:
+    """What is wrong with the name of a group, in the words that follow an option's name; None where nothing is."""
+    if not group:
+        return "must not be empty"
+    if group != group.strip():
+        return f"must not begin or end with white space, which the Kafka client drops: {group!r}"
+    size = len(group.encode(errors="surrogatepass"))
+    return None if size <= LONGEST_TEXT else f"must have at most {LONGEST_TEXT} bytes in UTF-8, not {size}"
+
+
+def collision(topics: Iterable[str]) -> tuple[str, str] | None:
+    """Two names that differ only in '.' and '_': a broker that has one refuses to create the other."""
+    seen: dict[str, str] = {}
+    for topic in topics:
+        other = seen.setdefault(topic.replace(".", "_"), topic)
+        if other != topic:
+            return other, topic
+    return None
