@@ -8,9 +8,10 @@ from processor.boot.first_signals import accept_stops, die_as_first_process, lea
 def main() -> int:
     """Runs the command line and returns the exit code.
 
-    A stop that comes before the fleet of `run` begins ends it with 0. Other commands end as any program does.
+    A stop that comes before the fleet of `run` begins, or the broker of `broker`, ends it with 0. Other commands end as
+    any program does.
     """
-    if sys.argv[1:2] == ["run"]:
+    if sys.argv[1:2] in (["run"], ["broker"]):
         leave_at_stops()
     else:
         die_as_first_process()

@@ -74,6 +74,8 @@ class Processor(Handlers):
         chosen = Settings(topics=names, group=group, bootstrap_servers=bootstrap_servers, **settings)
         if chosen.processes != 1:
             raise SettingsError("Processor.run is one consumer in this process; for more use processor run --processes")
+        if chosen.reload:
+            raise SettingsError("Processor.run cannot load changed code again; use processor run --reload")
         logs.configure(chosen.log_format, chosen.log_level, redaction=chosen.redaction)
         running: list[Consumer] = []
         try:

@@ -69,6 +69,14 @@ class Settings(ConnectionOptions, WritingOptions):
     stop_at_end: Annotated[
         bool, Option("Stop cleanly once everything that was in the topics at the start is settled.", Panel.WORK)
     ] = False
+    reload: Annotated[
+        bool,
+        Option(
+            "For development: restart the consumers when a Python file below the current folder changes; needs "
+            "session-processor[reload].",
+            Panel.WORK,
+        ),
+    ] = False
     results_topic: Annotated[
         str | None,
         Option(

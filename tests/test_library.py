@@ -80,6 +80,8 @@ def test_what_cannot_be_run_is_told_before_a_broker_is_asked() -> None:
         app.run("t", "g", workers=0)
     with pytest.raises(SettingsError, match="--processes"):
         app.run("t", "g", processes=2)
+    with pytest.raises(SettingsError, match="use processor run --reload"):
+        app.run("t", "g", reload=True)
     with pytest.raises(SettingsError, match="at least one"):
         app.run([], "g")
 

@@ -135,10 +135,19 @@ class Slot:
         """What the last life had to wait for, None if it was the first."""
         self.kill_at: float | None = None
         """When the life is killed that was told to end."""
+        self.is_reloading = False
+        """Whether the life was told to end because the code has changed: another follows at once."""
+        self.awaits_change = False
+        """Whether the code could not be loaded: the next life begins when it has changed."""
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a life lasts, or another is to follow."""
+        return self.life is not None or self.due is not None or self.awaits_change
 
     def place(self) -> Place:
         """For the heartbeat, in whose thread it is called: a look between two changes may be of neither."""
         due, life = self.due, self.life
         if life is None:
-            return Place(consumer=self.index, pid=None, since=monotonic(), done=due is None)
+            return Place(consumer=self.index, pid=None, since=monotonic(), done=due is None and not self.awaits_change)
         return Place(consumer=self.index, pid=life.pid, since=life.began, done=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,8 @@ def run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
     consumer: Consumer | None = None
     try:
         with beating(_heartbeat_file(begin), lambda: beat_of(begin.index, consumer), emit):
+            # Of two versions of one length that are saved within a second, the first one's bytecode passes for both.
+            sys.dont_write_bytecode |= settings.reload
             app = load(begin.app)
             collect_garbage_less_often()
             consumer = assemble(settings, app, begin.index, emit, _telling_stats(channel, settings), fleet=begin.fleet)

@@ -9,6 +9,8 @@ from processor.boot.signals import signal_name
 
 DRAIN_TIMED_OUT: Final = 3
 NO_BROKER: Final = 4
+FAULTS_OF_THE_CODE: Final = frozenset({1, 5})
+"""Exit codes that the next change of the application's code may fix, when they come before the consumer was up."""
 FAILURES_AT_START: Final = frozenset({1, 2, NO_BROKER, 5})
 """Exit codes that a restart does not mend, when they come before the consumer was up."""
 
@@ -68,6 +70,12 @@ class Finish(NamedTuple):
     """Its work is done: no other takes its place."""
 
 
+class AwaitChange(NamedTuple):
+    """The application's code cannot be loaded, for this reason: try again when it has changed."""
+
+    reason: str
+
+
 class GiveUp(NamedTuple):
     """It will not mend by itself: the fleet stops, for this reason and with this exit code."""
 
@@ -76,8 +84,8 @@ class GiveUp(NamedTuple):
 
 
 def what_follows(
-    death: Death, *, fleet_was_up: bool, last_delay: float | None, backoff: Backoff
-) -> Replace | Finish | GiveUp:
+    death: Death, *, fleet_was_up: bool, last_delay: float | None, backoff: Backoff, reload: bool = False
+) -> Replace | Finish | AwaitChange | GiveUp:
     """The decision about a consumer that ended while its fleet was not stopping.
 
     Args:
@@ -86,6 +94,7 @@ def what_follows(
             one that never let anybody in is a mistake in an option.
         last_delay: the delay before its start, None if it was the first.
         backoff: the delays.
+        reload: whether changes of the code are waited for.
     """
     if death.finished and death.exit_code == 0:
         return Finish()
@@ -94,7 +103,9 @@ def what_follows(
     if not death.joined and death.exit_code in FAILURES_AT_START:
         passes = fleet_was_up and death.exit_code in (1, NO_BROKER)
         if not passes:
-            return GiveUp(death.failure or f"a consumer could not start ({death.reason})", death.exit_code)
+            reason = death.failure or f"a consumer could not start ({death.reason})"
+            is_mended_by_a_change = reload and death.exit_code in FAULTS_OF_THE_CODE
+            return AwaitChange(reason) if is_mended_by_a_change else GiveUp(reason, death.exit_code)
     if death.was_killed_at_work and (last_delay is None or death.lived >= backoff.reset_after):
         return Replace(0.0)  # the group keeps its partitions for the one that takes its place
     return Replace(backoff.after(last_delay, death.lived))

@@ -16,13 +16,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
+from pathlib import Path
 from typing import Final
 
 from processor.boot.signals import Signals, signal_name
 from processor.fleet.channel import Begin, Drain, StopNow
 from processor.fleet.child import Life, Slot
+from processor.fleet.code_changes import CodeChanges
 from processor.fleet.restarts import (
     DRAIN_TIMED_OUT,
+    AwaitChange,
     Backoff,
     Death,
     Finish,
@@ -39,6 +42,7 @@ from processor.telemetry.events import (
     Emit,
     FleetConsumerExited,
     FleetConsumerKilled,
+    FleetReloading,
     FleetStarted,
     FleetStopped,
     FleetStopping,
@@ -121,6 +125,9 @@ class Supervisor:
         self._kill_after_stop_now = kill_after_stop_now
         self._slots = [Slot(index) for index in range(settings.processes)]
         self._selector = selectors.DefaultSelector()
+        self._changes = CodeChanges(Path(), say) if settings.reload else None
+        self._complaints: set[str] = set()
+        """What was said of the code as it is now: its consumers all fail alike, and one line is enough."""
         self._totals = Totals()
         self._told_started = False
         """A fleet that fails before has one line to say: what is wrong."""
@@ -138,16 +145,20 @@ class Supervisor:
         """Starts the fleet and returns when its last consumer has ended, with the exit code. The main thread only.
 
         Raises:
-            LoadError: the heartbeat file cannot be written, or prometheus-client is missing.
+            LoadError: the heartbeat file cannot be written, the current folder cannot be watched for changes, or
+                prometheus-client or watchfiles is missing.
             SettingsError: nobody can listen at the metrics' port.
         """
         with (
             Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals,
             self._selector,
+            self._changes or contextlib.nullcontext(),
             self._beating(),
             self._serving(),
         ):
             self._selector.register(signals, selectors.EVENT_READ)
+            if self._changes is not None:
+                self._selector.register(self._changes, selectors.EVENT_READ)
             try:
                 self._loop(signals)
             finally:
@@ -186,11 +197,12 @@ class Supervisor:
             self._turned_at = time.monotonic()
             for number in signals.arrived():  # first, so that a stop at the start starts nothing
                 self._obey(number)
+            self._reload_what_changed()
             self._bury_the_dead()
             self._kill_the_overdue()
             self._tell_stats()
             self._begin_lives()
-            if not any(slot.life is not None or slot.due is not None for slot in self._slots):
+            if not any(slot.is_in_use for slot in self._slots):
                 return
             for key, _ in self._selector.select(self._wait()):
                 if isinstance(key.fileobj, Life):
@@ -259,10 +271,32 @@ class Supervisor:
 
     def _order(self, order: Drain | StopNow, patience: float) -> None:
         for slot in self._slots:
-            slot.due = None
+            slot.due, slot.awaits_change = None, False
             if slot.life is not None:
-                slot.life.tell(order)
-                slot.kill_at = min(time.monotonic() + patience, slot.kill_at or math.inf)
+                self._end_life(slot, slot.life, order, patience)
+
+    def _end_life(self, slot: Slot, life: Life, order: Drain | StopNow, patience: float) -> None:
+        life.tell(order)
+        slot.kill_at = min(time.monotonic() + patience, slot.kill_at or math.inf)
+
+    def _reload_what_changed(self) -> None:
+        """Have every consumer drain and leave, and another begin in its place with the code as it is then.
+
+        A change during a drain needs nothing more: the consumer that follows has not loaded the code yet.
+        """
+        files = self._changes.arrived() if self._changes is not None else []
+        if not files or self._is_stopping:
+            return
+        if self._told_started:
+            self._emit(FleetReloading(files=files))
+        self._complaints.clear()
+        for slot in self._slots:
+            if slot.life is None:
+                slot.due = time.monotonic() if slot.is_in_use else None
+                slot.awaits_change = False
+            elif not slot.is_reloading:
+                slot.is_reloading = True
+                self._end_life(slot, slot.life, Drain("its code has changed"), self._kill_after_drain)
 
     def _lives(self) -> list[Life]:
         return [slot.life for slot in self._slots if slot.life is not None]
@@ -295,13 +329,24 @@ class Supervisor:
         self._totals.forced_stops += life.was_killed or death.exit_code == DRAIN_TIMED_OUT
         if self._is_stopping:
             self._exit_codes.append(DRAIN_TIMED_OUT if life.was_killed else death.exit_code)
-            return
-        self._decide(slot, death, life.pid)
+        elif slot.is_reloading:
+            slot.is_reloading = False
+            slot.due, slot.delay = time.monotonic(), None
+        else:
+            self._decide(slot, death, life.pid)
 
     def _decide(self, slot: Slot, death: Death, pid: int) -> None:
-        match what_follows(death, fleet_was_up=self._was_up, last_delay=slot.delay, backoff=self._backoff):
+        match what_follows(
+            death,
+            fleet_was_up=self._was_up,
+            last_delay=slot.delay,
+            backoff=self._backoff,
+            reload=self._changes is not None,
+        ):
             case Finish():
                 return
+            case AwaitChange(reason):
+                self._await_change(slot, reason)
             case GiveUp() as given_up:
                 self._give_up(given_up)
             case Replace(delay):
@@ -320,6 +365,12 @@ class Supervisor:
                 reason=death.reason,
             )
         )
+
+    def _await_change(self, slot: Slot, reason: str) -> None:
+        slot.awaits_change = True
+        if reason not in self._complaints:
+            self._complaints.add(reason)
+            self._say(f"{reason}; waiting for a Python file to change")
 
     def _give_up(self, given_up: GiveUp) -> None:
         self._given_up = given_up

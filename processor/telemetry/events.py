@@ -248,6 +248,15 @@ class FleetStarted(Event):
     """of the processor package"""
 
 
+class FleetReloading(Event):
+    """Python files have changed (`--reload`): each consumer drains and leaves, and another takes its place."""
+
+    event: ClassVar[str] = "fleet.reloading"
+
+    files: list[str]
+    """below the current folder"""
+
+
 class FleetStopping(Event):
     """A fleet stops: it received a signal, or a consumer failed in a way that a restart does not fix."""
 

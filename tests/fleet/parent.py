@@ -28,6 +28,7 @@ def main() -> int:
         processes=options.get("processes", 1),
         drain_timeout=options.get("drain_timeout", 30.0),
         stats_interval=options.get("stats_interval", 10.0),
+        reload=options.get("reload", False),
     )
     supervisor = Supervisor(
         settings,

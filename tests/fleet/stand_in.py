@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 from processor.boot.first_signals import accept_stops
@@ -60,6 +61,7 @@ ENDS: dict[str, tuple[list[Report], int]] = {
     "recycle": ([Started(), Joined(), Recycling()], 0),
     "finish": ([Started(), Joined(), Finished()], 0),
 }
+# "slow" drains until the test has made the file that ends in `.released`; every other behaviour never does.
 DRAINS = {"well": 0, "drain-timeout": 3, "drain-failure": 4}
 
 
@@ -106,6 +108,10 @@ def listen(channel: Channel[Order], log: str, index: int, behaviour: str, orders
         for order in orders:
             note(log, index, type(order).__name__)
             if isinstance(order, StopNow) and behaviour != "deaf":
+                os._exit(0)
+            if isinstance(order, Drain) and behaviour == "slow":
+                while not Path(f"{log}.released").exists():
+                    time.sleep(0.01)
                 os._exit(0)
             if isinstance(order, Drain) and behaviour in DRAINS:
                 os._exit(DRAINS[behaviour])

@@ -45,6 +45,7 @@ SETTINGS = Settings(
     drain_timeout=0.0,
     group_protocol="consumer",
     stop_at_end=True,
+    reload=True,
     stats_interval=1.5,
     heartbeat_file="/run/heartbeat",
     log_format="console",

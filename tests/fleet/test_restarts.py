@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from processor.fleet.restarts import Backoff, Death, Finish, GiveUp, Replace, combined, what_follows
+from processor.fleet.restarts import AwaitChange, Backoff, Death, Finish, GiveUp, Replace, combined, what_follows
 
 
-def follow(death: Death, *, fleet_was_up: bool = True, last_delay: float | None = None) -> Replace | Finish | GiveUp:
-    return what_follows(death, fleet_was_up=fleet_was_up, last_delay=last_delay, backoff=Backoff())
+def follow(
+    death: Death, *, fleet_was_up: bool = True, last_delay: float | None = None, reload: bool = False
+) -> Replace | Finish | AwaitChange | GiveUp:
+    return what_follows(death, fleet_was_up=fleet_was_up, last_delay=last_delay, backoff=Backoff(), reload=reload)
 
 
 def death(exit_code: int, *, lived: float = 5.0, joined: bool = True, **more: Any) -> Death:
@@ -33,6 +35,23 @@ def test_a_recycled_consumer_is_replaced_at_once() -> None:
 @pytest.mark.parametrize("fleet_was_up", [True, False])
 def test_a_mistake_in_the_settings_or_the_app_is_final_whenever_it_shows(exit_code: int, fleet_was_up: bool) -> None:
     told = follow(death(exit_code, joined=False, failure="wrong"), fleet_was_up=fleet_was_up)
+    assert told == GiveUp("wrong", exit_code)
+
+
+@pytest.mark.parametrize("fleet_was_up", [True, False])
+def test_code_that_cannot_be_loaded_is_waited_for_where_changes_are(fleet_was_up: bool) -> None:
+    told = follow(death(5, joined=False, failure="wrong"), fleet_was_up=fleet_was_up, reload=True)
+    assert told == AwaitChange("wrong")
+
+
+def test_code_that_ends_the_process_at_the_start_is_waited_for_as_well() -> None:
+    told = follow(death(1, joined=False), fleet_was_up=False, reload=True)
+    assert told == AwaitChange("a consumer could not start (exit code 1)")
+
+
+@pytest.mark.parametrize("exit_code", [2, 4])
+def test_what_no_change_of_the_code_can_fix_is_final_with_reload_too(exit_code: int) -> None:
+    told = follow(death(exit_code, joined=False, failure="wrong"), fleet_was_up=False, reload=True)
     assert told == GiveUp("wrong", exit_code)
 
 

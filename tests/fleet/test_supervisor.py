@@ -39,6 +39,7 @@ class Parent:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                cwd=log.parent,
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -23,8 +23,8 @@ SCHEMA = CHART / "values.schema.json"
 README = CHART / "README.md"
 VALUES = CHART / "values.yaml"
 
-OWN = frozenset({"topic", "heartbeat_file", "kafka_config"})
-"""Settings that the chart gives in its own way."""
+OWN = frozenset({"topic", "heartbeat_file", "kafka_config", "reload"})
+"""Settings that the chart gives in its own way, or that are for development."""
 
 SCALAR = {"type": ["string", "number", "boolean"]}
 
