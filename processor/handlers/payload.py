@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from processor.errors import DecodeError, SettingsError
+from processor.handlers.mismatch import mismatch
 from processor.handlers.task import Task
 from processor.telemetry.printable import printable
 
@@ -48,7 +49,7 @@ def convert(payload: Any, wanted: Any) -> Any:
         return msgspec.convert(payload, wanted)
     except msgspec.ValidationError as error:
         # msgspec's message may quote a member's name, which is the producer's text.
-        reason = printable(str(error), MESSAGE_CHARACTERS)
+        reason = printable(mismatch(str(error), "it"), MESSAGE_CHARACTERS)
         raise DecodeError(f"the payload is not a valid {_name(wanted)}: {reason}") from None
     except RecursionError:
         raise DecodeError(f"the payload is not a valid {_name(wanted)}: nested too deeply") from None

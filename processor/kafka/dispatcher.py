@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from processor.codec.messages import Outgoing
 from processor.codec.select import ValueCodec, codec_for
-from processor.errors import DeliveryError, EncodeError, LoadError, ProcessorError, SettingsError
+from processor.errors import DeliveryError, EncodeError, ProcessorError, SettingsError
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.polled_producer import PolledProducer, ProducerClosed, RecordHeaders
@@ -79,7 +79,7 @@ class Dispatcher:
         if not topic:
             raise SettingsError("no topic to send to")
         if (fault := topic_fault(topic)) is not None:
-            raise LoadError(f"topic {fault}")
+            raise SettingsError(f"topic {fault}")
         if max_pending < 1:
             raise SettingsError(f"max_pending must be at least 1, not {max_pending}")
         check_kafka_config(kafka_config or {})

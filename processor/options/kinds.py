@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import EnumType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -72,6 +72,11 @@ PAIR = Kind("a table of texts", str, _is_text_table, {"type": "object"}, "KEY=VA
 _KINDS: Mapping[Any, Kind] = {int: INTEGER, float: NUMBER, bool: TRUTH, str: TEXT}
 
 
+def either(nouns: Sequence[str]) -> str:
+    """Several nouns of which one is meant: `a, b or c`."""
+    return f"{', '.join(nouns[:-1])} or {nouns[-1]}" if len(nouns) > 1 else nouns[0]
+
+
 def text_fault(value: Any) -> str | None:
     """What is wrong with the characters of a text, or of a table of texts; None where nothing is.
 
@@ -108,7 +113,7 @@ def _choice(choices: Any, made: Callable[[str], Any], case_sensitive: bool) -> K
         except KeyError:
             raise ValueError(text) from None
 
-    noun = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    noun = either(choices)
     return Kind(
         noun, read, lambda value: value in known.values(), {"enum": list(choices)}, "|".join(choices), tuple(choices)
     )

@@ -232,6 +232,8 @@ def test_what_cannot_be_written_is_the_callers_error_at_once(
 def test_what_cannot_work_is_refused_when_it_is_made() -> None:
     with pytest.raises(SettingsError, match="topic"):
         Dispatcher(NOWHERE)
+    with pytest.raises(SettingsError, match="topic 'a b' is not a valid topic name"):
+        Dispatcher(NOWHERE, "a b")
     with pytest.raises(SettingsError, match="max_pending"):
         Dispatcher(NOWHERE, "t", max_pending=0)
     with pytest.raises(SettingsError, match="acks"):

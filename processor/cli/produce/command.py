@@ -19,7 +19,7 @@ from rich.console import Console
 from processor.cli.output import SendProgress, silence_standard_output
 from processor.cli.produce.tally import SESSIONS_COUNTED, Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
-from processor.errors import EncodeError, LoadError, SettingsError
+from processor.errors import EncodeError, SettingsError
 from processor.kafka.admin import await_topic
 from processor.kafka.config import admin_config
 from processor.kafka.dispatcher import LOGGER, Dispatcher
@@ -43,9 +43,7 @@ LOOK_EVERY = 256
 def produce(
     connection: ConnectionOptions,
     values: WritingOptions,
-    topic: Annotated[
-        str, Option("The topic to send to.", Panel.KAFKA, short="-t", rule=topic_fault, rule_error=LoadError)
-    ],
+    topic: Annotated[str, Option("The topic to send to.", Panel.KAFKA, short="-t", rule=topic_fault)],
     file: Annotated[str, Argument("JSON Lines, one task a line; - is standard input.", metavar="FILE")] = "-",
 ) -> int:
     """Send the tasks of FILE, each session's to one partition and in the order of the lines.

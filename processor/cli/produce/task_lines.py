@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
+from processor.handlers.mismatch import mismatch
 from processor.options.values import ValueFormat
 from processor.telemetry.printable import printable
 
@@ -77,17 +79,15 @@ class TaskLines:
             return BadLine("JSON that is nested too deeply")
         except UnicodeDecodeError as caught:
             return BadLine(f"not UTF-8: {caught.reason}")
+        except msgspec.ValidationError as caught:
+            return BadLine(printable(mismatch(str(caught), "the line"), REASON_LENGTH))  # it may quote a member's name
         except msgspec.DecodeError as caught:
-            return BadLine(_in_words(str(caught)))
+            return BadLine(_not_json(str(caught)))
 
 
-def _in_words(complaint: str) -> str:
-    """What msgspec says, in the terms of this file format."""
-    sentence = (
-        complaint.replace("Object contains unknown field", "unknown member")
-        .replace("Object missing required field", "missing member")
-        .replace("Expected `object`, got", "not an object but")
-        .replace("Expected `str` of length >= 1", "must not be empty")
-        .replace("Input data was truncated", "JSON that ends too early")
-    )
-    return printable(sentence, REASON_LENGTH)  # a member's name comes from outside
+def _not_json(complaint: str) -> str:
+    """Msgspec's complaint in words: `not valid JSON: trailing characters at byte 31`."""
+    if complaint == "Input data was truncated":
+        return "JSON that ends too early"
+    reason = re.sub(r" \(byte (\d+)\)$", r" at byte \1", complaint.removeprefix("JSON is malformed: "))
+    return printable(f"not valid JSON: {reason}", REASON_LENGTH)
