@@ -1,146 +1,203 @@
-"""When to stop taking records, and when to go on.
+"""Fairness between partitions: how much of each is fetched, and how much of each is admitted.
 
-Each partition has a share for itself, and all have a common pool. What one may take of the pool is
-bounded by what is left of it (the dynamic threshold of Choudhury and Hahne, "Dynamic queue length
-thresholds for shared-memory packet switches", 1998, with a factor of 1): one that is slow gets much
-of an empty pool and little of a full one, and never another's share.
+Two stores stand between the broker and the workers. What is *in flight* was admitted: it has its lane and its offset,
+and is bounded by `--max-in-flight`. The *stock* before it was fetched and not admitted yet. Each store has a rule:
 
-A partition is paused only while the workers lack work: as long as they have enough, whose tasks they are
-makes no difference to the rate, and a pause throws away what the client has fetched ahead.
+- `Admission` fills what is in flight evenly. Each partition has a share that no other may use, and the common rest goes
+  to those that hold least (max-min fairness: D. Bertsekas, R. Gallager, "Data Networks", 2nd edition, 6.5.2).
+- `Fetching` pauses a partition that fills the stock while another one has nothing in it. What a partition may have is
+  bounded by what is left (the dynamic threshold of A. Choudhury, E. Hahne, "Dynamic queue length thresholds for
+  shared-memory packet switches", 1998, with a factor of 1): a lone backlog gets half, and a quiet partition finds room.
 
-Everything is counted as a fraction of the limits, the larger one of tasks and bytes.
+A pause makes the client drop what it has fetched ahead, and what it fetches afterwards takes a while to come. So a
+partition is paused only where its stock lasts for longer than that. Where it does not, its records are worked off so
+fast that nothing waits long behind them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sized
+from collections.abc import Hashable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-POOL = 0.5
-"""The part of the limits that is the common pool; the rest is divided into equal shares."""
+from processor.engine.stock import Usage
 
-GO_ON = 0.75
-"""Having stopped at a bound, taking goes on at this part of it."""
+RESERVED = 0.5
+"""The part of what may be in flight that is divided into equal shares; the rest is common."""
+
+PAUSE_SECONDS = 1.0
+"""A partition is paused only where its stock lasts at least so long at the rate at which it is worked off."""
+
+RESUME_SECONDS = 0.75
+"""It is resumed when its stock lasts so long. The client fetches it once the fetch that waits at the broker has come
+back, after `fetch.wait.max.ms`: half a second by default."""
 
 RESUME = 0.25
-"""A paused partition is resumed at this part of what it held when it was paused.
+"""And at the latest at this part of what it had when it was paused: the rarer a pause, the less is fetched twice."""
 
-Wide, because a pause throws away what the client has fetched ahead: about half a second a cycle.
-"""
+GO_ON = 0.9
+"""A stock that was full is filled further at this part of its limit."""
 
-PATIENCE_SECONDS = 0.05
-"""How long a partition may stay over its bound, with others in need and workers idle, before it is paused."""
+SPARE = 0.1
+"""This part of the stock is for partitions that are not paused, whatever those that are paused have; half of it for a
+single one."""
+
+HOLD_SECONDS = 2.0
+"""A stock that stays full for so long has all its partitions paused, so that polling brings no record."""
+
+RATE_SECONDS = 0.1
+"""Over at least so long a rate is measured."""
 
 P = TypeVar("P", bound=Hashable)
 
 
-class Usage(NamedTuple):
-    """What a consumer holds of one partition."""
+class Admission(Generic[P]):
+    """How many tasks of each partition may be admitted, with at most so many, and so many bytes, in flight."""
 
-    tasks: int
-    bytes: int
+    __slots__ = ("_limits",)
+
+    def __init__(self, limits: Usage) -> None:
+        self._limits = limits
+
+    def quotas(self, in_flight: Mapping[P, Usage], stock: Mapping[P, Usage]) -> dict[P, int]:
+        """Return how many tasks of each partition in `stock` may be admitted now, where that is more than none.
+
+        A partition that holds less than its share may always fill it. One that holds nothing gets one task at least,
+        however large.
+
+        Args:
+            in_flight: what is in flight of each assigned partition.
+            stock: what waits of those of which something does.
+        """
+        held = {partition: _part(usage, self._limits) for partition, usage in in_flight.items()}
+        share = RESERVED / max(1, len(held))
+        kept = sum(max(0.0, share - part) for partition, part in held.items() if partition not in stock)
+        level = self._level(held, stock, 1.0 - kept)
+        quotas = {}
+        for partition, usage in stock.items():
+            part = held[partition]
+            room = max(level, share) - part
+            each = _part(usage, self._limits) / usage.tasks if usage.tasks else 1.0
+            count = min(usage.tasks, int(room / each + 1e-9)) if room > 0.0 else 0
+            if count or (not part and usage.tasks):
+                quotas[partition] = max(1, count)
+        return quotas
+
+    @staticmethod
+    def _level(held: Mapping[P, float], stock: Mapping[P, Usage], room: float) -> float:
+        """Return up to which part those with stock may be filled, the emptiest first, so that `room` is used."""
+        parts = sorted(held[partition] for partition in stock)
+        room -= sum(part for partition, part in held.items() if partition not in stock)
+        above = sum(parts)
+        level = 0.0
+        for count, part in enumerate(parts, 1):
+            above -= part
+            level = (room - above) / count
+            if count < len(parts) and level <= parts[count]:
+                break
+        return level
 
 
 class Verdict(NamedTuple, Generic[P]):
     """What to do about fetching."""
 
     take: bool
-    """Whether to ask for records now."""
+    """Whether to ask the client for records now."""
     pause: list[P]
     resume: list[P]
 
 
-class Flow(Generic[P]):
-    """The limits of one consumer, and which of its partitions are paused."""
+class Fetching(Generic[P]):
+    """Which partitions are fetched, with a stock of at most so many tasks, and so many bytes."""
 
-    __slots__ = ("_bytes", "_headroom", "_over_since", "_paused_at", "_stopped", "_tasks")
+    __slots__ = ("_full_since", "_is_full", "_limits", "_paused_at", "_rates", "_seen", "_seen_at")
 
-    def __init__(self, tasks: int, bytes_: int) -> None:
-        self._tasks = tasks
-        self._bytes = bytes_
-        self._stopped = False
-        self._headroom = 1.0
-        """What the largest partition may still take before it would take others' shares."""
-        self._over_since: float | None = None
+    def __init__(self, limits: Usage) -> None:
+        self._limits = limits
+        self._is_full = False
+        self._full_since: float | None = None
         self._paused_at: dict[P, float] = {}
+        self._rates: dict[P, float] = {}
+        self._seen: dict[P, int] = {}
+        self._seen_at: float | None = None
 
     @property
     def paused(self) -> frozenset[P]:
         """The partitions that are paused."""
         return frozenset(self._paused_at)
 
-    def room(self, tasks: int, bytes_: int, record_bytes: int) -> int:
-        """How many records fit beside `tasks` and `bytes_`, if they are of `record_bytes` each; at least 1.
-
-        They may all be of one partition, and none may take the shares of the others.
-        """
-        left_tasks = min(self._tasks - tasks, int(self._headroom * self._tasks))
-        left_bytes = min(self._bytes - bytes_, int(self._headroom * self._bytes))
-        return max(1, min(left_tasks, left_bytes // max(1, record_bytes)))
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing is paused and the stock was not full: without a stock there is nothing to decide."""
+        return not self._paused_at and not self._is_full
 
     def forget(self, partition: P) -> None:
         """The partition is not this consumer's any more."""
-        self._paused_at.pop(partition, None)
+        for table in (self._paused_at, self._rates, self._seen):
+            table.pop(partition, None)
 
-    def decide(self, held: Mapping[P, Usage], now: float, *, idle: bool, behind: Callable[[P], bool]) -> Verdict[P]:
-        """What to do.
+    def decide(
+        self, stock: Mapping[P, Usage], taken: Mapping[P, int], now: float, *, assigned: int, drained: bool
+    ) -> Verdict[P]:
+        """Return what to do.
 
         Args:
-            held: every assigned partition.
+            stock: what waits of each partition of which something does.
+            taken: how many tasks left the stock of each partition since it was assigned.
             now: seconds of a clock that never goes back.
-            idle: whether workers lack work.
-            behind: whether the broker has, or may have, more of a partition; asked only where it matters.
+            assigned: how many partitions are assigned.
+            drained: whether the client had nothing more to give. Until then a pause would drop it.
         """
-        parts = {partition: self._fraction(h.tasks, h.bytes) for partition, h in held.items()}
-        resume = [p for p, at in self._paused_at.items() if parts.get(p, 0.0) <= at * RESUME]
+        self._measure(taken, now)
+        parts = {partition: _part(usage, self._limits) for partition, usage in stock.items()}
+        resume = [p for p, at in self._paused_at.items() if self._lasts_no_longer(p, stock, parts.get(p, 0.0), at)]
         for partition in resume:
             del self._paused_at[partition]
-        over = self._over(parts)
-        crowded = bool(over) and idle and self._is_anyone_in_need(parts, behind)
-        pause = self._pause(over, parts, now) if crowded else []
-        if not crowded:
-            self._over_since = None
-        take = not self._stop(held, parts) and not (crowded and not pause)
-        return Verdict(take, pause, resume)
+        fetched = [p for p in stock if p not in self._paused_at]
+        # Of the others nothing is here: some may wait in the client, behind those that are.
+        is_any_empty = len(fetched) + len(self._paused_at) < assigned
+        pause = self._over(fetched, stock, parts) if is_any_empty and (drained or self._is_full) else []
+        if self._full_since is not None and now - self._full_since > HOLD_SECONDS:
+            pause = fetched
+        self._paused_at.update((partition, parts[partition]) for partition in pause)
+        self._fill(parts, now)
+        return Verdict(not self._is_full, pause, resume)
 
-    def _fraction(self, tasks: int, bytes_: int) -> float:
-        return max(tasks / self._tasks, bytes_ / self._bytes)
+    def _lasts_no_longer(self, partition: P, stock: Mapping[P, Usage], part: float, at: float) -> bool:
+        if part <= at * RESUME:
+            return True
+        return stock[partition].tasks <= self._rates.get(partition, 0.0) * RESUME_SECONDS
 
-    def _over(self, parts: Mapping[P, float]) -> list[P]:
-        """Which partitions hold more than is theirs."""
-        if len(parts) < 2:
-            return []
-        share = _share(parts)
-        left = POOL - sum(part - share for part in parts.values() if part > share)
-        return [p for p, part in parts.items() if part - share > max(0.0, left) and p not in self._paused_at]
+    def _over(self, fetched: list[P], stock: Mapping[P, Usage], parts: Mapping[P, float]) -> list[P]:
+        """Return the partitions that have more than is left, and enough to be paused."""
+        left = max(SPARE / 2, 1.0 - sum(parts.values()))
+        lasting = [p for p in fetched if stock[p].tasks > self._rates.get(p, 0.0) * PAUSE_SECONDS]
+        return [partition for partition in lasting if parts[partition] > left]
 
-    def _is_anyone_in_need(self, parts: Mapping[P, float], behind: Callable[[P], bool]) -> bool:
-        """Whether a partition lacks what it could have of its share."""
-        share = _share(parts)
-        return any(part < share and p not in self._paused_at and behind(p) for p, part in parts.items())
+    def _fill(self, parts: Mapping[P, float], now: float) -> None:
+        """What partitions that are paused have may never be worked off: the others go on in what they leave."""
+        paused = sum(parts.get(partition, 0.0) for partition in self._paused_at)
+        room = max(SPARE, 1.0 - paused)
+        used = sum(parts.values()) - paused
+        self._is_full = used >= room * (GO_ON if self._is_full else 1.0)
+        if not self._is_full:
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = now
 
-    def _pause(self, over: list[P], parts: Mapping[P, float], now: float) -> list[P]:
-        if self._over_since is None:
-            self._over_since = now
-        if now - self._over_since < PATIENCE_SECONDS:
-            return []
-        self._over_since = None
-        self._paused_at.update((partition, parts[partition]) for partition in over)
-        return over
-
-    def _stop(self, held: Mapping[P, Usage], parts: Mapping[P, float]) -> bool:
-        """Whether the consumer is full: all together, or one that others' shares must be kept from."""
-        total = self._fraction(sum(h.tasks for h in held.values()), sum(h.bytes for h in held.values()))
-        most = 1.0 - _share(parts) * (len(parts) - 1)
-        part = GO_ON if self._stopped else 1.0
-        # What paused partitions hold may never drain: the others go on at that part of what is left for them.
-        paused = sum(parts.get(p, 0.0) for p in self._paused_at)
-        largest = max((held_part for p, held_part in parts.items() if p not in self._paused_at), default=0.0)
-        self._headroom = max(0.0, most - largest)
-        self._stopped = total >= paused + (1.0 - paused) * part or largest >= most * part
-        return self._stopped
+    def _measure(self, taken: Mapping[P, int], now: float) -> None:
+        """Keeps how many tasks a second leave the stock of each partition, half of it the last measurement."""
+        if self._seen_at is None:
+            self._seen_at = now
+        seconds = now - self._seen_at
+        if seconds < RATE_SECONDS:
+            return
+        self._seen_at = now
+        for partition, count in taken.items():
+            rate = (count - self._seen.get(partition, 0)) / seconds
+            self._rates[partition] = (self._rates.get(partition, rate) + rate) / 2
+            self._seen[partition] = count
 
 
-def _share(parts: Sized) -> float:
-    """What each partition has for itself."""
-    return (1.0 - POOL) / max(1, len(parts))
+def _part(usage: Usage, limits: Usage) -> float:
+    """Return the larger part that it is of the limits."""
+    return max(usage.tasks / limits.tasks, usage.bytes / limits.bytes)

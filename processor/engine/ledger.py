@@ -147,6 +147,7 @@ class LedgerSnapshot(NamedTuple):
     commit_point: int | None
     highest_settled: int | None
     oldest_age: float
+    oldest_ready_age: float
     head: Block | None
 
 
@@ -195,7 +196,7 @@ class Ledger:
         kind = type(records[0])
         numbers = list(map(kind.offset, records))
         keys = list(map(kind.key, records))
-        offsets.admit(numbers, _sizes(kind, records, keys))
+        offsets.admit(numbers, sizes_of(kind, records, keys))
         self.lanes.admit(records, keys)
         self._mark(numbers[0], now)
         return len(records)
@@ -283,6 +284,14 @@ class Ledger:
             marks.popleft()
         return now - marks[0][1]
 
+    def _ready_age(self, now: float) -> float:
+        """Return the seconds since the oldest task was admitted whose lane is ready; 0 where none is."""
+        heads = [lane.waiting[0].offset() for lane in self.lanes.ready]
+        if not heads:
+            return 0.0
+        oldest = min(heads)
+        return now - max(at for first, at in self._marks if first <= oldest)
+
     def head(self) -> Head | None:
         """What holds the commit point; None where everything is settled. It looks at lane after lane."""
         oldest = self.offsets.oldest
@@ -311,6 +320,7 @@ class Ledger:
             commit_point=offsets.commit_point,
             highest_settled=offsets.highest_settled,
             oldest_age=self.oldest_age(now),
+            oldest_ready_age=self._ready_age(now),
             head=head
             and Block(head.record, head.loan, head.place, head.since, head.setback, head.attempt, head.session_waiting),
         )
@@ -331,8 +341,8 @@ class Ledger:
         return self.state is not CLOSED
 
 
-def _sizes(kind: type[Record], records: Sequence[Record], keys: Sequence[bytes | None]) -> list[int]:
-    """Bytes of key, value and headers of each.
+def sizes_of(kind: type[Record], records: Sequence[Record], keys: Sequence[bytes | None]) -> list[int]:
+    """Return the bytes of key, value and headers of each.
 
     A client's accessors are called by `map`, once for all records: from a loop in Python each call costs twice as
     much, and admission, which the poller does alone, is what a consumer with quick handlers waits for. No-op tasks on

@@ -86,7 +86,7 @@ class Consumer:
         intake = Intake(settings, source, desk, resets, emit)
         self._keeper = keeper = LeaseKeeper(desk, emit)
         drain = Drain(settings.drain_timeout, desk, crew, keeper, self._stopping, emit)
-        self._membership = Membership(desk, committer, intake, resets, drain, emit)
+        self._membership = Membership(desk, committer, intake, drain, emit)
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
         # the loop
         self._statistics = Statistics(desk, committer, intake, crew, log)

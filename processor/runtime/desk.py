@@ -13,13 +13,13 @@ from typing import NamedTuple, Protocol
 
 from processor.engine.assignment import Assignment, AssignmentSnapshot
 from processor.engine.durations import Durations
-from processor.engine.flow import Usage
 from processor.engine.lease import Lease
 from processor.engine.ledger import LedgerState, Loan, Stamp
 from processor.engine.offsets import Progress, Range
 from processor.engine.outcome import Cause, Deferred, Failed
 from processor.engine.pace import BATCH_SECONDS, Pace
 from processor.engine.retry import Setback
+from processor.engine.stock import Usage
 from processor.runtime.counts import Counts
 from processor.runtime.ports import End, Partition, Record
 from processor.runtime.timers import Timers

@@ -1,17 +1,19 @@
-"""`Intake`: takes records from the source as far as there is room for them, and admits them."""
+"""`Intake`: takes records from the source and admits them, so that no partition waits for another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, repeat
 from operator import is_
 from time import monotonic
 
-from processor.engine.flow import Flow, Usage
+from processor.engine.flow import RESERVED, Admission, Fetching
+from processor.engine.ledger import sizes_of
 from processor.engine.record import Record
+from processor.engine.stock import Run, Stock, Usage
 from processor.runtime.desk import Desk
 from processor.runtime.ports import End, Partition, Source
-from processor.runtime.resets import Resets
+from processor.runtime.resets import Reset, Resets
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerFetchPaused, ConsumerFetchResumed, Emit
 
@@ -23,58 +25,78 @@ interpreter's lock, while no worker runs."""
 POLL_SECONDS = 0.1
 """The longest wait for a record: how late a signal, a commit or a report may be."""
 
+STOCK_LIMITS = Usage(50_000, 24 * 1024 * 1024)
+"""What may be fetched ahead beside what is in flight. The client's own queue is short for it, see `kafka/config.py`."""
+
+REST_SECONDS = 0.005
+"""The longest rest while there is a stock: how late a record of a quiet partition may be. It ends when tasks end."""
+
 FULL_POLL_SECONDS = 0.1
-"""How often the client is polled while nothing may be taken. Each time at most one record comes with it;
-what that adds is bounded by pausing, see `FULL_PAUSE_SECONDS`."""
-
-FULL_REST_SECONDS = 0.005
-"""The longest rest while nothing may be taken; some tasks end in it, and then there may be room."""
-
-FULL_PAUSE_SECONDS = 2.0
-"""Once nothing could be taken for this long, everything is paused: the client is polled, and gives nothing."""
+"""How often the client is polled while the stock is full. Each time at most one record comes with it; what that adds is
+bounded, since `Fetching` pauses everything after a while."""
 
 
 class Intake:
-    """Carries out what `Flow` decides. Belongs to the poller's thread."""
+    """Carries out what `Admission` and `Fetching` decide. Belongs to the poller's thread."""
 
     def __init__(self, settings: Settings, source: Source, desk: Desk, resets: Resets, emit: Emit) -> None:
-        self._has_topics = len(settings.topics) > 1
-        self._resets = resets
-        self._next_poll = 0.0
         self._source = source
         self._desk = desk
+        self._resets = resets
         self._emit = emit
-        self._flow: Flow[Partition] = Flow(settings.max_in_flight, settings.max_in_flight_bytes)
+        self._has_topics = len(settings.topics) > 1
+        self._limits = Usage(settings.max_in_flight, settings.max_in_flight_bytes)
+        self._admission: Admission[Partition] = Admission(self._limits)
+        self._fetching: Fetching[Partition] = Fetching(STOCK_LIMITS)
+        self._stock: Stock[Partition, End | Reset] = Stock()
         self._record_bytes = 1024
-        self._full_since: float | None = None
-        self._all_paused = False
+        self._is_drained = True
+        """Whether the client had nothing more to give the last time."""
+        self._next_poll = 0.0
 
     @property
     def paused(self) -> frozenset[Partition]:
         """The partitions that are not fetched for now."""
-        return frozenset(self._desk.partitions) if self._all_paused else self._flow.paused
+        return self._fetching.paused
+
+    def stock_of(self, partition: Partition) -> int:
+        """Return how many records of the partition are fetched and not admitted."""
+        return self._stock.usage(partition).tasks
 
     def end_of(self, partition: Partition) -> int | None:
         """Return the last end offset that the client knows of, without asking the broker."""
         return self._source.high_watermark(partition)
 
     def take(self, now: float) -> None:
-        """Takes and admits what there is room for; while there is none, it rests, and polls for the group's sake."""
-        room = self._room(now)
-        if room:
-            self._admit(self._source.take(room, POLL_SECONDS))
+        """Takes what the client has, and admits what there is room for."""
+        in_flight: Mapping[Partition, Usage] = self._desk.usage()
+        if self._stock:
+            in_flight = self._admit_stock(in_flight)
+        if self._may_take(now):
+            seconds = 0.0 if self._stock else POLL_SECONDS
+            records = self._source.take(TAKE, seconds)
+            self._is_drained = len(records) < TAKE
+            self._receive(records, in_flight)
             self._next_poll = monotonic() + FULL_POLL_SECONDS
         elif now >= self._next_poll:
-            self._admit(self._source.take(1, 0.0))
+            self._receive(self._source.take(1, 0.0), in_flight)
             self._next_poll = monotonic() + FULL_POLL_SECONDS
         else:
-            self._desk.rest(FULL_REST_SECONDS)
+            self._is_drained = True
+        if self._stock and self._is_drained:
+            self._desk.rest(REST_SECONDS)
+
+    def go_on_at(self, reset: Reset) -> None:
+        """The partition goes on at another offset, once what was fetched before is admitted."""
+        if reset.partition in self._stock:
+            self._stock.mark(reset.partition, reset)
+        else:
+            self._resets.carry_out(reset)
 
     def begin(self, partitions: Sequence[Partition]) -> None:
         """These were assigned. The client keeps an application's pause over a revoke and a new assignment."""
-        for partition in partitions:
-            self._flow.forget(partition)
-        if self._all_paused or self._desk.is_draining:
+        self.forget(partitions)
+        if self._desk.is_draining:
             self.stop(partitions)
         elif partitions:
             self._source.resume(partitions)
@@ -85,63 +107,93 @@ class Intake:
             self._source.pause(partitions)
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """These are not this consumer's any more."""
+        """These are not this consumer's any more, or are so anew."""
         for partition in partitions:
-            self._flow.forget(partition)
+            self._stock.forget(partition)
+            self._fetching.forget(partition)
 
-    def _room(self, now: float) -> int:
-        """Return how many records may be asked for now; 0 while there is no room. Pauses and resumes."""
-        usage = self._desk.usage()
-        tasks, size = sum(u.tasks for u in usage.values()), sum(u.bytes for u in usage.values())
-        if tasks:
-            self._record_bytes = max(1, size // tasks)
-        verdict = self._flow.decide(usage, now, idle=self._desk.idle, behind=self._is_behind)
+    # --- what is fetched -----------------------------------------------------------------------------
+
+    def _may_take(self, now: float) -> bool:
+        """Return whether to ask for records. Pauses and resumes partitions."""
+        if not self._stock and self._fetching.is_calm:
+            return True
+        stock = self._stock.usages()
+        verdict = self._fetching.decide(
+            stock, self._stock.taken, now, assigned=self._desk.assigned, drained=self._is_drained
+        )
+        if verdict.resume:
+            self._source.resume(verdict.resume)
+            self._log(ConsumerFetchResumed, verdict.resume, stock)
         if verdict.pause:
             self._source.pause(verdict.pause)
-            self._log(ConsumerFetchPaused, verdict.pause, usage)
-        if verdict.resume and not self._all_paused:
-            self._source.resume(verdict.resume)
-            self._log(ConsumerFetchResumed, verdict.resume, usage)
-        if verdict.take:
-            self._go_on()
-            return min(TAKE, self._flow.room(tasks, size, self._record_bytes))
-        self._hold(now)
-        return 0
+            self._log(ConsumerFetchPaused, verdict.pause, stock)
+        return verdict.take
 
-    def _is_behind(self, partition: Partition) -> bool:
-        """Return whether the broker may have more of it. Before the first fetch that is unknown: then it may."""
-        position = self._desk.position(partition)
-        end = self._source.high_watermark(partition)
-        return position is None or end is None or end > position
+    def _log(
+        self,
+        event: type[ConsumerFetchPaused] | type[ConsumerFetchResumed],
+        partitions: Sequence[Partition],
+        stock: Mapping[Partition, Usage],
+    ) -> None:
+        for partition in partitions:
+            tasks = stock[partition].tasks if partition in stock else 0
+            self._emit(event(topic=partition.topic, partition=partition.number, fetched_ahead=tasks))
 
-    def _hold(self, now: float) -> None:
-        """Nothing may be taken: after a while everything is paused, so that polling brings nothing."""
-        if self._full_since is None:
-            self._full_since = now
-        elif not self._all_paused and now - self._full_since > FULL_PAUSE_SECONDS:
-            self._all_paused = True
-            self.stop(self._desk.partitions)
+    # --- what is admitted ----------------------------------------------------------------------------
 
-    def _go_on(self) -> None:
-        self._full_since = None
-        if self._all_paused:
-            self._all_paused = False
-            paused = self._flow.paused
-            self._source.resume([p for p in self._desk.partitions if p not in paused])
-
-    def _admit(self, records: Sequence[Record]) -> None:
+    def _receive(self, records: Sequence[Record], in_flight: Mapping[Partition, Usage]) -> None:
+        """Admits the records at once where they fit beside all shares, and else by way of the stock."""
         if not records or self._desk.is_draining:
             return
         records, ends = self._interpreted(records)
         # a record may still arrive of a partition that was revoked while it was taken: it is another consumer's now
         runs = [(p, run) for p, run in self._runs(records) if self._desk.holds(p)]
+        if self._stock or not self._fit(len(records), in_flight):
+            for partition, run in runs:
+                self._put(partition, run)
+            for end in ends:
+                if self._desk.holds(end.partition):
+                    self._stock.mark(end.partition, end)
+            self._admit_stock(self._desk.usage())
+            return
+        self._admit(runs)
+        if ends:
+            self._desk.reach(ends)
+
+    def _fit(self, count: int, in_flight: Mapping[Partition, Usage]) -> bool:
+        """Return whether so many records, all of one partition perhaps, leave every share as it is."""
+        tasks, size = sum(u.tasks for u in in_flight.values()), sum(u.bytes for u in in_flight.values())
+        if tasks:
+            self._record_bytes = max(1, size // tasks)
+        limits = self._limits
+        fits = tasks + count <= limits.tasks * RESERVED
+        return fits and size + count * self._record_bytes <= limits.bytes * RESERVED
+
+    def _put(self, partition: Partition, run: Sequence[Record]) -> None:
+        kind = type(run[0])
+        self._stock.put(partition, run, sum(sizes_of(kind, run, list(map(kind.key, run)))))
+
+    def _admit_stock(self, in_flight: Mapping[Partition, Usage]) -> Mapping[Partition, Usage]:
+        """Admits what there is room for. Return what is in flight afterwards."""
+        quotas = self._admission.quotas(in_flight, self._stock.usages())
+        for partition in self._stock.partitions:
+            for entry in self._stock.take(partition, quotas.get(partition, 0)):
+                match entry:
+                    case End():
+                        self._desk.reach([entry])
+                    case Reset():
+                        self._resets.carry_out(entry)
+                    case Run(records):
+                        self._admit([(partition, records)])
+        return self._desk.usage()
+
+    def _admit(self, runs: Sequence[tuple[Partition, Sequence[Record]]]) -> None:
         for partition, run in runs:
             if not self._desk.continues_at(partition, run[0].offset()):
                 self._resets.restart(partition, run[0].offset())
         if runs:
             self._desk.admit(runs)
-        if ends:
-            self._desk.reach(ends)
 
     def _interpreted(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[End]]:
         """Return the records among them that are records, and the partitions' ends that the others report."""
@@ -165,13 +217,3 @@ class Intake:
             run = records[at : at + len(list(same))]
             at += len(run)
             yield Partition(run[0].topic(), run[0].partition()), run
-
-    def _log(
-        self,
-        event: type[ConsumerFetchPaused] | type[ConsumerFetchResumed],
-        partitions: Sequence[Partition],
-        usage: dict[Partition, Usage],
-    ) -> None:
-        for partition in partitions:
-            tasks = usage[partition].tasks if partition in usage else 0
-            self._emit(event(topic=partition.topic, partition=partition.number, in_flight=tasks))

@@ -10,7 +10,7 @@ from processor.runtime.desk import Desk
 from processor.runtime.drain import Drain
 from processor.runtime.intake import Intake
 from processor.runtime.ports import Commit, Partition, Source, Start
-from processor.runtime.resets import Resets
+from processor.runtime.resets import Reset
 from processor.telemetry.events import ConsumerAssigned, ConsumerLost, ConsumerRevoked, Emit
 
 LAST_COMMIT_SECONDS = 5.0
@@ -27,9 +27,7 @@ partitions that are not served, until its session times out."""
 class Membership:
     """The source's listener. The source calls it in the poller's thread, from inside `take` or `close`."""
 
-    def __init__(
-        self, desk: Desk, committer: Committer, intake: Intake, resets: Resets, drain: Drain, emit: Emit
-    ) -> None:
+    def __init__(self, desk: Desk, committer: Committer, intake: Intake, drain: Drain, emit: Emit) -> None:
         self.has_joined = False
         """Whether the group has ever assigned something, or nothing."""
         self.in_group = False
@@ -37,7 +35,6 @@ class Membership:
         self._desk = desk
         self._committer = committer
         self._intake = intake
-        self._resets = resets
         self._drain = drain
         self._emit = emit
 
@@ -87,7 +84,7 @@ class Membership:
 
     def on_reset(self, partition: Partition, offset: int) -> None:
         """Retention has deleted what came next, or the topic was made anew."""
-        self._resets.go_on_at(partition, offset)
+        self._intake.go_on_at(Reset(partition, offset))
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         """An asynchronous commit has ended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Partition
@@ -9,6 +11,13 @@ from processor.telemetry.events import ConsumerOffsetsMissed, ConsumerOffsetsRew
 
 MOST_SPANS = 100
 """Ranges of missed offsets in one log line."""
+
+
+class Reset(NamedTuple):
+    """What was to come next of a partition is not there: it goes on at `offset`."""
+
+    partition: Partition
+    offset: int
 
 
 class Resets:
@@ -19,8 +28,9 @@ class Resets:
         self._committer = committer
         self._emit = emit
 
-    def go_on_at(self, partition: Partition, offset: int) -> None:
-        """Retention has deleted what came next, or the topic was made anew: the partition goes on at `offset`."""
+    def carry_out(self, reset: Reset) -> None:
+        """Retention has deleted what came next, or the topic was made anew."""
+        partition, offset = reset
         if self._desk.is_draining or not self._desk.holds(partition):
             return
         if not self._desk.continues_at(partition, offset):

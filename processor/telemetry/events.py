@@ -75,6 +75,8 @@ class PartitionStats(Event):
     """tasks fetched and not settled, whether they wait or run"""
     in_flight_bytes: int
     """bytes of their keys, values and headers"""
+    fetched_ahead: int
+    """records fetched that are not in flight yet"""
     waiting: int
     """tasks in flight that no worker has taken"""
     running: int
@@ -100,6 +102,8 @@ class PartitionStats(Event):
     """offsets from the commit point to the highest settled one: what the oldest unsettled task holds back"""
     oldest_unsettled_seconds: float
     """age of the oldest unsettled task"""
+    oldest_ready_seconds: float
+    """how long the oldest task has been in flight that may run and that no worker has taken"""
     lag: int | None
     """records from the commit point to the end of the partition"""
     fetch_paused: bool
@@ -462,15 +466,15 @@ class ConsumerOffsetsMissed(Event):
 
 
 class ConsumerFetchPaused(Event):
-    """A partition keeps more than its share of the in-flight tasks; the client stops fetching it for a while."""
+    """A partition has more than its share of what is fetched ahead; the client stops fetching it for a while."""
 
     event: ClassVar[str] = "consumer.fetch_paused"
     level: ClassVar[Level] = "debug"
 
     topic: str
     partition: int
-    in_flight: int
-    """its tasks fetched and not settled"""
+    fetched_ahead: int
+    """its records fetched that are not in flight yet"""
 
 
 class ConsumerFetchResumed(Event):
@@ -481,8 +485,8 @@ class ConsumerFetchResumed(Event):
 
     topic: str
     partition: int
-    in_flight: int
-    """its tasks fetched and not settled"""
+    fetched_ahead: int
+    """its records fetched that are not in flight yet"""
 
 
 class ConsumerStopping(Event):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from processor import Task
-from tests.bench.arms.job import Clock, Job
+from tests.bench.arms.job import BesideABacklog, Clock, Job, SideBySide
 from tests.bench.ends import STAMP, Ends
 
 JOB = Job.from_environment()
@@ -86,7 +86,25 @@ def lone(task: Task) -> None:
         CLOCK.end(JOB.tasks, p50_ms=p50, p99_ms=p99, max_ms=ordered[-1] / 1e6)
 
 
-COUNTS_ITSELF = JOB.handler in {"beside_a_hot_session", "lone"}
+_beside_a_backlog = BesideABacklog(JOB, CLOCK)
+_side_by_side = SideBySide(JOB, CLOCK)
+
+
+def beside_a_backlog(task: Task) -> None:
+    _beside_a_backlog(task.payload)
+
+
+async def beside_a_backlog_async(task: Task) -> None:
+    await asyncio.to_thread(_beside_a_backlog, task.payload)
+
+
+def side_by_side(task: Task) -> None:
+    _side_by_side(task.partition)
+
+
+COUNTS_ITSELF = JOB.handler in {
+    "beside_a_hot_session", "lone", "beside_a_backlog", "beside_a_backlog_async", "side_by_side",
+}  # fmt: skip
 
 # --- those that tell other processes -------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.bench.row import Row
 from tests.bench.rows.dispatch import DISPATCH
+from tests.bench.rows.fairness import BESIDE, EVEN, EVEN_OF_FIFTY
 from tests.bench.rows.latency import LONE
 from tests.bench.rows.processes import CPU, IDLE, MEMORY, START
 from tests.bench.rows.sessions import HOT, MILLION, STUCK
@@ -21,6 +22,9 @@ ROWS: dict[str, Row] = {
         ASYNC,
         CPU,
         LONE,
+        BESIDE,
+        EVEN,
+        EVEN_OF_FIFTY,
         MEMORY,
         STUCK,
         MILLION,

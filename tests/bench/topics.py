@@ -54,6 +54,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """After each so-many-th record comes one of the session `hot`, in partition 0; 0 is none."""
     stuck: bool = False
     """The very first record is of the session `stuck`, in partition 0."""
+    into: int = BY_KEY
+    """The one partition that all records go into."""
     keyed: bool = True
     """False puts session N into partition N modulo the partitions, so that the partitions are alike."""
 
@@ -99,7 +101,7 @@ def rows(load: Load) -> Iterator[Row]:
     if load.stuck:
         yield b"stuck", values[0], 0
     for number, session in enumerate(_sessions(load)):
-        partition = BY_KEY if load.keyed else session % load.partitions
+        partition = load.into if load.keyed else session % load.partitions
         yield b"s%d" % session, values[number % len(values)], partition
         if load.hot_every and number % load.hot_every == 0:
             yield b"hot", values[number % len(values)], 0

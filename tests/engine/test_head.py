@@ -149,8 +149,22 @@ def test_a_snapshot_has_the_figures_of_each_partition_and_the_busiest_sessions()
     assert first.head is not None
     assert (first.head.place, first.head.attempt, first.head.session_waiting) == ("lent", 1, 4)
     assert (second.in_flight, second.oldest_age) == (3, 3.0)
+    assert (first.oldest_ready_age, second.oldest_ready_age) == (4.0, 3.0)
     assignment.assign(2, 0)
     assert assignment.snapshot(4.0, 2).partitions[2].head is None
+
+
+def test_the_oldest_ready_task_is_neither_lent_nor_parked() -> None:
+    assignment, ledger = assigned(b"a")
+    assert ledger.snapshot(2.0).oldest_ready_age == 2.0
+    (loan,) = assignment.lend(1)
+    assert ledger.snapshot(2.0).oldest_ready_age == 0.0
+    assignment.admit(0, [FakeRecord(1, b"b")], 1.5)
+    assert ledger.snapshot(2.0).oldest_ready_age == 0.5
+    assignment.park(loan, SETBACK)
+    assert ledger.snapshot(2.0).oldest_ready_age == 0.5
+    assignment.wake(SETBACK.due)
+    assert ledger.snapshot(8.0).oldest_ready_age == 8.0
 
 
 def test_a_stamp_changes_with_what_may_be_committed() -> None:

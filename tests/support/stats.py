@@ -27,6 +27,7 @@ def partition_stats(**changed: Any) -> PartitionStats:
     values: dict[str, Any] = {
         "topic": "t", "partition": 3, "in_flight": 1, "in_flight_bytes": 10, "waiting": 0, "running": 1, "parked": 0,
         "active_sessions": 1, "succeeded": 5, "failed_attempts": 0, "dead_lettered": 0, "skipped": 0,
+        "fetched_ahead": 4, "oldest_ready_seconds": 0.5,
         "commit_point": 7, "committed": None, "highest_settled": 9, "gap": 3, "oldest_unsettled_seconds": 0.25,
         "lag": 4, "fetch_paused": False, "head": head_of_line(),
     }  # fmt: skip

@@ -82,7 +82,7 @@ def test_the_console_shows_single_partitions_at_debug_only() -> None:
 
 @pytest.mark.parametrize(("level", "written"), [("debug", 1), ("info", 0), ("warning", 0), ("error", 0)])
 def test_an_event_below_the_level_is_not_written(level: LogLevel, written: int) -> None:
-    assert len(lines_of(ConsumerFetchPaused(topic="t", partition=0, in_flight=1), log_level=level)) == written
+    assert len(lines_of(ConsumerFetchPaused(topic="t", partition=0, fetched_ahead=1), log_level=level)) == written
 
 
 HOSTILE = 'a\nb\r\x1b[31m\u2028\u202e\u2066\u200f\u061c\x9b\x00{"event":"forged"}'

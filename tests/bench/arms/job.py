@@ -37,7 +37,11 @@ class Job:
     seconds: float = 0.0
     """How long a handler sleeps."""
     turns: int = 0
-    """How many turns of an empty loop a handler takes."""
+    """How many turns of an empty loop a handler takes; or the first tasks that evenness is not asked of."""
+    partitions: int = 0
+    """How many partitions the topic has, where the handler must know."""
+    second_topic: str = ""
+    """A topic that is consumed as well."""
     settings: dict[str, Any] = field(default_factory=dict)
     """More of the processor's own settings."""
     client: dict[str, str] = field(default_factory=dict)
@@ -153,6 +157,68 @@ class Counted:
         time.sleep(self._clock.job.limit)
         # The only way to read a count without counting: its repr is "count(N)".
         self._clock.end(int(repr(self._ends)[6:-1]) - 1)
+
+
+class BesideABacklog:
+    """Called with each record's value: how long those waited that came beside a backlog, and how fast that went on.
+
+    A value of eight bytes is the moment of its production, in nanoseconds of the monotonic clock. Every other one is of
+    the backlog, and its handler sleeps.
+    """
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self._job = job
+        self._clock = clock
+        self._waits: list[float] = []
+        self._done = itertools.count(1)  # one step of it is atomic
+
+    def __call__(self, value: bytes) -> None:
+        """One task, in its thread."""
+        if self._clock.began is None:
+            self._clock.begin()
+            threading.Timer(self._job.limit, self._end).start()
+        if len(value) == 8:
+            self._waits.append((time.monotonic_ns() - int.from_bytes(value, "big")) / 1e9)
+        else:
+            time.sleep(self._job.seconds)
+            next(self._done)
+
+    def _end(self) -> None:
+        # The only way to read a count without counting: its repr is "count(N)".
+        done, waits = int(repr(self._done)[6:-1]) - 1, sorted(self._waits) or [float("inf")]
+        p50, p99 = (waits[int(share * len(waits))] for share in (0.5, 0.99))
+        pace = done / self._job.limit / (self._job.workers / self._job.seconds)
+        self._clock.end(done, waits=len(self._waits), p50_s=p50, p99_s=p99, pace=pace)
+
+
+class SideBySide:
+    """Called with each record's partition: how evenly the backlogs of several partitions are worked off."""
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self._job = job
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._done: dict[int, int] = {}
+        self._total = 0
+        self._least = 1.0
+        self._began = 0.0
+
+    def __call__(self, partition: int) -> None:
+        """One task, in its thread."""
+        if self._clock.began is None:
+            self._clock.begin()
+        time.sleep(self._job.seconds)
+        with self._lock:
+            self._done[partition] = self._done.get(partition, 0) + 1
+            self._total += 1
+            if self._total % 500 == 0 and self._total >= self._job.turns:
+                partitions = self._job.partitions
+                least = min(self._done.values()) if len(self._done) == partitions else 0
+                self._least = min(self._least, least * partitions / self._total)
+            if self._total == self._job.tasks:
+                seconds = time.perf_counter() - self._clock.wait_begun()
+                pace = self._total / seconds / (self._job.workers / self._job.seconds)
+                self._clock.end(self._total, least=self._least, pace=pace)
 
 
 def tell(figures: dict[str, Any], versions: str) -> None:

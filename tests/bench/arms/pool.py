@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import confluent_kafka
 
-from tests.bench.arms.job import Clock, Counted, Job
+from tests.bench.arms.job import BesideABacklog, Clock, Counted, Job, SideBySide
 
 
 def main() -> None:
@@ -20,12 +20,19 @@ def main() -> None:
     handle = Counted(job, clock)
     pool = ThreadPoolExecutor(job.workers)
 
+    beside, even = BesideABacklog(job, clock), SideBySide(job, clock)
+
     def work_off(messages: list[confluent_kafka.Message]) -> None:
         for message in messages:
-            handle(message)
+            if job.handler == "beside_a_backlog":
+                beside(message.value() or b"")
+            elif job.handler == "side_by_side":
+                even(message.partition() or 0)
+            else:
+                handle(message)
 
     consumer = confluent_kafka.Consumer({**job.client, "group.id": job.group, "enable.partition.eof": False})
-    consumer.subscribe([job.topic])
+    consumer.subscribe([topic for topic in (job.topic, job.second_topic) if topic])
     while True:
         sessions = defaultdict(list)
         for message in consumer.consume(5000, 0.1):

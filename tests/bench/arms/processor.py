@@ -17,7 +17,7 @@ def main() -> None:
     job, clock = handlers.JOB, handlers.CLOCK
     clock.versions = f"processor {processor.__version__}, confluent-kafka {client_versions()[0]}"
     settings = Settings(
-        topics=(job.topic,),
+        topics=(job.topic, job.second_topic) if job.second_topic else (job.topic,),
         group=job.group,
         bootstrap_servers=job.servers,
         **{"workers": job.workers, "value_format": "bytes", **job.settings},

@@ -1,0 +1,129 @@
+"""What was fetched and not admitted yet: a queue for each partition, so that none stands behind another's backlog.
+
+A Kafka client hands the records of all partitions out through one queue, in the order in which fetches came back. To
+stop taking from it because one partition is full would hold back all others. So everything is taken, and waits here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from processor.engine.record import Record
+
+P = TypeVar("P", bound=Hashable)
+M = TypeVar("M")
+
+
+class Usage(NamedTuple):
+    """Tasks of one partition, and their bytes."""
+
+    tasks: int
+    bytes: int
+
+
+NOTHING = Usage(0, 0)
+
+
+class Run(NamedTuple):
+    """Records of one partition that were fetched together, and their bytes."""
+
+    records: Sequence[Record]
+    size: int
+
+
+class _Queue(Generic[M]):
+    """One partition's runs of records, and marks between them."""
+
+    __slots__ = ("bytes", "entries", "tasks")
+
+    def __init__(self) -> None:
+        self.entries: deque[Run | M] = deque()
+        self.tasks = 0
+        self.bytes = 0
+
+
+class Stock(Generic[P, M]):
+    """Records by partition, in the order in which they were fetched; `M` is what may be marked between them."""
+
+    def __init__(self) -> None:
+        self.taken: dict[P, int] = {}
+        """Records that were taken of each partition since it was first put in."""
+        self._queues: dict[P, _Queue[M]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def __contains__(self, partition: P) -> bool:
+        return partition in self._queues
+
+    @property
+    def partitions(self) -> list[P]:
+        """The partitions of which something waits."""
+        return list(self._queues)
+
+    def usage(self, partition: P) -> Usage:
+        """Return what waits of the partition."""
+        queue = self._queues.get(partition)
+        return Usage(queue.tasks, queue.bytes) if queue is not None else NOTHING
+
+    def usages(self) -> dict[P, Usage]:
+        """Return what waits of each partition of which something does."""
+        return {partition: Usage(queue.tasks, queue.bytes) for partition, queue in self._queues.items()}
+
+    def put(self, partition: P, records: Sequence[Record], size: int) -> None:
+        """Appends a run of records, at least one, of `size` bytes together."""
+        queue = self._queue(partition)
+        queue.entries.append(Run(records, size))
+        queue.tasks += len(records)
+        queue.bytes += size
+
+    def mark(self, partition: P, mark: M) -> None:
+        """Appends a mark: it is handed out when everything before it was taken."""
+        self._queue(partition).entries.append(mark)
+
+    def take(self, partition: P, count: int) -> list[Run | M]:
+        """Return the next `count` records of the partition, in runs, and the marks that they lead up to."""
+        queue = self._queues.get(partition)
+        taken: list[Run | M] = []
+        while queue is not None and queue.entries:
+            entry = queue.entries[0]
+            if not isinstance(entry, Run):
+                queue.entries.popleft()
+                taken.append(entry)
+                continue
+            if count <= 0:
+                break
+            run = self._split(queue, entry, count)
+            count -= len(run.records)
+            taken.append(run)
+            self.taken[partition] = self.taken.get(partition, 0) + len(run.records)
+        if queue is not None and not queue.entries:
+            del self._queues[partition]
+        return taken
+
+    def forget(self, partition: P) -> None:
+        """The partition is not this consumer's any more."""
+        self._queues.pop(partition, None)
+        self.taken.pop(partition, None)
+
+    def _queue(self, partition: P) -> _Queue[M]:
+        queue = self._queues.get(partition)
+        if queue is None:
+            queue = self._queues[partition] = _Queue()
+        return queue
+
+    @staticmethod
+    def _split(queue: _Queue[M], run: Run, count: int) -> Run:
+        """Takes at most `count` records off the first run. Their bytes are the run's, evenly divided."""
+        records, size = run
+        if len(records) <= count:
+            queue.entries.popleft()
+        else:
+            part = size * count // len(records)
+            queue.entries[0] = Run(records[count:], size - part)
+            run = Run(records[:count], part)
+        queue.tasks -= len(run.records)
+        queue.bytes -= run.size
+        return run

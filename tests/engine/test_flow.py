@@ -1,0 +1,286 @@
+"""Fairness between partitions: what is admitted, and what is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.engine.flow import (
+    GO_ON,
+    HOLD_SECONDS,
+    PAUSE_SECONDS,
+    RATE_SECONDS,
+    RESERVED,
+    RESUME,
+    RESUME_SECONDS,
+    Admission,
+    Fetching,
+    Verdict,
+)
+from processor.engine.stock import Usage
+
+LIMITS = Usage(1000, 10**9)
+
+P = TypeVar("P", bound=Hashable)
+
+
+def tasks(**counts: int) -> dict[str, Usage]:
+    """So many tasks of a byte each, by partition."""
+    return {partition: Usage(count, count) for partition, count in counts.items()}
+
+
+def quotas(in_flight: Mapping[P, Usage], stock: Mapping[P, Usage], limits: Usage = LIMITS) -> dict[P, int]:
+    admission: Admission[P] = Admission(limits)
+    return admission.quotas(in_flight, stock)
+
+
+# --- what is admitted --------------------------------------------------------------------------------
+
+
+def test_a_lone_partition_may_have_all() -> None:
+    assert quotas(tasks(a=0), tasks(a=5000)) == {"a": 1000}
+    assert quotas(tasks(a=990), tasks(a=5000)) == {"a": 10}
+    assert quotas(tasks(a=1000), tasks(a=5000)) == {}
+
+
+def test_a_backlog_leaves_the_shares_of_the_others() -> None:
+    given = quotas(tasks(a=0, b=0, c=0, d=100), tasks(a=5000))
+    assert given == {"a": 1000 - 2 * 125 - 125}
+
+
+def test_no_more_is_admitted_than_waits() -> None:
+    assert quotas(tasks(a=0, b=0), tasks(a=3)) == {"a": 3}
+
+
+def test_the_one_that_holds_least_is_filled_first() -> None:
+    given = quotas(tasks(a=600, b=100, c=0), tasks(a=5000, b=5000, c=5000))
+    assert given == {"b": 100, "c": 200}
+
+
+def test_a_share_is_free_even_where_all_is_taken() -> None:
+    """Partitions that come by a rebalance find their shares, whatever the others hold already."""
+    given = quotas(tasks(a=1000, b=0), tasks(a=10, b=5000))
+    assert given == {"b": 1000 * RESERVED / 2}
+
+
+def test_bytes_count_as_tasks_do() -> None:
+    limits = Usage(1000, 1000)
+    held, stock = {"a": Usage(1, 100)}, {"a": Usage(40, 4000)}
+    assert quotas(held, stock, limits) == {"a": 9}
+
+
+def test_a_record_larger_than_the_limit_is_admitted_where_nothing_else_is() -> None:
+    limits = Usage(1000, 1000)
+    huge = {"a": Usage(2, 10_000)}
+    assert quotas({"a": Usage(0, 0)}, huge, limits) == {"a": 1}
+    assert quotas({"a": Usage(1, 5000)}, huge, limits) == {}
+
+
+def test_a_partition_of_which_only_a_mark_waits_needs_no_quota() -> None:
+    assert quotas(tasks(a=0), tasks(a=0)) == {}
+
+
+@given(
+    st.dictionaries(st.integers(0, 20), st.integers(0, 200), min_size=1),
+    st.dictionaries(st.integers(0, 20), st.integers(1, 500), min_size=1),
+)
+def test_quotas_keep_the_limit_and_every_share(held: dict[int, int], waiting: dict[int, int]) -> None:
+    held = {partition: held.get(partition, 0) for partition in {*held, *waiting}}
+    in_flight = {partition: Usage(count, count) for partition, count in held.items()}
+    given = quotas(in_flight, {p: Usage(count, count) for p, count in waiting.items()})
+    share = LIMITS.tasks * RESERVED / len(held)
+    after = {partition: count + given.get(partition, 0) for partition, count in held.items()}
+    if sum(held.values()) <= LIMITS.tasks * RESERVED:
+        assert sum(after.values()) <= LIMITS.tasks
+    for partition, count in waiting.items():
+        assert given.get(partition, 0) <= count
+        assert after[partition] >= min(held[partition] + count, int(share))
+
+
+# --- what is fetched ---------------------------------------------------------------------------------
+
+
+class Reader:
+    """A consumer with the partitions a, b and c, and a stock of 1,000 tasks."""
+
+    def __init__(self) -> None:
+        self.fetching: Fetching[str] = Fetching(LIMITS)
+        self.taken = dict.fromkeys("abc", 0)
+
+    def decide(self, now: float, stock: dict[str, Usage], *, drained: bool = True) -> Verdict[str]:
+        return self.fetching.decide(stock, self.taken, now, assigned=3, drained=drained)
+
+
+def test_a_backlog_beside_an_empty_partition_is_paused_at_half_and_resumed_at_a_quarter_of_that() -> None:
+    reader = Reader()
+    assert reader.decide(0.0, tasks(a=500)) == Verdict(True, [], [])
+    assert reader.decide(0.0, tasks(a=501)) == Verdict(True, ["a"], [])
+    assert reader.fetching.paused == {"a"}
+    assert reader.decide(0.0, tasks(a=int(501 * RESUME) + 1)) == Verdict(True, [], [])
+    assert reader.decide(0.0, tasks(a=int(501 * RESUME))) == Verdict(True, [], ["a"])
+    assert reader.fetching.paused == frozenset()
+
+
+def test_two_backlogs_get_a_third_each() -> None:
+    reader = Reader()
+    assert reader.decide(0.0, tasks(a=333, b=333)).pause == []
+    assert reader.decide(0.0, tasks(a=334, b=334)).pause == ["a", "b"]
+
+
+def test_where_every_partition_has_a_stock_none_is_paused() -> None:
+    reader = Reader()
+    assert reader.decide(0.0, tasks(a=800, b=50, c=50)) == Verdict(True, [], [])
+    assert reader.decide(0.0, tasks(a=800, b=100, c=100)) == Verdict(False, [], [])
+    assert reader.decide(0.0, tasks(a=int(1000 * GO_ON) - 201, b=100, c=100)) == Verdict(True, [], [])
+
+
+def test_what_the_client_has_already_is_taken_before_a_pause_would_drop_it() -> None:
+    reader = Reader()
+    assert reader.decide(0.0, tasks(a=900), drained=False) == Verdict(True, [], [])
+    assert reader.decide(0.0, tasks(a=900)) == Verdict(True, ["a"], [])
+
+
+def test_a_stock_that_is_full_is_reason_enough_to_pause() -> None:
+    reader = Reader()
+    assert reader.decide(0.0, tasks(a=1000), drained=False) == Verdict(False, [], [])
+    assert reader.decide(0.0, tasks(a=1000), drained=False) == Verdict(True, ["a"], [])
+
+
+def test_a_partition_that_is_worked_off_in_less_than_a_pause_takes_is_not_paused() -> None:
+    reader = Reader()
+    reader.decide(0.0, tasks(a=10))
+    reader.taken["a"] = int(900 * RATE_SECONDS / PAUSE_SECONDS)  # 900 of them take as long as a pause is worth
+    assert reader.decide(RATE_SECONDS, tasks(a=899)).pause == []
+    assert reader.decide(RATE_SECONDS, tasks(a=901)).pause == ["a"]
+
+
+def test_a_partition_is_resumed_while_its_stock_still_lasts_for_the_next_fetch() -> None:
+    reader = Reader()
+    reader.decide(0.0, tasks(a=10))
+    assert reader.decide(0.0, tasks(a=800)).pause == ["a"]
+    reader.taken["a"] = int(600 * RATE_SECONDS / RESUME_SECONDS)
+    assert reader.decide(RATE_SECONDS, tasks(a=601)).resume == []
+    assert reader.decide(RATE_SECONDS, tasks(a=600)).resume == ["a"]
+
+
+def test_what_paused_partitions_have_does_not_keep_the_others_from_being_fetched() -> None:
+    reader = Reader()
+    reader.decide(0.0, tasks(a=990))
+    assert reader.fetching.paused == {"a"}
+    assert reader.decide(0.0, tasks(a=990, b=50)) == Verdict(True, [], [])
+    assert reader.decide(0.0, tasks(a=990, b=50, c=49)) == Verdict(True, [], [])
+    assert reader.decide(0.0, tasks(a=990, b=50, c=50)) == Verdict(False, [], [])
+    assert reader.decide(0.0, tasks(a=990, b=51)) == Verdict(True, ["b"], [])
+
+
+def test_a_stock_that_stays_full_has_everything_paused_so_that_polling_brings_nothing() -> None:
+    reader = Reader()
+    full = tasks(a=400, b=300, c=300)
+    assert reader.decide(0.0, full) == Verdict(False, [], [])
+    assert reader.decide(HOLD_SECONDS, full) == Verdict(False, [], [])
+    assert sorted(reader.decide(HOLD_SECONDS + 0.1, full).pause) == ["a", "b", "c"]
+    assert reader.decide(HOLD_SECONDS + 0.2, full).pause == []
+    assert reader.decide(HOLD_SECONDS + 0.3, tasks(a=100, b=300, c=300)).resume == ["a"]
+
+
+def test_a_partition_that_is_gone_is_forgotten() -> None:
+    reader = Reader()
+    reader.decide(0.0, tasks(a=900))
+    assert not reader.fetching.is_calm
+    reader.fetching.forget("a")
+    assert reader.fetching.is_calm
+
+
+# --- both together -----------------------------------------------------------------------------------
+
+
+class Model:
+    """A consumer as numbers: a client with one queue, a stock, what is in flight, and workers that serve in turn."""
+
+    def __init__(self, backlogs: list[int], blocked: set[int], order: list[int]) -> None:
+        self.left = dict(enumerate(backlogs))
+        self.client: list[int] = []
+        self.stock = dict.fromkeys(self.left, 0)
+        self.in_flight = dict.fromkeys(self.left, 0)
+        self.done = dict.fromkeys(self.left, 0)
+        self.taken = dict.fromkeys(self.left, 0)
+        self.blocked = blocked
+        self.order = order
+        self.admission: Admission[int] = Admission(Usage(40, 10**9))
+        self.fetching: Fetching[int] = Fetching(Usage(120, 10**9))
+
+    def step(self, now: float, served: int) -> None:
+        self._fetch()
+        stock = {p: Usage(count, count) for p, count in self.stock.items() if count}
+        verdict = self.fetching.decide(stock, self.taken, now, assigned=len(self.left), drained=not self.client)
+        for partition in verdict.pause:  # the client drops what it has, and fetches it again later
+            self.left[partition] += self.client.count(partition)
+            self.client = [each for each in self.client if each != partition]
+        if verdict.take:
+            for partition in self.client[:30]:
+                self.stock[partition] += 1
+            del self.client[:30]
+        self._admit()
+        for _ in range(served):
+            self._serve()
+
+    def _fetch(self) -> None:
+        """While its queue is short the client fetches up to ten of each partition, in an order of its own."""
+        if len(self.client) < 10:
+            for partition in self.order:
+                if partition not in self.fetching.paused:
+                    count = min(10, self.left[partition])
+                    self.left[partition] -= count
+                    self.client += [partition] * count
+
+    def _admit(self) -> None:
+        held = {p: Usage(count, count) for p, count in self.in_flight.items()}
+        stock = {p: Usage(count, count) for p, count in self.stock.items() if count}
+        for partition, count in self.admission.quotas(held, stock).items():
+            self.stock[partition] -= count
+            self.in_flight[partition] += count
+            self.taken[partition] += count
+
+    def _serve(self) -> None:
+        ready = [p for p in self.in_flight if self.in_flight[p] and p not in self.blocked]
+        if ready:
+            chosen = min(ready, key=lambda p: self.done[p])
+            self.in_flight[chosen] -= 1
+            self.done[chosen] += 1
+
+
+@given(st.data())
+def test_whatever_the_client_does_a_partition_that_has_work_and_is_not_blocked_gets_its_share(
+    data: st.DataObject,
+) -> None:
+    count = data.draw(st.integers(2, 6))
+    backlogs = data.draw(st.lists(st.sampled_from([1, 30, 3000]), min_size=count, max_size=count))
+    blocked = data.draw(st.sets(st.integers(0, count - 1), max_size=count - 1))
+    often = data.draw(st.lists(st.integers(0, count - 1), max_size=count))
+    seconds = data.draw(st.sampled_from([0.01, 0.3]))  # a step's: with short ones no stock lasts for a pause
+    model = Model(backlogs, blocked, [*often, *range(count)])
+    steps, served = 600, 2
+    for step in range(steps):
+        model.step(step * seconds, served)
+    free = [partition for partition in range(count) if partition not in blocked]
+    fair = steps * served / len(free)
+    for partition in free:
+        # All that it has, or half of an equal part of what the workers could do.
+        assert model.done[partition] >= min(backlogs[partition], fair / 2), (model.done, backlogs)
+    assert sum(model.in_flight.values()) <= 40 * (1 + RESERVED)
+
+
+@pytest.mark.parametrize("quiet", range(1, 6))
+def test_a_record_of_a_quiet_partition_is_served_within_a_few_rounds_of_its_coming(quiet: int) -> None:
+    model = Model([100_000, 0, 0, 0, 0, 0], set(), [0, 0, 0, 1, 2, 3, 4, 5])
+    for step in range(300):
+        model.step(step * 0.3, 2)
+    for step in range(300, 400):
+        model.left[quiet] += step % 10 == 0
+        model.step(step * 0.3, 2)
+        if step % 10 == 3:
+            assert model.done[quiet] == (step - 300) // 10 + 1

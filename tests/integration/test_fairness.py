@@ -1,0 +1,60 @@
+"""A backlog in one partition holds back no other: against a real broker, counted in tasks and not in seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.ledger import Entry
+from tests.support.scenario import MakeScenario, Scenario
+
+BACKLOG = 3_000
+ROUNDS = 10
+
+
+def done_before(entries: list[Entry], partition: int) -> int:
+    """How many tasks of the backlog, in partition 0, had ended when the last task of `partition` did."""
+    ends = [entry for entry in entries if entry.succeeded]
+    last = max(index for index, entry in enumerate(ends) if entry.place.partition == partition)
+    return sum(entry.place.partition == 0 for entry in ends[:last])
+
+
+def beside_a_backlog(work: Scenario, handler: str, *options: str) -> list[Entry]:
+    work.produce(((b"s%d" % (n % 300), b"x" * 100) for n in range(BACKLOG)), partition=0)
+    fleet = work.run(handler, "-w", "8", *options, seconds=0.01)
+    work.wait_begun(50)
+    for number in range(ROUNDS):
+        for partition in (1, 2, 3):
+            work.produce([(b"q%d" % number, b"")], partition=partition)
+    entries = work.wait_done(BACKLOG + 3 * ROUNDS)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+    assert work.lag == 0
+    return entries
+
+
+@pytest.mark.parametrize("handler", ["note", "note_async"])
+def test_tasks_of_quiet_partitions_are_done_long_before_the_backlog_of_another(
+    scenario: MakeScenario, handler: str
+) -> None:
+    entries = beside_a_backlog(scenario(), handler)
+    for partition in (1, 2, 3):
+        assert done_before(entries, partition) < BACKLOG * 2 / 3
+
+
+def test_so_they_are_with_little_in_flight(scenario: MakeScenario) -> None:
+    entries = beside_a_backlog(scenario(), "note", "--max-in-flight", "100")
+    for partition in (1, 2, 3):
+        assert done_before(entries, partition) < BACKLOG * 2 / 3
+
+
+def test_backlogs_are_worked_off_side_by_side(scenario: MakeScenario) -> None:
+    work = scenario(partitions=6)
+    for partition in range(6):
+        work.produce(((b"s%d-%d" % (partition, n % 50), b"x" * 100) for n in range(3_000)), partition=partition)
+    fleet = work.run("note", "-w", "16", seconds=0.002)
+    entries = [entry for entry in work.wait_done(12_000) if entry.succeeded]
+    assert fleet.stop() == 0
+    assert work.faults() == {"lost": work.faults()["lost"]}  # it was stopped before the end
+    for done in range(3_000, 12_000, 1_000):
+        counts = [sum(entry.place.partition == p for entry in entries[:done]) for p in range(6)]
+        assert min(counts) >= 0.6 * done / 6, f"after {done} tasks: {counts}"
