@@ -69,3 +69,7 @@ class EncodeError(ProcessorError):
 
 class DeliveryError(ProcessorError):
     """A record could not be delivered to the broker; the message states the reason."""
+
+
+class RecordTooLarge(DeliveryError):
+    """A topic, or the client, does not take a record of this size, or the batch that it was sent in."""

@@ -80,7 +80,8 @@ class Settings(ConnectionOptions, WritingOptions):
     results_topic: Annotated[
         str | None,
         Option(
-            "Topic for the return values of handlers, keyed by session.",
+            "Topic for the return values of handlers, keyed by session. A result that is too large for it holds its "
+            "session.",
             Panel.VALUES,
             metavar="TOPIC",
             rule=target_fault,
@@ -106,7 +107,8 @@ class Settings(ConnectionOptions, WritingOptions):
     dead_letter_topic: Annotated[
         str | None,
         Option(
-            "Topic for tasks whose attempts are used up or whose bytes cannot be decoded.",
+            "Topic for tasks whose attempts are used up or whose bytes cannot be decoded. Its max.message.bytes should "
+            "be 16 KiB above that of the consumed topics; a record that it does not accept holds its session.",
             Panel.FAILURES,
             metavar="TOPIC",
             default_shown=f"TOPIC{DEAD_LETTER_SUFFIX}",

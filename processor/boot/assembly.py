@@ -9,7 +9,7 @@ from processor.codec.avro_values import RESULT
 from processor.codec.select import ValueCodec, codec_of
 from processor.handlers.table import Handlers
 from processor.kafka.admin import check_topics, ensure_topics
-from processor.kafka.config import admin_config, producer_config
+from processor.kafka.config import admin_config, sink_configs
 from processor.kafka.group_protocol import check_consumer_protocol
 from processor.kafka.registry.consumer import ConsumerRegistry
 from processor.kafka.sink import KafkaSink
@@ -47,7 +47,7 @@ def assemble(
     """
     codec = _codec(settings, app, emit)
     source = KafkaSource(settings, index, emit, fleet)
-    sink = KafkaSink(producer_config(settings.bootstrap_servers, settings.kafka_config), emit)
+    sink = KafkaSink(sink_configs(settings.bootstrap_servers, settings.kafka_config), emit)
     _prepare_topics(settings, emit)
     consumer = Consumer(settings, app, source, sink, codec, emit)
     if on_stats is not None:

@@ -40,6 +40,14 @@ class Ensured(NamedTuple):
     """Topics that are still missing, and why."""
 
 
+class Target(NamedTuple):
+    """A topic that is about to be produced to."""
+
+    partitions: int
+    max_message_bytes: int | None
+    """Its limit for one batch; None where this client may not read it."""
+
+
 def check_topics(
     config: Config, topics: Collection[str], timeout: float = ANSWER_SECONDS, emit: Emit | None = None
 ) -> dict[str, int]:
@@ -118,22 +126,22 @@ def _ensured_on_demand(config: Config, topics: Collection[str], timeout: float, 
     return Ensured((), {topic: reason for topic in topics if topic not in found})
 
 
-def await_topic(config: Config, topic: str, timeout: float = ANSWER_SECONDS, emit: Emit | None = None) -> int:
-    """How many partitions a topic has that is about to be produced to; a broker that makes topics on demand makes it.
+def await_topic(config: Config, topic: str, timeout: float = ANSWER_SECONDS, emit: Emit | None = None) -> Target:
+    """The topic that is about to be produced to; a broker that creates topics on demand creates it.
 
     Raises:
         BrokerError: no broker answers within `timeout`, or this client is not let in, or may not write to the topic.
-        LoadError: the topic does not exist and the broker does not make it.
+        LoadError: the topic does not exist and the broker does not create it.
     """
     inquiry = Inquiry({**config, "allow.auto.create.topics": "true"}, emit)
     deadline = time.monotonic() + timeout
-    # Two seconds: that long a broker may take to make a topic, and to tell of it.
+    # Two seconds: that long a broker may take to create a topic, and to report it.
     patience = time.monotonic() + 2.0
     while True:
         found = inquiry.partitions([topic], max(deadline - time.monotonic(), SLICE_SECONDS))
         if topic in found:
             inquiry.demand(AclOperation.WRITE, [topic])
-            return found[topic]
+            return Target(found[topic], inquiry.limits([topic]).get(topic))
         if time.monotonic() >= patience:
             raise LoadError(missing_topics([topic], str(config["bootstrap.servers"])))
         time.sleep(PATIENCE_SECONDS)
@@ -281,17 +289,25 @@ class Inquiry:
         return Ensured(tuple(made), missing)
 
     def _room(self, topics: Collection[str]) -> dict[str, str]:
-        """The configuration with which a topic takes the dead letters of these; none where nobody tells their own."""
-        limits = []
+        """The configuration with which a topic takes the dead letters of these; none where one's own is not known."""
+        limits = self.limits(topics)
+        if not topics or len(limits) < len(topics):
+            return {}
+        return {"max.message.bytes": str(max(limits.values()) + LETTER_BYTES)}
+
+    def limits(self, topics: Collection[str]) -> dict[str, int]:
+        """`max.message.bytes` of the topics, of those that this client has the right DESCRIBE_CONFIGS for."""
+        limits: dict[str, int] = {}
+        if not topics or not self.has_controller:  # an embedded broker does not answer
+            return limits
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
-        for answer in (
-            self._client.describe_configs(resources, request_timeout=RIGHTS_SECONDS).values() if topics else ()
-        ):
+        answers = self._client.describe_configs(resources, request_timeout=RIGHTS_SECONDS)
+        for resource, answer in answers.items():
             try:
-                limits.append(int(answer.result()["max.message.bytes"].value))
-            except (KafkaException, KeyError, TypeError, ValueError):  # it may take the right DESCRIBE_CONFIGS
-                return {}
-        return {"max.message.bytes": str(max(limits) + LETTER_BYTES)} if limits else {}
+                limits[resource.name] = int(answer.result()["max.message.bytes"].value)
+            except (KafkaException, KeyError, TypeError, ValueError):
+                continue
+        return limits
 
 
 def _say_nothing(event: Event) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from processor.codec.messages import Outgoing
 from processor.codec.select import ValueCodec, codec_for
-from processor.errors import DeliveryError, EncodeError, ProcessorError, SettingsError
+from processor.errors import DeliveryError, EncodeError, ProcessorError, RecordTooLarge, SettingsError
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.polled_producer import PolledProducer, ProducerClosed, RecordHeaders
@@ -129,6 +129,8 @@ class Dispatcher:
                 self._producer.poll(ROOM_SECONDS)
         except ProducerClosed:
             raise RuntimeError("the dispatcher is closed") from None
+        except RecordTooLarge as error:
+            sent.fail(error)
         except KafkaException as caught:
             sent.fail(self._producer.delivery_error(self.topic, caught.args[0]))
         except ProcessorError as error:

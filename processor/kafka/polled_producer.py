@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processor.engine.retry import backoff
-from processor.errors import DeliveryError, ProcessorError
+from processor.errors import DeliveryError, ProcessorError, RecordTooLarge
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import Config, error_of, open_client, reason_of
 from processor.telemetry.events import Emit, KafkaClientError, KafkaProducerFailed
@@ -31,6 +31,13 @@ REOPEN_SECONDS, LONGEST_REOPEN_SECONDS = 1.0, 30.0
 """Between a client that failed before it delivered anything and its successor; doubled with each further one."""
 
 PURGED = frozenset((KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT))
+
+
+TOO_LARGE = {
+    KafkaError.MSG_SIZE_TOO_LARGE: "max.message.bytes of the topic, or message.max.bytes of its brokers",
+    KafkaError.RECORD_LIST_TOO_LARGE: "segment.bytes of the topic",
+}
+"""Refusals of a batch for its size, each with the limit to raise."""
 
 
 class ProducerClosed(ProcessorError):
@@ -109,7 +116,8 @@ class PolledProducer:
         `on_delivery` is called once, perhaps before this returns. It has to call `reported` at its end.
 
         Raises:
-            DeliveryError: the record is larger than the whole queue, or one client after the other fails.
+            RecordTooLarge: the client does not take a record of this size.
+            DeliveryError: one client after the other fails.
             KafkaException: the client refuses the record.
             SettingsError, LoadError, ProducerClosed: as `open`.
         """
@@ -125,9 +133,7 @@ class PolledProducer:
                     return False
                 self._produce_into_empty(client, topic, value=value, key=key, headers=headers, on_delivery=on_delivery)
             except KafkaException as caught:
-                if caught.args[0].code() != KafkaError._FATAL:
-                    raise
-                self._note_failure(client, caught.args[0])
+                self._note_refusal(client, topic, caught)
                 return False
             self._taken += 1
             return True
@@ -137,7 +143,16 @@ class PolledProducer:
         try:
             client.produce(topic, **record)
         except BufferError:
-            raise DeliveryError("larger than queue.buffering.max.kbytes") from None
+            raise RecordTooLarge(f"{topic}: too large for queue.buffering.max.kbytes of the client") from None
+
+    def _note_refusal(self, client: Producer, topic: str, refusal: KafkaException) -> None:
+        """Notes that the client has failed, or raises what is wrong with the record; the caller holds the guard."""
+        code = refusal.args[0].code()
+        if code in TOO_LARGE:
+            raise RecordTooLarge(f"{topic}: too large for message.max.bytes of the client") from None
+        if code != KafkaError._FATAL:
+            raise refusal
+        self._note_failure(client, refusal.args[0])
 
     def reported(self, error: KafkaError | None) -> None:
         """Counts a record as reported: the last thing that each `on_delivery` does.
@@ -155,6 +170,8 @@ class PolledProducer:
 
         Its cause is what the error means in general, see `error_of`.
         """
+        if error.code() in TOO_LARGE:
+            return RecordTooLarge(f"{topic}: {reason_of(error)}: raise {', '.join(self._remedies(error))}")
         failure = self._failure
         if error.code() not in PURGED:
             reason = reason_of(error)
@@ -166,6 +183,13 @@ class PolledProducer:
         delivery_error = DeliveryError(f"{topic}: {reason}")
         delivery_error.__cause__ = error_of(error)
         return delivery_error
+
+    def _remedies(self, error: KafkaError) -> Iterator[str]:
+        yield TOO_LARGE[error.code()]
+        if self._config.get("batch.num.messages") != "1":
+            yield "lower batch.size of the client, since a whole batch counts"
+        if not {"compression.type", "compression.codec"} & self._config.keys():
+            yield "or set its compression.type"
 
     def poll(self, seconds: float) -> None:
         """Runs callbacks that are due, and waits at most `seconds` for the first."""

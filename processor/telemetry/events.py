@@ -616,6 +616,22 @@ class KafkaProducerFailed(Event):
     """until a new producer may open; above 0 where the last one delivered nothing either"""
 
 
+class OutputTooLarge(Event):
+    """A topic refuses a dead letter or a result for its size, although it was sent alone and compressed.
+
+    Its session waits, and it is sent again until a limit is raised. Logged once for each topic and consumer.
+    """
+
+    event: ClassVar[str] = "consumer.output_too_large"
+    level: ClassVar[Level] = "error"
+
+    topic: str
+    record_bytes: int
+    """of key, value and headers, not compressed"""
+    error: str
+    """with the limit to raise"""
+
+
 class LogLinesLost(Event):
     """Earlier log lines of this process could not be written: the disk was full, or the reader of stderr blocked."""
 

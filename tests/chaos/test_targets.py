@@ -88,6 +88,9 @@ def test_a_target_that_takes_nothing_holds_up_its_sessions_only_and_gets_all_of_
             fleet.wait_for("task.delivery_failed", target_topic=topic)
             if obstacle == "absent":
                 fleet.wait_for("consumer.topic_missing", topic=topic, reason="it does not exist")
+            if obstacle == "too small":
+                told = fleet.wait_for("consumer.output_too_large", topic=topic)
+                assert "raise max.message.bytes" in told["error"]
         entries = work.wait_done(51)  # the handler that has an answer did succeed
         assert sum(entry.kind == "start" for entry in entries) == 52
     work.wait_done(53)
@@ -135,3 +138,22 @@ def test_the_largest_record_that_a_topic_takes_can_be_a_dead_letter(wired: Wired
     fleet = work.run("refuse", "--stop-at-end", "--max-attempts", "1")
     assert fleet.wait() == 0
     assert contents(work, f"{work.topic}.dlq") == [(b"s", value)]
+
+
+def test_what_a_topic_takes_only_compressed_can_be_a_dead_letter_and_a_result(
+    wired: Wired, wired_scenario: MakeScenario
+) -> None:
+    """All three topics have the brokers' own limit, a third of the value."""
+    work = wired_scenario(partitions=1)
+    results = f"{work.topic}.results"
+    work.produce([(b"s", b"x" * 3_000_000)], compression_type="gzip", message_max_bytes=4_000_000)
+    for topic in (f"{work.topic}.dlq", results):
+        cluster.create_topic(work.servers, topic, 1)
+    work.produce([(b"s", b"after it")])
+    answering = work.run("upper", "--stop-at-end", "--results-topic", results)
+    assert answering.wait() == 0
+    assert contents(work, results) == [(b"s", b"X" * 3_000_000), (b"s", b"AFTER IT")]
+    work.group += "-again"
+    assert work.run("refuse", "--stop-at-end", "--max-attempts", "1").wait() == 0
+    assert contents(work, f"{work.topic}.dlq") == [(b"s", b"x" * 3_000_000), (b"s", b"after it")]
+    assert not answering.heard("task.delivery_failed")

@@ -144,6 +144,14 @@ def test_a_task_that_the_broker_does_not_take_is_counted_with_the_reason(broker:
     assert "sent        2 tasks" in out
 
 
+@pytest.mark.parametrize("limit", [20_000, 1_000])
+def test_a_burst_of_tasks_is_sent_in_batches_that_the_topic_takes(broker: Broker, topic: MakeTopic, limit: int) -> None:
+    name = topic(1, max_message_bytes=limit)
+    code, _, err = run(*to(broker, name, "--value-format", "json"), text="".join(line(n) for n in range(2_000)))
+    assert (code, err) == (0, "")
+    assert len(cluster.read_all(broker.bootstrap_servers, name)) == 2_000
+
+
 def test_no_broker_is_told_within_about_ten_seconds_in_one_line() -> None:
     started = time.monotonic()
     code, out, err = run("-b", "127.0.0.1:1", "-t", "t")

@@ -84,5 +84,5 @@ def test_a_topic_that_cannot_be_made_is_told_with_the_reason(broker: Broker) -> 
 
 
 def test_a_topic_to_send_to_is_found(broker: Broker, topic: MakeTopic) -> None:
-    name = topic(3)
-    assert await_topic(admin_config(broker.bootstrap_servers, {}), name) == 3
+    name = topic(3, max_message_bytes=12_345)
+    assert await_topic(admin_config(broker.bootstrap_servers, {}), name) == (3, 12_345)

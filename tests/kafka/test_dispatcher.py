@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from processor.codec.select import codec_for
-from processor.errors import BrokerError, DeliveryError, EncodeError, SettingsError
+from processor.errors import BrokerError, DeliveryError, EncodeError, RecordTooLarge, SettingsError
 from processor.handlers.task import Task
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture, RecordMetadata
@@ -96,8 +96,12 @@ def test_a_sessions_tasks_lie_in_the_order_of_submission(broker: Broker, topic: 
 
 def test_a_failed_delivery_ends_the_future_with_the_reason(broker: Broker, topic: MakeTopic) -> None:
     with Dispatcher(broker.bootstrap_servers, topic(1), value_format="bytes") as dispatcher:
-        with pytest.raises(DeliveryError, match="too large"):
+        with pytest.raises(
+            RecordTooLarge, match=r"too large: raise max\.message\.bytes .* or set its compression\.type"
+        ):
             dispatcher.submit("s", b"x" * 2_000_000).result(30)
+        with pytest.raises(RecordTooLarge, match=r"too large for message\.max\.bytes of the client"):
+            dispatcher.submit("s", b"x" * 65_000_000).result(30)
         assert dispatcher.submit("s", b"x").result(30).offset == 0
 
 

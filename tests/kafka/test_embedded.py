@@ -115,7 +115,7 @@ class _Member:
 def test_a_topic_that_is_sent_to_is_made() -> None:
     """The same as a real broker does that makes topics on demand."""
     with EmbeddedBroker() as broker:
-        assert await_topic(admin_config(broker.bootstrap_servers, {}), "new") == PARTITIONS
+        assert await_topic(admin_config(broker.bootstrap_servers, {}), "new") == (PARTITIONS, None)
 
 
 def test_topics_to_write_to_are_created_although_there_is_no_controller() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import queue
+import random
 import threading
 
 import pytest
 
-from processor.errors import DeliveryError
-from processor.kafka.config import producer_config
+from processor.errors import DeliveryError, RecordTooLarge
+from processor.kafka.config import sink_configs
 from processor.kafka.sink import KafkaSink
-from processor.telemetry.events import Event, KafkaClientError
+from processor.telemetry.events import Event, KafkaClientError, OutputTooLarge
 from tests.conftest import MakeTopic
+from tests.support import cluster
 from tests.support.broker import Broker
 
 NOWHERE = "127.0.0.1:1"
@@ -19,8 +21,9 @@ Outcomes = queue.Queue[DeliveryError | None]
 
 
 def test_a_record_that_cannot_be_queued_is_reported_and_not_raised(broker: Broker, topic: MakeTopic) -> None:
-    sink, outcomes = KafkaSink(producer_config(broker.bootstrap_servers, {}), print), Outcomes()
-    sink.send(topic(1), b"k", b"x" * 65_000_000, None, outcomes.put)
+    config = sink_configs(broker.bootstrap_servers, {"message.max.bytes": "10000000"})
+    sink, outcomes = KafkaSink(config, print), Outcomes()
+    sink.send(topic(1), b"k", b"x" * 11_000_000, None, outcomes.put)
     sink.send("no topic name", b"k", b"v", None, outcomes.put)
     too_large, no_topic = outcomes.get(timeout=30), outcomes.get(timeout=30)
     assert "too large" in str(too_large)
@@ -31,7 +34,7 @@ def test_a_record_that_cannot_be_queued_is_reported_and_not_raised(broker: Broke
 
 def test_a_full_buffer_is_reported_and_not_waited_for() -> None:
     sink, outcomes = (
-        KafkaSink(producer_config(NOWHERE, {"queue.buffering.max.messages": "2"}), lambda e: None),
+        KafkaSink(sink_configs(NOWHERE, {"queue.buffering.max.messages": "2"}), lambda e: None),
         Outcomes(),
     )
     for _ in range(3):
@@ -42,7 +45,7 @@ def test_a_full_buffer_is_reported_and_not_waited_for() -> None:
 
 def test_a_callback_that_fails_does_not_silence_the_others(broker: Broker, topic: MakeTopic) -> None:
     events: list[Event] = []
-    name, sink, outcomes = topic(1), KafkaSink(producer_config(broker.bootstrap_servers, {}), events.append), Outcomes()
+    name, sink, outcomes = topic(1), KafkaSink(sink_configs(broker.bootstrap_servers, {}), events.append), Outcomes()
 
     def fail(error: DeliveryError | None) -> None:
         raise RuntimeError("a fault of the callback")
@@ -56,13 +59,93 @@ def test_a_callback_that_fails_does_not_silence_the_others(broker: Broker, topic
 
 def test_a_sink_that_sends_nothing_opens_no_client() -> None:
     before = threading.active_count()
-    sink = KafkaSink(producer_config(NOWHERE, {}), print)
+    sink = KafkaSink(sink_configs(NOWHERE, {}), print)
     assert threading.active_count() == before
     assert sink.close(10) == 0
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 0.0])
 def test_no_time_to_close_is_time_enough_for_nothing_under_way(broker: Broker, seconds: float) -> None:
-    sink = KafkaSink(producer_config(broker.bootstrap_servers, {}), print)
+    sink = KafkaSink(sink_configs(broker.bootstrap_servers, {}), print)
     sink.warm()
     assert sink.close(seconds) == 0
+
+
+def hard_to_compress(size: int) -> bytes:
+    return random.Random(1).randbytes(size)
+
+
+CASES = {
+    "a few repeated bytes, which gzip makes small": (b"x" * 3_000_000, 1_048_588),
+    # gzip looks 32 KiB back, zstd some megabytes.
+    "what repeats itself far away, which zstd makes small": (hard_to_compress(100_000) * 4, 200_000),
+    "more than the client's own limit": (bytes(70_000_000), 1_048_588),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_its_topic_takes_only_compressed_is_sent_compressed(broker: Broker, topic: MakeTopic, case: str) -> None:
+    value, limit = CASES[case]
+    events: list[Event] = []
+    name, outcomes = topic(1, max_message_bytes=limit), Outcomes()
+    sink = KafkaSink(sink_configs(broker.bootstrap_servers, {}), events.append)
+    sink.send(name, b"k", value, [("h", b"1")], outcomes.put)
+    assert outcomes.get(timeout=60) is None
+    assert sink.close(5) == 0
+    ((key, headers, found),) = [
+        (m.key(), m.headers(), m.value()) for m in cluster.read_all(broker.bootstrap_servers, name)
+    ]
+    assert (key, headers) == (b"k", [("h", b"1")])
+    assert found == value
+    assert not [event for event in events if event.level == "error"]
+
+
+def test_small_records_that_are_too_large_as_one_batch_all_arrive(broker: Broker, topic: MakeTopic) -> None:
+    name, outcomes = topic(1, max_message_bytes=20_000), Outcomes()
+    sink = KafkaSink(sink_configs(broker.bootstrap_servers, {}), print)
+    values = [b"%d" % number + hard_to_compress(1_000) for number in range(500)]
+    for value in values:
+        sink.send(name, b"k", value, None, outcomes.put)
+    assert [outcomes.get(timeout=30) for _ in values] == [None] * 500
+    assert sink.close(5) == 0
+    assert sorted(m.value() or b"" for m in cluster.read_all(broker.bootstrap_servers, name)) == sorted(values)
+
+
+def test_a_compression_that_was_chosen_stays_the_only_one(broker: Broker, topic: MakeTopic) -> None:
+    """gzip would make it small enough."""
+    name, outcomes = topic(1, max_message_bytes=8_000), Outcomes()
+    sink = KafkaSink(sink_configs(broker.bootstrap_servers, {"compression.type": "snappy"}), print)
+    sink.send(name, b"k", b"x" * 1_000_000, None, outcomes.put)
+    assert isinstance(outcomes.get(timeout=30), RecordTooLarge)
+    sink.close(5)
+
+
+def test_what_its_topic_takes_in_no_way_names_the_limit_and_is_logged_once_a_topic(
+    broker: Broker, topic: MakeTopic
+) -> None:
+    events: list[Event] = []
+    name, other, outcomes = topic(1), topic(1), Outcomes()
+    sink = KafkaSink(sink_configs(broker.bootstrap_servers, {}), events.append)
+    limits = "raise max.message.bytes of the topic, or message.max.bytes of its brokers"
+    for target in (name, name, other):
+        sink.send(target, b"k", hard_to_compress(1_500_000), [("h", b"1")], outcomes.put)
+        refused = outcomes.get(timeout=30)
+        assert isinstance(refused, RecordTooLarge)
+        assert str(refused) == f"{target}: Message size too large: {limits}"
+    assert [event for event in events if event.level == "error"] == [
+        OutputTooLarge(topic=target, record_bytes=1_500_003, error=f"{target}: Message size too large: {limits}")
+        for target in (name, other)
+    ]
+    sink.send(name, b"k", b"small", None, outcomes.put)
+    assert outcomes.get(timeout=30) is None
+    assert sink.close(5) == 0
+
+
+def test_a_record_that_is_refused_while_the_sink_closes_is_still_sent_compressed(
+    broker: Broker, topic: MakeTopic
+) -> None:
+    name, outcomes = topic(1), Outcomes()
+    sink = KafkaSink(sink_configs(broker.bootstrap_servers, {}), print)
+    sink.send(name, b"k", b"x" * 3_000_000, None, outcomes.put)
+    assert sink.close(30) == 0
+    assert outcomes.get_nowait() is None

@@ -11,7 +11,7 @@ import pytest
 
 from processor.engine.record import Headers
 from processor.errors import DeliveryError
-from processor.kafka.config import producer_config
+from processor.kafka.config import sink_configs
 from processor.kafka.embedded import EmbeddedBroker
 from processor.kafka.sink import KafkaSink
 from processor.runtime.ports import Sink
@@ -51,7 +51,7 @@ def kafka_target(bootstrap_servers: str, topic: str) -> Target:
         messages = cluster.read_all(bootstrap_servers, topic)
         return [(m.key(), m.value(), m.headers() or []) for m in messages]  # type: ignore[misc]
 
-    return Target(KafkaSink(producer_config(bootstrap_servers, {}), print), topic, arrived)
+    return Target(KafkaSink(sink_configs(bootstrap_servers, {}), print), topic, arrived)
 
 
 @pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.broker), "embedded"])
@@ -63,7 +63,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 @pytest.fixture
 def kafka_nowhere() -> Sink:
-    return KafkaSink(producer_config(NOWHERE, {}), lambda event: None)
+    return KafkaSink(sink_configs(NOWHERE, {}), lambda event: None)
 
 
 @pytest.fixture(params=["kafka_nowhere"])

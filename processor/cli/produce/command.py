@@ -20,7 +20,7 @@ from processor.cli.output import SendProgress, silence_standard_output
 from processor.cli.produce.tally import SESSIONS_COUNTED, Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
 from processor.errors import EncodeError, SettingsError
-from processor.kafka.admin import await_topic
+from processor.kafka.admin import Target, await_topic
 from processor.kafka.config import admin_config
 from processor.kafka.dispatcher import LOGGER, Dispatcher
 from processor.options.connection import ConnectionOptions
@@ -32,6 +32,12 @@ BAD_LINES_TOLD = 20
 
 MOST_PENDING = 20_000
 """Enough to keep the brokers busy; with more, memory grows and garbage collection takes longer."""
+
+CLIENTS_BATCH_BYTES = 1_000_000
+"""The client's default for `batch.size`."""
+
+BATCH_OVERHEAD_BYTES = 512
+"""More than what frames a batch, which the client does not count in full."""
 
 SLICE_SECONDS = 0.2
 """How long a wait inside the Kafka client may keep a signal waiting."""
@@ -118,14 +124,14 @@ class Signals:
 
 def _send(connection: ConnectionOptions, values: WritingOptions, topic: str, stream: BinaryIO, signals: Signals) -> int:
     client = ClientLog.attached()
-    dispatcher = _dispatcher(connection, values, topic)
+    target = await_topic(admin_config(connection.bootstrap_servers, connection.kafka_config), topic)
+    dispatcher = _dispatcher(connection, values, topic, target)
     try:
-        partitions = await_topic(admin_config(connection.bootstrap_servers, connection.kafka_config), topic)
         sending = Sending(TaskLines(stream, values.value_format), dispatcher, signals)
         with SendProgress(Console(stderr=True), _size(stream)) as progress:
             client.say = progress.say
             sending.run(progress)
-        sending.report(topic, partitions)
+        sending.report(topic, target.partitions)
         return sending.exit_code
     finally:
         dispatcher.close(0)  # it is flushed, or nobody wants to wait for it any more
@@ -152,14 +158,19 @@ class ClientLog(logging.Handler):
             self.say(f"kafka: {record.getMessage()}")
 
 
-def _dispatcher(connection: ConnectionOptions, values: WritingOptions, topic: str) -> Dispatcher:
+def _dispatcher(connection: ConnectionOptions, values: WritingOptions, topic: str, target: Target) -> Dispatcher:
+    """Its batches are no larger than the topic takes: one that is too large is refused with all its tasks."""
+    config = dict(connection.kafka_config)
+    limit = target.max_message_bytes
+    if limit is not None and limit < CLIENTS_BATCH_BYTES:
+        config.setdefault("batch.size", str(max(limit - BATCH_OVERHEAD_BYTES, 1)))
     return Dispatcher(
         connection.bootstrap_servers,
         topic,
         value_format=values.value_format,
         schemas=values.schemas,
         schema_registry=values.registry,
-        kafka_config=connection.kafka_config,
+        kafka_config=config,
         max_pending=MOST_PENDING,
     )
 
