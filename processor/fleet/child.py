@@ -118,9 +118,19 @@ class Life:
         code = self._process.poll()
         if code is None:
             return None
+        self._end_what_it_left()
         self.hear()
         lived = time.monotonic() - self.began
         return Death(code, lived, self.joined, self._finished, self._recycling, self._failure)
+
+    def _end_what_it_left(self) -> None:
+        """SIGTERM to what its handlers have started and not put into a process group of its own.
+
+        Work on a task of a consumer that died would go on beside the task's next attempt, and a pool's workers wait for
+        ever. As long as the group has a process, its number cannot become another's.
+        """
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGTERM)
 
 
 class Slot:

@@ -29,7 +29,7 @@ ORPHAN_GRACE: Final = 5.0
 """Seconds beyond its drain timeout after which a consumer without a parent ends in any case."""
 
 EXIT_GRACE: Final = 5.0
-"""Seconds that the application's exit functions get."""
+"""Seconds that the application's process pools and exit functions get."""
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     begin, *early = channel.receive(wait=True) or (None,)
     if not isinstance(begin, Begin):
         return  # the parent was gone before it could say anything
-    stop = Stop()
+    stop = Stop(leave=lambda: _end(0))
     _install_signal_handlers(stop)
     for order in early:
         _obey(order, stop)
@@ -79,7 +79,7 @@ def _listen(channel: Channel[Order], stop: Stop, begin: Begin) -> None:
             _obey(order, stop)
     stop.drain("the fleet's parent is gone")
     time.sleep(begin.settings.drain_timeout + ORPHAN_GRACE)
-    os._exit(DrainTimeout.exit_code)
+    _end(DrainTimeout.exit_code)
 
 
 def _obey(order: Order, stop: Stop) -> None:
@@ -95,12 +95,36 @@ def _obey(order: Order, stop: Stop) -> None:
 def _leave(exit_code: int, channel: Channel[Order]) -> None:
     """Ends the process, also where a thread of a handler's would hold an ordinary exit up for ever."""
     channel.flush(1.0)
-    guard = threading.Timer(EXIT_GRACE, os._exit, (exit_code,))
+    guard = threading.Timer(EXIT_GRACE, _end, (exit_code,))
     guard.daemon = True
     with contextlib.suppress(RuntimeError):  # no thread may be started any more: perhaps that is why it ends
         guard.start()
+    _shut_down_process_pools()
     atexit._run_exitfuncs()  # noqa: SLF001 — nothing public runs them without the wait for threads that follows
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    os._exit(exit_code)
+    _end(exit_code)
+
+
+def _shut_down_process_pools() -> None:
+    """Ends the workers of each `ProcessPoolExecutor` as soon as their work is done.
+
+    An ordinary exit does so before it runs the functions of `atexit`. One of those, multiprocessing's, waits for every
+    child process, and the worker of an open pool waits for work: without this, until the grace is over.
+    """
+    if (pools := sys.modules.get("concurrent.futures.process")) is not None:
+        pools._python_exit()  # noqa: SLF001 — an exit calls it; nothing public finds the pools of an application
+
+
+def _end(exit_code: int) -> None:
+    """Ends this process and its children of multiprocessing: a pool's worker would wait for ever for work.
+
+    The fleet's parent does this for whatever is left, but it may be gone itself.
+    """
+    try:
+        if (multiprocessing := sys.modules.get("multiprocessing")) is not None:
+            for child in multiprocessing.active_children():
+                child.terminate()
+    finally:
+        os._exit(exit_code)
