@@ -130,8 +130,9 @@ def main() -> int:
     parser.add_argument("--topic", default="orders", help="topic, which must exist on your broker and be empty")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        servers = arguments.bootstrap_servers
+        servers, group_protocol = arguments.bootstrap_servers, "classic"
         if servers is None:
+            group_protocol = "consumer"  # a classic group would wait for three seconds there
             broker = stack.enter_context(EmbeddedBroker())
             servers, topics = broker.bootstrap_servers, [arguments.topic, f"{arguments.topic}.dlq", "results"]
             broker.create_topics(topics)
@@ -140,6 +141,7 @@ def main() -> int:
             arguments.topic,
             group=f"advanced-{uuid.uuid4().hex[:8]}",
             bootstrap_servers=servers,
+            group_protocol=group_protocol,
             workers=WORKERS,
             value_format="json",
             results_topic="results",

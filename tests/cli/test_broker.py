@@ -36,7 +36,7 @@ def start() -> Iterator[Start]:
     def begin(*options: str, **variables: str) -> subprocess.Popen[str]:
         running.append(
             subprocess.Popen(
-                [sys.executable, "-m", "processor", "broker", *options],
+                [sys.executable, "-P", "-m", "processor", "broker", *options],
                 env=environment(**variables),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -71,6 +71,15 @@ def test_it_prints_its_address_and_runs_until_it_is_stopped(start: Start, number
     assert (process.returncode, out) == (0, "")
     assert f"export PROCESSOR_BOOTSTRAP_SERVERS={address}\n" in err
     assert "--group-protocol consumer" in err
+
+
+def test_a_stop_while_it_starts_is_a_clean_one(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)\n"
+    )
+    process = start(PYTHONPATH=str(tmp_path))
+    assert process.communicate(timeout=SECONDS) == ("", "")
+    assert process.returncode == 0
 
 
 def test_its_topics_may_come_from_the_environment(start: Start) -> None:

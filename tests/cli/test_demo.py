@@ -1,4 +1,4 @@
-"""`processor demo`, as a newcomer runs it; and that its checks would tell."""
+"""`processor demo`, as a newcomer runs it; its checks, against results that are wrong."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_right_run_passes_every_check() -> None:
         (lambda: moved(PLAIN, ended=1e6), "no overlap in any session"),
     ],
 )
-def test_a_wrong_ledger_is_told(entries: Callable[[], list[Entry]], claim: str) -> None:
+def test_a_check_finds_a_wrong_ledger(entries: Callable[[], list[Entry]], claim: str) -> None:
     assert claim in broken_claims(entries())
 
 
@@ -131,19 +131,19 @@ def test_a_wrong_ledger_is_told(entries: Callable[[], list[Entry]], claim: str) 
         [letter(task, b"changed") for task in PLANNED if task.is_dead_letter],
     ],
 )
-def test_wrong_dead_letters_are_told(letters: list[Letter]) -> None:
+def test_a_check_finds_wrong_dead_letters(letters: list[Letter]) -> None:
     assert broken_claims(letters=letters) == {"dead letters as expected"}
 
 
-def test_what_is_not_committed_is_told() -> None:
+def test_a_check_finds_what_is_not_committed() -> None:
     assert broken_claims(lag=1) == {"everything committed"}
 
 
 def test_a_worker_that_did_nothing_counts_in_the_balance() -> None:
-    told = {figure.name: figure.value for figure in figures(ENTRIES, partitions=4, workers=2)}
-    assert told["tasks on a worker"].startswith("0–")
-    assert "outside ±30%" in told["tasks on a worker"]
-    assert "p50 1.00 s" in told["run"]
+    values = {figure.name: figure.value for figure in figures(ENTRIES, partitions=4, workers=2)}
+    assert values["tasks on a worker"].startswith("0–")
+    assert "outside ±30%" in values["tasks on a worker"]
+    assert "p50 1.00 s" in values["run"]
 
 
 SIZE = Size(tasks=100, consumers=2, partitions=2)

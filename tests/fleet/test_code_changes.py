@@ -88,7 +88,7 @@ def test_a_new_file_in_a_new_folder_has_changed(changes: CodeChanges, tmp_path: 
     assert seen(changes) == {"shop/orders.py"}
 
 
-def test_files_that_are_no_code_wake_nobody(changes: CodeChanges, tmp_path: Path) -> None:
+def test_changes_of_other_files_are_not_reported(changes: CodeChanges, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / ".hidden.py").write_text("x")
     (tmp_path / "shop.py").write_text("x = 2\n")  # whose change is seen not before theirs

@@ -34,7 +34,7 @@ def save(tmp_path: Path) -> Callable[..., None]:
     return lambda name="shop.py": (tmp_path / name).touch()
 
 
-def said(parent: Parent, line: str, count: int = 1) -> None:
+def printed(parent: Parent, line: str, count: int = 1) -> None:
     until(lambda: parent.stderr().count(line) >= count, f"{count} × {line!r}")
 
 
@@ -75,10 +75,10 @@ def test_code_that_does_not_load_is_one_line_and_the_next_change_is_tried(
     fleet: Fleet, save: Callable[..., None]
 ) -> None:
     parent = fleet({0: ["no-app", "no-app"], 1: ["no-app", "no-app"]}, processes=2)
-    said(parent, NO_APP)
+    printed(parent, NO_APP)
     parent.noted("begin", 2)
     save()
-    said(parent, NO_APP, 2)
+    printed(parent, NO_APP, 2)
     parent.noted("begin", 4)
     save()
     parent.noted("started", 2)
@@ -91,7 +91,7 @@ def test_a_fleet_at_work_survives_code_that_does_not_load(fleet: Fleet, save: Ca
     parent = fleet({0: ["well", "no-app"]})
     parent.noted("started")
     save()
-    said(parent, NO_APP)
+    printed(parent, NO_APP)
     save()
     parent.noted("started", 2)
     parent.signal()
@@ -102,7 +102,7 @@ def test_a_fleet_at_work_survives_code_that_does_not_load(fleet: Fleet, save: Ca
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_while_code_does_not_load_is_a_clean_one(fleet: Fleet, number: signal.Signals) -> None:
     parent = fleet({0: ["no-app"]})
-    said(parent, NO_APP)
+    printed(parent, NO_APP)
     parent.signal(number)
     assert parent.ended() == 0
 

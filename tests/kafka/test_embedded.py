@@ -122,8 +122,8 @@ def test_topics_to_write_to_are_created_although_there_is_no_controller() -> Non
     """A client would wait for a controller for as long as it may: ten seconds at each start of a consumer."""
     with EmbeddedBroker() as broker:
         config = admin_config(broker.bootstrap_servers, {})
-        told = ensure_topics(config, {"new": 4}, create=False)
-        assert told.missing == {"new": "it does not exist"}
+        ensured = ensure_topics(config, {"new": 4}, create=False)
+        assert ensured.missing == {"new": "it does not exist"}
         began = time.monotonic()
         assert ensure_topics(config, {"new": 4}, create=True) == ((), {})
         assert time.monotonic() - began < 8

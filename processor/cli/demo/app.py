@@ -1,4 +1,4 @@
-"""The demo's application: handlers that take their time, fail as they are told, and keep a ledger of what they did."""
+"""The demo's application: a handler that sleeps or fails as its task asks, and writes each attempt to a ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from processor.handlers.task import Reject, Task
 from processor.processor import Processor
 
 LEDGER: Final = "PROCESSOR_DEMO_LEDGER"
-"""The environment variable that tells the consumers of the demo where their ledger is."""
+"""The environment variable with the path of the ledger, for the consumers of the demo."""
 
 Outcome = Literal["done", "failed", "refused"]
 
@@ -48,7 +48,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class DemoFailure(Exception):
-    """Raised where a task asks for it, as a service that is down would do."""
+    """The failure that a task asks for, in place of that of a service that is down."""
 
 
 app = Processor()
@@ -56,16 +56,16 @@ app = Processor()
 
 @app.task("work")
 def work(task: Task) -> None:
-    """Sleeps as a call to some service would, and ends as its payload says."""
+    """Sleep as long as a call to a service takes, and end as the payload asks."""
     wanted = msgspec.convert(task.payload, Work)
     began = time.monotonic()
     time.sleep(wanted.milliseconds / 1000)
     if wanted.refuse:
         _note(task, wanted, began, "refused")
-        raise Reject("the demo asks for it")
+        raise Reject("the task asks to be rejected")
     if task.attempt <= wanted.failures:
         _note(task, wanted, began, "failed")
-        raise DemoFailure(f"attempt {task.attempt} fails, as the demo asks for")
+        raise DemoFailure(f"the task asks attempt {task.attempt} to fail")
     _note(task, wanted, began, "done")
 
 
@@ -98,7 +98,7 @@ def _ledger() -> int:
 
 
 def read_ledger(path: Path) -> list[Entry]:
-    """What is written so far; a file that nobody has made yet is empty."""
+    """Return the attempts that are written so far; none where there is no file yet."""
     if not path.exists():
         return []
     decode = msgspec.json.Decoder(Entry).decode

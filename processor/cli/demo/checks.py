@@ -1,4 +1,4 @@
-"""What the demo's ledger and its dead-letter topic say, held against what was planned."""
+"""The checks of the demo: its ledger and its dead-letter topic, compared with the plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from processor.cli.demo.load import UNDECODABLE, Planned
 from processor.engine.record import Record
 
 EVEN = 0.3
-"""How far from the mean a part may be and still count as an even share."""
+"""Largest deviation from the mean that still counts as an even share."""
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -73,7 +73,7 @@ def _balance(counts: Collection[int], places: int) -> str:
 
 
 class Fact(msgspec.Struct, frozen=True):
-    """One claim, whether it holds, and what was counted to know it."""
+    """One claim, whether it holds, and the counts that show it."""
 
     claim: str
     holds: bool
@@ -155,11 +155,11 @@ def _dead_letters_as_planned(planned: Sequence[Planned], dead_letters: Sequence[
     unread = {task.id for task in planned if task.fate == "undecodable"}
     changed = sum(_header(r, "demo-id") in unread and r.value() != UNDECODABLE for r in dead_letters)
     counts = Counter(task.fate for task in planned if task.is_dead_letter)
-    told = f"{counts['exhausted']:,} failed, {counts['refused']:,} rejected, {counts['undecodable']:,} undecodable"
+    text = f"{counts['exhausted']:,} failed, {counts['refused']:,} rejected, {counts['undecodable']:,} undecodable"
     holds = found == expected and not changed
     if not holds:
-        told = f"{(expected - found).total():,} missing, {(found - expected).total():,} unexpected, {changed:,} changed"
-    return Fact("dead letters as expected", holds, told)
+        text = f"{(expected - found).total():,} missing, {(found - expected).total():,} unexpected, {changed:,} changed"
+    return Fact("dead letters as expected", holds, text)
 
 
 def _letter(record: Record) -> tuple[str, str, int]:

@@ -1,4 +1,4 @@
-"""`processor demo`: the main job on an embedded broker, watched while it runs and checked when it is done."""
+"""`processor demo`: a fleet on an embedded broker, shown while it works and checked at the end."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from processor.telemetry.events import Event, FleetStopping
 APP: Final = "processor.cli.demo.app:app"
 
 HURRY_SECONDS: Final = 1.0
-"""How long an interrupted fleet may drain. What it could not commit nobody will miss: the broker goes with the demo."""
+"""How long an interrupted fleet may drain. Its commits do not matter: the broker ends with the demo."""
 
 SIGNAL_EXIT_CODES: Final = {"SIGINT": 130, "SIGTERM": 143}
-"""128 and the signal's number, as shells have it."""
+"""128 plus the number of the signal, by the convention of shells."""
 
 Processes = Annotated[
     int, Option("Consumers in the fleet, one process each.", short="-p", at_least=1, at_most=PARTITIONS)
@@ -47,11 +47,12 @@ def demo(
     processes: Processes = 2,
     workers: Annotated[int, Option("Worker threads per consumer.", short="-w", at_least=1, at_most=256)] = 16,
 ) -> int:
-    """See the whole thing work, with nothing installed but this package.
+    """Watch a fleet at work, with nothing installed but this package.
 
-    A broker inside this process, tasks of many sessions, some of which fail,
-    a fleet that works on them, and at the end a report of what was checked.
-    The exit code is 1 when a check does not hold.
+    It starts a broker in this process and a fleet, and sends tasks of many
+    sessions, some of which fail. At the end it checks that none was lost,
+    repeated or overtaken, and reports throughput and balance.
+    The exit code is 1 if a check fails.
     """
     console = Console()
     planned = plan(tasks, sessions)
@@ -61,17 +62,17 @@ def demo(
         settings = _settings(broker.bootstrap_servers, processes, workers)
         dead_letter_topic = settings.dead_letter_topic_of(TOPIC)
         broker.create_topics([TOPIC, dead_letter_topic])
-        _say(console, _introduction(planned, sessions, settings))
+        _print(console, _introduction(planned, sessions, settings))
         exit_code = _run_fleet(settings, console, planned, ledger, log)
         if exit_code:
-            _say(console, f"stopped before the end; the fleet's log is {log}")
+            _print(console, f"stopped before the end; the fleet's log is {log}")
             return exit_code
         entries = read_ledger(ledger)
         dead_letters = records_of(broker.bootstrap_servers, {}, dead_letter_topic)
         lag = lag_of(broker.bootstrap_servers, {}, GROUP, TOPIC)
         facts = check(planned, entries, dead_letters, {str(partition): behind for partition, behind in lag.items()})
     _report(console, facts, figures(entries, PARTITIONS, processes * workers))
-    _say(console, f"Checked from the ledger {ledger}\nThe fleet's log is {log}: processor report {log}")
+    _print(console, f"Checked from the ledger {ledger}\nThe fleet's log is {log}: processor report {log}")
     return 0 if all(fact.holds for fact in facts) else 1
 
 
@@ -104,51 +105,51 @@ def _introduction(planned: list[Planned], sessions: int, settings: Settings) -> 
 
 
 def _run_fleet(settings: Settings, console: Console, planned: list[Planned], ledger: Path, log: Path) -> int:
-    """Runs it until every task is committed, which is exit code 0, or a signal stops it.
+    """Run the fleet until every task is committed, with exit code 0, or until a signal stops it.
 
-    The tasks are sent once all consumers have joined. One that came later would get half of the partitions while
-    tasks wait there for their second attempt, and its attempts would begin at 1: the checks know no rebalance.
+    The tasks are sent once all consumers have joined. A later rebalance would move tasks that wait for their second
+    attempt, and the count of their attempts would begin at 1 again. The checks would report that.
 
     Raises:
         ProcessorError: the broker does not take the tasks.
     """
-    heard: list[Event] = []
-    said: list[str] = []
+    events: list[Event] = []
+    errors: list[str] = []
     size = Size(len(planned), settings.processes, PARTITIONS)
     sending = Sending(planned, settings.bootstrap_servers, _stop_this_process)
     hurry = threading.Timer(HURRY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
     hurry.daemon = True
 
-    def hear(event: Event) -> None:
-        heard.append(event)
+    def emit(event: Event) -> None:
+        events.append(event)
         if isinstance(event, FleetStopping) and not view.is_done:
             hurry.start()
 
     with _environment(LEDGER, str(ledger)), _stderr_in(log):
         with View(console, size, log, sending.start, _stop_this_process) as view:
-            exit_code = Supervisor(settings, APP, hear, say=said.append).run()
+            exit_code = Supervisor(settings, APP, emit, say=errors.append).run()
             hurry.cancel()
-    for sentence in said:
-        logs.say(sentence)
+    for error in errors:
+        logs.say(error)
     sending.finish()
     if view.is_done:
         return exit_code
-    return _exit_code_of_signal(heard) or exit_code or SIGNAL_EXIT_CODES["SIGINT"]
+    return _exit_code_of_signal(events) or exit_code or SIGNAL_EXIT_CODES["SIGINT"]
 
 
 def _stop_this_process() -> None:
-    """Everything is done: the fleet's parent, which lives in this process, takes it as it takes any signal."""
+    """Stop the fleet, whose parent is this process, as any other program would."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _exit_code_of_signal(heard: list[Event]) -> int:
-    reasons = [event.reason for event in heard if isinstance(event, FleetStopping)]
+def _exit_code_of_signal(events: list[Event]) -> int:
+    reasons = [event.reason for event in events if isinstance(event, FleetStopping)]
     return next((SIGNAL_EXIT_CODES[reason] for reason in reasons if reason in SIGNAL_EXIT_CODES), 0)
 
 
 @contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """For the consumers, which inherit it."""
+    """Set an environment variable for the consumers, which inherit it."""
     os.environ[name] = value
     try:
         yield
@@ -158,7 +159,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def _stderr_in(log: Path) -> Iterator[None]:
-    """Standard error, which the consumers inherit, is the log: a line of theirs would tear the live view."""
+    """Send standard error, which the consumers inherit, to the log: their lines would break the live view."""
     sys.stderr.flush()
     before = os.dup(2)
     with log.open("ab") as file:
@@ -186,5 +187,5 @@ def _report(console: Console, facts: list[Fact], measured: list[Figure]) -> None
     console.print()
 
 
-def _say(console: Console, text: str) -> None:
+def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)

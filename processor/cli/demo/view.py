@@ -1,4 +1,4 @@
-"""The demo on the screen: live on a terminal, a line a second off one. What it shows is what the fleet's log says."""
+"""The demo on the screen, from the fleet's log: live on a terminal, one line per second otherwise."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from processor.observe.wording import spark
 LOOK_SECONDS: Final = 0.125
 LINE_SECONDS: Final = 1.0
 
-JOIN_SECONDS: Final = 10.0
-"""How long the first consumers wait for the last one. A busy machine takes 3 seconds to start one."""
+JOIN_SECONDS: Final = 20.0
+"""Longest wait for consumers before tasks are sent. A consumer starts in 1 s, or in 8 s on a very busy machine."""
 
 SPARK_COLUMNS: Final = 48
 
 
 class Size(NamedTuple):
-    """How large the demo is."""
+    """The size of the demo."""
 
     tasks: int
     consumers: int
@@ -40,7 +40,7 @@ class Size(NamedTuple):
 
 
 class Progress:
-    """How far the fleet is, by what the observer knows of it. One thread uses it.
+    """The progress of the fleet, from what the observer knows of it. One thread uses it.
 
     Args:
         size: what there is to do.
@@ -74,14 +74,14 @@ class Progress:
 
     @property
     def have_joined(self) -> bool:
-        """Whether every consumer has partitions."""
+        """Return whether every consumer has partitions."""
         return all(consumer is not None and consumer.state == "working" for consumer in self.consumers)
 
     @property
     def is_done(self) -> bool:
-        """Whether the group has committed every task: the offsets of the demo begin at 0 and have no holes.
+        """Return whether the group has committed every task: the offsets of the demo begin at 0 and have no holes.
 
-        Not what consumers count: one that was killed and replaced counts anew.
+        The counts of consumers do not show it: a consumer that was killed and replaced counts some tasks twice.
         """
         return sum(partition.stats.committed or 0 for partition in self.partitions.values()) >= self.size.tasks
 
@@ -100,7 +100,7 @@ def _state(consumer: ConsumerNow | None) -> str:
 
 
 class View:
-    """Follows the log and shows what it says, from a thread of its own, between entering and leaving.
+    """Follows the log and shows the state of the fleet, from a thread of its own, while it is entered.
 
     Args:
         console: where it is shown.
