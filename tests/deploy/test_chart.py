@@ -296,7 +296,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def test_every_option_reaches_the_program(settings_of: Any) -> None:
-    given = {name: value for name, (_, value) in OPTIONS.items() if name not in ("heartbeat_file", "schemas")}
+    given = {name: value for name, (_, value) in OPTIONS.items() if name not in ("heartbeat_file", "reload", "schemas")}
     given["value_format"] = "avro"  # which a schema registry goes with
     given["schema_registry"] = "https://registry.example"  # whose password the chart takes by reference only
     config = {name.replace("_", "-"): value for name, value in given.items()}

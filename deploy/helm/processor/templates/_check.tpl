@@ -30,7 +30,7 @@
 {{- fail "podMonitor.enabled: it needs config.metrics-port, which is what it scrapes" }}
 {{- end }}
 {{- if and .Values.handlers.files .Values.handlers.configMap }}
-{{- fail "handlers.files and handlers.configMap: give one of them" }}
+{{- fail "handlers.files and handlers.configMap: give only one of them" }}
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- if eq .name "PROCESSOR_DRAIN_TIMEOUT" }}
