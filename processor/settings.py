@@ -72,8 +72,8 @@ class Settings(ConnectionOptions, WritingOptions):
     reload: Annotated[
         bool,
         Option(
-            "For development: restart the consumers when a Python file below the current folder changes; needs "
-            "session-processor[reload].",
+            "For development: restart the consumers when a Python file below the current folder changes; needs the "
+            "extra 'reload'.",
             Panel.WORK,
         ),
     ] = False

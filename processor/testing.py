@@ -97,7 +97,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return [done.payload for done in self.done if done.session_id == session_id]
 
 
-def task(
+def task(  # noqa: PLR0913 — what a task consists of
     payload: Any = None,
     session_id: str = "",
     name: str = "",
@@ -128,7 +128,7 @@ def task(
     return Task(record, payload, attempt, time.monotonic() + timeout, Content(payload, name or None, id))
 
 
-def run(
+def run(  # noqa: PLR0913 — options, each given by its name
     app: Processor | Function,
     tasks: Iterable[Given],
     *,

@@ -145,7 +145,7 @@ class AvroCodec:
         if schema.fingerprint != LAYOUT:
             return encoded(self._task_framing, dict(zip(TASK_FIELDS, fields, strict=True)))
         try:
-            return write_envelope(frame, *fields)
+            return write_envelope(frame, fields)
         except (AttributeError, UnicodeError) as error:
             raise EncodeError(f"cannot encode a {TASK}: {type(error).__name__}: {error}") from error
 

@@ -48,15 +48,18 @@ def read_envelope(value: bytes, at: int) -> Content:
     return Content(read_body(payload, content_type), name or None, task_id or None, session_id or None, headers or None)
 
 
-def write_envelope(
-    frame: bytes, task_id: str, session_id: str, name: str, body: bytes, content_type: str, created_at: int
-) -> bytes:
-    """Encodes a value: `frame`, followed by the task's datum without headers. `created_at` is in epoch milliseconds.
+TaskFields = tuple[str, str, str, bytes, str, int]
+"""ID, session ID, name, body, content type, and when it was created, in epoch milliseconds."""
+
+
+def write_envelope(frame: bytes, fields: TaskFields) -> bytes:
+    """Encodes a value: `frame`, followed by the task's datum without headers.
 
     Raises:
         UnicodeError: a text cannot be encoded as UTF-8.
         AttributeError: an argument that must be text is not.
     """
+    task_id, session_id, name, body, content_type, created_at = fields
     end = USUAL_END if content_type == JSON_TYPE else _written(content_type.encode()) + b"\x00"
     return b"".join(
         (

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from processor.boot.signals import Signals, signal_name
 from processor.fleet.channel import Begin, Drain, StopNow
@@ -76,16 +76,21 @@ def unique_name() -> str:
 MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet")
 """`-P`: a file of the user's that is named like a module of ours or of Python's must not be taken for it."""
 
-KILL_AFTER_DRAIN: Final = 10.0
-"""Seconds beyond its drain timeout after which a consumer that was told to drain is killed."""
-
-KILL_AFTER_STOP_NOW: Final = 5.0
-"""The same for one that was told to end at once."""
-
 ONE_SIGNAL: Final = 0.03
 """Seconds within which signals count as one: timeout(1) and process runners send each signal twice."""
 
 _LONGEST_WAIT: Final = 60.0
+
+
+class Timing(NamedTuple):
+    """How long the parent of a fleet waits for its consumers."""
+
+    backoff: Backoff = Backoff()
+    """The delays before a consumer that exited unexpectedly is replaced."""
+    kill_after_drain: float = 10.0
+    """Seconds beyond its drain timeout after which a consumer that was ordered to drain is killed."""
+    kill_after_stop_now: float = 5.0
+    """Seconds after which a consumer that was ordered to end at once is killed."""
 
 
 class Supervisor:
@@ -97,9 +102,7 @@ class Supervisor:
         emit: where the fleet's events go.
         say: takes the one sentence about a failure that the user has to mend.
         command: the program of a consumer; the number of its end of the channel is added.
-        backoff: the delays before a consumer that ended unasked is replaced.
-        kill_after_drain: seconds beyond the drain timeout.
-        kill_after_stop_now: seconds.
+        timing: how long consumers are waited for.
     """
 
     def __init__(
@@ -110,9 +113,7 @@ class Supervisor:
         *,
         say: Callable[[str], None] = logs.say,
         command: Sequence[str] = MEMBER,
-        backoff: Backoff = Backoff(),  # noqa: B008 — immutable
-        kill_after_drain: float = KILL_AFTER_DRAIN,
-        kill_after_stop_now: float = KILL_AFTER_STOP_NOW,
+        timing: Timing = Timing(),  # noqa: B008 — immutable
     ) -> None:
         self._settings = settings
         self._app = app
@@ -120,9 +121,9 @@ class Supervisor:
         self._emit = emit
         self._say = say
         self._command = command
-        self._backoff = backoff
-        self._kill_after_drain = settings.drain_timeout + kill_after_drain
-        self._kill_after_stop_now = kill_after_stop_now
+        self._backoff = timing.backoff
+        self._kill_after_drain = settings.drain_timeout + timing.kill_after_drain
+        self._kill_after_stop_now = timing.kill_after_stop_now
         self._slots = [Slot(index) for index in range(settings.processes)]
         self._selector = selectors.DefaultSelector()
         self._changes = CodeChanges(Path(), say) if settings.reload else None

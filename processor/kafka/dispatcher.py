@@ -47,7 +47,7 @@ class Dispatcher:
     ```
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 — each is given by its name
         self,
         bootstrap_servers: str = "localhost:9092",
         topic: str = "",

@@ -129,4 +129,4 @@ def test_a_task_ends_with_its_last_number(end: bytes) -> None:
 def test_the_hand_written_writer_agrees_with_fastavro(fields: dict[str, Any], payload: bytes) -> None:
     fields |= {"payload": payload, "headers": {}}
     texts = (fields["id"], fields["session_id"], fields["name"], payload, fields["content_type"], fields["created_at"])
-    assert write_envelope(b"frame", *texts) == b"frame" + written(fields)
+    assert write_envelope(b"frame", texts) == b"frame" + written(fields)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from processor.fleet.restarts import Backoff
-from processor.fleet.supervisor import Supervisor
+from processor.fleet.supervisor import Supervisor, Timing
 from processor.settings import Settings
 from processor.telemetry.events import Event
 
@@ -35,9 +35,11 @@ def main() -> int:
         sys.argv[1],
         emit,
         command=(sys.executable, "-P", str(Path(__file__).with_name("stand_in.py"))),
-        backoff=Backoff(first=options.get("backoff", 0.02), most=0.1),
-        kill_after_drain=options.get("kill_after_drain", 30.0),
-        kill_after_stop_now=options.get("kill_after_stop_now", 30.0),
+        timing=Timing(
+            backoff=Backoff(first=options.get("backoff", 0.02), most=0.1),
+            kill_after_drain=options.get("kill_after_drain", 30.0),
+            kill_after_stop_now=options.get("kill_after_stop_now", 30.0),
+        ),
     )
     return supervisor.run()
 
