@@ -1,7 +1,7 @@
-"""Where an option's value comes from when the command line does not give it: the environment, then a TOML file.
+"""Values of options that the command line does not give: from the environment, then from a TOML file.
 
-Both become defaults of the command (`Context.default_map`), as text, so that a value is read the same way
-wherever it was written.
+Both become defaults of the command (`Context.default_map`), as text: `Entry.read` reads a value the same way from each
+source.
 """
 
 from __future__ import annotations

@@ -25,13 +25,13 @@ def health(
         ),
     ] = 60,
 ) -> int:
-    """Tell in one line of JSON whether a fleet is alive, ready and progressing.
+    """Report in one line of JSON whether a fleet is alive, ready and progressing.
 
-    Exit code 0 if what was asked for holds, else 1. No broker is asked: a fleet that waits for one is alive.
+    The exit code is 0 if every --check holds, else 1. The command asks no broker: a fleet that waits for one is alive.
 
-    alive: every consumer has polled lately.
+    alive: every consumer has polled within --max-age.
     ready: every consumer has partitions, or is in the group and none is left for it.
-    progressing: no handler goes on after its time and its grace.
+    progressing: no handler runs beyond its timeout and the grace after it.
     """
     checks = check or list(Check)
     found = look(Path(heartbeat_file), max_age)

@@ -1,4 +1,4 @@
-"""The command `processor`: its subcommands, each loaded when it is asked for, and errors in one line."""
+"""The command `processor`: its subcommands, each imported when it is needed, and errors in one line."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ of its own."""
 
 WRONG_USAGE: Final = 2
 DISK_TROUBLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""What a full or broken disk makes of a line on standard output."""
+"""The errors of a write to standard output on a full or broken disk."""
 
 INTERRUPTED: Final = 130
-"""128 and the number of SIGINT, as shells have it."""
+"""128 and the number of SIGINT, as in a shell."""
 
 
 class Commands(Group):
-    """Loads one subcommand only: `processor run` must not wait for what the demo imports."""
+    """The subcommands. Only the one that runs is imported: `processor run` must not wait for the demo's imports."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 — Typer gives it
         """In the order of the help."""
@@ -96,16 +96,16 @@ def processor(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code; whatever is the user's mistake is one line on stderr."""
+    """Run the command line and return the exit code; a mistake of the user is one line on stderr."""
     _occupy_standard_descriptors()
     command = get_command(app)
     try:
         exit_code = command.main(arguments, prog_name="processor", standalone_mode=False) or 0
-        sys.stdout.flush()  # here, and not at the interpreter's end, which has its own words for what goes wrong
+        sys.stdout.flush()  # here: an error at the interpreter's exit would be a traceback
         return int(exit_code)
     except ProcessorError as error:
         return _complain(str(error), error.exit_code)
-    except typer.TyperException as error:  # none is known that `in_our_words` lets through
+    except typer.TyperException as error:  # `in_our_words` is expected to have turned all of them into ours
         return _complain(error.format_message(), WRONG_USAGE)
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -119,18 +119,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Where one of the three is closed, the next socket would get its number, and a library's cry would go into it."""
+    """Open those of the three that are closed: else the next socket gets such a number, and a library's message."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, which is this one
-    if sys.stdout is None:  # Python's own word for one that was closed
+    if sys.stdout is None:  # so Python shows that it was closed
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 — for good
 
 
 def _complain(sentence: str, exit_code: int) -> int:
-    from processor.telemetry import logs  # here: most runs have nothing to complain about
+    from processor.telemetry import logs  # here: most runs have no error to print
 
     logs.say(sentence)
     return exit_code
