@@ -112,9 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.EPIPE, *DISK_TROUBLE):
             raise
-        from processor.cli.output import silence_standard_output  # here: it loads Rich
+        from processor.cli.output import silence  # here: it loads Rich
 
-        silence_standard_output()
+        silence(sys.stdout)
         return 1 if error.errno == errno.EPIPE else _complain(f"nothing can be written: {error.strerror}", 1)
 
 

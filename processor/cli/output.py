@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TextIO
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
@@ -20,11 +21,22 @@ LOOK_EVERY: Final = 1024
 """Events between two looks at the clock."""
 
 
+class NotesConsole(Console):
+    """Standard error, for what a command reports beside its work. Where it cannot be written, the work goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """Its reader has left. Rich itself would end the program."""
+        silence(sys.stderr)
+
+
 class SendProgress:
     """Bytes of the file that are done, and tasks a second."""
 
-    def __init__(self, console: Console, size: int | None) -> None:
-        """Takes the file's bytes; None where nobody knows them."""
+    def __init__(self, console: NotesConsole, size: int | None) -> None:
+        """Takes the file's bytes; None if unknown."""
         self._console = console
         columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn()) if size else (SpinnerColumn(),)
         self._progress = Progress(
@@ -48,8 +60,11 @@ class SendProgress:
             self._progress.update(self._bar, completed=bytes_read, tasks=tasks, rate=rate)
 
     def say(self, line: str) -> None:
-        """A line above the moving one; its text is nobody's markup."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        """Write a line above the moving one, or nowhere; any thread may ask. Its text is not markup."""
+        try:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        except OSError:  # a full disk, a terminal that has hung up
+            silence(sys.stderr)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -70,7 +85,7 @@ class ReadProgress:
     """
 
     def __init__(self, stats: ReadStats, size: int | None) -> None:
-        console = Console(stderr=True)
+        console = NotesConsole()
         columns = (
             (BarColumn(), DownloadColumn(), TimeRemainingColumn()) if size else (SpinnerColumn(), DownloadColumn())
         )
@@ -106,10 +121,18 @@ class ReadProgress:
         self._progress.stop()
 
 
-def silence_standard_output() -> None:
-    """Sends what is still to come nowhere.
+def note(line: str) -> None:
+    """Write one line to standard error, or nowhere."""
+    try:
+        typer.echo(line, err=True)
+    except OSError:
+        silence(sys.stderr)
 
-    The reader of standard output is gone, as `head` is, or its disk is full. Otherwise the interpreter would complain
-    when it flushes at exit.
+
+def silence(stream: TextIO) -> None:
+    """Send what is still to come on a standard stream nowhere.
+
+    Its reader has left, as `head` does, or its disk is full. Otherwise the interpreter would complain when it flushes
+    the stream at exit, and change the exit code.
     """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from processor.engine.retry import backoff
 from processor.errors import DeliveryError, ProcessorError, RecordTooLarge
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import Config, error_of, open_client, reason_of
-from processor.telemetry.events import Emit, KafkaClientError, KafkaProducerFailed
+from processor.telemetry.events import Emit, Event, KafkaClientError, KafkaProducerFailed
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 RecordHeaders = list[tuple[str, str | bytes | None]]
@@ -74,7 +75,7 @@ class PolledProducer:
             closing: what `close` means to a record that is not acknowledged by then, such as "the consumer stopped".
         """
         self._config = {**config, **client_hooks(emit)}
-        self._emit = emit
+        self._write = emit
         self._name = thread
         self._closing = closing
         self._guard = threading.Lock()
@@ -293,6 +294,10 @@ class PolledProducer:
     def _log(self, failure: _Failure, reopen_in_seconds: float) -> None:
         code, message = failure.error.name(), reason_of(failure.error)
         self._emit(KafkaProducerFailed(code=code, message=message, reopen_in_seconds=reopen_in_seconds))
+
+    def _emit(self, event: Event) -> None:
+        with contextlib.suppress(Exception):  # the log itself fails: there is nowhere to report that
+            self._write(event)
 
     def _awaits_reports(self, client: Producer, failure: _Failure) -> bool:
         """Whether reports are to come, within bounds: a callback that hands a record over waits for its own return."""

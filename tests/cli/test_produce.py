@@ -217,6 +217,46 @@ def test_a_reader_of_the_summary_that_has_left_is_no_failure(broker: Broker, top
     assert len(cluster.read_all(broker.bootstrap_servers, name)) == 1
 
 
+@pytest.mark.parametrize("stderr", ["a pipe whose reader has left", "a full disk"])
+def test_bad_lines_that_cannot_be_reported_stop_nothing(broker: Broker, topic: MakeTopic, stderr: str) -> None:
+    name = topic(1)
+    reading, writing = os.pipe()
+    if stderr == "a full disk":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), writing)
+    child = start(*to(broker, name), stderr=writing)
+    os.close(reading)
+    os.close(writing)
+    out, _ = child.communicate("".join("not JSON\n" + line(number) for number in range(300)), timeout=SECONDS)
+    assert f"sent        300 tasks to {name}" in out
+    assert "bad lines   300, not sent" in out
+    assert child.returncode == 1
+    assert len(cluster.read_all(broker.bootstrap_servers, name)) == 300
+
+
+def test_a_summary_that_cannot_be_written_after_bad_lines_leaves_the_exit_code(
+    broker: Broker, topic: MakeTopic
+) -> None:
+    """As in `processor produce … 2>&1 | head -1`."""
+    name = topic(1)
+    reading, writing = os.pipe()
+    child = start(*to(broker, name), stdout=writing, stderr=writing)
+    os.close(writing)
+    os.close(reading)
+    child.communicate("not JSON\n" + line(0), timeout=SECONDS)
+    assert child.returncode == 1
+    assert len(cluster.read_all(broker.bootstrap_servers, name)) == 1
+
+
+def test_a_writer_that_dies_within_a_line_leaves_that_line_bad_and_the_others_sent(
+    broker: Broker, topic: MakeTopic
+) -> None:
+    name = topic(1)
+    code, out, err = run(*to(broker, name), text=line(0) + line(1) + line(2)[:20])
+    assert code == 1
+    assert err.startswith("line 3: JSON that ends too early")
+    assert "sent        2 tasks" in out
+
+
 def test_progress_is_for_terminals_only(broker: Broker, topic: MakeTopic, tmp_path: Path) -> None:
     name, file = topic(1), tmp_path / "tasks.jsonl"
     file.write_text("".join(line(number) for number in range(20_000)))

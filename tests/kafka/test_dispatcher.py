@@ -15,7 +15,7 @@ from processor.errors import BrokerError, DeliveryError, EncodeError, RecordTooL
 from processor.handlers.task import Task
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture, RecordMetadata
-from processor.kafka.dispatcher import Dispatcher
+from processor.kafka.dispatcher import LOGGER, Dispatcher
 from processor.kafka.polled_producer import PolledProducer
 from processor.options.values import ValueFormat
 from tests.conftest import MakeTopic, Wired
@@ -124,6 +124,27 @@ def test_submit_waits_while_too_many_are_pending_and_goes_on_when_there_is_room(
         dispatcher.submit("s", b"x")
         assert time.monotonic() - started > 0.5
         assert any(sent.done() for sent in first)
+
+
+def test_a_log_handler_that_fails_keeps_no_task_waiting() -> None:
+    """It is called in the thread that ends the futures."""
+
+    class Broken(logging.Handler):
+        calls = 0
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.calls += 1
+            raise OSError("no space left on device")
+
+    handler, logger = Broken(), logging.getLogger(LOGGER)
+    logger.addHandler(handler)
+    try:
+        with Dispatcher(NOWHERE, "t", value_format="bytes", kafka_config={"delivery.timeout.ms": "1000"}) as dispatcher:
+            until(lambda: handler.calls > 0, "the client has reported that no broker is there")
+            failure = dispatcher.submit("s", b"x").exception(30)
+    finally:
+        logger.removeHandler(handler)
+    assert isinstance(failure, DeliveryError)
 
 
 def test_pending_counts_tasks_and_not_the_clients_own_log_lines_and_errors() -> None:

@@ -14,9 +14,8 @@ from types import FrameType
 from typing import Annotated, BinaryIO
 
 import typer
-from rich.console import Console
 
-from processor.cli.output import SendProgress, silence_standard_output
+from processor.cli.output import NotesConsole, SendProgress, note, silence
 from processor.cli.produce.tally import SESSIONS_COUNTED, Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
 from processor.errors import EncodeError, SettingsError
@@ -84,7 +83,7 @@ def _standard_input() -> BinaryIO:
     if sys.stdin is None:
         raise SettingsError("standard input is closed; give a FILE")
     if sys.stdin.isatty():
-        typer.echo("reading tasks from this terminal: one JSON object a line; Ctrl-D ends it", err=True)
+        note("reading tasks from this terminal: one JSON object a line; Ctrl-D ends it")
     return sys.stdin.buffer
 
 
@@ -128,7 +127,7 @@ def _send(connection: ConnectionOptions, values: WritingOptions, topic: str, str
     dispatcher = _dispatcher(connection, values, topic, target)
     try:
         sending = Sending(TaskLines(stream, values.value_format), dispatcher, signals)
-        with SendProgress(Console(stderr=True), _size(stream)) as progress:
+        with SendProgress(NotesConsole(), _size(stream)) as progress:
             client.say = progress.say
             sending.run(progress)
         sending.report(topic, target.partitions)
@@ -193,7 +192,7 @@ class Sending:
         self._bad_lines = 0
         self._unread: str | None = None
         self._seconds = 0.0
-        self._say: Callable[[str], None] = lambda line: typer.echo(line, err=True)
+        self._say: Callable[[str], None] = note
 
     def run(self, progress: SendProgress) -> None:
         """Sends all there is, or what there is until a signal, or until the broker is gone."""
@@ -304,4 +303,4 @@ def _reader_may_be_gone() -> Iterator[None]:
     try:
         yield
     except OSError:
-        silence_standard_output()
+        silence(sys.stdout)
