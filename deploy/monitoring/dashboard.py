@@ -1,6 +1,6 @@
-"""Writes the Grafana dashboard: `python -m deploy.monitoring.dashboard`; a test compares, and runs every query.
+"""Writes the Grafana dashboard: `python -m deploy.monitoring.dashboard`. A test compares it, and runs every query.
 
-Panels ask the metrics themselves and not the recording rules, so that the dashboard works without them.
+Panels query the metrics and not the recording rules, so that the dashboard works without the rules.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ OPTIONS: dict[str, Any] = {
 }
 
 OF_PROCESSOR = '{service_name="processor"} | json | group=~"$group"'
-HOLDERS = (
+BLOCKING = (
     f'{OF_PROCESSOR} | event="partition.stats" | topic=~"$topic" | head_age_seconds > 10'
     ' | line_format "{{.topic}}[{{.partition}}] session {{.head_session_id}}, offset {{.head_offset}}: {{.head_state}}'
-    " for {{.head_state_seconds}} s, here for {{.head_age_seconds}} s, attempt {{.head_attempt}}"
+    " for {{.head_state_seconds}} s, fetched {{.head_age_seconds}} s ago, attempt {{.head_attempt}}"
     ' {{.head_error_type}} {{.head_error}}"'
 )
-TROUBLES = f'{OF_PROCESSOR} | level=~"warning|error"'
-"""In Loki's own language. They are not tried: this needs a Loki, and the page says so."""
+WARNINGS = f'{OF_PROCESSOR} | level=~"warning|error"'
+"""In LogQL. They are not tested, which would need a Loki, and docs/MONITORING.md says so."""
 
 
 def dashboard() -> dict[str, Any]:
-    """The whole dashboard, as Grafana imports it."""
+    """Return the whole dashboard, as Grafana imports it."""
     return {
         "uid": "processor",
         "title": "processor",
-        "description": "A fleet by its own log: docs/MONITORING.md",
+        "description": "Fleets of processor, from their logs or metrics: docs/MONITORING.md",
         "tags": ["kafka", "processor"],
         "schemaVersion": 41,
         "editable": True,
@@ -60,7 +60,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def queries() -> list[str]:
-    """Every expression that the store is asked."""
+    """Return every query of the metrics store."""
     panels = [panel for _, row in ROWS for panel in row]
     return [query.expression for panel in panels for query in panel.queries] + [_rebalances()["expr"]]
 
@@ -87,24 +87,24 @@ def _rebalances() -> dict[str, Any]:
 
 
 def _panels() -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = []
+    panels: list[dict[str, Any]] = []
     top = 0
     for title, row in ROWS:
-        told.append(_row(len(told), title, top))
+        panels.append(_row(len(panels), title, top))
         top += 1
         left = height = 0
         for panel in row:
             if left + panel.width > 24:
                 top, left = top + height, 0
-            told.append(_panel(len(told), panel, left, top))
+            panels.append(_panel(len(panels), panel, left, top))
             left, height = left + panel.width, panel.height
         top += height
-    held = "From Loki, where the Collector sends log records to one: which session each partition waits for, and why."
+    blocking = "The session that each commit point waits for, and why. From Loki, if the Collector sends logs to one."
     return [
-        *told,
-        _row(len(told), "Log", top),
-        _log_panel(len(told) + 1, top + 1, "What holds partitions up", held, HOLDERS),
-        _log_panel(len(told) + 2, top + 11, "Warnings and errors", "From Loki, too.", TROUBLES),
+        *panels,
+        _row(len(panels), "Log", top),
+        _log_panel(len(panels) + 1, top + 1, "Tasks that block partitions", blocking, BLOCKING),
+        _log_panel(len(panels) + 2, top + 11, "Warnings and errors", "From Loki as well.", WARNINGS),
     ]
 
 
@@ -144,7 +144,7 @@ def _panel(number: int, panel: Panel, left: int, top: int) -> dict[str, Any]:
 
 
 def _thresholds(panel: Panel) -> dict[str, Any]:
-    """Given always: Grafana's own make any number red from 80 on."""
+    """Always given: with Grafana's default any number is red from 80 on."""
     steps: list[dict[str, Any]] = [{"color": "green" if panel.bad is not None else "text", "value": None}]
     if panel.bad is not None:
         steps.append({"color": "red", "value": panel.bad})
@@ -165,7 +165,7 @@ def _log_panel(number: int, top: int, title: str, about: str, query: str) -> dic
 
 
 def text() -> str:
-    """The file."""
+    """Return the content of the file."""
     return json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
 
 

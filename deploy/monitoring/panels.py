@@ -1,4 +1,8 @@
-"""The panels of the Grafana dashboard, and what each asks the store."""
+"""The panels of the Grafana dashboard, and the queries of each.
+
+An idle partition is logged when it changes and not again, so its series end after five minutes. Sums and maxima over
+partitions are 0 then and not missing, and a line that ends is a partition that has become idle.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ OF_GROUP = 'group=~"$group"'
 CONSUMER = "host, fleet, consumer"
 ALERTS = f'count(ALERTS{{alertname=~"Processor.*", alertstate="firing", {OF_GROUP}}}) or vector(0)'
 OF_TOPIC = 'group=~"$group", topic=~"$topic"'
+IDLE = f"or 0 * sum by (group) (processor_assigned_partitions{{{OF_GROUP}}})"
+"""0 for a group whose partitions are all idle."""
 
 
 class Query(NamedTuple):
@@ -28,41 +34,46 @@ class Panel(NamedTuple):
     width: int = 12
     height: int = 8
     bad: float | None = None
-    """Of a number: from here on it is shown in red."""
+    """For a number: from this value on it is red."""
 
 
 def rate(metric: str, by: str = "group", labels: str = OF_GROUP) -> str:
-    """How much the counter rises a second, summed."""
+    """Return the rate of a counter per second, summed."""
     return f"sum by ({by}) (rate({metric}{{{labels}}}[$__rate_interval]))"
 
 
 def rises(metric: str, by: str = "group") -> str:
-    """How much the counter rose in the time that is shown, summed."""
+    """Return the increase of a counter over the time range of the dashboard, summed."""
     return f"sum by ({by}) (increase({metric}{{{OF_GROUP}}}[$__range]))"
 
 
 def rose(metric: str, by: str = "group") -> str:
-    """How much the counter rose from point to point, summed."""
+    """Return the increase of a counter from point to point, summed."""
     return f"sum by ({by}) (increase({metric}{{{OF_GROUP}}}[$__rate_interval]))"
 
 
 def total(metric: str, by: str = "group") -> str:
-    """The gauge, summed."""
+    """Return a gauge, summed."""
     return f"sum by ({by}) ({metric}{{{OF_GROUP}}})"
 
 
 def of_partition(metric: str) -> str:
-    """The gauge of each partition, whoever told it."""
+    """Return a gauge of each partition, whichever consumer reported it."""
     return f"max by (topic, partition) ({metric}{{{OF_TOPIC}}})"
 
 
 def of_partitions(metric: str) -> str:
-    """The same, summed over the partitions."""
-    return f"sum by (group) (max by (group, topic, partition) ({metric}{{{OF_TOPIC}}}))"
+    """Return the same summed over the partitions."""
+    return f"sum by (group) (max by (group, topic, partition) ({metric}{{{OF_TOPIC}}})) {IDLE}"
+
+
+def largest_of_partitions(metric: str) -> str:
+    """Return the largest value of a gauge of partitions."""
+    return f"max by (group) ({metric}{{{OF_TOPIC}}}) {IDLE}"
 
 
 def quantile(share: float) -> str:
-    """Of what attempts took."""
+    """Return a quantile of the durations of attempts."""
     buckets = f"rate(processor_handler_seconds_bucket{{{OF_GROUP}}}[$__rate_interval])"
     return f"histogram_quantile({share:g}, sum by (le) ({buckets}))"
 
@@ -76,7 +87,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel(
                 "Alerts",
-                "Of processor's rules, that fire now.",
+                "Alerts of processor that are firing.",
                 (Query(ALERTS, "firing"),),
                 kind="stat",
                 width=3,
@@ -85,15 +96,15 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Consumers",
-                "Of all fleets; 0 once they have stopped.",
+                "Running consumers of all fleets.",
                 (Query(total("processor_fleet_consumers"), "{{group}}"),),
                 kind="stat",
                 width=3,
                 height=5,
             ),
             Panel(
-                "Tasks a second",
-                "That succeed.",
+                "Tasks per second",
+                "Tasks that succeed.",
                 (Query(rate("processor_succeeded_tasks_total"), "{{group}}"),),
                 kind="stat",
                 width=3,
@@ -101,7 +112,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Lag",
-                "Records from the commit points to the ends.",
+                "Records from the commit points to the ends of the partitions.",
                 (Query(of_partitions("processor_partition_lag_records"), "{{group}}"),),
                 kind="stat",
                 width=3,
@@ -109,10 +120,10 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Oldest unsettled task",
-                "Its age; whose it is stands in the log, below.",
+                "Its age. The log panels below have its session.",
                 (
                     Query(
-                        f"max by (group) (processor_partition_oldest_unsettled_seconds{{{OF_TOPIC}}})",
+                        largest_of_partitions("processor_partition_oldest_unsettled_seconds"),
                         "{{group}}",
                     ),
                 ),
@@ -123,8 +134,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 bad=900,
             ),
             Panel(
-                "Attempts that fail",
-                "Of all that end.",
+                "Failed attempts",
+                "Share of all attempts that ended.",
                 (
                     Query(
                         f"{rate('processor_failed_attempts_total')} / ({rate('processor_handler_seconds_count')} > 0)",
@@ -139,7 +150,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Dead letters",
-                "In the time that is shown.",
+                "Over the time range.",
                 (Query(rises("processor_dead_lettered_tasks_total"), "{{group}}"),),
                 kind="stat",
                 width=3,
@@ -148,7 +159,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Replaced consumers",
-                "In the time that is shown.",
+                "Consumers that exited unexpectedly, over the time range.",
                 (Query(rises("processor_fleet_restarts_total"), "{{group}}"),),
                 kind="stat",
                 width=3,
@@ -157,16 +168,16 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Throughput",
-                "Tasks a second, as they end.",
+                "Tasks settled per second, by outcome.",
                 (
-                    Query(rate("processor_succeeded_tasks_total"), "done {{group}}"),
+                    Query(rate("processor_succeeded_tasks_total"), "succeeded {{group}}"),
                     Query(rate("processor_dead_lettered_tasks_total"), "dead-lettered {{group}}"),
                     Query(rate("processor_skipped_tasks_total"), "skipped {{group}}"),
                 ),
             ),
             Panel(
                 "Throughput by consumer",
-                "An even load has lines that lie together.",
+                "With an even load the lines are close together.",
                 (Query(rate("processor_succeeded_tasks_total", CONSUMER), EACH),),
             ),
         ),
@@ -175,36 +186,36 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         "Latency and retries",
         (
             Panel(
-                "What attempts take",
-                "Decoding and handler; below half a millisecond it is a guess.",
+                "Duration of attempts",
+                "Decoding and handler. Values below half a millisecond are estimates.",
                 (Query(quantile(0.5), "p50"), Query(quantile(0.9), "p90"), Query(quantile(0.99), "p99")),
                 unit="s",
             ),
             Panel(
-                "Oldest attempt",
+                "Longest-running attempt",
                 "A line that rises to the timeout is a handler that hangs.",
                 (Query(f"max by ({CONSUMER}) (processor_oldest_running_seconds{{{OF_GROUP}}})", EACH),),
                 unit="s",
             ),
             Panel(
                 "Failed attempts",
-                "A second, and what became of them.",
+                "Per second, by outcome.",
                 (
                     Query(rate("processor_failed_attempts_total"), "failed {{group}}"),
-                    Query(rate("processor_retried_attempts_total"), "tried again {{group}}"),
+                    Query(rate("processor_retried_attempts_total"), "retried {{group}}"),
                     Query(rate("processor_timed_out_attempts_total"), "timed out {{group}}"),
                     Query(rate("processor_dead_lettered_tasks_total"), "dead-lettered {{group}}"),
                 ),
             ),
             Panel(
-                "What should not be",
+                "Faults",
                 "Stuck handlers, abandoned tasks, refused commits, forced stops, offsets deleted unread.",
                 (
-                    Query(rose("processor_stuck_handlers_total"), "stuck {{group}}"),
-                    Query(rose("processor_abandoned_tasks_total"), "abandoned {{group}}"),
-                    Query(rose("processor_commit_failures_total"), "commits refused {{group}}"),
+                    Query(rose("processor_stuck_handlers_total"), "stuck handlers {{group}}"),
+                    Query(rose("processor_abandoned_tasks_total"), "abandoned tasks {{group}}"),
+                    Query(rose("processor_commit_failures_total"), "refused commits {{group}}"),
                     Query(rose("processor_fleet_forced_stops_total"), "forced stops {{group}}"),
-                    Query(rose("processor_missed_offsets_total"), "deleted unread {{group}}"),
+                    Query(rose("processor_missed_offsets_total"), "missed offsets {{group}}"),
                 ),
             ),
         ),
@@ -214,65 +225,65 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel(
                 "Lag",
-                "From the commit point to the end.",
+                "Records from the commit point to the end. A line that ends is an idle partition, without lag.",
                 (Query(of_partition("processor_partition_lag_records"), PLACE),),
             ),
             Panel(
                 "Head-of-line gap",
-                "Offsets from the commit point to the highest settled one: what one task holds back.",
+                "Offsets from the commit point to the highest settled one: what the oldest unsettled task holds back.",
                 (Query(of_partition("processor_partition_gap_offsets"), PLACE),),
             ),
             Panel(
                 "Age of the oldest unsettled task",
-                "What it is and why: the field head of partition.stats.",
+                "The field head of partition.stats has the task, its state and its error.",
                 (Query(of_partition("processor_partition_oldest_unsettled_seconds"), PLACE),),
                 unit="s",
             ),
             Panel(
                 "Attempt of the oldest unsettled task",
-                "1 for the first; 0 where everything is settled.",
+                "Starts at 1; 0 if everything is settled.",
                 (Query(of_partition("processor_partition_head_attempt"), PLACE),),
             ),
             Panel(
-                "Tasks a second",
-                "Each partition's, since the consumer's that has it.",
+                "Tasks per second",
+                "By partition. The first tasks after an idle time are missing; the panels of consumers have them.",
                 (Query(rate("processor_partition_succeeded_tasks_total", "topic, partition", OF_TOPIC), PLACE),),
             ),
             Panel(
                 "Commit point",
-                "A line that is level while others rise is a partition that stands.",
+                "A line that stays level while others rise is a stalled partition.",
                 (Query(of_partition("processor_partition_commit_point"), PLACE),),
             ),
         ),
     ),
     (
-        "Lanes and hot sessions",
+        "Sessions",
         (
             Panel(
-                "Sessions",
-                "That have tasks; on a worker; waiting for a retry.",
+                "Active sessions",
+                "With tasks in flight, taken by a worker, and parked until a retry.",
                 (
-                    Query(total("processor_active_sessions"), "with tasks {{group}}"),
-                    Query(total("processor_running_sessions"), "on a worker {{group}}"),
+                    Query(total("processor_active_sessions"), "active {{group}}"),
+                    Query(total("processor_running_sessions"), "running {{group}}"),
                     Query(of_partitions("processor_partition_parked_sessions"), "parked {{group}}"),
                 ),
             ),
             Panel(
-                "The fullest lane",
-                "Tasks that wait in one session: far above the others it is a hot session.",
+                "Busiest session",
+                "Waiting tasks of the session that has the most. Far above the others, it is a hot session.",
                 (
                     Query(f"max by ({CONSUMER}) (processor_busiest_session_waiting{{{OF_GROUP}}})", EACH),
                     Query(of_partition("processor_partition_head_session_waiting"), f"behind the head of {PLACE}"),
                 ),
             ),
             Panel(
-                "Tasks held",
-                "At --max-in-flight a consumer takes no more.",
+                "Tasks in flight",
+                "At --max-in-flight a consumer fetches no more.",
                 (Query(total("processor_in_flight_tasks", CONSUMER), EACH),),
             ),
             Panel(
-                "Bytes held",
-                "At --max-in-flight-bytes a consumer takes no more.",
+                "Bytes in flight",
+                "At --max-in-flight-bytes a consumer fetches no more.",
                 (Query(total("processor_in_flight_bytes", CONSUMER), EACH),),
                 unit="bytes",
             ),
@@ -283,25 +294,25 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel(
                 "Rebalances",
-                "Times that partitions came or went, in five minutes.",
+                "Times that partitions were assigned or taken, in five minutes.",
                 (Query(f"sum by ({CONSUMER}) (increase(processor_rebalances_total{{{OF_GROUP}}}[5m]))", EACH),),
             ),
             Panel(
-                "Partitions of each consumer",
-                "Of one with none, nothing is asked.",
+                "Partitions by consumer",
+                "A consumer without partitions is idle.",
                 (Query(total("processor_assigned_partitions", CONSUMER), EACH),),
             ),
             Panel(
                 "Commits",
-                "A second; those that were refused are tried again.",
+                "Per second. Refused ones are retried.",
                 (
                     Query(rate("processor_commits_total"), "accepted {{group}}"),
                     Query(rate("processor_commit_failures_total"), "refused {{group}}"),
                 ),
             ),
             Panel(
-                "Paused partitions",
-                "More held than is theirs: they are not fetched for a while.",
+                "Partitions with paused fetching",
+                "They hold more than their share of the tasks in flight.",
                 (Query(of_partition("processor_partition_fetch_paused"), PLACE),),
             ),
         ),

@@ -48,7 +48,7 @@ from processor.telemetry.events import (
     FleetStopping,
 )
 from processor.telemetry.prometheus import MetricsSnapshot, serving
-from processor.telemetry.totals import Totals
+from processor.telemetry.totals import Repeats, Totals
 from processor.version import installed_version
 
 
@@ -130,6 +130,7 @@ class Supervisor:
         self._complaints: set[str] = set()
         """What was said of the code as it is now: its consumers all fail alike, and one line is enough."""
         self._totals = Totals()
+        self._repeats = Repeats()
         self._told_started = False
         """A fleet that fails before has one line to say: what is wrong."""
         self._was_up = False
@@ -407,4 +408,6 @@ class Supervisor:
             return
         self._next_stats = now + self._settings.stats_interval
         if self._told_started:
-            self._emit(self._totals.stats([life.stats for life in self._lives()]))
+            stats = self._totals.stats([life.stats for life in self._lives()])
+            if self._repeats.is_due(stats, now):
+                self._emit(stats)

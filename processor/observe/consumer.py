@@ -8,6 +8,9 @@ import msgspec
 
 from processor.telemetry.events import ConsumerStats
 
+PartitionKey = tuple[str, str, int]
+"""A partition's group, topic and number."""
+
 State = Literal["joining", "working", "idle", "cut off", "stopping", "recycling", "stopped", "failed", "died"]
 
 ENDED: Final[frozenset[State]] = frozenset({"stopped", "failed", "died"})
@@ -65,6 +68,8 @@ class ConsumerNow:
         self.stats_at = at
         self.interval = INTERVAL_SECONDS
         """seconds between its reports"""
+        self.owned: set[PartitionKey] = set()
+        """the partitions that it owns, as far as the log has them"""
 
     @property
     def has_ended(self) -> bool:

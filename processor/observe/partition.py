@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from processor.observe.consumer import ConsumerNow
+from processor.observe.consumer import ConsumerNow, PartitionKey
 from processor.observe.head_blocks import HeadBlock, HeadBlocks, head_block
 from processor.observe.series import Series
 from processor.observe.window import Sample, Status, Window
 from processor.observe.wording import plain
 from processor.telemetry.events import PartitionStats
+from processor.telemetry.idle_partitions import is_idle
 
 BUCKETS: Final = 120
 """Of each series: the plots of a partition are small, and there may be many partitions."""
@@ -19,13 +20,14 @@ class PartitionNow:
     """Belongs to the `Watch`.
 
     Args:
-        group: the consumer group, empty if the log does not have it.
+        key: its group, which is empty if the log does not have it, its topic and its number.
         first: its first report.
         window: samples that a verdict considers.
     """
 
-    def __init__(self, group: str, first: PartitionStats, window: int) -> None:
-        self.group = group
+    def __init__(self, key: PartitionKey, first: PartitionStats, window: int) -> None:
+        self.key = key
+        self.group = key[0]
         self.topic = plain(first.topic)
         self.number = first.partition
         self.stats = first
@@ -60,16 +62,33 @@ class PartitionNow:
     def update(self, stats: PartitionStats, at: float, consumer: ConsumerNow, blocks: HeadBlocks) -> None:
         """Take a report of the time `at` (seconds since the epoch). A block that is over goes to `blocks`."""
         self.stats, self.at = stats, at
-        self.consumer = self.last_consumer = consumer
-        self.released_with = None
+        self.assign(consumer)
         offset = stats.committed if stats.committed is not None else stats.commit_point
         if offset is not None and stats.lag is not None:
             self._sample(at, offset, stats.lag + max(0, (stats.commit_point or offset) - offset))
         self._update_head(head_block(stats, at, consumer), blocks)
 
+    def confirm_idle(self, at: float, blocks: HeadBlocks) -> None:
+        """Take it that its consumer did not report it in its round of the time `at`: it is idle still, if it was."""
+        if self.consumer is not None and self.at < at and is_idle(self.stats):
+            self.update(self.stats, at, self.consumer, blocks)
+
+    def assign(self, consumer: ConsumerNow) -> None:
+        """Record that `consumer` owns it."""
+        if self.consumer is not consumer:
+            self._disown()
+            self.consumer = self.last_consumer = consumer
+            consumer.owned.add(self.key)
+        self.released_with = None
+
+    def _disown(self) -> None:
+        if self.consumer is not None:
+            self.consumer.owned.discard(self.key)
+            self.consumer = None
+
     def release(self, blocks: HeadBlocks) -> None:
         """Record that its consumer does not own it any more."""
-        self.consumer = None
+        self._disown()
         self.released_with = self.head_block or self.released_with
         self._update_head(None, blocks)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from processor.observe.consumer import ConsumerNow
+from processor.observe.consumer import ConsumerNow, PartitionKey
 from processor.observe.failures import Failures, failure_of
 from processor.observe.head_blocks import HeadBlock, HeadBlocks
 from processor.observe.lines import SourcedEvent
@@ -17,6 +17,8 @@ from processor.observe.window import WINDOW
 from processor.observe.wording import duration, many, plain
 from processor.telemetry import events
 from processor.telemetry.events import Event
+from processor.telemetry.idle_partitions import is_idle
+from processor.telemetry.reading import with_defaults
 
 ENDED_KEPT: Final = 200
 """Consumers that have ended and are remembered: a log may have any number of restarts."""
@@ -35,8 +37,7 @@ class Watch:
     def __init__(self, window: int = WINDOW) -> None:
         self.consumers: dict[tuple[str, int, int | None], ConsumerNow] = {}
         """by source, process ID and number"""
-        self.partitions: dict[tuple[str, str, int], PartitionNow] = {}
-        """by group, topic and number"""
+        self.partitions: dict[PartitionKey, PartitionNow] = {}
         self.fleets: dict[str, events.FleetStarted] = {}
         """the latest start in each source"""
         self.groups: dict[str, str] = {}
@@ -68,7 +69,18 @@ class Watch:
 
     def finish(self) -> None:
         """Take the end of the log: the last round counts as complete."""
+        for consumer in self.living():
+            self._confirm_idle(consumer)
         self.load.end_round(self.now, self.consumers.values(), self.partitions.values())
+
+    @property
+    def unlisted(self) -> int:
+        """Assigned partitions that the log has not named yet. They are idle, or would have been reported."""
+        return sum(
+            max(0, consumer.stats.assigned_partitions - len(consumer.owned))
+            for consumer in self.living()
+            if consumer.stats is not None
+        )
 
     def ordered_partitions(self) -> list[PartitionNow]:
         """Return all partitions by group, topic and number."""
@@ -127,9 +139,16 @@ class Watch:
         self.timeline.add(entry)
 
     def _release_all(self, consumer: ConsumerNow) -> None:
-        for partition in self.partitions.values():
-            if partition.consumer is consumer:
-                partition.release(self.head_blocks)
+        for key in list(consumer.owned):
+            self.partitions[key].release(self.head_blocks)
+
+    def _confirm_idle(self, consumer: ConsumerNow) -> None:
+        """The partitions that were not in the consumer's last round of reports are as they were."""
+        for key in consumer.owned:
+            self.partitions[key].confirm_idle(consumer.stats_at, self.head_blocks)
+
+    def _group(self, sourced: SourcedEvent) -> str:
+        return plain(sourced.envelope.group) or self.groups.get(sourced.source, "")
 
     def _child(self, sourced: SourcedEvent, pid: int) -> ConsumerNow | None:
         """The consumer that an event of its fleet's parent is about."""
@@ -138,16 +157,21 @@ class Watch:
     # What follows is one method for each event.
 
     def _partition_stats(self, sourced: SourcedEvent, stats: events.PartitionStats) -> None:
-        consumer = self._consumer(sourced)
-        group = plain(sourced.envelope.group) or self.groups.get(sourced.source, "")
-        key = group, stats.topic, stats.partition
+        key = self._group(sourced), stats.topic, stats.partition
         partition = self.partitions.get(key)
         if partition is None:
-            partition = self.partitions[key] = PartitionNow(group, stats, self._window)
-        partition.update(stats, sourced.at, consumer, self.head_blocks)
+            partition = self.partitions[key] = PartitionNow(key, stats, self._window)
+        partition.update(stats, sourced.at, self._consumer(sourced), self.head_blocks)
+
+    def _partitions_idle(self, sourced: SourcedEvent, idle: events.PartitionsIdle) -> None:
+        group = self._group(sourced)
+        for number, point in idle.commit_points.items():
+            known = self.partitions.get((group, idle.topic, number))
+            self._partition_stats(sourced, _idle_report(idle.topic, number, point, known))
 
     def _consumer_stats(self, sourced: SourcedEvent, stats: events.ConsumerStats) -> None:
         consumer = self._consumer(sourced)
+        self._confirm_idle(consumer)
         if self.load.begins_next_round(consumer):
             self.load.end_round(sourced.at, self.consumers.values(), self.partitions.values())
         self.load.counts.add_rise(consumer.stats, stats)
@@ -189,6 +213,8 @@ class Watch:
         if not assigned.partitions:  # the group was rebalanced, and nothing changed for this consumer
             return
         consumer.state = "working"
+        for partition in self._named(sourced, assigned.partitions):
+            partition.assign(consumer)
         ahead = f", {assigned.settled_ahead:,} settled ahead" if assigned.settled_ahead else ""
         self._add_entry(sourced, "rebalance", f"was assigned {_listed(assigned.partitions)}{ahead}")
 
@@ -204,10 +230,15 @@ class Watch:
         self._add_entry(sourced, "rebalance", f"lost {_listed(lost.partitions)}: the group had evicted it")
 
     def _release(self, sourced: SourcedEvent, names: list[str]) -> None:
-        consumer, released = self._consumer(sourced), {name.partition("@")[0] for name in names}
-        for partition in self.partitions.values():
-            if partition.consumer is consumer and partition.name in released:
+        consumer = self._consumer(sourced)
+        for partition in self._named(sourced, names):
+            if partition.consumer is consumer:
                 partition.release(self.head_blocks)
+
+    def _named(self, sourced: SourcedEvent, names: list[str]) -> list[PartitionNow]:
+        """The known partitions among `names`, each TOPIC[PARTITION] or TOPIC[PARTITION]@OFFSET."""
+        group, wanted = self._group(sourced), {name.partition("@")[0] for name in names}
+        return [one for one in self.partitions.values() if one.group == group and one.name in wanted]
 
     def _offsets_rewound(self, sourced: SourcedEvent, rewound: events.ConsumerOffsetsRewound) -> None:
         place = f"{rewound.topic}[{rewound.partition}]"
@@ -268,6 +299,7 @@ class Watch:
 
     _BY_CLASS: ClassVar[dict[type[Event], Callable[[Watch, SourcedEvent, Any], None]]] = {
         events.PartitionStats: _partition_stats,
+        events.PartitionsIdle: _partitions_idle,
         events.ConsumerStats: _consumer_stats,
         events.FleetStarted: _fleet_started,
         events.FleetStopping: _fleet_stopping,
@@ -300,6 +332,16 @@ class Watch:
     }
     _HANDLERS: ClassVar = {kind.event: handler for kind, handler in _BY_CLASS.items()}
     """By the name of the event. All other events leave the state as it is."""
+
+
+def _idle_report(topic: str, number: int, point: int | None, known: PartitionNow | None) -> events.PartitionStats:
+    """The report that a partition in a list of idle ones stands for: its last one, unless that is missing here."""
+    if known is not None and is_idle(known.stats) and known.stats.commit_point == point:
+        return known.stats
+    lag = None if point is None else 0
+    return with_defaults(
+        events.PartitionStats, topic=topic, partition=number, commit_point=point, committed=point, lag=lag
+    )
 
 
 def shown_source(source: str) -> str:

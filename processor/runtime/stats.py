@@ -16,6 +16,7 @@ from processor.runtime.intake import Intake
 from processor.runtime.ports import Partition
 from processor.runtime.task_log import TaskLog
 from processor.telemetry.events import ConsumerStats, Emit, HeadOfLine, HeadState, PartitionStats, SessionLoad
+from processor.telemetry.idle_partitions import IdlePartitions
 
 ERROR_CHARACTERS = 200
 """Of an error's text: it is repeated with each report."""
@@ -34,6 +35,7 @@ class Reports:
         self._statistics = statistics
         self._emit = emit
         self._next = monotonic() + interval
+        self._idle_partitions = IdlePartitions(monotonic())
 
     def emit_when_due(self, now: float) -> None:
         """Reports, where it is time."""
@@ -44,7 +46,8 @@ class Reports:
     def emit(self) -> None:
         """Reports now."""
         stats, partitions = self._statistics.take()
-        for event in (stats, *partitions):
+        self._emit(stats)
+        for event in self._idle_partitions.to_log(partitions, monotonic()):
             self._emit(event)
         if self.on_stats is not None:
             self.on_stats(stats, partitions)

@@ -62,8 +62,9 @@ class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
 class PartitionStats(Event):
     """One assigned partition, every `--stats-interval`. Counters start at its assignment.
 
-    Each partition has a line of its own: container runtimes cut lines at 16 KiB, and a consumer may have hundreds of
-    partitions. The console format shows it at `debug` only.
+    An idle partition (no tasks, no lag, nothing to commit) is logged only when its report changes, and is otherwise in
+    `partitions.idle`. Each partition has a line of its own, because container runtimes cut lines at 16 KiB. The console
+    format shows it at `debug` only.
     """
 
     event: ClassVar[str] = "partition.stats"
@@ -91,7 +92,7 @@ class PartitionStats(Event):
     dead_lettered: int
     """tasks sent to the dead-letter topic"""
     skipped: int
-    """tasks settled before this assignment, which did not run again"""
+    """tasks settled before this assignment, which were not run again"""
     commit_point: int | None
     """every record below this offset is settled"""
     committed: int | None
@@ -110,6 +111,21 @@ class PartitionStats(Event):
     """whether fetching is paused because the partition holds more than its share"""
     head: HeadOfLine | None
     """the oldest unsettled task; null if everything is settled"""
+
+
+class PartitionsIdle(Event):
+    """The partitions of one topic that are idle and were not logged as `partition.stats`, every ten minutes.
+
+    A consumer with more than 500 of them logs several lines, one with more than 2,000 at longer intervals. The console
+    format shows it at `debug` only.
+    """
+
+    event: ClassVar[str] = "partitions.idle"
+    console_level: ClassVar[Level] = "debug"
+
+    topic: str
+    commit_points: dict[int, int | None]
+    """the commit point of each partition, by the number of the partition"""
 
 
 class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
@@ -150,7 +166,7 @@ class ConsumerStats(Event):
     dead_lettered: int
     """tasks sent to the dead-letter topic"""
     skipped: int
-    """tasks settled before this assignment, which did not run again"""
+    """tasks settled before this assignment, which were not run again"""
     results: int
     """return values written to the results topic"""
     abandoned: int
@@ -190,7 +206,7 @@ class ConsumerStats(Event):
 
 
 class FleetStats(Event):
-    """The sum over all consumers of a fleet, every `--stats-interval` and when it stops.
+    """The sum over all consumers of a fleet, when it stops and every `--stats-interval`; once a minute while unchanged.
 
     Counters start with the fleet and include consumers that have exited.
     """
@@ -219,7 +235,7 @@ class FleetStats(Event):
     dead_lettered: int
     """tasks sent to the dead-letter topic"""
     skipped: int
-    """tasks settled before an assignment, which did not run again"""
+    """tasks settled before an assignment, which were not run again"""
     abandoned: int
     """tasks that were still running when a drain timed out"""
     missed_offsets: int
@@ -326,7 +342,7 @@ class ConsumerJoining(Event):
     level: ClassVar[Level] = "warning"
 
     seconds: float
-    """since it began to join"""
+    """time since it began to join"""
     reason: str
 
 
@@ -458,7 +474,7 @@ class ConsumerOffsetsMissed(Event):
     topic: str
     partition: int
     missed_offsets: int
-    """how many; some may have been gaps in the offsets, which cannot be told apart once the records are deleted"""
+    """how many; some may never have held a record, which cannot be determined any more"""
     offsets: list[str]
     """the lowest of them, as FIRST-LAST or OFFSET; at most a hundred entries"""
     next_offset: int

@@ -41,6 +41,9 @@ _ALWAYS: Final = ("pid", "consumer", "topic", "partition")
 
 _LONG: Final = ("handler_seconds_buckets",)
 
+MOST_SHOWN: Final = 20
+"""Entries of a mapping that the console shows; of a larger one it shows the count. The head of a partition has 11."""
+
 _BLOCKS: Final = ("traceback", "stack")
 """Fields of several lines; on the console they are set below their event's line, indented."""
 
@@ -245,6 +248,8 @@ def _console_fields(_: Any, __: str, fields: EventDict) -> EventDict:
 
 def _text(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
+        return str(len(value))
+    if isinstance(value, dict) and len(value) > MOST_SHOWN:
         return str(len(value))
     if isinstance(value, dict):
         value = " ".join(f"{name}={_text(part)}" for name, part in value.items() if part is not None)

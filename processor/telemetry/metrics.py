@@ -98,7 +98,7 @@ CONSUMER = Family(
             "processor_skipped_tasks_total",
             "skipped",
             "counter",
-            "Tasks settled before an assignment, which did not run again.",
+            "Tasks settled before an assignment, which were not run again.",
         ),
         Metric("processor_results_total", "results", "counter", "Return values written to the results topic."),
         Metric(

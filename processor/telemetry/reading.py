@@ -9,11 +9,13 @@ from __future__ import annotations
 import types
 from datetime import datetime
 from functools import cache
-from typing import Any, Final, Literal, NamedTuple, Union, cast, get_args, get_origin
+from typing import Any, Final, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
 from processor.telemetry.events import Event, kinds
+
+E = TypeVar("E", bound=Event)
 
 
 class Envelope(msgspec.Struct, kw_only=True):
@@ -54,6 +56,11 @@ def read(line: bytes) -> LogEvent | None:
     return LogEvent(Envelope(**{name: getattr(event, name) for name in _ENVELOPE}), cast(Event, event))
 
 
+def with_defaults(kind: type[E], **fields: Any) -> E:
+    """Return an event of `kind` with these fields; all others have their defaults, as if a line lacked them."""
+    return cast(E, _lenient(kind)(**fields))
+
+
 class _Header(msgspec.Struct):
     """What makes a line an event, known or not."""
 
@@ -63,12 +70,12 @@ class _Header(msgspec.Struct):
 
 @cache
 def _lenient(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """A subclass of `kind`, a part of an event, whose fields all have a default."""
+    """A subclass of `kind`, an event or a part of one, whose fields all have a default."""
     return msgspec.defstruct(kind.__name__, _fields(kind), bases=(kind,), kw_only=True)
 
 
 def _readable(event: type[Event]) -> type[msgspec.Struct]:
-    """The same for an event, with the fields of the envelope."""
+    """The same for an event as it is read: with the fields of the envelope."""
     fields = _fields(event)
     own = {name for name, *_ in fields}
     shared = [(one.name, one.type, one.default) for one in msgspec.structs.fields(Envelope) if one.name not in own]

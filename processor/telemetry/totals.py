@@ -23,6 +23,25 @@ COUNTERS: Final = (
 )
 
 
+REPEAT_SECONDS: Final = 60.0
+"""Time after which unchanged statistics are logged again: a store drops a gauge that is not repeated for 5 minutes."""
+
+
+class Repeats:
+    """Decides whether a fleet's statistics are logged: when they differ from the last ones, and once a minute."""
+
+    def __init__(self) -> None:
+        self._last: FleetStats | None = None
+        self._repeat_at = 0.0
+
+    def is_due(self, stats: FleetStats, now: float) -> bool:
+        """Return whether to log `stats` at `now`, in seconds of any clock; if so, they count as logged."""
+        if stats == self._last and now < self._repeat_at:
+            return False
+        self._last, self._repeat_at = stats, now + REPEAT_SECONDS
+        return True
+
+
 class Totals:
     """What a fleet has done since its start."""
 

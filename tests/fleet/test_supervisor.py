@@ -163,6 +163,7 @@ def test_a_consumer_that_is_stopped_by_the_kernel_is_killed_at_the_bound(fleet: 
     parent = fleet(drain_timeout=0.1, kill_after_drain=0.1)
     (life,) = parent.noted("started")
     os.kill(life["pid"], signal.SIGSTOP)
+    until(lambda: psutil.Process(life["pid"]).status() == psutil.STATUS_STOPPED)  # until then it would obey
     parent.signal()
     assert parent.ended() == 3
     assert not psutil.pid_exists(life["pid"])

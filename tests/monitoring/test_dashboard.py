@@ -1,4 +1,4 @@
-"""The dashboard's queries, asked of a store that a real fleet has filled."""
+"""The queries of the dashboard, run in a store that a real fleet has filled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.scenario import MakeScenario
 GRAFANA = PROJECT / "deploy" / "monitoring" / "grafana"
 
 
-def test_the_dashboard_is_that_of_the_code() -> None:
+def test_the_dashboard_is_generated_from_the_code() -> None:
     assert dashboard.DASHBOARD.read_text() == dashboard.text()
 
 
@@ -36,7 +36,7 @@ def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
     assert max(x for x, _ in cells) < 24
 
 
-def test_the_dashboard_asks_for_nothing_that_nobody_tells_and_for_all_that_matters() -> None:
+def test_the_dashboard_uses_only_metrics_that_exist_and_all_that_matter() -> None:
     asked = {name for query in dashboard.queries() for name in re.findall(r"\bprocessor_[a-z0-9_]+", query)}
     assert asked <= METRICS
     assert METRICS - asked <= {
@@ -48,19 +48,19 @@ def test_the_dashboard_asks_for_nothing_that_nobody_tells_and_for_all_that_matte
     }  # fmt: skip
 
 
-def test_what_loki_is_asked_for_is_logged() -> None:
-    """As far as it can be tried without a Loki: the names are fields, nested ones as `| json` flattens them."""
+def test_the_log_queries_use_fields_that_are_logged() -> None:
+    """As far as it can be tested without a Loki: nested fields are named as `| json` flattens them."""
     bound = {"group", "event", "level", "service_name"}
     fields = bound | set(PartitionStats.__struct_fields__) | {f"head_{name}" for name in HeadOfLine.__struct_fields__}
-    for query in (dashboard.HOLDERS, dashboard.TROUBLES):
+    for query in (dashboard.BLOCKING, dashboard.WARNINGS):
         asked = re.findall(r"\.([a-z_]+)\}\}|[|{] ?([a-z_]+)(?:=|>)", query)
         assert asked
         assert {name for pair in asked for name in pair if name} <= fields
-    assert '"partition.stats"' in dashboard.HOLDERS
+    assert '"partition.stats"' in dashboard.BLOCKING
 
 
-def test_no_number_turns_red_by_itself() -> None:
-    """Grafana does that from 80 on where nothing else is said."""
+def test_every_number_has_thresholds_of_its_own() -> None:
+    """The default of Grafana is red from 80 on."""
     for panel in json.loads(dashboard.text())["panels"]:
         if panel["type"] == "stat":
             first, *others = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
@@ -68,7 +68,7 @@ def test_no_number_turns_red_by_itself() -> None:
             assert all(step["value"] != 80 for step in others)
 
 
-def test_grafana_is_given_the_folder_and_the_stores_that_the_dashboard_asks() -> None:
+def test_grafana_is_provisioned_with_the_folder_and_the_stores_of_the_dashboard() -> None:
     (provider,) = yaml.safe_load((GRAFANA / "provisioning" / "dashboards" / "processor.yaml").read_text())["providers"]
     assert provider["options"]["path"] == "/var/lib/grafana/dashboards"
     sources = yaml.safe_load((GRAFANA / "provisioning" / "datasources" / "processor.yaml").read_text())["datasources"]

@@ -1,4 +1,4 @@
-"""What is shipped for monitoring fits what is logged. These tests need no collector."""
+"""The shipped files for monitoring fit the events that are logged. These tests need no collector."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_the_collectors_configuration_is_that_of_the_code() -> None:
+def test_the_configuration_of_the_collector_is_generated_from_the_code() -> None:
     assert CONFIG.read_text() == collector.text()
 
 
-def test_a_metric_is_named_once_and_ends_in_its_unit_or_in_total_where_it_only_rises() -> None:
-    told = [metric for family in FAMILIES for metric in family.metrics]
-    assert len({metric.name for metric in told}) == len(told)
-    assert [one.name for one in told if one.name.endswith("_total") != (one.kind == "counter")] == []
-    assert [one.name for one in told if ("seconds" in one.field) != one.name.endswith("_seconds")] == []
+def test_each_metric_has_a_name_of_its_own_that_ends_in_its_unit_or_in_total_for_a_counter() -> None:
+    metrics = [metric for family in FAMILIES for metric in family.metrics]
+    assert len({metric.name for metric in metrics}) == len(metrics)
+    assert [one.name for one in metrics if one.name.endswith("_total") != (one.kind == "counter")] == []
+    assert [one.name for one in metrics if ("seconds" in one.field) != one.name.endswith("_seconds")] == []
 
 
 def test_every_metric_is_a_field_of_its_event() -> None:
@@ -46,13 +46,13 @@ def test_every_metric_is_a_field_of_its_event() -> None:
         assert {metric.field.split(".")[0] for metric in family.metrics} <= fields
 
 
-def test_rules_ask_for_nothing_that_nobody_tells() -> None:
+def test_rules_use_only_metrics_that_exist() -> None:
     known = METRICS | {rule["record"] for rule in rules() if "record" in rule}
     asked = {name for rule in rules() for name in re.findall(r"\bprocessor[_:][a-z0-9_:]+", rule["expr"])}
     assert asked - known == set()
 
 
-def test_every_alert_says_what_to_look_at_and_is_tried_with_promtool_and_by_a_fleet() -> None:
+def test_every_alert_has_a_description_and_is_tested_with_promtool_and_with_a_fleet() -> None:
     alerts = [rule for rule in rules() if "alert" in rule]
     assert all(rule["annotations"]["summary"] and rule["annotations"]["description"] for rule in alerts)
     names = {rule["alert"] for rule in alerts}
@@ -66,7 +66,7 @@ PROMTOOL = shutil.which("promtool") or str(go_tools.PROMTOOL.path)
 
 @pytest.mark.skipif(
     not Path(PROMTOOL).exists(),
-    reason="there is no promtool: Debian's package prometheus has it, and make test-monitoring builds it with Go",
+    reason="promtool is missing: Debian's package prometheus has it, and make test-monitoring builds it with Go",
 )
 @pytest.mark.parametrize("command", [["check", "rules", str(RULES)], ["test", "rules", str(RULE_TESTS)]])
 def test_promtool_finds_nothing_wrong(command: list[str]) -> None:

@@ -36,14 +36,14 @@ def test_every_metric_of_a_real_fleet_arrives_with_the_value_that_was_logged_las
     buckets = {labels["le"]: value for labels, value in store.query(f"{HISTOGRAM}_bucket{{{group}}}")}
     assert buckets == stats["handler_seconds_buckets"]
     assert store.value(f"{HISTOGRAM}_count{{{group}}}") == buckets["+Inf"]
-    told = store.query(f"processor_partition_commit_point{{{group}}}")
-    points = {labels["partition"]: value for labels, value in told}
-    assert points == {str(one["partition"]): one["commit_point"] for one in fleet.heard("partition.stats")[-2:]}
+    found = store.query(f"processor_partition_commit_point{{{group}}}")
+    points = {labels["partition"]: value for labels, value in found}
+    assert points == {str(one["partition"]): one["commit_point"] for one in fleet.heard("partition.stats")}
     labels = {frozenset(labels) for labels, _ in store.query(f"processor_partition_lag_records{{{group}}}")}
     assert labels == {frozenset({"__name__", "group", "topic", "partition"})}
 
 
-def test_what_holds_a_partition_up_is_a_metric_that_falls_back_to_0(scenario: MakeScenario, pipeline: Pipeline) -> None:
+def test_the_head_of_a_partition_is_a_metric_that_returns_to_0(scenario: MakeScenario, pipeline: Pipeline) -> None:
     work = scenario(partitions=1)
     work.produce([(b"a", b"%d" % n) for n in range(5)])
     fleet = work.run("wait_for_go", *QUICK)
@@ -56,7 +56,7 @@ def test_what_holds_a_partition_up_is_a_metric_that_falls_back_to_0(scenario: Ma
 
 
 def stats_line(group: str) -> str:
-    told = {
+    fields = {
         "level": "info",
         "event": "fleet.stats",
         "log_version": 1,
@@ -65,10 +65,10 @@ def stats_line(group: str) -> str:
         "group": group,
         "consumers": 3,
     }
-    return json.dumps({"timestamp": "2026-01-02T03:04:05.678Z", **told})
+    return json.dumps({"timestamp": "2026-01-02T03:04:05.678Z", **fields})
 
 
-def test_lines_as_docker_and_kubernetes_keep_them_are_read_too(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_lines_in_the_formats_of_docker_and_kubernetes_are_read(pipeline: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "docker.jsonl").write_text(
         json.dumps({"log": stats_line("docker") + "\n", "stream": "stderr", "time": "2026-01-02T03:04:05.7Z"}) + "\n"
     )
@@ -80,7 +80,7 @@ def test_lines_as_docker_and_kubernetes_keep_them_are_read_too(pipeline: Pipelin
     assert others == []
 
 
-def test_a_log_record_has_its_time_its_severity_its_trace_and_opentelemetrys_names(
+def test_a_log_record_has_time_severity_trace_and_the_names_of_opentelemetry(
     scenario: MakeScenario, pipeline: Pipeline
 ) -> None:
     trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -91,16 +91,16 @@ def test_a_log_record_has_its_time_its_severity_its_trace_and_opentelemetrys_nam
     line = fleet.wait_for("task.dead_lettered")
     wait_until(lambda: any(record.get("traceId") == trace for record in pipeline.log_store.records), 30)
     record = next(record for record in pipeline.log_store.records if record.get("traceId") == trace)
-    told = {one["key"]: next(iter(one["value"].values()), None) for one in record["attributes"]}
+    attributes = {one["key"]: next(iter(one["value"].values()), None) for one in record["attributes"]}
     assert (record["spanId"], record["severityText"], record["severityNumber"]) == (span, "warning", 13)
     assert record["timeUnixNano"] == str(
         round(datetime.fromisoformat(line["timestamp"]).timestamp() * 1000) * 1_000_000
     )
-    assert told["messaging.system"] == "kafka"
-    assert told["messaging.destination.name"] == work.topic
-    assert told["messaging.destination.partition.id"] == "0"
-    assert told["messaging.kafka.offset"] == "0"
-    assert told["messaging.consumer.group.name"] == work.group
-    assert told["messaging.kafka.message.key"] == line["session_id"]
-    assert told["error.type"] == "processor.Reject"
+    assert attributes["messaging.system"] == "kafka"
+    assert attributes["messaging.destination.name"] == work.topic
+    assert attributes["messaging.destination.partition.id"] == "0"
+    assert attributes["messaging.kafka.offset"] == "0"
+    assert attributes["messaging.consumer.group.name"] == work.group
+    assert attributes["messaging.kafka.message.key"] == line["session_id"]
+    assert attributes["error.type"] == "processor.Reject"
     assert fleet.stop() == 0

@@ -249,6 +249,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     float | None: st.none() | FLOATS,
     bool: st.booleans(),
     list[str]: st.lists(TEXTS, max_size=3),
+    dict[int, int | None]: st.dictionaries(NUMBERS, st.none() | NUMBERS, max_size=3),
 }
 
 

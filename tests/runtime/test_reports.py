@@ -87,6 +87,21 @@ def test_a_coroutine_that_holds_its_partition_is_running() -> None:
     assert run.of(ConsumerStats)[-1].handler_seconds_buckets["+Inf"] == 5
 
 
+def test_an_idle_partition_is_reported_in_the_log_when_it_changes_and_otherwise_every_time() -> None:
+    reported: list[PartitionStats] = []
+    with RunningConsumer(lambda _task: None, **QUICK) as run:
+        run.consumer.report_to(lambda _stats, partitions: reported.extend(partitions))
+        until(lambda: len(reported) >= 5)
+        logged = len(run.of(PartitionStats))
+        assert logged <= 2  # with the assignment, and once more if the first commit came later
+        run.push(FakeRecord(0, b"s"))
+        until(lambda: run.of(PartitionStats)[-1].succeeded == 1 and run.of(PartitionStats)[-1].committed == 1)
+        count, reports = len(run.of(PartitionStats)), len(reported)
+        until(lambda: len(reported) >= reports + 5)
+        assert len(run.of(PartitionStats)) <= count + 1  # one may have been on its way
+        run.stop()
+
+
 def test_latencies_are_those_of_the_last_interval_and_buckets_those_since_the_start() -> None:
     def handler(task: Task) -> None:
         time.sleep(0.05 if task.offset < 10 else 0.0)

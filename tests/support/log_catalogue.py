@@ -1,11 +1,12 @@
-"""Writes the catalogue in docs/LOGS.md, from `processor.telemetry.events`: `python -m tests.support.log_catalogue`."""
+"""Generates the catalogue in docs/LOGS.md from the events: `python -m tests.support.log_catalogue`."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -13,18 +14,18 @@ from processor.telemetry import events
 
 LOGS = Path(__file__).parents[2] / "docs" / "LOGS.md"
 
-BEGIN = "<!-- From here on written by `python -m tests.support.log_catalogue`; a test compares. -->\n"
+BEGIN = "<!-- Generated from here on by `python -m tests.support.log_catalogue`; a test compares. -->\n"
 
 
 def catalogue() -> str:
-    """The page from `BEGIN` on."""
+    """Return the page from `BEGIN` on."""
     kinds = [kind for kind in vars(events).values() if isinstance(kind, type) and kind.__module__ == events.__name__]
-    logged = [kind for kind in kinds if issubclass(kind, events.Event) and hasattr(kind, "event")]
+    logged = events.kinds()
     parts = [kind for kind in kinds if issubclass(kind, msgspec.Struct) and not issubclass(kind, events.Event)]
     sections = [
         _section(f"`{kind.event}` · {kind.level}", kind) for kind in sorted(logged, key=lambda kind: kind.event)
     ]
-    sections += [_section(f"Each of `{_owner(part, logged)}`", part) for part in parts]
+    sections += [_section(_owner(part, logged), part) for part in parts]
     return "\n".join([BEGIN, *sections])
 
 
@@ -32,7 +33,7 @@ def _owner(part: type, logged: list[type[events.Event]]) -> str:
     for kind in logged:
         for field in msgspec.structs.fields(kind):
             if part.__name__ in str(field.type):
-                return f"{kind.event}.{field.name}"
+                return f"`{field.name}` of `{kind.event}`"
     raise AssertionError(f"no event has a {part.__name__}")
 
 
@@ -46,17 +47,25 @@ def _section(title: str, kind: type[msgspec.Struct]) -> str:
     return "\n".join([f"## {title}", "", text, "", "| field | type | meaning |", "| --- | --- | --- |", *rows, ""])
 
 
+JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+
+
 def _type(kind: Any) -> str:
-    text = (
-        getattr(kind, "__name__", str(kind))
-        if isinstance(kind, type) and not str(kind).startswith("list[")
-        else str(kind)
-    )
-    return text.replace("processor.telemetry.events.", "").replace("|", "or")
+    """The type as JSON has it."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(f"`{word}`" for word in parts)
+    if origin is list:
+        return f"array of {_type(parts[0])}s"
+    if origin is dict:
+        return f"object of {_type(parts[1])}s" if parts[1] in JSON_TYPES else f"object of {_type(parts[1])}"
+    if origin is UnionType:
+        return " or ".join(map(_type, parts))
+    return JSON_TYPES.get(kind, "object")
 
 
 def field_meanings(kind: type) -> dict[str, str]:
-    """The sentence under a field, in the class and in those that it comes from."""
+    """Return the docstring of each field, of the class and of its bases."""
     meanings: dict[str, str] = {}
     for ancestor in reversed(kind.__mro__):
         if ancestor.__module__ != events.__name__:

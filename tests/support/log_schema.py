@@ -40,9 +40,8 @@ EXAMINED = 20
 
 
 def kinds() -> list[type[events.Event]]:
-    """Every event, by name."""
-    known = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event)]
-    return sorted((kind for kind in known if hasattr(kind, "event")), key=lambda kind: kind.event)
+    """Return the class of every event, by the name of the event."""
+    return sorted(events.kinds(), key=lambda kind: kind.event)
 
 
 def schema() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from processor.telemetry.events import (
     ConsumerFetchPaused,
     ConsumerStarted,
     FleetStopping,
+    PartitionsIdle,
     SessionLoad,
     TaskDeadLettered,
     TaskStuck,
@@ -78,6 +79,13 @@ def test_the_console_shows_single_partitions_at_debug_only() -> None:
     assert len(lines_of(partition_stats(), "console", "info")) == 0
     (line,) = lines_of(partition_stats(), "console", "debug")
     assert "state=parked state_seconds=0.2" in line
+
+
+def test_the_console_shows_the_count_of_idle_partitions_at_debug_only() -> None:
+    idle = PartitionsIdle(topic="t", commit_points=dict.fromkeys(range(400), 7))
+    assert len(lines_of(idle, "console", "info")) == 0
+    (line,) = lines_of(idle, "console", "debug")
+    assert "commit_points=400" in line
 
 
 @pytest.mark.parametrize(("level", "written"), [("debug", 1), ("info", 0), ("warning", 0), ("error", 0)])

@@ -13,7 +13,7 @@ from processor.cli.monitor import rows
 from processor.cli.monitor.rows import fitted, laid_out
 from processor.observe.lines import ReadStats
 from processor.observe.report.findings import Finding, findings
-from processor.observe.report.text import NOTHING, about
+from processor.observe.report.text import NOTHING, about, partition_count
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 from processor.observe.wording import clock, duration, many, number, spark
@@ -81,7 +81,7 @@ def _waiting(read: ReadStats) -> Iterator[Text]:
 def _head(watch: Watch, read: ReadStats, found: list[Finding], now: float, width: int) -> list[Text]:
     """The state comes before the counts, because a narrow terminal cuts the end."""
     faults = sum(finding.status > Status.EARLY for finding in found)
-    partitions = many(len(found), "partition")
+    partitions = partition_count(watch)
     first = Text(f"{about(watch)} · ", style="bold")
     if faults:
         first.append(f"{faults:,} of {partitions} at fault", style="red")

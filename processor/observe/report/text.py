@@ -34,7 +34,13 @@ def title(watch: Watch) -> str:
     """Return the groups, topics and counts in one line; the count of consumers only if there are any."""
     consumers = watch.living()
     counts = [many(len(consumers), "consumer")] if consumers else []
-    return " · ".join([about(watch), *counts, many(len(watch.partitions), "partition")])
+    return " · ".join([about(watch), *counts, partition_count(watch)])
+
+
+def partition_count(watch: Watch) -> str:
+    """Return the number of partitions, with those that the log has not named yet."""
+    unlisted = f" ({watch.unlisted:,} idle, not listed yet)" if watch.unlisted else ""
+    return many(len(watch.partitions) + watch.unlisted, "partition") + unlisted
 
 
 def about(watch: Watch) -> str:
