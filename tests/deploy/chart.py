@@ -1,4 +1,4 @@
-"""The Helm chart, rendered by Helm as a library; `python -m tests.deploy.chart` writes the golden files anew."""
+"""Renders the Helm chart with Helm as a library; `python -m tests.deploy.chart` updates the golden files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CASES = {file.name.removesuffix("-values.yaml"): file for file in sorted((CHART 
 
 
 def values_of(case: str) -> dict[str, Any]:
-    """What a user of that case gives."""
+    """The values of a case."""
     values: dict[str, Any] = yaml.safe_load(CASES[case].read_text())
     return values
 
 
 def rendered(values: dict[str, Any]) -> dict[str, str]:
-    """The text that each template makes of the values, those without any left out.
+    """The rendered text by template, without empty ones.
 
     Raises:
         helm_python.HelmError: the chart refuses the values.
@@ -33,14 +33,14 @@ def rendered(values: dict[str, Any]) -> dict[str, str]:
 
 
 def resources(values: dict[str, Any]) -> dict[str, Any]:
-    """The resources by kind and name."""
+    """The rendered resources, by kind and name."""
     texts = [text for name, text in rendered(values).items() if name != "NOTES.txt"]
     found = [resource for text in texts for resource in yaml.safe_load_all(text) if resource]
     return {f"{resource['kind']}/{resource['metadata']['name']}": resource for resource in found}
 
 
 def golden(case: str) -> str:
-    """All that a case makes, in one text."""
+    """All rendered templates of a case in one text."""
     return "".join(f"# --- {name}\n{text.strip()}\n\n" for name, text in rendered(values_of(case)).items())
 
 

@@ -1,4 +1,4 @@
-"""What operators of Kubernetes take of our chart: schemas derived from their own definitions.
+"""Schemas of the custom resources in the chart, derived from the operators' own definitions.
 
 `python -m tests.deploy.custom_resources` writes them anew; it needs Go, which fetches the operators' modules. Their
 definitions (CustomResourceDefinition) are what Kubernetes is given. What is derived is as strict as
@@ -31,7 +31,7 @@ class Origin(NamedTuple):
     path: str
 
     def text(self) -> str:
-        """What it holds.
+        """The file's contents.
 
         Raises:
             subprocess.CalledProcessError: Go cannot fetch the module.
@@ -41,7 +41,7 @@ class Origin(NamedTuple):
         return Path(json.loads(told.stdout)["Dir"], self.path).read_text()
 
     def comment(self) -> str:
-        """Where it is from, and under which licence it may be used."""
+        """The file's origin and license."""
         return f"Derived from {self.path} of {self.module} {self.version}, which is under the Apache License 2.0."
 
 
@@ -53,17 +53,17 @@ DEFINITIONS: Final = {
     "PodMonitor": Origin(*OPERATOR, "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"),
 }
 SCALER: Final = Origin(*KEDA, "pkg/scalers/kafka_scaler.go")
-"""The definition lets a trigger's metadata be any text; its names stand in the source of the scaler that reads them."""
+"""The definition allows any metadata of a trigger; the valid keys are only in the source of the scaler."""
 
 
 def schema_of(kind: str) -> dict[str, Any]:
-    """The kept schema of a kind, or of `KAFKA_TRIGGER`."""
+    """The stored schema of a kind, or of `KAFKA_TRIGGER`."""
     schema: dict[str, Any] = json.loads((FOLDER / f"{kind}.json").read_text())
     return schema
 
 
 def derived(origin: Origin) -> dict[str, Any]:
-    """The schema of the version of a definition that is stored."""
+    """The schema of a definition's storage version."""
     definition = yaml.safe_load(origin.text())["spec"]
     version = next(version for version in definition["versions"] if version["storage"])
     schema = strict(version["schema"]["openAPIV3Schema"])
@@ -75,7 +75,7 @@ def derived(origin: Origin) -> dict[str, Any]:
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without what is no rule of JSON Schema's; an object that names its fields has no others."""
+    """Removes what is not JSON Schema. An object that lists its properties allows no others."""
     kept = {
         key: value
         for key, value in schema.items()
@@ -92,7 +92,7 @@ def strict(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def trigger_metadata(origin: Origin) -> dict[str, Any]:
-    """The names that the scaler looks up, by themselves or by a constant; every value is text."""
+    """The keys that the scaler looks up, as literals or constants; all values are strings."""
     source = origin.text()
     constants = dict(re.findall(r'^\s*(\w+)\s*=\s*"(\w+)"$', source, re.MULTILINE))
     names = {constants.get(name, name) for name in re.findall(r'\bTriggerMetadata\["?(\w+)"?\]', source)}

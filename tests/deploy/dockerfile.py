@@ -1,4 +1,4 @@
-"""A Dockerfile's instructions, as far as ours has them."""
+"""Parses the Dockerfile instructions that deploy/Dockerfile uses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ DOCKERFILE = PROJECT / "deploy" / "Dockerfile"
 
 
 class Instruction(NamedTuple):
-    """One instruction, its continued lines joined."""
+    """One instruction with its continuation lines joined."""
 
     name: str
     arguments: str
 
 
 def stages(file: Path = DOCKERFILE) -> list[list[Instruction]]:
-    """The instructions of each stage, its FROM the first."""
+    """The instructions of each stage, beginning with its FROM."""
     text = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", file.read_text(), flags=re.MULTILINE))
     found: list[list[Instruction]] = []
     for line in filter(None, map(str.strip, text.splitlines())):
@@ -31,11 +31,11 @@ def stages(file: Path = DOCKERFILE) -> list[list[Instruction]]:
 
 
 def arguments_of(stage: list[Instruction], name: str) -> list[str]:
-    """Of every instruction of that name."""
+    """The arguments of every instruction with that name."""
     return [instruction.arguments for instruction in stage if instruction.name == name]
 
 
 def pairs(stage: list[Instruction], name: str) -> dict[str, str]:
-    """What its LABEL, ENV or ARG instructions set."""
+    """The pairs that its LABEL, ENV or ARG instructions set."""
     words = [word for arguments in arguments_of(stage, name) for word in shlex.split(arguments)]
     return dict(word.split("=", 1) for word in words)

@@ -1,6 +1,6 @@
-"""The programs that the chart and docker-compose.yml start, by their own arguments and environment, on a real broker.
+"""The programs of the chart and of docker-compose.yml, with their own arguments and environment, on a real broker.
 
-No engine and no cluster: what they would mount is put into folders of the test's own.
+There is neither a container engine nor a cluster: mounted files are written to temporary folders.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BOUND = 40.0
 
 
 class Program:
-    """A container's process, and what its health check says; killed on leaving where it still runs."""
+    """A container's process and its health check. A process that still runs is killed on exit."""
 
     def __init__(self, arguments: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
         self._env = {"PATH": os.environ["PATH"], **env}
@@ -53,15 +53,15 @@ class Program:
         self.process.wait()
         self._log.close()
 
-    def is_well(self, probe: Sequence[str]) -> bool:
-        """What `probe` says: `processor` and its arguments."""
+    def is_healthy(self, probe: Sequence[str]) -> bool:
+        """Return whether a probe passes; `probe` is `processor` and its arguments."""
         assert probe[0] == "processor"
         command = [sys.executable, "-m", *probe]
         return not subprocess.run(command, env=self._env, cwd=self._folder, check=False, capture_output=True).returncode
 
-    def wait_well(self, probe: Sequence[str]) -> None:
+    def wait_healthy(self, probe: Sequence[str]) -> None:
         deadline = time.monotonic() + BOUND
-        while not self.is_well(probe):
+        while not self.is_healthy(probe):
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
 
@@ -80,7 +80,7 @@ def wait_done(broker: Broker, group: str, topic: str) -> None:
         time.sleep(0.1)
 
 
-def test_a_pod_of_the_chart_is_ready_works_and_stops_within_its_grace(
+def test_a_pod_of_the_chart_becomes_ready_runs_tasks_and_stops_within_its_grace_period(
     broker: Broker, topic: MakeTopic, group: str, produce: Produce, tmp_path: Path
 ) -> None:
     chart = pytest.importorskip("tests.deploy.chart", reason="Helm's library has no wheel for this platform")
@@ -98,14 +98,14 @@ def test_a_pod_of_the_chart_is_ready_works_and_stops_within_its_grace(
     arguments = [word.replace("/etc/processor/", f"{tmp_path}/") for word in container["args"]]
     env = {each["name"]: each["value"].replace("/run/processor/", f"{tmp_path}/") for each in container["env"]}
     with Program(arguments, env, tmp_path) as program:
-        program.wait_well(container["readinessProbe"]["exec"]["command"])
-        assert program.is_well(container["livenessProbe"]["exec"]["command"])
+        program.wait_healthy(container["readinessProbe"]["exec"]["command"])
+        assert program.is_healthy(container["livenessProbe"]["exec"]["command"])
         wait_done(broker, group, name)
         assert program.stop(pod["terminationGracePeriodSeconds"]) == 0
         assert "anna Hello" in program.log()
 
 
-def test_the_fleet_of_docker_compose_works_off_what_its_customers_order(
+def test_the_fleet_of_docker_compose_runs_its_customers_orders(
     broker: Broker, topic: MakeTopic, group: str, tmp_path: Path
 ) -> None:
     services: dict[str, dict[str, Any]] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
@@ -123,7 +123,7 @@ def test_the_fleet_of_docker_compose_works_off_what_its_customers_order(
         "PROCESSOR_HEARTBEAT_FILE": str(tmp_path / "heartbeat"),
     }
     with Program(arguments, env, tmp_path) as program:
-        program.wait_well(consumer["healthcheck"]["test"][1:])
+        program.wait_healthy(consumer["healthcheck"]["test"][1:])
         words = [word.replace("/app/", "") for word in customers["entrypoint"]]
         command = [sys.executable, words[1], broker.bootstrap_servers, "--topic", name]
         command += ["--rate", "1000", "--tasks", "200", "--sessions", "5"]  # the slow customer is not among them

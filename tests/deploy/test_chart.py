@@ -1,4 +1,4 @@
-"""The Helm chart: what it renders, what it refuses, and that Kubernetes would take it."""
+"""The Helm chart: rendered output, rejected values, and validity for Kubernetes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pod(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_renders_what_it_did(case: str) -> None:
+def test_rendering_matches_the_golden_file(case: str) -> None:
     assert (GOLDEN / f"{case}.yaml").read_text() == golden(case), WRITE
 
 
@@ -56,15 +56,15 @@ def test_every_golden_file_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_helm_lint_has_nothing_to_say(case: str) -> None:
+def test_helm_lint_passes(case: str) -> None:
     report = helm_python.lint(CHART, values_of(case), strict=True, kube_version=f"v{NEWEST}.0")
     assert [m["error"] for m in report["messages"] if m["error"] != "icon is recommended"] + report["errors"] == []
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("case", CASES)
-def test_kubernetes_takes_every_resource(case: str, version: str) -> None:
-    """Strictly: no field is unknown."""
+def test_every_resource_is_valid_for_kubernetes(case: str, version: str) -> None:
+    """Validation is strict: unknown fields are errors."""
     for resource in resources(values_of(case)).values():
         if resource["kind"] in DEFINITIONS:
             jsonschema.validate(resource, schema_of(resource["kind"]))
@@ -72,7 +72,7 @@ def test_kubernetes_takes_every_resource(case: str, version: str) -> None:
             kubernetes_validate.validate(resource, version, strict=True)
 
 
-def test_keda_knows_every_name_of_its_trigger() -> None:
+def test_every_key_of_the_keda_trigger_is_valid() -> None:
     for trigger in resources(values_of("keda"))["ScaledObject/r-processor"]["spec"]["triggers"]:
         assert trigger["type"] == "kafka"
         jsonschema.validate(trigger["metadata"], schema_of(KAFKA_TRIGGER))
@@ -86,7 +86,7 @@ def test_keda_knows_every_name_of_its_trigger() -> None:
         ("metrics", "PodMonitor/r-processor", ("spec", "podMetricsEndpoints", 0, "portName")),
     ],
 )
-def test_a_field_that_its_definition_does_not_know_is_found(case: str, name: str, path: tuple[Any, ...]) -> None:
+def test_an_unknown_field_of_a_custom_resource_is_detected(case: str, name: str, path: tuple[Any, ...]) -> None:
     resource = resources(values_of(case))[name]
     *above, field = path
     reduce(lambda part, step: part[step], above, resource)[field] = "x"
@@ -94,25 +94,25 @@ def test_a_field_that_its_definition_does_not_know_is_found(case: str, name: str
         jsonschema.validate(resource, schema_of(resource["kind"]))
 
 
-def test_kedas_behaviour_is_that_of_an_autoscaler() -> None:
+def test_kedas_behavior_is_valid_for_an_autoscaler() -> None:
     scaled = resources(values_of("keda"))["ScaledObject/r-processor"]["spec"]
     autoscaler = resources(basic(autoscaling={"enabled": True}))["HorizontalPodAutoscaler/r-processor"]
     autoscaler["spec"]["behavior"] = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     kubernetes_validate.validate(autoscaler, NEWEST, strict=True)
 
 
-def test_the_schema_and_the_readme_are_those_of_the_options_and_the_comments() -> None:
+def test_the_schema_and_the_readme_are_up_to_date() -> None:
     assert helm_chart.SCHEMA.read_text() == helm_chart.schema(), WRITE
     assert helm_chart.README.read_text() == helm_chart.readme(), WRITE
 
 
-def test_the_chart_is_of_the_projects_version() -> None:
+def test_the_chart_has_the_projects_version() -> None:
     version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
     with helm_python.Chart.load(CHART) as chart:
         assert (chart.version, chart.metadata["appVersion"]) == (version, version)
 
 
-# --- what is refused -------------------------------------------------------------------------------
+# --- rejected values -------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a typo": ({"replica": 3}, "replica"),
@@ -122,73 +122,88 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown choice": ({"config": {"value-format": "xml"}}, "value-format"),
     "a heartbeat file": ({"config": {"heartbeat-file": "/tmp/h"}}, "heartbeat-file"),
     "a secret as a value": ({"secretKafkaConfig": {"sasl.password": "hunter2"}}, "sasl.password"),
-    "no app": ({"app": ""}, "app: give MODULE:ATTRIBUTE"),
-    "an app that is none": ({"app": "shop"}, "app"),
+    "no app": ({"app": ""}, "app: it is required, as MODULE:ATTRIBUTE"),
+    "an invalid app": ({"app": "shop"}, "app"),
     "no topic": ({"config": {"topic": []}}, "config.topic: it is required"),
     "no group": ({"config": {"group": ""}}, "config.group: it is required"),
     "no brokers": ({"config": {"bootstrap-servers": ""}}, "config.bootstrap-servers: it is required"),
-    "a grace that is too short": ({"terminationGracePeriodSeconds": 34}, "it takes 35 seconds"),
-    "a grace that is too short with a wait": (
+    "a grace period that is too short": ({"terminationGracePeriodSeconds": 34}, "set at least 35"),
+    "a grace period that is too short with a preStop delay": (
         {"terminationGracePeriodSeconds": 36, "preStopSeconds": 2},
-        "it takes 37 seconds",
+        "set at least 37",
     ),
-    "a grace that a longer drain needs": (
+    "a grace period that is too short for a longer drain": (
         {"terminationGracePeriodSeconds": 59, "config": {"drain-timeout": 50}},
-        "it takes 60 seconds",
+        "set at least 60",
     ),
-    "a drain timeout that the grace does not know": (
+    "a drain timeout outside of config": (
         {"extraEnv": [{"name": "PROCESSOR_DRAIN_TIMEOUT", "value": "300"}]},
-        "give config.drain-timeout",
+        "set config.drain-timeout",
     ),
     "two autoscalers": ({"partitions": 4, "autoscaling": {"enabled": True}, "keda": {"enabled": True}}, "only one"),
-    "keda without partitions": ({"keda": {"enabled": True}}, "partitions: keda.enabled needs their number"),
-    "more pods than partitions": ({"partitions": 4, "keda": {"enabled": True, "maxReplicas": 5}}, "at most 4"),
+    "keda without partitions": ({"keda": {"enabled": True}}, "partitions: keda.enabled requires their number"),
+    "more pods than partitions": ({"partitions": 4, "keda": {"enabled": True, "maxReplicas": 5}}, "set at most 4"),
     "more consumers than partitions": (
         {"partitions": 8, "config": {"processes": 4}, "keda": {"enabled": True, "maxReplicas": 3}},
-        "at most 2",
+        "set at most 2",
     ),
-    "a least above the most": ({"partitions": 4, "keda": {"enabled": True, "minReplicas": 5}}, "keda.minReplicas"),
-    "a least above the most by CPU": ({"autoscaling": {"enabled": True, "minReplicas": 9}}, "autoscaling.minReplicas"),
-    "more by CPU than partitions": ({"partitions": 4, "autoscaling": {"enabled": True}}, "more than the 4 pods"),
-    "one setting twice": (
+    "KEDA's minimum above its maximum": (
+        {"partitions": 4, "keda": {"enabled": True, "minReplicas": 5}},
+        "keda.minReplicas",
+    ),
+    "the autoscaler's minimum above its maximum": (
+        {"autoscaling": {"enabled": True, "minReplicas": 9}},
+        "autoscaling.minReplicas",
+    ),
+    "the autoscaler's maximum above the partitions": (
+        {"partitions": 4, "autoscaling": {"enabled": True}},
+        "exceeds the 4 pods",
+    ),
+    "a duplicate setting": (
         {
             "config": {"kafka-config": {"sasl.username": "x"}},
             "secretKafkaConfig": {"sasl.username": {"name": "s", "key": "k"}},
         },
-        "both give sasl.username",
+        "both set sasl.username",
     ),
-    "one setting as a file twice": (
+    "a duplicate setting as a file": (
         {
             "config": {"kafka-config": {"sasl.password.file": "/x"}},
             "secretKafkaConfig": {"sasl.password": {"name": "s", "key": "k"}},
         },
-        "both give sasl.password",
+        "both set sasl.password",
     ),
-    "a typo of a setting": ({"config": {"kafka-config": {"Fetch.Min Bytes": 1}}}, "Fetch.Min Bytes is no name"),
+    "a typo of a setting": (
+        {"config": {"kafka-config": {"Fetch.Min Bytes": 1}}},
+        "Fetch.Min Bytes is not a valid name",
+    ),
     "a password in a ConfigMap": (
         {"config": {"kafka-config": {"sasl.password": "hunter2"}}},
         "sasl.password is a secret",
     ),
     "a key in a ConfigMap": ({"config": {"kafka-config": {"ssl.key.pem": "hunter2"}}}, "ssl.key.pem is a secret"),
-    "a password in an address": ({"config": {"schema-registry": "https://u:hunter2@r"}}, "schema-registry-user"),
-    "no workers": ({"config": {"workers": 0}}, "minimum: got 0, want 1"),
-    "no time": ({"config": {"timeout": 0}}, "/config/timeout"),
-    "no port": ({"config": {"metrics-port": 99999}, "podMonitor": {"enabled": True}}, "/config/metrics-port"),
-    "one topic twice": ({"config": {"topic": ["a", "a"]}}, "/config/topic"),
-    "a name that Kubernetes does not take": ({"fullnameOverride": "Foo_Bar"}, "/fullnameOverride"),
+    "a password in a URL": ({"config": {"schema-registry": "https://u:hunter2@r"}}, "schema-registry-user"),
+    "zero workers": ({"config": {"workers": 0}}, "minimum: got 0, want 1"),
+    "a timeout of zero": ({"config": {"timeout": 0}}, "/config/timeout"),
+    "an invalid port": ({"config": {"metrics-port": 99999}, "podMonitor": {"enabled": True}}, "/config/metrics-port"),
+    "a duplicate topic": ({"config": {"topic": ["a", "a"]}}, "/config/topic"),
+    "a name that is invalid in Kubernetes": ({"fullnameOverride": "Foo_Bar"}, "/fullnameOverride"),
     "a typo in KEDA's metadata": ({"keda": {"metadata": {"slas": "plaintext"}}}, "'slas' not allowed"),
-    "metadata that is the chart's": ({"keda": {"metadata": {"topic": "t"}}}, "'topic' not allowed"),
-    "nothing where the templates look": ({"keda": None}, "keda"),
-    "one secret twice": (
+    "metadata that the chart sets": ({"keda": {"metadata": {"topic": "t"}}}, "'topic' not allowed"),
+    "null for a required map": ({"keda": None}, "keda"),
+    "a duplicate secret": (
         {
             "secretFiles": {"sasl.password": {"name": "s", "key": "k"}},
             "secretKafkaConfig": {"sasl.password": {"name": "s", "key": "k"}},
         },
-        "both give sasl.password",
+        "both set sasl.password",
     ),
-    "a monitor of nothing": ({"podMonitor": {"enabled": True}}, "podMonitor.enabled: it needs config.metrics-port"),
-    "handlers twice": ({"handlers": {"files": {"a.py": ""}, "configMap": "a"}}, "give only one of"),
-    "an instance ID that is overwritten": (
+    "a pod monitor without a port": (
+        {"podMonitor": {"enabled": True}},
+        "podMonitor.enabled: it requires config.metrics-port",
+    ),
+    "two sources of handlers": ({"handlers": {"files": {"a.py": ""}, "configMap": "a"}}, "set only one of"),
+    "an overwritten instance ID": (
         {"kind": "StatefulSet", "extraEnv": [{"name": "PROCESSOR_KAFKA_CONFIG", "value": "a.b=c"}]},
         "group.instance.id",
     ),
@@ -196,7 +211,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_right_is_refused(name: str) -> None:
+def test_invalid_values_are_rejected(name: str) -> None:
     changes, reason = REFUSED[name]
     with pytest.raises(helm_python.HelmError) as refused:
         rendered(basic(**changes))
@@ -205,42 +220,42 @@ def test_what_cannot_be_right_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", REFUSED_KAFKA_CONFIG)
-def test_what_the_program_refuses_of_the_kafka_client_the_chart_refuses(key: str) -> None:
+def test_the_chart_rejects_every_kafka_setting_that_the_program_refuses(key: str) -> None:
     with pytest.raises(helm_python.HelmError, match=f"{key} would break delivery"):
         rendered(basic(config={"kafka-config": {key: "x"}}))
 
 
-# --- what a pod is ---------------------------------------------------------------------------------
+# --- pods ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("drain", "stop", "grace"), [(25, 2, 42), (40.5, 2, 58), (300, 0, 315)])
-def test_the_grace_is_computed_from_the_drain(drain: float, stop: int, grace: int) -> None:
+def test_the_grace_period_is_computed_from_the_drain_timeout(drain: float, stop: int, grace: int) -> None:
     values = basic(preStopSeconds=stop, config={"drain-timeout": drain})
     assert pod(values)["terminationGracePeriodSeconds"] == grace
 
 
-def test_a_grace_that_is_long_enough_is_taken() -> None:
+def test_a_sufficient_grace_period_is_accepted() -> None:
     assert pod(basic(terminationGracePeriodSeconds=35))["terminationGracePeriodSeconds"] == 35
 
 
-def test_the_ceiling_counts_the_consumers_of_a_pod() -> None:
+def test_the_pod_limit_accounts_for_the_consumers_per_pod() -> None:
     scaled = resources(values_of("keda"))["ScaledObject/r-processor"]["spec"]
     assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (1, 6)
     assert "replicas" not in resources(values_of("keda"))["Deployment/r-processor"]["spec"]
 
 
-def test_more_pods_than_partitions_are_told_of() -> None:
+def test_notes_warn_of_idle_pods_and_persistent_lag() -> None:
     assert "WARNING" not in rendered(basic(partitions=2))["NOTES.txt"]
     assert (
-        "2 partitions keep 2 pods busy; the others of 3 are idle"
+        "2 partitions occupy only 2 of 3 pods; the others are idle"
         in rendered(basic(partitions=2, replicas=3))["NOTES.txt"]
     )
     persistent = basic(partitions=4, keda={"enabled": True, "excludePersistentLag": False})
-    assert "one session that hangs" in rendered(persistent)["NOTES.txt"]
+    assert "a hanging session" in rendered(persistent)["NOTES.txt"]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_runs_as_root_or_writes_to_its_root(case: str) -> None:
+def test_containers_do_not_run_as_root_and_have_a_read_only_root(case: str) -> None:
     spec = pod(values_of(case))
     assert spec["securityContext"]["runAsNonRoot"] is True
     (container,) = [container for container in spec["containers"] if container["name"] == "processor"]
@@ -248,7 +263,7 @@ def test_nothing_runs_as_root_or_writes_to_its_root(case: str) -> None:
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_a_secret_is_mounted_and_its_value_stands_nowhere() -> None:
+def test_a_secret_is_mounted_as_a_file() -> None:
     values = values_of("static")
     toml = resources(values)["ConfigMap/r-processor"]["data"]["processor.toml"]
     assert tomllib.loads(toml)["kafka-config"]["sasl.password.file"] == "/etc/processor-secrets/sasl.password"
@@ -256,7 +271,7 @@ def test_a_secret_is_mounted_and_its_value_stands_nowhere() -> None:
     assert mount["mountPath"] == "/etc/processor-secrets"
 
 
-def test_another_configuration_is_another_pod() -> None:
+def test_a_changed_configuration_rolls_the_pods() -> None:
     def checksum(values: dict[str, Any]) -> str:
         template = resources(values)["Deployment/r-processor"]["spec"]["template"]
         return str(template["metadata"]["annotations"]["checksum/config"])
@@ -264,7 +279,7 @@ def test_another_configuration_is_another_pod() -> None:
     assert checksum(basic()) != checksum(basic(config={"workers": 7}))
 
 
-# --- what processor makes of it --------------------------------------------------------------------
+# --- options that reach the program ----------------------------------------------------------------
 
 
 class Ran:
@@ -274,7 +289,7 @@ class Ran:
 
 @pytest.fixture
 def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """The settings that a pod's program comes to."""
+    """The settings that a pod's program parses."""
     ran = Ran()
 
     def run_fleet(settings: Settings, app: str) -> int:
@@ -297,25 +312,25 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def test_every_option_reaches_the_program(settings_of: Any) -> None:
     given = {name: value for name, (_, value) in OPTIONS.items() if name not in ("heartbeat_file", "reload", "schemas")}
-    given["value_format"] = "avro"  # which a schema registry goes with
-    given["schema_registry"] = "https://registry.example"  # whose password the chart takes by reference only
+    given["value_format"] = "avro"  # required by a schema registry
+    given["schema_registry"] = "https://registry.example"  # a password must be referenced
     config = {name.replace("_", "-"): value for name, value in given.items()}
     settings = settings_of(basic(config=config))
     assert {name: getattr(settings, name) for name in given} == given
 
 
-def test_text_that_has_a_meaning_in_toml_or_yaml_arrives_as_it_was(settings_of: Any) -> None:
+def test_text_with_toml_or_yaml_syntax_is_passed_unchanged(settings_of: Any) -> None:
     hostile = 'a="b"\n[c] # <&> {{ .Values }} \\ ü'
     settings = settings_of(basic(config={"kafka-config": {"client.id": hostile}, "max-in-flight-bytes": 2**40}))
     assert settings.kafka_config["client.id"] == hostile
     assert settings.max_in_flight_bytes == 2**40
 
 
-def test_a_static_member_has_time_to_come_back(settings_of: Any) -> None:
+def test_a_static_member_has_a_long_session_timeout(settings_of: Any) -> None:
     values = values_of("static")
     values["secretKafkaConfig"] = {}
     assert settings_of(values).kafka_config["session.timeout.ms"] == "120000"
-    values["config"]["group-protocol"] = "consumer"  # the broker's business there
+    values["config"]["group-protocol"] = "consumer"  # there the broker sets the timeout
     assert "session.timeout.ms" not in settings_of(values).kafka_config
     (env,) = [env for env in pod(values)["containers"][0]["env"] if env["name"] == "PROCESSOR_KAFKA_CONFIG"]
     assert env["value"] == "group.instance.id=$(POD_NAME)"

@@ -1,4 +1,4 @@
-"""docker-compose.yml: what it says of itself, and what the compose tool says of it."""
+"""docker-compose.yml: its contents, and its validation by Docker Compose."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def seconds(text: str) -> int:
     return int(text.removesuffix("s"))
 
 
-def test_every_image_is_of_an_exact_version() -> None:
+def test_every_image_has_an_exact_version() -> None:
     for name, service in SERVICES.items():
         assert re.search(r":v?\d+\.\d+\.\d+|:\$\{PROCESSOR_VERSION:-\d+\.\d+\.\d+\}$", service["image"]), name
 
 
-def test_the_versions_are_those_that_the_tests_run_with() -> None:
+def test_the_versions_match_those_of_the_tests() -> None:
     version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
     assert SERVICES["kafka"]["image"] == SERVICES["topics"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
     assert SERVICES["consumer"]["image"] == f"session-processor:${{PROCESSOR_VERSION:-{version}}}"
 
 
-def test_nothing_is_offered_beyond_this_machine() -> None:
+def test_ports_are_bound_to_the_loopback_interface() -> None:
     assert [
         port for service in SERVICES.values() for port in service.get("ports", ()) if "127.0.0.1:" not in port
     ] == []
 
 
-def test_kafka_is_one_address_inside_and_another_outside() -> None:
+def test_kafka_has_separate_addresses_for_host_and_containers() -> None:
     environment = SERVICES["kafka"]["environment"]
     advertised = dict(each.split("://") for each in environment["KAFKA_ADVERTISED_LISTENERS"].split(","))
     assert advertised == {"INSIDE": "kafka:19092", "OUTSIDE": "localhost:9092"}
@@ -57,25 +57,25 @@ def test_kafka_is_one_address_inside_and_another_outside() -> None:
     assert SERVICES["consumer"]["environment"]["PROCESSOR_BOOTSTRAP_SERVERS"] == advertised["INSIDE"]
 
 
-def test_the_main_job_is_what_runs_without_a_profile() -> None:
+def test_kafka_and_the_fleet_run_without_a_profile() -> None:
     assert {name for name, service in SERVICES.items() if "profiles" not in service} == {"kafka", "topics", "consumer"}
 
 
-def test_the_consumer_waits_for_its_topic_and_can_write_nowhere() -> None:
+def test_the_consumer_waits_for_its_topic_and_has_a_read_only_root() -> None:
     consumer = SERVICES["consumer"]
     assert consumer["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
     assert f"--topic={consumer['environment']['PROCESSOR_TOPIC']}" in SERVICES["topics"]["command"]
     assert (consumer["read_only"], consumer["cap_drop"]) == (True, ["ALL"])
 
 
-def test_everything_that_is_mounted_is_there() -> None:
+def test_every_mounted_path_exists() -> None:
     mounted = [volume for service in SERVICES.values() for volume in service.get("volumes", ())]
     own = [volume.split(":")[0] for volume in mounted if volume.startswith("./")]
     assert [name for name in own if not (PROJECT / name).exists()] == []
 
 
-def test_monitoring_is_pieced_together_right() -> None:
-    """The collector is told of what its configuration asks for, and every name in an address is a service."""
+def test_the_monitoring_services_fit_together() -> None:
+    """The collector has every variable that its configuration uses, and every host name is a service."""
     config = (PROJECT / "deploy" / "monitoring" / "otel-collector.yaml").read_text()
     environment = SERVICES["collector"]["environment"]
     assert set(re.findall(r"\$\{env:(\w+)\}", config)) == set(environment)
@@ -91,7 +91,7 @@ def test_monitoring_is_pieced_together_right() -> None:
     assert set(re.findall(r"http://([\w-]+):", said)) <= set(SERVICES)
 
 
-def test_a_stop_has_the_time_that_a_drain_needs() -> None:
+def test_the_stop_grace_period_covers_the_drain() -> None:
     consumer = SERVICES["consumer"]
     drain = int(consumer["environment"]["PROCESSOR_DRAIN_TIMEOUT"])
     assert seconds(consumer["stop_grace_period"]) >= drain + 10
@@ -108,7 +108,7 @@ def test_the_application_is_one_of_the_examples(monkeypatch: pytest.MonkeyPatch)
     assert load(app).handlers
 
 
-def test_the_customers_send_what_they_are_asked_for(broker: Broker, topic: MakeTopic) -> None:
+def test_the_customers_produce_the_requested_tasks(broker: Broker, topic: MakeTopic) -> None:
     name = topic(2)
     command = [sys.executable, "examples/shop.py", broker.bootstrap_servers, "--topic", name, "--tasks", "50"]
     command += ["--rate", "5000", "--sessions", "3"]
@@ -119,7 +119,7 @@ def test_the_customers_send_what_they_are_asked_for(broker: Broker, topic: MakeT
 
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Docker Compose itself, where it is in the cache or can be built."""
+    """Docker Compose, from the cache or built; the test is skipped if neither is possible."""
     folder = tmp_path_factory.mktemp("docker")
     try:
         program = go_tools.COMPOSE.built()
@@ -131,8 +131,8 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("profile", [None, *sorted(PROFILES)])
-def test_the_compose_tool_takes_it(compose: Path, profile: str | None) -> None:
-    """Compose as a program of its own: no engine and no Docker command is asked."""
+def test_docker_compose_accepts_the_file(compose: Path, profile: str | None) -> None:
+    """Runs Compose as a standalone program, without an engine or the docker command."""
     options = ["--profile", profile] if profile else []
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PROCESSOR_", "COMPOSE_"))}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The fleet's parent as the first process of a container: here of a PID namespace, with a root that is read-only."""
+"""The fleet's parent as the first process of a PID namespace with a read-only root, as in a container."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def scratch() -> Iterator[Path]:
 def first_process(
     command: list[str], folder: Path, scratch: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
-    """The command's process, and the one that is the first in its namespace."""
+    """The command's process, and the first process in its namespace."""
     environment = {**os.environ, "SCRATCH": str(scratch), "PROCESSOR_HEARTBEAT_FILE": str(scratch / "heartbeat")}
     with (folder / "log").open("wb") as log:
         outer = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, preexec_fn=die_with_parent())
@@ -53,7 +53,7 @@ def first_process(
         outer.wait()
 
 
-def test_it_needs_no_writable_root_reaps_what_handlers_leave_behind_and_stops_in_order(
+def test_the_first_process_runs_read_only_reaps_orphans_and_stops_cleanly(
     broker: Broker,
     topic: MakeTopic,
     group: str,
@@ -67,12 +67,12 @@ def test_it_needs_no_writable_root_reaps_what_handlers_leave_behind_and_stops_in
     command = [*container(), sys.executable, "-m", "processor", "run", "app:handle", "--value-format", "bytes"]
     command += ["-b", broker.bootstrap_servers, "-t", name, "-g", group]
     with first_process(command, tmp_path, scratch) as (outer, first):
-        until((scratch / "orphan").exists, "the orphan has said whose it is", BOUND)
+        until((scratch / "orphan").exists, "the orphan has reported its parent", BOUND)
         assert (scratch / "orphan").read_text().split() == ["PPid:", "1"]
-        until(lambda: len(first.children()) == 1, "nothing but the consumer is left below the first process", BOUND)
+        until(lambda: len(first.children()) == 1, "only the consumer is left as a child of the first process", BOUND)
         until(
             lambda: look(scratch / "heartbeat", 60).holds(list(Check)),
-            "its heartbeat is a healthy fleet's",
+            "the heartbeat is that of a healthy fleet",
             BOUND,
         )
         os.kill(first.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The image: its Dockerfile, and what that does, as far as it can be done without an engine."""
+"""The image: its Dockerfile and build stage, as far as they can be tested without a container engine."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.deploy.dockerfile import DOCKERFILE, PROJECT, arguments_of, pairs, st
 BUILD, FINAL = stages()
 
 pytestmark = pytest.mark.timeout(300)
-"""What the build stage installs it may have to download first."""
+"""Time limit for the build stage, which may have to download packages."""
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_passes() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     if not hadolint.exists():
         pytest.skip("hadolint has no wheel for this platform")
@@ -31,27 +31,27 @@ def test_hadolint_has_nothing_to_say() -> None:
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
-def test_both_stages_stand_on_the_same_exact_python() -> None:
+def test_both_stages_use_the_same_exact_python_image() -> None:
     base = arguments_of(BUILD, "FROM")[0].removesuffix(" AS build")
     assert arguments_of(FINAL, "FROM") == [base]
     assert base.count(".") == 2
     assert pairs(FINAL, "LABEL")["org.opencontainers.image.base.name"] == f"docker.io/library/{base}"
 
 
-def test_it_runs_as_a_numbered_user_who_is_not_root_and_is_stopped_by_sigterm() -> None:
+def test_the_image_runs_as_a_numeric_non_root_user_and_stops_on_sigterm() -> None:
     assert arguments_of(FINAL, "USER") == ["10001:10001"]
     assert arguments_of(FINAL, "STOPSIGNAL") == ["SIGTERM"]
 
 
 def test_the_supervisor_is_the_first_process() -> None:
-    """In the form without a shell, which would be the first process and pass no signal on. env(1) executes it."""
+    """The exec form is required: a shell would be the first process and forward no signals. env(1) replaces itself."""
     entry = ["env", "--block-signal=TERM,INT", "processor"]
     assert [json.loads(arguments) for arguments in arguments_of(FINAL, "ENTRYPOINT")] == [entry]
     _, health = arguments_of(FINAL, "HEALTHCHECK")[0].split(" CMD ")
     assert json.loads(health) == ["processor", "health", "--check", "alive"]
 
 
-def test_its_labels_tell_the_projects_own_version_and_licence() -> None:
+def test_the_labels_state_the_projects_version_and_license() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     labels = pairs(FINAL, "LABEL")
     assert pairs(FINAL, "ARG")["VERSION"] == project["version"]
@@ -59,7 +59,7 @@ def test_its_labels_tell_the_projects_own_version_and_licence() -> None:
     assert labels["org.opencontainers.image.description"] == project["description"]
 
 
-def test_all_that_is_copied_is_sent_to_the_engine() -> None:
+def test_every_copied_path_is_in_the_build_context() -> None:
     ignored = (PROJECT / ".dockerignore").read_text().splitlines()
     copied = [source for arguments in arguments_of(BUILD, "COPY") for source in arguments.split()[:-1]]
     assert [source for source in copied if f"!{source}" not in ignored or not (PROJECT / source).exists()] == []
@@ -67,7 +67,7 @@ def test_all_that_is_copied_is_sent_to_the_engine() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the build stage makes, by its own instructions, with this interpreter and in folders of the test's own."""
+    """The output of the build stage's own instructions, run with this interpreter in temporary folders."""
     folder = tmp_path_factory.mktemp("image")
     source, root = folder / "src", folder / "opt" / "processor"
     source.mkdir()
@@ -79,7 +79,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "python").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
     places = {"/opt/processor": str(root), "/tmp": str(folder)}
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **pairs(BUILD, "ENV")}
-    del environment["PIP_NO_CACHE_DIR"]  # an engine keeps its layers instead
+    del environment["PIP_NO_CACHE_DIR"]  # a container engine caches layers instead
     for command in arguments_of(BUILD, "RUN"):
         moved = re.sub(r"/opt/processor|/tmp(?=/)", lambda found: places[found[0]], command)
         done = subprocess.run(
@@ -110,7 +110,7 @@ def program(installed: Path, *arguments: str, cwd: Path) -> subprocess.Completed
     )
 
 
-def test_what_is_built_runs_without_the_source(installed: Path, tmp_path: Path) -> None:
+def test_the_built_package_runs_without_the_source(installed: Path, tmp_path: Path) -> None:
     told = program(installed, "--version", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     assert told.stdout.startswith(f"processor {processor.__version__} ")
@@ -118,12 +118,12 @@ def test_what_is_built_runs_without_the_source(installed: Path, tmp_path: Path) 
     assert (installed / "constraints.txt").read_text() == (PROJECT / "constraints.txt").read_text()
 
 
-def test_what_is_built_runs_the_demo(installed: Path, tmp_path: Path) -> None:
+def test_the_built_package_runs_the_demo(installed: Path, tmp_path: Path) -> None:
     shown = program(installed, "demo", "--tasks", "300", "--sessions", "20", cwd=tmp_path)
     assert shown.returncode == 0, shown.stdout + shown.stderr
 
 
-def test_what_is_built_has_the_pinned_versions_and_no_others(installed: Path, tmp_path: Path) -> None:
+def test_the_built_package_has_exactly_the_pinned_versions(installed: Path, tmp_path: Path) -> None:
     listed = subprocess.run(
         [installed / "bin" / "pip", "--disable-pip-version-check", "freeze", "--exclude", DISTRIBUTION],
         capture_output=True,

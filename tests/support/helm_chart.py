@@ -1,6 +1,6 @@
-"""What of the Helm chart is written from elsewhere: `python -m tests.support.helm_chart` writes it anew.
+"""Generates the derived files of the Helm chart: `python -m tests.support.helm_chart`.
 
-`values.schema.json`: the options under `config`, from `processor.settings`. `README.md`: from the comments of
+The options under `config` in `values.schema.json` come from `processor.settings`, `README.md` from the comments in
 `values.yaml`.
 """
 
@@ -24,7 +24,7 @@ README = CHART / "README.md"
 VALUES = CHART / "values.yaml"
 
 OWN = frozenset({"topic", "heartbeat_file", "kafka_config", "reload"})
-"""Settings that the chart gives in its own way, or that are for development."""
+"""Settings that the chart sets itself or in a different form, or that are for development."""
 
 SCALAR = {"type": ["string", "number", "boolean"]}
 
@@ -34,7 +34,7 @@ OF_THE_CHART = frozenset(
         *("offsetResetPolicy", "allowIdleConsumers", "excludePersistentLag"),
     }
 )
-"""What `keda.metadata` may not give, since the chart does."""
+"""Keys that `keda.metadata` must not contain, since the chart sets them."""
 
 README_HEAD = """# processor
 
@@ -45,18 +45,18 @@ helm install shop deploy/helm/processor --set app=shop:app --set image.repositor
   --set config.bootstrap-servers=kafka:9092 --set 'config.topic={{orders}}' --set config.group=shop
 ```
 
-It needs Kafka, and an image with your handlers or the handlers themselves in `handlers`; `docs/DEPLOY.md` tells how.
-`ci/` has values for several uses. The tables are written from the comments of `values.yaml` by
+Requires Kafka, and an image with your handlers (or the handlers in `handlers`); see `docs/DEPLOY.md`.
+`ci/` contains example values. The table is generated from the comments in `values.yaml` by
 `python -m tests.support.helm_chart`.
 """
 
 
 def schema() -> str:
-    """The schema of the values, its options those that the command line has now."""
+    """The schema of the values, with the current options of the command line."""
     document = json.loads(SCHEMA.read_text())
     document["properties"]["config"] = _config()
     document["properties"]["keda"]["properties"]["metadata"] = _metadata()
-    # Helm drops what is null: what the templates look into has to be there.
+    # Helm drops values that are null, but the templates require these maps.
     defaults = yaml.safe_load(VALUES.read_text())
     document["required"] = sorted(name for name, value in defaults.items() if isinstance(value, dict))
     return json.dumps(document, indent=2) + "\n"
@@ -74,14 +74,14 @@ def _config() -> dict[str, Any]:
 
 
 def _metadata() -> dict[str, Any]:
-    """What KEDA reads besides; it passes over what it does not know."""
+    """Further keys that KEDA reads. KEDA ignores unknown ones, so the schema rejects them."""
     names = schema_of(KAFKA_TRIGGER)["properties"].keys() - OF_THE_CHART
     properties = {name: {"type": "string"} for name in sorted(names)}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _property(entry: Entry) -> dict[str, Any]:
-    """A null leaves an option out, so every one of them may be null."""
+    """The schema of one option. Null omits an option, so that every option may be null."""
     if entry.kind.choices:
         return {"enum": [*entry.kind.choices, None]}
     bounds = {"minimum": entry.option.at_least, "maximum": entry.option.at_most}
@@ -90,7 +90,7 @@ def _property(entry: Entry) -> dict[str, Any]:
 
 
 def readme() -> str:
-    """The chart's page."""
+    """The chart's README."""
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     sections = [README_HEAD.format(description=chart["description"]), "## Values", ""]
     rows = ["| value | default | meaning |", "| --- | --- | --- |"]
@@ -99,7 +99,7 @@ def readme() -> str:
 
 
 def _values(file: Path) -> list[tuple[str, str, str]]:
-    """Each value that stands on a line of its own and has a default there, or a comment above it."""
+    """Name, default and comment of each value that has a default on its line, or a comment above it."""
     defaults = yaml.safe_load(file.read_text())
     found: list[tuple[str, str, str]] = []
     path: list[str] = []
