@@ -18,9 +18,10 @@ import typer
 
 from processor.errors import LoadError
 from processor.options.connection import kafka_config_of
+from processor.options.entry import Entry
 from processor.options.kinds import PAIR
 from processor.options.option import VARIABLE_PREFIX as PREFIX
-from processor.options.option import Entry, entries_of
+from processor.options.option_set import entries_of
 from processor.settings import Settings
 
 KAFKA_CONFIG = "kafka_config"

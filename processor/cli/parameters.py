@@ -18,8 +18,10 @@ from typer.core import TyperCommand, TyperGroup
 from processor.cli import config_file
 from processor.cli.wrong_use import help_of, in_our_words, no_command, too_many
 from processor.errors import SettingsError
+from processor.options.entry import REQUIRED, Entry, entry_of, in_order
 from processor.options.kinds import PAIR
-from processor.options.option import REQUIRED, Entry, Option, OptionSet, Panel, entries_of, entry_of, in_order
+from processor.options.option import Option, Panel
+from processor.options.option_set import OptionSet, entries_of
 
 Options = TypeVar("Options", bound=OptionSet)
 

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 from processor.errors import SettingsError
 from processor.options.names import LONGEST_TEXT
-from processor.options.option import Option, OptionSet, Panel
+from processor.options.option import Option, Panel
+from processor.options.option_set import OptionSet
 
 REFUSED_KAFKA_CONFIG: Final[Mapping[str, str]] = {
     "enable.auto.commit": "offsets are committed only when everything before them is done",

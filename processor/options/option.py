@@ -1,4 +1,4 @@
-"""`Option`: all that is known of one option, written once, and what is made from it.
+"""`Option`: the properties of one option, written once.
 
 An option is an annotated field of a set of options (or an annotated parameter of a command):
 
@@ -8,25 +8,17 @@ Its type, its name and its default are the field's. `entries_of` is the table: t
 variables, the keys of the TOML file, the README's table and the chart's schema of values are made from it.
 """
 
-import functools
-import types
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
 from processor.errors import ProcessorError, SettingsError
-from processor.options.kinds import INTEGER, NUMBER, PAIR, TRUTH, Kind, kind_of, text_fault
 
 VARIABLE_PREFIX: Final = "PROCESSOR_"
 
 SECONDS: Final = "SECONDS"
 BYTES: Final = "BYTES"
-LONGEST_QUOTED: Final = 80
-"""Characters of a wrong value that an error repeats."""
-
-REQUIRED: Final = MISSING
-"""The default of an option that has none."""
 
 
 class Panel(StrEnum):
@@ -45,21 +37,22 @@ class Panel(StrEnum):
 
 @dataclass(frozen=True)
 class Option:
-    """What the type, the name and the default of a field do not say.
+    """The properties of an option beyond the name, the type and the default of its field.
 
     Args:
-        help: what it means, for the help and the README: a sentence, or a noun phrase with a full stop.
-        panel: the heading under which it stands.
-        short: a letter, as in `-w`.
-        metavar: what stands for the value in the help, its unit where it has one; by default from the type.
-        at_least: the smallest value.
-        at_most: the largest value.
-        above: what the value must be above of.
-        default_shown: what the help shows as the default, where the value itself does not say it.
-        name: the option's name in Python's spelling, where it is not the field's.
-        rule: what else is wrong with a value, in the words that follow the option's name; None where nothing is.
-        rule_error: the error that says so.
-        case_sensitive: whether upper and lower case of a choice differ.
+        help: the description in the help and in the README: a sentence, or a noun phrase with a full stop.
+        panel: the heading under which the option is listed.
+        short: the short flag, such as `-w`.
+        metavar: the placeholder of the value in the help, or its unit; by default it follows from the type.
+        at_least: the minimum.
+        at_most: the maximum.
+        above: a bound that the value must exceed.
+        default_shown: the description of the default, where the default itself is not readable.
+        name: the option's name in Python's spelling, where it differs from the field's.
+        rule: a further check. It returns what is wrong with a value, in the words that follow the option's name, or
+            None.
+        rule_error: the error that is raised when the rule finds a fault.
+        case_sensitive: whether the case of a choice matters.
     """
 
     help: str
@@ -78,227 +71,4 @@ class Option:
 
 @dataclass(frozen=True)
 class Argument(Option):
-    """A value that is given by its place on the command line, under the name in `metavar`; there only."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One option with what its field says of it."""
-
-    field: str
-    hint: Any
-    """The annotation without None and without the option."""
-    default: Any
-    option: Option
-    is_nullable: bool = False
-
-    @functools.cached_property
-    def kind(self) -> Kind:
-        """The type of the value, of each where there are several."""
-        return kind_of(self.item, case_sensitive=self.option.case_sensitive)
-
-    @property
-    def item(self) -> Any:
-        """The annotation of one value where there are several."""
-        return get_args(self.hint)[0] if self.is_several else self.hint
-
-    @property
-    def is_several(self) -> bool:
-        """Return whether the option can be repeated, and its value is a list or a tuple."""
-        return get_origin(self.hint) in (list, tuple)
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Return whether the option can be repeated."""
-        return self.is_several or self.kind is PAIR
-
-    @property
-    def is_argument(self) -> bool:
-        """Return whether it is given by its place and not by its name."""
-        return isinstance(self.option, Argument)
-
-    @property
-    def is_required(self) -> bool:
-        """Return whether it has no default."""
-        return self.default is REQUIRED
-
-    @property
-    def name(self) -> str:
-        """The name on the command line, in Python's spelling."""
-        return self.option.name or self.field
-
-    @property
-    def key(self) -> str:
-        """The long name, and the key in a TOML file."""
-        return self.name.replace("_", "-")
-
-    @property
-    def flag(self) -> str:
-        """What a user calls it: `--workers`, or `APP` of an argument."""
-        return self.metavar if self.is_argument else f"--{self.key}"
-
-    @property
-    def opposite(self) -> str | None:
-        """The flag that switches off what is on by default."""
-        return f"--no-{self.key}" if self.kind is TRUTH and self.default is True else None
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return f"{VARIABLE_PREFIX}{self.name.upper()}"
-
-    @property
-    def metavar(self) -> str:
-        """What stands for a value; empty for a flag, which takes none."""
-        named = (self.option.metavar, self.kind.metavar, self.name.upper())
-        return next(metavar for metavar in named if metavar is not None)
-
-    @property
-    def default_text(self) -> str:
-        """The default as a person reads it, with its unit; `required` where there is none."""
-        if self.option.default_shown is not None or self.is_required:
-            return self.option.default_shown or "required"
-        if self.default is None or self.default in ((), [], {}):
-            return "none"
-        if self.kind is TRUTH:
-            return "on" if self.default else "off"
-        number = f"{self.default:.15g}" if self.kind in (INTEGER, NUMBER) else str(self.default)
-        unit = {SECONDS: " s", BYTES: f" ({int(self.default) >> 20} MiB)"} if self.kind in (INTEGER, NUMBER) else {}
-        return number + unit.get(self.metavar, "")
-
-    def read(self, given: Any, place: str = "") -> Any:
-        """The value that was given as text, or as several texts; a flag may come as the bool that it is.
-
-        Args:
-            given: the text or texts.
-            place: where they were found, to follow the option's name in an error.
-
-        Raises:
-            ProcessorError: it cannot be read, is out of range, or breaks the option's rule.
-        """
-        if self.is_several:
-            return get_origin(self.hint)(self._read_one(text, place) for text in given)
-        return self._read_one(given, place)
-
-    def _read_one(self, text: Any, place: str) -> Any:
-        if not isinstance(text, str):
-            return text
-        try:
-            value = self.kind.read(text)
-        except ValueError:
-            raise self.refused(self._wrong_type(text), place) from None
-        self._check_one(value, place)
-        return value
-
-    def check(self, value: Any) -> None:
-        """Accept a value that a program gave.
-
-        Raises:
-            ProcessorError: it is of another type, out of range, or breaks the option's rule.
-        """
-        if value is None and self.is_nullable:
-            return
-        if self.is_several and not isinstance(value, list | tuple):
-            raise self.refused(f"must be a tuple, not {_quoted(value)}")
-        for each in value if self.is_several else (value,):
-            self._check_one(each)
-            if (fault := text_fault(each)) is not None:
-                raise self.refused(fault)
-
-    def _check_one(self, value: Any, place: str = "") -> None:
-        wrong = self._out_of_range(value) if self.kind.holds(value) else self._wrong_type(value)
-        if wrong is not None:
-            raise self.refused(wrong, place)
-        if self.option.rule is not None and (wrong := self.option.rule(value)) is not None:
-            raise self.option.rule_error(f"{self.flag}{place} {wrong}")
-
-    def refused(self, reason: str, place: str = "") -> SettingsError:
-        """The error that says what is wrong with a value."""
-        return SettingsError(f"{self.flag}{place} {reason}")
-
-    def _wrong_type(self, value: Any) -> str:
-        noun = "a number of seconds" if self.option.metavar == SECONDS else self.kind.noun
-        return f"must be {noun}, not {_quoted(value)}"
-
-    def _out_of_range(self, value: Any) -> str | None:
-        low, high, above = self.option.at_least, self.option.at_most, self.option.above
-        fits = (low is None or value >= low) and (high is None or value <= high) and (above is None or value > above)
-        return None if fits else f"must be {self.range}, not {value:.15g}"
-
-    @property
-    def range(self) -> str:
-        """The bounds in words; empty where there are none."""
-        low, high, above = self.option.at_least, self.option.at_most, self.option.above
-        unit = " seconds" if self.option.metavar == SECONDS else ""
-        if low is not None and high is not None:
-            return f"from {low:.15g} to {high:.15g}{unit}"
-        bounds = (("at least", low), ("at most", high), ("above", above))
-        return next((f"{words} {bound:.15g}{unit}" for words, bound in bounds if bound is not None), "")
-
-
-def _quoted(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]}…"
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptionSet:
-    """Options that belong together: a dataclass whose fields are annotated with `Option`.
-
-    Sets are combined by inheritance. A combination of values that contradict each other is refused by
-    `check_together`, which every set of the combination may extend.
-
-    Raises:
-        SettingsError: a value is of a wrong type or out of range, or two contradict each other.
-    """
-
-    def __post_init__(self) -> None:
-        for entry in entries_of(type(self)):
-            entry.check(getattr(self, entry.field))
-        self.check_together()
-
-    def check_together(self) -> None:
-        """Refuse values that contradict each other.
-
-        Raises:
-            SettingsError: two do.
-        """
-
-
-def entries_of(options: type[OptionSet]) -> tuple[Entry, ...]:
-    """The table of a set of options, in the order of its fields."""
-    if options not in _TABLES:
-        hints = get_type_hints(options, include_extras=True)
-        _TABLES[options] = tuple(entry_of(field.name, hints[field.name], _default(field)) for field in fields(options))
-    return _TABLES[options]
-
-
-_TABLES: dict[type[OptionSet], tuple[Entry, ...]] = {}
-
-
-def _default(field: Any) -> Any:
-    return field.default if field.default_factory is MISSING else field.default_factory()
-
-
-def entry_of(name: str, hint: Any, default: Any) -> Entry:
-    """The entry of a field or a parameter.
-
-    Raises:
-        TypeError: its annotation has no `Option`.
-    """
-    plain, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    option = next((extra for extra in extras if isinstance(extra, Option)), None)
-    if option is None:
-        raise TypeError(f"{name} has no Option in its annotation")
-    members = get_args(plain) if isinstance(plain, types.UnionType) else (plain,)
-    kept = [member for member in members if member is not types.NoneType]
-    return Entry(name, kept[0], default, option, is_nullable=len(kept) < len(members))
-
-
-def in_order(entries: Mapping[str, Entry]) -> Iterator[Entry]:
-    """Entries as the help lists them: arguments first, then by panel, and what is required before what is not."""
-    panels = list(Panel)
-    yield from sorted(
-        entries.values(),
-        key=lambda entry: (not entry.is_argument, panels.index(entry.option.panel), not entry.is_required),
-    )
+    """A positional argument of the command line, called by its `metavar`. Nothing else can set it."""

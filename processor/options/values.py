@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal
 from msgspec.structs import fields as fields_of_struct
 
 from processor.errors import SettingsError
-from processor.options.option import Option, OptionSet, Panel
+from processor.options.option import Option, Panel
+from processor.options.option_set import OptionSet
 from processor.registry_settings import RegistrySettings, SubjectNameStrategy
 
 ValueFormat = Literal["avro", "json", "bytes"]

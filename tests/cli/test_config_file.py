@@ -8,7 +8,7 @@ import pytest
 
 from processor.cli.config_file import RUN_OPTIONS, from_environment, pairs_in, read, words_in
 from processor.errors import LoadError
-from processor.options.option import entries_of
+from processor.options.option_set import entries_of
 from processor.settings import Settings
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from processor.boot.load_app import load
-from processor.options.option import entries_of
+from processor.options.option_set import entries_of
 from processor.settings import Settings
 from tests.conftest import MakeTopic
 from tests.support import cluster, go_tools

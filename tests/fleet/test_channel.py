@@ -20,7 +20,7 @@ from processor.fleet.channel import (
     Started,
     StopNow,
 )
-from processor.options.option import entries_of
+from processor.options.option_set import entries_of
 from processor.options.values import REGISTRY_FIELDS
 from processor.settings import Settings
 

@@ -14,19 +14,10 @@ from typer.main import get_command
 
 from processor.cli.parameters import add_command
 from processor.errors import SettingsError
+from processor.options.entry import Entry, entry_of, in_order
 from processor.options.kinds import FALSE, TRUE
-from processor.options.option import (
-    BYTES,
-    SECONDS,
-    Argument,
-    Entry,
-    Option,
-    OptionSet,
-    Panel,
-    entries_of,
-    entry_of,
-    in_order,
-)
+from processor.options.option import BYTES, SECONDS, Argument, Option, Panel
+from processor.options.option_set import OptionSet, entries_of
 from processor.settings import Settings
 
 

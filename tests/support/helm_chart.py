@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from processor.options.option import Entry, entries_of
+from processor.options.entry import Entry
+from processor.options.option_set import entries_of
 from processor.settings import Settings
 from tests.deploy.custom_resources import KAFKA_TRIGGER, schema_of
 from tests.support.kafka_jars import PROJECT

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 from processor.cli.parameters import CONFIG
-from processor.options.option import Entry, Panel, entries_of, in_order
+from processor.options.entry import Entry, in_order
+from processor.options.option import Panel
+from processor.options.option_set import entries_of
 from processor.settings import Settings
 from tests.support.kafka_jars import PROJECT
 
