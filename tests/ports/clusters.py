@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from confluent_kafka import Producer, TopicPartition
 
 from processor.kafka.source import KafkaSource
-from processor.runtime.ports import Partition
+from processor.runtime.ports import Partition, Source
 from processor.settings import GroupProtocol, Settings
+from processor.testing.memory.cluster import MemoryRecord
+from processor.testing.memory.source import MemorySource
 from tests.ports.member import SECONDS, Member
 from tests.support import cluster
+from tests.support.scripted_kafka import ScriptedCluster
 from tests.support.until import until
 
 Row = cluster.Row
-
-QUICK = {"heartbeat.interval.ms": "200", "session.timeout.ms": "3000"}
-"""For the classic protocol: a member learns of a rebalance by its next heartbeat."""
 
 
 class Cluster(Protocol):
@@ -25,8 +25,8 @@ class Cluster(Protocol):
 
     topic: str
 
-    def join(self, **config: str) -> Member:
-        """A new member of the group; `config` is for the Kafka client, where there is one."""
+    def join(self) -> Member:
+        """A new member of the group."""
 
     def produce(self, partition: Partition, rows: Sequence[Row]) -> None:
         """Appends records and waits until they are there."""
@@ -41,8 +41,11 @@ class FullCluster(Cluster, Protocol):
     def produce_aborted(self, partition: Partition, rows: Sequence[Row]) -> None:
         """Appends records that no reader of committed ones ever gets."""
 
+    def join_and_be_given_up_soon(self) -> Member:
+        """A new member of the group that must not go without a `take` for long."""
+
     def give_up(self, member: Member) -> None:
-        """Returns once the group has given up this member, its only one, which takes nothing meanwhile."""
+        """Returns once the group has given up such a member, its only one, which takes nothing meanwhile."""
 
 
 class KafkaCluster:
@@ -55,14 +58,21 @@ class KafkaCluster:
         self._protocol: GroupProtocol = protocol
         self._members: list[Member] = []
 
-    def join(self, **config: str) -> Member:
-        quick = QUICK if self._protocol == "classic" else {}
+    def join(self) -> Member:
+        return self._join({"heartbeat.interval.ms": "200"} if self._protocol == "classic" else {})
+
+    def join_and_be_given_up_soon(self) -> Member:
+        session = {"session.timeout.ms": "3000", "heartbeat.interval.ms": "200"} if self._protocol == "classic" else {}
+        return self._join({"max.poll.interval.ms": "3000", **session})
+
+    def _join(self, config: dict[str, str]) -> Member:
+        """A classic member learns of a rebalance with its next heartbeat, which is soon."""
         settings = Settings(
             topics=(self.topic,),
             group=self._group,
             bootstrap_servers=self._servers,
             group_protocol=self._protocol,
-            kafka_config={**quick, **{key.replace("_", "."): value for key, value in config.items()}},
+            kafka_config=config,
         )
         self._members.append(Member(KafkaSource(settings, 0, lambda event: None)))
         return self._members[-1]
@@ -95,4 +105,40 @@ class KafkaCluster:
 
     def close(self) -> None:
         for member in self._members:
-            member.source.close()
+            member.leave()
+
+
+class InMemory:
+    """The in-memory Kafka of `processor.testing`, or what tests of the runtime make of it."""
+
+    topic = "t"
+
+    def __init__(self, source: Callable[[ScriptedCluster, Sequence[str]], Source], partitions: int) -> None:
+        self._cluster = ScriptedCluster()
+        self._cluster.create_topic(self.topic, partitions)
+        self._source = source
+
+    def join(self) -> Member:
+        return Member(self._source(self._cluster, [self.topic]))
+
+    join_and_be_given_up_soon = join
+
+    def produce(self, partition: Partition, rows: Sequence[Row]) -> None:
+        first = self._cluster.logs[partition].end
+        for offset, (key, value, *headers) in enumerate(rows, first):
+            pairs = list(headers[0] or ()) if headers else None
+            self._cluster.append(MemoryRecord(partition, offset, _bytes(key), _bytes(value), pairs))
+
+    def delete_below(self, partition: Partition, offset: int) -> None:
+        self._cluster.delete_below(partition, offset)
+
+    def produce_aborted(self, partition: Partition, rows: Sequence[Row]) -> None:
+        self._cluster.skip(partition, len(rows) + 1)
+
+    def give_up(self, member: Member) -> None:
+        assert isinstance(member.source, MemorySource)
+        self._cluster.give_up(member.source)
+
+
+def _bytes(text: bytes | str | None) -> bytes | None:
+    return text.encode() if isinstance(text, str) else text

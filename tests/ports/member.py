@@ -64,6 +64,11 @@ class Member:
 
     # --- the test's side
 
+    def leave(self) -> None:
+        """Closes the source at the end of a test, which claims nothing of it any more."""
+        self.during_revoke = lambda partitions: None
+        self.source.close()
+
     def take(self, limit: int = 100, seconds: float = TAKE_SECONDS) -> Sequence[Record]:
         """One `take`, sorted into `records` and `ends`."""
         taken = self.source.take(limit, seconds)

@@ -15,9 +15,12 @@ from processor.kafka.config import sink_configs
 from processor.kafka.embedded import EmbeddedBroker
 from processor.kafka.sink import KafkaSink
 from processor.runtime.ports import Sink
+from processor.testing.memory.cluster import MemoryCluster
+from processor.testing.memory.sink import MemorySink
 from tests.conftest import MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker
+from tests.support.scripted_kafka import ScriptedSink
 
 SECONDS = 30.0
 NOWHERE = "127.0.0.1:1"
@@ -54,7 +57,24 @@ def kafka_target(bootstrap_servers: str, topic: str) -> Target:
     return Target(KafkaSink(sink_configs(bootstrap_servers, {}), print), topic, arrived)
 
 
-@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.broker), "embedded"])
+@pytest.fixture
+def in_memory() -> Target:
+    cluster = MemoryCluster()
+    return in_memory_target(MemorySink(cluster), cluster)
+
+
+@pytest.fixture
+def scripted() -> Target:
+    cluster = MemoryCluster()
+    return in_memory_target(ScriptedSink(cluster), cluster)
+
+
+def in_memory_target(sink: Sink, cluster: MemoryCluster) -> Target:
+    cluster.create_topic("t", 4)
+    return Target(sink, "t", lambda: [(r.key(), r.value(), r.headers() or []) for r in cluster.records("t")])
+
+
+@pytest.fixture(params=["in_memory", "scripted", "embedded", pytest.param("kafka", marks=pytest.mark.broker)])
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     target: Target = request.getfixturevalue(request.param)
     yield target
@@ -66,7 +86,14 @@ def kafka_nowhere() -> Sink:
     return KafkaSink(sink_configs(NOWHERE, {}), lambda event: None)
 
 
-@pytest.fixture(params=["kafka_nowhere"])
+@pytest.fixture
+def scripted_silent() -> Sink:
+    sink = ScriptedSink(MemoryCluster())
+    sink.holding = True
+    return sink
+
+
+@pytest.fixture(params=["kafka_nowhere", "scripted_silent"])
 def unanswered(request: pytest.FixtureRequest) -> Iterator[Sink]:
     """A sink that gets no acknowledgement."""
     sink: Sink = request.getfixturevalue(request.param)
@@ -153,6 +180,7 @@ def test_every_record_is_reported_once_though_the_sink_closes_while_threads_send
     assert sum(outcome is None for outcome in reported) == len(target.arrived()) > 0
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_callback_that_raises_does_not_keep_the_others_from_being_called(target: Target) -> None:
     outcomes = Outcomes()
 

@@ -13,10 +13,12 @@ import pytest
 
 from processor.kafka.embedded import EmbeddedBroker
 from processor.runtime.ports import Commit, Partition
+from processor.testing.memory.source import MemorySource
 from tests.conftest import MakeTopic
-from tests.ports.clusters import Cluster, FullCluster, KafkaCluster
+from tests.ports.clusters import Cluster, FullCluster, InMemory, KafkaCluster
 from tests.ports.member import SECONDS, Answer, Member
 from tests.support.broker import Broker
+from tests.support.scripted_kafka import ScriptedSource
 
 PARTITIONS = 4
 
@@ -45,15 +47,26 @@ def kafka_consumer(broker: Broker, topic: MakeTopic, group: str) -> Iterator[Kaf
     cluster.close()
 
 
-FULL = [pytest.param(name, marks=pytest.mark.broker) for name in ("kafka_classic", "kafka_consumer")]
+@pytest.fixture
+def in_memory() -> InMemory:
+    return InMemory(MemorySource, PARTITIONS)
 
 
-@pytest.fixture(params=[*FULL, "embedded"])
+@pytest.fixture
+def scripted() -> InMemory:
+    return InMemory(ScriptedSource, PARTITIONS)
+
+
+IN_MEMORY = ("in_memory", "scripted")
+KAFKA = [pytest.param(name, marks=pytest.mark.broker) for name in ("kafka_classic", "kafka_consumer")]
+
+
+@pytest.fixture(params=[*IN_MEMORY, "embedded", *KAFKA])
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=FULL)
+@pytest.fixture(params=[*IN_MEMORY, *KAFKA])
 def full_cluster(request: pytest.FixtureRequest) -> FullCluster:
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
@@ -71,9 +84,9 @@ def produce_to_all(cluster: Cluster, count: int) -> None:
         cluster.produce(place, rows(0, count))
 
 
-def joined(cluster: Cluster, **config: str) -> Member:
+def joined(cluster: Cluster) -> Member:
     """A member that has all partitions."""
-    member = cluster.join(**config)
+    member = cluster.join()
     member.take_until_assigned(PARTITIONS)
     return member
 
@@ -176,7 +189,8 @@ def test_take_returns_with_the_first_record_and_does_not_wait_for_more(cluster: 
     late = threading.Timer(0.3, cluster.produce, (places(cluster)[0], rows(0, 1)))  # while the take below waits
     late.start()
     began = time.monotonic()
-    assert len(member.take(100, SECONDS)) == 1
+    assert member.take(100, SECONDS)
+    assert len(member.records) == 1
     assert time.monotonic() - began < SECONDS / 2
     late.join()
 
@@ -397,7 +411,8 @@ def test_a_member_that_the_group_has_given_up_loses_its_partitions_and_gets_them
     full_cluster: FullCluster,
 ) -> None:
     produce_to_all(full_cluster, 3)
-    member = joined(full_cluster, max_poll_interval_ms="3000")
+    member = full_cluster.join_and_be_given_up_soon()
+    member.take_until_assigned(PARTITIONS)
     commit_accepted(member, *[Commit(place, 2, "two") for place in places(full_cluster)])
     full_cluster.give_up(member)
     late = [Commit(place, 3, "late") for place in places(full_cluster)]

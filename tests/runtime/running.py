@@ -1,44 +1,54 @@
-"""A real consumer on fake ports, in a thread of its own."""
+"""A real consumer on the in-memory Kafka, in a thread of its own."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from processor.processor import Processor
 from processor.runtime.consumer import Consumer, ExitStatus
 from processor.settings import Settings
 from processor.telemetry.events import Event
-from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord, FakeSink, FakeSource
+from tests.runtime.fakes import PARTITION, TOPIC, FakeCodec, FakeRecord
+from tests.support.scripted_kafka import ScriptedCluster, ScriptedSink, ScriptedSource
 from tests.support.until import until
 
 E = TypeVar("E", bound=Event)
 
+SECONDS = 20.0
+"""How long a test waits for anything."""
+
 
 class RunningConsumer:
-    """Runs from entering to leaving; partition 0 of topic `t` is assigned at its start."""
+    """Runs from entering to leaving. It is its group's only member, of a topic `t`, which has one partition."""
 
-    def __init__(self, app: object, **options: Any) -> None:
+    def __init__(
+        self, app: object, *, cluster: ScriptedCluster | None = None, partitions: int = 1, **options: Any
+    ) -> None:
+        """`cluster` is one that has the topic already."""
         chosen: dict[str, Any] = {
-            "topics": ("t",), "group": "g", "workers": 8, "backoff": 0.0, "backoff_max": 0.0,
+            "topics": (TOPIC,), "group": "g", "workers": 8, "backoff": 0.0, "backoff_max": 0.0,
             "commit_interval": 0.01, "drain_timeout": 10.0,
         }  # fmt: skip
-        self.source, self.sink, self.codec = FakeSource(), FakeSink(), FakeCodec()
+        settings = Settings(**(chosen | options))
+        self.cluster = cluster or ScriptedCluster()
+        if cluster is None:
+            self.cluster.create_topic(TOPIC, partitions)
+        self.source = ScriptedSource(self.cluster, settings.topics)
+        self.sink, self.codec = ScriptedSink(self.cluster), FakeCodec()
         self.events: list[Event] = []
-        self.ending: ExitStatus | None = None
-        self.consumer = Consumer(
-            Settings(**(chosen | options)), Processor.of(app), self.source, self.sink, self.codec, self.events.append
-        )
+        self.status: ExitStatus | None = None
+        self.consumer = Consumer(settings, Processor.of(app), self.source, self.sink, self.codec, self.events.append)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> RunningConsumer:
-        self.source.assign()
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.ending is None:
+        if self.status is None:
             self.stop()
 
     def stop(self) -> ExitStatus:
@@ -49,28 +59,29 @@ class RunningConsumer:
     def wait(self) -> ExitStatus:
         """Waits until it ends by itself."""
         self._thread.join(30)
-        assert self.ending is not None, "the consumer did not end"
-        return self.ending
+        assert self.status is not None, "the consumer did not end"
+        return self.status
 
     def push(self, *records: FakeRecord) -> None:
-        self.source.push(*records)
+        """Appends records to the topic."""
+        self.cluster.append(*records)
 
     def of(self, kind: type[E]) -> list[E]:
         """The events of one kind so far."""
         return [event for event in list(self.events) if isinstance(event, kind)]
 
-    def settled(self, count: int) -> None:
-        """Waits until so many tasks are settled and nothing is in flight."""
-        until(lambda: self._collected() >= count and self.consumer._desk.in_flight == 0)
+    def until_event(self, kind: type[E], condition: Callable[[E], object] = lambda event: True) -> E:
+        """Waits for an event of this kind that meets the condition, and returns the first."""
+        return until(lambda: next(filter(condition, self.of(kind)), None), kind.__name__, SECONDS)
 
-    def commit_point(self) -> int | None:
-        commit = self.source.committed_now.get(PARTITION)
+    def settled(self, count: int) -> None:
+        """Waits until so many tasks are settled and none runs."""
+        until(lambda: self.consumer.pulse().running == 0 and self.consumer.pulse().settled >= count)
+
+    def commit_point(self, partition: int = 0) -> int | None:
+        """What the group has committed."""
+        commit = self.cluster.committed.get(PARTITION._replace(number=partition))
         return commit.offset if commit else None
 
-    def _collected(self) -> int:
-        desk = self.consumer._desk
-        desk.commit_points(())  # settles what is done
-        return desk.counts.settled
-
     def _run(self) -> None:
-        self.ending = self.consumer.run()
+        self.status = self.consumer.run()

@@ -14,9 +14,10 @@ from processor.processor import Processor
 from processor.runtime.consumer import Consumer
 from processor.runtime.workers import Worker
 from processor.settings import Settings
-from processor.telemetry.events import ConsumerOffsetsRewound
-from tests.runtime.fakes import FakeCodec, FakeRecord, FakeSink, FakeSource
+from processor.telemetry.events import ConsumerOffsetsRewound, ConsumerStats
+from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.support.scripted_kafka import ScriptedCluster, ScriptedSink, ScriptedSource
 from tests.support.until import until
 
 
@@ -60,16 +61,19 @@ def test_an_application_may_mix_plain_and_async_handlers_in_one_session() -> Non
 def test_no_more_is_taken_than_max_in_flight_while_nothing_ends() -> None:
     go_on = threading.Event()
 
-    with RunningConsumer(lambda task: go_on.wait(30) and None, max_in_flight=50) as run:
+    with RunningConsumer(lambda task: go_on.wait(30) and None, max_in_flight=50, stats_interval=0.1) as run:
         run.push(*[FakeRecord(n, b"s%d" % n) for n in range(500)])
-        until(lambda: run.consumer._desk.in_flight >= 50)
-        assert run.consumer._desk.in_flight <= 60
+        full = run.until_event(ConsumerStats, lambda stats: stats.in_flight >= 50)
+        later = run.until_event(ConsumerStats, lambda stats: stats.uptime_seconds > full.uptime_seconds + 1.0)
+        assert later.in_flight <= 60
         go_on.set()
         run.settled(500)
+        assert run.stop().exit_code == 0
+    assert max(stats.in_flight for stats in run.of(ConsumerStats)) <= 60
     assert run.commit_point() == 500
 
 
-def test_who_is_told_to_hurry_does_not_wait_for_a_running_handler() -> None:
+def test_a_stop_at_once_does_not_wait_for_a_running_handler() -> None:
     go_on, begun = threading.Event(), threading.Event()
 
     def handler(task: Task) -> None:
@@ -79,13 +83,13 @@ def test_who_is_told_to_hurry_does_not_wait_for_a_running_handler() -> None:
     with RunningConsumer(handler, drain_timeout=60.0) as run:
         run.push(FakeRecord(0, b"s"))
         until(begun.is_set)
-        told = time.monotonic()
+        asked_at = time.monotonic()
         run.consumer.request_stop_now("twice")
         assert run.wait().exit_code == 3
-        assert time.monotonic() - told < 10
+        assert time.monotonic() - asked_at < 10
         go_on.set()
     assert run.commit_point() in (None, 0)
-    assert run.source.closed
+    assert run.source.is_closed.is_set()
 
 
 def test_offsets_that_go_back_are_a_new_beginning() -> None:
@@ -94,7 +98,14 @@ def test_offsets_that_go_back_are_a_new_beginning() -> None:
     with RunningConsumer(lambda task: ran.append(task.payload)) as run:
         run.push(*[FakeRecord(n, b"s", b"old") for n in range(10)])
         run.settled(10)
-        run.push(*[FakeRecord(n, b"s", b"new") for n in range(5)])
+
+        def replace_unnoticed() -> None:
+            """The topic is made anew, and the client reads it without noticing."""
+            run.cluster.create_topic("t", 1)
+            run.push(*[FakeRecord(n, b"s", b"new") for n in range(5)])
+            run.source.positions[PARTITION] = 0
+
+        run.source.happens(replace_unnoticed)
         until(lambda: ran.count(b"new") == 5)
         until(lambda: run.commit_point() == 5)
     assert [event.offset for event in run.of(ConsumerOffsetsRewound)] == [0]
@@ -111,24 +122,20 @@ def test_after_a_restart_nothing_runs_again_that_was_committed_above_an_unsettle
             return
         ran.append(task.offset)
 
-    log = [FakeRecord(n, b"s%d" % n) for n in range(100)]
     with RunningConsumer(handler, drain_timeout=0.1) as first:
-        first.push(*log)
+        first.push(*[FakeRecord(n, b"s%d" % n) for n in range(100)])
         until(lambda: len(ran) == 99)
         assert first.stop().exit_code == 3
     assert first.commit_point() == 0
     go_on.set()
-    second = RunningConsumer(handler)
-    second.source.committed_now.update(first.source.committed_now)
-    with second:
-        second.push(*log)
+    with RunningConsumer(handler, cluster=first.cluster) as second:
         second.settled(1)
         assert second.stop().exit_code == 0
     assert sorted(ran) == list(range(100))
     assert second.commit_point() == 100
 
 
-def test_a_pulse_tells_what_runs_and_when_it_will_be_stuck() -> None:
+def test_a_pulse_has_what_runs_and_when_it_will_be_stuck() -> None:
     begun, released = threading.Event(), threading.Event()
 
     def handle(task: Task) -> None:
@@ -146,8 +153,8 @@ def test_a_pulse_tells_what_runs_and_when_it_will_be_stuck() -> None:
         released.set()
         running.settled(1)
         assert running.consumer.pulse().stuck_at is None
-        assert running.source.lose().wait(30)
-        until(lambda: not running.consumer.pulse().in_group)
+        assert running.source.lose(PARTITION).wait(30)
+        assert running.consumer.pulse().partitions == 0
 
 
 def test_more_workers_than_the_system_lets_run_are_one_sentence_and_leave_none_behind(
@@ -165,7 +172,9 @@ def test_more_workers_than_the_system_lets_run_are_one_sentence_and_leave_none_b
     monkeypatch.setattr(Worker, "start", refuse_the_fourth)
     settings = Settings(topics=("t",), group="g", workers=5)
     app = Processor.of(lambda task: None)
-    consumer = Consumer(settings, app, FakeSource(), FakeSink(), FakeCodec(), lambda event: None)
+    cluster = ScriptedCluster()
+    source, sink = ScriptedSource(cluster, settings.topics), ScriptedSink(cluster)
+    consumer = Consumer(settings, app, source, sink, FakeCodec(), lambda event: None)
     with pytest.raises(ProcessorError, match=r"^--workers 5: .* \(can't start new thread\)$"):
         consumer.run()
     until(lambda: not any(worker.thread.is_alive() for worker in started))

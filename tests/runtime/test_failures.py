@@ -14,7 +14,14 @@ from processor.handlers.task import Reject, Task
 from processor.processor import Processor
 from processor.runtime.interrupt import grace
 from processor.runtime.watchdog import CHECK_SECONDS
-from processor.telemetry.events import ConsumerWorkerError, TaskAbandoned, TaskDeliveryFailed, TaskStuck, TaskTimedOut
+from processor.telemetry.events import (
+    ConsumerStopping,
+    ConsumerWorkerError,
+    TaskAbandoned,
+    TaskDeliveryFailed,
+    TaskStuck,
+    TaskTimedOut,
+)
 from tests.runtime.fakes import POISON, FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
@@ -33,7 +40,7 @@ def test_a_dead_letter_settles_its_task_only_when_it_is_acknowledged() -> None:
         run.sink.holding = True
         run.push(FakeRecord(0, b"s", b"v"))
         until(lambda: run.sink.held)
-        assert run.consumer._desk.in_flight == 1
+        assert run.consumer.pulse().running == 1
         assert run.commit_point() in (None, 0)
         run.sink.acknowledge()
         until(lambda: run.commit_point() == 1)
@@ -281,7 +288,7 @@ def test_a_drain_waits_for_what_runs() -> None:
         run.push(FakeRecord(0, b"a"), FakeRecord(1, b"a"))
         until(begun.is_set)
         run.consumer.request_stop("now")
-        until(lambda: run.consumer._desk.is_draining)
+        run.until_event(ConsumerStopping)
         go_on.set()
         assert run.wait().exit_code == 0
     assert run.commit_point() == 1

@@ -12,7 +12,7 @@ import pytest
 from processor.handlers.task import Task
 from processor.runtime import interrupt
 from processor.runtime.workers import Worker
-from processor.telemetry.events import ConsumerWorkerError
+from processor.telemetry.events import ConsumerStopped, ConsumerWorkerError
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
 
@@ -76,5 +76,5 @@ def test_an_interrupt_at_the_edge_of_an_attempt_never_leaks_out_of_it(monkeypatc
     assert interrupted <= fired, "an interrupt landed in another attempt"
     assert finished
     assert interrupted | set(finished) == set(range(ATTEMPTS))
-    assert run.consumer._desk.counts.succeeded == ATTEMPTS - len(interrupted)
+    assert run.of(ConsumerStopped)[0].succeeded == ATTEMPTS - len(interrupted)
     assert run.commit_point() == ATTEMPTS

@@ -1,120 +1,122 @@
-"""A consumer that cannot be sure of its partitions: it begins nothing, asks, and goes on when it is answered."""
+"""A consumer that cannot be sure of its partitions: it begins nothing, asks, and goes on when it is answered.
+
+Time itself is what is tested here: how long the group did not answer, how long a process slept. So a few sleeps are
+left: what a task takes, and what a thread sleeps through.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from processor.engine import lease
 from processor.engine.lease import LEASE_SHARE
 from processor.handlers.task import Task
-from processor.runtime.ports import Listener
 from processor.telemetry.events import ConsumerLeaseLapsed, ConsumerLeaseRenewed
-from tests.runtime.fakes import PARTITION, FakeRecord, FakeSource
+from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.support.scripted_kafka import ScriptedSource
 from tests.support.until import until
 
 SESSION_SECONDS = 1.5
 ASLEEP_SECONDS = 0.5
+TASK_SECONDS = 0.01
 
 
-class Application:
+class LeasedConsumer(RunningConsumer):
     """Its tasks take a hundredth of a second; it notes which it began."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         self.begun: list[int] = []
+        handlers: dict[str, Any] = {"plain": self._work, "async": self._work_async}
+        super().__init__(handlers[kind])
 
-    def work(self, task: Task) -> None:
+    def _work(self, task: Task) -> None:
         self.begun.append(task.offset)
-        time.sleep(0.01)
+        time.sleep(TASK_SECONDS)
 
-    async def work_async(self, task: Task) -> None:
+    async def _work_async(self, task: Task) -> None:
         self.begun.append(task.offset)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(TASK_SECONDS)
 
 
-@pytest.fixture(params=["work", "work_async"])
-def consumer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningConsumer]:
-    monkeypatch.setattr(FakeSource, "session_seconds", SESSION_SECONDS)
+@pytest.fixture(params=["plain", "async"])
+def consumer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[LeasedConsumer]:
+    monkeypatch.setattr(ScriptedSource, "session_seconds", SESSION_SECONDS)
     monkeypatch.setattr(lease, "ASLEEP_SECONDS", ASLEEP_SECONDS)
-    app = Application()
-    with RunningConsumer(getattr(app, request.param)) as running:
-        running.begun = app.begun  # type: ignore[attr-defined]
+    with LeasedConsumer(request.param) as running:
         yield running
-
-
-def begun(consumer: RunningConsumer) -> list[int]:
-    return consumer.begun  # type: ignore[attr-defined, no-any-return]
 
 
 def sessions(first: int, count: int) -> list[FakeRecord]:
     return [FakeRecord(offset, b"%d" % (offset % 5)) for offset in range(first, first + count)]
 
 
-def test_who_is_not_answered_for_most_of_a_session_begins_nothing_until_it_is(consumer: RunningConsumer) -> None:
+def test_a_member_that_is_not_answered_for_most_of_a_session_begins_nothing_until_it_is(
+    consumer: LeasedConsumer,
+) -> None:
     consumer.source.refusal = "the coordinator is away"
     consumer.push(*sessions(0, 1500))
-    lapsed = until(lambda: consumer.of(ConsumerLeaseLapsed))[0]
+    lapsed = consumer.until_event(ConsumerLeaseLapsed)
     assert lapsed.reason == "unanswered"
     assert lapsed.seconds >= SESSION_SECONDS * LEASE_SHARE
     assert lapsed.waiting > 0
-    before = len(begun(consumer))
+    before, now = len(consumer.begun), time.monotonic()
     assert 0 < before < 1500
-    time.sleep(0.3)  # long enough for hundreds, were they begun
-    assert len(begun(consumer)) <= before + 8  # what was about to begin
+    until(lambda: consumer.consumer.pulse().last_loop_at > now + 30 * TASK_SECONDS)  # hundreds could begin in it
+    assert len(consumer.begun) <= before + 8  # what was about to begin
     consumer.source.refusal = None
     consumer.settled(1500)
-    assert sorted(begun(consumer)) == list(range(1500))
+    assert sorted(consumer.begun) == list(range(1500))
     assert len(consumer.of(ConsumerLeaseLapsed)) == len(consumer.of(ConsumerLeaseRenewed)) == 1
 
 
-def test_who_was_asleep_begins_nothing_before_the_group_has_answered(consumer: RunningConsumer) -> None:
+def test_a_process_that_was_asleep_begins_nothing_before_the_group_has_answered(consumer: LeasedConsumer) -> None:
     """The poller's thread sleeps, as all of a process does that is paused; workers wake before it."""
-    awake = threading.Event()
 
-    def sleep(_: Listener) -> None:
+    def sleep() -> None:
         consumer.source.refusal = "not a member"
         time.sleep(2 * ASLEEP_SECONDS)
-        awake.set()
 
     consumer.push(*sessions(0, 1500))
-    until(lambda: begun(consumer))
-    consumer.source.decide(sleep)
-    assert awake.wait(20)
-    before = len(begun(consumer))
-    lapsed = until(lambda: consumer.of(ConsumerLeaseLapsed))
-    assert [event.reason for event in lapsed] == ["asleep"]
-    assert lapsed[0].seconds > ASLEEP_SECONDS
-    assert len(begun(consumer)) == before
+    until(lambda: consumer.begun)
+    assert consumer.source.happens(sleep).wait(20)
+    before = len(consumer.begun)
+    lapsed = consumer.until_event(ConsumerLeaseLapsed)
+    assert lapsed.reason == "asleep"
+    assert lapsed.seconds > ASLEEP_SECONDS
+    assert len(consumer.begun) == before
     consumer.source.refusal = None
     consumer.settled(1500)
+    assert len(consumer.of(ConsumerLeaseLapsed)) == 1
 
 
-def test_who_has_nothing_to_commit_asks_by_committing_what_the_group_has(consumer: RunningConsumer) -> None:
+def test_a_member_with_nothing_to_commit_asks_by_committing_what_the_group_has(consumer: LeasedConsumer) -> None:
     """It goes on being a member without work, so that the first task that comes is begun at once."""
     consumer.push(*sessions(0, 10))
     consumer.settled(10)
     until(lambda: consumer.commit_point() == 10)
-    accepted = consumer.source.committed_now.pop(PARTITION)
-    until(lambda: consumer.source.committed_now.get(PARTITION) == accepted)
+    accepted = consumer.cluster.committed.pop(PARTITION)
+    until(lambda: consumer.cluster.committed.get(PARTITION) == accepted)
 
 
-def test_who_lost_its_partitions_in_its_sleep_begins_none_of_their_tasks(consumer: RunningConsumer) -> None:
+def test_a_process_that_lost_its_partitions_in_its_sleep_begins_none_of_their_tasks(consumer: LeasedConsumer) -> None:
     consumer.push(*sessions(0, 1500))
-    until(lambda: begun(consumer))
+    until(lambda: consumer.begun)
     seen: list[int] = []
 
-    def lose(listener: Listener) -> None:
+    def sleep_and_lose() -> None:
         time.sleep(2 * ASLEEP_SECONDS)
-        seen.append(len(begun(consumer)))
+        seen.append(len(consumer.begun))
         consumer.source.refusal = "not a member"
-        time.sleep(0.2)
-        listener.on_lose([PARTITION])
+        time.sleep(20 * TASK_SECONDS)  # awake, and not yet told of its loss: in this time workers would begin tasks
+        consumer.cluster.withheld.add(PARTITION)
+        consumer.cluster.give_up(consumer.source)
 
-    assert consumer.source.decide(lose).wait(20)
+    assert consumer.source.happens(sleep_and_lose).wait(20)
     consumer.source.refusal = None
-    assert len(begun(consumer)) == seen[0]
+    assert len(consumer.begun) == seen[0]

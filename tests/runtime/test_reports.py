@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Any
 
 from processor.handlers.task import Reject, Task
 from processor.telemetry.events import ConsumerStats, HeadOfLine, PartitionStats
@@ -12,7 +13,7 @@ from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
 
-QUICK = {"stats_interval": 0.1}
+QUICK: dict[str, Any] = {"stats_interval": 0.1}
 
 
 def head_of(run: RunningConsumer) -> HeadOfLine | None:

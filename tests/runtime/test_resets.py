@@ -16,11 +16,11 @@ def ignore(task: Task) -> None:
     pass
 
 
-def test_what_retention_deleted_unread_is_told_offset_by_offset_and_left_behind() -> None:
+def test_what_retention_deleted_unread_is_logged_offset_by_offset_and_left_behind() -> None:
     with RunningConsumer(ignore) as run:
         run.push(*records(0, 10))
         run.settled(10)
-        assert run.source.reset(25).wait(10)
+        run.cluster.delete_below(PARTITION, 25)
         run.push(*records(25, 30))
         run.settled(15)
         assert run.stop().exit_code == 0
@@ -31,8 +31,10 @@ def test_what_retention_deleted_unread_is_told_offset_by_offset_and_left_behind(
 
 
 def test_an_assignment_without_an_offset_misses_nothing_by_beginning_late() -> None:
-    with RunningConsumer(ignore) as run:
-        assert run.source.reset(25).wait(10)
+    run = RunningConsumer(ignore)
+    run.push(*records(0, 10))
+    run.source.happens(lambda: run.cluster.delete_below(PARTITION, 25))  # after the assignment, before the first fetch
+    with run:
         run.push(*records(25, 30))
         run.settled(5)
         assert run.stop().exit_code == 0
@@ -44,7 +46,8 @@ def test_a_topic_made_anew_begins_anew_even_while_it_is_empty() -> None:
     with RunningConsumer(ignore) as run:
         run.push(*records(0, 10))
         run.settled(10)
-        assert run.source.reset(0).wait(10)
+        run.cluster.create_topic("t", 1)
+        run.until_event(ConsumerOffsetsRewound)
         run.push(*records(0, 4))
         run.settled(14)
         assert run.stop().exit_code == 0
@@ -53,12 +56,12 @@ def test_a_topic_made_anew_begins_anew_even_while_it_is_empty() -> None:
     assert run.commit_point() == 4
 
 
-def test_a_partition_that_was_given_up_meanwhile_is_no_concern() -> None:
+def test_a_reset_of_a_partition_that_was_given_up_changes_nothing() -> None:
     with RunningConsumer(ignore) as run:
         run.push(*records(0, 10))
         run.settled(10)
-        assert run.source.revoke().wait(10)
-        assert run.source.reset(25, PARTITION).wait(10)
+        assert run.source.revoke(PARTITION).wait(10)
+        assert run.source.happens(lambda: run.source.listener.on_reset(PARTITION, 25)).wait(10)
         assert run.stop().exit_code == 0
     assert run.of(ConsumerOffsetsMissed) == []
     assert run.commit_point() == 10

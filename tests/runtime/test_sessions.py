@@ -87,7 +87,7 @@ def test_what_is_done_is_committed_past_nothing_that_still_runs() -> None:
 
     with RunningConsumer(handler) as run:
         run.push(*[FakeRecord(n, b"k%d" % n) for n in range(20)])
-        until(lambda: len(done) == 19 and (now := run.source.committed_now.get(PARTITION)) and now.metadata)
+        until(lambda: len(done) == 19 and (now := run.cluster.committed.get(PARTITION)) and now.metadata)
         assert run.commit_point() == 3
         go_on.set()
         until(lambda: run.commit_point() == 20)
@@ -107,9 +107,9 @@ def test_in_a_second_life_a_session_waits_for_the_handler_of_the_first() -> None
     with RunningConsumer(handler, drain_timeout=0.1) as run:
         run.push(FakeRecord(0, b"old"))
         until(lambda: "begin old" in log)
-        assert run.source.revoke().wait(10)
-        assert run.source.assign().wait(10)
-        run.push(FakeRecord(0, b"old"), FakeRecord(1, b"new"))
+        assert run.source.revoke(PARTITION).wait(10)
+        assert run.source.assign(PARTITION).wait(10)
+        run.push(FakeRecord(1, b"new"))
         until(lambda: "end new" in log)
         assert log.count("begin old") == 1
         go_on.set()
@@ -129,9 +129,9 @@ def test_a_lost_partition_commits_nothing_and_its_late_completion_changes_nothin
     with RunningConsumer(handler) as run:
         run.push(FakeRecord(0, b"s"))
         until(begun.is_set)
-        assert run.source.lose().wait(10)
+        assert run.source.lose(PARTITION).wait(10)
         go_on.set()
-        until(lambda: not run.consumer._desk.running)
+        until(lambda: run.consumer.pulse().running == 0)
         assert run.stop().exit_code == 0
     assert run.commit_point() in (None, 0)
 

@@ -1,0 +1,137 @@
+"""`run`: an application's handlers on a list of tasks, in a consumer that has everything but Kafka."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from processor.codec.select import ValueCodec, codec_of
+from processor.engine.record import Record
+from processor.errors import ProcessorError, SettingsError
+from processor.handlers.table import Function, Handlers
+from processor.options.values import ValueFormat
+from processor.processor import Processor
+from processor.runtime.consumer import Consumer
+from processor.settings import Settings
+from processor.telemetry.events import Event
+from processor.testing.memory.cluster import MemoryCluster
+from processor.testing.memory.sink import MemorySink
+from processor.testing.memory.source import MemorySource
+from processor.testing.report import Report, report_of
+from processor.testing.tasks import TOPIC, Given, Load
+
+RESULTS_TOPIC: Final = "test.results"
+
+IDLE_SECONDS: Final = 0.005
+"""The longest wait for a record: every record is there before the run begins, and between two waits the consumer checks
+whether it has reached the end."""
+
+
+def run(  # noqa: PLR0913 — options, each given by its name
+    app: Processor | Function,
+    tasks: Iterable[Given],
+    *,
+    value_format: ValueFormat = "avro",
+    schemas: str | None = None,
+    workers: int = 8,
+    partitions: int = 4,
+    backoff: float = 0.0,
+    backoff_max: float = 30.0,
+    seconds: float = 60.0,
+    **options: Any,
+) -> Report:
+    """Run `app` on `tasks` until each has succeeded or is a dead letter, and report what became of them.
+
+    The threads, the order, the retries and the codec are those of `processor run`; only Kafka is in memory.
+
+    Args:
+        app: a handler, plain or async, or a `Processor`.
+        tasks: in the order in which they are produced.
+        value_format: how payloads and results travel; one that cannot be written in it is an error here too.
+        schemas: a folder of .avsc files.
+        workers: threads, or coroutines where every handler is async.
+        partitions: over which the sessions are spread.
+        backoff: seconds before a second attempt; none, so that tests of failures are fast.
+        backoff_max: seconds.
+        seconds: that all of it may take.
+        options: any other field of `Settings`, such as `max_attempts` or `timeout`.
+
+    Raises:
+        TimeoutError: not everything was settled in time.
+        ProcessorError: a handler went on after its timeout and could not be stopped, or the consumer failed.
+        SettingsError: an option or a task cannot be used.
+        EncodeError: a payload cannot be written in the value format.
+        LoadError: `app` is not an application, or a schema cannot be loaded.
+    """
+    if partitions < 1:
+        raise SettingsError(f"partitions must be at least 1, not {partitions}")
+    settings = Settings(
+        **{
+            "topics": (TOPIC,),
+            "group": "test",
+            "value_format": value_format,
+            "schemas": schemas,
+            "workers": workers,
+            "backoff": backoff,
+            "backoff_max": max(backoff, backoff_max),
+            "results_topic": RESULTS_TOPIC,
+            "stop_at_end": True,
+            "log_level": "debug",
+            **options,
+        }
+    )
+    handlers = Handlers.of(app)
+    codec = _RememberingCodec(codec_of(handlers, value_format, schemas))
+    cluster, topic = MemoryCluster(), settings.topics[0]
+    cluster.create_topic(topic, partitions)
+    load = Load(cluster, topic, codec.real)
+    for given in tasks:
+        load.produce(given)
+    events: list[Event] = []
+    source, sink = MemorySource(cluster, settings.topics), MemorySink(cluster)
+    source.longest_wait = IDLE_SECONDS
+    consumer = Consumer(settings, handlers, source, sink, codec, events.append)
+    exit_code = _run_within(seconds, consumer, events)
+    letters = cluster.records(settings.dead_letter_topic_of(topic))
+    return report_of(load.payloads, events, letters, codec.results, exit_code)
+
+
+def _run_within(seconds: float, consumer: Consumer, events: Sequence[Event]) -> int:
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        consumer.request_stop_now(f"not done within {seconds:g} s")
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        status = consumer.run()
+    finally:
+        timer.cancel()
+    if late.is_set() and not status.finished:
+        raise TimeoutError(f"not every task was settled within {seconds:g} seconds")
+    if status.recycle or not status.finished:
+        raise ProcessorError(f"the consumer ended before the last task: {_why(events)}")
+    return status.exit_code
+
+
+def _why(events: Sequence[Event]) -> str:
+    reasons = [getattr(event, "reason", None) or getattr(event, "error", None) for event in events]
+    return next((str(reason) for reason in reversed(reasons) if reason), "it did not say why")
+
+
+class _RememberingCodec:
+    """The real codec, and what handlers returned."""
+
+    def __init__(self, real: ValueCodec) -> None:
+        self.real = real
+        self.results: list[Any] = []
+        self.decode: Callable[[Record], Any] = real.decode
+
+    def encode_result(self, task: Any, result: Any) -> bytes:
+        encoded = self.real.encode_result(task, result)
+        self.results.append(result)
+        return encoded

@@ -1,0 +1,180 @@
+"""`MemorySource`: a member of the in-memory Kafka's group."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
+from processor.testing.memory.cluster import MemoryCluster, MemoryRecord
+
+END: Final = "end of partition"
+"""The only error of a record."""
+
+
+class MemorySource:
+    """A member of the group, as the `Source` port."""
+
+    session_seconds = math.inf
+    longest_wait = math.inf
+    """The longest wait of a `take`, in seconds, whatever it is asked for."""
+
+    def __init__(self, cluster: MemoryCluster, topics: Sequence[str]) -> None:
+        self.topics = topics
+        self.positions: dict[Partition, int] = {}
+        """The next offset of each assigned partition; the one that was read last is the last."""
+        self._cluster = cluster
+        self._listener: Listener | None = None
+        self._has_joined = False
+        self._ends: dict[Partition, int] = {}
+        """The end of each assigned partition that was reported last."""
+        self._paused: set[Partition] = set()
+        self._answers: deque[tuple[Sequence[Commit], str | None]] = deque()
+
+    def open(self, listener: Listener) -> None:
+        """Joins the group."""
+        self._listener = listener
+        with self._cluster.changed:
+            self._cluster.members.append(self)
+            self._cluster.changed.notify_all()
+
+    def take(self, limit: int, seconds: float) -> Sequence[Record]:
+        """Calls the listener with everything that is due, and returns what there is, or waits for it."""
+        deadline = time.monotonic() + min(seconds, self.longest_wait)
+        while True:
+            with self._cluster.changed:
+                call = self._due()
+                if call is None:
+                    taken = self._fetch(limit)
+                    left = deadline - time.monotonic()
+                    if taken or left <= 0:
+                        return taken
+                    self._cluster.changed.wait(left)
+                    continue
+            call()
+
+    def interpret(self, record: Record) -> End | None:
+        """Return the end of a partition, which is the only error."""
+        return End(Partition(record.topic(), record.partition()), record.offset())
+
+    def commit(self, commits: Sequence[Commit]) -> None:
+        """Commits. The next `take` answers."""
+        self._answers.append((commits, self.commit_now(commits, 0.0)))
+
+    def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:  # noqa: ARG002 — the port's
+        """Commits. Return why not all of it was accepted, or None."""
+        return self._cluster.commit(self, commits)
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Delivers none of these until `resume`, even where they are assigned anew."""
+        self._paused.update(partitions)
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Delivers these again."""
+        self._paused.difference_update(partitions)
+
+    def ends(self) -> dict[Partition, int]:
+        """Return the end of each partition that holds anything."""
+        with self._cluster.changed:
+            logs = self._cluster.logs.items()
+            return {place: log.end for place, log in logs if place.topic in self.topics and log.end > log.start}
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Return what the group has committed of these."""
+        with self._cluster.changed:
+            commits = self._cluster.committed
+            return {place: commits[place].offset for place in partitions if place in commits}
+
+    def high_watermark(self, partition: Partition) -> int | None:
+        """Return the end of an assigned partition."""
+        with self._cluster.changed:
+            return self._cluster.logs[partition].end if partition in self.positions else None
+
+    def close(self) -> None:
+        """Gives up what it has, and leaves the group."""
+        if self._listener is None:
+            return
+        if self in self._cluster.members:
+            self._give_up(list(self.positions))
+            with self._cluster.changed:
+                self._cluster.members.remove(self)
+                self._cluster.changed.notify_all()
+        else:
+            self._lose()
+        self._listener = None
+
+    def _due(self) -> Callable[[], object] | None:
+        """Return the next call of the listener, to be made without `changed`, or None."""
+        listener = self._listener
+        assert listener is not None, "the source is not open"
+        if self._answers:
+            return partial(listener.on_committed, *self._answers.popleft())
+        if self not in self._cluster.members:
+            return self._join_again
+        share = self._cluster.share_of(self)
+        if leaving := sorted(self.positions.keys() - share):
+            return partial(self._give_up, leaving)
+        coming = self._cluster.free(share)
+        if coming or not self._has_joined:
+            self._has_joined = True
+            return partial(listener.on_assign, [self._assigned(partition) for partition in coming])
+        for partition, position in self.positions.items():
+            log = self._cluster.logs[partition]
+            if not log.start <= position <= log.end:
+                self.positions[partition] = log.start
+                return partial(listener.on_reset, partition, log.start)
+        return None
+
+    def _assigned(self, partition: Partition) -> Start:
+        commit = self._cluster.committed.get(partition)
+        self.positions[partition] = commit.offset if commit else self._cluster.logs[partition].start
+        return Start(partition, commit.offset, commit.metadata) if commit else Start(partition, None, "")
+
+    def _give_up(self, partitions: Sequence[Partition]) -> None:
+        assert self._listener is not None
+        self._listener.on_revoke(partitions)
+        self._forget(partitions)
+
+    def _lose(self) -> None:
+        assert self._listener is not None
+        lost = list(self.positions)
+        self._listener.on_lose(lost)
+        self._forget(lost)
+
+    def _join_again(self) -> None:
+        self._lose()
+        with self._cluster.changed:
+            self._cluster.members.append(self)
+            self._has_joined = False
+
+    def _forget(self, partitions: Sequence[Partition]) -> None:
+        with self._cluster.changed:
+            for partition in partitions:
+                del self.positions[partition]
+                self._ends.pop(partition, None)
+            self._cluster.changed.notify_all()
+
+    def _fetch(self, limit: int) -> list[MemoryRecord]:
+        taken: list[MemoryRecord] = []
+        for partition in [partition for partition in self.positions if partition not in self._paused]:
+            if len(taken) < limit:
+                taken += self._read(partition, limit - len(taken))
+        return taken
+
+    def _read(self, partition: Partition, limit: int) -> list[MemoryRecord]:
+        """The next records of a partition, and its end, unless that was reported last."""
+        log, position = self._cluster.logs[partition], self.positions.pop(partition)
+        records = log.read(position, limit)
+        if records:
+            position = records[-1].offset() + 1
+        if len(records) < limit:
+            position = log.end
+            if self._ends.get(partition) != position:
+                self._ends[partition] = position
+                records.append(MemoryRecord(partition, position, error=END))
+        self.positions[partition] = position
+        return records

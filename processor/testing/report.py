@@ -1,0 +1,101 @@
+"""`Report`: what became of the tasks of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from processor.engine.record import Record
+from processor.telemetry.events import Event, TaskRetrying, TaskSucceeded
+
+Payloads = Mapping[tuple[int, int], Any]
+"""What was given, by partition and offset."""
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that succeeded."""
+
+    session_id: str
+    name: str
+    payload: Any
+    """As it was given."""
+    attempts: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that was given up."""
+
+    session_id: str
+    payload: Any
+    """As it was given; the bytes, where it was given as bytes."""
+    attempts: int
+    """0 where it could not be decoded."""
+    error_type: str
+    """The exception's name with its module."""
+    error: str
+    headers: dict[str, bytes | None]
+    """Those of the record in the dead-letter topic."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the tasks."""
+
+    done: list[Done]
+    """In the order in which they succeeded."""
+    results: list[Any]
+    """What handlers returned, without None, in the order in which they did."""
+    dead_letters: list[DeadLetter]
+    retried: int
+    """How many attempts failed and were followed by another."""
+    exit_code: int
+    """What `processor run` would have ended with."""
+
+    def order_of(self, session_id: str) -> list[Any]:
+        """Return the payloads of this session's tasks that succeeded, in the order in which they did."""
+        return [done.payload for done in self.done if done.session_id == session_id]
+
+
+def report_of(
+    payloads: Payloads, events: Sequence[Event], letters: Sequence[Record], results: list[Any], exit_code: int
+) -> Report:
+    """Return the report of a run that has ended, from its events and its dead letters."""
+    # A return value that cannot be written makes a dead letter of a task whose handler had succeeded.
+    given_up = {_origin(letter) for letter in letters}
+    done = [
+        Done(
+            session_id=event.session_id,
+            name=event.task_name,
+            payload=payloads[event.partition, event.offset],
+            attempts=event.attempt,
+        )
+        for event in events
+        if isinstance(event, TaskSucceeded) and (event.partition, event.offset) not in given_up
+    ]
+    return Report(
+        done=done,
+        results=results,
+        dead_letters=[_dead_letter(payloads, letter) for letter in letters],
+        retried=sum(isinstance(event, TaskRetrying) for event in events),
+        exit_code=exit_code,
+    )
+
+
+def _dead_letter(payloads: Payloads, letter: Record) -> DeadLetter:
+    return DeadLetter(
+        session_id=(letter.key() or b"").decode(),
+        payload=payloads[_origin(letter)],
+        attempts=int(_text(letter, "dlq-attempts")),
+        error_type=_text(letter, "dlq-error-type"),
+        error=_text(letter, "dlq-error-message"),
+        headers=dict(letter.headers() or ()),
+    )
+
+
+def _origin(letter: Record) -> tuple[int, int]:
+    return int(_text(letter, "dlq-partition")), int(_text(letter, "dlq-offset"))
+
+
+def _text(record: Record, header: str) -> str:
+    return (dict(record.headers() or ())[header] or b"").decode()

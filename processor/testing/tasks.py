@@ -1,0 +1,112 @@
+"""The tasks that a test gives, and the records that they become."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from processor.codec.messages import Outgoing
+from processor.codec.select import ValueCodec
+from processor.engine.record import Headers
+from processor.errors import SettingsError
+from processor.handlers.task import Content, Task
+from processor.runtime.ports import Partition
+from processor.testing.memory.cluster import MemoryCluster, MemoryRecord
+
+TOPIC: Final = "test"
+
+HeaderValues = Mapping[str, str | bytes | None]
+Given = Task | tuple[str, Any] | Mapping[str, Any]
+"""A task to run: one made by `task`, `(session_id, payload)`, or a dict with some of `session_id`, `payload`, `name`,
+`id` and `headers`. A dict with `value` in place of `payload` is a record with just these bytes, decodable or not."""
+
+_MEMBERS: Final = {"session_id", "payload", "name", "id", "headers", "value"}
+
+
+def task(  # noqa: PLR0913 — what a task consists of
+    payload: Any = None,
+    session_id: str = "",
+    name: str = "",
+    *,
+    id: str | None = None,
+    headers: HeaderValues | None = None,
+    topic: str = TOPIC,
+    partition: int = 0,
+    offset: int = 0,
+    attempt: int = 1,
+    timeout: float = 30.0,
+) -> Task:
+    """Return a task to call a handler with, or to give to `run`.
+
+    Args:
+        payload: what the handler gets, as it is.
+        session_id: the record's key; "" is a record without one.
+        name: which handler takes it.
+        id: None is TOPIC-PARTITION-OFFSET.
+        headers: text is written in UTF-8.
+        topic: the topic that it seems to come from.
+        partition: its number there.
+        offset: its offset there.
+        attempt: 1 for the first.
+        timeout: seconds that its handler still has.
+    """
+    record = MemoryRecord(Partition(topic, partition), offset, _key(session_id), None, _headers(headers))
+    return Task(record, payload, attempt, time.monotonic() + timeout, Content(payload, name or None, id))
+
+
+class Load:
+    """The tasks of one run: as records in the topic, and as they were given."""
+
+    def __init__(self, cluster: MemoryCluster, topic: str, codec: ValueCodec) -> None:
+        self.payloads: dict[tuple[int, int], Any] = {}
+        """By partition and offset; the bytes, where a task was given as bytes."""
+        self._cluster = cluster
+        self._topic = topic
+        self._codec = codec
+
+    def produce(self, given: Given) -> None:
+        """Appends a task to the topic.
+
+        Raises:
+            SettingsError: it is not a task.
+            EncodeError: its payload cannot be written in the value format.
+        """
+        members = _members(given)
+        session_id, headers = members.get("session_id") or "", _headers(members.get("headers"))
+        if "value" in members:
+            payload = value = members["value"]
+        else:
+            payload = members.get("payload")
+            outgoing = Outgoing(session_id, payload, members.get("name") or "", members.get("id"))
+            value = self._codec.encode_task(outgoing)
+            headers = [*self._codec.headers_for(outgoing), *headers]
+        record = self._cluster.produce(self._topic, _key(session_id), value, headers)
+        self.payloads[record.partition(), record.offset()] = payload
+
+
+def _key(session_id: str) -> bytes | None:
+    return session_id.encode() if session_id else None
+
+
+def _headers(headers: HeaderValues | None) -> Headers:
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in (headers or {}).items()]
+
+
+def _members(given: Given) -> Mapping[str, Any]:
+    if isinstance(given, Task):
+        headers = dict(given._record.headers() or ())  # noqa: SLF001 — what `task` put there, without the value's
+        return {
+            "session_id": given.session_id,
+            "payload": given.payload,
+            "name": given.name,
+            "id": given._content.id,  # noqa: SLF001 — the property would make one up
+            "headers": headers,
+        }
+    if isinstance(given, tuple):
+        if len(given) != 2:
+            raise SettingsError(f"a task is (session_id, payload), not a tuple of {len(given)}")
+        return {"session_id": given[0], "payload": given[1]}
+    if unknown := sorted(set(given) - _MEMBERS):
+        raise SettingsError(f"a task has no {', '.join(map(repr, unknown))}: it may have {', '.join(sorted(_MEMBERS))}")
+    return given

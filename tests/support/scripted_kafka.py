@@ -1,0 +1,191 @@
+"""The in-memory Kafka of `processor.testing`, with a group, a network and topics that do what a test scripts."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from processor.errors import DeliveryError
+from processor.runtime.ports import Commit, Delivered, Headers, Listener, Partition
+from processor.testing.memory.cluster import GroupMember, MemoryCluster, MemoryRecord
+from processor.testing.memory.sink import MemorySink
+from processor.testing.memory.source import MemorySource
+
+
+class ScriptedCluster(MemoryCluster):
+    """Topics with holes and retention, and a group that may withhold partitions or give a member up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.withheld: set[Partition] = set()
+        """Partitions that another member has, of which nothing else is known."""
+
+    def append(self, *records: MemoryRecord) -> None:
+        """Appends records at their own offsets."""
+        with self.changed:
+            for record in records:
+                self.logs[Partition(record.topic(), record.partition())].append(record)
+            self.changed.notify_all()
+
+    def skip(self, partition: Partition, offsets: int) -> None:
+        """Lets so many offsets be without a record, as transactions and compaction do."""
+        with self.changed:
+            self.logs[partition].end += offsets
+            self.changed.notify_all()
+
+    def delete_below(self, partition: Partition, offset: int) -> None:
+        """Deletes the records below the offset, as retention does."""
+        with self.changed:
+            log = self.logs[partition]
+            log.start, log.end = offset, max(offset, log.end)
+            log.records = [record for record in log.records if record.offset() >= offset]
+            self.changed.notify_all()
+
+    def give_up(self, member: GroupMember) -> None:
+        """Takes its partitions from a member that was silent for too long; it learns so from its next `take`."""
+        with self.changed:
+            self.members.remove(member)
+            self.changed.notify_all()
+
+    def share_of(self, member: GroupMember) -> set[Partition]:
+        return super().share_of(member) - self.withheld
+
+
+class ScriptedSource(MemorySource):
+    """A member whose group and connection a test scripts."""
+
+    session_seconds = 45.0
+
+    def __init__(self, cluster: ScriptedCluster, topics: Sequence[str]) -> None:
+        super().__init__(cluster, topics)
+        self.refusal: str | None = None
+        """Why commits are refused, while they are."""
+        self.keeps: Callable[[Sequence[Commit]], bool] = lambda commits: False
+        """Which commits the client keeps back, as it does while it has no coordinator."""
+        self.kept: list[Sequence[Commit]] = []
+        self.is_closed = threading.Event()
+        self._scripted = cluster
+        self._script: deque[tuple[Callable[[], object], threading.Event]] = deque()
+        self._done = threading.Event()
+        """Set once what the last step led to is done."""
+
+    @property
+    def listener(self) -> Listener:
+        """What the group's decisions go to."""
+        assert self._listener is not None
+        return self._listener
+
+    # --- the test's side: what is to happen inside `take`. The event is set when all that follows from it is done.
+
+    def happens(self, step: Callable[[], object]) -> threading.Event:
+        """Anything, in the thread of the source's owner."""
+        done = threading.Event()
+        with self._scripted.changed:
+            self._script.append((step, done))
+            self._scripted.changed.notify_all()
+        return done
+
+    def revoke(self, partition: Partition) -> threading.Event:
+        """The group gives the partition to another member, in order."""
+        return self.happens(lambda: self._scripted.withheld.add(partition))
+
+    def assign(self, partition: Partition) -> threading.Event:
+        """It gets the partition back."""
+        return self.happens(lambda: self._scripted.withheld.discard(partition))
+
+    def lose(self, partition: Partition) -> threading.Event:
+        """The group gives this member up, and the partition to another one. The member joins again."""
+
+        def give_up() -> None:
+            self._scripted.withheld.add(partition)
+            self._scripted.give_up(self)
+
+        return self.happens(give_up)
+
+    def send_kept(self) -> threading.Event:
+        """The oldest commit that was kept back gets to the group now, behind later ones, and is answered."""
+        commits = self.kept.pop(0)
+        return self.happens(lambda: super(ScriptedSource, self).commit(commits))
+
+    # --- the owner's side
+
+    def commit(self, commits: Sequence[Commit]) -> None:
+        if self.keeps(commits):
+            self.kept.append(commits)
+        else:
+            super().commit(commits)
+
+    def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
+        return self.refusal or super().commit_now(commits, seconds)
+
+    def close(self) -> None:
+        super().close()
+        self.is_closed.set()
+
+    def _due(self) -> Callable[[], object] | None:
+        call = super()._due()
+        if call is not None:
+            return call
+        self._done.set()
+        if not self._script:
+            return None
+        step, self._done = self._script.popleft()
+        return step
+
+
+class Sent(NamedTuple):
+    """A record that was sent."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes | None]
+
+
+class ScriptedSink(MemorySink):
+    """A producer whose topics refuse so many records, or whose acknowledgements are held back."""
+
+    def __init__(self, cluster: MemoryCluster) -> None:
+        super().__init__(cluster)
+        self.sent: list[Sent] = []
+        """What was accepted."""
+        self.refusals = 0
+        self.holding = False
+        self.held: list[Delivered] = []
+        self._lock = threading.Lock()
+
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, delivered: Delivered
+    ) -> None:
+        with self._lock:
+            refused = self.refusals > 0
+            self.refusals -= refused
+        if refused:
+            delivered(DeliveryError("the topic is away"))
+            return
+        self.sent.append(Sent(topic, key, value, dict(headers or ())))
+        super().send(topic, key, value, headers, lambda error: self._acknowledged(delivered, error))
+
+    def acknowledge(self) -> None:
+        """Acknowledges everything that is held back, and holds back nothing more."""
+        with self._lock:
+            held, self.held, self.holding = self.held, [], False
+        for delivered in held:
+            delivered(None)
+
+    def close(self, seconds: float) -> int:
+        unacknowledged = super().close(seconds)
+        with self._lock:
+            held, self.held = self.held, []
+        for delivered in held:
+            delivered(DeliveryError("not acknowledged before the sink was closed"))
+        return unacknowledged + len(held)
+
+    def _acknowledged(self, delivered: Delivered, error: DeliveryError | None) -> None:
+        with self._lock:
+            if self.holding and error is None:
+                self.held.append(delivered)
+                return
+        delivered(error)
