@@ -72,6 +72,11 @@ class ScriptedSource(MemorySource):
         """Set once what the last step led to is done."""
 
     @property
+    def paused(self) -> frozenset[Partition]:
+        """What is not delivered for now."""
+        return frozenset(self._paused)
+
+    @property
     def listener(self) -> Listener:
         """What the group's decisions go to."""
         assert self._listener is not None
