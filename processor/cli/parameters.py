@@ -10,6 +10,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from operator import getitem
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_type_hints
 
 import typer
@@ -209,7 +210,9 @@ def _typers_view(entries: Mapping[str, Entry]) -> inspect.Signature:
 
 def _typers_parameter(entry: Entry) -> inspect.Parameter:
     description = _typers_argument(entry) if entry.is_argument else _typers_option(entry)
-    annotation: Any = Annotated.__class_getitem__((_typers_type(entry), description))  # type: ignore[attr-defined]
+    annotation: Any = getitem(
+        Annotated, (_typers_type(entry), description)
+    )  # Annotated[…], of what no checker can know
     default = inspect.Parameter.empty if entry.is_required else _typers_default(entry)
     return inspect.Parameter(entry.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -39,10 +40,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of a virtual environment that the wheel alone is installed into."""
-    folder = tmp_path_factory.mktemp("bare") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    subprocess.run([folder / "bin" / "pip", "install", *CONSTRAINTS, wheel], check=True)
-    return folder / "bin"
+    return installed(wheel, sys.executable, tmp_path_factory.mktemp("bare"))
+
+
+def installed(wheel: Path, python: str, folder: Path) -> Path:
+    subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([folder / "venv" / "bin" / "pip", "install", *CONSTRAINTS, wheel], check=True)
+    return folder / "venv" / "bin"
 
 
 def run(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -109,6 +113,31 @@ def test_the_installed_package_finds_its_schemas_and_runs_handlers(bare: Path, t
     )
     used = run(bare / "python", "-c", code, cwd=tmp_path)
     assert (used.returncode, used.stdout) == (0, "[42]\n"), used.stderr
+
+
+def test_every_command_loads_with_the_newest_python_that_is_declared(wheel: Path, tmp_path: Path) -> None:
+    newest = max((line.rsplit(" ", 1)[1] for line in DECLARED["classifiers"] if ":: 3." in line), key=minor)
+    python = interpreter(newest)
+    if python is None:
+        pytest.skip(f"there is no python{newest} here")
+    shown = run(installed(wheel, python, tmp_path) / "processor", "--help", cwd=tmp_path)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "Usage: processor" in shown.stdout
+
+
+def interpreter(version: str) -> str | None:
+    """One that runs; a version manager's stand-in for one that is not chosen does not."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [shutil.which(f"python{version}"), *map(str, pyenv.glob(f"{version}.*/bin/python"))]
+    return next((path for path in found if path is not None and runs(path)), None)
+
+
+def runs(python: str) -> bool:
+    return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+
+
+def minor(version: str) -> int:
+    return int(version.split(".")[1])
 
 
 def test_a_missing_extra_is_named_with_a_command_that_installs_it(bare: Path, tmp_path: Path) -> None:
