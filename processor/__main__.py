@@ -2,7 +2,7 @@
 
 import sys
 
-from processor.boot.first_signals import accept_stops, die_as_first_process, leave_at_stops
+from processor.boot.first_signals import exit_on_stop_signals, restore_sigterm_for_pid_1, unblock_stop_signals
 
 
 def main() -> int:
@@ -12,10 +12,10 @@ def main() -> int:
     any program does.
     """
     if sys.argv[1:2] in (["run"], ["broker"]):
-        leave_at_stops()
+        exit_on_stop_signals()
     else:
-        die_as_first_process()
-        accept_stops()
+        restore_sigterm_for_pid_1()
+        unblock_stop_signals()
 
     from processor.cli.main import main as command_line  # here: it takes most of the start
 

@@ -1,4 +1,4 @@
-"""A consumer put together: the only place where Kafka and the codec are joined to the runtime."""
+"""Assembles a consumer: the composition root, where Kafka and the codec are connected to the runtime."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def assemble(
     *,
     fleet: str | None = None,
 ) -> Consumer:
-    """A consumer that is ready to run, its topics checked and its dead-letter and results topics made.
+    """Checks the topics, creates missing dead-letter and results topics, and returns a consumer that is ready to run.
 
     Args:
-        settings: the fleet's.
+        settings: the fleet's settings.
         app: the handlers.
         index: the consumer's number in the fleet, from 0.
-        emit: where events go.
-        on_stats: is called with the consumer's statistics every `--stats-interval`.
-        fleet: the unique name of a fleet that replaces the consumer when it dies; None where nothing does.
+        emit: receives log events.
+        on_stats: called with the consumer's statistics every `--stats-interval`.
+        fleet: the unique name of the fleet that replaces the consumer if it crashes; None if there is no fleet.
 
     Raises:
-        SettingsError: the Kafka client refuses a setting.
-        BrokerError: no broker answers, or this client is not let in.
-        RegistryError: the schema registry does not let this client in, or is none; that it is away is no error.
+        SettingsError: the Kafka client rejects a setting.
+        BrokerError: no broker responds, or the brokers deny access.
+        RegistryError: the schema registry denies access, or is not a registry. An outage is tolerated.
         LoadError: a topic to consume does not exist, a schema cannot be loaded, or the cluster lacks KIP-848.
     """
     codec = _codec(settings, app, emit)
@@ -70,7 +70,7 @@ def _prepare_topics(settings: Settings, emit: Emit) -> None:
     if settings.group_protocol == "consumer":
         check_consumer_protocol(config)
     ensured = ensure_topics(
-        config, wanted, create=settings.create_topics, letters_of=sources_of_letters(settings), emit=emit
+        config, wanted, create=settings.create_topics, letters_of=dead_letter_sources(settings), emit=emit
     )
     for topic in ensured.created:
         emit(ConsumerTopicCreated(topic=topic, partitions=wanted[topic]))
@@ -79,11 +79,11 @@ def _prepare_topics(settings: Settings, emit: Emit) -> None:
 
 
 def target_partitions(settings: Settings, partitions: Mapping[str, int]) -> dict[str, int]:
-    """The dead-letter and results topics, each with as many partitions as the largest topic that leads there.
+    """The dead-letter and results topics, each with the partition count of the largest topic that feeds it.
 
     Args:
-        settings: the fleet's.
-        partitions: how many each consumed topic has.
+        settings: the fleet's settings.
+        partitions: partition counts of the consumed topics.
     """
     wanted: dict[str, int] = {}
     for topic, count in partitions.items():
@@ -93,8 +93,8 @@ def target_partitions(settings: Settings, partitions: Mapping[str, int]) -> dict
     return wanted
 
 
-def sources_of_letters(settings: Settings) -> dict[str, list[str]]:
-    """The dead-letter topics, each with the consumed topics that lead there."""
+def dead_letter_sources(settings: Settings) -> dict[str, list[str]]:
+    """The dead-letter topics, each with the consumed topics that feed it."""
     sources: dict[str, list[str]] = {}
     for topic in settings.topics:
         sources.setdefault(settings.dead_letter_topic_of(topic), []).append(topic)

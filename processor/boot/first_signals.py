@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT in a process's first moments, before there is anything that could stop in order.
+"""SIGTERM and SIGINT during the startup of a process, before there is anything to stop.
 
-A process that has no handler for SIGTERM dies of it. The first process of a container does not even do that: the kernel
-drops a signal that process 1 neither handles nor blocks, and whoever stops the container waits until it kills. So the
-entry points call `leave_at_stops` before they import anything large. Keep this module's own imports few.
+Without a handler, SIGTERM kills a process. For the first process of a container it has no effect at all: the kernel
+discards a signal that process 1 neither handles nor blocks, and the engine kills the container after a timeout. The
+entry points therefore call `exit_on_stop_signals` before any large import. Keep this module's own imports few.
 """
 
 from __future__ import annotations
@@ -11,29 +11,30 @@ import os
 import signal
 from types import FrameType
 
-STOPS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def leave_at_stops() -> None:
-    """From now on SIGTERM and SIGINT end this process with exit code 0, until other handlers replace these.
+def exit_on_stop_signals() -> None:
+    """Makes SIGTERM and SIGINT end this process with exit code 0, until other handlers are installed.
 
-    Nothing has begun, so nothing has to be handed back. A signal that was blocked until now is delivered first.
+    Nothing has been started yet, so that there is nothing to stop. Signals that were blocked are delivered now.
     """
-    for number in STOPS:
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda _number, _frame: os._exit(0))
-    accept_stops()
+    unblock_stop_signals()
 
 
-def accept_stops() -> None:
+def unblock_stop_signals() -> None:
     """Unblocks SIGTERM and SIGINT.
 
-    A parent blocks them to keep a signal for the process that it starts. No other process may inherit that.
+    A parent blocks them while it starts this process, so that no signal is lost. Processes started from here must not
+    inherit the blocked signals.
     """
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-def die_as_first_process() -> None:
-    """Gives SIGTERM its default effect back where this is process 1, for which the kernel takes it away."""
+def restore_sigterm_for_pid_1() -> None:
+    """Restores the default effect of SIGTERM if this is process 1, for which the kernel ignores it."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _die)
 

@@ -1,4 +1,4 @@
-"""A processor run from Python: one consumer, in the calling process, without a parent that watches it."""
+"""`run_in_process`: runs one consumer in the calling process, without a supervising parent."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 def run_in_process(
     app: Handlers, settings: Settings, *, emit: Emit, on_consumer: Callable[[Consumer], None] | None = None
 ) -> int:
-    """Runs one consumer until it is asked to stop, and returns its exit code.
+    """Runs one consumer until it stops. Returns its exit code.
 
-    In the main thread the first SIGTERM or SIGINT stops it in order and the second one at once, as on the command
-    line; in another thread only the consumer that `on_consumer` is given can stop it. A handler that cannot be
-    interrupted ends the consumer, as nobody can replace the process.
+    In the main thread, the first SIGTERM or SIGINT stops it cleanly and the second one at once, as on the command line.
+    In another thread, only `request_stop` of the consumer passed to `on_consumer` stops it. If a handler cannot be
+    interrupted, the consumer ends, since there is no parent to replace the process.
 
     Args:
         app: the handlers.
-        settings: `processes` is not looked at.
-        emit: where events go.
-        on_consumer: is given the consumer before it runs, to stop it with `request_stop`.
+        settings: the settings; `processes` is ignored.
+        emit: receives log events.
+        on_consumer: called with the consumer before it runs.
 
     Raises:
-        ProcessorError: the consumer cannot start; the kinds are those of `assemble`.
+        ProcessorError: the consumer cannot start, for the reasons of `assemble`.
     """
-    told = _Told()
-    consumer = assemble(settings, Handlers.of(app), 0, emit, told.note)
+    stats = _LatestStats()
+    consumer = assemble(settings, Handlers.of(app), 0, emit, stats.update)
     if on_consumer is not None:
         on_consumer(consumer)
     with (
         first_beating(settings.heartbeat_file, lambda: beat_of(0, consumer), emit, consumers=0),
-        serving(settings.metrics_port, settings.metrics_host, settings.group, told.snapshot),
+        serving(settings.metrics_port, settings.metrics_host, settings.group, stats.snapshot),
     ):
         if threading.current_thread() is not threading.main_thread():
             return consumer.run().exit_code
@@ -55,15 +55,15 @@ def run_in_process(
             return consumer.run().exit_code
 
 
-class _Told:
-    """What the consumer has told last of itself."""
+class _LatestStats:
+    """The latest statistics of the consumer."""
 
     def __init__(self) -> None:
         self._stats: ConsumerStats | None = None
         self._partitions: Sequence[PartitionStats] = ()
         self._totals = Totals()
 
-    def note(self, stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> None:
+    def update(self, stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> None:
         self._stats, self._partitions = stats, partitions
 
     def snapshot(self) -> MetricsSnapshot:

@@ -1,4 +1,4 @@
-"""APP, from `module:attribute` to a `Handlers`; whatever is wrong with it in one sentence."""
+"""Loads APP, given as `module:attribute`. Every error is one sentence."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _LONGEST_MESSAGE: Final = 300
 
 
 def load(app: str) -> Handlers:
-    """The processor that `app` names, with the current folder importable.
+    """Imports the handlers that `app` names, with the current folder on the import path.
 
     Raises:
-        LoadError: no such module or attribute, an import that fails, or something that cannot take tasks. Where
-            the application's code raised, that exception is the cause.
+        LoadError: there is no such module or attribute, the import fails, or the attribute cannot handle tasks. If the
+            application's code raised an exception, it is the cause.
     """
     module_name, colon, path = app.partition(":")
     if not colon or not module_name or not path:
-        raise LoadError(f"APP {app!r} must be MODULE:ATTRIBUTE, as in tasks:handle{_perhaps(app)}")
+        raise LoadError(f"APP {app!r} must be MODULE:ATTRIBUTE, such as tasks:handle{_suggestion(app)}")
     found = _attribute(_module(app, module_name), path, app)
     processor = Handlers.of(found)
     for handler in processor.handlers:
@@ -36,7 +36,7 @@ def load(app: str) -> Handlers:
     return processor
 
 
-def _perhaps(app: str) -> str:
+def _suggestion(app: str) -> str:
     name = app.strip().rstrip(":").removesuffix(".py").replace("/", ".").strip(".")
     usable = name and app.partition(":")[0] and all(part.isidentifier() for part in name.split("."))
     return f"; for example {name}:handle" if usable else ""
@@ -45,7 +45,7 @@ def _perhaps(app: str) -> str:
 def _module(app: str, name: str) -> ModuleType:
     _make_current_folder_importable()
     if name.endswith(".py") or "/" in name:
-        raise LoadError(f"APP {app!r} must name a module, not a file{_perhaps(name)}")
+        raise LoadError(f"APP {app!r} must name a module, not a file{_suggestion(name)}")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -53,11 +53,11 @@ def _module(app: str, name: str) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also sys.exit() at a module's top level
-        raise LoadError(f"importing {name!r} for APP failed: {_told(error)}{_place(error)}") from error
+        raise LoadError(f"importing {name!r} for APP failed: {_described(error)}{_place(error)}") from error
 
 
 def _make_current_folder_importable() -> None:
-    folder = os.getcwd()  # noqa: PTH109 — what sys.path holds is text
+    folder = os.getcwd()  # noqa: PTH109 — sys.path contains strings
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)
 
@@ -87,10 +87,10 @@ def _near(name: str, owner: object) -> str:
 
 
 def _check_signature(function: Callable[..., Any], app: str) -> None:
-    """A handler that cannot take its task would fail with every one, and send them all to the dead letters."""
+    """Checks that the handler accepts one argument: otherwise every task would fail and be dead-lettered."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some callables written in C do not tell
+    except (TypeError, ValueError):  # some callables written in C have no signature
         return
     try:
         signature.bind(object())
@@ -99,7 +99,7 @@ def _check_signature(function: Callable[..., Any], app: str) -> None:
         raise LoadError(f"APP {app!r}: the handler {name}{signature} must take one argument, the task") from error
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     name = type(error).__qualname__
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     message = " ".join(str(message).split())
@@ -109,14 +109,14 @@ def _told(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Where the application's code failed: its innermost frame, rather than one of a library that it called."""
+    """Where the application's code failed: its innermost frame, not one of a library that it calls."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _may_be_the_users(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_import_machinery(frame.filename)]
     mine = [frame for frame in frames if frame.filename.startswith(os.getcwd() + os.sep)]  # noqa: PTH109
     mine = [frame for frame in mine if "site-packages" not in frame.filename] or frames
     return f" ({mine[-1].filename}:{mine[-1].lineno})" if mine else ""
 
 
-def _may_be_the_users(file: str) -> bool:
-    return not file.startswith("<frozen ") and Path(file) not in (Path(__file__), Path(importlib.__file__))
+def _is_import_machinery(file: str) -> bool:
+    return file.startswith("<frozen ") or Path(file) in (Path(__file__), Path(importlib.__file__))

@@ -1,4 +1,4 @@
-"""Signals as something to wait for: their numbers arrive on a socket that a selector can watch."""
+"""`Signals`: delivers signal numbers on a socket, for use with a selector."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 
 class Signals:
-    """While entered, the given signals do nothing but become readable here. The main thread only.
+    """Within the context, the given signals only become readable here. For the main thread only.
 
-    Whoever started this process may have blocked them. They are unblocked, and stay so.
+    The parent process may have blocked them. They are unblocked, and stay unblocked afterwards.
     """
 
     def __init__(self, *numbers: signal.Signals) -> None:
@@ -27,7 +27,7 @@ class Signals:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        self._before = {number: signal.signal(number, _noted_by_the_socket) for number in self._numbers}
+        self._before = {number: signal.signal(number, _do_nothing) for number in self._numbers}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
         return self
 
@@ -40,35 +40,36 @@ class Signals:
         self._reader.close()
         self._writer.close()
 
-    def stay_deaf(self) -> None:
-        """A stop that comes after the end changes nothing: SIGTERM and SIGINT stay ignored when this is left.
+    def keep_stops_ignored(self) -> None:
+        """Keeps SIGTERM and SIGINT ignored after the context.
 
-        Between the last look at the signals and the process's end there is time for one more; with its
-        default action it would turn a clean exit code into a death by signal.
+        A signal may arrive between the last check and the end of the process. Its default action would replace a clean
+        exit code by a death by signal.
         """
         for number in {signal.SIGTERM, signal.SIGINT} & set(self._before):
             self._before[number] = signal.SIG_IGN
 
     def fileno(self) -> int:
-        """For a selector."""
+        """The file descriptor for a selector."""
         return self._reader.fileno()
 
     def arrived(self) -> Sequence[int]:
-        """The numbers of the signals that have come since the last call."""
+        """The numbers of the signals that arrived since the last call."""
         with contextlib.suppress(BlockingIOError):
             return self._reader.recv(4096)
         return b""
 
 
-def _noted_by_the_socket(_number: int, _frame: FrameType | None) -> None:
-    """Python writes the number to the wake-up socket before it calls this."""
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """The handler. Python has already written the number to the wake-up socket."""
 
 
 @contextmanager
-def held_back(*numbers: signal.Signals) -> Iterator[None]:
-    """While entered, these signals wait, for this thread and for a process that it starts.
+def blocked_signals(*numbers: signal.Signals) -> Iterator[None]:
+    """Within the context, these signals are blocked, for this thread and for processes that it starts.
 
-    Such a process inherits them blocked: one that comes before it has handlers waits for it, where it would have died.
+    A started process inherits the blocked signals: one that arrives before its handlers are installed stays pending
+    instead of killing it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
@@ -78,7 +79,7 @@ def held_back(*numbers: signal.Signals) -> Iterator[None]:
 
 
 def signal_name(number: int) -> str:
-    """The signal's name, also of one that Python does not know."""
+    """The signal's name, or `signal NUMBER` for one that Python does not know."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,4 +1,4 @@
-"""What asks a consumer to stop: signals, the fleet's parent, or its absence; also before there is a consumer."""
+"""`Stop`: passes stop requests to a consumer, including those that arrive before the consumer exists."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Protocol
 
 
 class Stoppable(Protocol):
-    """A consumer, as far as it can be asked to stop; from signal handlers and other threads too."""
+    """The part of a consumer that stops it. Safe to call from signal handlers and other threads."""
 
     def request_stop(self, reason: str) -> None:
-        """Drain, commit, leave."""
+        """Requests a clean stop: drain, commit, leave the group."""
 
     def request_stop_now(self, reason: str) -> None:
-        """End at once."""
+        """Requests an end at once."""
 
 
 class Stop:
-    """Without a lock: it is called from signal handlers, which interrupt whoever holds one.
+    """Stop requests from signals, from the fleet's parent, or for lack of it.
 
-    Each order is noted first and then passed on, and `attach` notes the consumer first and then looks for
-    orders: whichever comes second sees the other. A consumer may hear of one order twice.
+    It uses no lock, since a signal handler may interrupt the thread that holds it. A request is stored first and then
+    passed on; `attach` stores the consumer first and then looks for requests. Whichever comes second sees the other.
+    The consumer may receive a request twice.
     """
 
     def __init__(self, leave: Callable[[], object] = lambda: os._exit(0)) -> None:
-        """`leave` ends the process; it is called for a stop that comes before there is a consumer."""
+        """`leave` ends the process. It is called for a stop request that arrives before there is a consumer."""
         self._leave = leave
         self._consumer: Stoppable | None = None
         self._signals = 0
@@ -33,22 +34,22 @@ class Stop:
         self._reason_now: str | None = None
 
     def attach(self, consumer: Stoppable) -> None:
-        """From now on `consumer` hears of it; of what was asked for before, at once."""
+        """Passes requests to `consumer` from now on, beginning with those that were made before."""
         self._consumer = consumer
         self._pass_on()
 
     def drain(self, reason: str) -> None:
-        """Asks for an orderly stop. Before there is a consumer nothing has begun, and the process ends."""
+        """Requests a clean stop. Before there is a consumer there is nothing to stop, and the process ends."""
         self._reason = self._reason or reason
         self._pass_on()
 
     def now(self, reason: str) -> None:
-        """Asks for an end at once."""
+        """Requests an end at once."""
         self._reason_now = self._reason_now or reason
         self._pass_on()
 
-    def signalled(self, name: str) -> None:
-        """The first signal drains, each one after it ends at once."""
+    def on_signal(self, name: str) -> None:
+        """Handles a signal: the first one requests a clean stop, any further one an end at once."""
         self._signals += 1
         if self._signals == 1:
             self.drain(name)

@@ -64,7 +64,7 @@ def broker(
         for note in NOTES:
             logs.say(note.format(address=address))
         select.select([signals], [], [])
-        signals.stay_deaf()
+        signals.keep_stops_ignored()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""How long attempts took, as counts in buckets: enough for percentiles, cheap enough for half a million a second."""
+"""A histogram of attempt durations, cheap enough for half a million attempts per second."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 QUICK_SECONDS = 0.0005
-"""Attempts that took less are counted and not measured: looking closer would cost as much as they do."""
+"""Shorter attempts are counted but not measured: measuring would take as long as they do."""
 
 _DECADE = (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
 
@@ -15,16 +15,16 @@ BOUNDS: tuple[float, ...] = (
     *(round(step * 10.0**power, 6) for power in range(-3, 3) for step in _DECADE),
     1000.0,
 )
-"""Upper bounds of the buckets in seconds, each less than a quarter above the one before (from the second on)."""
+"""Upper bounds of the buckets in seconds. From the second on, each is at most a quarter above the previous one."""
 
 REPORTED: tuple[float, ...] = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0,
 )  # fmt: skip
-"""Those of `BOUNDS` that are worth a time series each."""
+"""The subset of `BOUNDS` that is exported to metrics, one time series each."""
 
 
 class Durations:
-    """Counts of durations, each in the bucket of the least bound that it does not exceed."""
+    """Counts durations, each in the bucket with the lowest bound that it does not exceed."""
 
     __slots__ = ("counts",)
 
@@ -32,23 +32,23 @@ class Durations:
         self.counts = list(counts) or [0] * (len(BOUNDS) + 1)
 
     def add(self, quick: int, slow: Iterable[float]) -> None:
-        """So many that were quick, and the seconds of each that was not."""
+        """Adds `quick` durations below `QUICK_SECONDS`, and the slow ones in seconds."""
         self.counts[0] += quick
         for seconds in slow:
             self.counts[bisect_left(BOUNDS, seconds)] += 1
 
     def since(self, before: Durations) -> Durations:
-        """What was added after `before`."""
+        """The durations added since the earlier copy `before`."""
         return Durations(now - then for now, then in zip(self.counts, before.counts, strict=True))
 
     def copy(self) -> Durations:
-        """This moment."""
+        """A copy of the current counts."""
         return Durations(self.counts)
 
     def quantile(self, share: float) -> float | None:
-        """The seconds that a `share` from 0 to 1 did not exceed, by linear interpolation; None where nothing was added.
+        """The quantile for a `share` from 0 to 1 in seconds, by linear interpolation; None if there are no durations.
 
-        What lies above the last bound is told as the last bound.
+        A quantile above the last bound is reported as the last bound.
         """
         total = sum(self.counts)
         if not total:
@@ -62,6 +62,6 @@ class Durations:
         return BOUNDS[-1]
 
     def cumulative(self, bounds: Sequence[float] = REPORTED) -> dict[str, int]:
-        """How many took at most so many seconds, as Prometheus keeps a histogram; `+Inf` has all."""
+        """Cumulative counts by upper bound, as in a Prometheus histogram; `+Inf` counts all."""
         table = {f"{bound:g}": sum(self.counts[: BOUNDS.index(bound) + 1]) for bound in bounds}
         return {**table, "+Inf": sum(self.counts)}

@@ -1,7 +1,7 @@
-"""What may be committed of one partition, over the offsets that were delivered.
+"""The commit point of one partition, computed from the offsets that were delivered.
 
-Offsets have holes (aborted transactions, compaction), so the commit point is not "the last one plus
-one" but the lowest delivered offset that is not settled; where all are settled, it is the position.
+Offsets have holes (aborted transactions, compaction). The commit point is therefore the lowest delivered offset that is
+not settled, or the position if all are settled. It is not "the last settled offset plus one".
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 Range = tuple[int, int]
-"""Offsets from the first, up to and without the second."""
+"""Offsets from the first, inclusive, to the second, exclusive."""
 
 
 class Progress(NamedTuple):
-    """One moment of a partition: what to commit, and what is already settled above it.
+    """A consistent snapshot of a partition: the commit point, and what is already settled above it.
 
-    Offset and unsettled offsets are read together. Reading the one, letting something settle, and
-    then reading the other would commit a map that skips what never ran.
+    The commit point and the unsettled offsets must be read together. If a task settled between two reads, the commit
+    could contain a skip map that skips a task which never ran.
     """
 
     commit_point: int
     unsettled: Sequence[int]
-    """Delivered and not settled, ascending; the first is the commit point."""
+    """Delivered but not settled offsets, ascending; the first is the commit point."""
     position: int
     """The offset after the last delivered one."""
     ahead: Sequence[Range]
-    """At or above the position: settled in an earlier assignment, not delivered in this one yet."""
+    """At or above the position: settled in an earlier assignment, but not yet delivered in this one."""
 
     def settled_ranges(self) -> list[Range]:
-        """What is settled above the commit point. Holes count as settled: nothing will come from them."""
+        """The ranges that are settled above the commit point. Holes count as settled: they contain no record."""
         ranges = []
         start = self.commit_point
         for offset in self.unsettled:
@@ -50,15 +50,19 @@ class Progress(NamedTuple):
 class Offsets:
     """The delivered offsets of one assignment of one partition.
 
-    The unsettled ones are the keys of a dict, which keeps them in the order of delivery: settling is
-    one deletion, the commit point is the first key. Cost and memory follow what is unsettled, never
-    the range that it spans.
+    The unsettled offsets are the keys of a dict, in the order of delivery: settling deletes a key, and the commit point
+    is the first key. Time and memory depend on the number of unsettled offsets, not on the range that they span.
     """
 
     __slots__ = ("_ahead", "_unsettled", "bytes", "highest_settled", "position")
 
     def __init__(self, committed: int | None = None, settled: Sequence[Range] = ()) -> None:
-        """`committed` is where the group goes on; `settled` what of it is known to be done, ascending."""
+        """Starts an assignment.
+
+        Args:
+            committed: the group's committed offset; None if there is none.
+            settled: ranges at or above it that an earlier assignment settled, ascending.
+        """
         self.position = committed
         self.highest_settled: int | None = None
         self.bytes = 0
@@ -70,29 +74,29 @@ class Offsets:
 
     @property
     def expects_settled(self) -> bool:
-        """Whether what comes next may have been settled in an earlier assignment."""
+        """Return whether the next offsets may have been settled in an earlier assignment."""
         return bool(self._ahead)
 
     @property
     def commit_point(self) -> int | None:
-        """Every delivered offset below it is settled; None before anything is known."""
+        """The offset below which every delivered offset is settled; None before the position is known."""
         return next(iter(self._unsettled), self.position)
 
     @property
     def oldest(self) -> int | None:
-        """The lowest offset that is not settled; None where all are."""
+        """The lowest offset that is not settled; None if all are."""
         return next(iter(self._unsettled), None)
 
     def admit(self, offsets: Sequence[int], sizes: Sequence[int]) -> None:
-        """These were delivered, ascending, from the position on, with these sizes in bytes."""
+        """Records a delivery: ascending offsets from the position on, and the sizes of their records in bytes."""
         self._unsettled.update(zip(offsets, sizes, strict=True))
         self.bytes += sum(sizes)
         end = offsets[-1] + 1
-        if self.position is None or end > self.position:  # what was skipped after the last one is past already
+        if self.position is None or end > self.position:  # offsets skipped after the last one have moved it already
             self.position = end
 
     def skips(self, offset: int) -> bool:
-        """Whether `offset`, delivered now, was settled before; then it is past, and must not be admitted."""
+        """Return whether the delivered `offset` was settled before; the position is then past it. Do not admit it."""
         ahead = self._ahead
         while ahead and ahead[0][1] <= offset:
             ahead.popleft()
@@ -106,20 +110,20 @@ class Offsets:
         return True
 
     def settle(self, offsets: Sequence[int]) -> None:
-        """These are final, in whatever order. Each must have been admitted, and be settled once."""
+        """Settles offsets, in any order. Each must have been admitted, and can be settled only once."""
         self.bytes -= sum(map(self._unsettled.pop, offsets))
         highest = max(offsets)
         if self.highest_settled is None or highest > self.highest_settled:
             self.highest_settled = highest
 
     def reach(self, position: int) -> None:
-        """Nothing more is to be delivered below `position`: what is missing there are holes."""
+        """Moves the position forward: no more offsets below it will be delivered, and missing ones are holes."""
         if self.position is None or position > self.position:
             self.position = position
             self._forget_ahead_below(position)
 
     def undelivered_below(self, offset: int) -> list[Range]:
-        """What lies from the position up to `offset` and was not settled before; going on there misses it."""
+        """The ranges between the position and `offset` that are not settled: what a jump to `offset` would miss."""
         if self.position is None:
             return []
         missed = []
@@ -135,7 +139,7 @@ class Offsets:
         return missed
 
     def progress(self) -> Progress | None:
-        """This moment, for a commit; None before anything is known."""
+        """A snapshot for a commit; None before the position is known."""
         if self.position is None:
             return None
         unsettled = tuple(self._unsettled)

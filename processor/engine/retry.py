@@ -1,4 +1,4 @@
-"""What follows from a failed attempt: another one at a later time, or a dead letter."""
+"""Decides what follows a failed attempt: a retry after a delay, or a dead letter."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from typing import NamedTuple
 from processor.engine.outcome import Cause, Failed
 
 RETRIED = frozenset({Cause.FAILED, Cause.TIMED_OUT})
-"""The causes that another attempt may not meet."""
+"""Causes of failure for which a retry may succeed."""
 
 
 class Setback(NamedTuple):
-    """What keeps a task from being settled: it failed, was deferred, or its output was not accepted."""
+    """Why a task is not settled: its attempt failed, it was deferred, or its output was not accepted."""
 
     error_type: str
     error: str
     at: float
-    """When that was, in seconds of the clock that the caller keeps."""
+    """When it happened, in seconds of the caller's clock."""
     due: float
-    """When it is tried again, of the same clock; `at` where it is not."""
+    """When the task is retried, in seconds of the same clock; equal to `at` if it is not."""
 
 
 class Policy(NamedTuple):
-    """How often a task is attempted, and how long its session waits between attempts, in seconds."""
+    """Maximum number of attempts, and the delays between them in seconds."""
 
     max_attempts: int
     backoff: float
     backoff_max: float
 
     def delay_after(self, failed: Failed, attempt: int, jitter: float) -> float | None:
-        """Return the seconds until the next attempt, or None where the task becomes a dead letter.
+        """Return the seconds until the next attempt, or None if the task becomes a dead letter.
 
         Capped exponential backoff.
 
         Args:
             failed: how the attempt failed.
-            attempt: its number, 1 for the first.
-            jitter: from 0 to 1. It spreads the delay over three quarters to five quarters of itself, so that sessions
-                that failed together do not return together.
+            attempt: its number, from 1.
+            jitter: from 0 to 1. It varies the delay by up to a quarter, so that sessions that failed together are not
+                retried together.
         """
         if failed.cause not in RETRIED or attempt >= self.max_attempts:
             return None
@@ -45,10 +45,10 @@ class Policy(NamedTuple):
 
 
 def backoff(failures: int, first: float, most: float) -> float:
-    """Return `first` seconds after one failure, doubled with each further one, at most `most`."""
+    """Return the delay after a number of failures: `first` seconds, doubled with each further failure, up to `most`."""
     return min(first * 2.0 ** min(failures - 1, 64), most)
 
 
 def spread(delay: float, jitter: float, most: float) -> float:
-    """Return `delay` moved by up to a quarter of itself, by `jitter` from 0 to 1; at most `most`."""
+    """Return `delay` varied by up to a quarter, by `jitter` from 0 to 1, and at most `most`."""
     return min(delay * (0.75 + jitter / 2), most)

@@ -1,12 +1,13 @@
-"""What is settled above the commit point, as the metadata of a commit, and back.
+"""The skip map: encodes the ranges that are settled above the commit point as commit metadata, and decodes them.
 
-Format, version 1: the text `p1:` and, in URL-safe base64 without padding, a CRC-32 (4 bytes, big
-endian) of what follows; one byte, 0 for plain and 1 for deflated; then numbers as LEB128 varints:
-the base, and for each settled range its distance from the end of the one before (at first from the
-base) and its length.
+Format, version 1: the text `p1:`, followed by URL-safe base64 without padding of
+- a CRC-32 (4 bytes, big-endian) of the bytes after it,
+- one byte: 0 for plain, 1 for deflated,
+- numbers as LEB128 varints: the base, then two per settled range: its distance from the end of the previous range (for
+  the first one, from the base), and its length.
 
-The base is the committed offset that the map belongs to. Another tool that resets the group's
-offsets leaves no metadata, or metadata whose base is another offset: both are ignored.
+The base is the committed offset that the map belongs to. If another tool resets the group's offsets, the metadata is
+missing or has another base. Both are ignored.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ MAX_CHARACTERS = 4096
 """The brokers' default `offset.metadata.max.bytes`."""
 
 FIRST_TRY = 1024
-"""Ranges that are tried first, then twice as many: what does not fit by far is not packed to be told so. With a
-hundred thousand ranges 10 ms, where halving from above took 90 in the same run."""
+"""Number of ranges of the first attempt; each further one doubles it. A list that is far too long is thus not encoded
+as a whole: 100,000 ranges take 10 ms, where halving from the full list took 90 ms in the same run."""
 
 _PREFIX = "p1:"
 _PLAIN, _DEFLATED = b"\x00", b"\x01"
-_MAX_INFLATED = 1 << 20  # 4,096 characters of honest runs inflate to far less
+_MAX_INFLATED = 1 << 20  # a valid map of 4,096 characters inflates to far less
 
 
 class SkipMapError(Exception):
-    """The metadata is no skip map for the committed offset; the message says why."""
+    """The metadata is not a valid skip map for the committed offset. The message completes "the metadata: …"."""
 
 
 def encode(base: int, ranges: Sequence[Range], limit: int = MAX_CHARACTERS) -> tuple[str, int]:
-    """The metadata for a commit at `base`, and how many of the ascending `ranges` are in it.
+    """Encodes the ascending `ranges` for a commit at `base`. Returns the metadata, and how many ranges it contains.
 
-    Where they do not all fit into `limit` characters the furthest are left out. No ranges, or none
-    that fits, is the empty text.
+    If not all ranges fit into `limit` characters, the highest ones are left out. If none fits, or there are none, the
+    metadata is the empty text.
     """
     text, fits, tried = "", 0, min(len(ranges), FIRST_TRY)
     while tried > fits:
@@ -50,7 +51,7 @@ def encode(base: int, ranges: Sequence[Range], limit: int = MAX_CHARACTERS) -> t
 
 
 def _cut(base: int, ranges: Sequence[Range], limit: int, best: tuple[str, int], fails: int) -> tuple[str, int]:
-    """The longest map between one that fits and one that does not."""
+    """Finds the longest map by bisection between a length that fits and one that does not."""
     text, fits = best
     while fails - fits > 1:
         middle = (fits + fails) // 2
@@ -63,10 +64,10 @@ def _cut(base: int, ranges: Sequence[Range], limit: int, best: tuple[str, int], 
 
 
 def decode(text: str, committed: int) -> list[Range]:
-    """The settled ranges of a commit at `committed`, ascending; none for an empty text.
+    """Decodes the settled ranges of a commit at `committed`, ascending; empty for an empty text.
 
     Raises:
-        SkipMapError: foreign, damaged, of another version, or for another offset.
+        SkipMapError: the text was written by another program or version, is damaged, or is for another offset.
     """
     if not text:
         return []
@@ -99,26 +100,26 @@ def _body(text: str) -> bytes:
     try:
         checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise SkipMapError("it is no base64") from None
+        raise SkipMapError("it is not valid base64") from None
     body = checked[4:]
     if len(body) < 2 or zlib.crc32(body).to_bytes(4) != checked[:4]:
         raise SkipMapError("its checksum is wrong")
     if body[:1] == _PLAIN:
         return body[1:]
     if body[:1] != _DEFLATED:
-        raise SkipMapError("its packing is unknown")
+        raise SkipMapError("its compression is unknown")
     inflater = zlib.decompressobj()
     try:
         plain = inflater.decompress(body[1:], _MAX_INFLATED)
     except zlib.error:
         raise SkipMapError("it cannot be inflated") from None
     if not inflater.eof:
-        raise SkipMapError("it is too long, or cut off")
+        raise SkipMapError("it is too long, or truncated")
     return plain
 
 
 def _varints(numbers: Sequence[int]) -> bytes:
-    if max(numbers[1:]) < 0x80:  # nearly always, and bytes() is a hundred times faster than the loop
+    if max(numbers[1:]) < 0x80:  # the usual case, in which bytes() is a hundred times faster than the loop
         return _varint(numbers[0]) + bytes(numbers[1:])
     return b"".join(map(_varint, numbers))
 

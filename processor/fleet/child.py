@@ -13,8 +13,8 @@ from time import monotonic
 
 import msgspec
 
-from processor.boot.first_signals import STOPS
-from processor.boot.signals import held_back
+from processor.boot.first_signals import STOP_SIGNALS
+from processor.boot.signals import blocked_signals
 from processor.fleet.channel import Begin, Channel, Failed, Finished, Joined, Order, Recycling, Report, Started, Stats
 from processor.fleet.restarts import Death
 from processor.health.heartbeat import Place
@@ -35,7 +35,7 @@ class Life:
     def __init__(self, command: Sequence[str], begin: Begin) -> None:
         ours, theirs = socket.socketpair()
         # It unblocks both signals itself, `processor/fleet/__main__.py`, once it has handlers for them.
-        with theirs, held_back(*STOPS):
+        with theirs, blocked_signals(*STOP_SIGNALS):
             try:
                 # A session of its own: the terminal's Ctrl-C reaches the parent only, which passes it on in order.
                 self._process = subprocess.Popen(

@@ -19,7 +19,7 @@ import time
 from types import FrameType
 from typing import Final
 
-from processor.boot.first_signals import STOPS
+from processor.boot.first_signals import STOP_SIGNALS
 from processor.boot.signals import signal_name
 from processor.boot.stop import Stop
 from processor.errors import DrainTimeout
@@ -61,15 +61,15 @@ def _connection(descriptor: int) -> socket.socket:
 
 def _be_nobodys_consumer(connection: socket.socket) -> None:
     connection.close()
-    for number in STOPS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
 def _install_signal_handlers(stop: Stop) -> None:
     def handle(number: int, _frame: FrameType | None) -> None:
-        stop.signalled(signal_name(number))
+        stop.on_signal(signal_name(number))
 
-    for number in STOPS:
+    for number in STOP_SIGNALS:
         signal.signal(number, handle)
 
 

@@ -165,7 +165,7 @@ class Supervisor:
                 self._loop(signals)
             finally:
                 self._kill(self._lives())
-            signals.stay_deaf()
+            signals.keep_stops_ignored()
         return self._ended()
 
     def _beating(self) -> contextlib.AbstractContextManager[None]:

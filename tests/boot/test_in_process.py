@@ -1,4 +1,4 @@
-"""A processor run from Python, on a real broker."""
+"""`Processor.run` in the calling process, on a real broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.broker import Broker
 
 
 def ignore(event: Event) -> None:
-    """Nobody reads the log here."""
+    """Discards an event."""
 
 
 def settings(broker: Broker, topic: str, group: str, **options: Any) -> Settings:
@@ -45,7 +45,9 @@ def collector() -> tuple[Processor, list[bytes]]:
     return app, seen
 
 
-def test_it_runs_to_the_end_of_its_topics(broker: Broker, topic: MakeTopic, group: str, produce: Produce) -> None:
+def test_a_consumer_stops_at_the_end_of_its_topics(
+    broker: Broker, topic: MakeTopic, group: str, produce: Produce
+) -> None:
     name = topic(partitions=2)
     produce(name, [(b"s%d" % (n % 5), b"%d" % n) for n in range(50)])
     app, seen = collector()
@@ -53,7 +55,7 @@ def test_it_runs_to_the_end_of_its_topics(broker: Broker, topic: MakeTopic, grou
     assert sorted(map(int, seen)) == list(range(50))
 
 
-def test_in_the_main_thread_a_signal_stops_it_and_the_callers_handler_is_put_back(
+def test_in_the_main_thread_a_signal_stops_the_consumer_and_the_callers_handler_is_restored(
     broker: Broker, topic: MakeTopic, group: str, produce: Produce
 ) -> None:
     name = topic()
@@ -65,7 +67,7 @@ def test_in_the_main_thread_a_signal_stops_it_and_the_callers_handler_is_put_bac
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_in_another_thread_the_consumer_itself_can_be_stopped(
+def test_in_another_thread_request_stop_stops_the_consumer(
     broker: Broker, topic: MakeTopic, group: str, produce: Produce
 ) -> None:
     name = topic()
@@ -88,7 +90,7 @@ def test_in_another_thread_the_consumer_itself_can_be_stopped(
     assert codes == [0]
 
 
-def test_missing_dead_letter_and_results_topics_are_made_as_wide_as_their_source(
+def test_missing_output_topics_are_created_with_the_partition_count_of_their_source(
     broker: Broker, topic: MakeTopic, group: str
 ) -> None:
     name = topic(partitions=3)
@@ -100,7 +102,7 @@ def test_missing_dead_letter_and_results_topics_are_made_as_wide_as_their_source
     assert made == {f"{name}.dlq": 3, f"{name}.results": 3}
 
 
-def test_without_leave_to_make_topics_a_missing_one_is_told(broker: Broker, topic: MakeTopic, group: str) -> None:
+def test_with_no_create_topics_a_missing_topic_is_reported(broker: Broker, topic: MakeTopic, group: str) -> None:
     name = topic()
     app, _ = collector()
     events: list[Event] = []
@@ -109,13 +111,13 @@ def test_without_leave_to_make_topics_a_missing_one_is_told(broker: Broker, topi
     assert [event.topic for event in events if isinstance(event, ConsumerTopicMissing)] == [f"{name}.dlq"]
 
 
-def test_a_topic_to_consume_that_does_not_exist_is_named(broker: Broker, group: str) -> None:
+def test_a_missing_topic_to_consume_is_named(broker: Broker, group: str) -> None:
     app, _ = collector()
     with pytest.raises(LoadError, match="no-such-topic"):
         run_in_process(app, settings(broker, "no-such-topic", group), emit=ignore)
 
 
-def test_a_target_of_several_topics_is_as_wide_as_the_widest() -> None:
+def test_an_output_topic_of_several_topics_has_the_largest_partition_count() -> None:
     both = Settings(topics=("a", "b"), group="g", dead_letter_topic="dead", results_topic="results")
     assert target_partitions(both, {"a": 2, "b": 8}) == {"dead": 8, "results": 8}
     own = Settings(topics=("a", "b"), group="g")

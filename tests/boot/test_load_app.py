@@ -1,4 +1,4 @@
-"""APP, loaded or refused in one sentence."""
+"""APP is loaded, or rejected with one sentence."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_a_function_becomes_the_handler_of_every_task() -> None:
     assert not handler.is_async
 
 
-def test_an_async_function_is_known_as_one() -> None:
+def test_an_async_function_is_recognized() -> None:
     handler = load("shop_tasks:handle_later").sole_handler
     assert handler is not None
     assert handler.is_async
 
 
-def test_a_processor_is_taken_as_it_is() -> None:
+def test_a_processor_is_used_as_it_is() -> None:
     assert load("shop_tasks:app").names == ["charge"]
 
 
@@ -74,18 +74,18 @@ def test_an_attribute_may_be_dotted() -> None:
     assert load("shop_tasks:Shop.Desk.handle").sole_handler
 
 
-def test_a_handler_may_take_more_than_the_task_if_it_need_not() -> None:
+def test_a_handler_may_have_further_optional_parameters() -> None:
     assert load("shop_tasks:takes_more").sole_handler
 
 
-def test_a_module_of_a_package_in_the_current_folder() -> None:
+def test_a_module_of_a_package_in_the_current_folder_is_loaded() -> None:
     Path("shop_package").mkdir()
     Path("shop_package/tasks.py").write_text(TASKS)
     assert load("shop_package.tasks:handle").sole_handler
 
 
-def test_only_the_module_that_is_named_is_executed() -> None:
-    """Not its neighbours, not a package's other modules, and nothing that a name could smuggle in."""
+def test_only_the_named_module_is_executed() -> None:
+    """Neither its neighbors nor other modules of its package, nor code hidden in the name."""
     ran = Path("ran")
     for neighbour in ("other", "conftest", "sitecustomize", "shop/other", "shop/__main__"):
         file = Path(f"{neighbour}.py")
@@ -100,73 +100,73 @@ def test_only_the_module_that_is_named_is_executed() -> None:
 
 
 @pytest.mark.parametrize("app", ["shop_tasks", "shop_tasks:", ":handle", "", ":"])
-def test_what_is_no_module_and_attribute_is_told_the_form(app: str) -> None:
-    assert "must be MODULE:ATTRIBUTE, as in tasks:handle" in refused(app)
+def test_an_invalid_app_is_rejected_with_the_expected_form(app: str) -> None:
+    assert "must be MODULE:ATTRIBUTE, such as tasks:handle" in refused(app)
 
 
-def test_a_file_name_is_told_the_modules_name() -> None:
+def test_a_file_name_is_rejected_with_the_modules_name() -> None:
     assert refused("shop/tasks.py:handle").endswith("must name a module, not a file; for example shop.tasks:handle")
 
 
-def test_a_module_that_is_missing() -> None:
+def test_a_missing_module_is_reported() -> None:
     assert "there is no module 'shop_taks' in the current folder" in refused("shop_taks:handle")
 
 
-def test_a_package_that_is_missing_is_named_rather_than_its_module() -> None:
+def test_a_missing_package_is_named_instead_of_its_module() -> None:
     assert "there is no module 'no_shop' in" in refused("no_shop.tasks:handle")
 
 
-def test_a_module_that_app_needs_and_that_is_not_installed() -> None:
+def test_a_missing_dependency_of_app_is_reported() -> None:
     Path("needy.py").write_text("import os\nimport absent_library\n")
     sentence = refused("needy:handle")
     assert "importing 'needy' for APP failed: it needs the module 'absent_library', which is not installed" in sentence
     assert sentence.endswith("needy.py:2)")
 
 
-def test_an_exception_during_the_import_is_told_with_its_place() -> None:
+def test_an_exception_during_the_import_is_reported_with_its_location() -> None:
     Path("broken.py").write_text("import json\n\ndef connect():\n    json.loads('{')\n\nconnect()\n")
     sentence = refused("broken:handle")
     assert "importing 'broken' for APP failed: JSONDecodeError: Expecting property name" in sentence
     assert sentence.endswith("broken.py:4)")
 
 
-def test_a_syntax_error_is_told_with_its_line() -> None:
+def test_a_syntax_error_is_reported_with_its_line() -> None:
     Path("wrong.py").write_text("x = 1\ndef handle(:\n")
     sentence = refused("wrong:handle")
     assert "SyntaxError: invalid syntax" in sentence
     assert sentence.endswith("wrong.py:2)")
 
 
-def test_an_exit_during_the_import_does_not_pass_for_a_clean_end() -> None:
+def test_an_exit_during_the_import_is_an_error() -> None:
     Path("leaves.py").write_text("import sys\nsys.exit(0)\n")
     assert "importing 'leaves' for APP failed: SystemExit: 0" in refused("leaves:handle")
 
 
-def test_an_exceptions_many_lines_become_one_and_not_too_long() -> None:
+def test_a_multi_line_exception_becomes_one_short_line() -> None:
     Path("wordy.py").write_text("raise ValueError('line\\n' * 1000)\n")
     assert len(refused("wordy:handle")) < 600
 
 
-def test_two_handlers_of_one_name_are_the_apps_mistake() -> None:
+def test_two_handlers_for_one_name_are_rejected() -> None:
     Path("twice.py").write_text(TASKS + '\n@app.task("charge")\ndef again(task): ...\n')
     assert "the task 'charge' has two handlers" in refused("twice:app")
 
 
-def test_an_attribute_that_is_missing_is_told_those_like_it() -> None:
+def test_a_missing_attribute_is_reported_with_similar_names() -> None:
     assert refused("shop_tasks:handel").endswith("shop_tasks has no 'handel'; did you mean 'handle'?")
     assert "shop_tasks.Shop has no 'Dsk'; did you mean 'Desk'?" in refused("shop_tasks:Shop.Dsk.handle")
 
 
-def test_what_is_no_handler() -> None:
+def test_an_object_that_is_not_a_handler_is_rejected() -> None:
     assert "APP must be a function or a Processor, not int" in refused("shop_tasks:number")
     assert "has no handlers" in refused("shop_tasks:empty")
 
 
 @pytest.mark.parametrize("name", ["takes_nothing", "takes_two"])
-def test_a_handler_that_cannot_take_its_task_is_refused_rather_than_failing_with_every_one(name: str) -> None:
+def test_a_handler_that_does_not_accept_a_task_is_rejected(name: str) -> None:
     assert "must take one argument, the task" in refused(f"shop_tasks:{name}")
 
 
 @pytest.mark.parametrize("name", ["writes_down", "writes_down_later", "writer"])
-def test_a_generator_is_refused_rather_than_never_run(name: str) -> None:
+def test_a_generator_is_rejected(name: str) -> None:
     assert "is a generator, so that a call runs none of its code: remove the yield" in refused(f"shop_tasks:{name}")

@@ -1,4 +1,4 @@
-"""What asks a consumer to stop, before there is one and after."""
+"""Stop requests, before and after the consumer exists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from processor.boot.stop import Stop
 
 
 class Asked:
-    """A consumer that notes what it is asked."""
+    """A consumer that records the requests."""
 
     def __init__(self) -> None:
         self.orders: list[str] = []
@@ -24,33 +24,33 @@ def started() -> tuple[Stop, Asked]:
     return stop, consumer
 
 
-def test_the_first_signal_drains_and_the_second_ends_at_once() -> None:
+def test_the_first_signal_requests_a_clean_stop_and_the_second_an_end_at_once() -> None:
     stop, consumer = started()
-    stop.signalled("SIGTERM")
-    stop.signalled("SIGINT")
+    stop.on_signal("SIGTERM")
+    stop.on_signal("SIGINT")
     assert consumer.orders == ["drain: SIGTERM", "now: SIGINT"]
 
 
-def test_the_parents_drain_after_a_signal_is_no_second_signal() -> None:
-    """A service manager signals the parent and its consumers alike."""
+def test_a_stop_request_of_the_parent_does_not_count_as_a_second_signal() -> None:
+    """A service manager signals both the parent and its consumers."""
     stop, consumer = started()
-    stop.signalled("SIGTERM")
+    stop.on_signal("SIGTERM")
     stop.drain("SIGTERM")
     assert consumer.orders == ["drain: SIGTERM", "drain: SIGTERM"]
 
 
-def test_nothing_is_asked_of_a_consumer_that_nobody_stops() -> None:
+def test_without_a_request_the_consumer_receives_none() -> None:
     _, consumer = started()
     assert consumer.orders == []
 
 
-def test_a_stop_that_comes_before_there_is_a_consumer_ends_the_process() -> None:
+def test_a_stop_before_the_consumer_exists_ends_the_process() -> None:
     left: list[bool] = []
-    Stop(leave=lambda: left.append(True)).signalled("SIGTERM")
+    Stop(leave=lambda: left.append(True)).on_signal("SIGTERM")
     assert left == [True]
 
 
-def test_a_stop_that_comes_while_the_consumer_is_attached_is_not_lost() -> None:
+def test_a_stop_while_the_consumer_is_being_attached_is_not_lost() -> None:
     stop, consumer = Stop(leave=lambda: None), Asked()
     stop.drain("SIGTERM")
     stop.attach(consumer)

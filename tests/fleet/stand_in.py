@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from processor.boot.first_signals import accept_stops
+from processor.boot.first_signals import unblock_stop_signals
 from processor.fleet.channel import (
     Begin,
     Channel,
@@ -84,7 +84,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, lambda number, frame: note(log, index, "SIGINT"))
-    accept_stops()
+    unblock_stop_signals()
     if behaviour in ENDS:
         reports, code = ENDS[behaviour]
         for report in reports:
