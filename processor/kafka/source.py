@@ -17,6 +17,7 @@ from processor.kafka.admin import broker_settings
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import (
     CLIENT_SESSION_MS,
+    MAX_POLL_INTERVAL_MS,
     NOT_ALLOWED,
     SESSION_MS,
     Config,
@@ -29,7 +30,7 @@ from processor.kafka.config import (
 from processor.kafka.joining import Joining
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
-from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
+from processor.runtime.ports import Commit, End, Listener, MetadataTooLarge, Partition, Record, Start
 from processor.settings import Settings
 from processor.telemetry.events import Emit, KafkaClientError
 
@@ -80,6 +81,7 @@ class KafkaSource:
         self._reopen_at: float | None = None
         """When this client, which cannot go on, is replaced by another; it never was in the group."""
         self.session_seconds = _session_seconds(self._config)
+        self.poll_seconds = float(self._config.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)) / 1000
         self._resets = Resets(settings.kafka_config)
         self._final: KafkaError | None = None
         """A commit was refused for good; other calls are told less of it, and later."""
@@ -211,11 +213,11 @@ class KafkaSource:
         """Commits and waits, as long as the client's own time-out lets it; None when done, else why not."""
         deadline = monotonic() + seconds
         while True:
-            error = self._try_commit(commits)
+            error, refused = self._try_commit(commits)
             if error is None:
                 return None
             if not (error.retriable() or error.code() in PASSING) or monotonic() >= deadline:
-                return reason_of(error)
+                return _refusal(error, refused)
             sleep(AGAIN_SECONDS)  # a coordinator that refuses does so at once
 
     def pause(self, partitions: Sequence[Partition]) -> None:
@@ -321,7 +323,7 @@ class KafkaSource:
             first = error if error is not None else cast(KafkaError, refused[0].error)
             if is_final(first):
                 self._final = first
-            self._tell_committed(_commits(refused), reason_of(first))
+            self._tell_committed(_commits(refused), _refusal(first, refused))
 
     def _tell_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         if self._listener is not None:
@@ -364,12 +366,15 @@ class KafkaSource:
         about = f"group {self._settings.group}" if of_group else f"topic {topic}" if topic else ""
         return error_of(error, self._settings.bootstrap_servers, about=about)
 
-    def _try_commit(self, commits: Sequence[Commit]) -> KafkaError | None:
+    def _try_commit(self, commits: Sequence[Commit]) -> tuple[KafkaError | None, list[TopicPartition]]:
+        """Return the first error, and the partitions that were refused."""
+        positions = _positions(commits)
         try:
-            committed = self._consumer.commit(offsets=_positions(commits), asynchronous=False)
+            committed = self._consumer.commit(offsets=positions, asynchronous=False)
         except KafkaException as caught:
-            return caught.args[0]  # type: ignore[no-any-return]
-        return next((t.error for t in committed or () if t.error is not None), None)
+            return caught.args[0], positions
+        refused = [t for t in committed or () if t.error is not None]
+        return (refused[0].error, refused) if refused else (None, [])
 
     def _ask(self, question: Any, *about: Any) -> Any:
         try:
@@ -393,6 +398,15 @@ def _end_of(error: KafkaError) -> ProcessorError:
     if error.code() == KafkaError.FENCED_INSTANCE_ID:
         return ProcessorError("fenced: another consumer of this group has the same group.instance.id")
     return ProcessorError(f"the Kafka client cannot go on: {reason_of(error)}")
+
+
+def _refusal(error: KafkaError, refused: Sequence[TopicPartition]) -> str:
+    """Return why a commit was refused; each partition may have an error of its own."""
+    codes = {Partition(t.topic, t.partition): (t.error or error).code() for t in refused}
+    large = [partition for partition, code in codes.items() if code == KafkaError.OFFSET_METADATA_TOO_LARGE]
+    return (
+        MetadataTooLarge("the metadata is longer than offset.metadata.max.bytes", large) if large else reason_of(error)
+    )
 
 
 def _positions(commits: Sequence[Commit]) -> list[TopicPartition]:

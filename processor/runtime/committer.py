@@ -9,8 +9,14 @@ from processor.engine import skipmap
 from processor.engine.ledger import Stamp
 from processor.engine.offsets import Progress, Range
 from processor.runtime.desk import Desk
-from processor.runtime.ports import Commit, Partition, Source, Start
-from processor.telemetry.events import ConsumerCommitFailed, ConsumerSkipMapCut, ConsumerSkipMapIgnored, Emit
+from processor.runtime.ports import Commit, MetadataTooLarge, Partition, Source, Start
+from processor.telemetry.events import (
+    ConsumerCommitFailed,
+    ConsumerSkipMapCut,
+    ConsumerSkipMapIgnored,
+    ConsumerSkipMapRefused,
+    Emit,
+)
 
 LOG_AGAIN_SECONDS = 10.0
 """A refusal for the same reason as the last one is logged again after so long: a broker may be away for hours."""
@@ -47,6 +53,8 @@ class Committer:
         """The last one of each partition, whether answered or not."""
         self._stamps: dict[Partition, Stamp] = {}
         self._cut: set[Partition] = set()
+        self._limits: dict[Partition, int] = {}
+        """Of partitions whose metadata was refused: the characters that are tried now."""
         self._unanswered_since: float | None = None
         """When the oldest commit that is not answered was sent."""
         self._asked = 0
@@ -134,6 +142,8 @@ class Committer:
         asked_at = monotonic()
         error = self._source.commit_now(commits, seconds)
         self._conclude(commits, error, asked_at)
+        if isinstance(error, MetadataTooLarge):  # its maps are shorter now, and in the end none
+            return self.commit_now(partitions, seconds)
         return error
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
@@ -159,13 +169,28 @@ class Committer:
             for commit in commits:
                 self._accept(commit)
             return
-        self._desk.counts.commit_failures += 1
         for commit in commits:
             self._stamps.pop(commit.partition, None)
+        if isinstance(error, MetadataTooLarge):
+            self._shorten(commits, error.partitions)
+            return
+        self._desk.counts.commit_failures += 1
         now = monotonic()
         if self._logged is None or self._logged[0] != error or now - self._logged[1] >= LOG_AGAIN_SECONDS:
             self._logged = error, now
             self._emit(ConsumerCommitFailed(error=error, partitions=[str(c.partition) for c in commits]))
+
+    def _shorten(self, commits: Sequence[Commit], refused: frozenset[Partition]) -> None:
+        """The skip maps of these partitions are too long for the brokers. Halves them, and commits again at once."""
+        self._next_commit = 0.0
+        for partition, _, metadata in commits:
+            if partition in refused and metadata:
+                if partition not in self._limits:
+                    event = ConsumerSkipMapRefused(
+                        topic=partition.topic, partition=partition.number, refused_characters=len(metadata)
+                    )
+                    self._emit(event)
+                self._limits[partition] = len(metadata) // 2
 
     def _accept(self, commit: Commit) -> None:
         sent = self._sent.get(commit.partition)
@@ -187,7 +212,9 @@ class Committer:
 
     def _commit_of(self, partition: Partition, progress: Progress) -> Commit:
         ranges = progress.settled_ranges()
-        metadata, kept = skipmap.encode(progress.commit_point, ranges)
+        metadata, kept = skipmap.encode(
+            progress.commit_point, ranges, self._limits.get(partition, skipmap.MAX_CHARACTERS)
+        )
         if kept == len(ranges):
             self._cut.discard(partition)
         elif partition not in self._cut:

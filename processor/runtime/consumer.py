@@ -10,7 +10,7 @@ from processor.handlers.table import Handlers
 from processor.runtime.committer import Committer
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
-from processor.runtime.drain import Drain
+from processor.runtime.drain import Drain, DrainSeconds
 from processor.runtime.intake import Intake
 from processor.runtime.lease_keeper import LeaseKeeper
 from processor.runtime.membership import Departure, Membership
@@ -27,7 +27,14 @@ from processor.runtime.task_log import TaskLog
 from processor.runtime.timers import Timers
 from processor.runtime.watchdog import Watchdog
 from processor.settings import Settings
-from processor.telemetry.events import ConsumerFailed, ConsumerStarted, ConsumerStopped, ConsumerStopping, Emit
+from processor.telemetry.events import (
+    ConsumerDrainShortened,
+    ConsumerFailed,
+    ConsumerStarted,
+    ConsumerStopped,
+    ConsumerStopping,
+    Emit,
+)
 
 SINK_CLOSE_SECONDS = 5.0
 """How long dead letters and results may still take at the end, when nothing waits for them any more."""
@@ -71,6 +78,7 @@ class Consumer:
         self._sink = sink
         self._emit = emit
         self._stopping = Stopping(emit)
+        self._drain_seconds = DrainSeconds.within(settings.drain_timeout, source.poll_seconds)
         # what becomes of tasks
         timers = Timers()
         lease = Lease(source.session_seconds)
@@ -85,7 +93,7 @@ class Consumer:
         resets = Resets(desk, committer, emit)
         intake = Intake(settings, source, desk, resets, emit)
         self._keeper = keeper = LeaseKeeper(desk, emit)
-        drain = Drain(settings.drain_timeout, desk, crew, keeper, self._stopping, emit)
+        drain = Drain(self._drain_seconds, desk, crew, keeper, self._stopping, emit)
         self._membership = Membership(desk, committer, intake, drain, emit)
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
         # the loop
@@ -138,6 +146,14 @@ class Consumer:
                 group_protocol=settings.group_protocol,
             )
         )
+        if self._drain_seconds.of_revoke < settings.drain_timeout:
+            self._emit(
+                ConsumerDrainShortened(
+                    drain_timeout_seconds=settings.drain_timeout,
+                    revoke_drain_seconds=round(self._drain_seconds.of_revoke, 3),
+                    poll_interval_seconds=self._source.poll_seconds,
+                )
+            )
         self._start_threads()
         self._reports.emit()  # all zeros: a counter that is first seen above it would not seem to have risen
         finished, failure = False, None

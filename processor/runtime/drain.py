@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
+from typing import NamedTuple
 
 from processor.engine.outcome import Dropped
 from processor.runtime.attempt import Attempt
@@ -18,11 +19,32 @@ CHECK_SECONDS = 0.05
 """How long one wait for running tasks takes at most. Between two, the lease is kept and a stop at once is noticed."""
 
 
+REVOKE_SHARE = 0.6
+"""The part of the time between two polls that the drain of a revoke may take. The last commit follows it, and the
+client counts from the poll before."""
+
+
+class DrainSeconds(NamedTuple):
+    """How long running tasks get to end."""
+
+    of_stop: float
+    of_revoke: float
+
+    @classmethod
+    def within(cls, drain_timeout: float, poll_seconds: float) -> DrainSeconds:
+        """Return the drain timeout, for a revoke no more than the client's `max.poll.interval.ms` allows.
+
+        A client that is not polled for longer than that leaves the group, and its partitions go to another member while
+        their tasks still run here. A stop polls while it drains.
+        """
+        return cls(drain_timeout, min(drain_timeout, poll_seconds * REVOKE_SHARE))
+
+
 class Drain:
     """Belongs to the poller's thread."""
 
     def __init__(
-        self, seconds: float, desk: Desk, crew: Crew, keeper: LeaseKeeper, stopping: Stopping, emit: Emit
+        self, seconds: DrainSeconds, desk: Desk, crew: Crew, keeper: LeaseKeeper, stopping: Stopping, emit: Emit
     ) -> None:
         """`seconds` is how long running tasks may take to end."""
         self.keeper = keeper
@@ -37,9 +59,9 @@ class Drain:
         """Whether running tasks are not waited for."""
         return self._stopping.at_once
 
-    def deadline(self) -> float:
+    def deadline(self, *, of_revoke: bool) -> float:
         """Return when a drain that begins now is over, in seconds of the monotonic clock."""
-        return monotonic() + self._seconds
+        return monotonic() + (self._seconds.of_revoke if of_revoke else self._seconds.of_stop)
 
     def check(self, partitions: Sequence[Partition], deadline: float) -> bool | None:
         """Waits a moment for what runs of these partitions.

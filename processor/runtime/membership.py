@@ -58,7 +58,7 @@ class Membership:
         counts.rebalances += 1
         partitions = [p for p in partitions if self._desk.holds(p)]
         began, abandoned_before = monotonic(), counts.abandoned
-        deadline = self._drain.deadline()
+        deadline = self._drain.deadline(of_revoke=True)
         self._desk.drain(partitions)
         while self._drain.check(partitions, deadline) is None:
             continue
@@ -119,7 +119,7 @@ class Departure:
         """
         self._desk.drain_all()
         self._intake.stop(self._desk.partitions)
-        deadline = self._drain.deadline()
+        deadline = self._drain.deadline(of_revoke=False)
         if let_in:
             self._await_join()
         ended = self._await_running(deadline)

@@ -6,8 +6,8 @@ holds every implementation to what stands here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, Self
 
 from processor.engine.record import Headers, Record
 from processor.errors import DeliveryError
@@ -21,6 +21,7 @@ __all__ = [
     "End",
     "Headers",
     "Listener",
+    "MetadataTooLarge",
     "Partition",
     "Record",
     "Sink",
@@ -63,6 +64,18 @@ class End(NamedTuple):
     offset: int
 
 
+class MetadataTooLarge(str):
+    """Why a commit was refused: the brokers do not accept so much metadata for these partitions."""
+
+    partitions: frozenset[Partition]
+
+    def __new__(cls, reason: str, partitions: Iterable[Partition]) -> Self:
+        """Return the reason, which names nothing but what the broker says, and the partitions that it is about."""
+        made = super().__new__(cls, reason)
+        made.partitions = frozenset(partitions)
+        return made
+
+
 class Listener(Protocol):
     """Receives the group's decisions, in the poller's thread, from inside `Source.take` or `Source.close`."""
 
@@ -94,6 +107,9 @@ class Source(Protocol):
 
     session_seconds: float
     """How long the group waits for a silent member, in seconds; a lower bound where the client does not know it."""
+    poll_seconds: float
+    """How long the client waits for the next `take` before it leaves the group, in seconds. A listener that takes
+    longer loses its partitions to another member."""
 
     def open(self, listener: Listener) -> None:
         """Subscribes, and returns before a broker has answered. That the topics exist is checked elsewhere."""

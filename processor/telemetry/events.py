@@ -423,6 +423,38 @@ class ConsumerCommitFailed(Event):
     """each as TOPIC[PARTITION]"""
 
 
+class ConsumerDrainShortened(Event):
+    """Tasks of a revoked partition get less time to end than `--drain-timeout`: the client leaves the group when it is
+    not polled for `max.poll.interval.ms`. What still runs then is reported as `task.abandoned`. Raise that setting, or
+    lower `--drain-timeout`.
+    """
+
+    event: ClassVar[str] = "consumer.drain_shortened"
+    level: ClassVar[Level] = "warning"
+
+    drain_timeout_seconds: float
+    """`--drain-timeout`"""
+    revoke_drain_seconds: float
+    """how long running tasks get when a partition is revoked"""
+    poll_interval_seconds: float
+    """`-X max.poll.interval.ms`"""
+
+
+class ConsumerSkipMapRefused(Event):
+    """The brokers do not accept so much commit metadata (`offset.metadata.max.bytes`); this partition's skip maps are
+    shorter from now on. Offsets are committed as before. Raise that setting on the brokers: what a shorter map leaves
+    out runs again after a crash.
+    """
+
+    event: ClassVar[str] = "consumer.skip_map_refused"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partition: int
+    refused_characters: int
+    """the length of the metadata that was refused"""
+
+
 class ConsumerSkipMapIgnored(Event):
     """The metadata of a committed offset is not a valid skip map for it: tasks settled above that offset run again."""
 

@@ -114,3 +114,28 @@ def test_a_fleet_that_stops_leaves_its_group_at_once(scenario: MakeScenario, pro
     assert second.stop() == 0
     assert members_of(work) == []
     assert work.repeated() == []
+
+
+@BOTH
+def test_a_drain_never_outlasts_the_time_in_which_the_client_must_be_polled(
+    scenario: MakeScenario, protocol: str
+) -> None:
+    """A member that was not polled for so long would leave, and its tasks run elsewhere while they still run here."""
+    work = scenario(partitions=4)
+    work.produce_sessions(8, 8)
+    session = ["-X", "session.timeout.ms=6000"] if protocol == "classic" else []
+    options = ["-w", "8", "--group-protocol", protocol, "-X", "max.poll.interval.ms=6000", *session]
+    first = work.run("note", *options, "--drain-timeout", "25", seconds=15)
+    shortened = first.wait_for("consumer.drain_shortened")
+    assert (shortened["drain_timeout_seconds"], shortened["poll_interval_seconds"]) == (25, 6)
+    assert shortened["revoke_drain_seconds"] < 6
+    work.wait_begun(8)
+    second = work.run("note", *options, "--drain-timeout", "3", seconds=15)
+    second.wait_for("consumer.assigned")
+    revoked = first.wait_for("consumer.revoked")
+    assert revoked["drain_seconds"] < 6
+    assert revoked["abandoned"] == len(first.heard("task.abandoned")) > 0
+    work.wait_done(8)
+    assert not first.heard("consumer.lost")
+    assert first.stop() == 0
+    assert second.stop() in (0, 3)  # what it ran of the abandoned tasks may still run

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from processor.kafka.embedded import EmbeddedBroker
-from processor.runtime.ports import Commit, Partition
+from processor.runtime.ports import Commit, MetadataTooLarge, Partition
 from processor.testing.memory.source import MemorySource
 from tests.conftest import MakeTopic
 from tests.ports.clusters import Cluster, FullCluster, InMemory, KafkaCluster
@@ -292,7 +292,8 @@ def test_a_commit_that_the_group_refuses_is_answered_with_its_reason_and_changes
     commit_accepted(member, Commit(place, 1, "before"))
     refused = [Commit(place, 2, "x" * 5000)]
     reason = member.source.commit_now(refused, 5.0)
-    assert reason is not None
+    assert isinstance(reason, MetadataTooLarge)
+    assert reason.partitions == {place}
     assert "metadata" in reason
     member.source.commit(refused)
     member.take_until(lambda: member.answers)

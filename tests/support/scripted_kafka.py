@@ -57,6 +57,7 @@ class ScriptedSource(MemorySource):
     """A member whose group and connection a test scripts."""
 
     session_seconds = 45.0
+    poll_seconds = 300.0
 
     def __init__(self, cluster: ScriptedCluster, topics: Sequence[str]) -> None:
         super().__init__(cluster, topics)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from processor.engine.record import Headers
-from processor.runtime.ports import Commit, Partition
+from processor.runtime.ports import Commit, MetadataTooLarge, Partition
 
 CREATE_TIME: Final = 1
 """Kafka's number for a timestamp that the producer set."""
@@ -112,6 +112,7 @@ class MemoryCluster:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
+        self.most_metadata = MOST_METADATA
         self.logs: dict[Partition, Log] = {}
         self.committed: dict[Partition, Commit] = {}
         self.members: list[GroupMember] = []
@@ -161,7 +162,8 @@ class MemoryCluster:
         with self.changed:
             if member not in self.members:
                 return "Unknown member"
-            accepted = [commit for commit in commits if len(commit.metadata.encode()) <= MOST_METADATA]
+            accepted = [commit for commit in commits if len(commit.metadata.encode()) <= self.most_metadata]
             self.committed.update({commit.partition: commit for commit in accepted})
             self.changed.notify_all()
-        return None if len(accepted) == len(commits) else "Offset metadata string too large"
+        refused = [commit.partition for commit in commits if commit not in accepted]
+        return MetadataTooLarge("Offset metadata string too large", refused) if refused else None

@@ -19,7 +19,7 @@ END: Final = "end of partition"
 class MemorySource:
     """A member of the group, as the `Source` port."""
 
-    session_seconds = math.inf
+    session_seconds = poll_seconds = math.inf
     longest_wait = math.inf
     """The longest wait of a `take`, in seconds, whatever it is asked for."""
 
