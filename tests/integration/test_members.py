@@ -12,6 +12,7 @@ from tests.support import cluster
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
 from tests.support.steady_load import steady_load
+from tests.support.until import until
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
@@ -139,3 +140,26 @@ def test_a_drain_never_outlasts_the_time_in_which_the_client_must_be_polled(
     assert not first.heard("consumer.lost")
     assert first.stop() == 0
     assert second.stop() in (0, 3)  # what it ran of the abandoned tasks may still run
+
+
+@BOTH
+def test_a_stop_before_the_group_has_assigned_anything_waits_for_no_join(scenario: MakeScenario, protocol: str) -> None:
+    """The group waits for a member that was killed. A consumer that has no partitions has nothing to hand back."""
+    work = scenario(partitions=4)
+    killed = work.run("note", "--group-protocol", protocol)
+    killed.wait_for("consumer.assigned")
+    work.kill(killed)
+    waiting = work.run("note", "--group-protocol", protocol)
+    waiting.wait_for("consumer.started")
+    time.sleep(0.7)
+    assert not [event for event in waiting.heard("consumer.assigned") if event["partitions"]]
+    began = time.monotonic()
+    assert waiting.stop() == 0
+    assert time.monotonic() - began < 2.0
+    third = work.run("note", "--group-protocol", protocol)
+    until(lambda: len(partitions_assigned(third)) == 4, seconds=60)
+    assert third.stop() == 0
+
+
+def partitions_assigned(fleet: Fleet) -> set[str]:
+    return {name for event in fleet.heard("consumer.assigned") for name in event["partitions"]}
