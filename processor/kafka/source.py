@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from processor.errors import ProcessorError
 from processor.kafka.admin import broker_settings
 from processor.kafka.client_log import client_hooks
+from processor.kafka.commit_route import CommitRoute, positions, refusal
 from processor.kafka.config import (
     CLIENT_SESSION_MS,
     MAX_POLL_INTERVAL_MS,
@@ -30,7 +31,7 @@ from processor.kafka.config import (
 from processor.kafka.joining import Joining
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
-from processor.runtime.ports import Commit, End, Listener, MetadataTooLarge, Partition, Record, Start
+from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
 from processor.settings import Settings
 from processor.telemetry.events import Emit, KafkaClientError
 
@@ -75,7 +76,8 @@ class KafkaSource:
         self._config = consumer_config(settings, index, fleet)
         hooks = client_hooks(emit)
         self._tell_error = hooks["error_cb"]
-        self._config.update(hooks, error_cb=self._on_error, on_commit=self._on_commit)
+        self._route = CommitRoute(settings, emit, self._on_answer)
+        self._config.update(hooks, error_cb=self._on_error, on_commit=self._route.on_commit)
         self._consumer: Consumer = open_client(Consumer, self._config)
         self._joining = Joining(emit)
         self._reopen_at: float | None = None
@@ -122,6 +124,7 @@ class KafkaSource:
             self._is_shut_out = False  # said once: the drain that follows polls on
             raise self._shut_out(self._refused, None)
         self._joining.remind()
+        self._route.tick(self._consumer)
         if self._reopen_at is not None:
             self._reopen_when_due(self._reopen_at, seconds)
             return ()
@@ -157,10 +160,10 @@ class KafkaSource:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._resets.lose(Partition(record.topic(), record.partition()))
             return None
-        self._obey_refusal(error, record.topic())
+        self._obeyrefusal(error, record.topic())
         return None
 
-    def _obey_refusal(self, error: KafkaError, topic: str | None) -> None:
+    def _obeyrefusal(self, error: KafkaError, topic: str | None) -> None:
         """Raises for a lasting refusal; waits for the end of a temporary one."""
         code = code_of(error, tuple(NOT_ALLOWED))
         if code in NOT_ALLOWED:
@@ -204,10 +207,7 @@ class KafkaSource:
 
     def commit(self, commits: Sequence[Commit]) -> None:
         """Commits without waiting; `on_committed` hears how it ended."""
-        try:
-            self._consumer.commit(offsets=_positions(commits), asynchronous=True)
-        except KafkaException as caught:
-            self._tell_committed(commits, reason_of(caught.args[0]))
+        self._route.send(self._consumer, commits)
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
         """Commits and waits, as long as the client's own time-out lets it; None when done, else why not."""
@@ -217,7 +217,7 @@ class KafkaSource:
             if error is None:
                 return None
             if not (error.retriable() or error.code() in PASSING) or monotonic() >= deadline:
-                return _refusal(error, refused)
+                return refusal(error, refused)
             sleep(AGAIN_SECONDS)  # a coordinator that refuses does so at once
 
     def pause(self, partitions: Sequence[Partition]) -> None:
@@ -255,8 +255,16 @@ class KafkaSource:
             return None
         return high if high >= 0 else None
 
-    def close(self) -> None:
-        """Leaves the group, unless the user gave it a `group.instance.id`: such a member is expected back."""
+    def close(self, seconds: float = 0.0) -> None:
+        """Leaves the group, unless the user gave it a `group.instance.id`: such a member is expected back.
+
+        A member that leaves in the middle of a rebalance is taken for one that has joined: its partitions are not
+        served until its session ends. So the end of the rebalance is waited for, at most so many seconds.
+        """
+        deadline = monotonic() + seconds
+        while self._route.is_rerouted and monotonic() < deadline:
+            self._consumer.poll(AGAIN_SECONDS)
+        self._route.close()
         if "group.instance.id" in self._config and "group.instance.id" not in self._settings.kafka_config:
             self._unsubscribe()
         self._consumer.close()
@@ -264,7 +272,7 @@ class KafkaSource:
     def _unsubscribe(self) -> None:
         """Makes a static member leave, which closing the client does not."""
         deadline = monotonic() + LEAVE_SECONDS
-        with suppress(KafkaException):  # a client that cannot go on has left already, or never will
+        with suppress(KafkaException, RuntimeError):  # a client that cannot go on has left, and one may be closed
             self._consumer.unsubscribe()
             while self._consumer.assignment() and monotonic() < deadline:
                 self._consumer.poll(AGAIN_SECONDS)
@@ -274,6 +282,7 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._has_lost = False
         self._joining.end()
+        self._route.on_rebalanced()
         starts, otherwise = self._starts(partitions)
         known = {start.partition: start.offset for start in starts}
         for partition in partitions:
@@ -296,6 +305,7 @@ class KafkaSource:
         consumer.incremental_unassign(partitions)
 
     def _give_up(self, partitions: list[TopicPartition]) -> list[Partition]:
+        self._route.on_rebalanced()
         given_up = _names(partitions)
         self._given_up.update(given_up)
         self._resets.forget(given_up)
@@ -315,19 +325,11 @@ class KafkaSource:
             self._refused = None  # refused by one, away another: those that are away may let it in
         self._tell_error(error)
 
-    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        refused = [t for t in partitions if t.error is not None] if error is None else partitions
-        if error is None and len(refused) < len(partitions):
-            self._tell_committed(_commits([t for t in partitions if t.error is None]), None)
-        if refused:
-            first = error if error is not None else cast(KafkaError, refused[0].error)
-            if is_final(first):
-                self._final = first
-            self._tell_committed(_commits(refused), _refusal(first, refused))
-
-    def _tell_committed(self, commits: Sequence[Commit], error: str | None) -> None:
+    def _on_answer(self, commits: Sequence[Commit], reason: str | None, error: KafkaError | None) -> None:
+        if error is not None and is_final(error):
+            self._final = error
         if self._listener is not None:
-            self._listener.on_committed(commits, error)
+            self._listener.on_committed(commits, reason)
 
     # -----------------------------------------------------------------------------------------------
 
@@ -368,11 +370,11 @@ class KafkaSource:
 
     def _try_commit(self, commits: Sequence[Commit]) -> tuple[KafkaError | None, list[TopicPartition]]:
         """Return the first error, and the partitions that were refused."""
-        positions = _positions(commits)
+        asked = positions(commits)
         try:
-            committed = self._consumer.commit(offsets=positions, asynchronous=False)
+            committed = self._consumer.commit(offsets=asked, asynchronous=False)
         except KafkaException as caught:
-            return caught.args[0], positions
+            return caught.args[0], asked
         refused = [t for t in committed or () if t.error is not None]
         return (refused[0].error, refused) if refused else (None, [])
 
@@ -398,23 +400,6 @@ def _end_of(error: KafkaError) -> ProcessorError:
     if error.code() == KafkaError.FENCED_INSTANCE_ID:
         return ProcessorError("fenced: another consumer of this group has the same group.instance.id")
     return ProcessorError(f"the Kafka client cannot go on: {reason_of(error)}")
-
-
-def _refusal(error: KafkaError, refused: Sequence[TopicPartition]) -> str:
-    """Return why a commit was refused; each partition may have an error of its own."""
-    codes = {Partition(t.topic, t.partition): (t.error or error).code() for t in refused}
-    large = [partition for partition, code in codes.items() if code == KafkaError.OFFSET_METADATA_TOO_LARGE]
-    return (
-        MetadataTooLarge("the metadata is longer than offset.metadata.max.bytes", large) if large else reason_of(error)
-    )
-
-
-def _positions(commits: Sequence[Commit]) -> list[TopicPartition]:
-    return [TopicPartition(*commit.partition, commit.offset, commit.metadata) for commit in commits]
-
-
-def _commits(partitions: Sequence[TopicPartition]) -> list[Commit]:
-    return [Commit(Partition(t.topic, t.partition), t.offset, t.metadata or "") for t in partitions]
 
 
 def _names(partitions: Sequence[TopicPartition]) -> list[Partition]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from time import monotonic
 
 from processor.engine import skipmap
@@ -31,6 +32,9 @@ UNANSWERED_SECONDS = 30.0
 """A commit that is not answered for so long is made again. A client that has lost its coordinator answers late, when
 it has found one and has sent the commit again: one that was made meanwhile might get there before it."""
 
+FINISH_SECONDS = 5.0
+"""The same at a stop."""
+
 ASK_AGAIN_SECONDS = 0.2
 """How often the group is asked whether this is a member still, while it does not answer."""
 
@@ -51,6 +55,10 @@ class Committer:
         self._accepted: dict[Partition, Commit] = {}
         self._sent: dict[Partition, Commit] = {}
         """The last one of each partition, whether answered or not."""
+        self._pending: set[Commit] = set()
+        """Those that are not answered."""
+        self._finish_by = inf
+        """Until when answers to earlier commits are waited for, at a stop."""
         self._stamps: dict[Partition, Stamp] = {}
         self._cut: set[Partition] = set()
         self._limits: dict[Partition, int] = {}
@@ -105,6 +113,20 @@ class Committer:
             self._settled_at_commit = settled
             self._commit_or_ask(ask=ask)
 
+    def finish(self, now: float) -> bool:
+        """Commits what is left. Return whether the group has all of it; call it again until it has.
+
+        A commit that is still to be answered could get to the group behind the last one, which is then made again. Such
+        a one is waited for only so long: where the coordinator went away with it, no answer will come.
+        """
+        self._finish_by = min(self._finish_by, now + FINISH_SECONDS)
+        if self._pending and now - self._last_commit > FINISH_SECONDS:
+            self._stamps.clear()
+        if self._send(self._changed(None)):
+            self._last_commit = now
+        is_accepted = all(self._accepted.get(partition) == commit for partition, commit in self._sent.items())
+        return is_accepted and (not self._pending or now > self._finish_by)
+
     def _commit_or_ask(self, *, ask: bool) -> None:
         """Commits what has changed, or asks whether this is a member.
 
@@ -118,6 +140,7 @@ class Committer:
         """Commits what has changed, without waiting. Return whether anything had."""
         if self._unanswered_since is not None:  # it was never answered: what it held is to be committed still
             self._stamps.clear()
+            self._pending.clear()
         return self._send(self._changed(None))
 
     def _ask(self) -> bool:
@@ -149,6 +172,7 @@ class Committer:
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         """A commit that was not waited for has ended."""
         asked_at, self._unanswered_since = self._unanswered_since, None
+        self._pending.difference_update(commits)
         self._conclude(commits, error, asked_at)
 
     def _send(self, commits: Sequence[Commit]) -> bool:
@@ -156,6 +180,7 @@ class Committer:
             if self._unanswered_since is None:
                 self._unanswered_since = monotonic()
             self._sent.update((c.partition, c) for c in commits)
+            self._pending.update(commits)
             self._source.commit(commits)
         return bool(commits)
 
@@ -228,6 +253,7 @@ class Committer:
 
     def _forget(self, partition: Partition) -> None:
         self._accepted.pop(partition, None)
-        self._sent.pop(partition, None)
+        if (sent := self._sent.pop(partition, None)) is not None:
+            self._pending.discard(sent)
         self._stamps.pop(partition, None)
         self._cut.discard(partition)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from time import monotonic
 
 from processor.runtime.committer import Committer
@@ -16,8 +17,14 @@ from processor.telemetry.events import ConsumerAssigned, ConsumerLost, ConsumerR
 LAST_COMMIT_SECONDS = 5.0
 """How long a last commit is tried when the drain has used up its time."""
 
-FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.1, 1.0
-"""Between two tries of a last commit; the pauses double."""
+HASTY_COMMIT_SECONDS = 1.0
+"""The same at a stop at once."""
+
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.01, 0.5
+"""Between two looks for the answer to a last commit; the pauses double."""
+
+POLL_SECONDS = 0.1
+"""Between two looks for the end of a join."""
 
 JOIN_SECONDS = 1.0
 """How long a stop waits for a join that is under way. A member that leaves in the middle of it stays in the group until
@@ -111,6 +118,7 @@ class Departure:
         self._committer = committer
         self._drain = drain
         self._membership = membership
+        self._deadline = -inf
 
     def drain(self, *, let_in: bool) -> bool:
         """Begins nothing more, waits for what runs, commits. Return whether all ended and was committed in time.
@@ -120,7 +128,7 @@ class Departure:
         """
         self._desk.drain_all()
         self._intake.stop(self._desk.partitions)
-        deadline = self._drain.deadline(of_revoke=False)
+        deadline = self._deadline = self._drain.deadline(of_revoke=False)
         if let_in:
             self._await_join()
         ended = self._await_running(deadline)
@@ -130,12 +138,12 @@ class Departure:
     def leave(self) -> None:
         """Forgets everything: what the group still asks for while this member leaves finds nothing to wait for."""
         self._membership.forget(self._desk.partitions)
-        self._source.close()
+        self._source.close(0.0 if self._drain.is_cut_short else max(0.0, self._deadline - monotonic()))
 
     def _await_join(self) -> None:
         deadline = monotonic() + JOIN_SECONDS
         while not self._membership.has_joined and monotonic() < deadline and not self._drain.is_cut_short:
-            self._source.take(1, FIRST_PAUSE_SECONDS)
+            self._source.take(1, POLL_SECONDS)
 
     def _await_running(self, deadline: float) -> bool:
         """Waits for what runs, and stays in the group meanwhile."""
@@ -145,23 +153,16 @@ class Departure:
         return ended
 
     def _commit_last(self, deadline: float) -> bool:
-        """Commits until it is accepted: in the middle of a rebalance it is refused, and polling gets past that.
+        """Commits until the group has everything. Return whether it has.
 
-        An asynchronous one that is still to be answered could get to the group behind it: then it is made again. Such a
-        one is waited for only so long: where the coordinator went away with it, no answer will come.
+        In a rebalance a commit is refused, or answered late; polling gets past that.
         """
-        answered_by = monotonic() + LAST_COMMIT_SECONDS
-        deadline = max(deadline, answered_by)
-        seconds = 1.0 if self._drain.is_cut_short else LAST_COMMIT_SECONDS
-        pause = FIRST_PAUSE_SECONDS
-        while True:
+        began, pause = monotonic(), FIRST_PAUSE_SECONDS
+        deadline = max(deadline, began + LAST_COMMIT_SECONDS)
+        while not self._committer.finish(now := monotonic()):
+            if now > (began + HASTY_COMMIT_SECONDS if self._drain.is_cut_short else deadline):
+                return False
             self._drain.keeper.tick()
-            partitions = self._desk.partitions
-            was_idle = self._committer.idle
-            error = self._committer.commit_now(partitions, seconds)
-            if error is None and (was_idle or not partitions or monotonic() > answered_by):
-                return True
-            if self._drain.is_cut_short or monotonic() > deadline:
-                return error is None
             self._source.take(1, pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
+        return True

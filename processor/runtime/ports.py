@@ -165,10 +165,11 @@ class Source(Protocol):
     def high_watermark(self, partition: Partition) -> int | None:
         """The last known end offset, without asking the broker; None before the first fetch of the partition."""
 
-    def close(self) -> None:
+    def close(self, seconds: float = 0.0) -> None:
         """Leaves the group, which gives the partitions to others at once; those still assigned are revoked first.
 
-        A second call does nothing.
+        Where a rebalance is known to be under way, its end is waited for, at most so many seconds, with calls of the
+        listener meanwhile. A second call does nothing.
         """
 
 

@@ -455,6 +455,34 @@ class ConsumerSkipMapRefused(Event):
     """the length of the metadata that was refused"""
 
 
+class ConsumerCommitsRerouted(Event):
+    """A rebalance that waits for another member holds this consumer's commits back, so they go in transactions.
+
+    They do until the rebalance is over.
+    """
+
+    event: ClassVar[str] = "consumer.commits_rerouted"
+
+    held_seconds: float
+    """for which a commit had not been answered"""
+    transactional_id: str
+
+
+class ConsumerCommitsHeld(Event):
+    """A rebalance holds this consumer's commits back, and they cannot go in transactions.
+
+    What settles from now on until the rebalance is over runs again if this consumer dies meanwhile. A stop waits for
+    the end of the rebalance as long as its drain timeout lasts.
+    """
+
+    event: ClassVar[str] = "consumer.commits_held"
+    level: ClassVar[Level] = "warning"
+
+    error: str
+    """why a transaction is not possible"""
+    transactional_id: str
+
+
 class ConsumerSkipMapIgnored(Event):
     """The metadata of a committed offset is not a valid skip map for it: tasks settled above that offset run again."""
 

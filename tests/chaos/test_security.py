@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -250,6 +251,38 @@ def test_a_group_that_may_not_be_read_any_more_is_told_with_the_first_commit_and
     assert fleet.stop() == 0
     assert work.faults() == {}
     assert _hides(fleet, PASSWORD)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_stop_while_the_group_waits_repeats_nothing_with_and_without_the_right_to_transactions(
+    visit: Visit, allowed: bool
+) -> None:
+    """A consumer is killed and another one comes. Without the right the stop waits for the end of the session."""
+    visit.grant()
+    if allowed:
+        visit.guarded.grant(visit.user, Right(AclOperation.WRITE, ResourceType.TRANSACTIONAL_ID, "*"))
+    work = visit.work
+    session = ("-X", "session.timeout.ms=10000")
+    dead, survivor = (visit.run("note", "-w", "4", *session) for _ in range(2))
+    for fleet in (dead, survivor):
+        fleet.wait_for("consumer.assigned")
+    work.produce_sessions(200, 20)
+    work.wait_done(200)
+    work.wait_lag(0)
+    work.kill(dead)
+    late = visit.run("note", *session)
+    late.wait_for("fleet.started")
+    time.sleep(1.0)  # the survivor learns with its next heartbeat that the group rebalances
+    work.produce_sessions(200, 20)
+    survivor.wait_for("consumer.commits_rerouted")
+    if not allowed:
+        assert "Transactional Id authorization failed" in survivor.wait_for("consumer.commits_held")["error"]
+    assert survivor.stop() == 0
+    work.wait_done(400)
+    assert late.stop() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert _hides(survivor, PASSWORD)
 
 
 def test_dead_letters_that_may_not_be_written_any_more_wait_with_their_session_only(visit: Visit) -> None:

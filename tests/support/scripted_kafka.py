@@ -126,8 +126,8 @@ class ScriptedSource(MemorySource):
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
         return self.refusal or super().commit_now(commits, seconds)
 
-    def close(self) -> None:
-        super().close()
+    def close(self, seconds: float = 0.0) -> None:
+        super().close(seconds)
         self.is_closed.set()
 
     def _due(self) -> Callable[[], object] | None:

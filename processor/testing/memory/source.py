@@ -94,8 +94,8 @@ class MemorySource:
         with self._cluster.changed:
             return self._cluster.logs[partition].end if partition in self.positions else None
 
-    def close(self) -> None:
-        """Gives up what it has, and leaves the group."""
+    def close(self, seconds: float = 0.0) -> None:  # noqa: ARG002 — the port's
+        """Gives up what it has, and leaves the group. There is never a rebalance to wait for."""
         if self._listener is None:
             return
         if self in self._cluster.members:

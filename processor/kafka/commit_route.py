@@ -1,0 +1,204 @@
+"""`CommitRoute`: which way a member's offsets go to its group, and what became of them.
+
+They go by the member's own client, unless that is held up: with the classic protocol a coordinator that waits for
+a member (a dead one until its session ends, or one that drains) answers nothing else on the connections of the others.
+Then they go in transactions, see `transactional_offsets`, until the rebalance is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from processor.errors import ProcessorError
+from processor.kafka.aside import Aside
+from processor.kafka.client_log import client_hooks
+from processor.kafka.config import admin_config, open_client, reason_of
+from processor.kafka.transactional_offsets import Refused, TransactionalOffsets
+from processor.runtime.ports import Commit, MetadataTooLarge, Partition
+from processor.settings import Settings
+from processor.telemetry.events import ConsumerCommitsHeld, ConsumerCommitsRerouted, Emit
+
+PATIENCE_SECONDS: Final = 1.0
+"""How long a commit may be unanswered before the state of the group is asked for. Most are answered within 10 ms."""
+
+ASK_SECONDS: Final = 2.0
+"""How long the coordinator may take to describe the group."""
+
+TOO_LARGE: Final = "the metadata is longer than offset.metadata.max.bytes"
+
+REBALANCING: Final = (ConsumerGroupState.PREPARING_REBALANCING, ConsumerGroupState.COMPLETING_REBALANCING)
+
+OnAnswer = Callable[[Sequence[Commit], str | None, KafkaError | None], None]
+"""Is called once for each commit, with why it was refused, and with the client's error where that had one; with None
+twice where it was accepted."""
+
+
+class _Sent:
+    """A commit that the member's client has not answered."""
+
+    def __init__(self, commits: Sequence[Commit]) -> None:
+        self.commits = commits
+        self.at = monotonic()
+        self.is_answered = False
+        """A transaction has been tried in its place: a refusal that still comes is of no interest."""
+
+    def answers_to(self, partitions: Sequence[TopicPartition]) -> bool:
+        """Whether the client's answer is about this one."""
+        return {(t.topic, t.partition, t.offset) for t in partitions} == {
+            (*c.partition, c.offset) for c in self.commits
+        }
+
+
+class CommitRoute:
+    """Belongs to the poller's thread."""
+
+    def __init__(self, settings: Settings, emit: Emit, on_answer: OnAnswer) -> None:
+        self._settings = settings
+        self._emit = emit
+        self._on_answer = on_answer
+        self._unanswered: list[_Sent] = []
+        self._aside = Aside("offsets")
+        self._transactions = TransactionalOffsets(settings, emit)
+        self._admin: AdminClient | None = None
+        self._ask_at = 0.0
+        self.is_rerouted = False
+        """Whether a rebalance is under way that holds up the member's own client."""
+        self._is_unusable = False
+        """Whether transactions cannot be had, during this rebalance."""
+        self._logged: str | None = None
+
+    def send(self, consumer: Consumer, commits: Sequence[Commit]) -> None:
+        """Commits without waiting."""
+        if self.is_rerouted and not self._is_unusable:
+            self._send_in_transaction(consumer, commits)
+            return
+        try:
+            consumer.commit(offsets=positions(commits), asynchronous=True)
+        except KafkaException as caught:
+            self._on_answer(commits, reason_of(caught.args[0]), caught.args[0])
+        else:
+            self._unanswered.append(_Sent(commits))
+
+    def on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """The client's answer, from inside its `poll`."""
+        sent = next((s for s in self._unanswered if s.answers_to(partitions)), None)
+        if sent is not None:
+            self._unanswered.remove(sent)
+        refused = [t for t in partitions if t.error is not None] if error is None else partitions
+        accepted = [] if error is not None else [t for t in partitions if t.error is None]
+        if accepted:
+            self._on_answer(_commits(accepted), None, None)
+        if refused and not (sent is not None and sent.is_answered):
+            first = error or refused[0].error
+            assert first is not None
+            self._on_answer(_commits(refused), refusal(first, refused), first)
+
+    def tick(self, consumer: Consumer) -> None:
+        """Goes another way where the client is held up; to be called often."""
+        self._aside.deliver()
+        if self._is_held_up and self._settings.group_protocol == "classic" and monotonic() >= self._ask_at:
+            self._ask_at = float("inf")
+            self._aside.run(self._is_rebalancing, lambda rebalancing: self._reroute(consumer, rebalancing=rebalancing))
+
+    def on_rebalanced(self) -> None:
+        """The group has decided: the member's own client is answered again."""
+        self.is_rerouted = self._is_unusable = False
+        self._logged = None
+
+    def close(self) -> None:
+        """Ends the calls that are made aside."""
+        self._aside.close(self._transactions.close)
+
+    @property
+    def _is_held_up(self) -> bool:
+        if self.is_rerouted or not self._unanswered:
+            return False
+        sent = [s.at for s in self._unanswered if not s.is_answered]
+        return bool(sent) and monotonic() - sent[0] > PATIENCE_SECONDS
+
+    def _is_rebalancing(self) -> bool:
+        """Whether the group is in the middle of a rebalance; False where the coordinator does not answer."""
+        try:
+            if self._admin is None:
+                config = admin_config(self._settings.bootstrap_servers, self._settings.kafka_config)
+                self._admin = open_client(AdminClient, {**config, **client_hooks(self._emit)})
+            (answer,) = self._admin.describe_consumer_groups(
+                [self._settings.group], request_timeout=ASK_SECONDS
+            ).values()
+            return answer.result().state in REBALANCING
+        except (KafkaException, ProcessorError):
+            return False
+
+    def _reroute(self, consumer: Consumer, *, rebalancing: bool) -> None:
+        self._ask_at = monotonic() + PATIENCE_SECONDS
+        if not rebalancing or not self._is_held_up:
+            return
+        self.is_rerouted, self._is_unusable = True, False
+        held = self._unanswered[-1]
+        self._emit(
+            ConsumerCommitsRerouted(
+                held_seconds=round(monotonic() - self._unanswered[0].at, 3),
+                transactional_id=self._transactions.transactional_id,
+            )
+        )
+        self._send_in_transaction(consumer, held.commits, held)
+
+    def _send_in_transaction(self, consumer: Consumer, commits: Sequence[Commit], held: _Sent | None = None) -> None:
+        """Commits aside. `held` is the same commit where the client has it as well."""
+        metadata = consumer.consumer_group_metadata()
+        self._aside.run(
+            lambda: self._committed(commits, metadata), lambda refused: self._conclude(commits, held, refused)
+        )
+
+    def _committed(self, commits: Sequence[Commit], metadata: Any) -> ProcessorError | None:
+        try:
+            self._transactions.commit(positions(commits), metadata)
+        except ProcessorError as refused:
+            return refused
+        return None
+
+    def _conclude(self, commits: Sequence[Commit], held: _Sent | None, refused: ProcessorError | None) -> None:
+        reason = _reason(refused, commits)
+        if isinstance(refused, Refused) and refused.of_generation:
+            self.is_rerouted = False
+        elif reason is not None and not isinstance(reason, MetadataTooLarge):
+            self._is_unusable = not isinstance(refused, Refused) or refused.unusable
+            self._log(reason)
+        if held is not None:
+            if self._is_unusable:
+                return  # the client's own answer is still to come
+            held.is_answered = True
+        self._on_answer(commits, reason, None)
+
+    def _log(self, error: str) -> None:
+        if error != self._logged:
+            self._logged = error
+            self._emit(ConsumerCommitsHeld(error=error, transactional_id=self._transactions.transactional_id))
+
+
+def refusal(error: KafkaError, refused: Sequence[TopicPartition]) -> str:
+    """Return why a commit was refused; each partition may have an error of its own."""
+    codes = {Partition(t.topic, t.partition): (t.error or error).code() for t in refused}
+    large = [partition for partition, code in codes.items() if code == KafkaError.OFFSET_METADATA_TOO_LARGE]
+    return MetadataTooLarge(TOO_LARGE, large) if large else reason_of(error)
+
+
+def _reason(refused: ProcessorError | None, commits: Sequence[Commit]) -> str | None:
+    """The same of a transaction, which has one error for all of its partitions."""
+    if isinstance(refused, Refused) and refused.code == KafkaError.OFFSET_METADATA_TOO_LARGE:
+        return MetadataTooLarge(TOO_LARGE, [commit.partition for commit in commits])
+    return None if refused is None else str(refused)
+
+
+def positions(commits: Sequence[Commit]) -> list[TopicPartition]:
+    """The commits as the client takes them."""
+    return [TopicPartition(*commit.partition, commit.offset, commit.metadata) for commit in commits]
+
+
+def _commits(partitions: Sequence[TopicPartition]) -> list[Commit]:
+    return [Commit(Partition(t.topic, t.partition), t.offset, t.metadata or "") for t in partitions]

@@ -1,0 +1,221 @@
+"""A group that waits for one of its members, which holds the commits of the others back: what a stop or a death costs.
+
+With the classic protocol a coordinator that waits for a member answers nothing else to those that have joined.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from processor.engine import skipmap
+from processor.kafka.transactional_offsets import Refused, TransactionalOffsets
+from processor.settings import Settings
+from tests.conftest import MakeBroker
+from tests.support import cluster
+from tests.support.broker import Broker
+from tests.support.ledger import Place
+from tests.support.run import Fleet
+from tests.support.scenario import MakeScenario, Scenario
+from tests.support.steady_load import steady_load
+
+STOPPED_AFTER = 14.0
+"""Seconds into the wait, which is as long as a session, 20 s."""
+
+TWO_COMMIT_INTERVALS = 2.0
+"""Seconds."""
+
+
+class Wait(NamedTuple):
+    """A group in the middle of a wait: the member that works on, and the processes whose repeats do not count."""
+
+    survivor: Fleet
+    others: set[int]
+
+
+def run(work: Scenario, handler: str = "vary", seconds: float = 0.0) -> Fleet:
+    fleet = work.run(handler, "-w", "16", seconds=seconds)
+    fleet.wait_for("fleet.started")
+    return fleet
+
+
+def joined(work: Scenario, handler: str = "vary", seconds: float = 0.0) -> Fleet:
+    fleet = run(work, handler, seconds)
+    fleet.wait_for("consumer.assigned")
+    return fleet
+
+
+@contextmanager
+def awaiting_a_dead_member(work: Scenario) -> Iterator[Wait]:
+    """A fleet is killed, and another comes."""
+    dead, survivor = joined(work), joined(work)
+    with steady_load(work, rate=300):
+        work.wait_begun(600)
+        others = set(dead.consumers())
+        work.kill(dead)
+        run(work)
+        yield Wait(survivor, others)
+
+
+@contextmanager
+def awaiting_a_paused_member(work: Scenario) -> Iterator[Wait]:
+    """A consumer is stopped by SIGSTOP, and another comes."""
+    sleeper, survivor = joined(work), joined(work)
+    with steady_load(work, rate=300):
+        work.wait_begun(600)
+        (paused,) = map(psutil.Process, sleeper.consumers())
+        paused.suspend()
+        run(work)
+        try:
+            yield Wait(survivor, {paused.pid})
+        finally:
+            work.wake(paused)
+
+
+@contextmanager
+def awaiting_a_member_that_drains(work: Scenario) -> Iterator[Wait]:
+    """Its tasks take 18 s. One consumer comes, so that it gives up partitions; another one comes before it has."""
+    slow, survivor = joined(work, "note", 18.0), joined(work)
+    with steady_load(work, rate=300):
+        work.wait_begun(600)
+        others = set(slow.consumers())
+        joined(work)
+        run(work)
+        yield Wait(survivor, others)
+        work.kill(slow)
+
+
+def repeated(work: Scenario, wait: Wait) -> dict[Place, int]:
+    """What ran again after a process that counts had done it, and when that had: nanoseconds of CLOCK_MONOTONIC."""
+    done: dict[Place, int] = {}
+    again: dict[Place, int] = {}
+    for entry in work.ledger.entries():
+        if entry.kind == "start" and entry.place in done:
+            again[entry.place] = done[entry.place]
+        if entry.succeeded and entry.pid not in wait.others:
+            done.setdefault(entry.place, entry.at)
+    return again
+
+
+WAITS = pytest.mark.parametrize(
+    "awaiting", [awaiting_a_dead_member, awaiting_a_paused_member, awaiting_a_member_that_drains]
+)
+
+
+@WAITS
+def test_a_stop_while_the_group_waits_repeats_nothing(
+    scenario: MakeScenario, awaiting: Callable[[Scenario], Iterator[Wait]]
+) -> None:
+    work = scenario(partitions=12)
+    with awaiting(work) as wait:  # type: ignore[attr-defined]
+        began = time.monotonic()
+        wait.survivor.wait_for("consumer.commits_rerouted")
+        time.sleep(max(0.0, began + STOPPED_AFTER - time.monotonic()))
+        assert wait.survivor.stop() == 0
+    work.wait_done(len(work.places), 90)
+    assert repeated(work, wait) == {}
+    assert "lost" not in work.faults()
+
+
+@WAITS
+def test_a_death_while_the_group_waits_repeats_what_was_done_in_two_commit_intervals_at_most(
+    scenario: MakeScenario, awaiting: Callable[[Scenario], Iterator[Wait]]
+) -> None:
+    work = scenario(partitions=12)
+    with awaiting(work) as wait:  # type: ignore[attr-defined]
+        began = time.monotonic()
+        wait.survivor.wait_for("consumer.commits_rerouted")
+        time.sleep(max(0.0, began + STOPPED_AFTER - time.monotonic()))
+        killed_at = time.monotonic_ns()
+        work.kill(wait.survivor)
+    work.wait_done(len(work.places), 90)
+    ages = [(killed_at - done_at) / 1e9 for done_at in repeated(work, wait).values()]
+    assert max(ages, default=0.0) <= TWO_COMMIT_INTERVALS
+    assert "lost" not in work.faults()
+
+
+def test_a_coordinator_that_restarts_while_the_group_waits_costs_a_stop_nothing(
+    own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
+) -> None:
+    broker = own_broker()
+    topic = cluster.create_topic(broker.bootstrap_servers, "work", 12)
+    work = Scenario(broker, topic, group, tmp_path, start_fleet)
+    dead, survivor = joined(work), joined(work)
+    work.produce_sessions(12_000, 300)
+    work.wait_begun(600)
+    wait = Wait(survivor, set(dead.consumers()))
+    work.kill(dead)
+    run(work)
+    survivor.wait_for("consumer.commits_rerouted")
+    broker.kill()
+    broker.restart()
+    time.sleep(5)
+    assert survivor.stop() == 0
+    work.wait_done(len(work.places), 90)
+    assert repeated(work, wait) == {}
+    assert "lost" not in work.faults()
+
+
+@pytest.fixture
+def offsets(broker: Broker, group: str) -> Iterator[TransactionalOffsets]:
+    made = TransactionalOffsets(
+        Settings(topics=("t",), group=group, bootstrap_servers=broker.bootstrap_servers), lambda _: None
+    )
+    yield made
+    made.close()
+
+
+def member(broker: Broker, group: str, topic: str) -> Consumer:
+    """A member of the group that has partitions."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap_servers,
+            "group.id": group,
+            "heartbeat.interval.ms": 100,
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    consumer.subscribe([topic])
+    deadline = time.monotonic() + 30
+    while not consumer.assignment():
+        consumer.poll(0.05)
+        assert time.monotonic() < deadline
+    return consumer
+
+
+def test_a_transaction_commits_offsets_with_their_skip_maps(
+    broker: Broker, scenario: MakeScenario, offsets: TransactionalOffsets, group: str
+) -> None:
+    work = scenario(partitions=1)
+    consumer = member(broker, group, work.topic)
+    metadata, _ = skipmap.encode(5, [(7, 9)])
+    offsets.commit([TopicPartition(work.topic, 0, 5, metadata)], consumer.consumer_group_metadata())
+    committed = cluster.committed(work.servers, group, work.topic)[0]
+    assert (committed.offset, skipmap.decode(committed.metadata or "", 5)) == (5, [(7, 9)])
+    consumer.close()
+
+
+def test_a_member_of_an_earlier_generation_commits_nothing_and_can_commit_again_in_the_present_one(
+    broker: Broker, scenario: MakeScenario, offsets: TransactionalOffsets, group: str
+) -> None:
+    work = scenario(partitions=1)
+    first = member(broker, group, work.topic)
+    earlier = first.consumer_group_metadata()
+    first.close()
+    second = member(broker, group, work.topic)
+    with pytest.raises(Refused) as caught:
+        offsets.commit([TopicPartition(work.topic, 0, 9)], earlier)
+    assert caught.value.of_generation
+    assert not caught.value.unusable
+    assert cluster.committed(work.servers, group, work.topic) == {}
+    offsets.commit([TopicPartition(work.topic, 0, 3)], second.consumer_group_metadata())
+    assert cluster.committed(work.servers, group, work.topic)[0].offset == 3
+    second.close()

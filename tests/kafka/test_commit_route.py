@@ -1,0 +1,195 @@
+"""Which way offsets take, and whose answer counts.
+
+What a coordinator does is in tests/integration/test_awaited_member.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from processor.kafka import commit_route as module
+from processor.kafka.commit_route import CommitRoute
+from processor.kafka.transactional_offsets import Refused
+from processor.runtime.ports import Commit, MetadataTooLarge, Partition
+from processor.settings import Settings
+from processor.telemetry.events import ConsumerCommitsHeld, ConsumerCommitsRerouted, Event
+from tests.support.until import until
+
+FIRST = [Commit(Partition("t", 0), 5, "map")]
+SECOND = [Commit(Partition("t", 0), 9, "")]
+OVER = KafkaError(KafkaError.ILLEGAL_GENERATION)
+OVER_TEXT = "Specified group generation id is not valid"
+
+
+class HeldClient:
+    """A member's client that keeps commits until its answers are asked for."""
+
+    def __init__(self) -> None:
+        self.held: list[list[TopicPartition]] = []
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        assert asynchronous
+        self.held.append(offsets)
+
+    def consumer_group_metadata(self) -> str:
+        return "generation 1"
+
+
+class Transactions:
+    """In place of a transactional producer: takes the offsets, or raises what it is given."""
+
+    def __init__(self, *_: object) -> None:
+        self.transactional_id = "x"
+        self.taken: list[tuple[int, Any]] = []
+        self.refusal: KafkaError | None = None
+
+    def commit(self, offsets: Sequence[TopicPartition], group_metadata: Any) -> None:
+        if self.refusal is not None:
+            raise Refused(self.refusal)
+        self.taken.append((offsets[0].offset, group_metadata))
+
+    def close(self) -> None: ...
+
+
+class Route:
+    """A route, its client, and all that came of it. The group rebalances while `rebalances` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rebalances = threading.Event()
+        self.asked = 0
+        self.client: Any = HeldClient()
+        self.transactions = Transactions()
+        self.events: list[Event] = []
+        self.answers: list[tuple[int, object]] = []
+        monkeypatch.setattr(module, "TransactionalOffsets", lambda *_: self.transactions)
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr(CommitRoute, "_is_rebalancing", lambda _: self._ask())
+        settings = Settings(topics=("t",), group="g")
+        self.route = CommitRoute(
+            settings, self.events.append, lambda c, reason, _: self.answers.append((c[0].offset, reason))
+        )
+
+    def _ask(self) -> bool:
+        self.asked += 1
+        return self.rebalances.is_set()
+
+    def send(self, commits: Sequence[Commit]) -> None:
+        self.route.send(self.client, commits)
+
+    def tick(self) -> bool:
+        self.route.tick(self.client)
+        return True
+
+    def until_answered(self, count: int = 1) -> None:
+        until(lambda: self.tick() and len(self.answers) >= count)
+
+    def client_answers(self, error: KafkaError | None) -> None:
+        self.route.on_commit(error, self.client.held.pop(0))
+
+
+@pytest.fixture
+def route(monkeypatch: pytest.MonkeyPatch) -> Iterator[Route]:
+    made = Route(monkeypatch)
+    yield made
+    made.route.close()
+
+
+@pytest.fixture
+def held(route: Route) -> Route:
+    """A route whose client holds a commit, in a rebalance."""
+    route.rebalances.set()
+    route.send(FIRST)
+    return route
+
+
+def test_a_commit_that_is_answered_in_time_is_the_clients_affair(route: Route) -> None:
+    route.send(FIRST)
+    route.client_answers(None)
+    route.tick()
+    assert route.answers == [(5, None)]
+    assert route.asked == 0
+
+
+def test_a_commit_that_a_rebalance_holds_back_goes_in_a_transaction_and_so_do_those_after_it(held: Route) -> None:
+    held.until_answered()
+    held.send(SECOND)
+    held.until_answered(2)
+    assert held.answers == [(5, None), (9, None)]
+    assert held.transactions.taken == [(5, "generation 1"), (9, "generation 1")]
+    assert [type(event) for event in held.events] == [ConsumerCommitsRerouted]
+
+
+def test_the_clients_late_refusal_of_what_went_in_a_transaction_is_dropped(held: Route) -> None:
+    held.until_answered()
+    held.client_answers(OVER)
+    assert held.answers == [(5, None)]
+
+
+def test_the_clients_late_success_is_passed_on_since_it_may_have_taken_the_group_back(held: Route) -> None:
+    held.until_answered()
+    held.client_answers(None)
+    assert held.answers == [(5, None), (5, None)]
+
+
+def test_after_the_rebalance_commits_are_the_clients_again(held: Route) -> None:
+    held.until_answered()
+    held.route.on_rebalanced()
+    held.send(SECOND)
+    assert [offsets[0].offset for offsets in held.client.held] == [5, 9]
+
+
+def test_a_group_that_does_not_rebalance_is_asked_again_and_nothing_is_rerouted(route: Route) -> None:
+    route.send(FIRST)
+    until(lambda: route.tick() and route.asked >= 3)
+    assert route.transactions.taken == []
+    route.client_answers(OVER)
+    assert route.answers == [(5, OVER_TEXT)]
+
+
+def test_a_transaction_of_another_generation_is_answered_so_and_the_client_commits_again(held: Route) -> None:
+    held.transactions.refusal = OVER
+    held.until_answered()
+    assert held.answers == [(5, OVER_TEXT)]
+    assert not held.route.is_rerouted
+    held.client_answers(OVER)
+    assert len(held.answers) == 1
+
+
+def test_without_the_right_to_transactions_it_is_logged_once_and_the_clients_answer_counts(held: Route) -> None:
+    held.transactions.refusal = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    until(lambda: held.tick() and len(held.events) == 2)
+    held.send(SECOND)
+    assert len(held.client.held) == 2
+    held.client_answers(OVER)
+    assert held.answers == [(5, OVER_TEXT)]
+    assert [type(event) for event in held.events] == [ConsumerCommitsRerouted, ConsumerCommitsHeld]
+
+
+def test_a_transaction_that_fails_for_now_is_answered_and_tried_again_with_the_next_commit(held: Route) -> None:
+    held.transactions.refusal = KafkaError(KafkaError._TIMED_OUT)
+    held.until_answered()
+    held.transactions.refusal = None
+    held.send(SECOND)
+    held.until_answered(2)
+    assert held.answers == [(5, "Timed out"), (9, None)]
+
+
+def test_a_skip_map_that_is_too_long_for_a_transaction_is_answered_as_such_and_holds_nothing_up(held: Route) -> None:
+    held.transactions.refusal = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+    held.until_answered()
+    ((_, reason),) = held.answers
+    assert isinstance(reason, MetadataTooLarge)
+    assert reason.partitions == {FIRST[0].partition}
+    assert held.route.is_rerouted
+    assert [type(event) for event in held.events] == [ConsumerCommitsRerouted]
+
+
+def test_a_route_that_is_closed_ends_its_thread(held: Route) -> None:
+    held.until_answered()
+    held.route.close()
+    assert "offsets" not in {thread.name for thread in threading.enumerate()}
