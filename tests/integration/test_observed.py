@@ -11,6 +11,7 @@ from processor.observe.report.text import text
 from processor.observe.watch import Watch
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario
+from tests.support.until import until
 
 SECONDS = 30.0
 
@@ -46,3 +47,29 @@ def test_the_log_of_a_real_fleet_has_the_session_that_blocks_a_partition_with_ti
     assert (worst.partition.number, worst.word) == (1, "stalled")
     assert "session stuck, offset 0" in text(watch, watch.now, ReadStats())
     assert watch.load.counts.succeeded == 200
+
+
+PARTITIONS = 100
+
+
+def test_an_idle_fleet_logs_each_partition_once_and_the_observer_has_them_all(scenario: MakeScenario) -> None:
+    run = scenario(partitions=PARTITIONS)
+    run.produce([(b"s", b"0")], partition=7)
+    fleet = run.run("note", "--stats-interval", "0.5")
+    run.wait_done(1)
+    until(lambda: watched(fleet).load.counts.succeeded == 1 and is_idle(fleet), "the fleet is idle", SECONDS)
+    rounds, logged = len(fleet.heard("consumer.stats")), len(fleet.heard("partition.stats"))
+    fleet.wait_for("consumer.stats", count=rounds + 6)
+    assert len(fleet.heard("partition.stats")) == logged
+    assert logged <= 3 * PARTITIONS  # with the assignment, its first commit, and the task
+    watch = watched(fleet)
+    assert len(watch.partitions) == PARTITIONS
+    assert {one.word for one in findings(watch, watch.now)} == {"ok"}
+    assert all(one.consumer is not None and one.lag_now == 0 for one in watch.partitions.values())
+    assert fleet.stop() == 0
+
+
+def is_idle(fleet: Fleet) -> bool:
+    """Whether the last two reports of the consumer were the last lines."""
+    names = [fields["event"] for fields in list(fleet.events) if fields["event"] != "fleet.stats"]
+    return names[-2:] == ["consumer.stats"] * 2

@@ -81,7 +81,7 @@ def _header(watch: Watch, found: Sequence[Finding], span: Span) -> Element:
     state = f"{faults:,} of {many(len(found), 'partition')} at fault" if faults else "No partition at fault at the end"
     meanwhile = sum(finding.partition.worst > Status.EARLY for finding in found) - faults
     if meanwhile > 0:
-        state += f"; {meanwhile:,} {'more' if faults else ''} in between".replace("  ", " ")
+        state += f"; {meanwhile:,}{' more' if faults else ''} at fault earlier"
     period = f"{date_time(span.start)} to {date_time(span.end)} UTC, {duration(span.end - span.start)}"
     fleets = [f"{fleet.app}, version {fleet.version}" for fleet in watch.fleets.values() if fleet.app]
     return tag(
