@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from processor.boot.assembly import assemble
 from processor.boot.signals import signal_name
 from processor.handlers.table import Handlers
-from processor.health.heart import first_beating
-from processor.health.heartbeat import beat_of
+from processor.health.heartbeat import consumer_heartbeat, fleet_heartbeats
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerStats, Emit, PartitionStats
 from processor.telemetry.prometheus import MetricsSnapshot, serving
@@ -46,7 +45,7 @@ def run_in_process(
     if on_consumer is not None:
         on_consumer(consumer)
     with (
-        first_beating(settings.heartbeat_file, lambda: beat_of(0, consumer), emit, consumers=0),
+        fleet_heartbeats(settings.heartbeat_file, lambda: consumer_heartbeat(0, consumer), emit, consumers=0),
         serving(settings.metrics_port, settings.metrics_host, settings.group, stats.snapshot),
     ):
         if threading.current_thread() is not threading.main_thread():

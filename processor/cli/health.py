@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from processor.health.verdict import Check, look
+from processor.health.verdict import Check, judge_fleet
 from processor.options.option import SECONDS, Option
 
 
@@ -34,7 +34,7 @@ def health(
     progressing: no handler runs beyond its timeout and the grace after it.
     """
     checks = check or list(Check)
-    found = look(Path(heartbeat_file), max_age)
+    found = judge_fleet(Path(heartbeat_file), max_age)
     holds = found.holds(checks)
     answer = {"healthy": holds, "checks": checks, **msgspec.structs.asdict(found)}
     typer.echo(msgspec.json.encode(answer).decode())

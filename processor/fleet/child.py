@@ -1,4 +1,4 @@
-"""One life of a consumer: its process, seen from the parent."""
+"""`ChildProcess`: a consumer's process, seen from the parent; `Slot`: the place in the fleet that it fills."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ import msgspec
 from processor.boot.first_signals import STOP_SIGNALS
 from processor.boot.signals import blocked_signals
 from processor.fleet.channel import Begin, Channel, Failed, Finished, Joined, Order, Recycling, Report, Started, Stats
-from processor.fleet.restarts import Death
+from processor.fleet.restarts import Exit
 from processor.health.heartbeat import Place
 from processor.telemetry.events import ConsumerStats, PartitionStats
 
 
-class Life:
+class ChildProcess:
     """A process that was started, and what it has reported.
 
     Args:
-        command: the program and its arguments; the number of its end of the channel is added as the last.
+        command: the program and its arguments; the descriptor of its end of the channel is added as the last one.
         begin: its first order.
 
     Raises:
-        OSError: no process can be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(self, command: Sequence[str], begin: Begin) -> None:
@@ -37,7 +37,7 @@ class Life:
         # It unblocks both signals itself, `processor/fleet/__main__.py`, once it has handlers for them.
         with theirs, blocked_signals(*STOP_SIGNALS):
             try:
-                # A session of its own: the terminal's Ctrl-C reaches the parent only, which passes it on in order.
+                # A session of its own: Ctrl-C on the terminal reaches the parent only, which orders a drain.
                 self._process = subprocess.Popen(
                     [*command, str(theirs.fileno())],
                     pass_fds=(theirs.fileno(),),
@@ -62,33 +62,33 @@ class Life:
 
     @property
     def pid(self) -> int:
-        """The process's ID."""
+        """Its process ID."""
         return self._process.pid
 
     def fileno(self) -> int:
         """For a selector."""
         return self._channel.fileno()
 
-    def tell(self, order: Order) -> None:
-        """Gives an order; a process that is gone or stopped does not hold the parent up."""
+    def send(self, order: Order) -> None:
+        """Send an order, without waiting for a process that has exited or is suspended."""
         self._channel.send(order)
 
     def kill(self) -> None:
-        """SIGKILL to the process and to whatever its handlers have started: nothing of it may go on working."""
+        """Kill the process and everything that its handlers have started: none of it may continue to work."""
         self.was_killed = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Gives up the channel."""
+        """Close the channel."""
         self._channel.close()
 
-    def hear(self) -> bool:
-        """Notes what the process reports; False once it says no more."""
+    def receive(self) -> bool:
+        """Take the reports that have come. Return False once the process has closed its end."""
         while self._is_open:
             try:
                 reports = self._channel.receive(wait=False)
-            except msgspec.MsgspecError:  # not a consumer's words; its end will be judged by its exit code
+            except msgspec.MsgspecError:  # not a report; its exit code will tell how it ended
                 reports = None
             if reports is None:
                 self._is_open = False
@@ -113,18 +113,18 @@ class Life:
             case Failed(message):
                 self._failure = message
 
-    def death(self) -> Death | None:
-        """How it ended, with regard to all that it said before; None while it lives."""
+    def exit(self) -> Exit | None:
+        """Return how it exited, by its exit code and its reports; None while it runs."""
         code = self._process.poll()
         if code is None:
             return None
-        self._end_what_it_left()
-        self.hear()
+        self._end_orphans()
+        self.receive()
         lived = time.monotonic() - self.began
-        return Death(code, lived, self.joined, self._finished, self._recycling, self._failure)
+        return Exit(code, lived, self.joined, self._finished, self._recycling, self._failure)
 
-    def _end_what_it_left(self) -> None:
-        """SIGTERM to what its handlers have started and not put into a process group of its own.
+    def _end_orphans(self) -> None:
+        """Send SIGTERM to what its handlers have started and not put into a process group of its own.
 
         Work on a task of a consumer that died would go on beside the task's next attempt, and a pool's workers wait for
         ever. As long as the group has a process, its number cannot become another's.
@@ -134,30 +134,30 @@ class Life:
 
 
 class Slot:
-    """Its index, and the life that fills it now."""
+    """A place in the fleet: its index, and the process that fills it now."""
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.life: Life | None = None
+        self.child: ChildProcess | None = None
         self.due: float | None = 0.0
-        """When the next life begins; None while one lasts, or when none is to follow."""
+        """When the next process starts; None while one runs, or when none follows."""
         self.delay: float | None = None
-        """What the last life had to wait for, None if it was the first."""
+        """Delay before the last process, None if it was the first."""
         self.kill_at: float | None = None
-        """When the life is killed that was told to end."""
+        """When the process is killed, if it was ordered to end."""
         self.is_reloading = False
-        """Whether the life was told to end because the code has changed: another follows at once."""
+        """Whether the process was ordered to end because the code has changed: another follows at once."""
         self.awaits_change = False
-        """Whether the code could not be loaded: the next life begins when it has changed."""
+        """Whether the code could not be loaded: the next process starts when it has changed."""
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a life lasts, or another is to follow."""
-        return self.life is not None or self.due is not None or self.awaits_change
+        """Whether a process runs, or another follows."""
+        return self.child is not None or self.due is not None or self.awaits_change
 
     def place(self) -> Place:
-        """For the heartbeat, in whose thread it is called: a look between two changes may be of neither."""
-        due, life = self.due, self.life
-        if life is None:
+        """Return the place for the heartbeat. Called in another thread, it may see the state between two changes."""
+        due, child = self.due, self.child
+        if child is None:
             return Place(consumer=self.index, pid=None, since=monotonic(), done=due is None and not self.awaits_change)
-        return Place(consumer=self.index, pid=life.pid, since=life.began, done=False)
+        return Place(consumer=self.index, pid=child.pid, since=child.began, done=False)

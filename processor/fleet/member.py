@@ -1,4 +1,4 @@
-"""A member of a fleet: one consumer, and what it reports to the fleet's parent."""
+"""A member of a fleet: one consumer, and its reports to the fleet's parent."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ from processor.fleet.channel import (
     Started,
     Stats,
 )
-from processor.health.heart import beating
-from processor.health.heartbeat import beat_of, consumers_file
+from processor.health.heartbeat import consumer_file, consumer_heartbeat, heartbeats
 from processor.runtime.stats import OnStats
 from processor.settings import Settings
 from processor.telemetry import logs
@@ -47,31 +46,32 @@ if TYPE_CHECKING:
     from processor.runtime.consumer import Consumer
 
 GARBAGE: Final = 20_000
-"""New objects that are worth a look for cycles among them; one batch of tasks passes Python's own figure, 700."""
+"""New objects from which a collection starts; a single batch of tasks exceeds Python's default, 700."""
 
 
 def collect_garbage_less_often() -> None:
-    """What is loaded stays. Tasks come and go by the thousand, and next to none of them is in a cycle.
+    """Exempt what is loaded from garbage collection, and run it less often: tasks are many, and rarely in a cycle.
 
-    Opening and closing ten thousand sessions a second and more, a fifth of the engine's time went into looking.
+    With ten thousand sessions opened and closed per second, a fifth of the engine's time went into collections.
     """
     gc.freeze()
     gc.set_threshold(GARBAGE, 20, 50)
 
 
 def run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
-    """Runs the consumer of `begin` until `stop` ends it, reports to the parent, and returns the exit code."""
+    """Run the consumer of `begin` until `stop` ends it, report to the parent, and return the exit code."""
     settings = begin.settings
     logs.configure(settings.log_format, settings.log_level, redaction=settings.redaction)
-    emit = _telling(channel, logs.emitter(group=settings.group, fleet=os.getppid(), consumer=begin.index))
+    emit = _reporting(channel, logs.emitter(group=settings.group, fleet=os.getppid(), consumer=begin.index))
     consumer: Consumer | None = None
     try:
-        with beating(_heartbeat_file(begin), lambda: beat_of(begin.index, consumer), emit):
+        with heartbeats(_heartbeat_file(begin), lambda: consumer_heartbeat(begin.index, consumer), emit):
             # Of two versions of one length that are saved within a second, the first one's bytecode passes for both.
             sys.dont_write_bytecode |= settings.reload
             app = load(begin.app)
             collect_garbage_less_often()
-            consumer = assemble(settings, app, begin.index, emit, _telling_stats(channel, settings), fleet=begin.fleet)
+            on_stats = _reporting_stats(channel, settings)
+            consumer = assemble(settings, app, begin.index, emit, on_stats, fleet=begin.fleet)
             stop.attach(consumer)
             ending = consumer.run()
     except ProcessorError as error:
@@ -79,8 +79,8 @@ def run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
             traceback.print_exception(error)
         channel.send(Failed(str(error), error.exit_code))
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 — a bug of ours: the parent has to hear of it, whatever it is
-        return _tell_bug(channel, emit, error)
+    except Exception as error:  # noqa: BLE001 — a bug of ours: the parent has to know of it, whatever it is
+        return _report_bug(channel, emit, error)
     for report in _reports_of(recycle=ending.recycle, finished=ending.finished):
         channel.send(report)
     return ending.exit_code
@@ -88,14 +88,14 @@ def run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
 
 def _heartbeat_file(begin: Begin) -> str | None:
     file = begin.settings.heartbeat_file
-    return str(consumers_file(Path(file), begin.index)) if file is not None else None
+    return str(consumer_file(Path(file), begin.index)) if file is not None else None
 
 
 def _reports_of(*, recycle: bool, finished: bool) -> list[Report]:
     return [*([Recycling()] if recycle else []), *([Finished()] if finished else [])]
 
 
-def _tell_bug(channel: Channel[Order], emit: Emit, error: Exception) -> int:
+def _report_bug(channel: Channel[Order], emit: Emit, error: Exception) -> int:
     traceback.print_exception(error)
     sentence = f"the consumer failed with {type(error).__qualname__}: {error}"
     emit(ConsumerFailed(error=sentence, exit_code=ProcessorError.exit_code))
@@ -103,11 +103,11 @@ def _tell_bug(channel: Channel[Order], emit: Emit, error: Exception) -> int:
     return ProcessorError.exit_code
 
 
-def _telling(channel: Channel[Order], emit: Emit) -> Emit:
-    """Tells the parent what concerns it of what the consumer says."""
+def _reporting(channel: Channel[Order], emit: Emit) -> Emit:
+    """Emits events, and reports to the parent those that concern it."""
     joined = False
 
-    def emit_and_tell(event: Event) -> None:
+    def emit_and_report(event: Event) -> None:
         nonlocal joined
         match event:
             case ConsumerStarted():
@@ -119,12 +119,12 @@ def _telling(channel: Channel[Order], emit: Emit) -> Emit:
                 channel.send(Failed(error, exit_code))
         emit(event)
 
-    return emit_and_tell
+    return emit_and_report
 
 
-def _telling_stats(channel: Channel[Order], settings: Settings) -> OnStats:
-    def tell(stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> None:
-        told = partitions if settings.metrics_port is not None else ()
-        channel.send_unless_busy(Stats(msgspec.structs.replace(stats, busiest_sessions=[]), told))
+def _reporting_stats(channel: Channel[Order], settings: Settings) -> OnStats:
+    def report(stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> None:
+        served = partitions if settings.metrics_port is not None else ()
+        channel.send_unless_busy(Stats(msgspec.structs.replace(stats, busiest_sessions=[]), served))
 
-    return tell
+    return report

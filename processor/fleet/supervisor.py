@@ -1,6 +1,6 @@
-"""The parent of `processor run`: it starts consumers as processes, replaces those that end, and stops them in order.
+"""The parent of `processor run`: it starts consumers as processes, replaces those that exit, and stops them.
 
-One thread, one loop, no Kafka client. What follows a consumer's end is decided in `succession`.
+One thread, one loop, no Kafka client. What follows the exit of a consumer is decided in `restarts`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Final, NamedTuple
 
 from processor.boot.signals import Signals, signal_name
 from processor.fleet.channel import Begin, Drain, StopNow
-from processor.fleet.child import Life, Slot
+from processor.fleet.child import ChildProcess, Slot
 from processor.fleet.code_changes import CodeChanges
 from processor.fleet.restarts import (
     DRAIN_TIMED_OUT,
     AwaitChange,
     Backoff,
-    Death,
+    Exit,
     Finish,
     GiveUp,
     Replace,
     combined,
     what_follows,
 )
-from processor.health.heart import BEAT_SECONDS, first_beating
-from processor.health.heartbeat import FleetBeat
+from processor.health.heartbeat import INTERVAL_SECONDS as HEARTBEAT_SECONDS
+from processor.health.heartbeat import FleetHeartbeat, fleet_heartbeats
 from processor.settings import Settings
 from processor.telemetry import logs
 from processor.telemetry.events import (
@@ -52,8 +52,8 @@ from processor.telemetry.totals import Repeats, Totals
 from processor.version import installed_version
 
 
-def reap_strays(own: Set[int]) -> None:
-    """Takes note of the end of adopted processes, which stay zombies otherwise; those in `own` are left alone.
+def reap_orphans(own: Set[int]) -> None:
+    """Wait for adopted processes that have exited, which otherwise remain zombies. Those in `own` are left alone.
 
     The first process of a container becomes the parent of whatever a handler started and did not wait for.
     """
@@ -62,7 +62,7 @@ def reap_strays(own: Set[int]) -> None:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if ended is None or ended.si_pid in own:  # one's own comes first again until its owner has waited for it
+        if ended is None or ended.si_pid in own:  # an own one is returned again until its owner has waited for it
             return
         os.waitpid(ended.si_pid, 0)
 
@@ -74,7 +74,7 @@ def unique_name() -> str:
 
 
 MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet")
-"""`-P`: a file of the user's that is named like a module of ours or of Python's must not be taken for it."""
+"""`-P`: a file in the current folder that is named like a module of ours or of Python's must not replace it."""
 
 ONE_SIGNAL: Final = 0.03
 """Seconds within which signals count as one: timeout(1) and process runners send each signal twice."""
@@ -94,15 +94,15 @@ class Timing(NamedTuple):
 
 
 class Supervisor:
-    """Runs a fleet to its end.
+    """Runs a fleet until its last consumer has exited.
 
     Args:
         settings: of every consumer.
         app: MODULE:ATTRIBUTE; only the consumers load it.
-        emit: where the fleet's events go.
-        say: takes the one sentence about a failure that the user has to mend.
-        command: the program of a consumer; the number of its end of the channel is added.
-        timing: how long consumers are waited for.
+        emit: logs the fleet's events.
+        say: prints the one sentence about a failure that the user has to fix.
+        command: the program of a consumer; the descriptor of its end of the channel is added.
+        timing: how long the parent waits for consumers.
     """
 
     def __init__(
@@ -128,34 +128,34 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._changes = CodeChanges(Path(), say) if settings.reload else None
         self._complaints: set[str] = set()
-        """What was said of the code as it is now: its consumers all fail alike, and one line is enough."""
+        """What was printed about the code in its present state: all consumers fail alike, and one line is enough."""
         self._totals = Totals()
         self._repeats = Repeats()
-        self._told_started = False
-        """A fleet that fails before has one line to say: what is wrong."""
+        self._has_started = False
+        """A fleet that fails before prints one line: what is wrong."""
         self._was_up = False
         self._given_up: GiveUp | None = None
         self._orders = 0
-        """How often it was told to stop: once is a drain, twice an end at once."""
+        """Number of stop signals: the first orders a drain, the second an immediate end."""
         self._last_signal = -ONE_SIGNAL
         self._exit_codes: list[int] = []
-        self._began = self._turned_at = time.monotonic()
-        self._longest_wait = _LONGEST_WAIT if settings.heartbeat_file is None else BEAT_SECONDS
+        self._began = self._last_loop_at = time.monotonic()
+        self._longest_wait = _LONGEST_WAIT if settings.heartbeat_file is None else HEARTBEAT_SECONDS
         self._next_stats = self._began + settings.stats_interval
 
     def run(self) -> int:
-        """Starts the fleet and returns when its last consumer has ended, with the exit code. The main thread only.
+        """Start the fleet, and return the exit code when its last consumer has exited. To be called in the main thread.
 
         Raises:
             LoadError: the heartbeat file cannot be written, the current folder cannot be watched for changes, or
                 prometheus-client or watchfiles is missing.
-            SettingsError: nobody can listen at the metrics' port.
+            SettingsError: the metrics cannot be served at their address.
         """
         with (
             Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals,
             self._selector,
             self._changes or contextlib.nullcontext(),
-            self._beating(),
+            self._heartbeats(),
             self._serving(),
         ):
             self._selector.register(signals, selectors.EVENT_READ)
@@ -164,85 +164,84 @@ class Supervisor:
             try:
                 self._loop(signals)
             finally:
-                self._kill(self._lives())
+                self._kill(self._children())
             signals.keep_stops_ignored()
-        return self._ended()
+        return self._finish()
 
-    def _beating(self) -> contextlib.AbstractContextManager[None]:
+    def _heartbeats(self) -> contextlib.AbstractContextManager[None]:
         settings = self._settings
-        return first_beating(settings.heartbeat_file, self._beat, self._emit, consumers=settings.processes)
+        return fleet_heartbeats(settings.heartbeat_file, self._heartbeat, self._emit, consumers=settings.processes)
 
     def _serving(self) -> contextlib.AbstractContextManager[None]:
         settings = self._settings
         return serving(settings.metrics_port, settings.metrics_host, settings.group, self._snapshot)
 
     def _snapshot(self) -> MetricsSnapshot:
-        lives = {slot.index: slot.life for slot in self._slots}
-        told = {index: life.stats if life is not None else None for index, life in lives.items()}
+        children = {slot.index: child for slot in self._slots if (child := slot.child) is not None}
         return MetricsSnapshot(
-            self._totals.stats([stats for index, stats in told.items() if lives[index] is not None]),
-            {index: stats for index, stats in told.items() if stats is not None},
-            [partition for life in lives.values() if life is not None for partition in life.partitions],
+            self._totals.stats([child.stats for child in children.values()]),
+            {index: child.stats for index, child in children.items() if child.stats is not None},
+            [partition for child in children.values() for partition in child.partitions],
         )
 
-    def _beat(self) -> FleetBeat:
-        return FleetBeat(
+    def _heartbeat(self) -> FleetHeartbeat:
+        return FleetHeartbeat(
             pid=os.getpid(),
             written_at=time.monotonic(),
-            turned_at=self._turned_at,
+            last_loop_at=self._last_loop_at,
             stopping=self._is_stopping,
             places=[slot.place() for slot in self._slots],
         )
 
     def _loop(self, signals: Signals) -> None:
         while True:
-            self._turned_at = time.monotonic()
+            self._last_loop_at = time.monotonic()
             for number in signals.arrived():  # first, so that a stop at the start starts nothing
                 self._obey(number)
             self._reload_what_changed()
-            self._bury_the_dead()
-            self._kill_the_overdue()
-            self._tell_stats()
-            self._begin_lives()
+            self._retire_exited()
+            self._kill_overdue()
+            self._emit_stats_when_due()
+            self._start_due()
             if not any(slot.is_in_use for slot in self._slots):
                 return
             for key, _ in self._selector.select(self._wait()):
-                if isinstance(key.fileobj, Life):
-                    self._hear(key.fileobj)
+                if isinstance(key.fileobj, ChildProcess):
+                    self._receive(key.fileobj)
 
-    def _begin_lives(self) -> None:
+    def _start_due(self) -> None:
         now = time.monotonic()
         for slot in self._slots:
             if slot.due is not None and slot.due <= now:
                 slot.due = None
-                self._begin_life(slot)
+                self._start(slot)
 
-    def _begin_life(self, slot: Slot) -> None:
+    def _start(self, slot: Slot) -> None:
         try:
-            slot.life = Life(self._command, Begin(self._settings, self._app, slot.index, self._name))
+            slot.child = ChildProcess(self._command, Begin(self._settings, self._app, slot.index, self._name))
         except OSError as error:
             reason = f"a consumer's process cannot be started: {error.strerror or error}"
-            self._decide(slot, Death(exit_code=1, lived=0.0, joined=False, failure=reason), pid=0)
+            self._decide(slot, Exit(exit_code=1, lived=0.0, joined=False, failure=reason), pid=0)
         else:
-            self._selector.register(slot.life, selectors.EVENT_READ)
+            self._selector.register(slot.child, selectors.EVENT_READ)
 
     def _wait(self) -> float:
-        moments = [moment for slot in self._slots for moment in (slot.due, slot.kill_at) if moment is not None]
-        soonest = min([*moments, self._next_stats])
+        times = [at for slot in self._slots for at in (slot.due, slot.kill_at) if at is not None]
+        soonest = min([*times, self._next_stats])
         return min(max(soonest - time.monotonic(), 0.0), self._longest_wait)
 
-    def _hear(self, life: Life) -> None:
-        if not life.hear():  # all that is left to come is its end, and SIGCHLD tells of that
-            self._forget(life)
-        self._was_up = self._was_up or life.joined
-        if life.started and not self._told_started:
-            self._told_started = True
-            self._tell_started()
+    def _receive(self, child: ChildProcess) -> None:
+        if not child.receive():  # only its exit is left to come, which SIGCHLD announces
+            self._forget(child)
+        self._was_up = self._was_up or child.joined
+        if child.started and not self._has_started:
+            self._has_started = True
+            self._emit_started()
             self._emit(self._totals.stats([None] * self._settings.processes))
 
-    def _forget(self, life: Life) -> None:
+    def _forget(self, child: ChildProcess) -> None:
         with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(life)
+            self._selector.unregister(child)
 
     def _obey(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -257,14 +256,14 @@ class Supervisor:
         elif self._orders == 2:
             self._stop_now(signal_name(number))
         else:
-            self._kill(self._lives())
+            self._kill(self._children())
 
     @property
     def _is_stopping(self) -> bool:
         return self._orders > 0
 
     def _drain(self, reason: str) -> None:
-        if self._told_started:
+        if self._has_started:
             self._emit(FleetStopping(reason=reason))
         self._order(Drain(reason), self._kill_after_drain)
 
@@ -274,11 +273,11 @@ class Supervisor:
     def _order(self, order: Drain | StopNow, patience: float) -> None:
         for slot in self._slots:
             slot.due, slot.awaits_change = None, False
-            if slot.life is not None:
-                self._end_life(slot, slot.life, order, patience)
+            if slot.child is not None:
+                self._end(slot, slot.child, order, patience)
 
-    def _end_life(self, slot: Slot, life: Life, order: Drain | StopNow, patience: float) -> None:
-        life.tell(order)
+    def _end(self, slot: Slot, child: ChildProcess, order: Drain | StopNow, patience: float) -> None:
+        child.send(order)
         slot.kill_at = min(time.monotonic() + patience, slot.kill_at or math.inf)
 
     def _reload_what_changed(self) -> None:
@@ -289,57 +288,57 @@ class Supervisor:
         files = self._changes.arrived() if self._changes is not None else []
         if not files or self._is_stopping:
             return
-        if self._told_started:
+        if self._has_started:
             self._emit(FleetReloading(files=files))
         self._complaints.clear()
         for slot in self._slots:
-            if slot.life is None:
+            if slot.child is None:
                 slot.due = time.monotonic() if slot.is_in_use else None
                 slot.awaits_change = False
             elif not slot.is_reloading:
                 slot.is_reloading = True
-                self._end_life(slot, slot.life, Drain("its code has changed"), self._kill_after_drain)
+                self._end(slot, slot.child, Drain("its code has changed"), self._kill_after_drain)
 
-    def _lives(self) -> list[Life]:
-        return [slot.life for slot in self._slots if slot.life is not None]
+    def _children(self) -> list[ChildProcess]:
+        return [slot.child for slot in self._slots if slot.child is not None]
 
-    def _kill(self, lives: Iterable[Life]) -> None:
-        for life in lives:
-            life.kill()
+    def _kill(self, children: Iterable[ChildProcess]) -> None:
+        for child in children:
+            child.kill()
 
-    def _kill_the_overdue(self) -> None:
+    def _kill_overdue(self) -> None:
         now = time.monotonic()
         for slot in self._slots:
-            if slot.life is not None and slot.kill_at is not None and slot.kill_at <= now:
+            if slot.child is not None and slot.kill_at is not None and slot.kill_at <= now:
                 slot.kill_at = None
-                slot.life.kill()
-                self._emit(FleetConsumerKilled(consumer=slot.index, consumer_pid=slot.life.pid))
+                slot.child.kill()
+                self._emit(FleetConsumerKilled(consumer=slot.index, consumer_pid=slot.child.pid))
 
-    def _bury_the_dead(self) -> None:
+    def _retire_exited(self) -> None:
         for slot in self._slots:
-            if slot.life is not None and (death := slot.life.death()) is not None:
-                life, slot.life, slot.kill_at = slot.life, None, None
-                self._hear(life)
-                self._forget(life)
-                life.close()
-                self._follow(slot, life, death)
+            if slot.child is not None and (exited := slot.child.exit()) is not None:
+                child, slot.child, slot.kill_at = slot.child, None, None
+                self._receive(child)
+                self._forget(child)
+                child.close()
+                self._follow(slot, child, exited)
         if os.getpid() == 1:
-            reap_strays({life.pid for life in self._lives()})
+            reap_orphans({child.pid for child in self._children()})
 
-    def _follow(self, slot: Slot, life: Life, death: Death) -> None:
-        self._totals.bury(life.stats)
-        self._totals.forced_stops += life.was_killed or death.exit_code == DRAIN_TIMED_OUT
+    def _follow(self, slot: Slot, child: ChildProcess, exited: Exit) -> None:
+        self._totals.retire(child.stats)
+        self._totals.forced_stops += child.was_killed or exited.exit_code == DRAIN_TIMED_OUT
         if self._is_stopping:
-            self._exit_codes.append(DRAIN_TIMED_OUT if life.was_killed else death.exit_code)
+            self._exit_codes.append(DRAIN_TIMED_OUT if child.was_killed else exited.exit_code)
         elif slot.is_reloading:
             slot.is_reloading = False
             slot.due, slot.delay = time.monotonic(), None
         else:
-            self._decide(slot, death, life.pid)
+            self._decide(slot, exited, child.pid)
 
-    def _decide(self, slot: Slot, death: Death, pid: int) -> None:
+    def _decide(self, slot: Slot, exited: Exit, pid: int) -> None:
         match what_follows(
-            death,
+            exited,
             fleet_was_up=self._was_up,
             last_delay=slot.delay,
             backoff=self._backoff,
@@ -352,9 +351,9 @@ class Supervisor:
             case GiveUp() as given_up:
                 self._give_up(given_up)
             case Replace(delay):
-                self._replace(slot, death, pid, delay)
+                self._replace(slot, exited, pid, delay)
 
-    def _replace(self, slot: Slot, death: Death, pid: int, delay: float) -> None:
+    def _replace(self, slot: Slot, exited: Exit, pid: int, delay: float) -> None:
         slot.due = time.monotonic() + delay
         slot.delay = delay or slot.delay or 0.0
         self._totals.restarts += 1
@@ -362,9 +361,9 @@ class Supervisor:
             FleetConsumerExited(
                 consumer=slot.index,
                 consumer_pid=pid,
-                exit_code=death.exit_code,
+                exit_code=exited.exit_code,
                 restart_in_seconds=delay,
-                reason=death.reason,
+                reason=exited.reason,
             )
         )
 
@@ -380,9 +379,9 @@ class Supervisor:
         self._say(given_up.reason)
         self._drain(given_up.reason)
 
-    def _ended(self) -> int:
+    def _finish(self) -> int:
         exit_code = self._given_up.exit_code if self._given_up else combined(self._exit_codes)
-        if self._told_started:
+        if self._has_started:
             uptime = time.monotonic() - self._began
             self._emit(self._totals.stats([]))
             self._emit(
@@ -390,7 +389,7 @@ class Supervisor:
             )
         return exit_code
 
-    def _tell_started(self) -> None:
+    def _emit_started(self) -> None:
         self._emit(
             FleetStarted(
                 app=self._app,
@@ -402,12 +401,12 @@ class Supervisor:
             )
         )
 
-    def _tell_stats(self) -> None:
+    def _emit_stats_when_due(self) -> None:
         now = time.monotonic()
         if now < self._next_stats:
             return
         self._next_stats = now + self._settings.stats_interval
-        if self._told_started:
-            stats = self._totals.stats([life.stats for life in self._lives()])
+        if self._has_started:
+            stats = self._totals.stats([child.stats for child in self._children()])
             if self._repeats.is_due(stats, now):
                 self._emit(stats)

@@ -1,6 +1,6 @@
 """Whether a fleet is alive, ready and progressing, judged from its heartbeats alone.
 
-Nobody is asked, no broker either: a fleet that rides out a broker's outage is alive.
+No broker is asked: a fleet that waits for a broker is alive.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from processor.health.heartbeat import Beat, ConsumerBeat, Place, consumers_file, read
+from processor.health.heartbeat import ConsumerHeartbeat, Heartbeat, Place, consumer_file, read
 
 
 class Check(StrEnum):
-    """What can be asked of a fleet."""
+    """What a probe can check."""
 
     ALIVE = "alive"
     READY = "ready"
@@ -25,28 +25,28 @@ class Check(StrEnum):
 
 
 class ConsumerHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """One consumer, judged."""
+    """The verdict on one consumer."""
 
     consumer: int
     pid: int | None
     state: str
-    """the heartbeat's, or `due` between two lives, `done` after the last, `unknown` without a heartbeat"""
+    """of its heartbeat; `restarting` between two processes, `done` after the last, `unknown` without a heartbeat"""
     alive: bool
-    """its poller went round lately, or it is starting, or about to be replaced"""
+    """its poller completed a loop recently, or it is starting or restarting"""
     ready: bool
-    """it has partitions, or is in the group and none is left for it"""
+    """it has partitions, or it is in the group and none is left for it"""
     progressing: bool
-    """no handler goes on after its time and its grace"""
+    """no handler runs past its time limit and the grace period"""
     polled_seconds_ago: float | None = None
     partitions: int = 0
     running: int = 0
     settled: int = 0
     reason: str | None = None
-    """the first thing that is wrong"""
+    """the first problem"""
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """A fleet, judged: each of its verdicts holds where it holds for every consumer."""
+    """The verdict on a fleet: each check holds if it holds for every consumer."""
 
     alive: bool
     ready: bool
@@ -55,65 +55,67 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     consumers: list[ConsumerHealth]
 
     def holds(self, checks: Sequence[Check]) -> bool:
-        """Whether all of these do."""
+        """Return whether all of `checks` hold."""
         return all(getattr(self, check.value) for check in checks)
 
 
 class _Unread(NamedTuple):
-    """A file that holds no heartbeat, and why."""
+    """A file without a heartbeat, and the reason."""
 
     reason: str
 
 
-def look(path: Path, max_age: float) -> Health:
-    """Judges what `path` and the files beside it hold.
+def judge_fleet(path: Path, max_age: float) -> Health:
+    """Return the verdict on the heartbeats in `path` and the files beside it.
 
     Args:
         path: the fleet's heartbeat file.
-        max_age: seconds that a sign of life may be old.
+        max_age: maximum age of a heartbeat and of a completed loop, in seconds.
     """
     beat, now = _read(path), monotonic()
     if isinstance(beat, _Unread):
         return _gone(beat.reason)
-    if isinstance(beat, ConsumerBeat):
+    if isinstance(beat, ConsumerHeartbeat):
         return _together([judge_consumer(beat, now, max_age)])
-    if not 0 <= now - beat.turned_at <= max_age:
-        return _gone(f"the fleet's parent was last seen {_ago(now - beat.turned_at)}")
+    if not 0 <= now - beat.last_loop_at <= max_age:
+        return _gone(f"the fleet's parent last completed a loop {_ago(now - beat.last_loop_at)}")
     health = _together(
-        [judge_place(place, _read(consumers_file(path, place.consumer)), now, max_age) for place in beat.places]
+        [judge_place(place, _read(consumer_file(path, place.consumer)), now, max_age) for place in beat.places]
     )
     if beat.stopping and health.ready:
         return msgspec.structs.replace(health, ready=False, reason=health.reason or "the fleet is stopping")
     return health
 
 
-def judge_place(place: Place, beat: Beat | _Unread, now: float, max_age: float) -> ConsumerHealth:
-    """A place in the fleet, and what the file of its consumer holds."""
+def judge_place(place: Place, beat: Heartbeat | _Unread, now: float, max_age: float) -> ConsumerHealth:
+    """Return the verdict on a place in the fleet, by the heartbeat file of its consumer."""
     if place.done:
         return _plain(place, "done", alive=True, ready=True, progressing=True)
-    if place.pid is None:  # what it died of is the parent's business, which has it replaced
-        return _plain(place, "due", alive=True, progressing=True, reason="its process is about to be started")
-    if isinstance(beat, ConsumerBeat) and beat.pid == place.pid:
+    if place.pid is None:  # the parent knows why it exited, and replaces it
+        return _plain(place, "restarting", alive=True, progressing=True, reason="its process is about to be started")
+    if isinstance(beat, ConsumerHeartbeat) and beat.pid == place.pid:
         return judge_consumer(beat, now, max_age)
     if now - place.since <= max_age:
         return _plain(place, "starting", alive=True, progressing=True, reason="it is starting")
-    reason = beat.reason if isinstance(beat, _Unread) else "its heartbeat is another process's"
+    reason = beat.reason if isinstance(beat, _Unread) else "its heartbeat is that of another process"
     return _plain(place, "unknown", reason=reason)
 
 
-def judge_consumer(beat: ConsumerBeat, now: float, max_age: float) -> ConsumerHealth:
-    """One consumer by its own heartbeat."""
+def judge_consumer(beat: ConsumerHeartbeat, now: float, max_age: float) -> ConsumerHealth:
+    """Return the verdict on a consumer by its own heartbeat."""
     written = now - beat.written_at
-    # A consumer that starts may import its application for minutes: that its heart beats has to do.
+    # A consumer may import its application for minutes before it polls: until then a fresh heartbeat is enough.
     polled = now - (beat.polled_at if beat.polled_at is not None else beat.written_at)
     alive = 0 <= written <= max_age and polled <= max_age
     ready = alive and beat.state in ("assigned", "idle")
     over = beat.written_at - beat.stuck_at if beat.stuck_at is not None else 0.0
     reason = None
-    if not alive:
-        reason = f"its poller was last seen {_ago(polled)}" if polled > max_age else f"it last wrote {_ago(written)}"
+    if polled > max_age:
+        reason = f"its poller last completed a loop {_ago(polled)}"
+    elif not alive:
+        reason = f"it last wrote {_ago(written)}"
     elif over > 0:
-        reason = f"a handler has been past its time and its grace for {over:.0f} s"
+        reason = f"a handler has exceeded its time limit and the grace period by {over:.0f} s"
     elif not ready:
         reason = f"it is {beat.state}"
     return ConsumerHealth(
@@ -131,15 +133,15 @@ def judge_consumer(beat: ConsumerBeat, now: float, max_age: float) -> ConsumerHe
     )
 
 
-def _read(path: Path) -> Beat | _Unread:
+def _read(path: Path) -> Heartbeat | _Unread:
     try:
         return read(path)
     except FileNotFoundError:
-        return _Unread(f"there is no {str(path)!r}: it has not started yet, or has ended")
+        return _Unread(f"{str(path)!r} does not exist: it has not started yet, or has ended")
     except OSError as error:
         return _Unread(f"{str(path)!r} cannot be read: {error.strerror or error}")
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _Unread(f"{str(path)!r} holds no heartbeat")
+        return _Unread(f"{str(path)!r} does not hold a heartbeat")
 
 
 def _together(consumers: list[ConsumerHealth]) -> Health:

@@ -1,4 +1,4 @@
-"""A fleet's statistics: those of its consumers, summed, with what ended consumers had done."""
+"""A fleet's statistics: those of its consumers, summed, with the counters of consumers that have exited."""
 
 from __future__ import annotations
 
@@ -43,31 +43,31 @@ class Repeats:
 
 
 class Totals:
-    """What a fleet has done since its start."""
+    """The counters of a fleet since its start."""
 
     def __init__(self) -> None:
         self.restarts = 0
-        """Consumers that ended unasked and were replaced."""
+        """Consumers that exited unexpectedly and were replaced."""
         self.forced_stops = 0
         """Consumers that did not drain in time, or were killed."""
         self._ended: Counter[str] = Counter()
 
-    def bury(self, last: ConsumerStats | None) -> None:
-        """A consumer has ended, which had said this last."""
+    def retire(self, last: ConsumerStats | None) -> None:
+        """Keep the counters of a consumer that has exited, by its last report; None if it made none."""
         if last is not None:
             self._ended.update({name: getattr(last, name) for name in COUNTERS})
 
     def stats(self, latest: Sequence[ConsumerStats | None]) -> FleetStats:
-        """With what the living consumers said last; None is one that has said nothing yet."""
-        told = [stats for stats in latest if stats is not None]
-        lags = [stats.lag for stats in told if stats.lag is not None]
-        summed: dict[str, Any] = {name: sum(getattr(stats, name) for stats in told) for name in (*GAUGES, *COUNTERS)}
-        for name, count in dict(self._ended).items():  # one that serves metrics asks from another thread
+        """Return the sum, given the last report of each running consumer; None is one that has not reported yet."""
+        reports = [stats for stats in latest if stats is not None]
+        lags = [stats.lag for stats in reports if stats.lag is not None]
+        summed: dict[str, Any] = {name: sum(getattr(stats, name) for stats in reports) for name in (*GAUGES, *COUNTERS)}
+        for name, count in dict(self._ended).items():  # the server of metrics calls from another thread
             summed[name] += count
         return FleetStats(
             **summed,
             consumers=len(latest),
-            tasks_per_second=round(sum(stats.tasks_per_second for stats in told), 1),
+            tasks_per_second=round(sum(stats.tasks_per_second for stats in reports), 1),
             lag=sum(lags) if lags else None,
             restarts=self.restarts,
             forced_stops=self.forced_stops,

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from processor.health.verdict import Check, look
+from processor.health.verdict import Check, judge_fleet
 from tests.conftest import MakeTopic, Produce
 from tests.support.broker import Broker
 from tests.support.first_process import container, writable_folder
@@ -71,7 +71,7 @@ def test_the_first_process_runs_read_only_reaps_orphans_and_stops_cleanly(
         assert (scratch / "orphan").read_text().split() == ["PPid:", "1"]
         until(lambda: len(first.children()) == 1, "only the consumer is left as a child of the first process", BOUND)
         until(
-            lambda: look(scratch / "heartbeat", 60).holds(list(Check)),
+            lambda: judge_fleet(scratch / "heartbeat", 60).holds(list(Check)),
             "the heartbeat is that of a healthy fleet",
             BOUND,
         )

@@ -115,10 +115,10 @@ def test_what_a_handler_starts_holds_no_end_of_the_channel() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="becomes a parent by prctl")
-def test_the_first_process_of_a_container_takes_note_of_strays() -> None:
+def test_the_first_process_of_a_container_waits_for_orphans() -> None:
     code = """
 import ctypes, os, time
-from processor.fleet.supervisor import reap_strays
+from processor.fleet.supervisor import reap_orphans
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 own = os.fork()
@@ -136,10 +136,10 @@ def is_left(pid):
 deadline = time.monotonic() + 20
 while not is_left(own):
     assert time.monotonic() < deadline
-reap_strays({own})
+reap_orphans({own})
 assert os.waitpid(own, 0)[1] == 7 << 8  # its owner can still ask
 while time.monotonic() < deadline:
-    reap_strays(set())
+    reap_orphans(set())
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -214,7 +214,7 @@ def test_a_consumer_that_recycles_is_replaced_without_a_wait(fleet: Fleet) -> No
     parent = fleet({0: ["recycle"]}, backoff=600.0)
     parent.noted("started")
     (ended,) = parent.logged("fleet.consumer_exited")
-    assert (ended["restart_in_seconds"], ended["reason"]) == (0.0, "a handler could not be stopped")
+    assert (ended["restart_in_seconds"], ended["reason"]) == (0.0, "a handler could not be interrupted")
 
 
 def test_no_consumer_is_replaced_once_the_fleet_stops(fleet: Fleet) -> None:

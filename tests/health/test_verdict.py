@@ -1,4 +1,4 @@
-"""Health is judged from what heartbeats say and how old they are."""
+"""Health is judged by the content and the age of heartbeats."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from processor.health import heartbeat
-from processor.health.heartbeat import ConsumerBeat, FleetBeat, Place
-from processor.health.verdict import Check, Health, judge_consumer, judge_place, look
+from processor.health.heartbeat import ConsumerHeartbeat, FleetHeartbeat, Place
+from processor.health.verdict import Check, Health, judge_consumer, judge_fleet, judge_place
 
 NOW = 1000.0
 MAX_AGE = 10.0
 
 
-def beat(**fields: Any) -> ConsumerBeat:
+def beat(**fields: Any) -> ConsumerHeartbeat:
     usual: dict[str, Any] = {
         "pid": 7, "consumer": 0, "state": "assigned", "written_at": NOW - 1, "polled_at": NOW - 1.5, "partitions": 2,
     }  # fmt: skip
-    return ConsumerBeat(**(usual | fields))
+    return ConsumerHeartbeat(**(usual | fields))
 
 
 def verdict(**fields: Any) -> tuple[bool, bool, bool]:
@@ -52,14 +52,14 @@ def test_a_consumer_is_judged_by_its_heartbeat(fields: dict[str, Any], expected:
 
 def test_a_consumer_that_is_about_to_be_replaced_is_alive_and_not_ready() -> None:
     health = judge_place(Place(0, None, NOW, done=False), beat(), NOW, MAX_AGE)
-    assert (health.state, health.alive, health.ready, health.progressing) == ("due", True, False, True)
+    assert (health.state, health.alive, health.ready, health.progressing) == ("restarting", True, False, True)
 
 
-def test_the_heartbeat_that_a_dead_consumer_left_is_not_its_successors() -> None:
+def test_the_heartbeat_of_a_dead_consumer_does_not_count_for_its_successor() -> None:
     young = judge_place(Place(0, 8, NOW - 2, done=False), beat(), NOW, MAX_AGE)
     assert (young.state, young.alive, young.ready) == ("starting", True, False)
     old = judge_place(Place(0, 8, NOW - 11, done=False), beat(), NOW, MAX_AGE)
-    assert (old.alive, old.reason) == (False, "its heartbeat is another process's")
+    assert (old.alive, old.reason) == (False, "its heartbeat is that of another process")
 
 
 def test_a_consumer_whose_work_is_done_is_healthy() -> None:
@@ -72,10 +72,12 @@ def fleet_of(folder: Path, *states: str, turned: float = 0.0, stopping: bool = F
     path = folder / "heartbeat"
     for index, state in enumerate(states):
         one: Any = beat(consumer=index, pid=index + 1, state=state, written_at=now, polled_at=now)
-        heartbeat.write(heartbeat.consumers_file(path, index), one)
+        heartbeat.write(heartbeat.consumer_file(path, index), one)
     places = [Place(index, index + 1, now, done=False) for index in range(len(states))]
-    heartbeat.write(path, FleetBeat(pid=99, written_at=now, turned_at=now - turned, stopping=stopping, places=places))
-    return look(path, MAX_AGE)
+    heartbeat.write(
+        path, FleetHeartbeat(pid=99, written_at=now, last_loop_at=now - turned, stopping=stopping, places=places)
+    )
+    return judge_fleet(path, MAX_AGE)
 
 
 def test_a_fleet_is_ready_when_every_consumer_is(tmp_path: Path) -> None:
@@ -84,9 +86,9 @@ def test_a_fleet_is_ready_when_every_consumer_is(tmp_path: Path) -> None:
     assert (health.alive, health.ready, health.reason) == (True, False, "consumer 1: it is joining")
 
 
-def test_a_fleet_whose_parent_does_not_go_round_is_not_alive(tmp_path: Path) -> None:
+def test_a_fleet_whose_parent_does_not_complete_loops_is_not_alive(tmp_path: Path) -> None:
     health = fleet_of(tmp_path, "assigned", turned=11)
-    assert (health.alive, health.reason) == (False, "the fleet's parent was last seen 11 s ago")
+    assert (health.alive, health.reason) == (False, "the fleet's parent last completed a loop 11 s ago")
 
 
 def test_a_fleet_that_stops_is_alive_and_not_ready(tmp_path: Path) -> None:
@@ -97,19 +99,19 @@ def test_a_fleet_that_stops_is_alive_and_not_ready(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (None, "there is no"),
-        (b"", "holds no heartbeat"),
-        (b"\xff{", "holds no heartbeat"),
-        (b"{}", "holds no heartbeat"),
+        (None, "does not exist"),
+        (b"", "does not hold a heartbeat"),
+        (b"\xff{", "does not hold a heartbeat"),
+        (b"{}", "does not hold a heartbeat"),
     ],
 )
-def test_a_file_without_a_heartbeat_is_not_alive_and_says_why(
+def test_a_file_without_a_heartbeat_is_not_alive_for_a_reason(
     tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     path = tmp_path / "heartbeat"
     if content is not None:
         path.write_bytes(content)
-    health = look(path, MAX_AGE)
+    health = judge_fleet(path, MAX_AGE)
     assert not health.alive
     assert reason in (health.reason or "")
 
@@ -118,4 +120,4 @@ def test_a_consumer_without_a_parent_is_judged_alone(tmp_path: Path) -> None:
     path = tmp_path / "heartbeat"
     now = monotonic()
     heartbeat.write(path, beat(written_at=now, polled_at=now))
-    assert look(path, MAX_AGE).holds(list(Check))
+    assert judge_fleet(path, MAX_AGE).holds(list(Check))

@@ -1,4 +1,4 @@
-"""A fleet's statistics."""
+"""The statistics of a fleet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from processor.telemetry.totals import Totals
 from tests.support.stats import consumer_stats
 
 
-def test_what_consumers_said_last_is_summed() -> None:
+def test_the_last_reports_of_consumers_are_summed() -> None:
     totals = Totals()
     totals.restarts = 2
     assert msgspec.structs.asdict(totals.stats([consumer_stats(), consumer_stats(), None])) == {
@@ -19,16 +19,16 @@ def test_what_consumers_said_last_is_summed() -> None:
     }  # fmt: skip
 
 
-def test_what_ended_consumers_did_still_counts_and_what_they_held_does_not() -> None:
+def test_counters_of_exited_consumers_still_count_and_their_gauges_do_not() -> None:
     totals = Totals()
-    totals.bury(consumer_stats())
-    totals.bury(None)
+    totals.retire(consumer_stats())
+    totals.retire(None)
     stats = totals.stats([consumer_stats()])
     assert (stats.succeeded, stats.dead_lettered) == (10, 16)
     assert (stats.in_flight, stats.lag, stats.consumers) == (3, 10, 1)
 
 
-def test_a_lag_that_nobody_knows_is_none_and_not_zero() -> None:
+def test_an_unknown_lag_is_none_and_not_zero() -> None:
     unknown = consumer_stats(lag=None)
     assert Totals().stats([unknown, None]).lag is None
     assert Totals().stats([unknown, consumer_stats()]).lag == 10

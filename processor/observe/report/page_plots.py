@@ -29,9 +29,7 @@ def plots(watch: Watch, span: Span) -> Iterator[Element]:
     p50, p99 = series["p50_seconds"], series["p99_seconds"]
     yield drawn(
         "Duration of attempts",
-        f"maximum p50 {duration(p50.most)}, maximum p99 {duration(p99.most)}"
-        if p99.points()
-        else NO_VALUES,
+        f"maximum p50 {duration(p50.most)}, maximum p99 {duration(p99.most)}" if p99.points() else NO_VALUES,
         [Line("p50", A, mosts(p50.points())), Line("p99", B, mosts(p99.points()))],
         seconds=True,
     )
