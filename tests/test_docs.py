@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from processor.cli.main import app
 from processor.engine.ledger import TRANSITIONS
-from tests.support import log_schema, option_table
+from tests.support import file_map, log_schema, option_table
 from tests.support.log_catalogue import BEGIN, LOGS, catalogue
 from tests.support.log_schema import SCHEMA
 
@@ -42,9 +42,20 @@ def test_the_lifecycle_in_the_design_is_the_one_in_the_code() -> None:
     assert drawn == [(before.name, event, after.name) for (before, event), after in TRANSITIONS.items()]
 
 
-def test_every_module_of_the_engine_and_the_runtime_is_on_the_map() -> None:
-    names = {path.name for folder in ("engine", "runtime") for path in (ROOT / "processor" / folder).glob("[a-z]*.py")}
-    assert {name for name in names if name not in DESIGN} == set()
+def test_the_file_map_is_that_of_the_tree() -> None:
+    assert file_map.with_map(DESIGN) == DESIGN, "run: python -m tests.support.file_map"
+
+
+def test_each_folder_says_what_belongs_there_and_what_does_not() -> None:
+    for section in DESIGN.split("\n### ")[1:]:
+        _, purpose, _ = section.split("\n\n", 2)
+        assert len(re.findall(r"[.](?:\s|$)", purpose)) >= (1 if "cli/" in section.split("\n")[0] else 2), purpose
+
+
+def test_each_place_that_the_design_names_exists() -> None:
+    named = re.findall(r"`(processor/[\w/]+(?:\.py|/))`", DESIGN)
+    assert named
+    assert [place for place in named if not (ROOT / place).exists()] == []
 
 
 def test_the_log_catalogue_is_that_of_the_code() -> None:

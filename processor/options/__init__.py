@@ -1,1 +1,3 @@
-"""What options are, and the sets of options that commands share; those of `processor run` alone are in `settings`."""
+"""What an option is, and the sets of options that several commands share. An option that only `processor run` has
+is a field of `Settings`; nothing in here knows Typer.
+"""

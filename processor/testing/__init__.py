@@ -1,4 +1,5 @@
-"""Handlers tried without Kafka: through the real engine, on topics that are kept in memory.
+"""For users' tests: handlers run on tasks in the real engine, without Kafka, on topics in memory. What only this
+project's own tests need is in `tests/support`.
 
 ```python
 from processor.testing import run, task

@@ -1,0 +1,1 @@
+"""What `processor schema` needs of Avro: comparisons, generated classes, sample data. No consumer loads it."""

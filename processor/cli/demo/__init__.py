@@ -1,0 +1,1 @@
+"""`processor demo`: its load, its handlers, its checks and its screen."""

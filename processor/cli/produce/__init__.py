@@ -1,0 +1,1 @@
+"""`processor produce`: tasks from JSON Lines, and what became of them."""

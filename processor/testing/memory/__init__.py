@@ -1,0 +1,3 @@
+"""Kafka in memory: topics, and one group. It keeps the promises of the runtime's ports, as `tests/ports` shows, and
+is no broker.
+"""
