@@ -63,6 +63,13 @@ class ScriptedSource(MemorySource):
         super().__init__(cluster, topics)
         self.refusal: str | None = None
         """Why commits are refused, while they are."""
+        self.refuses: Callable[[Sequence[Commit]], str | None] = lambda commits: self.refusal
+        """Why these commits are refused; None where they are not."""
+        self.lets_in = threading.Event()
+        """While it is not set, the group answers nothing: a join is under way."""
+        self.lets_in_again = True
+        """Whether the group answers at once to a join of a member that it had given up."""
+        self.lets_in.set()
         self.keeps: Callable[[Sequence[Commit]], bool] = lambda commits: False
         """Which commits the client keeps back, as it does while it has no coordinator."""
         self.kept: list[Sequence[Commit]] = []
@@ -124,13 +131,20 @@ class ScriptedSource(MemorySource):
             super().commit(commits)
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
-        return self.refusal or super().commit_now(commits, seconds)
+        return self.refuses(commits) or super().commit_now(commits, seconds)
 
     def close(self, seconds: float = 0.0) -> None:
         super().close(seconds)
         self.is_closed.set()
 
+    def _join_again(self) -> None:
+        super()._join_again()
+        if not self.lets_in_again:
+            self.lets_in.clear()
+
     def _due(self) -> Callable[[], object] | None:
+        if not self.lets_in.is_set():
+            return None
         call = super()._due()
         if call is not None:
             return call

@@ -1,0 +1,365 @@
+"""What the group decides: partitions that come, that are given up in order, and that are lost."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from contextlib import ExitStack
+
+import pytest
+
+from processor.handlers.task import Reject, Task
+from processor.runtime.ports import Partition
+from processor.telemetry.events import (
+    ConsumerAssigned,
+    ConsumerLost,
+    ConsumerRevoked,
+    ConsumerSkipMapIgnored,
+    ConsumerStats,
+    TaskAbandoned,
+)
+from tests.runtime.fakes import PARTITION, FakeRecord
+from tests.runtime.gate import KINDS, Gate
+from tests.runtime.running import RunningConsumer
+from tests.support.scripted_kafka import ScriptedCluster
+from tests.support.until import until
+
+OTHER = PARTITION._replace(number=1)
+
+
+def ignore(task: Task) -> None:
+    pass
+
+
+def sessions(first: int, end: int, partition: int = 0) -> list[FakeRecord]:
+    return [FakeRecord(n, b"s%d" % n, partition=partition) for n in range(first, end)]
+
+
+# --- partitions that come ---------------------------------------------------------------------------
+
+
+def test_an_assignment_is_logged_with_where_each_partition_begins() -> None:
+    cluster = ScriptedCluster()
+    cluster.create_topic("t", 3)
+    with RunningConsumer(ignore, cluster=cluster) as first:
+        first.push(*sessions(0, 5, 1))
+        until(lambda: first.commit_point(1) == 5)
+        first.cluster.committed.pop(PARTITION, None)
+        assert first.stop().exit_code == 0
+    cluster.committed.pop(PARTITION, None)
+    with RunningConsumer(ignore, cluster=cluster) as second:
+        assigned = second.until_event(ConsumerAssigned)
+    assert assigned.partitions == ["t[0]@start", "t[1]@5", "t[2]@0"]
+    assert assigned.settled_ahead == 0
+
+
+def test_what_was_done_ahead_of_the_commit_point_is_counted_and_skipped_by_the_next_consumer() -> None:
+    gate = Gate(lambda task: task.offset == 2)
+    with RunningConsumer(gate.handle, drain_timeout=0.1) as first:
+        first.push(*sessions(0, 10))
+        gate.until_passed(9)
+        assert first.stop().exit_code == 3
+        gate.open()
+    assert first.commit_point() == 2
+    second_gate = Gate()
+    second_gate.open()
+    with RunningConsumer(second_gate.handle, cluster=first.cluster) as second:
+        second.settled(1)
+        assert second.stop().exit_code == 0
+    assert second.of(ConsumerAssigned)[0].settled_ahead == 7
+    assert second_gate.begun == [2]
+    assert second.of(ConsumerStats)[-1].skipped == 7
+    assert second.commit_point() == 10
+
+
+@pytest.mark.parametrize("metadata", ["", "of another tool"])
+def test_metadata_that_is_not_a_skip_map_is_logged_and_ignored(metadata: str) -> None:
+    with RunningConsumer(ignore) as first:
+        first.push(*sessions(0, 5))
+        until(lambda: first.commit_point() == 5)
+        first.stop()
+    first.cluster.committed[PARTITION] = first.cluster.committed[PARTITION]._replace(offset=2, metadata=metadata)
+    gate = Gate(lambda task: False)
+    with RunningConsumer(gate.handle, cluster=first.cluster) as second:
+        second.settled(3)
+        assert second.stop().exit_code == 0
+    assert sorted(gate.passed) == [2, 3, 4]
+    ignored = second.of(ConsumerSkipMapIgnored)
+    assert [(event.topic, event.partition, event.offset) for event in ignored] == [("t", 0, 2)] * bool(metadata)
+
+
+def test_a_member_that_is_assigned_nothing_is_in_the_group_and_stops_at_once() -> None:
+    cluster = ScriptedCluster()
+    cluster.create_topic("t", 1)
+    with RunningConsumer(ignore, cluster=cluster) as first, RunningConsumer(ignore, cluster=cluster) as second:
+        until(lambda: second.consumer.pulse().in_group)
+        assert second.consumer.pulse().partitions == 0
+        assert first.consumer.pulse().partitions == 1
+        assert second.stop().exit_code == 0
+    assert second.of(ConsumerAssigned)[0].partitions == []
+
+
+def test_a_pause_of_the_client_does_not_outlive_the_assignment_in_which_it_was_made() -> None:
+    """The client keeps it: a partition that comes back would not be fetched."""
+    done = Gate(lambda task: False)
+    with RunningConsumer(done.handle) as run:
+        until(lambda: run.consumer.pulse().partitions)
+        run.source.happens(lambda: run.source.pause([PARTITION]))
+        assert run.source.revoke(PARTITION).wait(10)
+        assert run.source.assign(PARTITION).wait(10)
+        run.push(*sessions(0, 3))
+        done.until_passed(3)
+
+
+# --- partitions that are revoked --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_revoke_waits_for_what_runs_commits_it_and_begins_nothing_more(kind: str) -> None:
+    gate = Gate()
+    with RunningConsumer(gate.handler(kind), workers=2, commit_interval=60.0) as run:
+        run.push(*[FakeRecord(n, b"s%d" % (n % 4)) for n in range(12)])
+        gate.until_begun(2)
+        revoked = run.source.revoke(PARTITION)
+        assert not revoked.wait(0.2)  # time is what is tested: it waits
+        gate.open()
+        assert revoked.wait(10)
+        assert run.commit_point() == 2
+        assert run.consumer.pulse().partitions == 0
+        assert run.stop().exit_code == 0
+    assert sorted(gate.begun) == [0, 1]
+    event = run.of(ConsumerRevoked)[0]
+    assert (event.partitions, event.abandoned, event.released) == (["t[0]"], 0, 10)
+    assert event.drain_seconds >= 0.15
+
+
+def test_a_revoke_of_one_partition_stops_no_task_of_another() -> None:
+    held, other = Gate(lambda task: task.partition == 0), Gate()
+
+    def handle(task: Task) -> None:
+        (held if task.partition == 0 else other).handle(task)
+
+    with RunningConsumer(handle, workers=2, partitions=2) as run:
+        run.push(FakeRecord(0, b"a"), *[FakeRecord(n, b"b", partition=1) for n in range(200)])
+        held.until_begun()
+        other.until_begun()
+        revoked = run.source.revoke(PARTITION)
+        until(lambda: PARTITION in run.cluster.withheld)
+        other.open()
+        other.until_passed(200)
+        assert not revoked.is_set()
+        held.open()
+        assert revoked.wait(10)
+        until(lambda: run.commit_point(1) == 200)
+
+
+def test_a_handler_that_outlives_the_drain_timeout_of_a_revoke_is_abandoned_and_not_committed() -> None:
+    gate = Gate(lambda task: task.offset == 1)
+    with RunningConsumer(gate.handle, drain_timeout=0.1) as run:
+        run.push(*sessions(0, 4))
+        gate.until_passed(3)
+        assert run.source.revoke(PARTITION).wait(10)
+        assert run.cluster.committed[PARTITION].offset == 1
+        assert [event.offset for event in run.of(TaskAbandoned)] == [1]
+        assert run.of(TaskAbandoned)[0].running_seconds >= 0.1
+        assert run.of(ConsumerRevoked)[0].abandoned == 1
+        gate.open()
+        until(lambda: run.consumer.pulse().running == 0)
+        assert run.commit_point() == 1
+        assert run.stop().exit_code == 0
+    assert run.of(ConsumerStats)[-1].abandoned == 1
+
+
+def test_a_task_that_waits_for_its_next_attempt_is_released_by_a_revoke_and_begins_anew_where_it_goes() -> None:
+    attempts: list[int] = []
+
+    def fail_at_first(task: Task) -> None:
+        attempts.append(task.attempt)
+        if len(attempts) == 1:
+            raise ConnectionError("not yet")
+
+    with RunningConsumer(fail_at_first, backoff=30.0, backoff_max=30.0) as run:
+        run.push(FakeRecord(0, b"s"), FakeRecord(1, b"s"))
+        until(lambda: attempts and run.consumer.pulse().running == 0)
+        assert run.source.revoke(PARTITION).wait(10)
+        assert run.of(ConsumerRevoked)[0].released == 2
+        assert run.source.assign(PARTITION).wait(10)
+        run.settled(2)
+        assert run.stop().exit_code == 0
+    assert attempts == [1, 1, 1]
+
+
+def test_a_revoke_waits_for_a_dead_letter_that_is_under_way() -> None:
+    def reject(task: Task) -> None:
+        raise Reject("never")
+
+    with RunningConsumer(reject) as run:
+        run.sink.holding = True
+        run.push(FakeRecord(0, b"s"))
+        until(lambda: run.sink.held)
+        revoked = run.source.revoke(PARTITION)
+        assert not revoked.wait(0.1)  # time is what is tested: it waits
+        run.sink.acknowledge()
+        assert revoked.wait(10)
+        assert run.commit_point() == 1
+
+
+def test_a_failure_after_its_partition_was_given_up_sends_no_dead_letter() -> None:
+    """The next consumer runs the task again, and decides for itself."""
+    gate = Gate()
+
+    def fail(task: Task) -> None:
+        gate.handle(task)
+        raise Reject("never")
+
+    with RunningConsumer(fail, drain_timeout=0.1) as run:
+        run.push(FakeRecord(0, b"s"))
+        gate.until_begun()
+        assert run.source.revoke(PARTITION).wait(10)
+        gate.open()
+        until(lambda: run.consumer.pulse().running == 0)
+        assert run.stop().exit_code == 0
+    assert run.sink.sent == []
+
+
+def test_a_dead_letter_that_is_refused_is_not_sent_again_once_its_partition_is_another_consumers() -> None:
+    def reject(task: Task) -> None:
+        raise Reject("never")
+
+    with RunningConsumer(reject, drain_timeout=0.1) as run:
+        run.sink.refusals = 1
+        run.push(FakeRecord(0, b"s"))
+        until(lambda: run.sink.refusals == 0)
+        assert run.source.lose(PARTITION).wait(10)
+        until(lambda: run.consumer.pulse().running == 0)
+        assert run.stop().exit_code == 0
+    assert run.sink.sent == []
+
+
+# --- partitions that are lost -----------------------------------------------------------------------
+
+
+def test_a_loss_is_logged_with_what_ran_and_what_waited() -> None:
+    gate = Gate()
+    with RunningConsumer(gate.handle, workers=1) as run:
+        run.push(*[FakeRecord(n, b"s") for n in range(4)])
+        gate.until_begun()
+        assert run.source.lose(PARTITION).wait(10)
+        gate.open()
+        until(lambda: run.consumer.pulse().running == 0)
+        assert run.stop().exit_code == 0
+    (lost,) = run.of(ConsumerLost)
+    assert (lost.partitions, lost.running) == (["t[0]"], 1)
+    assert lost.released >= 0
+    assert run.of(ConsumerStats)[-1].rebalances >= 3  # assigned, lost, assigned nothing
+    assert gate.begun == [0]
+
+
+def test_a_member_that_lost_its_partitions_is_out_of_the_group_until_it_has_joined_again() -> None:
+    with RunningConsumer(ignore) as run:
+        until(lambda: run.consumer.pulse().in_group)
+
+        run.source.lets_in_again = False
+        run.cluster.give_up(run.source)
+        until(lambda: not run.consumer.pulse().in_group)
+        run.source.lets_in.set()
+        until(lambda: run.consumer.pulse().in_group)
+        run.push(*sessions(0, 3))
+        until(lambda: run.commit_point() == 3)
+
+
+def test_a_partition_that_was_lost_and_comes_back_begins_at_what_the_group_has() -> None:
+    """What was done and not committed runs again; what was committed does not."""
+    ran: list[int] = []
+    with RunningConsumer(lambda task: ran.append(task.offset)) as run:
+        run.push(*sessions(0, 5))
+        until(lambda: run.commit_point() == 5)
+        run.source.refusal = "not a member"
+        run.push(*sessions(5, 10))
+        run.settled(10)
+        assert run.source.lose(PARTITION).wait(10)
+        run.source.refusal = None
+        assert run.source.assign(PARTITION).wait(10)
+        until(lambda: run.commit_point() == 10)
+        assert run.stop().exit_code == 0
+    assert Counter(ran) == {**dict.fromkeys(range(5), 1), **dict.fromkeys(range(5, 10), 2)}
+
+
+# --- several consumers ------------------------------------------------------------------------------
+
+
+class Ledger:
+    """What the handlers of several consumers did, session by session; it sees what overlaps."""
+
+    def __init__(self) -> None:
+        self.ran: dict[str, list[int]] = defaultdict(list)
+        self.overlaps: list[str] = []
+        self._inside: set[str] = set()
+        self._lock = threading.Lock()
+
+    def handle(self, task: Task) -> None:
+        with self._lock:
+            if task.session_id in self._inside:
+                self.overlaps.append(task.session_id)
+            self._inside.add(task.session_id)
+            self.ran[task.session_id].append(task.offset)
+        with self._lock:
+            self._inside.discard(task.session_id)
+
+    @property
+    def tasks(self) -> int:
+        with self._lock:
+            return sum(map(len, self.ran.values()))
+
+
+def load(partitions: int, count: int) -> list[FakeRecord]:
+    """Tasks of a hundred sessions, each in one partition."""
+    sessions_of = 100 // partitions
+    return [
+        FakeRecord(n, b"p%d-s%d" % (partition, n % sessions_of), partition=partition)
+        for n in range(count)
+        for partition in range(partitions)
+    ]
+
+
+def test_partitions_move_to_a_consumer_that_joins_and_back_when_it_leaves() -> None:
+    cluster, ledger = ScriptedCluster(), Ledger()
+    cluster.create_topic("t", 4)
+    with RunningConsumer(ledger.handle, cluster=cluster) as first:
+        until(lambda: first.consumer.pulse().partitions == 4)
+        first.push(*load(4, 500))
+        with RunningConsumer(ledger.handle, cluster=cluster) as second:
+            until(lambda: second.consumer.pulse().partitions == 2 == first.consumer.pulse().partitions)
+            second.push(*[FakeRecord(500 + r.offset(), r.key(), partition=r.partition()) for r in load(4, 500)])
+            until(lambda: ledger.tasks >= 2000)
+            assert second.stop().exit_code == 0
+        until(lambda: ledger.tasks >= 4000)
+        until(lambda: all(first.commit_point(number) == 1000 for number in range(4)))
+        assert first.consumer.pulse().partitions == 4
+        assert first.stop().exit_code == 0
+    assert not ledger.overlaps
+    assert ledger.tasks == 4000, "a task ran twice though every partition was given up in order"
+    assert all(offsets == sorted(offsets) for offsets in ledger.ran.values())
+
+
+def test_consumers_that_come_and_go_under_load_neither_lose_nor_repeat_nor_overtake() -> None:
+    cluster, ledger = ScriptedCluster(), Ledger()
+    partitions, count = 8, 1_000
+    cluster.create_topic("t", partitions)
+    cluster.append(*load(partitions, count))
+    with RunningConsumer(ledger.handle, cluster=cluster, max_in_flight=200) as stays:
+        until(lambda: stays.consumer.pulse().partitions)
+        while ledger.tasks < partitions * count:
+            with ExitStack() as stack:
+                others = [
+                    stack.enter_context(RunningConsumer(ledger.handle, cluster=cluster, max_in_flight=200))
+                    for _ in range(2)
+                ]
+                until(lambda: all(other.consumer.pulse().partitions for other in others))  # noqa: B023
+                assert [other.stop().exit_code for other in others] == [0, 0]
+        places = [Partition("t", number) for number in range(partitions)]
+        until(lambda: all(stays.commit_point(place.number) == count for place in places))
+        assert stays.stop().exit_code == 0
+    assert not ledger.overlaps
+    assert ledger.tasks == partitions * count
+    assert all(offsets == sorted(offsets) for offsets in ledger.ran.values())
