@@ -96,8 +96,8 @@ class Runner:
                 borrower.ended += done + (type(outcome) is not Deferred)
                 borrower.seconds += now - began_at
                 ending = Dropped() if window.given_up else outcome or Succeeded(value)
-                seat.loan = None
                 self._settlement.conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
+                seat.loan = None  # not before: if that fails, the desk takes back what the seat has
                 return monotonic()
             if log is not None:
                 log.succeeded(Attempt(loan, record, number, Succeeded(value), task, handler, window.limit, seconds))

@@ -7,7 +7,7 @@ from typing import Any
 
 from processor.engine.record import Record
 from processor.errors import DecodeError, EncodeError, NotReady
-from processor.runtime.ports import Content, Partition
+from processor.runtime.ports import Content, Headers, Partition
 from processor.testing.memory.cluster import MemoryRecord
 
 TOPIC = "t"
@@ -18,11 +18,15 @@ PRODUCED_AT = 1234
 
 
 class FakeRecord(MemoryRecord):
-    """A record of the topic `t`, with a header and a time."""
+    """A record of the topic `t`, with a header and a time, and with another header where its task has a name."""
 
-    def __init__(self, offset: int, key: bytes | None, value: bytes | None = b"", partition: int = 0) -> None:
-        place = Partition(TOPIC, partition)
-        super().__init__(place, offset, key, value, [("trace", b"1")], timestamp=PRODUCED_AT)
+    def __init__(
+        self, offset: int, key: bytes | None, value: bytes | None = b"", partition: int = 0, *, name: str = ""
+    ) -> None:
+        headers: Headers = [("trace", b"1")]
+        if name:
+            headers.append(("task-name", name.encode()))
+        super().__init__(Partition(TOPIC, partition), offset, key, value, headers, timestamp=PRODUCED_AT)
 
 
 class FakeCodec:

@@ -25,9 +25,16 @@ class RunningConsumer:
     """Runs from entering to leaving. It is its group's only member, of a topic `t`, which has one partition."""
 
     def __init__(
-        self, app: object, *, cluster: ScriptedCluster | None = None, partitions: int = 1, **options: Any
+        self,
+        app: object,
+        *,
+        cluster: ScriptedCluster | None = None,
+        partitions: int = 1,
+        codec: FakeCodec | None = None,
+        events: list[Event] | None = None,
+        **options: Any,
     ) -> None:
-        """`cluster` is one that has the topic already."""
+        """`cluster` is one that has the topic already, `events` what they are appended to."""
         chosen: dict[str, Any] = {
             "topics": (TOPIC,), "group": "g", "workers": 8, "backoff": 0.0, "backoff_max": 0.0,
             "commit_interval": 0.01, "drain_timeout": 10.0,
@@ -37,8 +44,8 @@ class RunningConsumer:
         if cluster is None:
             self.cluster.create_topic(TOPIC, partitions)
         self.source = ScriptedSource(self.cluster, settings.topics)
-        self.sink, self.codec = ScriptedSink(self.cluster), FakeCodec()
-        self.events: list[Event] = []
+        self.sink, self.codec = ScriptedSink(self.cluster), codec or FakeCodec()
+        self.events: list[Event] = [] if events is None else events
         self.status: ExitStatus | None = None
         self.consumer = Consumer(settings, Processor.of(app), self.source, self.sink, self.codec, self.events.append)
         self._thread = threading.Thread(target=self._run, daemon=True)

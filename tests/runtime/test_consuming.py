@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 
@@ -16,26 +15,10 @@ from processor.runtime.workers import Worker
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerOffsetsRewound, ConsumerStats
 from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord
+from tests.runtime.gate import give_way
 from tests.runtime.running import RunningConsumer
 from tests.support.scripted_kafka import ScriptedCluster, ScriptedSink, ScriptedSource
 from tests.support.until import until
-
-
-def test_coroutines_run_beside_each_other_up_to_the_number_of_workers() -> None:
-    inside = most = 0
-
-    async def handler(task: Task) -> None:
-        nonlocal inside, most
-        inside += 1
-        most = max(most, inside)
-        await asyncio.sleep(0.01)
-        inside -= 1
-
-    with RunningConsumer(handler, workers=8) as run:
-        run.push(*[FakeRecord(n, b"s%d" % n) for n in range(200)])
-        run.settled(200)
-        assert run.stop().exit_code == 0
-    assert most == 8
 
 
 def test_an_application_may_mix_plain_and_async_handlers_in_one_session() -> None:
@@ -48,7 +31,7 @@ def test_an_application_may_mix_plain_and_async_handlers_in_one_session() -> Non
 
     @app.default
     async def anything(task: Task) -> None:
-        await asyncio.sleep(0)
+        await give_way()
         ran.append(task.offset)
 
     with RunningConsumer(app) as run:

@@ -23,6 +23,7 @@ from processor.telemetry.events import (
     TaskTimedOut,
 )
 from tests.runtime.fakes import POISON, FakeRecord
+from tests.runtime.gate import give_way
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
 
@@ -74,8 +75,10 @@ def test_an_undecodable_value_is_a_dead_letter_after_no_attempt() -> None:
     with RunningConsumer(lambda task: None) as run:
         run.push(FakeRecord(0, b"s", POISON), FakeRecord(1, b"s"))
         run.settled(2)
-    assert [sent.headers["dlq-attempts"] for sent in run.sink.sent] == [b"0"]
-    assert run.sink.sent[0].value == POISON
+    (letter,) = run.sink.sent
+    assert (letter.headers["dlq-attempts"], letter.value) == (b"0", POISON)
+    assert letter.headers["dlq-error-type"] == b"processor.errors.DecodeError"
+    assert letter.headers["dlq-error-message"] == b"it is poison"
 
 
 def test_a_result_settles_its_task_only_when_it_is_acknowledged() -> None:
@@ -94,7 +97,7 @@ def plain_raiser(task: Task) -> None:
 
 
 async def async_raiser(task: Task) -> None:
-    await asyncio.sleep(0)
+    await give_way()
     _raise(task)
 
 
@@ -119,7 +122,7 @@ def test_no_exception_of_a_handler_ends_more_than_its_attempt(handler: Callable[
 
 
 async def goes_on(task: Task) -> None:
-    await asyncio.sleep(0)
+    await give_way()
 
 
 def forgets_to_await(task: Task) -> object:
@@ -183,7 +186,7 @@ def test_an_async_handler_over_its_time_is_cancelled_and_the_others_are_not() ->
 
 def test_a_coroutine_that_was_cancelled_for_its_time_costs_the_next_task_of_its_session_nothing() -> None:
     """It swallows the cancellation, or ends just when it comes: what follows must not be taken for cancelled."""
-    done: list[int] = []
+    app, done, limit = Processor(), list[int](), 0.05
 
     async def handler(task: Task) -> None:
         current = asyncio.current_task()
@@ -192,22 +195,28 @@ def test_a_coroutine_that_was_cancelled_for_its_time_costs_the_next_task_of_its_
         if task.payload == b"swallows":
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-        elif task.payload == b"just in time":
-            await asyncio.sleep(0.05 + task.offset % 7 * 0.03)  # the longest ends well after its time is over
+        elif task.payload == b"just in time":  # time is what is tested; the longest ends well after its time is over
+            await asyncio.sleep(limit + task.offset % 7 * 0.03)
         else:
             async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-                group.create_task(asyncio.sleep(0))
+                group.create_task(give_way())
         done.append(task.offset)
 
-    slow, sessions = (b"swallows", b"just in time"), 40
-    values = [slow[n // sessions] if n < 2 * sessions else b"" for n in range(4 * sessions)]
-    with RunningConsumer(handler, workers=64, timeout=0.05, max_attempts=1) as run:
-        run.push(*[FakeRecord(n, b"s%d" % (n % sessions), value) for n, value in enumerate(values)])
-        run.settled(len(values))
+    app.task("slow", timeout=limit)(handler)
+    app.default(handler)
+    sessions = [b"s%d" % n for n in range(40)]
+    slow = [
+        FakeRecord(40 * turn + n, key, value, name="slow")
+        for turn, value in enumerate((b"swallows", b"just in time"))
+        for n, key in enumerate(sessions)
+    ]
+    quick = [FakeRecord(80 + n, sessions[n % 40]) for n in range(80)]
+    with RunningConsumer(app, workers=64, max_attempts=1) as run:
+        run.push(*slow, *quick)
+        run.settled(160)
         assert run.stop().exit_code == 0
     assert set(error_types(run)) == {b"processor.TaskTimeout"}
-    in_time = {offset for offset in done if not sessions <= offset < 2 * sessions}
-    assert in_time == {n for n in range(len(values)) if not sessions <= n < 2 * sessions}
+    assert {offset for offset in done if not 40 <= offset < 80} == {*range(40), *range(80, 160)}
 
 
 def test_a_handler_that_blocks_in_c_is_stuck_its_session_is_held_and_the_consumer_is_recycled() -> None:
@@ -243,7 +252,7 @@ def test_of_coroutines_only_the_one_that_keeps_the_loop_to_itself_is_stuck(mixed
         if task.payload != b"hang":
             await asyncio.Event().wait()
         while len(begun) < 4:
-            await asyncio.sleep(0)
+            await give_way()
         go_on.wait(30)
 
     if mixed:

@@ -1,0 +1,155 @@
+"""Async handlers: all in one event loop, beside worker threads where an application has both kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+
+from processor.handlers.task import Task
+from processor.processor import Processor
+from processor.telemetry.events import TaskTimedOut
+from tests.runtime.fakes import FakeRecord
+from tests.runtime.gate import Gate, give_way
+from tests.runtime.running import RunningConsumer
+from tests.support.until import until
+
+
+def error_types(run: RunningConsumer) -> list[bytes | None]:
+    return [sent.headers["dlq-error-type"] for sent in run.sink.sent]
+
+
+def sessions(count: int, of: int) -> list[FakeRecord]:
+    return [FakeRecord(n, b"s%d" % (n % of)) for n in range(count)]
+
+
+def test_exactly_as_many_coroutines_run_beside_each_other_as_there_are_workers() -> None:
+    """Fewer would never get past the barrier."""
+    inside = most = 0
+    barrier = asyncio.Barrier(8)
+
+    async def handler(task: Task) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await barrier.wait()
+        inside -= 1
+
+    with RunningConsumer(handler, workers=8) as run:
+        run.push(*sessions(200, 200))
+        run.settled(200)
+        assert run.stop().exit_code == 0
+    assert most == 8
+
+
+def test_all_coroutines_share_one_loop_so_that_they_may_share_what_belongs_to_a_loop() -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+    lock = asyncio.Lock()
+
+    async def handler(task: Task) -> None:
+        async with lock:
+            await give_way()
+            loops.append(asyncio.get_running_loop())
+
+    with RunningConsumer(handler) as run:
+        run.push(*sessions(40, 10))
+        run.settled(40)
+        assert run.stop().exit_code == 0
+    assert len(loops) == 40
+    assert len(set(loops)) == 1
+
+
+def test_one_coroutine_that_waits_holds_up_its_own_session_and_no_other() -> None:
+    gate = Gate(lambda task: task.session_id == "slow")
+    with RunningConsumer(gate.handle_async, workers=2) as run:
+        run.push(FakeRecord(0, b"slow"), FakeRecord(1, b"slow"), *[FakeRecord(n, b"s%d" % n) for n in range(2, 100)])
+        gate.until_passed(98)
+        assert 1 not in gate.begun
+        gate.open()
+        until(lambda: run.commit_point() == 100)
+
+
+def test_an_application_with_both_kinds_runs_each_where_it_belongs() -> None:
+    app, threads = Processor(), list[tuple[str, str]]()
+
+    def note(task: Task) -> None:
+        threads.append((task.name, threading.current_thread().name.rstrip("0123456789")))
+
+    app.task("plain")(note)
+
+    @app.task("async")
+    async def coroutine(task: Task) -> None:
+        await give_way()
+        note(task)
+
+    with RunningConsumer(app, workers=3) as run:
+        run.push(*[FakeRecord(n, b"s%d" % (n % 5), name=("plain", "async")[n % 2]) for n in range(40)])
+        run.settled(40)
+        assert run.stop().exit_code == 0
+    assert Counter(threads) == {("plain", "worker-"): 20, ("async", "event-loop"): 20}
+    assert not run.sink.sent
+
+
+def test_an_error_that_looks_like_a_timeout_or_a_cancellation_is_the_handlers_own() -> None:
+    """Only what is over its time is a `TaskTimeout`."""
+    errors: list[type[BaseException]] = [TimeoutError, asyncio.CancelledError]
+
+    async def handler(task: Task) -> None:
+        await give_way()
+        raise errors[task.offset]
+
+    for name in ("", "plain"):  # alone in the loop, and for worker threads
+        app = Processor()
+        app.default(handler)
+        if name:
+            app.task(name)(lambda task: None)
+        with RunningConsumer(app, max_attempts=1) as run:
+            run.push(FakeRecord(0, b"a"), FakeRecord(1, b"b"))
+            run.settled(2)
+            assert run.stop().exit_code == 0
+        assert sorted(map(str, error_types(run))) == [
+            "b'asyncio.exceptions.CancelledError'",
+            "b'builtins.TimeoutError'",
+        ]
+        assert not run.of(TaskTimedOut)
+
+
+def test_a_coroutine_over_its_time_is_cancelled_and_tried_again_where_there_are_both_kinds_as_well() -> None:
+    app, attempts, cancelled = Processor(), list[int](), list[int]()
+
+    @app.default
+    async def handler(task: Task) -> None:
+        attempts.append(task.attempt)
+        if task.attempt == 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(task.attempt)
+                raise
+
+    app.task("plain")(lambda task: None)
+    with RunningConsumer(app, timeout=0.1) as run:
+        run.push(FakeRecord(0, b"s"))
+        until(lambda: run.commit_point() == 1)
+        assert run.stop().exit_code == 0
+    assert (attempts, cancelled) == ([1, 2], [1])
+    (timed_out,) = run.of(TaskTimedOut)
+    assert (timed_out.offset, timed_out.attempt, timed_out.timeout_seconds) == (0, 1, 0.1)
+
+
+def test_a_task_that_a_handler_leaves_behind_in_the_loop_delays_no_stop() -> None:
+    left = threading.Event()
+
+    async def forget(task: Task) -> None:
+        async def background() -> None:
+            left.set()
+            await give_way()
+
+        task_of_loop = asyncio.get_running_loop().create_task(background())
+        assert not task_of_loop.done()
+
+    with RunningConsumer(forget) as run:
+        run.push(FakeRecord(0, b"s"))
+        run.settled(1)
+        assert run.stop().exit_code == 0
+    assert left.is_set()

@@ -1,0 +1,135 @@
+"""Faults of this package itself, or of what it is given: they are logged, and no session stands still for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from processor.handlers.task import Task
+from processor.telemetry.events import ConsumerWorkerError, Event, TaskDeadLettered, TaskSucceeded
+from tests.runtime.fakes import FakeCodec, FakeRecord
+from tests.runtime.gate import KINDS, Gate
+from tests.runtime.running import RunningConsumer
+from tests.support.until import until
+
+
+class Faulty:
+    """Raises at some of its calls, and lets the others through."""
+
+    def __init__(self, *calls: int) -> None:
+        self.calls = 0
+        self._faults = calls
+
+    def pass_through(self) -> None:
+        self.calls += 1
+        if self.calls in self._faults:
+            raise RuntimeError(f"a fault in call {self.calls}")
+
+
+class FaultyCodec(FakeCodec):
+    """An encoder that raises what is not an error of encoding."""
+
+    def __init__(self, fault: Faulty) -> None:
+        super().__init__()
+        self._fault = fault
+
+    def encode_result(self, task: Any, result: Any) -> bytes:
+        self._fault.pass_through()
+        return super().encode_result(task, result)
+
+
+def handlers(kind: str, ran: list[int]) -> Any:
+    def plain(task: Task) -> bytes:
+        ran.append(task.offset)
+        return b"result"
+
+    async def coroutine(task: Task) -> bytes:
+        return plain(task)
+
+    return plain if kind == "plain" else coroutine
+
+
+def sessions(count: int, sessions: int) -> list[FakeRecord]:
+    return [FakeRecord(n, b"s%d" % (n % sessions)) for n in range(count)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_while_a_result_is_encoded_is_logged_and_its_task_is_attempted_again(
+    kind: str,
+) -> None:
+    ran: list[int] = []
+    codec = FaultyCodec(Faulty(3, 7))
+    with RunningConsumer(handlers(kind, ran), codec=codec, results_topic="r", workers=2) as run:
+        run.push(*sessions(20, 4))
+        until(lambda: run.commit_point() == 20)
+        assert run.stop().exit_code == 0
+    assert [event.error for event in run.of(ConsumerWorkerError)] == [
+        "builtins.RuntimeError: a fault in call 3",
+        "builtins.RuntimeError: a fault in call 7",
+    ]
+    assert len(ran) == 22
+    assert set(ran) == set(range(20))
+    assert len(run.sink.sent) == 20
+
+
+class FaultyLog(list[Event]):
+    """Raises at some successes."""
+
+    def __init__(self, fault: Faulty) -> None:
+        super().__init__()
+        self._fault = fault
+
+    def append(self, event: Event) -> None:
+        if isinstance(event, TaskSucceeded):
+            self._fault.pass_through()
+        super().append(event)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_log_that_raises_in_a_worker_costs_no_task(kind: str) -> None:
+    gate, log = Gate(lambda task: False), FaultyLog(Faulty(5, 6, 11))
+    with RunningConsumer(gate.handler(kind), events=log, workers=2, log_level="debug") as run:
+        run.push(*sessions(20, 4))
+        until(lambda: run.commit_point() == 20)
+        assert run.stop().exit_code == 0
+    assert len(run.of(ConsumerWorkerError)) == 3
+    assert {event.offset for event in run.of(TaskSucceeded)} == set(range(20))
+    assert len(gate.passed) == 23
+
+
+def test_a_session_keeps_its_order_over_a_fault() -> None:
+    ran: list[int] = []
+    codec = FaultyCodec(Faulty(*range(1, 40, 3)))
+    with RunningConsumer(handlers("plain", ran), codec=codec, results_topic="r") as run:
+        run.push(*sessions(20, 1))
+        until(lambda: run.commit_point() == 20)
+        assert run.stop().exit_code == 0
+    assert ran == sorted(ran)
+    assert not run.of(TaskDeadLettered)
+
+
+def test_a_watchdog_that_meets_a_fault_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it no deadline would hold, and no retry would ever begin."""
+    fault = Faulty(2, 3)
+    attempts: list[int] = []
+
+    def fail_once(task: Task) -> None:
+        attempts.append(task.attempt)
+        if task.attempt == 1:
+            raise ConnectionError("not yet")
+
+    run = RunningConsumer(fail_once, backoff=0.05, backoff_max=0.05)
+    tend = run.consumer._desk.tend
+
+    def tend_or_raise(now: float) -> float | None:
+        fault.pass_through()
+        return tend(now)
+
+    monkeypatch.setattr(run.consumer._desk, "tend", tend_or_raise)
+    with run:
+        run.push(FakeRecord(0, b"s"))
+        until(lambda: run.commit_point() == 1)
+        assert run.stop().exit_code == 0
+    assert attempts == [1, 2]
+    assert [event.worker for event in run.of(ConsumerWorkerError)] == ["watchdog"] * 2
