@@ -1,6 +1,7 @@
 # make demo     see it work: needs Python 3.11 or newer and nothing else
 # make test     every test; tests/support/broker.py tells where a real Kafka comes from
 # make test-monitoring  the shipped monitoring on a real collector and store, built by Go once (4 minutes)
+# make test-image  the image, built by buildah and run as a container; as root, with Debian's buildah and mmdebstrap (2 minutes)
 # make quick    the tests that need no server
 # make lint     what the tools have to say
 # make wheel    the distribution session-processor as a wheel, in dist/; DIST=/another/folder
@@ -16,7 +17,7 @@ DIST ?= dist
 WAITING := tests/chaos tests/integration
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-monitoring quick lint wheel bench bench-sweeps bench-page clean
+.PHONY: help demo test test-monitoring test-image quick lint wheel bench bench-sweeps bench-page clean
 .DEFAULT_GOAL := help
 
 help:
@@ -38,6 +39,10 @@ test: $(VENV)/.installed-dev
 test-monitoring: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.support.go_tools $(BUILD_SECONDS)
 	PROCESSOR_TEST_MONITORING=1 $(BIN)/python -m pytest tests/monitoring --durations=15
+
+test-image: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.support.image_base $(BUILD_SECONDS)
+	PROCESSOR_TEST_IMAGE=1 $(BIN)/python -m pytest tests/deploy/test_built_image.py --durations=5
 
 quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not broker and not registry"

@@ -19,6 +19,8 @@ from tests.deploy.dockerfile import DOCKERFILE, PROJECT, arguments_of, pairs, st
 
 BUILD, FINAL = stages()
 
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+
 pytestmark = pytest.mark.timeout(300)
 """Time limit for the build stage, which may have to download packages."""
 
@@ -125,7 +127,7 @@ def test_the_built_package_runs_the_demo(installed: Path, tmp_path: Path) -> Non
 
 def test_the_built_package_has_exactly_the_pinned_versions(installed: Path, tmp_path: Path) -> None:
     listed = subprocess.run(
-        [installed / "bin" / "pip", "--disable-pip-version-check", "freeze", "--exclude", DISTRIBUTION],
+        [*PIP, "--python", installed / "bin" / "python", "freeze", "--all", "--exclude", DISTRIBUTION],
         capture_output=True,
         text=True,
         check=True,

@@ -1,0 +1,235 @@
+"""The image, really built by its Dockerfile, with a user's image on top, and run as a container.
+
+Only the base is another one: Debian's own Python of the same version, since the official image cannot be had without a
+registry. An engine is not needed, and not shown: `tests/support/built_image.py` does what one does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from processor.health.verdict import Check
+from tests.conftest import MakeTopic, Produce
+from tests.deploy.dockerfile import DOCKERFILE, PROJECT, arguments_of, stages
+from tests.support import cluster
+from tests.support.broker import Broker
+from tests.support.built_image import Builder, BuildError, Image, obstacle
+from tests.support.image_base import BaseError
+from tests.support.lifeline import die_with_parent
+from tests.support.until import until
+
+IMAGE = "PROCESSOR_TEST_IMAGE"
+"""Set to 1 by `make test-image`: the base takes a minute to make and the image another."""
+
+pytestmark = pytest.mark.timeout(900)
+
+BOUND = 40.0
+SOON = 5.0
+"""Seconds for a stop of what has not begun, on a busy machine; an engine would wait 10 s and then kill."""
+OWN_MEGABYTES = 85
+"""The most that the layers above the base may have; docs/DEPLOY.md says what is in them."""
+
+HANDLERS = """
+import json, os
+from pathlib import Path
+
+def writes(folder):
+    try:
+        Path(folder, "probe").write_text("x")
+    except OSError as error:
+        return error.strerror
+    Path(folder, "probe").unlink()
+    return "written"
+
+def handle(task):
+    home = os.path.expanduser("~")
+    return json.dumps({
+        "payload": task.payload.decode(), "home": home,
+        "uid": os.getuid(), "groups": os.getgroups(), "parent": os.getppid(),
+        "writes": {folder: writes(folder) for folder in ("/", home, "/tmp", "/dev/shm")},
+    }).encode()
+"""
+
+
+@pytest.fixture(scope="module")
+def builder() -> Iterator[Builder]:
+    """Has the base; skips where it, or buildah, cannot be had."""
+    if os.environ.get(IMAGE) != "1":
+        pytest.skip(f"builds a base and an image, which takes two minutes: {IMAGE}=1 or make test-image")
+    if reason := obstacle():
+        pytest.skip(f"the image is not built: {reason}")
+    with tempfile.TemporaryDirectory(prefix="processor-image-") as folder, Builder(Path(folder)) as building:
+        try:
+            building.take_base(arguments_of(stages()[0], "FROM")[0].removesuffix(" AS build"))
+            building.download(sys.executable)
+        except (BaseError, BuildError) as error:
+            pytest.skip(f"the image is not built: {error}")
+        yield building
+
+
+@pytest.fixture(scope="module")
+def image(builder: Builder) -> Image:
+    """What deploy/Dockerfile makes."""
+    return builder.build(DOCKERFILE, PROJECT, "session-processor:0.1.0")
+
+
+@pytest.fixture(scope="module")
+def users_image(image: Image, builder: Builder, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The two lines of docs/DEPLOY.md on top of it."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "shop.py").write_text(HANDLERS)
+    (folder / "Dockerfile").write_text(documented()[0])
+    return builder.build(folder / "Dockerfile", folder, "shop:1")
+
+
+def documented() -> list[str]:
+    """The Dockerfiles that docs/DEPLOY.md has for users."""
+    return re.findall(r"```dockerfile\n(.*?)```", (PROJECT / "docs" / "DEPLOY.md").read_text(), re.DOTALL)
+
+
+class Container:
+    """A container that runs, with what it wrote to standard error."""
+
+    def __init__(self, image: Image, outer: subprocess.Popen[bytes], log: Path) -> None:
+        self._image = image
+        self._log = log
+        self.outer = outer
+
+    @property
+    def first(self) -> psutil.Process:
+        """Its first process; the outer one is unshare."""
+        children = until(lambda: psutil.Process(self.outer.pid).children(), "the container has begun", BOUND)
+        return children[0]
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def health(self, *checks: str) -> subprocess.CompletedProcess[str]:
+        """What the image's own health check says, or `processor health` with other checks."""
+        command = list(self._image.config["Healthcheck"]["Test"])[1:]
+        if checks:
+            command = ["processor", "health", *(word for check in checks for word in ("--check", check))]
+        beside = self._image.beside(self.first.pid, *command)
+        return subprocess.run(beside, capture_output=True, text=True, check=False, timeout=BOUND)
+
+    def stop(self) -> int:
+        self.first.send_signal(signal.SIGTERM)
+        return self.outer.wait(BOUND)
+
+
+@contextmanager
+def running(image: Image, folder: Path, *arguments: str) -> Iterator[Container]:
+    log = folder / "container.log"
+    with log.open("wb") as stderr:
+        outer = subprocess.Popen(
+            image.container(*arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            preexec_fn=die_with_parent(),
+        )
+    try:
+        yield Container(image, outer, log)
+    except BaseException:
+        print(f"the container's last words: {log.read_text()[-4000:]}")  # pytest shows it with the failure
+        raise
+    finally:
+        outer.kill()
+        outer.wait()
+
+
+def output_of(image: Image, *arguments: str) -> str:
+    """What the entry point prints with these arguments."""
+    done = subprocess.run(image.container(*arguments), capture_output=True, text=True, check=False, timeout=BOUND)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_users_image_of_two_lines_works_as_an_unprivileged_first_process_with_a_read_only_root(
+    users_image: Image,
+    broker: Broker,
+    topic: MakeTopic,
+    group: str,
+    produce: Produce,
+    tmp_path: Path,
+) -> None:
+    name, results = topic(2), topic(2)
+    produce(name, [(b"s%d" % (n % 5), b"%d" % n) for n in range(50)])
+    options = ["run", "shop:handle", "-b", broker.bootstrap_servers, "-t", name, "-g", group]
+    options += ["--value-format", "bytes", "--results-topic", results, "-p", "2"]
+    with running(users_image, tmp_path, *options) as container:
+        until(lambda: sum(cluster.end_offsets(broker.bootstrap_servers, results).values()) == 50, "50 results", BOUND)
+        until(lambda: container.health(*Check).returncode == 0, "the fleet is alive, ready and progressing", BOUND)
+        assert container.health().returncode == 0
+        assert container.stop() == 0, container.log
+    assert '"fleet.stopped"' in container.log
+    written = [json.loads(message.value() or b"") for message in cluster.read_all(broker.bootstrap_servers, results)]
+    assert sorted(int(result["payload"]) for result in written) == list(range(50))
+    read_only = "Read-only file system"
+    for result in written:
+        assert (result["uid"], result["groups"], result["parent"], result["home"]) == (10001, [], 1, "/app")
+        assert result["writes"] == {"/": read_only, "/app": read_only, "/tmp": read_only, "/dev/shm": "written"}
+    assert cluster.lag(broker.bootstrap_servers, group, name) == 0
+
+
+def test_a_container_that_is_stopped_in_its_first_moment_ends_at_once(users_image: Image, tmp_path: Path) -> None:
+    options = ("run", "shop:handle", "-b", "127.0.0.1:1", "-t", "orders", "-g", "shop")
+    with running(users_image, tmp_path, *options) as container:
+        until(lambda: takes_sigterm(container.first.pid), "env(1) has blocked the signals", BOUND, pause=0.0)
+        began = time.monotonic()
+        assert container.stop() == 0
+    assert time.monotonic() - began < SOON
+
+
+def takes_sigterm(pid: int) -> bool:
+    """Return whether SIGTERM waits for this process or is handled by it. Else a first process never gets it."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    masks = re.findall(r"^Sig(?:Blk|Cgt):\t([0-9a-f]+)$", status, re.MULTILINE)
+    return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in masks)
+
+
+def test_without_a_command_it_shows_the_help_and_has_the_version_and_the_extras(image: Image) -> None:
+    assert "Usage: processor" in output_of(image, *image.config["Cmd"])
+    assert output_of(image, "--version").startswith("processor 0.1.0 ")
+    site = next(image.root.glob("opt/processor/lib/python*/site-packages"))
+    assert {"confluent_kafka", "authlib", "prometheus_client"} <= {path.name for path in site.iterdir()}
+
+
+def test_it_has_what_a_consumer_needs_and_nothing_that_builds_or_installs(image: Image) -> None:
+    (site,) = image.root.glob("opt/processor/lib/python*/site-packages")
+    installed = {path.name.split("-")[0] for path in site.glob("*.dist-info")}
+    assert not {"pip", "setuptools", "hatchling", "wheel", "pytest"} & installed
+    assert not list((image.root / "opt" / "processor" / "bin").glob("pip*"))
+    assert list((image.root / "app").iterdir()) == []
+    base, *own = image.layers
+    print(f"layers, MB: {[round(size / 1e6, 1) for size in image.layers]}")
+    assert base > 0
+    assert sum(own) < OWN_MEGABYTES * 1e6
+
+
+def test_what_handlers_import_is_installed_beside_the_package_as_documented(
+    image: Image, builder: Builder, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text("import hatchling, confluent_kafka\nprint(hatchling.__file__)\n")
+    (tmp_path / "Dockerfile").write_text(documented()[1].replace(" stripe\n", " hatchling\n"))
+    built = builder.build(tmp_path / "Dockerfile", tmp_path, "with-dependencies:1")
+    command = built.container("shop.py", entry_point=["python"])
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BOUND)
+    assert ran.stdout.startswith("/opt/processor/lib/python"), ran.stderr

@@ -1,0 +1,101 @@
+"""A base image for tests of the Dockerfile: Debian's own Python, where the Dockerfile names the official image.
+
+`python -m tests.support.image_base SECONDS` makes it within that time, for tests that run later. It takes Debian's
+mmdebstrap (or debootstrap, at half the speed), root, and a minute; it is kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.support.cache import cache_folder
+
+SUITE: Final = "trixie"
+PYTHON: Final = "3.13"
+"""What the suite calls python3, and the Dockerfile's base has as well."""
+
+PACKAGES: Final = "passwd,python3,python3-venv,python3-pip,ca-certificates"
+BUILD_SECONDS: Final = 600.0
+"""A build that has not ended by then waits for a mirror that does not answer."""
+
+
+class BaseError(Exception):
+    """No base can be made on this machine; the message says why, in one line."""
+
+
+def base_archive(seconds: float = BUILD_SECONDS) -> Path:
+    """The root file system as a tar archive; it is made first where it has not been yet, unless `seconds` is 0.
+
+    Raises:
+        BaseError: it cannot be made here, or not within `seconds`.
+    """
+    place = cache_folder() / "image" / f"{SUITE}.tar"
+    if not place.exists():
+        if not seconds:
+            raise BaseError("there is no base, make test-image makes one")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+            _make(Path(folder), seconds).rename(place)
+    return place
+
+
+def _make(folder: Path, seconds: float) -> Path:
+    if os.geteuid() != 0:
+        raise BaseError("only root can make a base image")
+    archive = folder / "base.tar"
+    if shutil.which("mmdebstrap"):
+        _run(
+            ["mmdebstrap", "--quiet", "--variant=essential", f"--include={PACKAGES}", SUITE, str(archive)],
+            folder,
+            seconds,
+        )
+    elif shutil.which("debootstrap"):
+        root = folder / "root"
+        _run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root)], folder, seconds)
+        _run(["tar", "--create", f"--file={archive}", f"--directory={root}", "."], folder, seconds)
+    else:
+        raise BaseError("neither mmdebstrap nor debootstrap is installed")
+    return archive
+
+
+def _run(command: list[str], folder: Path, seconds: float) -> None:
+    """In a process group of its own: what it has started is to end with it."""
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(folder)},  # what it leaves where it is killed goes with the folder
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise BaseError(f"{command[0]} has not ended within {seconds:g} s") from None
+        raise
+    if process.returncode:
+        last = (output.strip().splitlines() or ["no output"])[-1]
+        raise BaseError(f"{command[0]} failed: {last[:300]}")
+
+
+def main() -> None:
+    """Makes it, or prints why not: tests without it are skipped, which is no failure."""
+    try:
+        print(base_archive(float(sys.argv[1]) if len(sys.argv) > 1 else BUILD_SECONDS))
+    except BaseError as error:
+        print(f"no base image: {error}")
+
+
+if __name__ == "__main__":
+    main()
