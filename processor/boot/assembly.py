@@ -70,7 +70,7 @@ def _prepare_topics(settings: Settings, emit: Emit) -> None:
     if settings.group_protocol == "consumer":
         check_consumer_protocol(config)
     ensured = ensure_topics(
-        config, wanted, create=settings.create_topics, letters_of=dead_letter_sources(settings), emit=emit
+        config, wanted, create=settings.create_topics, dead_letter_sources=dead_letter_sources(settings), emit=emit
     )
     for topic in ensured.created:
         emit(ConsumerTopicCreated(topic=topic, partitions=wanted[topic]))

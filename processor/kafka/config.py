@@ -1,6 +1,7 @@
-"""What each Kafka client is configured with, and what its complaints mean.
+"""Configurations of the Kafka clients, and the translation of their errors.
 
-The layers, later wins: this module's defaults, the user's `-X`, what delivery rests on.
+A configuration has three layers: this module's defaults, the user's `-X`, and the settings that delivery depends on.
+Later layers take precedence.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CONSUMER_ONLY = frozenset((
     "offset.store.path", "offset.store.sync.interval.ms", "partition.assignment.strategy",
     "queued.max.messages.kbytes", "queued.min.messages", "session.timeout.ms", "share.acknowledgement.mode",
 ))
-"""The C rows of librdkafka's CONFIGURATION.md: a producer warns about them and goes on."""
+"""The C rows of librdkafka's CONFIGURATION.md. A producer only warns about them."""
 
 PRODUCER_ONLY = frozenset((
     "acks", "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
@@ -43,9 +44,9 @@ PRODUCER_ONLY = frozenset((
     "transaction.timeout.ms", "transactional.id",
 ))
 # fmt: on
-"""The P rows of the same table: a consumer warns about them and goes on."""
+"""The P rows of the same table. A consumer only warns about them."""
 
-# The client complains about a setting by its old name, whichever name it was given.
+# The client's errors name a setting by its old name, whichever name was used.
 OLD_NAMES = {
     "compression.codec": "compression.type",
     "fetch.message.max.bytes": "max.partition.fetch.bytes",
@@ -56,27 +57,27 @@ OLD_NAMES = {
 }
 
 PROTOCOLS = frozenset(("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"))
-"""What may stand before `://` in the address of a broker."""
+"""Valid schemes before `://` in the address of a broker."""
 
 SESSION_MS = 20_000
-"""Default for `session.timeout.ms`: for how long the partitions of a consumer that died with its fleet are not served.
-The client's own default is 45 s. Heartbeats come from a thread of the client that needs no interpreter lock, and a
-false alarm costs a rebalance, as no task is begun without a lease. Much less would stop consumers while a broker that
-was killed is replaced, which takes ten seconds and more."""
+"""Default of `session.timeout.ms`: how long the partitions of a consumer that crashed with its fleet are not consumed.
+The client's own default is 45 s. A thread of the client sends heartbeats without the interpreter lock, and an expired
+session costs only a rebalance, since no task begins without a lease. With a much shorter session, consumers would stop
+while a killed broker is replaced, which takes ten seconds or more."""
 
 HEARTBEAT_MS = 500
-"""Default for `heartbeat.interval.ms`: how late a member learns of a rebalance, which has two rounds. Two consumers
-were replaced one by one under 300 tasks a second: with the client's own 3 s tasks waited 2.6 s (p99), with 500 ms 0.7.
-With 300 ms they waited as long, since the client pauses for a second between two joins."""
+"""Default of `heartbeat.interval.ms`: the delay until a member learns of a rebalance, which has two rounds. Measured
+with two consumers replaced one by one under 300 tasks per second: tasks waited 2.6 s (p99) with the client's own 3 s,
+and 0.7 s with 500 ms. 300 ms gained nothing, since the client pauses for a second between two joins."""
 
 CLIENT_SESSION_MS = 45_000
 MAX_POLL_INTERVAL_MS = 300_000
 """The client's own defaults for `session.timeout.ms` and `max.poll.interval.ms`."""
 
 FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location", "ssl.crl.location")
-"""Settings that name a file, or a folder."""
+"""Settings whose value is a file or a folder."""
 
-NOT_ALLOWED = frozenset(
+ACCESS_DENIED = frozenset(
     (
         KafkaError._AUTHENTICATION,
         KafkaError._SSL,
@@ -92,7 +93,7 @@ NOT_ALLOWED = frozenset(
         KafkaError.DELEGATION_TOKEN_EXPIRED,
     )
 )
-NO_ANSWER = frozenset(
+NO_RESPONSE = frozenset(
     (
         KafkaError._TRANSPORT,
         KafkaError._ALL_BROKERS_DOWN,
@@ -118,26 +119,31 @@ NO_TOPIC = frozenset(
 
 
 def consumer_config(settings: Settings, index: int, fleet: str | None = None) -> Config:
-    """A consumer's configuration; `index` is its number in the fleet, from 0.
+    """The configuration of a consumer.
 
-    A consumer of a fleet is a static member with the classic protocol: the one that replaces it after its death has the
-    same `group.instance.id`, and its partitions, as soon as it joins, without a rebalance. With KIP-848 it is not: a
-    coordinator gives the id free only when the dead member's session ends.
+    With the classic protocol, a consumer of a fleet is a static member. After a crash, its replacement has the same
+    `group.instance.id`, and takes over its partitions without a rebalance as soon as it joins. With KIP-848 it is a
+    dynamic member, since the coordinator releases the ID only when the session of the crashed member expires.
 
-    About what is fetched ahead: the client hands all partitions out through one queue. So it is short here, 2,000
-    records and what one response brings, and everything in it is taken at once; what waits, waits by partition in
-    `engine/stock.py`. A partition has at most 128 KB of a response, or one batch if that is larger: so a pause, which
-    drops what is on its way, drops little, and responses mix the partitions. No-op tasks were as fast with it as with
-    the client's own 1 MB and a queue of 100,000 (230,000 and 219,000 a second, medians of four in turn).
+    The client delivers all partitions through one queue. The queue is therefore short: 2,000 records plus one response,
+    all of which are taken at once. Prefetched records wait by partition, in `engine/stock.py`. A response contains at
+    most 128 KB of a partition, or one batch if that is larger, so that responses mix partitions, and a pause discards
+    few records in transit. No-op tasks were as fast as with the client's own 1 MB and a queue of 100,000 records
+    (230,000 and 219,000 per second, medians of four alternating runs).
+
+    Args:
+        settings: the fleet's settings.
+        index: the consumer's number in the fleet, from 0.
+        fleet: the unique name of the fleet; None for a consumer without one, which is a dynamic member.
     """
     asked = without(settings.kafka_config, PRODUCER_ONLY)
     config: Config = {
         **_shared_defaults(),
         "client.id": f"processor-{index}",
         "allow.auto.create.topics": "false",
-        # At the default, a second, the client stands still for long once its queue has been full.
+        # With the default of one second, the client idles too long after its queue was full.
         "fetch.queue.backoff.ms": "20",
-        # What is fetched ahead waits by partition, in `engine/stock.py`: in the client it would wait in one queue.
+        # Prefetched records wait by partition in `engine/stock.py`, not in the client's single queue.
         "queued.min.messages": "2000",
         "queued.max.messages.kbytes": "8192",
         "max.partition.fetch.bytes": "131072",
@@ -150,7 +156,7 @@ def consumer_config(settings: Settings, index: int, fleet: str | None = None) ->
         "enable.partition.eof": "true",
         "auto.offset.reset": "error",
     }
-    # The client refuses a fetch.max.bytes below a message.max.bytes that was raised.
+    # The client rejects a fetch.max.bytes below message.max.bytes, which the user may have raised.
     if "message.max.bytes" not in asked:
         config.setdefault("fetch.max.bytes", "4194304")
     if settings.group_protocol == "classic":
@@ -164,34 +170,34 @@ def consumer_config(settings: Settings, index: int, fleet: str | None = None) ->
 
 
 def _session(asked: Mapping[str, str]) -> Config:
-    """The settings of a session with the classic protocol. With KIP-848 they are the broker's."""
+    """The session settings for the classic protocol. With KIP-848 they are settings of the broker."""
     asked = {"session.timeout.ms": str(SESSION_MS), **asked}
     session = asked["session.timeout.ms"]
-    if not session.isdigit():  # the client refuses it, in its own words
+    if not session.isdigit():  # the client rejects it with its own message
         return {"session.timeout.ms": session}
     return {
         "session.timeout.ms": session,
         "heartbeat.interval.ms": asked.get("heartbeat.interval.ms", str(max(1, min(HEARTBEAT_MS, int(session) // 3)))),
-        # The client refuses a session that is longer than it; the brokers are to judge the session.
+        # The client rejects a longer session than this; leave the check of the session to the brokers.
         "max.poll.interval.ms": asked.get("max.poll.interval.ms", str(max(int(session), MAX_POLL_INTERVAL_MS))),
     }
 
 
 def producer_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
-    """A producer's configuration: idempotent, and with the Java client's partitioner.
+    """The configuration of a producer: idempotent, and with the Java client's partitioner.
 
-    `murmur2_random` is Java's murmur2 for every key, and a random partition for a record without one.
+    `murmur2_random` is Java's murmur2 for records with a key, and a random partition for records without one.
     """
     return {
         **_shared_defaults(),
         "client.id": "processor",
         "linger.ms": "5",
-        # As Java's: the client's own five minutes keep a broken delivery secret for too long.
+        # As in Java: the client's own five minutes hide a failing delivery for too long.
         "delivery.timeout.ms": "120000",
         "topic.metadata.propagation.max.ms": "10000",
         "queue.buffering.max.kbytes": "65536",
-        # How large a record may be is for its topic to say, not for the client, whose own limit is a million bytes:
-        # a dead letter is larger than its record, which the topic that it came from has taken.
+        # The topic limits the size of a record, not the client, whose own limit is 1 MB. A dead letter is larger than
+        # its record, which its topic has accepted.
         "message.max.bytes": "64000000",
         **without(kafka_config, CONSUMER_ONLY),
         "bootstrap.servers": bootstrap_servers,
@@ -205,7 +211,7 @@ def producer_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> 
 ALONE = {
     "batch.num.messages": "1",
     "linger.ms": "0",
-    # As large as the client allows: what counts is the size after compression.
+    # The client's maximum: only the size after compression matters.
     "message.max.bytes": "1000000000",
     "queue.buffering.max.kbytes": "1048576",
 }
@@ -213,19 +219,19 @@ DENSER = (
     {"compression.type": "gzip", "compression.level": "9"},
     {"compression.type": "zstd", "compression.level": "12"},
 )
-"""How an output is sent again that its topic refused as too large; each where the one before was not enough.
+"""The compressions with which an output is sent again if its topic rejects it as too large, tried in turn.
 
-gzip comes first: every client in every language reads it, while zstd is an extension of some. To compress all outputs
-from the start would cost 70 microseconds of CPU a result of 1 KB with gzip (measured in one sitting), and those readers
-with zstd. The levels are the highest that the client takes: such a record is rare, and its task's producer may have
-compressed as hard.
+gzip comes first, since every client in every language reads it, while some read zstd only with an extension. To
+compress all outputs from the start would take 70 microseconds of CPU time per result of 1 KB with gzip, and would
+exclude these readers with zstd. The levels are the client's highest: such records are rare, and the task's producer may
+have used the same level.
 """
 
 
 def sink_configs(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> list[Config]:
-    """The configurations of a sink's producers: the first for all records, each next one for those that were too large.
+    """The configurations of a sink's producers: one for all records, and further ones for records that were too large.
 
-    Where `kafka_config` chooses a compression, it is that of all.
+    If `kafka_config` sets a compression, all of them use it.
     """
     first = producer_config(bootstrap_servers, kafka_config)
     alone = {**first, **without(ALONE, frozenset(kafka_config))}
@@ -234,7 +240,7 @@ def sink_configs(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> lis
 
 
 def admin_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
-    """The configuration of a client that only asks; asking for a topic does not create it."""
+    """The configuration of an admin client. A request for a topic's metadata does not create the topic."""
     return {
         **_shared_defaults(),
         "client.id": "processor-admin",
@@ -244,15 +250,15 @@ def admin_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Con
     }
 
 
-def lookup_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
-    """The configuration of a consumer that is no group's member: it looks at records and leaves no trace."""
+def reader_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
+    """The configuration of a consumer that joins no group: it reads records and commits nothing."""
     return {
         **_shared_defaults(),
         "client.id": "processor-lookup",
         **without(kafka_config, PRODUCER_ONLY),
         "bootstrap.servers": bootstrap_servers,
         "allow.auto.create.topics": "false",
-        # The client wants a group's name even of one that joins none.
+        # The client requires a group ID even if it joins no group.
         "group.id": "processor-lookup",
         "enable.auto.commit": "false",
         "enable.auto.offset.store": "false",
@@ -262,25 +268,25 @@ def lookup_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Co
 
 
 def without(config: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
-    """`config` without the settings that are called `names`."""
+    """`config` without the settings in `names`."""
     return {key: value for key, value in config.items() if key not in names}
 
 
 def _shared_defaults() -> Config:
     return {
-        # A broker closes idle connections as a matter of course: that is no news.
+        # A broker closes idle connections in normal operation, which is not worth a log line.
         "log.connection.close": "false",
         "socket.keepalive.enable": "true",
-        # How long new partitions of a topic, and the sessions on them, stay unseen.
+        # The delay until new partitions of a topic are discovered.
         "topic.metadata.refresh.interval.ms": "10000",
     }
 
 
 def open_client(kind: Callable[[Config], Client], config: Config) -> Client:
-    """A client of that kind.
+    """Opens a client.
 
     Raises:
-        SettingsError: a setting is unknown or has a value that cannot be used; no secret is repeated.
+        SettingsError: a setting is unknown or has an invalid value. The message contains no secret.
         LoadError: a file cannot be read.
     """
     config = with_secrets(config)
@@ -289,23 +295,23 @@ def open_client(kind: Callable[[Config], Client], config: Config) -> Client:
         return kind(config)
     except KafkaException as caught:
         _check_files(config)
-        raise SettingsError(f"Kafka setting: {_complaint(caught, config)}") from None
+        raise SettingsError(f"Kafka setting: {_message(caught, config)}") from None
     except (TypeError, ValueError) as caught:
         raise SettingsError(f"Kafka setting: {_without_secrets(str(caught), config)}") from None
 
 
 def _check_servers(servers: str) -> None:
-    """The client leaves out what it does not understand, and then waits for a broker that nobody named."""
+    """Checks the addresses. The client ignores invalid ones, and would wait for a broker without an address."""
     if not servers.strip(" ,"):
         raise SettingsError("--bootstrap-servers must not be empty")
     for server in servers.split(","):
         scheme, is_url, _ = server.strip().partition("://")
         if is_url and scheme.lower() not in PROTOCOLS:
-            raise SettingsError(f"--bootstrap-servers takes HOST:PORT, and {scheme}:// is none of Kafka's protocols")
+            raise SettingsError(f"--bootstrap-servers requires HOST:PORT; {scheme}:// is not a protocol of Kafka")
 
 
 def _check_files(config: Config) -> None:
-    """The client does not tell which file it was, or that it is not there, but what OpenSSL made of it."""
+    """Checks that files can be read. The client reports OpenSSL's error only, without the file."""
     for key in FILES:
         try:
             if key in config and not Path(config[key]).is_dir():
@@ -315,7 +321,7 @@ def _check_files(config: Config) -> None:
             raise LoadError(_without_secrets(text, config)) from None
 
 
-def _complaint(caught: KafkaException, config: Config) -> str:
+def _message(caught: KafkaException, config: Config) -> str:
     text = " ".join(caught.args[0].str().split())
     text = re.sub(r"^Failed to create \w+: ", "", text)
     for old, name in OLD_NAMES.items():
@@ -332,33 +338,33 @@ def _without_secrets(text: str, config: Config) -> str:
 
 
 def error_of(error: KafkaError, servers: str = "", *, about: str = "") -> ProcessorError:
-    """What a client's error means here: not let in, no answer, no such topic, or anything else.
+    """Translates a client's error: access denied, no response, no such topic, or any other.
 
     Args:
         error: the client's error.
-        servers: the bootstrap servers, to be named where nothing answers.
-        about: what was asked for, such as a topic's name.
+        servers: the bootstrap servers, for the message.
+        about: the subject of the request, such as a topic, for the message.
     """
     code, text = error.code(), reason_of(error)
     subject = f" ({about})" if about else ""
     if code == KafkaError._SSL:
-        return BrokerError(f"no TLS connection with the broker{_at(servers)}{subject}: {_of_tls(text)}")
-    if code in NOT_ALLOWED:
-        return BrokerError(f"not allowed by the broker{_at(servers)}{subject}: {text}")
-    if code in NO_ANSWER:
-        return BrokerError(f"no broker answers{_at(servers)}{subject}: {text}")
+        return BrokerError(f"the TLS connection to the broker{_at(servers)}{subject} failed: {_tls_reason(text)}")
+    if code in ACCESS_DENIED:
+        return BrokerError(f"access denied by the broker{_at(servers)}{subject}: {text}")
+    if code in NO_RESPONSE:
+        return BrokerError(f"no broker responds{_at(servers)}{subject}: {text}")
     if code in NO_TOPIC:
         return LoadError(f"topic {about} cannot be used: {text}" if about else f"no such topic: {text}")
     return ProcessorError(f"Kafka{_at(servers)}{subject}: {text}")
 
 
-def _of_tls(text: str) -> str:
-    """The client says the same of a certificate by a stranger and of one for another host."""
+def _tls_reason(text: str) -> str:
+    """The reason. The client does not distinguish an unknown authority from a certificate for another host."""
     if "certificate verify failed" not in text:
         return text
     return (
-        "its certificate cannot be trusted: it is by another authority than those in -X ssl.ca.location, "
-        "or for another host name, or out of date"
+        "its certificate cannot be verified: it is not signed by an authority in -X ssl.ca.location, "
+        "is for another host name, or has expired"
     )
 
 
@@ -367,12 +373,12 @@ def _at(servers: str) -> str:
 
 
 def reason_of(error: KafkaError) -> str:
-    """The client's own words, without where in the client they come from."""
+    """The client's message, without its origin inside the client."""
     text = " ".join(error.str().split())
     text = re.sub(r"^\S+/\w+: |^(Commit failed: )?(Broker|Local): ", "", text)
     return re.sub(r" \(after \d+ms in state \w+[^)]*\)", "", text)
 
 
 def client_versions() -> tuple[str, str]:
-    """The versions of the Python client and of the C library below it."""
+    """The versions of the Python client and of librdkafka."""
     return str(confluent_kafka.__version__), confluent_kafka.libversion()[0]

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from processor.errors import BrokerError, LoadError
 from processor.kafka.admin import ANSWER_SECONDS, check_topics
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import admin_config, error_of, lookup_config, open_client
+from processor.kafka.config import admin_config, error_of, open_client, reader_config
 from processor.runtime.ports import Partition, Record
 
 SLICE_SECONDS = 0.2
@@ -89,7 +89,7 @@ def lag_of(
 @contextmanager
 def _reader(bootstrap_servers: str, kafka_config: Mapping[str, str], about: str, **more: str) -> Iterator[Consumer]:
     """A client that is closed afterwards, and whose errors become those of `processor.errors`."""
-    config = {**lookup_config(bootstrap_servers, kafka_config), **more, **client_hooks(lambda _: None)}
+    config = {**reader_config(bootstrap_servers, kafka_config), **more, **client_hooks(lambda _: None)}
     consumer: Consumer = open_client(Consumer, config)
     try:
         yield consumer

@@ -17,9 +17,9 @@ from processor.kafka.admin import broker_settings
 from processor.kafka.client_log import client_hooks
 from processor.kafka.commit_route import CommitRoute, positions, refusal
 from processor.kafka.config import (
+    ACCESS_DENIED,
     CLIENT_SESSION_MS,
     MAX_POLL_INTERVAL_MS,
-    NOT_ALLOWED,
     SESSION_MS,
     Config,
     admin_config,
@@ -160,13 +160,13 @@ class KafkaSource:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._resets.lose(Partition(record.topic(), record.partition()))
             return None
-        self._obeyrefusal(error, record.topic())
+        self._obey_refusal(error, record.topic())
         return None
 
-    def _obeyrefusal(self, error: KafkaError, topic: str | None) -> None:
+    def _obey_refusal(self, error: KafkaError, topic: str | None) -> None:
         """Raises for a lasting refusal; waits for the end of a temporary one."""
-        code = code_of(error, tuple(NOT_ALLOWED))
-        if code in NOT_ALLOWED:
+        code = code_of(error, tuple(ACCESS_DENIED))
+        if code in ACCESS_DENIED:
             raise self._shut_out(KafkaError(code, error.str()), topic)
         if code == KafkaError.INVALID_SESSION_TIMEOUT and self._lengthen_session():
             return
@@ -316,7 +316,7 @@ class KafkaSource:
 
         The client would knock with the old one for ever; the consumer that follows reads its secrets' files anew.
         """
-        if error.code() in NOT_ALLOWED:
+        if error.code() in ACCESS_DENIED:
             self._refused = error
             self._is_shut_out = self._has_lost
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
@@ -355,7 +355,7 @@ class KafkaSource:
                 return starts, OFFSET_INVALID if all(s.offset is not None for s in starts) else self._resets.first
             except KafkaException as caught:
                 error: KafkaError = caught.args[0]
-                if error.code() in NOT_ALLOWED:
+                if error.code() in ACCESS_DENIED:
                     raise self._shut_out(error, None) from None
                 if monotonic() >= deadline:
                     # The client asks again by itself, as OFFSET_INVALID tells it to; only the skip maps are lost to us.

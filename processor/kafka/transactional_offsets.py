@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from processor.errors import ProcessorError
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import NOT_ALLOWED, Config, open_client, producer_config, reason_of
+from processor.kafka.config import ACCESS_DENIED, Config, open_client, producer_config, reason_of
 from processor.settings import Settings
 from processor.telemetry.events import Emit
 
@@ -40,7 +40,7 @@ OF_GENERATION: Final = frozenset(
 )
 """Refusals that mean that the rebalance is over, or that the group has given the member up."""
 
-UNUSABLE: Final = NOT_ALLOWED | {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
+UNUSABLE: Final = ACCESS_DENIED | {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
 """Refusals that mean that this client or this cluster cannot have transactions."""
 
 

@@ -21,7 +21,7 @@ from tests.support.scenario import Scenario
 
 PASSWORD = "horse-battery-staple"
 WRONG_PASSWORD = "incorrect-horse"
-NOT_ALLOWED = "processor: not allowed by the broker at {}"
+ACCESS_DENIED = "processor: access denied by the broker at {}"
 
 
 @pytest.fixture(scope="module")
@@ -111,21 +111,25 @@ def test_who_does_not_come_in_hears_why_in_one_line_and_no_secret(
         "a wrong password": (
             guarded.sasl,
             scram("nobody", WRONG_PASSWORD),
-            f"not allowed by the broker at {{}}: {refused}",
+            f"access denied by the broker at {{}}: {refused}",
         ),
-        "an unknown user": (guarded.sasl, scram("somebody", PASSWORD), f"not allowed by the broker at {{}}: {refused}"),
+        "an unknown user": (
+            guarded.sasl,
+            scram("somebody", PASSWORD),
+            f"access denied by the broker at {{}}: {refused}",
+        ),
         "an untrusted authority": (
             guarded.sasl_tls,
             another,
-            "no TLS connection with the broker at {}: its certificate",
+            "the TLS connection to the broker at {} failed: its certificate",
         ),
-        "another host name": (by_name, trusted, "no TLS connection with the broker at {}: its certificate"),
-        "no certificate": (guarded.tls, without, "no broker answers at {}: Receive failed"),
-        "no TLS": (guarded.sasl_tls, scram("nobody", PASSWORD), "no broker answers at {}: each connection is closed"),
+        "another host name": (by_name, trusted, "the TLS connection to the broker at {} failed: its certificate"),
+        "no certificate": (guarded.tls, without, "no broker responds at {}: Receive failed"),
+        "no TLS": (guarded.sasl_tls, scram("nobody", PASSWORD), "no broker responds at {}: every connection is closed"),
         "no login": (
             guarded.sasl,
             {},
-            "no broker answers at {}: each connection is closed unanswered; is -X security.pro",
+            "no broker responds at {}: every connection is closed without a response; check that -X security.pro",
         ),
     }
     fleets = {}
@@ -158,7 +162,7 @@ def test_the_clients_own_debug_log_holds_no_secret(visit: Visit) -> None:
         ("read the topic", " (topic {}): Topic authorization failed"),
         ("read the group", " (group {}): "),
         ("write dead letters", " (topic {}.dlq): Topic authorization failed"),
-        ("create dead letters", " (topic {}.dlq is missing and may not be created by this client): "),
+        ("create dead letters", " (topic {}.dlq is missing, and this client may not create it): "),
         ("write results", " (topic {}.results): Topic authorization failed"),
     ],
 )
@@ -167,7 +171,7 @@ def test_each_right_that_is_missing_is_told_at_the_start(visit: Visit, missing: 
     fleet = visit.run("upper", "--results-topic", f"{visit.user}.results")
     assert fleet.wait() == 4
     (line,) = fleet.lines
-    assert line.startswith(NOT_ALLOWED.format(visit.guarded.sasl) + told.format(visit.user))
+    assert line.startswith(ACCESS_DENIED.format(visit.guarded.sasl) + told.format(visit.user))
     assert _hides(fleet, PASSWORD)
 
 
@@ -180,8 +184,8 @@ def test_to_see_a_topic_is_not_to_use_it(visit: Visit, missing: str) -> None:
     visit.guarded.grant(visit.user, right._replace(operation=AclOperation.DESCRIBE))
     fleet = visit.run("upper", "--results-topic", f"{visit.user}.results")
     assert fleet.wait() == 4
-    needed = f" (topic {right.name}): the operation {right.operation.name} on it has to be allowed to this client"
-    assert fleet.lines == [NOT_ALLOWED.format(visit.guarded.sasl) + needed]
+    needed = f" (topic {right.name}): this client needs the permission {right.operation.name}"
+    assert fleet.lines == [ACCESS_DENIED.format(visit.guarded.sasl) + needed]
     assert not fleet.heard("consumer.started")
 
 
@@ -221,7 +225,7 @@ def test_a_topic_that_may_not_be_read_any_more_stops_the_work_and_loses_nothing(
     visit.guarded.take_away(visit.user, right)
     work.produce_sessions(50, 5)
     ended = fleet.wait_for("fleet.consumer_exited", exit_code=4)
-    assert ended["reason"].startswith(f"not allowed by the broker at {visit.guarded.sasl} (topic {visit.user}): ")
+    assert ended["reason"].startswith(f"access denied by the broker at {visit.guarded.sasl} (topic {visit.user}): ")
     visit.guarded.grant(visit.user, right)
     work.wait_done(100)
     work.wait_lag(0)
@@ -245,7 +249,7 @@ def test_a_group_that_may_not_be_read_any_more_is_told_with_the_first_commit_and
     work.wait_done(100)
     assert "Group authorization failed" in fleet.wait_for("consumer.commit_failed")["error"]
     ended = fleet.wait_for("fleet.consumer_exited", exit_code=4)
-    assert ended["reason"].startswith(f"not allowed by the broker at {visit.guarded.sasl} (group {visit.user}): ")
+    assert ended["reason"].startswith(f"access denied by the broker at {visit.guarded.sasl} (group {visit.user}): ")
     visit.guarded.grant(visit.user, right)
     work.wait_lag(0)
     assert fleet.stop() == 0
@@ -314,10 +318,8 @@ def test_produce_is_refused_in_one_line_too(visit: Visit) -> None:
     visit.guarded.grant(visit.user, right)
     sent = [_produce(visit, PASSWORD, task), _produce(visit, WRONG_PASSWORD, task)]
     assert [done.returncode for done in sent] == [4, 4]
-    refused = f"processor: not allowed by the broker at {visit.guarded.sasl}"
-    assert sent[0].stderr.decode() == (
-        f"{refused} (topic {topic}): the operation WRITE on it has to be allowed to this client\n"
-    )
+    refused = f"processor: access denied by the broker at {visit.guarded.sasl}"
+    assert sent[0].stderr.decode() == (f"{refused} (topic {topic}): this client needs the permission WRITE\n")
     assert sent[1].stderr.decode().startswith(f"{refused}: SASL authentication error: ")
     visit.guarded.grant(visit.user, right._replace(operation=AclOperation.WRITE))
     sent.append(_produce(visit, PASSWORD, task))

@@ -230,7 +230,7 @@ def test_a_record_is_shown_with_its_position_key_and_headers(
         (":0:3", "[0] has no offset 3 yet: there are 0 to 0"),
         (":1:0", "[1] has no offset 0 yet: it is empty"),
         (":2:0", " has no partition 2: they are 0 to 1"),
-        ("-missing:0:0", "no topic "),
+        ("-missing:0:0", "-missing does not exist at "),
     ],
 )
 def test_a_missing_record_is_exit_code_5_with_the_offsets_that_exist(

@@ -156,7 +156,7 @@ def test_no_broker_is_told_within_about_ten_seconds_in_one_line() -> None:
     started = time.monotonic()
     code, out, err = run("-b", "127.0.0.1:1", "-t", "t")
     assert (code, out, len(err.splitlines())) == (4, "", 1)
-    assert "no broker answers at 127.0.0.1:1" in err
+    assert "no broker responds at 127.0.0.1:1" in err
     assert time.monotonic() - started < 20
 
 

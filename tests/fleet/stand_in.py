@@ -55,9 +55,9 @@ ENDS: dict[str, tuple[list[Report], int]] = {
     "crash": ([Started(), Joined()], 1),
     "crash-at-start": ([], -signal.SIGSEGV),
     "no-app": ([Failed("APP 'a:b': there is no module 'a'", 5)], 5),
-    "no-broker": ([Failed("no broker answers at nowhere:1", 4)], 4),
-    "not-let-in": ([Started(), Failed("not allowed by the broker", 4)], 4),
-    "no-broker-any-more": ([Started(), Joined(), Failed("no broker answers at nowhere:1", 4)], 4),
+    "no-broker": ([Failed("no broker responds at nowhere:1", 4)], 4),
+    "not-let-in": ([Started(), Failed("access denied by the broker", 4)], 4),
+    "no-broker-any-more": ([Started(), Joined(), Failed("no broker responds at nowhere:1", 4)], 4),
     "recycle": ([Started(), Joined(), Recycling()], 0),
     "finish": ([Started(), Joined(), Finished()], 0),
 }

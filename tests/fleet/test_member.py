@@ -58,7 +58,7 @@ def test_no_broker_is_exit_code_4_and_named_last() -> None:
     ended = run("tasks:handle", "-p", "2")
     assert ended.returncode == 4
     *logged, last = ended.stderr.splitlines()
-    assert last.startswith("processor: no broker answers at 127.0.0.1:1")
+    assert last.startswith("processor: no broker responds at 127.0.0.1:1")
     assert all(line.startswith("{") for line in logged)
 
 

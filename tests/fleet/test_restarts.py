@@ -104,7 +104,7 @@ def test_the_fleets_exit_code(codes: list[int], code: int) -> None:
         (exited(-99), "killed by signal 99"),
         (exited(7), "exit code 7"),
         (exited(0), "it was stopped by another process"),
-        (exited(4, failure="no broker answers"), "no broker answers"),
+        (exited(4, failure="no broker responds"), "no broker responds"),
         (exited(0, recycling=True, failure="x"), "a handler could not be interrupted"),
     ],
 )

@@ -242,14 +242,14 @@ def test_a_failure_at_start_stops_the_fleet_and_is_one_line(fleet: Fleet) -> Non
 def test_no_broker_at_the_start_ends_the_fleet(fleet: Fleet) -> None:
     parent = fleet({0: ["no-broker"]})
     assert parent.ended() == 4
-    assert parent.stderr() == "processor: no broker answers at nowhere:1\n"
+    assert parent.stderr() == "processor: no broker responds at nowhere:1\n"
 
 
 def test_a_group_that_lets_nobody_in_ends_the_fleet(fleet: Fleet) -> None:
     """The broker answers, so the consumer has started; that it is not allowed into the group comes after."""
     parent = fleet({0: ["not-let-in"]})
     assert parent.ended() == 4
-    assert parent.stderr() == "processor: not allowed by the broker\n"
+    assert parent.stderr() == "processor: access denied by the broker\n"
     assert [line["event"] for line in parent.events] == [
         "fleet.started",
         "fleet.stats",

@@ -35,13 +35,13 @@ def test_every_missing_topic_is_named_and_none_is_created_by_asking(
 
 def test_a_broker_that_does_not_answer_is_told_after_the_time_given() -> None:
     started = time.monotonic()
-    with pytest.raises(BrokerError, match=r"no broker answers at 127\.0\.0\.1:1: .*refused"):
+    with pytest.raises(BrokerError, match=r"no broker responds at 127\.0\.0\.1:1: .*refused"):
         check_topics(admin_config("127.0.0.1:1", {}), ["t"], timeout=2)
     assert 1 < time.monotonic() - started < 6
 
 
 def test_a_host_without_an_address_is_told_as_such() -> None:
-    with pytest.raises(BrokerError, match=r"no broker answers at nowhere\.invalid:9092: Failed to resolve"):
+    with pytest.raises(BrokerError, match=r"no broker responds at nowhere\.invalid:9092: Failed to resolve"):
         check_topics(admin_config("nowhere.invalid:9092", {}), ["t"], timeout=2)
 
 
@@ -54,7 +54,7 @@ def test_a_client_that_is_not_let_in_hears_so_at_once_and_without_its_password(b
         "sasl.password": "s3cr3t",
     }
     started = time.monotonic()
-    with pytest.raises(BrokerError, match="not allowed") as caught:
+    with pytest.raises(BrokerError, match="access denied") as caught:
         check_topics(admin_config(broker.bootstrap_servers, login), ["t"])
     assert time.monotonic() - started < 6
     assert "s3cr3t" not in str(caught.value)
