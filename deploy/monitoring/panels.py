@@ -240,6 +240,17 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 unit="s",
             ),
             Panel(
+                "Longest wait for a worker",
+                "Of tasks that may run. High values mean too few workers; a blocked session does not count.",
+                (Query(of_partition("processor_partition_oldest_ready_seconds"), PLACE),),
+                unit="s",
+            ),
+            Panel(
+                "Records fetched ahead",
+                "Fetched, but not in flight yet.",
+                (Query(of_partition("processor_partition_fetched_ahead_records"), PLACE),),
+            ),
+            Panel(
                 "Attempt of the oldest unsettled task",
                 "Starts at 1; 0 if everything is settled.",
                 (Query(of_partition("processor_partition_head_attempt"), PLACE),),

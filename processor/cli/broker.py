@@ -62,7 +62,7 @@ def broker(
         address = f"{VARIABLE_PREFIX}BOOTSTRAP_SERVERS={embedded.bootstrap_servers}"
         typer.echo(address)
         for note in NOTES:
-            logs.say(note.format(address=address))
+            logs.print_line(note.format(address=address))
         select.select([signals], [], [])
         signals.keep_stops_ignored()
     return 0

@@ -132,7 +132,7 @@ def _occupy_standard_descriptors() -> None:
 def _complain(sentence: str, exit_code: int) -> int:
     from processor.telemetry import logs  # here: most runs have no error to print
 
-    logs.say(sentence)
+    logs.print_line(sentence)
     return exit_code
 
 

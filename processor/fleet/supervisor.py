@@ -111,7 +111,7 @@ class Supervisor:
         app: str,
         emit: Emit,
         *,
-        say: Callable[[str], None] = logs.say,
+        say: Callable[[str], None] = logs.print_line,
         command: Sequence[str] = MEMBER,
         timing: Timing = Timing(),  # noqa: B008 — immutable
     ) -> None:

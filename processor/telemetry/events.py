@@ -104,7 +104,7 @@ class PartitionStats(Event):
     oldest_unsettled_seconds: float
     """age of the oldest unsettled task"""
     oldest_ready_seconds: float
-    """how long the oldest task has been in flight that may run and that no worker has taken"""
+    """longest time that a task that may run has waited for a worker"""
     lag: int | None
     """records from the commit point to the end of the partition"""
     fetch_paused: bool
@@ -550,7 +550,7 @@ class ConsumerFetchPaused(Event):
     topic: str
     partition: int
     fetched_ahead: int
-    """its records fetched that are not in flight yet"""
+    """records of the partition that are fetched and not in flight yet"""
 
 
 class ConsumerFetchResumed(Event):
@@ -562,7 +562,7 @@ class ConsumerFetchResumed(Event):
     topic: str
     partition: int
     fetched_ahead: int
-    """its records fetched that are not in flight yet"""
+    """records of the partition that are fetched and not in flight yet"""
 
 
 class ConsumerStopping(Event):

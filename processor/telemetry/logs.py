@@ -1,7 +1,7 @@
-"""Log lines: an event becomes one line on stderr, JSON for programs or coloured text for people.
+"""Log lines: each event becomes one line on stderr, in JSON for programs or as coloured text for people.
 
-The only importer of structlog, whose global configuration is left to the application: handlers may use
-structlog or `logging` as they like.
+The only importer of structlog. Its global configuration is left to the application, so that handlers may use structlog
+or `logging` freely.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _BIDI: Final = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0
 _UNPRINTABLE: Final = {
     code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *_BIDI)
 } | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
-"""What could end a line, move a terminal's cursor or turn its text around."""
+"""Characters that end a line, control a terminal, or change the direction of text."""
 
 _ALWAYS: Final = ("pid", "consumer", "topic", "partition")
-"""Fields that mean something when they are 0."""
+"""Fields that the console shows even if they are 0."""
 
 _LONG: Final = ("handler_seconds_buckets",)
 
@@ -45,32 +45,32 @@ MOST_SHOWN: Final = 20
 """Entries of a mapping that the console shows; of a larger one it shows the count. The head of a partition has 11."""
 
 _BLOCKS: Final = ("traceback", "stack")
-"""Fields of several lines; on the console they are set below their event's line, indented."""
+"""Fields of several lines, which the console prints below the line of their event, indented."""
 
 EventDict = MutableMapping[str, Any]
 
 STALLED_SECONDS = 1.0
-"""How long a line waits for a reader that takes nothing; those after it wait no more, until it takes again."""
+"""How long a line waits for a reader that is blocked. The lines after it do not wait until the reader continues."""
 
 
 class _Lines:
-    """Where lines go, one system call each: processes that share a pipe do not write into each other's lines.
+    """The stream of log lines. A line is one system call, so that processes that share a pipe do not mix their lines.
 
-    Whoever reads them may stop reading and stay: a write would wait for ever, and with it the thread that
-    talks to the group. Such a line is lost instead, as on a full disk.
+    If the reader blocks, a write would wait without limit, and with it the thread that polls the group. Such a line is
+    lost instead, as on a full disk.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self.lost = 0
-        self.untold = 0
-        """Lost lines that no later line has told of."""
+        self.unreported = 0
+        """Lost lines that no `log.lines_lost` has reported yet."""
         self._is_stalled = False
         self._is_torn = False
-        """The last line ended in its middle."""
+        """Whether the last line was cut off."""
         self._stream = stream
         self._lock = threading.Lock()
         self._descriptor, self._kind = None, 0
-        with contextlib.suppress(OSError, ValueError):  # a test's StringIO, or a stream that is closed
+        with contextlib.suppress(OSError, ValueError):  # a StringIO in a test, or a closed stream
             if stream is not None:
                 self._kind = stat.S_IFMT(os.fstat(stream.fileno()).st_mode)
                 self._descriptor = stream.fileno()
@@ -99,29 +99,29 @@ class _Lines:
                 self._is_torn = bool(rest)
 
     def lose(self) -> None:
-        """Counts a line that could not be written."""
+        """Count a line that could not be written."""
         self.lost += 1
-        self.untold += 1
+        self.unreported += 1
 
     def _await_reader(self, descriptor: int) -> None:
         seconds = 0.0 if self._is_stalled else STALLED_SECONDS
         self._is_stalled = not select.select([], [descriptor], [], seconds)[1]
         if self._is_stalled:
-            raise BlockingIOError("nobody reads the log")
+            raise BlockingIOError("the reader of the log is blocked")
 
     def _takes(self, descriptor: int, size: int) -> bool:
-        """Whether so much can be written without waiting; a pipe or socket that is ready takes `PIPE_BUF` bytes."""
+        """Return whether `size` bytes can be written without waiting. A ready pipe or socket takes `PIPE_BUF` bytes."""
         if size <= select.PIPE_BUF or self._kind not in (stat.S_IFIFO, stat.S_IFSOCK):
             return True
         if self._kind != stat.S_IFIFO or not hasattr(fcntl, "F_GETPIPE_SZ"):
             return False
         unread: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
-        # what is in it may fill its pages badly, at the worst half of each
+        # its content may use only half of each page
         return 2 * (unread + size) <= fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
 
     def _write_text(self, line: str) -> None:
         if self._stream is None:
-            raise OSError("there is no stderr")
+            raise OSError("stderr is closed")
         with self._lock:
             self._stream.write(f"{line}\n")
             self._stream.flush()
@@ -146,13 +146,13 @@ def configure(
     stream: TextIO | None = None,
     redaction: Redaction = Redaction(),  # noqa: B008 — immutable
 ) -> None:
-    """Sets how the emitters that are made from now on write.
+    """Configure the emitters that are created from now on.
 
     Args:
         log_format: `auto` is `console` on a terminal and `json` off one.
-        log_level: the least level that is written.
-        stream: where to, stderr when it is None.
-        redaction: what of a task may stand there.
+        log_level: the minimum level.
+        stream: where lines are written; None is stderr.
+        redaction: what is logged of a task.
     """
     global _configured  # noqa: PLW0603 — a process has one stderr
     lines = _Lines(stream if stream is not None else sys.stderr)
@@ -167,10 +167,10 @@ def configure(
 
 
 def emitter(**bound: Any) -> Emit:
-    """What writes events as log lines, each with the host, the process's ID and the fields `bound`. It never raises.
+    """Return a function that logs events, each with the host, the process ID and the fields `bound`. It never raises.
 
-    A line that cannot be written, because the disk is full, stderr is closed or its reader takes nothing, is counted in
-    `lost_lines()`, and told once lines can be written again: a task must not fail or wait because its log line does.
+    A line that cannot be written, because the disk is full, stderr is closed or its reader is blocked, is counted in
+    `lost_lines()` and reported once lines can be written again: a task must not fail or wait because its log line does.
     """
     if _configured is None:
         configure()
@@ -192,24 +192,24 @@ def emitter(**bound: Any) -> Emit:
             return
         try:
             write(event)
-            if lines.untold:
-                told, lines.untold = LogLinesLost(lines=lines.untold), 0
-                write(told)
-        except Exception:  # noqa: BLE001 — whatever is wrong with a line, its task goes on
+            if lines.unreported:
+                lost, lines.unreported = LogLinesLost(lines=lines.unreported), 0
+                write(lost)
+        except Exception:  # noqa: BLE001 — whatever is wrong with a line must not stop its task
             lines.lose()
 
     return emit
 
 
-def say(sentence: str) -> None:
-    """One line on stderr, outside the log: what a user's mistake gets. It never raises."""
+def print_line(sentence: str) -> None:
+    """Print one line to stderr, outside the log, as for a mistake of the user. It never raises."""
     line = " ".join(sentence.split()).translate(_UNPRINTABLE)
     with contextlib.suppress(OSError, ValueError):
         _Lines(sys.stderr).write(f"processor: {line}")
 
 
 def lost_lines() -> int:
-    """Lines that could not be written since `configure`."""
+    """Return the number of lines that could not be written since `configure`."""
     return 0 if _configured is None else int(_configured.lines.lost)
 
 
@@ -219,7 +219,7 @@ def _stamp(_: Any, __: str, fields: EventDict) -> EventDict:
 
 
 _INVISIBLE: Final = {code: f"\\u{code:04x}" for code in _UNPRINTABLE if code >= 0x7F}
-"""What JSON would let stand in text as it is; the others it escapes itself."""
+"""Characters that JSON does not escape itself."""
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
@@ -227,7 +227,7 @@ _encode = msgspec.json.Encoder(enc_hook=repr).encode
 def _json(_: Any, __: str, fields: EventDict) -> str:
     try:
         return _encode(fields).decode().translate(_INVISIBLE)
-    except (ValueError, TypeError):  # text that is no Unicode, half of a surrogate pair: strict readers want none of it
+    except (ValueError, TypeError):  # a lone surrogate, which strict readers refuse
         return _encode(_as_unicode(msgspec.to_builtins(fields, enc_hook=repr))).decode().translate(_INVISIBLE)
 
 
@@ -240,8 +240,8 @@ def _as_unicode(value: Any) -> Any:
 
 
 def _console_fields(_: Any, __: str, fields: EventDict) -> EventDict:
-    """No value can forge a line; what is long is told by its length, and nothing is not told: JSON has all of it."""
-    if fields["event"].endswith(".stats"):  # of thirty figures, those that say something
+    """Return the fields as the console shows them: long values as their lengths, none of those that are empty."""
+    if fields["event"].endswith(".stats"):  # only those of thirty figures that are not 0
         fields = {key: value for key, value in fields.items() if (value and key not in _LONG) or key in _ALWAYS}
     return {key: _text(value) if key not in _BLOCKS else value for key, value in fields.items() if value is not None}
 

@@ -152,6 +152,12 @@ PARTITION = Family(
         Metric("processor_partition_committed_offset", "committed", "gauge", "Committed offset of the group."),
         Metric("processor_partition_in_flight_tasks", "in_flight", "gauge", "Tasks fetched and not settled."),
         Metric(
+            "processor_partition_fetched_ahead_records",
+            "fetched_ahead",
+            "gauge",
+            "Records fetched that are not in flight yet.",
+        ),
+        Metric(
             "processor_partition_active_sessions", "active_sessions", "gauge", "Sessions that have tasks in flight."
         ),
         Metric(
@@ -171,6 +177,12 @@ PARTITION = Family(
             "oldest_unsettled_seconds",
             "gauge",
             "Age of the oldest unsettled task, in seconds.",
+        ),
+        Metric(
+            "processor_partition_oldest_ready_seconds",
+            "oldest_ready_seconds",
+            "gauge",
+            "Longest time that a task that may run has waited for a worker, in seconds.",
         ),
         Metric(
             "processor_partition_head_attempt",

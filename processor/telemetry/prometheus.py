@@ -1,7 +1,7 @@
 """A fleet's metrics over HTTP, for Prometheus to scrape. The only importer of prometheus_client.
 
-The names and labels are those that the Collector makes of the log. One port serves the whole fleet: the parent tells
-what its consumers have told last, so values are as old as `--stats-interval` at most.
+Names and labels are those that the Collector produces from the log. One port serves the whole fleet: the parent has the
+last reports of its consumers, so values are at most `--stats-interval` old.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 CLOSE_SECONDS = 1.0
-"""How long an end waits for a scrape that is under way."""
+"""How long a stop waits for a scrape in progress."""
 
 
 class MetricsSnapshot(NamedTuple):
-    """A fleet's latest statistics."""
+    """The latest statistics of a fleet."""
 
     fleet: FleetStats
     consumers: Mapping[int, ConsumerStats]
-    """The last report of each living consumer, by its number."""
+    """The last report of each running consumer, by its number."""
     partitions: Sequence[PartitionStats]
 
 
 @contextmanager
 def serving(port: int | None, host: str, group: str, snapshot: Callable[[], MetricsSnapshot]) -> Iterator[None]:
-    """Serves metrics while it is entered; without a port it does nothing.
+    """Serve metrics while the context is entered; without a port, do nothing.
 
     Args:
-        port: where Prometheus scrapes.
+        port: the port to listen on.
         host: the address to listen on.
         group: the consumer group, a label of each metric.
-        snapshot: called at each scrape, from a thread of its own.
+        snapshot: called for each scrape, in a thread of its own.
 
     Raises:
         LoadError: prometheus-client is not installed.
@@ -66,11 +66,11 @@ def serving(port: int | None, host: str, group: str, snapshot: Callable[[], Metr
 
 
 def start(port: int, host: str, group: str, snapshot: Callable[[], MetricsSnapshot]) -> tuple[Any, Thread]:
-    """A server that calls `snapshot` at each scrape, in a thread of its own, and that thread.
+    """Start a server that calls `snapshot` for each scrape, and return it with its thread.
 
     Raises:
         LoadError: prometheus-client is not installed.
-        OSError: nobody can listen there.
+        OSError: the address cannot be listened on.
     """
     try:
         from prometheus_client import CollectorRegistry, start_http_server
@@ -82,14 +82,14 @@ def start(port: int, host: str, group: str, snapshot: Callable[[], MetricsSnapsh
 
 
 class Exposition:
-    """Asked at each scrape; any thread."""
+    """The collector of prometheus_client, called for each scrape in any thread."""
 
     def __init__(self, group: str, snapshot: Callable[[], MetricsSnapshot]) -> None:
         self._snapshot = snapshot
         self._group, self._host, self._fleet = group, socket.gethostname(), str(os.getpid())
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric with its samples."""
+        """Yield every metric with its samples."""
         latest = self._snapshot()
         consumers = {self._labels(str(index)): stats for index, stats in sorted(latest.consumers.items())}
         partitions: dict[tuple[str, ...], PartitionStats] = {
@@ -104,10 +104,10 @@ class Exposition:
         return (self._group, self._host, self._fleet, *more)
 
 
-def _family(family: Family, told: Mapping[tuple[str, ...], Event]) -> Iterator[Metric]:
+def _family(family: Family, events: Mapping[tuple[str, ...], Event]) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    values = {labels: dict(samples(family, event)) for labels, event in told.items()}
+    values = {labels: dict(samples(family, event)) for labels, event in events.items()}
     for metric in family.metrics:
         kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
         exposed = kind(metric.name, metric.help, labels=family.labels)
@@ -117,10 +117,10 @@ def _family(family: Family, told: Mapping[tuple[str, ...], Event]) -> Iterator[M
         yield exposed
 
 
-def _histogram(told: Mapping[tuple[str, ...], ConsumerStats]) -> Metric:
+def _histogram(consumers: Mapping[tuple[str, ...], ConsumerStats]) -> Metric:
     from prometheus_client.core import HistogramMetricFamily
 
     exposed = HistogramMetricFamily(HISTOGRAM, HISTOGRAM_HELP, labels=CONSUMER.labels)
-    for labels, stats in told.items():
+    for labels, stats in consumers.items():
         exposed.add_metric(labels, list(stats.handler_seconds_buckets.items()), stats.handler_seconds)
     return exposed

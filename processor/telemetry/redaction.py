@@ -1,4 +1,4 @@
-"""What of a task may stand in the log. Sessions are record keys: they are hashed unless plain ones are asked for."""
+"""What is logged of a task. Sessions are record keys, and are logged as hashes unless the user asks for plain ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ LogErrors = Literal["full", "type"]
 NOT_LOGGED: Final = "(not logged)"
 
 IDENTIFIERS: Final = frozenset({"session_id", "task_id", "task_name"})
-"""What a producer chooses."""
+"""Fields that a producer chooses."""
 
 LONGEST: Final = 200
-"""Characters of an identifier: a key may have a megabyte, and container runtimes cut lines at 16 KiB."""
+"""Characters of an identifier: a record key may have a megabyte, and container runtimes cut lines at 16 KiB."""
 
 
 class Redaction(msgspec.Struct, frozen=True):
-    """How sessions and the texts of handlers' errors are told."""
+    """How sessions and the texts of handlers' errors are logged."""
 
     sessions: LogSessions = "hashed"
     errors: LogErrors = "full"
 
-    def fields_of(self, told: msgspec.Struct) -> dict[str, Any]:
-        """The fields of an event or of a part of one, as they may be logged."""
-        fields = {name: self._redacted(name, value) for name, value in msgspec.structs.asdict(told).items()}
+    def fields_of(self, event: msgspec.Struct) -> dict[str, Any]:
+        """Return the fields of an event, or of a part of one, as they are logged."""
+        fields = {name: self._redacted(name, value) for name, value in msgspec.structs.asdict(event).items()}
         if self.errors == "type" and fields.get("error_type"):
             fields["error"] = NOT_LOGGED
         return fields
@@ -46,10 +46,10 @@ class Redaction(msgspec.Struct, frozen=True):
 
 
 def hashed(session_id: str) -> str:
-    """`#` and twelve hexadecimal digits: BLAKE2b of 48 bits, as `printf %s SESSION | b2sum -l 48` has it.
+    """Return `#` and twelve hexadecimal digits: BLAKE2b of 48 bits, as by `printf %s SESSION | b2sum -l 48`.
 
-    It is a name for the log and no secret: who can guess a session's ID can check the guess.
+    It keeps keys out of the log, but is not a secret: a guessed session ID can be verified against it.
     """
-    from hashlib import blake2b  # here: OpenSSL takes two milliseconds, and only consumers name sessions
+    from hashlib import blake2b  # here: OpenSSL takes two milliseconds to load, and only consumers need it
 
     return f"#{blake2b(session_id.encode('utf-8', 'backslashreplace'), digest_size=6).hexdigest()}"

@@ -1,4 +1,4 @@
-"""W3C trace context, as a producer may leave it in the header `traceparent`: https://www.w3.org/TR/trace-context/."""
+"""W3C trace context, from the header `traceparent` of a record: https://www.w3.org/TR/trace-context/."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f
 
 
 def trace_context(header: bytes | None) -> tuple[str, str] | None:
-    """The trace's and the parent span's ID in hexadecimal; None where the header is missing or is not valid."""
+    """Return the IDs of the trace and of the parent span in hexadecimal; None if the header is missing or not valid."""
     found = _TRACEPARENT.fullmatch(header) if header else None
     if found is None:
         return None
     version, trace, span, more = found.groups()
-    is_known = version != b"ff" and (more is None or version != b"00")  # later versions may say more at the end
+    is_known = version != b"ff" and (more is None or version != b"00")  # later versions may append fields
     if not is_known or not int(trace, 16) or not int(span, 16):
         return None
     return trace.decode(), span.decode()

@@ -1,4 +1,4 @@
-"""Each alert is fired by a fleet with its fault, and none by one without. A minute of the rules lasts two seconds.
+"""Each alert is fired by a fleet with its fault, and none by a fleet without one. A minute lasts two seconds.
 
 All faults are made at once, each in a thread and a consumer group of its own: most of the time is waiting.
 """
@@ -77,9 +77,16 @@ def one_task_that_holds_its_partition(at: Site) -> None:
     fleet.kill()
 
 
+def too_few_workers(at: Site) -> None:
+    at.work.produce_sessions(400, 400)
+    fleet = at.work.run("note", *QUICK, "-w", "1", seconds=0.2)
+    at.wait_for("ProcessorTasksWaitForWorkers")
+    fleet.kill()
+
+
 def refused_commits(at: Site) -> None:
-    """Of the coordinator's reasons one that the client goes on after."""
-    at.wire.refuse_commits(KafkaError.OFFSET_METADATA_TOO_LARGE, 100_000)
+    """With a reason of the coordinator after which the client continues."""
+    at.wire.refuse_commits(KafkaError.INVALID_COMMIT_OFFSET_SIZE, 100_000)
     try:
         at.work.produce_sessions(20, 4)
         fleet = at.work.run("note", *QUICK)
@@ -182,6 +189,7 @@ FAULTS = (
     lag_that_grows,
     attempts_that_go_on_failing,
     one_task_that_holds_its_partition,
+    too_few_workers,
     refused_commits,
     members_that_come_and_go,
     consumers_that_end_again_and_again,
@@ -200,7 +208,8 @@ def alerts(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The shipped rules, but for the length of a minute."""
     folder = tmp_path_factory.mktemp("alerts")
     rules = re.sub(r"\b(\d+)m\b", lambda found: f"{int(found[1]) * SECONDS}s", RULES.read_text())
-    rules = re.sub(r"> 900\b", f"> {15 * SECONDS}", rules)
+    for minutes in (5, 15):  # thresholds in seconds
+        rules = re.sub(rf"> {minutes * 60}\b", f"> {minutes * SECONDS}", rules)
     (folder / "rules.yaml").write_text(rules)
     with Alerts(go_tools.VMALERT.path, pipeline.store, folder / "rules.yaml", folder) as evaluated:
         yield evaluated
@@ -234,5 +243,7 @@ def _firing(alerts: Alerts, group: str) -> set[str]:
 
 
 @pytest.mark.parametrize("fault", [fault.__name__ for fault in FAULTS])
-def test_a_fault_is_told_and_the_lack_of_one_is_not(made: dict[str, Future[None]], fault: str) -> None:
+def test_each_fault_fires_its_alert_and_a_fleet_without_one_fires_none(
+    made: dict[str, Future[None]], fault: str
+) -> None:
     made[fault].result()

@@ -44,11 +44,11 @@ def lines_of(event: Any, log_format: LogFormat = "json", log_level: LogLevel = "
     return stream.getvalue().splitlines()
 
 
-def test_a_json_line_has_the_event_its_level_its_time_the_bound_fields_and_its_own() -> None:
+def test_a_json_line_has_event_level_time_the_bound_fields_and_those_of_the_event() -> None:
     (line,) = lines_of(FleetStopping(reason="SIGTERM"), group="g", consumer=2)
-    told = json.loads(line)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told.pop("timestamp"))
-    assert told == {
+    fields = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fields.pop("timestamp"))
+    assert fields == {
         "level": "info", "event": "fleet.stopping", "log_version": 1, "host": socket.gethostname(), "pid": os.getpid(),
         "group": "g", "consumer": 2, "reason": "SIGTERM",
     }  # fmt: skip
@@ -60,11 +60,11 @@ def test_nested_statistics_become_objects() -> None:
     (line,) = lines_of(
         consumer_stats(busiest_sessions=[SessionLoad(session_id="s", topic="t", partition=3, waiting=1)])
     )
-    told = json.loads(line)
-    assert told["busiest_sessions"] == [{"session_id": hashed("s"), "topic": "t", "partition": 3, "waiting": 1}]
+    fields = json.loads(line)
+    assert fields["busiest_sessions"] == [{"session_id": hashed("s"), "topic": "t", "partition": 3, "waiting": 1}]
 
 
-def test_the_console_leaves_out_what_says_nothing() -> None:
+def test_the_console_leaves_out_what_is_0_or_empty() -> None:
     (line,) = lines_of(consumer_stats(lag=None, waiting=0), "console", group="g", fleet=1, consumer=0)
     assert "consumer=0" in line
     assert "succeeded=5" in line
@@ -108,12 +108,12 @@ def test_no_field_value_can_forge_a_line_or_reach_the_terminal(log_format: LogFo
         assert json.loads(text)["error"] == HOSTILE
 
 
-def test_text_that_is_no_unicode_is_written_all_the_same() -> None:
+def test_text_with_a_lone_surrogate_is_written_escaped() -> None:
     (line,) = lines_of(FleetStopping(reason="half \ud800 a pair"))
     assert msgspec.json.decode(line)["reason"] == r"half \ud800 a pair"
 
 
-def test_a_stack_on_the_console_is_set_below_its_line_and_cannot_pass_for_one() -> None:
+def test_a_stack_is_printed_below_its_line_and_cannot_forge_one() -> None:
     stuck = TaskStuck(
         task_id="i", session_id="s", task_name="n", topic="t", partition=0, offset=1, attempt=1, trace_id=None,
         span_id=None, running_seconds=31.0, stack='File "a.py", line 1\n2024-01-01 [info] forged\x1b[2J',
@@ -123,7 +123,7 @@ def test_a_stack_on_the_console_is_set_below_its_line_and_cannot_pass_for_one() 
     assert below == ['    | File "a.py", line 1', "    | 2024-01-01 [info] forged\\u001b[2J"]
 
 
-def test_the_console_tells_long_lists_by_their_length() -> None:
+def test_the_console_shows_long_lists_as_their_lengths() -> None:
     load = SessionLoad(session_id="s", topic="t", partition=3, waiting=1)
     (line,) = lines_of(consumer_stats(busiest_sessions=[load, load]), "console")
     assert "busiest_sessions=2" in line
@@ -152,7 +152,7 @@ def test_a_line_that_cannot_be_written_is_counted_and_raises_nothing(stream: Tex
     assert logs.lost_lines() == 1
 
 
-def test_a_reader_that_takes_nothing_costs_lines_and_no_time_and_is_told_when_it_reads_again(
+def test_a_blocked_reader_costs_lines_and_no_time_and_is_told_how_many_when_it_continues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(logs, "STALLED_SECONDS", 0.05)
@@ -167,16 +167,16 @@ def test_a_reader_that_takes_nothing_costs_lines_and_no_time_and_is_told_when_it
         kept = received.read(1 << 20)
         emit(FleetStopping(reason="goes on"))
         kept += received.read(1 << 20)
-    *lines, last, told = [line for line in kept.split(b"\n") if line]
+    *lines, last, report = [line for line in kept.split(b"\n") if line]
     assert msgspec.json.decode(last)["reason"] == "goes on"
-    assert msgspec.json.decode(told)["event"] == "log.lines_lost"
-    assert msgspec.json.decode(told)["lines"] == lost
+    assert msgspec.json.decode(report)["event"] == "log.lines_lost"
+    assert msgspec.json.decode(report)["lines"] == lost
     whole = [line for line in lines if line.endswith(b"}")]
     assert len(lines) - len(whole) <= 1  # one may have been torn, and the next began on a line of its own
     assert len(whole) == 1000 - lost
 
 
-def test_each_line_is_written_by_one_call_so_that_processes_can_share_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_line_is_one_system_call_so_that_processes_can_share_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bytes] = []
 
     def recorded(descriptor: int, data: bytes) -> int:
@@ -193,7 +193,7 @@ def test_each_line_is_written_by_one_call_so_that_processes_can_share_a_pipe(mon
     assert calls == [line.encode()]
 
 
-def test_the_applications_own_structlog_configuration_is_left_alone() -> None:
+def test_the_structlog_configuration_of_the_application_is_left_alone() -> None:
     import structlog
 
     before = structlog.get_config()
@@ -203,7 +203,7 @@ def test_the_applications_own_structlog_configuration_is_left_alone() -> None:
     assert not structlog.is_configured()
 
 
-def told(event: Any, redaction: Redaction) -> dict[str, Any]:
+def logged(event: Any, redaction: Redaction) -> dict[str, Any]:
     stream = io.StringIO()
     logs.configure("json", "debug", stream, redaction)
     logs.emitter()(event)
@@ -218,18 +218,18 @@ def dead_letter() -> TaskDeadLettered:
     )  # fmt: skip
 
 
-def test_a_session_is_a_hash_unless_it_is_asked_for() -> None:
+def test_a_session_is_hashed_unless_plain_ones_are_asked_for() -> None:
     load = SessionLoad(session_id="anna", topic="t", partition=3, waiting=1)
     for event in (dead_letter(), partition_stats(), consumer_stats(busiest_sessions=[load])):
-        assert "anna" not in str(told(event, Redaction()))
-        assert "#b22bbbaafa01" in str(told(event, Redaction()))
-        assert "anna" in str(told(event, Redaction(sessions="plain")))
+        assert "anna" not in str(logged(event, Redaction()))
+        assert "#b22bbbaafa01" in str(logged(event, Redaction()))
+        assert "anna" in str(logged(event, Redaction(sessions="plain")))
 
 
 def test_a_task_without_a_session_has_no_hash() -> None:
     event = dead_letter()
     event.session_id = ""
-    assert told(event, Redaction())["session_id"] == ""
+    assert logged(event, Redaction())["session_id"] == ""
 
 
 @pytest.mark.skipif(shutil.which("b2sum") is None, reason="there is no b2sum")
@@ -240,18 +240,18 @@ def test_the_hash_of_a_session_is_that_of_b2sum(session: str) -> None:
     assert hashed(session) == "#" + digest.split()[0].decode()
 
 
-def test_the_text_of_a_handlers_error_may_be_left_out_and_its_type_stays() -> None:
-    line = told(dead_letter(), Redaction(errors="type"))
+def test_the_text_of_an_error_can_be_left_out_and_its_type_remains() -> None:
+    line = logged(dead_letter(), Redaction(errors="type"))
     assert (line["error_type"], line["error"]) == ("builtins.KeyError", NOT_LOGGED)
-    assert told(partition_stats(), Redaction(errors="type"))["head"]["error"] == NOT_LOGGED
-    assert told(partition_stats(head=None), Redaction(errors="type"))["head"] is None
+    assert logged(partition_stats(), Redaction(errors="type"))["head"]["error"] == NOT_LOGGED
+    assert logged(partition_stats(head=None), Redaction(errors="type"))["head"] is None
     refused = ConsumerCommitFailed(error="REBALANCE_IN_PROGRESS", partitions=[])
-    assert told(refused, Redaction(errors="type"))["error"] == "REBALANCE_IN_PROGRESS"
+    assert logged(refused, Redaction(errors="type"))["error"] == "REBALANCE_IN_PROGRESS"
 
 
-def test_an_identifier_as_long_as_a_producer_likes_is_cut() -> None:
+def test_a_long_identifier_is_cut() -> None:
     event = dead_letter()
     event.session_id = event.task_id = "x" * 1_000_000
-    line = told(event, Redaction(sessions="plain"))
+    line = logged(event, Redaction(sessions="plain"))
     assert line["session_id"] == line["task_id"] == "x" * 199 + "…"
-    assert told(event, Redaction())["session_id"] == hashed(event.session_id)
+    assert logged(event, Redaction())["session_id"] == hashed(event.session_id)

@@ -50,7 +50,7 @@ def scraped(port: int) -> dict[str, list[tuple[dict[str, str], float]]]:
     return found
 
 
-def test_names_and_labels_are_those_that_the_collector_makes_of_the_log(port: int) -> None:
+def test_names_and_labels_are_those_that_the_collector_produces_from_the_log(port: int) -> None:
     found = scraped(port)
     assert set(found) == {metric.name for family in FAMILIES for metric in family.metrics} | {
         f"{HISTOGRAM}_{part}" for part in ("bucket", "count", "sum")
@@ -60,7 +60,7 @@ def test_names_and_labels_are_those_that_the_collector_makes_of_the_log(port: in
             assert {frozenset(labels) for labels, _ in found[metric.name]} == {frozenset(family.labels)}
 
 
-def test_values_are_those_that_were_told_last(port: int) -> None:
+def test_values_are_those_of_the_last_reports(port: int) -> None:
     found = scraped(port)
     ((labels, done),) = found["processor_succeeded_tasks_total"]
     assert (labels["group"], labels["consumer"], done) == ("g", "1", 5)
@@ -72,7 +72,7 @@ def test_values_are_those_that_were_told_last(port: int) -> None:
     assert [value for _, value in found[f"{HISTOGRAM}_count"]] == [5]
 
 
-def test_a_lag_that_nobody_knows_is_not_told() -> None:
+def test_an_unknown_lag_has_no_sample() -> None:
     (free,) = free_ports(1)
     unknown = MetricsSnapshot(Totals().stats([]), {0: consumer_stats(lag=None)}, [])
     with served(free, lambda: unknown):
@@ -86,13 +86,13 @@ def test_the_port_is_free_again_afterwards() -> None:
             assert scraped(free)
 
 
-def test_without_a_port_nobody_is_asked() -> None:
+def test_without_a_port_nothing_is_served() -> None:
     with served(None, lambda: pytest.fail("nobody serves")):
         pass
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid", "999.1.1.1"])
-def test_where_nobody_can_listen_is_told_in_one_sentence(host: str) -> None:
+def test_an_address_that_cannot_be_listened_on_is_one_sentence(host: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -104,13 +104,13 @@ def test_where_nobody_can_listen_is_told_in_one_sentence(host: str) -> None:
                 pass
 
 
-def test_a_missing_client_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_client_is_an_error_with_the_command_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(LoadError, match=r"pip install 'session-processor\[metrics\]'"), served(1, moment):
         pass
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
-def test_what_is_no_port_is_refused(port: int) -> None:
+def test_an_invalid_port_is_refused(port: int) -> None:
     with pytest.raises(SettingsError, match="--metrics-port must be from 1 to 65535"):
         Settings(topics=("t",), group="g", metrics_port=port)

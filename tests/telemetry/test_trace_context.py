@@ -15,7 +15,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 @pytest.mark.parametrize("header", [f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00", f"cc-{TRACE}-{SPAN}-01-more"])
-def test_a_valid_trace_context_is_told(header: str) -> None:
+def test_a_valid_trace_context_is_parsed(header: str) -> None:
     assert trace_context(header.encode()) == (TRACE, SPAN)
 
 
@@ -73,7 +73,7 @@ def test_a_sample_has_the_same_tasks_each_time_with_all_their_events() -> None:
     assert {event.offset for event in run.of(TaskRetrying)} == expected
 
 
-def test_a_sample_of_nothing_has_nothing() -> None:
+def test_a_sample_of_0_is_empty() -> None:
     assert not in_sample(FakeRecord(0, b"s"), 0.0)
     with RunningConsumer(lambda task: None, log_level="debug", log_sample=0.0) as run:
         run.push(FakeRecord(0, b"s"))

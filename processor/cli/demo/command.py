@@ -130,7 +130,7 @@ def _run_fleet(settings: Settings, console: Console, planned: list[Planned], led
             exit_code = Supervisor(settings, APP, emit, say=errors.append).run()
             hurry.cancel()
     for error in errors:
-        logs.say(error)
+        logs.print_line(error)
     sending.finish()
     if view.is_done:
         return exit_code

@@ -28,6 +28,12 @@ FIGURES: Final = 50
 POINT: Final = 13
 """Columns for the commit point, which a narrow terminal has no room for."""
 
+READY: Final = 10
+"""Columns for the longest wait for a worker."""
+
+ROOMY: Final = 100
+"""From this many columns on, there is room for it."""
+
 NARROW: Final = 76
 """Below this many columns the commit point is left out, and other rows are shortened."""
 
@@ -35,23 +41,25 @@ NARROW: Final = 76
 def partitions(watch: Watch, found: list[Finding], now: float, width: int) -> Section:
     """Return all partitions, the worst first."""
     longest = max((len(finding.partition.name) for finding in found), default=0)
-    with_point = width >= NARROW
-    columns = max(min(longest, width - FIGURES - POINT * with_point), len("partition"))
+    with_point, with_ready = width >= NARROW, width >= ROOMY
+    columns = max(min(longest, width - FIGURES - POINT * with_point - READY * with_ready), len("partition"))
     point = f" {'commit point':>12}" if with_point else ""
-    figures = f"{'lag':>6}{point} {'gap':>6} {'oldest':>9}"
+    ready = f" {'ready for':>9}" if with_ready else ""
+    figures = f"{'lag':>6}{point} {'gap':>6} {'oldest':>9}{ready}"
     heading = f"{'partition':<{columns}} {'verdict':<14} {figures}  consumer"
-    return Section(heading, [_partition(watch, finding, now, columns, with_point) for finding in found])
+    return Section(heading, [_partition(watch, finding, now, columns, width) for finding in found])
 
 
-def _partition(watch: Watch, finding: Finding, now: float, columns: int, with_point: bool) -> Text:
+def _partition(watch: Watch, finding: Finding, now: float, columns: int, width: int) -> Text:
     partition = finding.partition
     stats = partition.stats
     row = Text(f"{_name(partition.name, columns)} ")
     row.append(f"{finding.word[:14]:<14}", style=STYLES[finding.status])
     committed = stats.committed if stats.committed is not None else stats.commit_point
-    point = f" {_whole(committed):>12}" if with_point else ""
+    point = f" {_whole(committed):>12}" if width >= NARROW else ""
+    ready = f" {duration(stats.oldest_ready_seconds):>9}" if width >= ROOMY else ""
     figures = f" {short(partition.lag_now):>6}{point} {short(stats.gap):>6}"
-    row.append(f"{figures} {duration(stats.oldest_unsettled_seconds):>9}  ")
+    row.append(f"{figures} {duration(stats.oldest_unsettled_seconds):>9}{ready}  ")
     row.append(_owner(watch, partition.consumer, now) + (" fetch paused" if stats.fetch_paused else ""))
     return row
 

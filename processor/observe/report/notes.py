@@ -16,6 +16,9 @@ LOOP_SECONDS: Final = 300.0
 MANY_REBALANCES: Final = 6
 """Rebalances per consumer within `LOOP_SECONDS`, its first assignment included, above which they are reported."""
 
+READY_SECONDS: Final = 60.0
+"""Time that a task that may run has waited for a worker, from which it is reported."""
+
 DEAD_LETTER_SHARE: Final = 0.01
 """Share of dead letters among settled tasks above which it is reported."""
 
@@ -28,6 +31,7 @@ def notes(watch: Watch, now: float) -> list[str]:
         *_silence(watch, now),
         *_stuck(watch),
         *_frequent_rebalances(watch, now),
+        *_ready_tasks(watch),
         *_dead_letters(watch),
     ]
 
@@ -77,6 +81,17 @@ def _frequent_rebalances(watch: Watch, now: float) -> Iterator[str]:
         yield (
             f"Frequent rebalances: {many(len(lately), 'rebalance')} in the last {duration(now - lately[0].at)}. "
             "Members join and leave, or miss polls and are evicted."
+        )
+
+
+def _ready_tasks(watch: Watch) -> Iterator[str]:
+    waiting = [partition for partition in watch.ordered_partitions() if partition.consumer is not None]
+    longest = max(waiting, key=lambda partition: partition.stats.oldest_ready_seconds, default=None)
+    if longest is not None and longest.stats.oldest_ready_seconds >= READY_SECONDS:
+        yield (
+            f"Too few workers: in {longest.name}, a task that may run has waited "
+            f"{duration(longest.stats.oldest_ready_seconds)} for one. Raise --workers if handlers wait for I/O, "
+            "--processes if they compute."
         )
 
 

@@ -152,7 +152,8 @@ def _fault(finding: Finding, span: Span) -> Element:
     partition, stats = finding.partition, finding.partition.stats
     figures = (
         f"lag {number(partition.lag_now)} · gap {number(stats.gap)} · committed {number(stats.committed)} · "
-        f"oldest unsettled {duration(stats.oldest_unsettled_seconds)}"
+        f"oldest unsettled {duration(stats.oldest_unsettled_seconds)} · "
+        f"longest wait for a worker {duration(stats.oldest_ready_seconds)}"
     )
     return tag(
         "article",

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from processor.observe.head_blocks import LONG_SECONDS
 from processor.observe.lines import ReadStats
 from processor.observe.report.findings import WORDS, Finding, blocking_task, findings
 from processor.observe.report.notes import notes
@@ -113,8 +114,9 @@ def _and_more(count: int, status: str) -> Iterator[str]:
 def _partition(finding: Finding, columns: int) -> str:
     partition, stats = finding.partition, finding.partition.stats
     was = f", was {WORDS[partition.worst]}" if partition.worst > max(finding.status, Status.EARLY) else ""
-    oldest = duration(stats.oldest_unsettled_seconds)
-    figures = f"lag {short(partition.lag_now):>6}  gap {short(stats.gap):>6}  oldest {oldest}"
+    oldest, ready = duration(stats.oldest_unsettled_seconds), duration(stats.oldest_ready_seconds)
+    ready = f"  ready for {ready}" if stats.oldest_ready_seconds >= LONG_SECONDS else ""
+    figures = f"lag {short(partition.lag_now):>6}  gap {short(stats.gap):>6}  oldest {oldest}{ready}"
     return f"  {partition.name:<{columns}} {finding.word + was:<22}  {figures}"
 
 
