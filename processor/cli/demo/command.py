@@ -20,6 +20,7 @@ from processor.cli.demo.app import LEDGER, read_ledger
 from processor.cli.demo.checks import Fact, Figure, check, figures
 from processor.cli.demo.load import GROUP, MAX_ATTEMPTS, TOPIC, Planned, Sending, plan
 from processor.cli.demo.view import Size, View
+from processor.cli.temporary_files import temporary_folder
 from processor.fleet.supervisor import Supervisor
 from processor.kafka.embedded import PARTITIONS, EmbeddedBroker
 from processor.kafka.reading import lag_of, records_of
@@ -56,7 +57,7 @@ def demo(
     """
     console = Console()
     planned = plan(tasks, sessions)
-    folder = Path(tempfile.mkdtemp(prefix="processor-demo-"))
+    folder = Path(tempfile.mkdtemp(prefix="processor-demo-", dir=temporary_folder()))
     ledger, log = folder / "ledger.jsonl", folder / "fleet.log"
     with EmbeddedBroker() as broker:
         settings = _settings(broker.bootstrap_servers, processes, workers)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Final
 
+from processor.cli.temporary_files import temporary_folder
 from processor.errors import SettingsError
 from processor.observe.follow import CHUNK, GZIP, FileTail, PipeTail, Tail
 from processor.observe.lines import ReadStats
@@ -119,7 +120,7 @@ def _opened_whole(name: str, spooled: Callable[[int], None]) -> IO[bytes]:
 
 
 def _spooled(descriptor: int, spooled: Callable[[int], None]) -> IO[bytes]:
-    spool = tempfile.TemporaryFile()  # noqa: SIM115 — the caller's to close
+    spool = tempfile.TemporaryFile(dir=temporary_folder())  # noqa: SIM115 — the caller's to close
     try:
         while chunk := os.read(descriptor, CHUNK):
             spool.write(chunk)
@@ -127,7 +128,7 @@ def _spooled(descriptor: int, spooled: Callable[[int], None]) -> IO[bytes]:
         spool.flush()
     except OSError as caught:
         spool.close()
-        raise SettingsError(f"standard input cannot be copied to {tempfile.gettempdir()}: {caught.strerror}") from None
+        raise SettingsError(f"standard input cannot be copied to {temporary_folder()}: {caught.strerror}") from None
     spool.seek(0)
     return spool
 

@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 from processor.avro.schema import Schema
 from processor.avro.schemas import load_schemas
 from processor.cli.schema import git_history
+from processor.cli.temporary_files import temporary_folder
 from processor.errors import LoadError, SettingsError
 from processor.options.option import Option
 
@@ -80,7 +81,7 @@ def _of_git(folder: Path, revision: str | None, transitive: bool) -> Iterator[Ba
 
 
 def _at(folder: Path, commit: str, origin: str) -> Baseline:
-    with tempfile.TemporaryDirectory(prefix="processor-schemas-") as place:
+    with tempfile.TemporaryDirectory(prefix="processor-schemas-", dir=temporary_folder()) as place:
         if not git_history.extract(folder, commit, Path(place)) or next(Path(place).rglob("*.avsc"), None) is None:
             return Baseline(origin, {})
         try:
