@@ -1,0 +1,116 @@
+"""Loads an object of the application, given as `module:attribute`. Every error is one sentence."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, NamedTuple
+
+from processor.errors import LoadError
+
+_LONGEST_MESSAGE: Final = 300
+
+
+class Reference(NamedTuple):
+    """What a user gave as `module:attribute`."""
+
+    text: str
+    option: str
+    """What it was given as, for errors: `APP`, `--oauth-callback`."""
+    example: str
+    """An attribute's name, for errors."""
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.text!r}"
+
+    def load(self) -> object:
+        """Imports the object, with the current folder on the import path.
+
+        Raises:
+            LoadError: there is no such module or attribute, or the import fails. If the application's code raised an
+                exception, it is the cause.
+        """
+        module_name, colon, path = self.text.partition(":")
+        if not colon or not module_name or not path:
+            raise LoadError(
+                f"{self} must be MODULE:ATTRIBUTE, such as tasks:{self.example}{self._suggestion(self.text)}"
+            )
+        return self._attribute(self._module(module_name), path)
+
+    def _suggestion(self, text: str) -> str:
+        name = text.strip().rstrip(":").removesuffix(".py").replace("/", ".").strip(".")
+        usable = name and text.partition(":")[0] and all(part.isidentifier() for part in name.split("."))
+        return f"; for example {name}:{self.example}" if usable else ""
+
+    def _module(self, name: str) -> ModuleType:
+        _make_current_folder_importable()
+        if name.endswith(".py") or "/" in name:
+            raise LoadError(f"{self} must name a module, not a file{self._suggestion(name)}")
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise LoadError(self._missing(name, error)) from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also sys.exit() at a module's top level
+            raise LoadError(
+                f"importing {name!r} for {self.option} failed: {_described(error)}{_place(error)}"
+            ) from error
+
+    def _missing(self, name: str, error: ModuleNotFoundError) -> str:
+        absent = error.name or ""
+        if name == absent or name.startswith(f"{absent}."):
+            folder = f"in the current folder ({Path.cwd()}) or on the Python path"
+            return f"{self}: there is no module {absent!r} {folder}"
+        needs = f"it needs the module {absent!r}, which is not installed{_place(error)}"
+        return f"importing {name!r} for {self.option} failed: {needs}"
+
+    def _attribute(self, module: ModuleType, path: str) -> object:
+        found: Any = module
+        walked = module.__name__
+        for part in path.split("."):
+            try:
+                found = getattr(found, part)
+            except AttributeError as error:
+                raise LoadError(f"{self}: {walked} has no {part!r}{_near(part, found)}") from error
+            walked = f"{walked}.{part}"
+        return found
+
+
+def _make_current_folder_importable() -> None:
+    folder = os.getcwd()  # noqa: PTH109 — sys.path contains strings
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _near(name: str, owner: object) -> str:
+    near = difflib.get_close_matches(name, [known for known in dir(owner) if not known.startswith("_")], n=3)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _described(error: BaseException) -> str:
+    name = type(error).__qualname__
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    message = " ".join(str(message).split())
+    if len(message) > _LONGEST_MESSAGE:
+        message = f"{message[:_LONGEST_MESSAGE]}…"
+    return f"{name}: {message}" if message else name
+
+
+def _place(error: BaseException) -> str:
+    """Where the application's code failed: its innermost frame, not one of a library that it calls."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}:{error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_import_machinery(frame.filename)]
+    mine = [frame for frame in frames if frame.filename.startswith(os.getcwd() + os.sep)]  # noqa: PTH109
+    mine = [frame for frame in mine if "site-packages" not in frame.filename] or frames
+    return f" ({mine[-1].filename}:{mine[-1].lineno})" if mine else ""
+
+
+def _is_import_machinery(file: str) -> bool:
+    return file.startswith("<frozen ") or Path(file) in (Path(__file__), Path(importlib.__file__))
