@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from processor.avro.schemas import shipped_schemas
+from processor.boot.tokens import with_tokens
 from processor.codec.avro_values import RESULT
 from processor.codec.select import ValueCodec, codec_of
 from processor.handlers.table import Handlers
@@ -41,11 +42,12 @@ def assemble(
 
     Raises:
         SettingsError: the Kafka client rejects a setting.
-        BrokerError: no broker responds, or the brokers deny access.
+        BrokerError: no broker responds, the brokers deny access, or there is no token for them.
         RegistryError: the schema registry denies access, or is not a registry. An outage is tolerated.
         LoadError: a topic to consume does not exist, a schema cannot be loaded, or the cluster lacks KIP-848.
     """
     codec = _codec(settings, app, emit)
+    settings = with_tokens(settings, emit)
     source = KafkaSource(settings, index, emit, fleet)
     sink = KafkaSink(sink_configs(settings.bootstrap_servers, settings.kafka_config), emit)
     _prepare_topics(settings, emit)

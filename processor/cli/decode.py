@@ -62,11 +62,13 @@ def _anatomy(values: ReadingOptions, record: Record) -> Anatomy:
 
 
 def _record(connection: ConnectionOptions, place: re.Match[str]) -> Record:
+    from processor.boot.tokens import with_tokens
     from processor.kafka.reading import record_at
     from processor.runtime.ports import Partition
 
     topic, partition, offset = place.groups()
     where = Partition(topic, int(partition))
+    connection = with_tokens(connection, lambda _: None)  # the first token is all that it takes
     return record_at(connection.bootstrap_servers, connection.kafka_config, where, int(offset))
 
 

@@ -15,8 +15,9 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
+from processor.kafka.oauth import OAuthTokens
 from processor.kafka.secret_files import with_secrets
-from processor.options.connection import SECRET
+from processor.options.connection import OAUTH_CB, SECRET
 from processor.settings import Settings
 
 Client = TypeVar("Client")
@@ -169,7 +170,7 @@ def consumer_config(settings: Settings, index: int, fleet: str | None = None) ->
     return config
 
 
-def _session(asked: Mapping[str, str]) -> Config:
+def _session(asked: Mapping[str, Any]) -> Config:
     """The session settings for the classic protocol. With KIP-848 they are settings of the broker."""
     asked = {"session.timeout.ms": str(SESSION_MS), **asked}
     session = asked["session.timeout.ms"]
@@ -183,7 +184,7 @@ def _session(asked: Mapping[str, str]) -> Config:
     }
 
 
-def producer_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
+def producer_config(bootstrap_servers: str, kafka_config: Mapping[str, Any]) -> Config:
     """The configuration of a producer: idempotent, and with the Java client's partitioner.
 
     `murmur2_random` is Java's murmur2 for records with a key, and a random partition for records without one.
@@ -228,7 +229,7 @@ have used the same level.
 """
 
 
-def sink_configs(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> list[Config]:
+def sink_configs(bootstrap_servers: str, kafka_config: Mapping[str, Any]) -> list[Config]:
     """The configurations of a sink's producers: one for all records, and further ones for records that were too large.
 
     If `kafka_config` sets a compression, all of them use it.
@@ -239,7 +240,7 @@ def sink_configs(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> lis
     return [first, *([alone] if chosen else [{**alone, **denser} for denser in DENSER])]
 
 
-def admin_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
+def admin_config(bootstrap_servers: str, kafka_config: Mapping[str, Any]) -> Config:
     """The configuration of an admin client. A request for a topic's metadata does not create the topic."""
     return {
         **_shared_defaults(),
@@ -250,7 +251,7 @@ def admin_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Con
     }
 
 
-def reader_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Config:
+def reader_config(bootstrap_servers: str, kafka_config: Mapping[str, Any]) -> Config:
     """The configuration of a consumer that joins no group: it reads records and commits nothing."""
     return {
         **_shared_defaults(),
@@ -267,7 +268,7 @@ def reader_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Co
     }
 
 
-def without(config: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
+def without(config: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """`config` without the settings in `names`."""
     return {key: value for key, value in config.items() if key not in names}
 
@@ -288,13 +289,19 @@ def open_client(kind: Callable[[Config], Client], config: Config) -> Client:
     Raises:
         SettingsError: a setting is unknown or has an invalid value. The message contains no secret.
         LoadError: a file cannot be read.
+        BrokerError: there is no token to authenticate with.
     """
     config = with_secrets(config)
-    _check_servers(str(config["bootstrap.servers"]))
+    servers = str(config["bootstrap.servers"])
+    _check_servers(servers)
+    if isinstance(tokens := config.get(OAUTH_CB), OAuthTokens):
+        tokens.demand(config.get("sasl.oauthbearer.config"))
     try:
         return kind(config)
     except KafkaException as caught:
         _check_files(config)
+        if caught.args[0].code() in ACCESS_DENIED:
+            raise error_of(caught.args[0], servers) from None
         raise SettingsError(f"Kafka setting: {_message(caught, config)}") from None
     except (TypeError, ValueError) as caught:
         raise SettingsError(f"Kafka setting: {_without_secrets(str(caught), config)}") from None

@@ -14,6 +14,7 @@ from processor.codec.select import ValueCodec, codec_for
 from processor.errors import DeliveryError, EncodeError, ProcessorError, RecordTooLarge, SettingsError
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture
+from processor.kafka.oauth import tokens_of
 from processor.kafka.polled_producer import PolledProducer, ProducerClosed, RecordHeaders
 from processor.kafka.registry.consumer import open_registry
 from processor.options.connection import check_kafka_config
@@ -55,7 +56,7 @@ class Dispatcher:
         value_format: ValueFormat = "avro",
         schemas: str | None = None,
         schema_registry: str | RegistrySettings | None = None,
-        kafka_config: Mapping[str, str] | None = None,
+        kafka_config: Mapping[str, Any] | None = None,
         max_pending: int = 100_000,
     ) -> None:
         """Opens the producer; brokers are asked by the first task.
@@ -67,7 +68,8 @@ class Dispatcher:
             schemas: a folder of .avsc files, added to the shipped ones.
             schema_registry: a registry's URL, or how to be let in and how to name and register schemas as well; for
                 Avro only. It is asked here, once.
-            kafka_config: settings for the Kafka client, as with `-X`.
+            kafka_config: settings for the Kafka client, as with `-X`. With `sasl.mechanism=OAUTHBEARER` it may hold
+                `oauth_cb`, a function that returns (token, expiry in seconds since the epoch).
             max_pending: tasks not yet acknowledged at which `submit` waits. 64 MB of them are a bound
                 as well; `queue.buffering.max.kbytes` in `kafka_config` moves it.
 
@@ -75,6 +77,7 @@ class Dispatcher:
             SettingsError: an argument or a Kafka setting cannot be used.
             LoadError: a schema cannot be loaded, or the registry does not take it.
             RegistryError: the registry does not answer, or does not let this client in.
+            BrokerError: `oauth_cb` returns no token.
         """
         if not topic:
             raise SettingsError("no topic to send to")
@@ -85,9 +88,9 @@ class Dispatcher:
         check_kafka_config(kafka_config or {})
         self.topic = topic
         self._codec = _codec(value_format, schemas, schema_registry, topic)
-        config = producer_config(bootstrap_servers, kafka_config or {})
+        config = producer_config(bootstrap_servers, tokens_of(kafka_config or {}, log_event))
         config["queue.buffering.max.messages"] = str(max_pending)
-        self._producer = PolledProducer(config, _to_logging, thread="dispatcher", closing="the dispatcher was closed")
+        self._producer = PolledProducer(config, log_event, thread="dispatcher", closing="the dispatcher was closed")
         self._producer.open()
 
     def submit(
@@ -180,10 +183,10 @@ def _encoded(text: str | bytes | None) -> bytes | None:
         raise EncodeError(f"a text has no UTF-8: {caught.reason}") from None
 
 
-def _to_logging(event: Event) -> None:
+def log_event(event: Event) -> None:
     """A library logs through the standard logging, which its application configures."""
     level = logging.WARNING if event.level == "warning" else logging.DEBUG
-    text = getattr(event, "message", event)
+    text = getattr(event, "message", getattr(event, "error", event))
     if isinstance(event, KafkaProducerFailed):
         text = f"the Kafka client failed, tasks that it had not sent with it; the next task opens a new one: {text}"
     _log.log(level, "%s", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -24,7 +24,7 @@ _AT_ONCE: Final = 1000
 
 def record_at(
     bootstrap_servers: str,
-    kafka_config: Mapping[str, str],
+    kafka_config: Mapping[str, Any],
     partition: Partition,
     offset: int,
     timeout: float = ANSWER_SECONDS,
@@ -51,7 +51,7 @@ def record_at(
 
 
 def records_of(
-    bootstrap_servers: str, kafka_config: Mapping[str, str], topic: str, timeout: float = ANSWER_SECONDS
+    bootstrap_servers: str, kafka_config: Mapping[str, Any], topic: str, timeout: float = ANSWER_SECONDS
 ) -> list[Record]:
     """Every record that `topic` holds now, those of a partition in their order.
 
@@ -73,7 +73,7 @@ def records_of(
 
 
 def lag_of(
-    bootstrap_servers: str, kafka_config: Mapping[str, str], group: str, topic: str, timeout: float = ANSWER_SECONDS
+    bootstrap_servers: str, kafka_config: Mapping[str, Any], group: str, topic: str, timeout: float = ANSWER_SECONDS
 ) -> dict[Partition, int]:
     """How many offsets of each partition of `topic` the group has not committed; empty partitions are left out.
 
@@ -87,7 +87,7 @@ def lag_of(
 
 
 @contextmanager
-def _reader(bootstrap_servers: str, kafka_config: Mapping[str, str], about: str, **more: str) -> Iterator[Consumer]:
+def _reader(bootstrap_servers: str, kafka_config: Mapping[str, Any], about: str, **more: str) -> Iterator[Consumer]:
     """A client that is closed afterwards, and whose errors become those of `processor.errors`."""
     config = {**reader_config(bootstrap_servers, kafka_config), **more, **client_hooks(lambda _: None)}
     consumer: Consumer = open_client(Consumer, config)
@@ -124,8 +124,13 @@ def _until_the_end(consumer: Consumer, unfinished: set[Partition], timeout: floa
                 yield record
             elif error.code() == KafkaError._PARTITION_EOF:
                 unfinished.discard(Partition(record.topic(), record.partition()))
-            else:
+            elif not _is_of_the_group(error):
                 raise KafkaException(error)
+
+
+def _is_of_the_group(error: KafkaError | None) -> bool:
+    """Return whether the group is not allowed: the client looks it up, and reading does without."""
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 def _found(consumer: Consumer, partition: Partition, offset: int, timeout: float) -> Record:
@@ -147,7 +152,7 @@ def _next(consumer: Consumer, partition: Partition, timeout: float) -> Record | 
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         record = consumer.poll(SLICE_SECONDS)
-        if record is None:
+        if record is None or _is_of_the_group(record.error()):
             continue
         if (error := record.error()) is None:
             return cast(Record, record)

@@ -31,6 +31,7 @@ from processor.kafka.config import (
 from processor.kafka.joining import Joining
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
+from processor.options.connection import OAUTH_CB
 from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
 from processor.settings import Settings
 from processor.telemetry.events import Emit, KafkaClientError
@@ -41,6 +42,8 @@ tell. Less than any that is in use; the price is a commit every 2.5 s while ther
 
 ASK_SECONDS = 5.0
 """How long one question to the broker may take."""
+
+LOGIN_REFUSED = frozenset((KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED))
 
 AGAIN_SECONDS = 0.1
 """Between two tries of a commit that is waited for."""
@@ -166,7 +169,7 @@ class KafkaSource:
     def _obey_refusal(self, error: KafkaError, topic: str | None) -> None:
         """Raises for a lasting refusal; waits for the end of a temporary one."""
         code = code_of(error, tuple(ACCESS_DENIED))
-        if code in ACCESS_DENIED:
+        if self._is_denied(code):
             raise self._shut_out(KafkaError(code, error.str()), topic)
         if code == KafkaError.INVALID_SESSION_TIMEOUT and self._lengthen_session():
             return
@@ -316,7 +319,7 @@ class KafkaSource:
 
         The client would knock with the old one for ever; the consumer that follows reads its secrets' files anew.
         """
-        if error.code() in ACCESS_DENIED:
+        if self._is_denied(error.code()):
             self._refused = error
             self._is_shut_out = self._has_lost
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
@@ -355,13 +358,17 @@ class KafkaSource:
                 return starts, OFFSET_INVALID if all(s.offset is not None for s in starts) else self._resets.first
             except KafkaException as caught:
                 error: KafkaError = caught.args[0]
-                if error.code() in ACCESS_DENIED:
+                if self._is_denied(error.code()):
                     raise self._shut_out(error, None) from None
                 if monotonic() >= deadline:
                     # The client asks again by itself, as OFFSET_INVALID tells it to; only the skip maps are lost to us.
                     message = f"the group's offsets cannot be read: {reason_of(error)}"
                     self._emit(KafkaClientError(code=error.name(), message=message))
                     return [Start(p, None, "") for p in _names(partitions)], OFFSET_INVALID
+
+    def _is_denied(self, code: int) -> bool:
+        """Return whether a broker denies access until the consumer is replaced. A client gets a new token by itself."""
+        return code in ACCESS_DENIED and not (code in LOGIN_REFUSED and OAUTH_CB in self._config)
 
     def _shut_out(self, error: KafkaError, topic: str | None) -> ProcessorError:
         of_group = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED

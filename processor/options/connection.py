@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from processor.errors import SettingsError
 from processor.options.names import LONGEST_TEXT
@@ -44,12 +44,15 @@ LONGEST_NAME: Final = LONGEST_TEXT - 100
 
 CALLBACK_SUFFIXES: Final = ("_cb", ".cb")
 
+OAUTH_CB: Final = "oauth_cb"
+"""The one callback that an application may give to the Kafka client, as a Python function: it returns tokens."""
 
-def check_kafka_config(config: Mapping[str, str], place: str = "") -> None:
+
+def check_kafka_config(config: Mapping[str, Any], place: str = "") -> None:
     """Refuse what would break delivery.
 
     Args:
-        config: settings of the Kafka client.
+        config: settings of the Kafka client: texts, and perhaps a function `OAUTH_CB`.
         place: where they were found, to follow the key in an error.
 
     Raises:
@@ -58,11 +61,25 @@ def check_kafka_config(config: Mapping[str, str], place: str = "") -> None:
     for key in config:
         if key in REFUSED_KAFKA_CONFIG:
             raise SettingsError(f"-X {key}{place} is refused: {REFUSED_KAFKA_CONFIG[key]}")
-        if key.endswith(CALLBACK_SUFFIXES):
+        if key == OAUTH_CB:
+            _check_oauth_callback(f"-X {key}{place}", config)
+        elif key.endswith(CALLBACK_SUFFIXES):
             raise SettingsError(f"-X {key}{place} is refused: a callback cannot be given as text")
     for key in NAMES & config.keys():
         if (size := len(config[key].encode(errors="surrogatepass"))) > LONGEST_NAME:
             raise SettingsError(f"-X {key}{place} is refused: it must have at most {LONGEST_NAME} bytes, not {size}")
+
+
+def _check_oauth_callback(name: str, config: Mapping[str, Any]) -> None:
+    if not callable(config[OAUTH_CB]):
+        raise SettingsError(f"{name} is refused: a callback cannot be given as text; use --oauth-callback")
+    if not _uses_tokens(config):
+        raise SettingsError(f"{name} is for sasl.mechanism=OAUTHBEARER")
+
+
+def _uses_tokens(config: Mapping[str, Any]) -> bool:
+    mechanism = config.get("sasl.mechanism", config.get("sasl.mechanisms", ""))
+    return str(mechanism).upper() == "OAUTHBEARER"
 
 
 def kafka_config_of(pairs: Iterable[str], place: str = "") -> dict[str, str]:
@@ -92,7 +109,7 @@ class ConnectionOptions(OptionSet):
         Option("Brokers to connect to first, separated by commas.", Panel.KAFKA, short="-b", metavar="HOST:PORT,…"),
     ] = "localhost:9092"
     kafka_config: Annotated[
-        dict[str, str],
+        dict[str, Any],
         Option(
             "Setting for the Kafka client, passed on unchanged; repeatable. The few keys that would break delivery "
             "are refused.",
@@ -101,6 +118,15 @@ class ConnectionOptions(OptionSet):
             metavar="KEY=VALUE",
         ),
     ] = field(default_factory=dict)
+    oauth_callback: Annotated[
+        str | None,
+        Option(
+            "Function that returns tokens for -X sasl.mechanism=OAUTHBEARER, as (token, expiry in seconds since the "
+            "epoch). The current folder is importable.",
+            Panel.KAFKA,
+            metavar="MODULE:FUNCTION",
+        ),
+    ] = None
 
     def check_together(self) -> None:
         """Refuse Kafka settings that would break delivery.
@@ -110,3 +136,11 @@ class ConnectionOptions(OptionSet):
         """
         super().check_together()
         check_kafka_config(self.kafka_config)
+        if self.oauth_callback is None:
+            return
+        if not _uses_tokens(self.kafka_config):
+            raise SettingsError("--oauth-callback is for -X sasl.mechanism=OAUTHBEARER, which is not set")
+        if OAUTH_CB in self.kafka_config:
+            raise SettingsError(
+                f"--oauth-callback and {OAUTH_CB} in kafka_config are the same setting: give one of them"
+            )

@@ -692,6 +692,28 @@ class KafkaProducerFailed(Event):
     """until a new producer may open; above 0 where the last one delivered nothing either"""
 
 
+class KafkaTokenFailed(Event):
+    """The function of `--oauth-callback` returned no new token; it is called again within ten seconds.
+
+    Clients keep the last token. When it expires, the brokers end their connections until there is a new one.
+    """
+
+    event: ClassVar[str] = "kafka.token_failed"
+    level: ClassVar[Level] = "warning"
+
+    error: str
+    last_expires_in_seconds: float
+    """until the last token expires; negative since it has expired"""
+
+
+class KafkaTokenRenewed(Event):
+    """The function of `--oauth-callback` has returned a token again."""
+
+    event: ClassVar[str] = "kafka.token_renewed"
+
+    expires_in_seconds: float
+
+
 class OutputTooLarge(Event):
     """A topic refuses a dead letter or a result for its size, although it was sent alone and compressed.
 

@@ -56,6 +56,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], object]] = {
     "log_sessions": (("--log-sessions",), "hashed"),
     "log_level": (("--log-level",), "info"),
     "kafka_config": (("--kafka-config", "-X"), []),
+    "oauth_callback": (("--oauth-callback",), None),
     "config": (("--config",), None),
 }
 """What users' scripts build on: a name or a default that changes here breaks them."""
@@ -225,7 +226,24 @@ REGISTRY = {
 
 
 def test_every_option_has_a_value_to_try() -> None:
-    assert set(VALUES) | set(REGISTRY) == set(OPTIONS) - {"topic", "config", "schema_registry_token_file"}
+    assert set(VALUES) | set(REGISTRY) | {"oauth_callback"} == set(OPTIONS) - {
+        "topic",
+        "config",
+        "schema_registry_token_file",
+    }
+
+
+def test_a_function_for_tokens_comes_from_each_source(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes sense with one mechanism only."""
+    tokens = ("-t", "t", "-g", "g", "-X", "sasl.mechanism=OAUTHBEARER")
+    start(*tokens, "--oauth-callback", "auth:token")
+    assert ran.settings.oauth_callback == "auth:token"
+    Path("p.toml").write_text('oauth-callback = "auth:other"\n')
+    start(*tokens, "--config", "p.toml")
+    assert ran.settings.oauth_callback == "auth:other"
+    monkeypatch.setenv("PROCESSOR_OAUTH_CALLBACK", "auth:third")
+    start(*tokens, "--config", "p.toml")
+    assert ran.settings.oauth_callback == "auth:third"
 
 
 def test_what_concerns_a_registry_comes_from_each_source(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +29,9 @@ from tests.support.certificates import Authority, Pair
 from tests.support.java_broker import JavaBroker
 
 SECONDS = 30.0
+UNSECURED = "org.apache.kafka.common.security.oauthbearer.internals.unsecured"
+"""It believes tokens that nobody has signed."""
+
 PLAINTEXT = "PLAINTEXT://127.0.0.1:{port}"
 
 
@@ -42,6 +48,8 @@ class Right(NamedTuple):
 
 class GuardedBroker:
     """Four doors: one without a guard, where the test itself goes in and out, SASL, SASL over TLS, and mutual TLS.
+
+    SASL is SCRAM, and by the first SASL door also OAUTHBEARER, with tokens in JSON that are not signed.
 
     `User:ANONYMOUS`, the principal of the unguarded door, is the only super user; all others need a right for
     whatever they do.
@@ -66,12 +74,22 @@ class GuardedBroker:
             "listener.security.protocol.map": ",".join(
                 f"{name}:{name if name in doors else 'PLAINTEXT'}" for name in ("PLAINTEXT", "CONTROLLER", *doors)
             ),
-            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.sasl_plaintext.sasl.enabled.mechanisms": "SCRAM-SHA-512,OAUTHBEARER",
+            "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
             **{
                 f"listener.name.{door}.scram-sha-512.sasl.jaas.config": (
                     "org.apache.kafka.common.security.scram.ScramLoginModule required;"
                 )
                 for door in ("sasl_plaintext", "sasl_ssl")
+            },
+            **{
+                f"listener.name.sasl_plaintext.oauthbearer.{key}": value
+                for key, value in {
+                    "sasl.jaas.config": "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;",
+                    "sasl.server.callback.handler.class": f"{UNSECURED}.OAuthBearerUnsecuredValidatorCallbackHandler",
+                    # A connection ends with its token, if that is not renewed, and with this at the latest.
+                    "connections.max.reauth.ms": "60000",
+                }.items()
             },
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(keystore),
@@ -116,6 +134,18 @@ def scram(user: str, password: str) -> Mapping[str, str]:
         "sasl.username": user,
         "sasl.password": password,
     }
+
+
+BEARER: Mapping[str, str] = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "OAUTHBEARER"}
+"""What a client with tokens says."""
+
+
+def unsigned_token(principal: str, seconds: float) -> str:
+    """A JSON web token that is not signed, and expires in `seconds` (RFC 7519, section 6)."""
+    now = time.time()
+    parts = {"alg": "none"}, {"sub": principal, "iat": now - 1, "exp": now + seconds}
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    return ".".join([*encoded, ""])
 
 
 def mutual_tls(authority: Authority, pair: Pair) -> Mapping[str, str]:

@@ -15,13 +15,14 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from processor.boot.tokens import with_tokens
 from processor.cli.output import NotesConsole, SendProgress, note, silence
 from processor.cli.produce.tally import SESSIONS_COUNTED, Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
 from processor.errors import EncodeError, SettingsError
 from processor.kafka.admin import Target, await_topic
 from processor.kafka.config import admin_config
-from processor.kafka.dispatcher import LOGGER, Dispatcher
+from processor.kafka.dispatcher import LOGGER, Dispatcher, log_event
 from processor.options.connection import ConnectionOptions
 from processor.options.names import topic_fault
 from processor.options.option import Argument, Option, Panel
@@ -123,6 +124,7 @@ class Signals:
 
 def _send(connection: ConnectionOptions, values: WritingOptions, topic: str, stream: BinaryIO, signals: Signals) -> int:
     client = ClientLog.attached()
+    connection = with_tokens(connection, log_event)
     target = await_topic(admin_config(connection.bootstrap_servers, connection.kafka_config), topic)
     dispatcher = _dispatcher(connection, values, topic, target)
     try:

@@ -1,0 +1,257 @@
+"""Tokens for SASL/OAUTHBEARER, from a function of the application's."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from processor.errors import BrokerError
+from processor.options.connection import OAUTH_CB
+from processor.options.kinds import text_fault
+from processor.telemetry.events import Emit, KafkaTokenFailed, KafkaTokenRenewed
+
+FIRST_SECONDS: Final = 10.0
+"""How long the function may take for the first token."""
+
+NEXT_SECONDS: Final = 5.0
+"""How long a client waits for a further token. It asks when a fifth of the last one's time is left, and after a failure
+every ten seconds. A client that is closed meanwhile waits as long."""
+
+SHARED_SECONDS: Final = 5.0
+"""How long the clients of a process share one failure of the function, instead of calling it again each."""
+
+SHARED_PART: Final = 0.5
+"""The part of a token's time in which the clients of a process share it."""
+
+LATEST: Final = 1e11
+"""The year 5138 in seconds since the epoch: a later expiry is in milliseconds."""
+
+LONGEST_TEXT: Final = 300
+
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750, section 2.1."""
+
+_NAME: Final = re.compile(r"(?!auth\Z)[A-Za-z]+")
+_VALUE: Final = re.compile(r"[\x20-\x7e\t\r\n]+")
+"""Of a SASL extension: RFC 7628, section 3.1."""
+
+_JSON_WEB_TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w.-]*")
+"""Each begins with a JSON object in base64."""
+
+
+class Token(NamedTuple):
+    """What the function returned."""
+
+    value: str
+    expiry: float
+    """In seconds since the epoch."""
+    principal: str
+    extensions: Mapping[str, str]
+    received: float
+    """In seconds since the epoch."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether another client may get it."""
+        return time.time() < self.received + SHARED_PART * (self.expiry - self.received)
+
+
+class TokenError(Exception):
+    """There is no new token: the function failed."""
+
+
+class _Call:
+    """The function at work."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.returned = threading.Event()
+
+
+class OAuthTokens:
+    """The `oauth_cb` of all Kafka clients of a process: what a function returns, cached while it is fresh.
+
+    A client calls it in a thread of its own before a token ends, idle or not. The function runs in another thread, one
+    call at a time, so that a function that hangs holds up a client for `NEXT_SECONDS` at most.
+
+    Mutable state, under `_guard`: `_token`, `_call`, `_failure` and `_failed_at`.
+    """
+
+    def __init__(self, function: Callable[..., object], name: str, emit: Emit) -> None:
+        """Calls nothing yet.
+
+        Args:
+            function: returns (token, expiry in seconds since the epoch), or with the principal's name and a dictionary
+                of SASL extensions as well. If it takes an argument, it gets the value of `sasl.oauthbearer.config`.
+            name: what errors call it, such as "--oauth-callback auth:token".
+            emit: receives failures after the first token.
+        """
+        self._function = function
+        self._name = name
+        self._emit = emit
+        self._guard = threading.Lock()
+        self._token: Token | None = None
+        self._call: _Call | None = None
+        self._failure: str | None = None
+        self._failed_at = -math.inf
+
+    def __repr__(self) -> str:
+        return f"<tokens of {self._name}>"
+
+    def __call__(self, config: str | None) -> tuple[str, float, str, Mapping[str, str]]:
+        """A token for a client.
+
+        Raises:
+            TokenError: there is no new one. The client keeps the last one as long as that is valid, and asks again.
+        """
+        return self._current(config, NEXT_SECONDS)[:4]
+
+    def demand(self, config: str | None) -> None:
+        """Get a token before a client is opened, which does not report what the function raised.
+
+        Raises:
+            BrokerError: the function fails, or does not return in time.
+        """
+        try:
+            self._current(config, FIRST_SECONDS)
+        except TokenError as error:
+            raise BrokerError(str(error)) from None
+
+    def _current(self, config: str | None, seconds: float) -> Token:
+        with self._guard:
+            if self._token is not None and self._token.is_fresh:
+                return self._token
+            if self._failure is not None and time.monotonic() < self._failed_at + SHARED_SECONDS:
+                raise TokenError(self._failure)
+            call = self._call or self._begin(config)
+        if not call.returned.wait(seconds):
+            self._note(f"{self._name} has not returned for {time.monotonic() - call.begun:.0f} s")
+        with self._guard:
+            if self._token is not None and self._token.is_fresh:
+                return self._token
+            raise TokenError(self._failure or f"{self._name} returned no token that is fresh")
+
+    def _begin(self, config: str | None) -> _Call:
+        """Calls the function; the caller holds the guard."""
+        call = _Call()
+        try:
+            threading.Thread(target=self._run, args=(call, config), name="oauth-callback", daemon=True).start()
+        except RuntimeError as error:  # the system's bound, or that of a container
+            raise TokenError(f"{self._name} cannot be called: {error}") from None
+        self._call = call
+        return call
+
+    def _run(self, call: _Call, config: str | None) -> None:
+        outcome = _outcome(self._function, config)
+        if isinstance(outcome, str):
+            self._note(f"{self._name} {outcome}", ended=True)
+        else:
+            with self._guard:
+                self._token, self._call = outcome, None
+                failure, self._failure = self._failure, None
+            if failure is not None:
+                self._emit(KafkaTokenRenewed(expires_in_seconds=round(outcome.expiry - outcome.received, 3)))
+        call.returned.set()
+
+    def _note(self, failure: str, *, ended: bool = False) -> None:
+        """Keeps a failure for other clients that ask, and logs it; at the start, the error itself is shown."""
+        with self._guard:
+            if ended:
+                self._call = None
+            last = self._token
+            self._failure = _without_token(failure, last)
+            self._failed_at = time.monotonic()
+        if last is not None:
+            seconds = round(last.expiry - time.time(), 3)
+            self._emit(KafkaTokenFailed(error=_without_token(failure, last), last_expires_in_seconds=seconds))
+
+
+def tokens_of(kafka_config: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """`kafka_config`, where a plain function `oauth_cb` becomes what all clients of the process share."""
+    function = kafka_config.get(OAUTH_CB)
+    if function is None or isinstance(function, OAuthTokens):
+        return dict(kafka_config)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return {**kafka_config, OAUTH_CB: OAuthTokens(function, f"{OAUTH_CB} {name}", emit)}
+
+
+def _outcome(function: Callable[..., object], config: str | None) -> Token | str:
+    """A token, or what is wrong with the function in the words that follow its name."""
+    try:
+        returned = function(config) if _takes_an_argument(function) else function()
+    except BaseException as error:  # noqa: BLE001  the thread is ours: what ends it here would keep all clients waiting
+        return f"raised {_text_of(error)}"
+    if inspect.iscoroutine(returned):
+        returned.close()
+        return "is a coroutine function: it must return the token itself"
+    if not isinstance(returned, tuple | list) or not 2 <= len(returned) <= 4:
+        return f"must return (token, expiry in seconds since the epoch), not {_kind_of(returned)}"
+    defaults: tuple[object, ...] = ("", {})
+    return _token(*returned, *defaults[len(returned) - 2 :])
+
+
+def _token(value: object, expiry: object, principal: object, extensions: object) -> Token | str:
+    now = time.time()
+    if not isinstance(value, str) or not _BEARER.fullmatch(value):
+        return "must return a token in the characters of a bearer token (RFC 6750)"
+    if (fault := _expiry_fault(expiry, now)) is not None:
+        return fault
+    # The client would call the function never again after a text that it cannot read.
+    if not isinstance(principal, str | None) or text_fault(principal) is not None:
+        return "must return the principal as a text in UTF-8, without NUL characters"
+    if not _are_extensions(extensions):
+        return "must return the extensions as a dictionary of texts, by names of letters other than auth (RFC 7628)"
+    return Token(value, float(expiry), principal or "", dict(extensions or {}), now)  # type: ignore[arg-type, call-overload]
+
+
+def _expiry_fault(expiry: object, now: float) -> str | None:
+    if not isinstance(expiry, int | float) or isinstance(expiry, bool) or not math.isfinite(expiry):
+        return f"must return an expiry in seconds since the epoch, not {_kind_of(expiry)}"
+    if expiry > LATEST:
+        return "must return an expiry in seconds since the epoch, not in milliseconds"
+    return f"returned a token that expired {now - expiry:.0f} s ago" if expiry <= now else None
+
+
+def _are_extensions(extensions: object) -> bool:
+    if extensions is None:
+        return True
+    return isinstance(extensions, Mapping) and all(
+        isinstance(name, str) and _NAME.fullmatch(name) and isinstance(value, str) and _VALUE.fullmatch(value)
+        for name, value in extensions.items()
+    )
+
+
+def _takes_an_argument(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # some callables written in C have no signature
+        return True
+    return True
+
+
+def _kind_of(value: object) -> str:
+    return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001  __str__ is the application's
+        text = ""
+    if len(text) > LONGEST_TEXT:
+        text = f"{text[:LONGEST_TEXT]}…"
+    return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
+
+
+def _without_token(text: str, token: Token | None) -> str:
+    """An error's text may quote a token: the last one, or one that the function had just got."""
+    if token is not None:
+        text = text.replace(token.value, "***")
+    return _JSON_WEB_TOKEN.sub("***", text)

@@ -1,0 +1,273 @@
+"""Clients that come in with tokens of eight seconds: idle for long, and with a function that fails.
+
+The broker takes tokens that nobody has signed, ends a connection with its token, and lets each principal do only what
+it has a right to.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka.admin import AclOperation, ResourceType
+
+from processor.kafka.dispatcher import Dispatcher
+from tests.conftest import without
+from tests.support import cluster, kafka_jars
+from tests.support.guarded_broker import BEARER, GuardedBroker, Right, guarded_broker, unsigned_token
+from tests.support.run import Fleet, environment
+from tests.support.scenario import Scenario
+from tests.support.until import until
+
+TOKEN_SECONDS = 8.0
+IDLE_SECONDS = 30.0
+
+AUTH = """
+import os, pathlib, time
+from tests.support.guarded_broker import unsigned_token
+
+folder = pathlib.Path(__file__).parent
+
+def how():
+    found = folder / "how"
+    return found.read_text() if found.exists() else "works"
+
+def token(config):
+    now = how()
+    value = unsigned_token(os.environ["TEST_PRINCIPAL"], 8)
+    with (folder / "calls").open("a") as calls:
+        print(now, value, file=calls, flush=True)
+    if now == "raises":
+        raise RuntimeError(f"no token today: {value}")
+    while how() == "hangs":
+        time.sleep(0.1)
+    if now == "nonsense":
+        return value
+    if now == "for nobody":
+        return unsigned_token("", 8), time.time() + 8
+    return value, time.time() + 8
+
+not_a_function = 7
+"""
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]:
+    """The module's broker; each test comes as a principal of its own."""
+    if not kafka_jars.available():
+        without("no broker with SASL for this test: install Java 17+ and Maven")
+    with guarded_broker(tmp_path_factory.mktemp("guarded")) as running:
+        yield running
+
+
+class Visit(NamedTuple):
+    """A principal on the guarded broker, with all rights on a topic, a group and dead letters of its name."""
+
+    guarded: GuardedBroker
+    work: Scenario
+    folder: Path
+
+    @property
+    def options(self) -> list[str]:
+        """What a command needs to come in."""
+        login = [part for key, value in BEARER.items() for part in ("-X", f"{key}={value}")]
+        return ["--oauth-callback", "auth:token", *login]
+
+    def run(self, handler: str, *options: str) -> Fleet:
+        return self.work.run(handler, *self.options, *options, env={"TEST_PRINCIPAL": self.work.group})
+
+    def command(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """A command that ends by itself."""
+        return subprocess.run(
+            [sys.executable, "-m", "processor", *arguments, "-b", self.guarded.sasl, *self.options],
+            env=environment(self.folder, {"TEST_PRINCIPAL": self.work.group}),
+            input=text,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def now_it(self, how: str) -> None:
+        """From now on the function does so."""
+        (self.folder / "how.new").write_text(how)
+        (self.folder / "how.new").rename(self.folder / "how")
+
+    @property
+    def calls(self) -> list[tuple[str, str]]:
+        """How the function behaved, and the token that it had, of each call."""
+        found = self.folder / "calls"
+        lines = found.read_text().splitlines() if found.exists() else []
+        return [(how, token) for how, _, token in (line.rpartition(" ") for line in lines)]
+
+    def hides_tokens(self, *texts: str) -> bool:
+        """Return whether no token of any call stands in the texts."""
+        return not any(token.rstrip(".") in text for _, token in self.calls for text in texts)
+
+
+@pytest.fixture
+def visit(guarded: GuardedBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]) -> Visit:
+    servers = guarded.broker.bootstrap_servers
+    for topic in (group, f"{group}.dlq"):
+        cluster.create_topic(servers, topic, 1)
+    guarded.grant(
+        group,
+        Right(AclOperation.READ, ResourceType.TOPIC, group),
+        Right(AclOperation.WRITE, ResourceType.TOPIC, group),
+        Right(AclOperation.READ, ResourceType.GROUP, group),
+        Right(AclOperation.WRITE, ResourceType.TOPIC, f"{group}.dlq"),
+    )
+    (tmp_path / "auth.py").write_text(AUTH)
+    work = Scenario(guarded.broker, group, group, tmp_path, start_fleet, servers_of_fleets=guarded.sasl)
+    return Visit(guarded, work, tmp_path)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_fleet_that_is_idle_for_longer_than_three_tokens_works_on_without_a_hitch(
+    visit: Visit, protocol: str
+) -> None:
+    """Its producer is idle as well: a dead letter is sent before and after."""
+    work = visit.work
+    work.produce([(b"bad", b"rejected"), (b"s", b"1")])
+    fleet = visit.run("fail", "--log-level", "debug", "-X", "debug=security", "--group-protocol", protocol)
+    work.wait_done(1)
+    work.wait_lag(0)
+    before = len(visit.calls)
+    time.sleep(IDLE_SECONDS)
+    assert len(visit.calls) - before >= 3
+    work.produce([(b"bad", b"rejected"), (b"s", b"2")])
+    work.wait_done(2)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert len(work.given_up()) == 2
+    assert work.faults(work.given_up()) == {}
+    for event in ("kafka.token_failed", "consumer.lost", "consumer.lease_lapsed", "task.delivery_failed"):
+        assert not fleet.heard(event)
+    assert len(fleet.heard("consumer.assigned")) == 1
+    assert visit.hides_tokens(fleet.log.read_text())
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs", "nonsense"])
+def test_a_function_that_fails_for_longer_than_a_token_costs_time_and_nothing_else(visit: Visit, how: str) -> None:
+    """Connections end with their tokens meanwhile. The consumer stays the one that it was."""
+    work = visit.work
+    fleet = visit.run("fail", "--commit-interval", "0.1")
+    work.produce_sessions(20, 5)
+    work.wait_done(20)
+    visit.now_it(how)
+    failed = fleet.wait_for("kafka.token_failed")
+    assert failed["error"].startswith("--oauth-callback auth:token ")
+    until(
+        lambda: any(event["last_expires_in_seconds"] < 0 for event in fleet.heard("kafka.token_failed")),
+        "the last token has expired",
+        60,
+    )
+    work.produce_sessions(20, 5)
+    visit.now_it("works")
+    fleet.wait_for("kafka.token_renewed")
+    work.wait_done(40)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults(replays_in_process=True) == {}
+    assert not fleet.heard("fleet.consumer_exited")
+    assert len(fleet.heard("consumer.started")) == 1
+    assert visit.hides_tokens(fleet.log.read_text())
+
+
+def test_what_is_wrong_with_the_function_at_the_start_is_one_line(visit: Visit, tmp_path: Path) -> None:
+    cases = {
+        "raises": (4, "--oauth-callback auth:token raised RuntimeError: no token today: ***"),
+        "hangs": (4, "--oauth-callback auth:token has not returned for 10 s"),
+        "nonsense": (4, "--oauth-callback auth:token must return (token, expiry in seconds since the epoch), not str"),
+        "for nobody": (4, f"not allowed by the broker at {visit.guarded.sasl}: SASL authentication error: "),
+    }
+    for how, (code, told) in cases.items():
+        visit.now_it(how)
+        fleet = visit.run("note", "-p", "2", "--log-level", "debug")
+        assert fleet.wait() == code
+        (line,) = [line for line in fleet.lines if line.startswith("processor: ")]
+        assert line.startswith(f"processor: {told}"), how
+        assert visit.hides_tokens(fleet.log.read_text(), *fleet.lines), how
+
+
+def test_a_function_that_is_not_there_is_one_line(visit: Visit) -> None:
+    """Nothing is asked of a broker."""
+    for reference, told in {
+        "auth:tokens": "--oauth-callback 'auth:tokens': auth has no 'tokens'; did you mean 'token'",
+        "nowhere:token": "--oauth-callback 'nowhere:token': there is no module 'nowhere' in the current folder",
+        "auth": "--oauth-callback 'auth' must be MODULE:ATTRIBUTE, as in tasks:token; for example auth:token",
+        "auth:not_a_function": "--oauth-callback 'auth:not_a_function' is a int, and must be a function",
+    }.items():
+        fleet = visit.run("note", "--oauth-callback", reference)
+        assert fleet.wait() == 5
+        (line,) = [line for line in fleet.lines if line.startswith("processor: ")]
+        assert line.startswith(f"processor: {told}")
+
+
+def test_commands_come_in_with_tokens_too(visit: Visit) -> None:
+    task = json.dumps({"session_id": "s", "payload": {"n": 1}})
+    produced = visit.command("produce", "-t", visit.work.topic, "--value-format", "json", text=task)
+    assert (produced.returncode, produced.stderr) == (0, "")
+    decoded = visit.command("decode", f"{visit.work.topic}:0:0", "--value-format", "json")
+    assert decoded.returncode == 0
+    assert json.loads(decoded.stdout)["value"]["payload"] == {"n": 1}
+    visit.now_it("raises")
+    for refused in (
+        visit.command("produce", "-t", visit.work.topic, text=task),
+        visit.command("decode", f"{visit.work.topic}:0:0"),
+    ):
+        assert (refused.returncode, refused.stdout) == (4, "")
+        assert refused.stderr == "processor: --oauth-callback auth:token raised RuntimeError: no token today: ***\n"
+
+
+def test_a_dispatcher_that_is_idle_for_longer_than_a_token_sends_on(visit: Visit) -> None:
+    calls = 0
+
+    def token() -> tuple[str, float]:
+        nonlocal calls
+        calls += 1
+        return unsigned_token(visit.work.group, TOKEN_SECONDS), time.time() + TOKEN_SECONDS
+
+    config = {**BEARER, "oauth_cb": token}
+    with Dispatcher(visit.guarded.sasl, visit.work.topic, value_format="bytes", kafka_config=config) as dispatcher:
+        assert dispatcher.submit("s", b"1").result(30).offset == 0
+        before = calls
+        time.sleep(TOKEN_SECONDS * 1.5)
+        assert calls > before
+        assert dispatcher.submit("s", b"2").result(30).offset == 1
+
+
+PROGRAM = """
+import sys, threading, time
+from processor import Processor
+from tests.support.guarded_broker import BEARER, unsigned_token
+
+app = Processor()
+
+@app.default
+def handle(task):
+    print(task.payload, flush=True)
+
+def token(config):
+    return unsigned_token(sys.argv[2], 8), time.time() + 8
+
+config = {**BEARER, "oauth_cb": token}
+sys.exit(app.run(sys.argv[2], sys.argv[2], sys.argv[1], value_format="bytes", kafka_config=config, stop_at_end=True))
+"""
+
+
+def test_a_consumer_in_a_program_comes_in_with_tokens(visit: Visit) -> None:
+    visit.work.produce_sessions(20, 5)
+    command = [sys.executable, "-c", PROGRAM, visit.guarded.sasl, visit.work.topic]
+    folder = environment(visit.folder, {})
+    done = subprocess.run(command, env=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 20
+    assert visit.work.lag == 0
