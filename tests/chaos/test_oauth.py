@@ -176,7 +176,7 @@ def test_a_function_that_fails_for_longer_than_a_token_costs_time_and_nothing_el
     work.wait_lag(0)
     assert fleet.stop() == 0
     assert work.faults(replays_in_process=True) == {}
-    assert not fleet.heard("fleet.consumer_exited")
+    assert [event["reason"] for event in fleet.heard("fleet.consumer_exited")] == []
     assert len(fleet.heard("consumer.started")) == 1
     assert visit.hides_tokens(fleet.log.read_text())
 
@@ -202,7 +202,7 @@ def test_a_function_that_is_not_there_is_one_line(visit: Visit) -> None:
     for reference, told in {
         "auth:tokens": "--oauth-callback 'auth:tokens': auth has no 'tokens'; did you mean 'token'",
         "nowhere:token": "--oauth-callback 'nowhere:token': there is no module 'nowhere' in the current folder",
-        "auth": "--oauth-callback 'auth' must be MODULE:ATTRIBUTE, as in tasks:token; for example auth:token",
+        "auth": "--oauth-callback 'auth' must be MODULE:ATTRIBUTE, such as tasks:token; for example auth:token",
         "auth:not_a_function": "--oauth-callback 'auth:not_a_function' is a int, and must be a function",
     }.items():
         fleet = visit.run("note", "--oauth-callback", reference)
