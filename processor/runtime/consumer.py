@@ -159,7 +159,7 @@ class Consumer:
         finished, failure = False, None
         try:
             self._source.open(self._membership)
-            stop_at_end = StopAtEnd(self._source, self._desk) if settings.stop_at_end else None
+            stop_at_end = StopAtEnd(self._source, self._desk, self._membership) if settings.stop_at_end else None
             finished = self._poller.run(stop_at_end)
         except ProcessorError as error:
             failure = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from processor.runtime.desk import Desk
+from processor.runtime.membership import Membership
 from processor.runtime.ports import Partition, Source
 
 ASK_SECONDS = 0.5
@@ -14,11 +15,16 @@ CHECK_SECONDS = 0.05
 
 
 class StopAtEnd:
-    """Reached when every partition of the topics, whoever has it, is done up to where it ended at the start."""
+    """Reached when every partition of the topics, whoever has it, is done up to where it ended at the start.
 
-    def __init__(self, source: Source, desk: Desk) -> None:
+    The group is asked only while this consumer is a member. A coordinator answers one request of a connection after the
+    other: a question would wait behind a join that waits for a dead member, and the poller with it.
+    """
+
+    def __init__(self, source: Source, desk: Desk, membership: Membership) -> None:
         self._source = source
         self._desk = desk
+        self._membership = membership
         self._open: dict[Partition, int] | None = None
         """The ends that are not reached yet; None before the start."""
         self._next_check = 0.0
@@ -35,10 +41,13 @@ class StopAtEnd:
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
             self._close_own(self._open)
-            if self._open and now >= self._next_question and not any(map(self._desk.holds, self._open)):
+            if self._open and now >= self._next_question and self._may_ask(self._open):
                 self._next_question = now + ASK_SECONDS
                 self._close_committed(self._open)
         return not self._open
+
+    def _may_ask(self, open_ends: dict[Partition, int]) -> bool:
+        return self._membership.in_group and not any(map(self._desk.holds, open_ends))
 
     def _close_own(self, open_ends: dict[Partition, int]) -> None:
         for partition, point in self._desk.commit_points(list(open_ends)).items():

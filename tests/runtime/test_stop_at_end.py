@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from processor.handlers.task import Reject, Task
+from processor.runtime.ports import Commit
 from processor.telemetry.events import ConsumerStopping, TaskStuck
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.gate import Gate
@@ -145,3 +146,20 @@ def test_a_stuck_task_does_not_keep_the_end_from_being_reached() -> None:
     assert status.exit_code == 0
     assert run.commit_point() == 1
     assert status.recycle is not status.finished
+
+
+def test_a_group_that_has_not_let_the_consumer_in_is_asked_nothing() -> None:
+    """The question would wait behind the join, and the poller behind the question: signals and reports would be late."""
+    run = RunningConsumer(ignore, stop_at_end=True)
+    run.push(*records(0, 3))
+    run.cluster.withheld.add(PARTITION)  # another member has it, and has settled all of it
+    run.cluster.committed[PARTITION] = Commit(PARTITION, 3, "")
+    run.source.lets_in.clear()
+    with run:
+        for _ in range(3):
+            looped_at = run.consumer.pulse().last_loop_at
+            until(lambda at=looped_at: run.consumer.pulse().last_loop_at > at)
+        assert run.source.questions == 0
+        run.source.lets_in.set()
+        assert run.wait() == (0, False, True)
+    assert run.source.questions == 1

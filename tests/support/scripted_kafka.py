@@ -73,6 +73,8 @@ class ScriptedSource(MemorySource):
         self.keeps: Callable[[Sequence[Commit]], bool] = lambda commits: False
         """Which commits the client keeps back, as it does while it has no coordinator."""
         self.kept: list[Sequence[Commit]] = []
+        self.questions = 0
+        """How often the group was asked what it has committed."""
         self.is_closed = threading.Event()
         self._scripted = cluster
         self._script: deque[tuple[Callable[[], object], threading.Event]] = deque()
@@ -123,6 +125,10 @@ class ScriptedSource(MemorySource):
         return self.happens(lambda: super(ScriptedSource, self).commit(commits))
 
     # --- the owner's side
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        self.questions += 1
+        return super().committed(partitions)
 
     def commit(self, commits: Sequence[Commit]) -> None:
         if self.keeps(commits):
