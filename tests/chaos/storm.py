@@ -36,6 +36,9 @@ NEAR = 200_000_000
 """Nanoseconds: a fault met the work when a handler began or ended so near to it."""
 SESSIONS = 60
 PARTITIONS = 8
+IN_FLIGHT = (20, 10_000)
+"""With few in flight most of a batch waits in the stock, and partitions drain and move while it does; with the default
+all of it is admitted at once."""
 ROUND_SECONDS = 90.0
 """How long everything may take to be done once the last fault is mended."""
 SESSION_SECONDS = {"classic": 3.0, "consumer": 8.0}
@@ -98,6 +101,7 @@ class Storm:
         """One more fleet, which is up: before that a signal ends Python itself, and a broker that is away the fleet."""
         options: tuple[str, ...] = ("-w", "8", "--backoff", "0.02", "--group-protocol", self.protocol)
         options += ("--commit-interval", "0.2", "-p", str(self.chance.choice((1, 2))))
+        options += ("--max-in-flight", str(self.chance.choice(IN_FLIGHT)))
         options += NOTICED_SOON if self.protocol == "classic" else ()
         fleet = self.work.run("fail", *options, seconds=HANDLER_SECONDS)
         fleet.wait_for("fleet.started", ROUND_SECONDS)
