@@ -114,6 +114,23 @@ def come_and_go(work: Scenario) -> Verdict:
     return verdict(work, work.places)
 
 
+def die_with_a_stock(work: Scenario) -> Verdict:
+    """Few tasks are in flight, all others are fetched and wait: when a second consumer comes and goes, and at a kill."""
+    few = ("-w", "8", "--max-in-flight", "40", *QUICK)
+    work.produce_sessions(6_000, 60)
+    first = work.run("note", *few, seconds=0.01)
+    work.wait_done(200)
+    second = work.run("note", *few, seconds=0.01)
+    second.wait_for("consumer.assigned")
+    seen = sum(entry.succeeded for entry in work.ledger.entries())
+    work.wait_done(min(seen + 400, 6_000))
+    assert second.stop() == 0
+    work.kill(first)
+    known = work.known_done()
+    assert work.run("note", *few, "--stop-at-end").wait() == 0
+    return verdict(work, known)
+
+
 def pause_past_the_session(work: Scenario) -> Verdict:
     """SIGSTOP until another has the partitions: who wakes holds a thousand tasks that are not its own any more."""
     work.produce_sessions(1_500, 40)
@@ -160,6 +177,7 @@ SCENES: tuple[Scene, ...] = (
     kill_behind_a_stuck_task,
     kill_in_a_stream,
     come_and_go,
+    die_with_a_stock,
     pause_past_the_session,
     refused_dead_letters,
 )

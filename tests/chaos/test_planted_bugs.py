@@ -27,6 +27,7 @@ CAUGHT_BY_A_SCENE: dict[str, tuple[Scene, str]] = {
     "offset_read_twice_around_encode": (scenes.kill_in_a_stream, "maps ignored"),
     "lane_released_early": (scenes.clean_run, "overlapping"),
     "revoke_without_drain": (scenes.come_and_go, "needlessly twice"),
+    "end_reached_before_the_stock": (scenes.die_with_a_stock, "lost"),
     "lease_that_never_ends": (scenes.pause_past_the_session, "overlapping"),
     "dead_letter_settled_before_its_acknowledgement": (scenes.refused_dead_letters, "lost"),
 }
