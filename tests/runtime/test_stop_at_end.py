@@ -149,7 +149,7 @@ def test_a_stuck_task_does_not_keep_the_end_from_being_reached() -> None:
 
 
 def test_a_group_that_has_not_let_the_consumer_in_is_asked_nothing() -> None:
-    """The question would wait behind the join, and the poller behind the question: signals and reports would be late."""
+    """The question would wait behind the join, and the poller behind the question: a signal would be late."""
     run = RunningConsumer(ignore, stop_at_end=True)
     run.push(*records(0, 3))
     run.cluster.withheld.add(PARTITION)  # another member has it, and has settled all of it
