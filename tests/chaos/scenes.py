@@ -115,7 +115,7 @@ def come_and_go(work: Scenario) -> Verdict:
 
 
 def die_with_a_stock(work: Scenario) -> Verdict:
-    """Few tasks are in flight and all others wait in the stock, when a second consumer comes and goes, and at a kill."""
+    """Few tasks are in flight, all others wait in the stock, when a second consumer comes and goes, and at a kill."""
     few = ("-w", "8", "--max-in-flight", "40", *QUICK)
     work.produce_sessions(6_000, 60)
     first = work.run("note", *few, seconds=0.01)
