@@ -157,9 +157,13 @@ def test_a_group_that_has_not_let_the_consumer_in_is_asked_nothing() -> None:
     run.source.lets_in.clear()
     with run:
         for _ in range(3):
-            looped_at = run.consumer.pulse().last_loop_at
-            until(lambda at=looped_at: run.consumer.pulse().last_loop_at > at)
+            until_looped(run, run.consumer.pulse().last_loop_at)
         assert run.source.questions == 0
         run.source.lets_in.set()
         assert run.wait() == (0, False, True)
     assert run.source.questions == 1
+
+
+def until_looped(run: RunningConsumer, since: float) -> None:
+    """Waits until the poller has gone round after that moment."""
+    until(lambda: run.consumer.pulse().last_loop_at > since)
