@@ -165,8 +165,8 @@ class Committer:
         asked_at = monotonic()
         error = self._source.commit_now(commits, seconds)
         self._conclude(commits, error, asked_at)
-        if isinstance(error, MetadataTooLarge):  # its maps are shorter now, and in the end none
-            return self.commit_now(partitions, seconds)
+        if isinstance(error, MetadataTooLarge) and any(commit.metadata for commit in commits):
+            return self.commit_now(partitions, seconds)  # with shorter maps, and in the end with none
         return error
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
@@ -196,7 +196,7 @@ class Committer:
             return
         for commit in commits:
             self._stamps.pop(commit.partition, None)
-        if isinstance(error, MetadataTooLarge):
+        if isinstance(error, MetadataTooLarge) and any(commit.metadata for commit in commits):
             self._shorten(commits, error.partitions)
             return
         self._desk.counts.commit_failures += 1
