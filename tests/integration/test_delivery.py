@@ -16,7 +16,7 @@ from tests.conftest import MakeBroker
 from tests.support import cluster
 from tests.support.ledger import Place
 from tests.support.run import Fleet
-from tests.support.scenario import MakeScenario, Scenario
+from tests.support.scenario import OUTLASTING, MakeScenario, Scenario
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
@@ -178,7 +178,7 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(
     broker = own_broker()
     work = Scenario(broker, cluster.create_topic(broker.bootstrap_servers, "work", 4), group, tmp_path, start_fleet)
     work.produce_sessions(2000, 40)
-    fleet = work.run("note", "-w", "4", seconds=0.01)
+    fleet = work.run("note", "-w", "4", *OUTLASTING, seconds=0.01)
     work.wait_done(300)
     broker.kill()
     broker.restart()

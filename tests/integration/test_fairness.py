@@ -54,7 +54,7 @@ def test_backlogs_are_worked_off_side_by_side(scenario: MakeScenario) -> None:
     fleet = work.run("note", "-w", "16", seconds=0.002)
     entries = [entry for entry in work.wait_done(12_000) if entry.succeeded]
     assert fleet.stop() == 0
-    assert work.faults() == {"lost": work.faults()["lost"]}  # it was stopped before the end
+    assert work.faults().keys() <= {"lost"}  # it was stopped before the end, where the stop was fast enough
     for done in range(3_000, 12_000, 1_000):
         counts = [sum(entry.place.partition == p for entry in entries[:done]) for p in range(6)]
         assert min(counts) >= 0.6 * done / 6, f"after {done} tasks: {counts}"

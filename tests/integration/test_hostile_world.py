@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from tests.conftest import MakeBroker
 from tests.support import cluster, ledger
 from tests.support.run import Fleet
-from tests.support.scenario import MakeScenario, Scenario
+from tests.support.scenario import OUTLASTING, MakeScenario, Scenario
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
@@ -150,7 +150,7 @@ def test_no_broker_for_a_while_is_ridden_out(
     work = Scenario(broker, cluster.create_topic(broker.bootstrap_servers, "work", 4), group, tmp_path, start_fleet)
     work.produce_sessions(1500, 30)
     work.produce([(b"bad", b"fails always")])
-    fleet = work.run("fail", "-w", "4", "--backoff", "0.05", seconds=0.0)
+    fleet = work.run("fail", "-w", "4", "--backoff", "0.05", *OUTLASTING, seconds=0.0)
     work.wait_done(100)
     broker.kill()
     time.sleep(5)

@@ -52,9 +52,26 @@ def test_a_rolling_replacement_delays_tasks_by_a_second_at_most(scenario: MakeSc
 
 
 def partitions_of(fleet: Fleet, consumer: int) -> set[int]:
-    """The partitions that a consumer was assigned last."""
-    names = fleet.heard("consumer.assigned", consumer=consumer)[-1]["partitions"]
+    """The partitions that a consumer has, by what its last process has logged."""
+    held: set[int] = set()
+    for event in [event for event in list(fleet.events) if event.get("consumer") == consumer]:
+        match event["event"]:
+            case "consumer.started":
+                held = set()
+            case "consumer.assigned":
+                held |= numbers_in(event["partitions"])
+            case "consumer.revoked" | "consumer.lost":
+                held -= numbers_in(event["partitions"])
+    return held
+
+
+def numbers_in(names: list[str]) -> set[int]:
     return {int(name.split("[")[1].split("]")[0]) for name in names}
+
+
+def are_shared_evenly(fleet: Fleet, each: int) -> bool:
+    """Whether each of three consumers has so many partitions: the last rebalance of the start is over."""
+    return [len(partitions_of(fleet, consumer)) for consumer in range(3)] == [each] * 3
 
 
 def members_of(work: Scenario) -> list[str]:
@@ -71,6 +88,7 @@ def test_a_killed_consumer_is_replaced_at_once_and_the_others_do_not_notice(scen
     fleet = work.run("vary", "-w", "16", "-p", "3")
     fleet.wait_for("consumer.assigned", count=3)
     start_seconds = time.monotonic() - began
+    until(lambda: are_shared_evenly(fleet, 4), "the consumers have joined", 60, pause=0.1)
     fleet.wait_for("consumer.stats", count=9)
     with steady_load(work, rate=300) as load:
         work.wait_begun(300)

@@ -14,7 +14,7 @@ from tests.support.cache import cache_folder, keep
 from tests.support.kafka_jars import PROJECT
 
 SOURCES = PROJECT / "docs" / "producers"
-BUILD_SECONDS = 110.0
+BUILD_SECONDS = 250.0
 
 
 class ToolMissing(Exception):

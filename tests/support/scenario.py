@@ -154,6 +154,10 @@ def answer(task):
         return b"an answer" * 20 if task.payload == b"asks" else None
 """
 
+OUTLASTING = ("-X", "session.timeout.ms=120000")
+"""A session that a broker's restart does not outlast, however slow the machine is: no member is given up, so that
+nothing is run again."""
+
 
 class MakeScenario(Protocol):
     """Makes a scenario on the shared broker, with a topic of its own."""
