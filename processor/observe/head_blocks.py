@@ -79,7 +79,7 @@ class HeadBlock(msgspec.Struct, kw_only=True):
     def why(self) -> str:
         """The reason in a few words, as far as the log has it."""
         words = STATES.get(self.state, self.state or "unfinished")
-        if self.state_since > self.since + 1:
+        if self.state and self.state_since > self.since + 1:
             words += f" ({duration(self.until - self.state_since)})"
         if self.retry_in_seconds is not None:
             words += f", due in {duration(self.retry_in_seconds)}"

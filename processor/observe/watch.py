@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 from processor.observe.consumer import ConsumerNow, PartitionKey
 from processor.observe.failures import Failures, failure_of
 from processor.observe.head_blocks import HeadBlock, HeadBlocks
+from processor.observe.labels import Labels, listed
 from processor.observe.lines import SourcedEvent
 from processor.observe.load import Load
 from processor.observe.partition import PartitionNow
@@ -54,6 +55,7 @@ class Watch:
         self.now = 0.0
         """time of the latest event, in seconds since the epoch"""
         self._window = window
+        self._labels = Labels(self.sources, self.consumers.values())
 
     def handle(self, sourced: SourcedEvent) -> None:
         """Take one event."""
@@ -102,20 +104,7 @@ class Watch:
 
     def label(self, consumer: ConsumerNow) -> str:
         """Return the name of a consumer for people."""
-        number = "consumer" if consumer.index is None else f"#{consumer.index}"
-        return f"{self._place(consumer.source, consumer.fleet)} {number}".strip()
-
-    def _subject(self, sourced: SourcedEvent) -> str:
-        number = "fleet" if sourced.envelope.consumer is None else f"#{sourced.envelope.consumer}"
-        return f"{self._place(sourced.source, sourced.envelope.fleet)} {number}".strip()
-
-    def _place(self, source: str, fleet: int) -> str:
-        """What distinguishes a fleet from the others: nothing if it is the only one."""
-        shown = shown_source(source) if len(self.sources) > 1 else ""
-        has_neighbour = any(
-            other.source == source and other.fleet != fleet and not other.has_ended for other in self.consumers.values()
-        )
-        return f"{shown}/{fleet}" if shown and has_neighbour else str(fleet) if has_neighbour else shown
+        return self._labels.of_consumer(consumer)
 
     def _consumer(self, sourced: SourcedEvent) -> ConsumerNow:
         envelope = sourced.envelope
@@ -135,8 +124,9 @@ class Watch:
             del self.consumers[key]
 
     def _add_entry(self, sourced: SourcedEvent, kind: Kind, text: str) -> None:
-        entry = TimelineEntry(at=sourced.at, kind=kind, subject=self._subject(sourced), text=plain(text))
-        self.timeline.add(entry)
+        envelope = sourced.envelope
+        subject = self._labels.of_origin(sourced.source, envelope.fleet, envelope.consumer)
+        self.timeline.add(TimelineEntry(at=sourced.at, kind=kind, subject=subject, text=plain(text)))
 
     def _release_all(self, consumer: ConsumerNow) -> None:
         for key in list(consumer.owned):
@@ -216,18 +206,18 @@ class Watch:
         for partition in self._named(sourced, assigned.partitions):
             partition.assign(consumer)
         ahead = f", {assigned.settled_ahead:,} settled ahead" if assigned.settled_ahead else ""
-        self._add_entry(sourced, "rebalance", f"was assigned {_listed(assigned.partitions)}{ahead}")
+        self._add_entry(sourced, "rebalance", f"was assigned {listed(assigned.partitions)}{ahead}")
 
     def _consumer_revoked(self, sourced: SourcedEvent, revoked: events.ConsumerRevoked) -> None:
         self._release(sourced, revoked.partitions)
         if not revoked.partitions:
             return
         abandoned = f", {many(revoked.abandoned, 'task')} still running" if revoked.abandoned else ""
-        self._add_entry(sourced, "rebalance", f"released {_listed(revoked.partitions)}{abandoned}")
+        self._add_entry(sourced, "rebalance", f"released {listed(revoked.partitions)}{abandoned}")
 
     def _consumer_lost(self, sourced: SourcedEvent, lost: events.ConsumerLost) -> None:
         self._release(sourced, lost.partitions)
-        self._add_entry(sourced, "rebalance", f"lost {_listed(lost.partitions)}: the group had evicted it")
+        self._add_entry(sourced, "rebalance", f"lost {listed(lost.partitions)}: the group had evicted it")
 
     def _release(self, sourced: SourcedEvent, names: list[str]) -> None:
         consumer = self._consumer(sourced)
@@ -342,15 +332,3 @@ def _idle_report(topic: str, number: int, point: int | None, known: PartitionNow
     return with_defaults(
         events.PartitionStats, topic=topic, partition=number, commit_point=point, committed=point, lag=lag
     )
-
-
-def shown_source(source: str) -> str:
-    """Return a pod's name without its kind, a file's without its folder."""
-    return plain(source.rpartition("/")[2] if source.startswith("/") else source.removeprefix("pod/"), 60)
-
-
-def _listed(names: list[str]) -> str:
-    """Partitions without their offsets; of many, the first."""
-    shown = [name.partition("@")[0] for name in names[:4]]
-    more = f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
-    return (", ".join(shown) or "nothing") + more

@@ -20,7 +20,6 @@ from pathlib import Path
 import pytest
 
 from processor.cli.main import main
-from processor.cli.monitor.rows import shares
 from tests.observe.building import consumer, head, line, partition
 from tests.support.lifeline import die_with_parent
 
@@ -288,17 +287,3 @@ def test_a_terminal_without_a_log_says_what_to_do(start: Start, terminal: Termin
     process = on(terminal, start)
     terminal.wait_for("name log files, or pipe a log in")
     assert process.wait(SECONDS) == 2
-
-
-def test_a_section_gets_a_row_before_another_gets_more_and_none_without_its_heading() -> None:
-    assert shares(20, [50, 3, 0, 9]) == [11, 3, 0, 3]
-    assert shares(4, [5, 5, 5]) == [1, 1, 0]
-    assert shares(1, [5]) == [0]
-    assert shares(0, []) == []
-    assert shares(100, [2, 3]) == [2, 3]
-
-
-@pytest.mark.parametrize("height", range(30))
-def test_sections_never_take_more_lines_than_there_are(height: int) -> None:
-    given = shares(height, [8, 2, 50, 20, 5])
-    assert sum(rows + 1 for rows in given if rows) <= height

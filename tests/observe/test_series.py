@@ -12,7 +12,7 @@ VALUES = st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 1000)), max_
 
 
 @given(VALUES, st.integers(2, 9))
-def test_nothing_is_lost_but_detail(values: list[tuple[int, int]], buckets: int) -> None:
+def test_merged_buckets_keep_sums_means_and_peaks(values: list[tuple[int, int]], buckets: int) -> None:
     series = Series(buckets)
     for at, value in sorted(values):
         series.note(float(at), float(value))
@@ -27,14 +27,14 @@ def test_nothing_is_lost_but_detail(values: list[tuple[int, int]], buckets: int)
         assert point.most == max(inside)
 
 
-def test_a_value_from_before_the_first_counts_as_of_its_time() -> None:
+def test_a_value_from_before_the_first_counts_as_of_the_first() -> None:
     series = Series()
     series.note(100.0, 1.0)
     series.note(50.0, 3.0)
     assert [(point.at, point.mean) for point in series.points()] == [(100.0, 2.0)]
 
 
-def test_a_time_far_away_takes_no_longer() -> None:
+def test_a_time_in_the_far_future_is_no_problem() -> None:
     series = Series()
     series.note(0.0, 1.0)
     series.note(253_402_300_799.0, 2.0)

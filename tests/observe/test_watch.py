@@ -12,13 +12,11 @@ from rich.console import Console
 
 from processor.cli.monitor.screen import line as status_line
 from processor.cli.monitor.screen import screen
-from processor.observe.failures import Failure, Failures
 from processor.observe.head_blocks import KEPT
 from processor.observe.lines import ReadStats, SourcedEvent
 from processor.observe.report.findings import findings
 from processor.observe.report.page import page
 from processor.observe.report.text import text
-from processor.observe.sessions import Sessions
 from processor.observe.watch import Watch
 from processor.telemetry.events import HeadOfLine, HeadState, SessionLoad, kinds
 from processor.telemetry.reading import LogEvent, read
@@ -119,23 +117,6 @@ def test_counters_are_summed_over_consumers_and_restarts() -> None:
     assert watch.load.counts.succeeded == 9 + 7 + 2
 
 
-def test_a_round_is_the_sum_of_all_consumers() -> None:
-    def stats(at: float, rate: float, p50: float, **fields: object) -> bytes:
-        return consumer(at, tasks_per_second=rate, handler_p50_seconds=p50, handler_p99_seconds=p50 * 10, **fields)
-
-    watch = watching(stats(0, 10, 0.1), stats(0.5, 30, 0.3, consumer=1), partition(1, lag=40), stats(10, 50, 0.1))
-    (ended,) = watch.load.trail
-    assert (ended.tasks_per_second, ended.p50_seconds, ended.p99_seconds, ended.lag) == (40, 0.3, 3.0, 40)
-
-
-def test_two_pods_whose_consumers_have_the_same_number_have_different_labels() -> None:
-    watch = Watch()
-    for name in ("pod/shop-a/x", "pod/shop-b/x"):
-        for event in sourced(consumer(0), name=name):
-            watch.handle(event)
-    assert [watch.label(member) for member in watch.living()] == ["shop-a/x #0", "shop-b/x #0"]
-
-
 def test_two_groups_on_one_topic_have_partitions_of_their_own() -> None:
     watch = watching(partition(0, group="shop"), partition(0, group="audit", pid=8, lag=0))
     assert [known.group for known in watch.ordered_partitions()] == ["audit", "shop"]
@@ -150,21 +131,6 @@ def test_the_session_that_a_commit_point_waits_for_is_known_with_time_and_reason
     assert block.why == "its handler is running, attempt 2, after OSError: no answer"
 
 
-def test_a_head_that_moves_on_blocks_nothing() -> None:
-    stats = [partition(at, commit_point=100 + int(at), head=head(offset=100 + int(at))) for at in (0.0, 10.0)]
-    watch = watching(*stats)
-    assert watch.current_blocks() == []
-    assert watch.longest_blocks() == []
-
-
-def test_a_block_that_is_over_is_remembered_with_its_longest_time() -> None:
-    stats = [partition(at, head=head(state="parked", state_seconds=1)) for at in (0.0, 10.0, 20.0)]
-    watch = watching(*stats, partition(30, head=None))
-    assert watch.current_blocks() == []
-    (block,) = watch.longest_blocks()
-    assert (block.since, block.until) == (BEGAN - 1, BEGAN + 20)
-
-
 def test_past_blocks_are_bounded_and_the_longest_are_kept() -> None:
     watch = Watch()
     for n in range(3 * KEPT):
@@ -176,62 +142,6 @@ def test_past_blocks_are_bounded_and_the_longest_are_kept() -> None:
     longest = watch.longest_blocks()
     assert len(longest) == KEPT
     assert longest[0].offset == 3 * KEPT - 1
-
-
-def test_failures_of_one_kind_are_one_group_though_their_numbers_differ() -> None:
-    dead = [
-        line("task.dead_lettered", n, error_type="x.Refused", error=f"card {n} at 0x{n:x} of '{n}'", session_id=f"s{n}")
-        for n in range(3)
-    ]
-    watch = watching(*dead, line("task.timed_out", 9, timeout_seconds=2.0))
-    first, second = watch.failures.groups
-    assert (first.count, first.outcomes, first.example.session_id) == (3, {"dead-lettered": 3}, "s2")
-    assert second.example.summary == "TaskTimeout: ran longer than 2 s"
-
-
-def test_groups_of_failures_are_bounded_and_all_failures_are_counted() -> None:
-    failures = Failures(groups=3)
-    for letter in "abcdefabc":
-        failures.note(Failure(at=1.0, outcome="dead-lettered", error_type=letter, error=letter))
-    *kinds, rest = failures.groups
-    assert [group.example.error for group in kinds] == ["a", "b", "c"]
-    assert (rest.is_rest, rest.count) == (True, 3)
-
-
-def test_busy_sessions_are_bounded_and_the_busiest_are_kept() -> None:
-    sessions = Sessions(kept=5)
-    for n in range(1000):
-        sessions.note([SessionLoad(session_id=f"s{n}", topic="t", partition=0, waiting=n)], float(n))
-    assert [busy.waiting for busy in sessions.busiest()] == [999, 998, 997, 996, 995]
-
-
-def test_two_fleets_on_one_host_have_different_labels_while_both_run() -> None:
-    started = [line("consumer.started", 0, host="web", pid=pid, fleet=pid - 1, consumer=0) for pid in (11, 21)]
-    watch = watching(*started)
-    assert [watch.label(one) for one in watch.living()] == ["10 #0", "20 #0"]
-    for event in sourced(line("consumer.stopped", 1, host="web", pid=11, fleet=10, consumer=0)):
-        watch.handle(event)
-    assert [watch.label(one) for one in watch.living()] == ["#0"]
-
-
-def test_the_live_view_has_a_row_for_each_error_the_latest_first() -> None:
-    failed = [
-        line("task.dead_lettered", at, consumer=0, session_id=f"s{at}", error_type="builtins.OSError", error="away")
-        for at in range(30)
-    ]
-    failed.append(line("task.dead_lettered", 31, consumer=0, session_id="z", error_type="builtins.KeyError", error="k"))
-    shown = drawn(watching(consumer(0), *failed), BEGAN + 40, 80, 24).splitlines()
-    first, second = [row for row in shown if "dead-lettered" in row]
-    assert "KeyError: k z" in first
-    assert "OSError: away ×30 s29" in second
-
-
-def test_a_narrow_terminal_still_shows_a_fault_and_its_cause() -> None:
-    stalled = [partition(at, 7, lag=9, gap=5, head=head(state_seconds=at + 5.0)) for at in range(0, 30, 2)]
-    shown = drawn(watching(consumer(0), *stalled), BEGAN + 30, 44, 12)
-    assert "1 of 1 partition at fault" in shown
-    assert "orders[7] stalled" in shown
-    assert "orders[7] anna @100 35 s: its handler" in shown
 
 
 HOSTILE = '<script>alert("x")</script>\x1b[2J\u202e\n&amp;'

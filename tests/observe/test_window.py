@@ -1,4 +1,4 @@
-"""Burrow's rules, one by one, and where ours differ."""
+"""The rules of Burrow, one by one, and those that differ."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def test_rule_1_a_lag_that_was_zero_once_is_ok() -> None:
     assert judged(STILL, [*GROWING[:-1], 0], silence=1000) is Status.OK
 
 
-def test_rule_2_an_offset_that_goes_back_is_a_rewind() -> None:
+def test_rule_2_an_offset_that_moves_back_is_a_rewind() -> None:
     assert judged([*MOVING[:-1], 50], GROWING) is Status.REWOUND
     assert judged([100, 99], [5, 6]) is Status.REWOUND
 
 
-def test_rule_3_silence_longer_than_the_window_is_a_stop() -> None:
+def test_rule_3_a_partition_not_reported_for_longer_than_the_window_is_stopped() -> None:
     span = (WINDOW - 1) * 10.0
     assert judged(MOVING, FALLING, silence=span + 0.1) is Status.STOPPED
     assert judged(MOVING, FALLING, silence=span) is Status.OK
 
 
-def test_rule_4_an_offset_that_stands_still_while_records_wait_is_a_stall() -> None:
+def test_rule_4_an_offset_that_does_not_move_while_there_is_lag_is_a_stall() -> None:
     assert judged(STILL, [5] * WINDOW) is Status.STALLED
     assert judged(STILL, GROWING) is Status.STALLED
 
@@ -53,8 +53,8 @@ def test_rule_5_a_lag_that_only_grows_while_the_offset_moves_falls_behind() -> N
     assert judged(MOVING, FALLING) is Status.OK
 
 
-def test_a_lag_that_stays_the_same_keeps_pace() -> None:
-    """Burrow warns of it; one task a second that takes a second is no fault."""
+def test_a_constant_lag_is_ok() -> None:
+    """Burrow warns of it, but one task per second that takes a second is not a fault."""
     assert judged(MOVING, [1] * WINDOW) is Status.OK
     assert judged(MOVING, [1] * (WINDOW - 1) + [2]) is Status.BEHIND
 
@@ -65,23 +65,23 @@ def test_a_stall_takes_a_full_window(count: int) -> None:
     assert judged(MOVING[:count], GROWING[:count]) is Status.EARLY
 
 
-def test_what_is_well_needs_no_full_window() -> None:
+def test_ok_takes_no_full_window() -> None:
     assert judged(MOVING[:4], FALLING[:4]) is Status.OK
 
 
-def test_the_worst_rule_counts() -> None:
+def test_the_first_rule_that_holds_counts() -> None:
     assert judged([*STILL[:-1], 50], [5] * WINDOW, silence=1000) is Status.REWOUND
     assert judged(STILL, [5] * WINDOW, silence=1000) is Status.STOPPED
 
 
-def test_a_window_keeps_the_last_samples() -> None:
+def test_a_window_keeps_the_latest_samples() -> None:
     window = Window(3)
     for sample in samples([1, 2, 3, 4, 5], [1] * 5):
         window.note(sample)
     assert [sample.offset for sample in window.samples] == [3, 4, 5]
 
 
-def test_samples_that_come_too_often_do_not_shorten_the_window() -> None:
+def test_frequent_samples_do_not_shorten_the_window() -> None:
     window = Window()
     for sample in samples(range(100), [1] * 100, apart=0.25):
         window.note(sample)
@@ -95,8 +95,8 @@ SAMPLES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, 
 
 
 @given(SAMPLES, st.floats(0, 500))
-def test_every_window_has_one_verdict_and_a_bad_one_has_its_reason(told: list[tuple[int, int]], silence: float) -> None:
-    offsets, lags = [offset for offset, _ in told], [lag for _, lag in told]
+def test_every_window_has_a_verdict_and_a_bad_one_has_a_reason(pairs: list[tuple[int, int]], silence: float) -> None:
+    offsets, lags = [offset for offset, _ in pairs], [lag for _, lag in pairs]
     found = judged(offsets, lags, silence)
     if 0 in lags:
         assert found is Status.OK

@@ -1,4 +1,4 @@
-"""Each verdict has a reason and advice, as have the notes on the whole fleet."""
+"""Each verdict has a reason and advice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from processor.observe.head_blocks import STATES
 from processor.observe.report.findings import ADVICE_BY_STATE, Finding, findings
-from processor.observe.report.notes import notes
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 from tests.observe.building import BEGAN, consumer, head, line, partition, watching
@@ -131,50 +130,3 @@ def test_a_rewind_has_both_offsets() -> None:
 def test_the_worst_partition_comes_first() -> None:
     watch = watching(*(partition(at, number=1, lag=0) for at in TEN), *stalled())
     assert [finding.partition.name for finding in findings(watch, NOW)] == ["orders[0]", "orders[1]"]
-
-
-def test_consumers_that_keep_exiting_are_noted() -> None:
-    ended = [
-        line("fleet.consumer_exited", at, consumer=0, exit_code=1, reason="no module named shop") for at in TEN[:3]
-    ]
-    (note,) = notes(watching(*ended), NOW)
-    assert "3 restarts" in note
-    assert "no module named shop" in note
-
-
-def test_one_restart_is_not_noted() -> None:
-    assert notes(watching(line("fleet.consumer_exited", consumer=0, exit_code=1)), NOW) == []
-
-
-def test_a_silent_consumer_is_noted_and_one_that_has_stopped_is_not() -> None:
-    assert "1 consumer stopped reporting" in notes(watching(consumer(0)), NOW)[0]
-    assert notes(watching(consumer(0), line("consumer.stopped", 1, consumer=0)), NOW) == []
-
-
-def test_a_stuck_handler_and_where_it_is_are_noted() -> None:
-    stack = 'File "a.py", line 3, in wait\n  sock.recv()'
-    (note,) = notes(watching(line("task.stuck", session_id="anna", stack=stack)), NOW)
-    assert "1 handler could not be interrupted, most recently of session anna" in note
-    assert "sock.recv()" in note
-
-
-def test_many_dead_letters_are_noted_with_their_commonest_error() -> None:
-    dead = line("task.dead_lettered", 1, error_type="a.Refused", error="no")
-    (note,) = notes(watching(dead, consumer(2, succeeded=90, dead_lettered=10)), BEGAN + 3)
-    assert "10% of all tasks were dead-lettered (10 of 100)" in note
-    assert "Refused: no" in note
-
-
-def test_frequent_rebalances_are_noted_and_a_few_are_not() -> None:
-    got = [line("consumer.assigned", n, consumer=0, partitions=["orders[0]@1"]) for n in range(8)]
-    assert "Frequent rebalances: 8" in notes(watching(*got), BEGAN + 8)[0]
-    assert notes(watching(*got[:3]), BEGAN + 3) == []
-
-
-def test_records_that_retention_deleted_before_they_were_read_come_first() -> None:
-    missed = line(
-        "consumer.offsets_missed", 1, consumer=0, topic="orders", partition=3, missed_offsets=12, offsets=["5-16"]
-    )
-    watch = watching(consumer(0), missed)
-    assert "Retention deleted 12 offsets before they were read" in notes(watch, NOW)[0]
-    assert "orders[3]: 12 offsets (5-16)" in watch.timeline.recent[-1].text

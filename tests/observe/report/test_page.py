@@ -13,10 +13,8 @@ import pytest
 
 from processor.cli.main import main
 from processor.observe.lines import ReadStats
-from processor.observe.report.page import page
-from processor.observe.report.plot import Span, nice, plot
+from processor.observe.report.page import FIRST, MOST, SHOWN, page
 from processor.observe.watch import Watch
-from processor.observe.wording import number
 from tests.observe.building import BEGAN, consumer, head, line, partition, watching
 from tests.support import browser
 
@@ -30,6 +28,7 @@ class Parsed(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
+        self.source = text
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self._open: list[str] = []
@@ -130,29 +129,79 @@ def test_a_log_without_events_is_a_page_with_advice() -> None:
     assert "--log-format json" in parsed.text
 
 
+def rows_below(parsed: Parsed, heading: str) -> int:
+    """Rows of all tables between this heading and the next."""
+    _, found, rest = parsed.source.partition(f"<h2>{heading}")
+    assert found, heading
+    return rest.partition("<h2>")[0].count("<tr>") - rest.partition("<h2>")[0].count("<thead>")
+
+
+def page_of(watch: Watch) -> Parsed:
+    return Parsed(page(watch, watch.now, ReadStats(lines=9)))
+
+
+def stalled(number: int) -> list[bytes]:
+    return [partition(at, number, gap=9, in_flight=3, head=head(state_seconds=at)) for at in range(0, 100, 10)]
+
+
+def test_the_header_counts_the_faults_at_the_end_and_earlier() -> None:
+    assert "2 of 3 partitions at fault" in page_of(watching(*stalled(0), *stalled(1), partition(90, 2, lag=0))).text
+    recovered = partition(110, 0, committed=900, commit_point=900, lag=0)
+    assert "No partition at fault at the end; 1 at fault earlier" in page_of(watching(*stalled(0), recovered)).text
+    assert (
+        "1 of 2 partitions at fault; 1 more at fault earlier"
+        in page_of(watching(*stalled(0), *stalled(1), recovered)).text
+    )
+    assert "No partition at fault at the end" in page_of(watching(partition(0, lag=0))).text
+
+
+def test_the_tiles_have_the_totals() -> None:
+    lines = [
+        consumer(0, succeeded=12_345_678, retried=3, dead_lettered=2, tasks_per_second=9.5),
+        consumer(10, succeeded=12_345_678, retried=3, dead_lettered=2, timed_out=1),
+        consumer(20, succeeded=12_345_678),
+    ]
+    text = page_of(watching(*lines)).text
+    for tile in ("tasks succeeded12.3M", "max tasks/s9.5", "retried3", "timed out1", "dead letters2"):
+        assert tile in text
+
+
+def test_a_partition_at_fault_has_its_figures_its_reason_and_its_advice() -> None:
+    text = page_of(watching(*stalled(7))).text
+    assert "orders[7]stalledlag 5 · gap 9 · committed 100 · oldest unsettled 0 ms · longest wait for a worker" in text
+    assert "Nothing was committed for 1 m 30 s" in text
+    assert "--timeout ends an attempt" in text
+
+
+def test_a_slow_task_is_not_called_a_fault() -> None:
+    slow = [
+        partition(at, gap=9, in_flight=3, lag=50 - at // 10, committed=100 + at, head=head(state_seconds=at + 20.0))
+        for at in range(0, 100, 10)
+    ]
+    text = page_of(watching(*slow)).text
+    assert "Slow tasks" in text
+    assert "Partitions at fault" not in text
+
+
+def test_of_many_partitions_at_fault_some_are_described_and_all_are_in_the_table() -> None:
+    parsed = page_of(watching(*(one for number in range(SHOWN + 7) for one in stalled(number))))
+    assert len(parsed.all("article")) == SHOWN
+    assert "And 7 partitions more, below." in parsed.text
+    assert rows_below(parsed, "Partitions<") == SHOWN + 7
+
+
+def test_of_long_lists_the_first_rows_are_visible_and_the_rest_is_folded_up_to_a_limit() -> None:
+    def dead(n: int) -> bytes:
+        return line("fleet.started", n, app=f"app{n}", processes=1)
+
+    few, many = page_of(watching(*map(dead, range(FIRST)))), page_of(watching(*map(dead, range(2 * MOST))))
+    assert rows_below(few, "Events") == FIRST
+    assert rows_below(many, "Events") == MOST
+    assert f"{MOST - FIRST:,} more" in many.text
+
+
 def test_a_single_event_is_enough_for_a_page() -> None:
     assert "1 partition" in Parsed(page(watching(partition(0)), BEGAN, ReadStats())).text
-
-
-def test_a_line_breaks_where_nothing_was_noted() -> None:
-    from processor.observe.report.plot import Line
-
-    values = [(0.0, 1.0), (10.0, 1.0), (20.0, 2.0), (100.0, 1.0), (110.0, 1.0)]
-    drawn = plot("h", "a", [Line("x", "line a", values)], [], Span(0, 110), str)
-    (path,) = drawn.iter("path")
-    assert path.get("d", "").count("M") == 2
-
-
-@pytest.mark.parametrize(
-    ("most", "end"),
-    [
-        *((0, 1), (0.031, 0.04), (1, 1), (1.01, 2), (3, 3), (7, 8), (9, 10), (12, 15), (24, 25)),
-        *((999, 1000), (1000, 1000), (1001, 1500), (20_967, 25_000), (1_600_000, 2_000_000)),
-    ],
-)
-def test_an_axis_ends_at_a_round_number_whose_half_is_one_too(most: float, end: float) -> None:
-    assert nice(most) == pytest.approx(end)
-    assert float(f"{end / 2:.2g}" if end < 1 else number(end / 2).replace(",", "")) == pytest.approx(end / 2)
 
 
 def themes() -> list[dict[str, str]]:
@@ -170,7 +219,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("theme", themes(), ids=["light", "dark"])
-def test_every_colour_of_letters_stands_out_on_both_grounds(theme: dict[str, str]) -> None:
+def test_every_text_colour_has_enough_contrast_on_both_backgrounds(theme: dict[str, str]) -> None:
     """WCAG AA: 4.5 to 1."""
     for name in ("ink", "soft", "ok", "early", "behind", "bad", "rewound", "a", "b"):
         for ground in ("paper", "card"):
@@ -205,7 +254,7 @@ def test_in_a_browser_nothing_is_wider_than_the_screen_and_nothing_is_fetched(
     assert chromium.complaints == []
 
 
-def test_in_a_browser_hostile_names_stay_names(chromium: browser.Browser, tmp_path: Path) -> None:
+def test_in_a_browser_hostile_names_remain_text(chromium: browser.Browser, tmp_path: Path) -> None:
     file = tmp_path / "hostile.html"
     long = "x" * 300
     lines = [partition(at, topic="t" * 200, gap=9, in_flight=3, head=head(session_id=HOSTILE + long)) for at in (0, 10)]

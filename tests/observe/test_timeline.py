@@ -1,0 +1,129 @@
+"""What happened to a fleet, one line for each event that an operator cares for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from processor.observe.timeline import KEPT, Timeline, TimelineEntry
+from tests.observe.building import BEGAN, line, watching
+
+
+def entry(at: float = 0.0, text: str = "x") -> TimelineEntry:
+    return TimelineEntry(at=at, kind="restart", subject="#0", text=text)
+
+
+def test_the_latest_are_kept_and_all_are_counted() -> None:
+    timeline = Timeline()
+    for n in range(3 * KEPT):
+        timeline.add(entry(float(n), str(n)))
+    assert len(timeline.recent) == KEPT
+    assert timeline.recent[-1].text == str(3 * KEPT - 1)
+    assert timeline.counts["restart"] == 3 * KEPT
+    assert sum(point.sum for point in timeline.marks["restart"].points()) == 3 * KEPT
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "kind", "text"),
+    [
+        ("fleet.started", {"app": "shop:app", "processes": 2}, "start", "shop:app starts, 2 consumers"),
+        ("fleet.stopping", {"reason": "SIGTERM"}, "stop", "the fleet is stopping: SIGTERM"),
+        ("fleet.stopped", {"exit_code": 3}, "stop", "the fleet stopped with exit code 3"),
+        (
+            "fleet.consumer_exited",
+            {"reason": "killed by SIGKILL"},
+            "restart",
+            "killed by SIGKILL; it is being replaced",
+        ),
+        ("fleet.consumer_exited", {"exit_code": 7}, "restart", "exit code 7; it is being replaced"),
+        ("fleet.consumer_killed", {}, "trouble", "killed: it did not exit within its drain timeout"),
+        ("consumer.assigned", {"partitions": ["t[0]@5"]}, "rebalance", "was assigned t[0]"),
+        (
+            "consumer.assigned",
+            {"partitions": ["t[0]@5"], "settled_ahead": 1200},
+            "rebalance",
+            "was assigned t[0], 1,200 settled ahead",
+        ),
+        ("consumer.revoked", {"partitions": ["t[0]"]}, "rebalance", "released t[0]"),
+        (
+            "consumer.revoked",
+            {"partitions": ["t[0]"], "abandoned": 2},
+            "rebalance",
+            "released t[0], 2 tasks still running",
+        ),
+        ("consumer.lost", {"partitions": ["t[0]"]}, "rebalance", "lost t[0]: the group had evicted it"),
+        (
+            "consumer.offsets_rewound",
+            {"topic": "t", "partition": 1, "expected_offset": 1500, "offset": 0},
+            "trouble",
+            "offsets of t[1] moved back from 1,500 to 0",
+        ),
+        (
+            "consumer.offsets_rewound",
+            {"topic": "t", "partition": 1, "offset": 0},
+            "trouble",
+            "offsets of t[1] moved back to 0",
+        ),
+        (
+            "consumer.offsets_missed",
+            {"topic": "t", "partition": 1, "missed_offsets": 12, "offsets": ["0-9", "11", "13", "15"]},
+            "trouble",
+            "t[1]: 12 offsets (0-9, 11, 13) deleted before they were read",
+        ),
+        (
+            "consumer.lease_lapsed",
+            {"reason": "asleep", "seconds": 30.0, "waiting": 1},
+            "trouble",
+            "starts no tasks, 1 task waiting: it was suspended for 30 s",
+        ),
+        (
+            "consumer.lease_lapsed",
+            {"reason": "unanswered", "seconds": 30.0, "waiting": 120},
+            "trouble",
+            "starts no tasks, 120 tasks waiting: the group has not answered for 30 s",
+        ),
+        ("consumer.lease_renewed", {"seconds": 8.0}, "trouble", "resumes after 8.0 s: the group has answered"),
+        ("consumer.stopped", {"exit_code": 0}, "stop", "stopped with exit code 0"),
+        (
+            "consumer.stopped",
+            {"exit_code": 3, "abandoned": 1},
+            "stop",
+            "stopped with exit code 3, 1 task still running",
+        ),
+        (
+            "consumer.recycling",
+            {"reason": "t-1 is stuck"},
+            "trouble",
+            "is being replaced by a new process: t-1 is stuck",
+        ),
+        ("consumer.failed", {"error": "no broker"}, "trouble", "failed: no broker"),
+        ("consumer.commit_failed", {"error": "fenced"}, "trouble", "commit refused: fenced"),
+        (
+            "task.stuck",
+            {"session_id": "anna", "offset": 7},
+            "trouble",
+            "a handler cannot be interrupted: session anna, offset 7",
+        ),
+    ],
+)
+def test_an_event_is_a_line_of_its_kind(event: str, fields: dict[str, Any], kind: str, text: str) -> None:
+    (found,) = watching(line(event, 3, consumer=0, **fields)).timeline.recent
+    assert (found.at, found.kind, found.subject, found.text) == (BEGAN + 3, kind, "#0", text)
+
+
+@pytest.mark.parametrize("event", ["consumer.assigned", "consumer.revoked"])
+def test_a_rebalance_that_changes_nothing_for_a_consumer_is_not_a_line(event: str) -> None:
+    assert not watching(line(event, consumer=0, partitions=[])).timeline.recent
+
+
+@pytest.mark.parametrize(
+    "event", ["consumer.stats", "partition.stats", "fleet.stats", "task.succeeded", "kafka.client_log"]
+)
+def test_what_comes_all_the_time_is_not_a_line(event: str) -> None:
+    assert not watching(line(event, consumer=0)).timeline.recent
+
+
+def test_texts_from_the_log_cannot_control_a_terminal() -> None:
+    (found,) = watching(line("consumer.failed", consumer=0, error="\x1b[2J\u202e\n")).timeline.recent
+    assert found.text.isprintable()
