@@ -1,7 +1,4 @@
-"""A Kafka client's log lines and errors, as events.
-
-The client library writes to stderr by itself, where nobody told it otherwise.
-"""
+"""Converts a Kafka client's log lines and errors into events. By default, the client writes them to stderr."""
 
 from __future__ import annotations
 
@@ -18,66 +15,69 @@ from processor.telemetry.events import Emit, KafkaClientError, KafkaClientLog
 
 
 def client_hooks(emit: Emit) -> dict[str, Any]:
-    """Settings by which a client tells its log and its troubles as events, and nothing on stderr.
+    """Settings with which a client reports its log lines and errors as events, and writes nothing to stderr.
 
-    The client calls them from inside `poll` and `consume`, in the thread that calls those.
+    The client calls them inside `poll` and `consume`, in the thread that calls these.
     """
-    voice = ClientLog(emit)
-    logger = logging.Logger("kafka-client")  # noqa: LOG001  (one of its own a client: a shared one would tell each line to all)
-    logger.addHandler(voice)
-    return {"logger": logger, "error_cb": voice.report}
+    handler = ClientLog(emit)
+    logger = logging.Logger("kafka-client")  # noqa: LOG001  (one per client: a shared one would pass each line to all)
+    logger.addHandler(handler)
+    return {"logger": logger, "error_cb": handler.report}
 
 
 class ClientLog(logging.Handler):
-    """Turns a client's log lines and errors into events, the same line once in ten seconds.
+    """Emits a client's log lines and errors as events, repeated lines at most once in ten seconds.
 
-    A broker that is down makes a client say so several times a second, for hours.
+    While a broker is down, a client logs that several times per second.
     """
 
     QUIET_SECONDS = 10.0
-    MOST_LINES = 256
+    MAX_LINES = 256
 
     def __init__(self, emit: Emit) -> None:
         super().__init__()
         self._emit = emit
         self._guard = threading.Lock()
-        self._said: dict[str, tuple[float, int]] = {}
+        self._emitted: dict[str, tuple[float, int]] = {}
+        """By line: when it was last emitted, and how often it was suppressed since."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One log line. What goes to `report` as well, or is raised, is left out."""
+        """Handles a log line. Lines that `report` also receives, or that are raised as errors, are dropped."""
         facility, text = _split(record.getMessage())
         if facility in ("FAIL", "ERROR", "FATAL"):
             return
         if record.levelno >= logging.WARNING and not text.endswith("retrying"):
-            self._say(facility, text, lambda line: KafkaClientError(code=facility, message=line))
+            self._emit_limited(facility, text, lambda line: KafkaClientError(code=facility, message=line))
         else:
             severity = record.levelname.lower()
-            self._say(facility, text, lambda line: KafkaClientLog(severity=severity, facility=facility, message=line))
+            self._emit_limited(
+                facility, text, lambda line: KafkaClientLog(severity=severity, facility=facility, message=line)
+            )
 
     def report(self, error: KafkaError) -> None:
-        """One error that the client works on."""
+        """Handles an error from which the client recovers by itself."""
         code = error.name()
-        self._say(code, error.str(), lambda line: KafkaClientError(code=code, message=line))
+        self._emit_limited(code, error.str(), lambda line: KafkaClientError(code=code, message=line))
 
-    def _say(self, subject: str, text: str, event: Callable[[str], KafkaClientLog | KafkaClientError]) -> None:
+    def _emit_limited(self, subject: str, text: str, event: Callable[[str], KafkaClientLog | KafkaClientError]) -> None:
         repeats = self._repeats(subject + re.sub(r"\d+m?s\b", "", text), time.monotonic())
         if repeats is not None:
-            self._emit(event(f"{text} ({repeats} more of it before)" if repeats else text))
+            self._emit(event(f"{text} ({repeats} repeats suppressed)" if repeats else text))
 
     def _repeats(self, line: str, now: float) -> int | None:
-        """How often the line was held back since it was last said; None where it is to be held back again."""
+        """How often the line was suppressed since it was last emitted; None if it must be suppressed again."""
         with self._guard:
-            said, held = self._said.get(line, (float("-inf"), 0))
-            if now - said < self.QUIET_SECONDS:
-                self._said[line] = (said, held + 1)
+            emitted_at, suppressed = self._emitted.get(line, (float("-inf"), 0))
+            if now - emitted_at < self.QUIET_SECONDS:
+                self._emitted[line] = (emitted_at, suppressed + 1)
                 return None
-            if len(self._said) >= self.MOST_LINES:
-                self._said.clear()
-            self._said[line] = (now, 0)
-            return held
+            if len(self._emitted) >= self.MAX_LINES:
+                self._emitted.clear()
+            self._emitted[line] = (now, 0)
+            return suppressed
 
 
 def _split(message: str) -> tuple[str, str]:
-    """A log line's facility and text: `FAIL [name#producer-1] [thrd:x]: text`."""
+    """Splits a log line such as `FAIL [name#producer-1] [thrd:x]: text` into facility and text."""
     facility, _, rest = message.partition(" ")
     return facility, re.sub(r"^\[[^\]]*\] (\[thrd:[^\]]*\]: )?", "", rest)

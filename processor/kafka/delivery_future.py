@@ -13,36 +13,36 @@ from processor.errors import DeliveryError
 
 
 class RecordMetadata(NamedTuple):
-    """Where a task's record was written."""
+    """The position of a task's record."""
 
     topic: str
     partition: int
     offset: int
-    """-1 where the broker has recognised a repeated send, and does not return where it wrote the first one."""
+    """-1 if the broker detected a duplicate send, for which it does not return the original offset."""
 
 
 class Producing(Protocol):
-    """The producer that a future's record was handed to."""
+    """The producer of a future's record."""
 
     def delivery_error(self, topic: str, error: KafkaError) -> DeliveryError:
-        """What became of a record that the client reported with `error`."""
+        """Translates the client's error for a record."""
 
     def reported(self, error: KafkaError | None) -> None:
-        """Called at the end of each report."""
+        """Called at the end of each delivery report."""
 
 
 class DeliveryFuture(Future[RecordMetadata]):
-    """A `concurrent.futures.Future` that gets its lock and lists when somebody first asks for them.
+    """A `concurrent.futures.Future` that creates its lock and lists on first use.
 
-    Most futures of a dispatcher are dropped unread, and a full one, with its condition, lock and
-    lists, costs more than all the rest of a `submit`: 47,000 tasks a second with them, 208,000
-    without (2 cores, 100,000 pending; half of it is garbage collection).
+    Most futures of a dispatcher are never read, and a complete `Future`, with its condition, lock and lists, costs more
+    than the rest of `submit`: 47,000 tasks per second with it, 208,000 without (2 cores, 100,000 pending; half of the
+    cost is garbage collection).
 
-    Why ending without a lock is safe: `_end` sets the state first and looks for a condition second;
-    whoever waits or adds a callback makes the condition first and reads the state second. One of the
-    two sees the other. With a condition there, `_end` notifies under it, as `Future` does.
+    Ending without a lock is safe. `_end` sets the state first and looks for a condition second. A thread that waits or
+    adds a callback creates the condition first and reads the state second. Thus one of them sees the other. If there is
+    a condition, `_end` notifies under it, as `Future` does.
 
-    It cannot be cancelled: the client has the record already.
+    It cannot be cancelled, since the client already has the record.
     """
 
     _state: str = PENDING
@@ -50,7 +50,7 @@ class DeliveryFuture(Future[RecordMetadata]):
     _exception: BaseException | None = None
 
     def __init__(self, producer: Producing) -> None:
-        """Leaves out what `__getattr__` makes when it is asked for."""
+        """Omits what `__getattr__` creates on first use."""
         self._producer = producer
 
     def __getattr__(self, name: str) -> Any:
@@ -61,11 +61,11 @@ class DeliveryFuture(Future[RecordMetadata]):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def cancel(self) -> bool:
-        """False: what is handed over cannot be taken back."""
+        """Always False: a record passed to the client cannot be taken back."""
         return False
 
     def on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        """The client's delivery report."""
+        """Handles the client's delivery report."""
         try:
             if error is None:
                 offset = message.offset()
@@ -78,30 +78,30 @@ class DeliveryFuture(Future[RecordMetadata]):
             self._producer.reported(error)
 
     def fail(self, error: DeliveryError) -> None:
-        """Ends it with `error`."""
+        """Ends the future with `error`."""
         self._exception = error
         self._end()
 
     def done(self) -> bool:
-        """Whether it has ended."""
-        return self._state == FINISHED  # as the next two: no lock is made for an answer that cannot change
+        """Return whether the future has ended."""
+        return self._state == FINISHED  # as in the next two methods: a final state needs no lock
 
     def result(self, timeout: float | None = None) -> RecordMetadata:
-        """Where the record was written, after at most `timeout` seconds.
+        """Waits at most `timeout` seconds for the position of the record.
 
         Raises:
-            DeliveryError: the broker did not take it.
-            TimeoutError: nobody knows yet.
+            DeliveryError: the record could not be delivered.
+            TimeoutError: there is no result yet.
         """
         if self._state == FINISHED and self._result is not None:
             return self._result
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Why it failed, or None, after at most `timeout` seconds.
+        """Waits at most `timeout` seconds for the delivery error; None if the record was delivered.
 
         Raises:
-            TimeoutError: nobody knows yet.
+            TimeoutError: there is no result yet.
         """
         return self._exception if self._state == FINISHED else super().exception(timeout)
 

@@ -1,4 +1,7 @@
-"""A broker inside this process, for the demo, for development and for quick tests: never for a claim about Kafka."""
+"""`EmbeddedBroker`: a broker inside this process, for the demo, development and quick tests.
+
+It is not Kafka: tests of behavior with Kafka must use a real broker.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ PARTITIONS: Final = 4
 """Partitions of a topic that is created without a number: librdkafka's default for its mock cluster."""
 
 HEARTBEAT_MS: Final = 500
-"""How often a member of a KIP-848 group asks for its assignment: a partition moves in two heartbeats. By default it is
-5000 on brokers, and 3000 here."""
+"""Heartbeat interval of KIP-848 groups: a partition moves within two heartbeats. The default is 5000 on brokers, and
+3000 on the mock cluster."""
 
 SESSION_MS: Final = 10_000
-"""How long a KIP-848 group keeps the partitions of a member that is gone without a word; 45000 on brokers."""
+"""Session timeout of KIP-848 groups; the default on brokers is 45000."""
 
 _PRODUCER: Final = 0
 """`RD_KAFKA_PRODUCER` of `rd_kafka_type_t`."""
@@ -28,14 +31,14 @@ _ERROR_BYTES: Final = 512
 
 
 class EmbeddedBroker:
-    """The mock cluster that librdkafka carries for its own tests: one broker on loopback, at a port that is free.
+    """The mock cluster that librdkafka contains for its own tests: one broker on loopback, at a free port.
 
-    It serves produce, fetch, commits and groups of both protocols, to other processes too. It keeps the last 5 MB of
-    each partition, answers no admin request but metadata, and forgets everything when it is closed.
+    It supports produce, fetch, commits and groups of both protocols, for other processes too. It keeps the last 5 MB of
+    each partition in memory, and answers no admin request except metadata.
 
-    A classic group rebalances slowly here. The first members are awaited for 3 seconds. From then on the group waits
-    for its session timeout, less one second, at each join and leave, and twice where a partition moves: 88 seconds with
-    the client's default of 45. A KIP-848 group (`group_protocol="consumer"`) rebalances within about a second.
+    A classic group rebalances slowly here. It waits 3 seconds for its first members. Each later join or leave takes its
+    session timeout less one second, and twice as long if a partition moves: 88 seconds with the client's default of 45.
+    A KIP-848 group (`group_protocol="consumer"`) rebalances within about a second.
 
     ```python
     with EmbeddedBroker() as broker:
@@ -51,43 +54,43 @@ class EmbeddedBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where it listens, as HOST:PORT; "" while it is closed."""
+        """The broker's address as HOST:PORT; "" while it is closed."""
         if self._cluster is None:
             return ""
         servers: bytes = self._library.bootstraps(self._cluster)
         return servers.decode()
 
     def open(self) -> None:
-        """Starts it.
+        """Starts the broker.
 
         Raises:
-            BrokerError: it cannot start: no port can be opened, or this build of the Kafka client has none.
+            BrokerError: no port can be opened, or this build of the Kafka client has no embedded broker.
         """
         self._client = self._new_client()
         self._cluster = self._library.new_cluster(self._client, 1)
         if self._cluster is None:
             self.close()
-            raise BrokerError("the embedded broker does not start: it cannot listen on 127.0.0.1")
+            raise BrokerError("the embedded broker cannot start: it cannot listen on 127.0.0.1")
         self._library.set_heartbeat(self._cluster, HEARTBEAT_MS)
         self._library.set_session(self._cluster, SESSION_MS)
 
     def create_topics(self, topics: Iterable[str], partitions: int = PARTITIONS) -> None:
-        """Creates topics, each with so many partitions.
+        """Creates topics with this number of partitions each.
 
         Raises:
-            BrokerError: it is not open, there is such a topic already, or `partitions` is below 1.
+            BrokerError: the broker is not open, a topic exists already, or `partitions` is below 1.
         """
         if self._cluster is None:
             raise BrokerError("the embedded broker is not open")
-        if partitions < 1:  # librdkafka itself would create a topic that has none, or abort the process
-            raise BrokerError(f"a topic has at least one partition, not {partitions}")
+        if partitions < 1:  # librdkafka itself would create a topic without partitions, or abort the process
+            raise BrokerError(f"the number of partitions must be at least 1, not {partitions}")
         for topic in topics:
             code = self._library.create_topic(self._cluster, topic.encode(), partitions, 1)
             if code:
-                raise BrokerError(f"the embedded broker does not create topic {topic}: {KafkaError(code).str()}")
+                raise BrokerError(f"the embedded broker cannot create topic {topic}: {KafkaError(code).str()}")
 
     def close(self) -> None:
-        """Stops it; its records are gone."""
+        """Stops the broker and discards its records."""
         cluster, client, self._cluster, self._client = self._cluster, self._client, None, None
         if cluster is not None:
             self._library.destroy_cluster(cluster)
@@ -95,13 +98,13 @@ class EmbeddedBroker:
             self._library.destroy_client(client)
 
     def _new_client(self) -> int:
-        """A client that the mock cluster belongs to, and that is silent: by itself it would write to stderr."""
+        """Opens the client that owns the mock cluster, without its log on stderr."""
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         config = self._library.new_config()
         self._library.set_config(config, b"log_level", b"0", error, _ERROR_BYTES)
         client: int | None = self._library.new_client(_PRODUCER, config, error, _ERROR_BYTES)
         if client is None:
-            raise BrokerError(f"the embedded broker does not start: {error.value.decode(errors='replace')}")
+            raise BrokerError(f"the embedded broker cannot start: {error.value.decode(errors='replace')}")
         return client
 
     def __enter__(self) -> Self:
@@ -115,11 +118,11 @@ class EmbeddedBroker:
 
 
 class _Library:
-    """The functions of librdkafka's `rdkafka.h` and `rdkafka_mock.h` that are needed here.
+    """The required functions of librdkafka's `rdkafka.h` and `rdkafka_mock.h`.
 
-    The Python client offers the mock cluster as a setting only (`test.mock.num.brokers`): it cannot choose how many
-    partitions a topic has, nor the timing of groups. The functions are looked up in the client's own extension module,
-    so that no second copy of the library is loaded.
+    The Python client offers the mock cluster as a setting only (`test.mock.num.brokers`), which controls neither the
+    partitions of topics nor the timing of groups. The functions are loaded from the client's own extension module, so
+    that no second copy of the library is loaded.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Whether a cluster supports the group protocol of KIP-848, asked before a consumer joins with it.
+"""Checks whether a cluster supports the group protocol of KIP-848, before a consumer joins with it.
 
-The client does not report a cluster that lacks it: it looks for another coordinator, without end or log line.
-No request of the Python client returns the versions that a broker supports. Its debug log of the handshake does.
+The client does not report a cluster without it: it searches for another coordinator without end and without a log line.
+No request of the Python client returns the API versions that a broker supports. Its debug log of the handshake does.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ FIRST_VERSION: Final = 1
 """The request's version in Kafka 4.0, where KIP-848 became final. Version 0 is the early access of 3.7 to 3.9."""
 
 ANSWER_SECONDS: Final = 5.0
-"""How long the cluster may take; a consumer whose cluster does not answer in that time joins, and finds out."""
+"""Time limit for a response of the cluster. Without one, the consumer joins, and finds out later."""
 
 _VERSIONS = re.compile(r"\((\d+)\) Versions \d+\.\.(\d+)")
 
 
 def check_consumer_protocol(config: Config) -> None:
-    """Checks that the broker that answers supports KIP-848. Passes where it does not answer.
+    """Checks that the brokers support KIP-848. Passes if none responds.
 
     Args:
         config: from `admin_config`.
 
     Raises:
-        LoadError: it does not.
+        LoadError: they do not.
     """
     newest = newest_versions(config)
     if newest and newest.get(CONSUMER_GROUP_HEARTBEAT, -1) < FIRST_VERSION:
@@ -43,15 +43,15 @@ def check_consumer_protocol(config: Config) -> None:
 
 
 def unsupported(servers: str) -> str:
-    """The sentence about a cluster without KIP-848."""
+    """The error message for a cluster without KIP-848."""
     return (
-        f"the cluster at {servers} does not support --group-protocol consumer (KIP-848), which needs Kafka 4.0 or "
+        f"the cluster at {servers} does not support --group-protocol consumer (KIP-848), which requires Kafka 4.0 or "
         "later and the feature group.version: use --group-protocol classic"
     )
 
 
 def newest_versions(config: Config) -> dict[int, int]:
-    """The newest version of each request that the broker supports, by API key; empty where it does not answer."""
+    """The newest version of each request that the broker supports, by API key; empty without a response."""
     handshake = _Handshake()
     logger = logging.Logger("kafka-handshake")  # noqa: LOG001  (not shared: the lines of other clients do not belong here)
     logger.addHandler(handshake)
@@ -60,7 +60,7 @@ def newest_versions(config: Config) -> dict[int, int]:
         client.list_topics(timeout=ANSWER_SECONDS)
     except KafkaException:
         return {}
-    client.poll(0)  # which hands over the log lines
+    client.poll(0)  # delivers the log lines
     return handshake.newest
 
 

@@ -1,7 +1,7 @@
-"""`Joining`: reports that the group has not let a consumer in, for as long as it does not.
+"""`Joining`: reports how long a consumer has been waiting to join its group.
 
-The client tries to join without end and mostly without a log line: while a coordinator waits for a dead member, does
-not answer, or refuses.
+The client tries to join without end and mostly without a log line, while the coordinator waits for a crashed member,
+does not respond, or refuses.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 from processor.telemetry.events import ConsumerJoining, Emit
 
 REMIND_SECONDS: Final = 10.0
-"""Between two reports. Joining takes some tenths of a second, and some seconds where members hand partitions over."""
+"""Time between two reports. Joining takes less than a second, or a few seconds if members hand partitions over."""
 
-UNANSWERED: Final = "the coordinator has not answered: it waits for another member, or it is away"
+UNANSWERED: Final = "the coordinator has not responded: it waits for another member, or is unreachable"
 
 
 class Joining:
-    """A wait for the group, from the subscription or a loss until partitions are assigned, be they none."""
+    """The wait from a subscription, or from the loss of membership, until the assignment, which may be empty."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
@@ -26,28 +26,28 @@ class Joining:
         self._next_reminder = 0.0
         self._reason = UNANSWERED
         self.has_ended = False
-        """Whether the group has let this consumer in before."""
+        """True once the consumer has joined the group."""
 
     def begin(self) -> None:
-        """The consumer tries to join."""
+        """The consumer begins to join."""
         if self._began is None:
             self._began = monotonic()
             self._next_reminder = self._began + REMIND_SECONDS
             self._reason = UNANSWERED
 
     def refuse(self, reason: str) -> None:
-        """The coordinator has refused it, and the client tries again: reported at once, then with the reminders."""
+        """The coordinator has refused the consumer, and the client retries. Reported at once, then repeatedly."""
         if reason != self._reason:
             self._reason = reason
             self._next_reminder = 0.0
 
     def end(self) -> None:
-        """The group has let the consumer in."""
+        """The consumer has joined the group."""
         self._began = None
         self.has_ended = True
 
     def remind(self) -> None:
-        """Reports the wait where it is time to."""
+        """Reports the wait if a report is due."""
         if self._began is None or (now := monotonic()) < self._next_reminder:
             return
         self._next_reminder = now + REMIND_SECONDS

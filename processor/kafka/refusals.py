@@ -1,4 +1,4 @@
-"""What it means when a group coordinator refuses a member: a setting that cannot work, or a temporary state."""
+"""Interprets a group coordinator's refusal of a member: an invalid setting, or a temporary state."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from processor.kafka.group_protocol import unsupported
 from processor.settings import Settings
 
 BrokerSettings = Callable[[Sequence[str]], Mapping[str, str]]
-"""Values of broker settings by name; empty where this client may not read them."""
+"""Returns values of broker settings by name; empty if this client may not read them."""
 
 SESSION_BOUNDS: Final = ("group.min.session.timeout.ms", "group.max.session.timeout.ms")
 ASSIGNORS: Final = "group.consumer.assignors"
 
 TEMPORARY: Final[Mapping[int, str]] = {
-    KafkaError.UNRELEASED_INSTANCE_ID: "the group still has a member with this consumer's group.instance.id, which "
-    "has to leave it or to be silent for a session",
-    KafkaError.GROUP_MAX_SIZE_REACHED: "the group has as many members as the brokers allow (group.max.size, "
-    "group.consumer.max.size), one of which has to leave",
+    KafkaError.UNRELEASED_INSTANCE_ID: "the group still has a member with this consumer's group.instance.id: it waits "
+    "until that member leaves or its session expires",
+    KafkaError.GROUP_MAX_SIZE_REACHED: "the group has the maximum number of members (group.max.size, "
+    "group.consumer.max.size): it waits until a member leaves",
 }
-"""Refusals that end when another member leaves, and what each waits for."""
+"""Refusals that end when another member leaves, with the reason to report."""
 
 LASTING: Final = (
     KafkaError.INVALID_SESSION_TIMEOUT,
@@ -34,15 +34,15 @@ LASTING: Final = (
     KafkaError.UNSUPPORTED_VERSION,
     KafkaError.GROUP_ID_NOT_FOUND,
 )
-"""Refusals that last until a setting is changed, here or in the cluster."""
+"""Refusals that last until a setting of this consumer or of the cluster is changed."""
 
 
 def code_of(error: KafkaError, others: Sequence[int] = ()) -> int:
-    """The coordinator's error code. Of one that is fatal to it the client keeps the text only.
+    """The coordinator's error code. For errors that it treats as fatal, the client provides the text only.
 
     Args:
-        error: from the client.
-        others: further codes that its text is compared with.
+        error: the client's error.
+        others: further codes whose text to compare with.
     """
     if error.code() == KafkaError._FATAL:
         for code in (*TEMPORARY, *LASTING, *others):
@@ -52,13 +52,13 @@ def code_of(error: KafkaError, others: Sequence[int] = ()) -> int:
 
 
 def mistake_of(code: int, settings: Settings, config: Config, broker_settings: BrokerSettings) -> LoadError | None:
-    """The setting that is wrong, as an error for the user; None for a refusal that is not `LASTING`.
+    """The error that names the invalid setting; None for a refusal that is not `LASTING`.
 
     Args:
         code: from `code_of`.
-        settings: the consumer's.
-        config: that of the client, defaults included.
-        broker_settings: asks for what the brokers allow.
+        settings: the consumer's settings.
+        config: the client's configuration, including defaults.
+        broker_settings: queries the brokers' limits.
     """
     match code:
         case KafkaError.INVALID_SESSION_TIMEOUT:
@@ -67,9 +67,8 @@ def mistake_of(code: int, settings: Settings, config: Config, broker_settings: B
             text = f"the brokers do not accept --group {settings.group!r}: choose another name"
         case KafkaError.INCONSISTENT_GROUP_PROTOCOL:
             text = (
-                f"group {settings.group} has members that use another protocol or another "
-                f"partition.assignment.strategy than this consumer ({settings.group_protocol}): "
-                "stop them first, or choose another --group"
+                f"group {settings.group} has members with another protocol or partition.assignment.strategy than this "
+                f"consumer ({settings.group_protocol}): stop them first, or choose another --group"
             )
         case KafkaError.UNSUPPORTED_ASSIGNOR:
             asked, allowed = config.get("group.remote.assignor"), broker_settings([ASSIGNORS])
@@ -87,6 +86,6 @@ def mistake_of(code: int, settings: Settings, config: Config, broker_settings: B
 
 
 def _of_session(config: Config, bounds: Mapping[str, str]) -> str:
-    told = " and ".join(f"{name} ({bounds[name]})" if name in bounds else name for name in SESSION_BOUNDS)
+    limits = " and ".join(f"{name} ({bounds[name]})" if name in bounds else name for name in SESSION_BOUNDS)
     asked = config["session.timeout.ms"]
-    return f"-X session.timeout.ms={asked} is not allowed by the brokers: it has to be between their {told}"
+    return f"-X session.timeout.ms={asked} is rejected by the brokers: it must be between their {limits}"

@@ -1,7 +1,7 @@
-"""`Resets`: where a partition goes on whose next offset the broker does not have, or which has none yet.
+"""`Resets`: where to continue a partition whose next offset the broker does not have, or that has no offset yet.
 
-The client could do this by itself (`auto.offset.reset`), and would say nothing of what it leaves out. So it is told to
-make an error of it, and the user's `auto.offset.reset` is applied here.
+The client could do this itself (`auto.offset.reset`), but without reporting the offsets that it skips. It is therefore
+configured to raise an error, and the user's `auto.offset.reset` is applied here.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ POLICIES: Final[Mapping[str, int | None]] = {
     "end": OFFSET_END,
     "error": None,
 }
-"""The client's own names for where to go on; None: not at all."""
+"""The client's names of policies, and the offset where each continues; None raises an error."""
 
 ASK_SECONDS: Final = 1.0
-"""How long one question may take; the poller waits for it, and so does everything that it does."""
+"""Time limit for one request. It blocks the poller."""
 
 
 class Resets:
-    """The partitions that have lost their place. Belongs to the poller's thread."""
+    """The partitions without a valid offset. For the poller's thread only."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """`config` is the client's, with the user's policy.
+        """Reads the policy from the client's configuration.
 
         Raises:
-            SettingsError: there is no such policy.
+            SettingsError: the policy is not valid.
         """
         self._policy = str(config.get(KEY, "earliest"))
         if self._policy not in POLICIES:
@@ -49,40 +49,40 @@ class Resets:
 
     @property
     def first(self) -> int:
-        """Where a partition begins for which the group has committed nothing, as the client's logical offset.
+        """Where to begin a partition without a committed offset, as the client's logical offset.
 
         Raises:
-            ProcessorError: the policy is not to begin at all.
+            ProcessorError: the policy is `error`.
         """
         logical = POLICIES[self._policy]
         if logical is None:
-            raise ProcessorError(f"the group has no offset to begin at, and -X {KEY} says that this is an error")
+            raise ProcessorError(f"the group has no committed offset, and -X {KEY} is set to error")
         return logical
 
     def lose(self, partition: Partition) -> None:
-        """The broker does not have this partition's next offset.
+        """Records that the broker does not have this partition's next offset.
 
         Raises:
-            ProcessorError: the policy is not to go on.
+            ProcessorError: the policy is `error`.
         """
         if POLICIES[self._policy] is None:
-            raise ProcessorError(f"{partition} has no record at the group's offset, and -X {KEY} says: error")
+            raise ProcessorError(f"{partition} has no record at the group's offset, and -X {KEY} is set to error")
         self._astray.add(partition)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """These are not this consumer's any more."""
+        """Removes partitions that are no longer assigned to this consumer."""
         self._astray.difference_update(partitions)
 
     def found(self, consumer: Consumer) -> Iterator[tuple[Partition, int]]:
-        """Goes on where there are records again, and yields from which offset; who is not answered stays astray."""
+        """Continues partitions that have records, and yields the offset of each. Others remain until a later call."""
         for partition in list(self._astray):
             where = TopicPartition(*partition)
             try:
                 low, high = consumer.get_watermark_offsets(where, timeout=ASK_SECONDS)
                 where.offset = low if self.first == OFFSET_BEGINNING else high
-            except KafkaException:  # the client itself reports a broker that is away
+            except KafkaException:  # the client itself reports an unreachable broker
                 continue
-            # Not by a seek: it is refused, as the client has stopped fetching a partition that it made an error of.
+            # The client rejects a seek here, since it has stopped fetching the partition after the error.
             consumer.incremental_unassign([where])
             consumer.incremental_assign([where])
             self._astray.discard(partition)

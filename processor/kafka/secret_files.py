@@ -1,6 +1,6 @@
-"""The Kafka client's secrets from files, where they are mounted: `-X sasl.password.file=/run/secrets/kafka`.
+"""Reads secrets of the Kafka client from files: `-X sasl.password.file=/run/secrets/kafka`.
 
-So they stand neither on a command line, which every user of the machine can read, nor in the environment.
+They are thus neither on a command line, which every user of the machine can read, nor in the environment.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ SECRETS: Final = (
     "ssl.key.pem",
     "ssl.keystore.password",
 )
-"""The client's settings that are secret and take text; all others that take a file have a setting for that."""
+"""The client's secret settings that have no variant with a file of their own."""
 
 
 def with_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` with what the files hold that it names; a file's last line break is no part of a secret.
+    """`config` with the contents of its secret files. A line break at the end of a file is removed.
 
     Raises:
-        SettingsError: a secret is given twice, as it is and as a file.
+        SettingsError: a secret is set twice, directly and as a file.
         LoadError: a file cannot be read, or is empty.
     """
     read = dict(config)
@@ -37,16 +37,16 @@ def with_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
         if key in read:
             path = str(read.pop(key))
             if secret in read:
-                raise SettingsError(f"-X {secret} and -X {key} are the same setting: give one of them")
+                raise SettingsError(f"-X {secret} and -X {key} are the same setting: set only one of them")
             read[secret] = secret_in(path, f"-X {key}")
     return read
 
 
 def secret_in(path: str, option: str) -> str:
-    """What a file holds, without its last line break.
+    """The contents of a file, without a line break at its end.
 
     Raises:
-        LoadError: it cannot be read, or is empty; with `option`, which names it.
+        LoadError: it cannot be read, or is empty. The message begins with `option`.
     """
     try:
         text = Path(path).read_text("utf-8").rstrip("\r\n")

@@ -1,4 +1,4 @@
-"""Where dead letters and results go."""
+"""`KafkaSink`: sends dead letters and results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from processor.telemetry.events import Emit, OutputTooLarge
 
 
 class _Output(NamedTuple):
-    """A record on its way."""
+    """A record in flight."""
 
     topic: str
     key: bytes | None
@@ -27,7 +27,7 @@ class _Output(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of key, value and headers."""
+        """Size of key, value and headers in bytes."""
         headers = sum(len(name) + len(text or b"") for name, text in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers
 
@@ -35,27 +35,27 @@ class _Output(NamedTuple):
 class KafkaSink:
     """The `Sink` of a consumer.
 
-    A record that its topic refuses as too large is sent again at once, by itself and in a denser compression: its topic
-    may have taken the task in a compressed batch, and a burst of small records may be too large as one batch. That does
-    not change the order in a session, whose next task waits until the record is acknowledged.
+    If a topic rejects a record as too large, the record is sent again at once, alone and with a stronger compression.
+    The task may have been accepted in a compressed batch, and a burst of small records may be too large as one batch.
+    The order in a session is not affected, since its next task waits for the acknowledgement.
 
-    A producer is opened by its first record, or by `warm`: it costs three threads and a connection to each broker. A
-    consumer whose tasks all succeed need not pay for that.
+    The first record, or `warm`, opens a producer, which takes three threads and a connection to each broker. Consumers
+    whose tasks all succeed save that cost.
     """
 
     def __init__(self, configs: Sequence[Config], emit: Emit) -> None:
-        """Takes the configurations from `sink_configs`: what is too large with the first one is sent with the next."""
+        """Takes the configurations from `sink_configs`. A record that is too large for one is sent with the next."""
         self._emit = emit
         self._producers = [PolledProducer(config, emit, "sink", "the consumer stopped") for config in configs]
         self._guard = threading.Lock()
         self._too_small: set[str] = set()
-        """Topics that are logged as too small; under `_guard`."""
+        """Topics already logged for rejecting a record; under `_guard`."""
 
     def warm(self) -> None:
-        """Opens the first producer now.
+        """Opens the first producer in advance.
 
         Raises:
-            SettingsError: the client refuses a setting.
+            SettingsError: the client rejects a setting.
             ProducerClosed: the sink is closed.
         """
         self._producers[0].open()
@@ -63,11 +63,11 @@ class KafkaSink:
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, delivered: Delivered
     ) -> None:
-        """Sends a record and returns; `delivered` is called exactly once, perhaps before this returns."""
+        """Sends a record asynchronously. `delivered` is called exactly once, possibly before this returns."""
         self._send(_Output(topic, key, value, headers or (), delivered), 0)
 
     def _send(self, output: _Output, step: int) -> None:
-        """Hands it to the producer number `step`."""
+        """Passes the record to the producer with the index `step`."""
         try:
             refused = self._refusal(output, step)
         except RecordTooLarge as error:
@@ -77,10 +77,10 @@ class KafkaSink:
                 output.delivered(refused)
 
     def _refusal(self, output: _Output, step: int) -> DeliveryError | None:
-        """Why the producer does not take the record, or None.
+        """Why the producer rejects the record; None if it accepts it.
 
         Raises:
-            RecordTooLarge: it is too large for the client.
+            RecordTooLarge: the record is too large for the client.
         """
         producer, topic = self._producers[step], output.topic
         on_delivery = self._on_delivery(output, step)
@@ -96,7 +96,7 @@ class KafkaSink:
             return DeliveryError(f"{topic}: {caught}")
         if has_room:
             return None
-        return DeliveryError(f"{topic}: too many records wait to be sent, or the Kafka client has failed")
+        return DeliveryError(f"{topic}: the producer's queue is full, or the Kafka client has failed")
 
     def _on_delivery(self, output: _Output, step: int) -> OnDelivery:
         producer = self._producers[step]
@@ -125,10 +125,10 @@ class KafkaSink:
         output.delivered(error)
 
     def close(self, seconds: float) -> int:
-        """Waits at most `seconds` for what is under way, and returns how many records were not acknowledged.
+        """Waits at most `seconds` for records in flight. Returns how many were not acknowledged.
 
-        Those are reported from inside this call. A record that is sent after it is not taken.
+        Those are reported within this call. Later records are rejected.
         """
         deadline = time.monotonic() + seconds
-        # In this order: what one refuses as too large, the next one still takes.
+        # The order matters: a record that one producer rejects as too large is passed to the next.
         return sum(producer.close(deadline - time.monotonic()) for producer in self._producers)

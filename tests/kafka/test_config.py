@@ -229,7 +229,7 @@ def test_the_same_trouble_is_told_once_until_it_has_been_quiet(monkeypatch: pyte
     log.report(KafkaError(KafkaError._TRANSPORT, "refused (after 7ms in state CONNECT)"))
     assert [event.message for event in events if isinstance(event, KafkaClientError)] == [
         "refused (after 0ms in state CONNECT)",
-        "refused (after 7ms in state CONNECT) (49 more of it before)",
+        "refused (after 7ms in state CONNECT) (49 repeats suppressed)",
     ]
 
 

@@ -60,7 +60,7 @@ def test_a_topic_is_created_once_and_with_at_least_one_partition() -> None:
         with pytest.raises(BrokerError, match=r"topic a: .*already exists"):
             broker.create_topics(["a"], partitions=2)
         for count in (0, -1):
-            with pytest.raises(BrokerError, match=f"at least one partition, not {count}"):
+            with pytest.raises(BrokerError, match=f"the number of partitions must be at least 1, not {count}"):
                 broker.create_topics(["b"], partitions=count)
 
 

@@ -173,7 +173,7 @@ def test_a_failed_client_whose_last_records_are_not_answered_is_given_up_after_a
         wired.broker.resume()
     assert str(refused) == f"{sending.topic}: Broker received an out of order sequence number"
     assert str(dropped) == (
-        f"{unanswered}: the Kafka client failed before it was acknowledged: OUT_OF_ORDER_SEQUENCE_NUMBER"
+        f"{unanswered}: the Kafka client failed before the acknowledgement: OUT_OF_ORDER_SEQUENCE_NUMBER"
     )
     wired.wire.refused_topics.clear()
     sending.send_when_there_is_room(b"3")

@@ -33,7 +33,7 @@ def test_a_file_that_cannot_be_used_is_told_by_its_name(tmp_path: Path, content:
 
 
 def test_a_secret_given_twice_is_refused_without_repeating_it() -> None:
-    with pytest.raises(SettingsError, match="give one of them") as caught:
+    with pytest.raises(SettingsError, match="set only one of them") as caught:
         with_secrets({SECRET: "hunter2", f"{SECRET}.file": "/run/secrets/x"})
     assert "hunter2" not in str(caught.value)
 
