@@ -49,11 +49,11 @@ class Processor(Handlers):
         bootstrap_servers: str = "localhost:9092",
         **settings: Any,
     ) -> int:
-        """Runs one consumer in this process until it is told to stop, and returns its exit code: 0 after a clean stop.
+        """Runs one consumer in this process until it is stopped, and returns its exit code: 0 after a clean stop.
 
         In the main thread the first SIGTERM or SIGINT stops it in order and the second at once; `stop` does from
-        anywhere. The log goes to stderr. A handler that cannot be interrupted ends the run, as nobody can replace the
-        process: whoever needs more than one consumer, or that one replaced, starts `processor run`.
+        anywhere. The log goes to stderr. A handler that cannot be interrupted ends the run, since nothing can replace
+        the process. For several consumers, or for one that is replaced, use `processor run`.
 
         Args:
             topics: one or several topics to consume.
@@ -66,7 +66,7 @@ class Processor(Handlers):
             LoadError: there is no handler, a topic does not exist, or a schema cannot be loaded.
             BrokerError: no broker answers, or it does not let this client in.
         """
-        # Loaded here: whoever only registers handlers needs no Kafka client.
+        # Loaded here: a program that only registers handlers needs no Kafka client.
         from processor.boot.in_process import run_in_process
         from processor.telemetry import logs
 

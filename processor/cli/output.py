@@ -1,4 +1,4 @@
-"""What long-running commands show on a terminal, and a standard output that nobody reads any more."""
+"""What long-running commands show on a terminal, and a standard output whose reader is gone."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class AssignmentSnapshot(NamedTuple, Generic[P]):
 class Assignment(Generic[P]):
     """The assigned partitions of one consumer.
 
-    Not thread-safe: whoever uses it from several threads holds one lock around each call.
+    Not thread-safe: several threads must hold one lock around each call.
     """
 
     def __init__(self) -> None:

@@ -48,7 +48,7 @@ Stamp = tuple[int, int, int | None]
 class Loan(msgspec.Struct, eq=False):
     """A lane that is lent, with the oldest of its tasks.
 
-    The borrower writes `done`, how many of them succeeded, after each; whoever holds the lock may
+    The borrower writes `done`, how many of them succeeded, after each; the owner of the lock may
     read it at any time and settle so many, so that what is done is committed even while the next
     task of the lane runs on and on.
 
@@ -63,7 +63,7 @@ class Loan(msgspec.Struct, eq=False):
     done: int = 0
     settled: int = 0
     abandoned: bool = False
-    """Its handler cannot be stopped and its task is settled: the lane stays lent, and nobody waits for it."""
+    """Its handler cannot be stopped and its task is settled: the lane stays lent, and no drain waits for it."""
     handed_over_at: float | None = None
     """When the dead letter or the result of its next task was first sent; None where none is under way."""
 

@@ -127,7 +127,7 @@ class Channel(Generic[Received]):
                 self._unsent = self._unsent[sent:]
         except BlockingIOError:
             return
-        except OSError:  # the other side is gone, which whoever receives will notice
+        except OSError:  # the other side is gone, which the receiving thread will notice
             self._unsent = b""
 
     def receive(self, *, wait: bool) -> Sequence[Received] | None:

@@ -40,7 +40,7 @@ def record_at(
 
     Raises:
         BrokerError: no broker answers, or this client is not let in.
-        LoadError: there is no such topic, partition or record; what there is instead is told.
+        LoadError: there is no such topic, partition or record; the message says what there is instead.
         SettingsError: the client refuses a setting.
     """
     count = check_topics(admin_config(bootstrap_servers, kafka_config), [partition.topic], timeout)[partition.topic]

@@ -89,7 +89,7 @@ class KafkaSource:
         self.poll_seconds = float(self._config.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)) / 1000
         self._resets = Resets(settings.kafka_config)
         self._final: KafkaError | None = None
-        """A commit was refused for good; other calls are told less of it, and later."""
+        """A commit was refused for good; other calls report less of it, and later."""
         self._given_up: set[Partition] = set()
         """Partitions that were revoked or lost since the first record of the present `take` came."""
         self._refused: KafkaError | None = None
@@ -242,7 +242,7 @@ class KafkaSource:
         return ends
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """What the group has committed; nothing while nobody answers."""
+        """Return what the group has committed; nothing while no broker answers."""
         try:
             found = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=ASK_SECONDS)
         except KafkaException as caught:
@@ -251,7 +251,7 @@ class KafkaSource:
         return {Partition(t.topic, t.partition): t.offset for t in found if t.error is None and t.offset >= 0}
 
     def high_watermark(self, partition: Partition) -> int | None:
-        """The last end offset that a fetch has told."""
+        """Return the last end offset that a fetch has reported."""
         try:
             high: int = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1]
         except KafkaException:
@@ -361,7 +361,7 @@ class KafkaSource:
                 if self._is_denied(error.code()):
                     raise self._shut_out(error, None) from None
                 if monotonic() >= deadline:
-                    # The client asks again by itself, as OFFSET_INVALID tells it to; only the skip maps are lost to us.
+                    # OFFSET_INVALID makes the client ask again by itself; only the skip maps are lost to us.
                     message = f"the group's offsets cannot be read: {reason_of(error)}"
                     self._emit(KafkaClientError(code=error.name(), message=message))
                     return [Start(p, None, "") for p in _names(partitions)], OFFSET_INVALID

@@ -80,7 +80,7 @@ def failed_with(error: BaseException, *, began: bool) -> Failed:
 
 def returned_unrun(value: Any) -> Failed:
     """Return the failure of an attempt that returned `value`, one of `UNRUN`: code that nothing will run."""
-    what = {CoroutineType: "a coroutine, which nobody awaits"}.get(type(value), "a generator, which nobody iterates")
+    what = {CoroutineType: "a coroutine that is not awaited"}.get(type(value), "a generator that is not iterated")
     if isinstance(value, CoroutineType):
         with contextlib.suppress(Exception):  # Python would warn of it, at a place that has nothing to do with it
             value.close()

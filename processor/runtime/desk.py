@@ -38,8 +38,8 @@ BUSIEST = 5
 class Borrower(Protocol):
     """A worker thread, or the event loop.
 
-    The borrower empties `batch` and fills `finished` without the lock: each step on a deque is atomic, and whoever pops
-    a loan has it.
+    The borrower empties `batch` and fills `finished` without the lock: each step on a deque is atomic, and the side
+    that pops a loan has it.
     """
 
     batch: deque[Loan]

@@ -15,7 +15,7 @@ CHECK_SECONDS = 0.05
 
 
 class StopAtEnd:
-    """Reached when every partition of the topics, whoever has it, is done up to where it ended at the start.
+    """Reached when every partition of the topics, also of other consumers, is done up to where it ended at the start.
 
     The group is asked only while this consumer is a member. A coordinator answers one request of a connection after the
     other: a question would wait behind a join that waits for a dead member, and the poller with it.

@@ -93,7 +93,7 @@ class Watchdog:
 
     def _give_up(self, loan: Loan, record: Record, seconds: float, stack: str) -> None:
         number = 1 if loan.done else loan.attempt
-        message = f"the handler still ran {seconds:.1f} seconds after it began, though told to end"
+        message = f"the handler still ran {seconds:.1f} seconds after it began, although it was interrupted"
         failed = Failed(Cause.STUCK, "processor.HandlerStuck", message, stack)
         attempt = Attempt(loan, record, number, failed, seconds=seconds)
         fields = attempt.fields

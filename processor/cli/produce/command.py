@@ -135,11 +135,11 @@ def _send(connection: ConnectionOptions, values: WritingOptions, topic: str, str
         sending.report(topic, target.partitions)
         return sending.exit_code
     finally:
-        dispatcher.close(0)  # it is flushed, or nobody wants to wait for it any more
+        dispatcher.close(0)  # it is flushed, or the user has interrupted the wait
 
 
 class ClientLog(logging.Handler):
-    """Tells what the Kafka client complains about; nothing until sending begins: the error then tells it better."""
+    """Shows what the Kafka client logs, once sending has begun. Until then the command's own error says it better."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -177,14 +177,14 @@ def _dispatcher(connection: ConnectionOptions, values: WritingOptions, topic: st
 
 
 def _size(stream: BinaryIO) -> int | None:
-    """Bytes of a file; None of a pipe or a terminal, whose end nobody knows."""
+    """Return the bytes of a file; None for a pipe or a terminal, whose end is not known."""
     with contextlib.suppress(OSError):
         return os.fstat(stream.fileno()).st_size or None
     return None
 
 
 class Sending:
-    """One run over the lines: hands tasks over, tells bad lines, and knows at the end what became of all."""
+    """One run over the lines: submits tasks, reports bad lines, and knows at the end what became of all."""
 
     def __init__(self, lines: TaskLines, dispatcher: Dispatcher, signals: Signals) -> None:
         self._lines = lines

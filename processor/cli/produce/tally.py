@@ -8,7 +8,7 @@ from processor.errors import BrokerError
 from processor.kafka.delivery_future import DeliveryFuture
 
 SESSIONS_COUNTED = 1_000_000
-"""Sessions beyond are not told apart: each costs about 100 bytes."""
+"""Sessions beyond are not counted one by one: each costs about 100 bytes."""
 
 MOST_OPEN = 200_000
 """Tasks that are remembered at most: those behind one whose partition is slow must not pile up."""

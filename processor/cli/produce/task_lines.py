@@ -13,7 +13,7 @@ from processor.options.values import ValueFormat
 from processor.telemetry.printable import printable
 
 LINE_BYTES = 64 * 1024 * 1024
-"""A longer line is a bad one. A record of this size no broker takes without being told to."""
+"""A longer line is a bad one. No broker accepts a record of this size by default."""
 
 REASON_LENGTH = 200
 
