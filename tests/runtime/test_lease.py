@@ -113,7 +113,7 @@ def test_a_process_that_lost_its_partitions_in_its_sleep_begins_none_of_their_ta
         time.sleep(2 * ASLEEP_SECONDS)
         seen.append(len(consumer.begun))
         consumer.source.refusal = "not a member"
-        time.sleep(20 * TASK_SECONDS)  # awake, and not yet told of its loss: in this time workers would begin tasks
+        time.sleep(20 * TASK_SECONDS)  # awake, and its loss not known yet: workers would begin tasks
         consumer.cluster.withheld.add(PARTITION)
         consumer.cluster.give_up(consumer.source)
 

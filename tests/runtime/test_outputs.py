@@ -108,7 +108,7 @@ def reject(task: Task) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_dead_letter_is_its_record_and_tells_where_it_comes_from_and_why(kind: str) -> None:
+def test_a_dead_letter_is_its_record_with_where_it_comes_from_and_why(kind: str) -> None:
     before = int(time.time() * 1000)
     letter = letter_of(of_kind(kind, reject), FakeRecord(7, b"s", b"\xff"), group="payments")
     assert (letter.topic, letter.key, letter.value) == ("t.dlq", b"s", b"\xff")

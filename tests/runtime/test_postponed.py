@@ -94,12 +94,12 @@ def test_a_failed_attempt_is_remembered_over_a_time_in_which_the_task_cannot_be_
     assert seen == [1, 2]
 
 
-@pytest.mark.parametrize(("level", "told"), [("debug", True), ("info", False)])
-def test_each_time_is_told_at_debug_and_never_above(level: str, told: bool) -> None:
+@pytest.mark.parametrize(("level", "is_logged"), [("debug", True), ("info", False)])
+def test_each_deferral_is_logged_at_debug_and_none_above(level: str, is_logged: bool) -> None:
     with RunningConsumer(noting([]), log_level=level) as run:
         run.push(FakeRecord(0, b"a", UNREADABLE))
         until(lambda: run.codec.put_off > 2)
         run.codec.ready.set()
         until(lambda: run.commit_point() == 1)
-    assert bool(run.of(TaskDeferred)) is told
+    assert bool(run.of(TaskDeferred)) is is_logged
     assert all((event.offset, event.error) == (0, "its schema is away") for event in run.of(TaskDeferred))

@@ -1,4 +1,4 @@
-"""What a consumer tells of itself."""
+"""What a consumer reports of itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from processor.handlers.task import Reject, Task
 from processor.telemetry.events import ConsumerStats, HeadOfLine, PartitionStats
-from tests.runtime.fakes import FakeRecord
+from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.gate import Gate
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
@@ -47,7 +47,7 @@ def test_a_running_task_that_holds_its_partition_is_named_with_what_waits_behind
         run.stop()
 
 
-def test_a_parked_task_tells_its_error_and_when_it_is_tried_again() -> None:
+def test_a_parked_task_is_reported_with_its_error_and_when_its_next_attempt_is_due() -> None:
     def handler(task: Task) -> None:
         raise OSError("no route to the bank")
 
@@ -62,7 +62,7 @@ def test_a_parked_task_tells_its_error_and_when_it_is_tried_again() -> None:
         run.stop()
 
 
-def test_a_dead_letter_that_is_not_taken_is_told_with_the_brokers_reason() -> None:
+def test_a_dead_letter_that_is_refused_is_reported_with_the_brokers_reason() -> None:
     def handler(task: Task) -> None:
         raise Reject("never")
 
@@ -121,3 +121,119 @@ def test_attempts_that_fail_or_time_out_are_counted_as_what_they_are() -> None:
     stats = run.of(ConsumerStats)[-1]
     assert (stats.failed_attempts, stats.timed_out, stats.retried, stats.dead_lettered) == (4, 2, 2, 2)
     assert (stats.stuck, stats.handler_seconds_buckets["+Inf"]) == (0, 4)
+
+
+# --- what is held -----------------------------------------------------------------------------------
+
+
+def test_a_report_says_what_waits_what_runs_and_what_it_weighs() -> None:
+    gate = Gate()
+    records = [FakeRecord(n, b"s%d" % (n % 4), b"v" * n) for n in range(10)]
+    with RunningConsumer(gate.handle, workers=1, **QUICK) as run:
+        run.push(*records)
+        gate.until_begun()
+        stats = run.until_event(ConsumerStats, lambda stats: stats.in_flight == 10)
+        partition = run.until_event(PartitionStats, lambda partition: partition.in_flight == 10)
+        gate.open()
+        run.settled(10)
+        assert run.stop().exit_code == 0
+    assert (stats.active_sessions, partition.active_sessions) == (4, 4)
+    assert 1 <= stats.running <= 4
+    assert 10 - 3 * stats.running <= stats.waiting < 10  # a lane that is lent has up to three tasks
+    size = sum(len(r.key() or b"") + len(r.value() or b"") + len("trace") + len(b"1") for r in records)
+    assert stats.in_flight_bytes == partition.in_flight_bytes == size
+    last = run.of(ConsumerStats)[-1]
+    assert (last.in_flight, last.in_flight_bytes, last.waiting, last.running, last.active_sessions) == (0,) * 5
+
+
+def test_the_busiest_sessions_are_named_in_their_order_and_no_more_than_five() -> None:
+    gate = Gate(lambda task: task.session_id == "first")
+    sizes = {b"a": 3, b"b": 9, b"\xff": 7, b"d": 5, b"e": 4, b"f": 2, b"g": 8}
+    keys = [b"first", *[key for key, size in sizes.items() for _ in range(size)]]
+    with RunningConsumer(gate.handle, workers=1, **QUICK) as run:
+        run.push(FakeRecord(0, b"first"))
+        gate.until_begun()
+        run.push(*[FakeRecord(n, key) for n, key in enumerate(keys) if n])
+        stats = run.until_event(ConsumerStats, lambda stats: stats.in_flight == len(keys))
+        gate.open()
+        run.settled(len(keys))
+    assert [(load.session_id, load.waiting) for load in stats.busiest_sessions] == [
+        ("b", 9),
+        ("g", 8),
+        ("\\xff", 7),
+        ("d", 5),
+        ("e", 4),
+    ]
+    assert {(load.topic, load.partition) for load in stats.busiest_sessions} == {("t", 0)}
+    assert stats.busiest_session_waiting == 9
+
+
+def test_a_partition_is_reported_with_its_commit_point_its_lag_and_what_is_done_ahead() -> None:
+    gate = Gate(lambda task: task.offset == 3)
+    with RunningConsumer(gate.handle, workers=2, **QUICK) as run:
+        run.push(*[FakeRecord(n, b"k%d" % n) for n in range(20)])
+        gate.until_passed(19)
+        held = run.until_event(PartitionStats, lambda partition: partition.committed == 3)
+        gate.open()
+        done = run.until_event(PartitionStats, lambda partition: partition.committed == 20)
+        assert run.stop().exit_code == 0
+    assert (held.topic, held.partition, held.commit_point, held.highest_settled) == ("t", 0, 3, 19)
+    assert (held.gap, held.lag, held.succeeded, held.in_flight) == (17, 17, 19, 1)
+    assert (done.commit_point, done.gap, done.lag, done.succeeded, done.in_flight) == (20, 0, 0, 20, 0)
+
+
+def test_an_age_grows_while_its_task_runs_and_is_zero_when_nothing_is_left() -> None:
+    gate = Gate()
+    with RunningConsumer(gate.handle, **QUICK) as run:
+        run.push(FakeRecord(0, b"s"))
+        gate.until_begun()
+        old = run.until_event(ConsumerStats, lambda stats: stats.oldest_running_seconds > 0.3)
+        assert old.oldest_unsettled_seconds >= old.oldest_running_seconds
+        gate.open()
+        run.settled(1)
+        assert run.stop().exit_code == 0
+    last = run.of(ConsumerStats)[-1]
+    assert (last.oldest_running_seconds, last.oldest_unsettled_seconds) == (0.0, 0.0)
+
+
+def test_a_rate_is_that_of_the_last_interval() -> None:
+    with RunningConsumer(lambda task: None, **QUICK) as run:
+        run.push(*[FakeRecord(n, b"s%d" % n) for n in range(500)])
+        run.settled(500)
+        busy = run.until_event(ConsumerStats, lambda stats: stats.succeeded == 500)
+        run.until_event(ConsumerStats, lambda stats: stats.uptime_seconds > busy.uptime_seconds)
+        idle = run.of(ConsumerStats)[-1]
+    assert max(stats.tasks_per_second for stats in run.of(ConsumerStats)) > 0
+    assert (idle.succeeded, idle.tasks_per_second) == (500, 0.0)
+
+
+# --- what holds the commit point --------------------------------------------------------------------
+
+
+def test_a_task_that_waits_for_a_worker_may_hold_its_partition() -> None:
+    gate = Gate(lambda task: task.partition == 1)
+    with RunningConsumer(gate.handle, workers=1, partitions=2, **QUICK) as run:
+        run.push(FakeRecord(0, b"busy", partition=1))
+        gate.until_begun()
+        run.push(FakeRecord(0, b"s"))
+        waiting = run.until_event(PartitionStats, lambda partition: partition.partition == 0 and partition.head)
+        gate.open()
+        run.settled(2)
+    assert waiting.head is not None
+    assert (waiting.head.state, waiting.head.session_id, waiting.head.attempt) == ("waiting", "s", 1)
+    assert waiting.head.state_seconds == waiting.head.age_seconds
+
+
+def test_a_session_that_an_abandoned_handler_blocks_is_reported_as_blocked() -> None:
+    """A second handler of the session must not run beside one that outlived its drain."""
+    gate = Gate()
+    with RunningConsumer(gate.handle, drain_timeout=0.1, **QUICK) as run:
+        run.push(FakeRecord(0, b"s"))
+        gate.until_begun()
+        assert run.source.revoke(PARTITION).wait(10)
+        assert run.source.assign(PARTITION).wait(10)
+        head = until_head(run, "blocked")
+        gate.open()
+        until(lambda: run.commit_point() == 1)
+    assert (head.session_id, head.offset, head.session_waiting) == ("s", 0, 0)
+    assert gate.begun == [0, 0]

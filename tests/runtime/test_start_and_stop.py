@@ -56,7 +56,7 @@ def test_a_consumer_begins_with_what_it_is_and_a_report_of_zeros() -> None:
     assert (zeros.succeeded, zeros.in_flight, zeros.commits, zeros.rebalances, zeros.assigned_partitions) == (0,) * 5
 
 
-def test_a_report_goes_to_whoever_asked_for_it_as_well_as_to_the_log() -> None:
+def test_a_report_goes_to_its_callback_as_well_as_to_the_log() -> None:
     reports: list[ConsumerStats] = []
     of_partitions: list[PartitionStats] = []
 
