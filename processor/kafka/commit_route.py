@@ -12,12 +12,11 @@ from time import monotonic
 from typing import Any, Final
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from processor.errors import ProcessorError
 from processor.kafka.aside import Aside
-from processor.kafka.client_log import client_hooks
-from processor.kafka.config import admin_config, open_client, reason_of
+from processor.kafka.config import reason_of
+from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.transactional_offsets import Refused, TransactionalOffsets
 from processor.runtime.ports import Commit, MetadataTooLarge, Partition
 from processor.settings import Settings
@@ -25,9 +24,6 @@ from processor.telemetry.events import ConsumerCommitsHeld, ConsumerCommitsRerou
 
 PATIENCE_SECONDS: Final = 1.0
 """How long a commit may be unanswered before the state of the group is asked for. Most are answered within 10 ms."""
-
-ASK_SECONDS: Final = 2.0
-"""How long the coordinator may take to describe the group."""
 
 TOO_LARGE: Final = "the metadata is longer than offset.metadata.max.bytes"
 
@@ -57,14 +53,16 @@ class _Sent:
 class CommitRoute:
     """Belongs to the poller's thread."""
 
-    def __init__(self, settings: Settings, emit: Emit, on_answer: OnAnswer) -> None:
+    def __init__(
+        self, settings: Settings, emit: Emit, on_answer: OnAnswer, aside: Aside, inquiry: GroupInquiry
+    ) -> None:
         self._settings = settings
         self._emit = emit
         self._on_answer = on_answer
         self._unanswered: list[_Sent] = []
-        self._aside = Aside("offsets")
+        self._aside = aside
+        self._inquiry = inquiry
         self._transactions = TransactionalOffsets(settings, emit)
-        self._admin: AdminClient | None = None
         self._ask_at = 0.0
         self.is_rerouted = False
         """Whether a rebalance is under way that holds up the member's own client."""
@@ -100,7 +98,6 @@ class CommitRoute:
 
     def tick(self, consumer: Consumer) -> None:
         """Goes another way where the client is held up; to be called often."""
-        self._aside.deliver()
         if self._is_held_up and self._settings.group_protocol == "classic" and monotonic() >= self._ask_at:
             self._ask_at = float("inf")
             self._aside.run(self._is_rebalancing, lambda rebalancing: self._reroute(consumer, rebalancing=rebalancing))
@@ -111,8 +108,8 @@ class CommitRoute:
         self._logged = None
 
     def close(self) -> None:
-        """Ends the calls that are made aside."""
-        self._aside.close(self._transactions.close)
+        """Drops the transactional producer. In the thread of the calls that are made aside."""
+        self._transactions.close()
 
     @property
     def _is_held_up(self) -> bool:
@@ -122,17 +119,9 @@ class CommitRoute:
         return bool(sent) and monotonic() - sent[0] > PATIENCE_SECONDS
 
     def _is_rebalancing(self) -> bool:
-        """Whether the group is in the middle of a rebalance; False where the coordinator does not answer."""
-        try:
-            if self._admin is None:
-                config = admin_config(self._settings.bootstrap_servers, self._settings.kafka_config)
-                self._admin = open_client(AdminClient, {**config, **client_hooks(self._emit)})
-            (answer,) = self._admin.describe_consumer_groups(
-                [self._settings.group], request_timeout=ASK_SECONDS
-            ).values()
-            return answer.result().state in REBALANCING
-        except (KafkaException, ProcessorError):
-            return False
+        """Return whether the group is in the middle of a rebalance; False where the coordinator does not answer."""
+        group = self._inquiry.describe()
+        return group is not None and group.state in REBALANCING
 
     def _reroute(self, consumer: Consumer, *, rebalancing: bool) -> None:
         self._ask_at = monotonic() + PATIENCE_SECONDS

@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from processor.errors import ProcessorError
 from processor.kafka.admin import broker_settings
+from processor.kafka.aside import Aside
 from processor.kafka.client_log import client_hooks
 from processor.kafka.commit_route import CommitRoute, positions, refusal
 from processor.kafka.config import (
@@ -28,13 +29,15 @@ from processor.kafka.config import (
     open_client,
     reason_of,
 )
+from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.joining import Joining
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
+from processor.kafka.unserved import UnservedWatch
 from processor.options.connection import OAUTH_CB
 from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
 from processor.settings import Settings
-from processor.telemetry.events import Emit, KafkaClientError
+from processor.telemetry.events import ConsumerRejoining, Emit, KafkaClientError
 
 BROKERS_SESSION_SECONDS = 7.5
 """With KIP-848 the brokers know how long a session is (`group.consumer.session.timeout.ms`, 45 s by default) and do not
@@ -79,7 +82,14 @@ class KafkaSource:
         self._config = consumer_config(settings, index, fleet)
         hooks = client_hooks(emit)
         self._tell_error = hooks["error_cb"]
-        self._route = CommitRoute(settings, emit, self._on_answer)
+        self._aside = Aside("group")
+        inquiry = GroupInquiry(settings, emit)
+        self._route = CommitRoute(settings, emit, self._on_answer, self._aside, inquiry)
+        self._watch = UnservedWatch(self._aside, inquiry) if settings.group_protocol == "consumer" else None
+        self._own: set[Partition] = set()
+        """What this member has been assigned."""
+        self._is_rejoining = False
+        """It leaves the group, and joins again once it has given its partitions up."""
         self._config.update(hooks, error_cb=self._on_error, on_commit=self._route.on_commit)
         self._consumer: Consumer = open_client(Consumer, self._config)
         self._joining = Joining(emit)
@@ -127,7 +137,10 @@ class KafkaSource:
             self._is_shut_out = False  # said once: the drain that follows polls on
             raise self._shut_out(self._refused, None)
         self._joining.remind()
+        self._aside.deliver()
         self._route.tick(self._consumer)
+        if self._watch is not None:
+            self._rejoin_if_unserved(self._watch)
         if self._reopen_at is not None:
             self._reopen_when_due(self._reopen_at, seconds)
             return ()
@@ -208,6 +221,19 @@ class KafkaSource:
             self._consumer = open_client(Consumer, self._config)
             self._subscribe()
 
+    def _rejoin_if_unserved(self, watch: UnservedWatch) -> None:
+        """Leaves the group and joins it again where the coordinator counts on partitions that never came."""
+        if self._is_rejoining:
+            if not self._own:
+                self._is_rejoining = False
+                self._subscribe()
+        elif watch.is_due():
+            watch.check(self._consumer.memberid() or "", self._own)
+        elif unserved := watch.unserved():
+            self._emit(ConsumerRejoining(partitions=sorted(map(str, unserved))))
+            self._is_rejoining = True
+            self._consumer.unsubscribe()
+
     def commit(self, commits: Sequence[Commit]) -> None:
         """Commits without waiting; `on_committed` hears how it ended."""
         self._route.send(self._consumer, commits)
@@ -267,7 +293,7 @@ class KafkaSource:
         deadline = monotonic() + seconds
         while self._route.is_rerouted and monotonic() < deadline:
             self._consumer.poll(AGAIN_SECONDS)
-        self._route.close()
+        self._aside.close(self._route.close)
         if "group.instance.id" in self._config and "group.instance.id" not in self._settings.kafka_config:
             self._unsubscribe()
         self._consumer.close()
@@ -285,7 +311,7 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._has_lost = False
         self._joining.end()
-        self._route.on_rebalanced()
+        self._on_rebalanced()
         starts, otherwise = self._starts(partitions)
         known = {start.partition: start.offset for start in starts}
         for partition in partitions:
@@ -293,6 +319,7 @@ class KafkaSource:
             # What the group goes on at and the skip map that belongs to it must come from one answer.
             partition.offset = offset if offset is not None else otherwise
         consumer.incremental_assign(partitions)
+        self._own.update(known)
         self._listening.on_assign(starts)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -307,9 +334,15 @@ class KafkaSource:
         self._listening.on_lose(given_up)
         consumer.incremental_unassign(partitions)
 
-    def _give_up(self, partitions: list[TopicPartition]) -> list[Partition]:
+    def _on_rebalanced(self) -> None:
         self._route.on_rebalanced()
+        if self._watch is not None:
+            self._watch.on_rebalanced()
+
+    def _give_up(self, partitions: list[TopicPartition]) -> list[Partition]:
+        self._on_rebalanced()
         given_up = _names(partitions)
+        self._own.difference_update(given_up)
         self._given_up.update(given_up)
         self._resets.forget(given_up)
         return given_up

@@ -346,6 +346,19 @@ class ConsumerJoining(Event):
     reason: str
 
 
+class ConsumerRejoining(Event):
+    """The coordinator counts on this consumer for partitions that it was never told of, since an answer was lost.
+
+    It gives up what it has in order, leaves the group and joins it again. With KIP-848 only.
+    """
+
+    event: ClassVar[str] = "consumer.rejoining"
+    level: ClassVar[Level] = "warning"
+
+    partitions: list[str]
+    """those that are not served, each as TOPIC[PARTITION]"""
+
+
 class ConsumerAssigned(Event):
     """The group assigned partitions to this consumer."""
 

@@ -13,7 +13,9 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from processor.kafka import commit_route as module
+from processor.kafka.aside import Aside
 from processor.kafka.commit_route import CommitRoute
+from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.transactional_offsets import Refused
 from processor.runtime.ports import Commit, MetadataTooLarge, Partition
 from processor.settings import Settings
@@ -70,9 +72,13 @@ class Route:
         monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
         monkeypatch.setattr(CommitRoute, "_is_rebalancing", lambda _: self._ask())
         settings = Settings(topics=("t",), group="g")
+        self.aside = Aside("test")
         self.route = CommitRoute(
-            settings, self.events.append, lambda c, reason, _: self.answers.append((c[0].offset, reason))
+            settings, self.events.append, self._answered, self.aside, GroupInquiry(settings, print)
         )
+
+    def _answered(self, commits: Sequence[Commit], reason: str | None, _: object) -> None:
+        self.answers.append((commits[0].offset, reason))
 
     def _ask(self) -> bool:
         self.asked += 1
@@ -82,6 +88,7 @@ class Route:
         self.route.send(self.client, commits)
 
     def tick(self) -> bool:
+        self.aside.deliver()
         self.route.tick(self.client)
         return True
 
@@ -96,7 +103,7 @@ class Route:
 def route(monkeypatch: pytest.MonkeyPatch) -> Iterator[Route]:
     made = Route(monkeypatch)
     yield made
-    made.route.close()
+    made.aside.close(made.route.close)
 
 
 @pytest.fixture
@@ -191,5 +198,5 @@ def test_a_skip_map_that_is_too_long_for_a_transaction_is_answered_as_such_and_h
 
 def test_a_route_that_is_closed_ends_its_thread(held: Route) -> None:
     held.until_answered()
-    held.route.close()
-    assert "offsets" not in {thread.name for thread in threading.enumerate()}
+    held.aside.close(held.route.close)
+    assert "test" not in {thread.name for thread in threading.enumerate()}

@@ -1,8 +1,10 @@
 """A wire between clients and a real broker: slow, cut or silent, and it can refuse commits, records and producers.
 
+It can also lose answers of the coordinator that give a member partitions.
+
 It speaks as much of Kafka's protocol as it must: frames, request headers, and OffsetCommit, Produce and InitProducerId
 as the client here sends them (versions 8 and 9, 9 and 10, 4; the layouts are in Kafka's `OffsetCommitRequest.json`,
-`ProduceRequest.json`, `InitProducerIdRequest.json` and those of the answers).
+`ProduceRequest.json`, `InitProducerIdRequest.json` and those of the answers), and the answer to ConsumerGroupHeartbeat.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-PRODUCE, OFFSET_COMMIT, INIT_PRODUCER_ID = 0, 8, 22
+PRODUCE, OFFSET_COMMIT, INIT_PRODUCER_ID, CONSUMER_GROUP_HEARTBEAT = 0, 8, 22, 68
 LAYOUTS = {PRODUCE: (9, 10), OFFSET_COMMIT: (8, 9), INIT_PRODUCER_ID: (4,)}
 
 
@@ -38,6 +40,10 @@ class Wire:
         """The error code that an idempotent producer gets when it asks for its ID; None passes its request on."""
         self.producers = 0
         """Producers that asked for an ID."""
+        self.loses_assignments_of: int | None = None
+        """Answers to heartbeats of KIP-848 are lost that give so many partitions; None: no answer is."""
+        self.lost_assignments = 0
+        """How many were."""
         self._target = target
         self._refusals: list[int] = []
         self._links: set[_Link] = set()
@@ -96,6 +102,13 @@ class Wire:
             self.refused += 1
             return refusal_of(request, self._refusals.pop(0))
 
+    def loses(self, api: int, answer: bytes) -> bool:
+        """Return whether the broker's answer to such a request is not passed on."""
+        if api != CONSUMER_GROUP_HEARTBEAT or assigned_by(answer) != self.loses_assignments_of:
+            return False
+        self.lost_assignments += 1
+        return True
+
     def _accept(self) -> None:
         while True:
             try:
@@ -125,6 +138,8 @@ class _Link:
         self.is_open = True
         self._wire, self._client, self._broker = wire, client, broker
         self._requests: queue.SimpleQueue[tuple[float, bytes] | None] = queue.SimpleQueue()
+        self._passed: queue.SimpleQueue[int] = queue.SimpleQueue()
+        """The kinds of the requests that were passed on. The broker answers all of them, in their order."""
         for end in (client, broker):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for work in (self._read_requests, self._pass_requests, self._pass_answers):
@@ -159,17 +174,41 @@ class _Link:
             time.sleep(max(0.0, due - time.monotonic()))
             self._wait_while_silent()
             answer = self._wire.answer_of(frame)
+            if answer is None:
+                self._passed.put(struct.unpack_from(">h", frame)[0])
             whole, end = (frame, self._broker) if answer is None else (answer, self._client)
             end.sendall(struct.pack(">i", len(whole)) + whole)
 
     def _pass_answers(self) -> None:
-        while chunk := self._broker.recv(1 << 16):
+        while True:
+            frame = _frame(self._broker)
             self._wait_while_silent()
-            self._client.sendall(chunk)
+            if not self._wire.loses(self._passed.get(), frame):
+                self._client.sendall(struct.pack(">i", len(frame)) + frame)
 
     def _wait_while_silent(self) -> None:
         while self._wire.silent and self.is_open:
             time.sleep(0.02)
+
+
+def assigned_by(answer: bytes) -> int:
+    """Return how many partitions an answer to ConsumerGroupHeartbeat gives its member."""
+    read = _Reader(answer)
+    read.skip(4)  # correlation
+    read.tags()
+    read.skip(4 + 2)  # throttle time, error
+    read.text()  # message
+    read.text()  # member
+    read.skip(4 + 4)  # epoch, interval
+    count = 0
+    if read.number(">b") >= 0:
+        for _ in range(read.length()):
+            read.skip(16)  # topic
+            partitions = read.length()
+            read.skip(4 * partitions)
+            read.tags()
+            count += partitions
+    return count
 
 
 def refusal_of(frame: bytes, code: int) -> bytes:

@@ -1,0 +1,77 @@
+"""`UnservedWatch`: finds partitions that a coordinator has given to a member which never received them.
+
+With KIP-848 a client gives up a heartbeat that is not answered within `group.consumer.heartbeat.interval.ms`, and sends
+the next one. If the lost answer held partitions, the coordinator does not repeat them, and no member serves them until
+the group changes. So the member compares what it has with what the coordinator says that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from functools import partial
+from time import monotonic
+from typing import Final
+
+from confluent_kafka.admin import ConsumerGroupDescription
+
+from processor.kafka.aside import Aside
+from processor.kafka.group_inquiry import GroupInquiry
+from processor.runtime.ports import Partition
+
+CHECK_SECONDS: Final = 10.0
+"""Between two checks: twice the heartbeat interval by default, since partitions that were just given away have not been
+received yet."""
+
+CHECK_SECONDS_PER_MEMBER: Final = 0.1
+"""As much longer for each member of the group: every member asks, and each answer names all of them."""
+
+CHECKS: Final = 2
+"""In so many checks one behind the other the same partitions have to be missing."""
+
+
+class UnservedWatch:
+    """Belongs to the poller's thread; the questions are asked in another."""
+
+    def __init__(self, aside: Aside, inquiry: GroupInquiry) -> None:
+        self._aside = aside
+        self._inquiry = inquiry
+        self._next_check = monotonic() + CHECK_SECONDS
+        self._missing: frozenset[Partition] = frozenset()
+        self._checks = 0
+        """How many times in a row the same ones were missing."""
+
+    def is_due(self) -> bool:
+        """Return whether it is time to check again."""
+        return monotonic() >= self._next_check
+
+    def check(self, member_id: str, own: Set[Partition]) -> None:
+        """Asks; `own` is read when the answer comes, and so must be the member's present partitions."""
+        self._next_check = float("inf")
+        self._aside.run(self._inquiry.describe, partial(self._compare, member_id, own))
+
+    def on_rebalanced(self) -> None:
+        """What the member has is changing: what was missing proves nothing."""
+        self._missing, self._checks = frozenset(), 0
+
+    def unserved(self) -> frozenset[Partition]:
+        """Return the partitions that have been missing for long enough, once."""
+        if self._checks < CHECKS:
+            return frozenset()
+        missing = self._missing
+        self.on_rebalanced()
+        return missing
+
+    def _compare(self, member_id: str, own: Set[Partition], group: ConsumerGroupDescription | None) -> None:
+        members = group.members if group is not None else []
+        self._next_check = monotonic() + CHECK_SECONDS + CHECK_SECONDS_PER_MEMBER * len(members)
+        given = {
+            Partition(t.topic, t.partition)
+            for member in members
+            if member.member_id == member_id
+            for t in member.assignment.topic_partitions
+        }
+        missing = frozenset(given - own)
+        self._checks = self._checks + 1 if missing == self._missing else 1
+        self._missing = missing
+        if not missing:
+            self._checks = 0
