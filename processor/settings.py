@@ -22,6 +22,7 @@ from processor.registry_settings import MASK, masked
 from processor.telemetry.redaction import LogErrors, LogFormat, LogLevel, LogSessions, Redaction
 
 GroupProtocol = Literal["classic", "consumer"]
+NewPartitions = Literal["wait", "begin"]
 
 
 def _no_file_name(path: str) -> str | None:
@@ -54,6 +55,14 @@ class Settings(ConnectionOptions, WritingOptions):
         GroupProtocol,
         Option("Rebalance protocol: classic (cooperative-sticky) or consumer (KIP-848).", Panel.KAFKA),
     ] = "classic"
+    new_partitions: Annotated[
+        NewPartitions,
+        Option(
+            "When a partition that was added to a topic begins: wait until what the others held is settled, so that no "
+            "session overtakes itself, or begin at once.",
+            Panel.KAFKA,
+        ),
+    ] = "wait"
     processes: Annotated[
         int, Option("Consumers in this fleet, one process each.", Panel.WORK, short="-p", at_least=1)
     ] = 1

@@ -6,14 +6,29 @@ stop taking from it because one partition is full would hold back all others. So
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Hashable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from processor.engine.record import Record
 
 P = TypeVar("P", bound=Hashable)
-M = TypeVar("M")
+
+
+class Mark(Protocol):
+    """What may stand between records."""
+
+    @property
+    def offset(self) -> int:
+        """The records before it are below this offset."""
+
+
+M = TypeVar("M", bound=Mark)
+
+
+def _offset_of(record: Record) -> int:
+    return record.offset()
 
 
 class Usage(NamedTuple):
@@ -83,19 +98,32 @@ class Stock(Generic[P, M]):
         """Appends a mark: it is handed out when everything before it was taken."""
         self._queue(partition).entries.append(mark)
 
-    def take(self, partition: P, count: int) -> list[Run | M]:
-        """Return the next `count` records of the partition, in runs, and the marks that they lead up to."""
+    def is_blocked(self, partition: P, gate: int) -> bool:
+        """Return whether what comes next of the partition is behind the gate; see `take`."""
+        queue = self._queues.get(partition)
+        return queue is not None and not self._below(queue.entries[0], gate)
+
+    def take(self, partition: P, count: int, gate: int | None = None) -> list[Run | M]:
+        """Return the next `count` records of the partition, in runs, and the marks that they lead up to.
+
+        With a gate, only records below that offset, and marks at it or below.
+        """
         queue = self._queues.get(partition)
         taken: list[Run | M] = []
         while queue is not None and queue.entries:
             entry = queue.entries[0]
+            below = count
+            if gate is not None:
+                below = self._below(entry, gate)
+                if not below:
+                    break
             if not isinstance(entry, Run):
                 queue.entries.popleft()
                 taken.append(entry)
                 continue
             if count <= 0:
                 break
-            run = self._split(queue, entry, count)
+            run = self._split(queue, entry, min(count, below))
             count -= len(run.records)
             taken.append(run)
             self.taken[partition] = self.taken.get(partition, 0) + len(run.records)
@@ -113,6 +141,13 @@ class Stock(Generic[P, M]):
         if queue is None:
             queue = self._queues[partition] = _Queue()
         return queue
+
+    @staticmethod
+    def _below(entry: Run | M, gate: int) -> int:
+        """Return how many records of the entry are below the gate; 1 for a mark that is not above it."""
+        if not isinstance(entry, Run):
+            return int(entry.offset <= gate)
+        return bisect_left(entry.records, gate, key=_offset_of)
 
     @staticmethod
     def _split(queue: _Queue[M], run: Run, count: int) -> Run:

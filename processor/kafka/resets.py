@@ -48,6 +48,11 @@ class Resets:
         return bool(self._astray)
 
     @property
+    def begins_at_start(self) -> bool:
+        """Whether a partition for which the group has committed nothing begins with its first record."""
+        return POLICIES[self._policy] == OFFSET_BEGINNING
+
+    @property
     def first(self) -> int:
         """Where to begin a partition without a committed offset, as the client's logical offset.
 

@@ -33,6 +33,7 @@ from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.joining import Joining
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
+from processor.kafka.survey import Surveyor
 from processor.kafka.unserved import UnservedWatch
 from processor.options.connection import OAUTH_CB
 from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
@@ -98,6 +99,8 @@ class KafkaSource:
         self.session_seconds = _session_seconds(self._config)
         self.poll_seconds = float(self._config.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)) / 1000
         self._resets = Resets(settings.kafka_config)
+        self.begins_at_start = self._resets.begins_at_start
+        self._surveyor = Surveyor(settings)
         self._final: KafkaError | None = None
         """A commit was refused for good; other calls report less of it, and later."""
         self._given_up: set[Partition] = set()
@@ -144,6 +147,7 @@ class KafkaSource:
         if self._reopen_at is not None:
             self._reopen_when_due(self._reopen_at, seconds)
             return ()
+        self._surveyor.tick()
         if self._resets:
             for partition, offset in self._resets.found(self._consumer):
                 self._listening.on_reset(partition, offset)
@@ -276,6 +280,10 @@ class KafkaSource:
             return {}
         return {Partition(t.topic, t.partition): t.offset for t in found if t.error is None and t.offset >= 0}
 
+    def survey(self, topics: Sequence[str]) -> None:
+        """Asks, in another thread; a `take` gives the answer to the listener."""
+        self._surveyor.ask(topics, self._listening.on_survey)
+
     def high_watermark(self, partition: Partition) -> int | None:
         """Return the last end offset that a fetch has reported."""
         try:
@@ -294,6 +302,7 @@ class KafkaSource:
         while self._route.is_rerouted and monotonic() < deadline:
             self._consumer.poll(AGAIN_SECONDS)
         self._aside.close(self._route.close)
+        self._surveyor.close()
         if "group.instance.id" in self._config and "group.instance.id" not in self._settings.kafka_config:
             self._unsubscribe()
         self._consumer.close()

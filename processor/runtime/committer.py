@@ -7,6 +7,7 @@ from math import inf
 from time import monotonic
 
 from processor.engine import skipmap
+from processor.engine.commit_note import NOTHING, Note, split
 from processor.engine.ledger import Stamp
 from processor.engine.offsets import Progress, Range
 from processor.runtime.desk import Desk
@@ -63,6 +64,8 @@ class Committer:
         self._cut: set[Partition] = set()
         self._limits: dict[Partition, int] = {}
         """Of partitions whose metadata was refused: the characters that are tried now."""
+        self._notes: dict[Partition, Note] = {}
+        """What the commits of a partition say beside their skip map, where that is anything."""
         self._unanswered_since: float | None = None
         """When the oldest commit that is not answered was sent."""
         self._asked = 0
@@ -82,12 +85,29 @@ class Committer:
         if start.offset is None:
             return []
         self._accepted[start.partition] = Commit(start.partition, start.offset, start.metadata)
+        skip_map, note = split(start.metadata)
+        self.note(start.partition, note)
         try:
-            return skipmap.decode(start.metadata, start.offset)
+            return skipmap.decode(skip_map, start.offset)
         except skipmap.SkipMapError as error:
             topic, number = start.partition
             self._emit(ConsumerSkipMapIgnored(topic=topic, partition=number, offset=start.offset, reason=str(error)))
             return []
+
+    def note(self, partition: Partition, note: Note) -> None:
+        """Has the next commits of the partition say this."""
+        if note == NOTHING:
+            self._notes.pop(partition, None)
+        else:
+            self._notes[partition] = note
+
+    def note_of(self, partition: Partition) -> Note:
+        """Return what the commits of the partition say beside their skip map."""
+        return self._notes.get(partition, NOTHING)
+
+    def commit_soon(self) -> None:
+        """Commits as soon as no commit is under way."""
+        self._next_commit = 0.0
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """These are not this consumer's any more."""
@@ -207,7 +227,7 @@ class Committer:
 
     def _shorten(self, commits: Sequence[Commit], refused: frozenset[Partition]) -> None:
         """The skip maps of these partitions are too long for the brokers. Halves them, and commits again at once."""
-        self._next_commit = 0.0
+        self.commit_soon()
         for partition, _, metadata in commits:
             if partition in refused and metadata:
                 if partition not in self._limits:
@@ -237,9 +257,9 @@ class Committer:
 
     def _commit_of(self, partition: Partition, progress: Progress) -> Commit:
         ranges = progress.settled_ranges()
-        metadata, kept = skipmap.encode(
-            progress.commit_point, ranges, self._limits.get(partition, skipmap.MAX_CHARACTERS)
-        )
+        limit, note = self._limits.get(partition, skipmap.MAX_CHARACTERS), str(self.note_of(partition))
+        note = note if len(note) <= limit else ""
+        metadata, kept = skipmap.encode(progress.commit_point, ranges, limit - len(note))
         if kept == len(ranges):
             self._cut.discard(partition)
         elif partition not in self._cut:
@@ -249,11 +269,12 @@ class Committer:
             self._emit(
                 ConsumerSkipMapCut(topic=topic, partition=number, kept_until=kept_until, settled_until=ranges[-1][1])
             )
-        return Commit(partition, progress.commit_point, metadata)
+        return Commit(partition, progress.commit_point, f"{metadata}{note}")
 
     def _forget(self, partition: Partition) -> None:
         self._accepted.pop(partition, None)
         if (sent := self._sent.pop(partition, None)) is not None:
             self._pending.discard(sent)
         self._stamps.pop(partition, None)
+        self._notes.pop(partition, None)
         self._cut.discard(partition)

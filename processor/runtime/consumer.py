@@ -14,6 +14,7 @@ from processor.runtime.drain import Drain, DrainSeconds
 from processor.runtime.intake import Intake
 from processor.runtime.lease_keeper import LeaseKeeper
 from processor.runtime.membership import Departure, Membership
+from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.outbox import Outbox
 from processor.runtime.poller import Poller
 from processor.runtime.ports import Codec, Sink, Source
@@ -94,12 +95,14 @@ class Consumer:
         intake = Intake(settings, source, desk, resets, emit)
         self._keeper = keeper = LeaseKeeper(desk, emit)
         drain = Drain(self._drain_seconds, desk, crew, keeper, self._stopping, emit)
-        self._membership = Membership(desk, committer, intake, drain, emit)
+        wait = settings.new_partitions == "wait"
+        new_partitions = NewPartitions(source, desk, intake, committer, emit, wait=wait)
+        self._membership = Membership(desk, committer, intake, new_partitions, drain, emit)
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
         # the loop
-        self._statistics = Statistics(desk, committer, intake, crew, log)
+        self._statistics = Statistics(desk, committer, intake, new_partitions, crew, log)
         self._reports = Reports(settings.stats_interval, self._statistics, emit)
-        self._poller = Poller(keeper, intake, committer, self._reports, self._stopping)
+        self._poller = Poller(keeper, intake, new_partitions, committer, self._reports, self._stopping)
 
     def report_to(self, on_stats: OnStats) -> None:
         """Has `on_stats` called with the statistics every `--stats-interval`, in the poller's thread."""

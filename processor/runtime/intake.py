@@ -50,6 +50,10 @@ class Intake:
         self._fetching: Fetching[Partition] = Fetching(STOCK_LIMITS)
         self._stock: Stock[Partition, End | Reset] = Stock()
         self._record_bytes = 1024
+        self._gates: dict[Partition, int] = {}
+        """Where partitions are not admitted from yet, and are not fetched while something waits there."""
+        self._gated: set[Partition] = set()
+        """Those of them that are not fetched."""
         self._is_drained = True
         """Whether the client had nothing more to give the last time."""
         self._next_poll = 0.0
@@ -73,7 +77,7 @@ class Intake:
         if self._stock:
             in_flight = self._admit_stock(in_flight)
         if self._may_take(now):
-            seconds = 0.0 if self._stock else POLL_SECONDS
+            seconds = 0.0 if self._is_stocked() else POLL_SECONDS
             records = self._source.take(TAKE, seconds)
             self._is_drained = len(records) < TAKE
             self._receive(records, in_flight)
@@ -83,12 +87,12 @@ class Intake:
             self._next_poll = monotonic() + FULL_POLL_SECONDS
         else:
             self._is_drained = True
-        if self._stock and self._is_drained:
+        if self._is_drained and self._is_stocked():
             self._desk.rest(REST_SECONDS)
 
     def go_on_at(self, reset: Reset) -> None:
         """The partition goes on at another offset, once what was fetched before is admitted."""
-        if reset.partition in self._stock:
+        if reset.partition in self._stock or reset.partition in self._gates:
             self._stock.mark(reset.partition, reset)
         else:
             self._resets.carry_out(reset)
@@ -101,6 +105,23 @@ class Intake:
         elif partitions:
             self._source.resume(partitions)
 
+    def gate(self, partition: Partition, offset: int | None) -> None:
+        """Admits of an assigned partition only what is below this offset, until the gate moves; None is no gate."""
+        if offset is None:
+            self._gates.pop(partition, None)
+        else:
+            self._gates[partition] = offset
+        if offset is not None and (offset < 0 or self._stock.is_blocked(partition, offset)):
+            self._close([partition])
+        elif partition in self._gated:
+            self._gated.discard(partition)
+            if not self._desk.is_draining and partition not in self._fetching.paused:
+                self._source.resume([partition])
+
+    def blocked(self) -> list[Partition]:
+        """Return the partitions of which something waits at their gate."""
+        return [p for p, gate in self._gates.items() if self._stock.is_blocked(p, gate)]
+
     def stop(self, partitions: Sequence[Partition]) -> None:
         """Takes no more of these."""
         if partitions:
@@ -111,6 +132,8 @@ class Intake:
         for partition in partitions:
             self._stock.forget(partition)
             self._fetching.forget(partition)
+            self._gates.pop(partition, None)
+            self._gated.discard(partition)
 
     # --- what is fetched -----------------------------------------------------------------------------
 
@@ -119,11 +142,13 @@ class Intake:
         if not self._stock and self._fetching.is_calm:
             return True
         stock = self._stock.usages()
+        # what waits at a gate is for a while as good as full, and is not what others are short of
+        gated = sum(partition not in stock for partition in self._gated)
         verdict = self._fetching.decide(
-            stock, self._stock.taken, now, assigned=self._desk.assigned, drained=self._is_drained
+            stock, self._stock.taken, now, assigned=self._desk.assigned - gated, drained=self._is_drained
         )
         if verdict.resume:
-            self._source.resume(verdict.resume)
+            self._source.resume([partition for partition in verdict.resume if partition not in self._gated])
             self._log(ConsumerFetchResumed, verdict.resume, stock)
         if verdict.pause:
             self._source.pause(verdict.pause)
@@ -149,7 +174,7 @@ class Intake:
         records, ends = self._interpreted(records)
         # a record may still arrive of a partition that was revoked while it was taken: it is another consumer's now
         runs = [(p, run) for p, run in self._runs(records) if self._desk.holds(p)]
-        if self._stock or not self._fit(len(records), in_flight):
+        if self._stock or self._gates or not self._fit(len(records), in_flight):
             for partition, run in runs:
                 self._put(partition, run)
             for end in ends:
@@ -176,9 +201,12 @@ class Intake:
 
     def _admit_stock(self, in_flight: Mapping[Partition, Usage]) -> Mapping[Partition, Usage]:
         """Admits what there is room for. Return what is in flight afterwards."""
-        quotas = self._admission.quotas(in_flight, self._stock.usages())
+        if self._gates:
+            self._close([partition for partition in self.blocked() if partition not in self._gated])
+        stock = {p: usage for p, usage in self._stock.usages().items() if p not in self._gated}
+        quotas = self._admission.quotas(in_flight, stock)
         for partition in self._stock.partitions:
-            for entry in self._stock.take(partition, quotas.get(partition, 0)):
+            for entry in self._stock.take(partition, quotas.get(partition, 0), self._gates.get(partition)):
                 match entry:
                     case End():
                         self._desk.reach([entry])
@@ -187,6 +215,16 @@ class Intake:
                     case Run(records):
                         self._admit([(partition, records)])
         return self._desk.usage()
+
+    def _is_stocked(self) -> bool:
+        """Return whether something waits that is not at a gate."""
+        return bool(self._stock) and not (self._gated and self._gated.issuperset(self._stock.partitions))
+
+    def _close(self, partitions: Sequence[Partition]) -> None:
+        """Fetches none of these while they wait at their gates."""
+        if partitions:
+            self._gated.update(partitions)
+            self._source.pause(partitions)
 
     def _admit(self, runs: Sequence[tuple[Partition, Sequence[Record]]]) -> None:
         for partition, run in runs:

@@ -10,7 +10,8 @@ from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.drain import Drain
 from processor.runtime.intake import Intake
-from processor.runtime.ports import Commit, Partition, Source, Start
+from processor.runtime.new_partitions import NewPartitions
+from processor.runtime.ports import Commit, Partition, Source, Start, Survey
 from processor.runtime.resets import Reset
 from processor.telemetry.events import ConsumerAssigned, ConsumerLost, ConsumerRevoked, Emit
 
@@ -35,7 +36,15 @@ member that was killed, all partitions were served again after 33 s, whether the
 class Membership:
     """The source's listener. The source calls it in the poller's thread, from inside `take` or `close`."""
 
-    def __init__(self, desk: Desk, committer: Committer, intake: Intake, drain: Drain, emit: Emit) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        committer: Committer,
+        intake: Intake,
+        new_partitions: NewPartitions,
+        drain: Drain,
+        emit: Emit,
+    ) -> None:
         self.has_joined = False
         """Whether the group has ever assigned something, or nothing."""
         self.in_group = False
@@ -43,6 +52,7 @@ class Membership:
         self._desk = desk
         self._committer = committer
         self._intake = intake
+        self._new_partitions = new_partitions
         self._drain = drain
         self._emit = emit
 
@@ -56,7 +66,7 @@ class Membership:
             ranges = self._committer.restore(start)
             settled_ahead += sum(high - low for low, high in ranges)
             self._desk.assign(start.partition, start.offset, ranges)
-        self._intake.begin([start.partition for start in starts])
+        self._new_partitions.begin(starts)
         names = [f"{s.partition}@{s.offset if s.offset is not None else 'start'}" for s in starts]
         self._emit(ConsumerAssigned(partitions=names, settled_ahead=settled_ahead))
 
@@ -98,11 +108,16 @@ class Membership:
         """An asynchronous commit has ended."""
         self._committer.on_committed(commits, error)
 
+    def on_survey(self, survey: Survey | None, error: str | None) -> None:
+        """It is known what new partitions may have to wait for."""
+        self._new_partitions.on_survey(survey, error)
+
     def forget(self, partitions: Sequence[Partition]) -> int:
         """Forgets these partitions. Return how many waiting tasks that forgets."""
         released = self._desk.forget(partitions)
         self._committer.forget(partitions)
         self._intake.forget(partitions)
+        self._new_partitions.forget(partitions)
         return released
 
 

@@ -6,7 +6,7 @@ holds every implementation to what stands here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 from processor.engine.record import Headers, Record
@@ -27,6 +27,7 @@ __all__ = [
     "Sink",
     "Source",
     "Start",
+    "Survey",
 ]
 
 
@@ -76,6 +77,16 @@ class MetadataTooLarge(str):
         return made
 
 
+class Survey(NamedTuple):
+    """What all partitions of some topics hold, and what the group has committed of them."""
+
+    bounds: Mapping[Partition, tuple[int, int]]
+    """The lowest offset of each partition, and the one at which the next record is written, open transactions
+    included."""
+    committed: Mapping[Partition, Commit]
+    """Of those of which the group has committed anything."""
+
+
 class Listener(Protocol):
     """Receives the group's decisions, in the poller's thread, from inside `Source.take` or `Source.close`."""
 
@@ -101,6 +112,9 @@ class Listener(Protocol):
         group has nothing of them: those of one `commit` may be accepted in part, and are then all answered as refused.
         """
 
+    def on_survey(self, survey: Survey | None, error: str | None) -> None:
+        """A survey has ended; each is answered once. `survey` is None where `error` is why there is none."""
+
 
 class Source(Protocol):
     """The consumer group's side of Kafka. One thread calls it."""
@@ -110,6 +124,9 @@ class Source(Protocol):
     poll_seconds: float
     """How long the client waits for the next `take` before it leaves the group, in seconds. A listener that takes
     longer loses its partitions to another member."""
+
+    begins_at_start: bool
+    """Whether a partition without a commit begins with its lowest offset; else at its end when it is assigned."""
 
     def open(self, listener: Listener) -> None:
         """Subscribes, and returns before a broker has answered. That the topics exist is checked elsewhere."""
@@ -161,6 +178,12 @@ class Source(Protocol):
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """What the group has committed of these, where it has; nothing while no broker answers."""
+
+    def survey(self, topics: Sequence[str]) -> None:
+        """Asks for a survey of these topics without waiting; `Listener.on_survey` receives it from inside a `take`.
+
+        All of it is asked after this call. There is at most one at a time, and it ends within seconds.
+        """
 
     def high_watermark(self, partition: Partition) -> int | None:
         """The last known end offset, without asking the broker; None before the first fetch of the partition."""

@@ -13,6 +13,7 @@ from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
 from processor.runtime.desk import Report as DeskReport
 from processor.runtime.intake import Intake
+from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.ports import Partition
 from processor.runtime.task_log import TaskLog
 from processor.telemetry.events import ConsumerStats, Emit, HeadOfLine, HeadState, PartitionStats, SessionLoad
@@ -56,10 +57,19 @@ class Reports:
 class Statistics:
     """One consumer's statistics. Rates and quantiles are of the time since the last call."""
 
-    def __init__(self, desk: Desk, committer: Committer, intake: Intake, crew: Crew, log: TaskLog) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        committer: Committer,
+        intake: Intake,
+        new_partitions: NewPartitions,
+        crew: Crew,
+        log: TaskLog,
+    ) -> None:
         self._desk = desk
         self._committer = committer
         self._intake = intake
+        self._new_partitions = new_partitions
         self._crew = crew
         self._log = log
         self._started = self._last = monotonic()
@@ -154,6 +164,7 @@ class Statistics:
             oldest_ready_seconds=round(snapshot.oldest_ready_age, 3),
             lag=max(0, end - point) if end is not None and point is not None else None,
             fetch_paused=paused,
+            waits_for=self._new_partitions.waits_for(partition),
             head=_head_of_line(snapshot.head, snapshot.oldest_age, running, now) if snapshot.head else None,
         )
 

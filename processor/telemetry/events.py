@@ -109,6 +109,9 @@ class PartitionStats(Event):
     """records from the commit point to the end of the partition"""
     fetch_paused: bool
     """whether fetching is paused because the partition holds more than its share"""
+    waits_for: list[str]
+    """what has to be committed before more of this new partition begins, at most ten, each as
+    TOPIC[PARTITION]@OFFSET; empty unless it is held"""
     head: HeadOfLine | None
     """the oldest unsettled task; null if everything is settled"""
 
@@ -368,6 +371,71 @@ class ConsumerAssigned(Event):
     """each as TOPIC[PARTITION]@OFFSET: the first offset to be fetched, `start` if the group has committed none"""
     settled_ahead: int
     """offsets above the commit points that the skip maps list as settled; they are skipped"""
+
+
+class ConsumerPartitionHeld(Event):
+    """A partition was added to its topic, and does not begin yet: other partitions may hold earlier tasks of its
+    sessions.
+    """
+
+    event: ClassVar[str] = "consumer.partition_held"
+
+    topic: str
+    partition: int
+    partitions: int
+    """how many the topic has"""
+    partitions_before: int
+    """how many it had before it grew, as far as that is known"""
+    waits_for: list[str]
+    """what has to be committed first, at most ten, each as TOPIC[PARTITION]@OFFSET"""
+    waits_for_partitions: int
+    """how many partitions that are in all"""
+
+
+class ConsumerPartitionReleased(Event):
+    """A partition that was held begins: what was in the other partitions before it is settled."""
+
+    event: ClassVar[str] = "consumer.partition_released"
+
+    topic: str
+    partition: int
+    seconds: float
+    """how long it was held"""
+
+
+class ConsumerGrowthUneven(Event):
+    """The number of a topic's partitions was not multiplied: sessions also move between the partitions that were there
+    before, and may run out of order. Multiply it: from 4 to 8 or 12.
+    """
+
+    event: ClassVar[str] = "consumer.growth_uneven"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partitions_before: int
+    partitions: int
+
+
+class ConsumerTopicGrewAgain(Event):
+    """A topic has grown once more while partitions of an earlier growth are held. Those of the later one wait for them
+    too.
+    """
+
+    event: ClassVar[str] = "consumer.topic_grew_again"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partitions_before: int
+    partitions: int
+
+
+class ConsumerSurveyFailed(Event):
+    """It could not be asked what new partitions wait for. They are held, and it is asked again."""
+
+    event: ClassVar[str] = "consumer.survey_failed"
+    level: ClassVar[Level] = "warning"
+
+    error: str
 
 
 class ConsumerRevoked(Event):

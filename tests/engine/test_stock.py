@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +16,16 @@ def records(first: int, count: int) -> list[FakeRecord]:
     return [FakeRecord(first + n, b"k") for n in range(count)]
 
 
-def offsets(taken: Sequence[Run | str]) -> list[int | str]:
-    return [each for entry in taken for each in ([entry] if isinstance(entry, str) else _of(entry))]
+class Mark(NamedTuple):
+    name: str
+    offset: int
+
+
+END, RESET = Mark("end", 2), Mark("reset", 9)
+
+
+def offsets(taken: Sequence[Run | Mark]) -> list[int | str]:
+    return [each for entry in taken for each in ([entry.name] if isinstance(entry, Mark) else _of(entry))]
 
 
 def _of(run: Run) -> list[int | str]:
@@ -24,7 +33,7 @@ def _of(run: Run) -> list[int | str]:
 
 
 def test_records_come_out_in_the_order_in_which_they_went_in() -> None:
-    stock: Stock[int, str] = Stock()
+    stock: Stock[int, Mark] = Stock()
     assert not stock
     stock.put(0, records(0, 3), 30)
     stock.put(1, records(7, 1), 5)
@@ -42,9 +51,9 @@ def test_records_come_out_in_the_order_in_which_they_went_in() -> None:
 
 
 def test_a_mark_comes_out_when_all_before_it_has_and_not_earlier() -> None:
-    stock: Stock[int, str] = Stock()
+    stock: Stock[int, Mark] = Stock()
     stock.put(0, records(0, 2), 2)
-    stock.mark(0, "end")
+    stock.mark(0, END)
     stock.put(0, records(2, 1), 1)
     assert offsets(stock.take(0, 1)) == [0]
     assert offsets(stock.take(0, 1)) == [1, "end"]
@@ -52,15 +61,33 @@ def test_a_mark_comes_out_when_all_before_it_has_and_not_earlier() -> None:
 
 
 def test_a_mark_alone_is_handed_out_without_any_quota() -> None:
-    stock: Stock[int, str] = Stock()
-    stock.mark(3, "reset")
+    stock: Stock[int, Mark] = Stock()
+    stock.mark(3, RESET)
     assert 3 in stock
-    assert stock.take(3, 0) == ["reset"]
+    assert stock.take(3, 0) == [RESET]
     assert not stock
 
 
+def test_a_gate_holds_records_at_it_and_above_and_marks_above_it() -> None:
+    stock: Stock[int, Mark] = Stock()
+    stock.put(0, records(0, 4), 4)
+    stock.mark(0, Mark("end", 4))
+    assert not stock.is_blocked(0, 2)
+    assert offsets(stock.take(0, 9, 2)) == [0, 1]
+    assert stock.is_blocked(0, 2)
+    assert offsets(stock.take(0, 9, 2)) == []
+    assert stock.usage(0) == Usage(2, 2)
+    assert offsets(stock.take(0, 9, 3)) == [2]
+    assert offsets(stock.take(0, 9, 4)) == [3, "end"]
+    assert not stock.is_blocked(0, 4)
+    stock.mark(0, Mark("end", 0))
+    assert stock.is_blocked(0, -1)
+    assert offsets(stock.take(0, 9, -1)) == []
+    assert offsets(stock.take(0, 0, 0)) == ["end"]
+
+
 def test_what_is_forgotten_is_gone() -> None:
-    stock: Stock[int, str] = Stock()
+    stock: Stock[int, Mark] = Stock()
     stock.put(0, records(0, 2), 2)
     stock.take(0, 1)
     stock.forget(0)
@@ -70,7 +97,7 @@ def test_what_is_forgotten_is_gone() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 5)), max_size=30))
 def test_nothing_is_lost_repeated_or_reordered(steps: list[tuple[bool, int]]) -> None:
-    stock: Stock[int, str] = Stock()
+    stock: Stock[int, Mark] = Stock()
     put, taken, size = 0, [], 0
     for is_put, count in steps:
         if is_put:

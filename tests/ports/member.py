@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from processor.runtime.ports import Commit, Partition, Record, Source, Start
+from processor.runtime.ports import Commit, Partition, Record, Source, Start, Survey
 
 SECONDS = 30.0
 """How long a member may take for what a test waits for."""
@@ -31,6 +31,7 @@ class Member:
         """The listener's calls about partitions, in their order."""
         self.resets: list[tuple[Partition, int]] = []
         self.answers: list[Answer] = []
+        self.surveys: list[tuple[Survey | None, str | None]] = []
         self.records: list[Record] = []
         self.ends: dict[Partition, list[int]] = {}
         self.during_revoke: Callable[[Sequence[Partition]], object] = lambda partitions: None
@@ -57,6 +58,9 @@ class Member:
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         self.answers.append(Answer(list(commits), error))
+
+    def on_survey(self, survey: Survey | None, error: str | None) -> None:
+        self.surveys.append((survey, error))
 
     def _forget(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from processor.kafka.embedded import EmbeddedBroker
-from processor.runtime.ports import Commit, MetadataTooLarge, Partition
+from processor.runtime.ports import Commit, MetadataTooLarge, Partition, Survey
 from processor.testing.memory.source import MemorySource
 from tests.conftest import MakeTopic
 from tests.ports.clusters import Cluster, FullCluster, InMemory, KafkaCluster
@@ -247,6 +247,55 @@ def test_an_end_lies_behind_what_is_never_delivered(full_cluster: FullCluster) -
     take_to_ends(member)
     assert member.offsets(place) == [0, 1]
     assert member.ends[place][-1] == member.source.ends()[place] == 6  # the marker has an offset as well
+
+
+# --- surveys ----------------------------------------------------------------------------------------
+
+
+def surveyed(member: Member, topic: str) -> Survey:
+    before = len(member.surveys)
+    member.source.survey([topic])
+    member.take_until(lambda: len(member.surveys) > before)
+    (answer,) = member.surveys[before:]
+    assert answer[0] is not None, answer[1]
+    return answer[0]
+
+
+def test_a_survey_has_what_all_partitions_hold_and_what_the_group_has_committed_of_them(cluster: Cluster) -> None:
+    first, second, *_ = places(cluster)
+    cluster.produce(first, rows(0, 3))
+    member = joined(cluster)
+    assert surveyed(member, cluster.topic) == Survey(
+        {place: (0, 3 if place == first else 0) for place in places(cluster)}, {}
+    )
+    commits = [Commit(first, 2, "m"), Commit(second, 0, "")]
+    commit_accepted(member, *commits)
+    cluster.produce(second, rows(0, 1))
+    survey = surveyed(member, cluster.topic)
+    assert sorted(survey.committed.values()) == commits
+    assert (survey.bounds[first], survey.bounds[second]) == ((0, 3), (0, 1))
+
+
+def test_a_survey_has_partitions_that_another_member_has(cluster: Cluster) -> None:
+    one, other = joined(cluster), cluster.join()
+    one.take_until(lambda: one.assigned and other.assigned, other)
+    place, *_ = other.assigned
+    commit_accepted(other, Commit(place, 0, "theirs"))
+    assert surveyed(one, cluster.topic).committed == {place: Commit(place, 0, "theirs")}
+
+
+def test_a_survey_has_the_lowest_offset_that_retention_has_left_and_the_end_behind_aborted_records(
+    full_cluster: FullCluster,
+) -> None:
+    place = places(full_cluster)[0]
+    full_cluster.produce(place, rows(0, 4))
+    full_cluster.produce_aborted(place, rows(4, 7))
+    full_cluster.delete_below(place, 2)
+    assert surveyed(joined(full_cluster), full_cluster.topic).bounds[place] == (2, 8)
+
+
+def test_a_partition_without_a_commit_begins_at_its_start(cluster: Cluster) -> None:
+    assert cluster.join().source.begins_at_start
 
 
 # --- commits ----------------------------------------------------------------------------------------

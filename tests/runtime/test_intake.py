@@ -12,7 +12,7 @@ from processor.handlers.task import Task
 from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
-from processor.runtime.ports import Commit, Partition, Start
+from processor.runtime.ports import Commit, Partition, Start, Survey
 from processor.runtime.resets import Reset, Resets
 from processor.runtime.timers import Timers
 from processor.settings import Settings
@@ -57,6 +57,9 @@ class Fetched:
         raise AssertionError
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
+        raise AssertionError
+
+    def on_survey(self, survey: Survey | None, error: str | None) -> None:
         raise AssertionError
 
     def come(self, partition: Partition, first: int, count: int) -> None:

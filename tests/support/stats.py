@@ -29,7 +29,7 @@ def partition_stats(**changed: Any) -> PartitionStats:
         "active_sessions": 1, "succeeded": 5, "failed_attempts": 0, "dead_lettered": 0, "skipped": 0,
         "fetched_ahead": 4, "oldest_ready_seconds": 0.5,
         "commit_point": 7, "committed": None, "highest_settled": 9, "gap": 3, "oldest_unsettled_seconds": 0.25,
-        "lag": 4, "fetch_paused": False, "head": head_of_line(),
+        "lag": 4, "fetch_paused": False, "waits_for": [], "head": head_of_line(),
     }  # fmt: skip
     return PartitionStats(**(values | changed))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
+from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start, Survey
 from processor.testing.memory.cluster import MemoryCluster, MemoryRecord
 
 END: Final = "end of partition"
@@ -20,6 +20,7 @@ class MemorySource:
     """A member of the group, as the `Source` port."""
 
     session_seconds = poll_seconds = math.inf
+    begins_at_start = True
     longest_wait = math.inf
     """The longest wait of a `take`, in seconds, whatever it is asked for."""
 
@@ -34,6 +35,7 @@ class MemorySource:
         """The end of each assigned partition that was reported last."""
         self._paused: set[Partition] = set()
         self._answers: deque[tuple[Sequence[Commit], str | None]] = deque()
+        self._survey: Survey | None = None
 
     def open(self, listener: Listener) -> None:
         """Joins the group."""
@@ -89,6 +91,13 @@ class MemorySource:
             commits = self._cluster.committed
             return {place: commits[place].offset for place in partitions if place in commits}
 
+    def survey(self, topics: Sequence[str]) -> None:
+        """Looks at these topics. The next `take` answers."""
+        with self._cluster.changed:
+            bounds = {p: (log.start, log.end) for p, log in self._cluster.logs.items() if p.topic in topics}
+            committed = {p: commit for p, commit in self._cluster.committed.items() if p in bounds}
+            self._survey = Survey(bounds, committed)
+
     def high_watermark(self, partition: Partition) -> int | None:
         """Return the end of an assigned partition."""
         with self._cluster.changed:
@@ -111,8 +120,8 @@ class MemorySource:
         """Return the next call of the listener, to be made without `changed`, or None."""
         listener = self._listener
         assert listener is not None, "the source is not open"
-        if self._answers:
-            return partial(listener.on_committed, *self._answers.popleft())
+        if (answer := self._answer()) is not None:
+            return answer
         if self not in self._cluster.members:
             return self._join_again
         share = self._cluster.share_of(self)
@@ -127,6 +136,16 @@ class MemorySource:
             if not log.start <= position <= log.end:
                 self.positions[partition] = log.start
                 return partial(listener.on_reset, partition, log.start)
+        return None
+
+    def _answer(self) -> Callable[[], object] | None:
+        """Return the call that answers what was asked, or None."""
+        assert self._listener is not None
+        if self._answers:
+            return partial(self._listener.on_committed, *self._answers.popleft())
+        if self._survey is not None:
+            survey, self._survey = self._survey, None
+            return partial(self._listener.on_survey, survey, None)
         return None
 
     def _assigned(self, partition: Partition) -> Start:

@@ -1,0 +1,261 @@
+"""A topic that grows: when a partition may begin that its group has never committed, and up to which offset.
+
+When partitions are added, sessions move, and the later tasks of a session stand in another partition than the earlier
+ones. So a new partition waits for those with lower numbers: where a count is multiplied, a session moves to a new
+partition or stays, and never moves to a lower number.
+
+It is opened by *cuts*. A cut is an end of the new partition, and the ends of its predecessors as they were later. Once
+the group has committed those, whatever a session had before its records below the cut is settled. The first cut ends
+the hold of the partition. More follow while it is watched: a producer may learn of the growth minutes later, and write
+to the old partition meanwhile. No clock of a producer matters.
+
+Partitions are `(topic, number)`; what the group and the brokers say comes as plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+Place = tuple[str, int]
+"""A topic and the number of a partition."""
+
+HELD = -1
+"""The gate of a partition of which nothing may begin, not even its first offset."""
+
+WATCH_SECONDS = 330.0
+"""For so long after its first cut a partition is watched: producers ask for a topic's partitions every five minutes
+(`metadata.max.age.ms` in Java, `topic.metadata.refresh.interval.ms` in librdkafka), and may be late by a request."""
+
+ASK_SECONDS = 0.25
+"""Between two questions while a cut is waited for."""
+
+
+class Extent(NamedTuple):
+    """One partition as a survey found it."""
+
+    start: int
+    """Its lowest offset."""
+    end: int
+    committed: int | None
+    """The group's offset."""
+    begun_with: int | None = None
+    """How many partitions the topic had when the group began it, where the commit notes that."""
+    is_watched: bool = False
+    """Whether the commit notes that it is new itself."""
+
+    @property
+    def settled(self) -> int:
+        """Everything in it below this offset is settled."""
+        return self.start if self.committed is None else self.committed
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the group has worked it for longer than any watch lasts."""
+        return self.committed is not None and not self.is_watched
+
+
+class Begin(NamedTuple):
+    """The partition may be worked without a bound."""
+
+    place: Place
+    at: int | None
+    """Where it starts, if it had not begun."""
+    begun_with: int | None
+    """What its commits are to note."""
+
+
+class Hold(NamedTuple):
+    """The partition waits for others, with their offsets."""
+
+    place: Place
+    targets: Mapping[int, int]
+    partitions: int
+    """How many the topic has."""
+    before: int
+    """How many it had before it grew, as far as that is known."""
+
+
+class Open(NamedTuple):
+    """The partition may be worked below `gate`."""
+
+    place: Place
+    at: int | None
+    """Where it starts, if it had not begun."""
+    gate: int
+
+
+class Grown(NamedTuple):
+    """A topic has grown once more, while partitions of an earlier growth waited."""
+
+    topic: str
+    before: int
+    partitions: int
+
+
+Decision = Begin | Hold | Open | Grown
+
+
+class _Newcomer:
+    """One partition that has not begun, or is watched."""
+
+    __slots__ = ("asked", "begun", "gate", "is_logged", "partitions", "predecessors", "seen_end", "targets", "until")
+
+    def __init__(self, until: float | None) -> None:
+        self.begun = until is not None
+        self.until = until
+        """When it need not be watched any more; None before its first cut."""
+        self.gate = HELD
+        self.asked = False
+        """Whether it is part of the question that is under way."""
+        self.is_logged = False
+        self.partitions = 0
+        """How many its topic had in the last survey."""
+        self.predecessors: frozenset[int] | None = None
+        self.seen_end: int | None = None
+        """Its end in an earlier survey: where the next cut is made."""
+        self.targets: dict[int, int] | None = None
+        """What the cut at `seen_end` waits for; None while there is none."""
+
+
+class Growth:
+    """The partitions of one consumer that are new to their group. Times are seconds of a clock that never goes back."""
+
+    def __init__(self) -> None:
+        self._newcomers: dict[Place, _Newcomer] = {}
+        self._next_question = 0.0
+        self._is_asking = False
+
+    def __bool__(self) -> bool:
+        return bool(self._newcomers)
+
+    def add(self, place: Place) -> None:
+        """The partition was assigned, and the group has committed nothing of it."""
+        self._newcomers[place] = _Newcomer(None)
+        self._next_question = 0.0
+
+    def watch(self, place: Place, until: float) -> None:
+        """The partition was assigned, and is to be watched until then: it was new to the consumer that had it."""
+        self._newcomers[place] = _Newcomer(until)
+        self._next_question = 0.0
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """These are not this consumer's any more."""
+        for place in places:
+            self._newcomers.pop(place, None)
+
+    def watched_until(self, place: Place) -> float | None:
+        """Return until when the partition is watched; None where it is not, or has not begun."""
+        newcomer = self._newcomers.get(place)
+        return newcomer.until if newcomer is not None else None
+
+    def targets(self, place: Place) -> Mapping[int, int]:
+        """Return which offsets of which partitions have to be committed before more of the partition may begin."""
+        newcomer = self._newcomers.get(place)
+        return (newcomer.targets or {}) if newcomer is not None else {}
+
+    def question(self, now: float, blocked: Collection[Place]) -> list[str]:
+        """Return the topics to survey now; none while a survey is under way.
+
+        Args:
+            now: the time.
+            blocked: partitions of which something waits at the gate.
+        """
+        if self._is_asking or now < self._next_question:
+            return []
+        asked = {place: n for place, n in self._newcomers.items() if not n.begun or place in blocked}
+        for newcomer in asked.values():
+            newcomer.asked = True
+        self._is_asking = bool(asked)
+        return sorted({topic for topic, _ in asked})
+
+    def fail(self, now: float) -> None:
+        """The survey had no answer."""
+        self._is_asking = False
+        self._next_question = now + ASK_SECONDS
+        for newcomer in self._newcomers.values():
+            newcomer.asked = False
+
+    def answer(self, topics: Mapping[str, Mapping[int, Extent]], now: float) -> list[Decision]:
+        """Return what follows from a survey of the topics, each with its partitions by number."""
+        asked = [(place, newcomer) for place, newcomer in self._newcomers.items() if newcomer.asked]
+        self.fail(now)
+        decisions: list[Decision] = []
+        for (topic, number), newcomer in asked:
+            found = topics.get(topic, {})
+            if number in found:  # a broker may not know of it yet
+                decided = self._decide((topic, number), newcomer, found, now)
+                decisions += [decision for decision in decided if decision not in decisions]
+        if any(n.targets is None for _, n in asked if n.partitions):  # a cut may be made with the next answer
+            self._next_question = now
+        return decisions
+
+    def expire(self, now: float) -> list[Decision]:
+        """Return which partitions need not be watched any more."""
+        over = [place for place, n in self._newcomers.items() if n.until is not None and now >= n.until]
+        self.forget(over)
+        return [Begin(place, None, None) for place in over]
+
+    def _decide(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
+        topic, number = place
+        if newcomer.predecessors is None:
+            newcomer.predecessors = predecessors(number, found)
+            begun_with = _begun_with(found)
+            is_fresh = all(extent.committed is None for extent in found.values())
+            if is_fresh or not newcomer.predecessors or (begun_with is not None and number < begun_with):
+                del self._newcomers[place]
+                at = None if newcomer.begun else found[number].start
+                return [Begin(place, at, len(found) if is_fresh else begun_with)]
+        decisions: list[Decision] = []
+        if 0 < newcomer.partitions < len(found) and not newcomer.begun:
+            decisions.append(Grown(topic, newcomer.partitions, len(found)))
+        newcomer.partitions = len(found)
+        return decisions + self._cut(place, newcomer, found, now)
+
+    def _cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
+        own = found[place[1]]
+        decisions: list[Decision] = []
+        if newcomer.targets is None and newcomer.seen_end is not None and newcomer.seen_end > newcomer.gate:
+            newcomer.targets = {p: found[p].end for p in newcomer.predecessors or () if p in found}
+        if newcomer.targets is None:
+            newcomer.seen_end = own.end
+            return decisions
+        newcomer.targets = {p: end for p, end in newcomer.targets.items() if not _has_reached(found.get(p), end)}
+        if newcomer.targets:
+            if not newcomer.is_logged and not newcomer.begun:
+                newcomer.is_logged = True
+                decisions.append(Hold(place, newcomer.targets, len(found), _before(found)))
+            return decisions
+        assert newcomer.seen_end is not None
+        decisions.append(Open(place, None if newcomer.begun else own.start, newcomer.seen_end))
+        newcomer.gate, newcomer.targets, newcomer.seen_end = newcomer.seen_end, None, own.end
+        if not newcomer.begun:
+            newcomer.begun = True
+            newcomer.until = now + WATCH_SECONDS
+        return decisions
+
+
+def predecessors(number: int, found: Mapping[int, Extent]) -> frozenset[int]:
+    """Return the partitions that may hold earlier tasks of the sessions of this one.
+
+    Those are the old ones with a lower number. Where the topic has grown more than once, they are also those among the
+    new ones from which sessions come when one count is multiplied to the next, for every count that may have been.
+    """
+    counts = [count for count in range(1, number + 1) if len(found) % count == 0]
+    lineage = {number % count for count in counts}
+    return frozenset(p for p, extent in found.items() if p < number and (extent.is_old or p in lineage))
+
+
+def _has_reached(extent: Extent | None, end: int) -> bool:
+    """Return whether the group has settled everything below `end`; a partition that is gone holds up nothing."""
+    return extent is None or end <= extent.settled
+
+
+def _begun_with(found: Mapping[int, Extent]) -> int | None:
+    noted = [extent.begun_with for extent in found.values() if extent.begun_with is not None]
+    return max(noted, default=None)
+
+
+def _before(found: Mapping[int, Extent]) -> int:
+    """Return the count before the growth: the lowest number that is not old."""
+    return min(number for number, extent in found.items() if not extent.is_old)

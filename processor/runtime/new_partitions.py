@@ -1,0 +1,164 @@
+"""`NewPartitions`: holds partitions back that were added to a topic, until what was there before them is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import monotonic, time
+
+from processor.engine.commit_note import Note, split
+from processor.engine.growth import HELD, WATCH_SECONDS, Begin, Decision, Extent, Grown, Growth, Hold, Open
+from processor.runtime.committer import Committer
+from processor.runtime.desk import Desk
+from processor.runtime.intake import Intake
+from processor.runtime.ports import End, Partition, Source, Start, Survey
+from processor.telemetry.events import (
+    ConsumerGrowthUneven,
+    ConsumerPartitionHeld,
+    ConsumerPartitionReleased,
+    ConsumerSurveyFailed,
+    ConsumerTopicGrewAgain,
+    Emit,
+)
+
+LOG_AGAIN_SECONDS = 10.0
+"""A survey that fails for the same reason as the last one is logged again after so long."""
+
+MOST_NAMES = 10
+"""Partitions that one report names."""
+
+
+class NewPartitions:
+    """Carries out what `Growth` decides. Belongs to the poller's thread."""
+
+    def __init__(
+        self, source: Source, desk: Desk, intake: Intake, committer: Committer, emit: Emit, *, wait: bool
+    ) -> None:
+        """`wait`: whether new partitions wait at all."""
+        self._source = source
+        self._desk = desk
+        self._intake = intake
+        self._committer = committer
+        self._emit = emit
+        self._wait = wait
+        self._growth = Growth()
+        self._held_since: dict[Partition, float] = {}
+        self._uneven: set[tuple[str, int]] = set()
+        self._failed: tuple[str, float] | None = None
+        """The last reason that was logged, and when."""
+
+    def begin(self, starts: Sequence[Start]) -> None:
+        """These were assigned: begins them, but for those that may be new."""
+        self._intake.begin([start.partition for start in starts])
+        if not self._wait or self._desk.is_draining:
+            return
+        for partition, offset, _ in starts:
+            if offset is None:
+                self._growth.add(partition)
+                self._intake.gate(partition, HELD)
+            elif (until := self._committer.note_of(partition).watched_until) is not None:
+                self._watch(partition, until)
+
+    def forget(self, partitions: Sequence[Partition]) -> None:
+        """These are not this consumer's any more."""
+        self._growth.forget(partitions)
+        for partition in partitions:
+            self._held_since.pop(partition, None)
+
+    def tick(self, now: float) -> None:
+        """Asks what there is to ask."""
+        if not self._growth or self._desk.is_draining:
+            return
+        self._carry_out(self._growth.expire(now))
+        topics = self._growth.question(now, self._intake.blocked())
+        if topics:
+            self._source.survey(topics)
+
+    def on_survey(self, survey: Survey | None, error: str | None) -> None:
+        """A survey has ended."""
+        now = monotonic()
+        if survey is None:
+            self._growth.fail(now)
+            self._log_failure(error or "", now)
+        elif not self._desk.is_draining:
+            self._failed = None
+            self._carry_out(self._growth.answer(_topics(survey, time()), now))
+
+    def waits_for(self, partition: Partition) -> list[str]:
+        """Return what has to be committed before more of the partition begins, each as TOPIC[PARTITION]@OFFSET."""
+        return _names(partition.topic, self._growth.targets(partition)) if self._growth else []
+
+    def _watch(self, partition: Partition, until: float) -> None:
+        left = min(until - time(), WATCH_SECONDS)
+        if left > 0:
+            self._growth.watch(partition, monotonic() + left)
+            self._intake.gate(partition, HELD)
+        else:
+            self._committer.note(partition, Note())
+
+    def _carry_out(self, decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case Begin(place, at, begun_with):
+                    partition = Partition(*place)
+                    self._committer.note(partition, Note(begun_with=begun_with))
+                    self._let_begin(partition, at, None)
+                case Open(place, at, gate):
+                    partition = Partition(*place)
+                    if at is not None:
+                        self._committer.note(partition, Note(watched_until=int(time() + WATCH_SECONDS) + 1))
+                    self._let_begin(partition, at, gate)
+                case Hold():
+                    self._log_hold(decision)
+                case Grown(topic, before, partitions):
+                    self._emit(ConsumerTopicGrewAgain(topic=topic, partitions_before=before, partitions=partitions))
+
+    def _let_begin(self, partition: Partition, at: int | None, gate: int | None) -> None:
+        """Moves the gate. A partition that begins is committed at its start at once: then it is not new any more."""
+        if at is not None:
+            if self._source.begins_at_start:
+                self._desk.reach([End(partition, at)])
+            self._committer.commit_soon()
+        self._intake.gate(partition, gate)
+        since = self._held_since.pop(partition, None)
+        if since is not None:
+            seconds = round(monotonic() - since, 3)
+            self._emit(ConsumerPartitionReleased(topic=partition.topic, partition=partition.number, seconds=seconds))
+
+    def _log_hold(self, hold: Hold) -> None:
+        topic, number = hold.place
+        self._held_since[Partition(topic, number)] = monotonic()
+        self._emit(
+            ConsumerPartitionHeld(
+                topic=topic,
+                partition=number,
+                partitions=hold.partitions,
+                partitions_before=hold.before,
+                waits_for=_names(topic, hold.targets),
+                waits_for_partitions=len(hold.targets),
+            )
+        )
+        if hold.partitions % hold.before and (topic, hold.partitions) not in self._uneven:
+            self._uneven.add((topic, hold.partitions))
+            self._emit(ConsumerGrowthUneven(topic=topic, partitions_before=hold.before, partitions=hold.partitions))
+
+    def _log_failure(self, error: str, now: float) -> None:
+        if self._failed is None or self._failed[0] != error or now - self._failed[1] >= LOG_AGAIN_SECONDS:
+            self._failed = error, now
+            self._emit(ConsumerSurveyFailed(error=error))
+
+
+def _topics(survey: Survey, now: float) -> dict[str, dict[int, Extent]]:
+    """Return the survey in the engine's terms. `now` is in epoch seconds."""
+    topics: dict[str, dict[int, Extent]] = {}
+    for partition, (start, end) in survey.bounds.items():
+        commit = survey.committed.get(partition)
+        offset = commit.offset if commit is not None else None
+        _, note = split(commit.metadata if commit is not None else "")
+        is_watched = note.watched_until is not None and note.watched_until > now
+        extent = Extent(start, end, offset, note.begun_with, is_watched)
+        topics.setdefault(partition.topic, {})[partition.number] = extent
+    return topics
+
+
+def _names(topic: str, targets: Mapping[int, int]) -> list[str]:
+    return [f"{topic}[{number}]@{offset}" for number, offset in sorted(targets.items())[:MOST_NAMES]]

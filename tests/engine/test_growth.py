@@ -1,0 +1,416 @@
+"""When a new partition may begin: single decisions, and a model of producers and consumers that come and go."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from processor.engine.growth import (
+    ASK_SECONDS,
+    HELD,
+    WATCH_SECONDS,
+    Begin,
+    Decision,
+    Extent,
+    Grown,
+    Growth,
+    Hold,
+    Open,
+    predecessors,
+)
+
+T = "t"
+
+
+def topic(*committed: int | None, ends: int = 10, begun_with: int | None = None) -> dict[int, Extent]:
+    """A topic whose partitions end at `ends`, and what the group has committed of each."""
+    return {
+        n: Extent(0, ends, offset, begun_with if offset is not None else None) for n, offset in enumerate(committed)
+    }
+
+
+def answers(growth: Growth, found: Mapping[int, Extent], now: float = 0.0) -> list[Decision]:
+    """Asks, and answers with this topic."""
+    assert growth.question(now, []) == [T]
+    return growth.answer({T: found}, now)
+
+
+def added(*numbers: int) -> Growth:
+    growth = Growth()
+    for number in numbers:
+        growth.add((T, number))
+    return growth
+
+
+# --- which partitions are new ------------------------------------------------------------------------
+
+
+def test_a_group_that_has_committed_nothing_of_the_topic_begins_at_once() -> None:
+    growth = added(0, 1)
+    assert answers(growth, topic(None, None)) == [Begin((T, 0), 0, 2), Begin((T, 1), 0, 2)]
+    assert not growth
+
+
+def test_a_partition_that_was_there_when_the_group_began_is_not_new() -> None:
+    assert answers(added(1), topic(5, None, begun_with=2)) == [Begin((T, 1), 0, 2)]
+
+
+def test_a_partition_below_all_that_are_committed_is_not_new() -> None:
+    assert answers(added(0), topic(None, 5)) == [Begin((T, 0), 0, None)]
+
+
+def test_a_partition_beyond_those_with_which_the_group_began_is_new() -> None:
+    growth = added(2)
+    assert answers(growth, topic(5, 5, None, begun_with=2)) == []
+    (held,) = answers(growth, topic(5, 5, None, begun_with=2))
+    assert held == Hold((T, 2), {0: 10, 1: 10}, 3, 2)
+
+
+# --- a cut -------------------------------------------------------------------------------------------
+
+
+def test_a_new_partition_opens_once_the_ends_of_the_others_are_committed_up_to_the_end_that_it_had_before() -> None:
+    growth = added(1)
+    assert answers(growth, {0: Extent(0, 10, 4), 1: Extent(2, 3, None)}) == []
+    (held,) = answers(growth, {0: Extent(0, 12, 4), 1: Extent(2, 5, None)})
+    assert held == Hold((T, 1), {0: 12}, 2, 1)
+    assert growth.targets((T, 1)) == {0: 12}
+    assert growth.question(ASK_SECONDS / 2, []) == []
+    assert answers(growth, {0: Extent(0, 20, 11), 1: Extent(2, 5, None)}, 1.0) == []
+    assert answers(growth, {0: Extent(0, 20, 12), 1: Extent(2, 9, None)}, 2.0) == [Open((T, 1), 2, 3)]
+    assert growth.watched_until((T, 1)) == 2.0 + WATCH_SECONDS
+    assert growth.targets((T, 1)) == {}
+
+
+def test_an_open_partition_is_asked_about_again_only_when_something_waits_at_its_gate() -> None:
+    growth = added(1)
+    settled = {0: Extent(0, 10, 10), 1: Extent(0, 3, None)}
+    assert answers(growth, settled) == []
+    assert answers(growth, settled) == [Open((T, 1), 0, 3)]
+    assert growth.question(100.0, []) == []
+    assert growth.question(100.0, [(T, 1)]) == [T]
+    later = {0: Extent(0, 11, 10), 1: Extent(0, 7, 3)}
+    assert growth.answer({T: later}, 100.0) == []  # its end was the gate until now
+    assert growth.question(100.0, [(T, 1)]) == [T]
+    assert growth.answer({T: later}, 100.0) == []
+    assert growth.targets((T, 1)) == {0: 11}
+    assert growth.question(101.0, [(T, 1)]) == [T]
+    assert growth.answer({T: {0: Extent(0, 11, 11), 1: Extent(0, 8, 3)}}, 101.0) == [Open((T, 1), None, 7)]
+
+
+def test_a_watch_ends_after_its_time() -> None:
+    growth = added(1)
+    settled = {0: Extent(0, 0, 0), 1: Extent(0, 0, None)}
+    answers(growth, settled)
+    assert answers(growth, settled, 5.0) == [Open((T, 1), 0, 0)]
+    assert growth.expire(5.0 + WATCH_SECONDS - 1) == []
+    assert growth.expire(5.0 + WATCH_SECONDS) == [Begin((T, 1), None, None)]
+    assert not growth
+
+
+def test_a_watch_that_another_consumer_began_goes_on_with_nothing_open() -> None:
+    growth = Growth()
+    growth.watch((T, 1), 50.0)
+    assert growth.question(0.0, []) == []
+    found = {0: Extent(0, 10, 9), 1: Extent(0, 9, 6, is_watched=True)}
+    assert growth.question(0.0, [(T, 1)]) == [T]
+    assert growth.answer({T: found}, 0.0) == []
+    assert growth.question(0.0, [(T, 1)]) == [T]
+    assert growth.answer({T: found}, 0.0) == []
+    assert growth.question(1.0, [(T, 1)]) == [T]
+    assert growth.answer({T: {**found, 0: Extent(0, 10, 10)}}, 1.0) == [Open((T, 1), None, 9)]
+    assert growth.watched_until((T, 1)) == 50.0
+
+
+def test_a_watched_partition_without_predecessors_is_watched_no_more() -> None:
+    growth = Growth()
+    growth.watch((T, 0), 50.0)
+    assert growth.question(0.0, [(T, 0)]) == [T]
+    assert growth.answer({T: {0: Extent(0, 9, 6, is_watched=True)}}, 0.0) == [Begin((T, 0), None, None)]
+
+
+# --- another growth ----------------------------------------------------------------------------------
+
+
+def test_a_partition_of_a_second_growth_waits_for_the_one_of_the_first_that_its_sessions_come_from() -> None:
+    found = topic(*[5] * 4, *[None] * 12)
+    assert predecessors(12, found) == {0, 1, 2, 3, 4}
+    assert predecessors(15, found) == {0, 1, 2, 3, 7}
+    assert predecessors(7, topic(*[5] * 4, *[None] * 4)) == {0, 1, 2, 3}
+
+
+def test_a_partition_that_is_watched_is_waited_for_only_by_those_that_sessions_move_to() -> None:
+    found = {n: Extent(0, 10, 5, is_watched=n >= 4) for n in range(8)}
+    assert predecessors(5, found) == {0, 1, 2, 3}
+
+
+def test_a_second_growth_is_reported_once_and_what_it_brings_waits_for_what_is_held() -> None:
+    growth = added(1)
+    first = {0: Extent(0, 10, 4), 1: Extent(0, 6, None)}
+    answers(growth, first)
+    answers(growth, first)
+    growth.add((T, 3))
+    second = {**first, 2: Extent(0, 0, None), 3: Extent(0, 2, None)}
+    assert answers(growth, second, 1.0) == [Grown(T, 2, 4)]
+    (held,) = answers(growth, second, 2.0)
+    assert held == Hold((T, 3), {0: 10, 1: 6}, 4, 1)
+
+
+# --- questions ---------------------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_where_nothing_is_new() -> None:
+    assert Growth().question(0.0, []) == []
+
+
+def test_one_question_is_asked_at_a_time_and_again_after_a_failure() -> None:
+    growth = added(1)
+    assert growth.question(0.0, []) == [T]
+    assert growth.question(9.0, []) == []
+    growth.fail(9.0)
+    assert growth.question(9.0, []) == []
+    assert growth.question(9.0 + ASK_SECONDS, []) == [T]
+
+
+def test_an_answer_says_nothing_of_a_partition_that_was_assigned_after_the_question() -> None:
+    growth = added(1)
+    assert growth.question(0.0, []) == [T]
+    growth.forget([(T, 1)])
+    growth.add((T, 1))
+    assert growth.answer({T: topic(None, None)}, 0.0) == []
+    assert growth
+
+
+def test_a_partition_that_the_broker_does_not_know_of_yet_is_asked_about_again_later() -> None:
+    growth = added(1)
+    assert answers(growth, topic(5)) == []
+    assert growth.question(0.0, []) == []
+    assert growth.question(ASK_SECONDS, []) == [T]
+    assert growth.answer({}, ASK_SECONDS) == []
+
+
+def test_a_partition_that_is_gone_holds_up_nothing() -> None:
+    growth = added(1)
+    found = {0: Extent(0, 10, 4), 1: Extent(0, 6, None)}
+    answers(growth, found)
+    answers(growth, found)
+    assert answers(growth, {1: Extent(0, 6, None)}, 1.0) == [Open((T, 1), 0, 6)]
+
+
+def test_nothing_is_known_of_other_partitions() -> None:
+    growth = Growth()
+    growth.forget([(T, 0)])
+    assert growth.targets((T, 0)) == {}
+    assert growth.watched_until((T, 0)) is None
+
+
+# --- the model ---------------------------------------------------------------------------------------
+
+COUNTS = (1, 2, 4, 8)
+SESSIONS = 8
+PRODUCERS = 2
+CONSUMERS = 2
+
+
+class Log:
+    """One partition: its records as (session, number), what is committed of it, and with which note."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, int]] = []
+        self.committed: int | None = None
+        self.begun_with: int | None = None
+        self.watched_until: float | None = None
+
+
+class Owned:
+    """A partition that a consumer has: where it is, and how far it may go."""
+
+    def __init__(self, log: Log) -> None:
+        self.position = log.committed
+        self.gate: float = HELD
+        self.begun_with = log.begun_with
+        self.watched_until = log.watched_until
+
+
+class Growing(RuleBasedStateMachine):
+    """Produce, learn of a growth late, grow, assign, revoke, crash, survey, work and commit, in any order.
+
+    A session has one producer. A record may run only when all earlier records of its session that are in other
+    partitions are committed: then not even a crash runs one of them again, behind it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.logs: dict[int, Log] = {}
+        self.known = [1] * PRODUCERS
+        self.produced: dict[int, int] = defaultdict(int)
+        self.places: dict[tuple[int, int], tuple[int, int]] = {}
+        self.growths = [Growth() for _ in range(CONSUMERS)]
+        self.owned: list[dict[int, Owned]] = [{} for _ in range(CONSUMERS)]
+        self.asked: list[list[int]] = [[] for _ in range(CONSUMERS)]
+        """The partitions that a survey under way is to look at, in its order."""
+        self.seen: list[dict[int, Extent]] = [{} for _ in range(CONSUMERS)]
+        self.ran: set[tuple[int, int]] = set()
+
+    @initialize(count=st.sampled_from(COUNTS[:3]))
+    def create(self, count: int) -> None:
+        self.logs = {number: Log() for number in range(count)}
+        self.known = [count] * PRODUCERS
+
+    # --- the topic and its producers
+
+    @rule(session=st.integers(0, SESSIONS - 1), count=st.integers(1, 3))
+    def produce(self, session: int, count: int) -> None:
+        number = session % self.known[session % PRODUCERS]
+        for _ in range(count):
+            record = session, self.produced[session]
+            self.produced[session] += 1
+            self.places[record] = number, len(self.logs[number].records)
+            self.logs[number].records.append(record)
+
+    @rule(producer=st.integers(0, PRODUCERS - 1))
+    def learn(self, producer: int) -> None:
+        self.known[producer] = len(self.logs)
+
+    @precondition(lambda self: len(self.logs) < COUNTS[-1] and any(log.begun_with for log in self.logs.values()))
+    @rule(data=st.data())
+    def grow(self, data: st.DataObject) -> None:
+        """Of a topic that grows before its group has committed anything nothing is promised."""
+        count = data.draw(st.sampled_from([count for count in COUNTS if count > len(self.logs)]))
+        self.logs.update({number: Log() for number in range(len(self.logs), count)})
+
+    @precondition(lambda self: all(known == len(self.logs) for known in self.known))
+    @rule()
+    def wait(self) -> None:
+        """Producers learn of a growth while it is watched."""
+        self.now += WATCH_SECONDS
+
+    # --- the group
+
+    @rule(consumer=st.integers(0, CONSUMERS - 1), data=st.data())
+    def assign(self, consumer: int, data: st.DataObject) -> None:
+        free = sorted(self.logs.keys() - {number for owned in self.owned for number in owned})
+        if free:
+            for number in data.draw(st.lists(st.sampled_from(free), min_size=1, unique=True)):
+                self.take(consumer, number)
+
+    def take(self, consumer: int, number: int) -> None:
+        log, growth = self.logs[number], self.growths[consumer]
+        owned = self.owned[consumer][number] = Owned(log)
+        if log.committed is None:
+            growth.add((T, number))
+        elif log.watched_until is not None and log.watched_until > self.now:
+            growth.watch((T, number), log.watched_until)
+        else:
+            owned.gate = float("inf")
+
+    @rule(consumer=st.integers(0, CONSUMERS - 1), data=st.data(), crash=st.booleans())
+    def give_up(self, consumer: int, data: st.DataObject, crash: bool) -> None:
+        if self.owned[consumer]:
+            for number in data.draw(st.lists(st.sampled_from(sorted(self.owned[consumer])), unique=True)):
+                if not crash:
+                    self.commit_partition(consumer, number)
+                del self.owned[consumer][number]
+                self.growths[consumer].forget([(T, number)])
+
+    @rule(consumer=st.integers(0, CONSUMERS - 1))
+    def commit(self, consumer: int) -> None:
+        for number in self.owned[consumer]:
+            self.commit_partition(consumer, number)
+
+    def commit_partition(self, consumer: int, number: int) -> None:
+        owned, log = self.owned[consumer][number], self.logs[number]
+        if owned.position is not None:
+            log.committed, log.begun_with, log.watched_until = owned.position, owned.begun_with, owned.watched_until
+
+    # --- surveys: what is asked, what the broker finds meanwhile, and what follows
+
+    @rule(consumer=st.integers(0, CONSUMERS - 1), chance=st.randoms(use_true_random=False))
+    def ask(self, consumer: int, chance: random.Random) -> None:
+        growth, owned = self.growths[consumer], self.owned[consumer]
+        self.carry_out(consumer, growth.expire(self.now))
+        blocked = [(T, n) for n, each in owned.items() if each.gate < len(self.logs[n].records)]
+        if growth.question(self.now, blocked):
+            self.asked[consumer] = list(self.logs)
+            chance.shuffle(self.asked[consumer])
+
+    @rule(consumer=st.integers(0, CONSUMERS - 1), most=st.integers(1, COUNTS[-1]))
+    def look(self, consumer: int, most: int) -> None:
+        """A survey looks at one partition after the other, in any order, and the others change meanwhile."""
+        for number in self.asked[consumer][len(self.seen[consumer]) :][:most]:
+            log = self.logs[number]
+            is_watched = log.watched_until is not None and log.watched_until > self.now
+            found = Extent(0, len(log.records), log.committed, log.begun_with, is_watched)
+            self.seen[consumer][number] = found
+
+    @rule(consumer=st.integers(0, CONSUMERS - 1))
+    def answer(self, consumer: int) -> None:
+        asked, found = self.asked[consumer], self.seen[consumer]
+        if asked and len(found) == len(asked):
+            self.asked[consumer], self.seen[consumer] = [], {}
+            self.carry_out(consumer, self.growths[consumer].answer({T: found}, self.now))
+            self.now += ASK_SECONDS
+
+    def carry_out(self, consumer: int, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case Begin((_, number), at, begun_with):
+                    owned = self.owned[consumer][number]
+                    owned.gate, owned.begun_with, owned.watched_until = float("inf"), begun_with, None
+                    owned.position = at if at is not None else owned.position
+                case Open((_, number), at, gate):
+                    owned = self.owned[consumer][number]
+                    assert gate > owned.gate
+                    owned.gate = gate
+                    if at is not None:
+                        owned.position, owned.watched_until = at, self.now + WATCH_SECONDS
+
+    # --- work
+
+    @rule(consumer=st.integers(0, CONSUMERS - 1), most=st.integers(1, 4))
+    def work(self, consumer: int, most: int) -> None:
+        for number, owned in self.owned[consumer].items():
+            records = self.logs[number].records
+            while owned.position is not None and most and owned.position < min(owned.gate, len(records)):
+                self.run(number, records[owned.position])
+                owned.position += 1
+                most -= 1
+
+    def run(self, number: int, record: tuple[int, int]) -> None:
+        session, index = record
+        for earlier in range(index):
+            place, offset = self.places[session, earlier]
+            if place != number:
+                committed = self.logs[place].committed
+                assert committed is not None
+                assert committed > offset, f"{record} in {number} overtakes {(session, earlier)} in {place}"
+        self.ran.add(record)
+
+    @invariant()
+    def each_partition_has_one_consumer(self) -> None:
+        assert not self.owned[0].keys() & self.owned[1].keys()
+
+    def teardown(self) -> None:
+        """Whatever happened, everything is worked off in the end."""
+        for number in self.logs.keys() - self.owned[0].keys() - self.owned[1].keys():
+            self.take(0, number)
+        for _ in range(4 * len(self.logs) + 4):
+            for consumer in range(CONSUMERS):
+                self.look(consumer, COUNTS[-1])
+                self.answer(consumer)
+                self.ask(consumer, random.Random(0))
+                self.look(consumer, COUNTS[-1])
+                self.answer(consumer)
+                self.work(consumer, 10_000)
+                self.commit(consumer)
+        assert self.ran == self.places.keys()
+
+
+TestGrowing = Growing.TestCase
+TestGrowing.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)

@@ -1,0 +1,60 @@
+"""A topic that grows under a backlog: no task overtakes or overlaps one of its session, in whatever partition."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import cluster
+from tests.support.growing_topic import Stream, grow
+from tests.support.run import Fleet
+from tests.support.scenario import MakeScenario, Scenario
+from tests.support.until import until
+
+BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
+
+SESSIONS = 60
+SECONDS = 0.01
+BACKLOG = 1_500
+"""Two to three seconds of work for two consumers with two workers each."""
+
+
+def start(work: Scenario, protocol: str, *options: str, handler: str = "note") -> Fleet:
+    """A consumer of four workers that sees within half a second that its topic has grown."""
+    refresh = ("-X", "topic.metadata.refresh.interval.ms=500")
+    return work.run(handler, "-w", "2", "--group-protocol", protocol, *refresh, *options, seconds=SECONDS)
+
+
+def served(fleets: list[Fleet], partitions: int) -> bool:
+    """Whether so many partitions were assigned to the fleets in all their time."""
+    return len(
+        {name.split("@")[0] for f in fleets for e in f.heard("consumer.assigned") for name in e["partitions"]}
+    ) >= (partitions)
+
+
+@BOTH
+@pytest.mark.parametrize("handler", ["note", "note_async"])
+def test_no_task_overtakes_one_of_its_session_while_its_topic_grows_under_a_backlog(
+    scenario: MakeScenario, protocol: str, handler: str
+) -> None:
+    """The producer goes on meanwhile, and sees the growth when it does: perhaps after the consumers."""
+    work = scenario(partitions=4)
+    stream = Stream(work, SESSIONS)
+    stream.produce(BACKLOG)
+    fleets = [start(work, protocol, handler=handler) for _ in range(2)]
+    work.wait_begun(100)
+    with stream.flowing(rate=200):
+        grow(work, 8)
+        until(lambda: served(fleets, 8), "the new partitions are assigned", 30)
+        stream.until_it_knows(8)
+        stream.produce(SESSIONS * 3)
+    work.wait_done(len(work.places), seconds=60)
+    work.wait_lag(0)
+    assert all(fleet.stop() == 0 for fleet in fleets)
+    assert stream.moved() > SESSIONS / 4
+    assert stream.faults() == {}
+    assert work.repeated() == []
+    held = [event for fleet in fleets for event in fleet.heard("consumer.partition_held")]
+    assert {event["partition"] for event in held} == {4, 5, 6, 7}
+    assert all((event["partitions"], event["partitions_before"]) == (8, 4) for event in held)
+    assert len([event for fleet in fleets for event in fleet.heard("consumer.partition_released")]) >= 4
+    assert set(cluster.committed(work.servers, work.group, work.topic)) == set(range(8))

@@ -1,0 +1,138 @@
+"""A topic that grows while tasks go into it, and the order in which the tasks of each session were produced."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+import msgspec
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import NewPartitions
+
+from tests.support import cluster, ledger
+from tests.support.ledger import Entry, Finding, Place
+from tests.support.scenario import Scenario
+from tests.support.until import until
+
+FLUSH_SECONDS = 30.0
+
+
+class Stream:
+    """One producer with this system's partitioner, which sees by itself that its topic has grown."""
+
+    def __init__(self, work: Scenario, sessions: int, refresh: float = 0.3) -> None:
+        """`refresh`: how often it asks for the topic's partitions, in seconds."""
+        self.produced: dict[str, list[Place | None]] = defaultdict(list)
+        """The places of each session's tasks, in the order in which they were produced."""
+        self._work = work
+        self._sessions = sessions
+        self._count = 0
+        self._producer = Producer(
+            {
+                "bootstrap.servers": work.servers,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 1,
+                "topic.metadata.refresh.interval.ms": int(refresh * 1000),
+                "log_level": 0,
+            }
+        )
+
+    def produce(self, tasks: int, value: bytes = b"") -> None:
+        """Produces so many tasks, the sessions in turn."""
+        for _ in range(tasks):
+            session = f"s{self._count % self._sessions}"
+            self._count += 1
+            places = self.produced[session]
+            places.append(None)
+            delivered = self._keep(places, len(places) - 1)
+            self._producer.produce(self._work.topic, key=session, value=value, on_delivery=delivered)
+            self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Waits until everything is acknowledged, and adds it to the scenario's places."""
+        assert self._producer.flush(FLUSH_SECONDS) == 0, "some tasks of the stream were not acknowledged"
+        self._work.places = self.places
+
+    def until_it_knows(self, partitions: int) -> None:
+        """Waits until the producer itself sends to so many partitions."""
+
+        def count() -> bool:
+            self._producer.poll(0.05)
+            return (
+                len(self._producer.list_topics(self._work.topic, 5).topics[self._work.topic].partitions) == partitions
+            )
+
+        until(count, f"the producer knows {partitions} partitions", 30)
+
+    @contextmanager
+    def flowing(self, rate: float) -> Iterator[None]:
+        """Produces so many tasks a second meanwhile."""
+        ended = threading.Event()
+
+        def produce() -> None:
+            due = time.monotonic()
+            while not ended.is_set():
+                self.produce(1)
+                due += 1 / rate
+                time.sleep(max(0.0, due - time.monotonic()))
+
+        thread = threading.Thread(target=produce)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.flush()
+
+    @property
+    def places(self) -> list[Place]:
+        """The places of all tasks that were acknowledged."""
+        return [place for places in self.produced.values() for place in places if place is not None]
+
+    def moved(self) -> int:
+        """How many sessions have tasks in more than one partition."""
+        return sum(len({place.partition for place in places if place}) > 1 for places in self.produced.values())
+
+    def faults(self, given_up: Collection[Place] = (), *, replays_in_process: bool = False) -> dict[str, list[Finding]]:
+        """What was lost, out of order or overlapping, over all partitions that a session was in."""
+        numbers = {p: n for places in self.produced.values() for n, p in enumerate(places) if p is not None}
+        entries = [_of_session(entry, numbers[entry.place]) for entry in self._work.own_entries()]
+        expected = {Place(f"{self._work.topic}/{s}", 0, n) for s, ps in self.produced.items() for n in range(len(ps))}
+        dead = {
+            Place(f"{self._work.topic}/{s}", 0, n)
+            for s, places in self.produced.items()
+            for n, place in enumerate(places)
+            if place in given_up
+        }
+        found = {
+            "lost": ledger.lost(entries, expected, dead),
+            "out of order": ledger.out_of_order(entries, dead, replays_in_process=replays_in_process),
+            "overlapping": ledger.overlapping(entries, self._work.deaths),
+        }
+        return {what: findings[:10] for what, findings in found.items() if findings}
+
+    def _keep(self, places: list[Place | None], index: int) -> Callable[[KafkaError | None, Message], None]:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            partition, offset = message.partition(), message.offset()
+            assert error is None, f"a task of the stream could not be produced: {error}"
+            assert partition is not None
+            assert offset is not None
+            places[index] = Place(self._work.topic, partition, offset)
+
+        return delivered
+
+
+def grow(work: Scenario, partitions: int) -> None:
+    """Gives the topic so many partitions."""
+    admin = cluster.admin_of(work.servers)
+    admin.create_partitions([NewPartitions(work.topic, partitions)])[work.topic].result(30)
+
+
+def _of_session(entry: Entry, number: int) -> Entry:
+    """The entry as if the session were a partition of its own."""
+    return msgspec.structs.replace(entry, topic=f"{entry.topic}/{entry.session}", partition=0, offset=number)
