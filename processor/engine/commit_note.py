@@ -1,39 +1,38 @@
-"""What a commit's metadata notes of its partition, behind the skip map: `p1:…;4` or `;w1764403600`.
+"""What a commit's metadata notes of its partition for some minutes, behind the skip map: `p1:…;4@1764403600`.
 
-A number says how many partitions the topic had when the group began it, with nothing committed: a partition below that
-number is not new, whichever member begins it last. `w` and epoch seconds say until when a partition that was new is
-watched, also by the consumer that gets it next.
+Up to that moment, in epoch seconds, the partition counts as begun when its topic had four partitions and the group had
+committed nothing: then a partition below that number is not new, whichever member begins it last. `;0@…` notes that
+the partition itself was new, and is watched until then, also by the consumer that gets it next.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-LONGEST = 24
-"""Characters that a note may have."""
+DIGITS = 12
+"""The longest number in a note."""
 
 
 class Note(NamedTuple):
-    """At most one of the two is known."""
+    """One partition's note."""
 
-    begun_with: int | None = None
-    """Partitions of the topic when the group began it."""
-    watched_until: int | None = None
+    begun_with: int
+    """Partitions of the topic when the group began it; 0 for a partition that was new."""
+    until: int
     """Epoch seconds."""
 
     def __str__(self) -> str:
-        if self.begun_with is not None:
-            return f";{self.begun_with}"
-        return f";w{self.watched_until}" if self.watched_until is not None else ""
+        return f";{self.begun_with}@{self.until}"
 
 
-NOTHING = Note()
-
-
-def split(metadata: str) -> tuple[str, Note]:
+def split(metadata: str) -> tuple[str, Note | None]:
     """Return the skip map in a commit's metadata, and the note behind it; what is not a note is left in the former."""
     skip_map, mark, text = metadata.rpartition(";")
-    digits = text.removeprefix("w")
-    if not mark or len(text) >= LONGEST or not (digits.isascii() and digits.isdecimal()):
-        return metadata, NOTHING
-    return skip_map, Note(begun_with=int(digits)) if digits == text else Note(watched_until=int(digits))
+    numbers = text.split("@")
+    if mark and len(numbers) == 2 and all(map(_is_number, numbers)):
+        return skip_map, Note(*map(int, numbers))
+    return metadata, None
+
+
+def _is_number(text: str) -> bool:
+    return len(text) <= DIGITS and text.isascii() and text.isdecimal()

@@ -40,9 +40,7 @@ class Extent(NamedTuple):
     committed: int | None
     """The group's offset."""
     begun_with: int | None = None
-    """How many partitions the topic had when the group began it, where the commit notes that."""
-    is_watched: bool = False
-    """Whether the commit notes that it is new itself."""
+    """What the commit notes: with how many partitions the group began the topic, 0 where the partition is watched."""
 
     @property
     def settled(self) -> int:
@@ -52,7 +50,7 @@ class Extent(NamedTuple):
     @property
     def is_old(self) -> bool:
         """Whether the group has worked it for longer than any watch lasts."""
-        return self.committed is not None and not self.is_watched
+        return self.committed is not None and self.begun_with != 0
 
 
 class Begin(NamedTuple):
@@ -62,7 +60,7 @@ class Begin(NamedTuple):
     at: int | None
     """Where it starts, if it had not begun."""
     begun_with: int | None
-    """What its commits are to note."""
+    """What its commits are to note, where that is anything."""
 
 
 class Hold(NamedTuple):
@@ -252,8 +250,7 @@ def _has_reached(extent: Extent | None, end: int) -> bool:
 
 
 def _begun_with(found: Mapping[int, Extent]) -> int | None:
-    noted = [extent.begun_with for extent in found.values() if extent.begun_with is not None]
-    return max(noted, default=None)
+    return max((extent.begun_with or 0 for extent in found.values()), default=0) or None
 
 
 def _before(found: Mapping[int, Extent]) -> int:

@@ -17,6 +17,7 @@ import binascii
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from processor.engine.commit_note import split
 from processor.engine.offsets import Range
 
 MAX_CHARACTERS = 4096
@@ -64,11 +65,12 @@ def _cut(base: int, ranges: Sequence[Range], limit: int, best: tuple[str, int], 
 
 
 def decode(text: str, committed: int) -> list[Range]:
-    """Decodes the settled ranges of a commit at `committed`, ascending; empty for an empty text.
+    """Decodes the settled ranges of a commit at `committed`, ascending; empty for an empty text. Ignores a note.
 
     Raises:
         SkipMapError: the text was written by another program or version, is damaged, or is for another offset.
     """
+    text, _ = split(text)
     if not text:
         return []
     if not text.startswith(_PREFIX):

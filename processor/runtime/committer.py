@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import inf
-from time import monotonic
+from time import monotonic, time
 
 from processor.engine import skipmap
-from processor.engine.commit_note import NOTHING, Note, split
+from processor.engine.commit_note import Note, split
 from processor.engine.ledger import Stamp
 from processor.engine.offsets import Progress, Range
 from processor.runtime.desk import Desk
@@ -85,25 +85,27 @@ class Committer:
         if start.offset is None:
             return []
         self._accepted[start.partition] = Commit(start.partition, start.offset, start.metadata)
-        skip_map, note = split(start.metadata)
-        self.note(start.partition, note)
+        _, note = split(start.metadata)
+        if note is not None:
+            self._notes[start.partition] = note
         try:
-            return skipmap.decode(skip_map, start.offset)
+            return skipmap.decode(start.metadata, start.offset)
         except skipmap.SkipMapError as error:
             topic, number = start.partition
             self._emit(ConsumerSkipMapIgnored(topic=topic, partition=number, offset=start.offset, reason=str(error)))
             return []
 
     def note(self, partition: Partition, note: Note) -> None:
-        """Has the next commits of the partition say this."""
-        if note == NOTHING:
-            self._notes.pop(partition, None)
-        else:
-            self._notes[partition] = note
+        """Has the commits of the partition say this until its time."""
+        self._notes[partition] = note
 
-    def note_of(self, partition: Partition) -> Note:
+    def note_of(self, partition: Partition) -> Note | None:
         """Return what the commits of the partition say beside their skip map."""
-        return self._notes.get(partition, NOTHING)
+        note = self._notes.get(partition)
+        if note is not None and note.until <= time():
+            del self._notes[partition]
+            return None
+        return note
 
     def commit_soon(self) -> None:
         """Commits as soon as no commit is under way."""
@@ -257,7 +259,7 @@ class Committer:
 
     def _commit_of(self, partition: Partition, progress: Progress) -> Commit:
         ranges = progress.settled_ranges()
-        limit, note = self._limits.get(partition, skipmap.MAX_CHARACTERS), str(self.note_of(partition))
+        limit, note = self._limits.get(partition, skipmap.MAX_CHARACTERS), str(self.note_of(partition) or "")
         note = note if len(note) <= limit else ""
         metadata, kept = skipmap.encode(progress.commit_point, ranges, limit - len(note))
         if kept == len(ranges):

@@ -55,8 +55,8 @@ class NewPartitions:
             if offset is None:
                 self._growth.add(partition)
                 self._intake.gate(partition, HELD)
-            elif (until := self._committer.note_of(partition).watched_until) is not None:
-                self._watch(partition, until)
+            elif (note := self._committer.note_of(partition)) is not None and not note.begun_with:
+                self._watch(partition, note.until - time())
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """These are not this consumer's any more."""
@@ -87,25 +87,25 @@ class NewPartitions:
         """Return what has to be committed before more of the partition begins, each as TOPIC[PARTITION]@OFFSET."""
         return _names(partition.topic, self._growth.targets(partition)) if self._growth else []
 
-    def _watch(self, partition: Partition, until: float) -> None:
-        left = min(until - time(), WATCH_SECONDS)
-        if left > 0:
-            self._growth.watch(partition, monotonic() + left)
-            self._intake.gate(partition, HELD)
-        else:
-            self._committer.note(partition, Note())
+    def _watch(self, partition: Partition, seconds: float) -> None:
+        self._growth.watch(partition, monotonic() + min(seconds, WATCH_SECONDS))  # clocks may differ
+        self._intake.gate(partition, HELD)
+
+    def _note(self, partition: Partition, begun_with: int) -> None:
+        self._committer.note(partition, Note(begun_with, int(time() + WATCH_SECONDS)))
 
     def _carry_out(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
             match decision:
                 case Begin(place, at, begun_with):
                     partition = Partition(*place)
-                    self._committer.note(partition, Note(begun_with=begun_with))
+                    if begun_with is not None:
+                        self._note(partition, begun_with)
                     self._let_begin(partition, at, None)
                 case Open(place, at, gate):
                     partition = Partition(*place)
                     if at is not None:
-                        self._committer.note(partition, Note(watched_until=int(time() + WATCH_SECONDS) + 1))
+                        self._note(partition, 0)
                     self._let_begin(partition, at, gate)
                 case Hold():
                     self._log_hold(decision)
@@ -154,9 +154,8 @@ def _topics(survey: Survey, now: float) -> dict[str, dict[int, Extent]]:
         commit = survey.committed.get(partition)
         offset = commit.offset if commit is not None else None
         _, note = split(commit.metadata if commit is not None else "")
-        is_watched = note.watched_until is not None and note.watched_until > now
-        extent = Extent(start, end, offset, note.begun_with, is_watched)
-        topics.setdefault(partition.topic, {})[partition.number] = extent
+        begun_with = note.begun_with if note is not None and note.until > now else None
+        topics.setdefault(partition.topic, {})[partition.number] = Extent(start, end, offset, begun_with)
     return topics
 
 

@@ -117,7 +117,7 @@ def test_a_watch_that_another_consumer_began_goes_on_with_nothing_open() -> None
     growth = Growth()
     growth.watch((T, 1), 50.0)
     assert growth.question(0.0, []) == []
-    found = {0: Extent(0, 10, 9), 1: Extent(0, 9, 6, is_watched=True)}
+    found = {0: Extent(0, 10, 9), 1: Extent(0, 9, 6, begun_with=0)}
     assert growth.question(0.0, [(T, 1)]) == [T]
     assert growth.answer({T: found}, 0.0) == []
     assert growth.question(0.0, [(T, 1)]) == [T]
@@ -131,7 +131,7 @@ def test_a_watched_partition_without_predecessors_is_watched_no_more() -> None:
     growth = Growth()
     growth.watch((T, 0), 50.0)
     assert growth.question(0.0, [(T, 0)]) == [T]
-    assert growth.answer({T: {0: Extent(0, 9, 6, is_watched=True)}}, 0.0) == [Begin((T, 0), None, None)]
+    assert growth.answer({T: {0: Extent(0, 9, 6, begun_with=0)}}, 0.0) == [Begin((T, 0), None, None)]
 
 
 # --- another growth ----------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_a_partition_of_a_second_growth_waits_for_the_one_of_the_first_that_its_
 
 
 def test_a_partition_that_is_watched_is_waited_for_only_by_those_that_sessions_move_to() -> None:
-    found = {n: Extent(0, 10, 5, is_watched=n >= 4) for n in range(8)}
+    found = {n: Extent(0, 10, 5, begun_with=0 if n >= 4 else None) for n in range(8)}
     assert predecessors(5, found) == {0, 1, 2, 3}
 
 
@@ -346,8 +346,8 @@ class Growing(RuleBasedStateMachine):
         for number in self.asked[consumer][len(self.seen[consumer]) :][:most]:
             log = self.logs[number]
             is_watched = log.watched_until is not None and log.watched_until > self.now
-            found = Extent(0, len(log.records), log.committed, log.begun_with, is_watched)
-            self.seen[consumer][number] = found
+            begun_with = 0 if is_watched else log.begun_with
+            self.seen[consumer][number] = Extent(0, len(log.records), log.committed, begun_with)
 
     @rule(consumer=st.integers(0, CONSUMERS - 1))
     def answer(self, consumer: int) -> None:

@@ -335,7 +335,7 @@ def test_partitions_move_to_a_consumer_that_joins_and_back_when_it_leaves() -> N
             assert second.stop().exit_code == 0
         until(lambda: ledger.tasks >= 4000)
         until(lambda: all(first.commit_point(number) == 1000 for number in range(4)))
-        assert first.consumer.pulse().partitions == 4
+        until(lambda: first.consumer.pulse().partitions == 4)
         assert first.stop().exit_code == 0
     assert not ledger.overlaps
     assert ledger.tasks == 4000, "a task ran twice though every partition was given up in order"
