@@ -46,6 +46,8 @@ SETTINGS = Settings(
     group_protocol="consumer",
     stop_at_end=True,
     reload=True,
+    new_partitions="begin",
+    oauth_callback="tokens:token",
     stats_interval=1.5,
     heartbeat_file="/run/heartbeat",
     log_format="console",
@@ -55,7 +57,7 @@ SETTINGS = Settings(
     log_sample=0.5,
     metrics_port=9,
     metrics_host="::1",
-    kafka_config={"sasl.password": 'a="b"\nc\u00e4', "client.id": ""},
+    kafka_config={"sasl.mechanism": "OAUTHBEARER", "sasl.password": 'a="b"\nc\u00e4', "client.id": ""},
 )
 
 
