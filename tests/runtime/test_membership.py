@@ -91,11 +91,13 @@ def test_metadata_that_is_not_a_skip_map_is_logged_and_ignored(metadata: str) ->
 def test_a_member_that_is_assigned_nothing_is_in_the_group_and_stops_at_once() -> None:
     cluster = ScriptedCluster()
     cluster.create_topic("t", 1)
-    with RunningConsumer(ignore, cluster=cluster) as first, RunningConsumer(ignore, cluster=cluster) as second:
-        until(lambda: second.consumer.pulse().in_group)
-        assert second.consumer.pulse().partitions == 0
-        assert first.consumer.pulse().partitions == 1
-        assert second.stop().exit_code == 0
+    with RunningConsumer(ignore, cluster=cluster) as first:
+        until(lambda: first.consumer.pulse().partitions == 1)
+        with RunningConsumer(ignore, cluster=cluster) as second:
+            until(lambda: second.consumer.pulse().in_group)
+            assert second.consumer.pulse().partitions == 0
+            assert first.consumer.pulse().partitions == 1
+            assert second.stop().exit_code == 0
     assert second.of(ConsumerAssigned)[0].partitions == []
 
 
