@@ -13,6 +13,7 @@ import pytest
 
 from processor.cli.main import COMMANDS, main
 from processor.cli.schema.command import _COMMANDS
+from tests.cli.refusal import refused
 
 NEEDED = ("run", "tasks:handle", "-t", "orders", "-g", "shop")
 
@@ -22,15 +23,6 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("PROCESSOR_")]:
         monkeypatch.delenv(name)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
-    assert main(arguments) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("processor: ")
-    assert err.count("\n") == 1
-    return err.removeprefix("processor: ").rstrip()
 
 
 @pytest.mark.parametrize(
