@@ -8,6 +8,7 @@ from typing import Any
 
 from processor.boot.reference import Reference
 from processor.errors import LoadError
+from processor.handlers.callables import label, lacks_arguments
 from processor.handlers.table import Handlers
 
 
@@ -27,12 +28,6 @@ def load(app: str) -> Handlers:
 
 def _check_signature(function: Callable[..., Any], app: str) -> None:
     """Checks that the handler accepts one argument: otherwise every task would fail and be dead-lettered."""
-    try:
+    if lacks_arguments(function, 1):
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some callables written in C have no signature
-        return
-    try:
-        signature.bind(object())
-    except TypeError as error:
-        name = getattr(function, "__qualname__", repr(function))
-        raise LoadError(f"APP {app!r}: the handler {name}{signature} must take one argument, the task") from error
+        raise LoadError(f"APP {app!r}: the handler {label(function)}{signature} must take one argument, the task")

@@ -6,14 +6,12 @@ import difflib
 import importlib
 import os
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from processor.errors import LoadError
-
-_LONGEST_MESSAGE: Final = 300
+from processor.telemetry.blame import described, place
 
 
 class Reference(NamedTuple):
@@ -58,16 +56,14 @@ class Reference(NamedTuple):
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # also sys.exit() at a module's top level
-            raise LoadError(
-                f"importing {name!r} for {self.option} failed: {_described(error)}{_place(error)}"
-            ) from error
+            raise LoadError(f"importing {name!r} for {self.option} failed: {described(error)}{place(error)}") from error
 
     def _missing(self, name: str, error: ModuleNotFoundError) -> str:
         absent = error.name or ""
         if name == absent or name.startswith(f"{absent}."):
             folder = f"in the current folder ({Path.cwd()}) or on the Python path"
             return f"{self}: there is no module {absent!r} {folder}"
-        needs = f"it needs the module {absent!r}, which is not installed{_place(error)}"
+        needs = f"it needs the module {absent!r}, which is not installed{place(error)}"
         return f"importing {name!r} for {self.option} failed: {needs}"
 
     def _attribute(self, module: ModuleType, path: str) -> object:
@@ -91,26 +87,3 @@ def _make_current_folder_importable() -> None:
 def _near(name: str, owner: object) -> str:
     near = difflib.get_close_matches(name, [known for known in dir(owner) if not known.startswith("_")], n=3)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-def _described(error: BaseException) -> str:
-    name = type(error).__qualname__
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    message = " ".join(str(message).split())
-    if len(message) > _LONGEST_MESSAGE:
-        message = f"{message[:_LONGEST_MESSAGE]}…"
-    return f"{name}: {message}" if message else name
-
-
-def _place(error: BaseException) -> str:
-    """Where the application's code failed: its innermost frame, not one of a library that it calls."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f" ({error.filename}:{error.lineno})"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_import_machinery(frame.filename)]
-    mine = [frame for frame in frames if frame.filename.startswith(os.getcwd() + os.sep)]  # noqa: PTH109
-    mine = [frame for frame in mine if "site-packages" not in frame.filename] or frames
-    return f" ({mine[-1].filename}:{mine[-1].lineno})" if mine else ""
-
-
-def _is_import_machinery(file: str) -> bool:
-    return file.startswith("<frozen ") or Path(file) in (Path(__file__), Path(importlib.__file__))

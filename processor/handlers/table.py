@@ -9,6 +9,8 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from processor.errors import LoadError, SettingsError
+from processor.handlers.callables import is_kind, label
+from processor.handlers.lifespan import L, Lifespan
 from processor.handlers.payload import payload_type
 from processor.handlers.task import Task, UnknownTask
 
@@ -37,6 +39,7 @@ class Handlers:
         self._handlers: dict[str, Handler] = {}
         self._default: Handler | None = None
         self._by_schema: dict[str, Handler] = {}
+        self._lifespan: Lifespan | None = None
 
     def task(
         self,
@@ -97,6 +100,26 @@ class Handlers:
             return function
 
         return register if function is None else register(function)
+
+    def lifespan(self, function: L) -> L:
+        """Registers the decorated generator function, plain or `async`, which yields once.
+
+        Each consumer runs it up to its `yield` before it joins the group, and the rest of it after its last task. What
+        it yields is `task.state`. If it raises an exception before it yields, the consumer does not start.
+
+        Raises:
+            SettingsError: there is a lifespan already.
+            LoadError: the function is not a generator function, or it needs an argument.
+        """
+        if self._lifespan is not None:
+            raise SettingsError("there are two lifespans: open everything that the handlers share in one")
+        self._lifespan = Lifespan.of(function)
+        return function
+
+    @property
+    def registered_lifespan(self) -> Lifespan | None:
+        """The lifespan, if one is registered."""
+        return self._lifespan
 
     @property
     def names(self) -> list[str]:
@@ -161,17 +184,13 @@ class Handlers:
 
 
 def _handler(function: Function, timeout: float | None, max_attempts: int | None, schema: str | None = None) -> Handler:
-    if _is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function):
-        name = getattr(function, "__qualname__", repr(function))
-        raise LoadError(f"the handler {name} is a generator, so that a call runs none of its code: remove the yield")
+    if is_kind(inspect.isgeneratorfunction, function) or is_kind(inspect.isasyncgenfunction, function):
+        raise LoadError(
+            f"the handler {label(function)} is a generator, so that a call runs none of its code: remove the yield"
+        )
     if timeout is not None and not timeout > 0:
         raise SettingsError(f"timeout must be more than 0 seconds, not {timeout}")
     if max_attempts is not None and max_attempts < 1:
         raise SettingsError(f"max_attempts must be at least 1, not {max_attempts}")
-    is_async = _is(inspect.iscoroutinefunction, function)
+    is_async = is_kind(inspect.iscoroutinefunction, function)
     return Handler(function, is_async, timeout, max_attempts, schema, payload_type(function))
-
-
-def _is(kind: Callable[[object], bool], function: Function) -> bool:
-    """Return whether `kind` is true of the function, or of an object's `__call__`."""
-    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 — its kind is inspected

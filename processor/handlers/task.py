@@ -78,6 +78,8 @@ class Task(msgspec.Struct, Generic[P], eq=False):
     """The fields that the value sets besides the payload."""
     _headers: dict[str, bytes | None] | None = None
     _deadline: float | None = None
+    state: Any = None
+    """What the application's lifespan has yielded in this consumer; None without a lifespan."""
 
     @property
     def topic(self) -> str:

@@ -13,6 +13,7 @@ from processor.runtime.desk import Desk
 from processor.runtime.drain import Drain, DrainSeconds
 from processor.runtime.intake import Intake
 from processor.runtime.lease_keeper import LeaseKeeper
+from processor.runtime.lifespan import LifespanRun
 from processor.runtime.membership import Departure, Membership
 from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.outbox import Outbox
@@ -39,6 +40,11 @@ from processor.telemetry.events import (
 
 SINK_CLOSE_SECONDS = 5.0
 """How long dead letters and results may still take at the end, when nothing waits for them any more."""
+
+
+LIFESPAN_CLOSE_SECONDS, LIFESPAN_HASTY_SECONDS = 3.0, 1.0
+"""How long the second half of a lifespan gets at least, and at a stop at once. What is left of the drain timeout may be
+more. A fleet kills a consumer ten seconds after its drain timeout, and five seconds after a stop at once."""
 
 
 class ExitStatus(NamedTuple):
@@ -86,8 +92,10 @@ class Consumer:
         self._desk = desk = Desk(lease, timers)
         log = TaskLog(settings, emit)
         settlement = Settlement(settings, codec, desk, Outbox(desk, sink, timers, log), log)
-        runner = Runner(settings, handlers, codec, settlement, lease)
+        self._runner = runner = Runner(settings, handlers, codec, settlement, lease)
         self._crew = crew = Crew(settings.workers, handlers, desk, runner, emit)
+        lifespan = handlers.registered_lifespan
+        self._lifespan = LifespanRun(lifespan, crew.loop, emit) if lifespan is not None else None
         self._watchdog = Watchdog(desk, timers, crew, settlement, self._stopping, emit)
         # what the group decides
         self._committer = committer = Committer(settings.commit_interval, desk, source, emit)
@@ -135,10 +143,10 @@ class Consumer:
         """Consumes until a stop is asked for, until `--stop-at-end` is reached, or until it cannot go on.
 
         Raises:
-            BrokerError: at the start no broker answers, or it does not let this client in.
-            LoadError: a topic to consume does not exist.
+            LoadError: the application's lifespan failed before its `yield`.
             ProcessorError: so many threads cannot be started.
         """
+        self._start()
         settings = self._settings
         self._emit(
             ConsumerStarted(
@@ -157,7 +165,6 @@ class Consumer:
                     poll_interval_seconds=self._source.poll_seconds,
                 )
             )
-        self._start_threads()
         self._reports.emit()  # all zeros: a counter that is first seen above it would not seem to have risen
         finished, failure = False, None
         try:
@@ -171,12 +178,22 @@ class Consumer:
             failure.__cause__ = error
         return self._stop(finished, failure)
 
-    def _start_threads(self) -> None:
+    def _start(self) -> None:
+        """Starts the threads, and runs the application's lifespan up to its `yield`."""
         try:
             self._crew.start()
             self._watchdog.start()
         except BaseException:
             self._desk.close()
+            raise
+        if self._lifespan is None:
+            return
+        try:
+            self._runner.share(self._lifespan.open(self._keeper, self._stopping, self._drain_seconds.of_stop))
+        except LoadError:
+            self._source.close()
+            self._sink.close(0.0)
+            self._end_threads()
             raise
 
     def _stop(self, finished: bool, failure: ProcessorError | None) -> ExitStatus:
@@ -212,6 +229,12 @@ class Consumer:
         self._reports.emit()
         self._departure.leave()
         self._sink.close(0.0 if self._stopping.at_once else SINK_CLOSE_SECONDS)
+        if self._lifespan is not None:
+            least = LIFESPAN_HASTY_SECONDS if self._stopping.at_once else LIFESPAN_CLOSE_SECONDS
+            self._lifespan.close(max(least, self._departure.seconds_left))
+        self._end_threads()
+
+    def _end_threads(self) -> None:
         self._watchdog.close()
         self._desk.close()
         self._crew.close()

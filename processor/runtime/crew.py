@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from time import monotonic
 
@@ -22,12 +23,19 @@ class Crew:
     def __init__(self, size: int, handlers: Handlers, desk: Desk, runner: Runner, emit: Emit) -> None:
         self._size = size
         asynchronous = [handler.is_async for handler in handlers.handlers]
-        self._event_loop = EventLoop() if any(asynchronous) else None
+        lifespan = handlers.registered_lifespan
+        needs_loop = any(asynchronous) or (lifespan is not None and lifespan.is_async)
+        self._event_loop = EventLoop() if needs_loop else None
         self.members: Sequence[Worker | Coroutines]
         if self._event_loop is not None and all(asynchronous):
             self.members = [Coroutines(self._event_loop, size, desk, runner, emit)]
         else:
             self.members = [Worker(number, desk, runner, emit, self._event_loop) for number in range(size)]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop, where anything of the application is async."""
+        return self._event_loop.loop if self._event_loop is not None else None
 
     def start(self) -> None:
         """Starts the threads.

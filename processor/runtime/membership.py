@@ -150,10 +150,15 @@ class Departure:
         committed = self._commit_last(deadline)
         return ended and committed
 
+    @property
+    def seconds_left(self) -> float:
+        """What is left of the time that running tasks had to end; nothing where that was cut short."""
+        return 0.0 if self._drain.is_cut_short else max(0.0, self._deadline - monotonic())
+
     def leave(self) -> None:
         """Forgets everything: what the group still asks for while this member leaves finds nothing to wait for."""
         self._membership.forget(self._desk.partitions)
-        self._source.close(0.0 if self._drain.is_cut_short else max(0.0, self._deadline - monotonic()))
+        self._source.close(self.seconds_left)
 
     def _await_join(self) -> None:
         deadline = monotonic() + JOIN_SECONDS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, Protocol
 
@@ -41,6 +41,9 @@ class Seat(Protocol):
         """Opens the window at `started` and runs an async handler. Return what the handler returns."""
 
 
+Prepare = Callable[[Record, int, float], tuple[Task, Handler, float]]
+
+
 class Runner:
     """Makes attempts. Any thread may call it."""
 
@@ -53,6 +56,18 @@ class Runner:
         self._decode = codec.decode
         self._settlement = settlement
         self._lease = lease
+        self._prepared: Prepare = self._prepare
+
+    def share(self, state: Any) -> None:
+        """Has `state` be the `state` of each task from now on."""
+        plain = self._prepare
+
+        def prepare(record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
+            prepared = plain(record, number, now)
+            prepared[0].state = state
+            return prepared
+
+        self._prepared = prepare
 
     async def work_off(self, seat: Seat, loan: Loan, now: float) -> float:
         """Attempt the loan's tasks until one does not simply succeed. Return the time after the last.
@@ -61,7 +76,7 @@ class Runner:
         same for both. For a task that simply succeeds, nothing is allocated but the `Task`.
         """
         ledger, lease, window, borrower = loan.ledger, self._lease, seat.window, seat.borrower
-        prepare, keeps_results = self._prepare, self._settlement.keeps_results
+        prepare, keeps_results = self._prepared, self._settlement.keeps_results
         log = self._settlement.log if self._settlement.log.logs_each else None
         number, done, began_at = loan.attempt, 0, now
         for record in loan.records:

@@ -684,6 +684,22 @@ class ConsumerFailed(Event):
     exit_code: int
 
 
+class ConsumerLifespanFailed(Event):
+    """The application's lifespan failed, or took too long, after its `yield`. The stop goes on all the same.
+
+    One that fails before its `yield` is the error of `consumer.failed`.
+    """
+
+    event: ClassVar[str] = "consumer.lifespan_failed"
+    level: ClassVar[Level] = "error"
+
+    lifespan: str
+    """the function"""
+    error_type: str
+    """the exception's name with its module"""
+    error: str
+
+
 class ConsumerRecycling(Event):
     """A handler cannot be interrupted: this consumer drains, leaves the group, and is replaced by a new process."""
 

@@ -62,7 +62,7 @@ def run(  # noqa: PLR0913 — options, each given by its name
         ProcessorError: a handler went on after its timeout and could not be stopped, or the consumer failed.
         SettingsError: an option or a task cannot be used.
         EncodeError: a payload cannot be written in the value format.
-        LoadError: `app` is not an application, or a schema cannot be loaded.
+        LoadError: `app` is not an application, a schema cannot be loaded, or the lifespan failed before its `yield`.
     """
     if partitions < 1:
         raise SettingsError(f"partitions must be at least 1, not {partitions}")

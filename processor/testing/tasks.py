@@ -36,6 +36,7 @@ def task(  # noqa: PLR0913 — what a task consists of
     offset: int = 0,
     attempt: int = 1,
     timeout: float = 30.0,
+    state: Any = None,
 ) -> Task:
     """Return a task to call a handler with, or to give to `run`.
 
@@ -50,9 +51,11 @@ def task(  # noqa: PLR0913 — what a task consists of
         offset: its offset there.
         attempt: 1 for the first.
         timeout: seconds that its handler still has.
+        state: what the application's lifespan would have yielded. `run` ignores it, and runs the lifespan itself.
     """
     record = MemoryRecord(Partition(topic, partition), offset, _key(session_id), None, _headers(headers))
-    return Task(record, payload, attempt, time.monotonic() + timeout, Content(payload, name or None, id))
+    content = Content(payload, name or None, id)
+    return Task(record, payload, attempt, time.monotonic() + timeout, content, state=state)
 
 
 class Load:

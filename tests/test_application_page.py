@@ -1,0 +1,36 @@
+"""The examples of docs/APPLICATION.md run one after the other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor.testing import run, task
+
+PAGE = Path(__file__).parents[1] / "docs" / "APPLICATION.md"
+
+
+@pytest.fixture(scope="module")
+def names() -> dict[str, Any]:
+    """What the page's blocks define, all together."""
+    names: dict[str, Any] = {"__name__": "page"}
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    exec(compile("\n".join(blocks), str(PAGE), "exec"), names)
+    return names
+
+
+def test_the_lifespan_opens_a_database_for_all_handlers(names: dict[str, Any]) -> None:
+    charges = [{"session_id": f"s{n}", "name": "charge", "payload": {"cents": n}} for n in range(20)]
+    report = run(names["app"], charges, value_format="json")
+    assert (len(report.done), report.dead_letters) == (20, [])
+
+
+def test_a_handler_is_tested_with_a_state_of_the_tests(names: dict[str, Any]) -> None:
+    opened = names["database"]()
+    state = next(opened)
+    names["charge"](task({"cents": 7}, "anna", "charge", state=state))
+    assert state.execute("select session, cents from payments").fetchall() == [("anna", 7)]
+    assert list(opened) == []
