@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from processor.errors import ProcessorError
-    from processor.handlers.task import Reject, Task, TaskTimeout
+    from processor.handlers.task import Reject, Retry, Task, TaskTimeout
     from processor.kafka.dispatcher import Dispatcher
     from processor.processor import Processor
     from processor.registry_settings import RegistrySettings
@@ -21,6 +21,7 @@ __all__ = [
     "ProcessorError",
     "RegistrySettings",
     "Reject",
+    "Retry",
     "Settings",
     "Task",
     "TaskTimeout",
@@ -33,6 +34,7 @@ _MODULES = {
     "ProcessorError": "processor.errors",
     "RegistrySettings": "processor.registry_settings",
     "Reject": "processor.handlers.task",
+    "Retry": "processor.handlers.task",
     "Settings": "processor.settings",
     "Task": "processor.handlers.task",
     "TaskTimeout": "processor.handlers.task",

@@ -17,6 +17,13 @@ class Cause(enum.Enum):
     STUCK = "its time was over, and the handler went on although it was interrupted"
 
 
+class Verdict(enum.Enum):
+    """What an exception says of further attempts."""
+
+    RETRY = "another attempt may succeed"
+    REJECT = "no other attempt can succeed"
+
+
 class Succeeded(NamedTuple):
     """The handler returned."""
 
@@ -24,13 +31,18 @@ class Succeeded(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The attempt counts, and failed. Plain text: the exception and its frames are released with the attempt."""
+    """The attempt failed. Plain text: the exception and its frames are released with the attempt."""
 
     cause: Cause
     error_type: str
     """The exception's name with its module."""
     message: str
     traceback: str | None = None
+    verdict: Verdict = Verdict.RETRY
+    retry_in: float | None = None
+    """Seconds until the next attempt, as the handler set them; None leaves them to the backoff."""
+    counts: bool = True
+    """Whether it is one of the attempts that a task has."""
 
 
 class Deferred(NamedTuple):

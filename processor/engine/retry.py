@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processor.engine.outcome import Cause, Failed
+from processor.engine.outcome import Cause, Failed, Verdict
 
 RETRIED = frozenset({Cause.FAILED, Cause.TIMED_OUT})
 """Causes of failure for which a retry may succeed."""
@@ -21,6 +21,27 @@ class Setback(NamedTuple):
     """When the task is retried, in seconds of the same clock; equal to `at` if it is not."""
 
 
+ErrorTypes = tuple[type[BaseException], ...]
+
+
+class ErrorRules(NamedTuple):
+    """What the exceptions of a handler say of further attempts."""
+
+    retry_on: ErrorTypes = (BaseException,)
+    reject_on: ErrorTypes = ()
+    """These win."""
+
+    def verdict(self, error: BaseException) -> Verdict:
+        """Return the verdict on an exception that a handler raised."""
+        if isinstance(error, self.reject_on) or not isinstance(error, self.retry_on):
+            return Verdict.REJECT
+        return Verdict.RETRY
+
+
+DEFAULT_RULES = ErrorRules()
+"""Every exception is retried."""
+
+
 class Policy(NamedTuple):
     """Maximum number of attempts, and the delays between them in seconds."""
 
@@ -28,10 +49,18 @@ class Policy(NamedTuple):
     backoff: float
     backoff_max: float
 
+    def with_own(self, max_attempts: int | None, backoff: float | None, backoff_max: float | None) -> Policy:
+        """Return the policy of a handler that sets some of these itself; None is what it does not set.
+
+        A first delay of its own is never cut to a longest one that is not.
+        """
+        most = max(self.backoff_max, backoff or 0.0) if backoff_max is None else backoff_max
+        return Policy(max_attempts or self.max_attempts, self.backoff if backoff is None else backoff, most)
+
     def delay_after(self, failed: Failed, attempt: int, jitter: float) -> float | None:
         """Return the seconds until the next attempt, or None if the task becomes a dead letter.
 
-        Capped exponential backoff.
+        Capped exponential backoff, unless the handler set the time itself.
 
         Args:
             failed: how the attempt failed.
@@ -39,8 +68,12 @@ class Policy(NamedTuple):
             jitter: from 0 to 1. It varies the delay by up to a quarter, so that sessions that failed together are not
                 retried together.
         """
-        if failed.cause not in RETRIED or attempt >= self.max_attempts:
+        if failed.cause not in RETRIED or failed.verdict is Verdict.REJECT:
             return None
+        if failed.counts and attempt >= self.max_attempts:
+            return None
+        if failed.retry_in is not None:
+            return failed.retry_in
         return spread(backoff(attempt, self.backoff, self.backoff_max), jitter, self.backoff_max)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
 
+from processor.engine.retry import DEFAULT_RULES, ErrorRules
 from processor.errors import LoadError, SettingsError
 from processor.handlers.callables import is_kind, label
 from processor.handlers.lifespan import L, Lifespan
 from processor.handlers.payload import payload_type
+from processor.handlers.policy import PolicyKeywords, check_keywords, error_rules
 from processor.handlers.task import Task, UnknownTask
 
 Function = Callable[[Task[Any]], Any]
@@ -30,6 +32,12 @@ class Handler(msgspec.Struct, frozen=True):
     """The reader's schema: an `.avsc` file, or a record's full name."""
     payload_type: Any = None
     """The type that payloads are converted to; None leaves them unchanged."""
+    rules: ErrorRules = DEFAULT_RULES
+    """What the exceptions that it raises mean."""
+    backoff: float | None = None
+    """Seconds before the second attempt."""
+    backoff_max: float | None = None
+    """Longest delay between two attempts in seconds."""
 
 
 class Handlers:
@@ -46,8 +54,7 @@ class Handlers:
         name: str | None = None,
         *,
         schema: str | None = None,
-        timeout: float | None = None,
-        max_attempts: int | None = None,
+        **keywords: Unpack[PolicyKeywords],
     ) -> Callable[[F], F]:
         """Registers the decorated function, plain or `async`, for tasks named `name`.
 
@@ -60,19 +67,19 @@ class Handlers:
             schema: the reader's Avro schema: an `.avsc` file, looked up in `--schemas` and then in the current folder,
                 or the full name of a record in `--schemas`. The function is registered for Avro records with that name
                 or an alias of it. Values written with another compatible schema are resolved to this one.
-            timeout: time limit for one attempt in seconds; None uses `--timeout`.
-            max_attempts: attempts before the task is dead-lettered; None uses `--max-attempts`.
+            keywords: the handler's own policy, see `PolicyKeywords`: `timeout`, `max_attempts`, `retry_on` and others.
 
         Raises:
-            SettingsError: the name or the schema has a handler already, or a limit is out of range.
+            SettingsError: the name or the schema has a handler already, or a keyword cannot be used.
             LoadError: the function is a generator.
         """
+        check_keywords(keywords)
         given: object = name  # the function itself if the decorator is written without parentheses
         if not isinstance(given, str) and (given is not None or schema is None):
             raise SettingsError('@app.task requires the name of a task, such as @app.task("charge")')
 
         def register(function: F) -> F:
-            handler = _handler(function, timeout, max_attempts, schema)
+            handler = _handler(function, schema, keywords)
             if name is not None and self._handlers.setdefault(name, handler) is not handler:
                 raise SettingsError(f"the task {name!r} has two handlers")
             if schema is not None and self._by_schema.setdefault(schema, handler) is not handler:
@@ -84,19 +91,20 @@ class Handlers:
     @overload
     def default(self, function: F, /) -> F: ...
     @overload
-    def default(self, /, *, timeout: float | None = None, max_attempts: int | None = None) -> Callable[[F], F]: ...
-    def default(self, function: Any = None, /, *, timeout: float | None = None, max_attempts: int | None = None) -> Any:
-        """Registers the decorated function for all tasks whose name has no handler.
+    def default(self, /, **keywords: Unpack[PolicyKeywords]) -> Callable[[F], F]: ...
+    def default(self, function: Any = None, /, **keywords: Unpack[PolicyKeywords]) -> Any:
+        """Registers the decorated function for all tasks whose name has no handler; `keywords` as those of `task`.
 
         Raises:
-            SettingsError: there is a default handler already, or a limit is out of range.
+            SettingsError: there is a default handler already, or a keyword cannot be used.
             LoadError: the function is a generator.
         """
+        check_keywords(keywords)
 
         def register(function: F) -> F:
             if self._default is not None:
                 raise SettingsError("there are two default handlers")
-            self._default = _handler(function, timeout, max_attempts)
+            self._default = _handler(function, None, keywords)
             return function
 
         return register if function is None else register(function)
@@ -179,18 +187,23 @@ class Handlers:
         if not callable(app) or inspect.isclass(app):
             raise LoadError(f"APP must be a function or a Processor, not {type(app).__name__}")
         handlers = cls()
-        handlers._default = _handler(app, None, None)
+        handlers._default = _handler(app, None, {})
         return handlers
 
 
-def _handler(function: Function, timeout: float | None, max_attempts: int | None, schema: str | None = None) -> Handler:
+def _handler(function: Function, schema: str | None, keywords: PolicyKeywords) -> Handler:
     if is_kind(inspect.isgeneratorfunction, function) or is_kind(inspect.isasyncgenfunction, function):
         raise LoadError(
             f"the handler {label(function)} is a generator, so that a call runs none of its code: remove the yield"
         )
-    if timeout is not None and not timeout > 0:
-        raise SettingsError(f"timeout must be more than 0 seconds, not {timeout}")
-    if max_attempts is not None and max_attempts < 1:
-        raise SettingsError(f"max_attempts must be at least 1, not {max_attempts}")
-    is_async = is_kind(inspect.iscoroutinefunction, function)
-    return Handler(function, is_async, timeout, max_attempts, schema, payload_type(function))
+    return Handler(
+        function,
+        is_async=is_kind(inspect.iscoroutinefunction, function),
+        timeout=keywords.get("timeout"),
+        max_attempts=keywords.get("max_attempts"),
+        schema=schema,
+        payload_type=payload_type(function),
+        rules=error_rules(keywords),
+        backoff=keywords.get("backoff"),
+        backoff_max=keywords.get("backoff_max"),
+    )

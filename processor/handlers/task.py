@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import msgspec
@@ -37,6 +39,38 @@ class Reject(Exception):
     """Raised by a handler: the task can never succeed. It is dead-lettered without another attempt."""
 
     __module__ = "processor"
+
+
+class Retry(Exception):
+    """Raised by a handler: the task is attempted again after a time that the handler sets.
+
+    Args:
+        message: the reason, for the log and for a dead letter.
+        after: seconds until the next attempt, 0 or more.
+        counts: whether this was one of the task's attempts; the last one of those makes it a dead letter.
+
+    Raises:
+        ValueError: `after` is not such a number.
+    """
+
+    __module__ = "processor"
+
+    def __init__(self, message: str = "", *, after: float, counts: bool = True) -> None:
+        given: object = after  # whatever the handler computed
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
+            raise ValueError(f"Retry(after=…) must be a number of seconds from 0 on, not {after!r}")
+        super().__init__(message)
+        self.after = float(after)
+        self.counts = counts
+
+    def __str__(self) -> str:
+        text = super().__str__() or f"another attempt after {self.after:g} s"
+        cause = self.__cause__
+        return text if cause is None else f"{text} ({type(cause).__name__}: {cause})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A handler may raise it in a process of its own, from which exceptions come pickled."""
+        return partial(type(self), after=self.after, counts=self.counts), self.args
 
 
 class TaskTimeout(BaseException):

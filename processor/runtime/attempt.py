@@ -15,7 +15,7 @@ from processor.engine.outcome import Cause, Deferred, Failed, Outcome
 from processor.engine.record import Record
 from processor.errors import DecodeError, EncodeError, NotReady
 from processor.handlers.table import Handler
-from processor.handlers.task import NO_CONTENT, Reject, Task, TaskTimeout, UnknownTask, identity_of
+from processor.handlers.task import NO_CONTENT, Reject, Retry, Task, TaskTimeout, UnknownTask, identity_of
 from processor.telemetry.trace_context import trace_context
 
 TRACEBACK_FRAMES = 20
@@ -66,11 +66,16 @@ class Attempt(msgspec.Struct, eq=False):
         }
 
 
-def ended_with(error: BaseException, *, began: bool) -> Failed | Deferred:
+def ended_with(error: BaseException, *, began: bool, handler: Handler | None) -> Failed | Deferred:
     """Return what an attempt ended with that raised `error`; `began` says whether the handler had been called."""
     if not began and isinstance(error, NotReady):
         return Deferred(type_name(error), _message(error), error.retry_in)
-    return failed_with(error, began=began)
+    failed = failed_with(error, began=began)
+    if not began or handler is None:
+        return failed
+    if isinstance(error, Retry):  # it is about this attempt, and what the rules say is about others
+        return failed._replace(retry_in=error.after, counts=error.counts)
+    return failed._replace(verdict=handler.rules.verdict(error))
 
 
 def failed_with(error: BaseException, *, began: bool) -> Failed:

@@ -357,9 +357,10 @@ class Desk:
     def park(self, loan: Loan, failed: Failed, due: float) -> None:
         """It failed; its session waits until `due`."""
         with self._lock:
-            self._count_failure(loan, failed)
+            if failed.counts:
+                self._count_failure(loan, failed)
             self.counts.retried += 1
-            self._park(loan, failed, due, attempted=True)
+            self._park(loan, failed, due, attempted=failed.counts)
 
     def postpone(self, loan: Loan, deferred: Deferred, due: float) -> None:
         """It was not attempted; its session waits until `due`."""

@@ -97,10 +97,10 @@ class Runner:
                     if window.firing or window.verdict:
                         window.close()
                 except BaseException as error:
-                    outcome = _caught(error, window)
+                    outcome = _caught(error, window, handler)
             except TaskTimeout as error:  # it arrived after the handler had ended, before the window was closed
                 window.close()
-                outcome = ended_with(error, began=True)
+                outcome = ended_with(error, began=True, handler=handler)
             if value is not None and type(value) in UNRUN:
                 outcome = returned_unrun(value)
             now = monotonic()
@@ -155,8 +155,8 @@ def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("a worker's coroutine waits, and no event loop will ever resume it")
 
 
-def _caught(error: BaseException, window: InterruptWindow) -> Failed | Deferred:
+def _caught(error: BaseException, window: InterruptWindow, handler: Handler | None) -> Failed | Deferred:
     began = window.started != 0.0
     if window.close() and isinstance(error, CancelledError):  # where in its handler it was stays known
         error = TaskTimeout().with_traceback(error.__traceback__)
-    return ended_with(error, began=began)
+    return ended_with(error, began=began, handler=handler)

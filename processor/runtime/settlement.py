@@ -28,6 +28,7 @@ class Settlement:
         self.keeps_results = settings.results_topic is not None
         self.log = log
         self._settings = settings
+        self._default_policy = Policy(settings.max_attempts, settings.backoff, settings.backoff_max)
         self._codec = codec
         self._desk = desk
         self._outbox = outbox
@@ -76,9 +77,9 @@ class Settlement:
             self._desk.park(attempt.loan, failed, monotonic() + delay)
 
     def _policy(self, handler: Handler | None) -> Policy:
-        settings = self._settings
-        most = handler.max_attempts if handler is not None else None
-        return Policy(most or settings.max_attempts, settings.backoff, settings.backoff_max)
+        if handler is None:
+            return self._default_policy
+        return self._default_policy.with_own(handler.max_attempts, handler.backoff, handler.backoff_max)
 
     def _dead_letter(self, attempt: Attempt, failed: Failed) -> None:
         loan, record = attempt.loan, attempt.record

@@ -161,7 +161,7 @@ class ConsumerStats(Event):
     """tasks that succeeded"""
     failed_attempts: int
     retried: int
-    """failed attempts that are followed by another"""
+    """attempts that are followed by another"""
     timed_out: int
     """attempts that reached their time limit"""
     stuck: int
@@ -230,7 +230,7 @@ class FleetStats(Event):
     """tasks that succeeded"""
     failed_attempts: int
     retried: int
-    """failed attempts that are followed by another"""
+    """attempts that are followed by another"""
     timed_out: int
     """attempts that reached their time limit"""
     stuck: int

@@ -81,9 +81,7 @@ CONSUMER = Family(
         ),
         Metric("processor_succeeded_tasks_total", "succeeded", "counter", "Tasks that succeeded."),
         Metric("processor_failed_attempts_total", "failed_attempts", "counter", "Attempts that failed."),
-        Metric(
-            "processor_retried_attempts_total", "retried", "counter", "Failed attempts that are followed by another."
-        ),
+        Metric("processor_retried_attempts_total", "retried", "counter", "Attempts that are followed by another."),
         Metric("processor_timed_out_attempts_total", "timed_out", "counter", "Attempts that reached their time limit."),
         Metric(
             "processor_stuck_handlers_total",

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.engine.outcome import Cause, Deferred, Failed
+from processor.engine.outcome import Cause, Deferred, Failed, Verdict
 from processor.engine.pace import BATCH_SECONDS, LONG_BATCH_SECONDS, MOST, Pace
-from processor.engine.retry import RETRIED, Policy, backoff, spread
+from processor.engine.retry import DEFAULT_RULES, RETRIED, ErrorRules, Policy, backoff, spread
 
 POLICY = Policy(max_attempts=3, backoff=0.5, backoff_max=30.0)
 
@@ -31,6 +31,34 @@ def test_a_deferred_task_waits_at_least_as_long_as_asked_and_at_most_half_as_lon
 def test_the_last_attempt_is_the_last() -> None:
     assert POLICY.delay_after(failure(Cause.FAILED), 2, 0.5) == 1.0
     assert POLICY.delay_after(failure(Cause.FAILED), 3, 0.5) is None
+
+
+def test_an_exception_is_rejected_that_is_to_be_or_that_nothing_says_to_retry() -> None:
+    rules = ErrorRules(retry_on=(OSError,), reject_on=(BrokenPipeError,))
+    assert rules.verdict(ConnectionError()) is Verdict.RETRY
+    assert rules.verdict(BrokenPipeError()) is rules.verdict(ValueError()) is Verdict.REJECT
+    assert DEFAULT_RULES.verdict(SystemExit()) is Verdict.RETRY
+
+
+def test_an_exception_that_is_rejected_gets_no_further_attempt() -> None:
+    rejected = failure(Cause.FAILED)._replace(verdict=Verdict.REJECT)
+    assert POLICY.delay_after(rejected, 1, 0.5) is None
+    assert POLICY.delay_after(failure(Cause.TIMED_OUT)._replace(verdict=Verdict.REJECT), 1, 0.5) is None
+    assert POLICY.delay_after(rejected._replace(retry_in=1.0, counts=False), 1, 0.5) is None
+
+
+@given(st.integers(1, 10), st.floats(0, 1), st.floats(0, 1e6))
+def test_a_time_that_the_handler_sets_is_neither_spread_nor_capped(attempt: int, jitter: float, after: float) -> None:
+    asked = failure(Cause.FAILED)._replace(retry_in=after)
+    assert POLICY.delay_after(asked, attempt, jitter) == (after if attempt < 3 else None)
+    assert POLICY.delay_after(asked._replace(counts=False), attempt, jitter) == after
+
+
+def test_a_handler_sets_some_of_a_policy_and_the_consumer_the_rest() -> None:
+    assert POLICY.with_own(None, None, None) == POLICY
+    assert POLICY.with_own(7, 0.0, 1.0) == Policy(7, 0.0, 1.0)
+    assert POLICY.with_own(None, 60.0, None) == Policy(3, 60.0, 60.0)
+    assert POLICY.with_own(None, None, 0.1).delay_after(failure(Cause.FAILED), 1, 1.0) == 0.1
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1))

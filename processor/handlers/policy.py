@@ -1,0 +1,95 @@
+"""A handler's policy: the keywords of `@app.task` and `@app.default`, checked when the handler is registered."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
+
+from processor.engine.retry import ErrorRules, ErrorTypes
+from processor.errors import SettingsError
+
+Errors = type[BaseException] | Iterable[type[BaseException]]
+"""One type of exceptions, or several."""
+
+
+class PolicyKeywords(TypedDict, total=False):
+    """What a handler sets for its own tasks. None, or left out, is the consumer's option or no rule."""
+
+    timeout: float | None
+    """time limit for one attempt in seconds, in place of `--timeout`"""
+    max_attempts: int | None
+    """attempts before a task is dead-lettered, in place of `--max-attempts`"""
+    retry_on: Errors | None
+    """exceptions after which a task is attempted again, `Exception` by default; after any other it is dead-lettered at
+    once"""
+    reject_on: Errors | None
+    """exceptions after which a task is dead-lettered at once, even if they are among those of `retry_on`"""
+    backoff: float | None
+    """seconds before the second attempt, in place of `--backoff`"""
+    backoff_max: float | None
+    """longest delay between two attempts in seconds, in place of `--backoff-max`"""
+
+
+def check_keywords(given: Mapping[str, object]) -> None:
+    """Checks each of `PolicyKeywords` that is given.
+
+    Raises:
+        SettingsError: a keyword does not exist, or its value cannot be used.
+    """
+    known = list(PolicyKeywords.__annotations__)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise SettingsError(f"a handler has no keyword {name}: {hint}")
+    _check_seconds(given, "timeout", above_zero=True)
+    _check_seconds(given, "backoff", above_zero=False)
+    _check_seconds(given, "backoff_max", above_zero=False)
+    most = given.get("max_attempts")
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise SettingsError(f"max_attempts must be an integer of at least 1, not {most!r}")
+    first, longest = given.get("backoff"), given.get("backoff_max")
+    if isinstance(first, int | float) and isinstance(longest, int | float) and longest < first:
+        raise SettingsError(f"backoff_max {longest:g} is below backoff {first:g}")
+
+
+def error_rules(given: Mapping[str, Any]) -> ErrorRules:
+    """Return what the exceptions of a handler mean, from its keywords.
+
+    Raises:
+        SettingsError: a value is not a type of exceptions.
+    """
+    default = ErrorRules()
+    return ErrorRules(
+        retry_on=error_types("retry_on", given.get("retry_on"), default.retry_on),
+        reject_on=error_types("reject_on", given.get("reject_on"), default.reject_on),
+    )
+
+
+def error_types(keyword: str, given: object, default: ErrorTypes) -> ErrorTypes:
+    """Return the types that a keyword names, as a tuple for `isinstance`.
+
+    `Exception` stands for everything that a handler may raise: a `TaskTimeout`, too, is a failed attempt.
+
+    Raises:
+        SettingsError: one of them is not a type of exceptions.
+    """
+    if given is None:
+        return default
+    several = tuple(given) if isinstance(given, Iterable) and not isinstance(given, type | str) else (given,)
+    wrong = next((one for one in several if not (isinstance(one, type) and issubclass(one, BaseException))), None)
+    if wrong is not None:
+        raise SettingsError(f"{keyword} must be an exception type or a tuple of them, not {wrong!r}")
+    return (*several, BaseException) if Exception in several else several
+
+
+def _check_seconds(given: Mapping[str, object], name: str, *, above_zero: bool) -> None:
+    value = given.get(name)
+    if value is None:
+        return
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not (value > 0 if above_zero else value >= 0):  # type: ignore[operator]  # it is a number
+        bound = "more than 0" if above_zero else "0 or more"
+        raise SettingsError(f"{name} must be {bound} seconds, not {value!r}")

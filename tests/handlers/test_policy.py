@@ -1,0 +1,105 @@
+"""The keywords of a handler's policy are checked when it is registered."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from processor import Processor, Retry, Task, TaskTimeout
+from processor.engine.outcome import Verdict
+from processor.errors import SettingsError
+from processor.handlers.table import Handler
+
+
+class Declined(Exception): ...
+
+
+class CardExpired(Declined): ...
+
+
+def handler(**keywords: Any) -> Handler:
+    app = Processor()
+
+    @app.task("charge", **keywords)
+    def charge(task: Task) -> None: ...
+
+    return app.handlers[0]
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"timeout": 0}, "timeout must be more than 0 seconds, not 0"),
+    ({"timeout": "5"}, "timeout must be more than 0 seconds, not '5'"),
+    ({"timeout": float("inf")}, "timeout must be more than 0 seconds, not inf"),
+    ({"max_attempts": 0}, "max_attempts must be an integer of at least 1, not 0"),
+    ({"max_attempts": 2.0}, "max_attempts must be an integer of at least 1, not 2.0"),
+    ({"max_attempts": True}, "max_attempts must be an integer of at least 1, not True"),
+    ({"backoff": -1}, "backoff must be 0 or more seconds, not -1"),
+    ({"backoff_max": float("nan")}, "backoff_max must be 0 or more seconds, not nan"),
+    ({"backoff": True}, "backoff must be 0 or more seconds, not True"),
+    ({"backoff": 5, "backoff_max": 1.5}, "backoff_max 1.5 is below backoff 5"),
+    ({"retry_on": "ValueError"}, "retry_on must be an exception type or a tuple of them, not 'ValueError'"),
+    ({"retry_on": (ValueError, 3)}, "retry_on must be an exception type or a tuple of them, not 3"),
+    ({"reject_on": [int]}, "reject_on must be an exception type or a tuple of them, not <class 'int'>"),
+    ({"reject_on": ValueError("no")}, "reject_on must be an exception type or a tuple of them, not ValueError('no')"),
+    ({"max_attempt": 3}, "a handler has no keyword max_attempt: did you mean max_attempts?"),
+    ({"queue": "q"}, "a handler has no keyword queue: there are timeout, max_attempts, retry_on"),
+]
+
+
+@pytest.mark.parametrize(("keywords", "sentence"), WRONG)
+def test_a_wrong_keyword_is_one_sentence_at_registration(keywords: dict[str, Any], sentence: str) -> None:
+    for decorate in (Processor().default, lambda **given: Processor().task("charge", **given)):
+        with pytest.raises(SettingsError) as caught:
+            decorate(**keywords)(lambda task: None)
+        assert str(caught.value).startswith(sentence)
+        assert "\n" not in str(caught.value)
+
+
+def test_none_is_the_same_as_no_keyword() -> None:
+    assert handler(retry_on=None, reject_on=None, backoff=None, timeout=None).rules == handler().rules
+    assert handler(backoff=None, timeout=None, max_attempts=None).backoff is None
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "verdict"),
+    [
+        ({}, ValueError(), Verdict.RETRY),
+        ({}, TaskTimeout(), Verdict.RETRY),
+        ({}, SystemExit(), Verdict.RETRY),
+        ({"retry_on": Exception}, TaskTimeout(), Verdict.RETRY),
+        ({"retry_on": OSError}, ConnectionError(), Verdict.RETRY),
+        ({"retry_on": OSError}, ValueError(), Verdict.REJECT),
+        ({"retry_on": OSError}, TaskTimeout(), Verdict.REJECT),
+        ({"retry_on": (OSError, TaskTimeout)}, TaskTimeout(), Verdict.RETRY),
+        ({"retry_on": ()}, ValueError(), Verdict.REJECT),
+        ({"reject_on": Declined}, CardExpired(), Verdict.REJECT),
+        ({"reject_on": Declined}, ValueError(), Verdict.RETRY),
+        ({"reject_on": [CardExpired], "retry_on": [Declined]}, CardExpired(), Verdict.REJECT),
+        ({"reject_on": [CardExpired], "retry_on": [Declined]}, Declined(), Verdict.RETRY),
+        ({"reject_on": Exception}, TaskTimeout(), Verdict.REJECT),
+    ],
+)
+def test_an_exception_is_retried_or_rejected_as_its_handler_says(
+    keywords: dict[str, Any], error: BaseException, verdict: Verdict
+) -> None:
+    assert handler(**keywords).rules.verdict(error) is verdict
+
+
+@pytest.mark.parametrize("after", [-1, float("inf"), float("nan"), "5", None, True])
+def test_a_retry_after_no_time_is_refused_where_it_is_raised(after: Any) -> None:
+    with pytest.raises(ValueError, match=r"Retry\(after=…\) must be a number of seconds from 0 on"):
+        Retry(after=after)
+
+
+def test_a_retry_gives_its_reason_and_its_cause() -> None:
+    assert str(Retry(after=2.5)) == "another attempt after 2.5 s"
+    retry = Retry("the bank is busy", after=1)
+    retry.__cause__ = ConnectionError("refused")
+    assert str(retry) == "the bank is busy (ConnectionError: refused)"
+
+
+def test_a_retry_comes_back_whole_from_another_process() -> None:
+    copy = pickle.loads(pickle.dumps(Retry("busy", after=3, counts=False)))
+    assert (type(copy), str(copy), copy.after, copy.counts) == (Retry, "busy", 3.0, False)
