@@ -34,3 +34,9 @@ def test_a_handler_is_tested_with_a_state_of_the_tests(names: dict[str, Any]) ->
     names["charge"](task({"cents": 7}, "anna", "charge", state=state))
     assert state.execute("select session, cents from payments").fetchall() == [("anna", 7)]
     assert list(opened) == []
+
+
+def test_the_middleware_measures_each_attempt(names: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="shop"):
+        run(names["app"], [{"session_id": "anna", "name": "charge", "payload": {"cents": 1}}], value_format="json")
+    assert [record.getMessage()[:12] for record in caplog.records if record.name == "shop"] == ["charge took "]

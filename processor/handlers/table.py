@@ -12,6 +12,7 @@ from processor.engine.retry import DEFAULT_RULES, ErrorRules
 from processor.errors import LoadError, SettingsError
 from processor.handlers.callables import is_kind, label
 from processor.handlers.lifespan import L, Lifespan
+from processor.handlers.middleware import Call, M, Middleware, inside
 from processor.handlers.payload import payload_type
 from processor.handlers.policy import PolicyKeywords, check_keywords, error_rules
 from processor.handlers.task import Task, UnknownTask
@@ -20,10 +21,12 @@ Function = Callable[[Task[Any]], Any]
 F = TypeVar("F", bound=Function)
 
 
-class Handler(msgspec.Struct, frozen=True):
+class Handler(msgspec.Struct, eq=False):
     """One handler function and its limits. None means the consumer's option."""
 
     function: Function
+    call: Call
+    """The function, inside the application's middleware."""
     is_async: bool
     timeout: float | None = None
     """Time limit for one attempt in seconds."""
@@ -48,6 +51,7 @@ class Handlers:
         self._default: Handler | None = None
         self._by_schema: dict[str, Handler] = {}
         self._lifespan: Lifespan | None = None
+        self._middleware: list[Middleware] = []
 
     def task(
         self,
@@ -80,6 +84,7 @@ class Handlers:
 
         def register(function: F) -> F:
             handler = _handler(function, schema, keywords)
+            self._surround(handler)
             if name is not None and self._handlers.setdefault(name, handler) is not handler:
                 raise SettingsError(f"the task {name!r} has two handlers")
             if schema is not None and self._by_schema.setdefault(schema, handler) is not handler:
@@ -105,9 +110,28 @@ class Handlers:
             if self._default is not None:
                 raise SettingsError("there are two default handlers")
             self._default = _handler(function, None, keywords)
+            self._surround(self._default)
             return function
 
         return register if function is None else register(function)
+
+    def middleware(self, function: M) -> M:
+        """Registers the decorated function around each attempt of the handlers of its kind, plain or `async`.
+
+        It gets the task and the next call: `def timed(task, call): return call(task)`. What it returns is the result,
+        and what it raises is the attempt's error. The first registered is outermost. A handler may be registered
+        before or after it.
+
+        Raises:
+            LoadError: the function cannot be called with two arguments, or is a generator.
+        """
+        self._middleware.append(Middleware.of(function))
+        for handler in self.handlers:
+            self._surround(handler)
+        return function
+
+    def _surround(self, handler: Handler) -> None:
+        handler.call = inside(self._middleware, handler.function, is_async=handler.is_async)
 
     def lifespan(self, function: L) -> L:
         """Registers the decorated generator function, plain or `async`, which yields once.
@@ -197,6 +221,7 @@ def _handler(function: Function, schema: str | None, keywords: PolicyKeywords) -
             f"the handler {label(function)} is a generator, so that a call runs none of its code: remove the yield"
         )
     return Handler(
+        function,
         function,
         is_async=is_kind(inspect.iscoroutinefunction, function),
         timeout=keywords.get("timeout"),

@@ -102,7 +102,7 @@ async def _call_within(handler: Handler, task: Task, limit: float) -> Any:
     timer = asyncio.timeout(limit)
     try:
         async with timer:
-            return await handler.function(task)
+            return await handler.call(task)
     except TimeoutError:
         if timer.expired():
             raise TaskTimeout from None
@@ -193,7 +193,7 @@ class CoroutineSeat:
     async def call_async(self, handler: Handler, task: Task, started: float) -> Any:
         """Runs the handler in this coroutine."""
         self.window.started = started
-        return await handler.function(task)
+        return await handler.call(task)
 
     def interrupt(self, started: float) -> None:
         """Cancels the attempt once the loop goes round. One that blocks the loop counts as interrupted now."""

@@ -92,7 +92,7 @@ class Runner:
                         value = await seat.call_async(handler, task, now)
                     else:
                         window.started = now
-                        value = handler.function(task)
+                        value = handler.call(task)
                     window.started = 0.0
                     if window.firing or window.verdict:
                         window.close()

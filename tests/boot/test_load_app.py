@@ -152,6 +152,13 @@ def test_two_handlers_for_one_name_are_rejected() -> None:
     assert "the task 'charge' has two handlers" in refused("twice:app")
 
 
+def test_a_lifespan_and_a_middleware_that_cannot_be_called_are_rejected() -> None:
+    Path("odd.py").write_text(TASKS + "\n@app.middleware\ndef around(task): ...\n")
+    assert "the middleware around(task) must take two arguments, the task and the next call" in refused("odd:app")
+    Path("odder.py").write_text(TASKS + "\n@app.lifespan\ndef database(): ...\n")
+    assert "the lifespan database must be a generator function" in refused("odder:app")
+
+
 def test_a_missing_attribute_is_reported_with_similar_names() -> None:
     assert refused("shop_tasks:handel").endswith("shop_tasks has no 'handel'; did you mean 'handle'?")
     assert "shop_tasks.Shop has no 'Dsk'; did you mean 'Desk'?" in refused("shop_tasks:Shop.Dsk.handle")
