@@ -76,7 +76,7 @@ def unions(draw: st.DrawFn, depth: int, used: set[str]) -> list[Any]:
         before = set(used)
         branch = draw(schemas(depth - 1, used, union=False))
         tag = _tag(branch)
-        if tag in taken:  # a union has one branch of each unnamed kind
+        if tag in taken or _is_ambiguous([*branches, branch]):  # a union has one branch of each unnamed kind
             used.clear()
             used.update(before)
             continue
@@ -88,6 +88,12 @@ def unions(draw: st.DrawFn, depth: int, used: set[str]) -> list[Any]:
 def _tag(node: Any) -> str:
     """The identity of a union branch; a union may have each only once."""
     return str(node.get("name", node["type"]) if isinstance(node, dict) else node)
+
+
+def _is_ambiguous(branches: list[Any]) -> bool:
+    """Return whether fastavro may write `bytes` as an array of integers: it takes any sequence for an array."""
+    kinds = {node["type"] if isinstance(node, dict) else node for node in branches}
+    return "array" in kinds and bool(kinds & {"bytes", "fixed"})
 
 
 def is_weightless(node: Any) -> bool:
