@@ -36,6 +36,12 @@ CONSUMER_ONLY = frozenset((
 ))
 """The C rows of librdkafka's CONFIGURATION.md. A producer only warns about them."""
 
+MEMBERSHIP = frozenset((
+    "group.instance.id", "group.protocol", "group.protocol.type", "group.remote.assignor", "heartbeat.interval.ms",
+    "max.poll.interval.ms", "partition.assignment.strategy", "session.timeout.ms",
+))
+"""Those of them that concern a member of a group."""
+
 PRODUCER_ONLY = frozenset((
     "acks", "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
     "delivery.report.only.error", "delivery.timeout.ms", "enable.gapless.guarantee", "enable.idempotence",
@@ -252,11 +258,15 @@ def admin_config(bootstrap_servers: str, kafka_config: Mapping[str, Any]) -> Con
 
 
 def reader_config(bootstrap_servers: str, kafka_config: Mapping[str, Any]) -> Config:
-    """The configuration of a consumer that joins no group: it reads records and commits nothing."""
+    """The configuration of a consumer that joins no group: it reads records and commits nothing.
+
+    It leaves out the settings of a membership. The client checks them against each other, and against defaults that
+    apply to the classic protocol only.
+    """
     return {
         **_shared_defaults(),
         "client.id": "processor-lookup",
-        **without(kafka_config, PRODUCER_ONLY),
+        **without(kafka_config, PRODUCER_ONLY | MEMBERSHIP),
         "bootstrap.servers": bootstrap_servers,
         "allow.auto.create.topics": "false",
         # The client requires a group ID even if it joins no group.

@@ -17,6 +17,7 @@ from processor.kafka.config import (
     error_of,
     open_client,
     producer_config,
+    reader_config,
 )
 from processor.options.connection import REFUSED_KAFKA_CONFIG
 from processor.settings import GroupProtocol, Settings
@@ -69,6 +70,15 @@ def test_a_consumer_can_be_opened_with_either_group_protocol(protocol: GroupProt
     config = consumer_config(settings(protocol), 0)
     assert ("partition.assignment.strategy" in config) == (protocol == "classic")
     open_client(Consumer, {**config, **client_hooks(lambda event: None)}).close()
+
+
+def test_a_lookup_takes_no_setting_of_a_membership() -> None:
+    """With KIP-848 a poll interval may be shorter than the classic session, which a lookup does not have."""
+    membership = {"max.poll.interval.ms": "6000", "session.timeout.ms": "7000", "group.instance.id": "a"}
+    config = reader_config("localhost:9", {**membership, "socket.timeout.ms": "1000"})
+    assert membership.keys().isdisjoint(config)
+    assert config["socket.timeout.ms"] == "1000"
+    Consumer(config).close()
 
 
 def test_static_members_are_told_apart_by_their_number() -> None:
