@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.errors import ProcessorError
 from processor.kafka.aside import Aside
@@ -26,8 +26,6 @@ PATIENCE_SECONDS: Final = 1.0
 """How long a commit may be unanswered before the state of the group is asked for. Most are answered within 10 ms."""
 
 TOO_LARGE: Final = "the metadata is longer than offset.metadata.max.bytes"
-
-REBALANCING: Final = (ConsumerGroupState.PREPARING_REBALANCING, ConsumerGroupState.COMPLETING_REBALANCING)
 
 OnAnswer = Callable[[Sequence[Commit], str | None, KafkaError | None], None]
 """Is called once for each commit, with why it was refused, and with the client's error where that had one; with None
@@ -100,7 +98,9 @@ class CommitRoute:
         """Goes another way where the client is held up; to be called often."""
         if self._is_held_up and self._settings.group_protocol == "classic" and monotonic() >= self._ask_at:
             self._ask_at = float("inf")
-            self._aside.run(self._is_rebalancing, lambda rebalancing: self._reroute(consumer, rebalancing=rebalancing))
+            self._aside.run(
+                self._inquiry.is_rebalancing, lambda rebalancing: self._reroute(consumer, rebalancing=rebalancing)
+            )
 
     def on_rebalanced(self) -> None:
         """The group has decided: the member's own client is answered again."""
@@ -117,11 +117,6 @@ class CommitRoute:
             return False
         sent = [s.at for s in self._unanswered if not s.is_answered]
         return bool(sent) and monotonic() - sent[0] > PATIENCE_SECONDS
-
-    def _is_rebalancing(self) -> bool:
-        """Return whether the group is in the middle of a rebalance; False where the coordinator does not answer."""
-        group = self._inquiry.describe()
-        return group is not None and group.state in REBALANCING
 
     def _reroute(self, consumer: Consumer, *, rebalancing: bool) -> None:
         self._ask_at = monotonic() + PATIENCE_SECONDS

@@ -16,6 +16,9 @@ from processor.telemetry.events import Emit
 ANSWER_SECONDS: Final = 2.0
 """How long the coordinator may take."""
 
+REBALANCING: Final = frozenset(("PreparingRebalance", "CompletingRebalance"))
+"""States of a classic group in which its coordinator waits for members (Kafka's `ClassicGroupState`)."""
+
 
 class GroupInquiry:
     """One admin client, opened by the first question. Belongs to one thread, which it blocks."""
@@ -27,13 +30,30 @@ class GroupInquiry:
 
     def describe(self) -> ConsumerGroupDescription | None:
         """Return the group's state and members, or None where the coordinator does not answer, or not this client."""
-        settings = self._settings
         try:
-            if self._client is None:
-                config = admin_config(settings.bootstrap_servers, settings.kafka_config)
-                self._client = open_client(AdminClient, {**config, **client_hooks(self._emit)})
-            (answer,) = self._client.describe_consumer_groups([settings.group], request_timeout=ANSWER_SECONDS).values()
+            (answer,) = (
+                self._opened().describe_consumer_groups([self._settings.group], request_timeout=ANSWER_SECONDS).values()
+            )
             description: ConsumerGroupDescription = answer.result()
         except (KafkaException, ProcessorError):
             return None
         return description
+
+    def is_rebalancing(self) -> bool:
+        """Return whether a classic group is rebalancing; False if the coordinator does not answer.
+
+        It uses the client's older, synchronous request, since the broker may be dead when it is asked. If a broker is
+        killed under the request behind `describe`, the client aborts the process: confluent-kafka 2.16 fails on
+        `rd_kafka_enq_once_del_source_return: Assertion eonce->refcnt > 0`.
+        """
+        try:
+            found = self._opened().list_groups(self._settings.group, timeout=ANSWER_SECONDS)
+        except (KafkaException, ProcessorError):
+            return False
+        return any(str(group.state) in REBALANCING for group in found)
+
+    def _opened(self) -> AdminClient:
+        if self._client is None:
+            config = admin_config(self._settings.bootstrap_servers, self._settings.kafka_config)
+            self._client = open_client(AdminClient, {**config, **client_hooks(self._emit)})
+        return self._client

@@ -70,7 +70,7 @@ class Route:
         self.answers: list[tuple[int, object]] = []
         monkeypatch.setattr(module, "TransactionalOffsets", lambda *_: self.transactions)
         monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
-        monkeypatch.setattr(CommitRoute, "_is_rebalancing", lambda _: self._ask())
+        monkeypatch.setattr(GroupInquiry, "is_rebalancing", lambda _: self._ask())
         settings = Settings(topics=("t",), group="g")
         self.aside = Aside("test")
         self.route = CommitRoute(
