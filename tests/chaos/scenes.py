@@ -42,10 +42,14 @@ def verdict(
 
 
 def clean_run(work: Scenario) -> Verdict:
-    """Tasks come one by one while the one before of their session runs: who lets two of a session run is seen."""
-    fleet = work.run("note", "-w", "16", *QUICK, seconds=0.02)
-    fleet.wait_for("consumer.assigned")
-    for _ in range(40):
+    """Tasks come one by one while the one before of their session runs: who lets two of a session run is seen.
+
+    A handler takes several times as long as a round of tasks takes to arrive, on a slow machine too.
+    """
+    work.produce_sessions(6, 6)
+    fleet = work.run("note", "-w", "16", *QUICK, seconds=0.5)
+    work.wait_begun()
+    for _ in range(6):
         work.produce_sessions(6, 6)
     work.wait_done(len(work.places))
     work.wait_lag(0)

@@ -186,7 +186,7 @@ def test_what_is_wrong_with_the_function_at_the_start_is_one_line(visit: Visit, 
         "raises": (4, "--oauth-callback auth:token raised RuntimeError: no token today: ***"),
         "hangs": (4, "--oauth-callback auth:token has not returned for 10 s"),
         "nonsense": (4, "--oauth-callback auth:token must return (token, expiry in seconds since the epoch), not str"),
-        "for nobody": (4, f"not allowed by the broker at {visit.guarded.sasl}: SASL authentication error: "),
+        "for nobody": (4, f"access denied by the broker at {visit.guarded.sasl}: SASL authentication error: "),
     }
     for how, (code, told) in cases.items():
         visit.now_it(how)

@@ -267,11 +267,11 @@ def raising(error: Exception) -> RunningConsumer:
 
 
 def test_a_client_that_is_not_let_in_any_more_is_exit_4_after_a_drain() -> None:
-    with raising(BrokerError("not allowed by the broker")) as run:
+    with raising(BrokerError("access denied by the broker")) as run:
         assert run.wait() == (4, False, False)
     (failed,) = run.of(ConsumerFailed)
-    assert (failed.error, failed.exit_code) == ("not allowed by the broker", 4)
-    assert run.of(ConsumerStopping)[0].reason == "not allowed by the broker"
+    assert (failed.error, failed.exit_code) == ("access denied by the broker", 4)
+    assert run.of(ConsumerStopping)[0].reason == "access denied by the broker"
     assert run.of(ConsumerStopped)[0].exit_code == 4
     assert run.source.is_closed.is_set()
 
@@ -282,7 +282,7 @@ def test_a_client_that_is_not_let_in_at_the_start_is_not_waited_for() -> None:
     run.source.lets_in.clear()
 
     def fail(limit: int, seconds: float) -> Sequence[Record]:
-        raise BrokerError("not allowed by the broker")
+        raise BrokerError("access denied by the broker")
 
     run.source.take = fail  # type: ignore[method-assign]
     began = monotonic()
