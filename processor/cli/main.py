@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "monitor": "monitor.command",
     "report": "monitor.report",
     "health": "health",
+    "lag": "lag",
+    "offsets": "offsets.command",
     "demo": "demo.command",
     "broker": "broker",
 }

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, ResourceType
-from confluent_kafka.admin._metadata import TopicMetadata
+from confluent_kafka.admin._metadata import ClusterMetadata, TopicMetadata
 from confluent_kafka.cimpl import NewTopic
 
 from processor.errors import BrokerError, LoadError
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import ACCESS_DENIED, NO_RESPONSE, NO_TOPIC, Config, error_of, open_client, reason_of
+from processor.options.names import INTERNAL
 from processor.telemetry.events import Emit, Event
 
 ANSWER_SECONDS = 10.0
@@ -199,6 +200,15 @@ class TopicAdmin:
                 raise error_of(metadata.error, self._servers, about=f"topic {topic}")
         return found
 
+    def all_topics(self, timeout: float) -> dict[str, int]:
+        """Partition counts of all topics that this client may see, without those that belong to Kafka itself."""
+        topics = self._cluster(None, time.monotonic() + timeout).topics
+        return {
+            name: len(topic.partitions)
+            for name, topic in sorted(topics.items())
+            if name not in INTERNAL and topic.error is None
+        }
+
     def require(self, operation: AclOperation, topics: Collection[str]) -> None:
         """Checks that this client has a permission on the topics. Passes if the brokers do not report permissions.
 
@@ -226,6 +236,15 @@ class TopicAdmin:
     def _topic(self, topic: str, deadline: float) -> TopicMetadata:
         """Requests the topic's metadata until there is a response, or the deadline has passed."""
         while True:
+            metadata = self._cluster(topic, deadline).topics[topic]
+            is_late = time.monotonic() >= deadline
+            if metadata.error is None or metadata.error.code() not in NO_LEADER_YET or is_late:
+                return metadata
+            time.sleep(RETRY_SECONDS)
+
+    def _cluster(self, topic: str | None, deadline: float) -> ClusterMetadata:
+        """Requests the metadata of a topic, or of all topics, until there is a response or the deadline has passed."""
+        while True:
             left = deadline - time.monotonic()
             try:
                 cluster = self._client.list_topics(topic, timeout=max(min(left, SLICE_SECONDS), 0.01))
@@ -233,11 +252,8 @@ class TopicAdmin:
                 self._client.poll(0)
                 self._raise_if_final(caught.args[0], out_of_time=left <= SLICE_SECONDS)
                 continue
-            metadata = cluster.topics[topic]
             self.has_controller = cluster.controller_id in cluster.brokers
-            if metadata.error is None or metadata.error.code() not in NO_LEADER_YET or left <= 0:
-                return metadata
-            time.sleep(RETRY_SECONDS)
+            return cluster
 
     def _raise_if_final(self, error: KafkaError, *, out_of_time: bool) -> None:
         """Raises if a retry is useless. The client itself would retry without end."""

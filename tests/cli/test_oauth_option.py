@@ -22,6 +22,7 @@ ARGUMENTS = {
     "run": ("tasks:handle", "-t", "t", "-g", "g"),
     "produce": ("-t", "t"),
     "decode": ("t:0:0",),
+    "lag": ("-g", "g"),
 }
 BEARER = {"sasl.mechanism": "OAUTHBEARER"}
 

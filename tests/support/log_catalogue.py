@@ -68,7 +68,7 @@ def field_meanings(kind: type) -> dict[str, str]:
     """Return the docstring of each field, of the class and of its bases."""
     meanings: dict[str, str] = {}
     for ancestor in reversed(kind.__mro__):
-        if ancestor.__module__ != events.__name__:
+        if ancestor.__module__.partition(".")[0] != "processor":
             continue
         (definition,) = ast.parse(inspect.getsource(ancestor)).body
         assert isinstance(definition, ast.ClassDef)

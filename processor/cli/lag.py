@@ -1,0 +1,256 @@
+"""`processor lag`: how far a group is behind, how much of that is done already, and what holds each partition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from processor.boot.tokens import with_tokens
+from processor.cli.monitor.command import Stop
+from processor.cli.output import note
+from processor.cli.tables import Output, print_json, table
+from processor.errors import BrokerError, LoadError, SettingsError
+from processor.kafka.group_view import GroupState, GroupView
+from processor.observe.window import APART, WINDOW
+from processor.observe.wording import clock, duration, many
+from processor.operate.lag import LagReport, PartitionLag, Trail, partition_lag, sentence, totals_of
+from processor.operate.partition_view import PartitionView, waits_for
+from processor.options.connection import ConnectionOptions
+from processor.options.names import group_fault, topic_fault
+from processor.options.option import SECONDS, Option, Panel
+from processor.options.option_set import OptionSet
+from processor.runtime.ports import Partition
+
+TICK_SECONDS: Final = 0.1
+"""How long a wait may delay a signal."""
+
+HEADINGS: Final = (
+    *("partition", ">end", ">committed", ">lag", ">done ahead", ">left", ">oldest", "verdict", "member", "host"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(OptionSet):
+    """How often the group is looked at, and what for."""
+
+    samples: Annotated[
+        int,
+        Option("Looks, a second apart, at partitions that lag; the verdict needs several.", at_least=1, at_most=60),
+    ] = 4
+    watch: Annotated[bool, Option("Repeat until Ctrl-C.")] = False
+    every: Annotated[float, Option("Time between two looks of --watch.", metavar=SECONDS, at_least=0.5)] = 2.0
+    max_lag: Annotated[int | None, Option("Exit with code 1 if the total lag is above this.", at_least=0)] = None
+
+    def check_together(self) -> None:
+        """Refuse a limit for a report that does not end.
+
+        Raises:
+            SettingsError: it is given.
+        """
+        super().check_together()
+        if self.watch and self.max_lag is not None:
+            raise SettingsError("--max-lag is for a single report: leave out --watch")
+
+
+def lag(
+    connection: ConnectionOptions,
+    report: ReportOptions,
+    group: Annotated[str, Option("Consumer group.", Panel.KAFKA, short="-g", rule=group_fault)],
+    topic: Annotated[
+        list[str],
+        Option(
+            "Topic to report; repeatable.",
+            Panel.KAFKA,
+            short="-t",
+            rule=topic_fault,
+            default_shown="those that the group consumes or has committed",
+        ),
+    ] = [],  # noqa: B006 — read only
+    output: Output = "table",
+) -> int:
+    """Show the lag of a group per partition, with what is done already.
+
+    Tasks behind the committed offset may be done: the commit lists them.
+    "12,031 behind, 11,990 of them done, 41 left" is such a group. The verdict
+    is explained in docs/OPERATING.md.
+
+    A group whose partitions lag is looked at four times, a second apart.
+    """
+    with GroupView(with_tokens(connection, lambda _: None), group) as view:
+        survey = LagSurvey(view, topic, WINDOW if report.watch else report.samples)
+        if report.watch:
+            _watch(survey, report.every, output)
+            return 0
+        found = survey.conclusive()
+    _print(found, output)
+    if report.max_lag is not None and found.totals.lag > report.max_lag:
+        note(f"processor: the lag of group {group} is {found.totals.lag:,}, above --max-lag {report.max_lag:,}")
+        return 1
+    return 0
+
+
+class LagSurvey:
+    """Looks at the group again and again, and judges each partition by its last looks."""
+
+    def __init__(self, view: GroupView, topics: Sequence[str], length: int) -> None:
+        """Finds the topics.
+
+        Args:
+            view: the group.
+            topics: the topics to report; empty for all that the group has.
+            length: looks that a verdict needs.
+
+        Raises:
+            LoadError: a topic, or the group, does not exist.
+        """
+        self._view = view
+        self._length = length
+        if topics:
+            view.require(topics)
+        self._topics = list(dict.fromkeys(topics)) or view.topics()
+        self._trails: dict[Partition, Trail] = {}
+        self._state: GroupState | None = None
+        self._views: list[PartitionView] = []
+
+    def look(self) -> None:
+        """Ask the brokers once.
+
+        Raises:
+            LoadError: the group does not exist.
+        """
+        self._views = self._view.look(self._topics)
+        self._state = self._view.describe()
+        if not any(view.committed is not None for view in self._views) and not self._has_members():
+            raise LoadError(
+                f"group {self._view.group} does not exist at {self._view.servers}: "
+                "it has no members and has committed nothing"
+                + (f" of {', '.join(self._topics)}" if self._topics else "")
+            )
+        now = time.time()
+        for view in self._views:
+            self._trails.setdefault(view.partition, Trail(self._length)).note(now, view)
+
+    def _has_members(self) -> bool:
+        return self._state is not None and bool(self._state.members)
+
+    def conclusive(self) -> LagReport:
+        """Look until each partition has a verdict, and report."""
+        while True:
+            self.look()
+            if all(self._trails[view.partition].is_conclusive for view in self._views):
+                return self.report()
+            time.sleep(APART)
+
+    def report(self) -> LagReport:
+        """Return what the last look found."""
+        now = time.time()
+        oldest = self._view.oldest(self._views)
+        waits = self._waits(now)
+        rows = [self._row(view, oldest.get(view.partition, -1), now, waits) for view in self._views]
+        return LagReport(
+            group=self._view.group,
+            at=int(now * 1000),
+            state=self._state.state if self._state is not None else None,
+            members=len(self._state.members) if self._state is not None else None,
+            totals=totals_of(rows),
+            partitions=rows,
+        )
+
+    def _waits(self, now: float) -> dict[Partition, list[Partition]]:
+        waits = {}
+        for topic in self._topics:
+            of_topic = [view for view in self._views if view.partition.topic == topic]
+            for number, others in waits_for(of_topic, now).items():
+                waits[Partition(topic, number)] = others
+        return waits
+
+    def _row(
+        self, view: PartitionView, oldest_at: int | None, now: float, waits: dict[Partition, list[Partition]]
+    ) -> PartitionLag:
+        partition = view.partition
+        owner = self._state.owners.get(partition) if self._state is not None else None
+        is_owned = None if self._state is None else owner is not None
+        others = waits.get(partition, [])
+        verdict = self._trails[partition].verdict(is_owned=is_owned, waits=bool(others))
+        return partition_lag(view, owner, oldest_at, now, verdict, others)
+
+
+def _watch(survey: LagSurvey, every: float, output: str) -> None:
+    console = Console(highlight=False)
+    is_live = output == "table" and console.is_terminal and not console.is_dumb_terminal
+    survey.look()
+    with Stop() as stop:
+        if not is_live:
+            _repeat(survey, every, stop, lambda report: _print(report, output, one_line=True), note)
+            return
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+
+            def show(report: LagReport) -> None:
+                live.update(_screen(report, *console.size), refresh=True)
+
+            _repeat(survey, every, stop, show, lambda fault: live.update(Text(fault), refresh=True))
+
+
+def _repeat(
+    survey: LagSurvey, every: float, stop: Stop, show: Callable[[LagReport], None], fail: Callable[[str], None]
+) -> None:
+    """Look and show until a signal comes. A broker that does not respond is reported, and asked again."""
+    while not stop.is_asked():
+        try:
+            survey.look()
+            report = survey.report()
+        except BrokerError as error:
+            fail(f"processor: {error}")
+        else:
+            show(report)
+        _pause(every, stop)
+
+
+def _screen(report: LagReport, width: int, height: int) -> Text:
+    """Return what fits the terminal: the totals, and the partitions with the largest lag first."""
+    ordered = sorted(report.partitions, key=lambda one: -one.left)
+    rows = [f"{clock(report.at / 1000)} UTC", *_lines(report, ordered)]
+    return Text("\n".join(line[:width] for line in rows[:height]), no_wrap=True)
+
+
+def _pause(seconds: float, stop: Stop) -> None:
+    until = time.monotonic() + seconds
+    while not stop.is_asked() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, TICK_SECONDS))
+
+
+def _print(report: LagReport, output: str, *, one_line: bool = False) -> None:
+    if output == "json":
+        print_json(report, one_line=one_line)
+    else:
+        typer.echo("\n".join([*_lines(report, report.partitions), *([""] if one_line else [])]))
+
+
+def _lines(report: LagReport, partitions: Sequence[PartitionLag]) -> list[str]:
+    members = "members unknown" if report.members is None else many(report.members, "member")
+    state = f", {report.state}" if report.state is not None else ""
+    head = f"group {report.group}{state}, {members}: {sentence(report.totals)}"
+    return [head, *table(HEADINGS, [_cells(one) for one in partitions])]
+
+
+def _cells(one: PartitionLag) -> list[str]:
+    verdict = f"{one.verdict} for {', '.join(one.waits_for)}" if one.waits_for else one.verdict
+    return [
+        f"{one.topic}[{one.partition}]",
+        f"{one.end:,}",
+        "–" if one.committed is None else f"{one.committed:,}",
+        f"{one.lag:,}",
+        f"{one.done_ahead:,}",
+        f"{one.left:,}",
+        "–" if one.oldest_age_seconds is None else duration(one.oldest_age_seconds),
+        verdict,
+        one.client_id or "–",
+        one.host or "–",
+    ]

@@ -1,0 +1,1 @@
+"""`processor offsets`: what a group has committed, and resets of it."""

@@ -1,0 +1,275 @@
+"""`GroupView`: what a group has of its topics, for the operating commands. It never joins the group."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from types import TracebackType
+from typing import Final, NamedTuple, Self, cast
+
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
+
+from processor.engine.record import Record
+from processor.errors import LoadError, ProcessorError
+from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
+from processor.kafka.client_log import client_hooks
+from processor.kafka.config import ACCESS_DENIED, NO_TOPIC, admin_config, error_of, open_client, reader_config
+from processor.kafka.survey import survey_of
+from processor.operate.lag import Owner
+from processor.operate.partition_view import PartitionView
+from processor.operate.resets import OffsetChange
+from processor.options.connection import ConnectionOptions
+from processor.runtime.ports import Partition
+from processor.telemetry.events import Event
+
+SLICE_SECONDS: Final = 0.1
+"""How long a wait inside the client may delay a signal."""
+
+OLDEST_SECONDS: Final = 5.0
+"""Time limit for reading the oldest unsettled records of all partitions. The age of the others remains unknown."""
+
+HAS_MEMBERS: Final = frozenset(
+    (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS)
+)
+"""Refusals of a commit by a client that is not a member."""
+
+ENDED: Final = frozenset((ConsumerGroupState.DEAD, ConsumerGroupState.UNKNOWN))
+"""States of a group that the coordinator does not have."""
+
+
+class GroupState(NamedTuple):
+    """A group as its coordinator describes it."""
+
+    state: str
+    """Such as `stable`, `empty`, `preparing-rebalancing`; `dead` for a group that does not exist."""
+    owners: Mapping[Partition, Owner]
+    members: Sequence[Owner]
+
+
+class GroupView:
+    """One group, over connections of its own. Belongs to one thread, which its methods block.
+
+    Every method raises BrokerError if no broker responds or access is denied.
+    """
+
+    def __init__(self, connection: ConnectionOptions, group: str) -> None:
+        """Opens the clients.
+
+        Raises:
+            SettingsError: the client rejects a setting.
+            LoadError: a file in the settings cannot be read.
+        """
+        self.group = group
+        self.servers = connection.bootstrap_servers
+        self._kafka_config = connection.kafka_config
+        self._topics = TopicAdmin(admin_config(self.servers, self._kafka_config), None)
+        self._consumer = self._open(**{"group.id": group, "isolation.level": "read_uncommitted"})
+        self._admin: AdminClient | None = None
+
+    def topics(self) -> list[str]:
+        """The topics that the group has committed, or that its members have."""
+        with self._translated(f"group {self.group}"):
+            numbers = self._topics.all_topics(ANSWER_SECONDS)
+            every = [TopicPartition(topic, number) for topic, count in numbers.items() for number in range(count)]
+            found = self._consumer.committed(every, timeout=ANSWER_SECONDS) if every else []
+        committed = {place.topic for place in found if place.error is None and place.offset >= 0}
+        state = self.describe()
+        return sorted(committed | {partition.topic for partition in (state.owners if state is not None else ())})
+
+    def require(self, topics: Collection[str]) -> dict[str, int]:
+        """Return the partition counts of the topics.
+
+        Raises:
+            LoadError: topics do not exist; the message names all of them.
+        """
+        found = self._topics.partitions(topics, ANSWER_SECONDS)
+        missing = [topic for topic in topics if topic not in found]
+        if missing:
+            raise LoadError(missing_topics(missing, self.servers))
+        return found
+
+    def look(self, topics: Iterable[str]) -> list[PartitionView]:
+        """Return every partition of the topics. A topic that was deleted is left out."""
+        views: list[PartitionView] = []
+        for topic in topics:
+            with self._translated(f"group {self.group}, topic {topic}"):
+                views += self._look(topic)
+        return views
+
+    def _look(self, topic: str) -> list[PartitionView]:
+        try:
+            survey = survey_of(self._consumer, [topic])
+        except KafkaException as caught:
+            if caught.args[0].code() in NO_TOPIC:
+                return []
+            raise
+        views = []
+        for partition, (start, end) in sorted(survey.bounds.items()):
+            commit = survey.committed.get(partition)
+            offset, metadata = (commit.offset, commit.metadata) if commit is not None else (None, "")
+            views.append(PartitionView(partition, start, end, offset, metadata))
+        return views
+
+    def describe(self) -> GroupState | None:
+        """Return the group's state and members; None if the cluster has no controller, as an embedded broker."""
+        if not self._has_controller():
+            return None
+        with self._translated(f"group {self.group}"):
+            if self._admin is None:
+                config = admin_config(self.servers, self._kafka_config)
+                self._admin = open_client(AdminClient, {**config, **client_hooks(_ignore)})
+            (answer,) = self._admin.describe_consumer_groups([self.group], request_timeout=ANSWER_SECONDS).values()
+            try:
+                return _state_of(answer.result())
+            except KafkaException as caught:
+                if caught.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    return GroupState("dead", {}, ())
+                raise
+
+    def _has_controller(self) -> bool:
+        if not self._topics.has_controller:
+            self._topics.all_topics(ANSWER_SECONDS)
+        return self._topics.has_controller
+
+    def offsets_at(self, partitions: Sequence[Partition], milliseconds: int) -> dict[Partition, int]:
+        """Return the offset of the first record from a time (since the epoch) on, where there is such a record."""
+        asked = [TopicPartition(*partition, milliseconds) for partition in partitions]
+        with self._translated(f"group {self.group}"):
+            found = self._consumer.offsets_for_times(asked, timeout=ANSWER_SECONDS)
+            offsets = {}
+            for place in found:
+                if place.error is not None:
+                    raise KafkaException(place.error)
+                if place.offset >= 0:
+                    offsets[Partition(place.topic, place.partition)] = place.offset
+        return offsets
+
+    def reset(self, changes: Iterable[OffsetChange]) -> None:
+        """Commits the new offsets without metadata, and so without skip maps. Brokers refuse while there are members.
+
+        Raises:
+            ProcessorError: the brokers refuse.
+        """
+        places = [TopicPartition(change.topic, change.partition, change.after) for change in changes]
+        try:
+            for place in self._consumer.commit(offsets=places, asynchronous=False) or []:
+                if place.error is not None:
+                    raise KafkaException(place.error)
+        except KafkaException as caught:
+            error = caught.args[0]
+            if error.code() in HAS_MEMBERS:
+                raise ProcessorError(f"group {self.group} has members: stop them first") from None
+            raise error_of(error, self.servers, about=f"group {self.group}") from None
+
+    def oldest(self, views: Iterable[PartitionView], seconds: float = OLDEST_SECONDS) -> dict[Partition, int | None]:
+        """Read the oldest unsettled record of each partition that has a lag.
+
+        Args:
+            views: the partitions.
+            seconds: time limit for all of them.
+
+        Returns:
+            The timestamp in milliseconds since the epoch by partition, -1 for a record without one; None if no record
+            is left up to the end, only what is never delivered. Partitions that were not read in time are missing.
+        """
+        behind = {view.partition: view for view in views if view.first_unsettled(0) < view.end}
+        if not behind:
+            return {}
+        reader = self._open(**{"max.partition.fetch.bytes": "16384", "queued.max.messages.kbytes": "4096"})
+        try:
+            with self._translated(f"group {self.group}"):
+                return _Oldest(reader, behind).read(monotonic() + seconds)
+        finally:
+            reader.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, **own: str) -> Consumer:
+        config = reader_config(self.servers, self._kafka_config)
+        client: Consumer = open_client(Consumer, {**config, **own, **client_hooks(_ignore)})
+        return client
+
+    @contextmanager
+    def _translated(self, about: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as caught:
+            raise error_of(caught.args[0], self.servers, about=about) from None
+
+
+class _Oldest:
+    """Reads one record of each partition: the first one that is not settled."""
+
+    def __init__(self, reader: Consumer, views: Mapping[Partition, PartitionView]) -> None:
+        self._reader = reader
+        self._views = views
+        self._found: dict[Partition, int | None] = {}
+
+    def read(self, deadline: float) -> dict[Partition, int | None]:
+        begin = [TopicPartition(*place, view.first_unsettled(0)) for place, view in self._views.items()]
+        self._reader.assign(begin)
+        while len(self._found) < len(self._views) and monotonic() < deadline:
+            for record in cast(list[Record], self._reader.consume(len(self._views), SLICE_SECONDS)):
+                self._take(record)
+        return self._found
+
+    def _take(self, record: Record) -> None:
+        partition = Partition(record.topic(), record.partition())
+        view = self._views.get(partition)
+        if view is None or partition in self._found:
+            return
+        error = cast(KafkaError | None, record.error())
+        if error is not None:
+            self._fail(error, view, record.offset())
+            return
+        offset = record.offset()
+        unsettled = view.first_unsettled(offset)
+        if offset >= view.end:
+            self._finish(partition, None)
+        elif unsettled > offset:
+            self._reader.seek(TopicPartition(*partition, unsettled))
+        else:
+            kind, timestamp = record.timestamp()
+            self._finish(partition, timestamp if kind else -1)
+
+    def _fail(self, error: KafkaError, view: PartitionView, offset: int) -> None:
+        """Handles a partition's end, which may be before `end` while a transaction is open, or an error."""
+        if error.code() == KafkaError._PARTITION_EOF:
+            if offset >= view.end:
+                self._finish(view.partition, None)
+        elif error.code() in ACCESS_DENIED and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+            raise KafkaException(error)
+
+    def _finish(self, partition: Partition, timestamp: int | None) -> None:
+        self._found[partition] = timestamp
+        self._reader.incremental_unassign([TopicPartition(*partition)])
+
+
+def _state_of(description: ConsumerGroupDescription) -> GroupState:
+    state = description.state
+    if state in ENDED:
+        return GroupState("dead", {}, ())
+    owners: dict[Partition, Owner] = {}
+    members = []
+    for member in description.members:
+        owner = Owner(member.member_id, member.client_id, member.host.lstrip("/"))
+        members.append(owner)
+        for place in member.assignment.topic_partitions:
+            owners[Partition(place.topic, place.partition)] = owner
+    return GroupState(state.name.lower().replace("_", "-"), owners, members)
+
+
+def _ignore(event: Event) -> None:
+    """Discards events: the raised errors say what is wrong."""

@@ -1,0 +1,207 @@
+"""The lag of a group as `processor lag` reports it: its documents, and the verdict on each partition.
+
+The verdicts are Burrow's, by `observe/window.py`, with the committed offset and the lag of each look as the samples.
+Three rules come from what a look knows beyond the offsets:
+- `no-member`: it lags and no member of the group has it (Burrow's STOP, which Burrow infers from missing commits);
+- `waits`: it is new in a topic that has grown, and waits for others;
+- `held`: the committed offset does not move, but tasks behind it are done (Burrow's STALL, if nothing is done either).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from processor.observe.window import Sample, Status, Window
+from processor.observe.wording import duration, number
+from processor.operate.partition_view import PartitionView
+from processor.runtime.ports import Partition
+
+Verdict = Literal["ok", "early", "behind", "held", "stalled", "no-member", "waits", "rewound"]
+
+OF_STATUS: dict[Status, Verdict] = {
+    Status.OK: "ok",
+    Status.EARLY: "early",
+    Status.BEHIND: "behind",
+    Status.STALLED: "stalled",
+    Status.STOPPED: "stalled",
+    Status.REWOUND: "rewound",
+}
+
+
+class Owner(NamedTuple):
+    """The member of the group that has a partition."""
+
+    member_id: str
+    client_id: str
+    host: str
+
+
+class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition in the report of `processor lag`."""
+
+    topic: str
+    partition: int
+    start: int
+    """lowest offset that is retained"""
+    end: int
+    """offset of the next record"""
+    committed: int | None
+    """offset that the group has committed"""
+    lag: int
+    """offsets from the commit to the end, as other tools count them"""
+    done_ahead: int
+    """of these, how many are settled according to the skip map in the commit"""
+    left: int
+    """offsets that are not settled"""
+    oldest_at: int | None
+    """timestamp of the oldest unsettled record, in milliseconds since the epoch; null if none is left, or unknown"""
+    oldest_age_seconds: float | None
+    """age of that record"""
+    member_id: str | None
+    """the member that has the partition"""
+    client_id: str | None
+    """its client ID"""
+    host: str | None
+    """its address, as the coordinator sees it"""
+    verdict: Verdict
+    """see docs/OPERATING.md"""
+    waits_for: list[str]
+    """partitions that a new partition waits for, each as TOPIC[PARTITION]"""
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums of a report."""
+
+    partitions: int
+    lag: int
+    done_ahead: int
+    left: int
+    oldest_age_seconds: float | None
+    """age of the oldest unsettled record of all partitions"""
+
+
+class LagReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `processor lag -o json` prints; with --watch, one in each line."""
+
+    group: str
+    at: int
+    """when the group was asked, in milliseconds since the epoch"""
+    state: str | None
+    """state of the group, such as stable or empty; null if the coordinator does not report it"""
+    members: int | None
+    """number of members; null if the coordinator does not report it"""
+    totals: Totals
+    partitions: list[PartitionLag]
+
+
+class Trail:
+    """The looks at one partition, as far as the verdict needs them."""
+
+    def __init__(self, length: int) -> None:
+        """`length`: samples in a full window."""
+        self._window = Window(length)
+        self._first_done: dict[int, int] = {}
+        """How many were done ahead when a committed offset was first seen, for the last such offset."""
+        self._done_ahead = 0
+        self._offset = 0
+
+    def note(self, at: float, view: PartitionView) -> None:
+        """Take a look of the time `at`, in seconds since the epoch."""
+        self._offset = view.settled_below
+        self._done_ahead = size(view.settled_ranges())
+        if self._offset not in self._first_done:
+            self._first_done = {self._offset: self._done_ahead}
+        self._window.note(Sample(at, self._offset, view.lag))
+
+    @property
+    def is_conclusive(self) -> bool:
+        """Return whether another look would not change the verdict: the window is full, or it is `ok`."""
+        samples = self._window.samples
+        return len(samples) >= self._window.length or any(sample.lag <= 0 for sample in samples)
+
+    def verdict(self, *, is_owned: bool | None, waits: bool) -> Verdict:
+        """Return the verdict.
+
+        Args:
+            is_owned: whether a member has the partition; None if that is not known.
+            waits: whether it waits for other partitions.
+        """
+        samples = self._window.samples
+        last = samples[-1]
+        status = self._window.judge(last.at)
+        if last.lag > 0 and is_owned is False:
+            return "no-member"
+        if waits:
+            return "waits"
+        if status is Status.STALLED and self._done_ahead > self._first_done[self._offset]:
+            return "held"
+        return OF_STATUS[status]
+
+
+def size(ranges: Iterable[tuple[int, int]]) -> int:
+    """Return how many offsets the ranges contain."""
+    return sum(high - low for low, high in ranges)
+
+
+def partition_lag(
+    view: PartitionView,
+    owner: Owner | None,
+    oldest_at: int | None,
+    now: float,
+    verdict: Verdict,
+    waits: Sequence[Partition],
+) -> PartitionLag:
+    """Return the report on one partition.
+
+    Args:
+        view: its offsets.
+        owner: the member that has it, if one has.
+        oldest_at: timestamp of its oldest unsettled record in milliseconds since the epoch; -1 if that is not known;
+            None if what is left contains no record, only aborted ones, for example.
+        now: seconds since the epoch.
+        verdict: from its `Trail`.
+        waits: the partitions that it waits for.
+    """
+    done_ahead = size(view.settled_ranges())
+    known_at = oldest_at if oldest_at is not None and oldest_at >= 0 else None
+    return PartitionLag(
+        topic=view.partition.topic,
+        partition=view.partition.number,
+        start=view.start,
+        end=view.end,
+        committed=view.committed,
+        lag=view.lag,
+        done_ahead=done_ahead,
+        left=max(view.end - view.settled_below - done_ahead, 0) if oldest_at is not None else 0,
+        oldest_at=known_at,
+        oldest_age_seconds=None if known_at is None else round(max(now - known_at / 1000, 0.0), 3),
+        member_id=owner.member_id if owner is not None else None,
+        client_id=owner.client_id if owner is not None else None,
+        host=owner.host if owner is not None else None,
+        verdict=verdict,
+        waits_for=[str(other) for other in waits],
+    )
+
+
+def totals_of(partitions: Sequence[PartitionLag]) -> Totals:
+    """Return the sums."""
+    ages = [one.oldest_age_seconds for one in partitions if one.oldest_age_seconds is not None]
+    return Totals(
+        partitions=len(partitions),
+        lag=sum(one.lag for one in partitions),
+        done_ahead=sum(one.done_ahead for one in partitions),
+        left=sum(one.left for one in partitions),
+        oldest_age_seconds=max(ages, default=None),
+    )
+
+
+def sentence(totals: Totals) -> str:
+    """Return the totals in words: "12,031 behind, 11,990 of them done, 41 left; the oldest is 3 m 02 s old"."""
+    if not totals.lag:
+        return "nothing behind"
+    done = f", {number(totals.done_ahead)} of them done, {number(totals.left)} left" if totals.done_ahead else ""
+    age = totals.oldest_age_seconds
+    return f"{number(totals.lag)} behind{done}" + (f"; the oldest is {duration(age)} old" if age is not None else "")

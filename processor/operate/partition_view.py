@@ -1,0 +1,87 @@
+"""`PartitionView`: one partition of a group as one look found it, and what follows from that alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from processor.engine import skipmap
+from processor.engine.commit_note import split
+from processor.engine.growth import Extent, predecessors
+from processor.engine.offsets import Range
+from processor.runtime.ports import Partition
+
+
+class PartitionView(NamedTuple):
+    """Offsets of one partition, and the group's commit."""
+
+    partition: Partition
+    start: int
+    """The lowest offset that is retained."""
+    end: int
+    """The offset of the next record, open transactions included."""
+    committed: int | None
+    metadata: str = ""
+
+    @property
+    def lag(self) -> int:
+        """Offsets from the commit to the end, as other tools count them; without a commit, from the start."""
+        return max(self.end - (self.start if self.committed is None else self.committed), 0)
+
+    @property
+    def settled_below(self) -> int:
+        """Every offset below this one is settled, or is not retained."""
+        return self.start if self.committed is None else max(self.committed, self.start)
+
+    def settled_ranges(self) -> list[Range]:
+        """The ranges in the skip map between `settled_below` and the end; empty if the map is not valid."""
+        if self.committed is None:
+            return []
+        try:
+            ranges = skipmap.decode(self.metadata, self.committed)
+        except skipmap.SkipMapError:
+            return []
+        low, high = self.settled_below, self.end
+        return [(max(a, low), min(b, high)) for a, b in ranges if max(a, low) < min(b, high)]
+
+    def first_unsettled(self, offset: int) -> int:
+        """The lowest offset from `offset` on that is not settled."""
+        offset = max(offset, self.settled_below)
+        for low, high in self.settled_ranges():
+            if low <= offset < high:
+                offset = high
+        return offset
+
+
+def waits_for(topic: Sequence[PartitionView], now: float) -> dict[int, list[Partition]]:
+    """Return, by number, which partitions each new partition of a topic has to wait for.
+
+    A partition is new if the group has never committed it and has committed others (see `engine/growth.py`). It begins
+    once those have settled all that they held when the growth was seen. The consumer knows these offsets; this function
+    compares with the present ends, so it may name a partition that is already far enough.
+
+    Args:
+        topic: every partition of the topic.
+        now: seconds since the epoch.
+    """
+    found = {view.partition.number: _extent(view, now) for view in topic}
+    if all(extent.committed is None for extent in found.values()):
+        return {}
+    begun_with = max((extent.begun_with or 0 for extent in found.values()), default=0)
+    waits: dict[int, list[Partition]] = {}
+    for view in topic:
+        number = view.partition.number
+        if view.committed is None and number >= begun_with:
+            earlier = _unsettled(predecessors(number, found), found)
+            waits[number] = [Partition(view.partition.topic, other) for other in earlier]
+    return {number: others for number, others in waits.items() if others}
+
+
+def _extent(view: PartitionView, now: float) -> Extent:
+    _, note = split(view.metadata)
+    begun_with = note.begun_with if note is not None and note.until > now else None
+    return Extent(view.start, view.end, view.committed, begun_with)
+
+
+def _unsettled(numbers: frozenset[int], found: Mapping[int, Extent]) -> list[int]:
+    return sorted(number for number in numbers if found[number].settled < found[number].end)
