@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from processor.errors import ProcessorError
-    from processor.handlers.task import Reject, Retry, Task, TaskTimeout
+    from processor.handlers.task import Expired, InvalidHeader, Reject, Retry, Task, TaskTimeout
     from processor.kafka.dispatcher import Dispatcher
     from processor.processor import Processor
     from processor.registry_settings import RegistrySettings
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dispatcher",
+    "Expired",
+    "InvalidHeader",
     "Processor",
     "ProcessorError",
     "RegistrySettings",
@@ -30,6 +32,8 @@ __all__ = [
 
 _MODULES = {
     "Dispatcher": "processor.kafka.dispatcher",
+    "Expired": "processor.handlers.task",
+    "InvalidHeader": "processor.handlers.task",
     "Processor": "processor.processor",
     "ProcessorError": "processor.errors",
     "RegistrySettings": "processor.registry_settings",

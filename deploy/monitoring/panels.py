@@ -205,6 +205,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     Query(rate("processor_retried_attempts_total"), "retried {{group}}"),
                     Query(rate("processor_timed_out_attempts_total"), "timed out {{group}}"),
                     Query(rate("processor_dead_lettered_tasks_total"), "dead-lettered {{group}}"),
+                    Query(rate("processor_expired_tasks_total"), "expired {{group}}"),
                 ),
             ),
             Panel(
@@ -272,11 +273,12 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel(
                 "Active sessions",
-                "With tasks in flight, taken by a worker, and parked until a retry.",
+                "With tasks in flight, taken by a worker, parked until a retry, delayed until a task may begin.",
                 (
                     Query(total("processor_active_sessions"), "active {{group}}"),
                     Query(total("processor_running_sessions"), "running {{group}}"),
                     Query(of_partitions("processor_partition_parked_sessions"), "parked {{group}}"),
+                    Query(total("processor_delayed_sessions"), "delayed {{group}}"),
                 ),
             ),
             Panel(

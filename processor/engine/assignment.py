@@ -14,6 +14,7 @@ from processor.engine.ledger import CLOSED, OPEN, Ledger, LedgerSnapshot, Loan
 from processor.engine.offsets import Range
 from processor.engine.record import Record
 from processor.engine.retry import Setback
+from processor.engine.terms import TermsOf, no_terms
 
 QUANTUM = 64
 """Tasks that one partition, and one lane of it, may have at its turn: enough to share what lending and settling cost,
@@ -38,6 +39,8 @@ class AssignmentSnapshot(NamedTuple, Generic[P]):
     in_flight: int
     waiting: int
     running: int
+    next_delay: float | None
+    """When the next time of a task comes that is waited for, in seconds since the epoch."""
     partitions: Mapping[P, LedgerSnapshot]
     busiest: Sequence[Busy[P]]
 
@@ -48,7 +51,8 @@ class Assignment(Generic[P]):
     Not thread-safe: several threads must hold one lock around each call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, terms_of: TermsOf = no_terms) -> None:
+        """`terms_of` reads what a record's headers ask for its task."""
         self.ledgers: dict[P, Ledger] = {}
         self.in_flight = 0
         """Tasks held and not settled."""
@@ -62,6 +66,11 @@ class Assignment(Generic[P]):
         self._queued: set[Ledger] = set()
         self._parked: list[tuple[float, int, Ledger, Lane]] = []
         self._parkings = 0
+        self.has_terms = False
+        """Whether any task had terms so far: until then no time is needed to lend."""
+        self._delayed: list[tuple[float, int, Ledger, Lane]] = []
+        self._delays = 0
+        self._terms_of = terms_of
         self._orphaned_keys: dict[P, set[bytes]] = {}
         """Sessions whose handlers run on after their ledger was closed; while one does, no second is lent."""
         self._partition_of: dict[Ledger, P] = {}
@@ -78,6 +87,7 @@ class Assignment(Generic[P]):
             in_flight=self.in_flight,
             waiting=self.waiting,
             running=self.lent_loans,
+            next_delay=self.next_delay(),
             partitions={partition: ledger.snapshot(now) for partition, ledger in self.ledgers.items()},
             busiest=[Busy(*session) for session in sorted(sessions, key=lambda each: -each[0])[:busiest]],
         )
@@ -86,7 +96,7 @@ class Assignment(Generic[P]):
         """The partition is this consumer's from now on, and goes on at `committed`."""
         if partition in self.ledgers:
             self.close(partition)
-        ledger = Ledger(committed, settled, self._orphaned_keys.get(partition, ()))
+        ledger = Ledger(committed, settled, self._orphaned_keys.get(partition, ()), self._terms_of)
         self.ledgers[partition] = ledger
         self._partition_of[ledger] = partition
         return ledger
@@ -109,6 +119,9 @@ class Assignment(Generic[P]):
         self.waiting -= forgotten
         self._dequeue(ledger)
         ledger.transition("close")
+        if ledger.lanes.delayed():  # they may be far from their time: do not keep what they hold until then
+            self._delayed = [entry for entry in self._delayed if entry[2] is not ledger]
+            heapq.heapify(self._delayed)
         running = {loan.lane.key for loan in ledger.lent if loan.lane.key is not None}
         if running:
             self._orphaned_keys.setdefault(partition, set()).update(running)
@@ -124,12 +137,15 @@ class Assignment(Generic[P]):
         self.in_flight += count
         self.waiting += count
         self._queue(ledger, len(ledger.lanes.ready) - ready_before)
+        if ledger.terms:
+            self.has_terms = True
         return count
 
-    def lend(self, limit: int, workers: int | None = None) -> list[Loan]:
+    def lend(self, limit: int, workers: int | None = None, epoch: float = 0.0) -> list[Loan]:
         """Ready lanes with at most `limit` tasks together, from one partition after the other.
 
-        With `workers`, a session that has more than a worker's share of what waits may get some more.
+        With `workers`, a session that has more than a worker's share of what waits may get some more. `epoch` is the
+        time in seconds since the epoch, or anything where no task has terms: what it is too early for waits.
         """
         share = None if workers is None else self.waiting // workers
         loans: list[Loan] = []
@@ -138,12 +154,14 @@ class Assignment(Generic[P]):
             ledger = rotation.popleft()
             lanes = ledger.lanes
             waiting = lanes.waiting
-            lent = ledger.lend(min(limit, QUANTUM), share)
+            lent = ledger.lend(min(limit, QUANTUM), share, epoch)
             count = waiting - lanes.waiting
             self.ready_lanes -= len(lent)
             self.waiting -= count
             limit -= count
             loans += lent
+            if ledger.delayed:
+                self._delay(ledger)
             if lanes.ready:
                 rotation.append(ledger)
             else:
@@ -194,13 +212,23 @@ class Assignment(Generic[P]):
             self._orphan_finished(loan)
         return count
 
-    def wake(self, now: float) -> None:
-        """Lanes whose retry is due are ready again."""
+    def wake(self, now: float, epoch: float = 0.0) -> None:
+        """Lanes whose retry, or whose head's time, is due are ready again. `epoch` is in seconds since the epoch."""
         while self._parked and self._parked[0][0] <= now:
             _, _, ledger, lane = heapq.heappop(self._parked)
             if ledger.state is OPEN and lane.state is PARKED:
                 ledger.lanes.wake(lane)
                 self._queue(ledger, 1)
+
+        while self._delayed and self._delayed[0][0] <= epoch:
+            _, _, ledger, lane = heapq.heappop(self._delayed)
+            if ledger.state is OPEN:
+                ledger.lanes.wake(lane)
+                self._queue(ledger, 1)
+
+    def next_delay(self) -> float | None:
+        """When the next time of a task comes that is waited for, in seconds since the epoch."""
+        return self._delayed[0][0] if self._delayed else None
 
     def next_wake(self) -> float | None:
         """When the next retry is due."""
@@ -219,6 +247,14 @@ class Assignment(Generic[P]):
             self.waiting += len(loan.records) - loan.done
             self._queue(ledger, 1)
         return count
+
+    def _delay(self, ledger: Ledger) -> None:
+        """Notes the lanes that were found to be too early."""
+        self.ready_lanes -= len(ledger.delayed)
+        for due, lane in ledger.delayed:
+            self._delays += 1
+            heapq.heappush(self._delayed, (due, self._delays, ledger, lane))
+        ledger.delayed.clear()
 
     def _orphan_finished(self, loan: Loan) -> None:
         """A handler of a closed ledger has ended: its session need not wait for it any more."""

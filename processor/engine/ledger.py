@@ -11,10 +11,11 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from processor.engine.lanes import BLOCKED, PARKED, Lane, Lanes
+from processor.engine.lanes import BLOCKED, DELAYED, HOT_TASKS, PARKED, Lane, Lanes, LaneState
 from processor.engine.offsets import Offsets, Progress, Range
-from processor.engine.record import Record
+from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
+from processor.engine.terms import Terms, TermsOf, no_terms
 
 MOST_MARKS = 1000
 """Admissions whose time is remembered."""
@@ -68,7 +69,11 @@ class Loan(msgspec.Struct, eq=False):
     """When the dead letter or the result of its next task was first sent; None where none is under way."""
 
 
-HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked"]
+HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked", "delayed"]
+
+
+PLACES: dict[LaneState, HeadPlace] = {PARKED: "parked", BLOCKED: "blocked", DELAYED: "delayed"}
+"""Where the head of a lane is that is neither lent nor ready."""
 
 
 class Head(NamedTuple):
@@ -89,9 +94,7 @@ class Head(NamedTuple):
         """Where the task is: with a worker, on its way as a dead letter or result, or in its lane."""
         if self.loan is not None:
             return "lent" if self.loan.handed_over_at is None else "delivering"
-        if self.lane.state is PARKED:
-            return "parked"
-        return "blocked" if self.lane.state is BLOCKED else "waiting"
+        return PLACES.get(self.lane.state, "waiting")
 
     @property
     def since(self) -> float | None:
@@ -128,6 +131,8 @@ class Block(NamedTuple):
     setback: Setback | None
     attempt: int
     session_waiting: int
+    delayed_until: float | None
+    """In seconds since the epoch, where its time has not come."""
 
 
 class LedgerSnapshot(NamedTuple):
@@ -138,6 +143,7 @@ class LedgerSnapshot(NamedTuple):
     waiting: int
     running: int
     parked: int
+    delayed: int
     sessions: int
     settled: int
     """Tasks settled since the partition was assigned, dead letters included."""
@@ -156,7 +162,9 @@ class Ledger:
 
     __slots__ = (
         "_marks",
+        "_terms_of",
         "dead_lettered",
+        "delayed",
         "done",
         "failed_attempts",
         "lanes",
@@ -165,9 +173,16 @@ class Ledger:
         "offsets",
         "skipped",
         "state",
+        "terms",
     )
 
-    def __init__(self, committed: int | None, settled: Sequence[Range] = (), blocked: Iterable[bytes] = ()) -> None:
+    def __init__(
+        self,
+        committed: int | None,
+        settled: Sequence[Range] = (),
+        blocked: Iterable[bytes] = (),
+        terms_of: TermsOf = no_terms,
+    ) -> None:
         """`committed` is where it goes on, `settled` what is done above that, `blocked` are sessions that must wait."""
         self.state = OPEN
         self.may_begin = True
@@ -181,6 +196,11 @@ class Ledger:
         self.dead_lettered = 0
         self.skipped = 0
         """Records that were settled before this assignment."""
+        self.terms: dict[int, Terms] = {}
+        """Those of unsettled tasks that have some, by offset. Borrowers read it without the lock."""
+        self.delayed: list[tuple[float, Lane]] = []
+        """Lanes that the last `lend` found to be too early, and until when, in seconds since the epoch."""
+        self._terms_of = terms_of
         self._marks: deque[tuple[int, float]] = deque()
         """First offset and time of each admission, for the age of the oldest unsettled task."""
 
@@ -196,7 +216,10 @@ class Ledger:
         kind = type(records[0])
         numbers = list(map(kind.offset, records))
         keys = list(map(kind.key, records))
-        offsets.admit(numbers, sizes_of(kind, records, keys))
+        headers = headers_in(kind, records)
+        offsets.admit(numbers, sizes_of(kind, records, keys, headers))
+        if headers is not None:
+            self._read_terms(numbers, headers)
         self.lanes.admit(records, keys)
         self._mark(numbers[0], now)
         return len(records)
@@ -205,15 +228,50 @@ class Ledger:
         """Whether `offset` may be delivered next: offsets only go up."""
         return self.offsets.position is None or offset >= self.offsets.position
 
-    def lend(self, limit: int, share: int | None = None) -> list[Loan]:
-        """The next ready lanes with at most `limit` tasks together, as `Lanes.lend` says."""
-        lanes, loans = self.lanes, []
+    def lend(self, limit: int, share: int | None = None, epoch: float = 0.0) -> list[Loan]:
+        """The next ready lanes with at most `limit` tasks together, as `Lanes.lend` says.
+
+        At `epoch`, in seconds since the epoch: a lane whose head is not to begin yet is `delayed`.
+        """
+        lanes, loans = self.lanes, list[Loan]()
+        if self.terms:
+            self._lend_on_terms(limit, share, epoch, loans)
+            return loans
         while limit > 0 and lanes.ready:
             lane, records = lanes.lend(limit, share)
             limit -= len(records)
             loans.append(Loan(self, lane, records, lane.attempts + 1))
         self.lent.update(loans)
         return loans
+
+    def _lend_on_terms(self, limit: int, share: int | None, epoch: float, loans: list[Loan]) -> None:
+        """Adds to `loans`, where some tasks of the partition have terms."""
+        lanes = self.lanes
+        while limit > 0 and lanes.ready:
+            loan = self.lend_lane(lanes.ready.popleft(), limit, share, epoch)
+            if loan is not None:
+                loans.append(loan)
+                limit -= len(loan.records)
+
+    def lend_lane(self, lane: Lane, limit: int, share: int | None, epoch: float) -> Loan | None:
+        """A lane that was taken out of the queue, with those of its oldest tasks that may begin at `epoch`.
+
+        None where the first of them may not: the lane is `delayed` then.
+        """
+        if share is not None and len(lane.waiting) > share:
+            limit = max(limit, HOT_TASKS)
+        for index, record in enumerate(lane.waiting[:limit]):
+            terms = self.terms.get(record.offset())
+            if terms is not None and terms.due > epoch:
+                if not index:
+                    self.lanes.delay(lane)
+                    self.delayed.append((terms.due, lane))
+                    return None
+                limit = index
+                break
+        loan = Loan(self, lane, self.lanes.lend(limit, None, lane)[1], lane.attempts + 1)
+        self.lent.add(loan)
+        return loan
 
     def settle(self, loan: Loan) -> int:
         """Settles what the loan's borrower has done since the last time; how many tasks that are."""
@@ -312,6 +370,7 @@ class Ledger:
             waiting=lanes.waiting,
             running=len(self.lent),
             parked=lanes.parked(),
+            delayed=lanes.delayed(),
             sessions=len(lanes),
             settled=self.done,
             failed_attempts=self.failed_attempts,
@@ -321,9 +380,13 @@ class Ledger:
             highest_settled=offsets.highest_settled,
             oldest_age=self.oldest_age(now),
             oldest_ready_age=self._ready_age(now),
-            head=head
-            and Block(head.record, head.loan, head.place, head.since, head.setback, head.attempt, head.session_waiting),
+            head=head and self._block(head),
         )
+
+    def _block(self, head: Head) -> Block:
+        place = head.place
+        due = self.terms[head.record.offset()].due if place == "delayed" else None
+        return Block(head.record, head.loan, place, head.since, head.setback, head.attempt, head.session_waiting, due)
 
     def _mark(self, offset: int, now: float) -> None:
         """Notes when `offset` came. Of very many notes every second one is dropped: ages get coarser, not wrong."""
@@ -333,27 +396,47 @@ class Ledger:
 
     def _settle(self, records: Sequence[Record]) -> None:
         if records:
-            self.offsets.settle(list(map(type(records[0]).offset, records)))
+            numbers = list(map(type(records[0]).offset, records))
+            self.offsets.settle(numbers)
             self.done += len(records)
+            if self.terms:
+                for number in numbers:
+                    self.terms.pop(number, None)
+
+    def _read_terms(self, numbers: Sequence[int], headers: Sequence[Headers | None]) -> None:
+        """Notes the terms of the records with these offsets and headers, where they have some."""
+        for number, pairs in zip(numbers, headers, strict=True):
+            if pairs and (terms := self._terms_of(pairs)) is not None:
+                self.terms[number] = terms
 
     def _end(self, loan: Loan) -> bool:
         self.lent.discard(loan)
         return self.state is not CLOSED
 
 
-def sizes_of(kind: type[Record], records: Sequence[Record], keys: Sequence[bytes | None]) -> list[int]:
-    """Return the bytes of key, value and headers of each.
+def headers_in(kind: type[Record], records: Sequence[Record]) -> Sequence[Headers | None] | None:
+    """Return the headers of each record; None where no record has any, so that one look at a batch ends the matter."""
+    headers = list(map(kind.headers, records))
+    return headers if any(headers) else None
+
+
+def sizes_of(
+    kind: type[Record],
+    records: Sequence[Record],
+    keys: Sequence[bytes | None],
+    headers: Sequence[Headers | None] | None,
+) -> list[int]:
+    """Return the bytes of key, value and headers of each. `headers` is what `headers_in` returned.
 
     A client's accessors are called by `map`, once for all records: from a loop in Python each call costs twice as
     much, and admission, which the poller does alone, is what a consumer with quick handlers waits for. No-op tasks on
     64 threads: 2.56 us of a core a record with loops, 2.45 without (three runs each).
     """
-    values, headers = list(map(kind.value, records)), list(map(kind.headers, records))
+    values = list(map(kind.value, records))
     try:
         sizes = list(map(add, map(len, keys), map(len, values)))  # type: ignore[arg-type]
     except TypeError:  # a record without a key, or without a value
         sizes = [len(key or b"") + len(value or b"") for key, value in zip(keys, values, strict=True)]
-    if any(headers):
-        for index, pairs in enumerate(headers):
-            sizes[index] += sum(len(name) + len(text or b"") for name, text in pairs or ())
+    for index, pairs in enumerate(headers or ()):
+        sizes[index] += sum(len(name) + len(text or b"") for name, text in pairs or ())
     return sizes

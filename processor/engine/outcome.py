@@ -15,6 +15,12 @@ class Cause(enum.Enum):
     UNKNOWN = "no handler is registered for the task's name"
     UNDECODABLE = "the value cannot be decoded"
     STUCK = "its time was over, and the handler went on although it was interrupted"
+    EXPIRED = "the time in which the task had to begin was over"
+    INVALID = "a header that sets the task's terms cannot be read"
+
+
+UNATTEMPTED = frozenset({Cause.EXPIRED, Cause.INVALID})
+"""Causes for which a task fails without an attempt."""
 
 
 class Verdict(enum.Enum):
@@ -31,7 +37,7 @@ class Succeeded(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The attempt failed. Plain text: the exception and its frames are released with the attempt."""
+    """The task failed, most often by an attempt. Plain text: the exception and its frames are released with it."""
 
     cause: Cause
     error_type: str
@@ -44,6 +50,11 @@ class Failed(NamedTuple):
     counts: bool = True
     """Whether it is one of the attempts that a task has."""
 
+    @property
+    def is_attempt(self) -> bool:
+        """Return whether the task was attempted."""
+        return self.cause not in UNATTEMPTED
+
 
 class Deferred(NamedTuple):
     """There was no attempt: what is needed to decode the value is away for now. No attempt is used up."""
@@ -53,6 +64,11 @@ class Deferred(NamedTuple):
     message: str
     retry_in: float
     """Seconds until another look makes sense."""
+
+    @property
+    def is_attempt(self) -> bool:
+        """Return whether the task was attempted."""
+        return False
 
     def delay(self, jitter: float) -> float:
         """Return the seconds until the next look: never earlier than `retry_in`, up to half as late again.

@@ -95,6 +95,18 @@ class UnknownTask(Exception):
     __module__ = "processor"
 
 
+class InvalidHeader(Exception):
+    """The error of a dead-lettered task one of whose `task-` headers cannot be read. It was not attempted."""
+
+    __module__ = "processor"
+
+
+class Expired(Exception):
+    """The error of a dead-lettered task whose time to begin was over. `dlq-attempts` counts those made in time."""
+
+    __module__ = "processor"
+
+
 class Task(msgspec.Struct, Generic[P], eq=False):
     """One record as its handler sees it. A handler annotated with `Task[Order]` gets an `Order` as the payload.
 

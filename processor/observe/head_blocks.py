@@ -24,6 +24,7 @@ STATES: Final = {
     "parked": "waiting for its retry",
     "waiting": "waiting for a worker",
     "delivering": "its result or dead letter is being delivered",
+    "delayed": "waiting for the time before which it is not to begin",
     "blocked": "blocked by a handler of its session that still runs from an earlier assignment",
 }
 

@@ -15,7 +15,17 @@ from processor.engine.outcome import Cause, Deferred, Failed, Outcome
 from processor.engine.record import Record
 from processor.errors import DecodeError, EncodeError, NotReady
 from processor.handlers.table import Handler
-from processor.handlers.task import NO_CONTENT, Reject, Retry, Task, TaskTimeout, UnknownTask, identity_of
+from processor.handlers.task import (
+    NO_CONTENT,
+    Expired,
+    InvalidHeader,
+    Reject,
+    Retry,
+    Task,
+    TaskTimeout,
+    UnknownTask,
+    identity_of,
+)
 from processor.telemetry.trace_context import trace_context
 
 TRACEBACK_FRAMES = 20
@@ -27,6 +37,15 @@ OWN_FOLDER: Final = str(Path(__file__).parent)
 
 UNRUN: Final = frozenset((CoroutineType, GeneratorType, AsyncGeneratorType))
 """What a call returns instead of running: of a handler, it would pass for a success that never was."""
+
+
+BEFORE_ITS_HANDLER: Final = {
+    DecodeError: Cause.UNDECODABLE,
+    UnknownTask: Cause.UNKNOWN,
+    Expired: Cause.EXPIRED,
+    InvalidHeader: Cause.INVALID,
+}
+"""Why a task failed whose handler was not called."""
 
 
 class Attempt(msgspec.Struct, eq=False):
@@ -104,11 +123,9 @@ def _cause(error: BaseException, began: bool) -> Cause:
         return Cause.REJECTED
     if isinstance(error, TaskTimeout):
         return Cause.TIMED_OUT
-    if not began and isinstance(error, DecodeError):
-        return Cause.UNDECODABLE
-    if not began and isinstance(error, UnknownTask):
-        return Cause.UNKNOWN
-    return Cause.FAILED
+    if began:
+        return Cause.FAILED
+    return next((cause for kind, cause in BEFORE_ITS_HANDLER.items() if isinstance(error, kind)), Cause.FAILED)
 
 
 def _message(error: BaseException) -> str:

@@ -14,6 +14,7 @@ class Counts:
         "commits",
         "dead_lettered",
         "durations",
+        "expired",
         "failed_attempts",
         "handler_seconds",
         "longest_seconds",
@@ -31,7 +32,7 @@ class Counts:
     def __init__(self) -> None:
         self.settled = 0
         """Tasks, however they ended: succeeded and dead-lettered."""
-        self.succeeded = self.results = self.dead_lettered = self.skipped = 0
+        self.succeeded = self.results = self.dead_lettered = self.expired = self.skipped = 0
         self.failed_attempts = self.retried = self.timed_out = self.stuck = 0
         self.handler_seconds = 0.0
         self.durations = Durations()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from time import monotonic
+from time import monotonic, time
 from typing import NamedTuple, Protocol
 
 from processor.engine.assignment import Assignment, AssignmentSnapshot
@@ -20,6 +20,7 @@ from processor.engine.outcome import Cause, Deferred, Failed
 from processor.engine.pace import BATCH_SECONDS, Pace
 from processor.engine.retry import Setback
 from processor.engine.stock import Usage
+from processor.handlers.terms import terms_of
 from processor.runtime.counts import Counts
 from processor.runtime.ports import End, Partition, Record
 from processor.runtime.timers import Timers
@@ -85,6 +86,7 @@ REPORTED = (
     "timed_out",
     "stuck",
     "dead_lettered",
+    "expired",
     "results",
     "skipped",
     "settled",
@@ -101,7 +103,7 @@ class Desk:
         self.pace = Pace()
         self._timers = timers
         self._lock = threading.Lock()
-        self._assignment: Assignment[Partition] = Assignment()
+        self._assignment: Assignment[Partition] = Assignment(terms_of)
         self._borrowers: list[Borrower] = []
         self._invited: Invited | None = None
         self._ready = threading.Condition(self._lock)
@@ -113,6 +115,8 @@ class Desk:
         self._away = 0
         self._closed = False
         self._has_turned_away = False
+        self._watched_delay: float | None = None
+        """The time of a task for which the watchdog will wake, in seconds since the epoch."""
         self.is_draining = False
         """Whether the consumer is leaving: nothing more is admitted or begun, and each partition drains."""
 
@@ -418,7 +422,8 @@ class Desk:
         worker that is awake is on a task that turned out slow.
         """
         with self._lock:
-            self._assignment.wake(now)
+            epoch = time()
+            self._assignment.wake(now, epoch)
             stale = [
                 b for b in self._borrowers if b.borrowed_at and now - b.borrowed_at > STALE_BATCHES * b.batch_seconds
             ]
@@ -427,7 +432,7 @@ class Desk:
                 self._take_back(borrower, lambda _: True)
             self._away = len(stale)
             self._wake_borrowers()
-            return self._assignment.next_wake()
+            return self._next_due(now, epoch)
 
     # --- under the lock ----------------------------------------------------------------------------
 
@@ -453,16 +458,27 @@ class Desk:
         if not self.lease.holds(now):
             self._has_turned_away = True
             return False
-        loans = self._assignment.lend(limit, workers)
+        assignment = self._assignment
+        loans = assignment.lend(limit, workers, time() if assignment.has_terms else 0.0)
         if not loans:
+            if assignment.next_delay() != self._watched_delay:
+                self._timers.wake()
             return False
-        if self._assignment.lent_loans == len(loans):
+        if assignment.lent_loans == len(loans):
             self._timers.wake()  # after a time without loans: their deadlines are to be watched now
         borrower.batch.extend(loans)
         borrower.borrowed_at = now
-        if self._assignment.ready_lanes:
+        if assignment.ready_lanes:
             self._wake_borrowers()
         return True
+
+    def _next_due(self, now: float, epoch: float) -> float | None:
+        """Return when a lane's next attempt, or the time of a task, is due, in seconds of the monotonic clock."""
+        retry, self._watched_delay = self._assignment.next_wake(), self._assignment.next_delay()
+        if self._watched_delay is None:
+            return retry
+        delayed = now + self._watched_delay - epoch
+        return delayed if retry is None else min(retry, delayed)
 
     def _bring_back(self, borrower: Borrower) -> None:
         if borrower.ended:
@@ -490,6 +506,9 @@ class Desk:
             slow.clear()
 
     def _count_failure(self, loan: Loan, failed: Failed) -> None:
+        self.counts.expired += failed.cause is Cause.EXPIRED
+        if not failed.is_attempt:
+            return
         loan.ledger.failed_attempts += 1
         self.counts.failed_attempts += 1
         self.counts.timed_out += failed.cause in (Cause.TIMED_OUT, Cause.STUCK)

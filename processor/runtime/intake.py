@@ -8,7 +8,7 @@ from operator import is_
 from time import monotonic
 
 from processor.engine.flow import RESERVED, Admission, Fetching
-from processor.engine.ledger import sizes_of
+from processor.engine.ledger import headers_in, sizes_of
 from processor.engine.record import Record
 from processor.engine.stock import Run, Stock, Usage
 from processor.runtime.desk import Desk
@@ -197,7 +197,8 @@ class Intake:
 
     def _put(self, partition: Partition, run: Sequence[Record]) -> None:
         kind = type(run[0])
-        self._stock.put(partition, run, sum(sizes_of(kind, run, list(map(kind.key, run)))))
+        keys = list(map(kind.key, run))
+        self._stock.put(partition, run, sum(sizes_of(kind, run, keys, headers_in(kind, run))))
 
     def _admit_stock(self, in_flight: Mapping[Partition, Usage]) -> Mapping[Partition, Usage]:
         """Admits what there is room for. Return what is in flight afterwards."""

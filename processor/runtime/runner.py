@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Callable, Coroutine
-from time import monotonic
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from time import monotonic, time
 from typing import Any, Protocol
 
 from processor.engine.durations import QUICK_SECONDS
@@ -12,9 +13,11 @@ from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
 from processor.engine.outcome import Deferred, Dropped, Failed, Succeeded
 from processor.engine.record import Record
+from processor.engine.terms import Terms
 from processor.handlers.payload import convert
 from processor.handlers.table import Handler, Handlers
 from processor.handlers.task import Task, TaskTimeout
+from processor.handlers.terms import check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ended_with, returned_unrun
 from processor.runtime.desk import Borrower
 from processor.runtime.interrupt import InterruptWindow
@@ -77,6 +80,8 @@ class Runner:
         """
         ledger, lease, window, borrower = loan.ledger, self._lease, seat.window, seat.borrower
         prepare, keeps_results = self._prepared, self._settlement.keeps_results
+        if ledger.terms:
+            prepare = partial(self._prepare_on_terms, ledger.terms)
         log = self._settlement.log if self._settlement.log.logs_each else None
         number, done, began_at = loan.attempt, 0, now
         for record in loan.records:
@@ -105,10 +110,10 @@ class Runner:
                 outcome = returned_unrun(value)
             now = monotonic()
             seconds = now - started
-            if seconds > QUICK_SECONDS and type(outcome) is not Deferred:
+            if seconds > QUICK_SECONDS and (outcome is None or outcome.is_attempt):
                 borrower.slow.append(seconds)
             if outcome is not None or (value is not None and keeps_results) or window.verdict:
-                borrower.ended += done + (type(outcome) is not Deferred)
+                borrower.ended += done + (outcome is None or outcome.is_attempt)
                 borrower.seconds += now - began_at
                 ending = Dropped() if window.given_up else outcome or Succeeded(value)
                 self._settlement.conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
@@ -144,6 +149,20 @@ class Runner:
             return task, handler, self._limit
         task._expires = now + limit
         return task, handler, limit
+
+    def _prepare_on_terms(
+        self, terms: Mapping[int, Terms], record: Record, number: int, now: float
+    ) -> tuple[Task, Handler, float]:
+        """Do the same for a record of a partition in which some tasks have `terms`, by offset.
+
+        Raises:
+            InvalidHeader: a header that sets the task's terms cannot be read.
+            Expired: the task had to begin earlier.
+        """
+        own = terms.get(record.offset())
+        if own is not None:
+            check_begin(own, time())
+        return self._prepared(record, number, now)
 
 
 def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -87,7 +87,7 @@ class Settlement:
             self._desk.give_up(loan)
             return
         self._desk.fail(loan, failed)
-        attempts = 0 if failed.cause is Cause.UNDECODABLE else attempt.number
+        attempts = attempts_of(attempt.number, failed.cause)
         topic = self._settings.dead_letter_topic_of(record.topic())
         letter = dead_letter_headers(record, self._settings.group, attempts, failed)
 
@@ -105,6 +105,17 @@ class Settlement:
             )
 
         self._outbox.send(Output(attempt, topic, record.value(), [*(record.headers() or ()), *letter], settle))
+
+
+def attempts_of(number: int, cause: Cause) -> int:
+    """Return how many attempts a task had, given the number of its last one, or of the one that was not made."""
+    match cause:
+        case Cause.UNDECODABLE | Cause.INVALID:
+            return 0
+        case Cause.EXPIRED:
+            return number - 1
+        case _:
+            return number
 
 
 def dead_letter_headers(record: Record, group: str, attempts: int, failed: Failed) -> Headers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from processor.engine.durations import Durations
@@ -112,6 +112,8 @@ class Statistics:
             uptime_seconds=round(now - self._started, 3),
             in_flight_bytes=sum(p.in_flight_bytes for p in partitions),
             active_sessions=sum(p.active_sessions for p in partitions),
+            delayed_sessions=sum(p.delayed for p in partitions),
+            next_delayed_seconds=_seconds_until(assignment.next_delay),
             tasks_per_second=round(rate, 1),
             abandoned=counts.abandoned,
             missed_offsets=counts.missed_offsets,
@@ -151,6 +153,7 @@ class Statistics:
             waiting=snapshot.waiting,
             running=snapshot.running,
             parked=snapshot.parked,
+            delayed=snapshot.delayed,
             active_sessions=snapshot.sessions,
             succeeded=snapshot.settled - snapshot.dead_lettered,
             failed_attempts=snapshot.failed_attempts,
@@ -173,6 +176,7 @@ def _head_of_line(block: Block, age: float, running: Mapping[Loan, float], now: 
     state, since = _state(block, running)
     setback, record = block.setback, block.record
     kind, timestamp = record.timestamp()
+    retry_in = round(max(0.0, setback.due - now), 3) if state == "parked" and setback else None
     return HeadOfLine(
         session_id=_text(record.key() or b""),
         offset=record.offset(),
@@ -181,7 +185,7 @@ def _head_of_line(block: Block, age: float, running: Mapping[Loan, float], now: 
         state_seconds=round(max(0.0, now - since), 3) if since is not None else round(age, 3),
         age_seconds=round(age, 3),
         produced_at=timestamp if kind else None,
-        retry_in_seconds=round(max(0.0, setback.due - now), 3) if state == "parked" and setback else None,
+        retry_in_seconds=_seconds_until(block.delayed_until) if state == "delayed" else retry_in,
         session_waiting=block.session_waiting,
         error_type=setback.error_type if setback else None,
         error=setback.error[:ERROR_CHARACTERS] if setback else None,
@@ -204,6 +208,10 @@ def _load(waiting: int, partition: Partition, key: bytes) -> SessionLoad:
 
 def _text(key: bytes) -> str:
     return key.decode("utf-8", "backslashreplace")
+
+
+def _seconds_until(epoch: float | None) -> float | None:
+    return round(max(0.0, epoch - time()), 3) if epoch is not None else None
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -31,7 +31,7 @@ class Event(msgspec.Struct, kw_only=True):
 Emit = Callable[[Event], None]
 
 
-HeadState = Literal["waiting", "running", "delivering", "parked", "blocked"]
+HeadState = Literal["waiting", "running", "delivering", "parked", "blocked", "delayed"]
 
 
 class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
@@ -43,7 +43,8 @@ class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
     """number of the current or next attempt, from 1"""
     state: HeadState
     """`waiting` for a worker; `running`; `delivering` its result or dead letter; `parked` until its next attempt;
-    `blocked` by a handler of the same session that still runs from an earlier assignment"""
+    `blocked` by a handler of the same session that still runs from an earlier assignment; `delayed` until the time
+    before which it is not to begin"""
     state_seconds: float
     """time spent in this state"""
     age_seconds: float
@@ -51,7 +52,7 @@ class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
     produced_at: int | None
     """the record's timestamp, in milliseconds since the epoch"""
     retry_in_seconds: float | None
-    """time until the next attempt, if `parked`"""
+    """time until the next attempt, if `parked` or `delayed`"""
     session_waiting: int
     """tasks of the same session that wait behind it in this consumer"""
     error_type: str | None
@@ -84,6 +85,8 @@ class PartitionStats(Event):
     """sessions that a worker has taken"""
     parked: int
     """sessions that wait for the next attempt of a task, or for its schema"""
+    delayed: int
+    """sessions whose next task waits for the time before which it is not to begin"""
     active_sessions: int
     """sessions that have tasks in flight"""
     succeeded: int
@@ -157,6 +160,10 @@ class ConsumerStats(Event):
     """sessions that a worker has taken"""
     active_sessions: int
     """sessions that have tasks in flight"""
+    delayed_sessions: int
+    """sessions whose next task waits for the time before which it is not to begin"""
+    next_delayed_seconds: float | None
+    """time until the first of these may begin; null if there is none"""
     succeeded: int
     """tasks that succeeded"""
     failed_attempts: int
@@ -168,6 +175,8 @@ class ConsumerStats(Event):
     """handlers that kept running past their time limit and the grace period"""
     dead_lettered: int
     """tasks sent to the dead-letter topic"""
+    expired: int
+    """tasks dead-lettered because the time in which they had to begin was over"""
     skipped: int
     """tasks settled before this assignment, which were not run again"""
     results: int

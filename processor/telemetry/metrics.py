@@ -58,6 +58,12 @@ CONSUMER = Family(
         Metric("processor_running_sessions", "running", "gauge", "Sessions that a worker has taken."),
         Metric("processor_active_sessions", "active_sessions", "gauge", "Sessions that have tasks in flight."),
         Metric(
+            "processor_delayed_sessions",
+            "delayed_sessions",
+            "gauge",
+            "Sessions whose next task waits for the time before which it is not to begin.",
+        ),
+        Metric(
             "processor_busiest_session_waiting",
             "busiest_session_waiting",
             "gauge",
@@ -91,6 +97,12 @@ CONSUMER = Family(
         ),
         Metric(
             "processor_dead_lettered_tasks_total", "dead_lettered", "counter", "Tasks sent to the dead-letter topic."
+        ),
+        Metric(
+            "processor_expired_tasks_total",
+            "expired",
+            "counter",
+            "Tasks dead-lettered because the time in which they had to begin was over.",
         ),
         Metric(
             "processor_skipped_tasks_total",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from processor.engine.assignment import QUANTUM, Assignment
+from processor.engine.lanes import HOT_TASKS
 from processor.engine.ledger import TRANSITIONS, Ledger, LedgerState
 from processor.engine.retry import Setback
 from tests.engine.record import FakeRecord
@@ -36,6 +37,14 @@ def test_a_session_with_many_tasks_gets_its_turn_and_no_more() -> None:
     assignment.admit(0, records(*[b"big"] * (3 * QUANTUM), b"small", b"tiny"), 0.0)
     loans = assignment.lend(10 * QUANTUM)
     assert [(loan.lane.key, len(loan.records)) for loan in loans] == [(b"big", QUANTUM), (b"small", 1), (b"tiny", 1)]
+
+
+def test_a_session_with_more_than_a_workers_share_gets_some_more() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(*[b"hot"] * 20, b"cold"), 0.0)
+    (loan,) = assignment.lend(1, workers=10)
+    assert len(loan.records) == HOT_TASKS
 
 
 def test_partitions_take_turns() -> None:

@@ -28,6 +28,12 @@ def test_a_deferred_task_waits_at_least_as_long_as_asked_and_at_most_half_as_lon
     assert deferred.delay(1.0) == 150.0
 
 
+def test_only_what_was_tried_is_an_attempt() -> None:
+    unattempted = {cause for cause in Cause if not failure(cause).is_attempt}
+    assert unattempted == {Cause.EXPIRED, Cause.INVALID}
+    assert not Deferred("processor.errors.NotReady", "not yet", 1.0).is_attempt
+
+
 def test_the_last_attempt_is_the_last() -> None:
     assert POLICY.delay_after(failure(Cause.FAILED), 2, 0.5) == 1.0
     assert POLICY.delay_after(failure(Cause.FAILED), 3, 0.5) is None

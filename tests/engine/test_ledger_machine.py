@@ -15,11 +15,24 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from processor.engine import skipmap
 from processor.engine.assignment import Assignment
 from processor.engine.ledger import LedgerState, Loan
+from processor.engine.record import Headers
 from processor.engine.retry import Setback
+from processor.engine.terms import Terms
 from tests.engine.record import FakeRecord
 
 PARTITIONS = (0, 1)
 KEYS = (b"a", b"b", b"c", None)
+PLAIN: Headers = [("h", None)]
+
+
+def terms_of(headers: Headers) -> Terms | None:
+    """A header of the model: its value is the time before which a task is not to begin."""
+    times = [float(value) for name, value in headers if name == "due" and value is not None]
+    return Terms(not_before=times[0]) if times else None
+
+
+def headers_at(time: int | None) -> Headers:
+    return PLAIN if time is None else [("due", b"%d" % time)]
 
 
 class Broker:
@@ -34,13 +47,15 @@ class Broker:
 
 
 class Consuming(RuleBasedStateMachine):
-    """Fetch, hole, lend, settle, fail, postpone, wake, take back, revoke, lose, assign, crash and restore."""
+    """Fetch, hole, lend, settle, delay, fail, postpone, wake, take back, revoke, lose, assign, crash and restore."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = 0.0
+        self.shift = 0
+        """By how much the machine's clock was set."""
         self.brokers = {partition: Broker() for partition in PARTITIONS}
-        self.assignment: Assignment[int] = Assignment()
+        self.assignment: Assignment[int] = Assignment(terms_of)
         self.fetched: dict[int, int] = {}
         self.loans: list[Loan] = []
         self.settled: dict[int, set[int]] = defaultdict(set)
@@ -55,12 +70,16 @@ class Consuming(RuleBasedStateMachine):
     # --- the broker's side -------------------------------------------------------------------------
 
     @rule(
-        partition=st.sampled_from(PARTITIONS), keys=st.lists(st.sampled_from(KEYS), max_size=8), hole=st.integers(0, 2)
+        partition=st.sampled_from(PARTITIONS),
+        tasks=st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from([None, None, None, 3, 9, 30])), max_size=8),
+        hole=st.integers(0, 2),
     )
-    def produce(self, partition: int, keys: list[bytes | None], hole: int) -> None:
+    def produce(self, partition: int, tasks: list[tuple[bytes | None, int | None]], hole: int) -> None:
+        """Some tasks are not to begin before a time."""
         broker = self.brokers[partition]
-        for key in keys:
-            broker.log.append(FakeRecord(broker.end, key, b"v", [("h", None)] if key else None))
+        for key, time in tasks:
+            headers = headers_at(time) if key or time else None
+            broker.log.append(FakeRecord(broker.end, key, b"v", headers))
             broker.end += 1 + hole
 
     @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(1, 6))
@@ -95,12 +114,13 @@ class Consuming(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 6), workers=st.none() | st.integers(1, 4))
     def lend(self, limit: int, workers: int | None = None) -> None:
-        loans = self.assignment.lend(limit, workers)
+        loans = self.assignment.lend(limit, workers, self.epoch)
         assert sum(len(loan.records) for loan in loans[:-1]) < limit or not loans
         assert workers is not None or sum(len(loan.records) for loan in loans) <= limit
         for loan in loans:
             for record in loan.records:
                 partition = self.partition_of(loan)
+                assert (terms_of(record.headers() or []) or Terms()).not_before <= self.epoch
                 assert record.offset() not in self.brokers[partition].settled_in_commit & self.restored(partition)
         self.loans += loans
 
@@ -161,9 +181,16 @@ class Consuming(RuleBasedStateMachine):
     @rule(seconds=st.integers(1, 5))
     def wake(self, seconds: int) -> None:
         self.clock += seconds
-        self.assignment.wake(self.clock)
+        self.assignment.wake(self.clock, self.epoch)
         due = self.assignment.next_wake()
         assert due is None or due > self.clock
+        delay = self.assignment.next_delay()
+        assert delay is None or delay > self.epoch
+
+    @rule(seconds=st.integers(-20, 20))
+    def set_the_clock(self, seconds: int) -> None:
+        """The clock of the machine is set; the one that never goes back is not."""
+        self.shift += seconds
 
     # --- the group's side --------------------------------------------------------------------------
 
@@ -217,7 +244,7 @@ class Consuming(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """Everything in memory is gone."""
-        self.assignment = Assignment()
+        self.assignment = Assignment(terms_of)
         self.loans = []
         self.fetched = {}
         for partition in PARTITIONS:
@@ -264,7 +291,8 @@ class Consuming(RuleBasedStateMachine):
         for ledger in ledgers:
             sessions = ledger.lanes.longest(10)
             assert all(count >= 0 for _, count in sessions)
-            assert ledger.lanes.parked() <= len(ledger.lanes)
+            assert ledger.lanes.parked() + ledger.lanes.delayed() <= len(ledger.lanes)
+            assert set(ledger.terms) <= set(unsettled.unsettled if (unsettled := ledger.offsets.progress()) else ())
             head = ledger.head()
             assert (head and head.record.offset()) == ledger.offsets.oldest
             age = ledger.oldest_age(self.clock)
@@ -282,11 +310,12 @@ class Consuming(RuleBasedStateMachine):
             self.assign_again(partition)
         for _ in range(1000):
             self.clock += 10
-            self.assignment.wake(self.clock)
+            self.shift = max(self.shift, 0)
+            self.assignment.wake(self.clock, self.epoch)
             for partition in PARTITIONS:
                 self.fetch(partition, 100)
             self.lend(100)
-            if not self.loans:
+            if not self.loans and self.assignment.next_delay() is None:
                 break
             for loan in self.loans:
                 self.do(loan, len(loan.records))
@@ -300,6 +329,10 @@ class Consuming(RuleBasedStateMachine):
             assert len(self.assignment.ledgers[partition].lanes) == 0
 
     # -----------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> float:
+        return self.clock + self.shift
 
     def partition_of(self, loan: Loan) -> int:
         return next(p for p, b in self.brokers.items() if loan.records[0] in b.log)

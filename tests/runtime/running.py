@@ -11,7 +11,8 @@ from processor.processor import Processor
 from processor.runtime.consumer import Consumer, ExitStatus
 from processor.settings import Settings
 from processor.telemetry.events import Event
-from tests.runtime.fakes import PARTITION, TOPIC, FakeCodec, FakeRecord
+from processor.testing.memory.cluster import MemoryRecord
+from tests.runtime.fakes import PARTITION, TOPIC, FakeCodec
 from tests.support.scripted_kafka import ScriptedCluster, ScriptedSink, ScriptedSource
 from tests.support.until import until
 
@@ -69,7 +70,7 @@ class RunningConsumer:
         assert self.status is not None, "the consumer did not end"
         return self.status
 
-    def push(self, *records: FakeRecord) -> None:
+    def push(self, *records: MemoryRecord) -> None:
         """Appends records to the topic."""
         self.cluster.append(*records)
 

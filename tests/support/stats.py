@@ -17,7 +17,8 @@ def consumer_stats(**changed: Any) -> ConsumerStats:
         "handler_p90_seconds": 0.0003, "handler_p99_seconds": 0.0004, "handler_max_seconds": 0.0004,
         "tasks_per_second": 5.5, "commits": 1, "commit_failures": 4, "rebalances": 1, "assigned_partitions": 1,
         "busiest_session_waiting": 2, "lag": 10, "oldest_unsettled_seconds": 0.25, "oldest_running_seconds": 0.1,
-        "suppressed_warnings": 0, "busiest_sessions": [],
+        "suppressed_warnings": 0, "busiest_sessions": [], "delayed_sessions": 0, "next_delayed_seconds": None,
+        "expired": 0,
     }  # fmt: skip
     return ConsumerStats(**(values | changed))
 
@@ -27,7 +28,7 @@ def partition_stats(**changed: Any) -> PartitionStats:
     values: dict[str, Any] = {
         "topic": "t", "partition": 3, "in_flight": 1, "in_flight_bytes": 10, "waiting": 0, "running": 1, "parked": 0,
         "active_sessions": 1, "succeeded": 5, "failed_attempts": 0, "dead_lettered": 0, "skipped": 0,
-        "fetched_ahead": 4, "oldest_ready_seconds": 0.5,
+        "delayed": 0, "fetched_ahead": 4, "oldest_ready_seconds": 0.5,
         "commit_point": 7, "committed": None, "highest_settled": 9, "gap": 3, "oldest_unsettled_seconds": 0.25,
         "lag": 4, "fetch_paused": False, "waits_for": [], "head": head_of_line(),
     }  # fmt: skip

@@ -31,6 +31,8 @@ ADVICE_BY_STATE: Final = {
     "and after --max-attempts the task becomes a dead letter.",
     "parked": "It is retried automatically. Fix the cause of the error; a lower --max-attempts or --backoff-max "
     "dead-letters such tasks sooner.",
+    "delayed": "It begins by itself at that time, which its producer has set. A consumer looks only so far beyond it: "
+    "see --max-in-flight.",
     "waiting": "No worker is free for it: raise --workers if handlers wait for I/O, --processes if they compute.",
     "delivering": "Its result or dead letter is not acknowledged: check that the topic exists and accepts records of "
     "this size, and that its brokers are up.",

@@ -1,0 +1,34 @@
+"""`Terms`: what a producer asks for a task: how urgent it is, when it may begin, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple
+
+from processor.engine.record import Headers
+
+
+class Terms(NamedTuple):
+    """The terms of one task. Times are in seconds since the epoch."""
+
+    priority: int = 0
+    """0 to 9; more is more urgent."""
+    not_before: float = -inf
+    expires: float = inf
+    """The task is not begun after this time."""
+    fault: str | None = None
+    """Why a header cannot be read. The task is not attempted then, and the other terms are those of any task."""
+
+    @property
+    def due(self) -> float:
+        """When the task is to be taken up: once it may begin, or once it has expired."""
+        return min(self.not_before, self.expires)
+
+
+TermsOf = Callable[[Headers], Terms | None]
+"""Reads a record's headers; None where they ask for nothing."""
+
+
+def no_terms(_: Headers) -> None:
+    """Reads no terms from any headers."""
