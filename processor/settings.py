@@ -147,7 +147,12 @@ class Settings(ConnectionOptions, WritingOptions):
     ] = 25.0
     stats_interval: Annotated[
         float,
-        Option("Time between two consumer.stats log events.", Panel.LOGS, metavar=SECONDS, at_least=0.1),
+        Option(
+            "Time between two consumer.stats log events; longer while nothing changes.",
+            Panel.LOGS,
+            metavar=SECONDS,
+            at_least=0.1,
+        ),
     ] = 10.0
     heartbeat_file: Annotated[
         str | None,

@@ -51,6 +51,8 @@ class ChildProcess:
         self.began = time.monotonic()
         self._is_open = True
         self.stats: ConsumerStats | None = None
+        self.reported_at: float | None = None
+        """When it last sent statistics."""
         self.partitions: Sequence[PartitionStats] = ()
         self.started = False
         self.joined = False
@@ -106,6 +108,7 @@ class ChildProcess:
                 self.joined = True
             case Stats(stats, partitions):
                 self.stats, self.partitions = stats, partitions
+                self.reported_at = monotonic()
             case Finished():
                 self._finished = True
             case Recycling():
@@ -149,6 +152,15 @@ class Slot:
         """Whether the process was ordered to end because the code has changed: another follows at once."""
         self.awaits_change = False
         """Whether the code could not be loaded: the next process starts when it has changed."""
+
+    def is_silent(self, seconds: float) -> bool:
+        """Return whether its process has not reported for so long; one that has to report nothing more is not silent.
+
+        It begins to report once it has reached a broker, and does not report while it ends.
+        """
+        child = self.child  # the server of metrics calls from another thread
+        reported_at = child.reported_at if child is not None and self.kill_at is None else None
+        return reported_at is not None and monotonic() - reported_at > seconds
 
     @property
     def is_in_use(self) -> bool:

@@ -38,17 +38,19 @@ from processor.health.heartbeat import INTERVAL_SECONDS as HEARTBEAT_SECONDS
 from processor.health.heartbeat import FleetHeartbeat, fleet_heartbeats
 from processor.settings import Settings
 from processor.telemetry import logs
+from processor.telemetry.cadence import Cadence, Repeats
 from processor.telemetry.events import (
     Emit,
     FleetConsumerExited,
     FleetConsumerKilled,
     FleetReloading,
     FleetStarted,
+    FleetStats,
     FleetStopped,
     FleetStopping,
 )
 from processor.telemetry.prometheus import MetricsSnapshot, serving
-from processor.telemetry.totals import Repeats, Totals
+from processor.telemetry.totals import Totals
 from processor.version import installed_version
 
 
@@ -130,7 +132,8 @@ class Supervisor:
         self._complaints: set[str] = set()
         """What was printed about the code in its present state: all consumers fail alike, and one line is enough."""
         self._totals = Totals()
-        self._repeats = Repeats()
+        self._cadence = Cadence(settings.stats_interval)
+        self._repeats = Repeats(self._cadence.repeat_seconds)
         self._has_started = False
         """A fleet that fails before prints one line: what is wrong."""
         self._was_up = False
@@ -179,7 +182,7 @@ class Supervisor:
     def _snapshot(self) -> MetricsSnapshot:
         children = {slot.index: child for slot in self._slots if (child := slot.child) is not None}
         return MetricsSnapshot(
-            self._totals.stats([child.stats for child in children.values()]),
+            self._stats(),
             {index: child.stats for index, child in children.items() if child.stats is not None},
             [partition for child in children.values() for partition in child.partitions],
         )
@@ -300,7 +303,7 @@ class Supervisor:
                 self._end(slot, slot.child, Drain("its code has changed"), self._kill_after_drain)
 
     def _children(self) -> list[ChildProcess]:
-        return [slot.child for slot in self._slots if slot.child is not None]
+        return [child for slot in self._slots if (child := slot.child) is not None]
 
     def _kill(self, children: Iterable[ChildProcess]) -> None:
         for child in children:
@@ -407,6 +410,11 @@ class Supervisor:
             return
         self._next_stats = now + self._settings.stats_interval
         if self._has_started:
-            stats = self._totals.stats([child.stats for child in self._children()])
+            stats = self._stats()
             if self._repeats.is_due(stats, now):
                 self._emit(stats)
+
+    def _stats(self) -> FleetStats:
+        overdue = self._cadence.overdue_seconds(idle=False)
+        silent = sum(slot.is_silent(overdue) for slot in self._slots)
+        return self._totals.stats([child.stats for child in self._children()], silent=silent)

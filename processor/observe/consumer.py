@@ -19,7 +19,7 @@ INTERVAL_SECONDS: Final = 10.0
 """Assumed time between two reports until two have come: the default of `--stats-interval`."""
 
 SILENT_AFTER: Final = 3.0
-"""Intervals without a report after which a running consumer counts as silent."""
+"""Intervals without a report after which a running consumer counts as silent, if its reports do not say when."""
 
 
 class Counts(msgspec.Struct, kw_only=True):
@@ -78,7 +78,8 @@ class ConsumerNow:
 
     def is_silent(self, now: float) -> bool:
         """Return whether its next report is overdue at `now`, in seconds since the epoch."""
-        return not self.has_ended and now - self.stats_at > SILENT_AFTER * self.interval
+        promised = self.stats.overdue_after_seconds if self.stats is not None else 0.0
+        return not self.has_ended and now - self.stats_at > (promised or SILENT_AFTER * self.interval)
 
     def update(self, stats: ConsumerStats, at: float) -> None:
         """Take its report of the time `at`, in seconds since the epoch."""

@@ -10,7 +10,7 @@ from processor.observe.series import Series
 from processor.observe.window import Sample, Status, Window
 from processor.observe.wording import plain
 from processor.telemetry.events import PartitionStats
-from processor.telemetry.idle_partitions import is_idle
+from processor.telemetry.idle_reports import is_idle
 
 BUCKETS: Final = 120
 """Of each series: the plots of a partition are small, and there may be many partitions."""

@@ -18,7 +18,7 @@ from processor.observe.window import WINDOW
 from processor.observe.wording import duration, many, plain
 from processor.telemetry import events
 from processor.telemetry.events import Event
-from processor.telemetry.idle_partitions import is_idle
+from processor.telemetry.idle_reports import is_idle
 from processor.telemetry.reading import with_defaults
 
 ENDED_KEPT: Final = 200

@@ -29,6 +29,7 @@ from processor.runtime.task_log import TaskLog
 from processor.runtime.timers import Timers
 from processor.runtime.watchdog import Watchdog
 from processor.settings import Settings
+from processor.telemetry.cadence import Cadence
 from processor.telemetry.events import (
     ConsumerDrainShortened,
     ConsumerFailed,
@@ -109,7 +110,8 @@ class Consumer:
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
         # the loop
         self._statistics = Statistics(desk, committer, intake, new_partitions, crew, log)
-        self._reports = Reports(settings.stats_interval, self._statistics, emit)
+        cadence = Cadence(settings.stats_interval, settings.processes)
+        self._reports = Reports(cadence, self._statistics, emit)
         self._poller = Poller(keeper, intake, new_partitions, committer, self._reports, self._stopping)
 
     def report_to(self, on_stats: OnStats) -> None:

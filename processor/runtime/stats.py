@@ -16,8 +16,9 @@ from processor.runtime.intake import Intake
 from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.ports import Partition
 from processor.runtime.task_log import TaskLog
+from processor.telemetry.cadence import Cadence
 from processor.telemetry.events import ConsumerStats, Emit, HeadOfLine, HeadState, PartitionStats, SessionLoad
-from processor.telemetry.idle_partitions import IdlePartitions
+from processor.telemetry.idle_reports import IdleReports, is_idle
 
 ERROR_CHARACTERS = 200
 """Of an error's text: it is repeated with each report."""
@@ -26,29 +27,30 @@ OnStats = Callable[[ConsumerStats, Sequence[PartitionStats]], None]
 
 
 class Reports:
-    """When a consumer reports, and to whom. Belongs to the poller's thread."""
+    """Reports to `on_stats` every `--stats-interval`, and to the log what is new. Belongs to the poller's thread."""
 
-    def __init__(self, interval: float, statistics: Statistics, emit: Emit) -> None:
-        """`interval` is the time between two reports, in seconds."""
+    def __init__(self, cadence: Cadence, statistics: Statistics, emit: Emit) -> None:
         self.on_stats: OnStats | None = None
         """Called with each report, besides the log."""
-        self._interval = interval
+        self._cadence = cadence
         self._statistics = statistics
         self._emit = emit
-        self._next = monotonic() + interval
-        self._idle_partitions = IdlePartitions(monotonic())
+        self._next = monotonic() + cadence.interval
+        self._idle_reports = IdleReports(cadence, monotonic())
 
     def emit_when_due(self, now: float) -> None:
-        """Reports, where it is time."""
+        """Reports if it is time."""
         if now >= self._next:
-            self._next = now + self._interval
-            self.emit()
+            self._next = now + self._cadence.interval
+            self._report(anyway=False)
 
     def emit(self) -> None:
-        """Reports now."""
-        stats, partitions = self._statistics.take()
-        self._emit(stats)
-        for event in self._idle_partitions.to_log(partitions, monotonic()):
+        """Reports now, and logs the consumer's statistics even if nothing in them is new."""
+        self._report(anyway=True)
+
+    def _report(self, *, anyway: bool) -> None:
+        stats, partitions = self._statistics.take(self._cadence)
+        for event in self._idle_reports.to_log(stats, partitions, monotonic(), anyway=anyway):
             self._emit(event)
         if self.on_stats is not None:
             self.on_stats(stats, partitions)
@@ -81,18 +83,24 @@ class Statistics:
         """Seconds since the start."""
         return round(monotonic() - self._started, 3)
 
-    def take(self) -> tuple[ConsumerStats, list[PartitionStats]]:
-        """Return this moment."""
+    def take(self, cadence: Cadence) -> tuple[ConsumerStats, list[PartitionStats]]:
+        """Return this moment. `cadence` is how often such reports are logged."""
         now, running = monotonic(), self._crew.running()
         report, paused = self._desk.report(now), self._intake.paused
         partitions = [
             self._of_partition(partition, snapshot, partition in paused, running, now)
             for partition, snapshot in sorted(report.assignment.partitions.items())
         ]
-        return self._of_consumer(report, partitions, running, now), partitions
+        overdue = cadence.overdue_seconds(idle=all(map(is_idle, partitions)))
+        return self._of_consumer(report, partitions, running, now, overdue), partitions
 
     def _of_consumer(
-        self, report: DeskReport, partitions: Sequence[PartitionStats], running: Mapping[Loan, float], now: float
+        self,
+        report: DeskReport,
+        partitions: Sequence[PartitionStats],
+        running: Mapping[Loan, float],
+        now: float,
+        overdue: float,
     ) -> ConsumerStats:
         assignment, counts = report.assignment, self._desk.counts
         tasks: dict[str, Any] = dict(report.counts)
@@ -110,6 +118,7 @@ class Statistics:
             waiting=assignment.waiting,
             running=assignment.running,
             uptime_seconds=round(now - self._started, 3),
+            overdue_after_seconds=overdue,
             in_flight_bytes=sum(p.in_flight_bytes for p in partitions),
             active_sessions=sum(p.active_sessions for p in partitions),
             delayed_sessions=sum(p.delayed for p in partitions),

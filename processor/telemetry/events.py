@@ -145,11 +145,17 @@ class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ConsumerStats(Event):
-    """A running consumer, at its start and every `--stats-interval`. Counters start with the process."""
+    """A running consumer, at its start and every `--stats-interval`; every sixth time while nothing changes.
+
+    In a fleet of more than eight consumers, unchanged reports are logged less often, in proportion. Counters start with
+    the process.
+    """
 
     event: ClassVar[str] = "consumer.stats"
 
     uptime_seconds: float
+    overdue_after_seconds: float
+    """time from this report after which the next one is overdue: the consumer, or its log, has stopped"""
     in_flight: int
     """tasks fetched and not settled, whether they wait or run"""
     in_flight_bytes: int
@@ -218,7 +224,8 @@ class ConsumerStats(Event):
 
 
 class FleetStats(Event):
-    """The sum over all consumers of a fleet, when it stops and every `--stats-interval`; once a minute while unchanged.
+    """The sum over all consumers of a fleet, when it stops and every `--stats-interval`; every sixth time while nothing
+    changes.
 
     Counters start with the fleet and include consumers that have exited.
     """
@@ -227,6 +234,8 @@ class FleetStats(Event):
 
     consumers: int
     """running consumers"""
+    silent_consumers: int
+    """running consumers whose report to the fleet's parent is overdue by two intervals"""
     in_flight: int
     """tasks fetched and not settled, whether they wait or run"""
     waiting: int

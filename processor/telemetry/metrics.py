@@ -235,6 +235,12 @@ FLEET = Family(
             "processor_fleet_consumers", "consumers", "gauge", "Running consumers of the fleet; 0 once it has stopped."
         ),
         Metric(
+            "processor_fleet_silent_consumers",
+            "silent_consumers",
+            "gauge",
+            "Running consumers whose report to the fleet's parent is overdue.",
+        ),
+        Metric(
             "processor_fleet_restarts_total",
             "restarts",
             "counter",

@@ -23,25 +23,6 @@ COUNTERS: Final = (
 )
 
 
-REPEAT_SECONDS: Final = 60.0
-"""Time after which unchanged statistics are logged again: a store drops a gauge that is not repeated for 5 minutes."""
-
-
-class Repeats:
-    """Decides whether a fleet's statistics are logged: when they differ from the last ones, and once a minute."""
-
-    def __init__(self) -> None:
-        self._last: FleetStats | None = None
-        self._repeat_at = 0.0
-
-    def is_due(self, stats: FleetStats, now: float) -> bool:
-        """Return whether to log `stats` at `now`, in seconds of any clock; if so, they count as logged."""
-        if stats == self._last and now < self._repeat_at:
-            return False
-        self._last, self._repeat_at = stats, now + REPEAT_SECONDS
-        return True
-
-
 class Totals:
     """The counters of a fleet since its start."""
 
@@ -57,8 +38,13 @@ class Totals:
         if last is not None:
             self._ended.update({name: getattr(last, name) for name in COUNTERS})
 
-    def stats(self, latest: Sequence[ConsumerStats | None]) -> FleetStats:
-        """Return the sum, given the last report of each running consumer; None is one that has not reported yet."""
+    def stats(self, latest: Sequence[ConsumerStats | None], *, silent: int = 0) -> FleetStats:
+        """Return the sum.
+
+        Args:
+            latest: the last report of each running consumer; None is one that has not reported yet.
+            silent: how many of them have an overdue report.
+        """
         reports = [stats for stats in latest if stats is not None]
         lags = [stats.lag for stats in reports if stats.lag is not None]
         summed: dict[str, Any] = {name: sum(getattr(stats, name) for stats in reports) for name in (*GAUGES, *COUNTERS)}
@@ -67,6 +53,7 @@ class Totals:
         return FleetStats(
             **summed,
             consumers=len(latest),
+            silent_consumers=silent,
             tasks_per_second=round(sum(stats.tasks_per_second for stats in reports), 1),
             lag=sum(lags) if lags else None,
             restarts=self.restarts,

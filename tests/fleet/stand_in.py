@@ -42,7 +42,8 @@ def note(log: str, index: int, what: str) -> None:
 
 def stats() -> ConsumerStats:
     return ConsumerStats(
-        uptime_seconds=1.0, in_flight=3, in_flight_bytes=10, waiting=2, running=1, active_sessions=1, succeeded=5,
+        uptime_seconds=1.0, overdue_after_seconds=30.0,
+        in_flight=3, in_flight_bytes=10, waiting=2, running=1, active_sessions=1, succeeded=5,
         failed_attempts=0, retried=0, timed_out=0, stuck=0, dead_lettered=0, skipped=0, results=0, abandoned=0,
         handler_seconds=0.5, handler_seconds_buckets={}, handler_p50_seconds=None, handler_p90_seconds=None,
         handler_p99_seconds=None, handler_max_seconds=None, tasks_per_second=5.0, commits=1, missed_offsets=0,
@@ -101,7 +102,11 @@ def main() -> None:
     listener = threading.Thread(target=listen, args=(channel, log, begin.index, behaviour, rest), daemon=True)
     listener.start()
     while True:
-        signal.pause()
+        if behaviour == "reporting":
+            channel.send(Stats(stats()))
+            time.sleep(0.02)  # a reporter's pause
+        else:
+            signal.pause()
 
 
 def listen(channel: Channel[Order], log: str, index: int, behaviour: str, orders: list[Order]) -> None:

@@ -325,6 +325,23 @@ def test_the_fleets_statistics_are_the_sum_of_its_consumers(fleet: Fleet) -> Non
     assert (total["consumers"], total["in_flight"], total["lag"], total["restarts"]) == (2, 6, 8, 0)
 
 
+def test_a_consumer_that_does_not_report_is_counted_as_silent(fleet: Fleet) -> None:
+    """Whether it has nothing new to log or hangs, its log alone does not say; its parent has every report."""
+    parent = fleet({0: ["reporting"]}, processes=2, stats_interval=1.0)
+    parent.noted("started", 2)
+    until(lambda: [line for line in parent.events if line.get("silent_consumers") == 1], "one of the two is silent")
+
+
+def test_a_consumer_that_was_ordered_to_end_is_not_silent(fleet: Fleet) -> None:
+    parent = fleet({0: ["slow"]}, stats_interval=0.1)
+    until(lambda: [line for line in parent.events if line.get("silent_consumers") == 1], "it has reported once only")
+    parent.signal()
+    parent.noted("Drain")
+    until(lambda: parent.logged("fleet.stats")[-1]["silent_consumers"] == 0, "it drains")
+    Path(f"{parent.log}.released").touch()
+    assert parent.ended() == 0
+
+
 def test_a_stopped_consumer_does_not_hold_the_parent_up(fleet: Fleet) -> None:
     """Orders to a process that does not read are kept, and the others hear theirs."""
     parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=0.4)

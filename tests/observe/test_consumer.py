@@ -66,6 +66,17 @@ def test_a_consumer_is_silent_after_three_intervals() -> None:
     assert consumer.is_silent(109.1)
 
 
+def test_a_consumer_whose_report_says_when_the_next_one_is_overdue_is_silent_from_then_on() -> None:
+    """An idle consumer repeats its report less often."""
+    consumer = a_consumer()
+    consumer.update(consumer_stats(uptime_seconds=1.0, overdue_after_seconds=30.0), 100.0)
+    consumer.update(consumer_stats(uptime_seconds=11.0, overdue_after_seconds=70.0), 110.0)
+    assert not consumer.is_silent(180.0)
+    assert consumer.is_silent(180.1)
+    consumer.update(consumer_stats(uptime_seconds=61.0, overdue_after_seconds=30.0), 160.0)
+    assert consumer.is_silent(190.1)
+
+
 def test_a_consumer_that_never_reported_is_silent_after_three_default_intervals() -> None:
     assert not a_consumer().is_silent(130.0)
     assert a_consumer().is_silent(130.1)

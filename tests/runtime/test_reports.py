@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import pairwise
 from typing import Any
+
+import pytest
 
 from processor.handlers.task import Reject, Task
 from processor.telemetry.events import ConsumerStats, HeadOfLine, PartitionStats
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.gate import Gate
 from tests.runtime.running import RunningConsumer
+from tests.support.scripted_kafka import ScriptedSource
 from tests.support.until import until
 
 QUICK: dict[str, Any] = {"stats_interval": 0.1}
@@ -205,6 +209,28 @@ def test_a_rate_is_that_of_the_last_interval() -> None:
         idle = run.of(ConsumerStats)[-1]
     assert max(stats.tasks_per_second for stats in run.of(ConsumerStats)) > 0
     assert (idle.succeeded, idle.tasks_per_second) == (500, 0.0)
+
+
+# --- what is not new --------------------------------------------------------------------------------
+
+
+def test_an_idle_consumer_logs_every_sixth_report_although_it_commits_to_renew_its_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ScriptedSource, "session_seconds", 1.5)
+    received: list[ConsumerStats] = []
+    run = RunningConsumer(lambda task: None, **QUICK)
+    run.consumer.report_to(lambda stats, partitions: received.append(stats))
+    with run:
+        run.push(FakeRecord(0, b"s"))
+        idle = run.until_event(ConsumerStats, lambda stats: stats.succeeded == 1 and not stats.tasks_per_second)
+        until(lambda: run.of(ConsumerStats)[-1].uptime_seconds > idle.uptime_seconds + 2.0)
+        logged = run.of(ConsumerStats)
+        reports = [stats.uptime_seconds for stats in received]
+    quiet = [stats.uptime_seconds for stats in logged[logged.index(idle) :]]
+    assert logged[-1].commits > idle.commits
+    assert min(after - before for before, after in pairwise(quiet)) > 0.55  # it reports every 0.1 s
+    assert len([at for at in reports if quiet[0] <= at <= quiet[-1]]) > len(quiet)
 
 
 # --- what holds the commit point --------------------------------------------------------------------

@@ -1,0 +1,85 @@
+"""`Cadence`: how often statistics that have not changed are logged. An idle fleet logs less than 20 MB a day.
+
+Statistics are taken every `--stats-interval` and logged when they have changed. While they have not, they are repeated:
+a reader that begins in the middle of the log needs them, a store drops a gauge that is not repeated for five minutes,
+and a rate over a counter needs a sample from before it rises. What repeats cost is shared by the consumers of a fleet:
+in a large fleet, each of them repeats its own less often.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+REPEAT_INTERVALS: Final = 6
+"""Unchanged statistics are logged every sixth time. The dashboard's rates look back over two such repeats at least."""
+
+REPEAT_SECONDS: Final = 60.0
+"""The longest time between two repeats, unless `--stats-interval` is longer."""
+
+REPEATERS: Final = 8
+"""Consumers that may repeat so often. They log 14 MB a day; more of them repeat less often, in proportion."""
+
+MISSED: Final = 2
+"""Intervals for which a report may be late: a busy machine, or a drain, is no reason for an alarm."""
+
+LIST_SECONDS: Final = 600.0
+"""Time between two lists of idle partitions, for readers that begin in the middle of the log."""
+
+LIST_SECONDS_EACH: Final = 0.5
+"""Time per idle partition, where that is longer: in a fleet with more than 1,200. Its lists stay below 3 MB a day."""
+
+LINE_WEIGHT: Final = 20
+"""What a line of a list costs, in partitions: the fields that every line has."""
+
+
+class Cadence(NamedTuple):
+    """The times of one consumer's reports, or of the reports of a fleet's parent, which is one of one."""
+
+    interval: float
+    """`--stats-interval`, in seconds"""
+    consumers: int = 1
+    """number of consumers in the fleet"""
+
+    @property
+    def repeat_seconds(self) -> float:
+        """Time after which unchanged statistics are logged again."""
+        seconds = min(REPEAT_INTERVALS * self.interval, REPEAT_SECONDS) * max(1.0, self.consumers / REPEATERS)
+        return max(self.interval, seconds)
+
+    def overdue_seconds(self, *, idle: bool) -> float:
+        """Time after a logged report at which the next one is overdue.
+
+        Args:
+            idle: whether the report may be repeated unchanged.
+        """
+        return (self.repeat_seconds if idle else self.interval) + MISSED * self.interval
+
+    def list_seconds(self, partitions: int, lines: int) -> float:
+        """Time until the idle partitions are listed again, after a list of so many in so many lines."""
+        return max(LIST_SECONDS, (partitions + LINE_WEIGHT * lines) * LIST_SECONDS_EACH * self.consumers)
+
+
+class Repeats:
+    """Decides whether a state is logged: when it differs from the one that was logged last, and after a time.
+
+    Args:
+        seconds: time after which an unchanged state is logged again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last: object = None
+        self._repeat_at = 0.0
+
+    def is_due(self, state: object, now: float, *, anyway: bool = False) -> bool:
+        """Return whether to log `state` at `now`, in seconds of any clock; if so, it counts as logged.
+
+        Args:
+            state: compared with the last one that was logged.
+            now: the time.
+            anyway: log it even if it has not changed.
+        """
+        if state == self._last and now < self._repeat_at and not anyway:
+            return False
+        self._last, self._repeat_at = state, now + self._seconds
+        return True

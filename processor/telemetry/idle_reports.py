@@ -1,0 +1,81 @@
+"""Which reports of a consumer are logged: those with something new, and now and then those without.
+
+A fleet may have many consumers and thousands of partitions, most of them idle. A line of each every `--stats-interval`
+would be gigabytes a day. Readers infer the rest: what its consumer does not report is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from processor.telemetry.cadence import LIST_SECONDS, Cadence, Repeats
+from processor.telemetry.events import ConsumerStats, Event, PartitionsIdle, PartitionStats
+
+LISTED: Final = 500
+"""Partitions per line: with 19-digit offsets it has 14 KiB, and container runtimes cut lines at 16 KiB."""
+
+
+def is_idle(stats: PartitionStats) -> bool:
+    """Return whether the partition has no tasks, no lag, and nothing to commit."""
+    return not (stats.in_flight or stats.lag or stats.gap) and stats.committed in (None, stats.commit_point)
+
+
+class IdleReports:
+    """Remembers what was reported of one consumer and its partitions, to find what is new.
+
+    Args:
+        cadence: how often what is not new is logged.
+        now: any clock, in seconds.
+    """
+
+    def __init__(self, cadence: Cadence, now: float) -> None:
+        self._cadence = cadence
+        self._repeats = Repeats(cadence.repeat_seconds)
+        self._reported: dict[tuple[str, int], PartitionStats] = {}
+        self._next_list = now + LIST_SECONDS
+
+    def to_log(
+        self, stats: ConsumerStats, partitions: Sequence[PartitionStats], now: float, *, anyway: bool = False
+    ) -> Iterator[Event]:
+        """Yield the events that a round of reports is logged as. None of a partition comes without the consumer's.
+
+        Args:
+            stats: of the consumer.
+            partitions: one report of each assigned partition.
+            now: the time.
+            anyway: log the consumer's report even if nothing is new in it.
+        """
+        events = list(self._of_partitions(partitions, now))
+        if self._repeats.is_due(_what_counts(stats), now, anyway=anyway or bool(events)):
+            yield stats
+        yield from events
+
+    def _of_partitions(self, reports: Sequence[PartitionStats], now: float) -> Iterator[Event]:
+        before, self._reported = self._reported, {(one.topic, one.partition): one for one in reports}
+        unchanged = []
+        for stats in reports:
+            if is_idle(stats) and stats == before.get((stats.topic, stats.partition)):
+                unchanged.append(stats)
+            else:
+                yield stats
+        if now >= self._next_list:
+            lists = list(_lists(unchanged))
+            self._next_list = now + self._cadence.list_seconds(len(unchanged), len(lists))
+            yield from lists
+
+
+def _what_counts(stats: ConsumerStats) -> ConsumerStats:
+    """Return the report without what changes while nothing happens: an idle consumer commits to renew its lease."""
+    return msgspec.structs.replace(stats, uptime_seconds=0.0, commits=0)
+
+
+def _lists(idle: Sequence[PartitionStats]) -> Iterator[PartitionsIdle]:
+    for topic in sorted({stats.topic for stats in idle}):
+        points = {stats.partition: stats.commit_point for stats in idle if stats.topic == topic}
+        rest = iter(points.items())
+        while listed := dict(islice(rest, LISTED)):
+            yield PartitionsIdle(topic=topic, commit_points=listed)
