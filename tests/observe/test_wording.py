@@ -107,7 +107,7 @@ def test_a_text_from_a_log_is_one_printable_line_of_bounded_length(text: str, lo
     shown = plain(text, longest)
     assert shown.isprintable()
     assert all(unicodedata.bidirectional(letter) not in ("RLO", "LRO", "RLI", "LRI", "FSI") for letter in shown)
-    assert len(plain(text.replace("\x00", ""), longest)) <= longest * len("\\u0000")
+    assert len(plain(text.replace("\x00", ""), longest)) <= longest * len("\\u10ffff")
 
 
 @given(st.text(st.characters(categories=["L", "N", "P"]), max_size=20))
