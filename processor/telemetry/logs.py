@@ -16,6 +16,7 @@ import struct
 import sys
 import termios
 import threading
+import weakref
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
@@ -57,7 +58,8 @@ class _Lines:
     """The stream of log lines. A line is one system call, so that processes that share a pipe do not mix their lines.
 
     If the reader blocks, a write would wait without limit, and with it the thread that polls the group. Such a line is
-    lost instead, as on a full disk.
+    lost instead, as on a full disk. A pipe is opened a second time for that, without blocking: several threads or
+    processes may find room for a line at the same time, and only one of them has it.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -68,12 +70,21 @@ class _Lines:
         self._is_torn = False
         """Whether the last line was cut off."""
         self._stream = stream
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Keeps the parts of a long line together. A signal handler may log while its thread is writing."""
         self._descriptor, self._kind = None, 0
         with contextlib.suppress(OSError, ValueError):  # a StringIO in a test, or a closed stream
             if stream is not None:
                 self._kind = stat.S_IFMT(os.fstat(stream.fileno()).st_mode)
                 self._descriptor = stream.fileno()
+        if self._kind == stat.S_IFIFO:
+            self._open_without_blocking(self._descriptor)
+
+    def _open_without_blocking(self, descriptor: int | None) -> None:
+        """Opens the pipe again. The flag on the descriptor itself would be that of every process that has it."""
+        with contextlib.suppress(OSError):  # no /proc, or the pipe is another user's
+            self._descriptor = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK)
+            weakref.finalize(self, os.close, self._descriptor)
 
     @property
     def is_terminal(self) -> bool:
@@ -89,14 +100,16 @@ class _Lines:
         start = "\n" if self._is_torn else ""
         whole = memoryview(f"{start}{line}\n".encode("utf-8", "backslashreplace"))
         rest = whole
-        try:
-            while rest:
-                self._await_reader(self._descriptor)
-                part = rest if self._takes(self._descriptor, len(rest)) else rest[: select.PIPE_BUF]
-                rest = rest[os.write(self._descriptor, part) :]
-        finally:
-            if len(rest) < len(whole):
-                self._is_torn = bool(rest)
+        with self._lock:
+            try:
+                while rest:
+                    self._await_reader(self._descriptor)
+                    part = rest if self._takes(self._descriptor, len(rest)) else rest[: select.PIPE_BUF]
+                    with contextlib.suppress(BlockingIOError):  # another process was quicker
+                        rest = rest[os.write(self._descriptor, part) :]
+            finally:
+                if len(rest) < len(whole):
+                    self._is_torn = bool(rest)
 
     def lose(self) -> None:
         """Count a line that could not be written."""

@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 from typing import Any, TextIO
 
 import msgspec
@@ -30,6 +31,7 @@ from processor.telemetry.events import (
 )
 from processor.telemetry.redaction import NOT_LOGGED, LogFormat, LogLevel, Redaction, hashed
 from tests.support.stats import consumer_stats, partition_stats
+from tests.support.until import until
 
 
 @pytest.fixture(autouse=True)
@@ -255,3 +257,39 @@ def test_a_long_identifier_is_cut() -> None:
     line = logged(event, Redaction(sessions="plain"))
     assert line["session_id"] == line["task_id"] == "x" * 199 + "…"
     assert logged(event, Redaction())["session_id"] == hashed(event.session_id)
+
+
+def test_threads_that_log_at_once_into_a_full_pipe_do_not_block_and_do_not_mix_their_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "STALLED_SECONDS", 0.05)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader, "rb", buffering=0) as received:
+        logs.configure("json", "info", stream)
+        emit = logs.emitter()
+        finished = threading.Event()
+
+        def log(thread: int) -> None:
+            for number in range(100):
+                emit(FleetStopping(reason=f"{thread} " * (3000 if number % 2 else 1500)))
+
+        def read_slowly(kept: bytearray) -> None:
+            while not finished.wait(0.001):
+                kept.extend(received.read(4096))
+
+        kept = bytearray()
+        slow = threading.Thread(target=read_slowly, args=(kept,), daemon=True)
+        threads = [threading.Thread(target=log, args=(thread,), daemon=True) for thread in range(16)]
+        for thread in (slow, *threads):
+            thread.start()
+        until(lambda: not threads[0].is_alive() or len(kept) > 100_000)
+        finished.set()
+        for thread in threads:
+            thread.join(20)
+        assert not any(thread.is_alive() for thread in threads)
+        kept += received.read(1 << 20)
+    assert 0 < logs.lost_lines() < 1600
+    whole = [line for line in bytes(kept).split(b"\n") if line.endswith(b"}") and line.startswith(b"{")]
+    assert len(whole) > 10
+    for line in whole:
+        assert len(set(msgspec.json.decode(line).get("reason", "").split())) <= 1
