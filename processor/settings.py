@@ -190,6 +190,14 @@ class Settings(ConnectionOptions, WritingOptions):
             at_most=1,
         ),
     ] = 1.0
+    log_handlers: Annotated[
+        bool,
+        Option(
+            "Log what the application logs through structlog or logging in the same format, with the task's fields, "
+            "unless it has set up logging by itself.",
+            Panel.LOGS,
+        ),
+    ] = True
     metrics_port: Annotated[
         int | None,
         Option(

@@ -15,6 +15,7 @@ from processor.handlers.table import Handlers
 from processor.health.heartbeat import consumer_heartbeat, fleet_heartbeats
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerStats, Emit, PartitionStats
+from processor.telemetry.handler_logs import captured
 from processor.telemetry.prometheus import MetricsSnapshot, serving
 from processor.telemetry.totals import Totals
 
@@ -47,6 +48,7 @@ def run_in_process(
     with (
         fleet_heartbeats(settings.heartbeat_file, lambda: consumer_heartbeat(0, consumer), emit, consumers=0),
         serving(settings.metrics_port, settings.metrics_host, settings.group, stats.snapshot),
+        captured(emit, settings.log_level, wanted=settings.log_handlers),
     ):
         if threading.current_thread() is not threading.main_thread():
             return consumer.run().exit_code

@@ -41,6 +41,7 @@ from processor.telemetry.events import (
     Event,
     PartitionStats,
 )
+from processor.telemetry.handler_logs import captured
 
 if TYPE_CHECKING:
     from processor.runtime.consumer import Consumer
@@ -73,7 +74,8 @@ def run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
             on_stats = _reporting_stats(channel, settings)
             consumer = assemble(settings, app, begin.index, emit, on_stats, fleet=begin.fleet)
             stop.attach(consumer)
-            ending = consumer.run()
+            with captured(emit, settings.log_level, wanted=settings.log_handlers):
+                ending = consumer.run()
     except ProcessorError as error:
         if settings.log_level == "debug":
             traceback.print_exception(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import traceback
 from pathlib import Path
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
@@ -17,6 +16,7 @@ from processor.errors import DecodeError, EncodeError, NotReady
 from processor.handlers.table import Handler
 from processor.handlers.task import (
     NO_CONTENT,
+    Content,
     Expired,
     InvalidHeader,
     Reject,
@@ -26,11 +26,8 @@ from processor.handlers.task import (
     UnknownTask,
     identity_of,
 )
+from processor.telemetry.error_text import frames_of, message_of, type_name
 from processor.telemetry.trace_context import trace_context
-
-TRACEBACK_FRAMES = 20
-MESSAGE_CHARACTERS, TYPE_CHARACTERS = 1000, 200
-"""What is kept of an error, in the log and in a dead letter's headers: at most so much is added to a record."""
 
 OWN_FOLDER: Final = str(Path(__file__).parent)
 """Frames of this folder are left out of a traceback: it is the handler's."""
@@ -70,25 +67,34 @@ class Attempt(msgspec.Struct, eq=False):
     def fields(self) -> dict[str, Any]:
         """What each event about its task has; where the value could not be decoded, what its record says."""
         content = self.task._content if self.task is not None else NO_CONTENT
-        record, named = self.record, identity_of(self.record, content)
-        trace = trace_context(named.traceparent)
-        return {
-            "task_id": named.id,
-            "session_id": named.session_id,
-            "task_name": named.name,
-            "topic": record.topic(),
-            "partition": record.partition(),
-            "offset": record.offset(),
-            "attempt": self.number,
-            "trace_id": trace[0] if trace else None,
-            "span_id": trace[1] if trace else None,
-        }
+        return _fields(self.record, content, self.number)
+
+
+def fields_of(task: Task) -> dict[str, Any]:
+    """What each event about the task has."""
+    return _fields(task._record, task._content, task.attempt)
+
+
+def _fields(record: Record, content: Content, number: int) -> dict[str, Any]:
+    named = identity_of(record, content)
+    trace = trace_context(named.traceparent)
+    return {
+        "task_id": named.id,
+        "session_id": named.session_id,
+        "task_name": named.name,
+        "topic": record.topic(),
+        "partition": record.partition(),
+        "offset": record.offset(),
+        "attempt": number,
+        "trace_id": trace[0] if trace else None,
+        "span_id": trace[1] if trace else None,
+    }
 
 
 def ended_with(error: BaseException, *, began: bool, handler: Handler | None) -> Failed | Deferred:
     """Return what an attempt ended with that raised `error`; `began` says whether the handler had been called."""
     if not began and isinstance(error, NotReady):
-        return Deferred(type_name(error), _message(error), error.retry_in)
+        return Deferred(type_name(error), message_of(error), error.retry_in)
     failed = failed_with(error, began=began)
     if not began or handler is None:
         return failed
@@ -99,7 +105,8 @@ def ended_with(error: BaseException, *, began: bool, handler: Handler | None) ->
 
 def failed_with(error: BaseException, *, began: bool) -> Failed:
     """Return the failure of an attempt that raised `error`, or whose result did when it was encoded."""
-    return Failed(_cause(error, began), type_name(error), _message(error), _frames(error) if began else None)
+    frames = frames_of(error, without=OWN_FOLDER) if began else None
+    return Failed(_cause(error, began), type_name(error), message_of(error), frames)
 
 
 def returned_unrun(value: Any) -> Failed:
@@ -112,12 +119,6 @@ def returned_unrun(value: Any) -> Failed:
     return Failed(Cause.REJECTED, "builtins.TypeError", message)
 
 
-def type_name(error: BaseException) -> str:
-    """Return the exception's name with its module, as far as a header should take it."""
-    kind = type(error)
-    return _cut(f"{kind.__module__}.{kind.__qualname__}", TYPE_CHARACTERS)
-
-
 def _cause(error: BaseException, began: bool) -> Cause:
     if isinstance(error, Reject | EncodeError):
         return Cause.REJECTED
@@ -126,22 +127,3 @@ def _cause(error: BaseException, began: bool) -> Cause:
     if began:
         return Cause.FAILED
     return next((cause for kind, cause in BEFORE_ITS_HANDLER.items() if isinstance(error, kind)), Cause.FAILED)
-
-
-def _message(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception as broken:
-        text = f"(its text cannot be had: {type_name(broken)})"
-    return _cut(text, MESSAGE_CHARACTERS)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _frames(error: BaseException) -> str | None:
-    """The handler's own frames, without this program's; None where an exception was made without being raised."""
-    frames = traceback.extract_tb(error.__traceback__, limit=-TRACEBACK_FRAMES)
-    own = [frame for frame in frames if not frame.filename.startswith(OWN_FOLDER)]
-    return "".join(traceback.format_list(own)) or None

@@ -11,20 +11,22 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextvars import copy_context
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from processor.engine.ledger import Loan
 from processor.engine.pace import BATCH_SECONDS
-from processor.engine.record import Record
 from processor.handlers.table import Handler
 from processor.handlers.task import Task, TaskTimeout
-from processor.runtime.attempt import type_name
+from processor.runtime.attempt import fields_of
 from processor.runtime.desk import Borrower, Desk
 from processor.runtime.interrupt import CoroutineWindow, InterruptWindow
 from processor.runtime.runner import Runner
+from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, Emit
+from processor.telemetry.handler_logs import origin
 
 CLOSE_SECONDS = 0.5
 """How long a coroutine that blocks the loop may hold up the end."""
@@ -86,6 +88,8 @@ class EventLoop:
         """The result as a value: a `SystemExit` that went through the loop would end the loop."""
         me = asyncio.current_task()
         self._callers[me] = caller
+        if (worker := origin.get()) is not None:  # its thread's context was copied with the call
+            origin.set(TaskOrigin(worker.emit, task))
         try:
             return await _call_within(handler, task, limit), None
         except BaseException as error:
@@ -109,6 +113,17 @@ async def _call_within(handler: Handler, task: Task, limit: float) -> Any:
         raise
 
 
+class TaskOrigin(NamedTuple):
+    """Where lines about one task come from, as long as anything logs in its context."""
+
+    emit: Emit
+    task: Task
+
+    def task_fields(self) -> Mapping[str, Any]:
+        """Return the fields of the task."""
+        return fields_of(self.task)
+
+
 class Coroutines:
     """Borrows for the loop: at most `most` coroutines at once, each on a loan of its own."""
 
@@ -121,11 +136,13 @@ class Coroutines:
         self.borrowed_at = 0.0
         self.batch_seconds = BATCH_SECONDS
         self.host = host
+        self.emit = emit
+        self._context = copy_context()
+        """What each coroutine begins with: context variables that one sets are not seen by the others."""
         self._running: dict[Loan, CoroutineSeat] = {}
         self._most = most
         self._desk = desk
         self._runner = runner
-        self._emit = emit
         self._visit_due = False
 
     def current(self) -> Iterable[Loan]:
@@ -159,13 +176,15 @@ class Coroutines:
             except IndexError:  # the desk took it back between the check and the pop
                 break
             seat = self._running[loan] = CoroutineSeat(loan, self)
-            seat.window.coroutine = self.host.loop.create_task(self._work_off(seat, loan))
+            coroutine = self._work_off(seat, loan)
+            seat.window.coroutine = self.host.loop.create_task(coroutine, context=self._context.copy())
 
     async def _work_off(self, seat: CoroutineSeat, loan: Loan) -> None:
+        origin.set(seat)
         try:
             await self._runner.work_off(seat, loan, monotonic())
         except BaseException as error:  # a fault of ours, never a handler's
-            self._emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
+            self.emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
             self.finished.append(loan)
         finally:
             del self._running[loan]
@@ -181,14 +200,20 @@ class Coroutines:
 class CoroutineSeat:
     """One loan's coroutine."""
 
-    __slots__ = ("_host", "borrower", "loan", "record", "window")
+    __slots__ = ("_host", "borrower", "emit", "loan", "task", "window")
 
     def __init__(self, loan: Loan, borrower: Coroutines) -> None:
         self.borrower: Borrower = borrower
         self.loan: Loan | None = loan
-        self.record: Record | None = None
+        self.task: Task | None = None
+        self.emit = borrower.emit
         self.window = CoroutineWindow()
         self._host = borrower.host
+
+    def task_fields(self) -> Mapping[str, Any] | None:
+        """Return the fields of the task whose handler runs, for a line that it or what it started logs."""
+        task = self.task if self.window.started else None
+        return fields_of(task) if task is not None else None
 
     async def call_async(self, handler: Handler, task: Task, started: float) -> Any:
         """Runs the handler in this coroutine."""

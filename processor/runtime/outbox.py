@@ -12,11 +12,12 @@ from processor.engine.ledger import LedgerState
 from processor.engine.record import Headers
 from processor.engine.retry import Setback, backoff, spread
 from processor.errors import DeliveryError
-from processor.runtime.attempt import Attempt, type_name
+from processor.runtime.attempt import Attempt
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Sink
 from processor.runtime.task_log import TaskLog
 from processor.runtime.timers import Timers
+from processor.telemetry.error_text import type_name
 from processor.telemetry.events import TaskDeliveryFailed
 
 FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 0.5, 30.0

@@ -33,8 +33,8 @@ class Seat(Protocol):
     """It has the loan."""
     loan: Loan | None
     """The loan that it is on."""
-    record: Record | None
-    """The record that it is on, or was on last."""
+    task: Task | None
+    """The task that its handler is at while the window is open, or was at last."""
 
     @property
     def window(self) -> InterruptWindow:
@@ -89,10 +89,11 @@ class Runner:
                 break
             outcome: Failed | Deferred | None = None
             handler = task = value = None
-            seat.record, started = record, now
+            started = now
             try:
                 try:
                     task, handler, window.limit = prepare(record, number, now)
+                    seat.task = task
                     if handler.is_async:
                         value = await seat.call_async(handler, task, now)
                     else:

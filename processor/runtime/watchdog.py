@@ -12,9 +12,9 @@ from time import monotonic
 
 from processor.engine.ledger import Loan
 from processor.engine.outcome import Cause, Failed
-from processor.engine.record import Record
 from processor.errors import ProcessorError
-from processor.runtime.attempt import Attempt, type_name
+from processor.handlers.task import Task
+from processor.runtime.attempt import Attempt
 from processor.runtime.crew import Crew
 from processor.runtime.desk import STALE_SECONDS, Desk
 from processor.runtime.event_loop import CoroutineSeat
@@ -23,6 +23,7 @@ from processor.runtime.settlement import Settlement
 from processor.runtime.stopping import Stopping
 from processor.runtime.timers import Timers
 from processor.runtime.workers import Worker
+from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, Emit, TaskStuck
 
 IDLE_SECONDS = 0.5
@@ -82,20 +83,19 @@ class Watchdog:
         self._timers.sleep(STALE_SECONDS if self._desk.running else IDLE_SECONDS, due)
 
     def _check(self, seat: Worker | CoroutineSeat, now: float) -> None:
-        window, loan, record = seat.window, seat.loan, seat.record
+        window, loan, task = seat.window, seat.loan, seat.task
         started, limit = window.started, window.limit
-        if not started or loan is None or record is None or now - started < limit:
+        if not started or loan is None or task is None or now - started < limit:
             return
         if window.fired != started:
             seat.interrupt(started)
         elif now - window.fired_at >= grace(limit) and not window.given_up and window.give_up(started):
-            self._give_up(loan, record, now - started, seat.stack())
+            self._give_up(loan, task, now - started, seat.stack())
 
-    def _give_up(self, loan: Loan, record: Record, seconds: float, stack: str) -> None:
-        number = 1 if loan.done else loan.attempt
+    def _give_up(self, loan: Loan, task: Task, seconds: float, stack: str) -> None:
         message = f"the handler still ran {seconds:.1f} seconds after it began, although it was interrupted"
         failed = Failed(Cause.STUCK, "processor.HandlerStuck", message, stack)
-        attempt = Attempt(loan, record, number, failed, seconds=seconds)
+        attempt = Attempt(loan, task._record, task.attempt, failed, task, seconds=seconds)
         fields = attempt.fields
         self._emit(TaskStuck(**fields, running_seconds=seconds, stack=stack))
         self._settlement.conclude(attempt)

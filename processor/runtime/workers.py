@@ -6,21 +6,22 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import monotonic
 from typing import Any
 
 from processor.engine.ledger import Loan
 from processor.engine.pace import BATCH_SECONDS
-from processor.engine.record import Record
 from processor.handlers.table import Handler
 from processor.handlers.task import Task
-from processor.runtime.attempt import type_name
+from processor.runtime.attempt import fields_of
 from processor.runtime.desk import Borrower, Desk
 from processor.runtime.event_loop import EventLoop
 from processor.runtime.interrupt import ThreadWindow
 from processor.runtime.runner import Runner, run_at_once
+from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, Emit
+from processor.telemetry.handler_logs import origin
 
 
 class Worker:
@@ -37,13 +38,13 @@ class Worker:
         self.batch_seconds = BATCH_SECONDS
         self.borrower: Borrower = self
         self.loan: Loan | None = None
-        self.record: Record | None = None
+        self.task: Task | None = None
         self.window = ThreadWindow()
         self._awaits = False
         """Its handler runs in the event loop, whose timer ends it; one on this thread is interrupted."""
         self._desk = desk
         self._runner = runner
-        self._emit = emit
+        self.emit = emit
         self._event_loop = event_loop
         self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
@@ -89,15 +90,24 @@ class Worker:
         finally:
             self._awaits = False
 
+    def task_fields(self) -> Mapping[str, Any] | None:
+        """Return the fields of the task whose handler runs, for a line that is logged in this thread.
+
+        None in another one, which has a copy of this thread's context: it may outlive the handler that started it.
+        """
+        task = self.task if self.window.started else None
+        return fields_of(task) if task is not None and threading.get_ident() == self.window.ident else None
+
     def _run(self) -> None:
         self.window.ident = threading.get_ident()
+        origin.set(self)
         self._desk.enter(self)
         while True:
             try:
                 self._serve()
                 return
             except BaseException as error:  # a fault of ours, never a handler's: log it, go on with the next batch
-                self._emit(ConsumerWorkerError(worker=self.name, error=f"{type_name(error)}: {error}"))
+                self.emit(ConsumerWorkerError(worker=self.name, error=f"{type_name(error)}: {error}"))
                 self.window.close()
                 self._desk.recover(self)
                 self.loan = None

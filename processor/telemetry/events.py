@@ -8,7 +8,7 @@ times in milliseconds since the epoch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -896,6 +896,42 @@ class TaskEvent(Event):
     """trace of the W3C `traceparent` header, if the record has a valid one"""
     span_id: str | None
     """span that produced the task"""
+
+
+class HandlerLog(Event):
+    """A line that the application logged, through structlog or `logging`, at the level of that line.
+
+    The fields of the task are null for a line that comes from no handler. `--no-log-handlers` leaves these lines to the
+    application. They are not rate-limited.
+    """
+
+    event: ClassVar[str] = "handler.log"
+
+    task_id: str | None
+    session_id: str | None
+    task_name: str | None
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    attempt: int | None
+    """number of the attempt, from 1"""
+    trace_id: str | None
+    """trace of the W3C `traceparent` header, if the record has a valid one"""
+    span_id: str | None
+    """span that produced the task"""
+    level: Level  # type: ignore[misc]  # of the line, not of the class
+    """`error` for lines of a higher level too"""
+    logger: str | None
+    """name of the logger"""
+    message: str
+    fields: dict[str, Any]
+    """what structlog's loggers have besides the message, or `extra` of `logging`"""
+    error_type: str | None
+    """exception that was logged with the line"""
+    error: str | None
+    traceback: str | None
+    stack: str | None
+    """where the line was logged, if that was asked for (`stack_info`)"""
 
 
 class TaskSucceeded(TaskEvent):

@@ -1,7 +1,7 @@
 """Log lines: each event becomes one line on stderr, in JSON for programs or as coloured text for people.
 
-The only importer of structlog. Its global configuration is left to the application, so that handlers may use structlog
-or `logging` freely.
+Structlog's global configuration is not used, so that handlers may use structlog freely. What they log with it becomes
+an event in `handler_logs`.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def emitter(**bound: Any) -> Emit:
     log = _configured.log.bind(**bound)
 
     def write(event: Event) -> None:
-        getattr(log, event.level)(event.event, **fields_of(event), level=event.level)
+        getattr(log, event.level)(event.event, **{**fields_of(event), "level": event.level})
 
     def emit(event: Event) -> None:
         level = (event.console_level if is_console else None) or event.level
@@ -256,6 +256,7 @@ def _console_fields(_: Any, __: str, fields: EventDict) -> EventDict:
     """Return the fields as the console shows them: long values as their lengths, none of those that are empty."""
     if fields["event"].endswith(".stats"):  # only those of thirty figures that are not 0
         fields = {key: value for key, value in fields.items() if (value and key not in _LONG) or key in _ALWAYS}
+    fields = {**fields.pop("fields", {}), **fields}  # of a handler's line, its own beside ours
     return {key: _text(value) if key not in _BLOCKS else value for key, value in fields.items() if value is not None}
 
 

@@ -38,9 +38,11 @@ class Redaction(msgspec.Struct, frozen=True):
             return self.fields_of(value)
         if isinstance(value, list) and value and isinstance(value[0], msgspec.Struct):
             return [self.fields_of(item) for item in value]
-        if name == "session_id" and value and self.sessions == "hashed":
+        if name == "session_id" and isinstance(value, str) and value and self.sessions == "hashed":
             return hashed(value)
-        if name in IDENTIFIERS and len(value) > LONGEST:
+        if name == "fields":  # of a handler's line
+            return {own: self._redacted(own, part) for own, part in value.items()}
+        if name in IDENTIFIERS and isinstance(value, str) and len(value) > LONGEST:
             return f"{value[: LONGEST - 1]}…"
         return value
 

@@ -55,6 +55,7 @@ SETTINGS = Settings(
     log_sessions="plain",
     log_errors="type",
     log_sample=0.5,
+    log_handlers=False,
     metrics_port=9,
     metrics_host="::1",
     kafka_config={"sasl.mechanism": "OAUTHBEARER", "sasl.password": 'a="b"\nc\u00e4', "client.id": ""},

@@ -45,12 +45,12 @@ def test_an_interrupt_at_the_edge_of_an_attempt_never_leaks_out_of_it(monkeypatc
     def hammer(worker: Worker) -> None:
         window = worker.window
         while not over.is_set():
-            started, record = window.started, worker.record
-            if started and window.fired != started and record is not None:
+            started, task = window.started, worker.task
+            if started and window.fired != started and task is not None:
                 for _ in range(random.randrange(150)):
                     pass
-                if window.fire(started):  # so the attempt that began then still ran, and was this record's
-                    fired.add(record.offset())
+                if window.fire(started):  # so the attempt that began then still ran, and was this task's
+                    fired.add(task.offset)
             else:
                 time.sleep(0)
 

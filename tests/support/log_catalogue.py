@@ -23,10 +23,14 @@ def catalogue() -> str:
     logged = events.kinds()
     parts = [kind for kind in kinds if issubclass(kind, msgspec.Struct) and not issubclass(kind, events.Event)]
     sections = [
-        _section(f"`{kind.event}` · {kind.level}", kind) for kind in sorted(logged, key=lambda kind: kind.event)
+        _section(f"`{kind.event}` · {_level(kind)}", kind) for kind in sorted(logged, key=lambda kind: kind.event)
     ]
     sections += [_section(_owner(part, logged), part) for part in parts]
     return "\n".join([BEGIN, *sections])
+
+
+def _level(kind: type[events.Event]) -> str:
+    return "any level" if "level" in kind.__struct_fields__ else kind.level
 
 
 def _owner(part: type, logged: list[type[events.Event]]) -> str:
@@ -58,6 +62,8 @@ def _type(kind: Any) -> str:
     if origin is list:
         return f"array of {_type(parts[0])}s"
     if origin is dict:
+        if parts[1] is Any:
+            return "object"
         return f"object of {_type(parts[1])}s" if parts[1] in JSON_TYPES else f"object of {_type(parts[1])}"
     if origin is UnionType:
         return " or ".join(map(_type, parts))

@@ -63,6 +63,7 @@ def schema() -> dict[str, Any]:
 
 
 def _line(kind: type[events.Event], definition: dict[str, Any], meant: Mapping[str, str]) -> dict[str, Any]:
+    # A field `level` takes precedence below: it is of the line, not of the class.
     envelope = {**ENVELOPE, "event": {"const": kind.event}, "level": {"const": kind.level}}
     needed = [name for name in envelope if name != "consumer"]
     if kind.event.startswith(OF_THE_FLEET):

@@ -16,7 +16,12 @@ from processor.telemetry import logs
 from processor.telemetry.events import Event, FleetStopping
 from tests.support import log_schema
 
-PLAIN = {str: st.text(), float: st.floats(allow_nan=False, allow_infinity=False), int: st.integers(-1, 2**63 - 1)}
+PLAIN: dict[Any, st.SearchStrategy[Any]] = {
+    str: st.text(),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    int: st.integers(-1, 2**63 - 1),
+    Any: st.none() | st.lists(st.text() | st.integers(-1, 2**63 - 1), max_size=3),
+}
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:

@@ -1,0 +1,236 @@
+"""Lines that an application logs, through structlog or `logging`: they become `handler.log` events of its consumer.
+
+Only what an application has not set up by itself is replaced: the handlers of the root logger, if there are none, and
+structlog's default processors. What it sets up later takes precedence.
+
+No lock is held while a line is written: a handler may be interrupted there, and a reader of stderr may be blocked.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
+
+import structlog
+
+from processor.telemetry.error_text import frames_of, message_of, text_of, type_name
+from processor.telemetry.events import Emit, HandlerLog, Level
+from processor.telemetry.logs import LEVELS
+from processor.telemetry.redaction import LogLevel
+
+
+class Origin(Protocol):
+    """What runs handlers, as the lines see it that are logged there."""
+
+    @property
+    def emit(self) -> Emit:
+        """Logs for its consumer."""
+
+    def task_fields(self) -> Mapping[str, Any] | None:
+        """Return the fields of the task whose handler logs a line now; None if there is no such task."""
+
+
+origin: ContextVar[Origin | None] = ContextVar("processor.origin", default=None)
+"""Set once for each worker thread and for each coroutine, and not for each task."""
+
+NO_TASK: Final = dict.fromkeys(
+    ("task_id", "session_id", "task_name", "topic", "partition", "offset", "attempt", "trace_id", "span_id")
+)
+
+_STANDARD: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
+"""Attributes of a `LogRecord` that are not the application's own."""
+
+_DEPTH: Final = 5
+"""Levels of a nested value that are logged; below them, its text is."""
+
+_render_stack = structlog.processors.StackInfoRenderer()
+
+_guard = threading.Lock()
+_emits: list[Emit] = []
+"""Of the consumers of this process; the last one logs the lines of no handler. Under `_guard`."""
+_replaced = ExitStack()
+"""Restores what the first of them replaced. Under `_guard`."""
+
+
+@contextmanager
+def captured(emit: Emit, log_level: LogLevel, *, wanted: bool) -> Iterator[None]:
+    """Log what the application logs, while the context is entered.
+
+    Enter it when the application's modules have been imported: one that has set up logging by then is left alone.
+
+    Args:
+        emit: logs lines that come from no handler.
+        log_level: the minimum level.
+        wanted: False does nothing.
+    """
+    if not wanted:
+        yield
+        return
+    with _guard:
+        if not _emits:
+            _replaced.enter_context(_root_handler(LEVELS[log_level]))
+            _replaced.enter_context(_structlog_defaults(LEVELS[log_level]))
+        _emits.append(emit)
+    try:
+        yield
+    finally:
+        with _guard:
+            _emits.remove(emit)
+            if not _emits:
+                _replaced.close()
+
+
+@contextmanager
+def _root_handler(level: int) -> Iterator[None]:
+    """Adds a handler to the root logger, and sets that logger's level; does nothing if it has handlers already.
+
+    `logging.lastResort` would not do: with it, `logging.info` and the like add a handler to the root logger.
+    """
+    root, ours = logging.root, _RootHandler(level)
+    if root.handlers:
+        yield
+        return
+    before = root.level
+    root.addHandler(ours)
+    root.setLevel(level if before == logging.WARNING else before)
+    try:
+        yield
+    finally:
+        root.removeHandler(ours)
+        if root.level == level:
+            root.setLevel(before)
+
+
+class _RootHandler(logging.Handler):
+    """Emits events, unless the application has a handler for the line. Without the lock of other handlers."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        if self._is_handled(logging.getLogger(record.name)):
+            return False
+        self.emit(record)
+        return True
+
+    def _is_handled(self, logger: logging.Logger | None) -> bool:
+        while logger is not None:
+            if any(each is not self and not isinstance(each, logging.NullHandler) for each in logger.handlers):
+                return True
+            logger = logger.parent if logger.propagate else None
+        return False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        _emit(_level(record.levelno), record.name, _message(record), extra, error, record.stack_info)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001  a wrong argument must not fail the task
+        return f"{text_of(record.msg)} (its arguments do not fit: {message_of(error)})"
+
+
+def _level(number: int) -> Level:
+    return next((name for name in ("error", "warning", "info") if number >= LEVELS[name]), "debug")
+
+
+class _Logger(structlog.PrintLogger):
+    """As structlog's default, with the name that `get_logger` was given."""
+
+    name: str | None = None
+
+
+class _LoggerFactory(structlog.PrintLoggerFactory):
+    def __call__(self, *names: Any) -> _Logger:
+        logger = _Logger()
+        logger.name = text_of(names[0]) if names else None
+        return logger
+
+
+@contextmanager
+def _structlog_defaults(level: int) -> Iterator[None]:
+    """Replaces structlog's default processors, also those of loggers that were bound when a module was imported.
+
+    The wrapper class remains the default, so that an application that configures processors later gets what it expects.
+    """
+    if structlog.is_configured():
+        yield
+        return
+
+    def emit(logger: Any, method: str, fields: MutableMapping[str, Any]) -> Any:
+        _emit_structlog(logger, method, fields, level)
+        raise structlog.DropEvent
+
+    processors: list[Any] = structlog.get_config()["processors"]  # the list of those loggers, not a copy
+    before, ours = processors[:], [structlog.contextvars.merge_contextvars, emit]
+    factory = _LoggerFactory()
+    processors[:] = ours
+    structlog.configure(logger_factory=factory)
+    try:
+        yield
+    finally:
+        processors[:] = before
+        if structlog.get_config()["logger_factory"] is factory:
+            structlog.reset_defaults()
+
+
+def _emit_structlog(logger: Any, method: str, fields: MutableMapping[str, Any], threshold: int) -> None:
+    level = _level(getattr(logging, method.upper(), logging.INFO))
+    if LEVELS[level] < threshold:
+        return
+    message, error = text_of(fields.pop("event", "")), _raised(fields.pop("exc_info", None))
+    stack = _render_stack(logger, method, fields).pop("stack") if fields.get("stack_info") else None
+    _emit(level, getattr(logger, "name", None), message, fields, error, stack)
+
+
+def _raised(exc_info: Any) -> BaseException | None:
+    """Return the exception that `exc_info` means: True is the one that is being handled."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return exc_info[1] if len(exc_info) > 1 else None
+    return sys.exc_info()[1] if exc_info else None
+
+
+def _emit(
+    level: Level,
+    logger: str | None,
+    message: str,
+    fields: Mapping[str, Any],
+    error: BaseException | None,
+    stack: str | None,
+) -> None:
+    found = origin.get()
+    emit = found.emit if found is not None else next(reversed(_emits), None)
+    if emit is None:
+        return
+    task = found.task_fields() if found is not None else None
+    emit(
+        HandlerLog(
+            **(task or NO_TASK),
+            level=level,
+            logger=logger,
+            message=message,
+            fields={text_of(name): _plain(value, _DEPTH) for name, value in fields.items()},
+            error_type=type_name(error) if error is not None else None,
+            error=message_of(error) if error is not None else None,
+            traceback=frames_of(error) if error is not None else None,
+            stack=stack,
+        )
+    )
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Return the value as JSON has it. What JSON does not have is text, so that a logged `Task` shows no payload."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, dict) and depth:
+        return {text_of(name): _plain(part, depth - 1) for name, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and depth:
+        return [_plain(part, depth - 1) for part in value]
+    return text_of(value)
