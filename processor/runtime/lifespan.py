@@ -16,11 +16,11 @@ from typing import Any
 
 from processor.errors import LoadError
 from processor.handlers.lifespan import Lifespan
-from processor.runtime.attempt import type_name
 from processor.runtime.lease_keeper import LeaseKeeper
 from processor.runtime.runner import run_at_once
 from processor.runtime.stopping import Stopping
 from processor.telemetry.blame import described, place
+from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerLifespanFailed, Emit
 
 CHECK_SECONDS = 0.1
