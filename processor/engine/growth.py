@@ -97,7 +97,18 @@ Decision = Begin | Hold | Open | Grown
 class _Newcomer:
     """One partition that has not begun, or is watched."""
 
-    __slots__ = ("asked", "begun", "gate", "is_logged", "partitions", "predecessors", "seen_end", "targets", "until")
+    __slots__ = (
+        "asked",
+        "begun",
+        "gate",
+        "is_logged",
+        "partitions",
+        "predecessors",
+        "seen_end",
+        "start",
+        "targets",
+        "until",
+    )
 
     def __init__(self, until: float | None) -> None:
         self.begun = until is not None
@@ -107,6 +118,8 @@ class _Newcomer:
         self.asked = False
         """Whether it is part of the question that is under way."""
         self.is_logged = False
+        self.start: int | None = None
+        """Its lowest offset in the last survey."""
         self.partitions = 0
         """How many its topic had in the last survey."""
         self.predecessors: frozenset[int] | None = None
@@ -151,6 +164,11 @@ class Growth:
         """Return which offsets of which partitions have to be committed before more of the partition may begin."""
         newcomer = self._newcomers.get(place)
         return (newcomer.targets or {}) if newcomer is not None else {}
+
+    def start(self, place: Place) -> int | None:
+        """Return the lowest offset of a partition that has not begun; None if it has, or is not surveyed yet."""
+        newcomer = self._newcomers.get(place)
+        return newcomer.start if newcomer is not None and not newcomer.begun else None
 
     def question(self, now: float, blocked: Collection[Place]) -> list[str]:
         """Return the topics to survey now; none while a survey is under way.
@@ -207,7 +225,7 @@ class Growth:
         decisions: list[Decision] = []
         if 0 < newcomer.partitions < len(found) and not newcomer.begun:
             decisions.append(Grown(topic, newcomer.partitions, len(found)))
-        newcomer.partitions = len(found)
+        newcomer.partitions, newcomer.start = len(found), found[number].start
         return decisions + self._cut(place, newcomer, found, now)
 
     def _cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:

@@ -16,6 +16,10 @@ BUCKETS: Final = 120
 """Of each series: the plots of a partition are small, and there may be many partitions."""
 
 
+NAMED: Final = 3
+"""Of what it waits for; of more, the number is shown."""
+
+
 class PartitionNow:
     """Belongs to the `Watch`.
 
@@ -66,6 +70,9 @@ class PartitionNow:
         offset = stats.committed if stats.committed is not None else stats.commit_point
         if offset is not None and stats.lag is not None:
             self._sample(at, offset, stats.lag + max(0, (stats.commit_point or offset) - offset))
+        elif stats.lag is not None:  # it is held, and nothing of it is committed yet
+            self.lag_now = stats.lag
+            self.lag.note(at, stats.lag)
         self._update_head(head_block(stats, at, consumer), blocks)
 
     def confirm_idle(self, at: float, blocks: HeadBlocks) -> None:
@@ -91,6 +98,13 @@ class PartitionNow:
         self._disown()
         self.released_with = self.head_block or self.released_with
         self._update_head(None, blocks)
+
+    @property
+    def waits_for(self) -> str:
+        """What the group has to commit before more of this new partition begins; empty if it does not wait."""
+        names = [plain(name) for name in self.stats.waits_for[:NAMED]]
+        more = len(self.stats.waits_for) - len(names)
+        return ", ".join(names) + (f" and {more} more" if more else "")
 
     @property
     def head_block(self) -> HeadBlock | None:

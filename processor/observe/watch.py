@@ -230,6 +230,14 @@ class Watch:
         group, wanted = self._group(sourced), {name.partition("@")[0] for name in names}
         return [one for one in self.partitions.values() if one.group == group and one.name in wanted]
 
+    def _partition_held(self, sourced: SourcedEvent, held: events.ConsumerPartitionHeld) -> None:
+        place = f"{held.topic}[{held.partition}]"
+        self._add_entry(sourced, "rebalance", f"holds the new {place} until {listed(held.waits_for)} are settled")
+
+    def _partition_released(self, sourced: SourcedEvent, released: events.ConsumerPartitionReleased) -> None:
+        place = f"{released.topic}[{released.partition}]"
+        self._add_entry(sourced, "rebalance", f"begins the new {place}, held for {duration(released.seconds)}")
+
     def _offsets_rewound(self, sourced: SourcedEvent, rewound: events.ConsumerOffsetsRewound) -> None:
         place = f"{rewound.topic}[{rewound.partition}]"
         before = "" if rewound.expected_offset is None else f" from {rewound.expected_offset:,}"
@@ -300,6 +308,8 @@ class Watch:
         events.ConsumerAssigned: _consumer_assigned,
         events.ConsumerRevoked: _consumer_revoked,
         events.ConsumerLost: _consumer_lost,
+        events.ConsumerPartitionHeld: _partition_held,
+        events.ConsumerPartitionReleased: _partition_released,
         events.ConsumerOffsetsRewound: _offsets_rewound,
         events.ConsumerOffsetsMissed: _offsets_missed,
         events.ConsumerLeaseLapsed: _lease_lapsed,

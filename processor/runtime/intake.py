@@ -148,7 +148,8 @@ class Intake:
             stock, self._stock.taken, now, assigned=self._desk.assigned - gated, drained=self._is_drained
         )
         if verdict.resume:
-            self._source.resume([partition for partition in verdict.resume if partition not in self._gated])
+            if resumed := [partition for partition in verdict.resume if partition not in self._gated]:
+                self._source.resume(resumed)
             self._log(ConsumerFetchResumed, verdict.resume, stock)
         if verdict.pause:
             self._source.pause(verdict.pause)

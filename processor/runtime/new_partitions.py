@@ -87,6 +87,10 @@ class NewPartitions:
         """Return what has to be committed before more of the partition begins, each as TOPIC[PARTITION]@OFFSET."""
         return _names(partition.topic, self._growth.targets(partition)) if self._growth else []
 
+    def start_of(self, partition: Partition) -> int | None:
+        """Return where a partition that is held will begin; None if it is not held, or that is not known."""
+        return self._growth.start(partition) if self._growth and self._source.begins_at_start else None
+
     def _watch(self, partition: Partition, seconds: float) -> None:
         self._growth.watch(partition, monotonic() + min(seconds, WATCH_SECONDS))  # clocks may differ
         self._intake.gate(partition, HELD)

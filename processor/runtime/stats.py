@@ -153,6 +153,7 @@ class Statistics:
         self, partition: Partition, snapshot: LedgerSnapshot, paused: bool, running: Mapping[Loan, float], now: float
     ) -> PartitionStats:
         point, highest, end = snapshot.commit_point, snapshot.highest_settled, self._intake.end_of(partition)
+        settled = point if point is not None else self._new_partitions.start_of(partition)
         return PartitionStats(
             topic=partition.topic,
             partition=partition.number,
@@ -174,7 +175,7 @@ class Statistics:
             gap=max(0, highest + 1 - point) if highest is not None and point is not None else 0,
             oldest_unsettled_seconds=round(snapshot.oldest_age, 3),
             oldest_ready_seconds=round(snapshot.oldest_ready_age, 3),
-            lag=max(0, end - point) if end is not None and point is not None else None,
+            lag=max(0, end - settled) if end is not None and settled is not None else None,
             fetch_paused=paused,
             waits_for=self._new_partitions.waits_for(partition),
             head=_head_of_line(snapshot.head, snapshot.oldest_age, running, now) if snapshot.head else None,

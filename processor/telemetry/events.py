@@ -63,9 +63,9 @@ class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
 class PartitionStats(Event):
     """One assigned partition, every `--stats-interval`. Counters start at its assignment.
 
-    An idle partition (no tasks, no lag, nothing to commit) is logged only when its report changes, and is otherwise in
-    `partitions.idle`. Each partition has a line of its own, because container runtimes cut lines at 16 KiB. The console
-    format shows it at `debug` only.
+    An idle partition (no tasks, no lag, nothing to commit or to wait for) is logged only when its report changes. It is
+    otherwise in `partitions.idle`. Each partition has a line of its own, because container runtimes cut lines at
+    16 KiB. The console format shows it at `debug` only.
     """
 
     event: ClassVar[str] = "partition.stats"
@@ -109,7 +109,7 @@ class PartitionStats(Event):
     oldest_ready_seconds: float
     """longest time that a task that may run has waited for a worker"""
     lag: int | None
-    """records from the commit point to the end of the partition"""
+    """records from the commit point to the end of the partition; from its start if it is held"""
     fetch_paused: bool
     """whether fetching is paused because the partition holds more than its share"""
     waits_for: list[str]

@@ -20,8 +20,9 @@ LISTED: Final = 500
 
 
 def is_idle(stats: PartitionStats) -> bool:
-    """Return whether the partition has no tasks, no lag, and nothing to commit."""
-    return not (stats.in_flight or stats.lag or stats.gap) and stats.committed in (None, stats.commit_point)
+    """Return whether the partition has no tasks, no lag, nothing to commit, and waits for no other partition."""
+    has_work = stats.in_flight or stats.fetched_ahead or stats.lag or stats.gap or stats.waits_for
+    return not has_work and stats.committed in (None, stats.commit_point)
 
 
 class IdleReports:

@@ -80,11 +80,13 @@ def test_a_new_partition_opens_once_the_ends_of_the_others_are_committed_up_to_t
     (held,) = answers(growth, {0: Extent(0, 12, 4), 1: Extent(2, 5, None)})
     assert held == Hold((T, 1), {0: 12}, 2, 1)
     assert growth.targets((T, 1)) == {0: 12}
+    assert growth.start((T, 1)) == 2
     assert growth.question(ASK_SECONDS / 2, []) == []
     assert answers(growth, {0: Extent(0, 20, 11), 1: Extent(2, 5, None)}, 1.0) == []
     assert answers(growth, {0: Extent(0, 20, 12), 1: Extent(2, 9, None)}, 2.0) == [Open((T, 1), 2, 3)]
     assert growth.watched_until((T, 1)) == 2.0 + WATCH_SECONDS
     assert growth.targets((T, 1)) == {}
+    assert growth.start((T, 1)) is None
 
 
 def test_an_open_partition_is_asked_about_again_only_when_something_waits_at_its_gate() -> None:
@@ -207,6 +209,7 @@ def test_nothing_is_known_of_other_partitions() -> None:
     growth.forget([(T, 0)])
     assert growth.targets((T, 0)) == {}
     assert growth.watched_until((T, 0)) is None
+    assert growth.start((T, 0)) is None
 
 
 # --- the model ---------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class Reported:
 
     def at(self, at: float, consumer: ConsumerNow | None = None, **fields: Any) -> PartitionNow:
         usual: dict[str, Any] = {"topic": "orders", "committed": 100, "commit_point": 100, "lag": 5, "head": None}
-        usual |= {"in_flight": 0, "gap": 0}
+        usual |= {"in_flight": 0, "fetched_ahead": 0, "gap": 0}
         self.partition.update(partition_stats(**(usual | fields)), at, consumer or self.consumer, self.blocks)
         return self.partition
 
@@ -47,6 +47,18 @@ def test_an_unknown_lag_leaves_the_last_one() -> None:
     reported = Reported()
     reported.at(0, lag=5)
     assert reported.at(10, lag=None).lag_now == 5
+
+
+def test_the_lag_of_a_held_partition_is_known_although_nothing_of_it_is_committed() -> None:
+    held = Reported().at(10.0, committed=None, commit_point=None, lag=7, waits_for=["orders[0]@4"])
+    assert (held.lag_now, held.waits_for) == (7, "orders[0]@4")
+    assert [point.most for point in held.lag.points()] == [7]
+    assert held.judge(10.0) is Status.EARLY
+
+
+def test_of_what_a_partition_waits_for_the_first_ones_are_named() -> None:
+    held = Reported().at(10.0, waits_for=[f"orders[{n}]@4" for n in range(5)])
+    assert held.waits_for == "orders[0]@4, orders[1]@4, orders[2]@4 and 2 more"
 
 
 def test_the_time_of_the_last_move_is_that_of_the_committed_offset() -> None:

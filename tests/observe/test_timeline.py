@@ -54,6 +54,18 @@ def test_the_latest_are_kept_and_all_are_counted() -> None:
         ),
         ("consumer.lost", {"partitions": ["t[0]"]}, "rebalance", "lost t[0]: the group had evicted it"),
         (
+            "consumer.partition_held",
+            {"topic": "t", "partition": 4, "waits_for": ["t[0]@9", "t[1]@7"]},
+            "rebalance",
+            "holds the new t[4] until t[0], t[1] are settled",
+        ),
+        (
+            "consumer.partition_released",
+            {"topic": "t", "partition": 4, "seconds": 2.0},
+            "rebalance",
+            "begins the new t[4], held for 2.0 s",
+        ),
+        (
             "consumer.offsets_rewound",
             {"topic": "t", "partition": 1, "expected_offset": 1500, "offset": 0},
             "trouble",

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from processor.engine.flow import RATE_SECONDS
+from processor.engine.growth import HELD
 from processor.engine.lease import Lease
 from processor.handlers.task import Task
 from processor.runtime.committer import Committer
@@ -162,6 +164,94 @@ def test_a_backlog_that_fills_the_stock_is_paused_and_resumed_without_a_gap(monk
         fetched.take()
     assert any(isinstance(event, ConsumerFetchResumed) for event in fetched.events)
     assert fetched.desk.position(BUSY) == 90 - fetched.intake.stock_of(BUSY)
+
+
+# --- gates -------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_admitted_of_a_partition_that_is_held_and_it_is_not_fetched() -> None:
+    fetched = Fetched()
+    fetched.intake.gate(QUIET, HELD)
+    fetched.come(QUIET, 0, 5)
+    fetched.come(BUSY, 0, 5)
+    fetched.take(3)
+    assert (fetched.in_flight(QUIET), fetched.in_flight(BUSY)) == (0, 5)
+    assert fetched.source.paused == {QUIET}
+    assert fetched.intake.stock_of(QUIET) == 0
+
+
+def test_a_gate_admits_what_is_below_it_and_the_rest_waits() -> None:
+    fetched = Fetched()
+    fetched.intake.gate(QUIET, 3)
+    fetched.come(QUIET, 0, 5)
+    fetched.take(2)
+    assert (fetched.in_flight(QUIET), fetched.intake.stock_of(QUIET)) == (3, 2)
+    assert fetched.intake.blocked() == [QUIET]
+    assert fetched.source.paused == {QUIET}
+    fetched.intake.gate(QUIET, 4)
+    fetched.take(2)
+    assert fetched.in_flight(QUIET) == 4
+    assert fetched.source.paused == {QUIET}  # a record still waits
+    fetched.intake.gate(QUIET, None)
+    fetched.take()
+    assert (fetched.in_flight(QUIET), fetched.intake.stock_of(QUIET)) == (5, 0)
+    assert not fetched.source.paused
+
+
+def test_an_end_behind_a_gate_counts_when_the_gate_has_moved() -> None:
+    fetched = Fetched()
+    fetched.cluster.skip(QUIET, 7)
+    fetched.intake.gate(QUIET, 3)
+    fetched.take(2)
+    assert fetched.desk.position(QUIET) == 0
+    fetched.intake.gate(QUIET, 7)
+    fetched.take()
+    assert fetched.desk.position(QUIET) == 7
+
+
+def test_a_reset_of_a_held_partition_waits_for_its_gate() -> None:
+    fetched = Fetched()
+    fetched.intake.gate(QUIET, HELD)
+    fetched.intake.go_on_at(Reset(QUIET, 4))
+    fetched.take()
+    assert fetched.desk.position(QUIET) == 0
+    fetched.intake.gate(QUIET, None)
+    fetched.take()
+    assert fetched.desk.position(QUIET) == 4
+
+
+def test_a_partition_that_is_blocked_at_its_gate_is_not_resumed_because_the_stock_has_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rate at which it was worked off is measured when it is blocked already, and its stock would not last."""
+    fetched = Fetched(max_in_flight=10)
+    monkeypatch.setattr(fetched.intake._fetching, "_limits", fetched.intake._limits._replace(tasks=100))
+    fetched.come(BUSY, 0, 90)
+    fetched.take(2)
+    assert fetched.intake.paused == {BUSY}
+    fetched.intake.gate(BUSY, 60)
+    while fetched.desk.position(BUSY) != 60:
+        fetched.settle_all(BUSY)
+        fetched.take(now=RATE_SECONDS / 2)
+    fetched.take(now=RATE_SECONDS / 2)
+    assert fetched.intake.blocked() == [BUSY]
+    assert fetched.intake.paused == {BUSY}
+    fetched.take(now=RATE_SECONDS)
+    assert not fetched.intake.paused
+    assert fetched.source.paused == {BUSY}
+    fetched.intake.gate(BUSY, None)
+    assert not fetched.source.paused
+
+
+def test_a_partition_that_comes_back_has_no_gate() -> None:
+    fetched = Fetched()
+    fetched.intake.gate(QUIET, HELD)
+    fetched.source.revoke(QUIET)
+    fetched.take()
+    fetched.source.assign(QUIET)
+    fetched.come(QUIET, 0, 2)
+    fetched.take(2)
+    assert fetched.in_flight(QUIET) == 2
 
 
 def test_tasks_of_a_quiet_partition_are_done_while_the_backlog_of_another_is_stuck() -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from processor.errors import DeliveryError
-from processor.runtime.ports import Commit, Delivered, Headers, Listener, Partition
-from processor.testing.memory.cluster import GroupMember, MemoryCluster, MemoryRecord
+from processor.runtime.ports import Commit, Delivered, Headers, Listener, Partition, Start
+from processor.testing.memory.cluster import GroupMember, Log, MemoryCluster, MemoryRecord
 from processor.testing.memory.sink import MemorySink
 from processor.testing.memory.source import MemorySource
 
@@ -27,6 +27,13 @@ class ScriptedCluster(MemoryCluster):
         with self.changed:
             for record in records:
                 self.logs[Partition(record.topic(), record.partition())].append(record)
+            self.changed.notify_all()
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Adds partitions to the topic until it has so many."""
+        with self.changed:
+            present = sum(place.topic == topic for place in self.logs)
+            self.logs.update({Partition(topic, number): Log() for number in range(present, partitions)})
             self.changed.notify_all()
 
     def skip(self, partition: Partition, offsets: int) -> None:
@@ -126,9 +133,23 @@ class ScriptedSource(MemorySource):
 
     # --- the owner's side
 
+    def _assigned(self, partition: Partition) -> Start:
+        start = super()._assigned(partition)
+        if start.offset is None and not self.begins_at_start:
+            self.positions[partition] = self._scripted.logs[partition].end
+        return start
+
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         self.questions += 1
         return super().committed(partitions)
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        assert partitions, "a call of the client for nothing"
+        super().pause(partitions)
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        assert partitions, "a call of the client for nothing"
+        super().resume(partitions)
 
     def commit(self, commits: Sequence[Commit]) -> None:
         if self.keeps(commits):

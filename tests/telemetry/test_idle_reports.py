@@ -30,6 +30,7 @@ LIMIT = 20_000_000
 def idle(partition: int = 0, **changed: Any) -> PartitionStats:
     fields: dict[str, Any] = {
         "in_flight": 0,
+        "fetched_ahead": 0,
         "running": 0,
         "lag": 0,
         "gap": 0,
@@ -74,10 +75,12 @@ def written(events: Sequence[Event]) -> str:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"in_flight": 1}, {"lag": 1}, {"gap": 2}, {"committed": 6}],
+    [{"in_flight": 1}, {"fetched_ahead": 1}, {"lag": 1}, {"gap": 2}, {"committed": 6}, {"waits_for": ["t[0]@9"]}],
     ids=lambda changed: next(iter(changed)),
 )
-def test_a_partition_with_work_lag_or_something_to_commit_is_logged_every_time(changed: dict[str, int]) -> None:
+def test_a_partition_with_work_lag_something_to_commit_or_to_wait_for_is_logged_every_time(
+    changed: dict[str, Any],
+) -> None:
     stats = idle(**changed)
     assert not is_idle(stats)
     assert list(rounds([stats], 3)) == [[stats]] * 3

@@ -61,6 +61,7 @@ def _partition(watch: Watch, finding: Finding, now: float, columns: int, width: 
     figures = f" {short(partition.lag_now):>6}{point} {short(stats.gap):>6}"
     row.append(f"{figures} {duration(stats.oldest_unsettled_seconds):>9}{ready}  ")
     row.append(_owner(watch, partition.consumer, now) + (" fetch paused" if stats.fetch_paused else ""))
+    row.append(f" waits for {partition.waits_for}" if partition.waits_for else "", style="yellow")
     return row
 
 

@@ -88,10 +88,17 @@ def blocking_task(block: HeadBlock) -> str:
 
 
 def _ok(_watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, str]:
+    if partition.waits_for:
+        return _held(partition)
     block = partition.head_block
     if block is None or not block.gap or block.seconds < LONG_SECONDS:
         return "", ""
     return f"Its commit point has waited {duration(block.seconds)} for {blocking_task(block)}: {block.why}.", ""
+
+
+def _held(partition: PartitionNow) -> tuple[str, str]:
+    why = f"It was added to its topic, and waits until the group has committed {partition.waits_for}."
+    return why, "It begins by itself. If it takes long, see what the commit points of those partitions wait for."
 
 
 def _stalled(watch: Watch, partition: PartitionNow, now: float) -> tuple[str, str]:
@@ -100,6 +107,9 @@ def _stalled(watch: Watch, partition: PartitionNow, now: float) -> tuple[str, st
     if (consumer := partition.consumer) is not None and consumer.state == "cut off":
         why += f" Consumer {watch.label(consumer)} starts no tasks: {consumer.reason}."
         return why, "Check that the brokers are up and reachable from there, and that its machine is running."
+    if partition.waits_for:
+        held, advice = _held(partition)
+        return f"{why} {held}", advice
     block = partition.head_block or partition.released_with
     if block is not None:
         waits = "waits" if partition.head_block else "waited, until its consumer released it,"

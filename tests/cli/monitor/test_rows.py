@@ -73,8 +73,9 @@ def test_a_long_topic_is_cut_at_its_start_and_keeps_its_number() -> None:
         ([consumer(0), partition(0), line("consumer.revoked", 1, consumer=0, partitions=["orders[0]"])], "none"),
         ([consumer(0), partition(0), consumer(100, consumer=1, pid=8)], "#0 silent"),
         ([consumer(0), partition(0, fetch_paused=True)], "#0 fetch paused"),
+        ([consumer(0), partition(0, waits_for=["orders[1]@9"])], "#0 waits for orders[1]@9"),
     ],
-    ids=["joining", "working", "stopping", "none", "silent", "fetch paused"],
+    ids=["joining", "working", "stopping", "none", "silent", "fetch paused", "held"],
 )
 def test_the_owner_of_a_partition_has_its_state(events: list[bytes], owner: str) -> None:
     assert partitions(watching(*events))[1].endswith(f"  {owner}")

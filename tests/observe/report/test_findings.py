@@ -43,6 +43,16 @@ def test_a_stall_names_the_session_the_time_and_the_reason() -> None:
     assert "Other sessions continue" in finding.advice
 
 
+def test_a_partition_that_is_held_says_what_it_waits_for_whatever_its_verdict() -> None:
+    held: dict[str, Any] = {"head": None, "in_flight": 0, "gap": 0, "waits_for": ["orders[1]@7", "orders[2]@9"]}
+    new = only(watching(partition(0, committed=None, commit_point=None, **held)))
+    watched = only(watching(*stalled(**held)))
+    assert watched.status is Status.STALLED
+    for finding in (new, watched):
+        assert "waits until the group has committed orders[1]@7, orders[2]@9." in finding.why
+        assert "begins by itself" in finding.advice
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_each_state_of_a_head_has_its_advice(state: str) -> None:
     finding = only(watching(*stalled(head=head(state=state))))
