@@ -12,8 +12,9 @@ import jsonschema
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from tests.cli.test_dlq import added
 from tests.conftest import MakeTopic, Produce
-from tests.support import operating_schema
+from tests.support import cluster, operating_schema
 from tests.support.broker import Broker
 from tests.support.run import environment
 
@@ -36,6 +37,8 @@ def shop(broker: Broker, topic: MakeTopic, produce: Produce, group: str) -> dict
     member = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
     member.commit(offsets=[TopicPartition(orders, number, 1) for number in range(4)], asynchronous=False)
     member.close()
+    dead = cluster.create_topic(broker.bootstrap_servers, f"{orders}.dlq", 1)
+    produce(dead, [(b"s1", b"{}", [("task-name", b"charge"), *added(orders, n)]) for n in range(3)])
     return {"orders": orders, "shop": group}
 
 

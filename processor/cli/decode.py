@@ -50,15 +50,11 @@ def decode(
 
 
 def _anatomy(values: ReadingOptions, record: Record) -> Anatomy:
+    from processor.cli.value_codec import open_codec
     from processor.codec.anatomy import anatomy_of
-    from processor.codec.select import codec_for
 
-    if values.registry is None:
-        return anatomy_of(record, codec_for(values.value_format, values.schemas))
-    from processor.kafka.registry.consumer import BlockingRegistry, open_registry
-
-    with open_registry(values.registry) as client:
-        return anatomy_of(record, codec_for(values.value_format, values.schemas, BlockingRegistry(client)))
+    with open_codec(values) as codec:
+        return anatomy_of(record, codec)
 
 
 def _record(connection: ConnectionOptions, place: re.Match[str]) -> Record:

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "health": "health",
     "lag": "lag",
     "offsets": "offsets.command",
+    "dlq": "dlq.command",
     "demo": "demo.command",
     "broker": "broker",
 }

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from processor.cli.dlq.command import COMMANDS as DLQ_COMMANDS
 from processor.cli.main import COMMANDS, main
+from processor.cli.offsets.command import COMMANDS as OFFSETS_COMMANDS
 from processor.cli.schema.command import _COMMANDS
 from tests.cli.refusal import refused
 
@@ -171,7 +173,14 @@ def test_a_full_disk_is_one_line_and_a_closed_standard_output_none(arguments: tu
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["schema", name] for name in _COMMANDS])
+GROUPED = [
+    [group, name]
+    for group, names in (("schema", _COMMANDS), ("dlq", DLQ_COMMANDS), ("offsets", OFFSETS_COMMANDS))
+    for name in names
+]
+
+
+@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), *GROUPED])
 def test_no_name_of_an_option_is_cut_in_the_help_of_a_narrow_terminal(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import jsonschema
 import msgspec
 
 from processor.operate.lag import LagReport
+from processor.operate.letter_reports import LetterDetail, LetterGroups, ReplayReport
 from processor.operate.resets import OffsetsReport, ResetReport
 from tests.support.log_catalogue import field_meanings
 
@@ -23,6 +24,9 @@ DOCUMENTS: Mapping[str, type[msgspec.Struct]] = {
     "lag": LagReport,
     "offsets show": OffsetsReport,
     "offsets reset": ResetReport,
+    "dlq list": LetterGroups,
+    "dlq show": LetterDetail,
+    "dlq replay": ReplayReport,
 }
 """What each command prints with `-o json`."""
 

@@ -1,0 +1,1 @@
+"""`processor dlq`: dead letters listed, shown, replayed and discarded."""

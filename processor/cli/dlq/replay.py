@@ -1,0 +1,205 @@
+"""`processor dlq replay` and `processor dlq discard`: what becomes of dead letters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from processor.boot.tokens import with_tokens
+from processor.cli.dlq.selection import SelectionOptions, identify_with
+from processor.cli.monitor.command import Stop
+from processor.cli.output import note
+from processor.cli.tables import Output, print_json, print_lines, table
+from processor.cli.value_codec import open_codec
+from processor.kafka.dead_letters import DeadLetters
+from processor.kafka.replay import Replay
+from processor.observe.wording import many
+from processor.operate.letter_filter import Identify, LetterFilter
+from processor.operate.letter_reports import ReplayReport
+from processor.operate.letters import Letter
+from processor.options.connection import ConnectionOptions
+from processor.options.option import Option
+from processor.options.option_set import OptionSet
+from processor.options.values import ReadingOptions
+
+INTERRUPTED: Final = 130
+"""128 and the number of SIGINT, as in a shell."""
+
+Execute = Annotated[bool, Option("Do it; without it, the command only counts the letters.")]
+Limit = Annotated[int | None, Option("Letters at most.", at_least=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayOptions(OptionSet):
+    """How letters are replayed."""
+
+    limit: Limit = None
+    rate: Annotated[float | None, Option("Letters per second at most.", metavar="PER_SECOND", above=0)] = None
+    max_replays: Annotated[
+        int, Option("Leave letters alone that were replayed so often already, and failed again.", at_least=1)
+    ] = 3
+    execute: Execute = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscardOptions(OptionSet):
+    """How letters are discarded."""
+
+    limit: Limit = None
+    execute: Execute = False
+
+
+def replay(
+    connection: ConnectionOptions,
+    values: ReadingOptions,
+    selection: SelectionOptions,
+    options: ReplayOptions,
+    output: Output = "table",
+) -> int:
+    """Send dead letters to their original topics again, and note that they are dealt with.
+
+    The same key, value and headers, without those that dead-lettering has
+    added, and with dlq-replays, which counts. The letters of a session keep
+    their order. A letter is noted once the broker has acknowledged it. After
+    a stop of any kind, the same command goes on with those that are not noted.
+
+    Only letters that are in the topic at the start are replayed.
+    """
+    connection = with_tokens(connection, lambda _: None)
+    with Stop() as stop, _opened(connection, values, selection) as (letters, identify):
+        chosen = Selection(letters, selection.letter_filter(), identify, options.limit, options.max_replays, stop)
+        if not options.execute:
+            chosen.count()
+        else:
+            sending = Replay(connection, letters, options.rate)
+            try:
+                for letter in chosen:
+                    if letter is None:
+                        sending.collect()
+                    elif sending.send(letter, stop.is_asked):
+                        chosen.targets[letter.topic()] += 1
+            finally:
+                sending.close()
+    return _conclude(chosen.report(selection.topic, executed=options.execute), "replay", output, stop)
+
+
+def discard(
+    connection: ConnectionOptions,
+    values: ReadingOptions,
+    selection: SelectionOptions,
+    options: DiscardOptions,
+    output: Output = "table",
+) -> int:
+    """Note that dead letters are dealt with, without sending them anywhere.
+
+    They stay in the topic until its retention deletes them; `dlq list --all` shows them.
+    """
+    connection = with_tokens(connection, lambda _: None)
+    with Stop() as stop, _opened(connection, values, selection) as (letters, identify):
+        chosen = Selection(letters, selection.letter_filter(), identify, options.limit, None, stop)
+        for letter in chosen:
+            if letter is not None:
+                chosen.targets[letter.topic()] += 1
+                if options.execute:
+                    letters.deal(letter)
+                    letters.note_when_due()
+        if options.execute:
+            letters.note(renew=True)
+    return _conclude(chosen.report(selection.topic, executed=options.execute), "discard", output, stop)
+
+
+@contextmanager
+def _opened(
+    connection: ConnectionOptions, values: ReadingOptions, selection: SelectionOptions
+) -> Iterator[tuple[DeadLetters, Identify]]:
+    with (
+        open_codec(values) as codec,
+        DeadLetters(connection, selection.topic, selection.progress_group) as letters,
+    ):
+        yield letters, identify_with(codec)
+
+
+class Selection:
+    """The letters that a command is about, and counts of the others."""
+
+    def __init__(
+        self,
+        letters: DeadLetters,
+        wanted: LetterFilter,
+        identify: Identify,
+        limit: int | None,
+        max_replays: int | None,
+        stop: Stop,
+    ) -> None:
+        self.targets: Counter[str] = Counter()
+        """Letters that were chosen, by original topic; to be counted by the user."""
+        self._letters = letters
+        self._wanted = wanted
+        self._identify = identify
+        self._limit = limit
+        self._max_replays = max_replays
+        self._stop = stop
+        self._guarded = self._other = 0
+
+    def __iter__(self) -> Iterator[Letter | None]:
+        """Yield the letters, and None while there are none at the moment."""
+        chosen = 0
+        for letter in self._letters.letters():
+            if self._stop.is_asked() or (self._limit is not None and chosen >= self._limit):
+                return
+            if letter is None:
+                yield None
+            elif not self._wanted.matches(letter, self._identify):
+                self._other += 1
+            elif self._max_replays is not None and letter.replays >= self._max_replays:
+                self._guarded += 1
+            else:
+                chosen += 1
+                yield letter
+
+    def count(self) -> None:
+        """Count the letters by their original topics."""
+        self.targets.update(letter.topic() for letter in self if letter is not None)
+
+    def report(self, topic: str, *, executed: bool) -> ReplayReport:
+        """Return the counts."""
+        return ReplayReport(
+            topic=topic,
+            executed=executed,
+            letters=self.targets.total(),
+            targets=dict(self.targets),
+            guarded=self._guarded,
+            other=self._other,
+            dealt_with=self._letters.dealt_with,
+            foreign=self._letters.foreign,
+        )
+
+
+def _conclude(report: ReplayReport, verb: str, output: str, stop: Stop) -> int:
+    if output == "json":
+        print_json(report)
+    elif report.targets:
+        rows = [[f"{count:,}", topic] for topic, count in sorted(report.targets.items())]
+        print_lines(table((">letters", "original topic"), rows))
+    note(f"processor: {_summary(report, verb)}")
+    if stop.is_asked():
+        note("processor: interrupted; the same command goes on with the rest")
+        return INTERRUPTED
+    return 0
+
+
+def _summary(report: ReplayReport, verb: str) -> str:
+    if report.executed:
+        done = f"{verb}ed {many(report.letters, 'letter')} of {report.topic}"
+    else:
+        done = f"nothing was done; with --execute, this will {verb} {many(report.letters, 'letter')} of {report.topic}"
+    rest = [
+        (report.guarded, "already replayed --max-replays times"),
+        (report.other, "not matched"),
+        (report.dealt_with, "dealt with before"),
+        (report.foreign, "not dead letters"),
+    ]
+    return "; ".join([done, *[f"{count:,} {what}" for count, what in rest if count]])

@@ -1,0 +1,167 @@
+"""`DeadLetters`: the letters of one dead-letter topic that are not dealt with yet, and the notes of those that are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+from processor.engine.record import Record
+from processor.errors import LoadError, SettingsError
+from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
+from processor.kafka.config import admin_config
+from processor.kafka.mark_store import MarkStore
+from processor.kafka.scan import Scan
+from processor.operate.letters import Letter, letter_of
+from processor.operate.marks import Page
+from processor.options.connection import ConnectionOptions
+from processor.options.names import DEAD_LETTER_SUFFIX, LONGEST_TOPIC
+from processor.runtime.ports import Partition
+
+NOTE_SECONDS: Final = 0.5
+"""Time between two notes: what is sent twice after a kill."""
+
+NOTE_EVERY: Final = 500
+"""Letters between two notes."""
+
+FOREIGN: Final = 100
+"""A topic that begins with so many records that are not dead letters is not a dead-letter topic."""
+
+
+class DeadLetters:
+    """Belongs to one thread. Its methods raise BrokerError if no broker responds or access is denied."""
+
+    def __init__(self, connection: ConnectionOptions, topic: str, group: str) -> None:
+        """Opens the clients, and reads the notes.
+
+        Args:
+            connection: the brokers.
+            topic: the dead-letter topic.
+            group: the group that holds the notes.
+
+        Raises:
+            LoadError: the topic does not exist.
+        """
+        self.topic = topic
+        self.dealt_with = 0
+        """Letters that were left out since they are dealt with."""
+        self.foreign = 0
+        """Records that are not dead letters."""
+        self._admin = TopicAdmin(admin_config(connection.bootstrap_servers, connection.kafka_config), None)
+        self._servers = connection.bootstrap_servers
+        self._scan = Scan(connection, f"topic {topic}")
+        self._store = MarkStore(connection, group)
+        count = self.partition_count(topic)
+        self._bounds = self._scan.bounds(topic, count)
+        self._marks = self._store.load(self._bounds)
+        for place, (low, _) in self._bounds.items():
+            self._marks[place].add(0, low)
+        self._unnoted = 0
+        self._noted_at = monotonic()
+
+    def partition_count(self, topic: str) -> int:
+        """Return the number of partitions of a topic.
+
+        Raises:
+            LoadError: it does not exist.
+        """
+        found = self._admin.partitions([topic], ANSWER_SECONDS)
+        if topic not in found:
+            raise LoadError(missing_topics([topic], self._servers))
+        return found[topic]
+
+    def letters(self, *, every: bool = False) -> Iterator[Letter | None]:
+        """Yield the letters that are in the topic now, each partition in its order, and None while there are none.
+
+        Args:
+            every: whether to include letters that are dealt with.
+
+        Raises:
+            SettingsError: the topic is not one of dead letters.
+        """
+        found = 0
+        begin = {place: low if every else max(low, self._marks[place].base) for place, (low, _) in self._bounds.items()}
+        self.dealt_with = sum(begin[place] - low for place, (low, _) in self._bounds.items())
+        after = dict(begin)
+        for record in self._scan.records({place: (begin[place], high) for place, (_, high) in self._bounds.items()}):
+            if record is None:
+                yield None
+                continue
+            place = Partition(record.topic(), record.partition())
+            self._marks[place].add(after[place], record.offset())  # no record is there
+            after[place] = record.offset() + 1
+            letter = self._letter(record, every=every)
+            found += letter is not None
+            if not found and self.foreign >= FOREIGN:
+                break
+            if letter is not None:
+                yield letter
+        if not found and not self.dealt_with:
+            self._check_topic()
+
+    def _letter(self, record: Record, *, every: bool) -> Letter | None:
+        place, offset = Partition(record.topic(), record.partition()), record.offset()
+        letter = letter_of(record)
+        if letter is None:
+            self.foreign += 1
+            self._marks[place].add(offset, offset + 1)
+        elif offset in self._marks[place] and not every:
+            self.dealt_with += 1
+            return None
+        return letter
+
+    def _check_topic(self) -> None:
+        """Refuse a topic without letters if it has other records, or if it has dead letters of its own elsewhere."""
+        likely = f"{self.topic}{DEAD_LETTER_SUFFIX}"
+        if len(likely) <= LONGEST_TOPIC and likely in self._admin.partitions([likely], ANSWER_SECONDS, tolerant=True):
+            raise SettingsError(f"{self.topic} has no dead letters, and {likely} exists: give -t {likely}")
+        if self.foreign:
+            raise SettingsError(f"{self.topic} has no dead letters: its records have no header dlq-topic")
+
+    def is_dealt_with(self, letter: Letter) -> bool:
+        """Return whether the letter was replayed or discarded."""
+        return letter.place.offset in self._marks[self._partition(letter)]
+
+    def deal(self, letter: Letter) -> None:
+        """The letter was replayed or discarded. This is noted soon, see `note_when_due`."""
+        self._marks[self._partition(letter)].add(letter.place.offset, letter.place.offset + 1)
+        self._unnoted += 1
+
+    def note_when_due(self) -> None:
+        """Commit the notes if there is enough to note.
+
+        Raises:
+            ProcessorError: the brokers refuse.
+        """
+        if self._unnoted >= NOTE_EVERY or (self._unnoted and monotonic() - self._noted_at >= NOTE_SECONDS):
+            self.note()
+
+    def note(self, *, renew: bool = False) -> None:
+        """Commit what has changed; with `renew` every note, so that the brokers keep them for their full time.
+
+        Raises:
+            ProcessorError: the brokers refuse.
+        """
+        changed = {place: marks.changed() for place, marks in self._marks.items()}
+        self._store.save(changed)
+        if renew:
+            every: dict[Partition, list[Page]] = {place: marks.all_pages() for place, marks in self._marks.items()}
+            self._store.save(every)
+        self._unnoted, self._noted_at = 0, monotonic()
+
+    def close(self) -> None:
+        """Closes the clients."""
+        self._scan.close()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _partition(self, letter: Letter) -> Partition:
+        return Partition(self.topic, letter.place.partition)
