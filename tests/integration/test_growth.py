@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from tests.conftest import MakeBroker
 from tests.support import cluster
 from tests.support.growing_topic import Stream, grow
 from tests.support.run import Fleet
@@ -22,6 +29,11 @@ def start(work: Scenario, protocol: str, *options: str, handler: str = "note") -
     """A consumer of four workers that sees within half a second that its topic has grown."""
     refresh = ("-X", "topic.metadata.refresh.interval.ms=500")
     return work.run(handler, "-w", "2", "--group-protocol", protocol, *refresh, *options, seconds=SECONDS)
+
+
+def held(fleets: list[Fleet]) -> set[int]:
+    """The partitions that were held so far."""
+    return {event["partition"] for fleet in fleets for event in fleet.heard("consumer.partition_held")}
 
 
 def served(fleets: list[Fleet], partitions: int) -> bool:
@@ -53,8 +65,64 @@ def test_no_task_overtakes_one_of_its_session_while_its_topic_grows_under_a_back
     assert stream.moved() > SESSIONS / 4
     assert stream.faults() == {}
     assert work.repeated() == []
-    held = [event for fleet in fleets for event in fleet.heard("consumer.partition_held")]
-    assert {event["partition"] for event in held} == {4, 5, 6, 7}
-    assert all((event["partitions"], event["partitions_before"]) == (8, 4) for event in held)
+    assert held(fleets) == {4, 5, 6, 7}
+    events = [event for fleet in fleets for event in fleet.heard("consumer.partition_held")]
+    assert all((event["partitions"], event["partitions_before"]) == (8, 4) for event in events)
     assert len([event for fleet in fleets for event in fleet.heard("consumer.partition_released")]) >= 4
     assert set(cluster.committed(work.servers, work.group, work.topic)) == set(range(8))
+
+
+def test_a_topic_that_grows_twice_under_a_backlog_while_a_consumer_is_killed_keeps_every_session_in_order(
+    scenario: MakeScenario,
+) -> None:
+    """From 4 to 8 to 16 partitions; a consumer dies between the two, while partitions of the first growth are held."""
+    work = scenario(partitions=4)
+    stream = Stream(work, SESSIONS)
+    stream.produce(BACKLOG)
+    fleet = start(work, "classic", "-p", "2")
+    work.wait_begun(100)
+    with stream.flowing(rate=100):
+        grow(work, 8)
+        until(lambda: held([fleet]), "a partition is held", 30)
+        stream.until_it_knows(8)
+        killed = fleet.consumers()[0]
+        os.kill(killed, signal.SIGKILL)
+        work.deaths[killed] = time.monotonic_ns()
+        grow(work, 16)
+        until(lambda: served([fleet], 16), "the partitions of both growths are assigned", 30)
+        stream.until_it_knows(16)
+        stream.produce(SESSIONS * 2)
+    work.wait_done(len(work.places), seconds=60)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert stream.moved() > SESSIONS / 4
+    assert stream.faults() == {}
+    assert held([fleet]) & {4, 5, 6, 7}
+    assert held([fleet]) & set(range(8, 16))
+    assert set(cluster.committed(work.servers, work.group, work.topic)) == set(range(16))
+
+
+def test_a_broker_that_restarts_while_new_partitions_are_held_costs_only_time(
+    own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
+) -> None:
+    broker = own_broker()
+    topic = cluster.create_topic(broker.bootstrap_servers, "work", 4)
+    work = Scenario(broker, topic, group, tmp_path, start_fleet)
+    stream = Stream(work, SESSIONS)
+    stream.produce(BACKLOG)
+    stream.flush()
+    fleet = start(work, "classic", "-X", "reconnect.backoff.max.ms=500")
+    work.wait_begun(100)
+    grow(work, 8)
+    until(lambda: held([fleet]), "a partition is held", 30)
+    stream.until_it_knows(8)
+    stream.produce(SESSIONS * 2)
+    stream.flush()
+    broker.kill()
+    broker.restart()
+    work.wait_done(len(work.places), seconds=90)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert stream.moved() > SESSIONS / 4
+    assert stream.faults() == {}
+    assert held([fleet]) == {4, 5, 6, 7}
