@@ -273,12 +273,13 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel(
                 "Active sessions",
-                "With tasks in flight, taken by a worker, parked until a retry, delayed until a task may begin.",
+                "With tasks in flight, running, parked until a retry, delayed until a task may begin, and urgent.",
                 (
                     Query(total("processor_active_sessions"), "active {{group}}"),
                     Query(total("processor_running_sessions"), "running {{group}}"),
                     Query(of_partitions("processor_partition_parked_sessions"), "parked {{group}}"),
                     Query(total("processor_delayed_sessions"), "delayed {{group}}"),
+                    Query(total("processor_urgent_sessions"), "urgent {{group}}"),
                 ),
             ),
             Panel(

@@ -15,6 +15,7 @@ from processor.engine.offsets import Range
 from processor.engine.record import Record
 from processor.engine.retry import Setback
 from processor.engine.terms import TermsOf, no_terms
+from processor.engine.urgency import Turns
 
 QUANTUM = 64
 """Tasks that one partition, and one lane of it, may have at its turn: enough to share what lending and settling cost,
@@ -39,6 +40,8 @@ class AssignmentSnapshot(NamedTuple, Generic[P]):
     in_flight: int
     waiting: int
     running: int
+    urgent: int
+    """Ready lanes that hold urgent tasks."""
     next_delay: float | None
     """When the next time of a task comes that is waited for, in seconds since the epoch."""
     partitions: Mapping[P, LedgerSnapshot]
@@ -71,6 +74,8 @@ class Assignment(Generic[P]):
         self._delayed: list[tuple[float, int, Ledger, Lane]] = []
         self._delays = 0
         self._terms_of = terms_of
+        self._turns: Turns | None = None
+        """Whose turn it is by urgency; None until a task has a priority."""
         self._orphaned_keys: dict[P, set[bytes]] = {}
         """Sessions whose handlers run on after their ledger was closed; while one does, no second is lent."""
         self._partition_of: dict[Ledger, P] = {}
@@ -87,6 +92,7 @@ class Assignment(Generic[P]):
             in_flight=self.in_flight,
             waiting=self.waiting,
             running=self.lent_loans,
+            urgent=self._turns.urgent if self._turns is not None else 0,
             next_delay=self.next_delay(),
             partitions={partition: ledger.snapshot(now) for partition, ledger in self.ledgers.items()},
             busiest=[Busy(*session) for session in sorted(sessions, key=lambda each: -each[0])[:busiest]],
@@ -99,6 +105,8 @@ class Assignment(Generic[P]):
         ledger = Ledger(committed, settled, self._orphaned_keys.get(partition, ()), self._terms_of)
         self.ledgers[partition] = ledger
         self._partition_of[ledger] = partition
+        if self._turns is not None:
+            self._turns.add(ledger)
         return ledger
 
     def drain(self, partition: P) -> None:
@@ -139,6 +147,8 @@ class Assignment(Generic[P]):
         self._queue(ledger, len(ledger.lanes.ready) - ready_before)
         if ledger.terms:
             self.has_terms = True
+        if ledger.lanes.lifted:
+            self._lift(ledger)
         return count
 
     def lend(self, limit: int, workers: int | None = None, epoch: float = 0.0) -> list[Loan]:
@@ -149,6 +159,8 @@ class Assignment(Generic[P]):
         """
         share = None if workers is None else self.waiting // workers
         loans: list[Loan] = []
+        if self._turns:
+            limit = self._lend_urgent(limit, epoch, loans)
         rotation = self._rotation
         while limit > 0 and rotation:
             ledger = rotation.popleft()
@@ -168,6 +180,25 @@ class Assignment(Generic[P]):
                 self._queued.discard(ledger)
         self.lent_loans += len(loans)
         return loans
+
+    def _lend_urgent(self, limit: int, epoch: float, loans: list[Loan]) -> int:
+        """Adds to `loans` while a lane with an urgent task is ready. Return what is left of `limit`.
+
+        Of such a lane, only the tasks up to the most urgent one: what stands behind that is for its own turn.
+        """
+        turns = self._turns
+        while limit > 0 and turns:
+            ledger, lane = turns.next()
+            loan = ledger.lend_lane(lane, min(limit, QUANTUM, lane.urgent_tasks()), None, epoch)
+            if loan is None:
+                self._delay(ledger)
+                continue
+            turns.taken += 1
+            self.ready_lanes -= 1
+            self.waiting -= len(loan.records)
+            limit -= len(loan.records)
+            loans.append(loan)
+        return limit
 
     def settle(self, loan: Loan) -> int:
         """Settles what the loan's borrower has done since the last time; how many tasks that are."""
@@ -248,6 +279,15 @@ class Assignment(Generic[P]):
             self._queue(ledger, 1)
         return count
 
+    def _lift(self, ledger: Ledger) -> None:
+        """Urgent tasks have joined lanes of the ledger."""
+        if self._turns is None:
+            self._turns = Turns(each for each in self.ledgers.values() if each.state is OPEN)
+        elif ledger in self._turns.queues:
+            for lane in ledger.lanes.lifted:
+                self._turns.queues[ledger].lift(lane)
+        ledger.lanes.lifted.clear()
+
     def _delay(self, ledger: Ledger) -> None:
         """Notes the lanes that were found to be too early."""
         self.ready_lanes -= len(ledger.delayed)
@@ -282,6 +322,8 @@ class Assignment(Generic[P]):
                 self._rotation.append(ledger)
 
     def _dequeue(self, ledger: Ledger) -> None:
+        if self._turns is not None:
+            self._turns.remove(ledger)
         if ledger in self._queued:
             self._queued.discard(ledger)
             self._rotation.remove(ledger)

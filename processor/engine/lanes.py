@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import heapq
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Protocol
 
 from processor.engine.record import Record
 from processor.engine.retry import Setback
@@ -36,7 +38,7 @@ READY, LENT, PARKED, BLOCKED, DELAYED = LaneState
 class Lane:
     """One session's waiting tasks, oldest first."""
 
-    __slots__ = ("attempts", "key", "setback", "state", "waiting")
+    __slots__ = ("attempts", "key", "setback", "state", "urgent", "waiting")
 
     def __init__(self, key: bytes | None, state: LaneState, first: Record) -> None:
         self.key = key
@@ -48,6 +50,55 @@ class Lane:
         """Failed attempts of the head."""
         self.setback: Setback | None = None
         """Why the head was not settled the last time."""
+        self.urgent: deque[tuple[int, int]] | None = None
+        """Offset and priority of waiting tasks: each less urgent than those before it, all others less than those
+        behind them. Those at its front may have left the lane; None where no task was urgent yet."""
+
+    def lift(self, offset: int, priority: int) -> None:
+        """The task at `offset`, which is its last one, has this priority."""
+        urgent = self.urgent
+        if urgent is None:
+            urgent = self.urgent = deque()
+        while urgent and urgent[-1][1] <= priority:
+            urgent.pop()
+        urgent.append((offset, priority))
+
+    @property
+    def urgency(self) -> int:
+        """The priority of the most urgent task that waits in it. One must wait, and the lane must not be lent."""
+        urgent = self.urgent
+        if not urgent:
+            return 0
+        head = self.waiting[0].offset()
+        while urgent and urgent[0][0] < head:
+            urgent.popleft()
+        return urgent[0][1] if urgent else 0
+
+    def urgent_tasks(self) -> int:
+        """How many of its tasks there are up to the last of the most urgent ones, which lifts those before it."""
+        if not self.urgency or not self.urgent:
+            return len(self.waiting)
+        return bisect_right(self.waiting, self.urgent[0][0], key=_offset_of)
+
+
+def _offset_of(record: Record) -> int:
+    return record.offset()
+
+
+class ReadyLanes(Protocol):
+    """Lanes that a worker may have, the next one at the left: a deque, or a queue that looks at more than age."""
+
+    def append(self, lane: Lane, /) -> None:
+        """The lane has had its turn, or is new."""
+
+    def appendleft(self, lane: Lane, /) -> None:
+        """The lane was taken out, and had no turn."""
+
+    def popleft(self) -> Lane:
+        """Takes out the next lane."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Lane]: ...
 
 
 class Lanes:
@@ -58,11 +109,13 @@ class Lanes:
     queue only.
     """
 
-    __slots__ = ("_blocked", "_by_key", "_delayed", "_keyless", "_parked", "ready", "waiting")
+    __slots__ = ("_blocked", "_by_key", "_delayed", "_keyless", "_parked", "lifted", "ready", "waiting")
 
     def __init__(self, blocked: Iterable[bytes] = ()) -> None:
         """`blocked` are the sessions that must wait until `unblock`."""
-        self.ready: deque[Lane] = deque()
+        self.ready: ReadyLanes = deque()
+        self.lifted: list[Lane] = []
+        """Lanes that an urgent task has joined and that stand where they did before. The caller moves them."""
         self.waiting = 0
         """Tasks in lanes, without those that are lent."""
         self._by_key: dict[bytes, Lane] = {}
@@ -83,6 +136,23 @@ class Lanes:
                 self._open(key, record)
             else:
                 lane.waiting.append(record)
+        self.waiting += len(records)
+
+    def admit_urgent(
+        self, records: Sequence[Record], keys: Sequence[bytes | None], priorities: Mapping[int, int]
+    ) -> None:
+        """The same where some of the records have `priorities`, by offset."""
+        find = self._by_key.get
+        for record, key in zip(records, keys, strict=True):
+            lane = find(key)  # type: ignore[arg-type]  # without a key there is none
+            if lane is None:
+                lane = self._open(key, record)
+            else:
+                lane.waiting.append(record)
+            priority = priorities.get(record.offset())
+            if priority:
+                lane.lift(record.offset(), priority)
+                self.lifted.append(lane)
         self.waiting += len(records)
 
     def lend(self, limit: int, share: int | None = None, lane: Lane | None = None) -> tuple[Lane, list[Record]]:
@@ -180,16 +250,17 @@ class Lanes:
         lanes = chain(self._by_key.values(), self._parked, keyless)
         return next((lane for lane in lanes if lane.waiting and lane.waiting[0].offset() == offset), None)
 
-    def _open(self, key: bytes | None, first: Record) -> None:
+    def _open(self, key: bytes | None, first: Record) -> Lane:
         if key in self._blocked:
-            self._by_key[key] = Lane(key, BLOCKED, first)
-            return
+            lane = self._by_key[key] = Lane(key, BLOCKED, first)
+            return lane
         lane = Lane(key, READY, first)
         self.ready.append(lane)
         if key is None:
             self._keyless += 1
         else:
             self._by_key[key] = lane
+        return lane
 
     def _close(self, lane: Lane) -> None:
         if lane.key is None:

@@ -218,9 +218,10 @@ class Ledger:
         keys = list(map(kind.key, records))
         headers = headers_in(kind, records)
         offsets.admit(numbers, sizes_of(kind, records, keys, headers))
-        if headers is not None:
-            self._read_terms(numbers, headers)
-        self.lanes.admit(records, keys)
+        if headers is not None and (priorities := self._read_terms(numbers, headers)):
+            self.lanes.admit_urgent(records, keys, priorities)
+        else:
+            self.lanes.admit(records, keys)
         self._mark(numbers[0], now)
         return len(records)
 
@@ -403,11 +404,17 @@ class Ledger:
                 for number in numbers:
                     self.terms.pop(number, None)
 
-    def _read_terms(self, numbers: Sequence[int], headers: Sequence[Headers | None]) -> None:
-        """Notes the terms of the records with these offsets and headers, where they have some."""
+    def _read_terms(self, numbers: Sequence[int], headers: Sequence[Headers | None]) -> dict[int, int]:
+        """Note what binds the begin of the records with these offsets and headers. Return their priorities."""
+        priorities = {}
         for number, pairs in zip(numbers, headers, strict=True):
-            if pairs and (terms := self._terms_of(pairs)) is not None:
+            if not pairs or (terms := self._terms_of(pairs)) is None:
+                continue
+            if terms.bind_its_begin:
                 self.terms[number] = terms
+            if terms.priority:
+                priorities[number] = terms.priority
+        return priorities
 
     def _end(self, loan: Loan) -> bool:
         self.lent.discard(loan)

@@ -21,9 +21,17 @@ class Terms(NamedTuple):
     """Why a header cannot be read. The task is not attempted then, and the other terms are those of any task."""
 
     @property
+    def bind_its_begin(self) -> bool:
+        """Whether something is to be checked before the task begins; a priority is not."""
+        return self._replace(priority=0) != ANY_TIME
+
+    @property
     def due(self) -> float:
         """When the task is to be taken up: once it may begin, or once it has expired."""
         return min(self.not_before, self.expires)
+
+
+ANY_TIME = Terms()
 
 
 TermsOf = Callable[[Headers], Terms | None]

@@ -121,6 +121,7 @@ class Statistics:
             overdue_after_seconds=overdue,
             in_flight_bytes=sum(p.in_flight_bytes for p in partitions),
             active_sessions=sum(p.active_sessions for p in partitions),
+            urgent_sessions=assignment.urgent,
             delayed_sessions=sum(p.delayed for p in partitions),
             next_delayed_seconds=_seconds_until(assignment.next_delay),
             tasks_per_second=round(rate, 1),

@@ -166,6 +166,8 @@ class ConsumerStats(Event):
     """sessions that a worker has taken"""
     active_sessions: int
     """sessions that have tasks in flight"""
+    urgent_sessions: int
+    """sessions that wait for a worker with a task of a priority above 0"""
     delayed_sessions: int
     """sessions whose next task waits for the time before which it is not to begin"""
     next_delayed_seconds: float | None

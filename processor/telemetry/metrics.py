@@ -58,6 +58,12 @@ CONSUMER = Family(
         Metric("processor_running_sessions", "running", "gauge", "Sessions that a worker has taken."),
         Metric("processor_active_sessions", "active_sessions", "gauge", "Sessions that have tasks in flight."),
         Metric(
+            "processor_urgent_sessions",
+            "urgent_sessions",
+            "gauge",
+            "Sessions that wait for a worker with a task of a priority above 0.",
+        ),
+        Metric(
             "processor_delayed_sessions",
             "delayed_sessions",
             "gauge",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from math import inf
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -26,13 +27,14 @@ PLAIN: Headers = [("h", None)]
 
 
 def terms_of(headers: Headers) -> Terms | None:
-    """A header of the model: its value is the time before which a task is not to begin."""
-    times = [float(value) for name, value in headers if name == "due" and value is not None]
-    return Terms(not_before=times[0]) if times else None
+    """Headers of the model: the time before which a task is not to begin, and its priority."""
+    found = {name: int(value) for name, value in headers if value is not None}
+    return Terms(found.get("priority", 0), not_before=found.get("due", -inf)) if found else None
 
 
-def headers_at(time: int | None) -> Headers:
-    return PLAIN if time is None else [("due", b"%d" % time)]
+def headers_for(time: int | None, priority: int) -> Headers:
+    headers: Headers = [("due", b"%d" % time)] if time is not None else []
+    return [*headers, ("priority", b"%d" % priority)] if priority else headers or PLAIN
 
 
 class Broker:
@@ -71,14 +73,19 @@ class Consuming(RuleBasedStateMachine):
 
     @rule(
         partition=st.sampled_from(PARTITIONS),
-        tasks=st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from([None, None, None, 3, 9, 30])), max_size=8),
+        tasks=st.lists(
+            st.tuples(
+                st.sampled_from(KEYS), st.sampled_from([None, None, None, 3, 9, 30]), st.sampled_from([0, 0, 0, 1, 9])
+            ),
+            max_size=8,
+        ),
         hole=st.integers(0, 2),
     )
-    def produce(self, partition: int, tasks: list[tuple[bytes | None, int | None]], hole: int) -> None:
-        """Some tasks are not to begin before a time."""
+    def produce(self, partition: int, tasks: list[tuple[bytes | None, int | None, int]], hole: int) -> None:
+        """Some tasks are not to begin before a time, some are urgent."""
         broker = self.brokers[partition]
-        for key, time in tasks:
-            headers = headers_at(time) if key or time else None
+        for key, time, priority in tasks:
+            headers = headers_for(time, priority) if key or time or priority else None
             broker.log.append(FakeRecord(broker.end, key, b"v", headers))
             broker.end += 1 + hole
 

@@ -49,7 +49,7 @@ def stats() -> ConsumerStats:
         handler_p99_seconds=None, handler_max_seconds=None, tasks_per_second=5.0, commits=1, missed_offsets=0,
         commit_failures=0, rebalances=1, assigned_partitions=1, busiest_session_waiting=2, lag=4,
         oldest_unsettled_seconds=0.25, oldest_running_seconds=0.1, suppressed_warnings=0, busiest_sessions=[],
-        delayed_sessions=0, next_delayed_seconds=None, expired=0,
+        urgent_sessions=0, delayed_sessions=0, next_delayed_seconds=None, expired=0,
     )  # fmt: skip
 
 

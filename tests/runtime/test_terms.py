@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from processor.engine.record import Headers
 from processor.handlers.task import Task
 from processor.runtime import desk, runner
+from processor.runtime.ports import Partition
 from processor.telemetry.events import ConsumerStats, PartitionStats, TaskDeadLettered
 from processor.testing.memory.cluster import MemoryRecord
-from tests.runtime.fakes import PARTITION
+from tests.runtime.fakes import PARTITION, TOPIC
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
 
@@ -201,3 +203,28 @@ def test_a_stop_waits_for_no_task_whose_time_has_not_come_and_commits_what_is_do
         assert time.monotonic() - began < 30.0
     assert run.commit_point() == 1
     assert run.sink.sent == []
+
+
+def test_urgent_sessions_of_all_partitions_run_before_what_waits_already() -> None:
+    order: list[tuple[int, int]] = []
+    may_go_on = threading.Event()
+
+    def handler(task: Task) -> None:
+        order.append((task.partition, task.offset))
+        may_go_on.wait(30)
+
+    with RunningConsumer(handler, partitions=2, workers=1, stats_interval=0.1) as run:
+        run.push(record(0, b"first"))
+        until(lambda: order == [(0, 0)])
+        run.push(
+            *[record(1 + n, b"s%d" % n) for n in range(20)],
+            record(21, b"u", priority=5),
+            record(22, b"s19", priority=9),
+        )
+        run.push(MemoryRecord(Partition(TOPIC, 1), 0, b"v", b"", [("task-priority", b"7")]))
+        run.until_event(ConsumerStats, lambda stats: stats.urgent_sessions == 3)
+        may_go_on.set()
+        until(lambda: len(order) == 24)
+        assert run.stop().exit_code == 0
+    assert order[1:5] == [(0, 20), (0, 22), (1, 0), (0, 21)], "an urgent task lifts its session, and no task overtakes"
+    assert sorted(order[5:]) == [(0, offset) for offset in range(1, 20)]

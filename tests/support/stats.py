@@ -18,8 +18,8 @@ def consumer_stats(**changed: Any) -> ConsumerStats:
         "handler_p90_seconds": 0.0003, "handler_p99_seconds": 0.0004, "handler_max_seconds": 0.0004,
         "tasks_per_second": 5.5, "commits": 1, "commit_failures": 4, "rebalances": 1, "assigned_partitions": 1,
         "busiest_session_waiting": 2, "lag": 10, "oldest_unsettled_seconds": 0.25, "oldest_running_seconds": 0.1,
-        "suppressed_warnings": 0, "busiest_sessions": [], "delayed_sessions": 0, "next_delayed_seconds": None,
-        "expired": 0,
+        "suppressed_warnings": 0, "busiest_sessions": [], "urgent_sessions": 0, "delayed_sessions": 0,
+        "next_delayed_seconds": None, "expired": 0,
     }  # fmt: skip
     return ConsumerStats(**(values | changed))
 
