@@ -21,8 +21,18 @@ class RecordMetadata(NamedTuple):
     """-1 if the broker detected a duplicate send, for which it does not return the original offset."""
 
 
+def metadata_of(message: Message) -> RecordMetadata:
+    """Return the position of a delivered record."""
+    offset = message.offset()
+    place = message.topic(), message.partition(), -1 if offset is None else offset
+    return RecordMetadata(*place)  # type: ignore[arg-type]
+
+
 class Producing(Protocol):
     """The producer of a future's record."""
+
+    is_inherited: bool
+    """Whether this is a child process of the one that has the record."""
 
     def delivery_error(self, topic: str, error: KafkaError) -> DeliveryError:
         """Translates the client's error for a record."""
@@ -68,9 +78,7 @@ class DeliveryFuture(Future[RecordMetadata]):
         """Handles the client's delivery report."""
         try:
             if error is None:
-                offset = message.offset()
-                place = message.topic(), message.partition(), -1 if offset is None else offset
-                self._result = RecordMetadata(*place)  # type: ignore[arg-type]
+                self._result = metadata_of(message)
                 self._end()
             else:
                 self.fail(self._producer.delivery_error(message.topic() or "", error))
@@ -90,20 +98,29 @@ class DeliveryFuture(Future[RecordMetadata]):
         """Waits at most `timeout` seconds for the position of the record.
 
         Raises:
-            DeliveryError: the record could not be delivered.
+            DeliveryError: the record could not be delivered, or it was sent before a fork, in the parent process.
             TimeoutError: there is no result yet.
         """
         if self._state == FINISHED and self._result is not None:
             return self._result
+        self._check_process()
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Waits at most `timeout` seconds for the delivery error; None if the record was delivered.
 
         Raises:
+            DeliveryError: it was sent before a fork, in the parent process.
             TimeoutError: there is no result yet.
         """
-        return self._exception if self._state == FINISHED else super().exception(timeout)
+        if self._state == FINISHED:
+            return self._exception
+        self._check_process()
+        return super().exception(timeout)
+
+    def _check_process(self) -> None:
+        if self._producer.is_inherited:
+            raise DeliveryError("the task was submitted by the parent process, and only that learns how it ends")
 
     def _end(self) -> None:
         self._state = FINISHED

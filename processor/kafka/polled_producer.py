@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processor.engine.retry import backoff
 from processor.errors import DeliveryError, ProcessorError, RecordTooLarge
+from processor.kafka.after_fork import never_destroy
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import Config, error_of, open_client, reason_of
 from processor.telemetry.events import Emit, Event, KafkaClientError, KafkaProducerFailed
@@ -62,7 +63,7 @@ class PolledProducer:
     client, but only after all reports of the old one: otherwise a late record of the old client could follow it.
 
     Mutable state, changed under `_guard`: `_client`, which is polled; `_taking`, the same client while it accepts
-    records; `_failure`, `_failures`, `_reopen_at`, `_thread`, `_closed` and `_taken`. Under `_counting`: `_reported`.
+    records; `_failure`, `_failures`, `_reopen_at`, `_thread`, `is_closed` and `_taken`. Under `_counting`: `_reported`.
     """
 
     def __init__(self, config: Config, emit: Emit, thread: str, closing: str) -> None:
@@ -86,7 +87,9 @@ class PolledProducer:
         """Clients that failed since a record was last delivered."""
         self._reopen_at = 0.0
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self.is_closed = False
+        self.is_inherited = False
+        """Whether it is the parent's, in a child process: it sends and reports nothing there."""
         self._taken = 0
         self._counting = threading.Lock()
         self._reported = 0
@@ -215,7 +218,7 @@ class PolledProducer:
         Those are reported as purged, within this call. Later records are rejected. It may be called again.
         """
         with self._guard:
-            self._closed, self._taking = True, None
+            self.is_closed, self._taking = True, None
             client, thread = self._client, self._thread
         unreported = self.flush(seconds)
         if unreported and client is not None:
@@ -230,9 +233,15 @@ class PolledProducer:
             self._log(failure, 0.0)
         return unreported
 
+    def leave_to_parent(self) -> None:
+        """Leaves the client to the process that forked this one. Without the guard, which a thread there may hold."""
+        self.is_inherited = True
+        if self._client is not None:
+            never_destroy(self._client)
+
     def _open(self) -> Producer | None:
         """Opens a client. Returns None while reports of a failed one are pending. The caller holds the guard."""
-        if self._closed:
+        if self.is_closed:
             raise ProducerClosed("the producer is closed")
         if self._client is not None:
             return None

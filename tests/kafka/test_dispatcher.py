@@ -15,8 +15,9 @@ from processor.errors import BrokerError, DeliveryError, EncodeError, RecordTooL
 from processor.handlers.task import Task
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture, RecordMetadata
-from processor.kafka.dispatcher import LOGGER, Dispatcher
+from processor.kafka.dispatcher import Dispatcher
 from processor.kafka.polled_producer import PolledProducer
+from processor.kafka.task_producer import LOGGER
 from processor.options.values import ValueFormat
 from tests.conftest import MakeTopic, Wired
 from tests.support import cluster

@@ -22,7 +22,8 @@ from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
 from processor.errors import EncodeError, SettingsError
 from processor.kafka.admin import Target, await_topic
 from processor.kafka.config import admin_config
-from processor.kafka.dispatcher import LOGGER, Dispatcher, log_event
+from processor.kafka.dispatcher import Dispatcher
+from processor.kafka.task_producer import LOGGER, log_event
 from processor.options.connection import ConnectionOptions
 from processor.options.names import topic_fault
 from processor.options.option import Argument, Option, Panel

@@ -1,0 +1,168 @@
+"""`TaskProducer`: from a task to a record that the Kafka client has, for `Dispatcher` and `AsyncDispatcher`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from processor.codec.messages import Outgoing
+from processor.codec.select import ValueCodec, codec_for
+from processor.errors import DeliveryError, EncodeError, ProcessorError, RecordTooLarge, SettingsError
+from processor.kafka.after_fork import renew_after_fork
+from processor.kafka.config import producer_config
+from processor.kafka.oauth import tokens_of
+from processor.kafka.polled_producer import PolledProducer, ProducerClosed, RecordHeaders
+from processor.kafka.registry.consumer import open_registry
+from processor.options.connection import OAUTH_CB, check_kafka_config
+from processor.options.names import topic_fault
+from processor.options.values import ValueFormat
+from processor.registry_settings import RegistrySettings
+from processor.telemetry.events import Event, KafkaProducerFailed
+
+ROOM_SECONDS = 0.01
+"""How long a task that finds no room waits for a delivery before it looks again."""
+
+CLOSE_SECONDS = 130.0
+"""A little more than the 120 seconds after which the client gives a record up by itself."""
+
+LOGGER = "processor.kafka"
+"""The standard logger that gets the Kafka client's log lines and errors."""
+
+_log = logging.getLogger(LOGGER)
+
+
+class TaskRecord(NamedTuple):
+    """A task as a record."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: RecordHeaders
+
+
+class Delivery(Protocol):
+    """Receives how a record ended, once."""
+
+    def on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        """Handles the client's delivery report, in any thread. It calls `reported` of the client at its end."""
+
+    def fail(self, error: DeliveryError) -> None:
+        """Handles that the client did not take the record."""
+
+
+class TaskProducer:
+    """Encodes tasks and hands them to a client, of which a child process gets its own. Any thread may call it."""
+
+    def __init__(  # noqa: PLR0913 — each is given by its name
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        *,
+        value_format: ValueFormat,
+        schemas: str | None,
+        schema_registry: str | RegistrySettings | None,
+        kafka_config: Mapping[str, Any] | None,
+        max_pending: int,
+    ) -> None:
+        """Asks the registry, and opens the client. Arguments and errors are those of `Dispatcher`."""
+        check_options(topic, kafka_config, max_pending)
+        self._topic = topic
+        self._codec = _codec(value_format, schemas, schema_registry, topic)
+        self._kafka_config = dict(kafka_config or {})
+        self._config = producer_config(bootstrap_servers, tokens_of(self._kafka_config, log_event))
+        self._config["queue.buffering.max.messages"] = str(max_pending)
+        self.client = self._new_client()
+        self.client.open()
+        renew_after_fork(self)
+
+    def record_of(self, task: Outgoing, headers: Mapping[str, str | bytes | None] | None) -> TaskRecord:
+        """Return the task as a record.
+
+        Raises:
+            EncodeError: the payload cannot be written in this format, or a text has no UTF-8.
+            ValueError: the session ID is empty.
+        """
+        if not task.session_id:
+            raise ValueError("session_id must not be empty: it is what keeps a session's tasks in order")
+        value = self._codec.encode_task(task)
+        record_headers: RecordHeaders = [*self._codec.headers_for(task)]
+        if headers:
+            record_headers.extend((header, _encoded(text)) for header, text in headers.items())
+        return TaskRecord(_encoded(task.session_id), value, record_headers)
+
+    def send(self, record: TaskRecord, delivery: Delivery) -> bool:
+        """Hands a record to the client. Return False if there was no room; otherwise `delivery` learns how it ends.
+
+        Raises:
+            RuntimeError: the client is closed.
+        """
+        client, topic = self.client, self._topic
+        try:
+            return client.produce(topic, record.value, record.key, record.headers or None, delivery.on_delivery)
+        except ProducerClosed:
+            raise RuntimeError("the dispatcher is closed") from None
+        except RecordTooLarge as error:
+            delivery.fail(error)
+        except KafkaException as caught:
+            delivery.fail(client.delivery_error(topic, caught.args[0]))
+        except ProcessorError as error:
+            delivery.fail(DeliveryError(f"{topic}: {error}"))
+        return True
+
+    def renew(self) -> None:
+        """Replaces the client, in a child process. The new one is opened by the first task."""
+        inherited = self.client
+        inherited.leave_to_parent()
+        if OAUTH_CB in self._config:  # its thread, its lock and a call that has begun are the parent's
+            self._config[OAUTH_CB] = tokens_of(self._kafka_config, log_event)[OAUTH_CB]
+        self.client = self._new_client()
+        if inherited.is_closed:
+            self.client.close(0)
+
+    def _new_client(self) -> PolledProducer:
+        return PolledProducer(self._config, log_event, thread="dispatcher", closing="the dispatcher was closed")
+
+
+def check_options(topic: str, kafka_config: Mapping[str, Any] | None, max_pending: int) -> None:
+    """Checks what can be checked without a registry and a client.
+
+    Raises:
+        SettingsError: one of them cannot be used.
+    """
+    if not topic:
+        raise SettingsError("no topic to send to")
+    if (fault := topic_fault(topic)) is not None:
+        raise SettingsError(f"topic {fault}")
+    if max_pending < 1:
+        raise SettingsError(f"max_pending must be at least 1, not {max_pending}")
+    check_kafka_config(kafka_config or {})
+
+
+def _codec(
+    value_format: ValueFormat, schemas: str | None, schema_registry: str | RegistrySettings | None, topic: str
+) -> ValueCodec:
+    if schema_registry is None:
+        return codec_for(value_format, schemas)
+    if value_format != "avro":
+        raise SettingsError(f"a schema registry is for Avro: values in {value_format} have no schema")
+    settings = RegistrySettings(url=schema_registry) if isinstance(schema_registry, str) else schema_registry
+    with open_registry(settings) as registry:
+        return codec_for(value_format, schemas, registry, task_topic=topic)
+
+
+def _encoded(text: str | bytes | None) -> bytes | None:
+    try:
+        return text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError as caught:
+        raise EncodeError(f"a text has no UTF-8: {caught.reason}") from None
+
+
+def log_event(event: Event) -> None:
+    """A library logs through the standard logging, which its application configures."""
+    level = logging.WARNING if event.level == "warning" else logging.DEBUG
+    text = getattr(event, "message", getattr(event, "error", event))
+    if isinstance(event, KafkaProducerFailed):
+        text = f"the Kafka client failed, tasks that it had not sent with it; the next task opens a new one: {text}"
+    _log.log(level, "%s", text)
