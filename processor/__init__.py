@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from processor.errors import ProcessorError
     from processor.handlers.task import Expired, InvalidHeader, Reject, Retry, Task, TaskTimeout
+    from processor.kafka.async_dispatcher import AsyncDispatcher
     from processor.kafka.dispatcher import Dispatcher
     from processor.processor import Processor
     from processor.registry_settings import RegistrySettings
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AsyncDispatcher",
     "Dispatcher",
     "Expired",
     "InvalidHeader",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AsyncDispatcher": "processor.kafka.async_dispatcher",
     "Dispatcher": "processor.kafka.dispatcher",
     "Expired": "processor.handlers.task",
     "InvalidHeader": "processor.handlers.task",

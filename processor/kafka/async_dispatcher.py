@@ -1,0 +1,233 @@
+"""`AsyncDispatcher`, which sends tasks to a topic from coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from confluent_kafka import KafkaError, Message
+
+from processor.codec.messages import Outgoing
+from processor.errors import DeliveryError
+from processor.kafka.after_fork import renew_after_fork
+from processor.kafka.delivery_future import RecordMetadata, metadata_of
+from processor.kafka.polled_producer import PolledProducer
+from processor.kafka.task_producer import CLOSE_SECONDS, ROOM_SECONDS, TaskProducer, check_options
+from processor.options.values import ValueFormat
+from processor.registry_settings import RegistrySettings
+
+Sent = asyncio.Future[RecordMetadata]
+
+
+class AsyncDispatcher:
+    """Sends tasks as `Dispatcher` does, from the coroutines of one event loop, which it never blocks.
+
+    Each session's tasks go to one partition, in the order in which `submit` began to run. A child process that inherits
+    one by a fork may use it too, in an event loop of its own: it has a client of its own there.
+
+    ```python
+    async with AsyncDispatcher("localhost:9092", "tasks") as dispatcher:
+        where = await dispatcher.submit("customer-17", {"amount": 12}, "charge")
+    print(where.offset)
+    ```
+    """
+
+    def __init__(  # noqa: PLR0913 — each is given by its name
+        self,
+        bootstrap_servers: str = "localhost:9092",
+        topic: str = "",
+        *,
+        value_format: ValueFormat = "avro",
+        schemas: str | None = None,
+        schema_registry: str | RegistrySettings | None = None,
+        kafka_config: Mapping[str, Any] | None = None,
+        max_pending: int = 100_000,
+    ) -> None:
+        """Takes the arguments of `Dispatcher`. It is opened by `async with`, or by `open`.
+
+        Raises:
+            SettingsError: an argument cannot be used.
+        """
+        check_options(topic, kafka_config, max_pending)
+        self.topic = topic
+        self._make = partial(
+            TaskProducer,
+            bootstrap_servers,
+            topic,
+            value_format=value_format,
+            schemas=schemas,
+            schema_registry=schema_registry,
+            kafka_config=kafka_config,
+            max_pending=max_pending,
+        )
+        self._tasks: TaskProducer | None = None
+        self._loop: _Loop | None = None
+        """The event loop that it is used in; None before the first use."""
+
+    async def open(self) -> None:
+        """Opens the producer in another thread; brokers are asked by the first task. Nothing if it is open already.
+
+        Raises:
+            SettingsError: a Kafka setting cannot be used.
+            LoadError: a schema cannot be loaded, or the registry does not take it.
+            RegistryError: the registry does not answer, or does not let this client in.
+            BrokerError: `oauth_cb` returns no token.
+        """
+        async with self._bound().turn:
+            if self._tasks is None:
+                self._tasks = await asyncio.to_thread(self._make)
+                renew_after_fork(self)
+
+    async def submit(
+        self,
+        session_id: str,
+        payload: Any,
+        name: str = "",
+        *,
+        id: str | None = None,
+        headers: Mapping[str, str | bytes | None] | None = None,
+    ) -> RecordMetadata:
+        """Sends a task, waits until it is acknowledged, and returns where its record was written.
+
+        While too many tasks are pending, it waits for its turn first. To have several on their way at once, run it in
+        tasks of asyncio, as `asyncio.gather` does. A task whose `submit` is cancelled may have been sent.
+
+        Args:
+            session_id: whose task it is; the record's key in UTF-8.
+            payload: what the handler gets.
+            name: which handler takes it.
+            id: names the task; without one its reader calls it TOPIC-PARTITION-OFFSET.
+            headers: the record's headers.
+
+        Raises:
+            DeliveryError: the record could not be delivered.
+            EncodeError: the payload cannot be written in this format, or a text has no UTF-8.
+            ValueError: the session ID is empty.
+            RuntimeError: the dispatcher is closed, is not open yet, or is used in another event loop.
+        """
+        tasks, loop = self._opened(), self._bound()
+        record = tasks.record_of(Outgoing(session_id, payload, name, id), headers)
+        delivery = _Delivery(loop, loop.loop.create_future(), tasks.client)
+        async with loop.turn:  # it is fair, so that tasks that wait for room keep their order
+            while not tasks.send(record, delivery):
+                await loop.delivered()
+        return await delivery.sent
+
+    async def flush(self, seconds: float = CLOSE_SECONDS) -> int:
+        """Waits at most `seconds` until each task is acknowledged or has failed, and returns how many are neither."""
+        return await asyncio.to_thread(self._opened().client.flush, seconds)
+
+    def pending(self) -> int:
+        """How many tasks were handed to the client and are neither acknowledged nor failed."""
+        return len(self._opened().client)
+
+    async def close(self, seconds: float = CLOSE_SECONDS) -> int:
+        """Flushes and closes, and returns how many tasks were not acknowledged within `seconds`: their `submit` fails.
+
+        Safe to call again, and where it was never opened.
+        """
+        return 0 if self._tasks is None else await asyncio.to_thread(self._tasks.client.close, seconds)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def renew(self) -> None:
+        """Forgets the parent's event loop, in a child process. The client renews itself."""
+        self._loop = None
+
+    def _opened(self) -> TaskProducer:
+        if self._tasks is None:
+            raise RuntimeError("the dispatcher is not open: use `async with`, or await its open()")
+        return self._tasks
+
+    def _bound(self) -> _Loop:
+        running = asyncio.get_running_loop()
+        if self._loop is None or self._loop.loop.is_closed():
+            self._loop = _Loop(running)
+        if self._loop.loop is not running:
+            raise RuntimeError("the dispatcher is used in another event loop: make one in each")
+        return self._loop
+
+
+class _Loop:
+    """The event loop, and what the client's thread has for it. Many deliveries wake the loop once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.turn = asyncio.Lock()
+        """Of the task that waits for room."""
+        self._room = asyncio.Event()
+        self._ended: deque[_Ended] = deque()
+        self._visit_due = False
+
+    async def delivered(self) -> None:
+        """Waits for a delivery, at most `ROOM_SECONDS`."""
+        self._room.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ROOM_SECONDS):
+                await self._room.wait()
+
+    def end(self, ended: _Ended) -> None:
+        """Has the loop end a future. Any thread may call it."""
+        self._ended.append(ended)
+        if not self._visit_due:
+            self._visit_due = True
+            with suppress(RuntimeError):  # the loop is closed, and nothing waits there any more
+                self.loop.call_soon_threadsafe(self._visit)
+
+    def _visit(self) -> None:
+        self._visit_due = False  # first: what is appended from now on makes another visit due
+        while self._ended:
+            sent, place, error = self._ended.popleft()
+            if sent.done():  # cancelled
+                continue
+            if place is not None:
+                sent.set_result(place)
+            else:
+                sent.set_exception(error or DeliveryError("it is not known how the delivery ended"))
+        self._room.set()
+
+
+class _Ended(NamedTuple):
+    """How a task's record ended."""
+
+    sent: Sent
+    place: RecordMetadata | None
+    error: DeliveryError | None = None
+
+
+class _Delivery:
+    """The end of one record, on its way to the loop."""
+
+    __slots__ = ("_client", "_loop", "sent")
+
+    def __init__(self, loop: _Loop, sent: Sent, client: PolledProducer) -> None:
+        self.sent = sent
+        self._loop = loop
+        self._client = client
+
+    def on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        """Handles the client's delivery report, in the client's thread."""
+        try:
+            if error is None:
+                ended = _Ended(self.sent, metadata_of(message))
+            else:
+                ended = _Ended(self.sent, None, self._client.delivery_error(message.topic() or "", error))
+        finally:
+            self._client.reported(error)
+        self._loop.end(ended)  # last: a task whose `submit` has returned is not pending
+
+    def fail(self, error: DeliveryError) -> None:
+        """Ends the future with `error`."""
+        self._loop.end(_Ended(self.sent, None, error))

@@ -1,0 +1,239 @@
+"""`AsyncDispatcher`: tasks from coroutines, in order, without blocking the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor import AsyncDispatcher
+from processor.errors import DeliveryError, EncodeError, SettingsError
+from processor.kafka.delivery_future import RecordMetadata
+from processor.kafka.embedded import EmbeddedBroker
+from tests.support import cluster
+from tests.support.lifeline import die_with_parent
+
+NOWHERE = "127.0.0.1:1"
+SECONDS = 60
+
+PAGE = (Path(__file__).parents[2] / "docs" / "SENDING.md").read_text()
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as embedded:
+        embedded.create_topics(["tasks"], partitions=1)
+        yield embedded
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    async def bounded() -> Any:
+        async with asyncio.timeout(SECONDS):
+            return await main
+
+    return asyncio.run(bounded())
+
+
+def values(broker: EmbeddedBroker) -> list[bytes | None]:
+    return [record.value() for record in cluster.read_all(broker.bootstrap_servers, "tasks")]
+
+
+def test_a_task_is_sent_when_submit_returns_its_place(broker: EmbeddedBroker) -> None:
+    async def main() -> RecordMetadata:
+        async with AsyncDispatcher(broker.bootstrap_servers, "tasks", value_format="json") as dispatcher:
+            first = await dispatcher.submit("s", 1)
+            assert first == RecordMetadata("tasks", 0, 0)
+            assert dispatcher.pending() == 0
+            return await dispatcher.submit("customer-17", {"a": 1}, "charge", id="c-1", headers={"source": "till"})
+
+    assert run(main()).offset == 1
+    record = cluster.read_all(broker.bootstrap_servers, "tasks")[1]
+    headers = dict(record.headers() or ())
+    assert (record.key(), headers["source"]) == (b"customer-17", b"till")
+    assert b'"c-1"' in (record.value() or b"")
+
+
+@pytest.mark.parametrize("max_pending", [1, 7, 100_000])
+def test_tasks_that_wait_for_room_keep_their_order(broker: EmbeddedBroker, max_pending: int) -> None:
+    async def main() -> list[RecordMetadata]:
+        async with AsyncDispatcher(
+            broker.bootstrap_servers, "tasks", value_format="bytes", max_pending=max_pending
+        ) as dispatcher:
+            return await asyncio.gather(*(dispatcher.submit("s", b"%d" % n) for n in range(200)))
+
+    assert [place.offset for place in run(main())] == list(range(200))
+    assert values(broker) == [b"%d" % n for n in range(200)]
+
+
+def test_while_there_is_no_room_the_event_loop_goes_on_and_a_cancelled_task_is_not_sent() -> None:
+    async def main() -> None:
+        dispatcher = AsyncDispatcher(NOWHERE, "tasks", value_format="bytes", max_pending=1)
+        await dispatcher.open()
+        first = asyncio.create_task(dispatcher.submit("s", b"1"))
+        waiting = [asyncio.create_task(dispatcher.submit("s", b"x")) for _ in range(3)]
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert dispatcher.pending() == 1
+        assert not any(task.done() for task in (first, *waiting))
+        waiting[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[0]
+        assert await dispatcher.close(0) == 1
+        with pytest.raises(DeliveryError, match="not acknowledged before the dispatcher was closed"):
+            await first
+        for task in waiting[1:]:
+            with pytest.raises(RuntimeError, match="the dispatcher is closed"):
+                await task
+
+    run(main())
+
+
+def test_a_submit_that_is_cancelled_after_it_was_sent_harms_no_other(broker: EmbeddedBroker) -> None:
+    async def main() -> None:
+        async with AsyncDispatcher(broker.bootstrap_servers, "tasks", value_format="bytes") as dispatcher:
+            sent = asyncio.create_task(dispatcher.submit("s", b"1"))
+            await asyncio.sleep(0)
+            sent.cancel()
+            assert (await dispatcher.submit("s", b"2")).offset == 1
+
+    run(main())
+    assert values(broker) == [b"1", b"2"]
+
+
+def test_flush_waits_for_what_is_on_its_way(broker: EmbeddedBroker) -> None:
+    async def main() -> None:
+        async with AsyncDispatcher(broker.bootstrap_servers, "tasks", value_format="bytes") as dispatcher:
+            sent = [asyncio.create_task(dispatcher.submit("s", b"x")) for _ in range(50)]
+            await asyncio.sleep(0)
+            assert await dispatcher.flush(30) == dispatcher.pending() == 0
+            assert len(await asyncio.gather(*sent)) == 50
+            assert await dispatcher.close() == await dispatcher.close() == 0
+
+    run(main())
+
+
+def test_what_cannot_be_written_is_the_callers_error_at_once() -> None:
+    async def main() -> None:
+        dispatcher = AsyncDispatcher(NOWHERE, "t", value_format="bytes")
+        await dispatcher.open()
+        with pytest.raises(EncodeError):
+            await dispatcher.submit("s", {1})
+        with pytest.raises(ValueError, match="session_id must not be empty"):
+            await dispatcher.submit("", b"x")
+        assert await dispatcher.close(0) == 0
+
+    run(main())
+
+
+def test_before_it_is_open_and_after_it_is_closed_it_says_so() -> None:
+    async def main() -> None:
+        dispatcher = AsyncDispatcher(NOWHERE, "t", value_format="bytes")
+        with pytest.raises(RuntimeError, match="the dispatcher is not open: use `async with`"):
+            await dispatcher.submit("s", b"x")
+        assert await dispatcher.close() == 0
+        async with dispatcher:
+            pass
+        with pytest.raises(RuntimeError, match="the dispatcher is closed"):
+            await dispatcher.submit("s", b"x")
+
+    run(main())
+
+
+def test_it_belongs_to_one_event_loop_as_long_as_that_is_open() -> None:
+    dispatcher = AsyncDispatcher(NOWHERE, "t", value_format="bytes")
+
+    async def in_another_loop() -> None:
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await dispatcher.submit("s", b"x")
+
+    async def main() -> None:
+        await dispatcher.open()
+        await asyncio.to_thread(asyncio.run, in_another_loop())
+
+    async def next_loop() -> None:
+        await dispatcher.open()
+        assert await dispatcher.close(0) == 0
+
+    run(main())
+    run(next_loop())
+
+
+def test_what_cannot_work_is_refused_when_it_is_made_or_opened() -> None:
+    for arguments in (
+        {},
+        {"topic": "a b"},
+        {"topic": "t", "max_pending": 0},
+        {"topic": "t", "kafka_config": {"acks": "1"}},
+    ):
+        with pytest.raises(SettingsError):
+            AsyncDispatcher(NOWHERE, **arguments)
+
+    async def main() -> None:
+        with pytest.raises(SettingsError, match=r"no\.such"):
+            await AsyncDispatcher(NOWHERE, "t", kafka_config={"no.such": "1"}).open()
+
+    run(main())
+
+
+FORK = """
+import asyncio, os, sys
+from processor import AsyncDispatcher
+
+dispatcher = AsyncDispatcher(sys.argv[1], "tasks", value_format="bytes")
+
+async def send(value):
+    await dispatcher.open()
+    place = await asyncio.wait_for(dispatcher.submit("s", value), 30)
+    assert await dispatcher.flush(30) == dispatcher.pending() == 0
+    return place.offset
+
+loop = asyncio.new_event_loop()
+assert loop.run_until_complete(send(b"parent")) == 0
+if (pid := os.fork()) == 0:
+    assert asyncio.run(send(b"child")) == 1
+    os._exit(0)  # as multiprocessing does: the copy of the parent's loop would take its file descriptors with it
+assert os.waitpid(pid, 0)[1] == 0
+assert loop.run_until_complete(send(b"parent")) == 2
+loop.run_until_complete(dispatcher.close())
+"""
+
+
+def python(script: Path | str, *arguments: str, **environment: str) -> str:
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            *(("-c",) if isinstance(script, str) else ()),
+            script,
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env={**os.environ, **environment},
+        preexec_fn=die_with_parent(),
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_a_child_process_has_a_client_and_a_loop_of_its_own(broker: EmbeddedBroker) -> None:
+    python(FORK, broker.bootstrap_servers)
+    assert values(broker) == [b"parent", b"child", b"parent"]
+
+
+def test_the_examples_of_the_page_run_as_they_stand(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    shown = []
+    for source in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        (tmp_path / "send.py").write_text(source)
+        shown.append(python(tmp_path / "send.py", PROCESSOR_BOOTSTRAP_SERVERS=broker.bootstrap_servers))
+    assert shown == ["[0, 1]\n", "[2, 3, 4]\n"]
