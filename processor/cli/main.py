@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "lag": "lag",
     "offsets": "offsets.command",
     "dlq": "dlq.command",
+    "tail": "tail",
     "demo": "demo.command",
     "broker": "broker",
 }

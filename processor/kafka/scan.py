@@ -64,16 +64,6 @@ class Scan:
         except KafkaException as caught:
             raise self._error(caught.args[0]) from None
 
-    def offsets_at(self, partitions: Mapping[Partition, int], milliseconds: int) -> dict[Partition, int]:
-        """Return the first offset from a time on (since the epoch), or the given end if there is none."""
-        asked = [TopicPartition(*place, milliseconds) for place in partitions]
-        try:
-            found = self._client.offsets_for_times(asked, timeout=ANSWER_SECONDS)
-        except KafkaException as caught:
-            raise self._error(caught.args[0]) from None
-        offsets = {Partition(place.topic, place.partition): place.offset for place in found if place.error is None}
-        return {place: offsets[place] if offsets.get(place, -1) >= 0 else end for place, end in partitions.items()}
-
     def records(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record | None]:
         """Yield the records of each partition in their order, and None whenever the client has none at the moment.
 

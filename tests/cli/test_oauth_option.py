@@ -23,6 +23,7 @@ ARGUMENTS = {
     "produce": ("-t", "t"),
     "decode": ("t:0:0",),
     "lag": ("-g", "g"),
+    "tail": ("-t", "t"),
 }
 BEARER = {"sasl.mechanism": "OAUTHBEARER"}
 

@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import msgspec
 
+from processor.codec.task_line import TaskLine
 from processor.operate.lag import LagReport
 from processor.operate.letter_reports import LetterDetail, LetterGroups, ReplayReport
 from processor.operate.resets import OffsetsReport, ResetReport
@@ -27,6 +28,7 @@ DOCUMENTS: Mapping[str, type[msgspec.Struct]] = {
     "dlq list": LetterGroups,
     "dlq show": LetterDetail,
     "dlq replay": ReplayReport,
+    "tail": TaskLine,
 }
 """What each command prints with `-o json`."""
 
