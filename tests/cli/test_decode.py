@@ -130,6 +130,7 @@ def test_a_decode_error_is_shown_with_its_position_and_the_part_before_it(capsys
         ),
         (TASK.replace(b"{", b"["), {"framing": "single-object", "byte": None, "reason": "the payload is not JSON"}),
     ],
+    ids=["empty", "json", "cut", "unknown", "confluent", "longer", "broken"],
 )
 def test_an_undecodable_value_is_exit_code_1_and_one_line(capsys: Capture, value: bytes, shown: dict[str, Any]) -> None:
     document, err = decoded(capsys, value, code=1)

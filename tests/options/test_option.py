@@ -90,8 +90,8 @@ READ: list[tuple[str, Any, Any]] = [
     ("names", ["a", "b"], ("a", "b")),
     ("room", "1_000", 1000),
     ("fence", True, True),
-    *(("fence", word, True) for word in [*TRUE, "True", " YES "]),
-    *(("fence", word, False) for word in [*FALSE, "False"]),
+    *(("fence", word, True) for word in [*sorted(TRUE), "True", " YES "]),
+    *(("fence", word, False) for word in [*sorted(FALSE), "False"]),
 ]
 
 
