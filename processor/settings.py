@@ -169,7 +169,9 @@ class Settings(ConnectionOptions, WritingOptions):
             default_shown="console on a terminal, json otherwise",
         ),
     ] = "auto"
-    log_level: Annotated[LogLevel, Option("Minimum log level.", Panel.LOGS)] = "info"
+    log_level: Annotated[
+        LogLevel, Option("Minimum log level: debug, info, warning or error.", Panel.LOGS, metavar="LEVEL")
+    ] = "info"
     log_sessions: Annotated[
         LogSessions, Option("How sessions, which are record keys, appear in the log.", Panel.LOGS)
     ] = "hashed"
