@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,25 @@ def test_handlers_are_found_by_name_and_an_unknown_name_is_told() -> None:
     assert "'charge'" in report.dead_letters[0].error
 
 
+def test_the_terms_of_tasks_are_obeyed() -> None:
+    begun: list[tuple[str, float]] = []
+
+    def handle(task: Task) -> None:
+        begun.append((task.session_id, time.time()))
+
+    given = time.time()
+    tasks: list[dict[str, Any]] = [
+        {"session_id": "late", "delay": 0.3},
+        {"session_id": "plain"},
+        {"session_id": "over", "expires": 1},
+        {"session_id": "urgent", "priority": 9},
+    ]
+    report = run(handle, tasks, workers=1, partitions=1)
+    assert [session for session, _ in begun] == ["urgent", "plain", "late"]
+    assert begun[-1][1] >= given + 0.3
+    assert [(letter.session_id, letter.error_type) for letter in report.dead_letters] == [("over", "processor.Expired")]
+
+
 def test_async_handlers_run_too() -> None:
     async def handle(task: Task) -> int:
         await asyncio.sleep(0)
@@ -172,6 +192,8 @@ def test_what_is_not_done_in_time_is_told() -> None:
         (SettingsError, nothing, [], {"partitions": 0}),
         (SettingsError, nothing, [{"session": "s"}], {}),
         (SettingsError, nothing, [("s", 1, 2)], {}),
+        (SettingsError, nothing, [{"session_id": "s", "priority": 10}], {}),
+        (SettingsError, nothing, [{"session_id": "s", "delay": 1, "not_before": 1}], {}),
         (EncodeError, nothing, [("s", object())], {}),
     ],
 )

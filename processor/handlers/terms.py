@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
-from math import inf
+from math import inf, isfinite
 from typing import Final
 
 from processor.engine.record import Headers
@@ -20,6 +21,9 @@ MOST_DIGITS: Final = 15
 
 SHOWN_CHARACTERS: Final = 40
 """Of a header's value in an error."""
+
+Time = int | str | datetime
+"""Epoch milliseconds, ISO 8601 with a time zone, or a `datetime` with one."""
 
 
 def terms_of(headers: Headers) -> Terms | None:
@@ -51,6 +55,35 @@ def check_begin(terms: Terms, epoch: float) -> None:
         raise Expired(f"it had to begin by {shown_time(terms.expires)}, as its header {EXPIRES} says")
 
 
+def headers_for_terms(
+    priority: int = 0,
+    not_before: Time | None = None,
+    delay: float | None = None,
+    expires: Time | None = None,
+    expires_in: float | None = None,
+) -> Headers:
+    """Return the headers that ask for these terms.
+
+    Args:
+        priority: 0 to 9; 0 is that of any task, and needs no header.
+        not_before: the task does not begin before this time.
+        delay: the same, in seconds from now.
+        expires: the task does not begin after this time.
+        expires_in: the same, in seconds from now.
+
+    Raises:
+        ValueError: a value cannot be used; one line that says why.
+    """
+    if type(priority) is not int or not 0 <= priority <= 9:
+        raise ValueError(f"priority must be an integer from 0 to 9, not {priority!r}")
+    begin = _moment("not_before", not_before, "delay", delay)
+    end = _moment("expires", expires, "expires_in", expires_in)
+    if begin is not None and end is not None and end < begin:
+        raise ValueError("the task could never begin: it expires before it may")
+    texts = {PRIORITY: priority or None, NOT_BEFORE: begin, EXPIRES: end}
+    return [(name, str(value).encode()) for name, value in texts.items() if value is not None]
+
+
 def shown_time(epoch: float) -> str:
     """Return a time in ISO 8601 with milliseconds, or in epoch milliseconds where a calendar has no such year."""
     try:
@@ -71,14 +104,36 @@ def _time(name: str, value: bytes | None) -> float:
     if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS:
         return int(text) / 1000
     try:
-        time = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidHeader(
             f"the header {name} must be epoch milliseconds or an ISO 8601 time, not {_shown(text)}"
         ) from None
-    if time.tzinfo is None:
+    if moment.tzinfo is None:
         raise InvalidHeader(f"the header {name} has no time zone: {_shown(text)}; add Z or an offset such as +02:00")
-    return time.timestamp()
+    return moment.timestamp()
+
+
+def _moment(name: str, moment: Time | None, other: str, seconds: float | None) -> int | None:
+    """Return epoch milliseconds, of the one that is given."""
+    if moment is None:
+        return None if seconds is None else _from_now(other, seconds)
+    if seconds is not None:
+        raise ValueError(f"either {name} or {other}, not both")
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ValueError(f"{name} has no time zone: {moment.isoformat()}")
+        return round(moment.timestamp() * 1000)
+    try:
+        return round(_time(name, str(moment).encode()) * 1000)
+    except InvalidHeader as error:
+        raise ValueError(str(error).removeprefix("the header ")) from None
+
+
+def _from_now(name: str, seconds: float) -> int:
+    if not isfinite(seconds) or seconds < 0:
+        raise ValueError(f"{name} must be a number of seconds from 0 on, not {seconds!r}")
+    return time.time_ns() // 1_000_000 + round(seconds * 1000)
 
 
 def _text(name: str, value: bytes | None) -> str:

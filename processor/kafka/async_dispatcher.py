@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, Message
 
 from processor.codec.messages import Outgoing
 from processor.errors import DeliveryError
+from processor.handlers.terms import Time, headers_for_terms
 from processor.kafka.after_fork import renew_after_fork
 from processor.kafka.delivery_future import RecordMetadata, metadata_of
 from processor.kafka.polled_producer import PolledProducer
@@ -83,7 +84,7 @@ class AsyncDispatcher:
                 self._tasks = await asyncio.to_thread(self._make)
                 renew_after_fork(self)
 
-    async def submit(
+    async def submit(  # noqa: PLR0913 — each but the first three is given by its name
         self,
         session_id: str,
         payload: Any,
@@ -91,6 +92,11 @@ class AsyncDispatcher:
         *,
         id: str | None = None,
         headers: Mapping[str, str | bytes | None] | None = None,
+        priority: int = 0,
+        not_before: Time | None = None,
+        delay: float | None = None,
+        expires: Time | None = None,
+        expires_in: float | None = None,
     ) -> RecordMetadata:
         """Sends a task, waits until it is acknowledged, and returns where its record was written.
 
@@ -103,15 +109,22 @@ class AsyncDispatcher:
             name: which handler takes it.
             id: names the task; without one its reader calls it TOPIC-PARTITION-OFFSET.
             headers: the record's headers.
+            priority: 0 to 9; sessions with more urgent tasks run first.
+            not_before: it does not begin before this time: epoch milliseconds, ISO 8601 or a `datetime`, both with a
+                time zone.
+            delay: the same, in seconds from now.
+            expires: it does not begin after this time; then it becomes a dead letter.
+            expires_in: the same, in seconds from now.
 
         Raises:
             DeliveryError: the record could not be delivered.
             EncodeError: the payload cannot be written in this format, or a text has no UTF-8.
-            ValueError: the session ID is empty.
+            ValueError: the session ID is empty, or one of the terms from `priority` on cannot be used.
             RuntimeError: the dispatcher is closed, is not open yet, or is used in another event loop.
         """
         tasks, loop = self._opened(), self._bound()
-        record = tasks.record_of(Outgoing(session_id, payload, name, id), headers)
+        terms = headers_for_terms(priority, not_before, delay, expires, expires_in)
+        record = tasks.record_of(Outgoing(session_id, payload, name, id), headers, terms)
         delivery = _Delivery(loop, loop.loop.create_future(), tasks.client)
         async with loop.turn:  # it is fair, so that tasks that wait for room keep their order
             while not tasks.send(record, delivery):

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from processor.codec.messages import Outgoing
+from processor.handlers.terms import Time, headers_for_terms
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.task_producer import CLOSE_SECONDS, ROOM_SECONDS, TaskProducer
 from processor.options.values import ValueFormat
@@ -69,7 +70,7 @@ class Dispatcher:
             max_pending=max_pending,
         )
 
-    def submit(
+    def submit(  # noqa: PLR0913 — each but the first three is given by its name
         self,
         session_id: str,
         payload: Any,
@@ -77,6 +78,11 @@ class Dispatcher:
         *,
         id: str | None = None,
         headers: Mapping[str, str | bytes | None] | None = None,
+        priority: int = 0,
+        not_before: Time | None = None,
+        delay: float | None = None,
+        expires: Time | None = None,
+        expires_in: float | None = None,
     ) -> DeliveryFuture:
         """Hands a task over, and waits only while too many are pending.
 
@@ -88,13 +94,20 @@ class Dispatcher:
             name: which handler takes it.
             id: names the task; without one its reader calls it TOPIC-PARTITION-OFFSET.
             headers: the record's headers.
+            priority: 0 to 9; sessions with more urgent tasks run first.
+            not_before: it does not begin before this time: epoch milliseconds, ISO 8601 or a `datetime`, both with a
+                time zone.
+            delay: the same, in seconds from now.
+            expires: it does not begin after this time; then it becomes a dead letter.
+            expires_in: the same, in seconds from now.
 
         Raises:
             EncodeError: the payload cannot be written in this format, or a text has no UTF-8.
-            ValueError: the session ID is empty.
+            ValueError: the session ID is empty, or one of the terms from `priority` on cannot be used.
             RuntimeError: the dispatcher is closed.
         """
-        record = self._tasks.record_of(Outgoing(session_id, payload, name, id), headers)
+        terms = headers_for_terms(priority, not_before, delay, expires, expires_in)
+        record = self._tasks.record_of(Outgoing(session_id, payload, name, id), headers, terms)
         client = self._tasks.client
         sent = DeliveryFuture(client)
         while not self._tasks.send(record, sent):

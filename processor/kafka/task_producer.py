@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from processor.codec.messages import Outgoing
 from processor.codec.select import ValueCodec, codec_for
+from processor.engine.record import Headers
 from processor.errors import DeliveryError, EncodeError, ProcessorError, RecordTooLarge, SettingsError
 from processor.kafka.after_fork import renew_after_fork
 from processor.kafka.config import producer_config
@@ -77,8 +78,8 @@ class TaskProducer:
         self.client.open()
         renew_after_fork(self)
 
-    def record_of(self, task: Outgoing, headers: Mapping[str, str | bytes | None] | None) -> TaskRecord:
-        """Return the task as a record.
+    def record_of(self, task: Outgoing, headers: Mapping[str, str | bytes | None] | None, terms: Headers) -> TaskRecord:
+        """Return the task as a record. `terms` are the headers of its terms, which win.
 
         Raises:
             EncodeError: the payload cannot be written in this format, or a text has no UTF-8.
@@ -90,6 +91,7 @@ class TaskProducer:
         record_headers: RecordHeaders = [*self._codec.headers_for(task)]
         if headers:
             record_headers.extend((header, _encoded(text)) for header, text in headers.items())
+        record_headers.extend(terms)
         return TaskRecord(_encoded(task.session_id), value, record_headers)
 
     def send(self, record: TaskRecord, delivery: Delivery) -> bool:

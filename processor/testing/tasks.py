@@ -11,6 +11,7 @@ from processor.codec.select import ValueCodec
 from processor.engine.record import Headers
 from processor.errors import SettingsError
 from processor.handlers.task import Content, Task
+from processor.handlers.terms import headers_for_terms
 from processor.runtime.ports import Partition
 from processor.testing.memory.cluster import MemoryCluster, MemoryRecord
 
@@ -19,9 +20,11 @@ TOPIC: Final = "test"
 HeaderValues = Mapping[str, str | bytes | None]
 Given = Task | tuple[str, Any] | Mapping[str, Any]
 """A task to run: one made by `task`, `(session_id, payload)`, or a dict with some of `session_id`, `payload`, `name`,
-`id` and `headers`. A dict with `value` in place of `payload` is a record with just these bytes, decodable or not."""
+`id`, `headers`, and of what `Dispatcher.submit` takes beside them: `priority`, `not_before`, `delay`, `expires` and
+`expires_in`. A dict with `value` in place of `payload` is a record with just these bytes, decodable or not."""
 
-_MEMBERS: Final = {"session_id", "payload", "name", "id", "headers", "value"}
+_TERMS: Final = frozenset({"priority", "not_before", "delay", "expires", "expires_in"})
+_MEMBERS: Final = _TERMS | {"session_id", "payload", "name", "id", "headers", "value"}
 
 
 def task(  # noqa: PLR0913 — what a task consists of
@@ -76,7 +79,8 @@ class Load:
             EncodeError: its payload cannot be written in the value format.
         """
         members = _members(given)
-        session_id, headers = members.get("session_id") or "", _headers(members.get("headers"))
+        session_id = members.get("session_id") or ""
+        headers = [*_headers(members.get("headers")), *_term_headers(members)]
         if "value" in members:
             payload = value = members["value"]
         else:
@@ -94,6 +98,13 @@ def _key(session_id: str) -> bytes | None:
 
 def _headers(headers: HeaderValues | None) -> Headers:
     return [(name, value.encode() if isinstance(value, str) else value) for name, value in (headers or {}).items()]
+
+
+def _term_headers(members: Mapping[str, Any]) -> Headers:
+    try:
+        return headers_for_terms(**{name: members[name] for name in _TERMS & members.keys()})
+    except ValueError as error:
+        raise SettingsError(f"a task's terms: {error}") from None
 
 
 def _members(given: Given) -> Mapping[str, Any]:

@@ -94,6 +94,26 @@ def test_standard_input_is_sent_with_ids_and_headers(broker: Broker, topic: Make
     assert second.headers() is None
 
 
+def test_terms_become_headers_and_those_that_cannot_be_used_are_a_bad_line(broker: Broker, topic: MakeTopic) -> None:
+    name = topic(1)
+    text = line(0, priority=9, not_before="2026-12-01T08:00:00+01:00", expires=1_796_108_400_001, headers={"a": "b"})
+    text += line(1, priority=10) + line(2, delay=60, not_before=1) + line(3, delay=60, expires_in=90.5)
+    began = time.time()
+    code, _, err = run(*to(broker, name, "--value-format", "json"), text=text)
+    assert code == 1
+    assert err.splitlines() == [
+        "line 2: priority must be an integer from 0 to 9, not 10",
+        "line 3: either not_before or delay, not both",
+    ]
+    first, second = (dict(record.headers() or ()) for record in cluster.read_all(broker.bootstrap_servers, name))
+    assert first == {
+        "a": b"b", "task-priority": b"9", "task-not-before": b"1796108400000", "task-expires": b"1796108400001",
+    }  # fmt: skip
+    begin, end = (int(second[header] or 0) / 1000 for header in ("task-not-before", "task-expires"))
+    assert began + 60 - 1 <= begin <= time.time() + 60 + 1
+    assert end - begin == pytest.approx(30.5, abs=1)
+
+
 def test_bytes_are_the_payloads_text_with_name_and_id_in_headers(broker: Broker, topic: MakeTopic) -> None:
     name = topic(1)
     lines = [
@@ -304,6 +324,8 @@ def read(text: bytes, value_format: Any = "json") -> list[TaskLine | BadLine]:
         (b'{"session_id": "s", "payload": 1, "headers": {"a": 1}}', "headers[…] must be text or null, not an integer"),
         (b'{"session_id": "s", "payload": 1, "headers": []}', "headers must be an object or null, not an array"),
         (b'{"session_id": "s", "payload": 1, "nmae": "n"}', "there is no member nmae"),
+        (b'{"session_id": "s", "payload": 1, "priority": "high"}', "priority must be an integer, not text"),
+        (b'{"session_id": "s", "payload": 1, "delay": "1h"}', "delay must be a number or null, not text"),
         (b'{"session_id": "s", "payload": 1e999}', "payload: number out of range"),
         (b'{"session_id": "s", "payload": NaN}', "not valid JSON: invalid character at byte 31"),
         (b'{"session_id": "s",}', "not valid JSON: trailing comma in object at byte 19"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from math import inf
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from processor import Expired, InvalidHeader
 from processor.engine.record import Headers
 from processor.engine.terms import Terms
-from processor.handlers.terms import NAMES, check_begin, shown_time, terms_of
+from processor.handlers.terms import NAMES, check_begin, headers_for_terms, shown_time, terms_of
 
 MOMENT = datetime(2026, 11, 29, 8, 30, tzinfo=UTC)
 
@@ -103,3 +105,53 @@ def test_a_task_may_begin_until_it_expires_and_not_after() -> None:
 def test_a_time_that_no_calendar_has_is_shown_in_milliseconds() -> None:
     assert shown_time(999999999999.999) == "999999999999999"
     assert shown_time(inf) == "inf"
+
+
+@given(
+    st.integers(0, 9),
+    st.none() | st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 — see timezones
+    st.none() | st.integers(0, 10**14),
+)
+def test_what_is_asked_for_is_what_is_read(priority: int, moment: datetime | None, expires: int | None) -> None:
+    if moment is not None and expires is not None and expires < moment.timestamp() * 1000:
+        expires = None
+    terms = terms_of(headers_for_terms(priority, not_before=moment, expires=expires)) or Terms()
+    assert (terms.fault, terms.priority) == (None, priority)
+    assert terms.not_before == (-inf if moment is None else pytest.approx(moment.timestamp(), abs=0.001))
+    assert terms.expires == (inf if expires is None else expires / 1000)
+
+
+def test_seconds_from_now_are_epoch_milliseconds_in_the_header() -> None:
+    before = time.time()
+    ((name, value),) = headers_for_terms(delay=1.5)
+    assert name == "task-not-before"
+    assert before + 1.499 <= int(value or 0) / 1000 <= time.time() + 1.501
+
+
+def test_the_terms_of_any_task_need_no_header() -> None:
+    assert headers_for_terms() == []
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ({"priority": 10}, "priority must be an integer from 0 to 9, not 10"),
+        ({"priority": -1}, "priority must be an integer from 0 to 9, not -1"),
+        ({"priority": "9"}, "priority must be an integer from 0 to 9, not '9'"),
+        ({"delay": -0.5}, "delay must be a number of seconds from 0 on, not -0.5"),
+        ({"expires_in": inf}, "expires_in must be a number of seconds from 0 on, not inf"),
+        ({"delay": float("nan")}, "delay must be a number of seconds from 0 on, not nan"),
+        ({"delay": 1, "not_before": 1}, "either not_before or delay, not both"),
+        ({"expires_in": 1, "expires": 1}, "either expires or expires_in, not both"),
+        ({"not_before": "2026-11-29T08:30:00"}, "not_before has no time zone: '2026-11-29T08:30:00'; add Z"),
+        ({"not_before": datetime(2026, 11, 29)}, "not_before has no time zone: 2026-11-29T00:00:00"),  # noqa: DTZ001 — the fault
+        ({"expires": "tomorrow"}, "expires must be epoch milliseconds or an ISO 8601 time, not 'tomorrow'"),
+        ({"expires": -1}, "expires must be epoch milliseconds or an ISO 8601 time, not '-1'"),
+        ({"not_before": 2, "expires": 1}, "the task could never begin: it expires before it may"),
+    ],
+)
+def test_terms_that_cannot_be_used_are_one_line(terms: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        headers_for_terms(**terms)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

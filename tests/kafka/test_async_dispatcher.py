@@ -51,12 +51,17 @@ def test_a_task_is_sent_when_submit_returns_its_place(broker: EmbeddedBroker) ->
             first = await dispatcher.submit("s", 1)
             assert first == RecordMetadata("tasks", 0, 0)
             assert dispatcher.pending() == 0
-            return await dispatcher.submit("customer-17", {"a": 1}, "charge", id="c-1", headers={"source": "till"})
+            with pytest.raises(ValueError, match="priority must be an integer from 0 to 9, not True"):
+                await dispatcher.submit("s", 1, priority=True)
+            return await dispatcher.submit(
+                "customer-17", {"a": 1}, "charge", id="c-1", headers={"source": "till"}, priority=9, expires=1500
+            )
 
     assert run(main()).offset == 1
     record = cluster.read_all(broker.bootstrap_servers, "tasks")[1]
     headers = dict(record.headers() or ())
     assert (record.key(), headers["source"]) == (b"customer-17", b"till")
+    assert (headers["task-priority"], headers["task-expires"]) == (b"9", b"1500")
     assert b'"c-1"' in (record.value() or b"")
 
 

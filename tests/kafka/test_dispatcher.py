@@ -5,14 +5,17 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
 
 from processor.codec.select import codec_for
+from processor.engine.terms import Terms
 from processor.errors import BrokerError, DeliveryError, EncodeError, RecordTooLarge, SettingsError
 from processor.handlers.task import Task
+from processor.handlers.terms import terms_of
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture, RecordMetadata
 from processor.kafka.dispatcher import Dispatcher
@@ -74,6 +77,19 @@ def test_a_consumer_reads_what_was_submitted(broker: Broker, topic: MakeTopic, v
     assert headers.items() <= {**task.headers, "source": "till"}.items()
     assert task.headers["source"] == b"till"
     assert place == RecordMetadata(name, 0, 0)
+
+
+def test_terms_become_headers_and_win_over_headers_of_the_same_name(broker: Broker, topic: MakeTopic) -> None:
+    name = topic(1)
+    moment = datetime(2026, 12, 1, 8, tzinfo=UTC)
+    with Dispatcher(broker.bootstrap_servers, name, value_format="json") as dispatcher:
+        dispatcher.submit("s", 1, priority=3, not_before=moment, headers={"task-priority": "7"}).result(30)
+        with pytest.raises(ValueError, match="the task could never begin: it expires before it may"):
+            dispatcher.submit("s", 1, expires=moment, delay=10**9)
+    (record,) = cluster.read_all(broker.bootstrap_servers, name)
+    assert terms_of(record.headers() or []) == Terms(  # type: ignore[arg-type]  # what comes from a broker is bytes
+        3, not_before=moment.timestamp()
+    )
 
 
 def test_a_task_without_an_id_leaves_its_naming_to_the_reader(broker: Broker, topic: MakeTopic) -> None:

@@ -55,7 +55,9 @@ def produce(
 ) -> int:
     """Send the tasks of FILE, each session's to one partition and in the order of the lines.
 
-    A line is {"session_id": "s1", "name": "charge", "payload": {…}}, with "id" and "headers" where wanted.
+    A line is {"session_id": "s1", "name": "charge", "payload": {…}}, with "id" and "headers" where wanted,
+    and with "priority" (0 to 9), "not_before" or "delay", "expires" or "expires_in": times are epoch
+    milliseconds or ISO 8601, "delay" and "expires_in" are seconds from now.
     A bad line is reported with its number and not sent; the exit code is then 1.
     """
     with _opened(file) as stream, Signals() as signals:
@@ -239,9 +241,18 @@ class Sending:
     def _submit(self, task: TaskLine) -> None:
         try:
             sent = self._dispatcher.submit(
-                task.session_id, task.payload, task.name, id=task.id, headers=task.headers or None
+                task.session_id,
+                task.payload,
+                task.name,
+                id=task.id,
+                headers=task.headers or None,
+                priority=task.priority,
+                not_before=task.not_before,
+                delay=task.delay,
+                expires=task.expires,
+                expires_in=task.expires_in,
             )
-        except EncodeError as caught:
+        except (EncodeError, ValueError) as caught:
             self._tell(str(caught))
         else:
             self._tally.sent(task.session_id, sent)

@@ -28,6 +28,13 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     id: str | None = None
     headers: dict[str, str | None] | None = None
+    priority: int = 0
+    not_before: int | str | None = None
+    """Epoch milliseconds or ISO 8601."""
+    delay: float | None = None
+    """Seconds from when it is sent."""
+    expires: int | str | None = None
+    expires_in: float | None = None
 
 
 class TextTaskLine(TaskLine, frozen=True, forbid_unknown_fields=True):
