@@ -77,6 +77,10 @@ class Crew:
         return monotonic() - started if started is not None else 0.0
 
     def close(self) -> None:
-        """Ends the event loop. Workers leave when the desk closes."""
-        if self._event_loop is not None:
-            self._event_loop.close()
+        """Ends the event loop. The outcome of what still runs does not count any more. Workers leave with the desk."""
+        if self._event_loop is None:
+            return
+        for seat in self.seats():
+            if started := seat.window.started:
+                seat.window.give_up(started)
+        self._event_loop.close()

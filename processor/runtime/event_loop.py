@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from processor.engine.ledger import Loan
 from processor.engine.pace import BATCH_SECONDS
@@ -28,8 +28,16 @@ from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, Emit
 from processor.telemetry.handler_logs import origin
 
+CANCEL_SECONDS = 0.25
+"""How long coroutines that are cancelled at the end may still take."""
+
 CLOSE_SECONDS = 0.5
 """How long a coroutine that blocks the loop may hold up the end."""
+
+
+_left_alone: Final[list[EventLoop]] = []
+"""Loops with coroutines that did not accept their end. If such a one were collected, whatever runs then would get its
+warnings."""
 
 
 class EventLoop:
@@ -75,12 +83,14 @@ class EventLoop:
         self.thread.start()
 
     def close(self) -> None:
-        """Ends the loop; what still runs in it is not waited for."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        """Cancels what still runs in the loop, and ends it. A coroutine that goes on all the same is left alone."""
+        self.loop.call_soon_threadsafe(self._cancel_all)
         self.thread.join(CLOSE_SECONDS)
         # A process that goes on, as a test run does, must not collect the sockets of loops that ended.
         if not self.thread.is_alive() and not asyncio.all_tasks(self.loop):
             self.loop.close()
+        else:
+            _left_alone.append(self)
 
     async def _captured(
         self, handler: Handler, task: Task, limit: float, caller: int
@@ -96,6 +106,13 @@ class EventLoop:
             return None, error
         finally:
             del self._callers[me]
+
+    def _cancel_all(self) -> None:
+        self.loop.call_later(CANCEL_SECONDS, self.loop.stop)
+        running = asyncio.all_tasks(self.loop)
+        for task in running:
+            task.cancel()
+        asyncio.gather(*running, return_exceptions=True).add_done_callback(lambda _: self.loop.stop())
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import Counter
 
+import pytest
+
 from processor.handlers.task import Task
 from processor.processor import Processor
-from processor.telemetry.events import TaskTimedOut
+from processor.telemetry.events import ConsumerWorkerError, TaskTimedOut
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.gate import Gate, give_way
 from tests.runtime.running import RunningConsumer
@@ -153,3 +156,49 @@ def test_a_task_that_a_handler_leaves_behind_in_the_loop_delays_no_stop() -> Non
         run.settled(1)
         assert run.stop().exit_code == 0
     assert left.is_set()
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside plain handlers"])
+def test_a_stop_at_once_cancels_what_runs_in_the_loop_and_closes_it(beside: bool) -> None:
+    """The next consumer runs the task again; a process that goes on keeps nothing of the loop."""
+    begun, ended = threading.Event(), threading.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+    app = Processor()
+
+    @app.default
+    async def handler(task: Task) -> None:
+        loops.append(asyncio.get_running_loop())
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    if beside:
+        app.task("plain")(lambda task: None)
+    with RunningConsumer(app, max_attempts=1) as run:
+        run.push(FakeRecord(0, b"s"))
+        assert begun.wait(20)
+        run.consumer.request_stop_now("the test")
+        assert run.wait().exit_code == 3
+    assert ended.wait(20)
+    assert loops[0].is_closed()
+    assert not run.cluster.records("t.dlq")
+    assert not run.of(ConsumerWorkerError)
+    assert run.commit_point() in (None, 0)
+
+
+def test_a_coroutine_that_does_not_accept_its_cancellation_does_not_hold_up_the_end() -> None:
+    begun = threading.Event()
+
+    async def handler(task: Task) -> None:
+        while True:
+            begun.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    with RunningConsumer(handler) as run:
+        run.push(FakeRecord(0, b"s"))
+        assert begun.wait(20)
+        run.consumer.request_stop_now("the test")
+        assert run.wait().exit_code == 3
