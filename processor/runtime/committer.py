@@ -12,6 +12,7 @@ from processor.engine.ledger import Stamp
 from processor.engine.offsets import Progress, Range
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, MetadataTooLarge, Partition, Source, Start
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import (
     ConsumerCommitFailed,
     ConsumerSkipMapCut,
@@ -19,9 +20,6 @@ from processor.telemetry.events import (
     ConsumerSkipMapRefused,
     Emit,
 )
-
-LOG_AGAIN_SECONDS = 10.0
-"""A refusal for the same reason as the last one is logged again after so long: a broker may be away for hours."""
 
 EARLY_COMMIT = 100_000
 """Settled tasks that are worth a commit before its time: what a crash would repeat."""
@@ -71,8 +69,7 @@ class Committer:
         self._asked = 0
         self._refused = False
         """Whether the last answer was a refusal."""
-        self._logged: tuple[str, float] | None = None
-        """The last refusal that was logged, and when."""
+        self._refusals = Repeats(LOG_AGAIN_SECONDS)
 
     @property
     def idle(self) -> bool:
@@ -212,7 +209,7 @@ class Committer:
             self._desk.counts.commits += 1
             if asked_at is not None:
                 self._desk.lease.renew(asked_at)  # the group takes commits from its members only
-            self._logged = None
+            self._refusals.forget()
             for commit in commits:
                 self._accept(commit)
             return
@@ -222,9 +219,7 @@ class Committer:
             self._shorten(commits, error.partitions)
             return
         self._desk.counts.commit_failures += 1
-        now = monotonic()
-        if self._logged is None or self._logged[0] != error or now - self._logged[1] >= LOG_AGAIN_SECONDS:
-            self._logged = error, now
+        if self._refusals.is_due(error, monotonic()):
             self._emit(ConsumerCommitFailed(error=error, partitions=[str(c.partition) for c in commits]))
 
     def _shorten(self, commits: Sequence[Commit], refused: frozenset[Partition]) -> None:

@@ -11,6 +11,7 @@ from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
 from processor.runtime.ports import End, Partition, Source, Start, Survey
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import (
     ConsumerGrowthUneven,
     ConsumerPartitionHeld,
@@ -19,9 +20,6 @@ from processor.telemetry.events import (
     ConsumerTopicGrewAgain,
     Emit,
 )
-
-LOG_AGAIN_SECONDS = 10.0
-"""A survey that fails for the same reason as the last one is logged again after so long."""
 
 MOST_NAMES = 10
 """Partitions that one report names."""
@@ -43,8 +41,7 @@ class NewPartitions:
         self._growth = Growth()
         self._held_since: dict[Partition, float] = {}
         self._uneven: set[tuple[str, int]] = set()
-        self._failed: tuple[str, float] | None = None
-        """The last reason that was logged, and when."""
+        self._failures = Repeats(LOG_AGAIN_SECONDS)
 
     def begin(self, starts: Sequence[Start]) -> None:
         """These were assigned: begins them, but for those that may be new."""
@@ -78,9 +75,10 @@ class NewPartitions:
         now = monotonic()
         if survey is None:
             self._growth.fail(now)
-            self._log_failure(error or "", now)
+            if self._failures.is_due(error, now):
+                self._emit(ConsumerSurveyFailed(error=error or ""))
         elif not self._desk.is_draining:
-            self._failed = None
+            self._failures.forget()
             self._carry_out(self._growth.answer(_topics(survey, time()), now))
 
     def waits_for(self, partition: Partition) -> list[str]:
@@ -144,11 +142,6 @@ class NewPartitions:
         if hold.partitions % hold.before and (topic, hold.partitions) not in self._uneven:
             self._uneven.add((topic, hold.partitions))
             self._emit(ConsumerGrowthUneven(topic=topic, partitions_before=hold.before, partitions=hold.partitions))
-
-    def _log_failure(self, error: str, now: float) -> None:
-        if self._failed is None or self._failed[0] != error or now - self._failed[1] >= LOG_AGAIN_SECONDS:
-            self._failed = error, now
-            self._emit(ConsumerSurveyFailed(error=error))
 
 
 def _topics(survey: Survey, now: float) -> dict[str, dict[int, Extent]]:

@@ -1,4 +1,6 @@
-"""`Cadence`: how often statistics that have not changed are logged. An idle fleet logs less than 20 MB a day.
+"""How often what has not changed is logged: statistics by their `Cadence`, failures every ten seconds.
+
+An idle fleet logs less than 20 MB a day.
 
 Statistics are taken every `--stats-interval` and logged when they have changed. While they have not, they are repeated:
 a reader that begins in the middle of the log needs them, a store drops a gauge that is not repeated for five minutes,
@@ -30,6 +32,10 @@ LIST_SECONDS_EACH: Final = 0.5
 
 LINE_WEIGHT: Final = 20
 """What a line of a list costs, in partitions: the fields that every line has."""
+
+
+LOG_AGAIN_SECONDS: Final = 10.0
+"""A failure for the same reason as the last one is logged again after so long: a broker may be away for hours."""
 
 
 class Cadence(NamedTuple):
@@ -83,3 +89,7 @@ class Repeats:
             return False
         self._last, self._repeat_at = state, now + self._seconds
         return True
+
+    def forget(self) -> None:
+        """Have the next state be logged, whatever it is."""
+        self._last = None
