@@ -7,50 +7,22 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from processor.cli.main import main
-from processor.kafka.admin import check_topics
+from processor.kafka.admin import TopicAdmin, check_topics
 from processor.kafka.config import admin_config
-from tests.support.lifeline import die_with_parent
+from tests.cli.conftest import Start
 
 SECONDS = 60.0
 
 LINE = re.compile(r"PROCESSOR_BOOTSTRAP_SERVERS=(127\.0\.0\.1:\d+)\n")
 
-Start = Callable[..., subprocess.Popen[str]]
-
 
 def environment(**variables: str) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}, **variables}
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts a broker; one that still runs after the test is killed."""
-    running: list[subprocess.Popen[str]] = []
-
-    def begin(*options: str, **variables: str) -> subprocess.Popen[str]:
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-P", "-m", "processor", "broker", *options],
-                env=environment(**variables),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                preexec_fn=die_with_parent(),
-            )
-        )
-        return running[-1]
-
-    yield begin
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def address_of(process: subprocess.Popen[str]) -> str:
@@ -63,9 +35,9 @@ def address_of(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_prints_its_address_and_runs_until_it_is_stopped(start: Start, number: signal.Signals) -> None:
-    process = start("--topic", "orders", "-t", "events:6")
+    process = start("broker", "--topic", "orders", "-t", "events:6")
     address = address_of(process)
-    assert check_topics(admin_config(address, {}), ["orders", "events"]) == {"orders": 4, "events": 6}
+    assert check_topics(TopicAdmin(admin_config(address, {})), ["orders", "events"]) == {"orders": 4, "events": 6}
     process.send_signal(number)
     out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (0, "")
@@ -77,19 +49,22 @@ def test_a_stop_while_it_starts_is_a_clean_one(start: Start, tmp_path: Path) -> 
     (tmp_path / "typer.py").write_text(
         "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)\n"
     )
-    process = start(PYTHONPATH=str(tmp_path))
+    process = start("broker", PYTHONPATH=str(tmp_path))
     assert process.communicate(timeout=SECONDS) == ("", "")
     assert process.returncode == 0
 
 
 def test_its_topics_may_come_from_the_environment(start: Start) -> None:
-    process = start(PROCESSOR_TOPIC="orders:2,events")
-    assert check_topics(admin_config(address_of(process), {}), ["orders", "events"]) == {"orders": 2, "events": 4}
+    process = start("broker", PROCESSOR_TOPIC="orders:2,events")
+    assert check_topics(TopicAdmin(admin_config(address_of(process), {})), ["orders", "events"]) == {
+        "orders": 2,
+        "events": 4,
+    }
 
 
 def test_other_commands_find_it_by_the_variable(start: Start, tmp_path: Path) -> None:
     """Among them a consumer whose dead-letter and results topics do not exist yet."""
-    process = start("--topic", "orders")
+    process = start("broker", "--topic", "orders")
     (tmp_path / "shop.py").write_text("def handle(task):\n    print(task.payload['n'])\n    return task.payload\n")
     variables = environment(PROCESSOR_BOOTSTRAP_SERVERS=address_of(process))
 

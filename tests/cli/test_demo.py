@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,8 +19,8 @@ from processor.cli.demo.checks import check, figures
 from processor.cli.demo.load import TOPIC, UNDECODABLE, Planned, plan
 from processor.cli.demo.view import Progress, Size, screen
 from processor.engine.record import Headers
+from tests.cli.conftest import Start
 from tests.observe.building import consumer, line, partition, watching
-from tests.support.lifeline import die_with_parent
 
 SECONDS = 90.0
 
@@ -226,34 +223,8 @@ def test_the_screen_names_consumers_before_they_have_logged_anything() -> None:
     assert {"0 starting 0 0 0 0 0 0 0", "1 starting 0 0 0 0 0 0 0"} <= set(shown(progress()))
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    running: list[subprocess.Popen[str]] = []
-
-    def begin(*options: str, **variables: str) -> subprocess.Popen[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}
-        environment.update(variables)
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "processor", "demo", *options],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                preexec_fn=die_with_parent(),
-            )
-        )
-        return running[-1]
-
-    yield begin
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def test_the_demo_passes_its_own_checks_off_a_terminal(start: Callable[..., subprocess.Popen[str]]) -> None:
-    process = start("--tasks", "800", "--sessions", "40", "--workers", "8")
+def test_the_demo_passes_its_own_checks_off_a_terminal(start: Start) -> None:
+    process = start("demo", "--tasks", "800", "--sessions", "40", "--workers", "8")
     out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, out + err
     assert err == ""
@@ -281,11 +252,11 @@ def revoked_before_the_stop(log: Path) -> list[str]:
 
 
 def test_a_consumer_that_starts_late_holds_the_demo_up_for_no_longer_than_it_is_late(
-    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     """In a classic group of the embedded broker it would hold two partitions up for 88 seconds."""
     (tmp_path / "sitecustomize.py").write_text(LATE_BY_FIVE_SECONDS.format(mark=str(tmp_path / "second")))
-    process = start("--tasks", "800", PYTHONPATH=str(tmp_path))
+    process = start("demo", "--tasks", "800", PYTHONPATH=str(tmp_path))
     began = time.monotonic()
     out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, out + err
@@ -305,8 +276,8 @@ if "processor.fleet" in sys.orig_argv:
 """Python runs it at the start of each process: all consumers but the first one sleep."""
 
 
-def test_an_interrupted_demo_leaves_no_process_behind(start: Callable[..., subprocess.Popen[str]]) -> None:
-    process = start("--tasks", "20000")
+def test_an_interrupted_demo_leaves_no_process_behind(start: Start) -> None:
+    process = start("demo", "--tasks", "20000")
     assert process.stdout is not None
     for shown_line in process.stdout:
         if "working" in shown_line:
@@ -323,8 +294,8 @@ def test_an_interrupted_demo_leaves_no_process_behind(start: Callable[..., subpr
         time.sleep(0.05)
 
 
-def test_a_demo_with_a_wrong_option_says_so(start: Callable[..., subprocess.Popen[str]]) -> None:
-    process = start("--processes", "9")
+def test_a_demo_with_a_wrong_option_says_so(start: Start) -> None:
+    process = start("demo", "--processes", "9")
     _out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 2
     assert err.count("\n") == 1

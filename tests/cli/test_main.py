@@ -20,11 +20,7 @@ from tests.cli.refusal import refused
 NEEDED = ("run", "tasks:handle", "-t", "orders", "-g", "shop")
 
 
-@pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("PROCESSOR_")]:
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean")
 
 
 @pytest.mark.parametrize(
