@@ -9,7 +9,7 @@ from processor.boot.tokens import with_tokens
 from processor.codec.avro_values import RESULT
 from processor.codec.select import ValueCodec, codec_of
 from processor.handlers.table import Handlers
-from processor.kafka.admin import check_topics, ensure_topics
+from processor.kafka.admin import TopicAdmin, check_topics, ensure_topics
 from processor.kafka.config import admin_config, sink_configs
 from processor.kafka.group_protocol import check_consumer_protocol
 from processor.kafka.registry.consumer import ConsumerRegistry
@@ -68,11 +68,12 @@ def _codec(settings: Settings, app: Handlers, emit: Emit) -> ValueCodec:
 
 def _prepare_topics(settings: Settings, emit: Emit) -> None:
     config = admin_config(settings.bootstrap_servers, settings.kafka_config)
-    wanted = target_partitions(settings, check_topics(config, settings.topics, emit=emit))
+    admin = TopicAdmin(config, emit)  # one client: with tokens, a connection takes up to a second
+    wanted = target_partitions(settings, check_topics(admin, settings.topics))
     if settings.group_protocol == "consumer":
         check_consumer_protocol(config)
     ensured = ensure_topics(
-        config, wanted, create=settings.create_topics, dead_letter_sources=dead_letter_sources(settings), emit=emit
+        admin, wanted, create=settings.create_topics, dead_letter_sources=dead_letter_sources(settings)
     )
     for topic in ensured.created:
         emit(ConsumerTopicCreated(topic=topic, partitions=wanted[topic]))

@@ -17,7 +17,7 @@ from processor.cli.tables import Output
 from processor.cli.value_codec import open_codec
 from processor.codec.task_line import TaskLine, task_line
 from processor.engine.record import Record
-from processor.kafka.admin import check_topics
+from processor.kafka.admin import TopicAdmin, check_topics
 from processor.kafka.config import admin_config
 from processor.kafka.scan import Scan
 from processor.observe.wording import plain
@@ -79,7 +79,7 @@ def tail(
     """
     connection = with_tokens(connection, lambda _: None)
     config = admin_config(connection.bootstrap_servers, connection.kafka_config)
-    count = check_topics(config, [topic])[topic]
+    count = check_topics(TopicAdmin(config), [topic])[topic]
     with Stop() as stop, open_codec(values) as codec, Scan(connection, f"topic {topic}") as scan:
         tailing = Tail(scan, codec, options, _printer(output))
         tailing.show_newest(topic, count, stop)

@@ -49,26 +49,22 @@ class Target(NamedTuple):
     """Its maximum size of a batch; None if this client may not read it."""
 
 
-def check_topics(
-    config: Config, topics: Collection[str], timeout: float = ANSWER_SECONDS, emit: Emit | None = None
-) -> dict[str, int]:
+def check_topics(admin: TopicAdmin, topics: Collection[str], timeout: float = ANSWER_SECONDS) -> dict[str, int]:
     """Checks the topics to consume, and returns their partition counts. The request creates no topic.
 
     Args:
-        config: from `admin_config`.
+        admin: a client for the cluster.
         topics: names of the topics.
         timeout: seconds to wait for a response of the brokers.
-        emit: receives the client's log events.
 
     Raises:
         BrokerError: no broker responds within `timeout`, or access is denied, or READ on a topic is.
         LoadError: topics do not exist; the message names all of them.
     """
-    admin = TopicAdmin(config, emit)
     found = admin.partitions(topics, timeout)
     missing = [topic for topic in topics if topic not in found]
     if missing:
-        raise LoadError(missing_topics(missing, str(config["bootstrap.servers"])))
+        raise LoadError(missing_topics(missing, admin.servers))
     admin.require(AclOperation.READ, topics)
     return found
 
@@ -81,13 +77,12 @@ def missing_topics(topics: Collection[str], servers: str) -> str:
 
 
 def ensure_topics(
-    config: Config,
+    admin: TopicAdmin,
     partitions: Mapping[str, int],
     *,
     create: bool,
     dead_letter_sources: Mapping[str, Collection[str]] | None = None,
     timeout: float = ANSWER_SECONDS,
-    emit: Emit | None = None,
 ) -> Ensured:
     """Creates missing topics to write to, with the brokers' default replication factor.
 
@@ -95,36 +90,34 @@ def ensure_topics(
     error, which would otherwise be found with the first task that fails.
 
     Args:
-        config: from `admin_config`.
+        admin: a client for the cluster.
         partitions: partition counts by topic.
         create: create missing topics.
         dead_letter_sources: for dead-letter topics, the topics that feed them. They are created with room for the
             largest record of these.
         timeout: time limit in seconds for the query, and again for the creation.
-        emit: receives the client's log events.
 
     Raises:
         BrokerError: no broker responds within `timeout`, or access is denied, or WRITE on a topic or the creation of a
             missing one is.
         LoadError: the brokers reject the name of a missing topic.
     """
-    admin = TopicAdmin(config, emit)
     found = admin.partitions(partitions, timeout, tolerant=True)
     absent = {topic: count for topic, count in partitions.items() if topic not in found}
     if not create:
         ensured = Ensured((), dict.fromkeys(absent, "it does not exist"))
     elif absent and not admin.has_controller:
-        ensured = _created_on_demand(config, absent, timeout, emit)
+        ensured = _created_on_demand(admin, absent, timeout)
     else:
         ensured = admin.create(absent, dead_letter_sources or {}, timeout)
     admin.require(AclOperation.WRITE, partitions.keys() - ensured.missing.keys())
     return ensured
 
 
-def _created_on_demand(config: Config, topics: Collection[str], timeout: float, emit: Emit | None) -> Ensured:
+def _created_on_demand(admin: TopicAdmin, topics: Collection[str], timeout: float) -> Ensured:
     """Creates topics by requesting their metadata, as a producer does: an embedded broker has no controller."""
-    admin = TopicAdmin({**config, "allow.auto.create.topics": "true"}, emit)
-    found = admin.partitions(topics, timeout, tolerant=True)
+    creating = TopicAdmin({**admin.config, "allow.auto.create.topics": "true"}, admin.emit)
+    found = creating.partitions(topics, timeout, tolerant=True)
     reason = "it does not exist, and the cluster has no controller that could create it"
     return Ensured((), {topic: reason for topic in topics if topic not in found})
 
@@ -171,10 +164,19 @@ def broker_settings(config: Config, names: Sequence[str], timeout: float = PERMI
 
 
 class TopicAdmin:
-    """An admin client for topics, which remembers the last error that the client reported."""
+    """An admin client for topics, which remembers the last error that the client reported.
 
-    def __init__(self, config: Config, emit: Emit | None) -> None:
-        self._servers = str(config["bootstrap.servers"])
+    It connects with the first request.
+
+    Args:
+        config: from `admin_config`.
+        emit: receives the client's log events.
+    """
+
+    def __init__(self, config: Config, emit: Emit | None = None) -> None:
+        self.servers = str(config["bootstrap.servers"])
+        self.config = config
+        self.emit = emit
         hooks = client_hooks(emit or _ignore)
         self._report_error = hooks["error_cb"]
         self._last_error: KafkaError | None = None
@@ -197,7 +199,7 @@ class TopicAdmin:
             if metadata.error is None:
                 found[topic] = len(metadata.partitions)
             elif metadata.error.code() in ACCESS_DENIED or (metadata.error.code() not in NO_TOPIC and not tolerant):
-                raise error_of(metadata.error, self._servers, about=f"topic {topic}")
+                raise error_of(metadata.error, self.servers, about=f"topic {topic}")
         return found
 
     def all_topics(self, timeout: float) -> dict[str, int]:
@@ -225,11 +227,11 @@ class TopicAdmin:
                 allowed = answer.result().authorized_operations
             except KafkaException as caught:
                 if caught.args[0].code() in ACCESS_DENIED:
-                    raise error_of(caught.args[0], self._servers, about=f"topic {topic}") from None
+                    raise error_of(caught.args[0], self.servers, about=f"topic {topic}") from None
                 continue
             if allowed and operation not in allowed:
                 raise BrokerError(
-                    f"access denied by the broker at {self._servers} (topic {topic}): "
+                    f"access denied by the broker at {self.servers} (topic {topic}): "
                     f"this client needs the permission {operation.name}"
                 )
 
@@ -253,16 +255,17 @@ class TopicAdmin:
                 self._raise_if_final(caught.args[0], out_of_time=left <= SLICE_SECONDS)
                 continue
             self.has_controller = cluster.controller_id in cluster.brokers
+            self._last_error = None
             return cluster
 
     def _raise_if_final(self, error: KafkaError, *, out_of_time: bool) -> None:
         """Raises if a retry is useless. The client itself would retry without end."""
         if self._last_error is not None and self._last_error.code() in ACCESS_DENIED:
-            raise error_of(self._last_error, self._servers)
+            raise error_of(self._last_error, self.servers)
         if error.code() not in NO_RESPONSE or error.code() in ACCESS_DENIED:
-            raise error_of(error, self._servers)
+            raise error_of(error, self.servers)
         if out_of_time:
-            raise BrokerError(f"no broker responds at {self._servers}: {self._why_unreachable(error)}")
+            raise BrokerError(f"no broker responds at {self.servers}: {self._why_unreachable(error)}")
 
     def _why_unreachable(self, error: KafkaError) -> str:
         if self._last_error is not None and self._last_error.code() == KafkaError._ALL_BROKERS_DOWN:
@@ -297,7 +300,7 @@ class TopicAdmin:
                 error = caught.args[0]
                 if error.code() in ACCESS_DENIED:
                     raise error_of(
-                        error, self._servers, about=f"topic {topic} is missing, and this client may not create it"
+                        error, self.servers, about=f"topic {topic} is missing, and this client may not create it"
                     ) from None
                 if error.code() == KafkaError.TOPIC_EXCEPTION:
                     raise LoadError(
@@ -305,7 +308,7 @@ class TopicAdmin:
                         "--results-topic"
                     ) from None
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    missing[topic] = str(error_of(error, self._servers))
+                    missing[topic] = str(error_of(error, self.servers))
         return Ensured(tuple(created), missing)
 
     def _dead_letter_config(self, topics: Collection[str]) -> dict[str, str]:

@@ -48,7 +48,7 @@ class DeadLetters:
         """Letters that were left out since they are dealt with."""
         self.foreign = 0
         """Records that are not dead letters."""
-        self._admin = TopicAdmin(admin_config(connection.bootstrap_servers, connection.kafka_config), None)
+        self._admin = TopicAdmin(admin_config(connection.bootstrap_servers, connection.kafka_config))
         self._servers = connection.bootstrap_servers
         self._scan = Scan(connection, f"topic {topic}")
         self._store = MarkStore(connection, group)

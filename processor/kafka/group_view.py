@@ -64,7 +64,7 @@ class GroupView:
         self.group = group
         self.servers = connection.bootstrap_servers
         self._kafka_config = connection.kafka_config
-        self._topics = TopicAdmin(admin_config(self.servers, self._kafka_config), None)
+        self._topics = TopicAdmin(admin_config(self.servers, self._kafka_config))
         self._consumer = self._open(**{"group.id": group, "isolation.level": "read_uncommitted"})
         self._admin: AdminClient | None = None
 

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.errors import BrokerError, LoadError
-from processor.kafka.admin import ANSWER_SECONDS, check_topics
+from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, check_topics
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import admin_config, error_of, open_client, reader_config
 from processor.runtime.ports import Partition, Record
@@ -43,7 +43,9 @@ def record_at(
         LoadError: there is no such topic, partition or record; the message says what there is instead.
         SettingsError: the client refuses a setting.
     """
-    count = check_topics(admin_config(bootstrap_servers, kafka_config), [partition.topic], timeout)[partition.topic]
+    count = check_topics(TopicAdmin(admin_config(bootstrap_servers, kafka_config)), [partition.topic], timeout)[
+        partition.topic
+    ]
     if partition.number >= count:
         raise LoadError(f"{partition.topic} has no partition {partition.number}: they are 0 to {count - 1}")
     with _reader(bootstrap_servers, kafka_config, str(partition)) as consumer:

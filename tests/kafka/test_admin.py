@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from processor.errors import BrokerError, LoadError
-from processor.kafka.admin import await_topic, check_topics, ensure_topics
+from processor.kafka.admin import TopicAdmin, await_topic, check_topics, ensure_topics
 from processor.kafka.config import admin_config
 from tests.conftest import MakeTopic
 from tests.support.broker import Broker
@@ -19,7 +19,7 @@ def unique(name: str) -> str:
 
 def test_partitions_of_topics_that_exist_are_counted(broker: Broker, topic: MakeTopic) -> None:
     one, three = topic(1), topic(3)
-    assert check_topics(admin_config(broker.bootstrap_servers, {}), [one, three]) == {one: 1, three: 3}
+    assert check_topics(TopicAdmin(admin_config(broker.bootstrap_servers, {})), [one, three]) == {one: 1, three: 3}
 
 
 def test_every_missing_topic_is_named_and_none_is_created_by_asking(
@@ -27,7 +27,7 @@ def test_every_missing_topic_is_named_and_none_is_created_by_asking(
 ) -> None:
     there, missing = topic(1), [unique("missing"), unique("missing")]
     with pytest.raises(LoadError) as caught:
-        check_topics(admin_config(broker.bootstrap_servers, {}), [missing[0], there, missing[1]])
+        check_topics(TopicAdmin(admin_config(broker.bootstrap_servers, {})), [missing[0], there, missing[1]])
     assert all(name in str(caught.value) for name in missing)
     assert there not in str(caught.value)
     assert not set(missing) & admin.list_topics(timeout=10).topics.keys()
@@ -36,13 +36,13 @@ def test_every_missing_topic_is_named_and_none_is_created_by_asking(
 def test_a_broker_that_does_not_answer_is_told_after_the_time_given() -> None:
     started = time.monotonic()
     with pytest.raises(BrokerError, match=r"no broker responds at 127\.0\.0\.1:1: .*refused"):
-        check_topics(admin_config("127.0.0.1:1", {}), ["t"], timeout=2)
+        check_topics(TopicAdmin(admin_config("127.0.0.1:1", {})), ["t"], timeout=2)
     assert 1 < time.monotonic() - started < 6
 
 
 def test_a_host_without_an_address_is_told_as_such() -> None:
     with pytest.raises(BrokerError, match=r"no broker responds at nowhere\.invalid:9092: Failed to resolve"):
-        check_topics(admin_config("nowhere.invalid:9092", {}), ["t"], timeout=2)
+        check_topics(TopicAdmin(admin_config("nowhere.invalid:9092", {})), ["t"], timeout=2)
 
 
 def test_a_client_that_is_not_let_in_hears_so_at_once_and_without_its_password(broker: Broker) -> None:
@@ -55,22 +55,22 @@ def test_a_client_that_is_not_let_in_hears_so_at_once_and_without_its_password(b
     }
     started = time.monotonic()
     with pytest.raises(BrokerError, match="access denied") as caught:
-        check_topics(admin_config(broker.bootstrap_servers, login), ["t"])
+        check_topics(TopicAdmin(admin_config(broker.bootstrap_servers, login)), ["t"])
     assert time.monotonic() - started < 6
     assert "s3cr3t" not in str(caught.value)
 
 
 def test_missing_topics_are_made_with_the_partitions_asked_for(broker: Broker, topic: MakeTopic) -> None:
     there, missing = topic(2), unique("made")
-    config = admin_config(broker.bootstrap_servers, {})
-    assert ensure_topics(config, {there: 9, missing: 3}, create=True) == ((missing,), {})
-    assert check_topics(config, [there, missing]) == {there: 2, missing: 3}
-    assert ensure_topics(config, {there: 9, missing: 3}, create=True) == ((), {})
+    own = TopicAdmin(admin_config(broker.bootstrap_servers, {}))
+    assert ensure_topics(own, {there: 9, missing: 3}, create=True) == ((missing,), {})
+    assert check_topics(own, [there, missing]) == {there: 2, missing: 3}
+    assert ensure_topics(own, {there: 9, missing: 3}, create=True) == ((), {})
 
 
 def test_missing_topics_are_only_told_where_none_may_be_made(broker: Broker, admin: AdminClient) -> None:
     missing = unique("missing")
-    ensured = ensure_topics(admin_config(broker.bootstrap_servers, {}), {missing: 3}, create=False)
+    ensured = ensure_topics(TopicAdmin(admin_config(broker.bootstrap_servers, {})), {missing: 3}, create=False)
     assert ensured.created == ()
     assert list(ensured.missing) == [missing]
     assert missing not in admin.list_topics(timeout=10).topics
@@ -78,7 +78,7 @@ def test_missing_topics_are_only_told_where_none_may_be_made(broker: Broker, adm
 
 def test_a_topic_that_cannot_be_made_is_told_with_the_reason(broker: Broker) -> None:
     missing = unique("missing")
-    ensured = ensure_topics(admin_config(broker.bootstrap_servers, {}), {missing: 0}, create=True)
+    ensured = ensure_topics(TopicAdmin(admin_config(broker.bootstrap_servers, {})), {missing: 0}, create=True)
     assert ensured.created == ()
     assert "partitions" in ensured.missing[missing]
 

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from processor.errors import BrokerError
-from processor.kafka.admin import await_topic, check_topics, ensure_topics
+from processor.kafka.admin import TopicAdmin, await_topic, check_topics, ensure_topics
 from processor.kafka.config import admin_config, producer_config
 from processor.kafka.embedded import PARTITIONS, EmbeddedBroker
 from tests.support.lifeline import die_with_parent
@@ -50,7 +50,7 @@ def test_topics_have_four_partitions_or_as_many_as_are_asked_for() -> None:
         broker.create_topics(["a", "b"])
         broker.create_topics(["one"], partitions=1)
         broker.create_topics(["many"], partitions=12)
-        found = check_topics(admin_config(broker.bootstrap_servers, {}), ["a", "b", "one", "many"])
+        found = check_topics(TopicAdmin(admin_config(broker.bootstrap_servers, {})), ["a", "b", "one", "many"])
     assert found == {"a": 4, "b": 4, "one": 1, "many": 12}
 
 
@@ -121,13 +121,13 @@ def test_a_topic_that_is_sent_to_is_made() -> None:
 def test_topics_to_write_to_are_created_although_there_is_no_controller() -> None:
     """A client would wait for a controller for as long as it may: ten seconds at each start of a consumer."""
     with EmbeddedBroker() as broker:
-        config = admin_config(broker.bootstrap_servers, {})
-        ensured = ensure_topics(config, {"new": 4}, create=False)
+        own = TopicAdmin(admin_config(broker.bootstrap_servers, {}))
+        ensured = ensure_topics(own, {"new": 4}, create=False)
         assert ensured.missing == {"new": "it does not exist"}
         began = time.monotonic()
-        assert ensure_topics(config, {"new": 4}, create=True) == ((), {})
+        assert ensure_topics(own, {"new": 4}, create=True) == ((), {})
         assert time.monotonic() - began < 8
-        assert check_topics(config, ["new"]) == {"new": 4}
+        assert check_topics(own, ["new"]) == {"new": 4}
 
 
 def test_a_closed_broker_answers_no_more() -> None:
@@ -135,7 +135,7 @@ def test_a_closed_broker_answers_no_more() -> None:
         servers = broker.bootstrap_servers
     assert broker.bootstrap_servers == ""
     with pytest.raises(BrokerError):
-        check_topics(admin_config(servers, {}), ["t"], timeout=1)
+        check_topics(TopicAdmin(admin_config(servers, {})), ["t"], timeout=1)
     with pytest.raises(BrokerError):
         broker.create_topics(["t"])
     broker.close()
