@@ -219,6 +219,19 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     Query(rose("processor_missed_offsets_total"), "missed offsets {{group}}"),
                 ),
             ),
+            Panel(
+                "Tasks held by their handlers",
+                "They wait because their handler is suspended or at a limit of its own. One of each session.",
+                (Query(total("processor_held_tasks"), "{{group}}"),),
+            ),
+            Panel(
+                "Suspended handlers",
+                "Something that they need is away: handler.suspended has the error.",
+                (
+                    Query(total("processor_suspended_handlers"), "suspended {{group}}"),
+                    Query(rose("processor_handler_suspensions_total"), "suspensions {{group}}"),
+                ),
+            ),
         ),
     ),
     (

@@ -243,6 +243,24 @@ class Assignment(Generic[P]):
             self._orphan_finished(loan)
         return count
 
+    def hold(self, loan: Loan, setback: Setback) -> tuple[int, bool]:
+        """The loan's next task may not begin: its lane waits until `free`. Return the tasks settled before it, and
+        whether anything of its ledger may still begin.
+        """
+        count = self.settle(loan)
+        self.lent_loans -= 1
+        if not loan.ledger.park(loan, setback, failed=False):
+            self._orphan_finished(loan)
+            return count, False
+        self.waiting += len(loan.records) - loan.done
+        return count, loan.ledger.may_begin
+
+    def free(self, ledger: Ledger, lane: Lane) -> None:
+        """The next task of a lane that was held may begin."""
+        if ledger.state is OPEN:
+            ledger.lanes.wake(lane)
+            self._queue(ledger, 1)
+
     def wake(self, now: float, epoch: float = 0.0) -> None:
         """Lanes whose retry, or whose head's time, is due are ready again. `epoch` is in seconds since the epoch."""
         while self._parked and self._parked[0][0] <= now:

@@ -68,6 +68,12 @@ class Loan(msgspec.Struct, eq=False):
     handed_over_at: float | None = None
     """When the dead letter or the result of its next task was first sent; None where none is under way."""
 
+    @property
+    def outages(self) -> int:
+        """Attempts of its next task in a row that ended because what the handler needs was away."""
+        setback = None if self.done else self.lane.setback
+        return 0 if setback is None else setback.outages
+
 
 HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked", "delayed"]
 

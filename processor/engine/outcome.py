@@ -28,6 +28,7 @@ class Verdict(enum.Enum):
 
     RETRY = "another attempt may succeed"
     REJECT = "no other attempt can succeed"
+    OUTAGE = "what the handler needs is away: another attempt will succeed, however many it takes"
 
 
 class Succeeded(NamedTuple):
@@ -79,8 +80,17 @@ class Deferred(NamedTuple):
         return self.retry_in * (1 + jitter / 2)
 
 
+class Held(NamedTuple):
+    """There was no attempt: the handler is suspended, or runs as many as it may. No attempt is used up."""
+
+    @property
+    def is_attempt(self) -> bool:
+        """Return whether the task was attempted."""
+        return False
+
+
 class Dropped(NamedTuple):
     """The watchdog gave the attempt up as stuck, and settled its task. What its handler returns no longer counts."""
 
 
-Outcome = Succeeded | Failed | Deferred | Dropped
+Outcome = Succeeded | Failed | Deferred | Held | Dropped

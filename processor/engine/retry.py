@@ -19,6 +19,8 @@ class Setback(NamedTuple):
     """When it happened, in seconds of the caller's clock."""
     due: float
     """When the task is retried, in seconds of the same clock; equal to `at` if it is not."""
+    outages: int = 0
+    """Attempts in a row that ended because what the handler needs was away."""
 
 
 ErrorTypes = tuple[type[BaseException], ...]
@@ -30,12 +32,16 @@ class ErrorRules(NamedTuple):
     retry_on: ErrorTypes = (BaseException,)
     reject_on: ErrorTypes = ()
     """These win."""
+    outage_on: ErrorTypes = ()
+    """These come before `retry_on`."""
 
     def verdict(self, error: BaseException) -> Verdict:
         """Return the verdict on an exception that a handler raised."""
-        if isinstance(error, self.reject_on) or not isinstance(error, self.retry_on):
+        if isinstance(error, self.reject_on):
             return Verdict.REJECT
-        return Verdict.RETRY
+        if isinstance(error, self.outage_on):
+            return Verdict.OUTAGE
+        return Verdict.RETRY if isinstance(error, self.retry_on) else Verdict.REJECT
 
 
 DEFAULT_RULES = ErrorRules()
@@ -74,7 +80,11 @@ class Policy(NamedTuple):
             return None
         if failed.retry_in is not None:
             return failed.retry_in
-        return spread(backoff(attempt, self.backoff, self.backoff_max), jitter, self.backoff_max)
+        return self.delay(attempt, jitter)
+
+    def delay(self, failures: int, jitter: float) -> float:
+        """Return the seconds until the next attempt after so many failures."""
+        return spread(backoff(failures, self.backoff, self.backoff_max), jitter, self.backoff_max)
 
 
 def backoff(failures: int, first: float, most: float) -> float:

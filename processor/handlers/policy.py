@@ -26,6 +26,9 @@ class PolicyKeywords(TypedDict, total=False):
     once"""
     reject_on: Errors | None
     """exceptions after which a task is dead-lettered at once, even if they are among those of `retry_on`"""
+    outage_on: Errors | None
+    """exceptions that mean that something the handler needs is away: the task is attempted again until it succeeds, and
+    after ten such attempts in a row the handler is suspended until one succeeds"""
     backoff: float | None
     """seconds before the second attempt, in place of `--backoff`"""
     backoff_max: float | None
@@ -65,6 +68,7 @@ def error_rules(given: Mapping[str, Any]) -> ErrorRules:
     return ErrorRules(
         retry_on=error_types("retry_on", given.get("retry_on"), default.retry_on),
         reject_on=error_types("reject_on", given.get("reject_on"), default.reject_on),
+        outage_on=error_types("outage_on", given.get("outage_on"), default.outage_on),
     )
 
 

@@ -28,6 +28,8 @@ class Handler(msgspec.Struct, eq=False):
     call: Call
     """The function, inside the application's middleware."""
     is_async: bool
+    name: str = "default"
+    """What the log calls it: the name, or the schema, that it is registered for."""
     timeout: float | None = None
     """Time limit for one attempt in seconds."""
     max_attempts: int | None = None
@@ -41,6 +43,10 @@ class Handler(msgspec.Struct, eq=False):
     """Seconds before the second attempt."""
     backoff_max: float | None = None
     """Longest delay between two attempts in seconds."""
+    is_guarded: bool = False
+    """Whether its attempts may have to wait, because of a limit that it sets."""
+    is_plain: bool = False
+    """Whether it is called without further ado: it is neither async nor guarded."""
 
 
 class Handlers:
@@ -83,7 +89,7 @@ class Handlers:
             raise SettingsError('@app.task requires the name of a task, such as @app.task("charge")')
 
         def register(function: F) -> F:
-            handler = _handler(function, schema, keywords)
+            handler = _handler(function, schema, keywords, name or schema or "default")
             self._surround(handler)
             if name is not None and self._handlers.setdefault(name, handler) is not handler:
                 raise SettingsError(f"the task {name!r} has two handlers")
@@ -109,7 +115,7 @@ class Handlers:
         def register(function: F) -> F:
             if self._default is not None:
                 raise SettingsError("there are two default handlers")
-            self._default = _handler(function, None, keywords)
+            self._default = _handler(function, None, keywords, "default")
             self._surround(self._default)
             return function
 
@@ -211,24 +217,29 @@ class Handlers:
         if not callable(app) or inspect.isclass(app):
             raise LoadError(f"APP must be a function or a Processor, not {type(app).__name__}")
         handlers = cls()
-        handlers._default = _handler(app, None, {})
+        handlers._default = _handler(app, None, {}, "default")
         return handlers
 
 
-def _handler(function: Function, schema: str | None, keywords: PolicyKeywords) -> Handler:
+def _handler(function: Function, schema: str | None, keywords: PolicyKeywords, name: str) -> Handler:
     if is_kind(inspect.isgeneratorfunction, function) or is_kind(inspect.isasyncgenfunction, function):
         raise LoadError(
             f"the handler {label(function)} is a generator, so that a call runs none of its code: remove the yield"
         )
+    is_async, rules = is_kind(inspect.iscoroutinefunction, function), error_rules(keywords)
+    is_guarded = bool(rules.outage_on)
     return Handler(
         function,
         function,
-        is_async=is_kind(inspect.iscoroutinefunction, function),
+        is_async=is_async,
+        name=name,
         timeout=keywords.get("timeout"),
         max_attempts=keywords.get("max_attempts"),
         schema=schema,
         payload_type=payload_type(function),
-        rules=error_rules(keywords),
+        rules=rules,
         backoff=keywords.get("backoff"),
         backoff_max=keywords.get("backoff_max"),
+        is_guarded=is_guarded,
+        is_plain=not is_async and not is_guarded,
     )

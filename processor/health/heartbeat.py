@@ -53,6 +53,8 @@ class ConsumerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="consumer
     """Tasks settled since the start."""
     stuck_at: float | None = None
     """When the first running attempt exceeds its time limit and the grace period; None while nothing runs."""
+    suspended: list[str] = []
+    """Handlers whose tasks wait, because something that they need is away."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -104,6 +106,7 @@ def consumer_heartbeat(index: int, consumer: Consumer | None) -> ConsumerHeartbe
         running=pulse.running,
         settled=pulse.settled,
         stuck_at=pulse.stuck_at,
+        suspended=list(pulse.suspended),
     )
 
 

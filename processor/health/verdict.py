@@ -41,6 +41,8 @@ class ConsumerHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fa
     partitions: int = 0
     running: int = 0
     settled: int = 0
+    suspended: list[str] = []
+    """handlers whose tasks wait, because something that they need is away; the consumer is none the worse for it"""
     reason: str | None = None
     """the first problem"""
 
@@ -129,6 +131,7 @@ def judge_consumer(beat: ConsumerHeartbeat, now: float, max_age: float) -> Consu
         partitions=beat.partitions,
         running=beat.running,
         settled=beat.settled,
+        suspended=beat.suspended,
         reason=reason,
     )
 

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from processor.observe.wording import plain
 from processor.telemetry.events import ConsumerStats
 
 PartitionKey = tuple[str, str, int]
@@ -80,6 +81,12 @@ class ConsumerNow:
         """Return whether its next report is overdue at `now`, in seconds since the epoch."""
         promised = self.stats.overdue_after_seconds if self.stats is not None else 0.0
         return not self.has_ended and now - self.stats_at > (promised or SILENT_AFTER * self.interval)
+
+    @property
+    def suspended(self) -> list[str]:
+        """Its handlers that are suspended."""
+        loads = [] if self.stats is None else self.stats.held_handlers
+        return [plain(load.handler) for load in loads if load.suspended_seconds is not None]
 
     def update(self, stats: ConsumerStats, at: float) -> None:
         """Take its report of the time `at`, in seconds since the epoch."""

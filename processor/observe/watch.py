@@ -292,6 +292,15 @@ class Watch:
         where = f"session {task.session_id}, offset {task.offset}"
         self._add_entry(sourced, "trouble", f"a handler cannot be interrupted: {where}")
 
+    def _handler_suspended(self, sourced: SourcedEvent, suspended: events.HandlerSuspended) -> None:
+        why = f"{suspended.error_type}: {suspended.error}"
+        waiting = many(suspended.waiting, "task")
+        self._add_entry(sourced, "trouble", f"handler {suspended.handler} is suspended, {waiting} waiting: {why}")
+
+    def _handler_resumed(self, sourced: SourcedEvent, resumed: events.HandlerResumed) -> None:
+        after = duration(resumed.suspended_seconds)
+        self._add_entry(sourced, "trouble", f"handler {resumed.handler} is resumed after {after}")
+
     def _failure(self, sourced: SourcedEvent, event: Event) -> None:
         self.failures.note(failure_of(event, sourced.at))
 
@@ -320,6 +329,8 @@ class Watch:
         events.ConsumerFailed: _consumer_failed,
         events.ConsumerCommitFailed: _commit_failed,
         events.ConsumerWorkerError: _failure,
+        events.HandlerSuspended: _handler_suspended,
+        events.HandlerResumed: _handler_resumed,
         events.KafkaClientError: _failure,
         events.RegistryUnavailable: _failure,
         events.TaskRetrying: _failure,

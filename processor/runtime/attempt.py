@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from processor.engine.ledger import Loan
-from processor.engine.outcome import Cause, Deferred, Failed, Outcome
+from processor.engine.outcome import Cause, Deferred, Failed, Outcome, Verdict
 from processor.engine.record import Record
 from processor.errors import DecodeError, EncodeError, NotReady
 from processor.handlers.table import Handler
@@ -96,11 +96,12 @@ def ended_with(error: BaseException, *, began: bool, handler: Handler | None) ->
     if not began and isinstance(error, NotReady):
         return Deferred(type_name(error), message_of(error), error.retry_in)
     failed = failed_with(error, began=began)
-    if not began or handler is None:
+    if not began or handler is None or failed.cause is Cause.REJECTED:
         return failed
     if isinstance(error, Retry):  # it is about this attempt, and what the rules say is about others
         return failed._replace(retry_in=error.after, counts=error.counts)
-    return failed._replace(verdict=handler.rules.verdict(error))
+    verdict = handler.rules.verdict(error)
+    return failed._replace(verdict=verdict, counts=verdict is not Verdict.OUTAGE)
 
 
 def failed_with(error: BaseException, *, began: bool) -> Failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from processor.engine.lease import Lease
@@ -11,6 +12,7 @@ from processor.runtime.committer import Committer
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
 from processor.runtime.drain import Drain, DrainSeconds
+from processor.runtime.gatekeeper import Gatekeeper
 from processor.runtime.intake import Intake
 from processor.runtime.lease_keeper import LeaseKeeper
 from processor.runtime.lifespan import LifespanRun
@@ -68,6 +70,8 @@ class Pulse(NamedTuple):
     partitions: int
     running: int
     settled: int
+    suspended: Sequence[str]
+    """Handlers whose tasks wait, because something that they need is away."""
     stuck_at: float | None
     """When the first of the running attempts will be past its time and its grace."""
 
@@ -92,8 +96,9 @@ class Consumer:
         lease = Lease(source.session_seconds)
         self._desk = desk = Desk(lease, timers)
         log = TaskLog(settings, emit)
-        settlement = Settlement(settings, codec, desk, Outbox(desk, sink, timers, log), log)
-        self._runner = runner = Runner(settings, handlers, codec, settlement, lease)
+        gatekeeper = Gatekeeper(settings, handlers, desk, emit)
+        settlement = Settlement(settings, codec, desk, gatekeeper, Outbox(desk, sink, timers, log), log)
+        self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, lease)
         self._crew = crew = Crew(settings.workers, handlers, desk, runner, emit)
         lifespan = handlers.registered_lifespan
         self._lifespan = LifespanRun(lifespan, crew.loop, emit) if lifespan is not None else None
@@ -138,6 +143,7 @@ class Consumer:
             partitions=self._desk.assigned,
             running=self._desk.running,
             settled=self._desk.counts.settled,
+            suspended=self._desk.suspended,
             stuck_at=self._crew.stuck_at(),
         )
 

@@ -26,6 +26,7 @@ class Counts:
         "skipped",
         "stuck",
         "succeeded",
+        "suspensions",
         "timed_out",
     )
 
@@ -34,6 +35,8 @@ class Counts:
         """Tasks, however they ended: succeeded and dead-lettered."""
         self.succeeded = self.results = self.dead_lettered = self.expired = self.skipped = 0
         self.failed_attempts = self.retried = self.timed_out = self.stuck = 0
+        self.suspensions = 0
+        """Times that a handler was suspended."""
         self.handler_seconds = 0.0
         self.durations = Durations()
         self.longest_seconds = 0.0

@@ -8,15 +8,18 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from time import monotonic, time
 from typing import NamedTuple, Protocol
 
 from processor.engine.assignment import Assignment, AssignmentSnapshot
 from processor.engine.durations import Durations
+from processor.engine.gate import Change, Ending, Gate, GateSnapshot
+from processor.engine.lanes import Lane
 from processor.engine.lease import Lease
-from processor.engine.ledger import LedgerState, Loan, Stamp
+from processor.engine.ledger import Ledger, LedgerState, Loan, Stamp
 from processor.engine.offsets import Progress, Range
-from processor.engine.outcome import Cause, Deferred, Failed
+from processor.engine.outcome import Cause, Deferred, Failed, Verdict
 from processor.engine.pace import BATCH_SECONDS, Pace
 from processor.engine.retry import Setback
 from processor.engine.stock import Usage
@@ -77,9 +80,11 @@ class Report(NamedTuple):
     """Totals of tasks since the start, and `handler_seconds`."""
     durations: Durations
     longest_seconds: float
+    gates: Sequence[GateSnapshot]
 
 
 REPORTED = (
+    "suspensions",
     "succeeded",
     "failed_attempts",
     "retried",
@@ -117,8 +122,15 @@ class Desk:
         self._has_turned_away = False
         self._watched_delay: float | None = None
         """The time of a task for which the watchdog will wake, in seconds since the epoch."""
+        self._gates: Sequence[Gate[Ledger, Lane]] = ()
+        self._gates_due = inf
+        """When the watchdog looks after them next."""
         self.is_draining = False
         """Whether the consumer is leaving: nothing more is admitted or begun, and each partition drains."""
+
+    def guard(self, gates: Iterable[Gate[Ledger, Lane]]) -> None:
+        """Looks after these gates from now on. For the start."""
+        self._gates = list(gates)
 
     # --- read without the lock, so only of about now --------------------------------------------------
 
@@ -152,6 +164,11 @@ class Desk:
         """Whether nothing is ready for a worker."""
         return not self._assignment.ready_lanes
 
+    @property
+    def suspended(self) -> list[str]:
+        """The handlers that are suspended."""
+        return [gate.name for gate in self._gates if gate.is_suspended]
+
     def usage(self) -> dict[Partition, Usage]:
         """Return what is held of each assigned partition. For the poller's thread."""
         ledgers = self._assignment.ledgers
@@ -174,6 +191,8 @@ class Desk:
     def assign(self, partition: Partition, committed: int | None, settled: Sequence[Range]) -> None:
         """The partition is this consumer's, and goes on at `committed`; `settled` is what is done above that."""
         with self._lock:
+            if self.holds(partition):
+                self._forget_waiting(partition)
             self._assignment.assign(partition, committed, settled)
             if self.is_draining:
                 self._assignment.drain(partition)
@@ -211,6 +230,7 @@ class Desk:
         with self._lock:
             for partition in partitions:
                 self._assignment.drain(partition)
+                self._forget_waiting(partition)
             for borrower in self._borrowers:
                 self._take_back(borrower, lambda loan: not loan.ledger.may_begin)
 
@@ -298,6 +318,7 @@ class Desk:
                 {**{name: getattr(counts, name) for name in REPORTED}, "handler_seconds": counts.handler_seconds},
                 counts.durations.copy(),
                 longest,
+                [gate.snapshot(now) for gate in self._gates],
             )
 
     def close(self) -> None:
@@ -353,6 +374,8 @@ class Desk:
             for loan in [*borrower.current(), *borrower.batch]:
                 if loan in loan.ledger.lent:
                     self._count(self._assignment.release(loan))
+                for gate in self._gates:
+                    gate.drop(loan.lane)
             borrower.batch.clear()
             self._wake_borrowers()
 
@@ -361,7 +384,7 @@ class Desk:
     def park(self, loan: Loan, failed: Failed, due: float) -> None:
         """It failed; its session waits until `due`."""
         with self._lock:
-            if failed.counts:
+            if failed.counts or failed.verdict is Verdict.OUTAGE:
                 self._count_failure(loan, failed)
             self.counts.retried += 1
             self._park(loan, failed, due, attempted=failed.counts)
@@ -370,6 +393,46 @@ class Desk:
         """It was not attempted; its session waits until `due`."""
         with self._lock:
             self._park(loan, deferred, due, attempted=False)
+
+    def begin(self, gate: Gate[Ledger, Lane], loan: Loan) -> bool:
+        """Return whether an attempt of it may begin; if not, `hold` follows."""
+        with self._lock:
+            may_begin = gate.begin(loan.ledger, loan.lane, monotonic())
+            self._watch(gate)
+            return may_begin
+
+    def end(self, gate: Gate[Ledger, Lane], loan: Loan, ending: Ending, jitter: float) -> Change | None:
+        """Its attempt has ended. Return what that changes for its handler."""
+        with self._lock:
+            now = monotonic()
+            change = gate.end(loan.lane, ending, now, jitter)
+            self.counts.suspensions += change is Change.SUSPENDED
+            self._invite(gate, now)
+            self._watch(gate)
+            return change
+
+    def drop(self, loan: Loan) -> None:
+        """It comes to nothing without an attempt: if its session was invited by a gate, another one may come."""
+        with self._lock:
+            now = monotonic()
+            for gate in self._gates:
+                gate.drop(loan.lane)
+                self._invite(gate, now)
+                self._watch(gate)
+
+    def hold(self, gate: Gate[Ledger, Lane], loan: Loan, setback: Setback, failed: Failed | None) -> None:
+        """It may not begin, or `failed` while nothing else may: its session waits until the gate lets it."""
+        with self._lock:
+            if failed is not None:
+                self._count_failure(loan, failed)
+                self.counts.retried += 1
+            settled, may_begin = self._assignment.hold(loan, setback)
+            self._count(settled)
+            if may_begin:
+                gate.wait(loan.ledger, loan.lane)
+            self._invite(gate, monotonic())  # there may be room since it was refused
+            self._watch(gate)
+            self._after_release(loan)
 
     def fail(self, loan: Loan, failed: Failed) -> None:
         """It failed for the last time; its dead letter is on its way."""
@@ -424,6 +487,8 @@ class Desk:
         with self._lock:
             epoch = time()
             self._assignment.wake(now, epoch)
+            for gate in self._gates:
+                self._invite(gate, now)
             stale = [
                 b for b in self._borrowers if b.borrowed_at and now - b.borrowed_at > STALE_BATCHES * b.batch_seconds
             ]
@@ -436,7 +501,27 @@ class Desk:
 
     # --- under the lock ----------------------------------------------------------------------------
 
+    def _invite(self, gate: Gate[Ledger, Lane], now: float) -> None:
+        """Lets those that may begin go back to the queue for a worker."""
+        for ledger, lane in (guests := gate.invite(now)):
+            self._assignment.free(ledger, lane)
+        if guests:
+            self._wake_borrowers()
+
+    def _watch(self, gate: Gate[Ledger, Lane]) -> None:
+        """Has the watchdog come in time for what waits at the gate."""
+        due = gate.due()
+        if due is not None and due < self._gates_due:
+            self._gates_due = due
+            self._timers.wake()
+
+    def _forget_waiting(self, partition: Partition) -> None:
+        for gate in self._gates:
+            gate.forget(self._assignment.ledgers[partition])
+
     def _close(self, partitions: Sequence[Partition]) -> int:
+        for partition in partitions:
+            self._forget_waiting(partition)
         self.counts.skipped += sum(self._assignment.ledgers[partition].skipped for partition in partitions)
         return sum(self._assignment.close(partition) for partition in partitions)
 
@@ -447,7 +532,8 @@ class Desk:
                 self._count(self._assignment.settle(loan))
 
     def _park(self, loan: Loan, why: Failed | Deferred, due: float, *, attempted: bool) -> None:
-        setback = Setback(why.error_type, why.message, monotonic(), due)
+        is_outage = isinstance(why, Failed) and why.verdict is Verdict.OUTAGE
+        setback = Setback(why.error_type, why.message, monotonic(), due, loan.outages + 1 if is_outage else 0)
         self._count(self._assignment.park(loan, setback, failed=attempted))
         self._notify_drained(loan)
         if self._assignment.next_wake() == due:
@@ -473,12 +559,12 @@ class Desk:
         return True
 
     def _next_due(self, now: float, epoch: float) -> float | None:
-        """Return when a lane's next attempt, or the time of a task, is due, in seconds of the monotonic clock."""
+        """Return when a retry, the time of a task, or a gate is due, in seconds of the monotonic clock."""
         retry, self._watched_delay = self._assignment.next_wake(), self._assignment.next_delay()
-        if self._watched_delay is None:
-            return retry
-        delayed = now + self._watched_delay - epoch
-        return delayed if retry is None else min(retry, delayed)
+        delayed = None if self._watched_delay is None else now + self._watched_delay - epoch
+        gated = [gate.due() for gate in self._gates]
+        self._gates_due = min([due for due in gated if due is not None], default=inf)
+        return min([due for due in (retry, delayed, *gated) if due is not None], default=None)
 
     def _bring_back(self, borrower: Borrower) -> None:
         if borrower.ended:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
-from processor.engine.outcome import Deferred, Dropped, Failed, Succeeded
+from processor.engine.outcome import Deferred, Dropped, Failed, Held, Succeeded
 from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.payload import convert
@@ -20,6 +20,7 @@ from processor.handlers.task import Task, TaskTimeout
 from processor.handlers.terms import check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ended_with, returned_unrun
 from processor.runtime.desk import Borrower
+from processor.runtime.gatekeeper import Gatekeeper, NotNow
 from processor.runtime.interrupt import InterruptWindow
 from processor.runtime.ports import Codec
 from processor.runtime.settlement import Settlement
@@ -51,12 +52,19 @@ class Runner:
     """Makes attempts. Any thread may call it."""
 
     def __init__(
-        self, settings: Settings, handlers: Handlers, codec: Codec, settlement: Settlement, lease: Lease
+        self,
+        settings: Settings,
+        handlers: Handlers,
+        codec: Codec,
+        gatekeeper: Gatekeeper,
+        settlement: Settlement,
+        lease: Lease,
     ) -> None:
         self._limit = settings.timeout
         self._handler_for = handlers.handler_for
         self._sole = handlers.sole_handler
         self._decode = codec.decode
+        self._gatekeeper = gatekeeper
         self._settlement = settlement
         self._lease = lease
         self._prepared: Prepare = self._prepare
@@ -87,18 +95,22 @@ class Runner:
         for record in loan.records:
             if not ledger.may_begin or now >= lease.until:
                 break
-            outcome: Failed | Deferred | None = None
+            outcome: Failed | Deferred | Held | None = None
             handler = task = value = None
             started = now
             try:
                 try:
                     task, handler, window.limit = prepare(record, number, now)
                     seat.task = task
-                    if handler.is_async:
-                        value = await seat.call_async(handler, task, now)
-                    else:
+                    if handler.is_plain:
                         window.started = now
                         value = handler.call(task)
+                    else:
+                        value = await (
+                            self._call_guarded(seat, loan, handler, task)
+                            if handler.is_guarded
+                            else seat.call_async(handler, task, now)
+                        )
                     window.started = 0.0
                     if window.firing or window.verdict:
                         window.close()
@@ -116,7 +128,7 @@ class Runner:
             if outcome is not None or (value is not None and keeps_results) or window.verdict:
                 borrower.ended += done + (outcome is None or outcome.is_attempt)
                 borrower.seconds += now - began_at
-                ending = Dropped() if window.given_up else outcome or Succeeded(value)
+                ending = Dropped() if window.given_up else Succeeded(value) if outcome is None else outcome
                 self._settlement.conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
                 seat.loan = None  # not before: if that fails, the desk takes back what the seat has
                 return monotonic()
@@ -129,6 +141,28 @@ class Runner:
         borrower.finished.append(loan)
         seat.loan = None
         return now
+
+    async def _call_guarded(self, seat: Seat, loan: Loan, handler: Handler, task: Task) -> Any:
+        """Call a handler that has limits. Return what it returns.
+
+        Its success is reported with the window closed: an interrupt inside the desk's lock would leave it locked.
+
+        Raises:
+            NotNow: it may not be called now.
+        """
+        gate, window = self._gatekeeper.gate_of(handler), seat.window
+        self._gatekeeper.begin(gate, loan)
+        now = monotonic()
+        if handler.is_async:
+            value = await seat.call_async(handler, task, now)
+        else:
+            window.started = now
+            value = handler.call(task)
+        window.started = 0.0
+        if window.firing or window.verdict:
+            window.close()
+        self._gatekeeper.succeed(gate, loan)
+        return value
 
     def _prepare(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         """Return the task, its handler, and the seconds that this attempt may take from `now` on.
@@ -175,7 +209,9 @@ def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("a worker's coroutine waits, and no event loop will ever resume it")
 
 
-def _caught(error: BaseException, window: InterruptWindow, handler: Handler | None) -> Failed | Deferred:
+def _caught(error: BaseException, window: InterruptWindow, handler: Handler | None) -> Failed | Deferred | Held:
+    if isinstance(error, NotNow):
+        return Held()
     began = window.started != 0.0
     if window.close() and isinstance(error, CancelledError):  # where in its handler it was stays known
         error = TaskTimeout().with_traceback(error.__traceback__)

@@ -7,13 +7,14 @@ from time import monotonic, time
 from typing import Any
 
 from processor.engine.ledger import LedgerState
-from processor.engine.outcome import Cause, Deferred, Failed, Succeeded
+from processor.engine.outcome import Cause, Deferred, Failed, Held, Succeeded, Verdict
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Policy
 from processor.errors import EncodeError
 from processor.handlers.table import Handler
 from processor.runtime.attempt import Attempt, failed_with
 from processor.runtime.desk import Desk
+from processor.runtime.gatekeeper import Gatekeeper
 from processor.runtime.outbox import Outbox, Output
 from processor.runtime.ports import Codec
 from processor.runtime.task_log import TaskLog
@@ -24,17 +25,24 @@ from processor.telemetry.events import TaskDeadLettered, TaskTimedOut
 class Settlement:
     """Settles, parks or sends. Any thread may call it."""
 
-    def __init__(self, settings: Settings, codec: Codec, desk: Desk, outbox: Outbox, log: TaskLog) -> None:
+    def __init__(
+        self, settings: Settings, codec: Codec, desk: Desk, gatekeeper: Gatekeeper, outbox: Outbox, log: TaskLog
+    ) -> None:
         self.keeps_results = settings.results_topic is not None
         self.log = log
         self._settings = settings
         self._default_policy = Policy(settings.max_attempts, settings.backoff, settings.backoff_max)
         self._codec = codec
         self._desk = desk
+        self._gatekeeper = gatekeeper
         self._outbox = outbox
 
     def conclude(self, attempt: Attempt) -> None:
         """Does what follows from the attempt's outcome."""
+        if attempt.task is None:
+            self._gatekeeper.drop(attempt.loan)
+        elif attempt.handler is not None and attempt.handler.is_guarded:
+            self._gatekeeper.end(attempt.handler, attempt)
         match attempt.outcome:
             case Succeeded(value):
                 self._succeed(attempt, value)
@@ -44,6 +52,8 @@ class Settlement:
                 delay = deferred.delay(random())
                 self.log.waits(attempt, deferred, delay)
                 self._desk.postpone(attempt.loan, deferred, monotonic() + delay)
+            case Held() if attempt.handler is not None:
+                self._gatekeeper.hold(attempt.handler, attempt)
             # A dropped one was settled by the watchdog.
 
     def _succeed(self, attempt: Attempt, value: Any) -> None:
@@ -69,12 +79,25 @@ class Settlement:
             limit = attempt.limit
             failed = failed._replace(message=f"the attempt took longer than {limit:g} seconds")
             self.log.problem(lambda: TaskTimedOut(**attempt.fields, timeout_seconds=limit))
+        if failed.verdict is Verdict.OUTAGE and attempt.handler is not None:
+            self._wait_out(attempt.handler, attempt, failed)
+            return
         delay = self._policy(attempt.handler).delay_after(failed, attempt.number, random())
         if delay is None:
             self._dead_letter(attempt, failed)
         else:
             self.log.waits(attempt, failed, delay)
             self._desk.park(attempt.loan, failed, monotonic() + delay)
+
+    def _wait_out(self, handler: Handler, attempt: Attempt, failed: Failed) -> None:
+        """What the handler needs is away: parks the task for a time, or until the handler is resumed."""
+        loan = attempt.loan
+        delay = self._policy(handler).delay(loan.outages + 1, random())
+        self.log.waits(attempt, failed, delay)
+        if self._gatekeeper.is_suspended(handler):
+            self._gatekeeper.hold(handler, attempt, failed)
+        else:
+            self._desk.park(loan, failed, monotonic() + delay)
 
     def _policy(self, handler: Handler | None) -> Policy:
         if handler is None:

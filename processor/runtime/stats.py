@@ -7,6 +7,7 @@ from time import monotonic, time
 from typing import Any
 
 from processor.engine.durations import Durations
+from processor.engine.gate import GateSnapshot
 from processor.engine.ledger import Block, LedgerSnapshot, Loan
 from processor.runtime.committer import Committer
 from processor.runtime.crew import Crew
@@ -17,7 +18,15 @@ from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.ports import Partition
 from processor.runtime.task_log import TaskLog
 from processor.telemetry.cadence import Cadence
-from processor.telemetry.events import ConsumerStats, Emit, HeadOfLine, HeadState, PartitionStats, SessionLoad
+from processor.telemetry.events import (
+    ConsumerStats,
+    Emit,
+    HandlerLoad,
+    HeadOfLine,
+    HeadState,
+    PartitionStats,
+    SessionLoad,
+)
 from processor.telemetry.idle_reports import IdleReports, is_idle
 
 ERROR_CHARACTERS = 200
@@ -137,6 +146,9 @@ class Statistics:
             oldest_running_seconds=round(now - min(running.values(), default=now), 3),
             suppressed_warnings=self._log.suppressed,
             busiest_sessions=busiest,
+            suspended_handlers=sum(gate.suspended_seconds is not None for gate in report.gates),
+            held=sum(gate.waiting for gate in report.gates),
+            held_handlers=[_held(gate) for gate in report.gates if gate.waiting or gate.suspended_seconds is not None],
         )
 
     def _latencies(self, durations: Durations, longest: float) -> dict[str, Any]:
@@ -211,6 +223,16 @@ def _state(block: Block, running: Mapping[Loan, float]) -> tuple[HeadState, floa
             return ("running", started) if started is not None else ("waiting", None)
         case place:
             return place, block.since
+
+
+def _held(gate: GateSnapshot) -> HandlerLoad:
+    return HandlerLoad(
+        handler=gate.name,
+        waiting=gate.waiting,
+        suspended_seconds=_rounded(gate.suspended_seconds),
+        error_type=gate.error_type,
+        error=gate.error[:ERROR_CHARACTERS] if gate.error is not None else None,
+    )
 
 
 def _load(waiting: int, partition: Partition, key: bytes) -> SessionLoad:

@@ -144,6 +144,20 @@ class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
     """its waiting tasks"""
 
 
+class HandlerLoad(msgspec.Struct, kw_only=True, frozen=True):
+    """A handler whose tasks wait because of a limit that it sets."""
+
+    handler: str
+    """the task name or schema that it is registered for"""
+    waiting: int
+    """its tasks that wait for their turn, one of each session"""
+    suspended_seconds: float | None
+    """time since it was suspended; null if it is not"""
+    error_type: str | None
+    """error of its last attempt for which it was suspended"""
+    error: str | None
+
+
 class ConsumerStats(Event):
     """A running consumer, at its start and every `--stats-interval`; every sixth time while nothing changes.
 
@@ -223,6 +237,14 @@ class ConsumerStats(Event):
     """warnings about single tasks that the rate limit kept out of the log"""
     busiest_sessions: list[SessionLoad]
     """the sessions with the most waiting tasks, at most five"""
+    suspensions: int
+    """times that a handler was suspended"""
+    suspended_handlers: int
+    """handlers that are suspended"""
+    held: int
+    """tasks that wait because of a limit of their handler, one of each session"""
+    held_handlers: list[HandlerLoad]
+    """the handlers that they wait for, and those that are suspended"""
 
 
 class FleetStats(Event):
@@ -845,6 +867,42 @@ class OutputTooLarge(Event):
     """of key, value and headers, not compressed"""
     error: str
     """with the limit to raise"""
+
+
+class HandlerSuspended(Event):
+    """Ten attempts of a handler in a row found something away that it needs (`outage_on`). Its tasks wait, without an
+    attempt or a worker, and one of them tries now and then.
+    """
+
+    event: ClassVar[str] = "handler.suspended"
+    level: ClassVar[Level] = "warning"
+
+    handler: str
+    """the task name or schema that it is registered for"""
+    error_type: str
+    """error of the last attempt"""
+    error: str
+    failing_since: int
+    """when the first of these attempts failed, in milliseconds since the epoch"""
+    waiting: int
+    """its tasks that wait, one of each session"""
+
+
+class HandlerResumed(Event):
+    """A task of a suspended handler has succeeded; the others follow."""
+
+    event: ClassVar[str] = "handler.resumed"
+
+    handler: str
+    """the task name or schema that it is registered for"""
+    error_type: str
+    """error for which it was suspended"""
+    error: str
+    suspended_seconds: float
+    attempts: int
+    """attempts while it was suspended"""
+    waiting: int
+    """its tasks that wait, one of each session"""
 
 
 class LogLinesLost(Event):

@@ -138,6 +138,19 @@ CONSUMER = Family(
             "Times that partitions were assigned to or taken from the consumer.",
         ),
         Metric(
+            "processor_suspended_handlers",
+            "suspended_handlers",
+            "gauge",
+            "Handlers whose tasks wait, because something that they need is away.",
+        ),
+        Metric("processor_handler_suspensions_total", "suspensions", "counter", "Times that a handler was suspended."),
+        Metric(
+            "processor_held_tasks",
+            "held",
+            "gauge",
+            "Tasks that wait because of a limit of their handler, one of each session.",
+        ),
+        Metric(
             "processor_suppressed_warnings_total",
             "suppressed_warnings",
             "counter",

@@ -251,3 +251,36 @@ def test_a_partitions_turn_is_shared_by_its_sessions() -> None:
     loans = assignment.lend(3 * QUANTUM)
     first, second = assignment.ledgers.values()
     assert [loan.ledger for loan in loans] == [first] * QUANTUM + [second] * QUANTUM + [first] * QUANTUM
+
+
+def test_a_lane_that_is_held_waits_until_it_is_freed_and_keeps_its_attempts_and_its_order() -> None:
+    assignment: Assignment[int] = Assignment()
+    ledger = assignment.assign(0, 0)
+    assignment.admit(0, records(b"a", b"a", b"b"), 0.0)
+    loan, other = assignment.lend(10)
+    loan.attempt = 3
+    assert assignment.hold(loan, setback(0.0)) == (0, True)
+    assignment.wake(1e9)
+    assert assignment.lend(10) == []
+    assert (assignment.waiting, ledger.lanes.parked(), loan.lane.attempts) == (2, 1, 2)
+    assignment.free(ledger, loan.lane)
+    (again,) = assignment.lend(10)
+    assert (again.attempt, [record.offset() for record in again.records]) == (3, [0, 1])
+    assignment.drain(0)
+    assert assignment.hold(again, setback(0.0)) == (0, False)
+    assignment.close(0)
+    assignment.free(ledger, again.lane)
+    assert assignment.hold(other, setback(0.0)) == (0, False)
+    assert assignment.ready_lanes == 0
+
+
+def test_outages_are_counted_of_the_next_task_of_a_loan() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(b"a", b"a"), 0.0)
+    (loan,) = assignment.lend(10)
+    assert loan.outages == 0
+    loan.lane.setback = setback(5.0)._replace(outages=4)
+    assert loan.outages == 4
+    loan.done = 1
+    assert loan.outages == 0

@@ -40,7 +40,8 @@ def test_the_last_attempt_is_the_last() -> None:
 
 
 def test_an_exception_is_rejected_that_is_to_be_or_that_nothing_says_to_retry() -> None:
-    rules = ErrorRules(retry_on=(OSError,), reject_on=(BrokenPipeError,))
+    rules = ErrorRules(retry_on=(OSError,), reject_on=(BrokenPipeError,), outage_on=(TimeoutError,))
+    assert rules.verdict(TimeoutError()) is Verdict.OUTAGE
     assert rules.verdict(ConnectionError()) is Verdict.RETRY
     assert rules.verdict(BrokenPipeError()) is rules.verdict(ValueError()) is Verdict.REJECT
     assert DEFAULT_RULES.verdict(SystemExit()) is Verdict.RETRY

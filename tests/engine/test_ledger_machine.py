@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from processor.engine import skipmap
 from processor.engine.assignment import Assignment
-from processor.engine.ledger import LedgerState, Loan
+from processor.engine.lanes import Lane
+from processor.engine.ledger import Ledger, LedgerState, Loan
 from processor.engine.record import Headers
 from processor.engine.retry import Setback
 from processor.engine.terms import Terms
@@ -49,7 +50,7 @@ class Broker:
 
 
 class Consuming(RuleBasedStateMachine):
-    """Fetch, hole, lend, settle, delay, fail, postpone, wake, take back, revoke, lose, assign, crash and restore."""
+    """Fetch, lend, settle, delay, fail, postpone, hold, free, wake, take back, revoke, lose, assign, crash, restore."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +61,8 @@ class Consuming(RuleBasedStateMachine):
         self.assignment: Assignment[int] = Assignment(terms_of)
         self.fetched: dict[int, int] = {}
         self.loans: list[Loan] = []
+        self.held: list[tuple[Ledger, Lane]] = []
+        """Lanes whose next task may not begin until they are freed."""
         self.settled: dict[int, set[int]] = defaultdict(set)
         self.ran: dict[int, set[int]] = defaultdict(set)
         """Settled in this life of the process, since the last crash."""
@@ -185,6 +188,24 @@ class Consuming(RuleBasedStateMachine):
         self.assignment.park(loan, Setback("E", "not yet", self.clock, self.clock + delay), failed=False)
         assert loan.lane.attempts == (0 if loan.done else loan.attempt - 1)
 
+    @precondition(lambda self: any(loan.done < len(loan.records) for loan in self.loans))
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        loan = data.draw(st.sampled_from([loan for loan in self.loans if loan.done < len(loan.records)]))
+        self.loans.remove(loan)
+        _, may_begin = self.assignment.hold(loan, Setback("E", "its handler is suspended", self.clock, self.clock))
+        assert loan.lane.attempts == (0 if loan.done else loan.attempt - 1)
+        assert may_begin == (loan.ledger.state is LedgerState.OPEN)
+        if may_begin:
+            self.held.append((loan.ledger, loan.lane))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def free(self, data: st.DataObject) -> None:
+        held = data.draw(st.sampled_from(self.held))
+        self.held.remove(held)
+        self.assignment.free(*held)
+
     @rule(seconds=st.integers(1, 5))
     def wake(self, seconds: int) -> None:
         self.clock += seconds
@@ -253,6 +274,7 @@ class Consuming(RuleBasedStateMachine):
         """Everything in memory is gone."""
         self.assignment = Assignment(terms_of)
         self.loans = []
+        self.held = []
         self.fetched = {}
         for partition in PARTITIONS:
             self.assign_again(partition)
@@ -315,6 +337,8 @@ class Consuming(RuleBasedStateMachine):
             if partition in self.assignment.ledgers:
                 self.assignment.close(partition)
             self.assign_again(partition)
+        for held in self.held:
+            self.assignment.free(*held)
         for _ in range(1000):
             self.clock += 10
             self.shift = max(self.shift, 0)

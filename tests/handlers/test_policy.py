@@ -41,6 +41,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"backoff": 5, "backoff_max": 1.5}, "backoff_max 1.5 is below backoff 5"),
     ({"retry_on": "ValueError"}, "retry_on must be an exception type or a tuple of them, not 'ValueError'"),
     ({"retry_on": (ValueError, 3)}, "retry_on must be an exception type or a tuple of them, not 3"),
+    ({"outage_on": "Away"}, "outage_on must be an exception type or a tuple of them, not 'Away'"),
     ({"reject_on": [int]}, "reject_on must be an exception type or a tuple of them, not <class 'int'>"),
     ({"reject_on": ValueError("no")}, "reject_on must be an exception type or a tuple of them, not ValueError('no')"),
     ({"max_attempt": 3}, "a handler has no keyword max_attempt: did you mean max_attempts?"),
@@ -79,6 +80,11 @@ def test_none_is_the_same_as_no_keyword() -> None:
         ({"reject_on": [CardExpired], "retry_on": [Declined]}, CardExpired(), Verdict.REJECT),
         ({"reject_on": [CardExpired], "retry_on": [Declined]}, Declined(), Verdict.RETRY),
         ({"reject_on": Exception}, TaskTimeout(), Verdict.REJECT),
+        ({"outage_on": OSError}, ConnectionError(), Verdict.OUTAGE),
+        ({"outage_on": OSError, "retry_on": ValueError}, ConnectionError(), Verdict.OUTAGE),
+        ({"outage_on": OSError, "reject_on": ConnectionError}, ConnectionError(), Verdict.REJECT),
+        ({"outage_on": OSError}, TaskTimeout(), Verdict.RETRY),
+        ({"outage_on": Exception}, TaskTimeout(), Verdict.OUTAGE),
     ],
 )
 def test_an_exception_is_retried_or_rejected_as_its_handler_says(

@@ -34,6 +34,7 @@ def verdict(**fields: Any) -> tuple[bool, bool, bool]:
     [
         ({}, (True, True, True)),
         ({"state": "idle", "partitions": 0}, (True, True, True)),
+        ({"suspended": ["store"]}, (True, True, True)),
         ({"state": "joining"}, (True, False, True)),
         ({"state": "draining"}, (True, False, True)),
         ({"state": "starting", "polled_at": None}, (True, False, True)),
@@ -48,6 +49,11 @@ def verdict(**fields: Any) -> tuple[bool, bool, bool]:
 )
 def test_a_consumer_is_judged_by_its_heartbeat(fields: dict[str, Any], expected: tuple[bool, bool, bool]) -> None:
     assert verdict(**fields) == expected
+
+
+def test_suspended_handlers_are_named_and_are_no_fault() -> None:
+    assert judge_consumer(beat(suspended=["store"]), NOW, MAX_AGE).suspended == ["store"]
+    assert judge_consumer(beat(), NOW, MAX_AGE).suspended == []
 
 
 def test_a_consumer_that_is_about_to_be_replaced_is_alive_and_not_ready() -> None:

@@ -68,6 +68,14 @@ def attempts_that_go_on_failing(at: Site) -> None:
     fleet.kill()
 
 
+def something_that_a_handler_needs_is_away(at: Site) -> None:
+    at.work.outage.touch()
+    at.work.produce_sessions(40, 40)
+    fleet = at.work.run("needy", *QUICK, "--backoff", "0.1", "--backoff-max", "0.5")
+    at.wait_for("ProcessorHandlerSuspended")
+    fleet.kill()
+
+
 def one_task_that_holds_its_partition(at: Site) -> None:
     at.work.produce([(b"stuck", b"")])
     at.work.produce([(b"s%d" % (n % 4), b"%d" % n) for n in range(4000)])
@@ -188,6 +196,7 @@ def nothing(at: Site) -> None:
 FAULTS = (
     lag_that_grows,
     attempts_that_go_on_failing,
+    something_that_a_handler_needs_is_away,
     one_task_that_holds_its_partition,
     too_few_workers,
     refused_commits,

@@ -47,6 +47,18 @@ def test_the_latest_are_kept_and_all_are_counted() -> None:
         ),
         ("consumer.revoked", {"partitions": ["t[0]"]}, "rebalance", "released t[0]"),
         (
+            "handler.suspended",
+            {"handler": "store", "error_type": "E", "error": "refused", "waiting": 1200},
+            "trouble",
+            "handler store is suspended, 1,200 tasks waiting: E: refused",
+        ),
+        (
+            "handler.resumed",
+            {"handler": "store", "suspended_seconds": 63},
+            "trouble",
+            "handler store is resumed after 1 m 03 s",
+        ),
+        (
             "consumer.revoked",
             {"partitions": ["t[0]"], "abandoned": 2},
             "rebalance",

@@ -70,6 +70,15 @@ def stick_once(task):
     with ledger.attempt(task):
         time.sleep(600 if task.payload == b"first" else seconds)
 
+needy = Processor()
+
+@needy.default(outage_on=ConnectionError)
+def need(task):
+    with ledger.attempt(task):
+        if os.path.exists("away"):
+            raise ConnectionError("connection refused")
+        time.sleep(seconds)
+
 def wait_for_go(task):
     with ledger.attempt(task):
         while not os.path.exists("go"):
@@ -213,6 +222,11 @@ class Scenario:
     def go(self) -> None:
         """Lets the handlers `wait_for_go` end."""
         (self.ledger.path.parent / "go").touch()
+
+    @property
+    def outage(self) -> Path:
+        """While this file exists, what the handler `needy` needs is away."""
+        return self.ledger.path.parent / "away"
 
     def kill(self, fleet: Fleet) -> None:
         """SIGKILL for all of it; what ran then ended then."""

@@ -97,7 +97,8 @@ def _figures(consumer: ConsumerNow) -> str:
         return ""
     numbers = (short(stats.tasks_per_second), short(stats.in_flight), f"{stats.running}", short(stats.active_sessions))
     rate, in_flight, running, sessions = numbers
-    return f"{rate:>8} {in_flight:>10} {running:>8} {sessions:>9} {stats.assigned_partitions:>11}"
+    figures = f"{rate:>8} {in_flight:>10} {running:>8} {sessions:>9} {stats.assigned_partitions:>11}"
+    return figures + (f"  suspended: {', '.join(consumer.suspended)}" if consumer.suspended else "")
 
 
 def lists(watch: Watch, now: float, width: int) -> list[Section]:

@@ -1,0 +1,207 @@
+"""`Gate`: whether an attempt of one handler may begin, and the lanes that wait until it may.
+
+A lane whose next task may not begin waits here, in the order in which it came, and takes neither a worker nor an
+attempt. When there is room it is *invited*: it goes back to the queue for a worker, and its place is kept. A lane that
+waits costs its entry, however long it waits.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Hashable
+from typing import Generic, NamedTuple, TypeVar
+
+from processor.engine.rate import Rate
+from processor.engine.suspension import Suspension
+
+G = TypeVar("G", bound=Hashable)
+L = TypeVar("L", bound=Hashable)
+
+
+class Ending(enum.Enum):
+    """How an attempt ended, as far as it matters for those that wait."""
+
+    SUCCEEDED = "the handler returned"
+    OUTAGE = "what the handler needs is away"
+    OTHER = "anything else"
+
+
+class Change(enum.Enum):
+    """What an ending has changed."""
+
+    SUSPENDED = "the handler is suspended"
+    RESUMED = "the handler is not suspended any more"
+
+
+class Limits(NamedTuple):
+    """What a handler sets; None is no limit."""
+
+    concurrency: int | None = None
+    rate: Rate | None = None
+    suspension: Suspension | None = None
+
+
+class GateSnapshot(NamedTuple):
+    """One gate at one moment."""
+
+    name: str
+    waiting: int
+    """Lanes."""
+    suspended_seconds: float | None
+    """None where the handler is not suspended."""
+    error_type: str | None
+    """Of the last attempt that ended in an outage, while the handler is suspended."""
+    error: str | None
+
+
+class Gate(Generic[G, L]):
+    """One handler's gate. Lanes belong to groups, the assigned partitions, which may be lost with all their lanes.
+
+    Not thread-safe: several threads must hold one lock around each call. They may read `is_open` and `is_calm` without.
+    """
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name = name
+        """The handler's."""
+        self.suspension = limits.suspension
+        self.waiting: deque[tuple[G, L]] = deque()
+        """Lanes whose next task may not begin, the first first."""
+        self._concurrency = limits.concurrency
+        self._rate = limits.rate
+        self._invited: dict[L, G] = {}
+        self._running: dict[L, G] = {}
+        self._probe: L | None = None
+        self._is_limited = limits.concurrency is not None or limits.rate is not None
+        self.is_open = self.is_calm = False
+        """`is_open`: an attempt may begin without `begin`. `is_calm`: a success need not be reported by `end`."""
+        self._update()
+
+    @property
+    def running(self) -> int:
+        """Attempts that have begun by `begin` and not ended."""
+        return len(self._running)
+
+    def begin(self, group: G, lane: L, now: float) -> bool:
+        """The lane's next task is to be attempted. Return whether it may; if not, the lane waits from `wait` on."""
+        if lane in self._running:
+            return True
+        if lane in self._invited:
+            del self._invited[lane]
+            may_begin = not self.is_suspended or lane == self._probe
+        else:
+            may_begin = not self.waiting and self._room(now) > 0
+        if not may_begin:
+            return False
+        self._enter(lane)
+        self._running[lane] = group
+        if self._rate is not None:
+            self._rate.take(now)
+        return True
+
+    def wait(self, group: G, lane: L) -> None:
+        """The lane waits, behind all others."""
+        self.waiting.append((group, lane))
+        self._update()
+
+    def invite(self, now: float) -> list[tuple[G, L]]:
+        """Return the lanes that may go back to the queue for a worker now, in the order in which they came."""
+        if not self.waiting:
+            return []
+        room = min(self._room(now), len(self.waiting))
+        guests = [self.waiting.popleft() for _ in range(room)]
+        for group, lane in guests:
+            self._enter(lane)
+            self._invited[lane] = group
+        return guests
+
+    def end(self, lane: L, ending: Ending, now: float, jitter: float) -> Change | None:
+        """The attempt of the lane's task has ended. Return what that changes."""
+        was_probe = lane == self._probe
+        self._leave(lane)
+        suspension, change = self.suspension, None
+        if suspension is not None and (
+            was_probe or not suspension.is_suspended
+        ):  # those that began before prove nothing
+            if ending is Ending.SUCCEEDED:
+                change = Change.RESUMED if suspension.succeed() else None
+            elif ending is Ending.OUTAGE:
+                change = Change.SUSPENDED if suspension.fail(now, jitter) else None
+            else:
+                suspension.pass_over()
+        self._update()
+        return change
+
+    def drop(self, lane: L) -> None:
+        """The lane gives up its place, without an end that says anything."""
+        self._leave(lane)
+        self._update()
+
+    def forget(self, group: G) -> None:
+        """Nothing of the group is begun any more. What runs may end."""
+        self.waiting = deque(each for each in self.waiting if each[0] != group)
+        for lane in [lane for lane, of in self._invited.items() if of == group]:
+            self._leave(lane)
+        self._update()
+
+    def due(self) -> float | None:
+        """Return when `invite` is to be called, if nothing ends before; None where only an end makes room."""
+        if not self.waiting or self._slots() < 1:
+            return None
+        rate_at = float("-inf") if self._rate is None else self._rate.free_at(len(self._invited) + 1)
+        if self.is_suspended and self.suspension is not None and rate_at is not None:
+            return max(rate_at, self.suspension.due)
+        return rate_at
+
+    def snapshot(self, now: float) -> GateSnapshot:
+        """Return this moment."""
+        suspension = self.suspension
+        if suspension is None or not suspension.is_suspended:
+            return GateSnapshot(self.name, len(self.waiting), None, None, None)
+        seconds = now - suspension.suspended_at
+        return GateSnapshot(self.name, len(self.waiting), seconds, suspension.error_type, suspension.error)
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether only one of its tasks tries, now and then."""
+        return self.suspension is not None and self.suspension.is_suspended
+
+    def _room(self, now: float) -> int:
+        """How many more may begin now."""
+        room = self._slots()
+        if self._rate is not None:
+            room = min(room, self._rate.free(now) - len(self._invited))
+        if self.is_suspended and self.suspension is not None and now < self.suspension.due:
+            return 0
+        return max(0, room)
+
+    def _slots(self) -> int:
+        """How many more may begin when it is their time."""
+        taken = len(self._running) + len(self._invited)
+        slots = len(self.waiting) + 1
+        if self._concurrency is not None:
+            slots = min(slots, self._concurrency - taken)
+        if self.is_suspended:
+            slots = min(slots, 0 if self._probe is not None else 1)
+        elif self.suspension is not None and self.suspension.allowance is not None:
+            slots = min(slots, self.suspension.allowance - taken)
+        return slots
+
+    def _enter(self, lane: L) -> None:
+        if self.is_suspended:
+            self._probe = lane
+
+    def _leave(self, lane: L) -> None:
+        self._running.pop(lane, None)
+        self._invited.pop(lane, None)
+        if lane == self._probe:
+            self._probe = None
+
+    def _update(self) -> None:
+        suspension = self.suspension
+        if suspension is None:
+            return
+        if not self.waiting and not self._invited:
+            suspension.recover()
+        self.is_open = not self._is_limited and suspension.allowance is None
+        self.is_calm = self.is_open and not suspension.row
