@@ -211,6 +211,14 @@ class Assignment(Generic[P]):
         """The loan is over: settles what was done, the rest waits for another turn; tasks settled."""
         return self._return(loan, first=False)
 
+    def stage(self, loan: Loan, output: object, size: int, *, release: bool = True) -> int:
+        """The loan's next task is settled and `output` enters the outbox, in one step; tasks settled.
+
+        Without `release` the lane stays lent.
+        """
+        loan.ledger.stage(loan, output, size)
+        return self.release(loan) if release else self.settle(loan)
+
     def release_all(self, loans: Iterable[Loan]) -> int:
         """The same of many, where those of one partition that stand together share the cost."""
         settled = 0

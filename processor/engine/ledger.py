@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import add
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from processor.engine.lanes import BLOCKED, DELAYED, HOT_TASKS, PARKED, Lane, Lanes, LaneState
 from processor.engine.offsets import Offsets, Progress, Range
+from processor.engine.outbox import Cut, Outbox, Staged, unsettling
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
 from processor.engine.terms import Terms, TermsOf, no_terms
@@ -177,6 +178,7 @@ class Ledger:
         "lent",
         "may_begin",
         "offsets",
+        "outbox",
         "skipped",
         "state",
         "terms",
@@ -207,6 +209,8 @@ class Ledger:
         self.delayed: list[tuple[float, Lane]] = []
         """Lanes that the last `lend` found to be too early, and until when, in seconds since the epoch."""
         self._terms_of = terms_of
+        self.outbox = Outbox()
+        """Empty unless outputs are committed together with offsets."""
         self._marks: deque[tuple[int, float]] = deque()
         """First offset and time of each admission, for the age of the oldest unsettled task."""
 
@@ -289,6 +293,16 @@ class Ledger:
         loan.settled = done
         return count
 
+    def stage(self, loan: Loan, output: object, size: int) -> None:
+        """The loan's next task is done, and `output` of so many bytes is to be committed with it.
+
+        The caller settles or releases the loan in the same step. Where the ledger is closed, the task runs elsewhere.
+        """
+        record = loan.records[loan.done]
+        loan.done += 1
+        if self.state is not CLOSED:
+            self.outbox.put(Staged(record.offset(), record.key(), output, size))
+
     def release(self, loan: Loan, *, first: bool = False) -> bool:
         """The lane is back, with what was not done; whether it is ready again."""
         lane, records, done = loan.lane, loan.records, loan.done
@@ -339,6 +353,24 @@ class Ledger:
         """What may be committed now; None before anything is known, or once the ledger is closed."""
         return None if self.state is CLOSED else self.offsets.progress()
 
+    def cut(self, now: float) -> Cut | None:
+        """What a transaction may commit now, at one moment; None before anything is known, or once it is closed."""
+        progress = self.progress()
+        if progress is None:
+            return None
+        outputs, withheld = self.outbox.content(now)
+        return Cut(unsettling(progress, withheld), outputs)
+
+    def committed(self, offsets: Iterable[int]) -> list[Any]:
+        """A committed transaction holds the outputs of these tasks. Return them; none once the ledger is closed."""
+        return [] if self.state is CLOSED else self.outbox.commit(offsets)
+
+    @property
+    def secured_point(self) -> int | None:
+        """The offset below which every task is settled, and its output committed; None before anything is known."""
+        point, oldest = self.offsets.commit_point, self.outbox.oldest
+        return point if oldest is None or point is None else min(point, oldest)
+
     def oldest_age(self, now: float) -> float:
         """Seconds since the oldest unsettled task was admitted; 0 where everything is settled."""
         if not self.offsets:
@@ -373,7 +405,7 @@ class Ledger:
         offsets, lanes, head = self.offsets, self.lanes, self.head()
         return LedgerSnapshot(
             in_flight=len(offsets),
-            in_flight_bytes=offsets.bytes,
+            in_flight_bytes=offsets.bytes + self.outbox.bytes,
             waiting=lanes.waiting,
             running=len(self.lent),
             parked=lanes.parked(),

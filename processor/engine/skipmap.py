@@ -51,6 +51,36 @@ def encode(base: int, ranges: Sequence[Range], limit: int = MAX_CHARACTERS) -> t
     return text, fits
 
 
+def extend(
+    base: int, ranges: Sequence[Range], known: Sequence[Range], limit: int = MAX_CHARACTERS
+) -> tuple[str, Sequence[Range]] | None:
+    """Encodes as `encode` does, and leaves out nothing that an earlier map said: `known`, which is part of `ranges`.
+
+    Returns the metadata and the ranges that it contains, or None where not even the known ones fit any more.
+    """
+    text, fits = encode(base, ranges, limit)
+    if fits == len(ranges):
+        return text, ranges
+    known = [(low, high) for low, high in known if low >= base]
+    best, fails = None, fits + 1
+    fits = -1
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        kept = _with_known(ranges[:middle], known)
+        text = _text(base, kept) if kept else ""
+        if len(text) <= limit:
+            best, fits = (text, kept), middle
+        else:
+            fails = middle
+    return best
+
+
+def _with_known(ranges: Sequence[Range], known: Sequence[Range]) -> Sequence[Range]:
+    """Return these ranges and the known ones above them."""
+    end = ranges[-1][1] if ranges else 0
+    return [*ranges, *((low, high) for low, high in known if low >= end)]
+
+
 def _cut(base: int, ranges: Sequence[Range], limit: int, best: tuple[str, int], fails: int) -> tuple[str, int]:
     """Finds the longest map by bisection between a length that fits and one that does not."""
     text, fits = best

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.engine.skipmap import MAX_CHARACTERS, SkipMapError, decode, encode
+from processor.engine.skipmap import MAX_CHARACTERS, SkipMapError, decode, encode, extend
 
 Ranges = list[tuple[int, int]]
 
@@ -41,6 +41,36 @@ def test_a_map_that_does_not_fit_keeps_the_nearest(written: tuple[int, Ranges], 
     text, kept = encode(base, ranges, limit)
     assert len(text) <= limit
     assert decode(text, base) == ranges[:kept]
+
+
+@given(maps(), st.data(), st.integers(0, 300))
+def test_a_map_that_may_not_forget_keeps_what_it_said_and_the_nearest_of_the_rest(
+    written: tuple[int, Ranges], data: st.DataObject, limit: int
+) -> None:
+    base, ranges = written
+    known = data.draw(st.lists(st.sampled_from(ranges), unique=True) if ranges else st.just([]))
+    known = sorted((low, high - (high - low) // 2) for low, high in known)
+    extended = extend(base, ranges, [(base - 2, base - 1), *known], limit)
+    if extended is None:
+        assert encode(base, known, limit)[1] < len(known)
+        return
+    text, kept = extended
+    assert len(text) <= limit
+    assert decode(text, base) == kept
+    offsets = {offset for low, high in kept for offset in range(low, high)}
+    assert {offset for low, high in known for offset in range(low, high)} <= offsets
+    assert offsets <= {offset for low, high in ranges for offset in range(low, high)}
+
+
+def test_a_map_that_may_not_forget_has_room_for_some_more() -> None:
+    ranges = [(n * n, n * n + n) for n in range(2, 300)]
+    known = [(900, 901)]
+    extended = extend(0, ranges, known, 40)
+    assert extended is not None
+    text, kept = extended
+    assert (kept[0], kept[-1], len(text) <= 40) == ((4, 6), (900, 901), True)
+    assert extend(0, ranges, known, 10) is None
+    assert extend(0, ranges, [], 0) == ("", [])
 
 
 def test_one_stuck_task_with_a_million_done_behind_it_is_one_short_range() -> None:

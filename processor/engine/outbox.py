@@ -1,0 +1,115 @@
+"""`Outbox`: the outputs of one partition's settled tasks that no committed transaction holds yet.
+
+A task settles and its outputs enter the outbox in one step. A *cut* is the partition's progress and its outbox at one
+moment: a transaction that commits both leaves nothing in between. So at any instant, what progress says is settled is
+what committed transactions hold and what the outbox holds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from processor.engine.offsets import Progress, Range
+
+
+class Staged(NamedTuple):
+    """The output of one settled task."""
+
+    offset: int
+    """The task's offset."""
+    session: bytes | None
+    """None where the task is a session of its own."""
+    output: Any
+    size: int
+    """In bytes, as it counts in memory."""
+
+
+class Outbox:
+    """Belongs to one ledger: the outputs of a partition that is lost go with it.
+
+    Outputs leave in the order in which their tasks settled. A topic may refuse one: it is then withheld until it is
+    due again, with the later ones of its session. A cut without them counts their tasks as unsettled.
+    """
+
+    __slots__ = ("_due", "_staged", "bytes")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._staged: dict[int, Staged] = {}
+        """By offset, in the order of settlement."""
+        self._due: dict[int, float] = {}
+        """Offsets of refused outputs, and when each may be sent again."""
+
+    def __len__(self) -> int:
+        return len(self._staged)
+
+    @property
+    def oldest(self) -> int | None:
+        """The lowest offset whose output is here; None where there is none."""
+        return min(self._staged, default=None)
+
+    def put(self, staged: Staged) -> None:
+        """Appends the output of a task that settles in the same step."""
+        self._staged[staged.offset] = staged
+        self.bytes += staged.size
+
+    def refuse(self, offset: int, due: float) -> None:
+        """Withholds an output that its topic does not accept until `due`, in the caller's seconds."""
+        if offset in self._staged:
+            self._due[offset] = due
+
+    def commit(self, offsets: Iterable[int]) -> list[Any]:
+        """A committed transaction holds these: removes and returns them."""
+        committed = [self._staged.pop(offset) for offset in offsets]
+        self.bytes -= sum(staged.size for staged in committed)
+        for staged in committed:
+            self._due.pop(staged.offset, None)
+        return [staged.output for staged in committed]
+
+    def content(self, now: float) -> tuple[list[Staged], set[int]]:
+        """Return the outputs that may be sent, in their order, and the offsets of those that are withheld."""
+        if not self._due:
+            return list(self._staged.values()), set()
+        withheld: set[int] = set()
+        sessions: set[bytes] = set()
+        free = []
+        for staged in self._staged.values():
+            if self._due.get(staged.offset, now) > now or staged.session in sessions:
+                withheld.add(staged.offset)
+                if staged.session is not None:
+                    sessions.add(staged.session)
+            else:
+                free.append(staged)
+        return free, withheld
+
+
+class Cut(NamedTuple):
+    """One partition at one moment: what a transaction may commit of it."""
+
+    progress: Progress
+    """Tasks whose outputs are withheld count as unsettled."""
+    outputs: list[Staged]
+    """Of tasks that the progress counts as settled."""
+
+    def covered(self, ranges: Sequence[Range]) -> list[Staged]:
+        """Return the outputs of the tasks that a commit covers whose skip map has these ranges.
+
+        A skip map without room for all says nothing of the others. Were their outputs sent, a crash would repeat them.
+        """
+        ends = [high for _, high in ranges]
+
+        def is_covered(offset: int) -> bool:
+            place = bisect_right(ends, offset)
+            return offset < self.progress.commit_point or (place < len(ranges) and ranges[place][0] <= offset)
+
+        return [staged for staged in self.outputs if is_covered(staged.offset)]
+
+
+def unsettling(progress: Progress, offsets: Collection[int]) -> Progress:
+    """Return the progress as it is without these offsets being settled."""
+    if not offsets:
+        return progress
+    unsettled = tuple(sorted({*progress.unsettled, *offsets}))
+    return progress._replace(commit_point=unsettled[0], unsettled=unsettled)
