@@ -21,8 +21,13 @@ from processor.options.values import WritingOptions
 from processor.registry_settings import MASK, masked
 from processor.telemetry.redaction import LogErrors, LogFormat, LogLevel, LogSessions, Redaction
 
+Delivery = Literal["at-least-once", "exactly-once"]
 GroupProtocol = Literal["classic", "consumer"]
 NewPartitions = Literal["wait", "begin"]
+
+
+COMMIT_SECONDS: dict[Delivery, float] = {"at-least-once": 1.0, "exactly-once": 0.1}
+"""Defaults of `--commit-interval`. With exactly-once a reader sees nothing of a task before its transaction ends."""
 
 
 def _no_file_name(path: str) -> str | None:
@@ -125,6 +130,14 @@ class Settings(ConnectionOptions, WritingOptions):
             rule_error=LoadError,
         ),
     ] = None
+    delivery: Annotated[
+        Delivery,
+        Option(
+            "How often a result or dead letter appears to readers of committed records (isolation.level="
+            "read_committed) after a crash: exactly-once writes them in one Kafka transaction with the offsets.",
+            Panel.VALUES,
+        ),
+    ] = "at-least-once"
     create_topics: Annotated[
         bool, Option("Create a missing dead-letter or results topic at the start.", Panel.FAILURES)
     ] = True
@@ -137,8 +150,15 @@ class Settings(ConnectionOptions, WritingOptions):
         Option("The same limit in bytes of keys, values and headers.", Panel.LIMITS, metavar=BYTES, at_least=1),
     ] = 64 * 1024 * 1024
     commit_interval: Annotated[
-        float, Option("Time between two commits.", Panel.LIMITS, metavar=SECONDS, at_least=0.01)
-    ] = 1.0
+        float | None,
+        Option(
+            "Time between two commits.",
+            Panel.LIMITS,
+            metavar=SECONDS,
+            at_least=0.01,
+            default_shown="1 s, or 0.1 s with --delivery exactly-once",
+        ),
+    ] = None
     drain_timeout: Annotated[
         float,
         Option(
@@ -230,6 +250,11 @@ class Settings(ConnectionOptions, WritingOptions):
                 raise SettingsError(
                     f"--{option}-topic {target!r} is consumed by this command: records would go in circles"
                 )
+        if self.is_exactly_once and self.kafka_config.get("isolation.level") == "read_uncommitted":
+            raise SettingsError(
+                "-X isolation.level=read_uncommitted is refused with --delivery exactly-once: what an aborted "
+                "transaction left of the group's offsets and of the topics would be taken for committed"
+            )
         if self.backoff_max < self.backoff:
             raise SettingsError(f"--backoff-max {self.backoff_max:g} is below --backoff {self.backoff:g}")
         self._check_targets()
@@ -262,6 +287,16 @@ class Settings(ConnectionOptions, WritingOptions):
     def redaction(self) -> Redaction:
         """What of a task may stand in the log."""
         return Redaction(self.log_sessions, self.log_errors)
+
+    @property
+    def is_exactly_once(self) -> bool:
+        """Whether outputs and offsets are committed together."""
+        return self.delivery == "exactly-once"
+
+    @property
+    def commit_seconds(self) -> float:
+        """Time between two commits."""
+        return COMMIT_SECONDS[self.delivery] if self.commit_interval is None else self.commit_interval
 
     def dead_letter_topic_of(self, topic: str) -> str:
         """The topic to which a task of `topic` goes when it is given up."""

@@ -44,13 +44,15 @@ def assemble(
         SettingsError: the Kafka client rejects a setting.
         BrokerError: no broker responds, the brokers deny access, or there is no token for them.
         RegistryError: the schema registry denies access, or is not a registry. An outage is tolerated.
-        LoadError: a topic to consume does not exist, a schema cannot be loaded, or the cluster lacks KIP-848.
+        LoadError: a topic to consume does not exist, a schema cannot be loaded, or the cluster lacks KIP-848 or
+            transactions, where these are asked for.
     """
     codec = _codec(settings, app, emit)
     settings = with_tokens(settings, emit)
     source = KafkaSource(settings, index, emit, fleet)
     sink = KafkaSink(sink_configs(settings.bootstrap_servers, settings.kafka_config), emit)
     _prepare_topics(settings, emit)
+    source.open_transactions()
     consumer = Consumer(settings, app, source, sink, codec, emit)
     if on_stats is not None:
         consumer.report_to(on_stats)

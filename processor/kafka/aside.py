@@ -38,8 +38,13 @@ class Aside:
             self._thread.start()
         self._calls.put(called)
 
-    def deliver(self) -> None:
-        """Hands over the results that have come since the last time."""
+    def deliver(self, seconds: float = 0.0) -> None:
+        """Hands over the results that have come since the last time; waits at most `seconds` for the first."""
+        if seconds > 0:
+            try:
+                self._results.get(timeout=seconds)()
+            except queue.Empty:
+                return
         while not self._results.empty():
             self._results.get()()
 

@@ -175,8 +175,13 @@ def refusal(error: KafkaError, refused: Sequence[TopicPartition]) -> str:
 def _reason(refused: ProcessorError | None, commits: Sequence[Commit]) -> str | None:
     """The same of a transaction, which has one error for all of its partitions."""
     if isinstance(refused, Refused) and refused.code == KafkaError.OFFSET_METADATA_TOO_LARGE:
-        return MetadataTooLarge(TOO_LARGE, [commit.partition for commit in commits])
+        return too_large(commits)
     return None if refused is None else str(refused)
+
+
+def too_large(commits: Sequence[Commit]) -> MetadataTooLarge:
+    """Return the refusal of a transaction's metadata, which does not name the partitions whose it is."""
+    return MetadataTooLarge(TOO_LARGE, [commit.partition for commit in commits])
 
 
 def positions(commits: Sequence[Commit]) -> list[TopicPartition]:

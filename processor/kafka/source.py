@@ -31,12 +31,14 @@ from processor.kafka.config import (
 )
 from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.joining import Joining
+from processor.kafka.output_transactions import OutputTransactions
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
 from processor.kafka.survey import Surveyor
+from processor.kafka.transaction_route import TransactionRoute
 from processor.kafka.unserved import UnservedWatch
 from processor.options.connection import OAUTH_CB
-from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start
+from processor.runtime.ports import Commit, End, Listener, OutputRecord, Partition, Record, Start
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerRejoining, Emit, KafkaClientError
 
@@ -86,6 +88,7 @@ class KafkaSource:
         self._aside = Aside("group")
         inquiry = GroupInquiry(settings, emit)
         self._route = CommitRoute(settings, emit, self._on_answer, self._aside, inquiry)
+        self._transactions = self._transaction_route() if settings.is_exactly_once else None
         self._watch = UnservedWatch(self._aside, inquiry) if settings.group_protocol == "consumer" else None
         self._own: set[Partition] = set()
         """What this member has been assigned."""
@@ -110,6 +113,20 @@ class KafkaSource:
         self._is_shut_out = False
         self._has_lost = False
         """The group gave this member up, and it has not been let in again."""
+
+    def _transaction_route(self) -> TransactionRoute:
+        transactions = OutputTransactions(self._settings, self._config.get("group.instance.id"), self._emit)
+        return TransactionRoute(transactions, self._on_answer)
+
+    def open_transactions(self) -> None:
+        """Begins with exactly-once, where that is asked for. To be called before `open`.
+
+        Raises:
+            BrokerError: no broker responds, or this client may not use transactions.
+            LoadError: the cluster has no transactions.
+        """
+        if self._transactions is not None:
+            self._transactions.open()
 
     def open(self, listener: Listener) -> None:
         """Subscribes; that the topics exist was asked before."""
@@ -141,6 +158,10 @@ class KafkaSource:
             raise self._shut_out(self._refused, None)
         self._joining.remind()
         self._aside.deliver()
+        if self._transactions is not None:
+            self._transactions.deliver()
+            if self._transactions.end is not None:
+                raise self._transactions.end
         self._route.tick(self._consumer)
         if self._watch is not None:
             self._rejoin_if_unserved(self._watch)
@@ -238,9 +259,17 @@ class KafkaSource:
             self._is_rejoining = True
             self._consumer.unsubscribe()
 
-    def commit(self, commits: Sequence[Commit]) -> None:
-        """Commits without waiting; `on_committed` hears how it ended."""
-        self._route.send(self._consumer, commits)
+    def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
+        """Commits without waiting; `on_committed` receives how it ended."""
+        if self._transactions is None:
+            self._route.send(self._consumer, commits)
+        else:
+            self._transactions.send(self._consumer, commits, outputs)
+
+    def await_commit(self, seconds: float) -> None:
+        """Waits for the transaction that is under way."""
+        assert self._transactions is not None, "only with exactly-once"
+        self._transactions.wait(seconds)
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
         """Commits and waits, as long as the client's own time-out lets it; None when done, else why not."""
@@ -302,6 +331,8 @@ class KafkaSource:
         while self._route.is_rerouted and monotonic() < deadline:
             self._consumer.poll(AGAIN_SECONDS)
         self._aside.close(self._route.close)
+        if self._transactions is not None:
+            self._transactions.close()
         self._surveyor.close()
         if "group.instance.id" in self._config and "group.instance.id" not in self._settings.kafka_config:
             self._unsubscribe()
@@ -403,6 +434,8 @@ class KafkaSource:
                 if self._is_denied(error.code()):
                     raise self._shut_out(error, None) from None
                 if monotonic() >= deadline:
+                    if self._transactions is not None:  # what the skip maps say is settled would be done twice
+                        raise _end_of(error) from None
                     # OFFSET_INVALID makes the client ask again by itself; only the skip maps are lost to us.
                     message = f"the group's offsets cannot be read: {reason_of(error)}"
                     self._emit(KafkaClientError(code=error.name(), message=message))

@@ -28,7 +28,7 @@ REFUSED_KAFKA_CONFIG: Final[Mapping[str, str]] = {
     "request.required.acks": "a record counts as sent when all in-sync replicas have it",
     "consume.callback.max.messages": "the consumer polls; it has no consume callback",
     "delivery.report.only.error": "a task is settled when the broker has acknowledged its dead letter or result",
-    "transactional.id": "dead letters and results are not written in transactions",
+    "transactional.id": "transactions have an ID of each consumer's own; use --delivery exactly-once",
     "enable.gapless.guarantee": "one record too large would stop every dead letter after it",
 }
 """Kafka settings that would break delivery, each with the reason that its refusal gives."""

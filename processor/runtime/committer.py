@@ -11,7 +11,8 @@ from processor.engine.commit_note import Note, split
 from processor.engine.ledger import Stamp
 from processor.engine.offsets import Progress, Range
 from processor.runtime.desk import Desk
-from processor.runtime.ports import Commit, MetadataTooLarge, Partition, Source, Start
+from processor.runtime.ports import Commit, MetadataTooLarge, OutputsRefused, Partition, Source, Start
+from processor.runtime.staging import Staging
 from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import (
     ConsumerCommitFailed,
@@ -41,8 +42,9 @@ ASK_AGAIN_SECONDS = 0.2
 class Committer:
     """Belongs to the poller's thread."""
 
-    def __init__(self, interval: float, desk: Desk, source: Source, emit: Emit) -> None:
-        """`interval` is the time between two commits, in seconds."""
+    def __init__(self, interval: float, desk: Desk, source: Source, emit: Emit, staging: Staging | None = None) -> None:
+        """`interval` is the time between two commits, in seconds; `staging` has the outputs that go with them."""
+        self._staging = staging
         self._interval = interval
         self._next_commit = 0.0
         self._next_ask = 0.0
@@ -59,7 +61,8 @@ class Committer:
         self._finish_by = inf
         """Until when answers to earlier commits are waited for, at a stop."""
         self._stamps: dict[Partition, Stamp] = {}
-        self._cut: set[Partition] = set()
+        self._shortened: set[Partition] = set()
+        """Partitions whose last skip map left something out."""
         self._limits: dict[Partition, int] = {}
         """Of partitions whose metadata was refused: the characters that are tried now."""
         self._notes: dict[Partition, Note] = {}
@@ -67,8 +70,8 @@ class Committer:
         self._unanswered_since: float | None = None
         """When the oldest commit that is not answered was sent."""
         self._asked = 0
-        self._refused = False
-        """Whether the last answer was a refusal."""
+        self._error: str | None = None
+        """The last answer, where it was a refusal."""
         self._refusals = Repeats(LOG_AGAIN_SECONDS)
 
     @property
@@ -125,7 +128,7 @@ class Committer:
         ask = now >= self._next_ask and lease.renewal_due(now)
         due = ask or now >= self._next_commit or (early and now - self._last_commit >= EARLY_COMMIT_SECONDS)
         # one commit at a time; but one that is never answered must not be the last
-        if due and (self.idle or now - self._last_commit > UNANSWERED_SECONDS):
+        if due and (self.idle or (self._staging is None and now - self._last_commit > UNANSWERED_SECONDS)):
             self._last_commit = now
             self._next_commit = now + self._interval
             self._next_ask = now + ASK_AGAIN_SECONDS if ask else self._next_ask
@@ -138,6 +141,8 @@ class Committer:
         A commit that is still to be answered could get to the group behind the last one, which is then made again. Such
         a one is waited for only so long: where the coordinator went away with it, no answer will come.
         """
+        if self._staging is not None:
+            return self.idle and not self._send(self._changed(None)) and not self._desk.has_staged
         self._finish_by = min(self._finish_by, now + FINISH_SECONDS)
         if self._pending and now - self._last_commit > FINISH_SECONDS:
             self._stamps.clear()
@@ -152,7 +157,7 @@ class Committer:
         It asks by itself where there is nothing to commit, or where what there is was refused, perhaps for what is in
         it.
         """
-        if not (ask and self._refused and self._ask()) and not self._commit() and ask:
+        if not (ask and self._error is not None and self._ask()) and not self._commit() and ask:
             self._ask()
 
     def _commit(self) -> bool:
@@ -171,12 +176,14 @@ class Committer:
         """
         known = [self._accepted[p] for p in self._desk.partitions if p in self._accepted]
         if not known:
-            known = [Commit(p, at.commit_point, "") for p, _, at in self._desk.progress(None, {})]
+            known = [Commit(p, at, "") for p, at in self._desk.commit_points(self._desk.partitions).items()]
         self._asked += 1
         return self._send([known[self._asked % len(known)]] if known else [])
 
     def commit_now(self, partitions: Sequence[Partition], seconds: float) -> str | None:
         """Commits what has changed of these and waits; None when all is committed, else why not."""
+        if self._staging is not None:
+            return self._commit_outputs_now(partitions, monotonic() + seconds)
         commits = self._changed(partitions)
         if not commits:
             return None
@@ -187,6 +194,19 @@ class Committer:
         if isinstance(error, MetadataTooLarge) and any(commit.metadata for commit in commits):
             return self.commit_now(partitions, seconds)  # with shorter maps, and in the end with none
         return error
+
+    def _commit_outputs_now(self, partitions: Sequence[Partition], deadline: float) -> str | None:
+        """The same with outputs: a commit that is under way has to end first, since it holds some of them."""
+        while True:
+            self._source.await_commit(max(0.0, deadline - monotonic()))
+            if not self.idle:
+                return "the transaction takes too long"
+            if not self._send(self._changed(partitions)):
+                return None
+            self._source.await_commit(max(0.0, deadline - monotonic()))
+            may_be_mended = isinstance(self._error, MetadataTooLarge | OutputsRefused) and monotonic() < deadline
+            if self._error is not None and not may_be_mended:
+                return self._error
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         """A commit that was not waited for has ended."""
@@ -200,11 +220,16 @@ class Committer:
                 self._unanswered_since = monotonic()
             self._sent.update((c.partition, c) for c in commits)
             self._pending.update(commits)
-            self._source.commit(commits)
+            if self._staging is None:
+                self._source.commit(commits)
+            else:
+                self._source.commit(commits, self._staging.records())
         return bool(commits)
 
     def _conclude(self, commits: Sequence[Commit], error: str | None, asked_at: float | None) -> None:
-        self._refused = error is not None
+        self._error = error
+        if self._staging is not None:
+            self._staging.conclude(error)
         if error is None:
             self._desk.counts.commits += 1
             if asked_at is not None:
@@ -217,6 +242,9 @@ class Committer:
             self._stamps.pop(commit.partition, None)
         if isinstance(error, MetadataTooLarge) and any(commit.metadata for commit in commits):
             self._shorten(commits, error.partitions)
+            return
+        if isinstance(error, OutputsRefused):
+            self.commit_soon()
             return
         self._desk.counts.commit_failures += 1
         if self._refusals.is_due(error, monotonic()):
@@ -244,6 +272,8 @@ class Committer:
             self._stamps.pop(commit.partition, None)
 
     def _changed(self, partitions: Iterable[Partition] | None) -> list[Commit]:
+        if self._staging is not None:
+            return self._cut(self._staging, partitions)
         commits = []
         for partition, stamp, progress in self._desk.progress(partitions, self._stamps):
             self._stamps[partition] = stamp
@@ -252,21 +282,60 @@ class Committer:
                 commits.append(commit)
         return commits
 
+    def _cut(self, staging: Staging, partitions: Iterable[Partition] | None) -> list[Commit]:
+        """The same with the outputs of the tasks that the commits say are settled."""
+        commits = []
+        for partition, ledger, stamp, cut in self._desk.cut(partitions, self._stamps):
+            self._stamps[partition] = stamp
+            progress = cut.progress
+            limit, note = self._room(partition)
+            ranges = progress.settled_ranges()
+            extended = skipmap.extend(progress.commit_point, ranges, self._known(partition), limit)
+            if extended is None:  # what the group knows must not be forgotten: it goes on once it knows less
+                continue
+            metadata, kept = extended
+            self._report_cut(partition, progress, ranges, kept)
+            commit = Commit(partition, progress.commit_point, f"{metadata}{note}")
+            outputs = cut.outputs if kept is ranges else cut.covered(kept)
+            if outputs or commit != self._accepted.get(partition):
+                commits.append(commit)
+                staging.take(ledger, outputs)
+        return commits
+
+    def _known(self, partition: Partition) -> list[Range]:
+        """Return what the last skip map says: outputs of these tasks are committed, and must not be written again."""
+        accepted = self._accepted.get(partition)
+        try:
+            return skipmap.decode(accepted.metadata, accepted.offset) if accepted is not None else []
+        except skipmap.SkipMapError:
+            return []
+
     def _commit_of(self, partition: Partition, progress: Progress) -> Commit:
         ranges = progress.settled_ranges()
+        limit, note = self._room(partition)
+        metadata, kept = skipmap.encode(progress.commit_point, ranges, limit)
+        self._report_cut(partition, progress, ranges, ranges[:kept])
+        return Commit(partition, progress.commit_point, f"{metadata}{note}")
+
+    def _room(self, partition: Partition) -> tuple[int, str]:
+        """Return how many characters a skip map may have, and the note that follows it."""
         limit, note = self._limits.get(partition, skipmap.MAX_CHARACTERS), str(self.note_of(partition) or "")
         note = note if len(note) <= limit else ""
-        metadata, kept = skipmap.encode(progress.commit_point, ranges, limit - len(note))
-        if kept == len(ranges):
-            self._cut.discard(partition)
-        elif partition not in self._cut:
-            self._cut.add(partition)
-            kept_until = ranges[kept - 1][1] if kept else progress.commit_point
+        return limit - len(note), note
+
+    def _report_cut(
+        self, partition: Partition, progress: Progress, ranges: Sequence[Range], kept: Sequence[Range]
+    ) -> None:
+        """Reports that a skip map leaves something out, once until one does not."""
+        if len(kept) == len(ranges):
+            self._shortened.discard(partition)
+        elif partition not in self._shortened:
+            self._shortened.add(partition)
+            kept_until = kept[-1][1] if kept else progress.commit_point
             topic, number = partition
             self._emit(
                 ConsumerSkipMapCut(topic=topic, partition=number, kept_until=kept_until, settled_until=ranges[-1][1])
             )
-        return Commit(partition, progress.commit_point, f"{metadata}{note}")
 
     def _forget(self, partition: Partition) -> None:
         self._accepted.pop(partition, None)
@@ -274,4 +343,4 @@ class Committer:
             self._pending.discard(sent)
         self._stamps.pop(partition, None)
         self._notes.pop(partition, None)
-        self._cut.discard(partition)
+        self._shortened.discard(partition)

@@ -24,6 +24,7 @@ from processor.runtime.ports import Codec, Sink, Source
 from processor.runtime.resets import Resets
 from processor.runtime.runner import Runner
 from processor.runtime.settlement import Settlement
+from processor.runtime.staging import Staging
 from processor.runtime.stats import OnStats, Reports, Statistics
 from processor.runtime.stop_at_end import StopAtEnd
 from processor.runtime.stopping import Stopping
@@ -94,17 +95,19 @@ class Consumer:
         # what becomes of tasks
         timers = Timers()
         lease = Lease(source.session_seconds)
-        self._desk = desk = Desk(lease, timers)
+        self._desk = desk = Desk(lease, timers, stages=settings.is_exactly_once)
         log = TaskLog(settings, emit)
         gatekeeper = Gatekeeper(settings, handlers, desk, emit)
-        settlement = Settlement(settings, codec, desk, gatekeeper, Outbox(desk, sink, timers, log), log)
+        staging = Staging(desk, log) if settings.is_exactly_once else None
+        outputs = staging or Outbox(desk, sink, timers, log)
+        settlement = Settlement(settings, codec, desk, gatekeeper, outputs, log)
         self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, lease)
         self._crew = crew = Crew(settings.workers, handlers, desk, runner, emit)
         lifespan = handlers.registered_lifespan
         self._lifespan = LifespanRun(lifespan, crew.loop, emit) if lifespan is not None else None
         self._watchdog = Watchdog(desk, timers, crew, settlement, self._stopping, emit)
         # what the group decides
-        self._committer = committer = Committer(settings.commit_interval, desk, source, emit)
+        self._committer = committer = Committer(settings.commit_seconds, desk, source, emit, staging)
         resets = Resets(desk, committer, emit)
         intake = Intake(settings, source, desk, resets, emit)
         self._keeper = keeper = LeaseKeeper(desk, emit)

@@ -19,6 +19,7 @@ from processor.engine.lanes import Lane
 from processor.engine.lease import Lease
 from processor.engine.ledger import Ledger, LedgerState, Loan, Stamp
 from processor.engine.offsets import Progress, Range
+from processor.engine.outbox import Cut
 from processor.engine.outcome import Cause, Deferred, Failed, Verdict
 from processor.engine.pace import BATCH_SECONDS, Pace
 from processor.engine.retry import Setback
@@ -72,6 +73,15 @@ class Invited(Borrower, Protocol):
         """Learns that lanes are ready. The desk calls it under its lock: it must not block, nor come back at once."""
 
 
+class PartitionCut(NamedTuple):
+    """What may be committed of one partition, read at one moment."""
+
+    partition: Partition
+    ledger: Ledger
+    stamp: Stamp
+    cut: Cut
+
+
 class Report(NamedTuple):
     """What one report says of the tasks, read at one moment."""
 
@@ -101,12 +111,14 @@ REPORTED = (
 class Desk:
     """The lending desk of one consumer."""
 
-    def __init__(self, lease: Lease, timers: Timers) -> None:
+    def __init__(self, lease: Lease, timers: Timers, *, stages: bool = False) -> None:
+        """`stages` is whether outputs wait in outboxes, to be committed together with offsets."""
         self.lease = lease
         """Once it is over the desk lends nothing, and borrowers begin nothing of what they have."""
         self.counts = Counts()
         self.pace = Pace()
         self._timers = timers
+        self._stages = stages
         self._lock = threading.Lock()
         self._assignment: Assignment[Partition] = Assignment(terms_of)
         self._borrowers: list[Borrower] = []
@@ -172,6 +184,8 @@ class Desk:
     def usage(self) -> dict[Partition, Usage]:
         """Return what is held of each assigned partition. For the poller's thread."""
         ledgers = self._assignment.ledgers
+        if self._stages:
+            return {p: Usage(len(b.offsets), b.offsets.bytes + b.outbox.bytes) for p, b in ledgers.items()}
         return {p: Usage(len(ledger.offsets), ledger.offsets.bytes) for p, ledger in ledgers.items()}
 
     def holds(self, partition: Partition) -> bool:
@@ -299,12 +313,48 @@ class Desk:
                     changed.append((partition, stamp, progress))
         return changed
 
+    def cut(self, partitions: Iterable[Partition] | None, known: Mapping[Partition, Stamp]) -> list[PartitionCut]:
+        """The same with the outboxes: progress and outputs of all partitions, in one moment.
+
+        A partition whose outbox holds anything is not left out.
+        """
+        cuts = []
+        with self._lock:
+            self._collect_all()
+            now, ledgers = monotonic(), self._assignment.ledgers
+            for partition in ledgers if partitions is None else partitions:
+                ledger = ledgers.get(partition)
+                if ledger is None or (known.get(partition) == (stamp := ledger.stamp) and not ledger.outbox):
+                    continue
+                cut = ledger.cut(now)
+                if cut is not None:
+                    cuts.append(PartitionCut(partition, ledger, stamp, cut))
+        return cuts
+
+    def committed(self, ledger: Ledger, offsets: Iterable[int]) -> list[object]:
+        """A committed transaction holds the outputs of these tasks. Return them."""
+        with self._lock:
+            return ledger.committed(offsets)
+
+    def refuse(self, ledger: Ledger, offset: int, due: float) -> None:
+        """A topic does not accept this task's output. It is withheld until `due`."""
+        with self._lock:
+            ledger.outbox.refuse(offset, due)
+
+    @property
+    def has_staged(self) -> bool:
+        """Whether any outbox holds anything. For the poller's thread."""
+        return any(ledger.outbox for ledger in self._assignment.ledgers.values())
+
     def commit_points(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Settle what is done, and return the commit points of those that are assigned and have one."""
+        """Settle what is done, and return the commit points of those that are assigned and have one.
+
+        Below its commit point a partition has no task that is unsettled, or whose output is not committed yet.
+        """
         with self._lock:
             self._collect_all()
             ledgers = self._assignment.ledgers
-            points = {p: ledgers[p].offsets.commit_point for p in partitions if p in ledgers}
+            points = {p: ledgers[p].secured_point for p in partitions if p in ledgers}
         return {partition: point for partition, point in points.items() if point is not None}
 
     def report(self, now: float) -> Report:
@@ -460,14 +510,22 @@ class Desk:
             loan.done += 1
             loan.abandoned = not release
             settled = self._assignment.release(loan) if release else self._assignment.settle(loan)
-            self.counts.settled += settled
-            if dead_letter:
-                self.counts.succeeded += settled - 1
-                self.counts.dead_lettered += 1
-                loan.ledger.dead_lettered += 1
-            else:
-                self.counts.succeeded += settled
-                self.counts.results += 1
+            self._count_output(loan, settled, dead_letter)
+            self._after_release(loan)
+
+    def stage(self, loan: Loan, output: object, size: int, *, dead_letter: bool, release: bool = True) -> None:
+        """It is settled, and `output` waits in the outbox to be committed with it: one step.
+
+        Args:
+            loan: whose next task it is.
+            output: what a committed transaction is to hold.
+            size: of the output in memory, in bytes.
+            dead_letter: whether it is a dead letter; else a result.
+            release: whether the lane goes on; else it stays lent for good.
+        """
+        with self._lock:
+            loan.abandoned = not release
+            self._count_output(loan, self._assignment.stage(loan, output, size, release=release), dead_letter)
             self._after_release(loan)
 
     def give_up(self, loan: Loan) -> None:
@@ -599,6 +657,14 @@ class Desk:
         self.counts.failed_attempts += 1
         self.counts.timed_out += failed.cause in (Cause.TIMED_OUT, Cause.STUCK)
         self.counts.stuck += failed.cause is Cause.STUCK
+
+    def _count_output(self, loan: Loan, settled: int, dead_letter: bool) -> None:
+        counts = self.counts
+        counts.settled += settled
+        counts.succeeded += settled - dead_letter
+        counts.dead_lettered += dead_letter
+        counts.results += not dead_letter
+        loan.ledger.dead_lettered += dead_letter
 
     def _count(self, settled: int) -> None:
         self.counts.settled += settled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, repeat
 from operator import is_
 from time import monotonic
@@ -50,12 +50,11 @@ class Intake:
         self._fetching: Fetching[Partition] = Fetching(STOCK_LIMITS)
         self._stock: Stock[Partition, End | Reset] = Stock()
         self._record_bytes = 1024
+        self._poll_seconds = poll_seconds(settings)
         self._gates: dict[Partition, int] = {}
         """Where partitions are not admitted from yet, and are not fetched while something waits there."""
         self._gated: set[Partition] = set()
         """Those of them that are not fetched."""
-        self.on_gated_runs: Callable[[Sequence[tuple[Partition, Sequence[Record]]]], None] = lambda _: None
-        """Called with what is fetched while there are gates."""
         self._is_drained = True
         """Whether the client had nothing more to give the last time."""
         self._next_poll = 0.0
@@ -79,7 +78,7 @@ class Intake:
         if self._stock:
             in_flight = self._admit_stock(in_flight)
         if self._may_take(now):
-            seconds = 0.0 if self._is_stocked() else POLL_SECONDS
+            seconds = 0.0 if self._is_stocked() else self._poll_seconds
             records = self._source.take(TAKE, seconds)
             self._is_drained = len(records) < TAKE
             self._receive(records, in_flight)
@@ -178,8 +177,6 @@ class Intake:
         # a record may still arrive of a partition that was revoked while it was taken: it is another consumer's now
         runs = [(p, run) for p, run in self._runs(records) if self._desk.holds(p)]
         if self._stock or self._gates or not self._fit(len(records), in_flight):
-            if self._gates:
-                self.on_gated_runs(runs)
             for partition, run in runs:
                 self._put(partition, run)
             for end in ends:
@@ -261,3 +258,8 @@ class Intake:
             run = records[at : at + len(list(same))]
             at += len(run)
             yield Partition(run[0].topic(), run[0].partition()), run
+
+
+def poll_seconds(settings: Settings) -> float:
+    """Return the longest wait for a record. With exactly-once, what is settled waits for a commit to be seen."""
+    return min(POLL_SECONDS, settings.commit_seconds / 4) if settings.is_exactly_once else POLL_SECONDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import random
 from time import monotonic
+from typing import Protocol
 
 import msgspec
 
@@ -25,20 +26,38 @@ FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 0.5, 30.0
 
 
 class Output(msgspec.Struct, eq=False):
-    """A record to send, and what follows when the broker has it."""
+    """A dead letter or result, and what follows when the broker has it."""
 
     attempt: Attempt
-    """The attempt that it comes from. Its loan stays lent until the record is acknowledged."""
+    """The attempt that it comes from."""
     topic: str
     value: bytes | None
     headers: Headers
-    settle: Callable[[], None]
-    """Called once, when the record is acknowledged."""
+    dead_letter: bool = False
+    release: bool = True
+    """Whether the lane goes on once its task is settled; else it stays lent for good."""
+    written: Callable[[], None] | None = None
+    """Called once, when the broker has the record for good."""
     failures: int = 0
 
 
+def resend_delay(output: Output) -> float:
+    """Return after how many seconds an output is sent again that failed `failures` times."""
+    return spread(backoff(output.failures, FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS), random(), LAST_RESEND_SECONDS)
+
+
+class Outputs(Protocol):
+    """Where settlement leaves outputs. Each settles its task once the broker has it, or together with it."""
+
+    def send(self, output: Output) -> None:
+        """Takes it and returns. Any thread may call it."""
+
+
 class Outbox:
-    """Sends outputs until they are acknowledged, or their partition is another consumer's. Any thread may call it."""
+    """Sends outputs until they are acknowledged, or their partition is another consumer's. Any thread may call it.
+
+    The output's loan stays lent until then.
+    """
 
     def __init__(self, desk: Desk, sink: Sink, timers: Timers, log: TaskLog) -> None:
         self._desk = desk
@@ -48,16 +67,22 @@ class Outbox:
 
     def send(self, output: Output) -> None:
         """Sends it and returns."""
+        if not output.dead_letter:
+            self._desk.hand_over(output.attempt.loan)
+        self._send(output)
+
+    def _send(self, output: Output) -> None:
         key = output.attempt.record.key()
         self._sink.send(output.topic, key, output.value, output.headers, lambda error: self._on_delivery(output, error))
 
     def _on_delivery(self, output: Output, error: DeliveryError | None) -> None:
         if error is None:
-            output.settle()
+            self._desk.settle_next(output.attempt.loan, dead_letter=output.dead_letter, release=output.release)
+            if output.written is not None:
+                output.written()
             return
         output.failures += 1
-        delay = backoff(output.failures, FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS)
-        delay = spread(delay, random(), LAST_RESEND_SECONDS)
+        delay = resend_delay(output)
         now = monotonic()
         topic, attempt, message = output.topic, output.attempt, str(error)
         self._desk.delay(attempt.loan, Setback(type_name(error), f"{topic}: {message}", now, now + delay))
@@ -71,4 +96,4 @@ class Outbox:
         if loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs the task again
             self._desk.give_up(loan)
         else:
-            self.send(output)
+            self._send(output)

@@ -22,6 +22,8 @@ __all__ = [
     "Headers",
     "Listener",
     "MetadataTooLarge",
+    "OutputRecord",
+    "OutputsRefused",
     "Partition",
     "Record",
     "Sink",
@@ -74,6 +76,28 @@ class MetadataTooLarge(str):
         """Return the reason, which names nothing but what the broker says, and the partitions that it is about."""
         made = super().__new__(cls, reason)
         made.partitions = frozenset(partitions)
+        return made
+
+
+class OutputRecord(NamedTuple):
+    """A record that a commit writes."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class OutputsRefused(str):
+    """Why a commit was refused: topics do not accept some of its outputs. Without these it may be accepted."""
+
+    refused: Mapping[int, str]
+    """The reason of each, by its place among the commit's outputs."""
+
+    def __new__(cls, refused: Mapping[int, str]) -> Self:
+        """Return the first reason, with all of them."""
+        made = super().__new__(cls, next(iter(refused.values())))
+        made.refused = refused
         return made
 
 
@@ -153,15 +177,30 @@ class Source(Protocol):
             ProcessorError: the client cannot go on.
         """
 
-    def commit(self, commits: Sequence[Commit]) -> None:
+    def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
         """Commits without waiting; `Listener.on_committed` receives how it ended.
 
         A commit replaces an earlier one of the partition, also one of a higher offset. One that was sent again may
         replace a later one.
+
+        Args:
+            commits: of assigned partitions.
+            outputs: only for a source that was made for exactly-once, which has one commit under way at a time. Readers
+                of committed records get all of them and the group has the commits, or neither. Those of a key arrive
+                in their order.
         """
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
-        """Commits and waits: None when all of it is done, else why not. `Listener.on_committed` is not called."""
+        """Commits and waits: None when all of it is done, else why not. `Listener.on_committed` is not called.
+
+        Not for a source that was made for exactly-once, see `await_commit`.
+        """
+
+    def await_commit(self, seconds: float) -> None:
+        """Waits at most so long for the commit that is under way, if one is. `Listener.on_committed` receives it.
+
+        Only for a source that was made for exactly-once.
+        """
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Stops delivering these. A pause may outlast the assignment in which it was made."""

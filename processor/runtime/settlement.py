@@ -15,7 +15,7 @@ from processor.handlers.table import Handler
 from processor.runtime.attempt import Attempt, failed_with
 from processor.runtime.desk import Desk
 from processor.runtime.gatekeeper import Gatekeeper
-from processor.runtime.outbox import Outbox, Output
+from processor.runtime.outbox import Output, Outputs
 from processor.runtime.ports import Codec
 from processor.runtime.task_log import TaskLog
 from processor.settings import Settings
@@ -26,7 +26,7 @@ class Settlement:
     """Settles, parks or sends. Any thread may call it."""
 
     def __init__(
-        self, settings: Settings, codec: Codec, desk: Desk, gatekeeper: Gatekeeper, outbox: Outbox, log: TaskLog
+        self, settings: Settings, codec: Codec, desk: Desk, gatekeeper: Gatekeeper, outputs: Outputs, log: TaskLog
     ) -> None:
         self.keeps_results = settings.results_topic is not None
         self.log = log
@@ -35,7 +35,7 @@ class Settlement:
         self._codec = codec
         self._desk = desk
         self._gatekeeper = gatekeeper
-        self._outbox = outbox
+        self._outputs = outputs
 
     def conclude(self, attempt: Attempt) -> None:
         """Does what follows from the attempt's outcome."""
@@ -57,7 +57,7 @@ class Settlement:
             # A dropped one was settled by the watchdog.
 
     def _succeed(self, attempt: Attempt, value: Any) -> None:
-        """The handler returned `value`: the task settles once its result is acknowledged."""
+        """The handler returned `value`: the task settles when the broker has its result, or together with it."""
         self.log.succeeded(attempt)
         topic, task = self._settings.results_topic, attempt.task
         if topic is None or value is None or task is None:
@@ -68,10 +68,8 @@ class Settlement:
         except EncodeError as error:
             self._dead_letter(attempt, failed_with(error, began=True))
             return
-        self._desk.hand_over(attempt.loan)
         headers: Headers = [("task-id", task.id.encode()), ("task-name", task.name.encode())]
-        settle = lambda: self._desk.settle_next(attempt.loan, dead_letter=False)  # noqa: E731 — it has no better name
-        self._outbox.send(Output(attempt, topic, encoded, headers, settle))
+        self._outputs.send(Output(attempt, topic, encoded, headers))
 
     def _fail(self, attempt: Attempt, failed: Failed) -> None:
         """Parks the task until its next attempt, or dead-letters it."""
@@ -114,9 +112,7 @@ class Settlement:
         topic = self._settings.dead_letter_topic_of(record.topic())
         letter = dead_letter_headers(record, self._settings.group, attempts, failed)
 
-        def settle() -> None:
-            # A stuck handler keeps its session: the lane stays lent until the process ends.
-            self._desk.settle_next(loan, dead_letter=True, release=failed.cause is not Cause.STUCK)
+        def written() -> None:
             self.log.problem(
                 lambda: TaskDeadLettered(
                     **{**attempt.fields, "attempt": attempts},
@@ -127,7 +123,12 @@ class Settlement:
                 )
             )
 
-        self._outbox.send(Output(attempt, topic, record.value(), [*(record.headers() or ()), *letter], settle))
+        # A stuck handler keeps its session: the lane stays lent until the process ends.
+        release = failed.cause is not Cause.STUCK
+        headers = [*(record.headers() or ()), *letter]
+        self._outputs.send(
+            Output(attempt, topic, record.value(), headers, dead_letter=True, release=release, written=written)
+        )
 
 
 def attempts_of(number: int, cause: Cause) -> int:

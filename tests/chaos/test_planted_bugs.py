@@ -42,6 +42,14 @@ CAUGHT_BY_THE_STATE_MACHINE = (
     "retry_counts_as_done",
 )
 
+CAUGHT_BY_TESTS_OF_EXACTLY_ONCE = {
+    "settled_before_the_outbox": "tests/runtime/test_exactly_once.py",
+    "offsets_without_outputs": "tests/runtime/test_exactly_once.py",
+    "cut_that_is_not_atomic": "tests/runtime/test_exactly_once.py",
+    "outputs_of_a_lost_partition_sent": "tests/engine/test_outbox_machine.py",
+    "skip_map_forgets_what_it_said": "tests/engine/test_outbox_machine.py",
+}
+"""The state machine of the outbox, or what holds every transaction against the outputs so far."""
 
 TAKES = 3
 """A bug in how threads meet shows when they do: a scene may need more than one take."""
@@ -66,7 +74,8 @@ def plant(folder: Path, bug: str) -> None:
 
 
 def test_every_planted_bug_is_looked_for() -> None:
-    assert {*CAUGHT_BY_A_SCENE, *CAUGHT_BY_THE_STATE_MACHINE} == {patch.stem for patch in PLANTED.glob("*.patch")}
+    looked_for = {*CAUGHT_BY_A_SCENE, *CAUGHT_BY_THE_STATE_MACHINE, *CAUGHT_BY_TESTS_OF_EXACTLY_ONCE}
+    assert looked_for == {patch.stem for patch in PLANTED.glob("*.patch")}
 
 
 @pytest.mark.parametrize("bug", CAUGHT_BY_A_SCENE)
@@ -79,18 +88,31 @@ def test_a_scene_catches_the_bug(scenario: MakeScenario, tmp_path: Path, bug: st
 
 @pytest.mark.parametrize("bug", CAUGHT_BY_THE_STATE_MACHINE)
 def test_the_state_machine_catches_the_bug(tmp_path: Path, bug: str) -> None:
-    plant(tmp_path, bug)
-    shutil.copytree(PROJECT / "tests" / "engine", tmp_path / "tests" / "engine")
-    (tmp_path / "tests" / "__init__.py").touch()
-    (tmp_path / "conftest.py").write_text(ONLY_GENERATE)
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/engine/test_ledger_machine.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "CI": ""},
+    run = run_planted(tmp_path, bug, "tests/engine/test_ledger_machine.py")
+    assert run.returncode == 1, f"the bug was not caught:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
+    assert "AssertionError" in run.stdout or "KeyError" in run.stdout or "IndexError" in run.stdout
+
+
+@pytest.mark.parametrize("bug", CAUGHT_BY_TESTS_OF_EXACTLY_ONCE)
+def test_the_tests_of_exactly_once_catch_the_bug(tmp_path: Path, bug: str) -> None:
+    run = run_planted(tmp_path, bug, CAUGHT_BY_TESTS_OF_EXACTLY_ONCE[bug], "-k", "every_transaction or Transacting")
+    assert run.returncode == 1, f"the bug was not caught:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
+    assert "AssertionError" in run.stdout
+
+
+def run_planted(folder: Path, bug: str, *tests: str) -> subprocess.CompletedProcess[str]:
+    """Plants the bug in `folder`, and runs tests of this project there."""
+    plant(folder, bug)
+    for part in ("engine", "runtime", "support"):
+        shutil.copytree(PROJECT / "tests" / part, folder / "tests" / part)
+    (folder / "tests" / "__init__.py").touch()
+    (folder / "conftest.py").write_text(ONLY_GENERATE)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "CI": ""},
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
-    assert run.returncode == 1, f"the bug was not caught:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
-    assert "AssertionError" in run.stdout or "KeyError" in run.stdout or "IndexError" in run.stdout

@@ -189,6 +189,23 @@ def test_to_see_a_topic_is_not_to_use_it(visit: Visit, missing: str) -> None:
     assert not fleet.heard("consumer.started")
 
 
+def test_exactly_once_needs_the_right_to_its_transactions(visit: Visit) -> None:
+    visit.grant()
+    id_ = f"{visit.user}-place-0"
+    once = ("--delivery", "exactly-once", "--results-topic", f"{visit.user}.results", "-X", "group.instance.id=place")
+    fleet = visit.run("reply", *once)
+    assert fleet.wait() == 4
+    (line,) = fleet.lines
+    assert line.startswith(ACCESS_DENIED.format(visit.guarded.sasl) + f" (transactional.id {id_}): ")
+    assert not fleet.heard("consumer.started")
+    visit.guarded.grant(visit.user, Right(AclOperation.WRITE, ResourceType.TRANSACTIONAL_ID, id_))
+    visit.work.produce([(b"bad", b"rejected"), *((b"s%d" % (n % 5), b"%d" % n) for n in range(50))])
+    assert visit.run("reply", *once, "--stop-at-end").wait() == 0
+    assert len(cluster.read_all(visit.work.servers, f"{visit.user}.results")) == 50
+    assert len(visit.work.given_up()) == 1
+    assert visit.work.lag == 0
+
+
 def test_with_just_its_rights_a_consumer_does_all_its_work(visit: Visit) -> None:
     visit.grant()
     work = visit.work

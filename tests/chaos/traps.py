@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from processor.engine.ledger import Ledger
+from processor.kafka.output_transactions import OutputTransactions
 from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
 from processor.runtime.committer import Committer
@@ -53,6 +54,17 @@ TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
 }
 """Name, to where it is: whose method, when it counts, whether after it, and how often it must be come to."""
 
+TRANSACTION_TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
+    "before a transaction begins": (OutputTransactions, "begin", always, False, 3),
+    "before outputs are produced": (OutputTransactions, "produce", always, False, 3),
+    "before offsets are sent": (OutputTransactions, "send_offsets", always, False, 3),
+    "before a transaction is committed": (OutputTransactions, "commit_all", always, False, 3),
+    "after a transaction was committed": (OutputTransactions, "commit_all", always, True, 3),
+    "when a transaction is answered": (Committer, "on_committed", always, False, 3),
+    "before a task settles with its output": (Ledger, "stage", always, False, 30),
+}
+"""The same where outputs and offsets are committed together."""
+
 
 def arm(folder: Path) -> Path:
     """Makes the trap file; give it to the consumers as TEST_TRAP_FILE."""
@@ -63,7 +75,7 @@ def arm(folder: Path) -> Path:
 
 def lay(name: str, trap: str) -> None:
     """From now on this process dies at that instant, if no other has before."""
-    owner, method, counts, after, times = TRAPS[name]
+    owner, method, counts, after, times = (TRAPS | TRANSACTION_TRAPS)[name]
     original = getattr(owner, method)
     met = 0
 

@@ -38,10 +38,11 @@ OPTIONS: dict[str, tuple[tuple[str, ...], object]] = {
     "backoff_max": (("--backoff-max",), 30),
     "dead_letter_topic": (("--dead-letter-topic",), None),
     "results_topic": (("--results-topic",), None),
+    "delivery": (("--delivery",), "at-least-once"),
     "create_topics": (("--create-topics", "--no-create-topics"), True),
     "max_in_flight": (("--max-in-flight",), 10000),
     "max_in_flight_bytes": (("--max-in-flight-bytes",), 67108864),
-    "commit_interval": (("--commit-interval",), 1),
+    "commit_interval": (("--commit-interval",), None),
     "drain_timeout": (("--drain-timeout",), 25),
     "group_protocol": (("--group-protocol",), "classic"),
     "stop_at_end": (("--stop-at-end",), False),
@@ -88,6 +89,13 @@ def test_the_command_lines_defaults_are_those_of_the_library() -> None:
             assert getattr(settings, name) == default, name
 
 
+def test_a_commit_interval_that_is_not_given_follows_from_the_delivery() -> None:
+    settings = Settings(topics=("t",), group="g")
+    once = Settings(topics=("t",), group="g", delivery="exactly-once")
+    given = Settings(topics=("t",), group="g", delivery="exactly-once", commit_interval=1)
+    assert [each.commit_seconds for each in (settings, once, given)] == [1, 0.1, 1]
+
+
 class Ran:
     """What the fleet was started with."""
 
@@ -125,6 +133,7 @@ def test_every_option_reaches_the_fleet(ran: Ran, tmp_path: Path) -> None:
         *("-b", "h:1", "-t", "a", "-t", "b", "-g", "g", "-p", "2", "-w", "3", "--value-format", "json"),
         *("--schemas", str(tmp_path), "--timeout", "1.5", "--max-attempts", "4", "--backoff", "0.1"),
         *("--backoff-max", "9", "--dead-letter-topic", "d", "--results-topic", "r", "--no-create-topics"),
+        *("--delivery", "exactly-once"),
         *("--max-in-flight", "5", "--max-in-flight-bytes", "6", "--commit-interval", "0.2", "--drain-timeout", "7"),
         *(
             "--group-protocol",
@@ -164,6 +173,7 @@ def test_every_option_reaches_the_fleet(ran: Ran, tmp_path: Path) -> None:
         dead_letter_topic="d",
         results_topic="r",
         create_topics=False,
+        delivery="exactly-once",
         max_in_flight=5,
         max_in_flight_bytes=6,
         commit_interval=0.2,
@@ -194,6 +204,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "dead_letter_topic": ("d", "d"),
     "results_topic": ("r", "r"),
     "create_topics": ("false", False),
+    "delivery": ("exactly-once", "exactly-once"),
     "max_in_flight": ("5", 5),
     "max_in_flight_bytes": ("6", 6),
     "commit_interval": ("0.2", 0.2),

@@ -152,6 +152,21 @@ def upper(task):
     with ledger.attempt(task):
         return task.payload.upper()
 
+def reply(task):
+    with ledger.attempt(task):
+        time.sleep(seconds)
+        if task.payload == b"rejected":
+            raise Reject("never")
+    return task.payload
+
+async def reply_async(task):
+    import asyncio
+    with ledger.attempt(task):
+        await asyncio.sleep(seconds)
+        if task.payload == b"rejected":
+            raise Reject("never")
+    return task.payload
+
 def refuse(task):
     with ledger.attempt(task):
         raise ValueError("x" * 1_000_000)

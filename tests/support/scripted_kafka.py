@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from processor.errors import DeliveryError
-from processor.runtime.ports import Commit, Delivered, Headers, Listener, Partition, Start
+from processor.runtime.ports import Commit, Delivered, Headers, Listener, OutputRecord, OutputsRefused, Partition, Start
 from processor.testing.memory.cluster import GroupMember, Log, MemoryCluster, MemoryRecord
 from processor.testing.memory.sink import MemorySink
 from processor.testing.memory.source import MemorySource
@@ -72,6 +72,8 @@ class ScriptedSource(MemorySource):
         """Why commits are refused, while they are."""
         self.refuses: Callable[[Sequence[Commit]], str | None] = lambda commits: self.refusal
         """Why these commits are refused; None where they are not."""
+        self.refuses_output: Callable[[OutputRecord], str | None] = lambda output: None
+        """Why a topic does not accept this output of a commit; None where it does."""
         self.lets_in = threading.Event()
         """While it is not set, the group answers nothing: a join is under way."""
         self.lets_in_again = True
@@ -80,6 +82,7 @@ class ScriptedSource(MemorySource):
         self.keeps: Callable[[Sequence[Commit]], bool] = lambda commits: False
         """Which commits the client keeps back, as it does while it has no coordinator."""
         self.kept: list[Sequence[Commit]] = []
+        self._outputs_of_kept: list[Sequence[OutputRecord]] = []
         self.questions = 0
         """How often the group was asked what it has committed."""
         self.is_closed = threading.Event()
@@ -128,8 +131,8 @@ class ScriptedSource(MemorySource):
 
     def send_kept(self) -> threading.Event:
         """The oldest commit that was kept back gets to the group now, behind later ones, and is answered."""
-        commits = self.kept.pop(0)
-        return self.happens(lambda: super(ScriptedSource, self).commit(commits))
+        commits, outputs = self.kept.pop(0), self._outputs_of_kept.pop(0)
+        return self.happens(lambda: super(ScriptedSource, self).commit(commits, outputs))
 
     # --- the owner's side
 
@@ -151,14 +154,19 @@ class ScriptedSource(MemorySource):
         assert partitions, "a call of the client for nothing"
         super().resume(partitions)
 
-    def commit(self, commits: Sequence[Commit]) -> None:
+    def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
         if self.keeps(commits):
             self.kept.append(commits)
+            self._outputs_of_kept.append(outputs)
+            return
+        refused = {i: reason for i, output in enumerate(outputs) if (reason := self.refuses_output(output))}
+        if refused:
+            self._answers.append((commits, OutputsRefused(refused)))
         else:
-            super().commit(commits)
+            super().commit(commits, outputs)
 
-    def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
-        return self.refuses(commits) or super().commit_now(commits, seconds)
+    def _commit(self, commits: Sequence[Commit], *, whole: bool = False) -> str | None:
+        return self.refuses(commits) or super()._commit(commits, whole=whole)
 
     def close(self, seconds: float = 0.0) -> None:
         super().close(seconds)

@@ -157,13 +157,14 @@ class MemoryCluster:
         """Return those of the partitions that no member has. The caller holds `changed`."""
         return sorted(set(partitions).difference(*(member.positions for member in self.members)))
 
-    def commit(self, member: GroupMember, commits: Sequence[Commit]) -> str | None:
-        """Stores those commits that are accepted. Return why others were refused, or None."""
+    def commit(self, member: GroupMember, commits: Sequence[Commit], *, whole: bool = False) -> str | None:
+        """Stores those commits that are accepted, or with `whole` all or none. Return why others were not, or None."""
         with self.changed:
             if member not in self.members:
                 return "Unknown member"
             accepted = [commit for commit in commits if len(commit.metadata.encode()) <= self.most_metadata]
-            self.committed.update({commit.partition: commit for commit in accepted})
+            if len(accepted) == len(commits) or not whole:
+                self.committed.update({commit.partition: commit for commit in accepted})
             self.changed.notify_all()
         refused = [commit.partition for commit in commits if commit not in accepted]
         return MetadataTooLarge("Offset metadata string too large", refused) if refused else None

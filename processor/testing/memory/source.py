@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from processor.runtime.ports import Commit, End, Listener, Partition, Record, Start, Survey
+from processor.runtime.ports import Commit, End, Listener, OutputRecord, Partition, Record, Start, Survey
 from processor.testing.memory.cluster import MemoryCluster, MemoryRecord
 
 END: Final = "end of partition"
@@ -63,13 +63,25 @@ class MemorySource:
         """Return the end of a partition, which is the only error."""
         return End(Partition(record.topic(), record.partition()), record.offset())
 
-    def commit(self, commits: Sequence[Commit]) -> None:
-        """Commits. The next `take` answers."""
-        self._answers.append((commits, self.commit_now(commits, 0.0)))
+    def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
+        """Commits, and appends the outputs to their topics. The next `take` answers."""
+        with self._cluster.changed:
+            error = self._commit(commits, whole=True) if outputs else self.commit_now(commits, 0.0)
+            for output in outputs if error is None else ():
+                self._cluster.produce(*output)
+        self._answers.append((commits, error))
+
+    def await_commit(self, seconds: float) -> None:  # noqa: ARG002 — the port's
+        """Answers what was committed."""
+        while self._answers and self._listener is not None:
+            self._listener.on_committed(*self._answers.popleft())
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:  # noqa: ARG002 — the port's
         """Commits. Return why not all of it was accepted, or None."""
-        return self._cluster.commit(self, commits)
+        return self._commit(commits)
+
+    def _commit(self, commits: Sequence[Commit], *, whole: bool = False) -> str | None:
+        return self._cluster.commit(self, commits, whole=whole)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Delivers none of these until `resume`, even where they are assigned anew."""

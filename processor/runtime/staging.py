@@ -1,0 +1,84 @@
+"""`Staging`: dead letters and results that are committed in one transaction with the offsets of their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+from processor.engine.ledger import Ledger
+from processor.engine.outbox import Staged
+from processor.runtime.desk import Desk
+from processor.runtime.outbox import Output, resend_delay
+from processor.runtime.ports import Headers, OutputRecord, OutputsRefused
+from processor.runtime.task_log import TaskLog
+from processor.telemetry.events import TaskDeliveryFailed
+
+OVERHEAD_BYTES = 1000
+"""What an output takes in memory beside its bytes, together with the attempt that it comes from."""
+
+
+class Staging:
+    """`send` may be called by every thread; all else belongs to the poller's.
+
+    A transaction is put together by `take`, from one cut, and lasts until `conclude`. Its outputs stay in their
+    outboxes meanwhile: where it is aborted, the next one has them, in the same order.
+    """
+
+    def __init__(self, desk: Desk, log: TaskLog) -> None:
+        self._desk = desk
+        self._log = log
+        self._taken: list[tuple[Ledger, Sequence[Staged]]] = []
+
+    def send(self, output: Output) -> None:
+        """Settles the output's task; the next transaction takes both."""
+        record = output.attempt.record
+        size = len(record.key() or b"") + len(output.value or b"") + _size_of(output.headers) + OVERHEAD_BYTES
+        if not output.dead_letter:
+            size += len(record.value() or b"")
+        self._desk.stage(output.attempt.loan, output, size, dead_letter=output.dead_letter, release=output.release)
+
+    def take(self, ledger: Ledger, staged: Sequence[Staged]) -> None:
+        """Adds these outputs to the transaction."""
+        if staged:
+            self._taken.append((ledger, staged))
+
+    def records(self) -> list[OutputRecord]:
+        """Return the transaction's outputs, those of each session in their order."""
+        return [_record_of(staged.output) for _, outputs in self._taken for staged in outputs]
+
+    def conclude(self, error: str | None) -> None:
+        """The transaction was committed, or aborted for the `error`."""
+        taken, self._taken = self._taken, []
+        if error is None:
+            for ledger, outputs in taken:
+                self._desk.committed(ledger, [staged.offset for staged in outputs])
+                for staged in outputs:
+                    if staged.output.written is not None:
+                        staged.output.written()
+        elif isinstance(error, OutputsRefused):
+            self._withhold(taken, error.refused)
+
+    def _withhold(self, taken: Sequence[tuple[Ledger, Sequence[Staged]]], refused: Mapping[int, str]) -> None:
+        places = [(ledger, staged) for ledger, outputs in taken for staged in outputs]
+        now = monotonic()
+        for index, reason in refused.items():
+            ledger, staged = places[index]
+            staged.output.failures += 1
+            delay = resend_delay(staged.output)
+            self._desk.refuse(ledger, staged.offset, now + delay)
+            self._report(staged.output, reason, delay)
+
+    def _report(self, output: Output, reason: str, delay: float) -> None:
+        self._log.problem(
+            lambda: TaskDeliveryFailed(
+                **output.attempt.fields, target_topic=output.topic, error=reason, retry_in_seconds=delay
+            )
+        )
+
+
+def _record_of(output: Output) -> OutputRecord:
+    return OutputRecord(output.topic, output.attempt.record.key(), output.value, output.headers)
+
+
+def _size_of(headers: Headers) -> int:
+    return sum(len(name) + len(text or b"") for name, text in headers)

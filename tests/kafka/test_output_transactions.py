@@ -1,0 +1,164 @@
+"""Outputs and offsets in transactions, against a real broker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from processor.errors import BrokerError
+from processor.kafka import output_transactions as module
+from processor.kafka.output_transactions import Aborted, Ended, OutputTransactions, Transaction
+from processor.runtime.ports import OutputRecord
+from processor.settings import Settings
+from processor.telemetry.events import Event, OutputTooLarge
+from tests.conftest import MakeTopic
+from tests.support import cluster
+from tests.support.broker import Broker
+
+
+class Committing:
+    """A topic for outputs, and a group whose offsets are of another topic."""
+
+    def __init__(self, servers: str, outputs: str, source: str, group: str) -> None:
+        self.servers, self.outputs, self.source, self.group = servers, outputs, source, group
+        self.events: list[Event] = []
+        self._member = Consumer({"bootstrap.servers": servers, "group.id": group, "log_level": 0})
+
+    def open(self, instance_id: str | None = None, **kafka_config: str) -> OutputTransactions:
+        config = {key.replace("_", "."): value for key, value in kafka_config.items()}
+        settings = Settings(
+            topics=(self.source,), group=self.group, bootstrap_servers=self.servers, kafka_config=config
+        )
+        return OutputTransactions(settings, instance_id, self.events.append)
+
+    def transaction(self, offset: int, *values: bytes, metadata: str = "") -> Transaction:
+        """A client that is not a member commits for no generation, which the coordinator does not check."""
+        outputs = [OutputRecord(self.outputs, b"k", value, [("n", b"%d" % n)]) for n, value in enumerate(values)]
+        group_metadata: Any = self._member.consumer_group_metadata()
+        return Transaction(outputs, [TopicPartition(self.source, 0, offset, metadata)], group_metadata)
+
+    @property
+    def written(self) -> list[bytes | str | None]:
+        return [message.value() for message in cluster.read_all(self.servers, self.outputs)]
+
+    @property
+    def committed(self) -> int | None:
+        place = cluster.committed(self.servers, self.group, self.source).get(0)
+        return place.offset if place else None
+
+    def close(self) -> None:
+        self._member.close()
+
+
+@pytest.fixture
+def committing(broker: Broker, topic: MakeTopic, group: str) -> Iterator[Committing]:
+    made = Committing(broker.bootstrap_servers, topic(1, max_message_bytes=5_000), topic(1), group)
+    yield made
+    made.close()
+
+
+def test_outputs_and_offsets_are_committed_together(committing: Committing) -> None:
+    transactions = committing.open()
+    transactions.open()
+    assert transactions.transactional_id.startswith(f"{committing.group}-")
+    transactions.commit(committing.transaction(3, b"a", b"b"))
+    assert (committing.written, committing.committed) == ([b"a", b"b"], 3)
+    transactions.commit(committing.transaction(5))
+    assert (committing.written, committing.committed) == ([b"a", b"b"], 5)
+
+
+def test_outputs_that_are_too_large_together_are_sent_alone(committing: Committing) -> None:
+    values = [os.urandom(1_000) for _ in range(40)]
+    committing.open().commit(committing.transaction(40, *values))
+    assert (committing.written, committing.committed) == (values, 40)
+
+
+def test_an_output_that_is_too_large_as_it_is_is_compressed(committing: Committing) -> None:
+    committing.open().commit(committing.transaction(1, bytes(100_000)))
+    assert (committing.written, committing.committed) == ([bytes(100_000)], 1)
+
+
+def test_an_output_that_its_topic_does_not_accept_is_named_and_the_others_go_without_it(
+    committing: Committing,
+) -> None:
+    large, transactions = os.urandom(20_000), committing.open()
+    for _ in range(2):
+        with pytest.raises(Aborted) as aborted:
+            transactions.commit(committing.transaction(3, b"a", large, b"b"))
+        assert list(aborted.value.refused) == [1]
+        assert committing.outputs in aborted.value.refused[1]
+    assert (committing.written, committing.committed) == ([], None)
+    transactions.commit(committing.transaction(1, b"a", b"b"))
+    assert (committing.written, committing.committed) == ([b"a", b"b"], 1)
+    (reported,) = [event for event in committing.events if isinstance(event, OutputTooLarge)]
+    assert reported.topic == committing.outputs
+    assert 20_000 <= reported.record_bytes < 20_100
+
+
+def test_after_a_while_outputs_are_sent_in_batches_again(
+    committing: Committing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DENSE_SECONDS", -1.0)
+    transactions = committing.open()
+    transactions.commit(committing.transaction(1, bytes(100_000)))
+    assert transactions._step == 1
+    transactions.commit(committing.transaction(2, b"small"))
+    assert transactions._step == 0
+    assert (committing.written, committing.committed) == ([bytes(100_000), b"small"], 2)
+
+
+def test_metadata_that_the_brokers_do_not_take_aborts_and_the_producer_goes_on(committing: Committing) -> None:
+    transactions = committing.open()
+    with pytest.raises(Aborted) as aborted:
+        transactions.commit(committing.transaction(1, b"a", metadata="x" * 5_000))
+    assert (aborted.value.code, aborted.value.refused) == (KafkaError.OFFSET_METADATA_TOO_LARGE, {})
+    assert (committing.written, committing.committed) == ([], None)
+    transactions.commit(committing.transaction(1, b"a", metadata="x"))
+    assert (committing.written, committing.committed) == ([b"a"], 1)
+
+
+def test_what_cannot_be_sent_at_all_is_named(committing: Committing) -> None:
+    transaction = committing.transaction(1, b"a")
+    headers: Any = [("n", 5)]
+    odd = transaction.outputs[0]._replace(headers=headers)
+    with pytest.raises(Aborted) as aborted:
+        committing.open().commit(transaction._replace(outputs=[*transaction.outputs, odd]))
+    assert list(aborted.value.refused) == [1]
+    assert committing.written == []
+
+
+def test_a_successor_with_the_same_id_ends_its_predecessor(committing: Committing) -> None:
+    first = committing.open("place-0")
+    first.commit(committing.transaction(1, b"a"))
+    second = committing.open("place-0")
+    second.open()
+    with pytest.raises(Ended, match="fenced"):
+        first.commit(committing.transaction(2, b"b"))
+    second.commit(committing.transaction(2, b"c"))
+    assert (committing.written, committing.committed) == ([b"a", b"c"], 2)
+
+
+def test_a_record_that_waits_too_long_aborts_before_the_brokers_do(committing: Committing) -> None:
+    config = committing.open(transaction_timeout_ms="5000")._configs[0]
+    assert (config["transaction.timeout.ms"], config["delivery.timeout.ms"]) == ("5000", "4000")
+
+
+def test_without_a_broker_a_start_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "START_SECONDS", 1.0)
+    monkeypatch.setattr(module, "CALL_SECONDS", 0.5)
+    settings = Settings(topics=("t",), group="g", bootstrap_servers="127.0.0.1:1")
+    with pytest.raises(BrokerError, match=r"no broker responds at 127\.0\.0\.1:1"):
+        OutputTransactions(settings, None, lambda event: None).open()
+
+
+def test_a_close_ends_the_wait_for_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CALL_SECONDS", 0.1)
+    settings = Settings(topics=("t",), group="g", bootstrap_servers="127.0.0.1:1")
+    transactions = OutputTransactions(settings, None, lambda event: None)
+    transactions.close()
+    with pytest.raises(Ended, match="stopped before"):
+        transactions.open()

@@ -1,0 +1,309 @@
+"""Exactly-once: outputs and offsets are committed together, and nothing waits for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from processor.engine.skipmap import decode
+from processor.handlers.task import Reject, Task
+from processor.runtime import outbox
+from processor.runtime.ports import Commit, OutputRecord, Partition
+from processor.telemetry.events import (
+    ConsumerCommitFailed,
+    ConsumerSkipMapRefused,
+    ConsumerStats,
+    TaskDeadLettered,
+    TaskDeliveryFailed,
+)
+from tests.runtime.fakes import PARTITION, FakeRecord
+from tests.runtime.gate import KINDS, Gate
+from tests.runtime.running import RunningConsumer
+from tests.support.until import until
+
+OTHER = PARTITION._replace(number=1)
+RESULTS, LETTERS = "r", "t.dlq"
+
+
+def once(app: object, **options: Any) -> RunningConsumer:
+    return RunningConsumer(app, **{"delivery": "exactly-once", "results_topic": RESULTS, **options})
+
+
+def answer(task: Task) -> bytes:
+    """Task 3 is rejected, every other one has a result."""
+    if task.payload == b"3":
+        raise Reject("no")
+    payload: bytes = task.payload
+    return payload
+
+
+async def answer_async(task: Task) -> bytes:
+    return answer(task)
+
+
+def tasks(first: int, end: int, sessions: int = 3, partition: int = 0) -> list[FakeRecord]:
+    return [FakeRecord(n, b"s%d" % (n % sessions), b"%d" % n, partition=partition) for n in range(first, end)]
+
+
+def values(run: RunningConsumer, topic: str = RESULTS) -> list[int]:
+    return [int(record.value() or b"") for record in run.cluster.records(topic)]
+
+
+def keep_next(run: RunningConsumer) -> None:
+    """The next transaction takes until the test sends it."""
+    left = [True]
+    run.source.keeps = lambda commits: bool(left) and left.pop()
+
+
+# --- together ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("handler", [answer, answer_async])
+def test_each_task_has_one_output_and_none_goes_another_way(handler: Callable[[Task], Any]) -> None:
+    with once(handler) as run:
+        run.push(*tasks(0, 60))
+        run.settled(60)
+        assert run.stop().exit_code == 0
+    assert sorted(values(run) + values(run, LETTERS)) == list(range(60))
+    assert values(run, LETTERS) == [3]
+    for session in range(3):
+        of_session = [value for value in values(run) if value % 3 == session]
+        assert of_session == sorted(of_session)
+    assert run.commit_point() == 60
+    assert run.sink.sent == []
+    stats = run.of(ConsumerStats)[-1]
+    assert (stats.succeeded, stats.results, stats.dead_lettered) == (59, 59, 1)
+
+
+class Watched:
+    """Every transaction of a consumer, and what was wrong with it."""
+
+    def __init__(self, run: RunningConsumer) -> None:
+        self.transactions = 0
+        self.wrong: list[str] = []
+        self._outputs: dict[Partition, set[int]] = {}
+        self._commit = run.source.commit
+        run.source.commit = self.commit  # type: ignore[method-assign]
+
+    def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
+        """Each task has an output: offsets and skip map say what the outputs so far are, and nothing else."""
+        self.transactions += 1
+        for output in outputs:
+            _, partition, offset = dict(output.headers)["task-id"].decode().rsplit("-", 2)  # type: ignore[union-attr]
+            self._outputs.setdefault(PARTITION._replace(number=int(partition)), set()).add(int(offset))
+        for partition, offset, metadata in commits:
+            ranges = [(0, offset), *decode(metadata, offset)]
+            settled = {at for low, high in ranges for at in range(low, high)}
+            if settled != self._outputs.get(partition, set()):
+                self.wrong.append(f"{partition}: {sorted(settled ^ self._outputs.get(partition, set()))}")
+        self._commit(commits, outputs)
+
+
+def test_every_transaction_says_exactly_that_settled_of_which_it_and_earlier_ones_have_the_outputs() -> None:
+    def dawdle(task: Task) -> bytes:
+        time.sleep(task.offset % 5 / 1000)
+        return b"%d" % task.offset
+
+    run = once(dawdle, partitions=2)
+    watched = Watched(run)
+    with run:
+        for first in range(0, 400, 40):
+            run.push(*tasks(first, first + 40, 20), *tasks(first, first + 40, 20, partition=1))
+        run.settled(800)
+        assert run.stop().exit_code == 0
+    assert watched.wrong == []
+    assert watched.transactions > 5
+    assert len(values(run)) == 800
+
+
+def test_a_task_without_an_output_is_committed_as_well() -> None:
+    with once(lambda task: None) as run:
+        run.push(*tasks(0, 10))
+        until(lambda: run.commit_point() == 10)
+    assert values(run) == []
+
+
+# --- nothing waits for a transaction -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_session_goes_on_while_its_result_waits_for_a_transaction(kind: str) -> None:
+    ran: list[int] = []
+
+    def note(task: Task) -> bytes:
+        ran.append(task.offset)
+        return b"%d" % task.offset
+
+    async def note_async(task: Task) -> bytes:
+        return note(task)
+
+    with once(note if kind == "plain" else note_async) as run:
+        keep_next(run)
+        run.push(*tasks(0, 1))
+        until(lambda: run.source.kept)
+        run.push(*tasks(1, 30, 1))
+        run.settled(30)
+        assert values(run) == []
+        run.source.send_kept()
+        until(lambda: run.commit_point() == 30)
+    assert ran == list(range(30)) == values(run)
+
+
+def test_there_is_one_transaction_at_a_time_and_a_stop_waits_for_it() -> None:
+    with once(answer) as run:
+        keep_next(run)
+        run.push(*tasks(0, 1))
+        until(lambda: run.source.kept)
+        run.push(*tasks(4, 10))
+        run.settled(7)
+        run.consumer.request_stop("the test is over")
+        assert values(run) == []
+        run.source.send_kept()
+        assert run.wait().exit_code == 0
+    assert values(run) == [0, 4, 5, 6, 7, 8, 9]
+    assert run.commit_point() == 10
+
+
+def test_what_an_aborted_transaction_had_goes_with_the_next_one_and_no_handler_runs_again() -> None:
+    ran: list[int] = []
+
+    def note(task: Task) -> bytes:
+        ran.append(task.offset)
+        return b"%d" % task.offset
+
+    with once(note) as run:
+        run.source.refusal = "Transaction timed out"
+        run.push(*tasks(0, 9))
+        run.until_event(ConsumerCommitFailed)
+        run.push(*tasks(9, 20))
+        run.settled(20)
+        run.source.refusal = None
+        until(lambda: run.commit_point() == 20)
+    assert sorted(ran) == sorted(values(run)) == list(range(20))
+    for session in range(3):
+        of_session = [value for value in values(run) if value % 3 == session]
+        assert of_session == sorted(of_session)
+
+
+def test_a_dead_letter_is_reported_once_it_is_committed() -> None:
+    with once(answer) as run:
+        keep_next(run)
+        run.push(*tasks(3, 4))
+        until(lambda: run.source.kept)
+        assert run.of(TaskDeadLettered) == []
+        run.source.send_kept()
+        run.until_event(TaskDeadLettered)
+    assert values(run, LETTERS) == [3]
+
+
+# --- the group ---------------------------------------------------------------------------------------
+
+
+def test_a_revoke_ends_with_the_outputs_of_all_that_the_drain_waited_for() -> None:
+    gate = Gate()
+
+    def held(task: Task) -> bytes:
+        gate.handle(task)
+        return b"%d" % task.offset
+
+    with once(held, commit_interval=60.0) as run:
+        run.push(*tasks(0, 3))
+        gate.until_begun(3)
+        revoked = run.source.revoke(PARTITION)
+        gate.open()
+        assert revoked.wait(20)
+        assert sorted(values(run)) == [0, 1, 2]
+        assert run.commit_point() == 3
+
+
+def test_the_outputs_of_a_partition_that_is_lost_are_not_sent() -> None:
+    with once(answer, partitions=2, commit_interval=60.0) as run:
+        until(lambda: run.commit_point(1) == 0)
+        run.push(*tasks(0, 3), *tasks(5, 9, partition=1))
+        run.settled(7)
+        lost = run.source.lose(PARTITION)
+        assert lost.wait(20)
+        run.push(*tasks(9, 10, partition=1))
+        assert run.stop().exit_code == 0
+    assert not {0, 1, 2} & set(values(run))
+    assert run.commit_point() in (None, 0)
+
+
+# --- what is refused ---------------------------------------------------------------------------------
+
+
+def test_an_output_that_its_topic_does_not_accept_holds_its_session_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "FIRST_RESEND_SECONDS", 0.02)
+    monkeypatch.setattr(outbox, "LAST_RESEND_SECONDS", 0.05)
+    with once(answer) as run:
+        run.source.refuses_output = lambda output: "too large" if output.value == b"6" else None
+        run.push(*tasks(0, 20))
+        until(lambda: len(values(run)) == 14)
+        failed = run.until_event(TaskDeliveryFailed, lambda event: event.offset == 6)
+        assert (failed.target_topic, failed.error) == (RESULTS, "too large")
+        assert run.commit_point() == 6
+        assert sorted(values(run)) == [0, *(n for n in range(20) if n % 3)]
+        run.source.refuses_output = lambda output: None
+        until(lambda: run.commit_point() == 20)
+    assert [value for value in values(run) if value % 3 == 0] == [0, 6, 9, 12, 15, 18]
+    assert values(run, LETTERS) == [3]
+    assert run.of(ConsumerCommitFailed) == []
+
+
+def test_a_stop_does_not_wait_longer_than_the_drain_timeout_for_an_output_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("processor.runtime.membership.LAST_COMMIT_SECONDS", 0.2)
+    with once(answer, drain_timeout=0.2) as run:
+        run.source.refuses_output = lambda output: "too large" if output.value == b"1" else None
+        run.push(*tasks(0, 3))
+        run.until_event(TaskDeliveryFailed)
+        assert run.stop().exit_code == 3
+    assert sorted(values(run)) == [0, 2]
+    assert run.commit_point() == 1
+
+
+def test_outputs_wait_while_no_skip_map_that_the_brokers_accept_covers_their_tasks() -> None:
+    """Sent all the same, a crash would repeat them. Which ones are done has no pattern, which would make maps short."""
+    done = set(Random(7).sample(range(1, 200), 100))
+    gate = Gate(lambda task: task.offset not in done)
+
+    def held(task: Task) -> bytes:
+        gate.handle(task)
+        return b"%d" % task.offset
+
+    def covered() -> set[int]:
+        commit = run.cluster.committed[PARTITION]
+        ranges = decode(commit.metadata, commit.offset)
+        return {offset for low, high in ranges for offset in range(low, high)}
+
+    with once(held, workers=120) as run:
+        run.cluster.most_metadata = 60
+        run.push(*[FakeRecord(n, b"s%d" % n, b"") for n in range(200)])
+        gate.until_passed(100)
+        run.until_event(ConsumerSkipMapRefused)
+        until(lambda: 0 < len(covered()) < 100)
+        with run.cluster.changed:
+            assert set(values(run)) == covered()
+        gate.open()
+        until(lambda: run.commit_point() == 200)
+    assert sorted(values(run)) == list(range(200))
+
+
+def test_outputs_that_wait_count_as_bytes_in_flight() -> None:
+    with once(lambda task: bytes(10_000), max_in_flight_bytes=100_000) as run:
+        keep_next(run)
+        run.push(*tasks(0, 1))
+        until(lambda: run.source.kept)
+        run.push(*tasks(1, 30))
+        run.settled(30)
+        run.push(*tasks(30, 300))
+        assert run.source.happens(lambda: None).wait(20)  # they are taken
+        assert run.source.happens(lambda: None).wait(20)
+        assert run.consumer.pulse().settled == 30
+        run.source.send_kept()
+        until(lambda: run.commit_point() == 300)
