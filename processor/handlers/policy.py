@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from processor.engine.retry import ErrorRules, ErrorTypes
 from processor.errors import SettingsError
+
+_RATE: Final = re.compile(r"([0-9]{1,9})/([smh])")
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 Errors = type[BaseException] | Iterable[type[BaseException]]
 """One type of exceptions, or several."""
@@ -33,6 +37,11 @@ class PolicyKeywords(TypedDict, total=False):
     """seconds before the second attempt, in place of `--backoff`"""
     backoff_max: float | None
     """longest delay between two attempts in seconds, in place of `--backoff-max`"""
+    concurrency: int | None
+    """attempts of the handler that one consumer runs at once; its other tasks wait without a worker"""
+    rate: str | None
+    """attempts of the handler that one consumer begins in a second, a minute or an hour, as `"100/s"`, `"30/m"` or
+    `"500/h"`; its other tasks wait without a worker"""
 
 
 def check_keywords(given: Mapping[str, object]) -> None:
@@ -50,9 +59,8 @@ def check_keywords(given: Mapping[str, object]) -> None:
     _check_seconds(given, "timeout", above_zero=True)
     _check_seconds(given, "backoff", above_zero=False)
     _check_seconds(given, "backoff_max", above_zero=False)
-    most = given.get("max_attempts")
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        raise SettingsError(f"max_attempts must be an integer of at least 1, not {most!r}")
+    _check_count(given, "max_attempts")
+    _check_count(given, "concurrency")
     first, longest = given.get("backoff"), given.get("backoff_max")
     if isinstance(first, int | float) and isinstance(longest, int | float) and longest < first:
         raise SettingsError(f"backoff_max {longest:g} is below backoff {first:g}")
@@ -87,6 +95,29 @@ def error_types(keyword: str, given: object, default: ErrorTypes) -> ErrorTypes:
     if wrong is not None:
         raise SettingsError(f"{keyword} must be an exception type or a tuple of them, not {wrong!r}")
     return (*several, BaseException) if Exception in several else several
+
+
+def rate_of(given: Mapping[str, Any]) -> tuple[int, float] | None:
+    """Return the rate among a handler's keywords, as a number of attempts and the seconds in which they may begin.
+
+    Raises:
+        SettingsError: it is not a rate.
+    """
+    text = given.get("rate")
+    if text is None:
+        return None
+    parts = _RATE.fullmatch(text) if isinstance(text, str) else None
+    if parts is None or int(parts[1]) < 1:
+        raise SettingsError(
+            f'rate must be a number of attempts in a time, such as "100/s", "30/m" or "500/h", not {text!r}'
+        )
+    return int(parts[1]), _SECONDS[parts[2]]
+
+
+def _check_count(given: Mapping[str, object], name: str) -> None:
+    value = given.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise SettingsError(f"{name} must be an integer of at least 1, not {value!r}")
 
 
 def _check_seconds(given: Mapping[str, object], name: str, *, above_zero: bool) -> None:

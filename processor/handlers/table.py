@@ -14,7 +14,7 @@ from processor.handlers.callables import is_kind, label
 from processor.handlers.lifespan import L, Lifespan
 from processor.handlers.middleware import Call, M, Middleware, inside
 from processor.handlers.payload import payload_type
-from processor.handlers.policy import PolicyKeywords, check_keywords, error_rules
+from processor.handlers.policy import PolicyKeywords, check_keywords, error_rules, rate_of
 from processor.handlers.task import Task, UnknownTask
 
 Function = Callable[[Task[Any]], Any]
@@ -43,6 +43,10 @@ class Handler(msgspec.Struct, eq=False):
     """Seconds before the second attempt."""
     backoff_max: float | None = None
     """Longest delay between two attempts in seconds."""
+    concurrency: int | None = None
+    """Attempts that one consumer runs at once."""
+    rate: tuple[int, float] | None = None
+    """So many attempts may begin in so many seconds in one consumer."""
     is_guarded: bool = False
     """Whether its attempts may have to wait, because of a limit that it sets."""
     is_plain: bool = False
@@ -227,7 +231,8 @@ def _handler(function: Function, schema: str | None, keywords: PolicyKeywords, n
             f"the handler {label(function)} is a generator, so that a call runs none of its code: remove the yield"
         )
     is_async, rules = is_kind(inspect.iscoroutinefunction, function), error_rules(keywords)
-    is_guarded = bool(rules.outage_on)
+    concurrency, rate = keywords.get("concurrency"), rate_of(keywords)
+    is_guarded = bool(rules.outage_on) or concurrency is not None or rate is not None
     return Handler(
         function,
         function,
@@ -240,6 +245,8 @@ def _handler(function: Function, schema: str | None, keywords: PolicyKeywords, n
         rules=rules,
         backoff=keywords.get("backoff"),
         backoff_max=keywords.get("backoff_max"),
+        concurrency=concurrency,
+        rate=rate,
         is_guarded=is_guarded,
         is_plain=not is_async and not is_guarded,
     )

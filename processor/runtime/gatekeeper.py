@@ -9,6 +9,7 @@ from processor.engine.gate import Change, Ending, Gate, Limits
 from processor.engine.lanes import Lane
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.outcome import Failed, Held, Succeeded, Verdict
+from processor.engine.rate import Rate
 from processor.engine.retry import Policy, Setback
 from processor.engine.suspension import Suspension
 from processor.handlers.table import Handler, Handlers
@@ -126,7 +127,7 @@ class Gatekeeper:
 def _limits(handler: Handler, default: Policy) -> Limits:
     policy = default.with_own(None, handler.backoff, handler.backoff_max)
     suspension = Suspension(policy.backoff, policy.backoff_max) if handler.rules.outage_on else None
-    return Limits(suspension=suspension)
+    return Limits(handler.concurrency, Rate(*handler.rate) if handler.rate is not None else None, suspension)
 
 
 def _why_held(gate: HandlerGate) -> tuple[str, str]:

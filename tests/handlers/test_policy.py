@@ -44,6 +44,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"outage_on": "Away"}, "outage_on must be an exception type or a tuple of them, not 'Away'"),
     ({"reject_on": [int]}, "reject_on must be an exception type or a tuple of them, not <class 'int'>"),
     ({"reject_on": ValueError("no")}, "reject_on must be an exception type or a tuple of them, not ValueError('no')"),
+    ({"concurrency": 0}, "concurrency must be an integer of at least 1, not 0"),
+    ({"concurrency": "2"}, "concurrency must be an integer of at least 1, not '2'"),
+    *[
+        (
+            {"rate": rate},
+            f'rate must be a number of attempts in a time, such as "100/s", "30/m" or "500/h", not {rate!r}',
+        )
+        for rate in ("100", "0/s", "-1/s", "1.5/s", "100/d", "100 / s", 100, b"1/s", "٣/s")
+    ],
     ({"max_attempt": 3}, "a handler has no keyword max_attempt: did you mean max_attempts?"),
     ({"queue": "q"}, "a handler has no keyword queue: there are timeout, max_attempts, retry_on"),
 ]
@@ -91,6 +100,18 @@ def test_an_exception_is_retried_or_rejected_as_its_handler_says(
     keywords: dict[str, Any], error: BaseException, verdict: Verdict
 ) -> None:
     assert handler(**keywords).rules.verdict(error) is verdict
+
+
+def test_a_rate_is_a_number_of_attempts_in_a_second_a_minute_or_an_hour() -> None:
+    assert handler(rate="100/s").rate == (100, 1.0)
+    assert handler(rate="30/m").rate == (30, 60.0)
+    assert handler(rate="500/h").rate == (500, 3600.0)
+    assert handler(rate=None).rate is None
+
+
+def test_only_a_handler_that_sets_a_limit_is_asked_before_an_attempt() -> None:
+    assert handler(retry_on=OSError, backoff=1.0).is_plain
+    assert all(handler(**limit).is_guarded for limit in ({"rate": "1/s"}, {"concurrency": 1}, {"outage_on": OSError}))
 
 
 @pytest.mark.parametrize("after", [-1, float("inf"), float("nan"), "5", None, True])
