@@ -155,6 +155,11 @@ class Growth:
         for place in places:
             self._newcomers.pop(place, None)
 
+    @property
+    def topics(self) -> set[str]:
+        """The topics of which a partition has not begun, or is watched."""
+        return {topic for topic, _ in self._newcomers}
+
     def watched_until(self, place: Place) -> float | None:
         """Return until when the partition is watched; None where it is not, or has not begun."""
         newcomer = self._newcomers.get(place)

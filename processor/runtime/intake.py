@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby, repeat
 from operator import is_
 from time import monotonic
@@ -55,6 +55,8 @@ class Intake:
         """Where partitions are not admitted from yet, and are not fetched while something waits there."""
         self._gated: set[Partition] = set()
         """Those of them that are not fetched."""
+        self.on_gated_runs: Callable[[Sequence[tuple[Partition, Sequence[Record]]]], None] = lambda _: None
+        """Called with what is fetched while there are gates."""
         self._is_drained = True
         """Whether the client had nothing more to give the last time."""
         self._next_poll = 0.0
@@ -177,6 +179,8 @@ class Intake:
         # a record may still arrive of a partition that was revoked while it was taken: it is another consumer's now
         runs = [(p, run) for p, run in self._runs(records) if self._desk.holds(p)]
         if self._stock or self._gates or not self._fit(len(records), in_flight):
+            if self._gates:
+                self.on_gated_runs(runs)
             for partition, run in runs:
                 self._put(partition, run)
             for end in ends:

@@ -7,6 +7,8 @@ from time import monotonic, time
 
 from processor.engine.commit_note import Note, split
 from processor.engine.growth import HELD, WATCH_SECONDS, Begin, Decision, Extent, Grown, Growth, Hold, Open
+from processor.engine.late_producers import LateProducers
+from processor.engine.record import Record
 from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
@@ -16,6 +18,7 @@ from processor.telemetry.events import (
     ConsumerGrowthUneven,
     ConsumerPartitionHeld,
     ConsumerPartitionReleased,
+    ConsumerProducerLate,
     ConsumerSurveyFailed,
     ConsumerTopicGrewAgain,
     Emit,
@@ -39,6 +42,8 @@ class NewPartitions:
         self._emit = emit
         self._wait = wait
         self._growth = Growth()
+        self._late_producers = LateProducers()
+        intake.on_gated_runs = self._look_for_late_producers
         self._held_since: dict[Partition, float] = {}
         self._uneven: set[tuple[str, int]] = set()
         self._failures = Repeats(LOG_AGAIN_SECONDS)
@@ -58,6 +63,7 @@ class NewPartitions:
     def forget(self, partitions: Sequence[Partition]) -> None:
         """These are not this consumer's any more."""
         self._growth.forget(partitions)
+        self._late_producers.keep(self._growth.topics)
         for partition in partitions:
             self._held_since.pop(partition, None)
 
@@ -65,7 +71,9 @@ class NewPartitions:
         """Asks what there is to ask."""
         if not self._growth or self._desk.is_draining:
             return
-        self._carry_out(self._growth.expire(now))
+        if expired := self._growth.expire(now):
+            self._carry_out(expired)
+            self._late_producers.keep(self._growth.topics)
         topics = self._growth.question(now, self._intake.blocked())
         if topics:
             self._source.survey(topics)
@@ -79,7 +87,11 @@ class NewPartitions:
                 self._emit(ConsumerSurveyFailed(error=error or ""))
         elif not self._desk.is_draining:
             self._failures.forget()
-            self._carry_out(self._growth.answer(_topics(survey, time()), now))
+            found = _topics(survey, time())
+            self._carry_out(self._growth.answer(found, now))
+            for topic in self._growth.topics & found.keys():
+                self._late_producers.note(topic, found[topic])
+            self._late_producers.keep(self._growth.topics)
 
     def waits_for(self, partition: Partition) -> list[str]:
         """Return what has to be committed before more of the partition begins, each as TOPIC[PARTITION]@OFFSET."""
@@ -88,6 +100,22 @@ class NewPartitions:
     def start_of(self, partition: Partition) -> int | None:
         """Return where a partition that is held will begin; None if it is not held, or that is not known."""
         return self._growth.start(partition) if self._growth and self._source.begins_at_start else None
+
+    def _look_for_late_producers(self, runs: Sequence[tuple[Partition, Sequence[Record]]]) -> None:
+        """Looks at one record of each run: the last one, as the least likely to be from before the growth."""
+        for partition, run in runs:
+            record = run[-1]
+            stray = self._late_producers.check(partition, record.offset(), record.key())
+            if stray is not None:
+                self._emit(
+                    ConsumerProducerLate(
+                        topic=partition.topic,
+                        partition=partition.number,
+                        offset=record.offset(),
+                        belongs_to=stray.belongs_to,
+                        partitions=stray.partitions,
+                    )
+                )
 
     def _watch(self, partition: Partition, seconds: float) -> None:
         self._growth.watch(partition, monotonic() + min(seconds, WATCH_SECONDS))  # clocks may differ

@@ -471,6 +471,24 @@ class ConsumerTopicGrewAgain(Event):
     partitions: int
 
 
+class ConsumerProducerLate(Event):
+    """A record came to a partition after its topic had grown, and its session belongs to another one: its producer has
+    not noticed the growth (`metadata.max.age.ms`), or does not partition by murmur2. Later tasks of the session may
+    overtake it. The first such record of each partition, as far as this consumer also has one of the new partitions.
+    """
+
+    event: ClassVar[str] = "consumer.producer_late"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partition: int
+    offset: int
+    belongs_to: int
+    """the partition that murmur2 gives its session"""
+    partitions: int
+    """how many the topic has"""
+
+
 class ConsumerSurveyFailed(Event):
     """It could not be asked what new partitions wait for. They are held, and it is asked again."""
 

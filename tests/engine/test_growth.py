@@ -79,6 +79,7 @@ def test_a_new_partition_opens_once_the_ends_of_the_others_are_committed_up_to_t
     assert answers(growth, {0: Extent(0, 10, 4), 1: Extent(2, 3, None)}) == []
     (held,) = answers(growth, {0: Extent(0, 12, 4), 1: Extent(2, 5, None)})
     assert held == Hold((T, 1), {0: 12}, 2, 1)
+    assert growth.topics == {T}
     assert growth.targets((T, 1)) == {0: 12}
     assert growth.start((T, 1)) == 2
     assert growth.question(ASK_SECONDS / 2, []) == []

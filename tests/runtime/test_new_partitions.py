@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from processor.engine.murmur2 import partition_of
 from processor.handlers.task import Task
 from processor.runtime.ports import Commit, Partition
 from processor.telemetry.events import (
     ConsumerGrowthUneven,
     ConsumerPartitionHeld,
     ConsumerPartitionReleased,
+    ConsumerProducerLate,
     ConsumerSurveyFailed,
     ConsumerTopicGrewAgain,
     PartitionStats,
@@ -363,3 +365,26 @@ def test_a_record_of_a_new_partition_waits_for_what_a_late_producer_has_written_
         work.open(0)
         run.settled(6)
     assert work.begun[-1] == (TOPIC, 2, 1)
+
+
+# --- late producers ----------------------------------------------------------------------------------
+
+
+def test_a_producer_that_has_not_noticed_the_growth_is_warned_of_once_per_partition() -> None:
+    """Its later tasks of a session that has moved come to the partition where the session was."""
+    moved = next(key for n in range(1000) if partition_of(key := b"s%d" % n, 4) == 3)
+    stays = next(key for n in range(1000) if partition_of(key := b"s%d" % n, 4) == 1)
+    work = Work(0)
+    with grown(work) as run:
+        held(run, 3)
+        run.push(FakeRecord(0, stays, partition=1))
+        work.until_begun(1, 0)
+        assert not run.of(ConsumerProducerLate)
+        for offset in (1, 2):
+            run.push(FakeRecord(offset, moved, partition=1))
+            work.until_begun(1, offset)
+        work.open(0)
+        run.settled(6)
+    (late,) = run.of(ConsumerProducerLate)
+    assert (late.topic, late.partition, late.offset) == (TOPIC, 1, 1)
+    assert (late.belongs_to, late.partitions) == (3, 4)
