@@ -280,7 +280,7 @@ class Assignment(Generic[P]):
         while self._delayed and self._delayed[0][0] <= epoch:
             _, _, ledger, lane = heapq.heappop(self._delayed)
             if ledger.state is OPEN:
-                ledger.lanes.wake(lane)
+                ledger.end_delay(lane)
                 self._queue(ledger, 1)
 
     def next_delay(self) -> float | None:

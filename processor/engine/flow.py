@@ -1,7 +1,8 @@
 """Fairness between partitions: how much of each is fetched, and how much of each is admitted.
 
 Two stores stand between the broker and the workers. What is *in flight* was admitted: it has its lane and its offset,
-and is bounded by `--max-in-flight`. The *stock* before it was fetched and not admitted yet. Each store has a rule:
+and is bounded by `--max-in-flight`; tasks whose time has not come have room of their own (`without_delayed`). The
+*stock* before it was fetched and not admitted yet. Each store has a rule:
 
 - `Admission` fills what is in flight evenly. Each partition has a share that no other may use, and the common rest goes
   to those that hold least (max-min fairness: D. Bertsekas, R. Gallager, "Data Networks", 2nd edition, 6.5.2).
@@ -95,6 +96,21 @@ class Admission(Generic[P]):
             if count < len(parts) and level <= parts[count]:
                 break
         return level
+
+
+def without_delayed(in_flight: Mapping[P, Usage], delayed: Mapping[P, Usage], limits: Usage) -> Mapping[P, Usage]:
+    """Return what counts as in flight where some of it is `delayed`: waits for a time at which it may begin.
+
+    Delayed tasks have room of their own, as large as the limits: otherwise a stock of them would keep all others from
+    being admitted. Where they fill it, each partition's tasks above it count.
+    """
+    tasks, size = sum(usage.tasks for usage in delayed.values()), sum(usage.bytes for usage in delayed.values())
+    free = 1.0 / max(1.0, tasks / limits.tasks, size / limits.bytes)
+    counted = dict(in_flight)
+    for partition, usage in delayed.items():
+        held = in_flight[partition]
+        counted[partition] = Usage(held.tasks - int(usage.tasks * free), held.bytes - int(usage.bytes * free))
+    return counted
 
 
 class Verdict(NamedTuple, Generic[P]):

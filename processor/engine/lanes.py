@@ -215,6 +215,11 @@ class Lanes:
         lane.state = DELAYED
         self._delayed.add(lane)
 
+    def is_delayed(self, key: bytes | None) -> bool:
+        """Return whether this session waits for the time of its head; a task without a key that just came does not."""
+        lane = self._by_key.get(key)  # type: ignore[arg-type]  # without a key there is none
+        return lane is not None and lane.state is DELAYED
+
     def wake(self, lane: Lane) -> None:
         """A parked or delayed lane's next attempt is due."""
         self._parked.discard(lane)

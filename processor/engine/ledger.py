@@ -16,6 +16,7 @@ from processor.engine.offsets import Offsets, Progress, Range
 from processor.engine.outbox import Cut, Outbox, Staged, unsettling
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
+from processor.engine.stock import NOTHING, Usage
 from processor.engine.terms import Terms, TermsOf, no_terms
 
 MOST_MARKS = 1000
@@ -172,6 +173,7 @@ class Ledger:
         "_terms_of",
         "dead_lettered",
         "delayed",
+        "delayed_usage",
         "done",
         "failed_attempts",
         "lanes",
@@ -208,6 +210,8 @@ class Ledger:
         """Those of unsettled tasks that have some, by offset. Borrowers read it without the lock."""
         self.delayed: list[tuple[float, Lane]] = []
         """Lanes that the last `lend` found to be too early, and until when, in seconds since the epoch."""
+        self.delayed_usage = NOTHING
+        """The tasks that wait in lanes whose head is too early."""
         self._terms_of = terms_of
         self.outbox = Outbox()
         """Empty unless outputs are committed together with offsets."""
@@ -232,6 +236,8 @@ class Ledger:
             self.lanes.admit_urgent(records, keys, priorities)
         else:
             self.lanes.admit(records, keys)
+        if self.delayed_usage.tasks:
+            self._add_delayed([n for n, key in zip(numbers, keys, strict=True) if self.lanes.is_delayed(key)])
         self._mark(numbers[0], now)
         return len(records)
 
@@ -277,12 +283,19 @@ class Ledger:
                 if not index:
                     self.lanes.delay(lane)
                     self.delayed.append((terms.due, lane))
+                    self._add_delayed([record.offset() for record in lane.waiting])
                     return None
                 limit = index
                 break
         loan = Loan(self, lane, self.lanes.lend(limit, None, lane)[1], lane.attempts + 1)
         self.lent.add(loan)
         return loan
+
+    def end_delay(self, lane: Lane) -> None:
+        """The time of a delayed lane's head has come."""
+        usage = self._usage_of([record.offset() for record in lane.waiting])
+        self.delayed_usage = Usage(self.delayed_usage.tasks - usage.tasks, self.delayed_usage.bytes - usage.bytes)
+        self.lanes.wake(lane)
 
     def settle(self, loan: Loan) -> int:
         """Settles what the loan's borrower has done since the last time; how many tasks that are."""
@@ -453,6 +466,13 @@ class Ledger:
             if terms.priority:
                 priorities[number] = terms.priority
         return priorities
+
+    def _add_delayed(self, numbers: Sequence[int]) -> None:
+        usage = self._usage_of(numbers)
+        self.delayed_usage = Usage(self.delayed_usage.tasks + usage.tasks, self.delayed_usage.bytes + usage.bytes)
+
+    def _usage_of(self, numbers: Sequence[int]) -> Usage:
+        return Usage(len(numbers), self.offsets.size_of(numbers))
 
     def _end(self, loan: Loan) -> bool:
         self.lent.discard(loan)

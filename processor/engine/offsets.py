@@ -7,7 +7,7 @@ not settled, or the position if all are settled. It is not "the last settled off
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 Range = tuple[int, int]
@@ -86,6 +86,10 @@ class Offsets:
     def oldest(self) -> int | None:
         """The lowest offset that is not settled; None if all are."""
         return next(iter(self._unsettled), None)
+
+    def size_of(self, offsets: Iterable[int]) -> int:
+        """The bytes of these unsettled offsets' records together."""
+        return sum(map(self._unsettled.__getitem__, offsets))
 
     def admit(self, offsets: Sequence[int], sizes: Sequence[int]) -> None:
         """Records a delivery: ascending offsets from the position on, and the sizes of their records in bytes."""

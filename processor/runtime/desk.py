@@ -188,6 +188,11 @@ class Desk:
             return {p: Usage(len(b.offsets), b.offsets.bytes + b.outbox.bytes) for p, b in ledgers.items()}
         return {p: Usage(len(ledger.offsets), ledger.offsets.bytes) for p, ledger in ledgers.items()}
 
+    def delayed_usage(self) -> dict[Partition, Usage]:
+        """Return what of that waits for its time, where something does. For the poller's thread."""
+        ledgers = self._assignment.ledgers
+        return {p: ledger.delayed_usage for p, ledger in ledgers.items() if ledger.delayed_usage.tasks}
+
     def holds(self, partition: Partition) -> bool:
         """Return whether the partition is assigned."""
         return partition in self._assignment.ledgers

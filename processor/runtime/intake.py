@@ -7,7 +7,7 @@ from itertools import groupby, repeat
 from operator import is_
 from time import monotonic
 
-from processor.engine.flow import RESERVED, Admission, Fetching
+from processor.engine.flow import RESERVED, Admission, Fetching, without_delayed
 from processor.engine.ledger import headers_in, sizes_of
 from processor.engine.record import Record
 from processor.engine.stock import Run, Stock, Usage
@@ -76,7 +76,7 @@ class Intake:
 
     def take(self, now: float) -> None:
         """Takes what the client has, and admits what there is room for."""
-        in_flight: Mapping[Partition, Usage] = self._desk.usage()
+        in_flight = self._usage()
         if self._stock:
             in_flight = self._admit_stock(in_flight)
         if self._may_take(now):
@@ -186,7 +186,7 @@ class Intake:
             for end in ends:
                 if self._desk.holds(end.partition):
                     self._stock.mark(end.partition, end)
-            self._admit_stock(self._desk.usage())
+            self._admit_stock(self._usage())
             return
         self._admit(runs)
         if ends:
@@ -221,7 +221,12 @@ class Intake:
                         self._resets.carry_out(entry)
                     case Run(records):
                         self._admit([(partition, records)])
-        return self._desk.usage()
+        return self._usage()
+
+    def _usage(self) -> Mapping[Partition, Usage]:
+        """Return what counts as in flight of each assigned partition."""
+        in_flight, delayed = self._desk.usage(), self._desk.delayed_usage()
+        return without_delayed(in_flight, delayed, self._limits) if delayed else in_flight
 
     def _is_stocked(self) -> bool:
         """Return whether something waits that is not at a gate."""

@@ -6,6 +6,7 @@ from processor.engine.assignment import Assignment
 from processor.engine.ledger import Loan
 from processor.engine.record import Headers
 from processor.engine.retry import Setback
+from processor.engine.stock import Usage
 from processor.engine.terms import Terms
 from tests.engine.record import FakeRecord
 
@@ -134,6 +135,17 @@ def test_nothing_of_a_partition_that_drains_begins_when_its_time_comes() -> None
     assignment.wake(0.0, 100.0)
     assert (assignment.ready_lanes, assignment.lend(1, epoch=100.0), assignment.next_delay()) == (0, [], None)
     assert assignment.ledgers[0].offsets.commit_point == 0
+
+
+def test_what_waits_in_delayed_sessions_is_counted_apart() -> None:
+    assignment = assigned(record(0, b"a", due=100), record(1, b"a"), record(2, b"b"), record(3, None, due=100))
+    ledger = assignment.ledgers[0]
+    assignment.lend(10, epoch=0.0)
+    assert ledger.delayed_usage == Usage(3, ledger.offsets.size_of([0, 1, 3]))
+    assignment.admit(0, [record(4, b"a"), record(5, b"b"), record(6, None)], 0.0)
+    assert ledger.delayed_usage == Usage(4, ledger.offsets.size_of([0, 1, 3, 4]))
+    assignment.wake(0.0, 100.0)
+    assert ledger.delayed_usage == Usage(0, 0)
 
 
 def test_the_head_says_until_when_it_waits() -> None:

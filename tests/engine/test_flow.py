@@ -20,6 +20,7 @@ from processor.engine.flow import (
     Admission,
     Fetching,
     Verdict,
+    without_delayed,
 )
 from processor.engine.stock import Usage
 
@@ -99,6 +100,30 @@ def test_quotas_keep_the_limit_and_every_share(held: dict[int, int], waiting: di
     for partition, count in waiting.items():
         assert given.get(partition, 0) <= count
         assert after[partition] >= min(held[partition] + count, int(share))
+
+
+@pytest.mark.parametrize(
+    ("delayed", "counted"),
+    [
+        (Usage(0, 0), Usage(900, 900)),
+        (Usage(400, 400), Usage(500, 500)),
+        (Usage(900, 900), Usage(0, 0)),
+    ],
+)
+def test_delayed_tasks_have_room_of_their_own(delayed: Usage, counted: Usage) -> None:
+    in_flight = tasks(a=900, b=7)
+    assert without_delayed(in_flight, {"a": delayed}, LIMITS) == {"a": counted, "b": Usage(7, 7)}
+
+
+def test_delayed_tasks_that_fill_their_room_count_in_each_partition_by_its_part() -> None:
+    in_flight, delayed = tasks(a=3000, b=1100), tasks(a=3000, b=1000)
+    assert without_delayed(in_flight, delayed, LIMITS) == tasks(a=3000 - 750, b=1100 - 250)
+
+
+def test_the_room_of_delayed_tasks_is_bounded_in_bytes_too() -> None:
+    in_flight = {"a": Usage(10, 400), "b": Usage(1, 1)}
+    counted = without_delayed(in_flight, {"a": Usage(10, 400)}, Usage(1000, 100))
+    assert counted == {"a": Usage(8, 300), "b": Usage(1, 1)}
 
 
 # --- what is fetched ---------------------------------------------------------------------------------

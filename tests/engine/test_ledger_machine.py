@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from processor.engine import skipmap
 from processor.engine.assignment import Assignment
-from processor.engine.lanes import Lane
+from processor.engine.lanes import Lane, LaneState
 from processor.engine.ledger import Ledger, LedgerState, Loan
 from processor.engine.record import Headers
 from processor.engine.retry import Setback
@@ -36,6 +36,13 @@ def terms_of(headers: Headers) -> Terms | None:
 def headers_for(time: int | None, priority: int) -> Headers:
     headers: Headers = [("due", b"%d" % time)] if time is not None else []
     return [*headers, ("priority", b"%d" % priority)] if priority else headers or PLAIN
+
+
+def delayed_lanes(ledger: Ledger) -> list[Lane]:
+    """The lanes that wait for their time, found by each unsettled task that heads one."""
+    progress = ledger.progress()
+    heads = [ledger.lanes.headed_by(offset) for offset in (progress.unsettled if progress else ())]
+    return [lane for lane in heads if lane is not None and lane.state is LaneState.DELAYED]
 
 
 class Broker:
@@ -324,6 +331,9 @@ class Consuming(RuleBasedStateMachine):
             assert set(ledger.terms) <= set(unsettled.unsettled if (unsettled := ledger.offsets.progress()) else ())
             head = ledger.head()
             assert (head and head.record.offset()) == ledger.offsets.oldest
+            delayed = [r for lane in delayed_lanes(ledger) for r in lane.waiting]
+            assert ledger.delayed_usage.tasks == len(delayed)
+            assert ledger.delayed_usage.bytes == ledger.offsets.size_of(r.offset() for r in delayed)
             age = ledger.oldest_age(self.clock)
             assert 0 <= age <= self.clock
 
