@@ -198,10 +198,11 @@ class Gate(Generic[G, L]):
             self._probe = None
 
     def _update(self) -> None:
-        suspension = self.suspension
-        if suspension is None:
-            return
-        if not self.waiting and not self._invited:
-            suspension.recover()
-        self.is_open = not self._is_limited and suspension.allowance is None
-        self.is_calm = self.is_open and not suspension.row
+        suspension, row = self.suspension, 0
+        is_free = not self._is_limited
+        if suspension is not None:
+            if not self.waiting and not self._invited:
+                suspension.recover()
+            is_free, row = is_free and suspension.allowance is None, suspension.row
+        self.is_open = is_free
+        self.is_calm = is_free and not row

@@ -42,6 +42,9 @@ class PolicyKeywords(TypedDict, total=False):
     rate: str | None
     """attempts of the handler that one consumer begins in a second, a minute or an hour, as `"100/s"`, `"30/m"` or
     `"500/h"`; its other tasks wait without a worker"""
+    expires: float | None
+    """seconds after its record's timestamp in which a task must begin, else it is dead-lettered with `Expired`; the
+    header `task-expires` takes precedence"""
 
 
 def check_keywords(given: Mapping[str, object]) -> None:
@@ -57,6 +60,7 @@ def check_keywords(given: Mapping[str, object]) -> None:
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
             raise SettingsError(f"a handler has no keyword {name}: {hint}")
     _check_seconds(given, "timeout", above_zero=True)
+    _check_seconds(given, "expires", above_zero=True)
     _check_seconds(given, "backoff", above_zero=False)
     _check_seconds(given, "backoff_max", above_zero=False)
     _check_count(given, "max_attempts")

@@ -47,8 +47,10 @@ class Handler(msgspec.Struct, eq=False):
     """Attempts that one consumer runs at once."""
     rate: tuple[int, float] | None = None
     """So many attempts may begin in so many seconds in one consumer."""
+    expires: float | None = None
+    """Seconds after its timestamp in which a task must begin."""
     is_guarded: bool = False
-    """Whether its attempts may have to wait, because of a limit that it sets."""
+    """Whether something that it sets is to be checked before each attempt."""
     is_plain: bool = False
     """Whether it is called without further ado: it is neither async nor guarded."""
 
@@ -232,7 +234,8 @@ def _handler(function: Function, schema: str | None, keywords: PolicyKeywords, n
         )
     is_async, rules = is_kind(inspect.iscoroutinefunction, function), error_rules(keywords)
     concurrency, rate = keywords.get("concurrency"), rate_of(keywords)
-    is_guarded = bool(rules.outage_on) or concurrency is not None or rate is not None
+    expires = keywords.get("expires")
+    is_guarded = bool(rules.outage_on) or any(limit is not None for limit in (concurrency, rate, expires))
     return Handler(
         function,
         function,
@@ -247,6 +250,7 @@ def _handler(function: Function, schema: str | None, keywords: PolicyKeywords, n
         backoff_max=keywords.get("backoff_max"),
         concurrency=concurrency,
         rate=rate,
+        expires=expires,
         is_guarded=is_guarded,
         is_plain=not is_async and not is_guarded,
     )

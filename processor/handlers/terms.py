@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from math import inf, isfinite
 from typing import Final
 
-from processor.engine.record import Headers
+from processor.engine.record import Headers, Record
 from processor.engine.terms import Terms
 from processor.handlers.task import Expired, InvalidHeader
 
@@ -53,6 +53,21 @@ def check_begin(terms: Terms, epoch: float) -> None:
         raise InvalidHeader(terms.fault)
     if epoch > terms.expires:
         raise Expired(f"it had to begin by {shown_time(terms.expires)}, as its header {EXPIRES} says")
+
+
+def check_age(record: Record, seconds: float, terms: Terms | None, epoch: float) -> None:
+    """Checks that a task may begin at `epoch` whose handler takes it for at most `seconds` after its timestamp.
+
+    A header that says until when it may begin takes precedence. A record without a timestamp does not expire.
+
+    Raises:
+        Expired: it is too late.
+    """
+    kind, milliseconds = record.timestamp()
+    if not kind or (terms is not None and terms.expires != inf):
+        return
+    if epoch > milliseconds / 1000 + seconds:
+        raise Expired(f"it had to begin within {seconds:g} s of its timestamp, {shown_time(milliseconds / 1000)}")
 
 
 def headers_for_terms(

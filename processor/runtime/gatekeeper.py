@@ -61,6 +61,9 @@ class Gatekeeper:
         match attempt.outcome:
             case Held():
                 return
+            case Failed(is_attempt=False):
+                self.drop(attempt.loan)
+                return
             case Succeeded():
                 ending = Ending.SUCCEEDED
             case Failed(verdict=Verdict.OUTAGE) as failed:

@@ -17,7 +17,7 @@ from processor.engine.terms import Terms
 from processor.handlers.payload import convert
 from processor.handlers.table import Handler, Handlers
 from processor.handlers.task import Task, TaskTimeout
-from processor.handlers.terms import check_begin
+from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ended_with, returned_unrun
 from processor.runtime.desk import Borrower
 from processor.runtime.gatekeeper import Gatekeeper, NotNow
@@ -149,7 +149,10 @@ class Runner:
 
         Raises:
             NotNow: it may not be called now.
+            Expired: the task had to begin earlier.
         """
+        if handler.expires is not None:
+            check_age(task._record, handler.expires, loan.ledger.terms.get(task.offset), time())
         gate, window = self._gatekeeper.gate_of(handler), seat.window
         self._gatekeeper.begin(gate, loan)
         now = monotonic()

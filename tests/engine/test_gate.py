@@ -39,6 +39,13 @@ def test_a_handler_without_trouble_is_not_asked() -> None:
     assert gate.due() is None
 
 
+def test_a_handler_without_a_limit_is_never_asked() -> None:
+    gate: Gate[str, int] = Gate("h", Limits())
+    assert states(gate) == (True, True)
+    assert gate.end(0, Ending.OUTAGE, 0.0, 0.5) is None
+    assert gate.snapshot(0.0) == GateSnapshot("h", 0, None, None, None)
+
+
 def test_ten_outages_in_a_row_suspend_a_handler_and_no_fewer() -> None:
     gate = suspending()
     assert fail(gate, SUSPEND_AFTER - 1) == [None] * (SUSPEND_AFTER - 1)

@@ -53,6 +53,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         )
         for rate in ("100", "0/s", "-1/s", "1.5/s", "100/d", "100 / s", 100, b"1/s", "٣/s")
     ],
+    ({"expires": 0}, "expires must be more than 0 seconds, not 0"),
     ({"max_attempt": 3}, "a handler has no keyword max_attempt: did you mean max_attempts?"),
     ({"queue": "q"}, "a handler has no keyword queue: there are timeout, max_attempts, retry_on"),
 ]
@@ -111,7 +112,10 @@ def test_a_rate_is_a_number_of_attempts_in_a_second_a_minute_or_an_hour() -> Non
 
 def test_only_a_handler_that_sets_a_limit_is_asked_before_an_attempt() -> None:
     assert handler(retry_on=OSError, backoff=1.0).is_plain
-    assert all(handler(**limit).is_guarded for limit in ({"rate": "1/s"}, {"concurrency": 1}, {"outage_on": OSError}))
+    assert all(
+        handler(**limit).is_guarded
+        for limit in ({"rate": "1/s"}, {"concurrency": 1}, {"outage_on": OSError}, {"expires": 60})
+    )
 
 
 @pytest.mark.parametrize("after", [-1, float("inf"), float("nan"), "5", None, True])

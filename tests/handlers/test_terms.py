@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from processor import Expired, InvalidHeader
 from processor.engine.record import Headers
 from processor.engine.terms import Terms
-from processor.handlers.terms import NAMES, check_begin, headers_for_terms, shown_time, terms_of
+from processor.handlers.terms import NAMES, check_age, check_begin, headers_for_terms, shown_time, terms_of
+from processor.runtime.ports import Partition
+from processor.testing.memory.cluster import MemoryRecord
 
 MOMENT = datetime(2026, 11, 29, 8, 30, tzinfo=UTC)
 
@@ -100,6 +102,25 @@ def test_a_task_may_begin_until_it_expires_and_not_after() -> None:
     with pytest.raises(Expired) as caught:
         check_begin(terms, MOMENT.timestamp() + 0.001)
     assert str(caught.value) == "it had to begin by 2026-11-29T08:30:00.000Z, as its header task-expires says"
+
+
+def test_a_task_may_begin_as_long_after_its_timestamp_as_its_handler_says_unless_a_header_says_until_when() -> None:
+    produced = MOMENT.timestamp()
+    record = MemoryRecord(Partition("t", 0), 0, None, None, timestamp=round(produced * 1000))
+    check_age(record, 60.0, None, produced + 60.0)
+    check_age(record, 60.0, Terms(priority=3), produced + 60.0)
+    with pytest.raises(Expired) as caught:
+        check_age(record, 60.0, Terms(priority=3), produced + 60.1)
+    assert str(caught.value) == "it had to begin within 60 s of its timestamp, 2026-11-29T08:30:00.000Z"
+    check_age(record, 60.0, Terms(expires=produced + 3600.0), produced + 600.0)
+
+
+def test_a_record_without_a_timestamp_does_not_expire() -> None:
+    class Timeless(MemoryRecord):
+        def timestamp(self) -> tuple[int, int]:
+            return 0, -1
+
+    check_age(Timeless(Partition("t", 0), 0, None, None), 60.0, None, MOMENT.timestamp())
 
 
 def test_a_time_that_no_calendar_has_is_shown_in_milliseconds() -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from processor import Processor, Reject, Retry, Task
-from processor.telemetry.events import ConsumerStats, TaskDeadLettered, TaskRetrying
-from tests.runtime.fakes import FakeRecord
+from processor.telemetry.events import (
+    ConsumerStats,
+    HandlerResumed,
+    HandlerSuspended,
+    TaskDeadLettered,
+    TaskRetrying,
+)
+from processor.testing.memory.cluster import MemoryRecord
+from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.gate import KINDS
 from tests.runtime.running import RunningConsumer
 from tests.runtime.test_outputs import of_kind
@@ -119,3 +128,75 @@ def test_a_retry_without_a_time_is_a_failed_attempt_that_says_so(kind: str) -> N
         run.settled(1)
     (letter,) = run.of(TaskDeadLettered)
     assert letter.error == "Retry(after=…) must be a number of seconds from 0 on, not -5"
+
+
+# --- expires ----------------------------------------------------------------------------------------
+
+
+def aged(offset: int, session: bytes, seconds: float, *headers: tuple[str, bytes]) -> MemoryRecord:
+    """A task that was produced so many seconds ago."""
+    produced_at = time.time_ns() // 1_000_000 - round(seconds * 1000)
+    return MemoryRecord(PARTITION, offset, session, b"", [("task-name", b"charge"), *headers], timestamp=produced_at)
+
+
+def in_seconds(seconds: float) -> tuple[str, bytes]:
+    return "task-expires", b"%d" % (time.time_ns() // 1_000_000 + round(seconds * 1000))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_that_is_too_old_for_its_handler_is_a_dead_letter_without_an_attempt(kind: str) -> None:
+    ran: list[int] = []
+    with RunningConsumer(app_of(kind, lambda task: ran.append(task.offset), expires=3600)) as run:
+        run.cluster.append(
+            aged(0, b"s", 7200.0),
+            aged(1, b"s", 10.0),
+            aged(2, b"s", 7200.0, in_seconds(3600.0)),
+            aged(3, b"s", 10.0, in_seconds(-5.0)),
+            aged(4, b"s", 7200.0, ("task-priority", b"3")),
+        )
+        until(lambda: run.commit_point() == 5)
+    assert ran == [1, 2]
+    letters = {letter.offset: letter for letter in run.of(TaskDeadLettered)}
+    assert {(offset, letter.error_type, letter.attempt) for offset, letter in letters.items()} == {
+        (offset, "processor.Expired", 0) for offset in (0, 3, 4)
+    }
+    assert letters[0].error.startswith("it had to begin within 3600 s of its timestamp, 20")
+    assert "as its header task-expires says" in letters[3].error
+    stats = run.of(ConsumerStats)[-1]
+    assert (stats.expired, stats.failed_attempts, stats.handler_seconds_buckets["+Inf"]) == (3, 0, 2)
+
+
+def test_a_task_expires_between_two_attempts_and_has_those_that_it_had() -> None:
+    ran: list[int] = []
+
+    def fail(task: Task) -> None:
+        ran.append(task.attempt)
+        raise ConnectionError("away")
+
+    app = app_of("plain", fail, expires=3600, max_attempts=10_000, backoff=0.01)
+    with RunningConsumer(app) as run:
+        run.cluster.append(aged(0, b"s", 3600.0 - 0.5))
+        until(lambda: run.commit_point() == 1)
+    (letter,) = run.of(TaskDeadLettered)
+    assert (letter.error_type, letter.attempt) == ("processor.Expired", len(ran))
+    assert ran == list(range(1, len(ran) + 1))
+
+
+def test_tasks_that_expire_while_their_handler_is_suspended_count_as_no_attempt_of_it() -> None:
+    gone = threading.Event()
+    ran: list[int] = []
+
+    def need(task: Task) -> None:
+        if not gone.is_set():
+            raise Declined("the bank is away")
+        ran.append(task.offset)
+
+    app = app_of("plain", need, expires=3600, outage_on=Declined, concurrency=12, backoff=0.001, backoff_max=0.01)
+    with RunningConsumer(app, workers=12) as run:
+        run.cluster.append(*[aged(n, b"s%d" % n, 3600.0 - (0.5 if n < 30 else 600.0)) for n in range(40)])
+        run.until_event(HandlerSuspended)
+        until(lambda: len(run.sink.sent) == 30)
+        assert not run.of(HandlerResumed)
+        gone.set()
+        run.settled(40)
+    assert sorted(ran) == list(range(30, 40))
