@@ -220,6 +220,13 @@ class Settings(ConnectionOptions, WritingOptions):
             Panel.LOGS,
         ),
     ] = True
+    tracing: Annotated[
+        bool,
+        Option(
+            "Trace each attempt as an OpenTelemetry span, a child of the record's traceparent; needs the extra 'otel'.",
+            Panel.LOGS,
+        ),
+    ] = False
     metrics_port: Annotated[
         int | None,
         Option(

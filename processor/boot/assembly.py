@@ -19,6 +19,7 @@ from processor.runtime.consumer import Consumer
 from processor.runtime.stats import OnStats
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerTopicCreated, ConsumerTopicMissing, Emit
+from processor.telemetry.spans import open_spans
 
 
 def assemble(
@@ -44,9 +45,10 @@ def assemble(
         SettingsError: the Kafka client rejects a setting.
         BrokerError: no broker responds, the brokers deny access, or there is no token for them.
         RegistryError: the schema registry denies access, or is not a registry. An outage is tolerated.
-        LoadError: a topic to consume does not exist, a schema cannot be loaded, or the cluster lacks KIP-848 or
-            transactions, where these are asked for.
+        LoadError: a topic to consume does not exist, a schema cannot be loaded, the cluster lacks KIP-848 or
+            transactions, where these are asked for, or what `--tracing` needs is not installed.
     """
+    spans = open_spans(settings.group) if settings.tracing else None
     codec = _codec(settings, app, emit)
     settings = with_tokens(settings, emit)
     source = KafkaSource(settings, index, emit, fleet)
@@ -54,6 +56,8 @@ def assemble(
     _prepare_topics(settings, emit)
     source.open_transactions()
     consumer = Consumer(settings, app, source, sink, codec, emit)
+    if spans is not None:
+        consumer.trace(spans)
     if on_stats is not None:
         consumer.report_to(on_stats)
     return consumer

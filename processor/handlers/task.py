@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from processor.engine.record import Record  # health probes load this module, but not the engine
+    from processor.telemetry.spans import OpenSpan
 
     P = TypeVar("P", default=Any)
 else:
@@ -126,6 +127,8 @@ class Task(msgspec.Struct, Generic[P], eq=False):
     _deadline: float | None = None
     state: Any = None
     """What the application's lifespan has yielded in this consumer; None without a lifespan."""
+    _span: OpenSpan | None = None
+    """The span of this attempt, where attempts are traced."""
 
     @property
     def topic(self) -> str:

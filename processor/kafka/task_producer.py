@@ -22,6 +22,7 @@ from processor.options.names import topic_fault
 from processor.options.values import ValueFormat
 from processor.registry_settings import RegistrySettings
 from processor.telemetry.events import Event, KafkaProducerFailed
+from processor.telemetry.spans import current_headers
 
 ROOM_SECONDS = 0.01
 """How long a task that finds no room waits for a delivery before it looks again."""
@@ -92,6 +93,7 @@ class TaskProducer:
         if headers:
             record_headers.extend((header, _encoded(text)) for header, text in headers.items())
         record_headers.extend(terms)
+        record_headers.extend(own for own in current_headers() if own[0] not in (headers or ()))
         return TaskRecord(_encoded(task.session_id), value, record_headers)
 
     def send(self, record: TaskRecord, delivery: Delivery) -> bool:

@@ -27,7 +27,7 @@ from processor.handlers.task import (
     identity_of,
 )
 from processor.telemetry.error_text import frames_of, message_of, type_name
-from processor.telemetry.trace_context import trace_context
+from processor.telemetry.trace_context import Trace, trace_context
 
 OWN_FOLDER: Final = str(Path(__file__).parent)
 """Frames of this folder are left out of a traceback: it is the handler's."""
@@ -66,18 +66,19 @@ class Attempt(msgspec.Struct, eq=False):
     @property
     def fields(self) -> dict[str, Any]:
         """What each event about its task has; where the value could not be decoded, what its record says."""
-        content = self.task._content if self.task is not None else NO_CONTENT
-        return _fields(self.record, content, self.number)
+        if self.task is not None:
+            return {**fields_of(self.task), "attempt": self.number}
+        return _fields(self.record, NO_CONTENT, self.number, None)
 
 
 def fields_of(task: Task) -> dict[str, Any]:
     """What each event about the task has."""
-    return _fields(task._record, task._content, task.attempt)
+    return _fields(task._record, task._content, task.attempt, task._span.trace if task._span is not None else None)
 
 
-def _fields(record: Record, content: Content, number: int) -> dict[str, Any]:
+def _fields(record: Record, content: Content, number: int, trace: Trace | None) -> dict[str, Any]:
     named = identity_of(record, content)
-    trace = trace_context(named.traceparent)
+    trace = trace or trace_context(named.traceparent)
     return {
         "task_id": named.id,
         "session_id": named.session_id,
@@ -86,8 +87,8 @@ def _fields(record: Record, content: Content, number: int) -> dict[str, Any]:
         "partition": record.partition(),
         "offset": record.offset(),
         "attempt": number,
-        "trace_id": trace[0] if trace else None,
-        "span_id": trace[1] if trace else None,
+        "trace_id": trace.trace_id if trace else None,
+        "span_id": trace.span_id if trace else None,
     }
 
 

@@ -30,6 +30,7 @@ from processor.runtime.stop_at_end import StopAtEnd
 from processor.runtime.stopping import Stopping
 from processor.runtime.task_log import TaskLog
 from processor.runtime.timers import Timers
+from processor.runtime.tracing import Tracing
 from processor.runtime.watchdog import Watchdog
 from processor.settings import Settings
 from processor.telemetry.cadence import Cadence
@@ -41,6 +42,7 @@ from processor.telemetry.events import (
     ConsumerStopping,
     Emit,
 )
+from processor.telemetry.spans import Spans
 
 SINK_CLOSE_SECONDS = 5.0
 """How long dead letters and results may still take at the end, when nothing waits for them any more."""
@@ -97,10 +99,11 @@ class Consumer:
         lease = Lease(source.session_seconds)
         self._desk = desk = Desk(lease, timers, stages=settings.is_exactly_once)
         log = TaskLog(settings, emit)
+        self._tracing: Tracing | None = None
         gatekeeper = Gatekeeper(settings, handlers, desk, emit)
         staging = Staging(desk, log) if settings.is_exactly_once else None
         outputs = staging or Outbox(desk, sink, timers, log)
-        settlement = Settlement(settings, codec, desk, gatekeeper, outputs, log)
+        self._settlement = settlement = Settlement(settings, codec, desk, gatekeeper, outputs, log)
         self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, lease)
         self._crew = crew = Crew(settings.workers, handlers, desk, runner, emit)
         lifespan = handlers.registered_lifespan
@@ -121,6 +124,12 @@ class Consumer:
         cadence = Cadence(settings.stats_interval, settings.processes)
         self._reports = Reports(cadence, self._statistics, emit)
         self._poller = Poller(keeper, intake, new_partitions, committer, self._reports, self._stopping)
+
+    def trace(self, spans: Spans) -> None:
+        """Has each attempt traced, from before the first one on."""
+        self._tracing = tracing = Tracing(spans, self._settings)
+        self._settlement.trace(tracing)
+        self._runner.trace(tracing)
 
     def report_to(self, on_stats: OnStats) -> None:
         """Has `on_stats` called with the statistics every `--stats-interval`, in the poller's thread."""
@@ -249,3 +258,5 @@ class Consumer:
         self._watchdog.close()
         self._desk.close()
         self._crew.close()
+        if self._tracing is not None:
+            self._tracing.close()

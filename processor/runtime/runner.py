@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from time import monotonic, time
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from processor.runtime.gatekeeper import Gatekeeper, NotNow
 from processor.runtime.interrupt import InterruptWindow
 from processor.runtime.ports import Codec
 from processor.runtime.settlement import Settlement
+from processor.runtime.tracing import Prepare, Tracing
 from processor.settings import Settings
 
 
@@ -43,9 +44,6 @@ class Seat(Protocol):
 
     async def call_async(self, handler: Handler, task: Task, started: float) -> Any:
         """Opens the window at `started` and runs an async handler. Return what the handler returns."""
-
-
-Prepare = Callable[[Record, int, float], tuple[Task, Handler, float]]
 
 
 class Runner:
@@ -69,9 +67,13 @@ class Runner:
         self._lease = lease
         self._prepared: Prepare = self._prepare
 
+    def trace(self, tracing: Tracing) -> None:
+        """Has the span of each attempt begun."""
+        self._prepared = partial(tracing.begin, self._prepared)
+
     def share(self, state: Any) -> None:
         """Has `state` be the `state` of each task from now on."""
-        plain = self._prepare
+        plain = self._prepared
 
         def prepare(record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
             prepared = plain(record, number, now)
@@ -90,7 +92,7 @@ class Runner:
         prepare, keeps_results = self._prepared, self._settlement.keeps_results
         if ledger.terms:
             prepare = partial(self._prepare_on_terms, ledger.terms)
-        log = self._settlement.log if self._settlement.log.logs_each else None
+        note_success = self._settlement.note_success
         number, done, began_at = loan.attempt, 0, now
         for record in loan.records:
             if not ledger.may_begin or now >= lease.until:
@@ -132,8 +134,8 @@ class Runner:
                 self._settlement.conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
                 seat.loan = None  # not before: if that fails, the desk takes back what the seat has
                 return monotonic()
-            if log is not None:
-                log.succeeded(Attempt(loan, record, number, Succeeded(value), task, handler, window.limit, seconds))
+            if note_success is not None:
+                note_success(Attempt(loan, record, number, Succeeded(value), task, handler, window.limit, seconds))
             loan.done = done = done + 1
             number = 1
         borrower.ended += done

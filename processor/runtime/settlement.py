@@ -18,6 +18,7 @@ from processor.runtime.gatekeeper import Gatekeeper
 from processor.runtime.outbox import Output, Outputs
 from processor.runtime.ports import Codec
 from processor.runtime.task_log import TaskLog
+from processor.runtime.tracing import Tracing
 from processor.settings import Settings
 from processor.telemetry.events import TaskDeadLettered, TaskTimedOut
 
@@ -36,9 +37,24 @@ class Settlement:
         self._desk = desk
         self._gatekeeper = gatekeeper
         self._outputs = outputs
+        self._tracing: Tracing | None = None
+        self.note_success = log.succeeded if log.logs_each else None
+        """Called for a task that simply succeeded, where anything is done for it."""
+
+    def trace(self, tracing: Tracing) -> None:
+        """Has the spans of attempts ended."""
+        self._tracing = tracing
+
+        def note_success(attempt: Attempt) -> None:
+            tracing.end(attempt)
+            self.log.succeeded(attempt)
+
+        self.note_success = note_success
 
     def conclude(self, attempt: Attempt) -> None:
         """Does what follows from the attempt's outcome."""
+        if self._tracing is not None:
+            self._tracing.end(attempt)
         if attempt.task is None:
             self._gatekeeper.drop(attempt.loan)
         elif attempt.handler is not None and attempt.handler.is_guarded:
@@ -68,7 +84,8 @@ class Settlement:
         except EncodeError as error:
             self._dead_letter(attempt, failed_with(error, began=True))
             return
-        headers: Headers = [("task-id", task.id.encode()), ("task-name", task.name.encode())]
+        carried = task._span.trace.headers if task._span is not None else ()
+        headers: Headers = [("task-id", task.id.encode()), ("task-name", task.name.encode()), *carried]
         self._outputs.send(Output(attempt, topic, encoded, headers))
 
     def _fail(self, attempt: Attempt, failed: Failed) -> None:

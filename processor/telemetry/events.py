@@ -971,9 +971,10 @@ class TaskEvent(Event):
     attempt: int
     """number of the attempt, from 1; 0 if there was none"""
     trace_id: str | None
-    """trace of the W3C `traceparent` header, if the record has a valid one"""
+    """trace of the attempt's span, with `--tracing`; else of the W3C `traceparent` header, if the record has a valid
+    one"""
     span_id: str | None
-    """span that produced the task"""
+    """the attempt's span, with `--tracing`; else the one that produced the task"""
 
 
 class HandlerLog(Event):
@@ -994,9 +995,10 @@ class HandlerLog(Event):
     attempt: int | None
     """number of the attempt, from 1"""
     trace_id: str | None
-    """trace of the W3C `traceparent` header, if the record has a valid one"""
+    """trace of the attempt's span, with `--tracing`; else of the W3C `traceparent` header, if the record has a valid
+    one"""
     span_id: str | None
-    """span that produced the task"""
+    """the attempt's span, with `--tracing`; else the one that produced the task"""
     level: Level  # type: ignore[misc]  # of the line, not of the class
     """`error` for lines of a higher level too"""
     logger: str | None

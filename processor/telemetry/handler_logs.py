@@ -22,6 +22,7 @@ from processor.telemetry.error_text import frames_of, message_of, text_of, type_
 from processor.telemetry.events import Emit, HandlerLog, Level
 from processor.telemetry.logs import LEVELS
 from processor.telemetry.redaction import LogLevel
+from processor.telemetry.spans import current_trace
 
 
 class Origin(Protocol):
@@ -209,10 +210,11 @@ def _emit(
     emit = found.emit if found is not None else next(reversed(_emits), None)
     if emit is None:
         return
-    task = found.task_fields() if found is not None else None
+    task, trace = found.task_fields() if found is not None else None, current_trace()
+    fields_of_span = {"trace_id": trace.trace_id, "span_id": trace.span_id} if trace is not None else {}
     emit(
         HandlerLog(
-            **(task or NO_TASK),
+            **{**(task or NO_TASK), **fields_of_span},
             level=level,
             logger=logger,
             message=message,

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.DOTALL)
 
 
-def trace_context(header: bytes | None) -> tuple[str, str] | None:
-    """Return the IDs of the trace and of the parent span in hexadecimal; None if the header is missing or not valid."""
+class Trace(NamedTuple):
+    """A span."""
+
+    trace_id: str
+    """In hexadecimal."""
+    span_id: str
+    """In hexadecimal."""
+    headers: tuple[tuple[str, bytes], ...] = ()
+    """Of a record that follows from it."""
+
+
+def trace_context(header: bytes | None) -> Trace | None:
+    """Return the trace and the parent span that the header names; None if it is missing or not valid."""
     found = _TRACEPARENT.fullmatch(header) if header else None
     if found is None:
         return None
@@ -16,4 +28,4 @@ def trace_context(header: bytes | None) -> tuple[str, str] | None:
     is_known = version != b"ff" and (more is None or version != b"00")  # later versions may append fields
     if not is_known or not int(trace, 16) or not int(span, 16):
         return None
-    return trace.decode(), span.decode()
+    return Trace(trace.decode(), span.decode())

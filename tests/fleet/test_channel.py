@@ -57,6 +57,7 @@ SETTINGS = Settings(
     log_errors="type",
     log_sample=0.5,
     log_handlers=False,
+    tracing=True,
     metrics_port=9,
     metrics_host="::1",
     kafka_config={"sasl.mechanism": "OAUTHBEARER", "sasl.password": 'a="b"\nc\u00e4', "client.id": ""},

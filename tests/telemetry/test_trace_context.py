@@ -7,7 +7,7 @@ import pytest
 from processor.handlers.task import Task
 from processor.runtime.task_log import in_sample
 from processor.telemetry.events import TaskRetrying, TaskSucceeded
-from processor.telemetry.trace_context import trace_context
+from processor.telemetry.trace_context import Trace, trace_context
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
 
@@ -16,7 +16,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 @pytest.mark.parametrize("header", [f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00", f"cc-{TRACE}-{SPAN}-01-more"])
 def test_a_valid_trace_context_is_parsed(header: str) -> None:
-    assert trace_context(header.encode()) == (TRACE, SPAN)
+    assert trace_context(header.encode()) == Trace(TRACE, SPAN)
 
 
 @pytest.mark.parametrize(
