@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -19,6 +18,7 @@ from tests.support.addresses import answers_within
 from tests.support.broker import Broker, BrokerUnavailable
 from tests.support.java_broker import JavaBroker
 from tests.support.kafka_jars import PROJECT
+from tests.support.until import until
 
 
 def test_what_is_produced_is_there_byte_for_byte(broker: Broker, topic: MakeTopic, produce: Produce) -> None:
@@ -100,10 +100,9 @@ def test_the_broker_dies_with_the_test_run(tmp_path: Path) -> None:
         broker = psutil.Process(int(run.stdout.readline()))
     run.kill()
     run.wait()
-    deadline = time.monotonic() + 10
-    while broker.is_running() and broker.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the broker has outlived the run"
-        time.sleep(0.01)
+    until(
+        lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE, "the broker ends with the run", 10
+    )
 
 
 def test_where_nothing_can_run_a_broker_one_message_tells_the_three_ways(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from processor.cli.demo.view import Progress, Size, screen
 from processor.engine.record import Headers
 from tests.cli.conftest import Start
 from tests.observe.building import consumer, line, partition, watching
+from tests.support.until import until
 
 SECONDS = 90.0
 
@@ -288,10 +289,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(start: Start) -> None:
     out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, out + err
     assert "stopped before the end" in out
-    deadline = time.monotonic() + 10
-    while any(child.is_running() for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not any(child.is_running() for child in children), "its processes end", 10)
 
 
 def test_a_demo_with_a_wrong_option_says_so(start: Start) -> None:

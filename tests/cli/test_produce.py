@@ -215,7 +215,7 @@ def test_a_signal_ends_the_reading_and_what_was_handed_over_arrives(
     assert child.stdin is not None
     child.stdin.write(line(0) + line(1))
     child.stdin.flush()
-    _until(lambda: len(cluster.read_all(broker.bootstrap_servers, name)) == 2)
+    until(lambda: len(cluster.read_all(broker.bootstrap_servers, name)) == 2)
     child.send_signal(number)
     assert child.wait(SECONDS) == code
     assert child.stdout is not None
@@ -300,13 +300,6 @@ def _pieces(descriptor: int) -> Iterator[bytes]:
         if not piece:
             return
         yield piece
-
-
-def _until(claim: Any) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def read(text: bytes, value_format: Any = "json") -> list[TaskLine | BadLine]:

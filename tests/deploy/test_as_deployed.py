@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.support import cluster
 from tests.support.broker import Broker
 from tests.support.kafka_jars import PROJECT
 from tests.support.lifeline import die_with_parent
+from tests.support.until import until
 
 BOUND = 40.0
 
@@ -74,10 +76,8 @@ class Program:
 
 
 def wait_done(broker: Broker, group: str, topic: str) -> None:
-    deadline = time.monotonic() + BOUND
-    while lag := cluster.lag(broker.bootstrap_servers, group, topic):
-        assert time.monotonic() < deadline, f"the lag is still {lag}"
-        time.sleep(0.1)
+    lag = partial(cluster.lag, broker.bootstrap_servers, group, topic)
+    until(lambda: lag() == 0, lambda: f"the lag is {lag()}", BOUND, 0.1)
 
 
 def test_a_pod_of_the_chart_becomes_ready_runs_tasks_and_stops_within_its_grace_period(

@@ -348,8 +348,7 @@ def test_a_stopped_consumer_does_not_hold_the_parent_up(fleet: Fleet) -> None:
     lives = parent.noted("started", 2)
     stopped = psutil.Process(lives[0]["pid"])
     stopped.suspend()
-    while stopped.status() != psutil.STATUS_STOPPED:  # a thread of it may run on for a moment
-        time.sleep(0.001)
+    until(lambda: stopped.status() == psutil.STATUS_STOPPED, "its last thread is stopped")
     parent.signal()
     drained = parent.noted("Drain")
     assert {order["index"] for order in drained} == {lives[1]["index"]}

@@ -156,7 +156,7 @@ def test_a_coordinator_that_restarts_while_the_group_waits_costs_a_stop_nothing(
     survivor.wait_for("consumer.commits_rerouted")
     broker.kill()
     broker.restart()
-    time.sleep(5)
+    time.sleep(5)  # time is tested: the coordinator is back, and the group still waits
     assert survivor.stop() == 0
     work.wait_done(len(work.places), 90)
     assert repeated(work, wait) == {}

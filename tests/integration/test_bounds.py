@@ -27,7 +27,7 @@ def watch(fleet: Fleet) -> int:
     most = 0
     while fleet.consumers():
         most = max(most, most_memory(fleet))
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two samples
     return most
 
 
@@ -52,7 +52,7 @@ def test_large_records_under_a_slow_handler_are_bounded_in_bytes(scenario: MakeS
     most = 0
     for _ in range(40):
         most = max(most, most_memory(fleet))
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two samples
     held = [stats["in_flight_bytes"] for stats in fleet.heard("consumer.stats")]
     assert fleet.stop() == 0
     assert max(held) < 10_000_000

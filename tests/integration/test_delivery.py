@@ -18,6 +18,7 @@ from tests.support import cluster
 from tests.support.ledger import Place
 from tests.support.run import Fleet
 from tests.support.scenario import OUTLASTING, MakeScenario, Scenario
+from tests.support.until import until
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
@@ -67,7 +68,7 @@ def test_a_kill_repeats_only_what_ran_since_the_last_commit(scenario: MakeScenar
     options += ("-X", "session.timeout.ms=6000") if protocol == "classic" else ()
     fleet = work.run("stick", *options)
     work.wait_done(3000)
-    time.sleep(1.0)  # several commit intervals: what is done is committed by now
+    until(lambda: len(work.known_done()) == 3000, "the group knows what is done", 30, pause=0.05)
     work.kill(fleet)
     again = work.run("note", *options, "--stop-at-end")
     assert again.wait(120) == 0
@@ -147,8 +148,7 @@ def test_a_drain_that_takes_too_long_is_exit_3_and_is_told(scenario: MakeScenari
     work.produce([(b"stuck", b"")])
     fleet = work.run("stick", "--drain-timeout", "1", "--timeout", "600")
     fleet.wait_for("consumer.assigned")
-    while not work.ledger.entries():
-        time.sleep(0.02)
+    work.wait_begun()
     assert fleet.stop() == 3
     assert fleet.heard("task.abandoned", session_id=hashed("stuck"))
 

@@ -20,6 +20,7 @@ from tests.conftest import MakeBroker
 from tests.support import cluster
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario
+from tests.support.until import until
 
 BOUND = 40.0
 
@@ -34,11 +35,11 @@ class Probe:
         return judge_fleet(self.file, max_age)
 
     def until(self, condition: Callable[[Health], bool], *, max_age: float = 60) -> Health:
-        deadline = time.monotonic() + BOUND
-        while not condition(health := self(max_age=max_age)):
-            assert time.monotonic() < deadline, health
-            time.sleep(0.05)
-        return health
+        def fitting() -> Health | None:
+            health = self(max_age=max_age)
+            return health if condition(health) else None
+
+        return until(fitting, lambda: self(max_age=max_age), BOUND, 0.05)
 
 
 def is_well(health: Health) -> bool:
@@ -114,8 +115,10 @@ def test_a_fleet_that_waits_for_its_broker_is_alive(
     )
     probe.until(is_well)
     broker.kill()
-    until = time.monotonic() + 4
-    while time.monotonic() < until:  # for longer than the age that is asked about, so that no poll is an old one
+    ended = time.monotonic() + 4
+    while (
+        time.monotonic() < ended
+    ):  # time is tested: longer than the age that is asked about, so that no poll is an old one
         assert probe(max_age=3).holds([Check.ALIVE, Check.PROGRESSING])
         time.sleep(0.05)
 

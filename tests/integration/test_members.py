@@ -169,7 +169,7 @@ def test_a_stop_before_the_group_has_assigned_anything_waits_for_no_join(scenari
     work.kill(killed)
     waiting = work.run("note", "--group-protocol", protocol)
     waiting.wait_for("consumer.started")
-    time.sleep(0.7)
+    time.sleep(0.7)  # time is tested: the join is under way
     assert not [event for event in waiting.heard("consumer.assigned") if event["partitions"]]
     began = time.monotonic()
     assert waiting.stop() == 0

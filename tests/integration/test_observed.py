@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+from processor.observe.head_blocks import HeadBlock
 from processor.observe.lines import ReadStats, events
 from processor.observe.report.findings import findings
 from processor.observe.report.text import text
@@ -34,11 +35,11 @@ def test_the_log_of_a_real_fleet_has_the_session_that_blocks_a_partition_with_ti
     run.produce(((f"s{n % 20}".encode(), b"%d" % n) for n in range(200)), partition=1)
     before = time.time()
     fleet = run.run("stick", "--log-sessions", "plain", "--stats-interval", "0.5", seconds=0.01)
-    deadline = time.monotonic() + SECONDS
-    while not (blocks := [one for one in watched(fleet).current_blocks() if one.seconds > 3 and one.gap == 201]):
-        assert time.monotonic() < deadline, fleet.events[-1]
-        time.sleep(0.2)
-    (block,) = blocks
+
+    def long_blocks() -> list[HeadBlock]:
+        return [one for one in watched(fleet).current_blocks() if one.seconds > 3 and one.gap == 201]
+
+    (block,) = until(long_blocks, lambda: fleet.events[-1], SECONDS, 0.2)
     assert (block.topic, block.partition, block.offset, block.session_id) == (run.topic, 1, 0, "stuck")
     assert block.state == "running"
     assert before < block.since < time.time() - 3

@@ -144,7 +144,7 @@ def test_clients_share_a_token_in_the_first_half_of_its_time() -> None:
     shared = tokens(function)
     assert {shared(None)[0] for _ in range(10)} == {"t"}
     assert function.calls == 1
-    time.sleep(0.6)
+    time.sleep(0.6)  # time is tested: the second half of the token's
     function.outcome = ("u", in_an_hour())
     assert shared(None)[0] == "u"
     assert function.calls == 2
@@ -171,7 +171,7 @@ def test_a_later_failure_is_logged_once_for_all_clients_and_so_is_its_end(monkey
     shared = tokens(function, events)
     shared.demand(None)
     function.outcome = RuntimeError(f"{JSON_WEB_TOKEN} is not accepted")
-    time.sleep(0.4)
+    time.sleep(0.4)  # time is tested: the second half of the token's
     for _ in range(5):
         with pytest.raises(TokenError, match=r"raised RuntimeError: \*\*\* is not accepted"):
             shared(None)

@@ -127,13 +127,12 @@ def _asker(bootstrap_servers: str, group: str) -> Consumer:
 
 def _wait_for_leaders(admin: AdminClient, name: str, partitions: int) -> None:
     # CreateTopics is answered before the brokers' metadata has the topic.
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
+    def has_leaders() -> bool:
         found = admin.list_topics(timeout=SECONDS).topics.get(name)
-        if found and len(found.partitions) == partitions and all(p.leader >= 0 for p in found.partitions.values()):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"topic {name} did not appear within {SECONDS:g} s")
+        leaders = [partition.leader for partition in found.partitions.values()] if found else []
+        return len(leaders) == partitions and all(leader >= 0 for leader in leaders)
+
+    until(has_leaders, f"topic {name} appears", SECONDS, 0.02)
 
 
 def _queue(

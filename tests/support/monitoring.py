@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import Any, Self
 
 from tests.support.addresses import free_ports, listens
 from tests.support.lifeline import die_with_parent
+from tests.support.until import until
 
 START_SECONDS = 30.0
 
@@ -129,11 +129,8 @@ class LogStore:
 
 
 def wait_until(condition: Callable[[], object], seconds: float, why: Callable[[], object] = lambda: "") -> None:
-    """Waits for a condition, with a bound; `why` tells what there was instead."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s: {why()}"
-        time.sleep(0.1)
+    """Waits for a condition; `why` describes what is the case instead after so many seconds."""
+    until(condition, why, seconds, pause=0.1)
 
 
 def _get(url: str) -> Any:

@@ -19,6 +19,7 @@ import psutil
 from tests.support.kafka_jars import PROJECT
 from tests.support.lifeline import die_with_parent
 from tests.support.log_schema import check
+from tests.support.until import until
 
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
@@ -233,10 +234,7 @@ def _fits(known: Mapping[str, Any], event: str, fields: Mapping[str, object]) ->
 
 def _wait_until_dead(family: list[psutil.Process]) -> None:
     # Orphans go to whoever is process 1, which may never reap them: a zombie is dead enough.
-    deadline = time.monotonic() + STOP_SECONDS
-    while any(map(_lives, family)):
-        assert time.monotonic() < deadline, f"some of {family} live on after SIGKILL"
-        time.sleep(0.01)
+    until(lambda: not any(map(_lives, family)), f"none of {family} lives on after SIGKILL", STOP_SECONDS, 0.01)
 
 
 def _lives(process: psutil.Process) -> bool:

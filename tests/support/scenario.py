@@ -15,6 +15,7 @@ from tests.support import cluster, ledger
 from tests.support.broker import Broker
 from tests.support.ledger import Entry, Finding, Ledger, Place
 from tests.support.run import Fleet
+from tests.support.until import until
 
 HANDLERS = """
 import ctypes, os, random, signal, sys, threading, time
@@ -253,10 +254,11 @@ class Scenario:
         Raises:
             AssertionError: they have not within `seconds`.
         """
-        deadline = time.monotonic() + seconds
-        while (begun := sum(entry.kind == "start" for entry in self.ledger.entries())) < runs:
-            assert time.monotonic() < deadline, f"{begun} of {runs} handlers were entered within {seconds:g} s"
-            time.sleep(0.02)
+
+        def begun() -> int:
+            return sum(entry.kind == "start" for entry in self.ledger.entries())
+
+        until(lambda: begun() >= runs, lambda: f"{begun()} of {runs} handlers were entered", seconds, 0.02)
 
     def wait_done(self, tasks: int, seconds: float = 60.0) -> list[Entry]:
         """Waits until so many tasks have succeeded at least once, and returns the ledger.
@@ -264,15 +266,16 @@ class Scenario:
         Raises:
             AssertionError: they have not within `seconds`.
         """
-        deadline = time.monotonic() + seconds
-        done: set[Place] = set()
-        while time.monotonic() < deadline:
+
+        def done(entries: Iterable[Entry]) -> int:
+            return len({entry.place for entry in entries if entry.succeeded})
+
+        def all_done() -> list[Entry] | None:
             entries = self.ledger.entries()
-            done = {entry.place for entry in entries if entry.succeeded}
-            if len(done) >= tasks:
-                return entries
-            time.sleep(0.05)
-        raise AssertionError(f"{len(done)} of {tasks} tasks were done within {seconds:g} s")
+            return entries if done(entries) >= tasks else None
+
+        missing = lambda: f"{done(self.ledger.entries())} of {tasks} tasks are done"  # noqa: E731 — a message
+        return until(all_done, missing, seconds, 0.05)
 
     @property
     def lag(self) -> int:
@@ -292,11 +295,7 @@ class Scenario:
         Raises:
             AssertionError: it is not within `seconds`.
         """
-        deadline = time.monotonic() + seconds
-        while (found := self.known_lag()) != lag:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"the lag is {found} after {seconds:g} s, not {lag}")
-            time.sleep(0.05)
+        until(lambda: self.known_lag() == lag, lambda: f"the lag is {self.known_lag()}, not {lag}", seconds, 0.05)
 
     def known_done(self) -> set[Place]:
         """What the group knows to be settled: below the committed offsets, and in their skip maps."""

@@ -10,15 +10,25 @@ T = TypeVar("T")
 
 
 def until(
-    condition: Callable[[], T | None], what: str = "it happens", seconds: float = 20.0, pause: float = 0.005
+    condition: Callable[[], T | None],
+    what: str | Callable[[], object] = "it happens",
+    seconds: float = 20.0,
+    pause: float = 0.005,
 ) -> T:
-    """Asks until the answer is true, with a `pause` (seconds) between two questions, and returns it.
+    """Asks until the answer is true, and returns it.
+
+    Args:
+        condition: the question.
+        what: what should happen, or a function that describes what is the case instead.
+        seconds: how long it may take.
+        pause: seconds between two questions.
 
     Raises:
-        AssertionError: it is not within `seconds`; the message says `what` should have been.
+        AssertionError: it has not happened within `seconds`.
     """
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what() if callable(what) else what}")
         time.sleep(pause)
     return answer
