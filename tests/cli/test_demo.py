@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
@@ -17,6 +18,7 @@ from rich.console import Console
 from processor.cli.demo.app import Entry
 from processor.cli.demo.checks import check, figures
 from processor.cli.demo.load import TOPIC, UNDECODABLE, Planned, plan
+from processor.cli.demo.shows import SHOWS, plan_delays, plan_priorities
 from processor.cli.demo.view import Progress, Size, screen
 from processor.engine.record import Headers
 from tests.cli.conftest import Start
@@ -144,6 +146,66 @@ def test_a_worker_that_did_nothing_counts_in_the_balance() -> None:
     assert "p50 1.00 s" in values["run"]
 
 
+def entry_of(task: Planned, **fields: Any) -> Entry:
+    values: dict[str, Any] = {"waited": 1.0, "began": 1.0, "ended": 2.0} | fields
+    return Entry(task.session, task.number, 1, 0, 1, "worker-0", outcome="done", **values)
+
+
+def test_urgent_tasks_are_the_same_each_time_and_stand_behind_half_of_the_others() -> None:
+    planned = plan_priorities(400, 10)
+    assert planned == plan_priorities(400, 10)
+    places = [place for place, task in enumerate(planned) if task.priority]
+    assert (len(planned), len(places), {task.priority for task in planned}) == (400, 4, {0, 9})
+    assert min(places) >= 198
+
+
+@pytest.mark.parametrize(("seconds", "holds"), [(0.1, True), (0.6, False)])
+def test_urgent_tasks_must_wait_less_than_half_as_long_as_others(seconds: float, holds: bool) -> None:
+    planned = plan_priorities(400, 10)
+    entries = [entry_of(task, waited=seconds if task.priority else 1.0) for task in planned]
+    (fact,) = SHOWS["priorities"].check(planned, entries, [])
+    assert (fact.claim, fact.holds) == ("urgent tasks come first", holds)
+    assert "1.00 s" in fact.found
+    assert SHOWS["priorities"].figures(planned, entries)[0].value.startswith(f"p50 {seconds * 1000:.0f} ms")
+
+
+def test_without_an_urgent_attempt_there_is_nothing_to_compare() -> None:
+    planned = plan_priorities(400, 10)
+    (fact,) = SHOWS["priorities"].check(planned, [entry_of(task) for task in planned if not task.priority], [])
+    assert not fact.holds
+
+
+DELAYED = plan_delays(400, 10)
+EXPIRED = [task for task in DELAYED if task.fate == "expired"]
+
+
+def broken_by(overdue: float = 0.001, others_began: float = 0.5, expired: int = len(EXPIRED)) -> set[str]:
+    entries = [
+        entry_of(
+            task, overdue=overdue if task.delay else None, began=1.0 if "delayed" in task.session else others_began
+        )
+        for task in DELAYED
+        if task.fate != "expired"
+    ]
+    letters = [Letter(b"", b"", [("dlq-error-type", b"processor.Expired")])] * expired
+    return {fact.claim for fact in SHOWS["delays"].check(DELAYED, entries, letters) if not fact.holds}
+
+
+def test_delayed_tasks_come_first_each_with_one_behind_it() -> None:
+    assert plan_delays(400, 10) == DELAYED
+    first = DELAYED[:80]
+    assert [task.number for task in first] == [0, 1] * 40
+    assert all(1.0 <= (task.delay or 0) <= 3.0 for task in first[::2])
+    assert (len(DELAYED), len(EXPIRED)) == (400, 10)
+
+
+def test_a_check_finds_what_is_wrong_with_delays() -> None:
+    assert broken_by() == set()
+    assert broken_by(overdue=-0.1) == {"no task before its time"}
+    assert broken_by(others_began=2.0) == {"no other session waits for them"}
+    assert broken_by(expired=len(EXPIRED) - 1) == {"what is late is not begun"}
+
+
 SIZE = Size(tasks=100, consumers=2, partitions=2)
 
 
@@ -236,6 +298,15 @@ def test_the_demo_passes_its_own_checks_off_a_terminal(start: Start) -> None:
     assert ledger is not None
     assert Path(ledger[1]).read_text().count("\n") > 790
     assert revoked_before_the_stop(Path(ledger[1]).with_name("fleet.log")) == []
+
+
+@pytest.mark.parametrize(("show", "tasks", "facts"), [("priorities", 1500, 7), ("delays", 300, 9)])
+def test_the_demo_shows_urgent_and_delayed_tasks(start: Start, show: str, tasks: int, facts: int) -> None:
+    process = start("demo", "--show", show, "--tasks", str(tasks))
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, out + err
+    assert err == ""
+    assert len(re.findall(r"^ok ", out, re.MULTILINE)) == facts
 
 
 def revoked_before_the_stop(log: Path) -> list[str]:

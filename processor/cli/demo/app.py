@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from processor.handlers.task import Reject, Task
+from processor.handlers.terms import NOT_BEFORE
 from processor.processor import Processor
 
 LEDGER: Final = "PROCESSOR_DEMO_LEDGER"
@@ -33,6 +34,10 @@ class Entry(msgspec.Struct, frozen=True):
     began: float
     ended: float
     outcome: Outcome
+    waited: float = 0.0
+    """Seconds from its record's timestamp to its begin, by the clocks of producer and consumer."""
+    overdue: float | None = None
+    """Seconds from the time before which it must not begin; None where there is none."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -70,6 +75,9 @@ def work(task: Task) -> None:
 
 
 def _note(task: Task, wanted: Work, began: float, outcome: Outcome) -> None:
+    ended = time.monotonic()
+    began_at = time.time() - (ended - began)
+    not_before = task.headers.get(NOT_BEFORE)
     entry = Entry(
         session=task.session_id,
         number=wanted.number,
@@ -78,8 +86,10 @@ def _note(task: Task, wanted: Work, began: float, outcome: Outcome) -> None:
         consumer=os.getpid(),
         worker=threading.current_thread().name,
         began=began,
-        ended=time.monotonic(),
+        ended=ended,
         outcome=outcome,
+        waited=began_at - task.timestamp / 1000,
+        overdue=began_at - int(not_before) / 1000 if not_before is not None else None,
     )
     # One write to a file that is open for appending: processes and threads never write into each other's lines.
     os.write(_ledger(), msgspec.json.encode(entry) + b"\n")

@@ -40,8 +40,8 @@ def figures(entries: Sequence[Entry], partitions: int, workers: int) -> list[Fig
     return [
         Figure("throughput", f"{done / seconds:,.0f} tasks/s over {seconds:.1f} s"),
         Figure("workers busy", f"{busy / seconds / workers:.0%} of the time, all {workers} together"),
-        Figure("wait in the queue", _percentiles([e.began - began for e in entries if e.attempt == 1])),
-        Figure("run", _percentiles([entry.ended - entry.began for entry in entries])),
+        Figure("wait in the queue", percentiles([e.began - began for e in entries if e.attempt == 1])),
+        Figure("run", percentiles([entry.ended - entry.began for entry in entries])),
         Figure("sessions on a partition", _balance(_sessions_by_partition(entries), partitions)),
         Figure("tasks on a consumer", _balance(Counter(e.consumer for e in entries).values(), 1)),
         Figure("tasks on a worker", _balance(Counter((e.consumer, e.worker) for e in entries).values(), workers)),
@@ -52,7 +52,10 @@ def _sessions_by_partition(entries: Sequence[Entry]) -> Collection[int]:
     return Counter(partition for _, partition in {(e.session, e.partition) for e in entries}).values()
 
 
-def _percentiles(seconds: Sequence[float]) -> str:
+def percentiles(seconds: Sequence[float]) -> str:
+    """Return how long something took, as a few words."""
+    if not seconds:
+        return "none"
     ordered = sorted(seconds)
     parts = [f"p{p} {_duration(ordered[min(len(ordered) * p // 100, len(ordered) - 1)])}" for p in (50, 95, 99)]
     return " · ".join([*parts, f"max {_duration(ordered[-1])}"])
@@ -153,9 +156,10 @@ def _dead_letters_as_planned(planned: Sequence[Planned], dead_letters: Sequence[
     expected = Counter((task.id, task.session, task.attempts) for task in planned if task.is_dead_letter)
     found = Counter(map(_letter, dead_letters))
     unread = {task.id for task in planned if task.fate == "undecodable"}
-    changed = sum(_header(r, "demo-id") in unread and r.value() != UNDECODABLE for r in dead_letters)
+    changed = sum(header_of(r, "demo-id") in unread and r.value() != UNDECODABLE for r in dead_letters)
     counts = Counter(task.fate for task in planned if task.is_dead_letter)
     text = f"{counts['exhausted']:,} failed, {counts['refused']:,} rejected, {counts['undecodable']:,} undecodable"
+    text += f", {counts['expired']:,} expired" if counts["expired"] else ""
     holds = found == expected and not changed
     if not holds:
         text = f"{(expected - found).total():,} missing, {(found - expected).total():,} unexpected, {changed:,} changed"
@@ -163,10 +167,11 @@ def _dead_letters_as_planned(planned: Sequence[Planned], dead_letters: Sequence[
 
 
 def _letter(record: Record) -> tuple[str, str, int]:
-    return _header(record, "demo-id"), (record.key() or b"").decode(), int(_header(record, "dlq-attempts") or -1)
+    return header_of(record, "demo-id"), (record.key() or b"").decode(), int(header_of(record, "dlq-attempts") or -1)
 
 
-def _header(record: Record, name: str) -> str:
+def header_of(record: Record, name: str) -> str:
+    """Return the text of a header; empty where there is none."""
     return (dict(record.headers() or ()).get(name) or b"").decode()
 
 

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from processor.cli.demo.app import LEDGER, read_ledger
 from processor.cli.demo.checks import Fact, Figure, check, figures
-from processor.cli.demo.load import GROUP, MAX_ATTEMPTS, TOPIC, Planned, Sending, plan
+from processor.cli.demo.load import GROUP, MAX_ATTEMPTS, TOPIC, Planned, Sending
+from processor.cli.demo.shows import SHOWS, Show, ShowName
 from processor.cli.demo.view import Size, View
 from processor.cli.temporary_files import temporary_folder
 from processor.fleet.supervisor import Supervisor
@@ -30,6 +31,8 @@ from processor.telemetry import logs
 from processor.telemetry.events import Event, FleetStopping
 
 APP: Final = "processor.cli.demo.app:app"
+
+MOST_TASKS: Final = 50_000
 
 HURRY_SECONDS: Final = 1.0
 """How long an interrupted fleet may drain. Its commits do not matter: the broker ends with the demo."""
@@ -43,27 +46,32 @@ Processes = Annotated[
 
 
 def demo(
-    tasks: Annotated[int, Option("Number of tasks.", at_least=1, at_most=50_000)] = 4000,
+    tasks: Annotated[
+        int | None, Option("Number of tasks.", at_least=1, at_most=MOST_TASKS, default_shown="4000, or 800 with delays")
+    ] = None,
     sessions: Annotated[int, Option("Number of sessions.", at_least=1, at_most=10_000)] = 100,
     processes: Processes = 2,
     workers: Annotated[int, Option("Worker threads per consumer.", short="-w", at_least=1, at_most=256)] = 16,
+    show: Annotated[ShowName, Option("What is shown: failures, or also urgent tasks or delayed ones.")] = "failures",
 ) -> int:
     """Watch a fleet at work, with nothing installed but this package.
 
     It starts a broker in this process and a fleet, and sends tasks of many
     sessions, some of which fail. At the end it checks that none was lost,
     repeated or overtaken, and reports throughput and balance.
+    --show adds urgent or delayed tasks, and checks what becomes of them.
     The exit code is 1 if a check fails.
     """
     console = Console()
-    planned = plan(tasks, sessions)
+    shown = SHOWS[show]
+    planned = shown.plan(tasks or shown.tasks, sessions)
     folder = Path(tempfile.mkdtemp(prefix="processor-demo-", dir=temporary_folder()))
     ledger, log = folder / "ledger.jsonl", folder / "fleet.log"
     with EmbeddedBroker() as broker:
         settings = _settings(broker.bootstrap_servers, processes, workers)
         dead_letter_topic = settings.dead_letter_topic_of(TOPIC)
         broker.create_topics([TOPIC, dead_letter_topic])
-        _print(console, _introduction(planned, sessions, settings))
+        _print(console, _introduction(planned, settings, shown))
         exit_code = _run_fleet(settings, console, planned, ledger, log)
         if exit_code:
             _print(console, f"stopped before the end; the fleet's log is {log}")
@@ -72,7 +80,9 @@ def demo(
         dead_letters = records_of(broker.bootstrap_servers, {}, dead_letter_topic)
         lag = lag_of(broker.bootstrap_servers, {}, GROUP, TOPIC)
         facts = check(planned, entries, dead_letters, {str(partition): behind for partition, behind in lag.items()})
-    _report(console, facts, figures(entries, PARTITIONS, processes * workers))
+    facts += shown.check(planned, entries, dead_letters)
+    measured = figures(entries, PARTITIONS, processes * workers)
+    _report(console, facts, measured + shown.figures(planned, entries))
     _print(console, f"Checked from the ledger {ledger}\nThe fleet's log is {log}: processor report {log}")
     return 0 if all(fact.holds for fact in facts) else 1
 
@@ -84,6 +94,7 @@ def _settings(bootstrap_servers: str, processes: int, workers: int) -> Settings:
         bootstrap_servers=bootstrap_servers,
         processes=processes,
         workers=workers,
+        max_in_flight=MOST_TASKS,  # urgent tasks are seen wherever they stand
         max_attempts=MAX_ATTEMPTS,
         backoff=0.2,
         backoff_max=1.0,
@@ -95,12 +106,12 @@ def _settings(bootstrap_servers: str, processes: int, workers: int) -> Settings:
     )
 
 
-def _introduction(planned: list[Planned], sessions: int, settings: Settings) -> str:
-    failing = sum(task.fate != "plain" for task in planned)
+def _introduction(planned: list[Planned], settings: Settings, shown: Show) -> str:
+    sessions = len({task.session for task in planned})
     consumers = "1 consumer" if settings.processes == 1 else f"{settings.processes} consumers"
     return (
         f"{len(planned):,} tasks of {sessions:,} sessions in {PARTITIONS} partitions of an embedded broker.\n"
-        f"{failing:,} of them will fail at first or for good.\n"
+        f"{shown.summary(planned)}\n"
         f"{consumers} with {settings.workers} workers each."
     )
 

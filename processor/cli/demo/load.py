@@ -21,7 +21,7 @@ MAX_ATTEMPTS: Final = 3
 MILLISECONDS: Final = (10.0, 60.0)
 """How long a handler works, from and to: about what a call to a database or a service takes."""
 
-Fate = Literal["plain", "retried", "exhausted", "refused", "undecodable"]
+Fate = Literal["plain", "retried", "exhausted", "refused", "undecodable", "expired"]
 
 ONE_IN: Final[dict[Fate, int]] = {"retried": 25, "exhausted": 800, "refused": 1000, "undecodable": 2000}
 """One task in so many fails at first, fails for good, is rejected, or cannot even be read."""
@@ -36,16 +36,22 @@ class Planned(msgspec.Struct, frozen=True):
     number: int
     fate: Fate
     milliseconds: float
+    priority: int = 0
+    delay: float | None = None
+    """Seconds from its production before which it must not begin."""
+    expires_in: float | None = None
+    """Seconds from its production after which it must not begin."""
 
     @property
     def is_dead_letter(self) -> bool:
         """Whether it must end in the dead-letter topic."""
-        return self.fate in ("exhausted", "refused", "undecodable")
+        return self.fate in ("exhausted", "refused", "undecodable", "expired")
 
     @property
     def attempts(self) -> int:
         """How many attempts it must take."""
-        return {"plain": 1, "retried": 2, "exhausted": MAX_ATTEMPTS, "refused": 1, "undecodable": 0}[self.fate]
+        special = {"retried": 2, "exhausted": MAX_ATTEMPTS, "undecodable": 0, "expired": 0}
+        return special.get(self.fate, 1)
 
     @property
     def id(self) -> str:
@@ -101,7 +107,15 @@ def _submitted(planned: Sequence[Planned], dispatcher: Dispatcher, raw: Dispatch
         else:
             failures = task.attempts if task.fate == "exhausted" else task.attempts - 1
             work = Work(task.number, task.milliseconds, failures, task.fate == "refused")
-            yield dispatcher.submit(task.session, msgspec.to_builtins(work), "work", headers=headers)
+            yield dispatcher.submit(
+                task.session,
+                msgspec.to_builtins(work),
+                "work",
+                headers=headers,
+                priority=task.priority,
+                delay=task.delay,
+                expires_in=task.expires_in,
+            )
 
 
 class Sending(threading.Thread):

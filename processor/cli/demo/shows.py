@@ -1,0 +1,167 @@
+"""`--show`: loads in which some tasks fail, are urgent, or are delayed, and checks of what becomes of these."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from processor.cli.demo.app import Entry
+from processor.cli.demo.checks import Fact, Figure, header_of, percentiles
+from processor.cli.demo.load import MILLISECONDS, Planned, plan
+from processor.engine.record import Record
+
+ShowName = Literal["failures", "priorities", "delays"]
+
+URGENT_ONE_IN: Final = 100
+"""One task in so many is urgent."""
+
+FASTER: Final = 2
+"""So much less than the others must urgent tasks wait, on average. On an idle machine it is ten times less."""
+
+DELAYED_ONE_IN: Final = 10
+"""One task in so many is delayed. Another one follows it in its session."""
+
+DELAY_SECONDS: Final = (1.0, 3.0)
+
+EXPIRED_ONE_IN: Final = 4
+"""Of so many tasks behind a delayed one, one expires before it."""
+
+EXPIRES_IN_SECONDS: Final = 0.5
+
+
+class Show(msgspec.Struct, frozen=True):
+    """A load of its own."""
+
+    tasks: int
+    """How many there are by default."""
+    plan: Callable[[int, int], list[Planned]]
+    """Returns so many tasks of so many sessions."""
+    summary: Callable[[Sequence[Planned]], str]
+    """Returns what is special about them, in one sentence."""
+    check: Callable[[Sequence[Planned], Sequence[Entry], Sequence[Record]], list[Fact]]
+    """Returns its claims beside those of every run, given the load, the ledger and the dead letters."""
+    figures: Callable[[Sequence[Planned], Sequence[Entry]], list[Figure]]
+
+
+def _failing(planned: Sequence[Planned]) -> str:
+    return f"{sum(task.fate != 'plain' for task in planned):,} of them will fail at first or for good."
+
+
+# --- urgent tasks behind a backlog -------------------------------------------------------------------
+
+
+def plan_priorities(tasks: int, sessions: int) -> list[Planned]:
+    """Urgent tasks, each of a session of its own, spread over the second half of the load."""
+    chance = random.Random(2)
+    urgent = max(1, tasks // URGENT_ONE_IN)
+    planned = plan(tasks - urgent, sessions)
+    for number in range(urgent):
+        task = Planned(f"urgent-{number:03d}", 0, "plain", round(chance.uniform(*MILLISECONDS), 1), priority=9)
+        planned.insert(chance.randint(len(planned) // 2, len(planned)), task)
+    return planned
+
+
+def _urgent(planned: Sequence[Planned]) -> str:
+    count = sum(task.priority > 0 for task in planned)
+    return f"{_failing(planned)}\n{count:,} are urgent, and come when at least half of the others wait already."
+
+
+def check_priorities(planned: Sequence[Planned], entries: Sequence[Entry], _letters: Sequence[Record]) -> list[Fact]:
+    """Check that urgent tasks overtake the others."""
+    urgent, others = _waits(planned, entries)
+    if not urgent or not others:
+        return [Fact("urgent tasks come first", False, f"{len(urgent):,} urgent attempts, {len(others):,} others")]
+    of_urgent, of_others = _mean(urgent), _mean(others)
+    found = f"{_seconds(of_urgent)} on average in the queue; the others {_seconds(of_others)}"
+    return [Fact("urgent tasks come first", of_urgent * FASTER < of_others, found)]
+
+
+def figures_of_priorities(planned: Sequence[Planned], entries: Sequence[Entry]) -> list[Figure]:
+    """Return how long tasks waited, by urgency."""
+    urgent, others = _waits(planned, entries)
+    return [Figure("wait of urgent tasks", percentiles(urgent)), Figure("wait of the others", percentiles(others))]
+
+
+def _waits(planned: Sequence[Planned], entries: Sequence[Entry]) -> tuple[list[float], list[float]]:
+    """Seconds from a record's timestamp to its first attempt: of urgent tasks, and of the others."""
+    urgent = {task.session for task in planned if task.priority}
+    first = [entry for entry in entries if entry.attempt == 1]
+    return (
+        [entry.waited for entry in first if entry.session in urgent],
+        [entry.waited for entry in first if entry.session not in urgent],
+    )
+
+
+# --- delayed tasks before all others -----------------------------------------------------------------
+
+
+def plan_delays(tasks: int, sessions: int) -> list[Planned]:
+    """Delayed tasks, each with a task behind it in its session that is not; the tasks of other sessions come last."""
+    chance = random.Random(3)
+    count = max(1, tasks // DELAYED_ONE_IN)
+    planned = []
+    for number in range(count):
+        session = f"delayed-{number:03d}"
+        delay = round(chance.uniform(*DELAY_SECONDS), 2)
+        planned.append(Planned(session, 0, "plain", MILLISECONDS[0], delay=delay))
+        if number % EXPIRED_ONE_IN:
+            planned.append(Planned(session, 1, "plain", MILLISECONDS[0]))
+        else:
+            planned.append(Planned(session, 1, "expired", MILLISECONDS[0], expires_in=EXPIRES_IN_SECONDS))
+    return planned + plan(max(1, tasks - len(planned)), sessions)
+
+
+def _delayed(planned: Sequence[Planned]) -> str:
+    count, expired = sum(task.delay is not None for task in planned), sum(task.fate == "expired" for task in planned)
+    low, high = DELAY_SECONDS
+    return (
+        f"{_failing(planned)}\n{count:,}, the first, must not begin for {low:g} to {high:g} seconds; "
+        f"{expired:,} behind these will have expired by then."
+    )
+
+
+def check_delays(planned: Sequence[Planned], entries: Sequence[Entry], letters: Sequence[Record]) -> list[Fact]:
+    """Check that delayed tasks begin when they may, that others do not wait for them, and what became of the late."""
+    delayed = [entry for entry in entries if entry.overdue is not None]
+    early = sum((entry.overdue or 0.0) < 0 for entry in delayed)
+    found = f"{len(delayed):,} delayed" + (f", {early:,} early" if early else "")
+    expired = sum(task.fate == "expired" for task in planned)
+    errors = [header_of(letter, "dlq-error-type") for letter in letters]
+    as_expired = errors.count("processor.Expired")
+    return [
+        Fact("no task before its time", bool(delayed) and not early, found),
+        _others_go_on(entries, delayed),
+        Fact("what is late is not begun", as_expired == expired, f"{as_expired:,} of {expired:,} expired"),
+    ]
+
+
+def _others_go_on(entries: Sequence[Entry], delayed: Sequence[Entry]) -> Fact:
+    sessions = {entry.session for entry in delayed}
+    others = [entry.began for entry in entries if entry.session not in sessions]
+    first = min((entry.began for entry in delayed), default=0.0)
+    before = sum(began < first for began in others)
+    found = f"{before:,} of {len(others):,} attempts of others before the first of them"
+    return Fact("no other session waits for them", before > 0, found)
+
+
+def figures_of_delays(_planned: Sequence[Planned], entries: Sequence[Entry]) -> list[Figure]:
+    """Return how much later than their time delayed tasks began."""
+    return [Figure("delayed tasks, late by", percentiles([e.overdue for e in entries if e.overdue is not None]))]
+
+
+SHOWS: Final[Mapping[ShowName, Show]] = {
+    "failures": Show(4000, plan, _failing, lambda *_: [], lambda *_: []),
+    "priorities": Show(4000, plan_priorities, _urgent, check_priorities, figures_of_priorities),
+    "delays": Show(800, plan_delays, _delayed, check_delays, figures_of_delays),
+}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
