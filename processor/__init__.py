@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from processor.errors import ProcessorError
+    from processor.handlers.batch import BatchError
     from processor.handlers.task import Expired, InvalidHeader, Reject, Retry, Task, TaskTimeout
     from processor.kafka.async_dispatcher import AsyncDispatcher
     from processor.kafka.dispatcher import Dispatcher
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncDispatcher",
+    "BatchError",
     "Dispatcher",
     "Expired",
     "InvalidHeader",
@@ -34,6 +36,7 @@ __all__ = [
 
 _MODULES = {
     "AsyncDispatcher": "processor.kafka.async_dispatcher",
+    "BatchError": "processor.handlers.batch",
     "Dispatcher": "processor.kafka.dispatcher",
     "Expired": "processor.handlers.task",
     "InvalidHeader": "processor.handlers.task",

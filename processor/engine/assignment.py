@@ -235,6 +235,25 @@ class Assignment(Generic[P]):
             settled += count
         return settled
 
+    def narrow(self, loan: Loan, count: int) -> int:
+        """Settles what was done, and leaves the loan only the next `count` tasks; tasks settled."""
+        settled = self.settle(loan)
+        behind = loan.ledger.narrow(loan, count)
+        if loan.ledger.state is not CLOSED:
+            self.waiting += len(behind)
+        return settled
+
+    def widen(self, loan: Loan, limit: int) -> None:
+        """The loan gets at most `limit` more tasks of its lane, whose ledger is open."""
+        self.waiting -= len(loan.ledger.widen(loan, limit))
+
+    def settle_others(self, loan: Loan, left: Sequence[int]) -> int:
+        """Settles the loan's tasks but those at the indices `left`, of which none is done; tasks settled."""
+        count = loan.ledger.settle_others(loan, left)
+        if loan.ledger.state is not CLOSED:
+            self.in_flight -= count
+        return count
+
     def take_back(self, loan: Loan) -> None:
         """The loan was never begun: its lane goes back to the front of its queue."""
         self._return(loan, first=True)

@@ -180,7 +180,7 @@ class Lanes:
         It goes to the end of the queue, or to its front where it never had its turn.
         """
         if unfinished:
-            self._put_front(lane, unfinished)
+            self.put_front(lane, unfinished)
         if not lane.waiting:
             self._close(lane)
             return False
@@ -204,9 +204,21 @@ class Lanes:
                 self._close(lane)
         return len(ready) - before
 
+    def take_more(self, lane: Lane, limit: int) -> list[Record]:
+        """At most `limit` more of a lent lane's oldest tasks."""
+        records = lane.waiting[:limit]
+        del lane.waiting[:limit]
+        self.waiting -= len(records)
+        return records
+
+    def put_front(self, lane: Lane, unfinished: list[Record]) -> None:
+        """A lane gets tasks back that were lent, in front of all that it has."""
+        lane.waiting[:0] = unfinished
+        self.waiting += len(unfinished)
+
     def park(self, lane: Lane, unfinished: list[Record]) -> None:
         """A lent lane returns with a head that is not to run now, and waits until `wake`."""
-        self._put_front(lane, unfinished)
+        self.put_front(lane, unfinished)
         lane.state = PARKED
         self._parked.add(lane)
 
@@ -272,7 +284,3 @@ class Lanes:
             self._keyless -= 1
         else:
             del self._by_key[lane.key]
-
-    def _put_front(self, lane: Lane, unfinished: list[Record]) -> None:
-        lane.waiting[:0] = unfinished
-        self.waiting += len(unfinished)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import add
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,9 @@ from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
 from processor.engine.stock import NOTHING, Usage
 from processor.engine.terms import Terms, TermsOf, no_terms
+
+if TYPE_CHECKING:
+    from processor.engine.gatherer import Batch
 
 MOST_MARKS = 1000
 """Admissions whose time is remembered."""
@@ -69,6 +72,8 @@ class Loan(msgspec.Struct, eq=False):
     """Its handler cannot be stopped and its task is settled: the lane stays lent, and no drain waits for it."""
     handed_over_at: float | None = None
     """When the dead letter or the result of its next task was first sent; None where none is under way."""
+    batch: Batch | None = None
+    """What it is gathered in, to be attempted with others."""
 
     @property
     def outages(self) -> int:
@@ -101,6 +106,8 @@ class Head(NamedTuple):
     def place(self) -> HeadPlace:
         """Where the task is: with a worker, on its way as a dead letter or result, or in its lane."""
         if self.loan is not None:
+            if self.loan.batch is not None and not self.loan.batch.is_lent:
+                return "waiting"
             return "lent" if self.loan.handed_over_at is None else "delivering"
         return PLACES.get(self.lane.state, "waiting")
 
@@ -184,6 +191,7 @@ class Ledger:
         "skipped",
         "state",
         "terms",
+        "tried",
     )
 
     def __init__(
@@ -215,6 +223,8 @@ class Ledger:
         self._terms_of = terms_of
         self.outbox = Outbox()
         """Empty unless outputs are committed together with offsets."""
+        self.tried: dict[Lane, int] = {}
+        """Of each lane whose head has failed in a batch, how many tasks behind it have failed with it."""
         self._marks: deque[tuple[int, float]] = deque()
         """First offset and time of each admission, for the age of the oldest unsettled task."""
 
@@ -320,10 +330,43 @@ class Ledger:
         """The lane is back, with what was not done; whether it is ready again."""
         lane, records, done = loan.lane, loan.records, loan.done
         if done:
-            lane.attempts = 0
-            lane.setback = None
+            self._advance(lane)
         unfinished = records[done:] if done < len(records) else []
         return self._end(loan) and self.lanes.give_back(lane, unfinished, first=first)
+
+    def narrow(self, loan: Loan, count: int) -> list[Record]:
+        """The loan goes on with its next `count` tasks. Return what follows those, which goes back to the lane.
+
+        What was done before is settled already, and leaves the loan.
+        """
+        if loan.done:
+            self._advance(loan.lane)
+            loan.attempt = loan.lane.attempts + 1
+        kept = loan.done + count
+        behind = loan.records[kept:]
+        loan.records = loan.records[loan.done : kept]
+        loan.done = loan.settled = 0
+        if behind and self.state is not CLOSED:
+            self.lanes.put_front(loan.lane, behind)
+        return behind
+
+    def widen(self, loan: Loan, limit: int) -> list[Record]:
+        """The loan gets at most `limit` more tasks of its lane, up to the first that has terms. Return them."""
+        if self.terms:
+            behind = loan.lane.waiting[:limit]
+            limit = next((n for n, record in enumerate(behind) if record.offset() in self.terms), limit)
+        more = self.lanes.take_more(loan.lane, limit)
+        loan.records = [*loan.records, *more]
+        return more
+
+    def settle_others(self, loan: Loan, left: Sequence[int]) -> int:
+        """Settles the loan's tasks but those at the indices `left`, which it has from then on; how many that are."""
+        records, kept = loan.records, set(left)
+        settled = [record for index, record in enumerate(records) if index not in kept]
+        if self.state is not CLOSED:
+            self._settle(settled)
+        loan.records = [records[index] for index in left]
+        return len(settled)
 
     def release_done(self, loans: Sequence[Loan]) -> tuple[int, int]:
         """Lanes are back whose tasks are all done; how many tasks that settles, and how many lanes are ready again.
@@ -339,13 +382,19 @@ class Ledger:
         return self.done - before, self.lanes.give_back_done([loan.lane for loan in loans])
 
     def park(self, loan: Loan, setback: Setback, *, failed: bool = True) -> bool:
-        """The loan's next task failed, or could not begin, and waits; false where the ledger has closed meanwhile."""
+        """The loan's next task failed, or could not begin, and waits; false where the ledger has closed meanwhile.
+
+        With `failed`, what is left of a loan that was attempted in a batch has failed as a whole.
+        """
         failed_before = 0 if loan.done else loan.attempt - 1
         loan.lane.attempts = failed_before + failed
         loan.lane.setback = setback
         if not self._end(loan):
             return False
-        self.lanes.park(loan.lane, loan.records[loan.done :])
+        unfinished = loan.records[loan.done :]
+        if failed and loan.batch is not None and len(unfinished) > 1:
+            self.tried[loan.lane] = len(unfinished) - 1
+        self.lanes.park(loan.lane, unfinished)
         return True
 
     def transition(self, event: str) -> None:
@@ -473,6 +522,15 @@ class Ledger:
 
     def _usage_of(self, numbers: Sequence[int]) -> Usage:
         return Usage(len(numbers), self.offsets.size_of(numbers))
+
+    def _advance(self, lane: Lane) -> None:
+        """The head of a lane is settled. The next one may have failed in a batch with it."""
+        lane.attempts = 0
+        lane.setback = None
+        if self.tried and (left := self.tried.pop(lane, 0)):
+            lane.attempts = 1
+            if left > 1:
+                self.tried[lane] = left - 1
 
     def _end(self, loan: Loan) -> bool:
         self.lent.discard(loan)

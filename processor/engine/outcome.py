@@ -89,8 +89,20 @@ class Held(NamedTuple):
         return False
 
 
+class Gathered(NamedTuple):
+    """There was no attempt: the task is attempted with others, in a batch of its handler."""
+
+    task: Any
+    handler: Any
+
+    @property
+    def is_attempt(self) -> bool:
+        """Return whether the task was attempted."""
+        return False
+
+
 class Dropped(NamedTuple):
     """The watchdog gave the attempt up as stuck, and settled its task. What its handler returns no longer counts."""
 
 
-Outcome = Succeeded | Failed | Deferred | Held | Dropped
+Outcome = Succeeded | Failed | Deferred | Held | Gathered | Dropped

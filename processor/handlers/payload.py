@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -18,8 +18,10 @@ from processor.telemetry.printable import printable
 MESSAGE_CHARACTERS = 300
 
 
-def payload_type(function: Callable[..., Any]) -> Any:
+def payload_type(function: Callable[..., Any], *, in_list: bool = False) -> Any:
     """`Order` if the first parameter of `function` is annotated with `Task[Order]`; else None.
+
+    With `in_list`, if it is annotated with `list[Task[Order]]` or a `Sequence` of them.
 
     Raises:
         SettingsError: the annotation cannot be evaluated, or msgspec cannot convert to the type.
@@ -27,6 +29,8 @@ def payload_type(function: Callable[..., Any]) -> Any:
     annotation = _first_annotation(function)
     if isinstance(annotation, str):
         annotation = _evaluated(function, annotation) if "[" in annotation else None
+    if in_list:
+        annotation = get_args(annotation)[0] if get_origin(annotation) in (list, Sequence) else None
     if get_origin(annotation) is not Task:
         return None
     (wanted,) = get_args(annotation)

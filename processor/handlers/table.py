@@ -8,24 +8,29 @@ from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
 
+from processor.engine.gatherer import BatchRule
 from processor.engine.retry import DEFAULT_RULES, ErrorRules
 from processor.errors import LoadError, SettingsError
+from processor.handlers.batch import batch_rule, check_batch_keywords
 from processor.handlers.callables import is_kind, label
 from processor.handlers.lifespan import L, Lifespan
-from processor.handlers.middleware import Call, M, Middleware, inside
+from processor.handlers.middleware import M, Middleware, inside
 from processor.handlers.payload import payload_type
 from processor.handlers.policy import PolicyKeywords, check_keywords, error_rules, rate_of
 from processor.handlers.task import Task, UnknownTask
 
 Function = Callable[[Task[Any]], Any]
 F = TypeVar("F", bound=Function)
+BatchFunction = Callable[[list[Task[Any]]], Any]
+B = TypeVar("B", bound=BatchFunction)
 
 
 class Handler(msgspec.Struct, eq=False):
     """One handler function and its limits. None means the consumer's option."""
 
-    function: Function
-    call: Call
+    function: Callable[[Any], Any]
+    """It takes a task, or a list of them where it has a `batch`."""
+    call: Callable[[Any], Any]
     """The function, inside the application's middleware."""
     is_async: bool
     name: str = "default"
@@ -53,6 +58,8 @@ class Handler(msgspec.Struct, eq=False):
     """Whether something that it sets is to be checked before each attempt."""
     is_plain: bool = False
     """Whether it is called without further ado: it is neither async nor guarded."""
+    batch: BatchRule | None = None
+    """When a batch is called; None where the function takes one task."""
 
 
 class Handlers:
@@ -90,20 +97,63 @@ class Handlers:
             LoadError: the function is a generator.
         """
         check_keywords(keywords)
-        given: object = name  # the function itself if the decorator is written without parentheses
-        if not isinstance(given, str) and (given is not None or schema is None):
-            raise SettingsError('@app.task requires the name of a task, such as @app.task("charge")')
+        _check_name("task", name, schema)
 
         def register(function: F) -> F:
-            handler = _handler(function, schema, keywords, name or schema or "default")
-            self._surround(handler)
-            if name is not None and self._handlers.setdefault(name, handler) is not handler:
-                raise SettingsError(f"the task {name!r} has two handlers")
-            if schema is not None and self._by_schema.setdefault(schema, handler) is not handler:
-                raise SettingsError(f"the schema {schema!r} has two handlers")
+            self._register(name, _handler(function, schema, keywords, name or schema or "default"))
             return function
 
         return register
+
+    def batch(
+        self,
+        name: str | None = None,
+        *,
+        size: int = 100,
+        wait: float = 0.05,
+        sessions: int | None = None,
+        schema: str | None = None,
+        **keywords: Unpack[PolicyKeywords],
+    ) -> Callable[[B], B]:
+        """Registers the decorated function, plain or `async`, for batches of tasks named `name`.
+
+        It takes a list of tasks of one or several sessions, those of one session in their order and without a gap. It
+        returns None, or a list with a result for each task. What it raises is a failed attempt of each task; a
+        `BatchError` is one of those tasks that it names, and the others have succeeded. A task that has failed is
+        attempted again by itself, in a list of one. Middleware does not surround it.
+
+        If its parameter is annotated with `list[Task[Order]]`, each payload is converted to an `Order`.
+
+        Args:
+            name: the tasks' name; optional if `schema` is given.
+            size: tasks of a full batch, which is called at once.
+            wait: seconds that a task waits for its batch to become full at the most.
+            sessions: 1 for one session a batch, None for any number.
+            schema: as for `task`.
+            keywords: the handler's own policy, see `PolicyKeywords`; `timeout` is that of a whole batch.
+
+        Raises:
+            SettingsError: the name or the schema has a handler already, or a keyword cannot be used.
+            LoadError: the function is a generator.
+        """
+        check_batch_keywords(keywords)
+        check_keywords(keywords)
+        _check_name("batch", name, schema)
+        rule = batch_rule(size, wait, sessions)
+
+        def register(function: B) -> B:
+            self._register(name, _handler(function, schema, keywords, name or schema or "default", rule))
+            return function
+
+        return register
+
+    def _register(self, name: str | None, handler: Handler) -> None:
+        self._surround(handler)
+        if name is not None and self._handlers.setdefault(name, handler) is not handler:
+            raise SettingsError(f"the task {name!r} has two handlers")
+        schema = handler.schema
+        if schema is not None and self._by_schema.setdefault(schema, handler) is not handler:
+            raise SettingsError(f"the schema {schema!r} has two handlers")
 
     @overload
     def default(self, function: F, /) -> F: ...
@@ -143,7 +193,8 @@ class Handlers:
         return function
 
     def _surround(self, handler: Handler) -> None:
-        handler.call = inside(self._middleware, handler.function, is_async=handler.is_async)
+        if handler.batch is None:
+            handler.call = inside(self._middleware, handler.function, is_async=handler.is_async)
 
     def lifespan(self, function: L) -> L:
         """Registers the decorated generator function, plain or `async`, which yields once.
@@ -227,7 +278,19 @@ class Handlers:
         return handlers
 
 
-def _handler(function: Function, schema: str | None, keywords: PolicyKeywords, name: str) -> Handler:
+def _check_name(decorator: str, name: object, schema: str | None) -> None:
+    """Checks that there is a name or a schema; without parentheses, the decorator gets the function as the name."""
+    if not isinstance(name, str) and (name is not None or schema is None):
+        raise SettingsError(f'@app.{decorator} requires the name of a task, such as @app.{decorator}("charge")')
+
+
+def _handler(
+    function: Callable[[Any], Any],
+    schema: str | None,
+    keywords: PolicyKeywords,
+    name: str,
+    rule: BatchRule | None = None,
+) -> Handler:
     if is_kind(inspect.isgeneratorfunction, function) or is_kind(inspect.isasyncgenfunction, function):
         raise LoadError(
             f"the handler {label(function)} is a generator, so that a call runs none of its code: remove the yield"
@@ -235,7 +298,8 @@ def _handler(function: Function, schema: str | None, keywords: PolicyKeywords, n
     is_async, rules = is_kind(inspect.iscoroutinefunction, function), error_rules(keywords)
     concurrency, rate = keywords.get("concurrency"), rate_of(keywords)
     expires = keywords.get("expires")
-    is_guarded = bool(rules.outage_on) or any(limit is not None for limit in (concurrency, rate, expires))
+    limits = (rules.outage_on or None, concurrency, rate, expires)
+    is_guarded = rule is None and any(limit is not None for limit in limits)
     return Handler(
         function,
         function,
@@ -244,7 +308,7 @@ def _handler(function: Function, schema: str | None, keywords: PolicyKeywords, n
         timeout=keywords.get("timeout"),
         max_attempts=keywords.get("max_attempts"),
         schema=schema,
-        payload_type=payload_type(function),
+        payload_type=payload_type(function, in_list=rule is not None),
         rules=rules,
         backoff=keywords.get("backoff"),
         backoff_max=keywords.get("backoff_max"),
@@ -253,4 +317,5 @@ def _handler(function: Function, schema: str | None, keywords: PolicyKeywords, n
         expires=expires,
         is_guarded=is_guarded,
         is_plain=not is_async and not is_guarded,
+        batch=rule,
     )

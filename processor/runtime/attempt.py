@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from asyncio import CancelledError
+from collections.abc import Callable
 from pathlib import Path
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
@@ -26,7 +28,9 @@ from processor.handlers.task import (
     UnknownTask,
     identity_of,
 )
+from processor.runtime.interrupt import InterruptWindow
 from processor.telemetry.error_text import frames_of, message_of, type_name
+from processor.telemetry.handler_logs import NO_TASK
 from processor.telemetry.trace_context import Trace, trace_context
 
 OWN_FOLDER: Final = str(Path(__file__).parent)
@@ -43,6 +47,10 @@ BEFORE_ITS_HANDLER: Final = {
     InvalidHeader: Cause.INVALID,
 }
 """Why a task failed whose handler was not called."""
+
+
+def nothing() -> None:
+    """Nothing follows."""
 
 
 class Attempt(msgspec.Struct, eq=False):
@@ -62,6 +70,8 @@ class Attempt(msgspec.Struct, eq=False):
     """Seconds that it was allowed to take."""
     seconds: float = 0.0
     """Seconds that it took."""
+    go_on: Callable[[], object] = nothing
+    """What follows once its task is settled: in a batch, others of its session do."""
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -74,6 +84,11 @@ class Attempt(msgspec.Struct, eq=False):
 def fields_of(task: Task) -> dict[str, Any]:
     """What each event about the task has."""
     return _fields(task._record, task._content, task.attempt, task._span.trace if task._span is not None else None)
+
+
+def batch_fields(first: Task) -> dict[str, Any]:
+    """What a line has that the handler of a batch logs, from the batch's first task: it may be about any of them."""
+    return {**NO_TASK, "task_name": first.name}
 
 
 def _fields(record: Record, content: Content, number: int, trace: Trace | None) -> dict[str, Any]:
@@ -92,6 +107,15 @@ def _fields(record: Record, content: Content, number: int, trace: Trace | None) 
     }
 
 
+class ForBatch(Exception):
+    """Raised instead of calling the handler: the task is attempted with others."""
+
+    def __init__(self, task: Task, handler: Handler) -> None:
+        super().__init__()
+        self.task = task
+        self.handler = handler
+
+
 def ended_with(error: BaseException, *, began: bool, handler: Handler | None) -> Failed | Deferred:
     """Return what an attempt ended with that raised `error`; `began` says whether the handler had been called."""
     if not began and isinstance(error, NotReady):
@@ -103,6 +127,16 @@ def ended_with(error: BaseException, *, began: bool, handler: Handler | None) ->
         return failed._replace(retry_in=error.after, counts=error.counts)
     verdict = handler.rules.verdict(error)
     return failed._replace(verdict=verdict, counts=verdict is not Verdict.OUTAGE)
+
+
+def raised_in(error: BaseException, window: InterruptWindow) -> BaseException:
+    """Closes the window of a handler that has ended with `error`. Return the error, a `TaskTimeout` for its deadline's.
+
+    A coroutine that was over its time was cancelled. Where in its handler it was stays known.
+    """
+    if window.close() and isinstance(error, CancelledError):
+        return TaskTimeout().with_traceback(error.__traceback__)
+    return error
 
 
 def failed_with(error: BaseException, *, began: bool) -> Failed:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from time import monotonic
 
+from processor.engine.gatherer import members
 from processor.engine.ledger import Loan
 from processor.errors import ProcessorError
 from processor.handlers.table import Handlers
@@ -59,7 +60,7 @@ class Crew:
     def running(self) -> dict[Loan, float]:
         """Return when each running attempt began, in seconds of the monotonic clock, by its loan."""
         begun = [(seat.loan, seat.window.started) for seat in self.seats()]
-        return {loan: started for loan, started in begun if loan is not None and started}
+        return {loan: started for lent, started in begun if lent is not None and started for loan in members(lent)}
 
     def stuck_at(self) -> float | None:
         """Return when the first of the running attempts will be past its time and its grace; None while none runs."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from math import inf
 from time import monotonic, time
 from typing import NamedTuple, Protocol
@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from processor.engine.assignment import Assignment, AssignmentSnapshot
 from processor.engine.durations import Durations
 from processor.engine.gate import Change, Ending, Gate, GateSnapshot
+from processor.engine.gatherer import Batch, BatchRule, Gatherer, Part, members
 from processor.engine.lanes import Lane
 from processor.engine.lease import Lease
 from processor.engine.ledger import Ledger, LedgerState, Loan, Stamp
@@ -121,6 +122,7 @@ class Desk:
         self._stages = stages
         self._lock = threading.Lock()
         self._assignment: Assignment[Partition] = Assignment(terms_of)
+        self._gatherer = Gatherer()
         self._borrowers: list[Borrower] = []
         self._invited: Invited | None = None
         self._ready = threading.Condition(self._lock)
@@ -252,6 +254,7 @@ class Desk:
                 self._forget_waiting(partition)
             for borrower in self._borrowers:
                 self._take_back(borrower, lambda loan: not loan.ledger.may_begin)
+            self._ungather(lambda loan: not loan.ledger.may_begin)
 
     def wait_drained(self, partitions: Sequence[Partition], seconds: float) -> bool:
         """Waits for what runs of these partitions to end and settle. Return whether it did."""
@@ -426,11 +429,12 @@ class Desk:
         """The borrower met an internal error: takes back all that it has, done or not."""
         with self._lock:
             self._collect(borrower)
-            for loan in [*borrower.current(), *borrower.batch]:
-                if loan in loan.ledger.lent:
-                    self._count(self._assignment.release(loan))
-                for gate in self._gates:
-                    gate.drop(loan.lane)
+            for lent in [*borrower.current(), *borrower.batch]:
+                for loan in members(lent):
+                    if loan in loan.ledger.lent:
+                        self._count(self._assignment.release(loan))
+                    for gate in self._gates:
+                        gate.drop(loan.lane)
             borrower.batch.clear()
             self._wake_borrowers()
 
@@ -510,16 +514,20 @@ class Desk:
             loan.lane.setback = setback
 
     def settle_next(self, loan: Loan, *, dead_letter: bool, release: bool = True) -> None:
-        """It is settled: its dead letter or result is acknowledged. Without `release` its lane stays lent for good."""
+        """It is settled: its dead letter or result is acknowledged. Without `release` its lane stays lent for good.
+
+        A loan that was attempted in a batch stays lent until all of its tasks are settled, or are to be tried again.
+        """
         with self._lock:
             loan.done += 1
-            loan.abandoned = not release
-            settled = self._assignment.release(loan) if release else self._assignment.settle(loan)
+            is_last = loan.batch is None or loan.done == len(loan.records)
+            loan.abandoned = is_last and not release
+            settled = self._assignment.release(loan) if is_last and release else self._assignment.settle(loan)
             self._count_output(loan, settled, dead_letter)
             self._after_release(loan)
 
     def stage(self, loan: Loan, output: object, size: int, *, dead_letter: bool, release: bool = True) -> None:
-        """It is settled, and `output` waits in the outbox to be committed with it: one step.
+        """It is settled, and `output` waits in the outbox to be committed with it: one step. See `settle_next`.
 
         Args:
             loan: whose next task it is.
@@ -529,15 +537,86 @@ class Desk:
             release: whether the lane goes on; else it stays lent for good.
         """
         with self._lock:
-            loan.abandoned = not release
-            self._count_output(loan, self._assignment.stage(loan, output, size, release=release), dead_letter)
+            is_last = loan.batch is None or loan.done + 1 == len(loan.records)
+            loan.abandoned = is_last and not release
+            settled = self._assignment.stage(loan, output, size, release=is_last and release)
+            self._count_output(loan, settled, dead_letter)
             self._after_release(loan)
+
+    def settle_others(self, loan: Loan, left: Sequence[int]) -> None:
+        """Of a loan that was attempted in a batch, all but the tasks at these indices have succeeded."""
+        with self._lock:
+            self._count(self._assignment.settle_others(loan, left))
+            self._notify_space()
+
+    def park_all(self, loan: Loan, failures: Sequence[Failed], due: float) -> None:
+        """All that is left of a loan failed in a batch; its session waits until `due`."""
+        with self._lock:
+            for failed in failures:
+                if failed.counts or failed.verdict is Verdict.OUTAGE:
+                    self._count_failure(loan, failed)
+            self.counts.retried += len(failures)
+            self._park(loan, failures[0], due, attempted=failures[0].counts)
 
     def give_up(self, loan: Loan) -> None:
         """The loan is over; what it has not done waits in its lane, or is another consumer's."""
         with self._lock:
             self._count(self._assignment.release(loan))
             self._after_release(loan)
+
+    # --- the borrowers' side: batches --------------------------------------------------------------
+
+    def gather(self, handler: Hashable, rule: BatchRule, part: Part, *, alone: bool) -> None:
+        """The loan's next tasks wait for a batch of their handler; `alone` are the next ones of a task that failed.
+
+        What follows them goes back to the lane.
+        """
+        loan, tasks = part.loan, part.tasks
+        with self._lock:
+            if not loan.ledger.may_begin:
+                self._count(self._assignment.release(loan))
+                self._after_release(loan)
+                return
+            now = monotonic()
+            count = 1 if alone else min(len(tasks), self._gatherer.room(handler, rule))
+            part.ends = part.ends and count == len(tasks)
+            del tasks[count:]
+            self._count(self._assignment.narrow(loan, count))
+            if alone:
+                self._gatherer.add_alone(handler, rule, part, now)
+            else:
+                self._gatherer.add(handler, rule, part, now)
+            self._wake_borrowers()
+
+    def widen(self, batch: Batch) -> list[Part]:
+        """Fills the room of a batch with what waits behind its own tasks. Return the parts that have got some."""
+        widened = []
+        with self._lock:
+            for part in batch.parts:
+                if part.waiting and batch.room > 0 and part.loan.ledger.may_begin:
+                    self._assignment.widen(part.loan, batch.room)
+                    widened.append(part)
+        return widened
+
+    def narrow(self, part: Part) -> None:
+        """What the loan has got beyond its tasks is not for its batch, and goes back to the lane."""
+        with self._lock:
+            self._count(self._assignment.narrow(part.loan, len(part.tasks)))
+
+    def reopen(self, batch: Batch) -> None:
+        """The batch has room and is not due: it waits for more."""
+        with self._lock:
+            self._return(batch.remove(lambda loan: not loan.ledger.may_begin))
+            if batch.parts:
+                self._gatherer.reopen(batch)
+                self._wake_borrowers()
+
+    def restore(self, batch: Batch) -> None:
+        """The batch may not be begun now."""
+        with self._lock:
+            self._return(batch.remove(lambda loan: not loan.ledger.may_begin))
+            if batch.parts:
+                self._gatherer.restore(batch)
 
     # --- the watchdog's side -----------------------------------------------------------------------
 
@@ -559,6 +638,7 @@ class Desk:
                 self._collect(borrower)
                 self._take_back(borrower, lambda _: True)
             self._away = len(stale)
+            self._gatherer.tend(now)
             self._wake_borrowers()
             return self._next_due(now, epoch)
 
@@ -582,7 +662,18 @@ class Desk:
         for gate in self._gates:
             gate.forget(self._assignment.ledgers[partition])
 
+    def _ungather(self, wanted: Callable[[Loan], bool]) -> None:
+        """Gives loans back to their lanes that were gathered for a batch and may not be begun any more."""
+        self._return(self._gatherer.remove(wanted))
+
+    def _return(self, loans: Iterable[Loan]) -> None:
+        for loan in loans:
+            self._assignment.take_back(loan)
+            self._notify_drained(loan)
+
     def _close(self, partitions: Sequence[Partition]) -> int:
+        closing = {self._assignment.ledgers[partition] for partition in partitions}
+        self._ungather(lambda loan: loan.ledger in closing)
         for partition in partitions:
             self._forget_waiting(partition)
         self.counts.skipped += sum(self._assignment.ledgers[partition].skipped for partition in partitions)
@@ -607,6 +698,11 @@ class Desk:
         if not self.lease.holds(now):
             self._has_turned_away = True
             return False
+        if self._gatherer.ready:
+            borrower.batch.append(self._gatherer.take().leader)
+            borrower.borrowed_at = now
+            self._wake_borrowers()
+            return True
         assignment = self._assignment
         loans = assignment.lend(limit, workers, time() if assignment.has_terms else 0.0)
         if not loans:
@@ -696,20 +792,23 @@ class Desk:
                 loan = borrower.batch.pop()
             except IndexError:  # the borrower began the last one between the check and the pop
                 break
-            if wanted(loan):
+            if loan.batch is not None:
+                self._gatherer.restore(loan.batch)
+            elif wanted(loan):
                 self._assignment.take_back(loan)
             else:
                 kept.appendleft(loan)
         borrower.batch.extend(kept)
 
     def _wake_borrowers(self) -> None:
-        assignment = self._assignment
-        if not assignment.ready_lanes:
+        assignment, batches = self._assignment, len(self._gatherer.ready)
+        if not assignment.ready_lanes and not batches:
             return
         if self._invited:
             self._invited.invite()
         else:
             wanted = self.pace.wanted(assignment.ready_lanes, assignment.waiting, max(0, self._awake - self._away))
+            wanted += batches
             if wanted:
                 self._ready.notify(wanted)
 

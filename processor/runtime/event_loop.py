@@ -16,11 +16,12 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
+from processor.engine.gatherer import members
 from processor.engine.ledger import Loan
 from processor.engine.pace import BATCH_SECONDS
 from processor.handlers.table import Handler
 from processor.handlers.task import Task, TaskTimeout
-from processor.runtime.attempt import fields_of
+from processor.runtime.attempt import batch_fields, fields_of
 from processor.runtime.desk import Borrower, Desk
 from processor.runtime.interrupt import CoroutineWindow, InterruptWindow
 from processor.runtime.runner import Runner
@@ -49,7 +50,7 @@ class EventLoop:
         self._callers: dict[asyncio.Task[Any] | None, int] = {}
         """Of each coroutine that runs for a worker thread, that thread."""
 
-    def call(self, handler: Handler, task: Task, limit: float) -> Any:
+    def call(self, handler: Handler, task: Task | list[Task], limit: float) -> Any:
         """Runs an async handler for a worker thread, which waits.
 
         Raises:
@@ -93,7 +94,7 @@ class EventLoop:
             _left_alone.append(self)
 
     async def _captured(
-        self, handler: Handler, task: Task, limit: float, caller: int
+        self, handler: Handler, task: Task | list[Task], limit: float, caller: int
     ) -> tuple[Any, BaseException | None]:
         """The result as a value: a `SystemExit` that went through the loop would end the loop."""
         me = asyncio.current_task()
@@ -119,7 +120,7 @@ class EventLoop:
         self.loop.run_forever()
 
 
-async def _call_within(handler: Handler, task: Task, limit: float) -> Any:
+async def _call_within(handler: Handler, task: Task | list[Task], limit: float) -> Any:
     timer = asyncio.timeout(limit)
     try:
         async with timer:
@@ -134,11 +135,11 @@ class TaskOrigin(NamedTuple):
     """Where lines about one task come from, as long as anything logs in its context."""
 
     emit: Emit
-    task: Task
+    task: Task | list[Task]
 
     def task_fields(self) -> Mapping[str, Any]:
-        """Return the fields of the task."""
-        return fields_of(self.task)
+        """Return the fields of the task, or what a batch of them has in common."""
+        return batch_fields(self.task[0]) if isinstance(self.task, list) else fields_of(self.task)
 
 
 class Coroutines:
@@ -202,7 +203,7 @@ class Coroutines:
             await self._runner.work_off(seat, loan, monotonic())
         except BaseException as error:  # a fault of ours, never a handler's
             self.emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
-            self.finished.append(loan)
+            self.finished += members(loan)
         finally:
             del self._running[loan]
             self._visit_soon()
@@ -230,9 +231,11 @@ class CoroutineSeat:
     def task_fields(self) -> Mapping[str, Any] | None:
         """Return the fields of the task whose handler runs, for a line that it or what it started logs."""
         task = self.task if self.window.started else None
-        return fields_of(task) if task is not None else None
+        if task is None:
+            return None
+        return fields_of(task) if self.loan is None or self.loan.batch is None else batch_fields(task)
 
-    async def call_async(self, handler: Handler, task: Task, started: float) -> Any:
+    async def call_async(self, handler: Handler, task: Task | list[Task], started: float) -> Any:
         """Runs the handler in this coroutine."""
         self.window.started = started
         return await handler.call(task)

@@ -80,6 +80,7 @@ class Outbox:
             self._desk.settle_next(output.attempt.loan, dead_letter=output.dead_letter, release=output.release)
             if output.written is not None:
                 output.written()
+            output.attempt.go_on()
             return
         output.failures += 1
         delay = resend_delay(output)

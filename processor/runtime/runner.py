@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from time import monotonic, time
@@ -10,15 +9,16 @@ from typing import Any, Protocol
 
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.lease import Lease
-from processor.engine.ledger import Loan
-from processor.engine.outcome import Deferred, Dropped, Failed, Held, Succeeded
+from processor.engine.ledger import Ledger, Loan
+from processor.engine.outcome import Deferred, Dropped, Failed, Gathered, Held, Succeeded
 from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.payload import convert
 from processor.handlers.table import Handler, Handlers
 from processor.handlers.task import Task, TaskTimeout
 from processor.handlers.terms import check_age, check_begin
-from processor.runtime.attempt import UNRUN, Attempt, ended_with, returned_unrun
+from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, raised_in, returned_unrun
+from processor.runtime.batches import Batches
 from processor.runtime.desk import Borrower
 from processor.runtime.gatekeeper import Gatekeeper, NotNow
 from processor.runtime.interrupt import InterruptWindow
@@ -42,8 +42,8 @@ class Seat(Protocol):
     def window(self) -> InterruptWindow:
         """Where the attempt may be interrupted."""
 
-    async def call_async(self, handler: Handler, task: Task, started: float) -> Any:
-        """Opens the window at `started` and runs an async handler. Return what the handler returns."""
+    async def call_async(self, handler: Handler, task: Task | list[Task], started: float) -> Any:
+        """Opens the window at `started` and runs an async handler of a task or of a batch. Return what it returns."""
 
 
 class Runner:
@@ -65,22 +65,38 @@ class Runner:
         self._gatekeeper = gatekeeper
         self._settlement = settlement
         self._lease = lease
-        self._prepared: Prepare = self._prepare
+        self._with_state: Prepare = self._prepare
+        self._has_batches = any(handler.batch is not None for handler in handlers.handlers)
+        self._tracing: Tracing | None = None
+        self._prepared = self._composed()
+        self._batches = Batches(settlement, lease, settings.timeout, self.prepare_for)
 
     def trace(self, tracing: Tracing) -> None:
         """Has the span of each attempt begun."""
-        self._prepared = partial(tracing.begin, self._prepared)
+        self._tracing = tracing
+        self._prepared = self._composed()
 
     def share(self, state: Any) -> None:
         """Has `state` be the `state` of each task from now on."""
-        plain = self._prepared
 
         def prepare(record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
-            prepared = plain(record, number, now)
+            prepared = self._prepare(record, number, now)
             prepared[0].state = state
             return prepared
 
-        self._prepared = prepare
+        self._with_state = prepare
+        self._prepared = self._composed()
+
+    def prepare_for(self, ledger: Ledger) -> Prepare:
+        """Return what makes tasks of the records of this partition."""
+        return partial(self._prepare_on_terms, ledger.terms) if ledger.terms else self._prepared
+
+    def _composed(self) -> Prepare:
+        """Return `_prepare` with what the application uses; a task that is for a batch has no span yet."""
+        prepare = self._with_state
+        if self._has_batches:
+            prepare = _stopping_at_batches(prepare)
+        return prepare if self._tracing is None else partial(self._tracing.begin, prepare)
 
     async def work_off(self, seat: Seat, loan: Loan, now: float) -> float:
         """Attempt the loan's tasks until one does not simply succeed. Return the time after the last.
@@ -88,16 +104,16 @@ class Runner:
         In a worker thread nothing in here waits, so that the thread drives it with one `send`: the algorithm is the
         same for both. For a task that simply succeeds, nothing is allocated but the `Task`.
         """
+        if loan.batch is not None:
+            return await self._batches.work_off(seat, loan.batch, now)
         ledger, lease, window, borrower = loan.ledger, self._lease, seat.window, seat.borrower
-        prepare, keeps_results = self._prepared, self._settlement.keeps_results
-        if ledger.terms:
-            prepare = partial(self._prepare_on_terms, ledger.terms)
+        prepare, keeps_results = self.prepare_for(ledger), self._settlement.keeps_results
         note_success = self._settlement.note_success
         number, done, began_at = loan.attempt, 0, now
         for record in loan.records:
             if not ledger.may_begin or now >= lease.until:
                 break
-            outcome: Failed | Deferred | Held | None = None
+            outcome: Failed | Deferred | Held | Gathered | None = None
             handler = task = value = None
             started = now
             try:
@@ -131,7 +147,7 @@ class Runner:
                 borrower.ended += done + (outcome is None or outcome.is_attempt)
                 borrower.seconds += now - began_at
                 ending = Dropped() if window.given_up else Succeeded(value) if outcome is None else outcome
-                self._settlement.conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
+                self._conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
                 seat.loan = None  # not before: if that fails, the desk takes back what the seat has
                 return monotonic()
             if note_success is not None:
@@ -168,6 +184,13 @@ class Runner:
             window.close()
         self._gatekeeper.succeed(gate, loan)
         return value
+
+    def _conclude(self, attempt: Attempt) -> None:
+        """Does what follows from an attempt that did not simply succeed, or that is made in a batch."""
+        if type(attempt.outcome) is Gathered:
+            self._batches.gather(attempt, attempt.outcome)
+        else:
+            self._settlement.conclude(attempt)
 
     def _prepare(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         """Return the task, its handler, and the seconds that this attempt may take from `now` on.
@@ -214,10 +237,24 @@ def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("a worker's coroutine waits, and no event loop will ever resume it")
 
 
-def _caught(error: BaseException, window: InterruptWindow, handler: Handler | None) -> Failed | Deferred | Held:
+def _caught(
+    error: BaseException, window: InterruptWindow, handler: Handler | None
+) -> Failed | Deferred | Held | Gathered:
     if isinstance(error, NotNow):
         return Held()
+    if type(error) is ForBatch:
+        return Gathered(error.task, error.handler)
     began = window.started != 0.0
-    if window.close() and isinstance(error, CancelledError):  # where in its handler it was stays known
-        error = TaskTimeout().with_traceback(error.__traceback__)
-    return ended_with(error, began=began, handler=handler)
+    return ended_with(raised_in(error, window), began=began, handler=handler)
+
+
+def _stopping_at_batches(prepare: Prepare) -> Prepare:
+    """Return a `prepare` that raises `ForBatch` for a task whose handler takes batches."""
+
+    def prepare_single(record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
+        prepared = prepare(record, number, now)
+        if prepared[1].batch is not None:
+            raise ForBatch(prepared[0], prepared[1])
+        return prepared
+
+    return prepare_single

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from random import random
 from time import monotonic, time
 from typing import Any
 
-from processor.engine.ledger import LedgerState
-from processor.engine.outcome import Cause, Deferred, Failed, Held, Succeeded, Verdict
+from processor.engine.ledger import LedgerState, Loan
+from processor.engine.outcome import Cause, Deferred, Failed, Held, Outcome, Succeeded, Verdict
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Policy
 from processor.errors import EncodeError
 from processor.handlers.table import Handler
+from processor.handlers.task import Task
 from processor.runtime.attempt import Attempt, failed_with
 from processor.runtime.desk import Desk
 from processor.runtime.gatekeeper import Gatekeeper
@@ -21,6 +26,32 @@ from processor.runtime.task_log import TaskLog
 from processor.runtime.tracing import Tracing
 from processor.settings import Settings
 from processor.telemetry.events import TaskDeadLettered, TaskTimedOut
+
+
+class InTurn:
+    """Steps that are taken one after the other, each when `go_on` is called. A call from inside a step takes no stack.
+
+    Any thread may call it: a step may have the next one taken in another thread before it returns.
+    """
+
+    def __init__(self, steps: Iterable[Callable[[], None]]) -> None:
+        self._steps = deque(steps)
+        self._lock = threading.Lock()
+        self._asked = 0
+
+    def go_on(self) -> None:
+        """Takes the next step, if there is one."""
+        with self._lock:
+            self._asked += 1
+            if self._asked > 1:  # the thread that takes a step now takes the next one as well
+                return
+        while True:
+            if self._steps:
+                self._steps.popleft()()
+            with self._lock:
+                self._asked -= 1
+                if not self._asked:
+                    return
 
 
 class Settlement:
@@ -34,7 +65,7 @@ class Settlement:
         self._settings = settings
         self._default_policy = Policy(settings.max_attempts, settings.backoff, settings.backoff_max)
         self._codec = codec
-        self._desk = desk
+        self.desk = desk
         self._gatekeeper = gatekeeper
         self._outputs = outputs
         self._tracing: Tracing | None = None
@@ -50,6 +81,12 @@ class Settlement:
             self.log.succeeded(attempt)
 
         self.note_success = note_success
+
+    def begin_spans(self, tasks: Sequence[Task]) -> None:
+        """Begins the span of each task of a batch, where attempts are traced."""
+        if self._tracing is not None:
+            for task in tasks:
+                self._tracing.begin_beside_others(task)
 
     def conclude(self, attempt: Attempt) -> None:
         """Does what follows from the attempt's outcome."""
@@ -67,17 +104,64 @@ class Settlement:
             case Deferred() as deferred:
                 delay = deferred.delay(random())
                 self.log.waits(attempt, deferred, delay)
-                self._desk.postpone(attempt.loan, deferred, monotonic() + delay)
+                self.desk.postpone(attempt.loan, deferred, monotonic() + delay)
             case Held() if attempt.handler is not None:
                 self._gatekeeper.hold(attempt.handler, attempt)
             # A dropped one was settled by the watchdog.
+
+    def all_simply_succeeded(self, attempts: Sequence[Attempt]) -> bool:
+        """Return whether nothing follows from these attempts. They are logged then."""
+        outcomes = [attempt.outcome for attempt in attempts]
+        simple = all(self._is_simple(outcome) for outcome in outcomes)
+        if simple and self.note_success is not None:
+            for attempt in attempts:
+                self.note_success(attempt)
+        return simple
+
+    def _is_simple(self, outcome: Outcome) -> bool:
+        return type(outcome) is Succeeded and (outcome.value is None or not self.keeps_results)
+
+    def conclude_part(self, loan: Loan, attempts: Sequence[Attempt]) -> None:
+        """Does what follows from the attempts at all tasks of a loan, which were made in one batch.
+
+        Those that simply succeeded are settled at once. Results and dead letters are sent one after the other, as they
+        are of single tasks. Then what is to be attempted again waits for that.
+        """
+        sent, again = list[int](), list[tuple[int, Failed, float]]()
+        for index, attempt in enumerate(attempts):
+            outcome = attempt.outcome
+            if self._is_simple(outcome):
+                if self.note_success is not None:
+                    self.note_success(attempt)
+            elif isinstance(outcome, Failed) and (delay := self._delay(attempt, outcome)) is not None:
+                failed = self._explained(attempt, outcome)
+                if self._tracing is not None:
+                    self._tracing.end(attempt)
+                self.log.waits(attempt, failed, delay)
+                again.append((index, failed, delay))
+            else:
+                sent.append(index)
+        if not sent and not again:
+            loan.done = len(loan.records)
+            self.desk.give_up(loan)
+            return
+        self.desk.settle_others(loan, [*sent, *(index for index, _, _ in again)])
+        failures, delays = [failed for _, failed, _ in again], [delay for _, _, delay in again]
+
+        def try_again() -> None:
+            self.desk.park_all(loan, failures, monotonic() + max(delays))
+
+        in_turn = InTurn([partial(self.conclude, attempts[index]) for index in sent] + ([try_again] if again else []))
+        for index in sent:
+            attempts[index].go_on = in_turn.go_on
+        in_turn.go_on()
 
     def _succeed(self, attempt: Attempt, value: Any) -> None:
         """The handler returned `value`: the task settles when the broker has its result, or together with it."""
         self.log.succeeded(attempt)
         topic, task = self._settings.results_topic, attempt.task
         if topic is None or value is None or task is None:
-            self._desk.settle_next(attempt.loan, dead_letter=False)
+            self.desk.settle_next(attempt.loan, dead_letter=False)
             return
         try:
             encoded = self._codec.encode_result(task, value)
@@ -90,29 +174,31 @@ class Settlement:
 
     def _fail(self, attempt: Attempt, failed: Failed) -> None:
         """Parks the task until its next attempt, or dead-letters it."""
-        if failed.cause is Cause.TIMED_OUT:
-            limit = attempt.limit
-            failed = failed._replace(message=f"the attempt took longer than {limit:g} seconds")
-            self.log.problem(lambda: TaskTimedOut(**attempt.fields, timeout_seconds=limit))
-        if failed.verdict is Verdict.OUTAGE and attempt.handler is not None:
-            self._wait_out(attempt.handler, attempt, failed)
-            return
-        delay = self._policy(attempt.handler).delay_after(failed, attempt.number, random())
+        failed = self._explained(attempt, failed)
+        delay, handler = self._delay(attempt, failed), attempt.handler
         if delay is None:
             self._dead_letter(attempt, failed)
-        else:
-            self.log.waits(attempt, failed, delay)
-            self._desk.park(attempt.loan, failed, monotonic() + delay)
-
-    def _wait_out(self, handler: Handler, attempt: Attempt, failed: Failed) -> None:
-        """What the handler needs is away: parks the task for a time, or until the handler is resumed."""
-        loan = attempt.loan
-        delay = self._policy(handler).delay(loan.outages + 1, random())
+            return
         self.log.waits(attempt, failed, delay)
-        if self._gatekeeper.is_suspended(handler):
+        is_outage = failed.verdict is Verdict.OUTAGE
+        if is_outage and handler is not None and handler.is_guarded and self._gatekeeper.is_suspended(handler):
             self._gatekeeper.hold(handler, attempt, failed)
         else:
-            self._desk.park(loan, failed, monotonic() + delay)
+            self.desk.park(attempt.loan, failed, monotonic() + delay)
+
+    def _explained(self, attempt: Attempt, failed: Failed) -> Failed:
+        """Return the failure with its reason in words, where it was the deadline, which is logged."""
+        if failed.cause is not Cause.TIMED_OUT:
+            return failed
+        limit = attempt.limit
+        self.log.problem(lambda: TaskTimedOut(**attempt.fields, timeout_seconds=limit))
+        return failed._replace(message=f"the attempt took longer than {limit:g} seconds")
+
+    def _delay(self, attempt: Attempt, failed: Failed) -> float | None:
+        policy = self._policy(attempt.handler)
+        if failed.verdict is Verdict.OUTAGE:
+            return policy.delay(attempt.loan.outages + 1, random())
+        return policy.delay_after(failed, attempt.number, random())
 
     def _policy(self, handler: Handler | None) -> Policy:
         if handler is None:
@@ -122,9 +208,9 @@ class Settlement:
     def _dead_letter(self, attempt: Attempt, failed: Failed) -> None:
         loan, record = attempt.loan, attempt.record
         if loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs it again, and decides for itself
-            self._desk.give_up(loan)
+            self.desk.give_up(loan)
             return
-        self._desk.fail(loan, failed)
+        self.desk.fail(loan, failed)
         attempts = attempts_of(attempt.number, failed.cause)
         topic = self._settings.dead_letter_topic_of(record.topic())
         letter = dead_letter_headers(record, self._settings.group, attempts, failed)

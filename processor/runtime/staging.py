@@ -36,6 +36,7 @@ class Staging:
         if not output.dead_letter:
             size += len(record.value() or b"")
         self._desk.stage(output.attempt.loan, output, size, dead_letter=output.dead_letter, release=output.release)
+        output.attempt.go_on()
 
     def take(self, ledger: Ledger, staged: Sequence[Staged]) -> None:
         """Adds these outputs to the transaction."""

@@ -45,15 +45,24 @@ class Tracing:
             Exception: what `prepare` raises. There is no span then, as the handler is not called.
         """
         prepared = prepare(record, number, now)
-        task = prepared[0]
+        self._begin(prepared[0])
+        return prepared
+
+    def begin_beside_others(self, task: Task) -> None:
+        """Begin the span of an attempt in a batch. None of a batch's spans is the current one of its handler."""
+        span = self._begin(task)
+        if span is not None:
+            span.drop()
+
+    def _begin(self, task: Task) -> OpenSpan | None:
         try:
-            span = self._spans.begin(record.topic(), task.headers, self._attributes(task))
+            span = self._spans.begin(task.topic, task.headers, self._attributes(task))
         except Exception:
             self._report("the span of an attempt could not be begun")
-        else:
-            task._span = span
-            self._open.add(span)
-        return prepared
+            return None
+        task._span = span
+        self._open.add(span)
+        return span
 
     def end(self, attempt: Attempt) -> None:
         """End the attempt's span. The watchdog does it for a handler that is stuck, which may still end later."""

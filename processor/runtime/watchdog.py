@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
+from processor.engine.gatherer import Batch
 from processor.engine.ledger import Loan
 from processor.engine.outcome import Cause, Failed
 from processor.errors import ProcessorError
@@ -98,5 +99,15 @@ class Watchdog:
         attempt = Attempt(loan, task._record, task.attempt, failed, task, seconds=seconds)
         fields = attempt.fields
         self._emit(TaskStuck(**fields, running_seconds=seconds, stack=stack))
-        self._settlement.conclude(attempt)
+        if loan.batch is None:
+            self._settlement.conclude(attempt)
+        else:
+            self._give_up_batch(loan.batch, failed, seconds)
         self._stopping.recycle(f"the handler of task {fields['task_id']} is stuck")
+
+    def _give_up_batch(self, batch: Batch, failed: Failed, seconds: float) -> None:
+        """Which of its tasks the handler is at is not known."""
+        for part in batch.parts:
+            pairs = zip(part.loan.records, part.tasks, strict=True)
+            attempts = [Attempt(part.loan, r, t.attempt, failed, t, seconds=seconds) for r, t in pairs]
+            self._settlement.conclude_part(part.loan, attempts)

@@ -14,7 +14,7 @@ from processor.engine.ledger import Loan
 from processor.engine.pace import BATCH_SECONDS
 from processor.handlers.table import Handler
 from processor.handlers.task import Task
-from processor.runtime.attempt import fields_of
+from processor.runtime.attempt import batch_fields, fields_of
 from processor.runtime.desk import Borrower, Desk
 from processor.runtime.event_loop import EventLoop
 from processor.runtime.interrupt import ThreadWindow
@@ -76,7 +76,7 @@ class Worker:
         frame = sys._current_frames().get(self.window.ident)
         return "".join(traceback.format_stack(frame)) if frame else ""
 
-    async def call_async(self, handler: Handler, task: Task, started: float) -> Any:
+    async def call_async(self, handler: Handler, task: Task | list[Task], started: float) -> Any:
         """Has the event loop run the handler, and waits for it, thread and all.
 
         An interrupt of this thread would begin the next attempt while that one still ran. So `_awaits` is set before
@@ -96,7 +96,9 @@ class Worker:
         None in another one, which has a copy of this thread's context: it may outlive the handler that started it.
         """
         task = self.task if self.window.started else None
-        return fields_of(task) if task is not None and threading.get_ident() == self.window.ident else None
+        if task is None or threading.get_ident() != self.window.ident:
+            return None
+        return fields_of(task) if self.loan is None or self.loan.batch is None else batch_fields(task)
 
     def _run(self) -> None:
         self.window.ident = threading.get_ident()

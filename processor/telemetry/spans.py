@@ -59,15 +59,16 @@ class OpenSpan:
         self.trace = Trace(format_trace_id(ids.trace_id), format_span_id(ids.span_id), _headers(carrier))
         """Its IDs, and the headers of a record that follows from it."""
         self._span = span
-        self._token: Token[Context] = attach(context)
+        self._token: Token[Context] | None = attach(context)
         self._thread = threading.get_ident()
 
     def drop(self) -> None:
-        """Forgets it, as if it had never begun."""
+        """It is not the current one any more; without an end, it is as if it had never begun."""
         from opentelemetry.context import detach
 
-        if threading.get_ident() == self._thread:
-            detach(self._token)
+        token, self._token = self._token, None
+        if token is not None and threading.get_ident() == self._thread:
+            detach(token)
 
     def end(self, fault: Fault | None) -> None:
         """Ends it, as failed if there is a fault. Another thread may end it while the handler still runs."""

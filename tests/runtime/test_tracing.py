@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
-from processor import Processor, Reject, Task
+from processor import BatchError, Processor, Reject, Task
 from processor.telemetry.events import HandlerLog, TaskDeadLettered, TaskRetrying, TaskStuck, TaskSucceeded
 from processor.telemetry.handler_logs import captured
 from processor.telemetry.redaction import NOT_LOGGED, hashed
@@ -312,3 +312,26 @@ def test_a_task_that_its_handlers_limit_holds_back_has_a_span_for_each_attempt_o
     assert sorted((span.attributes or {})["messaging.kafka.offset"] for span in spans) == list(range(12))  # type: ignore[type-var]
     assert {parent_id(span) for span in spans} == {PARENT}
     assert {span.status.status_code for span in spans} == {StatusCode.UNSET}
+
+
+def test_each_task_of_a_batch_has_a_span_and_none_is_the_current_one() -> None:
+    app, seen = Processor(), list[str]()
+
+    @app.batch("b", size=3, wait=60)
+    def handle(tasks: list[Task]) -> None:
+        seen.append(current_span_id())
+        if any(task.offset == 1 for task in tasks) and tasks[0].attempt == 1:
+            raise BatchError({1: ConnectionError("no")})
+
+    with traced(app) as made:
+        made.run.push(*[record(n, name="b") for n in range(3)])
+        spans = made.spans(4)
+        assert made.run.stop().exit_code == 0
+    attributes = [dict(span.attributes or {}) for span in spans]
+    ended = sorted(
+        (each["messaging.kafka.offset"], each["processor.task.attempt"], each.get("error.type")) for each in attributes
+    )
+    assert ended == [(0, 1, None), (1, 1, "builtins.ConnectionError"), (1, 2, None), (2, 1, None)]
+    assert {parent_id(span) for span in spans} == {PARENT}
+    assert seen == ["0" * 16, "0" * 16]
+    assert current_span_id() == "0" * 16

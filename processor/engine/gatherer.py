@@ -1,0 +1,216 @@
+"""`Gatherer`: loans of several lanes, gathered into batches that one call of a handler attempts together."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from processor.engine.ledger import Loan
+
+LOOK_SECONDS = 0.005
+"""Between two looks at how many tasks wait behind the gathered ones in their own lanes."""
+
+LOOK_SECONDS_A_BATCH = 20e-6
+"""The same for each open batch, so that thousands of them, one for each session, take no time that counts."""
+
+
+SPARE_DUES = 64
+"""So many times of batches that were full before are kept; beyond that, those of open batches are at least a half."""
+
+
+class BatchRule(NamedTuple):
+    """When a batch is full, and how long it waits until it is."""
+
+    size: int
+    """Tasks of a full batch."""
+    wait: float
+    """Seconds that the first of its tasks waits for others at the most."""
+    by_session: bool = False
+    """Whether all tasks of a batch are of one session."""
+
+
+class Part:
+    """One loan of a batch: consecutive tasks of one session."""
+
+    __slots__ = ("ends", "loan", "tasks")
+
+    def __init__(self, loan: Loan, tasks: list[Any], *, ends: bool = False) -> None:
+        self.loan = loan
+        self.tasks = tasks
+        """The loan's tasks as their handler gets them. Those of records by which the loan was widened are to follow."""
+        self.ends = ends
+        """Whether what stands behind its last task cannot join: the loan is not widened any more."""
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait behind it that may be for the same batch."""
+        return 0 if self.ends else len(self.loan.lane.waiting)
+
+
+class Batch:
+    """Tasks that are attempted together. Each of its loans has it as `loan.batch`; the first one stands for all."""
+
+    __slots__ = ("alone", "due", "handler", "is_lent", "number", "parts", "rule")
+
+    def __init__(self, number: int, handler: Hashable, rule: BatchRule, due: float, *, alone: bool = False) -> None:
+        self.number = number
+        """That no other batch has."""
+        self.handler = handler
+        self.rule = rule
+        self.due = due
+        """When it is called at the latest, in seconds of the caller's clock."""
+        self.alone = alone
+        """Whether it is one task that has failed in a batch, and is attempted by itself."""
+        self.parts: list[Part] = []
+        self.is_lent = False
+        """Whether a borrower has it."""
+
+    @property
+    def leader(self) -> Loan:
+        """The loan that stands for all of them with a borrower."""
+        return self.parts[0].loan
+
+    @property
+    def loans(self) -> list[Loan]:
+        """All of them."""
+        return [part.loan for part in self.parts]
+
+    @property
+    def room(self) -> int:
+        """How many more tasks it takes."""
+        return 0 if self.alone else self.rule.size - sum(len(part.loan.records) for part in self.parts)
+
+    @property
+    def may_fill(self) -> bool:
+        """Whether it is full, or as many tasks wait behind its own as it has room for."""
+        room = self.room
+        return room <= 0 or sum(part.waiting for part in self.parts) >= room
+
+    def join(self, part: Part) -> None:
+        """One more loan. It has at most `room` tasks."""
+        self.parts.append(part)
+        part.loan.batch = self
+
+    def remove(self, wanted: Callable[[Loan], bool]) -> list[Loan]:
+        """Takes those loans out that are `wanted`, and returns them."""
+        removed = [part.loan for part in self.parts if wanted(part.loan)]
+        if removed:
+            self.parts = [part for part in self.parts if part.loan not in removed]
+            for loan in removed:
+                loan.batch = None
+        return removed
+
+
+class Gatherer:
+    """The batches of one consumer that no borrower has. Not thread-safe.
+
+    A batch is open until it is full or due. Then it is ready, and a borrower takes it as it takes a lane.
+    """
+
+    def __init__(self) -> None:
+        self.ready: deque[Batch] = deque()
+        self._open: dict[Hashable, Batch] = {}
+        """By handler; by its own number where a batch is of one session, as no other loan can join it."""
+        self._dues: list[tuple[float, int, Hashable]] = []
+        """When each is due, its number, and its key: a batch that was full before is not kept until then."""
+        self._made = 0
+        self._next_look = 0.0
+
+    def room(self, handler: Hashable, rule: BatchRule) -> int:
+        """Return how many tasks of one more loan the batch of this handler takes that is open, or is opened next."""
+        batch = None if rule.by_session else self._open.get(handler)
+        return rule.size if batch is None else batch.room
+
+    def add(self, handler: Hashable, rule: BatchRule, part: Part, now: float) -> None:
+        """A loan's tasks wait for a batch. They are at most `room`."""
+        batch = None if rule.by_session else self._open.get(handler)
+        if batch is None:
+            batch = self._made_now(handler, rule, now + rule.wait)
+            self._keep_open(batch)
+        batch.join(part)
+        if batch.may_fill:
+            self._close(batch)
+
+    def add_alone(self, handler: Hashable, rule: BatchRule, part: Part, now: float) -> None:
+        """A task that has failed before is attempted by itself, and waits for nothing."""
+        batch = self._made_now(handler, rule, now, alone=True)
+        batch.join(part)
+        self.ready.append(batch)
+
+    def take(self) -> Batch:
+        """Lends the batch that has been ready for longest."""
+        batch = self.ready.popleft()
+        batch.is_lent = True
+        return batch
+
+    def restore(self, batch: Batch) -> None:
+        """A borrower returns a batch that it has not begun: it is the next one that is lent."""
+        batch.is_lent = False
+        self.ready.appendleft(batch)
+
+    def reopen(self, batch: Batch) -> None:
+        """A borrower returns a batch that has room still, and is not due: it waits for more.
+
+        What stands behind its tasks now is not for it. Where another batch of its handler has been opened meanwhile,
+        they are one; without enough room for that, it is called as it is.
+        """
+        batch.is_lent = False
+        for part in batch.parts:
+            part.ends = part.ends or bool(part.loan.lane.waiting)
+        other = self._open.get(_key(batch))
+        if other is not None and other.room < batch.rule.size - batch.room:
+            self.ready.appendleft(batch)
+            return
+        for part in other.parts if other is not None else ():
+            batch.join(part)
+        self._keep_open(batch)
+        if batch.may_fill:
+            self._close(batch)
+
+    def tend(self, now: float) -> None:
+        """Batches that are due, or that can be filled by what has come to the lanes of their loans, are ready."""
+        while self._dues and self._dues[0][0] <= now:
+            _, number, key = heapq.heappop(self._dues)
+            batch = self._open.get(key)
+            if batch is not None and batch.number == number:
+                self._close(batch)
+        if self._open and now >= self._next_look:
+            self._next_look = now + max(LOOK_SECONDS, LOOK_SECONDS_A_BATCH * len(self._open))
+            for batch in [batch for batch in self._open.values() if batch.may_fill]:
+                self._close(batch)
+
+    def remove(self, wanted: Callable[[Loan], bool]) -> list[Loan]:
+        """Takes those loans out that are `wanted`, and returns them."""
+        removed: list[Loan] = []
+        for batch in [*self._open.values(), *self.ready]:
+            removed += batch.remove(wanted)
+        self._open = {key: batch for key, batch in self._open.items() if batch.parts}
+        self.ready = deque(batch for batch in self.ready if batch.parts)
+        return removed
+
+    def _made_now(self, handler: Hashable, rule: BatchRule, due: float, *, alone: bool = False) -> Batch:
+        self._made += 1
+        return Batch(self._made, handler, rule, due, alone=alone)
+
+    def _keep_open(self, batch: Batch) -> None:
+        key = _key(batch)
+        self._open[key] = batch
+        if len(self._dues) > SPARE_DUES + 2 * len(self._open):
+            self._dues = [(other.due, other.number, key) for key, other in self._open.items()]
+            heapq.heapify(self._dues)
+        else:
+            heapq.heappush(self._dues, (batch.due, batch.number, key))
+
+    def _close(self, batch: Batch) -> None:
+        self.ready.append(self._open.pop(_key(batch)))
+
+
+def _key(batch: Batch) -> Hashable:
+    return batch.number if batch.rule.by_session else batch.handler
+
+
+def members(loan: Loan) -> list[Loan]:
+    """Return all loans of the batch that `loan` stands for; the loan itself without one."""
+    return [loan] if loan.batch is None else loan.batch.loans

@@ -1,0 +1,218 @@
+"""`Batches`: handlers that take many tasks at once. Gathers their tasks, calls them, and takes each batch apart.
+
+A worker that meets a task of such a handler hands its lane to the desk's gatherer, and goes on with other lanes. A
+batch that is ready is lent like a lane, to a worker thread or to a coroutine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from processor.engine.durations import QUICK_SECONDS
+from processor.engine.gatherer import Batch, Part
+from processor.engine.ledger import Ledger
+from processor.engine.outcome import Cause, Failed, Gathered, Outcome, Succeeded, Verdict
+from processor.engine.record import Record
+from processor.engine.terms import Terms
+from processor.handlers.batch import BatchError
+from processor.handlers.table import Handler
+from processor.handlers.task import Expired, Task, TaskTimeout
+from processor.handlers.terms import check_age, check_begin
+from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, raised_in, returned_unrun
+from processor.runtime.settlement import Settlement
+from processor.runtime.tracing import Prepare
+
+if TYPE_CHECKING:
+    from processor.engine.lease import Lease
+    from processor.runtime.runner import Seat
+
+PrepareFor = Callable[[Ledger], Prepare]
+
+NO_TERMS = Terms()
+
+
+class Batches:
+    """Any thread may call it."""
+
+    def __init__(self, settlement: Settlement, lease: Lease, limit: float, prepare_for: PrepareFor) -> None:
+        """`limit` is how long an attempt may take whose handler sets no limit, `prepare_for` decodes a record."""
+        self._desk = settlement.desk
+        self._settlement = settlement
+        self._lease = lease
+        self._limit = limit
+        self._prepare_for = prepare_for
+
+    def gather(self, attempt: Attempt, gathered: Gathered) -> None:
+        """The attempt's task is for a batch, and so are those behind it in its loan that are for the same handler."""
+        loan, handler = attempt.loan, gathered.handler
+        expired = _why_expired(gathered.task, handler, loan.ledger)
+        if expired is not None:
+            failed = ended_with(expired, began=False, handler=handler)
+            self._settlement.conclude(msgspec.structs.replace(attempt, outcome=failed, task=gathered.task))
+            return
+        alone = attempt.number > 1
+        behind = [] if alone else loan.records[loan.done + 1 :][: handler.batch.size - 1]
+        tasks = [gathered.task, *self._tasks_of(loan.ledger, behind, handler)]
+        part = Part(loan, tasks, ends=len(tasks) <= len(behind))
+        self._desk.gather(handler, handler.batch, part, alone=alone)
+
+    async def work_off(self, seat: Seat, batch: Batch, now: float) -> float:
+        """Attempts a batch that was lent. Return the time afterwards."""
+        tasks = self._begin(batch, now)
+        if tasks:
+            seat.loan = batch.leader
+            await self._attempt(seat, batch, tasks)
+        seat.loan = None
+        return monotonic()
+
+    def _begin(self, batch: Batch, now: float) -> list[Task]:
+        """Return the tasks to attempt: none where the batch waits on, or where nothing of it may be begun."""
+        if now >= self._lease.until:
+            self._desk.restore(batch)
+            return []
+        if batch.room > 0:
+            self._fill(batch)
+            if batch.room > 0 and now < batch.due:
+                self._desk.reopen(batch)
+                return []
+        for loan in batch.remove(lambda loan: not loan.ledger.may_begin):
+            self._desk.give_up(loan)
+        for part in batch.parts:
+            self._leave_out_expired(part, batch.handler)
+        for loan in batch.remove(lambda loan: not loan.records):
+            self._desk.give_up(loan)
+        return [task for part in batch.parts for task in part.tasks]
+
+    def _fill(self, batch: Batch) -> None:
+        for part in self._desk.widen(batch):
+            new = part.loan.records[len(part.tasks) :]
+            part.tasks += self._tasks_of(part.loan.ledger, new, batch.handler)
+            if len(part.tasks) < len(part.loan.records):
+                part.ends = True
+                self._desk.narrow(part)
+
+    def _leave_out_expired(self, part: Part, handler: Any) -> None:
+        """A task that has expired while it waited for its batch goes back to its lane, where a worker meets it."""
+        ledger = part.loan.ledger
+        still = list(takewhile(lambda task: _why_expired(task, handler, ledger) is None, part.tasks))
+        if len(still) < len(part.tasks):
+            part.tasks = still
+            self._desk.narrow(part)
+
+    def _tasks_of(self, ledger: Ledger, records: Sequence[Record], handler: object) -> list[Task]:
+        """Return the tasks of the first records, as far as they are for this handler."""
+        prepare, now, tasks = self._prepare_for(ledger), monotonic(), list[Task]()
+        for record in records:
+            try:
+                prepare(record, 1, now)
+            except ForBatch as met:
+                if met.handler is not handler or _why_expired(met.task, met.handler, ledger) is not None:
+                    break
+                tasks.append(met.task)
+                continue
+            except Exception:  # a worker meets it as the head of its lane, and does what follows
+                break
+            break
+        return tasks
+
+    async def _attempt(self, seat: Seat, batch: Batch, tasks: list[Task]) -> None:
+        """Calls the handler, as `Runner.work_off` does for a single task."""
+        handler, window, borrower = batch.handler, seat.window, seat.borrower
+        assert isinstance(handler, Handler)
+        limit = self._limit if handler.timeout is None else handler.timeout
+        value, error = None, None
+        started = monotonic()
+        for task in tasks:
+            task._expires = started + limit
+        self._settlement.begin_spans(tasks)
+        seat.task, window.limit = tasks[0], limit
+        try:
+            try:
+                if handler.is_async:
+                    value = await seat.call_async(handler, tasks, started)
+                else:
+                    window.started = started
+                    value = handler.call(tasks)
+                window.started = 0.0
+                if window.firing or window.verdict:
+                    window.close()
+            except BaseException as raised:
+                error = raised_in(raised, window)
+        except TaskTimeout as raised:  # it arrived after the handler had ended, before the window was closed
+            window.close()
+            error = raised
+        seconds = monotonic() - started
+        borrower.ended += len(tasks)
+        borrower.seconds += seconds
+        if seconds > QUICK_SECONDS:
+            borrower.slow += [seconds] * len(tasks)
+        if window.given_up:  # the watchdog has settled all of it
+            return
+        self._conclude(seat, batch, outcomes_of(value, error, handler, len(tasks)), seconds)
+
+    def _conclude(self, seat: Seat, batch: Batch, outcomes: Sequence[Outcome], seconds: float) -> None:
+        """Each task of a batch ends as if it had been attempted by itself."""
+        handler, limit, rest = batch.handler, seat.window.limit, iter(outcomes)
+        assert isinstance(handler, Handler)
+        for part in batch.parts:
+            loan = part.loan
+            attempts = [
+                Attempt(loan, record, task.attempt, outcome, task, handler, limit, seconds)
+                for record, task, outcome in zip(loan.records, part.tasks, rest, strict=False)
+            ]
+            if batch.alone or not self._settlement.all_simply_succeeded(attempts):
+                self._settlement.conclude_part(loan, attempts)
+            else:
+                loan.done = len(loan.records)
+                seat.borrower.finished.append(loan)
+
+
+def _why_expired(task: Task, handler: Handler, ledger: Ledger) -> Expired | None:
+    """Return why it is too late to begin a task, by its headers or by its handler; None where it is not."""
+    if handler.expires is None and not ledger.terms:
+        return None
+    terms, epoch = ledger.terms.get(task.offset), time()
+    try:
+        check_begin(terms or NO_TERMS, epoch)
+        if handler.expires is not None:
+            check_age(task._record, handler.expires, terms, epoch)
+    except Expired as error:
+        return error
+    return None
+
+
+def outcomes_of(value: Any, error: BaseException | None, handler: Handler, count: int) -> list[Outcome]:
+    """Return how each of `count` tasks ended, whose handler returned `value` or raised `error`."""
+    if isinstance(error, BatchError) and max(error.errors) < count:
+        return [_failed(error.errors[n], handler) if n in error.errors else Succeeded(None) for n in range(count)]
+    if isinstance(error, BatchError):
+        error = IndexError(f"BatchError names task {max(error.errors)}, and the batch has {count}")
+    if error is not None:
+        return [_failed(error, handler, of_many=count > 1)] * count
+    if value is None:
+        return [Succeeded(None)] * count
+    if type(value) in UNRUN:
+        return [returned_unrun(value)] * count
+    if not isinstance(value, list | tuple) or len(value) != count:
+        returned = f"{len(value)} results" if isinstance(value, list | tuple) else type(value).__name__
+        message = f"the handler of a batch returned {returned} for {count} tasks: return None, or a list of one each"
+        return [Failed(Cause.REJECTED, "builtins.TypeError", message)] * count
+    return [returned_unrun(one) if type(one) in UNRUN else Succeeded(one) for one in value]
+
+
+def _failed(error: BaseException, handler: Handler, *, of_many: bool = False) -> Outcome:
+    """Return what an exception means for a task.
+
+    Where it was raised for a batch `of_many` tasks, it may be about one of them only. So none is dead-lettered for what
+    it is: each is attempted by itself. An outage is about none of them, and they stay together.
+    """
+    failed = ended_with(error, began=True, handler=handler)
+    if of_many and isinstance(failed, Failed) and failed.verdict is not Verdict.OUTAGE:
+        cause = Cause.FAILED if failed.cause is Cause.REJECTED else failed.cause
+        return failed._replace(cause=cause, verdict=Verdict.RETRY)
+    return failed

@@ -1,0 +1,43 @@
+"""The examples of docs/BATCHES.md run one after the other."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor.processor import Processor
+from processor.testing import run
+
+PAGE = (Path(__file__).parents[1] / "docs" / "BATCHES.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def names() -> dict[str, Any]:
+    """What the page's blocks define, all together. The last one checks by itself."""
+    names: dict[str, Any] = {"__name__": "page"}
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    exec(compile("\n".join(blocks), "BATCHES.md", "exec"), names)
+    return names
+
+
+def test_the_examples_run_and_a_thousand_readings_are_stored(names: dict[str, Any]) -> None:
+    assert len(names["report"].done) == 1000
+
+
+def test_a_charge_of_nothing_fails_and_the_others_are_done(names: dict[str, Any]) -> None:
+    charges = [{"session_id": f"s{n}", "name": "charge", "payload": {"cents": n}} for n in range(4)]
+    report = run(names["app"], charges, value_format="json", max_attempts=2)
+    assert sorted(done.session_id for done in report.done) == ["s1", "s2", "s3"]
+    (letter,) = report.dead_letters
+    assert (letter.session_id, letter.attempts, letter.error) == ("s0", 2, "nothing to charge")
+
+
+def test_the_table_names_each_keyword_and_the_defaults() -> None:
+    parameters = inspect.signature(Processor.batch).parameters
+    for name in ("size", "wait", "sessions", "schema"):
+        assert f"`{name}`" in PAGE
+    assert (parameters["size"].default, parameters["wait"].default, parameters["sessions"].default) == (100, 0.05, None)
