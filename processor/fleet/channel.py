@@ -1,6 +1,6 @@
-"""What a fleet's parent and its consumers tell each other: JSON lines over a socket pair.
+"""The messages between a fleet's parent and its consumers: JSON lines over a socket pair.
 
-Settings travel here and never in a command line, which every user of the machine can read.
+Settings are sent here and never in a command line, which every user of the machine can read.
 """
 
 from __future__ import annotations
@@ -19,55 +19,55 @@ from processor.telemetry.events import ConsumerStats, PartitionStats
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
-    """The first order: be the consumer `index` of the application `app`, in the fleet `fleet`."""
+    """The first order: run as consumer `index` of the application `app`, in the fleet `fleet`."""
 
     settings: Settings
     app: str
     index: int
     fleet: str
-    """A name that no other start of a fleet has, in the characters of a topic's name."""
+    """A name that is unique to this start of the fleet, in the characters of a topic's name."""
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
-    """Take no more records, let running tasks finish, commit, leave."""
+    """Fetch no more records, let running tasks finish, commit, and leave the group."""
 
     reason: str
 
 
 class StopNow(msgspec.Struct, frozen=True, tag="stop_now"):
-    """End at once."""
+    """Exit at once."""
 
     reason: str
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
-    """The consumer has loaded APP, reached a broker and subscribes."""
+    """The consumer has loaded APP, has reached a broker, and subscribes."""
 
 
 class Joined(msgspec.Struct, frozen=True, tag="joined"):
-    """The consumer is in the group: nothing that an option got wrong is in its way."""
+    """The consumer is in the group: no option prevents it from working."""
 
 
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
-    """The consumer at work, without its sessions; its partitions only where the parent serves metrics."""
+    """The consumer's statistics without its sessions, and those of its partitions if the parent serves metrics."""
 
     stats: ConsumerStats
     partitions: Sequence[PartitionStats] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The consumer ends because of this, in one sentence."""
+    """The consumer exits with this error, which is one sentence."""
 
     message: str
     exit_code: int
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):
-    """Everything that was in the topics at the start is settled: `--stop-at-end`."""
+    """All records that the topics had at the start are settled (`--stop-at-end`)."""
 
 
 class Recycling(msgspec.Struct, frozen=True, tag="recycling"):
-    """A handler cannot be stopped: the consumer ends and wants a fresh one in its place at once."""
+    """A handler cannot be stopped: the consumer exits, and is to be replaced at once."""
 
 
 Order = Begin | Drain | StopNow
@@ -78,10 +78,10 @@ _CHUNK = 65536
 
 
 class Channel(Generic[Received]):
-    """One end. Any thread may send, one thread receives.
+    """One end of the socket pair. Any thread may send, one thread receives.
 
-    Sending never blocks: the other side may be a process that is stopped, and a poller that waits for it
-    would lose its partitions. What the socket does not take is kept for the next send.
+    Sending never blocks: the other process may be suspended, and a poller that waited for it would lose its partitions.
+    What the socket does not accept is kept until the next call.
     """
 
     def __init__(self, connection: socket.socket, receives: Any) -> None:
@@ -92,21 +92,21 @@ class Channel(Generic[Received]):
         self._unsent = b""
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the descriptor, for a selector."""
         return self._connection.fileno()
 
     def close(self) -> None:
-        """The other side sees this one gone."""
+        """Close this end, which the other process notices."""
         self._connection.close()
 
     def send(self, message: Order | Report) -> None:
-        """Sends `message`, or as much of it as the socket takes now. To an end that is gone it sends nothing."""
+        """Send `message`, or as much of it as the socket accepts now. If the other end is closed, drop it."""
         with self._lock:
             self._unsent += msgspec.json.encode(message) + b"\n"
             self._push()
 
     def send_unless_busy(self, message: Order | Report) -> None:
-        """Sends `message`, or drops it while the other side has not taken what was sent before."""
+        """Send `message`, or drop it if the other process has not read the earlier ones."""
         with self._lock:
             self._push()
             if self._unsent:
@@ -115,7 +115,7 @@ class Channel(Generic[Received]):
             self._push()
 
     def flush(self, seconds: float) -> None:
-        """Waits at most `seconds` for what is unsent."""
+        """Send what is kept. Wait for it for at most `seconds`."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             if self._unsent and select.select((), (self._connection,), (), seconds)[1]:
                 self._push()
@@ -127,13 +127,13 @@ class Channel(Generic[Received]):
                 self._unsent = self._unsent[sent:]
         except BlockingIOError:
             return
-        except OSError:  # the other side is gone, which the receiving thread will notice
+        except OSError:  # the other end is closed, which the receiving thread will notice
             self._unsent = b""
 
     def receive(self, *, wait: bool) -> Sequence[Received] | None:
-        """The messages that have come, or None when the other side is gone and has nothing left to say.
+        """Return the messages that have arrived; None once the other end is closed and all of them are read.
 
-        With `wait` it blocks until there is something; without, an empty list is nothing yet.
+        With `wait` it blocks until something arrives. Without it, the list may be empty.
         """
         try:
             chunk = self._connection.recv(_CHUNK, 0 if wait else socket.MSG_DONTWAIT)

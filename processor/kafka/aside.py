@@ -1,4 +1,4 @@
-"""`Aside`: calls that may take seconds, made in a thread of their own, so that the poller goes on meanwhile."""
+"""`Aside`: runs calls that may take seconds in a thread of their own, so that the poller continues meanwhile."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 CLOSE_SECONDS = 1.0
-"""How long a call that is under way may hold up a close."""
+"""Time for which a call that is in progress may delay `close`."""
 
 
 class Aside:
-    """Makes one call after another. Belongs to one thread, which also receives the results, in `deliver`.
+    """Runs one call after another. It belongs to one thread, which also receives the results, in `deliver`.
 
-    The thread that makes the calls is started by the first one: without a call there is none.
+    The first call starts the thread that runs them.
     """
 
     def __init__(self, name: str) -> None:
-        """`name` is that of the thread."""
+        """`name` is the name of the thread."""
         self._name = name
         self._calls: queue.SimpleQueue[Callable[[], Callable[[], None]] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def run(self, call: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Makes the call, which must not raise, and hands what it returns to `then`, from inside `deliver`."""
+        """Run `call`, which must not raise. `deliver` passes its result to `then`."""
 
         def called() -> Callable[[], None]:
             result = call()
@@ -39,7 +39,7 @@ class Aside:
         self._calls.put(called)
 
     def deliver(self, seconds: float = 0.0) -> None:
-        """Hands over the results that have come since the last time; waits at most `seconds` for the first."""
+        """Pass on the results since the last call. Wait at most `seconds` for the first one."""
         if seconds > 0:
             try:
                 self._results.get(timeout=seconds)()
@@ -49,7 +49,7 @@ class Aside:
             self._results.get()()
 
     def close(self, last: Callable[[], None]) -> None:
-        """Makes `last` the last call, and waits for it for a moment. Results that are still to come are dropped."""
+        """Run `last` as the last call, and wait at most `CLOSE_SECONDS` for it. Later results are dropped."""
         if self._thread is not None:
             self.run(last, lambda _: None)
             self._calls.put(None)

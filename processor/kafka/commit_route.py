@@ -1,8 +1,8 @@
-"""`CommitRoute`: which way a member's offsets go to its group, and what became of them.
+"""`CommitRoute`: commits a member's offsets through its client or in transactions, and reports the results.
 
-They go by the member's own client, unless that is held up: with the classic protocol a coordinator that waits for
-a member (a dead one until its session ends, or one that drains) answers nothing else on the connections of the others.
-Then they go in transactions, see `transactional_offsets`, until the rebalance is over.
+The client is used unless it is blocked: with the classic protocol, a coordinator that waits for a member (a dead one
+until its session ends, or one that drains) answers no other request on the connections of the others. Then the offsets
+are committed in transactions, see `transactional_offsets`, until the rebalance is over.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from processor.settings import Settings
 from processor.telemetry.events import ConsumerCommitsHeld, ConsumerCommitsRerouted, Emit
 
 PATIENCE_SECONDS: Final = 1.0
-"""How long a commit may be unanswered before the state of the group is asked for. Most are answered within 10 ms."""
+"""Time without a response to a commit after which the state of the group is requested. Most responses take 10 ms."""
 
 TOO_LARGE: Final = "the metadata is longer than offset.metadata.max.bytes"
 
 OnAnswer = Callable[[Sequence[Commit], str | None, KafkaError | None], None]
-"""Is called once for each commit, with why it was refused, and with the client's error where that had one; with None
-twice where it was accepted."""
+"""Called once for each commit, with the reason of a refusal and the client's error, if it has one; with None twice if
+the commit was accepted."""
 
 
 class _Sent:
-    """A commit that the member's client has not answered."""
+    """A commit to which the client has received no response."""
 
     def __init__(self, commits: Sequence[Commit]) -> None:
         self.commits = commits
         self.at = monotonic()
         self.is_answered = False
-        """A transaction has been tried in its place: a refusal that still comes is of no interest."""
+        """Whether a transaction was tried in its place: a later refusal is then ignored."""
 
     def answers_to(self, partitions: Sequence[TopicPartition]) -> bool:
-        """Whether the client's answer is about this one."""
+        """Return whether a response of the client belongs to this commit."""
         return {(t.topic, t.partition, t.offset) for t in partitions} == {
             (*c.partition, c.offset) for c in self.commits
         }
@@ -63,9 +63,9 @@ class CommitRoute:
         self._transactions = TransactionalOffsets(settings, emit)
         self._ask_at = 0.0
         self.is_rerouted = False
-        """Whether a rebalance is under way that holds up the member's own client."""
+        """Whether a rebalance is in progress that blocks the member's client."""
         self._is_unusable = False
-        """Whether transactions cannot be had, during this rebalance."""
+        """Whether transactions are not possible during this rebalance."""
         self._logged: str | None = None
 
     def send(self, consumer: Consumer, commits: Sequence[Commit]) -> None:
@@ -81,7 +81,7 @@ class CommitRoute:
             self._unanswered.append(_Sent(commits))
 
     def on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        """The client's answer, from inside its `poll`."""
+        """Take a response of the client, from inside its `poll`."""
         sent = next((s for s in self._unanswered if s.answers_to(partitions)), None)
         if sent is not None:
             self._unanswered.remove(sent)
@@ -95,7 +95,7 @@ class CommitRoute:
             self._on_answer(_commits(refused), refusal(first, refused), first)
 
     def tick(self, consumer: Consumer) -> None:
-        """Goes another way where the client is held up; to be called often."""
+        """Switch to transactions if the client is blocked. To be called often."""
         if self._is_held_up and self._settings.group_protocol == "classic" and monotonic() >= self._ask_at:
             self._ask_at = float("inf")
             self._aside.run(
@@ -103,12 +103,12 @@ class CommitRoute:
             )
 
     def on_rebalanced(self) -> None:
-        """The group has decided: the member's own client is answered again."""
+        """Take the end of a rebalance: the member's client gets responses again."""
         self.is_rerouted = self._is_unusable = False
         self._logged = None
 
     def close(self) -> None:
-        """Drops the transactional producer. In the thread of the calls that are made aside."""
+        """Drop the transactional producer. To be called in the thread of `Aside`."""
         self._transactions.close()
 
     @property
@@ -133,7 +133,7 @@ class CommitRoute:
         self._send_in_transaction(consumer, held.commits, held)
 
     def _send_in_transaction(self, consumer: Consumer, commits: Sequence[Commit], held: _Sent | None = None) -> None:
-        """Commits aside. `held` is the same commit where the client has it as well."""
+        """Commit in a transaction. `held` is the same commit if the client has it as well."""
         metadata = consumer.consumer_group_metadata()
         self._aside.run(
             lambda: self._committed(commits, metadata), lambda refused: self._conclude(commits, held, refused)
@@ -155,7 +155,7 @@ class CommitRoute:
             self._log(reason)
         if held is not None:
             if self._is_unusable:
-                return  # the client's own answer is still to come
+                return  # the client's response is still to come
             held.is_answered = True
         self._on_answer(commits, reason, None)
 
@@ -166,26 +166,26 @@ class CommitRoute:
 
 
 def refusal(error: KafkaError, refused: Sequence[TopicPartition]) -> str:
-    """Return why a commit was refused; each partition may have an error of its own."""
+    """Return the reason of a refusal. Each partition may have an error of its own."""
     codes = {Partition(t.topic, t.partition): (t.error or error).code() for t in refused}
     large = [partition for partition, code in codes.items() if code == KafkaError.OFFSET_METADATA_TOO_LARGE]
     return MetadataTooLarge(TOO_LARGE, large) if large else reason_of(error)
 
 
 def _reason(refused: ProcessorError | None, commits: Sequence[Commit]) -> str | None:
-    """The same of a transaction, which has one error for all of its partitions."""
+    """Return the same for a transaction, which has one error for all of its partitions."""
     if isinstance(refused, Refused) and refused.code == KafkaError.OFFSET_METADATA_TOO_LARGE:
         return too_large(commits)
     return None if refused is None else str(refused)
 
 
 def too_large(commits: Sequence[Commit]) -> MetadataTooLarge:
-    """Return the refusal of a transaction's metadata, which does not name the partitions whose it is."""
+    """Return the refusal of a transaction for its metadata. It does not name the partitions."""
     return MetadataTooLarge(TOO_LARGE, [commit.partition for commit in commits])
 
 
 def positions(commits: Sequence[Commit]) -> list[TopicPartition]:
-    """The commits as the client takes them."""
+    """Return the commits in the client's form."""
     return [TopicPartition(*commit.partition, commit.offset, commit.metadata) for commit in commits]
 
 

@@ -15,11 +15,11 @@ from processor.registry_settings import RegistrySettings
 
 
 class Dispatcher:
-    """Sends tasks, each session's to one partition and in the order of its `submit` calls.
+    """Sends tasks. Those of a session go to one partition, in the order of the `submit` calls.
 
-    The producer is idempotent and partitions as the Java client does (murmur2 of the session ID), so
-    that a session's tasks meet whichever client sends them. Any thread may call it. A child process that inherits one
-    by a fork may use it too: it has a client of its own there, which the first task opens.
+    The producer is idempotent and partitions like the Java client (murmur2 of the session ID). So the tasks of a
+    session are in one partition, in whatever language they are sent. Any thread may call it. A process that was forked
+    may use it as well: the first task that it sends opens a client of its own.
 
     ```python
     with Dispatcher("localhost:9092", "tasks") as dispatcher:
@@ -39,24 +39,24 @@ class Dispatcher:
         kafka_config: Mapping[str, Any] | None = None,
         max_pending: int = 100_000,
     ) -> None:
-        """Opens the producer; brokers are asked by the first task.
+        """Open the producer. It connects to the brokers with the first task.
 
         Args:
-            bootstrap_servers: HOST:PORT, several with commas.
-            topic: where tasks go.
-            value_format: how a task is written.
-            schemas: a folder of .avsc files, added to the shipped ones.
-            schema_registry: a registry's URL, or how to be let in and how to name and register schemas as well; for
-                Avro only. It is asked here, once.
-            kafka_config: settings for the Kafka client, as with `-X`. With `sasl.mechanism=OAUTHBEARER` it may hold
+            bootstrap_servers: HOST:PORT, or several separated by commas.
+            topic: the topic of the tasks.
+            value_format: encoding of record values.
+            schemas: a folder of .avsc files, in addition to the shipped ones.
+            schema_registry: the URL of a registry, or a `RegistrySettings` with credentials and with the naming and the
+                registration of schemas; for Avro only. It is called once, here.
+            kafka_config: settings of the Kafka client, as with `-X`. With `sasl.mechanism=OAUTHBEARER` they may include
                 `oauth_cb`, a function that returns (token, expiry in seconds since the epoch).
-            max_pending: tasks not yet acknowledged at which `submit` waits. 64 MB of them are a bound
-                as well; `queue.buffering.max.kbytes` in `kafka_config` moves it.
+            max_pending: number of unacknowledged tasks from which `submit` waits. It also waits from 64 MB of them on,
+                a limit that `queue.buffering.max.kbytes` in `kafka_config` changes.
 
         Raises:
-            SettingsError: an argument or a Kafka setting cannot be used.
-            LoadError: a schema cannot be loaded, or the registry does not take it.
-            RegistryError: the registry does not answer, or does not let this client in.
+            SettingsError: an argument or a Kafka setting is not valid.
+            LoadError: a schema cannot be loaded, or the registry rejects it.
+            RegistryError: the registry does not respond, or denies access.
             BrokerError: `oauth_cb` returns no token.
         """
         self.topic = topic
@@ -84,16 +84,16 @@ class Dispatcher:
         expires: Time | None = None,
         expires_in: float | None = None,
     ) -> DeliveryFuture:
-        """Hands a task over, and waits only while too many are pending.
+        """Send a task. It waits only while `max_pending` tasks are unacknowledged.
 
-        The future ends with where the record was written (`RecordMetadata`), or with a `DeliveryError`.
+        The result of the future is the place of the record (`RecordMetadata`); its error is a `DeliveryError`.
 
         Args:
-            session_id: whose task it is; the record's key in UTF-8.
-            payload: what the handler gets.
-            name: which handler takes it.
-            id: names the task; without one its reader calls it TOPIC-PARTITION-OFFSET.
-            headers: the record's headers.
+            session_id: the session; its UTF-8 encoding is the key of the record.
+            payload: the payload that the handler receives.
+            name: the name of the handler.
+            id: the ID of the task; TOPIC-PARTITION-OFFSET if there is none.
+            headers: additional headers of the record.
             priority: 0 to 9; sessions with more urgent tasks run first.
             not_before: it does not begin before this time: epoch milliseconds, ISO 8601 or a `datetime`, both with a
                 time zone.
@@ -102,7 +102,7 @@ class Dispatcher:
             expires_in: the same, in seconds from now.
 
         Raises:
-            EncodeError: the payload cannot be written in this format, or a text has no UTF-8.
+            EncodeError: the payload cannot be encoded in this format, or a text cannot be encoded in UTF-8.
             ValueError: the session ID is empty, or one of the terms from `priority` on cannot be used.
             RuntimeError: the dispatcher is closed.
         """
@@ -115,17 +115,17 @@ class Dispatcher:
         return sent
 
     def flush(self, seconds: float = CLOSE_SECONDS) -> int:
-        """Waits at most `seconds` until each task is acknowledged or has failed, and returns how many are neither."""
+        """Wait at most `seconds` until every task is acknowledged or has failed. Return how many are neither."""
         return self._tasks.client.flush(seconds)
 
     def pending(self) -> int:
-        """How many tasks are submitted and neither acknowledged nor failed, or are in a callback of their future."""
+        """Return the number of tasks that are neither acknowledged nor failed, or are in a callback of their future."""
         return len(self._tasks.client)
 
     def close(self, seconds: float = CLOSE_SECONDS) -> int:
-        """Flushes and closes, and returns how many tasks were not acknowledged within `seconds`: their futures fail.
+        """Flush and close. Return the number of tasks that were not acknowledged within `seconds`; their futures fail.
 
-        Safe to call again.
+        A second call does nothing.
         """
         return self._tasks.client.close(seconds)
 

@@ -1,4 +1,4 @@
-"""Tokens for SASL/OAUTHBEARER, from a function of the application's."""
+"""Tokens for SASL/OAUTHBEARER, from a function of the application."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from processor.options.kinds import text_fault
 from processor.telemetry.events import Emit, KafkaTokenFailed, KafkaTokenRenewed
 
 FIRST_SECONDS: Final = 10.0
-"""How long the function may take for the first token."""
+"""Time limit of the function for the first token."""
 
 NEXT_SECONDS: Final = 5.0
-"""How long a client waits for a further token. It asks when a fifth of the last one's time is left, and after a failure
-every ten seconds. A client that is closed meanwhile waits as long."""
+"""Time for which a client waits for a further token. It requests one when a fifth of the last one's lifetime is left,
+and every ten seconds after a failure. Closing a client may take as long."""
 
 SHARED_SECONDS: Final = 5.0
-"""How long the clients of a process share one failure of the function, instead of calling it again each."""
+"""Time for which the clients of a process share a failure of the function, instead of each calling it again."""
 
 SHARED_PART: Final = 0.5
-"""The part of a token's time in which the clients of a process share it."""
+"""The part of a token's lifetime in which the clients of a process share it."""
 
 LATEST: Final = 1e11
 """The year 5138 in seconds since the epoch: a later expiry is in milliseconds."""
@@ -45,7 +45,7 @@ _JSON_WEB_TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w.-]*")
 
 
 class Token(NamedTuple):
-    """What the function returned."""
+    """A token, as the function returned it."""
 
     value: str
     expiry: float
@@ -57,16 +57,16 @@ class Token(NamedTuple):
 
     @property
     def is_fresh(self) -> bool:
-        """Return whether another client may get it."""
+        """Whether another client may use it, too."""
         return time.time() < self.received + SHARED_PART * (self.expiry - self.received)
 
 
 class TokenError(Exception):
-    """There is no new token: the function failed."""
+    """The function has returned no new token."""
 
 
 class _Call:
-    """The function at work."""
+    """One call of the function."""
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
@@ -74,21 +74,22 @@ class _Call:
 
 
 class OAuthTokens:
-    """The `oauth_cb` of all Kafka clients of a process: what a function returns, cached while it is fresh.
+    """The `oauth_cb` of all Kafka clients of a process. It caches the token that a function returns while it is fresh.
 
-    A client calls it in a thread of its own before a token ends, idle or not. The function runs in another thread, one
-    call at a time, so that a function that hangs holds up a client for `NEXT_SECONDS` at most.
+    Each client calls it in a thread of its own before a token expires, idle or not. The function runs in another
+    thread, one call at a time, so that a function that hangs blocks a client for at most `NEXT_SECONDS`.
 
     Mutable state, under `_guard`: `_token`, `_call`, `_failure` and `_failed_at`.
     """
 
     def __init__(self, function: Callable[..., object], name: str, emit: Emit) -> None:
-        """Calls nothing yet.
+        """Do not call the function yet.
 
         Args:
-            function: returns (token, expiry in seconds since the epoch), or with the principal's name and a dictionary
-                of SASL extensions as well. If it takes an argument, it gets the value of `sasl.oauthbearer.config`.
-            name: what errors call it, such as "--oauth-callback auth:token".
+            function: returns (token, expiry in seconds since the epoch), optionally followed by the name of the
+                principal and a dictionary of SASL extensions. Its argument, if it has one, is the value of
+                `sasl.oauthbearer.config`.
+            name: its name in errors, such as "--oauth-callback auth:token".
             emit: receives failures after the first token.
         """
         self._function = function
@@ -104,15 +105,15 @@ class OAuthTokens:
         return f"<tokens of {self._name}>"
 
     def __call__(self, config: str | None) -> tuple[str, float, str, Mapping[str, str]]:
-        """A token for a client.
+        """Return a token for a client.
 
         Raises:
-            TokenError: there is no new one. The client keeps the last one as long as that is valid, and asks again.
+            TokenError: there is no new one. The client keeps the last one while that is valid, and calls again.
         """
         return self._current(config, NEXT_SECONDS)[:4]
 
     def demand(self, config: str | None) -> None:
-        """Get a token before a client is opened, which does not report what the function raised.
+        """Get a token before a client is opened: the client would not report an error of the function.
 
         Raises:
             BrokerError: the function fails, or does not return in time.
@@ -137,7 +138,7 @@ class OAuthTokens:
             raise TokenError(self._failure or f"{self._name} returned no token that is fresh")
 
     def _begin(self, config: str | None) -> _Call:
-        """Calls the function; the caller holds the guard."""
+        """Call the function. The caller holds the guard."""
         call = _Call()
         try:
             threading.Thread(target=self._run, args=(call, config), name="oauth-callback", daemon=True).start()
@@ -159,7 +160,7 @@ class OAuthTokens:
         call.returned.set()
 
     def _note(self, failure: str, *, ended: bool = False) -> None:
-        """Keeps a failure for other clients that ask, and logs it; at the start, the error itself is shown."""
+        """Keep a failure for the other clients, and log it. At the start, the error itself is shown."""
         with self._guard:
             if ended:
                 self._call = None
@@ -172,7 +173,7 @@ class OAuthTokens:
 
 
 def tokens_of(kafka_config: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """`kafka_config`, where a plain function `oauth_cb` becomes what all clients of the process share."""
+    """Return `kafka_config` with a function `oauth_cb` replaced by an `OAuthTokens` that all clients share."""
     function = kafka_config.get(OAUTH_CB)
     if function is None or isinstance(function, OAuthTokens):
         return dict(kafka_config)
@@ -181,7 +182,7 @@ def tokens_of(kafka_config: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def _outcome(function: Callable[..., object], config: str | None) -> Token | str:
-    """A token, or what is wrong with the function in the words that follow its name."""
+    """Return a token, or a message about the function that follows its name."""
     try:
         returned = function(config) if _takes_an_argument(function) else function()
     except BaseException as error:  # noqa: BLE001  the thread is ours: what ends it here would keep all clients waiting
@@ -201,7 +202,7 @@ def _token(value: object, expiry: object, principal: object, extensions: object)
         return "must return a token in the characters of a bearer token (RFC 6750)"
     if (fault := _expiry_fault(expiry, now)) is not None:
         return fault
-    # The client would call the function never again after a text that it cannot read.
+    # After a text that it cannot read, the client would never call the function again.
     if not isinstance(principal, str | None) or text_fault(principal) is not None:
         return "must return the principal as a text in UTF-8, without NUL characters"
     if not _are_extensions(extensions):
@@ -251,7 +252,7 @@ def _text_of(error: BaseException) -> str:
 
 
 def _without_token(text: str, token: Token | None) -> str:
-    """An error's text may quote a token: the last one, or one that the function had just got."""
+    """Return an error's text without tokens: it may quote the last one, or one that the function has just received."""
     if token is not None:
         text = text.replace(token.value, "***")
     return _JSON_WEB_TOKEN.sub("***", text)

@@ -1,4 +1,4 @@
-"""What is in a topic, and how far a group has committed it: looked up without joining a group."""
+"""Reads the records of a topic and the offsets that a group has committed, without joining a group."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from processor.kafka.config import admin_config, error_of, open_client, reader_c
 from processor.runtime.ports import Partition, Record
 
 SLICE_SECONDS = 0.2
-"""How long a wait inside the client may keep a signal waiting."""
+"""Time for which one call of the client may delay a signal."""
 
 _AT_ONCE: Final = 1000
-"""Records that are asked of the client at once."""
+"""Records that are requested from the client at once."""
 
 
 def record_at(
@@ -29,19 +29,19 @@ def record_at(
     offset: int,
     timeout: float = ANSWER_SECONDS,
 ) -> Record:
-    """The record with this offset.
+    """Return the record with this offset.
 
     Args:
-        bootstrap_servers: HOST:PORT, several with commas.
-        kafka_config: what `-X` gave.
-        partition: where it is.
-        offset: its number there.
-        timeout: seconds that each question to the brokers may take.
+        bootstrap_servers: HOST:PORT, or several separated by commas.
+        kafka_config: the settings of `-X`.
+        partition: its partition.
+        offset: its offset.
+        timeout: time limit in seconds for each request.
 
     Raises:
-        BrokerError: no broker answers, or this client is not let in.
-        LoadError: there is no such topic, partition or record; the message says what there is instead.
-        SettingsError: the client refuses a setting.
+        BrokerError: no broker responds, or the brokers deny access.
+        LoadError: the topic, the partition or the record does not exist; the message names the offsets that do.
+        SettingsError: the client rejects a setting.
     """
     count = check_topics(TopicAdmin(admin_config(bootstrap_servers, kafka_config)), [partition.topic], timeout)[
         partition.topic
@@ -55,18 +55,18 @@ def record_at(
 def records_of(
     bootstrap_servers: str, kafka_config: Mapping[str, Any], topic: str, timeout: float = ANSWER_SECONDS
 ) -> list[Record]:
-    """Every record that `topic` holds now, those of a partition in their order.
+    """Return all records that `topic` has now, those of each partition in order.
 
     Args:
-        bootstrap_servers: HOST:PORT, several with commas.
-        kafka_config: what `-X` gave.
+        bootstrap_servers: HOST:PORT, or several separated by commas.
+        kafka_config: the settings of `-X`.
         topic: its name.
-        timeout: seconds that each question to the brokers, and the whole reading, may take.
+        timeout: time limit in seconds for each request, and for reading all records.
 
     Raises:
-        BrokerError: no broker answers in time, or this client is not let in.
+        BrokerError: no broker responds in time, or the brokers deny access.
         LoadError: the topic does not exist.
-        SettingsError: the client refuses a setting.
+        SettingsError: the client rejects a setting.
     """
     with _reader(bootstrap_servers, kafka_config, topic) as consumer:
         extents = _extents(consumer, bootstrap_servers, topic, timeout)
@@ -77,9 +77,9 @@ def records_of(
 def lag_of(
     bootstrap_servers: str, kafka_config: Mapping[str, Any], group: str, topic: str, timeout: float = ANSWER_SECONDS
 ) -> dict[Partition, int]:
-    """How many offsets of each partition of `topic` the group has not committed; empty partitions are left out.
+    """Return the number of offsets that the group has not committed, for each partition of `topic` that is not empty.
 
-    Args, and what it raises, are those of `records_of`.
+    The other arguments and the errors are those of `records_of`.
     """
     with _reader(bootstrap_servers, kafka_config, topic, **{"group.id": group}) as consumer:
         extents = _extents(consumer, bootstrap_servers, topic, timeout)
@@ -90,7 +90,7 @@ def lag_of(
 
 @contextmanager
 def _reader(bootstrap_servers: str, kafka_config: Mapping[str, Any], about: str, **more: str) -> Iterator[Consumer]:
-    """A client that is closed afterwards, and whose errors become those of `processor.errors`."""
+    """Open a client for the duration of the context, and convert its errors to those of `processor.errors`."""
     config = {**reader_config(bootstrap_servers, kafka_config), **more, **client_hooks(lambda _: None)}
     consumer: Consumer = open_client(Consumer, config)
     try:
@@ -102,7 +102,7 @@ def _reader(bootstrap_servers: str, kafka_config: Mapping[str, Any], about: str,
 
 
 def _extents(consumer: Consumer, servers: str, topic: str, timeout: float) -> dict[Partition, tuple[int, int]]:
-    """The first offset of each partition that has records, and the one after the last."""
+    """Return the first offset of each partition that has records, and the one after the last."""
     metadata = consumer.list_topics(topic, timeout=timeout).topics[topic]
     if metadata.error is not None:
         raise error_of(metadata.error, servers, about=topic)
@@ -131,7 +131,7 @@ def _until_the_end(consumer: Consumer, unfinished: set[Partition], timeout: floa
 
 
 def _is_of_the_group(error: KafkaError | None) -> bool:
-    """Return whether the group is not allowed: the client looks it up, and reading does without."""
+    """Return whether access to the group is denied. The client requests it, and reading does not need it."""
     return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
@@ -150,7 +150,7 @@ def _found(consumer: Consumer, partition: Partition, offset: int, timeout: float
 
 
 def _next(consumer: Consumer, partition: Partition, timeout: float) -> Record | None:
-    """The next record that the broker delivers; None at the partition's end."""
+    """Return the next record that the broker delivers; None at the end of the partition."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         record = consumer.poll(SLICE_SECONDS)
@@ -161,7 +161,7 @@ def _next(consumer: Consumer, partition: Partition, timeout: float) -> Record | 
         if error.code() == KafkaError._PARTITION_EOF:
             return None
         raise KafkaException(error)
-    raise BrokerError(f"no broker answers for {partition} within {timeout:g} s")
+    raise BrokerError(f"no broker responds for {partition} within {timeout:g} s")
 
 
 def _extent(low: int, high: int) -> str:

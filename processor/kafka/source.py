@@ -1,6 +1,7 @@
-"""The consumer group's side of Kafka: the one owner of the client, called by the poller's thread only.
+"""`KafkaSource`: a member of the consumer group, and the only owner of its Kafka client.
 
-Any consumer call from a second thread would wait for the thread inside `poll` or `consume`, without bound.
+Only the poller's thread calls it. A call from a second thread would wait, without bound, for the thread that is inside
+`poll` or `consume`.
 """
 
 from __future__ import annotations
@@ -43,22 +44,23 @@ from processor.settings import Settings
 from processor.telemetry.events import ConsumerRejoining, Emit, KafkaClientError
 
 BROKERS_SESSION_SECONDS = 7.5
-"""With KIP-848 the brokers know how long a session is (`group.consumer.session.timeout.ms`, 45 s by default) and do not
-tell. Less than any that is in use; the price is a commit every 2.5 s while there is nothing to commit."""
+"""Assumed length of a session with KIP-848: the brokers set it (`group.consumer.session.timeout.ms`, 45 s by default),
+and do not report it. It is shorter than any in use. The price is a commit every 2.5 s while there is nothing to commit.
+"""
 
 ASK_SECONDS = 5.0
-"""How long one question to the broker may take."""
+"""Time limit for one request to the broker."""
 
 LOGIN_REFUSED = frozenset((KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED))
 
 AGAIN_SECONDS = 0.1
-"""Between two tries of a commit that is waited for."""
+"""Time between two tries of a commit that is waited for."""
 
 LEAVE_SECONDS = 5.0
-"""How long the client may take to give its partitions up at the end."""
+"""Time limit for the client to release its partitions at the end."""
 
 REOPEN_SECONDS = 1.0
-"""Between two tries to join, where a temporary refusal has ended the client; the client's own pause is a second."""
+"""Time between two tries to join after a temporary refusal has ended the client. Its own pause is as long."""
 
 PASSING = frozenset(
     (
@@ -68,58 +70,68 @@ PASSING = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     )
 )
-"""Refusals of a commit that pass while a coordinator moves or wakes; the client calls only transactions retriable."""
+"""Refusals of a commit while a coordinator moves or starts. The client marks them retriable for transactions only."""
 
 RESTORE_SECONDS = 30.0
-"""How long an assignment may wait for the offsets that the group has committed."""
+"""Time limit for an assignment to get the offsets that the group has committed."""
 
 
 class KafkaSource:
     """A consumer group's member, as the `Source` port."""
 
     def __init__(self, settings: Settings, index: int, emit: Emit, fleet: str | None = None) -> None:
-        """`fleet` is the unique name of the fleet whose consumer `index` this is; None outside of fleets."""
+        """Open the client, which connects in the background.
+
+        Args:
+            settings: the fleet's settings.
+            index: the consumer's number in the fleet, from 0.
+            emit: receives log events.
+            fleet: the unique name of the fleet; None outside of fleets.
+
+        Raises:
+            SettingsError: the client rejects a setting.
+        """
         self._settings = settings
         self._emit = emit
         self._listener: Listener | None = None
         self._config = consumer_config(settings, index, fleet)
         hooks = client_hooks(emit)
-        self._tell_error = hooks["error_cb"]
+        self._report_error = hooks["error_cb"]
         self._aside = Aside("group")
         inquiry = GroupInquiry(settings, emit)
         self._route = CommitRoute(settings, emit, self._on_answer, self._aside, inquiry)
         self._transactions = self._transaction_route() if settings.is_exactly_once else None
         self._watch = UnservedWatch(self._aside, inquiry) if settings.group_protocol == "consumer" else None
         self._own: set[Partition] = set()
-        """What this member has been assigned."""
+        """The partitions that are assigned to this member."""
         self._is_rejoining = False
-        """It leaves the group, and joins again once it has given its partitions up."""
+        """Whether it leaves the group, to join again once it has released its partitions."""
         self._config.update(hooks, error_cb=self._on_error, on_commit=self._route.on_commit)
         self._consumer: Consumer = open_client(Consumer, self._config)
         self._joining = Joining(emit)
         self._reopen_at: float | None = None
-        """When this client, which cannot go on, is replaced by another; it never was in the group."""
+        """When the client is replaced by another one: it has ended before it was in the group."""
         self.session_seconds = _session_seconds(self._config)
         self.poll_seconds = float(self._config.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)) / 1000
         self._resets = Resets(settings.kafka_config)
         self.begins_at_start = self._resets.begins_at_start
         self._surveyor = Surveyor(settings)
         self._final: KafkaError | None = None
-        """A commit was refused for good; other calls report less of it, and later."""
+        """The error of a commit that was refused for good. Other calls report it later, and with less detail."""
         self._given_up: set[Partition] = set()
-        """Partitions that were revoked or lost since the first record of the present `take` came."""
+        """Partitions that were revoked or lost since the current `take` received its first record."""
         self._refused: KafkaError | None = None
-        """What a broker said that did not let this client in, where it was the last that one said."""
+        """The error of a broker that denied access, if it was the last error of any broker."""
         self._is_shut_out = False
         self._has_lost = False
-        """The group gave this member up, and it has not been let in again."""
+        """Whether the group has evicted this member and not admitted it again."""
 
     def _transaction_route(self) -> TransactionRoute:
         transactions = OutputTransactions(self._settings, self._config.get("group.instance.id"), self._emit)
         return TransactionRoute(transactions, self._on_answer)
 
     def open_transactions(self) -> None:
-        """Begins with exactly-once, where that is asked for. To be called before `open`.
+        """Opens the transactional producer if delivery is exactly-once. To be called before `open`.
 
         Raises:
             BrokerError: no broker responds, or this client may not use transactions.
@@ -129,7 +141,7 @@ class KafkaSource:
             self._transactions.open()
 
     def open(self, listener: Listener) -> None:
-        """Subscribes; that the topics exist was asked before."""
+        """Subscribes. Whether the topics exist was checked before."""
         self._listener = listener
         self._subscribe()
 
@@ -143,18 +155,18 @@ class KafkaSource:
         )
 
     def take(self, limit: int, seconds: float) -> Sequence[Record]:
-        """At most `limit` records: the first as soon as it comes, then what is here already.
+        """Return at most `limit` records: the first one as soon as it arrives, then those that the client has already.
 
-        `consume` with a time-out would wait for `limit` records: a lone one would be held for all of it.
+        `consume` with a timeout would wait for `limit` records, and hold back a single one for all of that time.
 
         Raises:
-            BrokerError: this client is not let in any more.
-            ProcessorError: the client cannot go on.
+            BrokerError: the brokers deny access.
+            ProcessorError: the client cannot continue.
         """
         if self._final is not None:
             raise _end_of(self._final)
         if self._is_shut_out and self._refused is not None:
-            self._is_shut_out = False  # said once: the drain that follows polls on
+            self._is_shut_out = False  # raised once: the drain that follows keeps polling
             raise self._shut_out(self._refused, None)
         self._joining.remind()
         self._aside.deliver()
@@ -179,20 +191,20 @@ class KafkaSource:
             return (first,)
         self._given_up.clear()
         rest = cast(list[Record], self._consumer.consume(limit - 1, 0))
-        # A rebalance is served inside either call. If it is served in the second, the first record may be of a
-        # partition that was given up meanwhile and perhaps got again: then it will be delivered again. If it was
-        # served in the first, what that returned after it is of the new assignment, and comes only once.
+        # Either call may serve a rebalance. If the second one does, the first record may belong to a partition that was
+        # released meanwhile, and perhaps assigned again: then it is delivered again. If the first one does, the record
+        # that it returns belongs to the new assignment, and is delivered once.
         if self._given_up and Partition(first.topic(), first.partition()) in self._given_up:
             return rest
         rest.insert(0, first)
         return rest
 
     def interpret(self, record: Record) -> End | None:
-        """A partition's end, or nothing that matters.
+        """Return the end of a partition; None for an error from which nothing follows.
 
         Raises:
-            BrokerError: this client is not let in any more.
-            ProcessorError: the client cannot go on.
+            BrokerError: the brokers deny access.
+            ProcessorError: the client cannot continue.
         """
         error = record.error()
         assert isinstance(error, KafkaError)
@@ -205,7 +217,7 @@ class KafkaSource:
         return None
 
     def _obey_refusal(self, error: KafkaError, topic: str | None) -> None:
-        """Raises for a lasting refusal; waits for the end of a temporary one."""
+        """Raise for a permanent refusal; wait for the end of a temporary one."""
         code = code_of(error, tuple(ACCESS_DENIED))
         if self._is_denied(code):
             raise self._shut_out(KafkaError(code, error.str()), topic)
@@ -225,7 +237,7 @@ class KafkaSource:
         self._emit(KafkaClientError(code=error.name(), message=reason_of(error)))
 
     def _lengthen_session(self) -> bool:
-        """Joins with the client's own default, where ours is too short for these brokers. Return whether it does."""
+        """Join again with the client's default if ours is too short for these brokers. Return whether it is."""
         is_ours = "session.timeout.ms" not in self._settings.kafka_config
         if not is_ours or self._config["session.timeout.ms"] == str(CLIENT_SESSION_MS):
             return False
@@ -247,7 +259,7 @@ class KafkaSource:
             self._subscribe()
 
     def _rejoin_if_unserved(self, watch: UnservedWatch) -> None:
-        """Leaves the group and joins it again where the coordinator counts on partitions that never came."""
+        """Leave the group and join it again if the coordinator has assigned partitions that never arrived here."""
         if self._is_rejoining:
             if not self._own:
                 self._is_rejoining = False
@@ -260,7 +272,7 @@ class KafkaSource:
             self._consumer.unsubscribe()
 
     def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
-        """Commits without waiting; `on_committed` receives how it ended."""
+        """Commits without waiting. `on_committed` receives the result."""
         if self._transactions is None:
             self._route.send(self._consumer, commits)
         else:
@@ -272,7 +284,7 @@ class KafkaSource:
         self._transactions.wait(seconds)
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
-        """Commits and waits, as long as the client's own time-out lets it; None when done, else why not."""
+        """Commits and waits, at least until the client's own timeout. Return None, or the reason of a refusal."""
         deadline = monotonic() + seconds
         while True:
             error, refused = self._try_commit(commits)
@@ -291,7 +303,7 @@ class KafkaSource:
         self._consumer.resume([TopicPartition(*partition) for partition in partitions])
 
     def ends(self) -> dict[Partition, int]:
-        """The end offset of every partition of the topics, where there is anything below it."""
+        """Return the end offset of every partition of the topics that is not empty."""
         ends = {}
         for topic in self._settings.topics:
             for number in self._ask(self._consumer.list_topics, topic).topics[topic].partitions:
@@ -301,7 +313,7 @@ class KafkaSource:
         return ends
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Return what the group has committed; nothing while no broker answers."""
+        """Return the offsets that the group has committed; none while no broker responds."""
         try:
             found = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=ASK_SECONDS)
         except KafkaException as caught:
@@ -310,7 +322,7 @@ class KafkaSource:
         return {Partition(t.topic, t.partition): t.offset for t in found if t.error is None and t.offset >= 0}
 
     def survey(self, topics: Sequence[str]) -> None:
-        """Asks, in another thread; a `take` gives the answer to the listener."""
+        """Survey the topics in another thread. A later `take` passes the result to the listener."""
         self._surveyor.ask(topics, self._listening.on_survey)
 
     def high_watermark(self, partition: Partition) -> int | None:
@@ -322,10 +334,10 @@ class KafkaSource:
         return high if high >= 0 else None
 
     def close(self, seconds: float = 0.0) -> None:
-        """Leaves the group, unless the user gave it a `group.instance.id`: such a member is expected back.
+        """Leaves the group, unless the user has set a `group.instance.id`: such a member is expected to come back.
 
-        A member that leaves in the middle of a rebalance is taken for one that has joined: its partitions are not
-        served until its session ends. So the end of the rebalance is waited for, at most so many seconds.
+        If a member leaves during a rebalance, the coordinator assigns partitions to it all the same, and they are not
+        served until its session ends. So this waits for the end of the rebalance, for at most `seconds`.
         """
         deadline = monotonic() + seconds
         while self._route.is_rerouted and monotonic() < deadline:
@@ -339,7 +351,7 @@ class KafkaSource:
         self._consumer.close()
 
     def _unsubscribe(self) -> None:
-        """Makes a static member leave, which closing the client does not."""
+        """Leave the group as a static member. Closing the client alone would not."""
         deadline = monotonic() + LEAVE_SECONDS
         with suppress(KafkaException, RuntimeError):  # a client that cannot go on has left, and one may be closed
             self._consumer.unsubscribe()
@@ -356,7 +368,7 @@ class KafkaSource:
         known = {start.partition: start.offset for start in starts}
         for partition in partitions:
             offset = known[Partition(partition.topic, partition.partition)]
-            # What the group goes on at and the skip map that belongs to it must come from one answer.
+            # The offset and the skip map that belongs to it must come from one response.
             partition.offset = offset if offset is not None else otherwise
         consumer.incremental_assign(partitions)
         self._own.update(known)
@@ -388,9 +400,10 @@ class KafkaSource:
         return given_up
 
     def _on_error(self, error: KafkaError) -> None:
-        """No broker is left, or no place in the group, and this client was refused: its password may be another now.
+        """Note a denial of access. The client is shut out once no broker is left, or the group has evicted it.
 
-        The client would knock with the old one for ever; the consumer that follows reads its secrets' files anew.
+        Its password may have changed. The client would retry with the old one without end; the consumer that replaces
+        this one reads the files of the secrets again.
         """
         if self._is_denied(error.code()):
             self._refused = error
@@ -398,8 +411,8 @@ class KafkaSource:
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._is_shut_out = self._refused is not None
         else:
-            self._refused = None  # refused by one, away another: those that are away may let it in
-        self._tell_error(error)
+            self._refused = None  # one broker denies access, and others are down: those may admit it
+        self._report_error(error)
 
     def _on_answer(self, commits: Sequence[Commit], reason: str | None, error: KafkaError | None) -> None:
         if error is not None and is_final(error):
@@ -415,9 +428,9 @@ class KafkaSource:
         return self._listener
 
     def _starts(self, partitions: list[TopicPartition]) -> tuple[list[Start], int]:
-        """Where the group goes on, and the client's logical offset where it has none.
+        """Return where the group continues, and the client's logical offset for partitions without a commit.
 
-        Asked until it is answered, within a bound that keeps this member in the group.
+        The request is repeated until there is a response, within a limit that keeps this member in the group.
         """
         if not partitions:
             return [], OFFSET_INVALID
@@ -434,9 +447,9 @@ class KafkaSource:
                 if self._is_denied(error.code()):
                     raise self._shut_out(error, None) from None
                 if monotonic() >= deadline:
-                    if self._transactions is not None:  # what the skip maps say is settled would be done twice
+                    if self._transactions is not None:  # tasks that the skip maps list would be done twice
                         raise _end_of(error) from None
-                    # OFFSET_INVALID makes the client ask again by itself; only the skip maps are lost to us.
+                    # With OFFSET_INVALID the client requests the offsets itself. Only the skip maps are lost.
                     message = f"the group's offsets cannot be read: {reason_of(error)}"
                     self._emit(KafkaClientError(code=error.name(), message=message))
                     return [Start(p, None, "") for p in _names(partitions)], OFFSET_INVALID
@@ -474,14 +487,14 @@ def _session_seconds(config: Config) -> float:
 
 
 def is_final(error: KafkaError) -> bool:
-    """Whether the client cannot go on after it."""
+    """Return whether the client cannot continue after this error."""
     return bool(error.fatal()) or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
 
 
 def _end_of(error: KafkaError) -> ProcessorError:
     if error.code() == KafkaError.FENCED_INSTANCE_ID:
         return ProcessorError("fenced: another consumer of this group has the same group.instance.id")
-    return ProcessorError(f"the Kafka client cannot go on: {reason_of(error)}")
+    return ProcessorError(f"the Kafka client cannot continue: {reason_of(error)}")
 
 
 def _names(partitions: Sequence[TopicPartition]) -> list[Partition]:

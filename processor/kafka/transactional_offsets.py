@@ -1,9 +1,9 @@
-"""`TransactionalOffsets`: commits a member's offsets in Kafka transactions, over a connection of their own.
+"""`TransactionalOffsets`: commits a member's offsets in Kafka transactions, over a connection of its own.
 
-While a coordinator waits for a member, the others' requests to join are unanswered, and their connections' next
-requests, commits among them, wait behind. A transaction's offsets come by another connection, and the coordinator takes
-them: the generation of the group is still that of the member, and is checked (KIP-447). Once another one begins, or the
-member has been given up, it refuses them.
+While a coordinator waits for a member, it does not respond to the others' requests to join, and later requests on the
+same connections, such as commits, wait behind them. The offsets of a transaction arrive on another connection. The
+coordinator accepts them, because the member still belongs to the generation of the group, which it checks (KIP-447).
+Once the next generation begins, or the member is evicted, it refuses them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from processor.settings import Settings
 from processor.telemetry.events import Emit
 
 TRANSACTION_MS: Final = 10_000
-"""After how long the brokers abort a transaction of a process that died in it. As long its partitions' next owner
-waits for their offsets; a commit takes some 30 ms."""
+"""Time after which the brokers abort the transaction of a process that has died. The next owner of its partitions waits
+as long for their offsets. A commit takes some 30 ms."""
 
 CALL_SECONDS: Final = 5.0
-"""How long one request of a transaction may take; the first one also makes the cluster's topic for transactions."""
+"""Time limit for a request of a transaction. The first one of a cluster also creates its topic for transactions."""
 
 OF_GENERATION: Final = frozenset(
     (
@@ -38,10 +38,10 @@ OF_GENERATION: Final = frozenset(
         KafkaError.REBALANCE_IN_PROGRESS,
     )
 )
-"""Refusals that mean that the rebalance is over, or that the group has given the member up."""
+"""Refusals after which the rebalance is over, or the member is evicted."""
 
 UNUSABLE: Final = ACCESS_DENIED | {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
-"""Refusals that mean that this client or this cluster cannot have transactions."""
+"""Refusals because this client or this cluster cannot use transactions."""
 
 
 class Refused(ProcessorError):
@@ -52,17 +52,17 @@ class Refused(ProcessorError):
         self.code = error.code()
         """The coordinator's error code, or the client's."""
         self.of_generation = self.code in OF_GENERATION
-        """Whether the member's generation is over, so that its own client is the one to commit again."""
+        """Whether the member's generation is over, so that its client can commit again."""
         self.unusable = self.code in UNUSABLE
-        """Whether another try is of no use."""
+        """Whether another try is useless."""
 
 
 class TransactionalOffsets:
-    """One transactional producer, opened by the first commit. Belongs to one thread, which it blocks."""
+    """A transactional producer, opened by the first commit. It belongs to one thread, which it blocks."""
 
     def __init__(self, settings: Settings, emit: Emit) -> None:
         self.transactional_id = f"{settings.group}-offsets-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        """Begins with the group's name, so that a prefixed right covers it."""
+        """Starts with the name of the group, so that a prefixed permission covers it."""
         self._config = _config(settings, self.transactional_id, emit)
         self._producer: Producer | None = None
 
@@ -70,25 +70,25 @@ class TransactionalOffsets:
         """Commits the offsets, with their metadata, and waits.
 
         Args:
-            offsets: of partitions that are the member's.
-            group_metadata: of the member, from its client.
+            offsets: of partitions that are assigned to the member.
+            group_metadata: that of the member, from its client.
 
         Raises:
             Refused: the offsets were not committed.
-            SettingsError, LoadError: the client refuses a setting.
+            SettingsError, LoadError: the client rejects a setting.
         """
         try:
             producer = self._opened()
             producer.begin_transaction()
             producer.send_offsets_to_transaction(list(offsets), group_metadata, CALL_SECONDS)
             producer.commit_transaction(CALL_SECONDS)
-            producer.poll(0)  # hands over what the client has logged
+            producer.poll(0)  # serves the callbacks with the client's log lines
         except KafkaException as caught:
             self._recover()
             raise Refused(caught.args[0]) from None
 
     def close(self) -> None:
-        """Drops the producer. A transaction that is under way is aborted by the brokers."""
+        """Drop the producer. The brokers abort a transaction that is in progress."""
         self._producer = None
 
     def _opened(self) -> Producer:
@@ -99,7 +99,7 @@ class TransactionalOffsets:
         return self._producer
 
     def _recover(self) -> None:
-        """Makes the producer fit for the next transaction, or drops it."""
+        """Prepare the producer for the next transaction, or drop it."""
         producer, self._producer = self._producer, None
         with suppress(KafkaException):
             if producer is not None:
@@ -116,6 +116,6 @@ def _config(settings: Settings, transactional_id: str, emit: Emit) -> Config:
         "client.id": "processor-offsets",
         "transactional.id": transactional_id,
         "transaction.timeout.ms": TRANSACTION_MS,
-        # The client does not take one that is longer than the transaction. No record is sent.
+        # The client rejects a delivery timeout that is longer than the transaction's. No record is sent.
         "delivery.timeout.ms": TRANSACTION_MS,
     }
