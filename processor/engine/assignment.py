@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
-from processor.engine.lanes import PARKED, Lane
+from processor.engine.lanes import HELD, PARKED, Lane
 from processor.engine.ledger import CLOSED, OPEN, Ledger, LedgerSnapshot, Loan
 from processor.engine.offsets import Range
 from processor.engine.record import Record
@@ -279,6 +279,7 @@ class Assignment(Generic[P]):
         if not loan.ledger.park(loan, setback, failed=False):
             self._orphan_finished(loan)
             return count, False
+        loan.lane.state = HELD
         self.waiting += len(loan.records) - loan.done
         return count, loan.ledger.may_begin
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from processor.engine.lanes import BLOCKED, DELAYED, HOT_TASKS, PARKED, Lane, Lanes, LaneState
+from processor.engine.lanes import BLOCKED, DELAYED, HELD, HOT_TASKS, PARKED, Lane, Lanes, LaneState
 from processor.engine.offsets import Offsets, Progress, Range
 from processor.engine.outbox import Cut, Outbox, Staged, unsettling
 from processor.engine.record import Headers, Record
@@ -82,10 +82,15 @@ class Loan(msgspec.Struct, eq=False):
         return 0 if setback is None else setback.outages
 
 
-HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked", "delayed"]
+HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked", "delayed", "held"]
 
 
-PLACES: dict[LaneState, HeadPlace] = {PARKED: "parked", BLOCKED: "blocked", DELAYED: "delayed"}
+PLACES: dict[LaneState, HeadPlace] = {
+    PARKED: "parked",
+    BLOCKED: "blocked",
+    DELAYED: "delayed",
+    HELD: "held",
+}
 """Where the head of a lane is that is neither lent nor ready."""
 
 

@@ -6,8 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from processor.observe.wording import plain
-from processor.telemetry.events import ConsumerStats
+from processor.telemetry.events import ConsumerStats, HandlerLoad
 
 PartitionKey = tuple[str, str, int]
 """A partition's group, topic and number."""
@@ -83,10 +82,10 @@ class ConsumerNow:
         return not self.has_ended and now - self.stats_at > (promised or SILENT_AFTER * self.interval)
 
     @property
-    def suspended(self) -> list[str]:
+    def suspended(self) -> list[HandlerLoad]:
         """Its handlers that are suspended."""
         loads = [] if self.stats is None else self.stats.held_handlers
-        return [plain(load.handler) for load in loads if load.suspended_seconds is not None]
+        return [load for load in loads if load.suspended_seconds is not None]
 
     def update(self, stats: ConsumerStats, at: float) -> None:
         """Take its report of the time `at`, in seconds since the epoch."""

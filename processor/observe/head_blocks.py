@@ -25,6 +25,7 @@ STATES: Final = {
     "waiting": "waiting for a worker",
     "delivering": "its result or dead letter is being delivered",
     "delayed": "waiting for the time before which it is not to begin",
+    "held": "waiting for its handler, which is suspended or at a limit",
     "blocked": "blocked by a handler of its session that still runs from an earlier assignment",
 }
 

@@ -31,7 +31,7 @@ class Event(msgspec.Struct, kw_only=True):
 Emit = Callable[[Event], None]
 
 
-HeadState = Literal["waiting", "running", "delivering", "parked", "blocked", "delayed"]
+HeadState = Literal["waiting", "running", "delivering", "parked", "blocked", "delayed", "held"]
 
 
 class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
@@ -44,7 +44,7 @@ class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
     state: HeadState
     """`waiting` for a worker; `running`; `delivering` its result or dead letter; `parked` until its next attempt;
     `blocked` by a handler of the same session that still runs from an earlier assignment; `delayed` until the time
-    before which it is not to begin"""
+    before which it is not to begin; `held` by its handler, which is suspended or at a limit"""
     state_seconds: float
     """time spent in this state"""
     age_seconds: float

@@ -263,6 +263,8 @@ def test_a_lane_that_is_held_waits_until_it_is_freed_and_keeps_its_attempts_and_
     assignment.wake(1e9)
     assert assignment.lend(10) == []
     assert (assignment.waiting, ledger.lanes.parked(), loan.lane.attempts) == (2, 1, 2)
+    assert (head := ledger.head()) is not None
+    assert (head.place, head.attempt) == ("held", 3)
     assignment.free(ledger, loan.lane)
     (again,) = assignment.lend(10)
     assert (again.attempt, [record.offset() for record in again.records]) == (3, [0, 1])

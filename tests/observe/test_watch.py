@@ -18,7 +18,7 @@ from processor.observe.report.findings import findings
 from processor.observe.report.page import page
 from processor.observe.report.text import text
 from processor.observe.watch import Watch
-from processor.telemetry.events import HeadOfLine, HeadState, SessionLoad, kinds
+from processor.telemetry.events import HandlerLoad, HeadOfLine, HeadState, SessionLoad, kinds
 from processor.telemetry.reading import LogEvent, read
 from tests.observe.building import BEGAN, consumer, head, line, partition, sourced, watching
 
@@ -172,6 +172,7 @@ def fields_of(kind: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
 BY_TYPE[HeadState] = TEXTS
 BY_TYPE[HeadOfLine | None] = st.none() | fields_of(HeadOfLine)
 BY_TYPE[list[SessionLoad]] = st.lists(fields_of(SessionLoad), max_size=3)
+BY_TYPE[list[HandlerLoad]] = st.lists(fields_of(HandlerLoad), max_size=3)
 ANY_EVENT = st.sampled_from(kinds()).flatmap(
     lambda kind: fields_of(kind).map(lambda fields: read(msgspec.json.encode(fields | LINE | {"event": kind.event})))
 )

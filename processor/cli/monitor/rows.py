@@ -98,7 +98,8 @@ def _figures(consumer: ConsumerNow) -> str:
     numbers = (short(stats.tasks_per_second), short(stats.in_flight), f"{stats.running}", short(stats.active_sessions))
     rate, in_flight, running, sessions = numbers
     figures = f"{rate:>8} {in_flight:>10} {running:>8} {sessions:>9} {stats.assigned_partitions:>11}"
-    return figures + (f"  suspended: {', '.join(consumer.suspended)}" if consumer.suspended else "")
+    suspended = ", ".join(plain(load.handler) for load in consumer.suspended)
+    return f"{figures}  suspended: {suspended}" if suspended else figures
 
 
 def lists(watch: Watch, now: float, width: int) -> list[Section]:

@@ -33,6 +33,7 @@ ADVICE_BY_STATE: Final = {
     "dead-letters such tasks sooner.",
     "delayed": "It begins by itself at that time, which its producer has set. A consumer looks only so far beyond it: "
     "see --max-in-flight.",
+    "held": "It begins by itself, once what its handler needs is back, or as its concurrency and rate allow.",
     "waiting": "No worker is free for it: raise --workers if handlers wait for I/O, --processes if they compute.",
     "delivering": "Its result or dead letter is not acknowledged: check that the topic exists and accepts records of "
     "this size, and that its brokers are up.",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from processor.observe.head_blocks import error_line
 from processor.observe.watch import Watch
-from processor.observe.wording import clock, duration, many, number
+from processor.observe.wording import clock, duration, many, number, plain
+from processor.telemetry.events import HandlerLoad
 
 LOOP: Final = 3
 """Restarts within `LOOP_SECONDS` from which they are reported as a loop."""
@@ -30,6 +32,7 @@ def notes(watch: Watch, now: float) -> list[str]:
         *_restarts(watch, now),
         *_silence(watch, now),
         *_stuck(watch),
+        *_suspended(watch),
         *_frequent_rebalances(watch, now),
         *_ready_tasks(watch),
         *_dead_letters(watch),
@@ -71,6 +74,20 @@ def _stuck(watch: Watch) -> Iterator[str]:
         yield (
             f"{many(sum(g.outcomes['stuck'] for g in stuck), 'handler')} could not be interrupted, most recently of "
             f"session {example.session_id}: {example.error}. A call that blocks in C needs a timeout of its own."
+        )
+
+
+def _suspended(watch: Watch) -> Iterator[str]:
+    suspended: dict[str, list[HandlerLoad]] = {}
+    for consumer in watch.living():
+        for load in consumer.suspended:
+            suspended.setdefault(plain(load.handler), []).append(load)
+    for name, loads in suspended.items():
+        longest = max(loads, key=lambda load: load.suspended_seconds or 0.0)
+        yield (
+            f"The handler {name} is suspended in {many(len(loads), 'consumer')}, for "
+            f"{duration(longest.suspended_seconds or 0.0)}: {error_line(longest.error_type, longest.error)}. "
+            f"{many(sum(load.waiting for load in loads), 'session')} of it wait until what it needs is back."
         )
 
 

@@ -97,6 +97,13 @@ def test_consumers_have_their_figures() -> None:
     ]
 
 
+def test_a_consumer_names_its_suspended_handlers() -> None:
+    held = [{"handler": "store", "waiting": 3, "suspended_seconds": 5.0}, {"handler": "mail", "waiting": 3}]
+    watch = watching(consumer(0, held_handlers=held))
+    (row,) = rows.consumers(watch, watch.now).rows
+    assert row.plain.endswith("  suspended: store")
+
+
 def test_the_head_of_a_partition_has_session_offset_time_and_reason() -> None:
     watch = watching(*stalled())
     assert section(watch, "head of line") == [

@@ -61,6 +61,25 @@ def test_a_stuck_handler_and_where_it_is_are_noted() -> None:
     assert "sock.recv()" in note
 
 
+def held(handler: str, seconds: float | None, waiting: int) -> dict[str, object]:
+    error = {"error_type": "shop.db.Away", "error": "refused"} if seconds is not None else {}
+    return {"handler": handler, "waiting": waiting, "suspended_seconds": seconds, **error}
+
+
+def test_suspended_handlers_are_noted_each_with_its_error_and_those_at_a_limit_are_not() -> None:
+    first = consumer(80, held_handlers=[held("store", 30.0, 40), held("mail", None, 7)])
+    second = consumer(81, consumer=1, held_handlers=[held("store", 65.0, 2)])
+    (note,) = notes(watching(first, second), NOW)
+    assert note == (
+        "The handler store is suspended in 2 consumers, for 1 m 05 s: Away: refused. "
+        "42 sessions of it wait until what it needs is back."
+    )
+
+
+def test_a_handler_that_is_resumed_is_not_noted() -> None:
+    assert notes(watching(consumer(70, held_handlers=[held("store", 30.0, 4)]), consumer(80)), NOW) == []
+
+
 def test_stuck_handlers_of_several_places_are_counted_together() -> None:
     stuck = [line("task.stuck", n, session_id=f"s{n}", stack=f"in {'abc'[n]}\n  x()") for n in range(3)]
     (note,) = notes(watching(*stuck), NOW)
