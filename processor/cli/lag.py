@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from processor.boot.tokens import with_tokens
-from processor.cli.monitor.command import Stop
 from processor.cli.output import note
+from processor.cli.stop import Stop
 from processor.cli.tables import Output, print_json, table
 from processor.errors import BrokerError, LoadError, SettingsError
 from processor.kafka.group_view import GroupState, GroupView

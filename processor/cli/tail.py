@@ -11,8 +11,8 @@ import msgspec
 import typer
 
 from processor.boot.tokens import with_tokens
-from processor.cli.monitor.command import Stop
 from processor.cli.output import note
+from processor.cli.stop import Stop
 from processor.cli.tables import Output
 from processor.cli.value_codec import open_codec
 from processor.codec.task_line import TaskLine, task_line

@@ -7,6 +7,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
+from confluent_kafka.admin import AclOperation
+
 from processor.engine.record import Record
 from processor.errors import LoadError, SettingsError
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
@@ -14,7 +16,6 @@ from processor.kafka.config import admin_config
 from processor.kafka.mark_store import MarkStore
 from processor.kafka.scan import Scan
 from processor.operate.letters import Letter, letter_of
-from processor.operate.marks import Page
 from processor.options.connection import ConnectionOptions
 from processor.options.names import DEAD_LETTER_SUFFIX, LONGEST_TOPIC
 from processor.runtime.ports import Partition
@@ -42,6 +43,7 @@ class DeadLetters:
 
         Raises:
             LoadError: the topic does not exist.
+            BrokerError: this client may not read the topic or the group.
         """
         self.topic = topic
         self.dealt_with = 0
@@ -53,6 +55,7 @@ class DeadLetters:
         self._scan = Scan(connection, f"topic {topic}")
         self._store = MarkStore(connection, group)
         count = self.partition_count(topic)
+        self._admin.require(AclOperation.READ, [topic])
         self._bounds = self._scan.bounds(topic, count)
         self._marks = self._store.load(self._bounds)
         for place, (low, _) in self._bounds.items():
@@ -70,6 +73,16 @@ class DeadLetters:
         if topic not in found:
             raise LoadError(missing_topics([topic], self._servers))
         return found[topic]
+
+    def require_target(self, topic: str) -> None:
+        """Check that letters can be sent to a topic.
+
+        Raises:
+            LoadError: it does not exist.
+            BrokerError: this client may not write to it.
+        """
+        self.partition_count(topic)
+        self._admin.require(AclOperation.WRITE, [topic])
 
     def letters(self, *, every: bool = False) -> Iterator[Letter | None]:
         """Yield the letters that are in the topic now, each partition in its order, and None while there are none.
@@ -137,17 +150,14 @@ class DeadLetters:
         if self._unnoted >= NOTE_EVERY or (self._unnoted and monotonic() - self._noted_at >= NOTE_SECONDS):
             self.note()
 
-    def note(self, *, renew: bool = False) -> None:
-        """Commit what has changed; with `renew` every note, so that the brokers keep them for their full time.
+    def note(self, *, every: bool = False) -> None:
+        """Commit what has changed; with `every` all notes, so that the brokers keep them for their full time.
 
         Raises:
+            BrokerError: this client has no right to.
             ProcessorError: the brokers refuse.
         """
-        changed = {place: marks.changed() for place, marks in self._marks.items()}
-        self._store.save(changed)
-        if renew:
-            every: dict[Partition, list[Page]] = {place: marks.all_pages() for place, marks in self._marks.items()}
-            self._store.save(every)
+        self._store.save({place: marks.changed(every=every) for place, marks in self._marks.items()})
         self._unnoted, self._noted_at = 0, monotonic()
 
     def close(self) -> None:

@@ -15,7 +15,8 @@ from processor.engine.record import Record
 from processor.errors import LoadError, ProcessorError
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import ACCESS_DENIED, NO_TOPIC, admin_config, error_of, open_client, reader_config
+from processor.kafka.committed import commit_offsets, committed_offsets
+from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
 from processor.kafka.survey import survey_of
 from processor.operate.lag import Owner
 from processor.operate.partition_view import PartitionView
@@ -73,8 +74,8 @@ class GroupView:
         with self._translated(f"group {self.group}"):
             numbers = self._topics.all_topics(ANSWER_SECONDS)
             every = [TopicPartition(topic, number) for topic, count in numbers.items() for number in range(count)]
-            found = self._consumer.committed(every, timeout=ANSWER_SECONDS) if every else []
-        committed = {place.topic for place in found if place.error is None and place.offset >= 0}
+            found = committed_offsets(self._consumer, every, ANSWER_SECONDS) if every else []
+        committed = {place.topic for place in found if place.offset >= 0}
         state = self.describe()
         return sorted(committed | {partition.topic for partition in (state.owners if state is not None else ())})
 
@@ -134,7 +135,13 @@ class GroupView:
         return self._topics.has_controller
 
     def offsets_at(self, partitions: Sequence[Partition], milliseconds: int) -> dict[Partition, int]:
-        """Return the offset of the first record from a time (since the epoch) on, where there is such a record."""
+        """Return the offset of the first record from a time (since the epoch) on, where there is such a record.
+
+        Raises:
+            ProcessorError: the cluster is an embedded broker, which finds no times.
+        """
+        if not self._has_controller():
+            raise ProcessorError("an embedded broker cannot look up times: give an offset, +N, -N, earliest or latest")
         asked = [TopicPartition(*partition, milliseconds) for partition in partitions]
         with self._translated(f"group {self.group}"):
             found = self._consumer.offsets_for_times(asked, timeout=ANSWER_SECONDS)
@@ -154,14 +161,13 @@ class GroupView:
         """
         places = [TopicPartition(change.topic, change.partition, change.after) for change in changes]
         try:
-            for place in self._consumer.commit(offsets=places, asynchronous=False) or []:
-                if place.error is not None:
-                    raise KafkaException(place.error)
+            commit_offsets(self._consumer, places, ANSWER_SECONDS)
         except KafkaException as caught:
             error = caught.args[0]
             if error.code() in HAS_MEMBERS:
                 raise ProcessorError(f"group {self.group} has members: stop them first") from None
-            raise error_of(error, self.servers, about=f"group {self.group}") from None
+            topics = ", ".join(sorted({place.topic for place in places}))
+            raise error_of(error, self.servers, about=f"group {self.group}, topic {topics}") from None
 
     def oldest(self, views: Iterable[PartitionView], seconds: float = OLDEST_SECONDS) -> dict[Partition, int | None]:
         """Read the oldest unsettled record of each partition that has a lag.
@@ -172,7 +178,8 @@ class GroupView:
 
         Returns:
             The timestamp in milliseconds since the epoch by partition, -1 for a record without one; None if no record
-            is left up to the end, only what is never delivered. Partitions that were not read in time are missing.
+            is left up to the end, only what is never delivered. Partitions that were not read in time, or that this
+            client may not read, are missing.
         """
         behind = {view.partition: view for view in views if view.first_unsettled(0) < view.end}
         if not behind:
@@ -216,11 +223,12 @@ class _Oldest:
         self._reader = reader
         self._views = views
         self._found: dict[Partition, int | None] = {}
+        self._denied: set[Partition] = set()
 
     def read(self, deadline: float) -> dict[Partition, int | None]:
         begin = [TopicPartition(*place, view.first_unsettled(0)) for place, view in self._views.items()]
         self._reader.assign(begin)
-        while len(self._found) < len(self._views) and monotonic() < deadline:
+        while len(self._found) + len(self._denied) < len(self._views) and monotonic() < deadline:
             for record in cast(list[Record], self._reader.consume(len(self._views), SLICE_SECONDS)):
                 self._take(record)
         return self._found
@@ -246,11 +254,10 @@ class _Oldest:
 
     def _fail(self, error: KafkaError, view: PartitionView, offset: int) -> None:
         """Handles a partition's end, which may be before `end` while a transaction is open, or an error."""
-        if error.code() == KafkaError._PARTITION_EOF:
-            if offset >= view.end:
-                self._finish(view.partition, None)
-        elif error.code() in ACCESS_DENIED and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
-            raise KafkaException(error)
+        if error.code() == KafkaError._PARTITION_EOF and offset >= view.end:
+            self._finish(view.partition, None)
+        elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            self._denied.add(view.partition)
 
     def _finish(self, partition: Partition, timestamp: int | None) -> None:
         self._found[partition] = timestamp

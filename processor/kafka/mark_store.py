@@ -9,14 +9,15 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processor.kafka.admin import ANSWER_SECONDS
 from processor.kafka.client_log import client_hooks
+from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import error_of, open_client, reader_config
-from processor.operate.marks import Marks, Page
+from processor.operate.marks import Marks, Page, further_pages
 from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import Partition
 from processor.telemetry.events import Event
 
-MOST_PAGES: Final = 1000
-"""Pages of one partition that are read: letters that no pattern can describe fill one with each 25,000."""
+FORGOTTEN: Final = (2**62, "")
+"""A page that the brokers do not have any more. It begins where no letter will be, so that no mark moves to it."""
 
 
 class MarkStore:
@@ -34,31 +35,30 @@ class MarkStore:
             BrokerError: no broker responds, or this client has no right to read the group.
         """
         places = list(partitions)
-        pages: dict[Partition, list[tuple[int, str]]] = {place: [] for place in places}
-        for number in range(MOST_PAGES):
-            found = self._committed(number, [place for place in places if len(pages[place]) == number])
-            for place, page in found.items():
-                pages[place].append(page)
-            if not found:
-                break
-        return {place: Marks(pages[place]) for place in places}
+        pages = {place: [page] for place, page in self._committed(0, places).items()}
+        number = 1
+        while further := [place for place, (first, *_) in pages.items() if further_pages(first[1]) >= number]:
+            found = self._committed(number, further)
+            for place in further:
+                pages[place].append(found.get(place, FORGOTTEN))
+            number += 1
+        return {place: Marks(pages.get(place, ())) for place in places}
 
     def save(self, changed: Mapping[Partition, list[Page]]) -> None:
-        """Commits pages, those with higher numbers first.
+        """Commits pages, those of a partition in their order.
 
         Raises:
             BrokerError: no broker responds, or this client has no right to commit.
             ProcessorError: the brokers refuse.
         """
-        by_number: dict[int, list[TopicPartition]] = {}
-        for place, pages in changed.items():
-            for page in pages:
-                by_number.setdefault(page.number, []).append(TopicPartition(*place, page.offset, page.metadata))
-        for number in sorted(by_number, reverse=True):
+        ahead = {place: list(pages) for place, pages in changed.items() if pages}
+        while ahead:
+            number = next(iter(ahead.values()))[0].number
+            together = [place for place, pages in ahead.items() if pages[0].number == number]
+            commits = [TopicPartition(*place, *ahead[place].pop(0)[1:]) for place in together]
+            ahead = {place: pages for place, pages in ahead.items() if pages}
             try:
-                for answer in self._client(number).commit(offsets=by_number[number], asynchronous=False) or []:
-                    if answer.error is not None:
-                        raise KafkaException(answer.error)
+                commit_offsets(self._client(number), commits, ANSWER_SECONDS)
             except KafkaException as caught:
                 error = error_of(
                     caught.args[0], self._connection.bootstrap_servers, about=f"group {self._name(number)}"
@@ -71,14 +71,9 @@ class MarkStore:
             client.close()
 
     def _committed(self, number: int, places: list[Partition]) -> dict[Partition, tuple[int, str]]:
-        if not places:
-            return {}
         try:
             asked = [TopicPartition(*place) for place in places]
-            found = self._client(number).committed(asked, timeout=ANSWER_SECONDS)
-            for answer in found:
-                if answer.error is not None:
-                    raise KafkaException(answer.error)
+            found = committed_offsets(self._client(number), asked, ANSWER_SECONDS)
         except KafkaException as caught:
             servers = self._connection.bootstrap_servers
             raise error_of(caught.args[0], servers, about=f"group {self._name(number)}") from None

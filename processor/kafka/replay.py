@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple
 
-from processor.errors import DeliveryError, LoadError, ProcessorError
+from processor.errors import DeliveryError, ProcessorError
 from processor.kafka.config import sink_configs
 from processor.kafka.dead_letters import DeadLetters
 from processor.kafka.sink import KafkaSink
@@ -77,6 +77,7 @@ class Replay:
 
         Raises:
             LoadError: its topic does not exist.
+            BrokerError: this client may not write to its topic.
             ProcessorError: an earlier letter was not acknowledged.
         """
         self._require(letter)
@@ -128,7 +129,7 @@ class Replay:
             self._sink.close(0.0 if self._failure is None else CLOSE_SECONDS)
             while not self._ended.empty():
                 self._take(self._ended.get())
-            self._letters.note(renew=True)
+            self._letters.note(every=True)
         if self._failure is not None:
             raise self._error(self._failure)
 
@@ -148,9 +149,9 @@ class Replay:
     def _require(self, letter: Letter) -> None:
         if letter.topic() not in self._targets:
             try:
-                self._letters.partition_count(letter.topic())
-            except LoadError as error:
-                raise LoadError(f"letter {letter.place} cannot be replayed: {error}") from None
+                self._letters.require_target(letter.topic())
+            except ProcessorError as error:
+                raise type(error)(f"letter {letter.place} cannot be replayed: {error}") from None
             self._targets.add(letter.topic())
 
     def _error(self, failure: Ended) -> ProcessorError:

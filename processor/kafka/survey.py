@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 
 from processor.kafka.aside import Aside
 from processor.kafka.client_log import client_hooks
+from processor.kafka.committed import committed_offsets
 from processor.kafka.config import error_of, open_client, reader_config
 from processor.runtime.ports import Commit, Partition, Survey
 from processor.settings import Settings
@@ -97,9 +98,9 @@ def survey_of(client: Consumer, topics: Sequence[str]) -> Survey:
     """
     partitions = [place for topic in topics for place in _partitions(client, topic)]
     starts, ends = (_offsets(client, partitions, which) for which in (OFFSET_BEGINNING, OFFSET_END))
-    found = client.committed([TopicPartition(*place) for place in partitions], timeout=ANSWER_SECONDS)
+    found = committed_offsets(client, [TopicPartition(*place) for place in partitions], ANSWER_SECONDS)
     committed = {}
-    for place in map(_checked, found):
+    for place in found:
         if place.offset >= 0:
             partition = Partition(place.topic, place.partition)
             committed[partition] = Commit(partition, place.offset, place.metadata or "")

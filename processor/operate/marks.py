@@ -5,18 +5,24 @@ nothing else: an offset below which every letter is dealt with, and a skip map (
 
 A skip map has at most 4,096 characters, and a filter may pick any letters. So there may be several *pages*, the commits
 of further groups. Page 0 begins at the offset below which everything is dealt with, another at an offset of its own.
-What is marked is the union of all pages, and a page's marks move to another page only if that one is written before.
-So a stop between two writes loses no mark.
+Behind its skip map, page 0 notes how many further pages there are, in the form of `engine/commit_note.py`.
+
+What is marked is the union of all pages. Marks move from a page to a new one only, which is written first, then counted
+by page 0, and only then left out of the other. So a stop between two writes loses no mark.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from processor.engine import skipmap
+from processor.engine.commit_note import Note, split
 from processor.engine.offsets import Range
+
+NOTE_CHARACTERS: Final = 8
+"""Length of page 0's note with up to 9,999 further pages."""
 
 
 class Page(NamedTuple):
@@ -25,6 +31,16 @@ class Page(NamedTuple):
     number: int
     offset: int
     metadata: str
+
+
+NOTHING: Final = Page(0, 0, "")
+"""What page 0 is as long as nothing is marked."""
+
+
+def further_pages(metadata: str) -> int:
+    """Return how many further pages there are, from the metadata of page 0."""
+    _, note = split(metadata)
+    return note.begun_with if note is not None else 0
 
 
 class Marks:
@@ -67,24 +83,24 @@ class Marks:
         """Return how many offsets in a range are marked."""
         return sum(max(min(b, high) - max(a, low), 0) for a, b in zip(self._starts, self._ends, strict=True))
 
-    def changed(self, limit: int = skipmap.MAX_CHARACTERS) -> list[Page]:
+    def changed(self, limit: int = skipmap.MAX_CHARACTERS, *, every: bool = False) -> list[Page]:
         """Return the pages to write, in the order in which they must be written. They count as written from then on.
 
         Args:
             limit: characters of metadata that the brokers take.
+            every: whether to return all pages, so that the brokers keep them for their full time.
         """
-        number, pages = 0, []
+        known = len(self._written)
+        pages, number = [], 0
         while number <= len(self._page_starts):
-            page = self._page(number, limit)
-            if self._written.get(number) != page and not (number == 0 and page.offset == 0 and not page.metadata):
-                pages.append(page)
+            pages.append(self._page(number, limit))
             number += 1
+        if self._page_starts:
+            first = pages[0]
+            pages[0] = first._replace(metadata=f"{first.metadata}{Note(len(self._page_starts), 0)}")
+        pages = [page for page in pages if every or self._written.get(page.number, NOTHING) != page]
         self._written.update((page.number, page) for page in pages)
-        return pages[::-1]
-
-    def all_pages(self) -> list[Page]:
-        """Return every page as it was last written."""
-        return [self._written[number] for number in sorted(self._written)]
+        return sorted(pages, key=lambda page: (page.number < known or not page.number, page.number))
 
     def _page(self, number: int, limit: int) -> Page:
         """Return a page. What does not fit becomes a new page with the highest number."""
@@ -92,7 +108,7 @@ class Marks:
         end = min((other for other in self._page_starts if other > start), default=None)
         is_covered = number == 0 and any(other <= start for other in self._page_starts)
         ranges = [] if is_covered else self._between(start, end)
-        metadata, kept = skipmap.encode(start, ranges, limit)
+        metadata, kept = skipmap.encode(start, ranges, limit - (NOTE_CHARACTERS if number == 0 else 0))
         if kept < len(ranges):
             self._page_starts.append(ranges[kept][0])
         return Page(number, start, metadata)

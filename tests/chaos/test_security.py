@@ -12,6 +12,8 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka.admin import AclOperation, ResourceType
 
+from processor.cli.main import main
+from tests.cli.refusal import refused
 from tests.conftest import without
 from tests.support import cluster, kafka_jars
 from tests.support.certificates import Authority
@@ -372,3 +374,52 @@ def test_a_password_that_is_changed_is_read_anew_when_the_old_one_is_refused(vis
     assert fleet.stop() == 0
     assert work.faults() == {}
     assert _hides(fleet, PASSWORD, WRONG_PASSWORD)
+
+
+def test_an_operating_command_names_the_right_that_it_misses_and_does_nothing(
+    visit: Visit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic, dead, notes = visit.user, f"{visit.user}.dlq", f"{visit.user}-notes"
+    cluster.create_topic(visit.work.servers, dead, 1)
+    cluster.produce(visit.work.servers, dead, [(b"a", b"1", [("dlq-topic", topic.encode())])])
+    login = ("-b", visit.guarded.sasl, *_options(visit.login))
+    lag = ("lag", *login, "-g", visit.user, "-t", topic)
+    letters = ("--progress-group", notes, "-t", dead, "--value-format", "bytes", "--execute")
+    replay = ("dlq", "replay", *login, *letters)
+
+    def denied(command: tuple[str, ...], about: str) -> None:
+        told = refused(capsys, *command, code=4)
+        assert told.startswith(f"access denied by the broker at {visit.guarded.sasl} ({about}"), told
+
+    def grant(operation: AclOperation, kind: ResourceType, *names: str) -> None:
+        visit.guarded.grant(visit.user, *(Right(operation, kind, name) for name in names))
+
+    denied(lag, f"topic {topic})")
+    denied(replay, f"topic {dead})")
+    grant(AclOperation.DESCRIBE, ResourceType.TOPIC, topic, dead)
+    denied(lag, f"group {visit.user}, topic {topic})")
+    denied(replay, f"topic {dead}): this client needs the permission READ")
+    grant(AclOperation.READ, ResourceType.TOPIC, dead)
+    denied(replay, f"group {notes})")
+    grant(AclOperation.DESCRIBE, ResourceType.GROUP, visit.user, notes)
+    assert main([*lag]) == 5, "the group has committed nothing yet"
+    capsys.readouterr()
+    told = refused(capsys, *replay, code=4)
+    assert f"could not be noted: access denied by the broker at {visit.guarded.sasl} (group {notes})" in told
+    grant(AclOperation.READ, ResourceType.GROUP, visit.user, notes)
+    told = refused(capsys, *replay, code=4)
+    assert told.startswith("letter 0:0 cannot be replayed: access denied by the broker")
+    assert told.endswith(f"(topic {topic}): this client needs the permission WRITE")
+    assert cluster.read_all(visit.work.servers, topic) == []
+    grant(AclOperation.WRITE, ResourceType.TOPIC, topic)
+    assert main([*replay]) == 0
+    assert len(cluster.read_all(visit.work.servers, topic)) == 1
+    reset = ("offsets", "reset", *login, "-g", visit.user, "-t", topic, "--to", "latest", "--execute")
+    capsys.readouterr()
+    denied(reset, f"group {visit.user}, topic {topic})")
+    grant(AclOperation.READ, ResourceType.TOPIC, topic)
+    assert main([*reset]) == 0
+    capsys.readouterr()
+    assert main([*lag]) == 0
+    out, err = capsys.readouterr()
+    assert (err, ", empty, 0 members: nothing behind" in out) == ("", True)

@@ -10,8 +10,8 @@ from typing import Annotated, Final
 
 from processor.boot.tokens import with_tokens
 from processor.cli.dlq.selection import SelectionOptions, identify_with
-from processor.cli.monitor.command import Stop
 from processor.cli.output import note
+from processor.cli.stop import Stop
 from processor.cli.tables import Output, print_json, print_lines, table
 from processor.cli.value_codec import open_codec
 from processor.kafka.dead_letters import DeadLetters
@@ -74,6 +74,7 @@ def replay(
         if not options.execute:
             chosen.count()
         else:
+            letters.note(every=True)  # a right that is missing is found before anything is sent
             sending = Replay(connection, letters, options.rate)
             try:
                 for letter in chosen:
@@ -107,7 +108,7 @@ def discard(
                     letters.deal(letter)
                     letters.note_when_due()
         if options.execute:
-            letters.note(renew=True)
+            letters.note(every=True)
     return _conclude(chosen.report(selection.topic, executed=options.execute), "discard", output, stop)
 
 

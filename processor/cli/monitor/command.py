@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated, Final
 
 import typer
@@ -15,6 +13,7 @@ from rich.live import Live
 from processor.cli.monitor import log_files
 from processor.cli.monitor.report import print_text, read
 from processor.cli.monitor.screen import line, screen
+from processor.cli.stop import Stop
 from processor.observe.follow import PipeTail, Tail, merged
 from processor.observe.lines import ReadStats
 from processor.observe.watch import Watch
@@ -65,32 +64,6 @@ def monitor(
         watch.finish()
     print_text(watch, stats)
     return 0
-
-
-class Stop:
-    """Notes SIGINT and SIGTERM, so that the view can be left in order."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # In a script's background SIGINT is ignored, and has to stay ignored.
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]
-
-    def is_asked(self) -> bool:
-        """Return whether a signal has come."""
-        return self._asked
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self._asked = True
 
 
 class Monitor:

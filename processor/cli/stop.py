@@ -1,0 +1,32 @@
+"""`Stop`: SIGINT and SIGTERM noted, so that a command can end in order."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+
+class Stop:
+    """Notes SIGINT and SIGTERM inside its context."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # In a script's background SIGINT is ignored, and has to stay ignored.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]
+
+    def is_asked(self) -> bool:
+        """Return whether a signal has come."""
+        return self._asked
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
