@@ -9,6 +9,7 @@ No lock is held while a line is written: a handler may be interrupted there, and
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -56,6 +57,18 @@ _emits: list[Emit] = []
 """Of the consumers of this process; the last one logs the lines of no handler. Under `_guard`."""
 _replaced = ExitStack()
 """Restores what the first of them replaced. Under `_guard`."""
+
+_is_forked = False
+"""Whether this process was forked from one with consumers: it is a worker of a pool, say, which works for many tasks
+and has a copy of the context of the handler that happened to need it first."""
+
+
+def _note_fork() -> None:
+    global _is_forked  # noqa: PLW0603 — it is about the process
+    _is_forked = bool(_emits)
+
+
+os.register_at_fork(after_in_child=_note_fork)
 
 
 @contextmanager
@@ -206,11 +219,11 @@ def _emit(
     error: BaseException | None,
     stack: str | None,
 ) -> None:
-    found = origin.get()
+    found = origin.get() if not _is_forked else None
     emit = found.emit if found is not None else next(reversed(_emits), None)
     if emit is None:
         return
-    task, trace = found.task_fields() if found is not None else None, current_trace()
+    task, trace = found.task_fields() if found is not None else None, current_trace() if not _is_forked else None
     fields_of_span = {"trace_id": trace.trace_id, "span_id": trace.span_id} if trace is not None else {}
     emit(
         HandlerLog(

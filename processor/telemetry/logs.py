@@ -196,7 +196,13 @@ def emitter(**bound: Any) -> Emit:
         bound = {"log_version": LOG_VERSION, "host": socket.gethostname(), "pid": os.getpid(), **bound}
     log = _configured.log.bind(**bound)
 
+    pid = os.getpid()
+
     def write(event: Event) -> None:
+        nonlocal log, pid
+        if pid != os.getpid():  # of a process that was forked meanwhile
+            pid = os.getpid()
+            log = log.bind(pid=pid)
         getattr(log, event.level)(event.event, **{**fields_of(event), "level": event.level})
 
     def emit(event: Event) -> None:

@@ -147,6 +147,36 @@ def test_the_example_of_the_page_logs_what_the_page_shows(
     assert second["message"] == "1200 cents is a lot"
 
 
+POOL = """
+import logging, multiprocessing, os
+from concurrent.futures import ProcessPoolExecutor
+
+pool = ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
+
+def work():
+    logging.info("in the pool")
+    return os.getpid()
+
+def charge(task):
+    logging.info("%d", pool.submit(work).result())
+"""
+
+
+def test_a_pool_process_logs_with_its_own_id_and_as_no_task(
+    broker: EmbeddedBroker, start_fleet: Callable[..., Fleet]
+) -> None:
+    """It was forked while a handler ran, and works for the others as well."""
+    send(broker)
+    fleet = start_fleet("shop:charge", *options(broker), modules={"shop": POOL})
+    assert fleet.wait() == 0
+    lines = fleet.heard("handler.log", message="in the pool")
+    own = [line for line in fleet.heard("handler.log") if line["message"] != "in the pool"]
+    assert len(lines) == len(own) == TASKS
+    assert {str(line["pid"]) for line in lines} == {line["message"] for line in own}
+    assert {(line["task_id"], line["offset"]) for line in lines} == {(None, None)}
+    assert {line["offset"] for line in own} == set(range(TASKS))
+
+
 TALKATIVE = """
 import logging, os
 

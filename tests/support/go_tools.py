@@ -32,6 +32,12 @@ processors: [{{gomod: {_CONTRIB}/processor/transformprocessor {_COLLECTOR}}}]
 exporters: [{{gomod: {_CORE}/exporter/otlphttpexporter {_COLLECTOR}}}]
 """
 
+TRACES_BUILDER = f"""\
+dist: {{name: otelcol, module: processor/otelcol, output_path: FOLDER}}
+receivers: [{{gomod: {_CORE}/receiver/otlpreceiver {_COLLECTOR}}}]
+exporters: [{{gomod: {_CORE}/exporter/otlphttpexporter {_COLLECTOR}}}]
+"""
+
 
 class BuildError(Exception):
     """Go could not build a program; the message holds what it said."""
@@ -75,11 +81,11 @@ def _install(package: str, folder: Path, until: float, *, options: tuple[str, ..
     return program
 
 
-def _collector(folder: Path, until: float) -> Path:
-    """With what our configuration asks for, as its contrib image has it."""
+def _collector(parts: str, folder: Path, until: float) -> Path:
+    """With what a configuration asks for, as its contrib image has it."""
     builder = _install(f"{_CORE}/cmd/builder@{_COLLECTOR}", folder, until)
     config = folder / "builder.yaml"
-    config.write_text(BUILDER.replace("FOLDER", str(folder)))
+    config.write_text(parts.replace("FOLDER", str(folder)))
     _go([str(builder), "--config", str(config)], until)
     return folder / "otelcol"
 
@@ -114,13 +120,15 @@ PROMTOOL: Final = Tool(
     partial(_install, "github.com/prometheus/prometheus/cmd/promtool@v0.316.0", options=("-tags", "remove_all_sd")),
 )
 """What checks and tests Prometheus' rule files; without the service discoveries, whose modules are huge."""
-COLLECTOR: Final = Tool(f"otelcol-{_COLLECTOR}", _collector)
-"""The OpenTelemetry Collector."""
+COLLECTOR: Final = Tool(f"otelcol-{_COLLECTOR}", partial(_collector, BUILDER))
+"""The OpenTelemetry Collector, which reads logs."""
+TRACES: Final = Tool(f"otelcol-traces-{_COLLECTOR}", partial(_collector, TRACES_BUILDER))
+"""The OpenTelemetry Collector, which takes traces."""
 COMPOSE: Final = Tool("docker-compose-v5.0.2", partial(_install, "github.com/docker/compose/v5/cmd@v5.0.2"))
 """Docker Compose, as a program of its own. A minute to build."""
 
 SERVERS: Final = (VICTORIA_METRICS, VMALERT, COLLECTOR)
-MONITORING: Final = (*SERVERS, PROMTOOL)
+MONITORING: Final = (*SERVERS, PROMTOOL, TRACES)
 
 
 def main() -> None:
