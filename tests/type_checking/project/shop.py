@@ -13,6 +13,7 @@ import msgspec
 
 from processor import (
     AsyncDispatcher,
+    BatchError,
     Dispatcher,
     Processor,
     ProcessorError,
@@ -102,6 +103,20 @@ async def refund(task: Task[Refund]) -> None:
 
 @app.task(schema="order.avsc")
 def ordered(task: Task[Order]) -> None: ...
+
+
+@app.batch("reading", size=500, wait=0.1)
+def readings(tasks: list[Task[float]]) -> list[float | None]:
+    assert_type(tasks[0].payload, float)
+    cold: dict[int, Exception] = {n: ValueError("cold") for n, task in enumerate(tasks) if task.payload < 0}
+    if cold:
+        raise BatchError(cold)
+    return [task.payload for task in tasks]
+
+
+@app.batch("insert", sessions=1)
+async def insert(tasks: list[Task]) -> None:
+    await asyncio.sleep(0)
 
 
 @app.default
