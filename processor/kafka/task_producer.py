@@ -93,7 +93,8 @@ class TaskProducer:
         if headers:
             record_headers.extend((header, _encoded(text)) for header, text in headers.items())
         record_headers.extend(terms)
-        record_headers.extend(own for own in current_headers() if own[0] not in (headers or ()))
+        if carried := current_headers():
+            record_headers.extend(header for header in carried if header[0] not in (headers or ()))
         return TaskRecord(_encoded(task.session_id), value, record_headers)
 
     def send(self, record: TaskRecord, delivery: Delivery) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,9 +192,10 @@ def test_a_handler_goes_on_when_its_lines_are_not_read(broker: EmbeddedBroker, t
     """As with every line: one that the reader does not take within a second is lost, and counted."""
     send(broker, tasks=30)
     (tmp_path / "shop.py").write_text(TALKATIVE)
+    wanted = [option for option in options(broker) if option != "--stop-at-end"]
     with (tmp_path / "out.txt").open("w+") as out:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "processor", "run", "shop:charge", *options(broker)],
+            [sys.executable, "-P", "-m", "processor", "run", "shop:charge", *wanted],
             cwd=tmp_path,
             env=environment(tmp_path, {}),
             stdout=out,
@@ -201,15 +203,20 @@ def test_a_handler_goes_on_when_its_lines_are_not_read(broker: EmbeddedBroker, t
             text=True,
             preexec_fn=die_with_parent(),
         )
+        lines: list[str] = []
         try:
             until(lambda: (tmp_path / "out.txt").read_text().count("done") == 30, "30 tasks", seconds=60)
-            _, log = process.communicate(timeout=60)
+            assert process.stderr is not None
+            reader = threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True)
+            reader.start()
+            process.terminate()  # what is logged from now on is read, and so the count of what was lost
+            assert process.wait(60) == 0
+            reader.join(60)
         finally:
             process.kill()
             process.communicate()
-    assert process.returncode == 0
-    events = [json.loads(line) for line in log.splitlines() if line.startswith("{") and line.endswith("}")]
+    events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}\n")]
     lost = sum(event["lines"] for event in events if event["event"] == "log.lines_lost")
     read = sum(event["event"] == "handler.log" for event in events)
     assert 0 < read < 600
-    assert lost >= 500 - read
+    assert read + lost >= 590  # all, but for a line that was torn
