@@ -1,4 +1,4 @@
-"""A program in a consumer's place: it talks over the channel as a consumer does, and behaves as it is told.
+"""A program in a consumer's place: it uses the channel as a consumer does, and behaves as the test orders.
 
 APP is JSON: `log`, a file in which each life notes what happens to it, and `lives`, the behaviours of the first,
 second, … life of each consumer; after the last one a life behaves well.

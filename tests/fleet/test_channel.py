@@ -1,4 +1,4 @@
-"""What parent and consumer tell each other."""
+"""The messages between parent and consumer."""
 
 from __future__ import annotations
 
@@ -101,14 +101,16 @@ def test_orders_and_reports_arrive_in_order(ends: tuple[Channel[Report], Channel
     assert parent.receive(wait=False) == reports
 
 
-def test_nothing_yet_is_an_empty_list_and_the_end_is_none(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+def test_an_empty_list_means_no_message_yet_and_none_means_the_end(
+    ends: tuple[Channel[Report], Channel[Order]],
+) -> None:
     parent, member = ends
     assert parent.receive(wait=False) == []
     member.close()
     assert parent.receive(wait=False) is None
 
 
-def test_what_was_said_before_the_end_is_heard(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+def test_messages_from_before_the_end_are_received(ends: tuple[Channel[Report], Channel[Order]]) -> None:
     parent, member = ends
     member.send(Finished())
     member.close()
@@ -130,7 +132,7 @@ def test_sending_to_one_that_does_not_read_does_not_block_and_loses_no_report(
     assert [report.exit_code for report in received if isinstance(report, Failed)] == list(range(count))
 
 
-def test_what_may_be_dropped_is_dropped_while_the_other_does_not_read(
+def test_statistics_are_dropped_while_the_other_process_does_not_read(
     ends: tuple[Channel[Report], Channel[Order]],
 ) -> None:
     """A poller that waited for its parent would lose its partitions; one that queued would grow without bound."""
@@ -146,7 +148,7 @@ def test_what_may_be_dropped_is_dropped_while_the_other_does_not_read(
     assert 0 < len(codes) < 4_000
 
 
-def test_sending_to_one_that_is_gone_is_nothing(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+def test_a_message_to_a_closed_end_is_dropped(ends: tuple[Channel[Report], Channel[Order]]) -> None:
     parent, member = ends
     parent.close()
     member.send(Finished())

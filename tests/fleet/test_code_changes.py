@@ -105,7 +105,7 @@ def test_files_of_a_folder_that_lies_in_a_hidden_one_are_code(tmp_path: Path) ->
         assert seen(changes) == {"shop.py"}
 
 
-def test_what_was_taken_does_not_come_again(changes: CodeChanges, tmp_path: Path) -> None:
+def test_changes_are_returned_once(changes: CodeChanges, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("x = 2\n")
     assert seen(changes) == {"shop.py"}
     assert changes.arrived() == []

@@ -140,7 +140,7 @@ def test_signals_that_the_caller_blocked_stop_a_fleet_that_runs() -> None:
         assert ended(fleet) == (0, "")
 
 
-def test_what_an_application_starts_inherits_no_blocked_and_no_ignored_signal() -> None:
+def test_a_process_that_an_application_starts_inherits_no_blocked_or_ignored_signal() -> None:
     Path("tasks.py").write_text(
         "import subprocess, threading\n"
         "def look():\n"

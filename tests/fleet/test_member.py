@@ -37,7 +37,7 @@ def test_an_app_that_cannot_be_loaded_is_one_line_and_exit_code_5() -> None:
     assert ended.stderr == f"processor: {sentence}\n"
 
 
-def test_the_traceback_of_an_app_that_cannot_be_loaded_is_there_for_those_who_ask() -> None:
+def test_the_traceback_of_an_app_that_cannot_be_loaded_is_printed_at_the_debug_level() -> None:
     Path("tasks.py").write_text("raise RuntimeError('down')\n")
     ended = run("tasks:handle", "--log-level", "debug")
     assert "Traceback (most recent call last):" in ended.stderr
@@ -91,7 +91,7 @@ def test_a_consumer_that_imports_its_app_leaves_when_its_parent_is_killed() -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_what_a_handler_starts_holds_no_end_of_the_channel() -> None:
+def test_a_process_that_a_handler_starts_holds_no_end_of_the_channel() -> None:
     """Else a process that outlives its consumer would keep the parent believing, and the consumer unaware."""
     Path("tasks.py").write_text(
         "import os, pathlib, signal, subprocess, sys\n"

@@ -54,7 +54,7 @@ def test_a_change_has_each_consumer_drain_and_another_take_its_place(fleet: Flee
     assert parent.stderr() == ""
 
 
-def test_a_change_during_a_drain_is_in_what_the_next_consumer_loads(
+def test_the_next_consumer_loads_a_change_that_was_made_during_a_drain(
     fleet: Fleet, save: Callable[..., None], tmp_path: Path
 ) -> None:
     parent = fleet({0: ["slow"]})

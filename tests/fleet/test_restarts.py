@@ -34,25 +34,25 @@ def test_a_recycled_consumer_is_replaced_at_once() -> None:
 @pytest.mark.parametrize("exit_code", [2, 5])
 @pytest.mark.parametrize("fleet_was_up", [True, False])
 def test_a_mistake_in_the_settings_or_the_app_is_final_whenever_it_shows(exit_code: int, fleet_was_up: bool) -> None:
-    told = follow(exited(exit_code, joined=False, failure="wrong"), fleet_was_up=fleet_was_up)
-    assert told == GiveUp("wrong", exit_code)
+    decision = follow(exited(exit_code, joined=False, failure="wrong"), fleet_was_up=fleet_was_up)
+    assert decision == GiveUp("wrong", exit_code)
 
 
 @pytest.mark.parametrize("fleet_was_up", [True, False])
 def test_code_that_cannot_be_loaded_is_waited_for_where_changes_are(fleet_was_up: bool) -> None:
-    told = follow(exited(5, joined=False, failure="wrong"), fleet_was_up=fleet_was_up, reload=True)
-    assert told == AwaitChange("wrong")
+    decision = follow(exited(5, joined=False, failure="wrong"), fleet_was_up=fleet_was_up, reload=True)
+    assert decision == AwaitChange("wrong")
 
 
 def test_code_that_ends_the_process_at_the_start_is_waited_for_as_well() -> None:
-    told = follow(exited(1, joined=False), fleet_was_up=False, reload=True)
-    assert told == AwaitChange("a consumer could not start (exit code 1)")
+    decision = follow(exited(1, joined=False), fleet_was_up=False, reload=True)
+    assert decision == AwaitChange("a consumer could not start (exit code 1)")
 
 
 @pytest.mark.parametrize("exit_code", [2, 4])
-def test_what_no_change_of_the_code_can_fix_is_final_with_reload_too(exit_code: int) -> None:
-    told = follow(exited(exit_code, joined=False, failure="wrong"), fleet_was_up=False, reload=True)
-    assert told == GiveUp("wrong", exit_code)
+def test_a_failure_that_no_change_of_the_code_can_fix_is_final_with_reload_too(exit_code: int) -> None:
+    decision = follow(exited(exit_code, joined=False, failure="wrong"), fleet_was_up=False, reload=True)
+    assert decision == GiveUp("wrong", exit_code)
 
 
 @pytest.mark.parametrize("exit_code", [1, 4])
@@ -108,5 +108,5 @@ def test_the_fleets_exit_code(codes: list[int], code: int) -> None:
         (exited(0, recycling=True, failure="x"), "a handler could not be interrupted"),
     ],
 )
-def test_the_reason_is_told_in_words(ended: Exit, reason: str) -> None:
+def test_the_reason_is_in_words(ended: Exit, reason: str) -> None:
     assert ended.reason == reason

@@ -190,7 +190,7 @@ def test_a_consumer_that_dies_is_replaced_each_time_after_a_longer_wait(fleet: F
     assert parent.logged("fleet.stopped")[0]["restarts"] == 4
 
 
-def test_a_consumer_that_is_killed_is_replaced_and_the_others_go_on(fleet: Fleet) -> None:
+def test_a_consumer_that_is_killed_is_replaced_and_the_others_continue(fleet: Fleet) -> None:
     parent = fleet(processes=2)
     first, second = parent.noted("started", 2)
     os.kill(first["pid"], signal.SIGKILL)
@@ -201,7 +201,7 @@ def test_a_consumer_that_is_killed_is_replaced_and_the_others_go_on(fleet: Fleet
     assert (ended["exit_code"], ended["reason"]) == (-9, "killed by SIGKILL")
 
 
-def test_a_consumer_that_is_told_to_end_by_itself_is_replaced(fleet: Fleet) -> None:
+def test_a_consumer_that_receives_a_signal_of_its_own_is_replaced(fleet: Fleet) -> None:
     parent = fleet()
     (life,) = parent.noted("started")
     os.kill(life["pid"], signal.SIGTERM)
@@ -239,13 +239,13 @@ def test_a_failure_at_start_stops_the_fleet_and_is_one_line(fleet: Fleet) -> Non
     assert parent.events == []
 
 
-def test_no_broker_at_the_start_ends_the_fleet(fleet: Fleet) -> None:
+def test_without_a_broker_at_the_start_the_fleet_ends(fleet: Fleet) -> None:
     parent = fleet({0: ["no-broker"]})
     assert parent.ended() == 4
     assert parent.stderr() == "processor: no broker responds at nowhere:1\n"
 
 
-def test_a_group_that_lets_nobody_in_ends_the_fleet(fleet: Fleet) -> None:
+def test_a_group_that_admits_no_consumer_ends_the_fleet(fleet: Fleet) -> None:
     """The broker answers, so the consumer has started; that it is not allowed into the group comes after."""
     parent = fleet({0: ["not-let-in"]})
     assert parent.ended() == 4
@@ -259,7 +259,7 @@ def test_a_group_that_lets_nobody_in_ends_the_fleet(fleet: Fleet) -> None:
     ]
 
 
-def test_a_broker_that_goes_away_later_does_not(fleet: Fleet) -> None:
+def test_a_broker_that_is_lost_later_does_not_end_the_fleet(fleet: Fleet) -> None:
     parent = fleet({0: ["no-broker-any-more", "no-broker", "no-broker"]})
     parent.noted("started")
     assert len(parent.logged("fleet.consumer_exited", 3)) == 3
@@ -273,7 +273,7 @@ def test_an_app_that_cannot_be_loaded_any_more_stops_a_fleet_that_ran(fleet: Fle
     assert parent.logged("fleet.stopping")[0]["reason"] == "APP 'a:b': there is no module 'a'"
 
 
-def test_a_consumer_that_crashes_before_it_says_anything_is_tried_again(fleet: Fleet) -> None:
+def test_a_consumer_that_crashes_before_its_first_report_is_started_again(fleet: Fleet) -> None:
     parent = fleet({0: ["crash-at-start"]})
     parent.noted("started")
 
@@ -287,7 +287,7 @@ def test_a_consumer_that_crashes_before_it_says_anything_is_tried_again(fleet: F
         (["drain-failure", "well"], 4),
     ],
 )
-def test_the_exit_code_tells_of_the_worst_drain(fleet: Fleet, drains: list[str], code: int) -> None:
+def test_the_exit_code_is_that_of_the_worst_drain(fleet: Fleet, drains: list[str], code: int) -> None:
     parent = fleet({index: [how] for index, how in enumerate(drains)}, processes=2)
     parent.noted("started", 2)
     parent.signal()
@@ -343,7 +343,7 @@ def test_a_consumer_that_was_ordered_to_end_is_not_silent(fleet: Fleet) -> None:
 
 
 def test_a_stopped_consumer_does_not_hold_the_parent_up(fleet: Fleet) -> None:
-    """Orders to a process that does not read are kept, and the others hear theirs."""
+    """Orders to a process that does not read are kept, and the others receive theirs."""
     parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=0.4)
     lives = parent.noted("started", 2)
     stopped = psutil.Process(lives[0]["pid"])

@@ -17,12 +17,12 @@ def unique(name: str) -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
-def test_partitions_of_topics_that_exist_are_counted(broker: Broker, topic: MakeTopic) -> None:
+def test_partitions_of_existing_topics_are_counted(broker: Broker, topic: MakeTopic) -> None:
     one, three = topic(1), topic(3)
     assert check_topics(TopicAdmin(admin_config(broker.bootstrap_servers, {})), [one, three]) == {one: 1, three: 3}
 
 
-def test_every_missing_topic_is_named_and_none_is_created_by_asking(
+def test_every_missing_topic_is_named_and_the_request_creates_none(
     broker: Broker, topic: MakeTopic, admin: AdminClient
 ) -> None:
     there, missing = topic(1), [unique("missing"), unique("missing")]
@@ -33,19 +33,19 @@ def test_every_missing_topic_is_named_and_none_is_created_by_asking(
     assert not set(missing) & admin.list_topics(timeout=10).topics.keys()
 
 
-def test_a_broker_that_does_not_answer_is_told_after_the_time_given() -> None:
+def test_a_broker_that_does_not_respond_is_an_error_after_the_timeout() -> None:
     started = time.monotonic()
     with pytest.raises(BrokerError, match=r"no broker responds at 127\.0\.0\.1:1: .*refused"):
         check_topics(TopicAdmin(admin_config("127.0.0.1:1", {})), ["t"], timeout=2)
     assert 1 < time.monotonic() - started < 6
 
 
-def test_a_host_without_an_address_is_told_as_such() -> None:
+def test_a_host_without_an_address_is_an_error_that_names_it() -> None:
     with pytest.raises(BrokerError, match=r"no broker responds at nowhere\.invalid:9092: Failed to resolve"):
         check_topics(TopicAdmin(admin_config("nowhere.invalid:9092", {})), ["t"], timeout=2)
 
 
-def test_a_client_that_is_not_let_in_hears_so_at_once_and_without_its_password(broker: Broker) -> None:
+def test_denied_access_is_an_error_at_once_without_the_password(broker: Broker) -> None:
     """Without looking at the client's complaints this would take the whole ten seconds, and blame the network."""
     login = {
         "security.protocol": "sasl_plaintext",
@@ -60,7 +60,7 @@ def test_a_client_that_is_not_let_in_hears_so_at_once_and_without_its_password(b
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_missing_topics_are_made_with_the_partitions_asked_for(broker: Broker, topic: MakeTopic) -> None:
+def test_missing_topics_are_created_with_the_requested_partitions(broker: Broker, topic: MakeTopic) -> None:
     there, missing = topic(2), unique("made")
     own = TopicAdmin(admin_config(broker.bootstrap_servers, {}))
     assert ensure_topics(own, {there: 9, missing: 3}, create=True) == ((missing,), {})
@@ -68,7 +68,7 @@ def test_missing_topics_are_made_with_the_partitions_asked_for(broker: Broker, t
     assert ensure_topics(own, {there: 9, missing: 3}, create=True) == ((), {})
 
 
-def test_missing_topics_are_only_told_where_none_may_be_made(broker: Broker, admin: AdminClient) -> None:
+def test_missing_topics_are_only_reported_if_none_may_be_created(broker: Broker, admin: AdminClient) -> None:
     missing = unique("missing")
     ensured = ensure_topics(TopicAdmin(admin_config(broker.bootstrap_servers, {})), {missing: 3}, create=False)
     assert ensured.created == ()
@@ -76,13 +76,15 @@ def test_missing_topics_are_only_told_where_none_may_be_made(broker: Broker, adm
     assert missing not in admin.list_topics(timeout=10).topics
 
 
-def test_a_topic_that_cannot_be_made_is_told_with_the_reason(broker: Broker) -> None:
+def test_a_topic_that_cannot_be_created_is_reported_with_the_reason(broker: Broker) -> None:
     missing = unique("missing")
     ensured = ensure_topics(TopicAdmin(admin_config(broker.bootstrap_servers, {})), {missing: 0}, create=True)
     assert ensured.created == ()
     assert "partitions" in ensured.missing[missing]
 
 
-def test_a_topic_to_send_to_is_found(broker: Broker, topic: MakeTopic) -> None:
+def test_the_partitions_and_the_record_limit_of_a_topic_to_produce_to_are_found(
+    broker: Broker, topic: MakeTopic
+) -> None:
     name = topic(3, max_message_bytes=12_345)
     assert await_topic(admin_config(broker.bootstrap_servers, {}), name) == (3, 12_345)

@@ -77,7 +77,7 @@ def test_tasks_that_wait_for_room_keep_their_order(broker: EmbeddedBroker, max_p
     assert values(broker) == [b"%d" % n for n in range(200)]
 
 
-def test_while_there_is_no_room_the_event_loop_goes_on_and_a_cancelled_task_is_not_sent() -> None:
+def test_while_there_is_no_room_the_event_loop_continues_and_a_cancelled_task_is_not_sent() -> None:
     async def main() -> None:
         dispatcher = AsyncDispatcher(NOWHERE, "tasks", value_format="bytes", max_pending=1)
         await dispatcher.open()
@@ -112,7 +112,7 @@ def test_a_submit_that_is_cancelled_after_it_was_sent_harms_no_other(broker: Emb
     assert values(broker) == [b"1", b"2"]
 
 
-def test_flush_waits_for_what_is_on_its_way(broker: EmbeddedBroker) -> None:
+def test_flush_waits_for_unacknowledged_tasks(broker: EmbeddedBroker) -> None:
     async def main() -> None:
         async with AsyncDispatcher(broker.bootstrap_servers, "tasks", value_format="bytes") as dispatcher:
             sent = [asyncio.create_task(dispatcher.submit("s", b"x")) for _ in range(50)]
@@ -124,7 +124,7 @@ def test_flush_waits_for_what_is_on_its_way(broker: EmbeddedBroker) -> None:
     run(main())
 
 
-def test_what_cannot_be_written_is_the_callers_error_at_once() -> None:
+def test_a_value_that_cannot_be_encoded_is_an_error_of_the_caller_at_once() -> None:
     async def main() -> None:
         dispatcher = AsyncDispatcher(NOWHERE, "t", value_format="bytes")
         await dispatcher.open()
@@ -137,7 +137,7 @@ def test_what_cannot_be_written_is_the_callers_error_at_once() -> None:
     run(main())
 
 
-def test_before_it_is_open_and_after_it_is_closed_it_says_so() -> None:
+def test_use_before_it_is_open_and_after_it_is_closed_is_an_error_that_names_the_mistake() -> None:
     async def main() -> None:
         dispatcher = AsyncDispatcher(NOWHERE, "t", value_format="bytes")
         with pytest.raises(RuntimeError, match="the dispatcher is not open: use `async with`"):
@@ -170,7 +170,7 @@ def test_it_belongs_to_one_event_loop_as_long_as_that_is_open() -> None:
     run(next_loop())
 
 
-def test_what_cannot_work_is_refused_when_it_is_made_or_opened() -> None:
+def test_arguments_that_cannot_work_are_refused_when_it_is_created_or_opened() -> None:
     for arguments in (
         {},
         {"topic": "a b"},

@@ -150,7 +150,7 @@ def test_after_the_rebalance_commits_are_the_clients_again(held: Route) -> None:
     assert [offsets[0].offset for offsets in held.client.held] == [5, 9]
 
 
-def test_a_group_that_does_not_rebalance_is_asked_again_and_nothing_is_rerouted(route: Route) -> None:
+def test_without_a_rebalance_the_group_is_queried_again_and_nothing_is_rerouted(route: Route) -> None:
     route.send(FIRST)
     until(lambda: route.tick() and route.asked >= 3)
     assert route.transactions.taken == []

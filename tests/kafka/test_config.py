@@ -34,7 +34,7 @@ def settings(group_protocol: GroupProtocol = "classic", **kafka_config: str) -> 
 
 
 def warnings_of(kind: Any, config: dict[str, Any]) -> list[str]:
-    """What the client says of its configuration, told before it connects."""
+    """The warnings about its configuration that the client logs before it connects."""
     events: list[Event] = []
     client = open_client(kind, {**config, **client_hooks(events.append)})
     client.poll(0)
@@ -45,7 +45,7 @@ def warnings_of(kind: Any, config: dict[str, Any]) -> list[str]:
 EVERY_KIND_OF_KEY = {"auto.offset.reset": "latest", "max.poll.interval.ms": "400000", "linger.ms": "3", "retries": "9"}
 
 
-def test_a_client_gets_no_setting_that_it_would_warn_about() -> None:
+def test_no_setting_makes_a_client_warn() -> None:
     asked = Settings(topics=("t",), group="g", bootstrap_servers=NOWHERE, kafka_config=EVERY_KIND_OF_KEY)
     assert warnings_of(Consumer, consumer_config(asked, 0)) == []
     assert warnings_of(Producer, producer_config(NOWHERE, EVERY_KIND_OF_KEY)) == []
@@ -81,7 +81,7 @@ def test_a_lookup_takes_no_setting_of_a_membership() -> None:
     Consumer(config).close()
 
 
-def test_static_members_are_told_apart_by_their_number() -> None:
+def test_static_members_are_distinguished_by_their_number() -> None:
     config = consumer_config(settings(group_instance_id="box"), 3)
     assert config["group.instance.id"] == "box-3"
 
@@ -92,12 +92,12 @@ def test_the_users_settings_win_over_the_defaults() -> None:
     assert config["queued.max.messages.kbytes"] == "1000"
 
 
-def test_a_raised_message_size_is_no_conflict_with_the_fetch_size() -> None:
+def test_a_raised_message_size_does_not_conflict_with_the_fetch_size() -> None:
     config = consumer_config(settings(message_max_bytes="100000000"), 0)
     open_client(Consumer, {**config, **client_hooks(lambda event: None)}).close()
 
 
-def test_what_delivery_rests_on_is_set_whatever_was_asked() -> None:
+def test_settings_that_delivery_depends_on_cannot_be_changed() -> None:
     config = producer_config(NOWHERE, {"delivery.report.only.error": "true", "acks": "1", "partitioner": "random"})
     assert config["acks"] == "all"
     assert config["partitioner"] == "murmur2_random"
@@ -137,7 +137,7 @@ def test_a_session_is_shorter_than_the_clients_own_and_its_heartbeats_are_more_f
     assert session_of() == ("20000", "500", "300000")
 
 
-def test_what_a_user_sets_of_a_session_is_kept() -> None:
+def test_session_settings_of_a_user_are_kept() -> None:
     asked = {"session_timeout_ms": "45000", "heartbeat_interval_ms": "3000", "max_poll_interval_ms": "60000"}
     assert session_of(**asked) == ("45000", "3000", "60000")
 
@@ -176,7 +176,7 @@ def test_a_file_that_is_not_there_is_named() -> None:
         open_client(Producer, producer_config(NOWHERE, config))
 
 
-def test_an_address_that_is_no_brokers_is_a_wrong_use_and_one_with_its_protocol_is_not() -> None:
+def test_an_address_that_is_not_a_brokers_is_a_wrong_use_and_one_with_its_protocol_is_not() -> None:
     with pytest.raises(SettingsError, match="requires HOST:PORT; http:// is not a protocol of Kafka"):
         open_client(Producer, producer_config(f"{NOWHERE}, http://127.0.0.1:2", {}))
     open_client(Producer, {**producer_config(f"PLAINTEXT://{NOWHERE}", {}), **client_hooks(lambda event: None)})
@@ -205,7 +205,9 @@ def test_empty_bootstrap_servers_are_a_wrong_use() -> None:
         (KafkaError.MSG_SIZE_TOO_LARGE, ProcessorError, "Kafka at host:1"),
     ],
 )
-def test_an_error_of_the_client_becomes_one_of_ours(code: int, kind: type[ProcessorError], said: str) -> None:
+def test_an_error_of_the_client_becomes_an_error_of_the_product(
+    code: int, kind: type[ProcessorError], said: str
+) -> None:
     error = error_of(KafkaError(code), "host:1")
     assert type(error) is kind
     assert said in str(error)
@@ -226,7 +228,7 @@ def test_a_log_line_of_the_client_becomes_an_event() -> None:
     ]
 
 
-def test_the_same_trouble_is_told_once_until_it_has_been_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_error_is_logged_once_until_it_has_ceased_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """Milliseconds in the text do not make it another one."""
     now = [100.0]
     monkeypatch.setattr("processor.kafka.client_log.time.monotonic", lambda: now[0])
@@ -251,5 +253,5 @@ def test_a_client_without_a_broker_writes_nothing_on_stderr(capfd: pytest.Captur
         if any(isinstance(event, KafkaClientError) and event.code == "_TRANSPORT" for event in events):
             break
     else:
-        pytest.fail("the client did not say that nobody answers")
+        pytest.fail("the client did not report that no broker responds")
     assert capfd.readouterr() == ("", "")

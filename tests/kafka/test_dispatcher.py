@@ -122,7 +122,7 @@ def test_a_failed_delivery_ends_the_future_with_the_reason(broker: Broker, topic
         assert dispatcher.submit("s", b"x").result(30).offset == 0
 
 
-def test_a_broker_that_is_gone_is_the_cause_of_the_failure() -> None:
+def test_a_lost_broker_is_named_as_the_cause_of_the_failure() -> None:
     hasty = {"delivery.timeout.ms": "300"}
     with Dispatcher(NOWHERE, "t", value_format="bytes", kafka_config=hasty) as dispatcher:
         failure = dispatcher.submit("s", b"x").exception(30)
@@ -130,7 +130,7 @@ def test_a_broker_that_is_gone_is_the_cause_of_the_failure() -> None:
     assert isinstance(failure.__cause__, BrokerError)
 
 
-def test_submit_waits_while_too_many_are_pending_and_goes_on_when_there_is_room() -> None:
+def test_submit_waits_while_too_many_are_pending_and_continues_when_there_is_room() -> None:
     """The first tasks time out for want of a broker; that is the room."""
     slow = {"delivery.timeout.ms": "1000"}
     with Dispatcher(NOWHERE, "t", value_format="bytes", kafka_config=slow, max_pending=10) as dispatcher:
@@ -187,7 +187,7 @@ def test_close_flushes(broker: Broker, topic: MakeTopic) -> None:
     assert dispatcher.close() == 0
 
 
-def test_what_close_cannot_deliver_in_its_time_fails() -> None:
+def test_a_task_that_is_not_acknowledged_before_close_times_out_fails() -> None:
     dispatcher = Dispatcher(NOWHERE, "t", value_format="bytes")
     sent = dispatcher.submit("s", b"x")
     assert dispatcher.close(0.1) == 1
@@ -195,7 +195,7 @@ def test_what_close_cannot_deliver_in_its_time_fails() -> None:
         sent.result(0)
 
 
-def test_a_client_that_a_broker_ended_fails_its_tasks_alone_and_says_so_once(
+def test_a_client_that_a_broker_ended_fails_its_tasks_alone_and_is_reported_once(
     wired: Wired, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A task may be in the log though it failed: whether it is sent again is the caller's to decide."""
@@ -226,7 +226,7 @@ def test_a_repeat_that_a_broker_recognises_is_delivered_at_a_place_that_is_not_k
             wired.wire.refused_topics.clear()
 
 
-def test_a_closed_dispatcher_takes_nothing(broker: Broker) -> None:
+def test_a_closed_dispatcher_accepts_no_task(broker: Broker) -> None:
     dispatcher = Dispatcher(broker.bootstrap_servers, "t", value_format="bytes")
     dispatcher.close()
     with pytest.raises(RuntimeError, match="closed"):
@@ -257,7 +257,7 @@ def test_no_future_is_left_open_when_one_thread_closes_and_others_submit(broker:
     ("payload", "session", "error"),
     [({1, 2}, "s", EncodeError), ("x", "", ValueError), ("x", "\ud800", EncodeError), (b"\xff", "s", None)],
 )
-def test_what_cannot_be_written_is_the_callers_error_at_once(
+def test_a_value_that_cannot_be_encoded_is_an_error_of_the_caller_at_once(
     payload: Any, session: str, error: type[Exception] | None
 ) -> None:
     dispatcher = Dispatcher(NOWHERE, "t", value_format="bytes")
@@ -271,7 +271,7 @@ def test_what_cannot_be_written_is_the_callers_error_at_once(
         dispatcher.close(0)
 
 
-def test_what_cannot_work_is_refused_when_it_is_made() -> None:
+def test_arguments_that_cannot_work_are_refused_when_it_is_created() -> None:
     with pytest.raises(SettingsError, match="topic"):
         Dispatcher(NOWHERE)
     with pytest.raises(SettingsError, match="topic 'a b' is not a valid topic name"):
@@ -308,7 +308,7 @@ def deliver(sent: DeliveryFuture, offset: int = 0) -> None:
     sent.on_delivery(None, Report(offset))  # type: ignore[arg-type]
 
 
-def test_a_future_behaves_as_concurrent_futures_says() -> None:
+def test_a_future_behaves_like_those_of_concurrent_futures() -> None:
     heard: list[Future[RecordMetadata]] = []
     sent = future()
     assert not sent.done()
@@ -329,7 +329,7 @@ def test_a_future_behaves_as_concurrent_futures_says() -> None:
     assert "finished" in repr(sent)
 
 
-def test_a_failed_future_raises_on_result_and_tells_on_exception() -> None:
+def test_a_failed_future_raises_on_result_and_returns_the_error_on_exception() -> None:
     sent = future()
     sent.on_delivery(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), Report())  # type: ignore[arg-type]
     with pytest.raises(DeliveryError, match="t: "):
@@ -337,7 +337,7 @@ def test_a_failed_future_raises_on_result_and_tells_on_exception() -> None:
     assert isinstance(sent.exception(), DeliveryError)
 
 
-def test_wait_and_as_completed_hear_of_futures_that_end_later_and_earlier() -> None:
+def test_wait_and_as_completed_receive_futures_that_end_later_and_earlier() -> None:
     early, late, failing = future(), future(), future()
     deliver(early)
     assert wait([early, late], timeout=0, return_when=FIRST_COMPLETED).done == {early}
@@ -349,7 +349,7 @@ def test_wait_and_as_completed_hear_of_futures_that_end_later_and_earlier() -> N
 
 
 def test_no_waiter_and_no_callback_is_missed_in_a_race_with_the_end() -> None:
-    """The lock is made by whoever asks first, while another thread ends the future: neither may miss the other."""
+    """The first thread that waits creates the lock, while another one ends the future: neither may miss the other."""
     for _ in range(3_000):
         sent, called, start = future(), threading.Event(), threading.Barrier(3)
 

@@ -45,7 +45,7 @@ def test_another_process_consumes_and_commits_in_a_group(protocol: str) -> None:
     assert json.loads(done.stdout) == {"values": sorted(str(number) for number in range(40)), "committed": 40}
 
 
-def test_topics_have_four_partitions_or_as_many_as_are_asked_for() -> None:
+def test_topics_have_four_partitions_or_the_requested_number() -> None:
     with EmbeddedBroker() as broker:
         broker.create_topics(["a", "b"])
         broker.create_topics(["one"], partitions=1)
@@ -112,7 +112,7 @@ class _Member:
         self._consumer.close()
 
 
-def test_a_topic_that_is_sent_to_is_made() -> None:
+def test_a_topic_is_created_when_it_is_produced_to() -> None:
     """The same as a real broker does that makes topics on demand."""
     with EmbeddedBroker() as broker:
         assert await_topic(admin_config(broker.bootstrap_servers, {}), "new") == (PARTITIONS, None)

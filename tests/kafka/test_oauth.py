@@ -22,7 +22,7 @@ def in_an_hour() -> float:
 
 
 class Function:
-    """Returns what it is told to, or raises it; `gate` keeps it from returning."""
+    """Returns its `outcome`, or raises it; `gate` keeps it from returning."""
 
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
@@ -64,7 +64,7 @@ def test_the_principal_and_extensions_are_passed_on() -> None:
     assert tokens(Function(("t", expiry, None, None)))(None) == ("t", expiry, "", {})
 
 
-def test_a_function_gets_the_clients_setting_if_it_takes_an_argument() -> None:
+def test_a_function_with_an_argument_receives_the_clients_setting() -> None:
     function = Function(("t", in_an_hour()))
     tokens(function)("scope=kafka")
     assert function.configs == ["scope=kafka"]
@@ -81,7 +81,7 @@ class Mute(Exception):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "told"),
+    ("outcome", "message"),
     [
         (RuntimeError("no\n route"), "raised RuntimeError: no route"),
         (KeyError(), "raised KeyError"),
@@ -119,8 +119,8 @@ class Mute(Exception):
         ),
     ],
 )
-def test_what_is_no_token_is_one_sentence(outcome: Any, told: str) -> None:
-    assert refusal(outcome).startswith(told)
+def test_what_is_not_a_valid_token_is_one_sentence(outcome: Any, message: str) -> None:
+    assert refusal(outcome).startswith(message)
 
 
 def test_a_coroutine_function_is_refused() -> None:

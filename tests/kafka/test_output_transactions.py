@@ -111,7 +111,7 @@ def test_after_a_while_outputs_are_sent_in_batches_again(
     assert (committing.written, committing.committed) == ([bytes(100_000), b"small"], 2)
 
 
-def test_metadata_that_the_brokers_do_not_take_aborts_and_the_producer_goes_on(committing: Committing) -> None:
+def test_metadata_that_the_brokers_refuse_aborts_and_the_producer_continues(committing: Committing) -> None:
     transactions = committing.open()
     with pytest.raises(Aborted) as aborted:
         transactions.commit(committing.transaction(1, b"a", metadata="x" * 5_000))
@@ -121,7 +121,7 @@ def test_metadata_that_the_brokers_do_not_take_aborts_and_the_producer_goes_on(c
     assert (committing.written, committing.committed) == ([b"a"], 1)
 
 
-def test_what_cannot_be_sent_at_all_is_named(committing: Committing) -> None:
+def test_an_output_that_cannot_be_sent_at_all_is_named(committing: Committing) -> None:
     transaction = committing.transaction(1, b"a")
     headers: Any = [("n", 5)]
     odd = transaction.outputs[0]._replace(headers=headers)

@@ -114,9 +114,9 @@ def test_records_of_other_topics_fail_with_the_reason_and_none_is_left_unreporte
         waiting.send(b"1", other)
     outcomes = [waiting.outcome() for _ in range(21)]
     assert isinstance(outcomes[0], DeliveryError)
-    told = sorted({str(outcome) for outcome in outcomes})
-    assert len(told) == 2
-    assert told[0].startswith(f"{other}: ") or told[1].startswith(f"{other}: ")
+    errors = sorted({str(outcome) for outcome in outcomes})
+    assert len(errors) == 2
+    assert errors[0].startswith(f"{other}: ") or errors[1].startswith(f"{other}: ")
     assert sum("OUT_OF_ORDER_SEQUENCE_NUMBER" in str(outcome) for outcome in outcomes) == 20
     until(lambda: len(waiting.producer) == 0, "all are counted")
     assert waiting.outcomes.empty()
@@ -154,7 +154,7 @@ def test_clients_that_fail_one_after_the_other_come_at_growing_intervals(wired: 
     assert contents(wired, sending.topic) == [b"x"]
 
 
-def test_a_failed_client_whose_last_records_are_not_answered_is_given_up_after_a_while(
+def test_a_failed_client_whose_last_records_are_not_acknowledged_is_dropped_after_a_while(
     wired: Wired, sending: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker hangs; the wire answers what it refuses by itself."""

@@ -21,13 +21,14 @@ def test_a_secret_is_read_from_its_file_without_the_last_line_break(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(None, "cannot be read: No such file"), (b"", "is empty"), (b"\xff\xfe", "not text in UTF-8")]
+    ("content", "message"),
+    [(None, "cannot be read: No such file"), (b"", "is empty"), (b"\xff\xfe", "not text in UTF-8")],
 )
-def test_a_file_that_cannot_be_used_is_told_by_its_name(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_a_file_that_cannot_be_used_is_named_in_the_error(tmp_path: Path, content: bytes | None, message: str) -> None:
     file = tmp_path / "password"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(LoadError, match=told) as caught:
+    with pytest.raises(LoadError, match=message) as caught:
         with_secrets({f"{SECRET}.file": str(file)})
     assert str(file) in str(caught.value)
 
@@ -38,7 +39,7 @@ def test_a_secret_given_twice_is_refused_without_repeating_it() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_every_client_takes_its_secrets_from_files_and_never_tells_them(tmp_path: Path) -> None:
+def test_every_client_reads_its_secrets_from_files_and_never_shows_them(tmp_path: Path) -> None:
     file = tmp_path / "key-password"
     file.write_text("hunter2")
     asked = {"ssl.key.password.file": str(file), "security.protocol": "ssl", "ssl.key.location": "/nowhere/hunter2"}

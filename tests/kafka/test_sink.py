@@ -65,7 +65,7 @@ def test_a_sink_that_sends_nothing_opens_no_client() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 0.0])
-def test_no_time_to_close_is_time_enough_for_nothing_under_way(broker: Broker, seconds: float) -> None:
+def test_a_close_without_time_succeeds_if_nothing_is_unacknowledged(broker: Broker, seconds: float) -> None:
     sink = KafkaSink(sink_configs(broker.bootstrap_servers, {}), print)
     sink.warm()
     assert sink.close(seconds) == 0
@@ -84,7 +84,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_its_topic_takes_only_compressed_is_sent_compressed(broker: Broker, topic: MakeTopic, case: str) -> None:
+def test_an_output_that_its_topic_accepts_only_compressed_is_sent_compressed(
+    broker: Broker, topic: MakeTopic, case: str
+) -> None:
     value, limit = CASES[case]
     events: list[Event] = []
     name, outcomes = topic(1, max_message_bytes=limit), Outcomes()
@@ -120,7 +122,7 @@ def test_a_compression_that_was_chosen_stays_the_only_one(broker: Broker, topic:
     sink.close(5)
 
 
-def test_what_its_topic_takes_in_no_way_names_the_limit_and_is_logged_once_a_topic(
+def test_an_output_that_its_topic_never_accepts_names_the_limit_and_is_logged_once_per_topic(
     broker: Broker, topic: MakeTopic
 ) -> None:
     events: list[Event] = []

@@ -18,7 +18,7 @@ PLACE = TopicPartition("t", 0, 0)
 
 
 class ScriptedClient:
-    """A consumer client whose calls serve a rebalance when they are told to, as librdkafka's do."""
+    """A consumer client whose calls serve a rebalance when the test wants it, as those of librdkafka may."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.in_poll: list[Callable[[], object]] = []
@@ -75,7 +75,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSource, ScriptedClient
 
 
 @pytest.mark.parametrize("end", ["revoke", "lose"])
-def test_a_record_that_comes_after_a_partition_was_given_up_and_got_again_is_kept(
+def test_a_record_that_arrives_after_its_partition_was_released_and_assigned_again_is_kept(
     opened: tuple[KafkaSource, ScriptedClient], end: str
 ) -> None:
     """All in one poll: the record is the new assignment's first, and the client will not deliver it again."""
@@ -85,7 +85,7 @@ def test_a_record_that_comes_after_a_partition_was_given_up_and_got_again_is_kep
 
 
 @pytest.mark.parametrize("end", ["revoke", "lose"])
-def test_a_record_whose_partition_is_given_up_before_it_is_handed_over_is_dropped(
+def test_a_record_whose_partition_is_released_before_it_is_returned_is_dropped(
     opened: tuple[KafkaSource, ScriptedClient], end: str
 ) -> None:
     """It came before: if the partition is got again, it is delivered again."""

@@ -140,7 +140,7 @@ def test_any_other_abort_is_a_reason_and_not_the_end(route: Route) -> None:
 
 
 @pytest.mark.parametrize("error", [Ended("fenced"), ProcessorError("a setting is refused"), ZeroDivisionError()])
-def test_what_no_transaction_can_follow_is_the_end(route: Route, error: Exception) -> None:
+def test_an_error_after_which_no_transaction_is_possible_ends_the_producer(route: Route, error: Exception) -> None:
     reason = route.answer_to(error)
     assert route.route.end is not None
     assert reason == str(route.route.end)

@@ -123,7 +123,7 @@ def test_a_member_that_never_received_its_partitions_joins_again_and_serves_them
         assert member.calls_of("lose") == []
 
 
-def test_a_member_that_has_what_the_coordinator_gave_it_stays(
+def test_a_member_that_has_its_assigned_partitions_stays(
     join: Callable[[int], Joined], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unserved, "CHECK_SECONDS", 0.1)

@@ -117,7 +117,7 @@ def test_an_unusable_tls_file_is_reported(settings: dict[str, str]) -> None:
         ((200, b""), NotARegistry),
     ],
 )
-def test_only_the_registrys_own_answer_means_that_there_is_no_such_schema(
+def test_only_a_response_of_the_registry_itself_means_that_a_schema_does_not_exist(
     gate: RegistryGate, answer: tuple[int, bytes], error: type[RegistryError]
 ) -> None:
     """Every other answer is a temporary failure, reported in one line."""
