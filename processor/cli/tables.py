@@ -48,5 +48,5 @@ def print_lines(lines: Sequence[str]) -> None:
 
 def print_json(document: msgspec.Struct, *, one_line: bool = False) -> None:
     """Print a document on standard output as JSON, indented, or in one line."""
-    encoded = msgspec.json.encode(document)
+    encoded = msgspec.json.encode(document, enc_hook=str)
     typer.echo((encoded if one_line else msgspec.json.format(encoded, indent=2)).decode())

@@ -10,7 +10,7 @@ from typing import Final, Self
 from confluent_kafka.admin import AclOperation
 
 from processor.engine.record import Record
-from processor.errors import LoadError, SettingsError
+from processor.errors import LoadError, ProcessorError, SettingsError
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
 from processor.kafka.config import admin_config
 from processor.kafka.mark_store import MarkStore
@@ -155,10 +155,24 @@ class DeadLetters:
 
         Raises:
             BrokerError: this client has no right to.
-            ProcessorError: the brokers refuse.
+            ProcessorError: the brokers refuse, or another command notes the letters of this topic at the same time.
         """
+        is_alone = not self._store.has_another_writer(self._marks)
+        if not is_alone:
+            self._join_marks()
         self._store.save({place: marks.changed(every=every) for place, marks in self._marks.items()})
         self._unnoted, self._noted_at = 0, monotonic()
+        if not is_alone:
+            raise ProcessorError(
+                f"another replay or discard of {self.topic} is under way; this one stops, and what it did is noted"
+            )
+
+    def _join_marks(self) -> None:
+        """Add the marks of this command to those that another one has written."""
+        own, self._marks = self._marks, self._store.load(self._marks)
+        for place, marks in own.items():
+            for low, high in marks.ranges():
+                self._marks[place].add(low, high)
 
     def close(self) -> None:
         """Closes the clients."""

@@ -27,6 +27,8 @@ class MarkStore:
         self._connection = connection
         self._group = group
         self._clients: dict[int, Consumer] = {}
+        self._first_pages: dict[Partition, tuple[int, str]] = {}
+        """Page 0 of each partition, as it was last read or written."""
 
     def load(self, partitions: Iterable[Partition]) -> dict[Partition, Marks]:
         """Return the marks of the partitions.
@@ -35,7 +37,8 @@ class MarkStore:
             BrokerError: no broker responds, or this client has no right to read the group.
         """
         places = list(partitions)
-        pages = {place: [page] for place, page in self._committed(0, places).items()}
+        self._first_pages = self._committed(0, places)
+        pages = {place: [page] for place, page in self._first_pages.items()}
         number = 1
         while further := [place for place, (first, *_) in pages.items() if further_pages(first[1]) >= number]:
             found = self._committed(number, further)
@@ -44,6 +47,10 @@ class MarkStore:
             number += 1
         return {place: Marks(pages.get(place, ())) for place in places}
 
+    def has_another_writer(self, partitions: Iterable[Partition]) -> bool:
+        """Return whether another client has written page 0 of one of them since this one read or wrote it."""
+        return self._committed(0, list(partitions)) != self._first_pages
+
     def save(self, changed: Mapping[Partition, list[Page]]) -> None:
         """Commits pages, those of a partition in their order.
 
@@ -51,12 +58,13 @@ class MarkStore:
             BrokerError: no broker responds, or this client has no right to commit.
             ProcessorError: the brokers refuse.
         """
-        ahead = {place: list(pages) for place, pages in changed.items() if pages}
+        ahead = {place: list(order) for place, order in changed.items() if order}
         while ahead:
             number = next(iter(ahead.values()))[0].number
-            together = [place for place, pages in ahead.items() if pages[0].number == number]
-            commits = [TopicPartition(*place, *ahead[place].pop(0)[1:]) for place in together]
-            ahead = {place: pages for place, pages in ahead.items() if pages}
+            together = [place for place, order in ahead.items() if order[0].number == number]
+            pages = {place: ahead[place].pop(0) for place in together}
+            commits = [TopicPartition(*place, page.offset, page.metadata) for place, page in pages.items()]
+            ahead = {place: order for place, order in ahead.items() if order}
             try:
                 commit_offsets(self._client(number), commits, ANSWER_SECONDS)
             except KafkaException as caught:
@@ -64,6 +72,8 @@ class MarkStore:
                     caught.args[0], self._connection.bootstrap_servers, about=f"group {self._name(number)}"
                 )
                 raise type(error)(f"what was done could not be noted: {error}") from None
+            if number == 0:
+                self._first_pages |= {place: (page.offset, page.metadata) for place, page in pages.items()}
 
     def close(self) -> None:
         """Closes the connections."""

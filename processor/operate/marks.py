@@ -79,6 +79,10 @@ class Marks:
         self._starts[first:last] = [low]
         self._ends[first:last] = [high]
 
+    def ranges(self) -> list[Range]:
+        """Return what is marked."""
+        return list(zip(self._starts, self._ends, strict=True))
+
     def count(self, low: int, high: int) -> int:
         """Return how many offsets in a range are marked."""
         return sum(max(min(b, high) - max(a, low), 0) for a, b in zip(self._starts, self._ends, strict=True))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 FIRST_MILLISECONDS: Final = 10**11
 """Whole numbers from here on (March 1973) are milliseconds since the epoch, smaller ones are offsets."""
+
+LAST_MILLISECONDS: Final = 253_402_300_799_999
+"""The end of the year 9999. A record may claim a later time, which is shown as this one."""
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 TIMES: Final = (
     "a time such as 2026-11-29T10:00 or 2026-11-29T10:00:00+01:00, milliseconds since the epoch, "
@@ -29,7 +34,8 @@ class Moment(NamedTuple):
     """False if the text named no time zone, and UTC was assumed."""
 
     def __str__(self) -> str:
-        return f"{datetime.fromtimestamp(self.milliseconds / 1000, UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+        shown = EPOCH + timedelta(milliseconds=min(self.milliseconds, LAST_MILLISECONDS))
+        return f"{shown.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 class Target(NamedTuple):
@@ -52,7 +58,7 @@ def moment_of(text: str, now: float) -> Moment:
     Raises:
         ValueError: it is none of these.
     """
-    if text.isascii() and text.isdigit() and FIRST_MILLISECONDS <= int(text) < 10**15:
+    if text.isascii() and text.isdigit() and FIRST_MILLISECONDS <= int(text) <= LAST_MILLISECONDS:
         return Moment(int(text))
     if (ago := _AGO.fullmatch(text)) is not None:
         return Moment(max(int((now - float(ago[1]) * _SECONDS[ago[2]]) * 1000), 0))
@@ -60,7 +66,8 @@ def moment_of(text: str, now: float) -> Moment:
         raise ValueError(text)
     read = datetime.fromisoformat(text)
     has_zone = read.tzinfo is not None
-    return Moment(max(int((read if has_zone else read.replace(tzinfo=UTC)).timestamp() * 1000), 0), has_zone)
+    since_epoch = (read if has_zone else read.replace(tzinfo=UTC)) - EPOCH
+    return Moment(max(since_epoch // timedelta(milliseconds=1), 0), has_zone)
 
 
 def moment_fault(text: str) -> str | None:

@@ -250,6 +250,36 @@ def test_a_replay_that_is_killed_goes_on_where_it_stopped(shop: Shop, tmp_path: 
     assert all(sent == sorted(sent) for sent in firsts.values())
 
 
+def test_of_two_replays_one_stops_and_nothing_that_was_done_is_forgotten(
+    shop: Shop, tmp_path: Path, capsys: Capture
+) -> None:
+    shop.bury(300, sessions=20)
+    shop.bury(300, sessions=20, error="shop.Declined", first=300)
+    options = [*shop.options, *shop.notes, "--execute", "--rate", "100"]
+    other = subprocess.Popen(
+        [sys.executable, "-m", "processor", "dlq", "replay", *options, "--where", "error-type=Declined"],
+        cwd=tmp_path,
+        env=environment(tmp_path, {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=die_with_parent(),
+    )
+    until(lambda: shop.left() < 600, "the other one notes letters", 60, pause=0.05)
+    found = main(["dlq", "replay", *options, "--where", "error-type=ValueError"])
+    _, err = other.communicate(timeout=60)
+    told = [*err.splitlines(), *capsys.readouterr().err.splitlines()]
+    stopped = (
+        f"processor: another replay or discard of {shop.dead} is under way; this one stops, and what it did is noted"
+    )
+    assert 1 in (found, other.returncode)
+    assert told.count(stopped) == (found == 1) + (other.returncode == 1)
+    sent = len(shop.values())
+    assert shop.left() == 600 - sent
+    shop.run("replay", "--execute")
+    assert shop.values() == list(range(600))
+
+
 def test_a_replay_that_is_interrupted_notes_what_it_sent(shop: Shop, tmp_path: Path) -> None:
     shop.bury(300)
     options = [*shop.options, *shop.notes, "--execute", "--rate", "50", "-o", "json"]

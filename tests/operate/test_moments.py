@@ -32,10 +32,26 @@ def test_a_point_in_time(text: str, moment: Moment) -> None:
 
 def test_a_moment_is_shown_in_utc() -> None:
     assert str(Moment(TEN + 7)) == "2026-11-29T10:00:00.007Z"
+    assert str(Moment(2**63 - 1)) == "9999-12-31T23:59:59.999Z"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "10:00", "2026-13-01", "2026-11-29T25:00", "-5m", "5w", "12", "٣s", "9" * 30, "20261129"]
+    "text",
+    [
+        "",
+        "yesterday",
+        "10:00",
+        "2026-13-01",
+        "2026-11-29T25:00",
+        "-5m",
+        "5w",
+        "12",
+        "٣s",
+        "9" * 30,
+        "253402300800000",
+        "9" * 400 + "d",
+        "20261129",
+    ],
 )
 def test_what_is_not_a_point_in_time(text: str) -> None:
     fault = moment_fault(text)

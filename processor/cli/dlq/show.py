@@ -102,7 +102,7 @@ def _lines(detail: LetterDetail) -> list[str]:
         *[(f"header {name}", "null" if value is None else value) for name, value in detail.headers],
         *([("not decoded", detail.decode_error)] if detail.decode_error is not None else []),
     ]
-    value = msgspec.json.format(msgspec.json.encode(detail.value), indent=2).decode()
+    value = msgspec.json.format(msgspec.json.encode(detail.value, enc_hook=str), indent=2).decode()
     return [*table(("letter", detail.letter), rows), value]
 
 
