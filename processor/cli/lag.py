@@ -16,7 +16,7 @@ from processor.boot.tokens import with_tokens
 from processor.cli.output import note
 from processor.cli.stop import Stop
 from processor.cli.tables import Output, print_json, table
-from processor.errors import BrokerError, LoadError, SettingsError
+from processor.errors import LoadError, ProcessorError, SettingsError
 from processor.kafka.group_view import GroupState, GroupView
 from processor.observe.window import APART, WINDOW
 from processor.observe.wording import clock, duration, many
@@ -201,12 +201,12 @@ def _watch(survey: LagSurvey, every: float, output: str) -> None:
 def _repeat(
     survey: LagSurvey, every: float, stop: Stop, show: Callable[[LagReport], None], fail: Callable[[str], None]
 ) -> None:
-    """Look and show until a signal comes. A broker that does not respond is reported, and asked again."""
+    """Look and show until a signal comes. What fails is reported, and tried again: brokers and groups come back."""
     while not stop.is_asked():
         try:
             survey.look()
             report = survey.report()
-        except BrokerError as error:
+        except ProcessorError as error:
             fail(f"processor: {error}")
         else:
             show(report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Final, NamedTuple, Self, cast
 
@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
 from processor.engine.record import Record
 from processor.errors import LoadError, ProcessorError
-from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
+from processor.kafka.admin import ANSWER_SECONDS, NO_LEADER_YET, RETRY_SECONDS, TopicAdmin, missing_topics
 from processor.kafka.client_log import client_hooks
 from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
@@ -22,7 +22,7 @@ from processor.operate.lag import Owner
 from processor.operate.partition_view import PartitionView
 from processor.operate.resets import OffsetChange
 from processor.options.connection import ConnectionOptions
-from processor.runtime.ports import Partition
+from processor.runtime.ports import Partition, Survey
 from processor.telemetry.events import Event
 
 SLICE_SECONDS: Final = 0.1
@@ -35,6 +35,9 @@ HAS_MEMBERS: Final = frozenset(
     (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS)
 )
 """Refusals of a commit by a client that is not a member."""
+
+NO_LEADER: Final = NO_LEADER_YET | {KafkaError.NOT_LEADER_FOR_PARTITION}
+"""Errors while a partition gets a leader: after the creation or the growth of a topic, or the loss of a broker."""
 
 ENDED: Final = frozenset((ConsumerGroupState.DEAD, ConsumerGroupState.UNKNOWN))
 """States of a group that the coordinator does not have."""
@@ -100,18 +103,29 @@ class GroupView:
         return views
 
     def _look(self, topic: str) -> list[PartitionView]:
-        try:
-            survey = survey_of(self._consumer, [topic])
-        except KafkaException as caught:
-            if caught.args[0].code() in NO_TOPIC:
-                return []
-            raise
-        views = []
+        survey = self._survey(topic)
+        views: list[PartitionView] = []
+        if survey is None:
+            return views
         for partition, (start, end) in sorted(survey.bounds.items()):
             commit = survey.committed.get(partition)
             offset, metadata = (commit.offset, commit.metadata) if commit is not None else (None, "")
             views.append(PartitionView(partition, start, end, offset, metadata))
         return views
+
+    def _survey(self, topic: str) -> Survey | None:
+        """Survey a topic; None if it does not exist. Waits while its partitions have no leader."""
+        deadline = monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                return survey_of(self._consumer, [topic])
+            except KafkaException as caught:
+                code = caught.args[0].code()
+                if code in NO_TOPIC:
+                    return None
+                if code not in NO_LEADER or monotonic() >= deadline:
+                    raise
+                sleep(RETRY_SECONDS)
 
     def describe(self) -> GroupState | None:
         """Return the group's state and members; None if the cluster has no controller, as an embedded broker."""
