@@ -8,7 +8,8 @@ if TYPE_CHECKING:
 
     from processor.errors import ProcessorError
     from processor.handlers.batch import BatchError
-    from processor.handlers.task import Expired, InvalidHeader, Reject, Retry, Task, TaskTimeout
+    from processor.handlers.steps import Step
+    from processor.handlers.task import DependencyFailed, Expired, InvalidHeader, Reject, Retry, Task, TaskTimeout
     from processor.kafka.async_dispatcher import AsyncDispatcher
     from processor.kafka.dispatcher import Dispatcher
     from processor.processor import Processor
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncDispatcher",
     "BatchError",
+    "DependencyFailed",
     "Dispatcher",
     "Expired",
     "InvalidHeader",
@@ -29,6 +31,7 @@ __all__ = [
     "Reject",
     "Retry",
     "Settings",
+    "Step",
     "Task",
     "TaskTimeout",
     "__version__",
@@ -37,6 +40,7 @@ __all__ = [
 _MODULES = {
     "AsyncDispatcher": "processor.kafka.async_dispatcher",
     "BatchError": "processor.handlers.batch",
+    "DependencyFailed": "processor.handlers.task",
     "Dispatcher": "processor.kafka.dispatcher",
     "Expired": "processor.handlers.task",
     "InvalidHeader": "processor.handlers.task",
@@ -46,6 +50,7 @@ _MODULES = {
     "Reject": "processor.handlers.task",
     "Retry": "processor.handlers.task",
     "Settings": "processor.settings",
+    "Step": "processor.handlers.steps",
     "Task": "processor.handlers.task",
     "TaskTimeout": "processor.handlers.task",
 }

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from processor import Processor, Reject, Task
+from processor import Processor, Reject, Step, Task
 from processor.errors import EncodeError, LoadError, ProcessorError, SettingsError
+from processor.options.values import ValueFormat
 from processor.testing import run, task
 
 
@@ -223,3 +224,61 @@ def test_a_handler_that_cannot_be_stopped_is_told() -> None:
 
     with pytest.raises(ProcessorError, match="before the last task"):
         run(handle, [("s", 1), ("s", 2)], timeout=0.05, seconds=30, drain_timeout=0.1)
+
+
+# --- tasks that follow from tasks ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value_format", ["avro", "json", "bytes"])
+def test_a_chain_runs_to_its_end_and_each_task_has_what_the_one_before_returned(value_format: ValueFormat) -> None:
+    app = Processor()
+    inputs: dict[str, list[object]] = {}
+
+    @app.default
+    def note(task: Task) -> str:
+        inputs[task.id] = [task.session_id, task.name, task.payload, *task.inputs]
+        return f"{task.name} done"
+
+    payload = b"what" if value_format == "bytes" else {"what": 1}
+    chain = Step("anna", payload, "charge", id="o-1").then(
+        Step("store", payload, "pack").then(Step("anna", payload, "x"))
+    )
+    report = run(app, [chain], value_format=value_format)
+    assert inputs == {
+        "o-1": ["anna", "charge", payload],
+        "o-1/1": ["store", "pack", payload, "charge done"],
+        "o-1/1/1": ["anna", "x", payload, "pack done"],
+    }
+    assert [(done.session_id, done.name, done.payload) for done in report.done] == [
+        ("anna", "charge", payload),
+        ("store", "pack", payload),
+        ("anna", "x", payload),
+    ]
+    assert len(report.results) == 3
+    assert not report.dead_letters
+
+
+def test_what_was_to_follow_from_a_dead_letter_is_a_dead_letter_too() -> None:
+    def refuse(task: Task) -> None:
+        raise Reject("no")
+
+    report = run(refuse, [Step("anna", 1, "charge", id="o-1").then(Step("store", 2, "pack")).then(Step("ben", 3))])
+    assert not report.done
+    assert [(letter.session_id, letter.payload, letter.error_type) for letter in report.dead_letters] == [
+        ("anna", 1, "processor.Reject"),
+        ("store", 2, "processor.DependencyFailed"),
+        ("ben", 3, "processor.DependencyFailed"),
+    ]
+    assert "'o-1'" in report.dead_letters[2].error
+
+
+def test_a_handler_may_be_called_with_inputs() -> None:
+    assert task(1, inputs=[{"cents": 5}, b"\xff", None]).inputs == [{"cents": 5}, b"\xff", None]
+    assert task(1).inputs == []
+
+
+def test_a_step_that_cannot_be_sent_is_refused() -> None:
+    with pytest.raises(SettingsError, match="takes no id"):
+        run(nothing, [Step("a", 1).then(Step("b", 2, id="x"))])
+    with pytest.raises(EncodeError, match="what follows from the task is too large"):
+        run(nothing, [Step("a", 1).then(Step("b", "x" * 300_000))])

@@ -17,9 +17,10 @@ class Cause(enum.Enum):
     STUCK = "its time was over, and the handler went on although it was interrupted"
     EXPIRED = "the time in which the task had to begin was over"
     INVALID = "a header that sets the task's terms cannot be read"
+    UNMET = "a task that it depends on is a dead letter"
 
 
-UNATTEMPTED = frozenset({Cause.EXPIRED, Cause.INVALID})
+UNATTEMPTED = frozenset({Cause.EXPIRED, Cause.INVALID, Cause.UNMET})
 """Causes for which a task fails without an attempt."""
 
 

@@ -19,6 +19,10 @@ class Terms(NamedTuple):
     """The task is not begun after this time."""
     fault: str | None = None
     """Why a header cannot be read. The task is not attempted then, and the other terms are those of any task."""
+    linked: bool = False
+    """Whether headers link it with other tasks: those that it follows from, or that follow from it."""
+    followed: bool = False
+    """Whether other tasks follow from it: it is not settled before they are sent."""
 
     @property
     def bind_its_begin(self) -> bool:

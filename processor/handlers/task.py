@@ -102,6 +102,12 @@ class InvalidHeader(Exception):
     __module__ = "processor"
 
 
+class DependencyFailed(Exception):
+    """The error of a dead-lettered task that was to follow from another one, which is a dead letter itself."""
+
+    __module__ = "processor"
+
+
 class Expired(Exception):
     """The error of a dead-lettered task whose time to begin was over. `dlq-attempts` counts those made in time."""
 
@@ -172,6 +178,16 @@ class Task(msgspec.Struct, Generic[P], eq=False):
     def name(self) -> str:
         """The value's name, else the header `task-name`, else ""."""
         return self._content.name or _text(self.headers.get("task-name"))
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What the tasks returned that this one follows from, in order; empty where it follows from none."""
+        value = dict(self._record.headers() or ()).get("task-inputs")
+        if value is None:
+            return []
+        from processor.handlers.links import read_inputs  # not at the top: that module needs this one
+
+        return read_inputs(value)
 
     @property
     def deadline(self) -> float:

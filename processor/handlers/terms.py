@@ -9,12 +9,13 @@ from typing import Final
 
 from processor.engine.record import Headers, Record
 from processor.engine.terms import Terms
+from processor.handlers.links import LINKS, THEN
 from processor.handlers.task import Expired, InvalidHeader
 
 PRIORITY: Final = "task-priority"
 NOT_BEFORE: Final = "task-not-before"
 EXPIRES: Final = "task-expires"
-NAMES: Final = frozenset({PRIORITY, NOT_BEFORE, EXPIRES})
+NAMES: Final = LINKS | {PRIORITY, NOT_BEFORE, EXPIRES}
 
 MOST_DIGITS: Final = 15
 """Of a time in epoch milliseconds: enough for the years up to 9999, which ISO 8601 ends with as well."""
@@ -36,6 +37,8 @@ def terms_of(headers: Headers) -> Terms | None:
             _priority(found[PRIORITY]) if PRIORITY in found else 0,
             _time(NOT_BEFORE, found[NOT_BEFORE]) if NOT_BEFORE in found else -inf,
             _time(EXPIRES, found[EXPIRES]) if EXPIRES in found else inf,
+            linked=not LINKS.isdisjoint(found),
+            followed=THEN in found,
         )
     except InvalidHeader as error:
         return Terms(fault=str(error))

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, overload
 
 from confluent_kafka import KafkaError, Message
 
 from processor.codec.messages import Outgoing
 from processor.errors import DeliveryError
+from processor.handlers.steps import NO_PAYLOAD, Step, check_alone
 from processor.handlers.terms import Time, headers_for_terms
 from processor.kafka.after_fork import renew_after_fork
 from processor.kafka.delivery_future import RecordMetadata, metadata_of
@@ -84,10 +85,27 @@ class AsyncDispatcher:
                 self._tasks = await asyncio.to_thread(self._make)
                 renew_after_fork(self)
 
-    async def submit(  # noqa: PLR0913 — each but the first three is given by its name
+    @overload
+    async def submit(self, step: Step, /) -> RecordMetadata: ...
+    @overload
+    async def submit(
         self,
         session_id: str,
         payload: Any,
+        name: str = "",
+        *,
+        id: str | None = None,
+        headers: Mapping[str, str | bytes | None] | None = None,
+        priority: int = 0,
+        not_before: Time | None = None,
+        delay: float | None = None,
+        expires: Time | None = None,
+        expires_in: float | None = None,
+    ) -> RecordMetadata: ...
+    async def submit(  # noqa: PLR0913 — each but the first three is given by its name
+        self,
+        session_id: str | Step,
+        payload: Any = NO_PAYLOAD,
         name: str = "",
         *,
         id: str | None = None,
@@ -104,7 +122,7 @@ class AsyncDispatcher:
         tasks of asyncio, as `asyncio.gather` does. A task whose `submit` is cancelled may have been sent.
 
         Args:
-            session_id: whose task it is; the record's key in UTF-8.
+            session_id: whose task it is; the record's key in UTF-8. Or a `Step`, alone, with what follows from it.
             payload: what the handler gets.
             name: which handler takes it.
             id: names the task; without one its reader calls it TOPIC-PARTITION-OFFSET.
@@ -118,13 +136,20 @@ class AsyncDispatcher:
 
         Raises:
             DeliveryError: the record could not be delivered.
-            EncodeError: the payload cannot be written in this format, or a text has no UTF-8.
+            EncodeError: a payload cannot be written in this format, a text has no UTF-8, or what follows is too large.
             ValueError: the session ID is empty, or one of the terms from `priority` on cannot be used.
+            TypeError: a step was given together with other arguments.
             RuntimeError: the dispatcher is closed, is not open yet, or is used in another event loop.
         """
         tasks, loop = self._opened(), self._bound()
-        terms = headers_for_terms(priority, not_before, delay, expires, expires_in)
-        record = tasks.record_of(Outgoing(session_id, payload, name, id), headers, terms)
+        if isinstance(session_id, Step):
+            check_alone(payload, name, id, headers, priority, not_before, delay, expires, expires_in)
+            record = tasks.record_of_step(session_id)
+        elif payload is NO_PAYLOAD:
+            raise TypeError("submit needs a payload")
+        else:
+            terms = headers_for_terms(priority, not_before, delay, expires, expires_in)
+            record = tasks.record_of(Outgoing(session_id, payload, name, id), headers, terms)
         delivery = _Delivery(loop, loop.loop.create_future(), tasks.client)
         async with loop.turn:  # it is fair, so that tasks that wait for room keep their order
             while not tasks.send(record, delivery):

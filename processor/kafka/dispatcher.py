@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from processor.codec.messages import Outgoing
+from processor.handlers.steps import NO_PAYLOAD, Step, check_alone
 from processor.handlers.terms import Time, headers_for_terms
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.task_producer import CLOSE_SECONDS, ROOM_SECONDS, TaskProducer
@@ -70,10 +71,27 @@ class Dispatcher:
             max_pending=max_pending,
         )
 
-    def submit(  # noqa: PLR0913 — each but the first three is given by its name
+    @overload
+    def submit(self, step: Step, /) -> DeliveryFuture: ...
+    @overload
+    def submit(
         self,
         session_id: str,
         payload: Any,
+        name: str = "",
+        *,
+        id: str | None = None,
+        headers: Mapping[str, str | bytes | None] | None = None,
+        priority: int = 0,
+        not_before: Time | None = None,
+        delay: float | None = None,
+        expires: Time | None = None,
+        expires_in: float | None = None,
+    ) -> DeliveryFuture: ...
+    def submit(  # noqa: PLR0913 — each but the first three is given by its name
+        self,
+        session_id: str | Step,
+        payload: Any = NO_PAYLOAD,
         name: str = "",
         *,
         id: str | None = None,
@@ -89,7 +107,8 @@ class Dispatcher:
         The result of the future is the place of the record (`RecordMetadata`); its error is a `DeliveryError`.
 
         Args:
-            session_id: the session; its UTF-8 encoding is the key of the record.
+            session_id: the session; its UTF-8 encoding is the key of the record. Or a `Step`, alone: the task, and what
+                follows from it.
             payload: the payload that the handler receives.
             name: the name of the handler.
             id: the ID of the task; TOPIC-PARTITION-OFFSET if there is none.
@@ -102,12 +121,20 @@ class Dispatcher:
             expires_in: the same, in seconds from now.
 
         Raises:
-            EncodeError: the payload cannot be encoded in this format, or a text cannot be encoded in UTF-8.
+            EncodeError: a payload cannot be encoded in this format, a text cannot be encoded in UTF-8, or what follows
+                is too large.
             ValueError: the session ID is empty, or one of the terms from `priority` on cannot be used.
+            TypeError: a step was given together with other arguments.
             RuntimeError: the dispatcher is closed.
         """
-        terms = headers_for_terms(priority, not_before, delay, expires, expires_in)
-        record = self._tasks.record_of(Outgoing(session_id, payload, name, id), headers, terms)
+        if isinstance(session_id, Step):
+            check_alone(payload, name, id, headers, priority, not_before, delay, expires, expires_in)
+            record = self._tasks.record_of_step(session_id)
+        elif payload is NO_PAYLOAD:
+            raise TypeError("submit needs a payload")
+        else:
+            terms = headers_for_terms(priority, not_before, delay, expires, expires_in)
+            record = self._tasks.record_of(Outgoing(session_id, payload, name, id), headers, terms)
         client = self._tasks.client
         sent = DeliveryFuture(client)
         while not self._tasks.send(record, sent):

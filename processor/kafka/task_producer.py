@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from processor.codec.messages import Outgoing
+from processor.codec.plans import encode_headers, encode_text, step_headers
 from processor.codec.select import ValueCodec, codec_for
 from processor.engine.record import Headers
-from processor.errors import DeliveryError, EncodeError, ProcessorError, RecordTooLarge, SettingsError
+from processor.errors import DeliveryError, ProcessorError, RecordTooLarge, SettingsError
+from processor.handlers.steps import Step
 from processor.kafka.after_fork import renew_after_fork
 from processor.kafka.config import producer_config
 from processor.kafka.oauth import tokens_of
@@ -91,11 +93,24 @@ class TaskProducer:
         value = self._codec.encode_task(task)
         record_headers: RecordHeaders = [*self._codec.headers_for(task)]
         if headers:
-            record_headers.extend((header, _encoded(text)) for header, text in headers.items())
+            record_headers.extend(encode_headers(headers))
         record_headers.extend(terms)
         if carried := current_headers():
             record_headers.extend(header for header in carried if header[0] not in (headers or ()))
-        return TaskRecord(_encoded(task.session_id), value, record_headers)
+        return TaskRecord(encode_text(task.session_id), value, record_headers)
+
+    def record_of_step(self, step: Step) -> TaskRecord:
+        """Return a step as a record that carries what follows from it.
+
+        Raises:
+            EncodeError: a payload cannot be written in this format, or what follows is too large.
+            ValueError: a session ID is empty, a term cannot be used, a step that follows has an ID, or the first one
+                has a topic of its own.
+        """
+        if step.topic not in (None, self._topic):
+            raise ValueError(f"the first step goes to the dispatcher's topic, {self._topic}, not to {step.topic}")
+        task = Outgoing(step.session_id, step.payload, step.name, step.id)
+        return self.record_of(task, step.headers, step_headers(step, self._codec))
 
     def send(self, record: TaskRecord, delivery: Delivery) -> bool:
         """Hands a record to the client. Return False if there was no room; otherwise `delivery` learns how it ends.
@@ -155,13 +170,6 @@ def _codec(
     settings = RegistrySettings(url=schema_registry) if isinstance(schema_registry, str) else schema_registry
     with open_registry(settings) as registry:
         return codec_for(value_format, schemas, registry, task_topic=topic)
-
-
-def _encoded(text: str | bytes | None) -> bytes | None:
-    try:
-        return text.encode() if isinstance(text, str) else text
-    except UnicodeEncodeError as caught:
-        raise EncodeError(f"a text has no UTF-8: {caught.reason}") from None
 
 
 def log_event(event: Event) -> None:

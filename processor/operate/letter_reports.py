@@ -97,6 +97,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     """of these, how many for each original topic"""
     guarded: int
     """letters that were replayed --max-replays times already, and are left alone"""
+    unmet: int
+    """letters of tasks that follow from other letters and come with those: noted as dealt with, not sent"""
     other: int
     """letters that the conditions do not match"""
     dealt_with: int

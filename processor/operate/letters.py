@@ -20,6 +20,9 @@ ADDED: Final = (
 )
 """The headers that a dead letter has besides those of its record, see `runtime/settlement.py`."""
 
+AFTER: Final = "task-after"
+"""The ID of a dead-lettered task that this one was to follow, see `handlers/links.py`."""
+
 REPLAYS: Final = "dlq-replays"
 """How often the record was replayed."""
 
@@ -80,6 +83,11 @@ class Letter:
 
     def error(self) -> None:
         """A letter has content."""
+
+    @property
+    def comes_with_another(self) -> bool:
+        """Whether its task was to follow from one that is a letter itself: it comes when that one is replayed."""
+        return any(name == AFTER for name, _ in self._record.headers() or ())
 
     @property
     def replays(self) -> int:

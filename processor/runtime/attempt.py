@@ -19,6 +19,7 @@ from processor.handlers.table import Handler
 from processor.handlers.task import (
     NO_CONTENT,
     Content,
+    DependencyFailed,
     Expired,
     InvalidHeader,
     Reject,
@@ -45,6 +46,7 @@ BEFORE_ITS_HANDLER: Final = {
     UnknownTask: Cause.UNKNOWN,
     Expired: Cause.EXPIRED,
     InvalidHeader: Cause.INVALID,
+    DependencyFailed: Cause.UNMET,
 }
 """Why a task failed whose handler was not called."""
 

@@ -513,34 +513,38 @@ class Desk:
         with self._lock:
             loan.lane.setback = setback
 
-    def settle_next(self, loan: Loan, *, dead_letter: bool, release: bool = True) -> None:
-        """It is settled: its dead letter or result is acknowledged. Without `release` its lane stays lent for good.
+    def settle_next(self, loan: Loan, *, dead_letter: bool = False, result: bool = False, release: bool = True) -> None:
+        """It is settled: its dead letter or result is acknowledged, and what follows from it.
 
-        A loan that was attempted in a batch stays lent until all of its tasks are settled, or are to be tried again.
+        Without `release` its lane stays lent for good. A loan that was attempted in a batch stays lent until all of its
+        tasks are settled, or are to be tried again.
         """
         with self._lock:
             loan.done += 1
             is_last = loan.batch is None or loan.done == len(loan.records)
             loan.abandoned = is_last and not release
             settled = self._assignment.release(loan) if is_last and release else self._assignment.settle(loan)
-            self._count_output(loan, settled, dead_letter)
+            self._count_output(loan, settled, dead_letter=dead_letter, result=result)
             self._after_release(loan)
 
-    def stage(self, loan: Loan, output: object, size: int, *, dead_letter: bool, release: bool = True) -> None:
+    def stage(
+        self, loan: Loan, output: object, size: int, *, dead_letter: bool, result: bool, release: bool = True
+    ) -> None:
         """It is settled, and `output` waits in the outbox to be committed with it: one step. See `settle_next`.
 
         Args:
             loan: whose next task it is.
             output: what a committed transaction is to hold.
             size: of the output in memory, in bytes.
-            dead_letter: whether it is a dead letter; else a result.
+            dead_letter: whether it is a dead letter.
+            result: whether it has a result.
             release: whether the lane goes on; else it stays lent for good.
         """
         with self._lock:
             is_last = loan.batch is None or loan.done + 1 == len(loan.records)
             loan.abandoned = is_last and not release
             settled = self._assignment.stage(loan, output, size, release=is_last and release)
-            self._count_output(loan, settled, dead_letter)
+            self._count_output(loan, settled, dead_letter=dead_letter, result=result)
             self._after_release(loan)
 
     def settle_others(self, loan: Loan, left: Sequence[int]) -> None:
@@ -759,12 +763,12 @@ class Desk:
         self.counts.timed_out += failed.cause in (Cause.TIMED_OUT, Cause.STUCK)
         self.counts.stuck += failed.cause is Cause.STUCK
 
-    def _count_output(self, loan: Loan, settled: int, dead_letter: bool) -> None:
+    def _count_output(self, loan: Loan, settled: int, *, dead_letter: bool, result: bool) -> None:
         counts = self.counts
         counts.settled += settled
         counts.succeeded += settled - dead_letter
         counts.dead_lettered += dead_letter
-        counts.results += not dead_letter
+        counts.results += result
         loan.ledger.dead_lettered += dead_letter
 
     def _count(self, settled: int) -> None:

@@ -80,7 +80,7 @@ class MetadataTooLarge(str):
 
 
 class OutputRecord(NamedTuple):
-    """A record that a commit writes."""
+    """A record to be written."""
 
     topic: str
     key: bytes | None

@@ -13,6 +13,7 @@ from processor.engine.ledger import Ledger, Loan
 from processor.engine.outcome import Deferred, Dropped, Failed, Gathered, Held, Succeeded
 from processor.engine.record import Record
 from processor.engine.terms import Terms
+from processor.handlers.links import check_links
 from processor.handlers.payload import convert
 from processor.handlers.table import Handler, Handlers
 from processor.handlers.task import Task, TaskTimeout
@@ -20,6 +21,7 @@ from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, raised_in, returned_unrun
 from processor.runtime.batches import Batches
 from processor.runtime.desk import Borrower
+from processor.runtime.follow_ups import is_followed
 from processor.runtime.gatekeeper import Gatekeeper, NotNow
 from processor.runtime.interrupt import InterruptWindow
 from processor.runtime.ports import Codec
@@ -107,6 +109,7 @@ class Runner:
         if loan.batch is not None:
             return await self._batches.work_off(seat, loan.batch, now)
         ledger, lease, window, borrower = loan.ledger, self._lease, seat.window, seat.borrower
+        terms = ledger.terms
         prepare, keeps_results = self.prepare_for(ledger), self._settlement.keeps_results
         note_success = self._settlement.note_success
         number, done, began_at = loan.attempt, 0, now
@@ -143,7 +146,12 @@ class Runner:
             seconds = now - started
             if seconds > QUICK_SECONDS and (outcome is None or outcome.is_attempt):
                 borrower.slow.append(seconds)
-            if outcome is not None or (value is not None and keeps_results) or window.verdict:
+            if (
+                outcome is not None
+                or (value is not None and keeps_results)
+                or window.verdict
+                or (terms and is_followed(terms, record))
+            ):
                 borrower.ended += done + (outcome is None or outcome.is_attempt)
                 borrower.seconds += now - began_at
                 ending = Dropped() if window.given_up else Succeeded(value) if outcome is None else outcome
@@ -221,10 +229,13 @@ class Runner:
         Raises:
             InvalidHeader: a header that sets the task's terms cannot be read.
             Expired: the task had to begin earlier.
+            DependencyFailed: the task was to follow from another one, which is a dead letter.
         """
         own = terms.get(record.offset())
         if own is not None:
             check_begin(own, time())
+            if own.linked:
+                check_links(record.headers() or [])
         return self._prepared(record, number, now)
 
 

@@ -1,4 +1,6 @@
-"""`Settlement`: what becomes of a task whose attempt did not simply succeed. A retry, a dead letter, a result."""
+"""`Settlement`: what becomes of a task whose attempt did not simply succeed: a retry, a dead letter, a result, the task
+that follows from it.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,23 @@ from time import monotonic, time
 from typing import Any
 
 from processor.engine.ledger import LedgerState, Loan
-from processor.engine.outcome import Cause, Deferred, Failed, Held, Outcome, Succeeded, Verdict
+from processor.engine.outcome import Cause, Deferred, Failed, Held, Succeeded, Verdict
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Policy
 from processor.errors import EncodeError
+from processor.handlers.links import unmet
 from processor.handlers.table import Handler
-from processor.handlers.task import Task
+from processor.handlers.task import DependencyFailed, Task
 from processor.runtime.attempt import Attempt, failed_with
 from processor.runtime.desk import Desk
+from processor.runtime.follow_ups import is_followed, next_record, unmet_records
 from processor.runtime.gatekeeper import Gatekeeper
 from processor.runtime.outbox import Output, Outputs
-from processor.runtime.ports import Codec
+from processor.runtime.ports import Codec, OutputRecord
 from processor.runtime.task_log import TaskLog
 from processor.runtime.tracing import Tracing
 from processor.settings import Settings
+from processor.telemetry.error_text import type_name
 from processor.telemetry.events import TaskDeadLettered, TaskTimedOut
 
 
@@ -111,15 +116,17 @@ class Settlement:
 
     def all_simply_succeeded(self, attempts: Sequence[Attempt]) -> bool:
         """Return whether nothing follows from these attempts. They are logged then."""
-        outcomes = [attempt.outcome for attempt in attempts]
-        simple = all(self._is_simple(outcome) for outcome in outcomes)
+        simple = all(map(self._is_simple, attempts))
         if simple and self.note_success is not None:
             for attempt in attempts:
                 self.note_success(attempt)
         return simple
 
-    def _is_simple(self, outcome: Outcome) -> bool:
-        return type(outcome) is Succeeded and (outcome.value is None or not self.keeps_results)
+    def _is_simple(self, attempt: Attempt) -> bool:
+        outcome = attempt.outcome
+        if type(outcome) is not Succeeded or (outcome.value is not None and self.keeps_results):
+            return False
+        return not is_followed(attempt.loan.ledger.terms, attempt.record)
 
     def conclude_part(self, loan: Loan, attempts: Sequence[Attempt]) -> None:
         """Does what follows from the attempts at all tasks of a loan, which were made in one batch.
@@ -130,7 +137,7 @@ class Settlement:
         sent, again = list[int](), list[tuple[int, Failed, float]]()
         for index, attempt in enumerate(attempts):
             outcome = attempt.outcome
-            if self._is_simple(outcome):
+            if self._is_simple(attempt):
                 if self.note_success is not None:
                     self.note_success(attempt)
             elif isinstance(outcome, Failed) and (delay := self._delay(attempt, outcome)) is not None:
@@ -157,20 +164,33 @@ class Settlement:
         in_turn.go_on()
 
     def _succeed(self, attempt: Attempt, value: Any) -> None:
-        """The handler returned `value`: the task settles when the broker has its result, or together with it."""
+        """The handler returned `value`: the task settles when the broker has its result and the next task.
+
+        Or together with them.
+        """
         self.log.succeeded(attempt)
-        topic, task = self._settings.results_topic, attempt.task
-        if topic is None or value is None or task is None:
-            self.desk.settle_next(attempt.loan, dead_letter=False)
-            return
+        loan, topic, task = attempt.loan, self._settings.results_topic, attempt.task
+        assert task is not None
+        records = []
         try:
-            encoded = self._codec.encode_result(task, value)
+            if topic is not None and value is not None:
+                records.append(self._result(topic, task, value))
+            has_result = bool(records)
+            if is_followed(loan.ledger.terms, attempt.record):
+                records.append(next_record(task, value))
         except EncodeError as error:
             self._dead_letter(attempt, failed_with(error, began=True))
             return
+        if not records:
+            self.desk.settle_next(loan)
+        else:
+            self._outputs.send(Output(attempt, records, result=has_result))
+
+    def _result(self, topic: str, task: Task, value: Any) -> OutputRecord:
+        encoded = self._codec.encode_result(task, value)
         carried = task._span.trace.headers if task._span is not None else ()
         headers: Headers = [("task-id", task.id.encode()), ("task-name", task.name.encode()), *carried]
-        self._outputs.send(Output(attempt, topic, encoded, headers))
+        return OutputRecord(topic, task._record.key(), encoded, headers)
 
     def _fail(self, attempt: Attempt, failed: Failed) -> None:
         """Parks the task until its next attempt, or dead-letters it."""
@@ -213,7 +233,11 @@ class Settlement:
         self.desk.fail(loan, failed)
         attempts = attempts_of(attempt.number, failed.cause)
         topic = self._settings.dead_letter_topic_of(record.topic())
-        letter = dead_letter_headers(record, self._settings.group, attempts, failed)
+        group, task_id = self._settings.group, attempt.fields["task_id"]
+        letter = dead_letter_headers(record, group, attempts, failed)
+        records = [OutputRecord(topic, record.key(), record.value(), [*(record.headers() or ()), *letter])]
+        if is_followed(loan.ledger.terms, record):
+            records += [unmet_letter(topic, each, group, task_id) for each in unmet_records(record, task_id)]
 
         def written() -> None:
             self.log.problem(
@@ -228,16 +252,13 @@ class Settlement:
 
         # A stuck handler keeps its session: the lane stays lent until the process ends.
         release = failed.cause is not Cause.STUCK
-        headers = [*(record.headers() or ()), *letter]
-        self._outputs.send(
-            Output(attempt, topic, record.value(), headers, dead_letter=True, release=release, written=written)
-        )
+        self._outputs.send(Output(attempt, records, dead_letter=True, release=release, written=written))
 
 
 def attempts_of(number: int, cause: Cause) -> int:
     """Return how many attempts a task had, given the number of its last one, or of the one that was not made."""
     match cause:
-        case Cause.UNDECODABLE | Cause.INVALID:
+        case Cause.UNDECODABLE | Cause.INVALID | Cause.UNMET:
             return 0
         case Cause.EXPIRED:
             return number - 1
@@ -248,11 +269,25 @@ def attempts_of(number: int, cause: Cause) -> int:
 def dead_letter_headers(record: Record, group: str, attempts: int, failed: Failed) -> Headers:
     """Return the headers that a dead letter has besides its record's own."""
     kind, timestamp = record.timestamp()
+    place = (record.topic(), record.partition(), record.offset(), timestamp if kind else -1)
+    return _letter_headers(place, group, attempts, failed)
+
+
+def unmet_letter(topic: str, record: OutputRecord, group: str, after: str) -> OutputRecord:
+    """Return the dead letter of a task that was to follow from the one with the ID `after`. It was never sent."""
+    failed = Failed(Cause.UNMET, type_name(DependencyFailed()), unmet(after))
+    letter = _letter_headers((record.topic, -1, -1, -1), group, 0, failed)
+    return OutputRecord(topic, record.key, record.value, [*record.headers, *letter])
+
+
+def _letter_headers(place: tuple[str, int, int, int], group: str, attempts: int, failed: Failed) -> Headers:
+    """`place` is topic, partition, offset and timestamp; -1 for what does not exist."""
+    topic, partition, offset, timestamp = place
     texts = {
-        "dlq-topic": record.topic(),
-        "dlq-partition": record.partition(),
-        "dlq-offset": record.offset(),
-        "dlq-timestamp": timestamp if kind else -1,
+        "dlq-topic": topic,
+        "dlq-partition": partition,
+        "dlq-offset": offset,
+        "dlq-timestamp": timestamp,
         "dlq-group": group,
         "dlq-attempts": attempts,
         "dlq-error-type": failed.error_type,

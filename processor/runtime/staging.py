@@ -9,7 +9,7 @@ from processor.engine.ledger import Ledger
 from processor.engine.outbox import Staged
 from processor.runtime.desk import Desk
 from processor.runtime.outbox import Output, resend_delay
-from processor.runtime.ports import Headers, OutputRecord, OutputsRefused
+from processor.runtime.ports import OutputRecord, OutputsRefused
 from processor.runtime.task_log import TaskLog
 from processor.telemetry.events import TaskDeliveryFailed
 
@@ -31,11 +31,11 @@ class Staging:
 
     def send(self, output: Output) -> None:
         """Settles the output's task; the next transaction takes both."""
-        record = output.attempt.record
-        size = len(record.key() or b"") + len(output.value or b"") + _size_of(output.headers) + OVERHEAD_BYTES
-        if not output.dead_letter:
-            size += len(record.value() or b"")
-        self._desk.stage(output.attempt.loan, output, size, dead_letter=output.dead_letter, release=output.release)
+        loan, dead_letter = output.attempt.loan, output.dead_letter
+        size = sum(map(_size_of, output.records)) + OVERHEAD_BYTES
+        if not dead_letter:
+            size += len(output.attempt.record.value() or b"")
+        self._desk.stage(loan, output, size, dead_letter=dead_letter, result=output.result, release=output.release)
         output.attempt.go_on()
 
     def take(self, ledger: Ledger, staged: Sequence[Staged]) -> None:
@@ -45,7 +45,7 @@ class Staging:
 
     def records(self) -> list[OutputRecord]:
         """Return the transaction's outputs, those of each session in their order."""
-        return [_record_of(staged.output) for _, outputs in self._taken for staged in outputs]
+        return [record for _, outputs in self._taken for staged in outputs for record in staged.output.records]
 
     def conclude(self, error: str | None) -> None:
         """The transaction was committed, or aborted for the `error`."""
@@ -60,26 +60,28 @@ class Staging:
             self._withhold(taken, error.refused)
 
     def _withhold(self, taken: Sequence[tuple[Ledger, Sequence[Staged]]], refused: Mapping[int, str]) -> None:
-        places = [(ledger, staged) for ledger, outputs in taken for staged in outputs]
+        places = [
+            (ledger, staged, record)
+            for ledger, outputs in taken
+            for staged in outputs
+            for record in staged.output.records
+        ]
         now = monotonic()
         for index, reason in refused.items():
-            ledger, staged = places[index]
+            ledger, staged, record = places[index]
             staged.output.failures += 1
             delay = resend_delay(staged.output)
             self._desk.refuse(ledger, staged.offset, now + delay)
-            self._report(staged.output, reason, delay)
+            self._report(staged.output, record.topic, reason, delay)
 
-    def _report(self, output: Output, reason: str, delay: float) -> None:
+    def _report(self, output: Output, topic: str, reason: str, delay: float) -> None:
         self._log.problem(
             lambda: TaskDeliveryFailed(
-                **output.attempt.fields, target_topic=output.topic, error=reason, retry_in_seconds=delay
+                **output.attempt.fields, target_topic=topic, error=reason, retry_in_seconds=delay
             )
         )
 
 
-def _record_of(output: Output) -> OutputRecord:
-    return OutputRecord(output.topic, output.attempt.record.key(), output.value, output.headers)
-
-
-def _size_of(headers: Headers) -> int:
-    return sum(len(name) + len(text or b"") for name, text in headers)
+def _size_of(record: OutputRecord) -> int:
+    headers = sum(len(name) + len(text or b"") for name, text in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -43,7 +44,8 @@ def run(  # noqa: PLR0913 — options, each given by its name
 ) -> Report:
     """Run `app` on `tasks` until each has succeeded or is a dead letter, and report what became of them.
 
-    The threads, the order, the retries and the codec are those of `processor run`; only Kafka is in memory.
+    The threads, the order, the retries and the codec are those of `processor run`; only Kafka is in memory. Tasks that
+    follow from others run as well, in a consumer for each link of the chain.
 
     Args:
         app: a handler, plain or async, or a `Processor`.
@@ -89,22 +91,29 @@ def run(  # noqa: PLR0913 — options, each given by its name
     for given in tasks:
         load.produce(given)
     events: list[Event] = []
-    source, sink = MemorySource(cluster, settings.topics), MemorySink(cluster)
-    source.longest_wait = IDLE_SECONDS
-    consumer = Consumer(settings, handlers, source, sink, codec, events.append)
-    exit_code = _run_within(seconds, consumer, events)
+    deadline = time.monotonic() + seconds
+
+    def run_to_end() -> int:
+        source, sink = MemorySource(cluster, settings.topics), MemorySink(cluster)
+        source.longest_wait = IDLE_SECONDS
+        return _run_until(deadline, seconds, Consumer(settings, handlers, source, sink, codec, events.append), events)
+
+    exit_code = run_to_end()
+    while not cluster.is_done(topic):  # a consumer stops at the end that was there when it started
+        exit_code = run_to_end()
+    load.note_follow_ups()
     letters = cluster.records(settings.dead_letter_topic_of(topic))
-    return report_of(load.payloads, events, letters, codec.results, exit_code)
+    return report_of(load, events, letters, codec.results, exit_code)
 
 
-def _run_within(seconds: float, consumer: Consumer, events: Sequence[Event]) -> int:
+def _run_until(deadline: float, seconds: float, consumer: Consumer, events: Sequence[Event]) -> int:
     late = threading.Event()
 
     def give_up() -> None:
         late.set()
         consumer.request_stop_now(f"not done within {seconds:g} s")
 
-    timer = threading.Timer(seconds, give_up)
+    timer = threading.Timer(deadline - time.monotonic(), give_up)
     timer.daemon = True
     timer.start()
     try:

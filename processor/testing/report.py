@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from processor.engine.record import Record
 from processor.telemetry.events import Event, TaskRetrying, TaskSucceeded
 
-Payloads = Mapping[tuple[int, int], Any]
-"""What was given, by partition and offset."""
+
+class Payloads(Protocol):
+    """The payloads of a run's tasks."""
+
+    payloads: dict[tuple[int, int], Any]
+    """What was given, by partition and offset."""
+
+    def payload_in(self, letter: Record) -> Any:
+        """Return the payload of a task that was never sent, from its dead letter."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +65,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report_of(
-    payloads: Payloads, events: Sequence[Event], letters: Sequence[Record], results: list[Any], exit_code: int
+    given: Payloads, events: Sequence[Event], letters: Sequence[Record], results: list[Any], exit_code: int
 ) -> Report:
     """Return the report of a run that has ended, from its events and its dead letters."""
     # A return value that cannot be written makes a dead letter of a task whose handler had succeeded.
@@ -67,7 +74,7 @@ def report_of(
         Done(
             session_id=event.session_id,
             name=event.task_name,
-            payload=payloads[event.partition, event.offset],
+            payload=given.payloads[event.partition, event.offset],
             attempts=event.attempt,
         )
         for event in events
@@ -76,16 +83,17 @@ def report_of(
     return Report(
         done=done,
         results=results,
-        dead_letters=[_dead_letter(payloads, letter) for letter in letters],
+        dead_letters=[_dead_letter(given, letter) for letter in letters],
         retried=sum(isinstance(event, TaskRetrying) for event in events),
         exit_code=exit_code,
     )
 
 
-def _dead_letter(payloads: Payloads, letter: Record) -> DeadLetter:
+def _dead_letter(given: Payloads, letter: Record) -> DeadLetter:
+    place = _origin(letter)
     return DeadLetter(
         session_id=(letter.key() or b"").decode(),
-        payload=payloads[_origin(letter)],
+        payload=given.payloads[place] if place in given.payloads else given.payload_in(letter),
         attempts=int(_text(letter, "dlq-attempts")),
         error_type=_text(letter, "dlq-error-type"),
         error=_text(letter, "dlq-error-message"),

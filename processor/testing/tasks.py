@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from processor.codec.messages import Outgoing
+from processor.codec.plans import step_headers
 from processor.codec.select import ValueCodec
-from processor.engine.record import Headers
+from processor.engine.record import Headers, Record
 from processor.errors import SettingsError
+from processor.handlers.links import INPUTS, write_inputs
+from processor.handlers.steps import Step
 from processor.handlers.task import Content, Task
 from processor.handlers.terms import headers_for_terms
 from processor.runtime.ports import Partition
@@ -18,10 +21,12 @@ from processor.testing.memory.cluster import MemoryCluster, MemoryRecord
 TOPIC: Final = "test"
 
 HeaderValues = Mapping[str, str | bytes | None]
-Given = Task | tuple[str, Any] | Mapping[str, Any]
-"""A task to run: one made by `task`, `(session_id, payload)`, or a dict with some of `session_id`, `payload`, `name`,
-`id`, `headers`, and of what `Dispatcher.submit` takes beside them: `priority`, `not_before`, `delay`, `expires` and
-`expires_in`. A dict with `value` in place of `payload` is a record with just these bytes, decodable or not."""
+Given = Task | Step | tuple[str, Any] | Mapping[str, Any]
+"""A task to run: one made by `task`, a `Step` with what follows from it, `(session_id, payload)`, or a dict.
+
+A dict has some of `session_id`, `payload`, `name`, `id` and `headers`, and of the terms `priority`, `not_before`,
+`delay`, `expires` and `expires_in`, as `Dispatcher.submit` takes them. A dict with `value` in place of `payload` is a
+record with just these bytes, decodable or not."""
 
 _TERMS: Final = frozenset({"priority", "not_before", "delay", "expires", "expires_in"})
 _MEMBERS: Final = _TERMS | {"session_id", "payload", "name", "id", "headers", "value"}
@@ -40,6 +45,7 @@ def task(  # noqa: PLR0913 — what a task consists of
     attempt: int = 1,
     timeout: float = 30.0,
     state: Any = None,
+    inputs: Sequence[Any] = (),
 ) -> Task:
     """Return a task to call a handler with, or to give to `run`.
 
@@ -54,9 +60,12 @@ def task(  # noqa: PLR0913 — what a task consists of
         offset: its offset there.
         attempt: 1 for the first.
         timeout: seconds that its handler still has.
+        inputs: what the tasks returned that it follows from.
         state: what the application's lifespan would have yielded. `run` ignores it, and runs the lifespan itself.
     """
-    record = MemoryRecord(Partition(topic, partition), offset, _key(session_id), None, _headers(headers))
+    links: Headers = [(INPUTS, write_inputs(inputs))] if inputs else []
+    place = Partition(topic, partition)
+    record = MemoryRecord(place, offset, _key(session_id), None, [*_headers(headers), *links])
     content = Content(payload, name or None, id)
     return Task(record, payload, attempt, time.monotonic() + timeout, content, state=state)
 
@@ -80,7 +89,7 @@ class Load:
         """
         members = _members(given)
         session_id = members.get("session_id") or ""
-        headers = [*_headers(members.get("headers")), *_term_headers(members)]
+        headers = [*_headers(members.get("headers")), *self._terms(given, members)]
         if "value" in members:
             payload = value = members["value"]
         else:
@@ -91,6 +100,25 @@ class Load:
         record = self._cluster.produce(self._topic, _key(session_id), value, headers)
         self.payloads[record.partition(), record.offset()] = payload
 
+    def note_follow_ups(self) -> None:
+        """Notes the payloads of the tasks in the topic that followed from others."""
+        for record in self._cluster.records(self._topic):
+            place = record.partition(), record.offset()
+            if place not in self.payloads:
+                self.payloads[place] = self._codec.decode(record).payload
+
+    def payload_in(self, letter: Record) -> Any:
+        """Return the payload of a task that was never sent, from its dead letter."""
+        return self._codec.decode(letter).payload
+
+    def _terms(self, given: Given, members: Mapping[str, Any]) -> Headers:
+        try:
+            if isinstance(given, Step):
+                return step_headers(given, self._codec)
+            return headers_for_terms(**{name: members[name] for name in _TERMS & members.keys()})
+        except ValueError as error:
+            raise SettingsError(f"a task's terms: {error}") from None
+
 
 def _key(session_id: str) -> bytes | None:
     return session_id.encode() if session_id else None
@@ -98,13 +126,6 @@ def _key(session_id: str) -> bytes | None:
 
 def _headers(headers: HeaderValues | None) -> Headers:
     return [(name, value.encode() if isinstance(value, str) else value) for name, value in (headers or {}).items()]
-
-
-def _term_headers(members: Mapping[str, Any]) -> Headers:
-    try:
-        return headers_for_terms(**{name: members[name] for name in _TERMS & members.keys()})
-    except ValueError as error:
-        raise SettingsError(f"a task's terms: {error}") from None
 
 
 def _members(given: Given) -> Mapping[str, Any]:
@@ -117,6 +138,8 @@ def _members(given: Given) -> Mapping[str, Any]:
             "id": given._content.id,  # noqa: SLF001 — the property would make one up
             "headers": headers,
         }
+    if isinstance(given, Step):
+        return {name: getattr(given, name) for name in ("session_id", "payload", "name", "id", "headers")}
     if isinstance(given, tuple):
         if len(given) != 2:
             raise SettingsError(f"a task is (session_id, payload), not a tuple of {len(given)}")

@@ -18,8 +18,10 @@ from confluent_kafka import KafkaError
 
 from processor.cli.produce import task_lines
 from processor.cli.produce.tally import Tally
-from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
+from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines, step_of
 from processor.codec.select import codec_for
+from processor.handlers.links import read_plan
+from processor.handlers.steps import Step
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.polled_producer import PolledProducer
@@ -315,6 +317,8 @@ def read(text: bytes, value_format: Any = "json") -> list[TaskLine | BadLine]:
         (b'{"session_id": 1, "payload": 1}', "session_id must be text, not an integer"),
         (b'{"session_id": "s", "payload": 1, "name": null}', "name must be text, not null"),
         (b'{"session_id": "s", "payload": 1, "headers": {"a": 1}}', "headers[…] must be text or null, not an integer"),
+        (b'{"session_id": "s", "payload": 1, "then": {"payload": 1}}', "then.session_id is missing"),
+        (b'{"session_id": "s", "payload": 1, "then": {"session_id": "s", "payload": 1, "id": "x"}}', "member then.id"),
         (b'{"session_id": "s", "payload": 1, "headers": []}', "headers must be an object or null, not an array"),
         (b'{"session_id": "s", "payload": 1, "nmae": "n"}', "there is no member nmae"),
         (b'{"session_id": "s", "payload": 1, "priority": "high"}', "priority must be an integer, not text"),
@@ -334,6 +338,43 @@ def test_what_is_wrong_with_a_line_is_told(text: bytes, said: str) -> None:
     (bad,) = read(text)
     assert isinstance(bad, BadLine)
     assert said in bad.reason
+
+
+def follows(text: str, value_format: Any = "json") -> Step:
+    (task,) = TaskLines(io.BytesIO(text.encode()), value_format)
+    assert isinstance(task, TaskLine)
+    return step_of(task)
+
+
+def test_a_line_may_say_what_follows_and_what_follows_from_that() -> None:
+    last = {"session_id": "c", "payload": 3, "delay": 5, "headers": {"x": "1"}}
+    then = {"session_id": "b", "payload": 2, "name": "pack", "topic": "other", "priority": 2, "then": last}
+    assert follows(line(7, id="o-7", expires_in=9, then=then)) == Step(
+        "s7", {"n": 7}, "charge", id="o-7", expires_in=9.0
+    ).then(Step("b", 2, "pack", topic="other", priority=2)).then(Step("c", 3, delay=5.0, headers={"x": "1"}))
+
+
+def test_what_follows_has_text_as_its_payload_where_values_are_bytes() -> None:
+    text = '{"session_id": "a", "payload": "x", "then": {"session_id": "b", "payload": %s}}'
+    assert follows(text % '"y"', "bytes") == Step("a", "x").then(Step("b", "y"))
+    (bad,) = TaskLines(io.BytesIO((text % "{}").encode()), "bytes")
+    assert isinstance(bad, BadLine)
+    assert "then.payload must be text" in bad.reason
+
+
+def test_lines_with_what_follows_are_sent_and_bad_ones_told(broker: Broker, topic: MakeTopic) -> None:
+    name = topic(1)
+    then = {"session_id": "b", "payload": 2}
+    lines = [line(1, then=then), line(2, then={**then, "delay": -1}), line(3, then={**then, "payload": "x" * 300_000})]
+    code, out, err = run(*to(broker, name, "--value-format", "json"), text="".join(lines))
+    assert code == 1
+    assert "sent        1 task" in out
+    assert [told.split(":")[0] for told in err.splitlines()] == ["line 2", "line 3"]
+    assert "delay must be" in err
+    assert "what follows from the task is too large" in err
+    (record,) = cluster.read_all(broker.bootstrap_servers, name)
+    headers: dict[str, Any] = dict(record.headers() or ())
+    assert [planned.key for planned in read_plan(headers["task-then"])] == ["b"]
 
 
 def test_a_hostile_member_neither_moves_the_cursor_nor_fills_the_screen() -> None:

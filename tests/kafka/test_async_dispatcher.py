@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from processor import AsyncDispatcher
+from processor import AsyncDispatcher, Dispatcher, Step
 from processor.errors import DeliveryError, EncodeError, SettingsError
+from processor.handlers.links import read_plan
 from processor.kafka.delivery_future import RecordMetadata
 from processor.kafka.embedded import EmbeddedBroker
 from tests.support import cluster
@@ -189,7 +190,7 @@ def test_arguments_that_cannot_work_are_refused_when_it_is_created_or_opened() -
 
 FORK = """
 import asyncio, os, sys
-from processor import AsyncDispatcher
+from processor import AsyncDispatcher, Dispatcher, Step
 
 dispatcher = AsyncDispatcher(sys.argv[1], "tasks", value_format="bytes")
 
@@ -242,3 +243,47 @@ def test_the_examples_of_the_page_run_as_they_stand(broker: EmbeddedBroker, tmp_
         (tmp_path / "send.py").write_text(source)
         shown.append(python(tmp_path / "send.py", PROCESSOR_BOOTSTRAP_SERVERS=broker.bootstrap_servers))
     assert shown == ["[0, 1]\n", "[2, 3, 4]\n"]
+
+
+CHAIN = Step("a", {"n": 1}, "charge", id="c-1", priority=3).then(Step("b", {"n": 2}, "pack", topic="other"))
+
+
+def test_a_step_is_sent_with_what_follows_by_both_dispatchers_alike(broker: EmbeddedBroker) -> None:
+    async def main() -> None:
+        async with AsyncDispatcher(broker.bootstrap_servers, "tasks", value_format="json") as dispatcher:
+            await dispatcher.submit(CHAIN)
+
+    run(main())
+    with Dispatcher(broker.bootstrap_servers, "tasks", value_format="json") as dispatcher:
+        assert dispatcher.submit(CHAIN).result(SECONDS).offset == 1
+    first, second = cluster.read_all(broker.bootstrap_servers, "tasks")
+    assert (first.key(), first.value(), first.headers()) == (second.key(), second.value(), second.headers())
+    headers: dict[str, Any] = dict(first.headers() or ())
+    assert (first.key(), headers["task-priority"]) == (b"a", b"3")
+    (planned,) = read_plan(headers["task-then"])
+    assert (planned.key, planned.topic, planned.value) == (
+        "b", "other", b'{"session_id":"b","name":"pack","payload":{"n":2}}',
+    )  # fmt: skip
+
+
+def test_a_step_that_cannot_be_sent_is_refused_by_both(broker: EmbeddedBroker) -> None:
+    async def refused(error: type[Exception], *arguments: Any, **more: Any) -> str:
+        async with AsyncDispatcher(broker.bootstrap_servers, "tasks", value_format="json") as dispatcher:
+            with pytest.raises(error) as caught:
+                await dispatcher.submit(*arguments, **more)
+        return str(caught.value)
+
+    refusals: list[tuple[type[Exception], tuple[Any, ...], dict[str, Any], str]] = [
+        (TypeError, (CHAIN, 1), {}, "submit takes a Step alone"),
+        (TypeError, (CHAIN,), {"priority": 5}, "submit takes a Step alone"),
+        (TypeError, ("a",), {}, "submit needs a payload"),
+        (ValueError, (Step("a", 1, topic="other"),), {}, "goes to the dispatcher's topic, tasks, not to other"),
+        (ValueError, (CHAIN.then(Step("c", 1, id="x")),), {}, "takes no id"),
+        (EncodeError, (CHAIN.then(Step("c", "x" * 300_000)),), {}, "what follows from the task is too large"),
+    ]
+    with Dispatcher(broker.bootstrap_servers, "tasks", value_format="json") as dispatcher:
+        for error, arguments, more, reason in refusals:
+            with pytest.raises(error, match=reason):
+                dispatcher.submit(*arguments, **more)
+            assert reason in run(refused(error, *arguments, **more))
+    assert values(broker) == []

@@ -80,6 +80,8 @@ def replay(
                 for letter in chosen:
                     if letter is None:
                         sending.collect()
+                    elif letter.comes_with_another:
+                        letters.deal(letter)
                     elif sending.send(letter, stop.is_asked):
                         chosen.targets[letter.topic()] += 1
             finally:
@@ -143,7 +145,7 @@ class Selection:
         self._limit = limit
         self._max_replays = max_replays
         self._stop = stop
-        self._guarded = self._other = 0
+        self._guarded = self._other = self._unmet = 0
 
     def __iter__(self) -> Iterator[Letter | None]:
         """Yield the letters, and None while there are none at the moment."""
@@ -157,13 +159,16 @@ class Selection:
                 self._other += 1
             elif self._max_replays is not None and letter.replays >= self._max_replays:
                 self._guarded += 1
+            elif self._max_replays is not None and letter.comes_with_another:
+                self._unmet += 1
+                yield letter
             else:
                 chosen += 1
                 yield letter
 
     def count(self) -> None:
         """Count the letters by their original topics."""
-        self.targets.update(letter.topic() for letter in self if letter is not None)
+        self.targets.update(letter.topic() for letter in self if letter is not None and not letter.comes_with_another)
 
     def report(self, topic: str, *, executed: bool) -> ReplayReport:
         """Return the counts."""
@@ -173,6 +178,7 @@ class Selection:
             letters=self.targets.total(),
             targets=dict(self.targets),
             guarded=self._guarded,
+            unmet=self._unmet,
             other=self._other,
             dealt_with=self._letters.dealt_with,
             foreign=self._letters.foreign,
@@ -199,6 +205,7 @@ def _summary(report: ReplayReport, verb: str) -> str:
         done = f"nothing was done; with --execute, this will {verb} {many(report.letters, 'letter')} of {report.topic}"
     rest = [
         (report.guarded, "already replayed --max-replays times"),
+        (report.unmet, "follow from other letters, and come with them"),
         (report.other, "not matched"),
         (report.dealt_with, "dealt with before"),
         (report.foreign, "not dead letters"),

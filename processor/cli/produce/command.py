@@ -18,10 +18,11 @@ import typer
 from processor.boot.tokens import with_tokens
 from processor.cli.output import NotesConsole, SendProgress, note, silence
 from processor.cli.produce.tally import SESSIONS_COUNTED, Tally
-from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines
+from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines, step_of
 from processor.errors import EncodeError, SettingsError
 from processor.kafka.admin import Target, await_topic
 from processor.kafka.config import admin_config
+from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.dispatcher import Dispatcher
 from processor.kafka.task_producer import LOGGER, log_event
 from processor.options.connection import ConnectionOptions
@@ -57,7 +58,8 @@ def produce(
 
     A line is {"session_id": "s1", "name": "charge", "payload": {…}}, with "id" and "headers" where wanted,
     and with "priority" (0 to 9), "not_before" or "delay", "expires" or "expires_in": times are epoch
-    milliseconds or ISO 8601, "delay" and "expires_in" are seconds from now.
+    milliseconds or ISO 8601, "delay" and "expires_in" are seconds from now. "then" is a task that is sent
+    once this one has succeeded; it may have a "then" of its own.
     A bad line is reported with its number and not sent; the exit code is then 1.
     """
     with _opened(file) as stream, Signals() as signals:
@@ -240,22 +242,27 @@ class Sending:
 
     def _submit(self, task: TaskLine) -> None:
         try:
-            sent = self._dispatcher.submit(
-                task.session_id,
-                task.payload,
-                task.name,
-                id=task.id,
-                headers=task.headers or None,
-                priority=task.priority,
-                not_before=task.not_before,
-                delay=task.delay,
-                expires=task.expires,
-                expires_in=task.expires_in,
-            )
+            sent = self._hand_over_task(task)
         except (EncodeError, ValueError) as caught:
             self._tell(str(caught))
         else:
             self._tally.sent(task.session_id, sent)
+
+    def _hand_over_task(self, task: TaskLine) -> DeliveryFuture:
+        if task.then is not None:
+            return self._dispatcher.submit(step_of(task))
+        return self._dispatcher.submit(
+            task.session_id,
+            task.payload,
+            task.name,
+            id=task.id,
+            headers=task.headers or None,
+            priority=task.priority,
+            not_before=task.not_before,
+            delay=task.delay,
+            expires=task.expires,
+            expires_in=task.expires_in,
+        )
 
     def _tell(self, reason: str) -> None:
         self._bad_lines += 1

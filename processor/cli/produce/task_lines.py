@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
 from processor.handlers.mismatch import mismatch
+from processor.handlers.steps import Step
 from processor.options.values import ValueFormat
 from processor.telemetry.printable import printable
 
@@ -20,13 +22,12 @@ REASON_LENGTH = 200
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one line says."""
+class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a line says of each of its tasks."""
 
     session_id: Annotated[str, msgspec.Meta(min_length=1)]
     payload: Any
     name: str = ""
-    id: str | None = None
     headers: dict[str, str | None] | None = None
     priority: int = 0
     not_before: int | str | None = None
@@ -37,10 +38,45 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires_in: float | None = None
 
 
+class FollowingTask(Planned, frozen=True, forbid_unknown_fields=True):
+    """A task that is sent once the one before it has succeeded."""
+
+    topic: str | None = None
+    """None is the topic of the one before it."""
+    then: FollowingTask | None = None
+
+
+class TaskLine(Planned, frozen=True, forbid_unknown_fields=True):
+    """What one line says."""
+
+    id: str | None = None
+    then: FollowingTask | None = None
+
+
+class FollowingTextTask(FollowingTask, frozen=True, forbid_unknown_fields=True):
+    """The same where the payload becomes the record's value as it is; null is a record without a value."""
+
+    payload: str | None
+    then: FollowingTextTask | None = None
+
+
 class TextTaskLine(TaskLine, frozen=True, forbid_unknown_fields=True):
     """The same where the payload becomes the record's value as it is; null is a record without a value."""
 
     payload: str | None
+    then: FollowingTextTask | None = None
+
+
+def step_of(line: TaskLine) -> Step:
+    """Return the line's task, with all that follow from it."""
+    step, following = replace(_step(line), id=line.id), line.then
+    while following is not None:
+        step, following = step.then(replace(_step(following), topic=following.topic)), following.then
+    return step
+
+
+def _step(task: Planned) -> Step:
+    return Step(**{name: getattr(task, name) for name in Planned.__struct_fields__})
 
 
 class BadLine(msgspec.Struct, frozen=True):

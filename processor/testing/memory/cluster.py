@@ -145,6 +145,13 @@ class MemoryCluster:
         with self.changed:
             return [record for place, log in self.logs.items() if place.topic == topic for record in log.records]
 
+    def is_done(self, topic: str) -> bool:
+        """Return whether the group has committed the end of each partition that holds anything."""
+        with self.changed:
+            logs = [(place, log) for place, log in self.logs.items() if place.topic == topic and log.end > log.start]
+            committed = self.committed
+            return all(place in committed and committed[place].offset >= log.end for place, log in logs)
+
     def share_of(self, member: GroupMember) -> set[Partition]:
         """Return the partitions that a member should have. The caller holds `changed`.
 

@@ -1,0 +1,78 @@
+"""`step_headers`: the terms of a step and what follows from it, as headers of its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from processor.codec.messages import Outgoing
+from processor.engine.record import Headers
+from processor.errors import EncodeError
+from processor.handlers.links import THEN, Planned, write_plan
+from processor.handlers.steps import Step
+from processor.handlers.terms import headers_for_terms
+
+
+class TaskEncoder(Protocol):
+    """The writing half of a `ValueCodec`."""
+
+    def encode_task(self, outgoing: Outgoing) -> bytes | None:
+        """Encodes a task as a record's value."""
+
+    def headers_for(self, outgoing: Outgoing) -> Headers:
+        """The record's headers for what the value cannot carry."""
+
+
+def step_headers(step: Step, codec: TaskEncoder) -> Headers:
+    """Return the headers of a step's record that carry its terms and what follows from it.
+
+    Raises:
+        EncodeError: a payload that follows cannot be written in this format, or all of them are too large.
+        ValueError: a term cannot be used, or a step that follows has no session ID, or an ID of its own.
+    """
+    headers = headers_for_terms(step.priority, step.not_before, step.delay, step.expires, step.expires_in)
+    if step.following:
+        headers.append((THEN, write_plan([_planned(each, codec) for each in step.following])))
+    return headers
+
+
+def encode_headers(headers: Mapping[str, str | bytes | None]) -> Headers:
+    """Return headers as they are in a record, with text in UTF-8.
+
+    Raises:
+        EncodeError: a text has no UTF-8.
+    """
+    return [(name, encode_text(text)) for name, text in headers.items()]
+
+
+def encode_text(text: str | bytes | None) -> bytes | None:
+    """Return text in UTF-8, and everything else as it is.
+
+    Raises:
+        EncodeError: the text has no UTF-8.
+    """
+    try:
+        return text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError as caught:
+        raise EncodeError(f"a text has no UTF-8: {caught.reason}") from None
+
+
+def _planned(step: Step, codec: TaskEncoder) -> Planned:
+    if step.id is not None:
+        raise ValueError(f"a step that follows takes no id: its ID is its predecessor's with /1, not {step.id!r}")
+    if not step.session_id:
+        raise ValueError("session_id of a step that follows must not be empty: it keeps a session's tasks in order")
+    headers_for_terms(0, step.not_before, step.delay, step.expires, step.expires_in)  # checks the times together
+    outgoing = Outgoing(step.session_id, step.payload, step.name)
+    return Planned(
+        step.session_id,
+        codec.encode_task(outgoing),
+        [
+            *codec.headers_for(outgoing),
+            *encode_headers(step.headers or {}),
+            *headers_for_terms(step.priority, step.not_before, expires=step.expires),
+        ],
+        step.topic,
+        step.delay,
+        step.expires_in,
+    )

@@ -1,0 +1,168 @@
+"""The headers that link tasks: `task-then`, what follows from a task, `task-inputs`, what its predecessors returned.
+
+Both are JSON in UTF-8, with bytes in base64, so that every language can write and read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from processor.engine.record import Headers
+from processor.errors import EncodeError
+from processor.handlers.mismatch import mismatch
+from processor.handlers.task import DependencyFailed, InvalidHeader
+from processor.options.names import topic_fault
+from processor.telemetry.printable import printable
+
+THEN: Final = "task-then"
+INPUTS: Final = "task-inputs"
+AFTER: Final = "task-after"
+"""In a dead letter `processor.DependencyFailed`: the ID of the dead-lettered task that it was to follow."""
+
+LINKS: Final = frozenset({THEN, INPUTS, AFTER})
+
+MOST_BYTES: Final = 256 * 1024
+"""Of each of these headers. A record with both has half of the 1 MiB left that a topic takes by default
+(`max.message.bytes`)."""
+
+MOST_SECONDS: Final = 1e11
+"""Of a delay: over three thousand years. With it, a time in epoch milliseconds has at most 15 digits."""
+
+REASON_LENGTH: Final = 200
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=MOST_SECONDS)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Planned(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A task that is to follow: its record, without what is known only when its predecessor has succeeded."""
+
+    key: Text
+    """The session ID."""
+    value: bytes | None = None
+    headers: list[tuple[str, bytes | None]] = []
+    topic: Text | None = None
+    """None is the topic of its predecessor."""
+    delay: Seconds | None = None
+    """From when it is sent."""
+    expires_in: Seconds | None = None
+
+
+Plan = Annotated[list[Planned], msgspec.Meta(min_length=1)]
+"""What follows from a task, in order: each from the one before."""
+
+
+class _Input(msgspec.Struct, forbid_unknown_fields=True):
+    json: Any = msgspec.UNSET
+    base64: bytes | msgspec.UnsetType = msgspec.UNSET
+
+
+_read_plan = msgspec.json.Decoder(Plan).decode
+_read_inputs = msgspec.json.Decoder(list[_Input]).decode
+_write = msgspec.json.Encoder().encode
+
+
+def check_links(headers: Headers) -> None:
+    """Checks the headers that link a task, before it begins.
+
+    Raises:
+        InvalidHeader: one of them cannot be read.
+        DependencyFailed: the task is a replayed dead letter of this kind.
+    """
+    found = {name: value for name, value in headers if name in LINKS}
+    if THEN in found:
+        read_plan(found[THEN])
+    if INPUTS in found:
+        read_inputs(found[INPUTS])
+    if AFTER in found:
+        raise DependencyFailed(unmet((found[AFTER] or b"").decode("utf-8", "backslashreplace")))
+
+
+def unmet(task_id: str) -> str:
+    """Return what the dead letter says of a task that was to follow from the one with this ID."""
+    return f"the task {task_id!r}, from which it follows, is a dead letter: replay that one, and this one follows"
+
+
+def read_plan(value: bytes | None) -> list[Planned]:
+    """Return what follows from a task, by its header `task-then`.
+
+    Raises:
+        InvalidHeader: the header cannot be read.
+    """
+    plan: list[Planned] = _read(THEN, _read_plan, value)
+    for planned in plan:
+        if planned.topic is not None and (fault := topic_fault(planned.topic)) is not None:
+            raise InvalidHeader(f"the header {THEN}: the topic {printable(fault, REASON_LENGTH)}")
+    return plan
+
+
+def write_plan(plan: Sequence[Planned]) -> bytes:
+    """Return the header `task-then`.
+
+    Raises:
+        EncodeError: it is too large, or could not be read again.
+    """
+    written = _bounded(_write(plan), "what follows from the task is too large")
+    try:
+        read_plan(written)
+    except InvalidHeader as error:
+        raise EncodeError(f"what follows from the task cannot be written: {error}") from None
+    return written
+
+
+def read_inputs(value: bytes | None) -> list[Any]:
+    """Return what the predecessors of a task returned, by its header `task-inputs`.
+
+    Raises:
+        InvalidHeader: the header cannot be read.
+    """
+    inputs: list[_Input] = _read(INPUTS, _read_inputs, value)
+    for each in inputs:
+        if (each.json is msgspec.UNSET) is (each.base64 is msgspec.UNSET):
+            raise InvalidHeader(f'the header {INPUTS}: each input must have one member, "json" or "base64"')
+    return [each.json if each.base64 is msgspec.UNSET else each.base64 for each in inputs]
+
+
+def write_inputs(values: Sequence[Any]) -> bytes:
+    """Return the header `task-inputs`: bytes as they are, every other value as JSON.
+
+    Raises:
+        EncodeError: a value has no JSON form, or the header is too large.
+    """
+    try:
+        written = _write([{"base64" if isinstance(value, BYTES) else "json": value} for value in values])
+    except RecursionError:
+        raise EncodeError("what the handler returned is nested too deeply for JSON, or contains itself") from None
+    except Exception as error:
+        raise EncodeError(f"what the handler returned cannot be an input of the next task: {error}") from error
+    return _bounded(written, "what the handler returned is too large to be an input of the next task")
+
+
+BYTES: Final = (bytes, bytearray, memoryview)
+
+
+def _bounded(written: bytes, complaint: str) -> bytes:
+    if len(written) > MOST_BYTES:
+        raise EncodeError(f"{complaint}: {len(written):,} bytes in its header, which may have {MOST_BYTES:,}")
+    return written
+
+
+def _read(name: str, decode: Any, value: bytes | None) -> Any:
+    if value is None:
+        raise InvalidHeader(f"the header {name} has no value")
+    if len(value) > MOST_BYTES:
+        raise InvalidHeader(f"the header {name} has {len(value):,} bytes, and may have {MOST_BYTES:,}")
+    try:
+        return decode(value)
+    except RecursionError:
+        reason = "nested too deeply"
+    except msgspec.ValidationError as error:  # it may quote a member's name
+        reason = mismatch(str(error), "it")
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8: {error.reason}"
+    except msgspec.DecodeError as error:
+        reason = str(error)
+    raise InvalidHeader(f"the header {name} cannot be read: {printable(reason, REASON_LENGTH)}")

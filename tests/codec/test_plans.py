@@ -1,0 +1,84 @@
+"""Steps as headers: every format carries what follows, and what cannot be sent is refused before anything is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from processor import Step
+from processor.codec.plans import step_headers
+from processor.codec.select import codec_for
+from processor.errors import EncodeError
+from processor.handlers.links import Planned, read_plan
+from processor.options.values import ValueFormat
+from processor.runtime.ports import Partition
+from processor.testing.memory.cluster import MemoryRecord
+
+JSON = codec_for("json")
+
+
+def plan_of(step: Step, codec: Any = JSON) -> list[Planned]:
+    return read_plan(dict(step_headers(step, codec))["task-then"])
+
+
+def test_a_step_is_never_changed_and_chains_have_the_same_order_however_they_are_put_together() -> None:
+    a, b, c = Step("a", 1), Step("b", 2), Step("c", 3)
+    assert a.then(b).then(c) == a.then(b.then(c))
+    assert (a.following, b.following) == ((), ())
+    assert [step.session_id for step in a.then(b).then(c).following] == ["b", "c"]
+
+
+def test_a_step_alone_has_the_headers_of_its_terms_only() -> None:
+    assert step_headers(Step("a", 1), JSON) == []
+    assert step_headers(Step("a", 1, priority=3, expires=5), JSON) == [("task-priority", b"3"), ("task-expires", b"5")]
+
+
+@pytest.mark.parametrize("value_format", ["avro", "json", "bytes"])
+def test_a_step_that_follows_is_a_task_of_its_format_without_an_id(value_format: ValueFormat) -> None:
+    codec = codec_for(value_format)
+    payload: Any = b"\xff" if value_format == "bytes" else {"cents": 5}
+    (planned,) = plan_of(Step("a", None).then(Step("é", payload, "ship", headers={"x": "ü", "n": None})), codec)
+    record = MemoryRecord(Partition("t", 0), 0, planned.key.encode(), planned.value, planned.headers)
+    content = codec.decode(record)
+    assert (planned.key, content.payload, content.id) == ("é", payload, None)
+    assert content.name or dict(planned.headers)["task-name"] == b"ship"
+    assert planned.headers[-2:] == [("x", "ü".encode()), ("n", None)]
+
+
+def test_times_from_when_it_is_sent_stay_so_and_fixed_ones_are_headers() -> None:
+    (planned,) = plan_of(Step("a", 1).then(Step("b", 1, priority=2, delay=5, expires_in=9.5, topic="other")))
+    assert (planned.delay, planned.expires_in, planned.topic) == (5.0, 9.5, "other")
+    assert planned.headers == [("task-priority", b"2")]
+    (planned,) = plan_of(Step("a", 1).then(Step("b", 1, not_before=7, expires=9)))
+    assert planned.headers == [("task-not-before", b"7"), ("task-expires", b"9")]
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (Step("b", 1, id="x"), "takes no id"),
+        (Step("", 1), "session_id of a step that follows must not be empty"),
+        (Step("b", 1, priority=10), "priority must be"),
+        (Step("b", 1, delay=-1), "delay must be"),
+        (Step("b", 1, delay=1, not_before=1), "either not_before or delay"),
+    ],
+)
+def test_a_step_that_cannot_follow_is_refused(step: Step, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        step_headers(Step("a", 1).then(step), JSON)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (Step("b", object()), "the payload"),
+        (Step("b", 1, headers={"x": "\ud800"}), "UTF-8"),
+        (Step("b", 1, topic="no/topic"), "the topic"),
+        (Step("b", "x" * 300_000), "what follows from the task is too large"),
+        (Step("\ud800", 1), "."),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused(step: Step, reason: str) -> None:
+    with pytest.raises(EncodeError, match=reason):
+        step_headers(Step("a", 1).then(step), JSON)

@@ -1,0 +1,62 @@
+"""What docs/DEPENDENCIES.md shows runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processor.cli.produce.task_lines import TaskLine, TaskLines, step_of
+from processor.codec.plans import step_headers
+from processor.codec.select import codec_for
+from processor.handlers.links import MOST_BYTES, read_plan
+from processor.kafka.embedded import EmbeddedBroker
+from tests.support import cluster
+
+PAGE = Path(__file__).parents[1] / "docs" / "DEPENDENCIES.md"
+
+
+def block(language: str, start: str) -> str:
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = [text for text in blocks if text.startswith(start)]
+    return str(found)
+
+
+def run_block(start: str) -> dict[str, object]:
+    names: dict[str, object] = {"__name__": "page"}
+    exec(compile(block("python", start), str(PAGE), "exec"), names)
+    return names
+
+
+def test_a_program_sends_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedBroker() as broker:
+        broker.create_topics(["tasks"], partitions=1)
+        monkeypatch.setenv("PROCESSOR_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+        run_block("# order.py")
+        (record,) = cluster.read_all(broker.bootstrap_servers, "tasks")
+    headers: dict[str, Any] = dict(record.headers() or ())
+    plan = read_plan(headers["task-then"])
+    assert record.key() == b"customer-17"
+    assert [(planned.key, planned.delay) for planned in plan] == [("warehouse-2", None), ("customer-17", 86_400.0)]
+
+
+def test_a_line_has_what_follows(tmp_path: Path) -> None:
+    (tmp_path / "tasks").write_text(block("json", '{"session_id"'))
+    with (tmp_path / "tasks").open("rb") as stream:
+        (task,) = TaskLines(stream, "json")
+    assert isinstance(task, TaskLine)
+    step = step_of(task)
+    (planned,) = read_plan(dict(step_headers(step, codec_for("json")))["task-then"])
+    assert (step.id, planned.key) == ("order-7", "warehouse-2")
+
+
+def test_the_test_of_a_chain_passes() -> None:
+    test = run_block("# test_order.py")["test_an_order_is_packed_with_its_receipt"]
+    assert callable(test)
+    test()
+
+
+def test_the_limit_is_the_one_that_the_page_names() -> None:
+    assert f"at most {MOST_BYTES // 1024} KiB each" in PAGE.read_text()
