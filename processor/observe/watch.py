@@ -238,6 +238,17 @@ class Watch:
         place = f"{released.topic}[{released.partition}]"
         self._add_entry(sourced, "rebalance", f"begins the new {place}, held for {duration(released.seconds)}")
 
+    def _producer_late(self, sourced: SourcedEvent, late: events.ConsumerProducerLate) -> None:
+        place = f"{late.topic}[{late.partition}]"
+        text = f"offset {late.offset:,} of {place} belongs to partition {late.belongs_to} since the topic has grown"
+        self._add_entry(sourced, "trouble", text)
+
+    def _growth_uneven(self, sourced: SourcedEvent, grown: events.ConsumerGrowthUneven) -> None:
+        counts = f"from {grown.partitions_before} to {grown.partitions} partitions"
+        self._add_entry(
+            sourced, "trouble", f"{grown.topic} grew {counts}, not by a multiple: sessions may be out of order"
+        )
+
     def _offsets_rewound(self, sourced: SourcedEvent, rewound: events.ConsumerOffsetsRewound) -> None:
         place = f"{rewound.topic}[{rewound.partition}]"
         before = "" if rewound.expected_offset is None else f" from {rewound.expected_offset:,}"
@@ -319,6 +330,8 @@ class Watch:
         events.ConsumerLost: _consumer_lost,
         events.ConsumerPartitionHeld: _partition_held,
         events.ConsumerPartitionReleased: _partition_released,
+        events.ConsumerProducerLate: _producer_late,
+        events.ConsumerGrowthUneven: _growth_uneven,
         events.ConsumerOffsetsRewound: _offsets_rewound,
         events.ConsumerOffsetsMissed: _offsets_missed,
         events.ConsumerLeaseLapsed: _lease_lapsed,

@@ -78,6 +78,18 @@ def test_the_latest_are_kept_and_all_are_counted() -> None:
             "begins the new t[4], held for 2.0 s",
         ),
         (
+            "consumer.producer_late",
+            {"topic": "t", "partition": 1, "offset": 1500, "belongs_to": 5, "partitions": 8},
+            "trouble",
+            "offset 1,500 of t[1] belongs to partition 5 since the topic has grown",
+        ),
+        (
+            "consumer.growth_uneven",
+            {"topic": "t", "partitions_before": 4, "partitions": 6},
+            "trouble",
+            "t grew from 4 to 6 partitions, not by a multiple: sessions may be out of order",
+        ),
+        (
             "consumer.offsets_rewound",
             {"topic": "t", "partition": 1, "expected_offset": 1500, "offset": 0},
             "trouble",
