@@ -159,6 +159,14 @@ def test_a_lifespan_and_a_middleware_that_cannot_be_called_are_rejected() -> Non
     assert "the lifespan database must be a generator function" in refused("odder:app")
 
 
+def test_a_keyword_of_a_handler_that_cannot_be_used_is_reported_with_its_location() -> None:
+    app = "from processor import Processor\napp = Processor()\n"
+    Path("typo.py").write_text(app + '@app.task("refund", retry_on="ValueError")\ndef refund(task): ...\n')
+    sentence = refused("typo:app")
+    assert "retry_on must be an exception type or a tuple of them, not 'ValueError'" in sentence
+    assert sentence.endswith("typo.py:3)")
+
+
 def test_a_missing_attribute_is_reported_with_similar_names() -> None:
     assert refused("shop_tasks:handel").endswith("shop_tasks has no 'handel'; did you mean 'handle'?")
     assert "shop_tasks.Shop has no 'Dsk'; did you mean 'Desk'?" in refused("shop_tasks:Shop.Dsk.handle")
