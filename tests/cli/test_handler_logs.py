@@ -148,6 +148,45 @@ def test_the_example_of_the_page_logs_what_the_page_shows(
     assert second["message"] == "1200 cents is a lot"
 
 
+LIBRARY = """
+import logging, sys
+from processor import Processor
+
+app = Processor()
+
+@app.default
+def charge(task):
+    logging.getLogger("shop").info("charging")
+
+options = {"group_protocol": "consumer", "value_format": "json", "stop_at_end": True, "log_format": "json"}
+assert app.run("orders", group="shop", bootstrap_servers=sys.argv[1], **options) == 0
+assert logging.root.handlers == []
+logging.getLogger("shop").info("not shown")
+logging.getLogger("shop").warning("afterwards")
+"""
+
+
+def test_a_program_that_runs_a_processor_has_its_own_logging_back_afterwards(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    send(broker)
+    ended = subprocess.run(
+        [sys.executable, "-c", LIBRARY, broker.bootstrap_servers],
+        env=environment(tmp_path, {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=die_with_parent(),
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    *log, last = ended.stderr.splitlines()
+    lines = [event for event in map(json.loads, log) if event["event"] == "handler.log"]
+    assert [line["message"] for line in lines] == ["charging"] * TASKS
+    assert {line["offset"] for line in lines} == set(range(TASKS))
+    assert last == "afterwards"
+
+
 POOL = """
 import logging, multiprocessing, os
 from concurrent.futures import ProcessPoolExecutor
