@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from processor import Task
+from processor import Processor, Task
 from tests.bench.arms.job import BesideABacklog, Clock, Job, SideBySide
 from tests.bench.ends import STAMP, Ends
+from tests.bench.inserts import Inserts
 
 JOB = Job.from_environment()
 CLOCK = Clock(JOB)
@@ -19,9 +20,9 @@ WARM_UP_SECONDS = 1.0
 """What comes in this time after the first record tells of the start, and not of how it goes on."""
 
 
-def chosen() -> Callable[[Task], Any]:
-    """The handler that the job names."""
-    found: Callable[[Task], Any] = globals()[JOB.handler]
+def chosen() -> Callable[[Task], Any] | Processor:
+    """The handler that the job names, or an application."""
+    found: Callable[[Task], Any] | Processor = globals()[JOB.handler]
     return found
 
 
@@ -105,6 +106,20 @@ def side_by_side(task: Task) -> None:
 COUNTS_ITSELF = JOB.handler in {
     "beside_a_hot_session", "lone", "beside_a_backlog", "beside_a_backlog_async", "side_by_side",
 }  # fmt: skip
+
+# --- those that write to a database ---------------------------------------------------------------------------------
+
+_inserts = Inserts(CLOCK) if JOB.handler in ("insert", "insert_batches") else None
+
+
+def insert(task: Task) -> None:
+    """A transaction for each task."""
+    assert _inserts is not None
+    _inserts.one(task)
+
+
+insert_batches = _inserts.batches() if _inserts is not None else None
+"""A transaction for each batch."""
 
 # --- those that tell other processes -------------------------------------------------------------------------------
 

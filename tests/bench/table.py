@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.bench.row import Row
+from tests.bench.rows.batch import INSERTS
 from tests.bench.rows.dispatch import DISPATCH
 from tests.bench.rows.fairness import BESIDE, EVEN, EVEN_OF_FIFTY
 from tests.bench.rows.latency import LONE
@@ -28,6 +29,7 @@ ROWS: dict[str, Row] = {
         MEMORY,
         STUCK,
         MILLION,
+        INSERTS,
         DISPATCH,
         START,
         IDLE,
