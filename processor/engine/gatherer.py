@@ -52,7 +52,7 @@ class Part:
 class Batch:
     """Tasks that are attempted together. Each of its loans has it as `loan.batch`; the first one stands for all."""
 
-    __slots__ = ("alone", "due", "handler", "is_lent", "number", "parts", "rule")
+    __slots__ = ("_tasks", "alone", "due", "handler", "is_lent", "number", "parts", "rule")
 
     def __init__(self, number: int, handler: Hashable, rule: BatchRule, due: float, *, alone: bool = False) -> None:
         self.number = number
@@ -66,6 +66,7 @@ class Batch:
         self.parts: list[Part] = []
         self.is_lent = False
         """Whether a borrower has it."""
+        self._tasks = 0
 
     @property
     def leader(self) -> Loan:
@@ -80,7 +81,7 @@ class Batch:
     @property
     def room(self) -> int:
         """How many more tasks it takes."""
-        return 0 if self.alone else self.rule.size - sum(len(part.loan.records) for part in self.parts)
+        return 0 if self.alone else self.rule.size - self._tasks
 
     @property
     def may_fill(self) -> bool:
@@ -91,7 +92,12 @@ class Batch:
     def join(self, part: Part) -> None:
         """One more loan. It has at most `room` tasks."""
         self.parts.append(part)
+        self._tasks += len(part.loan.records)
         part.loan.batch = self
+
+    def count(self) -> None:
+        """Counts its tasks again, when its loans have been widened or narrowed."""
+        self._tasks = sum(len(part.loan.records) for part in self.parts)
 
     def remove(self, wanted: Callable[[Loan], bool]) -> list[Loan]:
         """Takes those loans out that are `wanted`, and returns them."""
@@ -100,6 +106,7 @@ class Batch:
             self.parts = [part for part in self.parts if part.loan not in removed]
             for loan in removed:
                 loan.batch = None
+            self.count()
         return removed
 
 
@@ -130,7 +137,7 @@ class Gatherer:
             batch = self._made_now(handler, rule, now + rule.wait)
             self._keep_open(batch)
         batch.join(part)
-        if batch.may_fill:
+        if batch.room <= part.waiting:  # what waits behind the others is looked at by `tend`
             self._close(batch)
 
     def add_alone(self, handler: Hashable, rule: BatchRule, part: Part, now: float) -> None:

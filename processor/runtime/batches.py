@@ -6,7 +6,7 @@ batch that is ready is lent like a lane, to a worker thread or to a coroutine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,9 @@ from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.batch import BatchError
 from processor.handlers.table import Handler
-from processor.handlers.task import Expired, Task, TaskTimeout
+from processor.handlers.task import Expired, InvalidHeader, Task, TaskTimeout
 from processor.handlers.terms import check_age, check_begin
-from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, raised_in, returned_unrun
+from processor.runtime.attempt import UNRUN, Attempt, ended_with, raised_in, returned_unrun
 from processor.runtime.settlement import Settlement
 from processor.runtime.tracing import Prepare
 
@@ -31,28 +31,26 @@ if TYPE_CHECKING:
     from processor.engine.lease import Lease
     from processor.runtime.runner import Seat
 
-PrepareFor = Callable[[Ledger], Prepare]
-
 NO_TERMS = Terms()
 
 
 class Batches:
     """Any thread may call it."""
 
-    def __init__(self, settlement: Settlement, lease: Lease, limit: float, prepare_for: PrepareFor) -> None:
-        """`limit` is how long an attempt may take whose handler sets no limit, `prepare_for` decodes a record."""
+    def __init__(self, settlement: Settlement, lease: Lease, limit: float, prepare: Prepare) -> None:
+        """`limit` is how long an attempt may take whose handler sets no limit, `prepare` makes a task of a record."""
         self._desk = settlement.desk
         self._settlement = settlement
         self._lease = lease
         self._limit = limit
-        self._prepare_for = prepare_for
+        self._prepare = prepare
 
     def gather(self, attempt: Attempt, gathered: Gathered) -> None:
         """The attempt's task is for a batch, and so are those behind it in its loan that are for the same handler."""
         loan, handler = attempt.loan, gathered.handler
-        expired = _why_expired(gathered.task, handler, loan.ledger)
-        if expired is not None:
-            failed = ended_with(expired, began=False, handler=handler)
+        error = _why_not(gathered.task, handler, loan.ledger)
+        if error is not None:
+            failed = ended_with(error, began=False, handler=handler)
             self._settlement.conclude(msgspec.structs.replace(attempt, outcome=failed, task=gathered.task))
             return
         alone = attempt.number > 1
@@ -83,7 +81,7 @@ class Batches:
         for loan in batch.remove(lambda loan: not loan.ledger.may_begin):
             self._desk.give_up(loan)
         for part in batch.parts:
-            self._leave_out_expired(part, batch.handler)
+            self._leave_out_expired(batch, part)
         for loan in batch.remove(lambda loan: not loan.records):
             self._desk.give_up(loan)
         return [task for part in batch.parts for task in part.tasks]
@@ -94,30 +92,30 @@ class Batches:
             part.tasks += self._tasks_of(part.loan.ledger, new, batch.handler)
             if len(part.tasks) < len(part.loan.records):
                 part.ends = True
-                self._desk.narrow(part)
+                self._desk.narrow(batch, part)
 
-    def _leave_out_expired(self, part: Part, handler: Any) -> None:
+    def _leave_out_expired(self, batch: Batch, part: Part) -> None:
         """A task that has expired while it waited for its batch goes back to its lane, where a worker meets it."""
-        ledger = part.loan.ledger
-        still = list(takewhile(lambda task: _why_expired(task, handler, ledger) is None, part.tasks))
+        handler, ledger = batch.handler, part.loan.ledger
+        assert isinstance(handler, Handler)
+        if handler.expires is None and not ledger.terms:
+            return
+        still = list(takewhile(lambda task: _why_not(task, handler, ledger) is None, part.tasks))
         if len(still) < len(part.tasks):
             part.tasks = still
-            self._desk.narrow(part)
+            self._desk.narrow(batch, part)
 
     def _tasks_of(self, ledger: Ledger, records: Sequence[Record], handler: object) -> list[Task]:
         """Return the tasks of the first records, as far as they are for this handler."""
-        prepare, now, tasks = self._prepare_for(ledger), monotonic(), list[Task]()
+        now, tasks = monotonic(), list[Task]()
         for record in records:
             try:
-                prepare(record, 1, now)
-            except ForBatch as met:
-                if met.handler is not handler or _why_expired(met.task, met.handler, ledger) is not None:
-                    break
-                tasks.append(met.task)
-                continue
+                task, found, _ = self._prepare(record, 1, now)
             except Exception:  # a worker meets it as the head of its lane, and does what follows
                 break
-            break
+            if found is not handler or _why_not(task, found, ledger) is not None:
+                break
+            tasks.append(task)
         return tasks
 
     async def _attempt(self, seat: Seat, batch: Batch, tasks: list[Task]) -> None:
@@ -153,7 +151,18 @@ class Batches:
             borrower.slow += [seconds] * len(tasks)
         if window.given_up:  # the watchdog has settled all of it
             return
+        if error is None and value is None and self._is_plain(batch):
+            for loan in batch.loans:
+                loan.done = len(loan.records)
+            borrower.finished += batch.loans
+            return
         self._conclude(seat, batch, outcomes_of(value, error, handler, len(tasks)), seconds)
+
+    def _is_plain(self, batch: Batch) -> bool:
+        """Return whether nothing follows from a success of any of its tasks, and nothing is noted of it."""
+        if batch.alone or self._settlement.note_success is not None:
+            return False
+        return not any(loan.ledger.terms for loan in batch.loans)
 
     def _conclude(self, seat: Seat, batch: Batch, outcomes: Sequence[Outcome], seconds: float) -> None:
         """Each task of a batch ends as if it had been attempted by itself."""
@@ -172,8 +181,8 @@ class Batches:
                 seat.borrower.finished.append(loan)
 
 
-def _why_expired(task: Task, handler: Handler, ledger: Ledger) -> Expired | None:
-    """Return why it is too late to begin a task, by its headers or by its handler; None where it is not."""
+def _why_not(task: Task, handler: Handler, ledger: Ledger) -> Expired | InvalidHeader | None:
+    """Return why a task may not begin any more, by its headers or by its handler; None where it may."""
     if handler.expires is None and not ledger.terms:
         return None
     terms, epoch = ledger.terms.get(task.offset), time()
@@ -181,7 +190,7 @@ def _why_expired(task: Task, handler: Handler, ledger: Ledger) -> Expired | None
         check_begin(terms or NO_TERMS, epoch)
         if handler.expires is not None:
             check_age(task._record, handler.expires, terms, epoch)
-    except Expired as error:
+    except (Expired, InvalidHeader) as error:
         return error
     return None
 

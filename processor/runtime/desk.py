@@ -599,13 +599,15 @@ class Desk:
             for part in batch.parts:
                 if part.waiting and batch.room > 0 and part.loan.ledger.may_begin:
                     self._assignment.widen(part.loan, batch.room)
+                    batch.count()
                     widened.append(part)
         return widened
 
-    def narrow(self, part: Part) -> None:
+    def narrow(self, batch: Batch, part: Part) -> None:
         """What the loan has got beyond its tasks is not for its batch, and goes back to the lane."""
         with self._lock:
             self._count(self._assignment.narrow(part.loan, len(part.tasks)))
+            batch.count()
 
     def reopen(self, batch: Batch) -> None:
         """The batch has room and is not due: it waits for more."""

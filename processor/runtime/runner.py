@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.lease import Lease
-from processor.engine.ledger import Ledger, Loan
+from processor.engine.ledger import Loan
 from processor.engine.outcome import Deferred, Dropped, Failed, Gathered, Held, Succeeded
 from processor.engine.record import Record
 from processor.engine.terms import Terms
@@ -71,7 +71,7 @@ class Runner:
         self._has_batches = any(handler.batch is not None for handler in handlers.handlers)
         self._tracing: Tracing | None = None
         self._prepared = self._composed()
-        self._batches = Batches(settlement, lease, settings.timeout, self.prepare_for)
+        self._batches = Batches(settlement, lease, settings.timeout, self._prepare_with_state)
 
     def trace(self, tracing: Tracing) -> None:
         """Has the span of each attempt begun."""
@@ -89,9 +89,9 @@ class Runner:
         self._with_state = prepare
         self._prepared = self._composed()
 
-    def prepare_for(self, ledger: Ledger) -> Prepare:
-        """Return what makes tasks of the records of this partition."""
-        return partial(self._prepare_on_terms, ledger.terms) if ledger.terms else self._prepared
+    def _prepare_with_state(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
+        """Do what `_prepare` does, for a task that may be for a batch."""
+        return self._with_state(record, number, now)
 
     def _composed(self) -> Prepare:
         """Return `_prepare` with what the application uses; a task that is for a batch has no span yet."""
@@ -109,8 +109,8 @@ class Runner:
         if loan.batch is not None:
             return await self._batches.work_off(seat, loan.batch, now)
         ledger, lease, window, borrower = loan.ledger, self._lease, seat.window, seat.borrower
-        terms = ledger.terms
-        prepare, keeps_results = self.prepare_for(ledger), self._settlement.keeps_results
+        terms, keeps_results = ledger.terms, self._settlement.keeps_results
+        prepare = partial(self._prepare_on_terms, terms) if terms else self._prepared
         note_success = self._settlement.note_success
         number, done, began_at = loan.attempt, 0, now
         for record in loan.records:

@@ -105,6 +105,7 @@ def test_a_batch_is_ready_when_what_came_to_its_lanes_would_fill_it() -> None:
     gatherer.tend(1.005)
     batch = gatherer.take()
     assignment.widen(batch.leader, batch.room)
+    batch.count()
     assert (offsets(batch), batch.room) == ([[0, 1, 2, 3]], 0)
 
 
@@ -337,6 +338,7 @@ class Batching(RuleBasedStateMachine):
                 part.ends = same < len(part.loan.records)
                 self.assignment.narrow(part.loan, same)
                 part.tasks = list(part.loan.records)
+                batch.count()
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
