@@ -81,7 +81,7 @@ def lag(
     "12,031 behind, 11,990 of them done, 41 left" is such a group. The verdict
     is explained in docs/OPERATING.md.
 
-    A group whose partitions lag is looked at four times, a second apart.
+    A group whose members lag is looked at four times, a second apart.
     """
     with GroupView(with_tokens(connection, lambda _: None), group) as view:
         survey = LagSurvey(view, topic, WINDOW if report.watch else report.samples)
@@ -144,9 +144,14 @@ class LagSurvey:
         """Look until each partition has a verdict, and report."""
         while True:
             self.look()
-            if all(self._trails[view.partition].is_conclusive for view in self._views):
+            if all(self._is_conclusive(view.partition) for view in self._views):
                 return self.report()
             time.sleep(APART)
+
+    def _is_conclusive(self, partition: Partition) -> bool:
+        """Return whether more looks would not change the verdict. For a partition without a member, one is enough."""
+        is_unowned = self._state is not None and partition not in self._state.owners
+        return is_unowned or self._trails[partition].is_conclusive
 
     def report(self) -> LagReport:
         """Return what the last look found."""

@@ -9,7 +9,10 @@ import msgspec
 from processor.operate.letter_filter import Identify, value_of
 from processor.operate.letters import Letter
 
-By = Literal["error-type", "name", "session", "id", "group", "topic"]
+By = Literal["error-type", "name", "session", "id", "group", "topic", "age"]
+
+AGES: Final = ((3_600_000, "last hour"), (86_400_000, "last 24 hours"), (604_800_000, "last 7 days"))
+"""Groups by age: the most milliseconds since the failure, and the name."""
 
 MOST_GROUPS: Final = 10_000
 """Groups that are counted. Letters of further ones are counted together."""
@@ -110,15 +113,17 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
 class Grouping:
     """Counts letters by one of their fields, with bounded memory."""
 
-    def __init__(self, by: By) -> None:
+    def __init__(self, by: By, now: float) -> None:
+        """Takes the field, and the time in seconds since the epoch."""
         self.letters = 0
+        self._now = int(now * 1000)
         self._by = by
         self._groups: dict[str, LetterGroup] = {}
 
     def note(self, letter: Letter, identify: Identify) -> None:
         """Count a letter."""
         self.letters += 1
-        value = value_of(self._by, letter, identify)
+        value = self._age(letter) if self._by == "age" else value_of(self._by, letter, identify)
         if value not in self._groups and len(self._groups) >= MOST_GROUPS:
             value = REST
         group = self._groups.get(value)
@@ -132,6 +137,10 @@ class Grouping:
         if letter.failed_at >= group.last_failed_at:
             group.last_failed_at = letter.failed_at
             group.error, group.letter = letter.error_message, str(letter.place)
+
+    def _age(self, letter: Letter) -> str:
+        """Return the first group that the letter is young enough for."""
+        return next((name for most, name in AGES if self._now - letter.failed_at <= most), "older")
 
     def groups(self) -> list[LetterGroup]:
         """Return the groups, the largest first."""

@@ -82,7 +82,7 @@ def test_every_field_has_a_value() -> None:
 
 
 def test_groups_count_letters_and_show_the_latest() -> None:
-    grouping = Grouping("error-type")
+    grouping = Grouping("error-type", 0.0)
     first, second = letter(offset=1, message="first"), letter(offset=2, message="second")
     second.failed_at = first.failed_at + 5
     for one in (second, first):
@@ -92,8 +92,18 @@ def test_groups_count_letters_and_show_the_latest() -> None:
     assert (group.first_failed_at, group.last_failed_at) == (first.failed_at, second.failed_at)
 
 
+def test_groups_by_age() -> None:
+    now, grouping = 1_795_946_400, Grouping("age", 1_795_946_400.0)
+    for offset, hours in enumerate((0, 1, 2, 24, 25, 168, 169)):
+        one = letter(offset=offset)
+        one.failed_at = (now - hours * 3600) * 1000
+        grouping.note(one, not_asked)
+    counts = {group.value: group.letters for group in grouping.groups()}
+    assert counts == {"last hour": 2, "last 24 hours": 2, "last 7 days": 2, "older": 1}
+
+
 def test_groups_are_bounded() -> None:
-    grouping = Grouping("offset")  # type: ignore[arg-type]  # a field with many values
+    grouping = Grouping("offset", 0.0)  # type: ignore[arg-type]  # a field with many values
     for offset in range(MOST_GROUPS + 3):
         grouping.note(letter(offset=offset), not_asked)
     groups = grouping.groups()

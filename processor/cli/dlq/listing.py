@@ -35,13 +35,13 @@ def list_(
     options: ListOptions,
     output: Output = "table",
 ) -> int:
-    """Count dead letters by error type, task name, session, ID, group or original topic.
+    """Count dead letters by error type, task name, session, ID, group, original topic or age.
 
     Each group shows its latest error, and the place of that letter for `dlq show`.
     Letters that were replayed or discarded are left out. Give the --value-format of
     `run`, since a task's name may be in its value.
     """
-    wanted, grouping = selection.letter_filter(), Grouping(options.by)
+    wanted, grouping = selection.letter_filter(), Grouping(options.by, time.time())
     connection = with_tokens(connection, lambda _: None)
     with (
         open_codec(values) as codec,
