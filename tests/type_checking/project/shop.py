@@ -101,21 +101,6 @@ async def refund(task: Task[Refund]) -> None:
     await asyncio.sleep(0)
 
 
-@app.batch("ship", size=50, wait=0.5, sessions=1, timeout=10, outage_on=ConnectionError)
-def ship(tasks: list[Task[Order]]) -> list[str | None]:
-    assert_type(tasks[0].payload, Order)
-    errors: dict[int, Exception] = {n: ValueError() for n, task in enumerate(tasks) if task.payload.cents <= 0}
-    if errors:
-        raise BatchError(errors)
-    return [task.payload.customer for task in tasks]
-
-
-@app.batch("track")
-async def track(tasks: list[Task]) -> None:
-    assert_type(tasks[0].payload, Any)
-    await asyncio.sleep(0)
-
-
 @app.task(schema="order.avsc")
 def ordered(task: Task[Order]) -> None: ...
 
@@ -165,7 +150,6 @@ other.task("sum")(Handler())
 def handlers_keep_their_types() -> None:
     given: Task[Order] = task(Order("anna", 1200), "anna")
     assert_type(charge(given), str)
-    assert_type(ship([given]), list[str | None])
     report = run(app, [("anna", {"customer": "anna", "cents": 1200})])
     assert_type(report, Report)
     assert_type(report.dead_letters[0].error, str)
