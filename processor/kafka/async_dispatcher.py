@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self, overload
+from typing import Any, NamedTuple, Self
 
 from confluent_kafka import KafkaError, Message
 
@@ -85,23 +85,6 @@ class AsyncDispatcher:
                 self._tasks = await asyncio.to_thread(self._make)
                 renew_after_fork(self)
 
-    @overload
-    async def submit(self, step: Step, /) -> RecordMetadata: ...
-    @overload
-    async def submit(
-        self,
-        session_id: str,
-        payload: Any,
-        name: str = "",
-        *,
-        id: str | None = None,
-        headers: Mapping[str, str | bytes | None] | None = None,
-        priority: int = 0,
-        not_before: Time | None = None,
-        delay: float | None = None,
-        expires: Time | None = None,
-        expires_in: float | None = None,
-    ) -> RecordMetadata: ...
     async def submit(  # noqa: PLR0913 — each but the first three is given by its name
         self,
         session_id: str | Step,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from processor.codec.messages import Outgoing
 from processor.handlers.steps import NO_PAYLOAD, Step, check_alone
@@ -71,23 +71,6 @@ class Dispatcher:
             max_pending=max_pending,
         )
 
-    @overload
-    def submit(self, step: Step, /) -> DeliveryFuture: ...
-    @overload
-    def submit(
-        self,
-        session_id: str,
-        payload: Any,
-        name: str = "",
-        *,
-        id: str | None = None,
-        headers: Mapping[str, str | bytes | None] | None = None,
-        priority: int = 0,
-        not_before: Time | None = None,
-        delay: float | None = None,
-        expires: Time | None = None,
-        expires_in: float | None = None,
-    ) -> DeliveryFuture: ...
     def submit(  # noqa: PLR0913 — each but the first three is given by its name
         self,
         session_id: str | Step,

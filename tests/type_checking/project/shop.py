@@ -21,6 +21,7 @@ from processor import (
     Reject,
     Retry,
     Settings,
+    Step,
     Task,
     TaskTimeout,
 )
@@ -163,6 +164,8 @@ def send() -> int:
                 "anna", {"cents": 1200}, "charge", id="o-1", headers={"source": "till", "raw": b""}
             )
             dispatcher.submit("anna", {"cents": 80}, priority=5, delay=1.5)
+            pack = Step("store", {"order": 1}, "pack", delay=2, headers={"source": "till"})
+            dispatcher.submit(Step("anna", {"cents": 80}, "charge", id="o-2").then(pack.then(Step("anna", None))))
             dispatcher.submit("anna", {"cents": 80}, not_before="2026-01-01T00:00:00Z", expires_in=60)
             future: Future[Any] = sent
             assert_type(dispatcher.pending(), int)
@@ -177,6 +180,7 @@ def send() -> int:
 async def send_async() -> int:
     async with AsyncDispatcher("localhost:9092", "orders", value_format="json", max_pending=100) as dispatcher:
         where = await dispatcher.submit("anna", {"cents": 1200}, "charge", priority=5)
+        where = await dispatcher.submit(Step("anna", 1).then(Step("ben", 2)))
         both = await asyncio.gather(dispatcher.submit("anna", 1), dispatcher.submit("ben", 2))
         assert_type(await dispatcher.flush(30), int)
     assert_type((where.topic, where.partition, where.offset), tuple[str, int, int])
