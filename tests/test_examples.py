@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from processor.testing import run
 from tests.conftest import MakeTopic, Produce
 from tests.support.broker import Broker
+from tests.support.run import Fleet
+from tests.support.until import until
 
 PROJECT = Path(__file__).parents[1]
 SECONDS = 90
@@ -90,3 +96,41 @@ def test_the_advanced_example_runs_on_the_embedded_broker() -> None:
     ended = started("examples/advanced.py")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "without overlap: True" in ended.stdout
+
+
+def test_an_order_is_shipped_and_one_that_cannot_be_charged_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    from examples.order import app, order
+
+    report = run(app, [order(1, "anna", "tea", 500), order(2, "ben", "jam", 0)])
+    assert capsys.readouterr().out == "order 1 is on its way to anna with receipt-order-1/1\n"
+    assert sorted(done.name for done in report.done) == ["charge", "pack", "reserve", "reserve", "ship"]
+    assert [(letter.session_id, letter.error_type) for letter in report.dead_letters] == [
+        ("ben", "processor.Reject"),
+        ("warehouse-2", "processor.DependencyFailed"),
+        ("ben", "processor.DependencyFailed"),
+    ]
+
+
+def test_every_order_is_shipped_although_the_fleet_is_killed(
+    broker: Broker, topic: MakeTopic, group: str, start_fleet: Callable[..., Fleet]
+) -> None:
+    name, orders = topic(4), 200
+    sent = started("examples/order.py", broker.bootstrap_servers, "--topic", name, "--orders", str(orders))
+    assert sent.returncode == 0, sent.stderr
+    options = (
+        *("-b", broker.bootstrap_servers, "-t", name, "-g", group, "--value-format", "json"),
+        *("-p", "2", "-X", "session.timeout.ms=6000"),
+    )
+    shipped: set[str] = set()
+
+    def all_shipped(fleet: Fleet, count: int) -> bool:
+        shipped.update(re.findall(r"order \d+ is on its way to customer-\d with receipt-order-\d+/1", fleet.stdout))
+        return len(shipped) >= count  # two threads may print into one line
+
+    fleet = start_fleet("examples.order:app", *options)
+    until(lambda: all_shipped(fleet, 1), seconds=60)
+    fleet.kill()
+    fleet = start_fleet("examples.order:app", *options)
+    until(lambda: all_shipped(fleet, orders), seconds=90)
+    assert fleet.stop() == 0
+    assert shipped == {f"order {n} is on its way to customer-{n % 10} with receipt-order-{n}/1" for n in range(orders)}

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from processor import Step
+from processor.avro.schema import Schema
+from processor.avro.schemas import shipped_schemas
 from processor.codec.plans import step_headers
+from processor.codec.registry_port import Framing
 from processor.codec.select import codec_for
 from processor.errors import EncodeError
 from processor.handlers.links import Planned, read_plan
@@ -44,6 +47,29 @@ def test_a_step_that_follows_is_a_task_of_its_format_without_an_id(value_format:
     assert (planned.key, content.payload, content.id) == ("é", payload, None)
     assert content.name or dict(planned.headers)["task-name"] == b"ship"
     assert planned.headers[-2:] == [("x", "ü".encode()), ("n", None)]
+
+
+class Registry:
+    """A registry that has just given the shipped schema of tasks the ID 7."""
+
+    def framing_for(self, topic: str, schema: Schema) -> Framing:
+        assert topic == "tasks"
+        return Framing(b"\x00\x00\x00\x00\x07", schema)
+
+    def schema_by_id(self, schema_id: int) -> Schema:
+        assert schema_id == 7
+        return shipped_schemas().by_name["processor.Task"]
+
+    def schema_by_guid(self, guid: bytes) -> Schema:
+        raise AssertionError
+
+
+def test_with_a_registry_what_follows_is_framed_as_the_first_task_is() -> None:
+    codec = codec_for("avro", registry=Registry(), task_topic="tasks")
+    (planned,) = plan_of(Step("a", 1).then(Step("b", {"n": 2}, "ship")), codec)
+    assert (planned.value or b"").startswith(b"\x00\x00\x00\x00\x07")
+    content = codec.decode(MemoryRecord(Partition("t", 0), 0, b"b", planned.value))
+    assert (content.payload, content.name) == ({"n": 2}, "ship")
 
 
 def test_times_from_when_it_is_sent_stay_so_and_fixed_ones_are_headers() -> None:

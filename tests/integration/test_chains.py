@@ -90,6 +90,33 @@ def test_every_chain_runs_to_its_end_in_order_whatever_is_killed(
         assert note["session"].split("-")[1].isdigit()
 
 
+def test_with_exactly_once_each_task_that_follows_is_committed_once(
+    broker: Broker, topic: MakeTopic, group: str, start_fleet: StartFleet, tmp_path: Path
+) -> None:
+    first, packed, shipped, notes, chains = topic(3), topic(2), topic(2), tmp_path / "notes", 150
+    with Dispatcher(broker.bootstrap_servers, first, value_format="json") as dispatcher:
+        for n in range(chains):
+            step = Step(f"order-{n % 20}", n, "reserve", id=f"o-{n}")
+            dispatcher.submit(step.then(Step("x", n, "pack", topic=packed)).then(Step("y", n, topic=shipped)))
+    options = (
+        *("-b", broker.bootstrap_servers, "-t", first, "-t", packed, "-g", group, "--value-format", "json"),
+        *("-w", "4", "--delivery", "exactly-once", "-X", "session.timeout.ms=6000"),
+    )
+
+    def ids(name: str) -> list[str]:
+        return sorted(cluster.headers_of(record)["task-id"].decode() for record in cluster.read_all(servers, name))
+
+    servers = broker.bootstrap_servers
+    fleet = start_fleet("chains:app", *options, modules={"chains": APP}, env={"NOTES": str(notes)})
+    until(lambda: len(notes_in(notes)) >= 60, seconds=60)
+    fleet.kill()
+    fleet = start_fleet("chains:app", *options, modules={"chains": APP}, env={"NOTES": str(notes)})
+    until(lambda: len(ids(shipped)) >= chains, seconds=90, pause=0.5)
+    assert fleet.stop() == 0
+    assert ids(packed) == sorted(f"o-{n}/1" for n in range(chains))
+    assert ids(shipped) == sorted(f"o-{n}/1/1" for n in range(chains))
+
+
 def test_a_replay_of_all_dead_letters_runs_each_task_of_the_chain_once(
     broker: Broker, topic: MakeTopic, group: str, start_fleet: StartFleet, tmp_path: Path
 ) -> None:

@@ -286,6 +286,17 @@ def test_an_sdk_that_raises_fails_no_task_and_is_reported_once(at: str) -> None:
     assert (line.logger, line.error) == ("processor.tracing", "the processor is broken")
 
 
+def test_a_task_that_follows_is_a_child_of_its_predecessors_span() -> None:
+    given = record(0)
+    (given.headers() or []).append(("task-then", b'[{"key": "next", "topic": "other"}]'))
+    with traced(lambda task: None) as consumer:
+        consumer.run.push(given)
+        consumer.run.settled(1)
+        (span,) = consumer.spans(1)
+    (sent,) = consumer.run.sink.sent
+    assert sent.headers["traceparent"] == f"00-{TRACE}-{span_id(span)}-01".encode()
+
+
 def test_without_tracing_a_task_has_no_span_and_nothing_is_done_for_its_success() -> None:
     spans: list[object] = []
     with RunningConsumer(lambda task: spans.append(task._span)) as run:
