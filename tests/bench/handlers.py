@@ -87,6 +87,32 @@ def lone(task: Task) -> None:
         CLOCK.end(JOB.tasks, p50_ms=p50, p99_ms=p99, max_ms=ordered[-1] / 1e6)
 
 
+FETCH_SECONDS = 2.0
+"""In this time a consumer fetches a backlog that it has room for. What comes meanwhile is behind it, and unseen."""
+
+_began_at: list[float] = []
+"""When the work began, in seconds since the epoch, as the first task found it."""
+_urgent_waits: list[float] = []
+_waits: list[float] = []
+
+
+def urgent(task: Task) -> None:
+    """Urgent tasks have waited since the broker got them, the others since the work began."""
+    now = time.time()
+    if CLOCK.began is None:
+        _began_at.append(now)
+        CLOCK.begin()
+    if not task.session_id.startswith("u"):
+        _waits.append(now - _began_at[0])
+    elif task.timestamp / 1000 > _began_at[0] + FETCH_SECONDS:
+        _urgent_waits.append(now - task.timestamp / 1000)
+    time.sleep(SECONDS)
+    if len(_waits) >= JOB.tasks and _urgent_waits:
+        ordered, mean = sorted(_urgent_waits), sum(_waits) / len(_waits) * 1000
+        p50, p99 = (ordered[int(share * len(ordered))] * 1000 for share in (0.5, 0.99))
+        CLOCK.end(JOB.tasks, urgent_p50_ms=p50, urgent_p99_ms=p99, others_mean_ms=mean, p99_to_mean=p99 / mean)
+
+
 _beside_a_backlog = BesideABacklog(JOB, CLOCK)
 _side_by_side = SideBySide(JOB, CLOCK)
 
@@ -104,7 +130,7 @@ def side_by_side(task: Task) -> None:
 
 
 COUNTS_ITSELF = JOB.handler in {
-    "beside_a_hot_session", "lone", "beside_a_backlog", "beside_a_backlog_async", "side_by_side",
+    "beside_a_hot_session", "lone", "urgent", "beside_a_backlog", "beside_a_backlog_async", "side_by_side",
 }  # fmt: skip
 
 # --- those that write to a database ---------------------------------------------------------------------------------

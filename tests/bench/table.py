@@ -10,6 +10,7 @@ from tests.bench.rows.latency import LONE
 from tests.bench.rows.processes import CPU, IDLE, MEMORY, START
 from tests.bench.rows.sessions import HOT, MILLION, STUCK
 from tests.bench.rows.throughput import ASYNC, AVRO, NOTHING, ONE_MILLISECOND, TEN_MILLISECONDS, ZIPF
+from tests.bench.rows.urgent import URGENT
 
 ROWS: dict[str, Row] = {
     row.name: row
@@ -27,6 +28,7 @@ ROWS: dict[str, Row] = {
         EVEN,
         EVEN_OF_FIFTY,
         MEMORY,
+        URGENT,
         STUCK,
         MILLION,
         INSERTS,
