@@ -138,6 +138,15 @@ def a_fleet_that_is_killed(at: Site) -> None:
     at.wait_for("ProcessorNoHeartbeat")
 
 
+def a_consumer_that_hangs(at: Site) -> None:
+    """Its fleet's parent lives, and goes on logging."""
+    fleet = at.work.run("note", *QUICK, "-p", "2")
+    fleet.wait_for("consumer.stats", count=2, consumer=1)
+    os.kill(fleet.consumers()[0], signal.SIGSTOP)
+    at.wait_for("ProcessorNoHeartbeat")
+    fleet.kill()
+
+
 def a_handler_that_does_not_stop(at: Site) -> None:
     fleet = at.work.run("stick_once", *QUICK, "--timeout", "0.3", "--max-attempts", "1")
     fleet.wait_for("consumer.stats", count=2)
@@ -204,6 +213,7 @@ FAULTS = (
     consumers_that_end_again_and_again,
     nothing,
     a_fleet_that_is_killed,
+    a_consumer_that_hangs,
     a_handler_that_does_not_stop,
     a_stop_that_cuts_tasks_short,
     records_that_retention_took,
