@@ -17,7 +17,7 @@ from processor.errors import ProcessorError
 from processor.kafka.aside import Aside
 from processor.kafka.config import reason_of
 from processor.kafka.group_inquiry import GroupInquiry
-from processor.kafka.transactional_offsets import Refused, TransactionalOffsets
+from processor.kafka.transactional_offsets import Refused, TransactionalOffsets, is_member
 from processor.runtime.ports import Commit, MetadataTooLarge, Partition
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerCommitsHeld, ConsumerCommitsRerouted, Emit
@@ -135,6 +135,9 @@ class CommitRoute:
     def _send_in_transaction(self, consumer: Consumer, commits: Sequence[Commit], held: _Sent | None = None) -> None:
         """Commit in a transaction. `held` is the same commit if the client has it as well."""
         metadata = consumer.consumer_group_metadata()
+        if not is_member(metadata):
+            self._conclude(commits, held, Refused(KafkaError(KafkaError.UNKNOWN_MEMBER_ID)))
+            return
         self._aside.run(
             lambda: self._committed(commits, metadata), lambda refused: self._conclude(commits, held, refused)
         )

@@ -7,6 +7,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -25,8 +26,15 @@ from processor.telemetry.events import Emit, OutputTooLarge
 START_SECONDS: Final = 30.0
 """How long the brokers may take to let the producer begin; the first one of a cluster makes its topic for them."""
 
-DEFAULTS: Final = {"topic.metadata.propagation.max.ms": "3000"}
-"""How long a topic may be unknown. It was there at the start; a transaction does not last until a missing one comes."""
+STUCK_SECONDS: Final = 30.0
+"""A call of the client that takes so long, and was given `CALL_SECONDS`, will not come back."""
+
+DEFAULTS: Final = {
+    # A topic was there at the start; a transaction does not last until a missing one comes.
+    "topic.metadata.propagation.max.ms": "3000",
+    # A client whose broker dies under a request for a coordinator waits for its answer for so long.
+    "socket.timeout.ms": "5000",
+}
 
 ROOM_SECONDS: Final = 0.05
 """How long to wait for room in the client's queue at a time."""
@@ -38,6 +46,15 @@ FENCED: Final = frozenset(
     (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FATAL)
 )
 """Another producer has this one's transactional ID, or the brokers have aborted its transaction for its age."""
+
+
+AWAY: Final = NO_RESPONSE | {
+    KafkaError._INCONSISTENT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""Errors of a transaction whose brokers were away, or whose outputs were not taken in time."""
 
 
 class Ended(ProcessorError):
@@ -87,6 +104,8 @@ class OutputTransactions:
         self._failed: KafkaError | None = None
         """Why the brokers did not take an output of this transaction."""
         self._closing = threading.Event()
+        self._called_at: float | None = None
+        """When the call of the client was made that has not come back."""
         self._too_small: set[str] = set()
         """Topics already logged for rejecting a record."""
 
@@ -122,6 +141,12 @@ class OutputTransactions:
                 self._use(self._step + 1)
             else:
                 return
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the client does not come back from a call, as happens when its brokers die. Any thread may ask."""
+        called_at = self._called_at
+        return called_at is not None and monotonic() - called_at > STUCK_SECONDS
 
     def close(self) -> None:
         """Lets a commit end soon, whose outcome is then unknown. Any thread may call it."""
@@ -190,6 +215,7 @@ class OutputTransactions:
     def _again_until(self, seconds: float | None, call: Callable[..., Any], *arguments: Any) -> None:
         deadline = None if seconds is None else monotonic() + seconds
         while True:
+            self._called_at = monotonic()
             try:
                 call(*arguments, CALL_SECONDS)
             except KafkaException as caught:
@@ -198,6 +224,8 @@ class OutputTransactions:
                     raise
             else:
                 return
+            finally:
+                self._called_at = None
 
     def _check_open(self) -> None:
         if self._closing.is_set():
@@ -220,19 +248,24 @@ class OutputTransactions:
                 self._report_too_large(message)
 
     def _abort(self, producer: Producer, error: KafkaError, refused: dict[int, str]) -> ProcessorError:
-        """Ends the transaction. Return the error that is to be raised."""
+        """Ends the transaction. Return the error that is to be raised.
+
+        After a refusal the producer goes on. Where brokers were away, another one with the same ID aborts what this one
+        began: the client may wait for ever in its next transaction (librdkafka 2.16).
+        """
         if _is_final(error):
             return self._stopped(error)
-        try:
-            self._again_until(None, producer.abort_transaction)
-        except KafkaException as caught:
-            if _is_final(caught.args[0]):
-                return self._stopped(caught.args[0])
-            self._producer = None  # the next one with this ID aborts it
-        if refused:
-            return Aborted(None, refused)
-        failed = self._failed
-        return Aborted(failed if failed is not None and failed.code() not in PURGED else error, {})
+        producer.poll(0)  # why outputs were not taken
+        self._producer = None
+        if refused or self._cause(error).code() not in AWAY:
+            with suppress(KafkaException):
+                self._again_until(CALL_SECONDS, producer.abort_transaction)
+                self._producer = producer
+        return Aborted(None if refused else self._cause(error), refused)
+
+    def _cause(self, error: KafkaError) -> KafkaError:
+        """Return why outputs were not taken, or the error itself where all were."""
+        return error if self._failed is None or self._failed.code() in PURGED else self._failed
 
     def _stopped(self, error: KafkaError) -> ProcessorError:
         if not _is_final(error):

@@ -15,10 +15,8 @@ from processor.errors import ProcessorError
 from processor.kafka.aside import Aside
 from processor.kafka.commit_route import OnAnswer, positions, too_large
 from processor.kafka.output_transactions import Aborted, Ended, OutputTransactions, Transaction
+from processor.kafka.transactional_offsets import is_member
 from processor.runtime.ports import Commit, OutputRecord, OutputsRefused
-
-NO_GENERATION: Final = b"\xff\xff\xff\xff"
-"""-1, where the client's encoding of a member has its generation: after a header of seven bytes."""
 
 NOT_A_MEMBER: Final = "the group has given this member up"
 
@@ -50,8 +48,10 @@ class TransactionRoute:
         self._aside.run(lambda: self._committed(transaction), lambda error: self._conclude(commits, error))
 
     def deliver(self) -> None:
-        """Answers what has ended."""
+        """Answers what has ended, and notices where the client does not come back."""
         self._aside.deliver()
+        if self._is_under_way and self.end is None and self._transactions.is_stuck:
+            self.end = Ended("the Kafka client does not come back from a transaction")
 
     def wait(self, seconds: float) -> None:
         """Waits at most so long for the transaction that is under way, and answers it."""
@@ -78,11 +78,6 @@ class TransactionRoute:
         if error is not None and not isinstance(error, Aborted):
             self.end = error
         self._on_answer(commits, _reason(error, commits), None)
-
-
-def is_member(group_metadata: bytes) -> bool:
-    """Return whether the metadata names a member of a generation."""
-    return group_metadata[7:11] != NO_GENERATION
 
 
 def _reason(error: ProcessorError | None, commits: Sequence[Commit]) -> str | None:

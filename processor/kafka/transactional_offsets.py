@@ -44,6 +44,10 @@ UNUSABLE: Final = ACCESS_DENIED | {KafkaError.UNSUPPORTED_VERSION, KafkaError._U
 """Refusals because this client or this cluster cannot use transactions."""
 
 
+NO_GENERATION: Final = b"\xff\xff\xff\xff"
+"""-1, where the client's encoding of a member has its generation: after a header of seven bytes."""
+
+
 class Refused(ProcessorError):
     """The offsets were not committed; the message is the reason."""
 
@@ -105,6 +109,15 @@ class TransactionalOffsets:
             if producer is not None:
                 producer.abort_transaction(CALL_SECONDS)
                 self._producer = producer
+
+
+def is_member(group_metadata: bytes) -> bool:
+    """Return whether the metadata names a member of a generation.
+
+    A client hands out metadata without one after the group has given its member up. A coordinator checks nothing of a
+    transaction that names no member: it would take offsets of partitions that are another's by now.
+    """
+    return group_metadata[7:11] != NO_GENERATION
 
 
 def _config(settings: Settings, transactional_id: str, emit: Emit) -> Config:

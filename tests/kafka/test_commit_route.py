@@ -38,8 +38,10 @@ class HeldClient:
         assert asynchronous
         self.held.append(offsets)
 
-    def consumer_group_metadata(self) -> str:
-        return "generation 1"
+    metadata = b"CGMDv2:\x00\x00\x00\x01g"
+
+    def consumer_group_metadata(self) -> bytes:
+        return self.metadata
 
 
 class Transactions:
@@ -127,7 +129,7 @@ def test_a_commit_that_a_rebalance_holds_back_goes_in_a_transaction_and_so_do_th
     held.send(SECOND)
     held.until_answered(2)
     assert held.answers == [(5, None), (9, None)]
-    assert held.transactions.taken == [(5, "generation 1"), (9, "generation 1")]
+    assert held.transactions.taken == [(5, HeldClient.metadata), (9, HeldClient.metadata)]
     assert [type(event) for event in held.events] == [ConsumerCommitsRerouted]
 
 
@@ -165,6 +167,16 @@ def test_a_transaction_of_another_generation_is_answered_so_and_the_client_commi
     assert not held.route.is_rerouted
     held.client_answers(OVER)
     assert len(held.answers) == 1
+
+
+def test_a_member_that_was_given_up_meanwhile_commits_nothing_in_a_transaction(held: Route) -> None:
+    """A coordinator checks nothing of a transaction that names no member: another's partitions would go back."""
+    held.client.metadata = b"CGMDv2:\xff\xff\xff\xffg"
+    held.until_answered()
+    assert held.transactions.taken == []
+    assert not held.route.is_rerouted
+    ((_, reason),) = held.answers
+    assert "member" in str(reason)
 
 
 def test_without_the_right_to_transactions_it_is_logged_once_and_the_clients_answer_counts(held: Route) -> None:

@@ -18,6 +18,7 @@ from processor.telemetry.events import Event, OutputTooLarge
 from tests.conftest import MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker
+from tests.support.until import until
 
 
 class Committing:
@@ -153,6 +154,21 @@ def test_without_a_broker_a_start_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(topics=("t",), group="g", bootstrap_servers="127.0.0.1:1")
     with pytest.raises(BrokerError, match=r"no broker responds at 127\.0\.0\.1:1"):
         OutputTransactions(settings, None, lambda event: None).open()
+
+
+def test_a_call_of_the_client_that_does_not_come_back_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STUCK_SECONDS", 0.01)
+    settings = Settings(topics=("t",), group="g", bootstrap_servers="127.0.0.1:1")
+    transactions = OutputTransactions(settings, None, lambda event: None)
+    seen = []
+
+    def call(seconds: float) -> None:
+        seen.append(transactions.is_stuck)
+        until(lambda: transactions.is_stuck, "the call takes too long")
+
+    transactions._again_until(None, call)
+    assert seen == [False]
+    assert not transactions.is_stuck
 
 
 def test_a_close_ends_the_wait_for_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,8 @@ class Transactions:
     def close(self) -> None:
         self.may_end.set()
 
+    is_stuck = False
+
 
 class Route:
     """A route, its client, and all that came of it."""
@@ -144,6 +146,17 @@ def test_an_error_after_which_no_transaction_is_possible_ends_the_producer(route
     reason = route.answer_to(error)
     assert route.route.end is not None
     assert reason == str(route.route.end)
+
+
+def test_a_client_that_does_not_come_back_is_the_end(route: Route) -> None:
+    route.transactions.is_stuck = True
+    route.route.deliver()
+    assert route.route.end is None
+    route.transactions.may_end.clear()
+    route.send()
+    route.route.deliver()
+    assert "does not come back" in str(route.route.end)
+    assert route.answers == []
 
 
 def test_a_route_that_is_closed_ends_its_thread(route: Route) -> None:
