@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -10,10 +12,12 @@ import pytest
 from tests.chaos.scenes import NOTICED_SOON
 from tests.chaos.test_instants import dying
 from tests.chaos.traps import TRANSACTION_TRAPS
-from tests.support import appearances
+from tests.conftest import MakeBroker, Wired
+from tests.support import appearances, cluster
 from tests.support.appearances import exactly_once
 from tests.support.run import Fleet
-from tests.support.scenario import MakeScenario, Scenario
+from tests.support.scenario import OUTLASTING, MakeScenario, Scenario
+from tests.support.until import until
 
 OPTIONS = ("-w", "8", *NOTICED_SOON)
 
@@ -24,8 +28,8 @@ def produce(work: Scenario, tasks: int = 320, sessions: int = 10) -> None:
 
 def check(work: Scenario, *fleets: Fleet) -> None:
     """Everything comes to its end, and each task has had one output."""
+    work.wait_lag(0, 90)
     appearances.wait_for_all(work)
-    work.wait_lag(0)
     assert [fleet.stop() for fleet in fleets] == [0] * len(fleets)
     assert appearances.wrong(work) == {}
 
@@ -57,6 +61,41 @@ def test_rebalances_between_and_in_the_middle_of_transactions_lose_and_repeat_no
         assert second.stop() == 0
     check(work, first)
     assert work.repeated() == []
+
+
+OFFSETS_REFUSED = (14, 15, 16, 22, 25, 27, 28, 30, -1)
+"""Error codes of a group coordinator for the offsets of a transaction: it moves, it refuses the member, or else."""
+
+ENDS_REFUSED = (14, 15, 16, 51, 48, 90)
+"""Error codes of a transaction coordinator for an end: it moves, it is busy, it has aborted, it has fenced."""
+
+
+def test_transactions_that_are_refused_with_any_code_lose_and_repeat_no_output(
+    wired: Wired, wired_scenario: MakeScenario
+) -> None:
+    work = wired_scenario(2)
+    produce(work, 200)
+    fleet = work.run("reply", *OPTIONS, *exactly_once(work), seconds=0.005)
+    for refuse, codes in ((wired.wire.refuse_commits, OFFSETS_REFUSED), (wired.wire.refuse_ends, ENDS_REFUSED)):
+        for code in codes:
+            refuse(code, 1)
+            produce(work, 20)
+            until(lambda: not wired.wire.has_refusals, f"a transaction is refused with {code}", 60)
+    check(work, fleet)
+
+
+def test_a_broker_that_dies_and_comes_back_loses_and_repeats_no_output(
+    own_broker: MakeBroker, tmp_path: Path, start_fleet: Callable[..., Fleet]
+) -> None:
+    broker = own_broker()
+    name = cluster.create_topic(broker.bootstrap_servers, "orders", 4)
+    work = Scenario(broker, name, name, tmp_path, start_fleet)
+    produce(work, 400, 40)
+    fleet = work.run("reply", "-w", "8", *exactly_once(work), *OUTLASTING, seconds=0.02)
+    work.wait_done(100)
+    broker.kill()
+    broker.start()
+    check(work, fleet)
 
 
 def test_a_consumer_that_was_paused_past_its_session_writes_no_output_of_what_others_do(

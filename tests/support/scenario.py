@@ -67,6 +67,10 @@ def fail(task):
         if task.payload == b"exits":
             sys.exit(3)
 
+def fail_or_reply(task):
+    fail(task)
+    return task.payload
+
 def stick_once(task):
     with ledger.attempt(task):
         time.sleep(600 if task.payload == b"first" else seconds)

@@ -2,9 +2,9 @@
 
 It can also lose answers of the coordinator that give a member partitions.
 
-It speaks as much of Kafka's protocol as it must: frames, request headers, and OffsetCommit, Produce and InitProducerId
-as the client here sends them (versions 8 and 9, 9 and 10, 4; the layouts are in Kafka's `OffsetCommitRequest.json`,
-`ProduceRequest.json`, `InitProducerIdRequest.json` and those of the answers), and the answer to ConsumerGroupHeartbeat.
+It speaks as much of Kafka's protocol as it must: frames, request headers, and OffsetCommit, TxnOffsetCommit, EndTxn,
+Produce and InitProducerId as the client here sends them (versions 8 and 9, 3, 0 and 1, 9 and 10, 4; the layouts are in
+Kafka's `OffsetCommitRequest.json` and so on, and those of the answers), and the answer to ConsumerGroupHeartbeat.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-PRODUCE, OFFSET_COMMIT, INIT_PRODUCER_ID, CONSUMER_GROUP_HEARTBEAT = 0, 8, 22, 68
-LAYOUTS = {PRODUCE: (9, 10), OFFSET_COMMIT: (8, 9), INIT_PRODUCER_ID: (4,)}
+PRODUCE, OFFSET_COMMIT, INIT_PRODUCER_ID, END_TXN, TXN_OFFSET_COMMIT, CONSUMER_GROUP_HEARTBEAT = 0, 8, 22, 26, 28, 68
+LAYOUTS = {PRODUCE: (9, 10), OFFSET_COMMIT: (8, 9), INIT_PRODUCER_ID: (4,), END_TXN: (0, 1), TXN_OFFSET_COMMIT: (3,)}
 
 
 class Wire:
@@ -46,6 +46,7 @@ class Wire:
         """How many were."""
         self._target = target
         self._refusals: list[int] = []
+        self._refused_ends: list[int] = []
         self._links: set[_Link] = set()
         self._guard = threading.Lock()
         self._is_cut = False
@@ -53,9 +54,17 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def refuse_commits(self, code: int, times: int) -> None:
-        """Answers the next commits with this error code for each partition; the broker never sees them."""
+        """Answers the next commits with this error code for each partition; the broker never sees them.
+
+        Offsets that are committed in transactions count as commits.
+        """
         with self._guard:
             self._refusals += [code] * times
+
+    def refuse_ends(self, code: int, times: int) -> None:
+        """Answers the next ends of transactions, commits and aborts, with this error code."""
+        with self._guard:
+            self._refused_ends += [code] * times
 
     def accept_commits(self) -> None:
         """Refuses none any more."""
@@ -66,7 +75,7 @@ class Wire:
     def has_refusals(self) -> bool:
         """Whether some of those that were asked for are still to come."""
         with self._guard:
-            return bool(self._refusals)
+            return bool(self._refusals or self._refused_ends)
 
     @contextmanager
     def cut(self) -> Iterator[None]:
@@ -96,11 +105,20 @@ class Wire:
         if api == INIT_PRODUCER_ID:
             self.producers += 1
             return None if self.refused_producers is None else producer_refusal_of(request, self.refused_producers)
+        return self._end_refusal(request) if api == END_TXN else self._commit_refusal(request)
+
+    def _commit_refusal(self, request: bytes) -> bytes | None:
         with self._guard:
             if not self._refusals:
                 return None
             self.refused += 1
             return refusal_of(request, self._refusals.pop(0))
+
+    def _end_refusal(self, request: bytes) -> bytes | None:
+        with self._guard:
+            if not self._refused_ends:
+                return None
+            return end_refusal_of(request, self._refused_ends.pop(0))
 
     def loses(self, api: int, answer: bytes) -> bool:
         """Return whether the broker's answer to such a request is not passed on."""
@@ -212,13 +230,18 @@ def assigned_by(answer: bytes) -> int:
 
 
 def refusal_of(frame: bytes, code: int) -> bytes:
-    """The answer to an OffsetCommit request, with the same error code for each of its partitions."""
+    """The answer to an OffsetCommit or TxnOffsetCommit request, with the same error code for each of its partitions."""
     read = _Reader(frame)
-    read.skip(4)
+    is_in_transaction = read.number(">h") == TXN_OFFSET_COMMIT
+    read.skip(2)
     correlation = read.number(">i")
     read.skip(max(0, read.number(">h")))  # the client's ID
     read.tags()
+    if is_in_transaction:
+        read.text()  # transaction
     read.text()  # group
+    if is_in_transaction:
+        read.skip(8 + 2)  # producer, its epoch
     read.skip(4)  # generation or member epoch
     read.text()  # member
     read.text()  # instance
@@ -268,6 +291,12 @@ def producer_refusal_of(frame: bytes, code: int) -> bytes:
     """The answer to an InitProducerId request; the fields: throttle time, error code, ID, epoch."""
     (correlation,) = struct.unpack_from(">i", frame, 4)
     return struct.pack(">iBihqhB", correlation, 0, 0, code, -1, -1, 0)
+
+
+def end_refusal_of(frame: bytes, code: int) -> bytes:
+    """The answer to an EndTxn request; the fields: throttle time, error code."""
+    (correlation,) = struct.unpack_from(">i", frame, 4)
+    return struct.pack(">iih", correlation, 0, code)
 
 
 def through_a_wire(wire_port: int, direct_port: int) -> Mapping[str, str]:
