@@ -20,7 +20,8 @@ from processor.errors import LoadError, ProcessorError, SettingsError
 from processor.kafka.group_view import GroupState, GroupView
 from processor.observe.window import APART, WINDOW
 from processor.observe.wording import clock, duration, many
-from processor.operate.lag import LagReport, PartitionLag, Trail, partition_lag, sentence, totals_of
+from processor.operate.lag import UNKNOWN, LagReport, Oldest, PartitionLag, Trail, partition_lag, sentence, totals_of
+from processor.operate.moments import Moment
 from processor.operate.partition_view import PartitionView, waits_for
 from processor.options.connection import ConnectionOptions
 from processor.options.names import group_fault, topic_fault
@@ -158,7 +159,7 @@ class LagSurvey:
         now = time.time()
         oldest = self._view.oldest(self._views)
         waits = self._waits(now)
-        rows = [self._row(view, oldest.get(view.partition, -1), now, waits) for view in self._views]
+        rows = [self._row(view, oldest.get(view.partition, UNKNOWN), now, waits) for view in self._views]
         return LagReport(
             group=self._view.group,
             at=int(now * 1000),
@@ -177,14 +178,16 @@ class LagSurvey:
         return waits
 
     def _row(
-        self, view: PartitionView, oldest_at: int | None, now: float, waits: dict[Partition, list[Partition]]
+        self, view: PartitionView, oldest: Oldest | None, now: float, waits: dict[Partition, list[Partition]]
     ) -> PartitionLag:
         partition = view.partition
         owner = self._state.owners.get(partition) if self._state is not None else None
         is_owned = None if self._state is None else owner is not None
         others = waits.get(partition, [])
-        verdict = self._trails[partition].verdict(is_owned=is_owned, waits=bool(others))
-        return partition_lag(view, owner, oldest_at, now, verdict, others)
+        is_delayed = oldest is not None and oldest.due > now
+        trail = self._trails[partition]
+        verdict = trail.verdict(is_owned=is_owned, waits=bool(others), is_delayed=is_delayed)
+        return partition_lag(view, owner, oldest, now, verdict, others)
 
 
 def _watch(survey: LagSurvey, every: float, output: str) -> None:
@@ -246,7 +249,6 @@ def _lines(report: LagReport, partitions: Sequence[PartitionLag]) -> list[str]:
 
 
 def _cells(one: PartitionLag) -> list[str]:
-    verdict = f"{one.verdict} for {', '.join(one.waits_for)}" if one.waits_for else one.verdict
     return [
         f"{one.topic}[{one.partition}]",
         f"{one.end:,}",
@@ -255,7 +257,15 @@ def _cells(one: PartitionLag) -> list[str]:
         f"{one.done_ahead:,}",
         f"{one.left:,}",
         "–" if one.oldest_age_seconds is None else duration(one.oldest_age_seconds),
-        verdict,
+        _verdict(one),
         one.client_id or "–",
         one.host or "–",
     ]
+
+
+def _verdict(one: PartitionLag) -> str:
+    if one.waits_for:
+        return f"{one.verdict} for {', '.join(one.waits_for)}"
+    if one.verdict == "delayed" and one.delayed_until is not None:
+        return f"delayed until {Moment(one.delayed_until)}"
+    return one.verdict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Final, NamedTuple, Self, cast
@@ -13,12 +14,13 @@ from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
 from processor.engine.record import Record
 from processor.errors import LoadError, ProcessorError
+from processor.handlers.terms import terms_of
 from processor.kafka.admin import ANSWER_SECONDS, NO_LEADER_YET, RETRY_SECONDS, TopicAdmin, missing_topics
 from processor.kafka.client_log import client_hooks
 from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
 from processor.kafka.survey import survey_of
-from processor.operate.lag import Owner
+from processor.operate.lag import Oldest, Owner
 from processor.operate.partition_view import PartitionView
 from processor.operate.resets import OffsetChange
 from processor.options.connection import ConnectionOptions
@@ -183,7 +185,7 @@ class GroupView:
             topics = ", ".join(sorted({place.topic for place in places}))
             raise error_of(error, self.servers, about=f"group {self.group}, topic {topics}") from None
 
-    def oldest(self, views: Iterable[PartitionView], seconds: float = OLDEST_SECONDS) -> dict[Partition, int | None]:
+    def oldest(self, views: Iterable[PartitionView], seconds: float = OLDEST_SECONDS) -> dict[Partition, Oldest | None]:
         """Read the oldest unsettled record of each partition that has a lag.
 
         Args:
@@ -191,9 +193,8 @@ class GroupView:
             seconds: time limit for all of them.
 
         Returns:
-            The timestamp in milliseconds since the epoch by partition, -1 for a record without one; None if no record
-            is left up to the end, only what is never delivered. Partitions that were not read in time, or that this
-            client may not read, are missing.
+            The record by partition; None if no record is left up to the end, only what is never delivered. Partitions
+            that were not read in time, or that this client may not read, are missing.
         """
         behind = {view.partition: view for view in views if view.first_unsettled(0) < view.end}
         if not behind:
@@ -201,7 +202,7 @@ class GroupView:
         reader = self._open(**{"max.partition.fetch.bytes": "16384", "queued.max.messages.kbytes": "4096"})
         try:
             with self._translated(f"group {self.group}"):
-                return _Oldest(reader, behind).read(monotonic() + seconds)
+                return _OldestRecords(reader, behind).read(monotonic() + seconds)
         finally:
             reader.close()
 
@@ -230,16 +231,16 @@ class GroupView:
             raise error_of(caught.args[0], self.servers, about=about) from None
 
 
-class _Oldest:
+class _OldestRecords:
     """Reads one record of each partition: the first one that is not settled."""
 
     def __init__(self, reader: Consumer, views: Mapping[Partition, PartitionView]) -> None:
         self._reader = reader
         self._views = views
-        self._found: dict[Partition, int | None] = {}
+        self._found: dict[Partition, Oldest | None] = {}
         self._denied: set[Partition] = set()
 
-    def read(self, deadline: float) -> dict[Partition, int | None]:
+    def read(self, deadline: float) -> dict[Partition, Oldest | None]:
         begin = [TopicPartition(*place, view.first_unsettled(0)) for place, view in self._views.items()]
         self._reader.assign(begin)
         while len(self._found) + len(self._denied) < len(self._views) and monotonic() < deadline:
@@ -263,8 +264,7 @@ class _Oldest:
         elif unsettled > offset:
             self._reader.seek(TopicPartition(*partition, unsettled))
         else:
-            kind, timestamp = record.timestamp()
-            self._finish(partition, timestamp if kind else -1)
+            self._finish(partition, _oldest_of(record))
 
     def _fail(self, error: KafkaError, view: PartitionView, offset: int) -> None:
         """Handles a partition's end, which may be before `end` while a transaction is open, or an error."""
@@ -273,9 +273,15 @@ class _Oldest:
         elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             self._denied.add(view.partition)
 
-    def _finish(self, partition: Partition, timestamp: int | None) -> None:
-        self._found[partition] = timestamp
+    def _finish(self, partition: Partition, oldest: Oldest | None) -> None:
+        self._found[partition] = oldest
         self._reader.incremental_unassign([TopicPartition(*partition)])
+
+
+def _oldest_of(record: Record) -> Oldest:
+    kind, timestamp = record.timestamp()
+    terms = terms_of(record.headers() or [])
+    return Oldest(timestamp if kind else -1, terms.due if terms is not None else -inf)
 
 
 def _state_of(description: ConsumerGroupDescription) -> GroupState:

@@ -1,16 +1,18 @@
 """The lag of a group as `processor lag` reports it: its documents, and the verdict on each partition.
 
 The verdicts are Burrow's, by `observe/window.py`, with the committed offset and the lag of each look as the samples.
-Three rules come from what a look knows beyond the offsets:
+Four rules come from what a look knows beyond the offsets:
 - `no-member`: it lags and no member of the group has it (Burrow's STOP, which Burrow infers from missing commits);
 - `waits`: it is new in a topic that has grown, and waits for others;
+- `delayed`: its oldest task that is not settled must not begin yet (`task-not-before`);
 - `held`: the committed offset does not move, but tasks behind it are done (Burrow's STALL, if nothing is done either).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from math import inf
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -19,7 +21,7 @@ from processor.observe.wording import duration, number
 from processor.operate.partition_view import PartitionView
 from processor.runtime.ports import Partition
 
-Verdict = Literal["ok", "early", "behind", "held", "stalled", "no-member", "waits", "rewound"]
+Verdict = Literal["ok", "early", "behind", "held", "stalled", "no-member", "waits", "delayed", "rewound"]
 
 OF_STATUS: dict[Status, Verdict] = {
     Status.OK: "ok",
@@ -37,6 +39,18 @@ class Owner(NamedTuple):
     member_id: str
     client_id: str
     host: str
+
+
+class Oldest(NamedTuple):
+    """The oldest record of a partition that is not settled."""
+
+    timestamp: int
+    """Milliseconds since the epoch; -1 if it is not known."""
+    due: float = -inf
+    """When its task is to be taken up, in seconds since the epoch."""
+
+
+UNKNOWN: Final = Oldest(-1)
 
 
 class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +74,8 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     """timestamp of the oldest unsettled record, in milliseconds since the epoch; null if none is left, or unknown"""
     oldest_age_seconds: float | None
     """age of that record"""
+    delayed_until: int | None
+    """the time before which its task must not begin, in milliseconds since the epoch; null if it may begin"""
     member_id: str | None
     """the member that has the partition"""
     client_id: str | None
@@ -122,12 +138,13 @@ class Trail:
         samples = self._window.samples
         return len(samples) >= self._window.length or any(sample.lag <= 0 for sample in samples)
 
-    def verdict(self, *, is_owned: bool | None, waits: bool) -> Verdict:
+    def verdict(self, *, is_owned: bool | None, waits: bool, is_delayed: bool = False) -> Verdict:
         """Return the verdict.
 
         Args:
             is_owned: whether a member has the partition; None if that is not known.
             waits: whether it waits for other partitions.
+            is_delayed: whether its oldest unsettled task must not begin yet.
         """
         samples = self._window.samples
         last = samples[-1]
@@ -136,6 +153,8 @@ class Trail:
             return "no-member"
         if waits:
             return "waits"
+        if is_delayed and status is not Status.OK:
+            return "delayed"
         if status is Status.STALLED and self._done_ahead > self._first_done[self._offset]:
             return "held"
         return OF_STATUS[status]
@@ -149,7 +168,7 @@ def size(ranges: Iterable[tuple[int, int]]) -> int:
 def partition_lag(
     view: PartitionView,
     owner: Owner | None,
-    oldest_at: int | None,
+    oldest: Oldest | None,
     now: float,
     verdict: Verdict,
     waits: Sequence[Partition],
@@ -159,14 +178,14 @@ def partition_lag(
     Args:
         view: its offsets.
         owner: the member that has it, if one has.
-        oldest_at: timestamp of its oldest unsettled record in milliseconds since the epoch; -1 if that is not known;
-            None if what is left contains no record, only aborted ones, for example.
+        oldest: its oldest unsettled record, `UNKNOWN` if that was not read; None if what is left contains no record,
+            only aborted ones, for example.
         now: seconds since the epoch.
         verdict: from its `Trail`.
         waits: the partitions that it waits for.
     """
     done_ahead = size(view.settled_ranges())
-    known_at = oldest_at if oldest_at is not None and oldest_at >= 0 else None
+    known_at = oldest.timestamp if oldest is not None and oldest.timestamp >= 0 else None
     return PartitionLag(
         topic=view.partition.topic,
         partition=view.partition.number,
@@ -175,9 +194,10 @@ def partition_lag(
         committed=view.committed,
         lag=view.lag,
         done_ahead=done_ahead,
-        left=max(view.end - view.settled_below - done_ahead, 0) if oldest_at is not None else 0,
+        left=max(view.end - view.settled_below - done_ahead, 0) if oldest is not None else 0,
         oldest_at=known_at,
         oldest_age_seconds=None if known_at is None else round(max(now - known_at / 1000, 0.0), 3),
+        delayed_until=int(oldest.due * 1000) if oldest is not None and oldest.due > now else None,
         member_id=owner.member_id if owner is not None else None,
         client_id=owner.client_id if owner is not None else None,
         host=owner.host if owner is not None else None,

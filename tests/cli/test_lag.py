@@ -191,6 +191,18 @@ def test_the_embedded_broker_does_not_report_members(capsys: Capture) -> None:
     assert found["partitions"][0]["verdict"] == "early"
 
 
+def test_a_task_that_must_not_begin_yet_is_named_as_what_it_is(capsys: Capture) -> None:
+    with EmbeddedBroker() as embedded:
+        embedded.create_topics(["tasks"], 1)
+        row: cluster.Row = (b"a", b"1", [("task-not-before", b"2100-01-01T00:00:00Z")])
+        cluster.produce(embedded.bootstrap_servers, "tasks", [row])
+        commit(embedded.bootstrap_servers, "g", "tasks", 0)
+        (one,) = report(capsys, embedded.bootstrap_servers, "-g", "g", "--samples", "1")["partitions"]
+        assert (one["verdict"], one["delayed_until"], one["left"]) == ("delayed", 4_102_444_800_000, 1)
+        assert main(["lag", "-b", embedded.bootstrap_servers, "-g", "g", "--samples", "1"]) == 0
+    assert " delayed until 2100-01-01T00:00:00.000Z " in capsys.readouterr().out
+
+
 def test_what_does_not_exist_is_named(broker: Broker, topic: MakeTopic, group: str, capsys: Capture) -> None:
     servers = broker.bootstrap_servers
     told = f"group {group} does not exist at {servers}: it has no members and has committed nothing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from processor.engine import skipmap
-from processor.operate.lag import Owner, PartitionLag, Trail, partition_lag, sentence, totals_of
+from processor.operate.lag import UNKNOWN, Oldest, Owner, PartitionLag, Trail, partition_lag, sentence, totals_of
 from processor.operate.partition_view import PartitionView
 from processor.runtime.ports import Partition
 
@@ -52,6 +52,17 @@ def test_a_new_partition_that_waits_is_not_stalled() -> None:
     assert judged(*[view(None, 20)] * 4, waits=True) == "waits"
 
 
+def test_a_partition_whose_oldest_task_must_not_begin_yet_is_not_stalled() -> None:
+    trail = Trail(4)
+    for second in range(4):
+        trail.note(float(second), view(10, 100))
+    assert trail.verdict(is_owned=True, waits=False, is_delayed=True) == "delayed"
+    assert trail.verdict(is_owned=False, waits=False, is_delayed=True) == "no-member"
+    delayed = row(view(10, 100), oldest=Oldest(90_000, due=160.5))
+    assert (delayed.delayed_until, delayed.oldest_age_seconds) == (160_500, 10.0)
+    assert row(view(10, 100), oldest=Oldest(90_000, due=99.0)).delayed_until is None
+
+
 def test_a_full_window_or_no_lag_needs_no_other_look() -> None:
     def is_conclusive(length: int, *views: PartitionView) -> bool:
         trail = Trail(length)
@@ -64,12 +75,12 @@ def test_a_full_window_or_no_lag_needs_no_other_look() -> None:
     assert is_conclusive(4, view(10, 10))
 
 
-def row(one: PartitionView, oldest_at: int | None = -1, now: float = 100.0) -> PartitionLag:
-    return partition_lag(one, Owner("m-1", "processor-0", "10.0.0.7"), oldest_at, now, "ok", [])
+def row(one: PartitionView, oldest: Oldest | None = UNKNOWN, now: float = 100.0) -> PartitionLag:
+    return partition_lag(one, Owner("m-1", "processor-0", "10.0.0.7"), oldest, now, "ok", [])
 
 
 def test_a_row_has_what_is_left_and_the_age_of_the_oldest() -> None:
-    found = row(view(10, 100, 30), oldest_at=90_500)
+    found = row(view(10, 100, 30), oldest=Oldest(90_500))
     assert (found.lag, found.done_ahead, found.left) == (90, 30, 60)
     assert (found.oldest_at, found.oldest_age_seconds) == (90_500, 9.5)
     assert (found.client_id, found.host) == ("processor-0", "10.0.0.7")
@@ -77,21 +88,21 @@ def test_a_row_has_what_is_left_and_the_age_of_the_oldest() -> None:
 
 def test_where_no_record_is_left_nothing_is_left() -> None:
     """An aborted transaction at the end of a partition whose group is stopped."""
-    found = row(view(10, 100), oldest_at=None)
+    found = row(view(10, 100), oldest=None)
     assert (found.lag, found.left, found.oldest_age_seconds) == (90, 0, None)
 
 
 def test_an_age_that_is_not_known_leaves_the_count() -> None:
-    found = row(view(10, 100), oldest_at=-1)
+    found = row(view(10, 100), oldest=UNKNOWN)
     assert (found.left, found.oldest_at, found.oldest_age_seconds) == (90, None, None)
 
 
 def test_a_record_from_the_future_is_not_negative_seconds_old() -> None:
-    assert row(view(10, 100), oldest_at=200_000).oldest_age_seconds == 0.0
+    assert row(view(10, 100), oldest=Oldest(200_000)).oldest_age_seconds == 0.0
 
 
 def test_the_totals_are_a_sentence() -> None:
-    rows = [row(view(10, 12_000, 11_900), oldest_at=1000), row(view(5, 46)), row(view(7, 7))]
+    rows = [row(view(10, 12_000, 11_900), oldest=Oldest(1000)), row(view(5, 46)), row(view(7, 7))]
     totals = totals_of(rows)
     assert (totals.partitions, totals.lag, totals.done_ahead, totals.left) == (3, 12_031, 11_900, 131)
     assert sentence(totals) == "12,031 behind, 11,900 of them done, 131 left; the oldest is 1 m 39 s old"
