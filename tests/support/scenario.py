@@ -19,7 +19,7 @@ from tests.support.until import until
 
 HANDLERS = """
 import ctypes, os, random, signal, sys, threading, time
-from processor import Processor, Reject
+from processor import BatchError, Processor, Reject
 from tests.support.ledger import Ledger
 
 if "TEST_CLOCK" in os.environ:
@@ -83,6 +83,28 @@ def need(task):
         if os.path.exists("away"):
             raise ConnectionError("connection refused")
         time.sleep(seconds)
+
+batches = Processor()
+
+@batches.batch("", size=40, wait=0.05)
+def note_all(tasks):
+    # What is behind a task that failed, in its session, is named as well: it must not precede it.
+    errors = {}
+    failed = set()
+    for n, task in enumerate(tasks):
+        if task.session_id in failed:
+            errors[n] = RuntimeError("behind a task that failed")
+            continue
+        try:
+            with ledger.attempt(task):
+                time.sleep(seconds)
+                if task.payload == b"fails twice" and task.attempt < 3:
+                    raise ConnectionError("not yet")
+        except ConnectionError as error:
+            errors[n] = error
+            failed.add(task.session_id)
+    if errors:
+        raise BatchError(errors)
 
 def wait_for_go(task):
     with ledger.attempt(task):
