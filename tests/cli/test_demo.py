@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from processor.cli.demo.app import Entry
+from processor.cli.demo.batches import plan_batches
 from processor.cli.demo.checks import check, figures
 from processor.cli.demo.load import TOPIC, UNDECODABLE, Planned, plan
 from processor.cli.demo.shows import SHOWS, plan_delays, plan_priorities
@@ -206,6 +207,51 @@ def test_a_check_finds_what_is_wrong_with_delays() -> None:
     assert broken_by(expired=len(EXPIRED) - 1) == {"what is late is not begun"}
 
 
+BATCHED = plan_batches(1000, 10)
+
+
+def test_tasks_for_batches_are_the_same_each_time_each_session_in_order_and_some_fail() -> None:
+    assert plan_batches(1000, 10) == BATCHED
+    batched = [task for task in BATCHED if task.batched]
+    assert (len(BATCHED), len(batched), sum(task.fate != "plain" for task in batched)) == (1000, 900, 10)
+    for session in {task.session for task in BATCHED}:
+        numbers = [task.number for task in BATCHED if task.session == session]
+        assert numbers == list(range(len(numbers)))
+
+
+def batched_entries(size: int, alone: int = 1) -> list[Entry]:
+    """A ledger with batches of `size`, whose later attempts come in batches of `alone`."""
+    first = [entry_of(task, batch=size) for task in BATCHED if task.batched]
+    again = [
+        msgspec.structs.replace(entry_of(task), attempt=attempt, batch=alone)
+        for task in BATCHED
+        if task.batched
+        for attempt in range(2, task.attempts + 1)
+    ]
+    return first + again
+
+
+@pytest.mark.parametrize(
+    ("entries", "broken"),
+    [
+        (lambda: batched_entries(50), []),
+        (lambda: batched_entries(2), ["tasks come in batches"]),
+        (lambda: batched_entries(50, alone=2), ["what failed comes by itself"]),
+        (lambda: batched_entries(50)[:-1], ["what failed comes by itself"]),
+        (list, ["tasks come in batches", "what failed comes by itself"]),
+    ],
+)
+def test_a_check_finds_what_is_wrong_with_batches(entries: Callable[[], list[Entry]], broken: list[str]) -> None:
+    facts = SHOWS["batches"].check(BATCHED, entries(), [])
+    assert [fact.claim for fact in facts if not fact.holds] == broken
+
+
+def test_the_figures_of_batches_are_their_sizes() -> None:
+    sizes, waits = SHOWS["batches"].figures(BATCHED, batched_entries(50))
+    assert sizes.value == "p50 50 · max 50 · 18 full of 18"
+    assert waits.value.startswith("p50 1.00 s")
+
+
 SIZE = Size(tasks=100, consumers=2, partitions=2)
 
 
@@ -300,8 +346,10 @@ def test_the_demo_passes_its_own_checks_off_a_terminal(start: Start) -> None:
     assert revoked_before_the_stop(Path(ledger[1]).with_name("fleet.log")) == []
 
 
-@pytest.mark.parametrize(("show", "tasks", "facts"), [("priorities", 1500, 7), ("delays", 300, 9)])
-def test_the_demo_shows_urgent_and_delayed_tasks(start: Start, show: str, tasks: int, facts: int) -> None:
+@pytest.mark.parametrize(
+    ("show", "tasks", "facts"), [("priorities", 1500, 7), ("delays", 300, 9), ("batches", 3000, 8)]
+)
+def test_the_demo_shows_urgent_tasks_delayed_ones_and_batches(start: Start, show: str, tasks: int, facts: int) -> None:
     process = start("demo", "--show", show, "--tasks", str(tasks))
     out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, out + err

@@ -10,12 +10,19 @@ from typing import Final, Literal
 
 import msgspec
 
+from processor.handlers.batch import BatchError
 from processor.handlers.task import Reject, Task
 from processor.handlers.terms import NOT_BEFORE
 from processor.processor import Processor
 
 LEDGER: Final = "PROCESSOR_DEMO_LEDGER"
 """The environment variable with the path of the ledger, for the consumers of the demo."""
+
+BATCH: Final = 50
+"""Tasks of a full batch."""
+
+BATCH_SECONDS: Final = 0.02
+"""How long a handler works on a batch, however many tasks it has."""
 
 Outcome = Literal["done", "failed", "refused"]
 
@@ -38,6 +45,8 @@ class Entry(msgspec.Struct, frozen=True):
     """Seconds from its record's timestamp to its begin, by the clocks of producer and consumer."""
     overdue: float | None = None
     """Seconds from the time before which it must not begin; None where there is none."""
+    batch: int | None = None
+    """How many tasks its batch had; None where its handler takes one."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -74,7 +83,22 @@ def work(task: Task) -> None:
     _note(task, wanted, began, "done")
 
 
-def _note(task: Task, wanted: Work, began: float, outcome: Outcome) -> None:
+@app.batch("store", size=BATCH, wait=0.1)
+def store(tasks: list[Task]) -> None:
+    """Sleep as long as a database takes for rows of any number, and fail for those whose payload asks for it."""
+    time.sleep(BATCH_SECONDS)
+    errors: dict[int, Exception] = {}
+    for index, task in enumerate(tasks):
+        wanted = msgspec.convert(task.payload, Work)
+        has_failed = task.attempt <= wanted.failures
+        if has_failed:
+            errors[index] = DemoFailure(f"the task asks attempt {task.attempt} to fail")
+        _note(task, wanted, time.monotonic(), "failed" if has_failed else "done", batch=len(tasks))
+    if errors:
+        raise BatchError(errors)
+
+
+def _note(task: Task, wanted: Work, began: float, outcome: Outcome, batch: int | None = None) -> None:
     ended = time.monotonic()
     began_at = time.time() - (ended - began)
     not_before = task.headers.get(NOT_BEFORE)
@@ -90,6 +114,7 @@ def _note(task: Task, wanted: Work, began: float, outcome: Outcome) -> None:
         outcome=outcome,
         waited=began_at - task.timestamp / 1000,
         overdue=began_at - int(not_before) / 1000 if not_before is not None else None,
+        batch=batch,
     )
     # One write to a file that is open for appending: processes and threads never write into each other's lines.
     os.write(_ledger(), msgspec.json.encode(entry) + b"\n")

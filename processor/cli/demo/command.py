@@ -47,19 +47,28 @@ Processes = Annotated[
 
 def demo(
     tasks: Annotated[
-        int | None, Option("Number of tasks.", at_least=1, at_most=MOST_TASKS, default_shown="4000, or 800 with delays")
+        int | None,
+        Option(
+            "Number of tasks.",
+            at_least=1,
+            at_most=MOST_TASKS,
+            default_shown="4000, 800 with delays, or 8000 with batches",
+        ),
     ] = None,
     sessions: Annotated[int, Option("Number of sessions.", at_least=1, at_most=10_000)] = 100,
     processes: Processes = 2,
     workers: Annotated[int, Option("Worker threads per consumer.", short="-w", at_least=1, at_most=256)] = 16,
-    show: Annotated[ShowName, Option("What is shown: failures, or also urgent tasks or delayed ones.")] = "failures",
+    show: Annotated[
+        ShowName, Option("What is shown: failures, or also urgent tasks, delayed ones or batches.")
+    ] = "failures",
 ) -> int:
     """Watch a fleet at work, with nothing installed but this package.
 
     It starts a broker in this process and a fleet, and sends tasks of many
     sessions, some of which fail. At the end it checks that none was lost,
     repeated or overtaken, and reports throughput and balance.
-    --show adds urgent or delayed tasks, and checks what becomes of them.
+    --show adds urgent or delayed tasks, or tasks that are handled in batches,
+    and checks what becomes of them.
     The exit code is 1 if a check fails.
     """
     console = Console()

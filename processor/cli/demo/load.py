@@ -41,6 +41,8 @@ class Planned(msgspec.Struct, frozen=True):
     """Seconds from its production before which it must not begin."""
     expires_in: float | None = None
     """Seconds from its production after which it must not begin."""
+    batched: bool = False
+    """Whether it is for the handler of batches."""
 
     @property
     def is_dead_letter(self) -> bool:
@@ -110,7 +112,7 @@ def _submitted(planned: Sequence[Planned], dispatcher: Dispatcher, raw: Dispatch
             yield dispatcher.submit(
                 task.session,
                 msgspec.to_builtins(work),
-                "work",
+                "store" if task.batched else "work",
                 headers=headers,
                 priority=task.priority,
                 delay=task.delay,

@@ -1,4 +1,4 @@
-"""`--show`: loads in which some tasks fail, are urgent, or are delayed, and checks of what becomes of these."""
+"""`--show`: loads of tasks that fail, are urgent, are delayed or come in batches, each with checks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Final, Literal
 import msgspec
 
 from processor.cli.demo.app import Entry
+from processor.cli.demo.batches import check_batches, figures_of_batches, plan_batches, summary_of_batches
 from processor.cli.demo.checks import Fact, Figure, header_of, percentiles
 from processor.cli.demo.load import MILLISECONDS, Planned, plan
 from processor.engine.record import Record
 
-ShowName = Literal["failures", "priorities", "delays"]
+ShowName = Literal["failures", "priorities", "delays", "batches"]
 
 URGENT_ONE_IN: Final = 100
 """One task in so many is urgent."""
@@ -156,6 +157,7 @@ SHOWS: Final[Mapping[ShowName, Show]] = {
     "failures": Show(4000, plan, _failing, lambda *_: [], lambda *_: []),
     "priorities": Show(4000, plan_priorities, _urgent, check_priorities, figures_of_priorities),
     "delays": Show(800, plan_delays, _delayed, check_delays, figures_of_delays),
+    "batches": Show(8000, plan_batches, summary_of_batches, check_batches, figures_of_batches),
 }
 
 
