@@ -149,6 +149,18 @@ def test_a_batch_that_waits_on_is_one_with_what_was_opened_meanwhile() -> None:
     assert offsets(gatherer.take()) == [[2, 3, 4], [5]]
 
 
+def test_two_batches_that_are_full_together_are_called_at_once() -> None:
+    gatherer = Gatherer()
+    a, b = lent(Assignment(), b"a", b"b", b"b", b"b")
+    gatherer.add("h", RULE, part(a), 0.0)
+    gatherer.tend(10.0)
+    batch = gatherer.take()
+    gatherer.add("h", RULE, part(b), 11.0)
+    gatherer.reopen(batch)
+    assert gatherer.take() is batch
+    assert offsets(batch) == [[0], [1, 2, 3]]
+
+
 def test_a_task_that_has_failed_waits_for_nothing() -> None:
     gatherer = Gatherer()
     (a,) = lent(Assignment(), b"a")
