@@ -161,6 +161,19 @@ def test_two_batches_that_are_full_together_are_called_at_once() -> None:
     assert offsets(batch) == [[0], [1, 2, 3]]
 
 
+def test_loans_are_taken_out_of_open_batches_and_of_ready_ones() -> None:
+    gatherer = Gatherer()
+    a, b, c = lent(Assignment(), b"a", b"b", b"c")
+    gatherer.add("h", RULE, part(a), 0.0)
+    gatherer.add("h", RULE, part(b), 0.0)
+    gatherer.add_alone("h", RULE, part(c), 0.0)
+    assert gatherer.remove(lambda loan: loan in (a, c)) == [a, c]
+    assert (a.batch, c.batch, list(gatherer.ready), gatherer.room("h", RULE)) == (None, None, [], 3)
+    assert gatherer.remove(lambda loan: True) == [b]
+    gatherer.tend(10.0)
+    assert not gatherer.ready
+
+
 def test_a_task_that_has_failed_waits_for_nothing() -> None:
     gatherer = Gatherer()
     (a,) = lent(Assignment(), b"a")
