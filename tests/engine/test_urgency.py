@@ -127,6 +127,13 @@ def test_a_session_that_was_lent_and_not_begun_counts_as_the_one_that_has_waited
     assert lent(assignment) == [(b"a", [0])]
 
 
+def test_a_session_that_is_not_urgent_is_the_next_of_those_after_it_was_not_begun() -> None:
+    assignment = assigned([record(0, b"a"), record(1, b"b"), record(2, b"c", 2)])
+    _, first = assignment.lend(2)
+    assignment.take_back(first)
+    assert [key for key, _ in lent(assignment, 2)] == [b"a", b"b"]
+
+
 def test_a_session_of_many_urgent_tasks_gets_a_turn_and_no_more() -> None:
     assignment = assigned([*[record(n, b"big", 9) for n in range(3 * QUANTUM)], record(3 * QUANTUM, b"small", 9)])
     assert [(key, len(offsets)) for key, offsets in lent(assignment, 10 * QUANTUM)] == [
