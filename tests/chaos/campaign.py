@@ -93,7 +93,7 @@ class Campaign:
         seconds = time.monotonic() - begun
         say.print(
             f"round {number:3}  {_name(fault):18} x{times}  {outcome.tasks:5} tasks  "
-            f"{outcome.repeated:4} repeated  {seconds:5.1f} s  {verdict}"
+            f"{outcome.repeated:4} repeated  {outcome.delivery:13}  {seconds:5.1f} s  {verdict}"
         )
 
 

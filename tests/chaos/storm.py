@@ -14,7 +14,7 @@ import psutil
 from confluent_kafka import KafkaException
 
 from tests.chaos.scenes import NOTICED_SOON
-from tests.support import cluster
+from tests.support import appearances, cluster
 from tests.support.java_broker import JavaBroker
 from tests.support.ledger import Finding, Place
 from tests.support.run import Fleet
@@ -36,6 +36,8 @@ NEAR = 200_000_000
 """Nanoseconds: a fault met the work when a handler began or ended so near to it."""
 SESSIONS = 60
 PARTITIONS = 8
+EXACTLY_ONCE = 0.5
+"""The part of the rounds in which outputs are committed with offsets, and a reader of committed records counts them."""
 IN_FLIGHT = (20, 10_000)
 """With few in flight most of a batch waits in the stock, and partitions drain and move while it does; with the default
 all of it is admitted at once."""
@@ -65,6 +67,8 @@ class Outcome(NamedTuple):
     """Faults that came while handlers ran."""
     repeated: int
     faults: dict[str, list[Finding]]
+    delivery: str = ""
+    """How often an output was to appear."""
 
 
 class Storm:
@@ -75,6 +79,8 @@ class Storm:
         self.chance = random.Random(seed)
         self.protocol = self.chance.choice(("classic", "consumer"))
         self.session_seconds = SESSION_SECONDS[self.protocol]
+        self.is_exactly_once = self.chance.random() < EXACTLY_ONCE
+        """Whether each task of the round is to have one output."""
         topic = cluster.create_topic(world.broker.bootstrap_servers, name, PARTITIONS)
         cluster.create_topic(world.broker.bootstrap_servers, f"{name}.dlq", 1)
 
@@ -103,7 +109,9 @@ class Storm:
         options += ("--commit-interval", "0.2", "-p", str(self.chance.choice((1, 2))))
         options += ("--max-in-flight", str(self.chance.choice(IN_FLIGHT)))
         options += NOTICED_SOON if self.protocol == "classic" else ()
-        fleet = self.work.run("fail", *options, seconds=HANDLER_SECONDS)
+        options += appearances.exactly_once(self.work) if self.is_exactly_once else ()
+        handler = "fail_or_reply" if self.is_exactly_once else "fail"
+        fleet = self.work.run(handler, *options, seconds=HANDLER_SECONDS)
         fleet.wait_for("fleet.started", ROUND_SECONDS)
         self.fleets.append(fleet)
         return fleet
@@ -199,11 +207,14 @@ class Storm:
         letters = self.work.given_up()
         faults = self.work.faults(letters, replays_in_process=fault.in_process)
         faults |= _some("needlessly twice", self._needless())
+        if self.is_exactly_once:
+            faults |= {f"outputs {what}": found for what, found in appearances.wrong(self.work).items()}
         faults |= _some("dead-lettered without need", [Finding("it works", p) for p in letters - self._rejected])
         faults |= _some("no dead letter", [Finding("it was rejected", p) for p in self._rejected - letters])
         met = self._met()
+        delivery = "exactly-once" if self.is_exactly_once else "at-least-once"
         faults |= _some("no fault met the work", [] if met else [Finding("nobody ran", Place(self.work.topic, -1, -1))])
-        return Outcome(len(self.work.places), met, len(self.work.repeated()), faults)
+        return Outcome(len(self.work.places), met, len(self.work.repeated()), faults, delivery)
 
     def _met(self) -> int:
         """How many faults came while somebody was at work."""
