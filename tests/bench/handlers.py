@@ -37,6 +37,19 @@ def sleep(_: Task) -> None:
     time.sleep(SECONDS)
 
 
+def answer(task: Task) -> bytes:
+    if CLOCK.began is None:
+        CLOCK.begin()
+    result: bytes = task.payload
+    return result
+
+
+def answer_later(task: Task) -> bytes:
+    result = answer(task)
+    time.sleep(SECONDS)
+    return result
+
+
 async def sleep_async(_: Task) -> None:
     if CLOCK.began is None:
         CLOCK.begin()

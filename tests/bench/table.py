@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.bench.row import Row
 from tests.bench.rows.batch import INSERTS
 from tests.bench.rows.dispatch import DISPATCH
+from tests.bench.rows.exactly_once import RESULT_LATENCY, RESULTS, RESULTS_ONE_MILLISECOND
 from tests.bench.rows.fairness import BESIDE, EVEN, EVEN_OF_FIFTY
 from tests.bench.rows.latency import LONE
 from tests.bench.rows.processes import CPU, IDLE, MEMORY, START
@@ -32,6 +33,9 @@ ROWS: dict[str, Row] = {
         STUCK,
         MILLION,
         INSERTS,
+        RESULTS,
+        RESULTS_ONE_MILLISECOND,
+        RESULT_LATENCY,
         DISPATCH,
         START,
         IDLE,
