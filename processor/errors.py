@@ -30,6 +30,10 @@ class BrokerError(ProcessorError):
     exit_code = 4
 
 
+class AccessDenied(BrokerError):
+    """The brokers deny this client access: its login, or a permission that it lacks."""
+
+
 class RegistryError(ProcessorError):
     """The schema registry is unreachable or fails to respond."""
 

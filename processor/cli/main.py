@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "offsets": "offsets.command",
     "dlq": "dlq.command",
     "tail": "tail",
+    "doctor": "doctor",
     "demo": "demo.command",
     "broker": "broker",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -11,7 +11,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, Res
 from confluent_kafka.admin._metadata import ClusterMetadata, TopicMetadata
 from confluent_kafka.cimpl import NewTopic
 
-from processor.errors import BrokerError, LoadError
+from processor.errors import AccessDenied, BrokerError, LoadError, ProcessorError
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import ACCESS_DENIED, NO_RESPONSE, NO_TOPIC, Config, error_of, open_client, reason_of
 from processor.options.names import INTERNAL
@@ -217,6 +217,11 @@ class TopicAdmin:
         Raises:
             BrokerError: the permission is missing; the message names the first such topic.
         """
+        for refusal in self.refusals(operation, topics):
+            raise refusal
+
+    def refusals(self, operation: AclOperation, topics: Collection[str]) -> Iterator[ProcessorError]:
+        """The errors of those topics on which this client does not have a permission; none if that is not reported."""
         if not topics or not self.has_controller:  # the client would wait for a controller
             return
         answers = self._client.describe_topics(
@@ -227,13 +232,21 @@ class TopicAdmin:
                 allowed = answer.result().authorized_operations
             except KafkaException as caught:
                 if caught.args[0].code() in ACCESS_DENIED:
-                    raise error_of(caught.args[0], self.servers, about=f"topic {topic}") from None
+                    yield error_of(caught.args[0], self.servers, about=f"topic {topic}")
                 continue
             if allowed and operation not in allowed:
-                raise BrokerError(
+                yield AccessDenied(
                     f"access denied by the broker at {self.servers} (topic {topic}): "
                     f"this client needs the permission {operation.name}"
                 )
+
+    def cluster(self, topic: str, timeout: float) -> ClusterMetadata:
+        """The brokers, and the partitions of a topic or the error that it has. The request creates no topic.
+
+        Raises:
+            BrokerError: no broker responds within `timeout`, or access is denied.
+        """
+        return self._cluster(topic, time.monotonic() + timeout)
 
     def _topic(self, topic: str, deadline: float) -> TopicMetadata:
         """Requests the topic's metadata until there is a response, or the deadline has passed."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
-from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
+from processor.errors import AccessDenied, BrokerError, LoadError, ProcessorError, SettingsError
 from processor.kafka.oauth import OAuthTokens
 from processor.kafka.secret_files import with_secrets
 from processor.options.connection import OAUTH_CB, SECRET
@@ -367,7 +367,7 @@ def error_of(error: KafkaError, servers: str = "", *, about: str = "") -> Proces
     if code == KafkaError._SSL:
         return BrokerError(f"the TLS connection to the broker{_at(servers)}{subject} failed: {_tls_reason(text)}")
     if code in ACCESS_DENIED:
-        return BrokerError(f"access denied by the broker{_at(servers)}{subject}: {text}")
+        return AccessDenied(f"access denied by the broker{_at(servers)}{subject}: {text}")
     if code in NO_RESPONSE:
         return BrokerError(f"no broker responds{_at(servers)}{subject}: {text}")
     if code in NO_TOPIC:

@@ -18,6 +18,7 @@ from tests.conftest import without
 from tests.support import cluster, kafka_jars
 from tests.support.certificates import Authority
 from tests.support.guarded_broker import GuardedBroker, Right, guarded_broker, mutual_tls, scram
+from tests.support.operating_schema import checked
 from tests.support.run import Fleet
 from tests.support.scenario import Scenario
 
@@ -423,3 +424,63 @@ def test_an_operating_command_names_the_right_that_it_misses_and_does_nothing(
     assert main([*lag]) == 0
     out, err = capsys.readouterr()
     assert (err, ", empty, 0 members: nothing behind" in out) == ("", True)
+
+
+def _doctor(visit: Visit, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, list[tuple[str, str]]]:
+    """What `processor doctor` finds, by check: the level and the text of each finding."""
+    topic = visit.user
+    own = ("-t", topic, "-g", topic, "--results-topic", f"{topic}.results", "-o", "json")
+    code = main(["doctor", "-b", visit.guarded.sasl, *own, *options])
+    out, err = capsys.readouterr()
+    assert "horse" not in out + err
+    document = checked("doctor", out)
+    assert code == (1 if document["failures"] else 0)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for finding in document["findings"]:
+        found.setdefault(finding["check"], []).append((finding["level"], finding["found"]))
+    return found
+
+
+def test_doctor_names_each_right_that_is_missing(visit: Visit, capsys: pytest.CaptureFixture[str]) -> None:
+    visit.grant()
+    login = _options(visit.login)
+    topic, refused = visit.user, ACCESS_DENIED.format(visit.guarded.sasl).removeprefix("processor: ")
+    whole = _doctor(visit, capsys, *login)
+    assert whole["rights"] == [("ok", f"READ on {topic}; WRITE on {topic}.results")]
+    assert whole["login"] == [("ok", "accepted, with SASL_PLAINTEXT and SCRAM-SHA-512")]
+    assert ("ok", f"{topic}.dlq does not exist: run creates it") in whole["topics"]
+    assert whole["group"] == [("ok", f"{topic}: new, 0 members")]
+    for name, right in visit.rights.items():
+        visit.guarded.take_away(topic, right)
+        ((level, text),) = [found for found in _doctor(visit, capsys, *login)["rights"] if found[0] != "ok"]
+        assert level == "failure", name
+        assert refused in text, name
+        assert f"{right.kind.name.lower()} {right.name}" in text, name
+        visit.guarded.grant(topic, right)
+    assert f"{topic}.dlq" not in visit.guarded.admin.list_topics(timeout=10).topics
+
+
+def test_doctor_names_a_wrong_password_and_a_certificate_that_is_refused(
+    visit: Visit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    wrong = _doctor(visit, capsys, *_options(scram(visit.user, WRONG_PASSWORD)))
+    ((level, text),) = wrong["login"]
+    assert level == "failure"
+    assert text.startswith(f"access denied by the broker at {visit.guarded.sasl}: SASL authentication error")
+    assert "topics" not in wrong
+    assert "files" in wrong
+    tls = {**visit.login, "security.protocol": "SASL_SSL"}
+    by_tls = ("-b", visit.guarded.sasl_tls)
+    visit.grant()
+    trusted = _options({**tls, "ssl.ca.location": str(visit.guarded.authority.certificate)})
+    found = _doctor(visit, capsys, *by_tls, *trusted)
+    assert [level for level, _ in found["tls"]] == ["warning"], "the certificate is valid for a day"
+    assert found["login"] == [("ok", "accepted, with SASL_SSL and SCRAM-SHA-512")]
+    another = _options({**tls, "ssl.ca.location": str(Authority(stranger).certificate)})
+    refused = _doctor(visit, capsys, *by_tls, *another)
+    ((level, text),) = refused["tls"]
+    assert level == "failure"
+    assert text.startswith(f"a certificate is refused: {visit.guarded.sasl_tls}: ")
+    assert [level for level, _ in refused["login"]] == ["failure"]

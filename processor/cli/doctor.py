@@ -1,0 +1,61 @@
+"""`processor doctor`: whether all that `processor run` needs is there, and what to do about what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Final
+
+import typer
+
+from processor.cli.tables import Output, print_json
+from processor.observe.wording import many, plain
+from processor.operate.checkup import Finding, report_of
+from processor.options.option import Argument
+from processor.settings import Settings
+
+LONGEST: Final = 2000
+"""Characters of a finding that are shown."""
+
+INDENT: Final = " " * 20
+
+
+def doctor(
+    settings: Settings,
+    app: Annotated[
+        str | None,
+        Argument("MODULE:ATTRIBUTE, as for run. Without it, handlers are not checked.", metavar="APP"),
+    ] = None,
+    output: Output = "table",
+) -> int:
+    """Check each thing that run needs, with the options of run: names, login, rights, topics, group, APP, limits.
+
+    Each check is ok, a warning, or a failure, with what was found and what to do.
+    The exit code is 1 if a check fails. Nothing is changed: no topic is created,
+    and no group is joined.
+    """
+    from processor.boot.checkup import Checkup  # not at the top, to keep --help fast
+
+    findings = Checkup(settings, app).findings()
+    if output == "json":
+        report = report_of(list(findings))
+        print_json(report)
+    else:
+        report = report_of(_printed(findings))
+        typer.echo(f"{many(report.failures, 'failure')}, {many(report.warnings, 'warning')}")
+    return 1 if report.failures else 0
+
+
+def _printed(findings: Iterable[Finding]) -> list[Finding]:
+    """Print each finding as soon as it is there, since some take seconds, and return all of them."""
+    printed = []
+    for finding in findings:
+        typer.echo("\n".join(_lines(finding)))
+        printed.append(finding)
+    return printed
+
+
+def _lines(finding: Finding) -> list[str]:
+    lines = [f"{finding.level:<7}  {finding.check:<9}  {plain(finding.found, LONGEST)}"]
+    if finding.remedy is not None:
+        lines.append(f"{INDENT}→ {plain(finding.remedy, LONGEST)}")
+    return lines

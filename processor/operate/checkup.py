@@ -1,0 +1,264 @@
+"""What `processor doctor` concludes: a verdict on each thing that `processor run` needs, from what was found of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from processor.observe.wording import duration, many
+
+Level = Literal["ok", "warning", "failure"]
+
+EXPIRES_SOON_SECONDS: Final = 14 * 86_400.0
+"""A certificate that expires within this time is a warning."""
+
+AHEAD_SECONDS: Final = 5.0
+"""A record that is dated so far in the future is a warning. Clocks that are kept by NTP differ by much less."""
+
+BASE_FILES: Final = 64
+"""Files that a consumer has open without brokers: standard streams, sockets to the fleet's parent, libraries."""
+
+FILES_A_BROKER: Final = 8
+"""Connections of a consumer to each broker at the most: it has that many Kafka clients, for reading, for outputs, for
+commits and for questions to the group."""
+
+FILES_A_CHILD: Final = 8
+"""Files that the fleet's parent has open for each consumer, at the most."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that `processor run` needs, in the report of `processor doctor`."""
+
+    check: str
+    """what was checked: names, servers, tls, login, listeners, topics, rights, group, protocol, clock, registry,
+    schemas, app or files"""
+    level: Level
+    """ok; warning: run works, with less than it should have; failure: run does not work"""
+    found: str
+    """what was found"""
+    remedy: str | None = None
+    """what to do; null if there is nothing to do"""
+
+
+class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `processor doctor` found."""
+
+    failures: int
+    """findings that are failures; the exit code is 1 if there are any"""
+    warnings: int
+    """findings that are warnings"""
+    findings: list[Finding]
+    """in the order of the checks"""
+
+
+class Probe(NamedTuple):
+    """An attempt to reach one address, or to resolve one name."""
+
+    address: str
+    error: str | None = None
+    """Why it failed; None if it did not."""
+
+
+class TopicState(NamedTuple):
+    """A topic that exists, as the brokers describe it."""
+
+    name: str
+    partitions: int
+    replicas: int
+    """Of the partition that has the fewest."""
+    without_leader: int = 0
+    """Partitions without a leader."""
+    under_replicated: int = 0
+    """Partitions that have a replica which is not in sync."""
+
+
+class GroupFacts(NamedTuple):
+    """The group as its coordinator describes it."""
+
+    name: str
+    state: str
+    members: int
+    protocol: str | None
+    """`classic` or `consumer`; None if the coordinator does not report it."""
+    assignor: str
+
+
+def ok(check: str, found: str) -> Finding:
+    """Return a finding that needs no action."""
+    return Finding(check=check, level="ok", found=found)
+
+
+def warning(check: str, found: str, remedy: str) -> Finding:
+    """Return a finding with which `run` works, with less than it should have."""
+    return Finding(check=check, level="warning", found=found, remedy=remedy)
+
+
+def failure(check: str, found: str, remedy: str) -> Finding:
+    """Return a finding with which `run` does not work."""
+    return Finding(check=check, level="failure", found=found, remedy=remedy)
+
+
+def report_of(findings: Sequence[Finding]) -> DoctorReport:
+    """Count the findings."""
+    levels = [finding.level for finding in findings]
+    return DoctorReport(failures=levels.count("failure"), warnings=levels.count("warning"), findings=list(findings))
+
+
+def names_verdict(probes: Sequence[Probe]) -> Finding:
+    """Judge the names of the bootstrap servers. One that resolves is enough for `run`."""
+    found = _failed(probes, "not resolved")
+    if not found:
+        return ok("names", f"{', '.join(probe.address for probe in probes)}: resolved")
+    remedy = "correct --bootstrap-servers, or the name service of this host"
+    return _some_or_all("names", probes, found, remedy)
+
+
+def servers_verdict(probes: Sequence[Probe]) -> Finding:
+    """Judge the connections to the bootstrap servers. One that is reached is enough for `run`."""
+    found = _failed(probes, "not reachable")
+    if not found:
+        return ok("servers", f"{', '.join(probe.address for probe in probes)}: connected")
+    remedy = "start the server, open the firewall for its port, or correct --bootstrap-servers"
+    return _some_or_all("servers", probes, found, remedy)
+
+
+def listeners_verdict(probes: Sequence[Probe]) -> Finding:
+    """Judge the connections to the addresses that the brokers advertise. `run` needs each of them."""
+    found = _failed(probes, "not reachable")
+    if not found:
+        return ok("listeners", f"{', '.join(probe.address for probe in probes)}: connected")
+    remedy = "set advertised.listeners of these brokers to addresses that this host reaches, or start the brokers"
+    return failure("listeners", f"advertised by the brokers: {found}", remedy)
+
+
+def _some_or_all(check: str, probes: Sequence[Probe], found: str, remedy: str) -> Finding:
+    is_all = all(probe.error is not None for probe in probes)
+    return failure(check, found, remedy) if is_all else warning(check, found, remedy)
+
+
+def _failed(probes: Sequence[Probe], fault: str) -> str:
+    failed = [f"{probe.address} ({probe.error})" for probe in probes if probe.error is not None]
+    if not failed:
+        return ""
+    count = f"{len(failed)} of {len(probes)} " if len(probes) > 1 else ""
+    return f"{count}{fault}: {', '.join(failed)}"
+
+
+def expiry_verdict(seconds: float) -> Finding:
+    """Judge a server's certificate that could be verified.
+
+    Args:
+        seconds: until it expires.
+    """
+    found = f"the brokers' certificates are valid for {duration(seconds)}"
+    if seconds < EXPIRES_SOON_SECONDS:
+        return warning("tls", found, "renew the brokers' certificates")
+    return ok("tls", found)
+
+
+def topic_verdict(topic: TopicState) -> Finding:
+    """Judge a topic that exists."""
+    found = f"{topic.name}: {many(topic.partitions, 'partition')}, {many(topic.replicas, 'replica')}"
+    if topic.without_leader:
+        return failure(
+            "topics",
+            f"{found}, {topic.without_leader:,} without a leader",
+            "start the brokers that have the partitions",
+        )
+    if topic.replicas == 1:
+        return warning(
+            "topics",
+            f"{topic.name}: {many(topic.partitions, 'partition')}, a single replica",
+            "raise the replication factor to 3, with min.insync.replicas=2: the loss of one disk loses records",
+        )
+    if topic.under_replicated:
+        return warning(
+            "topics",
+            f"{found}, {topic.under_replicated:,} with replicas that are not in sync",
+            "start the brokers that are missing, or wait until they have caught up",
+        )
+    return ok("topics", found)
+
+
+def capacity_verdict(partitions: int, processes: int) -> Finding | None:
+    """Judge the number of consumers; None if each of them gets a partition.
+
+    Args:
+        partitions: of all consumed topics.
+        processes: consumers of the fleet.
+    """
+    if processes <= partitions:
+        return None
+    return warning(
+        "topics",
+        f"{processes:,} consumers for {many(partitions, 'partition')}: {processes - partitions:,} of them get none",
+        "lower --processes, or add partitions",
+    )
+
+
+def group_verdict(group: GroupFacts, protocol: str) -> Finding:
+    """Judge the group.
+
+    Args:
+        group: as its coordinator describes it.
+        protocol: `--group-protocol`.
+    """
+    found = f"{group.name}: {group.state}, {many(group.members, 'member')}"
+    if group.members == 0:
+        return ok("group", found)
+    if group.protocol is not None and group.protocol != protocol:
+        return warning(
+            "group",
+            f"{found}, which use the protocol {group.protocol}, not {protocol}",
+            f"set --group-protocol {group.protocol}, or stop the other members first",
+        )
+    if protocol == "classic" and group.assignor not in ("", "cooperative-sticky"):
+        return failure(
+            "group",
+            f"{found}, whose assignor is {group.assignor}, not cooperative-sticky",
+            "stop the other members first, or choose another --group",
+        )
+    return ok("group", found)
+
+
+def files_verdict(limit: int, brokers: int, processes: int, workers: int) -> Finding:
+    """Judge the limit of open files. It is that of one process: each consumer of a fleet is one.
+
+    Args:
+        limit: the soft limit, `ulimit -n`.
+        brokers: of the cluster, as far as they are known.
+        processes: consumers of the fleet.
+        workers: of each; a handler is assumed to open one file or connection.
+    """
+    needed = max(BASE_FILES + FILES_A_BROKER * brokers, BASE_FILES + FILES_A_CHILD * processes)
+    found = f"a process may open {limit:,} files"
+    remedy = f"raise the limit to {needed + workers:,} or more (ulimit -n, LimitNOFILE= of systemd)"
+    if limit < needed:
+        return failure("files", f"{found}, and needs up to {needed:,}", remedy)
+    if limit < needed + workers:
+        return warning(
+            "files", f"{found}; with a connection of each worker it needs up to {needed + workers:,}", remedy
+        )
+    return ok("files", found)
+
+
+def clock_verdict(newest: Iterable[float], now: float) -> Finding:
+    """Judge this host's clock by the times of records.
+
+    A record from the future shows that this clock is behind, or that of the record's producer or broker ahead. A clock
+    that is ahead cannot be told from topics without new records.
+
+    Args:
+        newest: the time of the newest record of each partition that has one, in seconds since the epoch.
+        now: this host's time.
+    """
+    ahead = max((at - now for at in newest), default=0.0)
+    if ahead > AHEAD_SECONDS:
+        return warning(
+            "clock",
+            f"the newest record is dated {duration(ahead)} after this host's time",
+            "correct the clock of this host or of the record's producer: task-not-before and task-expires need it",
+        )
+    return ok("clock", "no record is dated after this host's time")
