@@ -18,14 +18,19 @@ AHEAD_SECONDS: Final = 5.0
 """A record that is dated so far in the future is a warning. Clocks that are kept by NTP differ by much less."""
 
 BASE_FILES: Final = 64
-"""Files that a consumer has open without brokers: standard streams, sockets to the fleet's parent, libraries."""
+"""Files that a process has open without brokers: standard streams, the fleet's sockets, the interpreter's."""
 
-FILES_A_BROKER: Final = 8
-"""Connections of a consumer to each broker at the most: it has that many Kafka clients, for reading, for outputs, for
-commits and for questions to the group."""
+FILES_A_CLIENT: Final = 3
+"""Files of a Kafka client for each broker: a socket, and the two ends of a pipe that wakes its thread."""
 
-FILES_A_CHILD: Final = 8
-"""Files that the fleet's parent has open for each consumer, at the most."""
+CLIENTS: Final = 3
+"""Kafka clients that each consumer has: for reading, for outputs, and for questions to the group."""
+
+CLIENTS_AT_MOST: Final = 8
+"""With those that are opened when they are needed: larger outputs, commits while the group waits, surveys of topics."""
+
+FILES_A_CHILD: Final = 2
+"""Files that the fleet's parent has open for each consumer."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,15 +237,14 @@ def files_verdict(limit: int, brokers: int, processes: int, workers: int) -> Fin
         processes: consumers of the fleet.
         workers: of each; a handler is assumed to open one file or connection.
     """
-    needed = max(BASE_FILES + FILES_A_BROKER * brokers, BASE_FILES + FILES_A_CHILD * processes)
+    needed = BASE_FILES + max(FILES_A_CLIENT * CLIENTS * brokers, FILES_A_CHILD * processes)
+    at_most = max(needed, BASE_FILES + FILES_A_CLIENT * CLIENTS_AT_MOST * brokers) + workers
     found = f"a process may open {limit:,} files"
-    remedy = f"raise the limit to {needed + workers:,} or more (ulimit -n, LimitNOFILE= of systemd)"
+    remedy = f"raise the limit to {at_most:,} or more (ulimit -n, LimitNOFILE= of systemd)"
     if limit < needed:
-        return failure("files", f"{found}, and needs up to {needed:,}", remedy)
-    if limit < needed + workers:
-        return warning(
-            "files", f"{found}; with a connection of each worker it needs up to {needed + workers:,}", remedy
-        )
+        return failure("files", f"{found}, and needs {needed:,}", remedy)
+    if limit < at_most:
+        return warning("files", f"{found}, and needs up to {at_most:,} with one of each worker", remedy)
     return ok("files", found)
 
 
