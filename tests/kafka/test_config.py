@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
-from processor.errors import BrokerError, LoadError, ProcessorError, SettingsError
+from processor.errors import AccessDenied, BrokerError, LoadError, ProcessorError, SettingsError
 from processor.kafka.client_log import ClientLog, client_hooks
 from processor.kafka.config import (
     CONSUMER_ONLY,
@@ -190,12 +190,12 @@ def test_empty_bootstrap_servers_are_a_wrong_use() -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "said"),
     [
-        (KafkaError._AUTHENTICATION, BrokerError, "access denied"),
+        (KafkaError._AUTHENTICATION, AccessDenied, "access denied"),
         (KafkaError._SSL, BrokerError, "the TLS connection to the broker"),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, BrokerError, "access denied"),
-        (KafkaError.GROUP_AUTHORIZATION_FAILED, BrokerError, "access denied"),
-        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, BrokerError, "access denied"),
-        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, BrokerError, "access denied"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, AccessDenied, "access denied"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, AccessDenied, "access denied"),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, AccessDenied, "access denied"),
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, AccessDenied, "access denied"),
         (KafkaError._TRANSPORT, BrokerError, "no broker responds at host:1"),
         (KafkaError._ALL_BROKERS_DOWN, BrokerError, "no broker responds at host:1"),
         (KafkaError._TIMED_OUT, BrokerError, "no broker responds at host:1"),
@@ -211,6 +211,11 @@ def test_an_error_of_the_client_becomes_an_error_of_the_product(
     error = error_of(KafkaError(code), "host:1")
     assert type(error) is kind
     assert said in str(error)
+
+
+def test_a_denied_access_is_an_error_of_the_broker_and_ends_with_its_exit_code() -> None:
+    assert issubclass(AccessDenied, BrokerError)
+    assert AccessDenied.exit_code == BrokerError.exit_code == 4
 
 
 def log_line(level: int, message: str) -> logging.LogRecord:
