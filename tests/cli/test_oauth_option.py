@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from processor.cli.main import COMMANDS
+from processor.cli.main import COMMANDS, main
 from processor.cli.parameters import signature_of
 from processor.errors import SettingsError
 from processor.kafka.dispatcher import Dispatcher
@@ -24,6 +24,7 @@ ARGUMENTS = {
     "decode": ("t:0:0",),
     "lag": ("-g", "g"),
     "tail": ("-t", "t"),
+    "doctor": ("-t", "t", "-g", "g"),
 }
 BEARER = {"sasl.mechanism": "OAUTHBEARER"}
 
@@ -55,13 +56,22 @@ def test_every_command_that_connects_is_here() -> None:
     assert connecting == ARGUMENTS.keys()
 
 
-@pytest.mark.parametrize("command", ARGUMENTS)
+@pytest.mark.parametrize("command", [command for command in ARGUMENTS if command != "doctor"])
 def test_a_function_that_cannot_be_loaded_is_one_line(tmp_path: Path, command: str) -> None:
     """Before a broker is looked for."""
     code, line = ended(tmp_path, command, *ARGUMENTS[command], *LOGIN, "--oauth-callback", "nowhere:token")
     told = "processor: --oauth-callback 'nowhere:token': there is no module 'nowhere' in the current folder"
     assert code == 5
     assert line.startswith(told)
+
+
+def test_a_function_that_cannot_be_loaded_is_a_finding_of_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    at = ("-t", "t", "-g", "g", "-b", "127.0.0.1:1")
+    assert main(["doctor", *at, *LOGIN, "--oauth-callback", "nowhere:token"]) == 1
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "\nfailure  login      --oauth-callback 'nowhere:token': there is no module 'nowhere' in the current" in out
+    assert "\nok       files      " in out
 
 
 @pytest.mark.parametrize("command", ARGUMENTS)
