@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from math import inf, isfinite
+from math import inf
 from typing import Final
 
 from processor.engine.record import Headers, Record
@@ -19,6 +19,9 @@ NAMES: Final = LINKS | {PRIORITY, NOT_BEFORE, EXPIRES}
 
 MOST_DIGITS: Final = 15
 """Of a time in epoch milliseconds: enough for the years up to 9999, which ISO 8601 ends with as well."""
+
+MOST_SECONDS: Final = 100_000_000_000
+"""Of a time from now, some 3,000 years: in epoch milliseconds it has at most `MOST_DIGITS`."""
 
 SHOWN_CHARACTERS: Final = 40
 """Of a header's value in an error."""
@@ -133,7 +136,7 @@ def _time(name: str, value: bytes | None) -> float:
 
 
 def _moment(name: str, moment: Time | None, other: str, seconds: float | None) -> int | None:
-    """Return epoch milliseconds, of the one that is given."""
+    """Return epoch milliseconds, of the one that is given; 0 for a time before 1970, which a header cannot name so."""
     if moment is None:
         return None if seconds is None else _from_now(other, seconds)
     if seconds is not None:
@@ -141,16 +144,18 @@ def _moment(name: str, moment: Time | None, other: str, seconds: float | None) -
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise ValueError(f"{name} has no time zone: {moment.isoformat()}")
-        return round(moment.timestamp() * 1000)
+        return max(0, round(moment.timestamp() * 1000))
     try:
-        return round(_time(name, str(moment).encode()) * 1000)
+        return max(0, round(_time(name, str(moment).encode()) * 1000))
     except InvalidHeader as error:
         raise ValueError(str(error).removeprefix("the header ")) from None
 
 
-def _from_now(name: str, seconds: float) -> int:
-    if not isfinite(seconds) or seconds < 0:
+def _from_now(name: str, seconds: object) -> int:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < inf:
         raise ValueError(f"{name} must be a number of seconds from 0 on, not {seconds!r}")
+    if seconds > MOST_SECONDS:
+        raise ValueError(f"{name} must be at most {MOST_SECONDS:,} seconds, not {seconds!r}")
     return time.time_ns() // 1_000_000 + round(seconds * 1000)
 
 

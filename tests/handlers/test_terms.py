@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from processor import Expired, InvalidHeader
 from processor.engine.record import Headers
 from processor.engine.terms import Terms
-from processor.handlers.terms import NAMES, check_age, check_begin, headers_for_terms, shown_time, terms_of
+from processor.handlers.terms import (
+    MOST_SECONDS,
+    NAMES,
+    check_age,
+    check_begin,
+    headers_for_terms,
+    shown_time,
+    terms_of,
+)
 from processor.runtime.ports import Partition
 from processor.testing.memory.cluster import MemoryRecord
 
@@ -149,6 +157,17 @@ def test_seconds_from_now_are_epoch_milliseconds_in_the_header() -> None:
     assert before + 1.499 <= int(value or 0) / 1000 <= time.time() + 1.501
 
 
+def test_the_longest_delay_can_be_read_again() -> None:
+    terms = terms_of(headers_for_terms(delay=MOST_SECONDS))
+    assert terms is not None
+    assert terms.fault is None
+
+
+@pytest.mark.parametrize("moment", [datetime(1969, 7, 20, tzinfo=UTC), "1969-07-20T20:17:00Z"])
+def test_a_time_before_1970_is_a_time_that_has_passed(moment: datetime | str) -> None:
+    assert terms_of(headers_for_terms(expires=moment)) == Terms(expires=0.0)
+
+
 def test_the_terms_of_any_task_need_no_header() -> None:
     assert headers_for_terms() == []
 
@@ -162,6 +181,10 @@ def test_the_terms_of_any_task_need_no_header() -> None:
         ({"delay": -0.5}, "delay must be a number of seconds from 0 on, not -0.5"),
         ({"expires_in": inf}, "expires_in must be a number of seconds from 0 on, not inf"),
         ({"delay": float("nan")}, "delay must be a number of seconds from 0 on, not nan"),
+        ({"delay": "5"}, "delay must be a number of seconds from 0 on, not '5'"),
+        ({"expires_in": True}, "expires_in must be a number of seconds from 0 on, not True"),
+        ({"delay": 1e300}, "delay must be at most 100,000,000,000 seconds, not 1e+300"),
+        ({"expires_in": 10**400}, "expires_in must be at most 100,000,000,000 seconds, not 1000"),
         ({"delay": 1, "not_before": 1}, "either not_before or delay, not both"),
         ({"expires_in": 1, "expires": 1}, "either expires or expires_in, not both"),
         ({"not_before": "2026-11-29T08:30:00"}, "not_before has no time zone: '2026-11-29T08:30:00'; add Z"),
