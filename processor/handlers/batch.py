@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from processor.engine.gatherer import BatchRule
 from processor.errors import SettingsError
+from processor.handlers.policy import PolicyKeywords, check_names
 
 MOST_TASKS = 100_000
 """The largest batch. A consumer holds all of its tasks in memory."""
+
+_SINGLE: Final = ("concurrency", "rate")
+"""Keywords about single tasks."""
 
 
 class BatchError(Exception):
@@ -44,14 +48,19 @@ class BatchError(Exception):
 
 
 def check_batch_keywords(given: Mapping[str, object]) -> None:
-    """Checks that no keyword is given that is about single tasks only.
+    """Checks that a batch has each keyword that is given: `concurrency` and `rate` are about single tasks only.
 
     Raises:
-        SettingsError: one is.
+        SettingsError: it has not.
     """
-    for name in ("concurrency", "rate"):
+    for name in _SINGLE:
         if given.get(name) is not None:
             raise SettingsError(f"a batch has no keyword {name}: its size and --workers limit how much runs at once")
+    check_names(
+        (name for name in given if name not in _SINGLE),
+        "a batch",
+        ["size", "wait", "sessions", *(name for name in PolicyKeywords.__annotations__ if name not in _SINGLE)],
+    )
 
 
 def batch_rule(size: int, wait: float, sessions: int | None) -> BatchRule:

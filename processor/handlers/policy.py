@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypedDict
 
 from processor.engine.retry import ErrorRules, ErrorTypes
@@ -53,12 +53,7 @@ def check_keywords(given: Mapping[str, object]) -> None:
     Raises:
         SettingsError: a keyword does not exist, or its value cannot be used.
     """
-    known = list(PolicyKeywords.__annotations__)
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise SettingsError(f"a handler has no keyword {name}: {hint}")
+    check_names(given, "a handler", list(PolicyKeywords.__annotations__))
     _check_seconds(given, "timeout", above_zero=True)
     _check_seconds(given, "expires", above_zero=True)
     _check_seconds(given, "backoff", above_zero=False)
@@ -68,6 +63,19 @@ def check_keywords(given: Mapping[str, object]) -> None:
     first, longest = given.get("backoff"), given.get("backoff_max")
     if isinstance(first, int | float) and isinstance(longest, int | float) and longest < first:
         raise SettingsError(f"backoff_max {longest:g} is below backoff {first:g}")
+
+
+def check_names(given: Iterable[str], owner: str, known: Sequence[str]) -> None:
+    """Checks that each keyword of `owner` is a known one.
+
+    Raises:
+        SettingsError: one is not; with the one that it resembles, or all.
+    """
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise SettingsError(f"{owner} has no keyword {name}: {hint}")
 
 
 def error_rules(given: Mapping[str, Any]) -> ErrorRules:

@@ -40,7 +40,11 @@ def test_a_batch_has_a_size_a_wait_and_as_many_sessions_as_come() -> None:
         ({"sessions": 2}, "sessions must be 1, for one session a batch, or None"),
         ({"sessions": True}, "sessions must be 1"),
         ({"max_attempts": 0}, "max_attempts must be an integer of at least 1"),
-        ({"length": 3}, "a handler has no keyword length"),
+        (
+            {"length": 3},
+            "a batch has no keyword length: there are size, wait, sessions, timeout, max_attempts",
+        ),
+        ({"siez": 3}, r"a batch has no keyword siez: did you mean size\?"),
         ({"concurrency": 3}, "a batch has no keyword concurrency: its size and --workers limit how much runs at once"),
         ({"rate": "3/s"}, "a batch has no keyword rate"),
     ],
