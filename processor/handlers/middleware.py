@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -52,6 +52,27 @@ def inside(middleware: Iterable[Middleware], call: Call, *, is_async: bool) -> C
     for each in reversed([each for each in middleware if each.is_async == is_async]):
         call = each.around(call)
     return call
+
+
+def check_kinds(middleware: Iterable[Middleware], kinds: Collection[bool]) -> None:
+    """Checks that the middleware surrounds handlers, whose `is_async` are `kinds`.
+
+    Middleware of both kinds may be registered for handlers of one, as a package does that any application uses.
+
+    Raises:
+        LoadError: all middleware is of the other kind, so that no call goes through it.
+    """
+    several = list(middleware)
+    if several and kinds and not any(each.is_async in kinds for each in several):
+        first, needed = several[0], "def" if several[0].is_async else "async def"
+        raise LoadError(
+            f"the middleware {label(first.function)} surrounds no handler: it is {_kind(first.is_async)}, "
+            f"and every handler is {_kind(not first.is_async)}; write it as `{needed}`"
+        )
+
+
+def _kind(is_async: bool) -> str:
+    return "async" if is_async else "plain"
 
 
 def _second_parameter(function: Callable[..., Any]) -> str | None:

@@ -14,7 +14,7 @@ from processor.errors import LoadError, SettingsError
 from processor.handlers.batch import batch_rule, check_batch_keywords
 from processor.handlers.callables import is_kind, label
 from processor.handlers.lifespan import L, Lifespan
-from processor.handlers.middleware import M, Middleware, inside
+from processor.handlers.middleware import M, Middleware, check_kinds, inside
 from processor.handlers.payload import payload_type
 from processor.handlers.policy import PolicyKeywords, check_keywords, error_rules, rate_of
 from processor.handlers.task import Task, UnknownTask
@@ -196,6 +196,14 @@ class Handlers:
         if handler.batch is None:
             handler.call = inside(self._middleware, handler.function, is_async=handler.is_async)
 
+    def check_middleware(self) -> None:
+        """Checks that middleware surrounds a handler, if there is any.
+
+        Raises:
+            LoadError: all handlers are of one kind, plain or `async`, and all middleware of the other.
+        """
+        check_kinds(self._middleware, {handler.is_async for handler in self.handlers if handler.batch is None})
+
     def lifespan(self, function: L) -> L:
         """Registers the decorated generator function, plain or `async`, which yields once.
 
@@ -265,11 +273,12 @@ class Handlers:
         """Returns `app` itself, or new handlers with the function `app` as the default.
 
         Raises:
-            LoadError: `app` is neither, has no handlers, or is a generator.
+            LoadError: `app` is neither, has no handlers, or is a generator; or its middleware surrounds none of them.
         """
         if isinstance(app, Handlers):
             if not app.handlers:
                 raise LoadError("the Processor has no handlers: register one with @app.task(name) or @app.default")
+            app.check_middleware()
             return app
         if not callable(app) or inspect.isclass(app):
             raise LoadError(f"APP must be a function or a Processor, not {type(app).__name__}")

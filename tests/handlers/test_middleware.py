@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from processor.errors import LoadError
+from processor.handlers.table import Handlers
 from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.testing import task
@@ -109,3 +110,40 @@ def test_a_handler_that_two_names_share_is_surrounded_once() -> None:
     app.bind("charge.avsc", ["shop.Charge"])
     app.middleware(adding("a"))
     assert called(app) == called(app, "shop.Charge") == "a(charged)"
+
+
+async def paid(task: Task) -> None: ...
+
+
+async def later(task: Task, call: Callable[[Task], Any]) -> Any:
+    return await call(task)
+
+
+def test_middleware_of_the_other_kind_than_every_handler_is_refused() -> None:
+    app = Processor()
+    app.task("charge")(paid)
+    app.middleware(adding("a"))
+    with pytest.raises(
+        LoadError, match=r"^the middleware .*middleware surrounds no handler: it is plain, and every handler is async; "
+    ):
+        Handlers.of(app)
+    plain = Processor()
+    plain.default(lambda task: None)
+    plain.middleware(later)
+    with pytest.raises(LoadError, match=r"^the middleware later surrounds no handler: .* write it as `def`$"):
+        Handlers.of(plain)
+
+
+def test_middleware_of_both_kinds_may_surround_handlers_of_one() -> None:
+    app = Processor()
+    app.task("charge")(paid)
+    app.middleware(adding("a"))
+    app.middleware(later)
+    assert Handlers.of(app) is app
+
+
+def test_middleware_beside_batches_alone_is_accepted() -> None:
+    app = Processor()
+    app.batch("charge")(lambda tasks: None)
+    app.middleware(adding("a"))
+    assert Handlers.of(app) is app
