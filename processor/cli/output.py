@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import sys
 import time
 from types import TracebackType
@@ -136,3 +138,19 @@ def silence(stream: TextIO) -> None:
     the stream at exit, and change the exit code.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def check_reader() -> None:
+    """Checks that a pipe that standard output goes to is still open at its other end, without a write.
+
+    Raises:
+        BrokenPipeError: it is closed.
+    """
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):  # standard output is closed, or an object of a test
+        return
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        raise BrokenPipeError(errno.EPIPE, "nothing reads standard output")

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from processor.boot.tokens import with_tokens
-from processor.cli.output import note
+from processor.cli.output import check_reader, note
 from processor.cli.stop import Stop
 from processor.cli.tables import Output
 from processor.cli.value_codec import open_codec
@@ -130,12 +130,14 @@ class Tail:
             is_first = False
 
     def follow(self, stop: Stop) -> None:
-        """Show new tasks as they come, until a signal."""
+        """Show new tasks as they come, until a signal, or until nothing reads standard output any more."""
         for record in self._scan.follow(self._after):
             if stop.is_asked():
                 return
             if record is not None:
                 self._show_if_wanted(record)
+            else:
+                check_reader()
 
     def _show_if_wanted(self, record: Record) -> None:
         task = task_line(record, self._codec)

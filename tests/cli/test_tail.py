@@ -138,6 +138,17 @@ def test_a_reader_that_leaves_ends_it_quietly(servers: str, tmp_path: Path) -> N
         process.stdout = None
 
 
+def test_a_reader_that_leaves_ends_it_without_another_task(servers: str, tmp_path: Path) -> None:
+    with following(tmp_path, servers, "tasks", "-n", "1") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 1
+        assert process.stderr.read() == ""
+        process.stdout = None
+
+
 def test_wrong_use_is_one_line(capsys: Capture, servers: str) -> None:
     assert "topic missing does not exist" in refused(capsys, "tail", "-b", servers, "-t", "missing", code=5)
     assert refused(capsys, "tail", "-t", "t", "--since", "noon").startswith("--since must be a time such as")
