@@ -130,6 +130,17 @@ class Settings(ConnectionOptions, WritingOptions):
             rule_error=LoadError,
         ),
     ] = None
+    control_topic: Annotated[
+        str | None,
+        Option(
+            "Compacted topic with the commands of processor control, which is created if it is missing. Each consumer "
+            "reads it before its first task, and obeys it.",
+            Panel.KAFKA,
+            metavar="TOPIC",
+            rule=target_fault,
+            rule_error=LoadError,
+        ),
+    ] = None
     delivery: Annotated[
         Delivery,
         Option(
@@ -139,7 +150,7 @@ class Settings(ConnectionOptions, WritingOptions):
         ),
     ] = "at-least-once"
     create_topics: Annotated[
-        bool, Option("Create a missing dead-letter or results topic at the start.", Panel.FAILURES)
+        bool, Option("Create a missing dead-letter, results or control topic at the start.", Panel.FAILURES)
     ] = True
     max_in_flight: Annotated[
         int,
@@ -252,7 +263,11 @@ class Settings(ConnectionOptions, WritingOptions):
             raise SettingsError("no topic to consume: give at least one --topic")
         if len(set(self.topics)) != len(self.topics):
             raise SettingsError("--topic names the same topic twice")
-        for option, target in (("dead-letter", self.dead_letter_topic), ("results", self.results_topic)):
+        for option, target in (
+            ("dead-letter", self.dead_letter_topic),
+            ("results", self.results_topic),
+            ("control", self.control_topic),
+        ):
             if target in self.topics:
                 raise SettingsError(
                     f"--{option}-topic {target!r} is consumed by this command: records would go in circles"
@@ -277,10 +292,13 @@ class Settings(ConnectionOptions, WritingOptions):
                     f"{LONGEST_TOPIC}: set --dead-letter-topic"
                 )
         targets = [*map(self.dead_letter_topic_of, self.topics), *filter(None, [self.results_topic])]
+        if self.control_topic in targets:
+            raise SettingsError(f"--control-topic {self.control_topic!r} is also written to by tasks: give it its own")
+        targets += filter(None, [self.control_topic])
         if (pair := collision([*self.topics, *targets])) is not None:
             raise LoadError(
                 f"the topics {pair[0]!r} and {pair[1]!r} differ only in '.' and '_', and Kafka has only one of them: "
-                "set another --dead-letter-topic or --results-topic"
+                "set another --dead-letter-topic, --results-topic or --control-topic"
             )
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from processor.codec.select import ValueCodec, codec_of
 from processor.handlers.table import Handlers
 from processor.kafka.admin import TopicAdmin, check_topics, ensure_topics
 from processor.kafka.config import admin_config, sink_configs
+from processor.kafka.control_topic import ControlTopic, ensure_control_topic
 from processor.kafka.group_protocol import check_consumer_protocol
 from processor.kafka.registry.consumer import ConsumerRegistry
 from processor.kafka.sink import KafkaSink
@@ -56,6 +57,8 @@ def assemble(
     _prepare_topics(settings, emit)
     source.open_transactions()
     consumer = Consumer(settings, app, source, sink, codec, emit)
+    if settings.control_topic is not None:
+        consumer.obey(ControlTopic(settings, settings.control_topic, emit))
     if spans is not None:
         consumer.trace(spans)
     if on_stats is not None:
@@ -81,6 +84,9 @@ def _prepare_topics(settings: Settings, emit: Emit) -> None:
     ensured = ensure_topics(
         admin, wanted, create=settings.create_topics, dead_letter_sources=dead_letter_sources(settings)
     )
+    control = settings.control_topic
+    if control is not None and ensure_control_topic(admin, control, create=settings.create_topics, is_written=False):
+        emit(ConsumerTopicCreated(topic=control, partitions=1))
     for topic in ensured.created:
         emit(ConsumerTopicCreated(topic=topic, partitions=wanted[topic]))
     for topic, reason in ensured.missing.items():

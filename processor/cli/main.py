@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "lag": "lag",
     "offsets": "offsets.command",
     "dlq": "dlq.command",
+    "control": "control.command",
     "tail": "tail",
     "doctor": "doctor",
     "demo": "demo.command",

@@ -243,6 +243,16 @@ class Assignment(Generic[P]):
             self.waiting += len(behind)
         return settled
 
+    def partition_of(self, ledger: Ledger) -> P:
+        """Return the partition of a ledger that is not closed, or of which something is lent."""
+        return self._partition_of[ledger]
+
+    def cut_short(self, loan: Loan) -> None:
+        """What the loan's borrower has not begun goes back to the lane, while the borrower may be at work."""
+        behind = loan.ledger.cut_short(loan)
+        if loan.ledger.state is not CLOSED:
+            self.waiting += behind
+
     def widen(self, loan: Loan, limit: int) -> None:
         """The loan gets at most `limit` more tasks of its lane, whose ledger is open."""
         self.waiting -= len(loan.ledger.widen(loan, limit))

@@ -29,7 +29,7 @@ class LaneState(enum.Enum):
     PARKED = "its head failed, or cannot be read yet, and waits for its next attempt"
     BLOCKED = "a handler of this session still runs from an earlier assignment of the partition"
     DELAYED = "the time before which its head is not to begin has not come"
-    HELD = "its head's handler is suspended, or runs as many attempts as it may"
+    HELD = "its head is paused, or its handler is suspended, or runs as many attempts as it may"
 
 
 READY, LENT, PARKED, BLOCKED, DELAYED, HELD = LaneState

@@ -339,6 +339,24 @@ class Ledger:
         unfinished = records[done:] if done < len(records) else []
         return self._end(loan) and self.lanes.give_back(lane, unfinished, first=first)
 
+    def cut_short(self, loan: Loan) -> int:
+        """The loan keeps the task that its borrower is at; how many of those behind it go back to the lane.
+
+        The borrower goes through `loan.records` meanwhile, without the lock. It has begun no task behind the one at
+        `done`. If `done` is unchanged after the others are out, it has begun none of them, and finds the end.
+        """
+        records, behind = loan.records, list[Record]()
+        while (end := loan.done + 1) < len(records):
+            behind = records[end:]
+            del records[end:]
+            if loan.done < end:
+                break
+            records.extend(behind)  # it went on meanwhile, and may be at one of them
+            behind = []
+        if behind and self.state is not CLOSED:
+            self.lanes.put_front(loan.lane, behind)
+        return len(behind)
+
     def narrow(self, loan: Loan, count: int) -> list[Record]:
         """The loan goes on with its next `count` tasks. Return what follows those, which goes back to the lane.
 

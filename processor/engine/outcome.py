@@ -90,6 +90,17 @@ class Held(NamedTuple):
         return False
 
 
+class Paused(NamedTuple):
+    """There was no attempt: an operator has paused the tasks of this name. No attempt is used up."""
+
+    name: str
+
+    @property
+    def is_attempt(self) -> bool:
+        """Return whether the task was attempted."""
+        return False
+
+
 class Gathered(NamedTuple):
     """There was no attempt: the task is attempted with others, in a batch of its handler."""
 
@@ -106,4 +117,4 @@ class Dropped(NamedTuple):
     """The watchdog gave the attempt up as stuck, and settled its task. What its handler returns no longer counts."""
 
 
-Outcome = Succeeded | Failed | Deferred | Held | Gathered | Dropped
+Outcome = Succeeded | Failed | Deferred | Held | Paused | Gathered | Dropped

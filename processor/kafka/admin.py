@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -287,9 +288,13 @@ class TopicAdmin:
         return reason_of(self._last_error or error)
 
     def create(
-        self, partitions: Mapping[str, int], dead_letter_sources: Mapping[str, Collection[str]], timeout: float
+        self,
+        partitions: Mapping[str, int],
+        dead_letter_sources: Mapping[str, Collection[str]],
+        timeout: float,
+        config: Mapping[str, str] = MappingProxyType({}),
     ) -> Ensured:
-        """Creates topics. A topic that another client created meanwhile is not an error.
+        """Creates topics, all with `config`. A topic that another client created meanwhile is not an error.
 
         Raises:
             BrokerError: this client may not create them.
@@ -301,7 +306,10 @@ class TopicAdmin:
         missing: dict[str, str] = {}
         wanted = [
             NewTopic(
-                topic, count, replication_factor=-1, config=self._dead_letter_config(dead_letter_sources.get(topic, ()))
+                topic,
+                count,
+                replication_factor=-1,
+                config={**config, **self._dead_letter_config(dead_letter_sources.get(topic, ()))},
             )
             for topic, count in partitions.items()
         ]

@@ -9,6 +9,7 @@ from processor.engine.lease import Lease
 from processor.errors import BrokerError, DrainTimeout, LoadError, ProcessorError
 from processor.handlers.table import Handlers
 from processor.runtime.committer import Committer
+from processor.runtime.control import Control, Feed
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
 from processor.runtime.drain import Drain, DrainSeconds
@@ -105,6 +106,7 @@ class Consumer:
         outputs = staging or Outbox(desk, sink, timers, log)
         self._settlement = settlement = Settlement(settings, codec, desk, gatekeeper, outputs, log)
         self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, lease)
+        self._control = Control(settings.group, desk, runner, emit)
         self._crew = crew = Crew(settings.workers, handlers, desk, runner, emit)
         lifespan = handlers.registered_lifespan
         self._lifespan = LifespanRun(lifespan, crew.loop, emit) if lifespan is not None else None
@@ -134,6 +136,10 @@ class Consumer:
     def report_to(self, on_stats: OnStats) -> None:
         """Has `on_stats` called with the statistics every `--stats-interval`, in the poller's thread."""
         self._reports.on_stats = on_stats
+
+    def obey(self, feed: Feed) -> None:
+        """Has the commands of a control topic obeyed, from before the first task on."""
+        self._control.follow(feed)
 
     def request_stop(self, reason: str) -> None:
         """Takes no more records, lets running tasks end within the drain timeout, commits, leaves the group.
@@ -188,6 +194,7 @@ class Consumer:
         self._reports.emit()  # all zeros: a counter that is first seen above it would not seem to have risen
         finished, failure = False, None
         try:
+            self._control.start(self._stopping)
             self._source.open(self._membership)
             stop_at_end = StopAtEnd(self._source, self._desk, self._membership) if settings.stop_at_end else None
             finished = self._poller.run(stop_at_end)
@@ -255,6 +262,7 @@ class Consumer:
         self._end_threads()
 
     def _end_threads(self) -> None:
+        self._control.close()
         self._watchdog.close()
         self._desk.close()
         self._crew.close()

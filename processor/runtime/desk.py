@@ -23,6 +23,7 @@ from processor.engine.offsets import Progress, Range
 from processor.engine.outbox import Cut
 from processor.engine.outcome import Cause, Deferred, Failed, Verdict
 from processor.engine.pace import BATCH_SECONDS, Pace
+from processor.engine.pauses import Pause, Pauses, Target
 from processor.engine.retry import Setback
 from processor.engine.stock import Usage
 from processor.handlers.terms import terms_of
@@ -117,6 +118,10 @@ class Desk:
         self.lease = lease
         """Once it is over the desk lends nothing, and borrowers begin nothing of what they have."""
         self.counts = Counts()
+        self.pauses = Pauses()
+        """Changed under the lock."""
+        self._paused: dict[Lane, tuple[Ledger, str | None]] = {}
+        """Lanes that wait for a resume; the name of the head where the pause is one of a name."""
         self.pace = Pace()
         self._timers = timers
         self._stages = stages
@@ -474,10 +479,17 @@ class Desk:
         """It comes to nothing without an attempt: if its session was invited by a gate, another one may come."""
         with self._lock:
             now = monotonic()
-            for gate in self._gates:
-                gate.drop(loan.lane)
-                self._invite(gate, now)
-                self._watch(gate)
+            self._drop(loan.lane, now)
+
+    def hold_paused(self, loan: Loan, name: str) -> None:
+        """Tasks of its name are paused: its session waits until they are resumed."""
+        with self._lock:
+            pause = self.pauses.of_name(name)
+            if pause is None:
+                self._count(self._assignment.release(loan))
+            else:
+                self._hold_paused(loan, pause, name)
+            self._after_release(loan)
 
     def hold(self, gate: Gate[Ledger, Lane], loan: Loan, setback: Setback, failed: Failed | None) -> None:
         """It may not begin, or `failed` while nothing else may: its session waits until the gate lets it."""
@@ -568,6 +580,36 @@ class Desk:
             self._count(self._assignment.release(loan))
             self._after_release(loan)
 
+    # --- the control topic's thread ------------------------------------------------------------------
+
+    def pause(self, target: Target, pause: Pause) -> bool:
+        """Begins nothing of the target any more. Return whether it was not paused before."""
+        with self._lock:
+            if not self.pauses.begin(target, pause):
+                return False
+            wanted = self._is_paused if target.kind != "name" else _any_loan
+            for borrower in self._borrowers:
+                self._take_back(borrower, wanted)
+            self._ungather(wanted)
+            for ledger in self._assignment.ledgers.values():
+                for loan in ledger.lent:
+                    if loan.batch is None and wanted(loan):
+                        self._assignment.cut_short(loan)
+            self._wake_borrowers()
+            return True
+
+    def resume(self, target: Target) -> bool:
+        """Begins tasks of the target again, unless another pause covers them. Return whether it was paused."""
+        with self._lock:
+            if not self.pauses.end(target):
+                return False
+            for lane, (ledger, name) in list(self._paused.items()):
+                if self._pause_of(ledger, lane) is None and (name is None or self.pauses.of_name(name) is None):
+                    del self._paused[lane]
+                    self._assignment.free(ledger, lane)
+            self._wake_borrowers()
+            return True
+
     # --- the borrowers' side: batches --------------------------------------------------------------
 
     def gather(self, handler: Hashable, rule: BatchRule, part: Part, *, alone: bool) -> None:
@@ -577,7 +619,7 @@ class Desk:
         """
         loan, tasks = part.loan, part.tasks
         with self._lock:
-            if not loan.ledger.may_begin:
+            if not loan.ledger.may_begin or self._is_paused(loan):
                 self._count(self._assignment.release(loan))
                 self._after_release(loan)
                 return
@@ -664,9 +706,47 @@ class Desk:
             self._gates_due = due
             self._timers.wake()
 
-    def _forget_waiting(self, partition: Partition) -> None:
+    def _drop(self, lane: Lane, now: float) -> None:
         for gate in self._gates:
-            gate.forget(self._assignment.ledgers[partition])
+            gate.drop(lane)
+            self._invite(gate, now)
+            self._watch(gate)
+
+    def _is_paused(self, loan: Loan) -> bool:
+        return bool(self.pauses.in_force) and self._pause_of(loan.ledger, loan.lane) is not None
+
+    def _pause_of(self, ledger: Ledger, lane: Lane) -> Pause | None:
+        partition = self._assignment.partition_of(ledger)
+        return self.pauses.of_lane(f"{partition.topic}:{partition.number}", lane.key)
+
+    def _hold_paused(self, loan: Loan, pause: Pause, name: str | None) -> None:
+        now = monotonic()
+        self._drop(loan.lane, now)
+        settled, may_begin = self._assignment.hold(loan, Setback("processor.Paused", f"paused by {pause.by}", now, now))
+        self._count(settled)
+        if may_begin:
+            self._paused[loan.lane] = loan.ledger, name
+
+    def _lend_unpaused(self, limit: int, workers: int | None, epoch: float) -> list[Loan]:
+        """Lends until something is not paused; what is paused waits."""
+        while loans := self._assignment.lend(limit, workers, epoch):
+            free = list[Loan]()
+            for loan in loans:
+                pause = self._pause_of(loan.ledger, loan.lane)
+                if pause is None:
+                    free.append(loan)
+                else:
+                    self._hold_paused(loan, pause, None)
+            if free:
+                return free
+        return []
+
+    def _forget_waiting(self, partition: Partition) -> None:
+        ledger = self._assignment.ledgers[partition]
+        for gate in self._gates:
+            gate.forget(ledger)
+        if self._paused:
+            self._paused = {lane: held for lane, held in self._paused.items() if held[0] is not ledger}
 
     def _ungather(self, wanted: Callable[[Loan], bool]) -> None:
         """Gives loans back to their lanes that were gathered for a batch and may not be begun any more."""
@@ -710,7 +790,8 @@ class Desk:
             self._wake_borrowers()
             return True
         assignment = self._assignment
-        loans = assignment.lend(limit, workers, time() if assignment.has_terms else 0.0)
+        lend = self._lend_unpaused if self.pauses.in_force else assignment.lend
+        loans = lend(limit, workers, time() if assignment.has_terms else 0.0)
         if not loans:
             if assignment.next_delay() != self._watched_delay:
                 self._timers.wake()
@@ -821,3 +902,7 @@ class Desk:
     def _lent_of(self, partitions: Iterable[Partition]) -> list[Loan]:
         ledgers = self._assignment.ledgers
         return [loan for p in partitions if p in ledgers for loan in ledgers[p].lent if not loan.abandoned]
+
+
+def _any_loan(_: Loan) -> bool:
+    return True

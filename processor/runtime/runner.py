@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
-from processor.engine.outcome import Deferred, Dropped, Failed, Gathered, Held, Succeeded
+from processor.engine.outcome import Deferred, Dropped, Failed, Gathered, Held, Paused, Succeeded
+from processor.engine.pauses import Pauses
 from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.links import check_links
@@ -28,6 +29,13 @@ from processor.runtime.ports import Codec
 from processor.runtime.settlement import Settlement
 from processor.runtime.tracing import Prepare, Tracing
 from processor.settings import Settings
+
+
+class NamePaused(Exception):
+    """An operator has paused the tasks of this name. Raised instead of calling the handler."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
 class Seat(Protocol):
@@ -70,6 +78,7 @@ class Runner:
         self._with_state: Prepare = self._prepare
         self._has_batches = any(handler.batch is not None for handler in handlers.handlers)
         self._tracing: Tracing | None = None
+        self._paused: Pauses | None = None
         self._prepared = self._composed()
         self._batches = Batches(settlement, lease, settings.timeout, self._prepare_with_state)
 
@@ -89,6 +98,12 @@ class Runner:
         self._with_state = prepare
         self._prepared = self._composed()
 
+    def look_for_names(self, pauses: Pauses, *, also: bool = False) -> None:
+        """Has tasks of paused names held before they begin, while a name is paused, or is about to be (`also`)."""
+        has_names = also or any(target.kind == "name" for target in pauses.in_force)
+        self._paused = pauses if has_names else None
+        self._prepared = self._composed()
+
     def _prepare_with_state(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         """Do what `_prepare` does, for a task that may be for a batch."""
         return self._with_state(record, number, now)
@@ -96,6 +111,8 @@ class Runner:
     def _composed(self) -> Prepare:
         """Return `_prepare` with what the application uses; a task that is for a batch has no span yet."""
         prepare = self._with_state
+        if self._paused is not None:
+            prepare = _stopping_at_paused(prepare, self._paused)
         if self._has_batches:
             prepare = _stopping_at_batches(prepare)
         return prepare if self._tracing is None else partial(self._tracing.begin, prepare)
@@ -116,7 +133,7 @@ class Runner:
         for record in loan.records:
             if not ledger.may_begin or now >= lease.until:
                 break
-            outcome: Failed | Deferred | Held | Gathered | None = None
+            outcome: Failed | Deferred | Held | Paused | Gathered | None = None
             handler = task = value = None
             started = now
             try:
@@ -250,13 +267,28 @@ def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
 
 def _caught(
     error: BaseException, window: InterruptWindow, handler: Handler | None
-) -> Failed | Deferred | Held | Gathered:
+) -> Failed | Deferred | Held | Paused | Gathered:
     if isinstance(error, NotNow):
         return Held()
+    if type(error) is NamePaused:
+        return Paused(error.name)
     if type(error) is ForBatch:
         return Gathered(error.task, error.handler)
     began = window.started != 0.0
     return ended_with(raised_in(error, window), began=began, handler=handler)
+
+
+def _stopping_at_paused(prepare: Prepare, pauses: Pauses) -> Prepare:
+    """Return a `prepare` that raises `NamePaused` for a task whose name is paused."""
+
+    def prepare_unpaused(record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
+        prepared = prepare(record, number, now)
+        name = prepared[0].name
+        if pauses.of_name(name) is not None:
+            raise NamePaused(name)
+        return prepared
+
+    return prepare_unpaused
 
 
 def _stopping_at_batches(prepare: Prepare) -> Prepare:

@@ -13,7 +13,7 @@ from time import monotonic, time
 from typing import Any
 
 from processor.engine.ledger import LedgerState, Loan
-from processor.engine.outcome import Cause, Deferred, Failed, Held, Succeeded, Verdict
+from processor.engine.outcome import Cause, Deferred, Failed, Held, Paused, Succeeded, Verdict
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Policy
 from processor.errors import EncodeError
@@ -112,6 +112,8 @@ class Settlement:
                 self.desk.postpone(attempt.loan, deferred, monotonic() + delay)
             case Held() if attempt.handler is not None:
                 self._gatekeeper.hold(attempt.handler, attempt)
+            case Paused(name):
+                self.desk.hold_paused(attempt.loan, name)
             # A dropped one was settled by the watchdog.
 
     def all_simply_succeeded(self, attempts: Sequence[Attempt]) -> bool:

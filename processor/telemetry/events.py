@@ -887,6 +887,62 @@ class OutputTooLarge(Event):
     """with the limit to raise"""
 
 
+class ControlPaused(Event):
+    """A command of the control topic paused something. Nothing of it begins until it is resumed; what runs goes on."""
+
+    event: ClassVar[str] = "control.paused"
+
+    kind: Literal["session", "name", "partition", "all"]
+    """what the pause is about"""
+    session_id: str
+    """the session; empty unless the pause is about one"""
+    task_name: str
+    """the task name; empty unless the pause is about one"""
+    partition: str
+    """TOPIC:PARTITION; empty unless the pause is about one"""
+    since: int
+    """when the command was given, in milliseconds since the epoch"""
+    by: str
+    """who gave it, as USER@HOST"""
+
+
+class ControlResumed(Event):
+    """A command of the control topic resumed what was paused. What another pause covers still waits."""
+
+    event: ClassVar[str] = "control.resumed"
+
+    kind: Literal["session", "name", "partition", "all"]
+    """what was paused"""
+    session_id: str
+    """the session; empty unless the pause was about one"""
+    task_name: str
+    """the task name; empty unless the pause was about one"""
+    partition: str
+    """TOPIC:PARTITION; empty unless the pause was about one"""
+
+
+class ControlForeignRecord(Event):
+    """The control topic holds a record that is not a command. It and all others like it are ignored."""
+
+    event: ClassVar[str] = "control.foreign_record"
+    level: ClassVar[Level] = "warning"
+
+    error: str
+    """what is wrong with it"""
+
+
+class ControlUnread(Event):
+    """The control topic could not be read to its end in time. The consumer starts, and may run what is paused until it
+    has read the topic.
+    """
+
+    event: ClassVar[str] = "control.unread"
+    level: ClassVar[Level] = "warning"
+
+    waited_seconds: float
+    """how long the start waited"""
+
+
 class HandlerSuspended(Event):
     """Ten attempts of a handler in a row found something away that it needs (`outage_on`). Its tasks wait, without an
     attempt or a worker, and one of them tries now and then.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.engine.outcome import Cause, Deferred, Failed, Held, Verdict
+from processor.engine.outcome import Cause, Deferred, Failed, Held, Paused, Verdict
 from processor.engine.pace import BATCH_SECONDS, LONG_BATCH_SECONDS, MOST, Pace
 from processor.engine.retry import DEFAULT_RULES, RETRIED, ErrorRules, Policy, backoff, spread
 
@@ -33,6 +33,7 @@ def test_only_what_was_tried_is_an_attempt() -> None:
     assert unattempted == {Cause.EXPIRED, Cause.INVALID, Cause.UNMET}
     assert not Deferred("processor.errors.NotReady", "not yet", 1.0).is_attempt
     assert not Held().is_attempt
+    assert not Paused("charge").is_attempt
 
 
 def test_the_last_attempt_is_the_last() -> None:

@@ -38,6 +38,7 @@ SETTINGS = Settings(
     backoff_max=60.0,
     dead_letter_topic="dead",
     results_topic="results",
+    control_topic="control",
     delivery="exactly-once",
     create_topics=False,
     max_in_flight=11,

@@ -17,6 +17,7 @@ from processor.codec.task_line import TaskLine
 from processor.operate.checkup import DoctorReport
 from processor.operate.lag import LagReport
 from processor.operate.letter_reports import LetterDetail, LetterGroups, ReplayReport
+from processor.operate.pause_report import PausesReport
 from processor.operate.resets import OffsetsReport, ResetReport
 from tests.support.log_catalogue import field_meanings
 
@@ -29,6 +30,7 @@ DOCUMENTS: Mapping[str, type[msgspec.Struct]] = {
     "dlq list": LetterGroups,
     "dlq show": LetterDetail,
     "dlq replay": ReplayReport,
+    "control list": PausesReport,
     "tail": TaskLine,
     "doctor": DoctorReport,
 }
@@ -40,7 +42,7 @@ def schema() -> dict[str, Any]:
     _, defined = msgspec.json.schema_components(DOCUMENTS.values(), ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "What processor lag, offsets, dlq, tail and doctor print with -o json",
+        "title": "What processor lag, offsets, dlq, control, tail and doctor print with -o json",
         "oneOf": [
             {"title": f"processor {command}", "$ref": f"#/$defs/{kind.__name__}"} for command, kind in DOCUMENTS.items()
         ],

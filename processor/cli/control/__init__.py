@@ -1,0 +1,1 @@
+"""`processor control`: commands to a running group."""

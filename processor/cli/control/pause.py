@@ -1,0 +1,54 @@
+"""`processor control pause` and `processor control resume`."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+
+from processor.boot.tokens import with_tokens
+from processor.cli.control.selection import TargetOptions
+from processor.cli.output import note
+from processor.engine.pauses import Pause, Target
+from processor.kafka.control_topic import pauses_of, send_command
+from processor.options.connection import ConnectionOptions
+
+
+def pause(connection: ConnectionOptions, options: TargetOptions) -> int:
+    """Begin no task of a session, a name, a partition, or the whole group until it is resumed.
+
+    What runs goes on, and so does everything else. The order of each session
+    is kept. The pause survives restarts of the fleet.
+
+    It acts at once. The control topic is created if it is missing.
+    """
+    connection = with_tokens(connection, lambda _: None)
+    now = Pause(time.time_ns() // 1_000_000, _author())
+    send_command(connection, options.control_topic, options.group, options.target, now)
+    note(f"paused for group {options.group}: {_described(options.target)}")
+    return 0
+
+
+def resume(connection: ConnectionOptions, options: TargetOptions) -> int:
+    """End one pause. What another pause covers still waits.
+
+    --all ends the pause of the whole group only. It acts at once.
+    """
+    connection = with_tokens(connection, lambda _: None)
+    was_paused = options.target in pauses_of(connection, options.control_topic, options.group).in_force
+    send_command(connection, options.control_topic, options.group, options.target, None)
+    state = "resumed" if was_paused else "was not paused"
+    note(f"{state} for group {options.group}: {_described(options.target)}")
+    return 0
+
+
+def _described(target: Target) -> str:
+    return "everything" if target.kind == "all" else f"{target.kind} {target.text}"
+
+
+def _author() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"

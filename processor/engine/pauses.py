@@ -1,0 +1,63 @@
+"""`Pauses`: which sessions, task names and partitions an operator has paused."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["session", "name", "partition", "all"]
+
+
+class Target(NamedTuple):
+    """What one pause is about."""
+
+    kind: Kind
+    text: str
+    """The session's key as text, the task name, TOPIC:PARTITION, or an empty text for all."""
+
+
+ALL = Target("all", "")
+
+
+class Pause(NamedTuple):
+    """Since when something is paused, and who has paused it."""
+
+    since: int
+    """In milliseconds since the epoch."""
+    by: str
+
+
+class Pauses:
+    """The pauses that are in force.
+
+    Not thread-safe: changes need one lock around each call. Reads need none.
+    """
+
+    def __init__(self) -> None:
+        self.in_force: dict[Target, Pause] = {}
+
+    def begin(self, target: Target, pause: Pause) -> bool:
+        """Pause the target. Return whether it was not paused; else only since when and by whom changes."""
+        is_new = target not in self.in_force
+        self.in_force[target] = pause
+        return is_new
+
+    def end(self, target: Target) -> bool:
+        """Resume the target. Return whether it was paused."""
+        return self.in_force.pop(target, None) is not None
+
+    def of_lane(self, partition: str, key: bytes | None) -> Pause | None:
+        """Return the pause that covers a session of a partition.
+
+        Args:
+            partition: TOPIC:PARTITION.
+            key: of the session's records; a record without a key belongs to no session.
+        """
+        in_force = self.in_force
+        pause = in_force.get(ALL) or in_force.get(Target("partition", partition))
+        if pause is None and key is not None:
+            pause = in_force.get(Target("session", key.decode("utf-8", "backslashreplace")))
+        return pause
+
+    def of_name(self, name: str) -> Pause | None:
+        """Return the pause that covers the tasks of a name."""
+        return self.in_force.get(Target("name", name))

@@ -1,0 +1,165 @@
+"""The control topic: `ControlTopic` follows it without a group, and commands are read from it and written to it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final, cast
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AclOperation
+
+from processor.engine.pauses import Pause, Pauses, Target
+from processor.errors import BrokerError, LoadError, ProcessorError
+from processor.kafka.admin import ANSWER_SECONDS, SLICE_SECONDS, TopicAdmin, check_topics, missing_topics
+from processor.kafka.client_log import client_hooks
+from processor.kafka.config import admin_config, error_of, open_client, producer_config, reader_config
+from processor.kafka.reading import records_of
+from processor.options.connection import ConnectionOptions
+from processor.runtime.control import Apply, key_of, read_command, value_of
+from processor.runtime.ports import Record
+from processor.telemetry.events import Emit, Event
+
+COMPACTED: Final = {"cleanup.policy": "compact"}
+
+_AT_ONCE: Final = 1000
+"""Records that are requested from the client at once."""
+
+_POLL_SECONDS: Final = 0.2
+"""How long one call of the client may delay the end of the thread."""
+
+
+class ControlTopic:
+    """The records of a control topic, from the first one on, read in a thread of its own."""
+
+    def __init__(self, connection: ConnectionOptions, topic: str, emit: Emit) -> None:
+        """Opens the client, without a request.
+
+        Raises:
+            SettingsError: the client rejects a setting.
+        """
+        config = reader_config(connection.bootstrap_servers, connection.kafka_config)
+        own = {"auto.offset.reset": "earliest", **client_hooks(emit)}
+        self._client: Consumer = open_client(Consumer, {**config, **own})
+        self._topic = topic
+        self._is_read = threading.Event()
+        self._is_closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, apply: Apply) -> None:
+        """See `processor.runtime.control.Feed`."""
+        self._thread = threading.Thread(target=self._follow, args=(apply,), name="control-topic", daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """See `processor.runtime.control.Feed`."""
+        return self._is_read.wait(seconds)
+
+    def close(self) -> None:
+        """See `processor.runtime.control.Feed`. A call of the client without an answer is not waited for."""
+        self._is_closed.set()
+        if self._thread is not None:
+            self._thread.join(2 * SLICE_SECONDS)
+
+    def _follow(self, apply: Apply) -> None:
+        unread = self._assign()
+        while not self._is_closed.is_set():
+            for record in cast(list[Record], self._client.consume(_AT_ONCE, _POLL_SECONDS)):
+                error = cast(KafkaError | None, record.error())
+                if error is None:
+                    apply(record.key(), record.value())
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    unread.discard(record.partition())
+            if not unread:
+                self._is_read.set()
+        self._client.close()
+
+    def _assign(self) -> set[int]:
+        """Begin with the first record of each partition, as soon as a broker says which there are. Return them."""
+        while not self._is_closed.is_set():
+            try:
+                topic = self._client.list_topics(self._topic, timeout=SLICE_SECONDS).topics[self._topic]
+            except KafkaException:  # the client's log has it
+                self._is_closed.wait(_POLL_SECONDS)
+                continue
+            if topic.partitions and topic.error is None:
+                numbers = set(topic.partitions)
+                self._client.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in numbers])
+                return numbers
+            self._is_closed.wait(_POLL_SECONDS)
+        return set()
+
+
+def ensure_control_topic(admin: TopicAdmin, topic: str, *, create: bool, is_written: bool) -> bool:
+    """Creates a missing control topic, of one partition and compacted. Return whether it was missing.
+
+    Args:
+        admin: a client for the cluster.
+        topic: its name.
+        create: create it if it is missing.
+        is_written: whether this client is to write to it, or only to read it.
+
+    Raises:
+        BrokerError: no broker responds, or this client lacks the right, or may not create it.
+        LoadError: it is missing and not to be created, or cannot be created.
+    """
+    is_missing = topic not in admin.partitions([topic], ANSWER_SECONDS, tolerant=True)
+    if is_missing and not create:
+        raise LoadError(missing_topics([topic], admin.servers))
+    if is_missing:
+        reason = admin.create({topic: 1}, {}, ANSWER_SECONDS, COMPACTED).missing.get(topic)
+        if reason is not None:
+            raise LoadError(f"the control topic {topic} cannot be created: {reason}")
+    admin.require(AclOperation.WRITE if is_written else AclOperation.READ, [topic])
+    return is_missing
+
+
+def pauses_of(connection: ConnectionOptions, topic: str, group: str) -> Pauses:
+    """Return what the control topic says is paused for a group.
+
+    Raises:
+        BrokerError: no broker responds in time, or the brokers deny access.
+        LoadError: the topic does not exist.
+        SettingsError: the client rejects a setting.
+    """
+    pauses, (servers, given) = Pauses(), (connection.bootstrap_servers, connection.kafka_config)
+    check_topics(TopicAdmin(admin_config(servers, given)), [topic])
+    for record in records_of(servers, given, topic):
+        try:
+            of, target, pause = read_command(record.key(), record.value())
+        except ValueError:
+            continue
+        if of == group and pause is not None:
+            pauses.begin(target, pause)
+        elif of == group:
+            pauses.end(target)
+    return pauses
+
+
+def send_command(connection: ConnectionOptions, topic: str, group: str, target: Target, pause: Pause | None) -> None:
+    """Pauses a target of a group, or resumes it; `pause` is None for that. Returns once the brokers have it.
+
+    Creates the topic for a pause if it is missing.
+
+    Raises:
+        BrokerError: no broker responds in time, or the brokers deny access.
+        LoadError: the topic does not exist, or cannot be created.
+        ProcessorError: the brokers refuse the record.
+        SettingsError: the client rejects a setting.
+    """
+    servers, given = connection.bootstrap_servers, connection.kafka_config
+    admin = TopicAdmin(admin_config(servers, given))
+    ensure_control_topic(admin, topic, create=pause is not None, is_written=True)
+    errors: list[KafkaError | None] = []
+    client: Producer = open_client(Producer, {**producer_config(servers, given), **client_hooks(_ignore)})
+    value = value_of(pause) if pause is not None else None
+    client.produce(topic, value, key_of(group, target), on_delivery=lambda error, _: errors.append(error))
+    client.flush(ANSWER_SECONDS)
+    if not errors:
+        raise BrokerError(f"no broker at {servers} has acknowledged the command within {ANSWER_SECONDS:g} s")
+    if errors[0] is not None:
+        raised: ProcessorError = error_of(errors[0], servers, about=f"topic {topic}")
+        raise raised
+
+
+def _ignore(_: Event) -> None:
+    """Discards events: the raised errors say what is wrong."""

@@ -1,0 +1,28 @@
+"""The document of `processor control list`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from processor.engine.pauses import Kind
+
+
+class InForce(msgspec.Struct, frozen=True, kw_only=True):
+    """One pause in the report of `processor control list`."""
+
+    kind: Kind
+    """what it is about"""
+    what: str
+    """the session, the task name, or TOPIC:PARTITION; empty for all"""
+    since: int
+    """when it was paused, in milliseconds since the epoch"""
+    by: str
+    """who has paused it, as USER@HOST"""
+
+
+class PausesReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `processor control list -o json` prints."""
+
+    group: str
+    paused: list[InForce]
+    """the oldest first"""

@@ -1,0 +1,136 @@
+"""`Control`: obeys the control topic. A record there pauses something, and a tombstone resumes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from processor.engine.pauses import Kind, Pause, Target
+from processor.runtime.desk import Desk
+from processor.runtime.runner import Runner
+from processor.runtime.stopping import Stopping
+from processor.telemetry.events import ControlForeignRecord, ControlPaused, ControlResumed, ControlUnread, Emit
+
+READ_SECONDS: Final = 10.0
+"""How long a consumer's start may wait for the control topic."""
+
+SLICE_SECONDS: Final = 0.1
+"""How long that wait may delay a stop."""
+
+Apply = Callable[[bytes | None, bytes | None], None]
+"""Receives key and value of each record, in the order of the topic."""
+
+
+class Feed(Protocol):
+    """The records of a control topic."""
+
+    def start(self, apply: Apply) -> None:
+        """Reads from the first record on, and calls `apply` in a thread of its own until `close`."""
+
+    def wait(self, seconds: float) -> bool:
+        """Waits at most so long until all records that the topic had at the start are applied. Return whether."""
+
+    def close(self) -> None:
+        """Ends the thread."""
+
+
+class _Value(msgspec.Struct):
+    since: int
+    by: str
+
+
+_read_key = msgspec.json.Decoder(tuple[str, Kind, str]).decode
+_read_value = msgspec.json.Decoder(_Value).decode
+
+
+def key_of(group: str, target: Target) -> bytes:
+    """Return the key of the target's records: a JSON array of group, kind and name."""
+    return msgspec.json.encode([group, *target])
+
+
+def value_of(pause: Pause) -> bytes:
+    """Return the value of a record that pauses."""
+    return msgspec.json.encode(pause._asdict())
+
+
+def read_command(key: bytes | None, value: bytes | None) -> tuple[str, Target, Pause | None]:
+    """Return the group and the target of a record of a control topic, and the pause; None where the record resumes.
+
+    Raises:
+        ValueError: the record is not a command.
+    """
+    group, kind, text = _read_key(key or b"")
+    if value is None:
+        return group, Target(kind, text), None
+    found = _read_value(value)
+    return group, Target(kind, text), Pause(found.since, found.by)
+
+
+class Control:
+    """Applies the commands of one group to a consumer."""
+
+    def __init__(self, group: str, desk: Desk, runner: Runner, emit: Emit) -> None:
+        self._group = group
+        self._desk = desk
+        self._runner = runner
+        self._emit = emit
+        self._has_met_foreign = False
+        self._feed: Feed | None = None
+
+    def follow(self, feed: Feed) -> None:
+        """Takes the commands from `feed`. For before the start."""
+        self._feed = feed
+
+    def start(self, stopping: Stopping) -> None:
+        """Applies what is in force, before the first task. Waits at most `READ_SECONDS`, and not beyond a stop."""
+        if self._feed is None:
+            return
+        self._feed.start(self.apply)
+        end = monotonic() + READ_SECONDS
+        while not self._feed.wait(SLICE_SECONDS):
+            if stopping.is_asked:
+                return
+            if monotonic() >= end:
+                self._emit(ControlUnread(waited_seconds=READ_SECONDS))
+                return
+
+    def close(self) -> None:
+        """Ends the feed."""
+        if self._feed is not None:
+            self._feed.close()
+
+    def apply(self, key: bytes | None, value: bytes | None) -> None:
+        """Obeys one record. A record that is not a command is ignored, and the first one is logged."""
+        try:
+            group, target, pause = read_command(key, value)
+        except ValueError as error:
+            if not self._has_met_foreign:
+                self._has_met_foreign = True
+                self._emit(ControlForeignRecord(error=str(error)))
+            return
+        if group != self._group:
+            return
+        if pause is not None:
+            self._begin(target, pause)
+        elif self._desk.resume(target):
+            self._runner.look_for_names(self._desk.pauses)
+            self._emit(ControlResumed(**_fields(target)))
+
+    def _begin(self, target: Target, pause: Pause) -> None:
+        if target.kind == "name":
+            self._runner.look_for_names(self._desk.pauses, also=True)
+        if self._desk.pause(target, pause):
+            self._emit(ControlPaused(**_fields(target), since=pause.since, by=pause.by))
+
+
+def _fields(target: Target) -> dict[str, Any]:
+    names = {"session": "", "name": "", "partition": "", target.kind: target.text}
+    return {
+        "kind": target.kind,
+        "session_id": names["session"],
+        "task_name": names["name"],
+        "partition": names["partition"],
+    }

@@ -1,0 +1,121 @@
+"""`processor control` on a real broker: pauses under load and over a restart, and topics that cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka.admin import ConfigResource, ResourceType
+
+from processor.cli.main import main
+from tests.cli.refusal import refused
+from tests.conftest import MakeTopic
+from tests.support import cluster
+from tests.support.broker import Broker
+from tests.support.operating_schema import checked
+from tests.support.scenario import MakeScenario
+
+Capture = pytest.CaptureFixture[str]
+
+TASKS, SESSIONS = 400, 8
+"""In each of two waves."""
+
+OF_S3 = TASKS // SESSIONS
+
+
+def test_a_session_that_is_paused_under_load_stays_paused_over_a_restart_until_it_is_resumed(
+    scenario: MakeScenario, capsys: Capture
+) -> None:
+    work = scenario()
+    topic = f"{work.topic}.control"
+    target = ("-b", work.servers, "-g", work.group, "--control-topic", topic)
+    options = ("-w", "4", "--control-topic", topic, "--commit-interval", "0.2")
+
+    def begun_of_s3() -> int:
+        return len({entry.place for entry in work.ledger.entries() if entry.session == "s3"})
+
+    work.produce_sessions(TASKS, SESSIONS)
+    fleet = work.run("note", *options, "-p", "2", seconds=0.02)
+    work.wait_done(50)
+    assert main(["control", "pause", *target, "--session", "s3"]) == 0
+    fleet.wait_for("control.paused", count=2)  # both consumers obey
+    work.produce_sessions(TASKS, SESSIONS)
+    work.wait_done(TASKS)
+    assert fleet.stop() == 0
+    begun = begun_of_s3()
+    assert begun <= OF_S3
+    second = work.run("note", *options, "-p", "2", seconds=0.001)
+    work.wait_done(2 * (TASKS - OF_S3) + begun)
+    assert begun_of_s3() == begun
+    capsys.readouterr()
+    assert main(["control", "list", *target, "-o", "json"]) == 0
+    (paused,) = checked("control list", capsys.readouterr().out)["paused"]
+    assert (paused["kind"], paused["what"]) == ("session", "s3")
+    assert main(["control", "resume", *target, "--session", "s3"]) == 0
+    work.wait_done(2 * TASKS)
+    work.wait_lag(0)
+    assert second.stop() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+    assert main(["control", "list", *target]) == 0
+    assert capsys.readouterr().out.splitlines() == ["paused  what  since  by"]
+
+
+def test_a_control_topic_is_created_compacted_and_a_missing_one_is_refused_where_none_may_be_created(
+    scenario: MakeScenario,
+) -> None:
+    work = scenario(partitions=1)
+    topic = f"{work.topic}.control"
+    refusing = work.run("note", "--control-topic", topic, "--no-create-topics")
+    assert refusing.wait() == 5
+    assert f"topic {topic} does not exist" in refusing.last_words
+    work.produce_sessions(10, 2)
+    fleet = work.run("note", "--control-topic", topic)
+    work.wait_done(10)
+    admin = cluster.admin_of(work.servers)
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    assert admin.describe_configs([resource])[resource].result()["cleanup.policy"].value == "compact"
+    assert fleet.stop() == 0
+
+
+def test_list_shows_the_group_alone_and_what_still_holds(broker: Broker, topic: MakeTopic, capsys: Capture) -> None:
+    control = topic(partitions=2)
+    target = ("-b", broker.bootstrap_servers, "--control-topic", control)
+    cluster.produce(broker.bootstrap_servers, control, [(b"not a command", b"1"), (None, b"2")])
+    for options in (("--all",), ("--name", "charge"), ("--partition", "orders:3"), ("--session", "s\n3")):
+        assert main(["control", "pause", *target, "-g", "g", *options]) == 0
+    assert main(["control", "pause", *target, "-g", "another", "--all"]) == 0
+    assert main(["control", "resume", *target, "-g", "g", "--name", "charge"]) == 0
+    capsys.readouterr()
+    assert main(["control", "resume", *target, "-g", "g", "--name", "charge"]) == 0
+    assert capsys.readouterr().err == "was not paused for group g: name charge\n"
+    assert main(["control", "list", *target, "-g", "g", "-o", "json"]) == 0
+    paused = checked("control list", capsys.readouterr().out)["paused"]
+    assert [(one["kind"], one["what"]) for one in paused] == [
+        ("all", ""),
+        ("partition", "orders:3"),
+        ("session", "s\n3"),
+    ]
+    assert main(["control", "list", *target, "-g", "g"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["paused", "all", "partition", "session"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "give exactly one of --session, --name, --partition and --all"),
+        (("--all", "--name", "charge"), "give exactly one of --session, --name, --partition and --all"),
+        (("--partition", "orders"), "--partition 'orders' must be TOPIC:PARTITION"),
+    ],
+)
+def test_a_pause_is_of_exactly_one_thing(options: tuple[str, ...], sentence: str, capsys: Capture) -> None:
+    refusal = refused(capsys, "control", "pause", "-b", "h:1", "-g", "g", "--control-topic", "c", *options)
+    assert refusal == sentence
+
+
+def test_there_is_nothing_to_list_or_to_resume_without_a_control_topic(
+    broker: Broker, group: str, capsys: Capture
+) -> None:
+    target = ("-b", broker.bootstrap_servers, "-g", group, "--control-topic", f"{group}.missing")
+    for command in (("list",), ("resume", "--all")):
+        refusal = refused(capsys, "control", *command, *target, code=5)
+        assert refusal.startswith(f"topic {group}.missing does not exist at ")
