@@ -108,14 +108,14 @@ def ensure_topics(
     if not create:
         ensured = Ensured((), dict.fromkeys(absent, "it does not exist"))
     elif absent and not admin.has_controller:
-        ensured = _created_on_demand(admin, absent, timeout)
+        ensured = created_on_demand(admin, absent, timeout)
     else:
         ensured = admin.create(absent, dead_letter_sources or {}, timeout)
     admin.require(AclOperation.WRITE, partitions.keys() - ensured.missing.keys())
     return ensured
 
 
-def _created_on_demand(admin: TopicAdmin, topics: Collection[str], timeout: float) -> Ensured:
+def created_on_demand(admin: TopicAdmin, topics: Collection[str], timeout: float) -> Ensured:
     """Creates topics by requesting their metadata, as a producer does: an embedded broker has no controller."""
     creating = TopicAdmin({**admin.config, "allow.auto.create.topics": "true"}, admin.emit)
     found = creating.partitions(topics, timeout, tolerant=True)

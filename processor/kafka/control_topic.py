@@ -10,7 +10,14 @@ from confluent_kafka.admin import AclOperation
 
 from processor.engine.pauses import Pause, Pauses, Target
 from processor.errors import BrokerError, LoadError, ProcessorError
-from processor.kafka.admin import ANSWER_SECONDS, SLICE_SECONDS, TopicAdmin, check_topics, missing_topics
+from processor.kafka.admin import (
+    ANSWER_SECONDS,
+    SLICE_SECONDS,
+    TopicAdmin,
+    check_topics,
+    created_on_demand,
+    missing_topics,
+)
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import admin_config, error_of, open_client, producer_config, reader_config
 from processor.kafka.reading import records_of
@@ -106,7 +113,11 @@ def ensure_control_topic(admin: TopicAdmin, topic: str, *, create: bool, is_writ
     if is_missing and not create:
         raise LoadError(missing_topics([topic], admin.servers))
     if is_missing:
-        reason = admin.create({topic: 1}, {}, ANSWER_SECONDS, COMPACTED).missing.get(topic)
+        if admin.has_controller:
+            ensured = admin.create({topic: 1}, {}, ANSWER_SECONDS, COMPACTED)
+        else:
+            ensured = created_on_demand(admin, [topic], ANSWER_SECONDS)
+        reason = ensured.missing.get(topic)
         if reason is not None:
             raise LoadError(f"the control topic {topic} cannot be created: {reason}")
     admin.require(AclOperation.WRITE if is_written else AclOperation.READ, [topic])

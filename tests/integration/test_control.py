@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from processor.cli.main import main
+from processor.kafka.embedded import EmbeddedBroker
 from tests.cli.refusal import refused
 from tests.conftest import MakeTopic
 from tests.support import cluster
@@ -119,3 +120,11 @@ def test_there_is_nothing_to_list_or_to_resume_without_a_control_topic(
     for command in (("list",), ("resume", "--all")):
         refusal = refused(capsys, "control", *command, *target, code=5)
         assert refusal.startswith(f"topic {group}.missing does not exist at ")
+
+
+def test_the_embedded_broker_of_development_has_control_topics(capsys: Capture) -> None:
+    with EmbeddedBroker() as embedded:
+        target = ("-b", embedded.bootstrap_servers, "-g", "g", "--control-topic", "c")
+        assert main(["control", "pause", *target, "--all"]) == 0
+        assert main(["control", "list", *target]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("all ")
