@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from processor.cli.control.command import COMMANDS as CONTROL_COMMANDS
 from processor.cli.dlq.command import COMMANDS as DLQ_COMMANDS
 from processor.cli.main import COMMANDS, main
 from processor.cli.offsets.command import COMMANDS as OFFSETS_COMMANDS
@@ -171,7 +172,12 @@ def test_a_full_disk_is_one_line_and_a_closed_standard_output_none(arguments: tu
 
 GROUPED = [
     [group, name]
-    for group, names in (("schema", _COMMANDS), ("dlq", DLQ_COMMANDS), ("offsets", OFFSETS_COMMANDS))
+    for group, names in (
+        ("schema", _COMMANDS),
+        ("dlq", DLQ_COMMANDS),
+        ("offsets", OFFSETS_COMMANDS),
+        ("control", CONTROL_COMMANDS),
+    )
     for name in names
 ]
 
