@@ -14,7 +14,15 @@ from processor.settings import Settings
 from processor.telemetry.events import Emit
 
 ANSWER_SECONDS: Final = 2.0
-"""How long the coordinator may take."""
+"""How long the coordinator may take to name the state of a classic group."""
+
+PATIENCE_SECONDS: Final = 600.0
+"""The same of a description. Nothing waits for it.
+
+If the client's request times out before its coordinator has answered, the late answer aborts the process:
+`rd_kafka_enq_once_del_source_return: Assertion eonce->refcnt > 0` (confluent-kafka 2.16). Two seconds were too short
+where each request takes half a second.
+"""
 
 REBALANCING: Final = frozenset(("PreparingRebalance", "CompletingRebalance"))
 """States of a classic group in which its coordinator waits for members (Kafka's `ClassicGroupState`)."""
@@ -32,7 +40,9 @@ class GroupInquiry:
         """Return the group's state and members, or None where the coordinator does not answer, or not this client."""
         try:
             (answer,) = (
-                self._opened().describe_consumer_groups([self._settings.group], request_timeout=ANSWER_SECONDS).values()
+                self._opened()
+                .describe_consumer_groups([self._settings.group], request_timeout=PATIENCE_SECONDS)
+                .values()
             )
             description: ConsumerGroupDescription = answer.result()
         except (KafkaException, ProcessorError):
@@ -42,9 +52,8 @@ class GroupInquiry:
     def is_rebalancing(self) -> bool:
         """Return whether a classic group is rebalancing; False if the coordinator does not answer.
 
-        It uses the client's older, synchronous request, since the broker may be dead when it is asked. If a broker is
-        killed under the request behind `describe`, the client aborts the process: confluent-kafka 2.16 fails on
-        `rd_kafka_enq_once_del_source_return: Assertion eonce->refcnt > 0`.
+        It uses the client's older, synchronous request, since it is asked when the broker may be dead, and must end
+        soon: see `PATIENCE_SECONDS`.
         """
         try:
             found = self._opened().list_groups(self._settings.group, timeout=ANSWER_SECONDS)
