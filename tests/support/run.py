@@ -97,12 +97,17 @@ class Fleet:
         return "its last words:\n" + "\n".join(line[:1000] for line in said)
 
     def consumers(self) -> list[int]:
-        """The consumers' processes that live now."""
-        try:
-            children = psutil.Process(self.pid).children()
-        except psutil.NoSuchProcess:
-            return []
-        return [child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        """The consumers' processes that live now.
+
+        Not by `psutil.Process.children`, which leaves out a child that seems older than its parent: the time of the
+        boot, from which both ages follow, may change between two looks at it.
+        """
+        processes = psutil.process_iter(["ppid", "status"])
+        return [
+            process.pid
+            for process in processes
+            if process.info["ppid"] == self.pid and process.info["status"] != psutil.STATUS_ZOMBIE
+        ]
 
     def heard(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """The events so far with this name and these fields."""
