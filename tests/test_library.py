@@ -74,7 +74,7 @@ def test_a_stop_before_the_consumer_is_up_is_not_lost(broker: Broker, topic: Mak
     assert running.exit_code == 0
 
 
-def test_what_cannot_be_run_is_told_before_a_broker_is_asked() -> None:
+def test_what_cannot_be_run_is_reported_before_a_broker_is_asked() -> None:
     app, _, _ = collector()
     with pytest.raises(SettingsError, match="--workers"):
         app.run("t", "g", workers=0)

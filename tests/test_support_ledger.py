@@ -59,7 +59,7 @@ def test_a_good_ledger_has_no_findings(story: str) -> None:
     assert overlapping(entries) == []
 
 
-def test_a_record_that_nobody_ran_is_lost() -> None:
+def test_a_record_that_never_ran_is_lost() -> None:
     assert [finding.place for finding in lost(book(IN_ORDER), map(place, [0, 1, 2, 5]))] == [place(2)]
 
 

@@ -35,7 +35,7 @@ class Change(enum.Enum):
 
 
 class Limits(NamedTuple):
-    """What a handler sets; None is no limit."""
+    """What a handler sets; None means unlimited."""
 
     concurrency: int | None = None
     rate: Rate | None = None

@@ -252,7 +252,7 @@ def clock_verdict(newest: Iterable[float], now: float) -> Finding:
     """Judge this host's clock by the times of records.
 
     A record from the future shows that this clock is behind, or that of the record's producer or broker ahead. A clock
-    that is ahead cannot be told from topics without new records.
+    that is ahead looks like topics without new records.
 
     Args:
         newest: the time of the newest record of each partition that has one, in seconds since the epoch.

@@ -109,7 +109,7 @@ class Intake:
             self._source.resume(partitions)
 
     def gate(self, partition: Partition, offset: int | None) -> None:
-        """Admits of an assigned partition only what is below this offset, until the gate moves; None is no gate."""
+        """Admits of an assigned partition only what is below this offset, until the gate moves; None removes it."""
         if offset is None:
             self._gates.pop(partition, None)
         else:

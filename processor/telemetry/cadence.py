@@ -22,7 +22,7 @@ REPEATERS: Final = 8
 """Consumers that may repeat so often. They log 14 MB a day; more of them repeat less often, in proportion."""
 
 MISSED: Final = 2
-"""Intervals for which a report may be late: a busy machine, or a drain, is no reason for an alarm."""
+"""Intervals for which a report may be late: a busy machine or a drain does not justify an alarm."""
 
 LIST_SECONDS: Final = 600.0
 """Time between two lists of idle partitions, for readers that begin in the middle of the log."""

@@ -392,7 +392,7 @@ class ConsumerJoining(Event):
 
 
 class ConsumerRejoining(Event):
-    """The coordinator counts on this consumer for partitions that it was never told of, since an answer was lost.
+    """The coordinator has assigned partitions to this consumer that it never received, since an answer was lost.
 
     It gives up what it has in order, leaves the group and joins it again. With KIP-848 only.
     """

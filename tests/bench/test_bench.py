@@ -72,7 +72,7 @@ def test_what_needs_an_arm_that_did_not_run_is_left_out() -> None:
     assert verdict.spread == Spread(2.0, 2.0, 2.0)
 
 
-def test_arms_take_turns_and_one_that_fails_is_told_and_not_tried_again() -> None:
+def test_arms_take_turns_and_one_that_fails_is_reported_and_not_tried_again() -> None:
     order: list[str] = []
 
     def good() -> dict[str, float]:

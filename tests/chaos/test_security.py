@@ -169,7 +169,7 @@ def test_the_clients_own_debug_log_holds_no_secret(visit: Visit) -> None:
         ("write results", " (topic {}.results): Topic authorization failed"),
     ],
 )
-def test_each_right_that_is_missing_is_told_at_the_start(visit: Visit, missing: str, told: str) -> None:
+def test_each_missing_right_is_reported_at_the_start(visit: Visit, missing: str, told: str) -> None:
     visit.grant(missing)
     fleet = visit.run("upper", "--results-topic", f"{visit.user}.results")
     assert fleet.wait() == 4
@@ -254,7 +254,9 @@ def test_a_topic_that_may_not_be_read_any_more_stops_the_work_and_loses_nothing(
     assert _hides(fleet, PASSWORD)
 
 
-def test_a_group_that_may_not_be_read_any_more_is_told_with_the_first_commit_and_loses_nothing(visit: Visit) -> None:
+def test_a_group_that_may_not_be_read_any_more_is_reported_with_the_first_commit_and_loses_nothing(
+    visit: Visit,
+) -> None:
     """The consumer works on while the group takes it for a member, then ends, and is tried again until it may go on."""
     visit.grant()
     work = visit.work

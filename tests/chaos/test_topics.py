@@ -25,7 +25,7 @@ def delete_records(admin: AdminClient, topic: str, partition: int, before: int) 
         assert answer.result(30).low_watermark == before
 
 
-def test_records_deleted_before_they_were_read_are_told_offset_by_offset(
+def test_records_deleted_before_they_were_read_are_reported_offset_by_offset(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
     """The consumer was away; the topic's retention was not."""

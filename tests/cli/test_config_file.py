@@ -57,13 +57,13 @@ def test_kafka_config_is_a_table_or_a_list_of_pairs(tmp_path: Path, text: str) -
     assert read(written(tmp_path, text), RUN_OPTIONS) == {"kafka_config": pairs}
 
 
-def test_an_unknown_key_is_told_the_nearest_known_one(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
     assert "has an unknown key 'max_atempts'; did you mean 'max-attempts'?" in refused(tmp_path, "max_atempts = 3")
     assert "the keys are the long names of the options" in refused(tmp_path, "zzz = 3")
 
 
 @pytest.mark.parametrize("key", ["app", "config", "help", "topics"])
-def test_what_is_no_option_of_a_file_is_unknown(tmp_path: Path, key: str) -> None:
+def test_an_option_that_a_file_cannot_set_is_unknown(tmp_path: Path, key: str) -> None:
     assert f"unknown key '{key}'" in refused(tmp_path, f'{key} = "x"')
 
 
@@ -84,14 +84,14 @@ def test_a_value_of_a_wrong_kind_is_refused(tmp_path: Path, text: str, kind: str
     assert f"must be text, a number or a boolean, not {kind}" in refused(tmp_path, text)
 
 
-def test_a_file_that_is_not_there_or_is_no_file(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_a_folder(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="cannot be read: No such file"):
         read(str(tmp_path / "none.toml"), RUN_OPTIONS)
     with pytest.raises(LoadError, match="cannot be read: Is a directory"):
         read(str(tmp_path), RUN_OPTIONS)
 
 
-def test_what_is_no_toml_is_told_its_line_and_no_secret(tmp_path: Path) -> None:
+def test_the_error_for_invalid_toml_names_its_line_and_no_secret(tmp_path: Path) -> None:
     sentence = refused(tmp_path, '[kafka-config]\n"sasl.password" = hunter2\n')
     assert "is not TOML: Invalid value (at line 2" in sentence
     assert "hunter2" not in sentence

@@ -143,7 +143,7 @@ def test_a_probe_loads_neither_the_kafka_client_nor_the_engine() -> None:
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_reader_that_leaves_is_no_traceback() -> None:
+def test_a_reader_that_leaves_causes_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     ended = subprocess.run(

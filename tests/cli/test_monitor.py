@@ -156,7 +156,7 @@ def test_a_pipe_with_a_name_is_read_like_a_file(start: Start, log: Path, tmp_pat
 
 
 @pytest.mark.parametrize("sent", [b"", b"\n\n", b"hello\n", b'{"event":', b"\x00\xff\x1b[2J\n", b"[[[[\n" * 1000])
-def test_what_is_no_log_gets_advice_and_no_traceback(sent: bytes, start: Start) -> None:
+def test_a_file_that_is_not_a_log_gets_advice_and_no_traceback(sent: bytes, start: Start) -> None:
     code, out, err = ended(start("report", stdin=subprocess.PIPE), sent)
     assert (code, err) == (0, "")
     assert "--log-format json" in out
@@ -189,7 +189,7 @@ def test_a_pipe_that_ends_ends_the_monitor(start: Start, log: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("report",), ("monitor", "--once"), ("monitor", "--every", "0.1")])
-def test_a_reader_that_leaves_is_no_traceback(arguments: tuple[str, ...], start: Start, log: Path) -> None:
+def test_a_reader_that_leaves_causes_no_traceback(arguments: tuple[str, ...], start: Start, log: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     process = start(*arguments, str(log), stdout=writer)
@@ -262,7 +262,7 @@ def test_on_a_terminal_the_view_is_live_follows_its_size_and_leaves_it_in_order(
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}])
-def test_colours_are_left_out_where_nobody_wants_them(
+def test_colours_are_left_out_where_they_are_switched_off(
     start: Start, log: Path, terminal: Terminal, environment: dict[str, str]
 ) -> None:
     process = on(terminal, start, str(log), "--every", "0.1", **environment)

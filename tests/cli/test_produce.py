@@ -132,7 +132,7 @@ def test_bytes_are_the_payloads_text_with_name_and_id_in_headers(broker: Broker,
     assert empty.value() is None
 
 
-def test_bad_lines_are_told_by_number_and_the_others_are_sent(broker: Broker, topic: MakeTopic) -> None:
+def test_bad_lines_are_reported_by_number_and_the_others_are_sent(broker: Broker, topic: MakeTopic) -> None:
     name = topic(1)
     text = line(0) + "nonsense\n" + line(1) + '{"session_id": "s", "payload": 1, "colour": 2}\n' + line(2)
     code, out, err = run(*to(broker, name), text=text)
@@ -151,7 +151,7 @@ def test_only_the_first_twenty_bad_lines_are_told(broker: Broker, topic: MakeTop
     assert err.splitlines()[20:] == ["and 1,005 more bad lines"]
 
 
-def test_nothing_to_send_is_no_failure(broker: Broker, topic: MakeTopic) -> None:
+def test_nothing_to_send_is_a_success(broker: Broker, topic: MakeTopic) -> None:
     code, out, err = run(*to(broker, topic(1)))
     assert (code, err) == (0, "")
     assert "sent        0 tasks" in out
@@ -174,7 +174,7 @@ def test_a_burst_of_tasks_is_sent_in_batches_that_the_topic_takes(broker: Broker
     assert len(cluster.read_all(broker.bootstrap_servers, name)) == 2_000
 
 
-def test_no_broker_is_told_within_about_ten_seconds_in_one_line() -> None:
+def test_a_missing_broker_is_reported_within_about_ten_seconds_in_one_line() -> None:
     started = time.monotonic()
     code, out, err = run("-b", "127.0.0.1:1", "-t", "t")
     assert (code, out, len(err.splitlines())) == (4, "", 1)
@@ -228,7 +228,7 @@ def test_a_signal_ends_the_reading_and_what_was_handed_over_arrives(
         stream.close()
 
 
-def test_a_reader_of_the_summary_that_has_left_is_no_failure(broker: Broker, topic: MakeTopic) -> None:
+def test_a_reader_of_the_summary_that_has_left_causes_no_failure(broker: Broker, topic: MakeTopic) -> None:
     name = topic(1)
     reading, writing = os.pipe()
     child = start(*to(broker, name), stdout=writing)

@@ -142,7 +142,7 @@ def test_what_was_settled_before_is_skipped_and_counted() -> None:
     assert other.progress() is None
 
 
-def test_waiting_sessions_are_told_by_their_length() -> None:
+def test_waiting_sessions_are_reported_with_their_length() -> None:
     ledger = Ledger(0)
     ledger.admit(records(b"a", b"b", b"b", b"c", b"c", b"c"), 0.0)
     assert ledger.lanes.longest(2) == [(b"c", 3), (b"b", 2)]

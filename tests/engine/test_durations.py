@@ -18,7 +18,7 @@ def test_nothing_has_no_quantile() -> None:
     assert Durations().quantile(0.5) is None
 
 
-def test_what_is_longer_than_the_last_bound_is_told_as_that_bound() -> None:
+def test_what_is_longer_than_the_last_bound_is_reported_as_that_bound() -> None:
     durations = Durations()
     durations.add(0, [5000.0])
     assert durations.quantile(0.99) == BOUNDS[-1]

@@ -87,7 +87,7 @@ def test_a_suspended_handler_has_one_probe_after_a_delay_that_doubles_up_to_its_
     assert delays == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
-def test_each_probe_is_another_lane_so_that_one_bad_task_suspends_nobody_else() -> None:
+def test_each_probe_is_another_lane_so_that_one_bad_task_suspends_no_other() -> None:
     gate = suspending()
     fail(gate, SUSPEND_AFTER + 2)
     lanes = []

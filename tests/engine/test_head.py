@@ -76,7 +76,7 @@ def test_a_setback_is_forgotten_with_the_task_that_had_it() -> None:
     assert head_of(ledger).setback is None
 
 
-def test_a_task_that_no_lane_has_is_no_head() -> None:
+def test_a_task_that_no_lane_has_is_not_a_head() -> None:
     """It cannot be; were it so, a report would tell of nothing rather than fail."""
     _, ledger = assigned(b"a")
     ledger.lanes._by_key.clear()

@@ -122,7 +122,7 @@ def test_a_map_of_another_offset_is_refused(written: tuple[int, Ranges], committ
         (packed(b"\x00\x05\x01\x00"), "empty"),
     ],
 )
-def test_what_is_no_map_is_refused_with_its_reason(text: str, why: str) -> None:
+def test_an_invalid_map_is_refused_with_its_reason(text: str, why: str) -> None:
     with pytest.raises(SkipMapError, match=why):
         decode(text, 5)
 

@@ -141,7 +141,7 @@ def test_a_session_of_many_urgent_tasks_gets_a_turn_and_no_more() -> None:
     ]  # fmt: skip
 
 
-def test_an_urgent_task_whose_time_has_not_come_takes_nobodys_turn() -> None:
+def test_an_urgent_task_whose_time_has_not_come_takes_no_turn_of_another() -> None:
     early = [record(n, b"early%d" % n, 9, due=100) for n in range(20)]
     assignment = assigned([record(20, b"a"), record(21, b"b", 1)], early)
     assert [key for key, _ in lent(assignment, 10)] == [b"b", b"a"]

@@ -108,7 +108,7 @@ def test_what_is_too_large_for_a_header_is_refused_with_both_sizes() -> None:
 
 
 @pytest.mark.parametrize("value", [object(), [[]]])
-def test_a_value_without_a_json_form_is_no_input(value: Any) -> None:
+def test_a_value_without_a_json_form_is_refused_as_an_input(value: Any) -> None:
     if isinstance(value, list):
         value[0].append(value)
     with pytest.raises(EncodeError, match="what the handler returned"):

@@ -130,7 +130,7 @@ def test_a_heartbeat_that_cannot_be_written_is_exit_5_and_one_line(scenario: Mak
     assert "cannot be written: No such file or directory" in line
 
 
-def test_a_disk_that_gets_lost_later_is_told_and_the_work_goes_on(scenario: MakeScenario, tmp_path: Path) -> None:
+def test_a_disk_that_is_lost_later_is_reported_and_the_work_goes_on(scenario: MakeScenario, tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
     work = scenario(1)

@@ -86,7 +86,7 @@ def test_a_reset_by_another_tool_is_obeyed(scenario: MakeScenario) -> None:
 @pytest.mark.parametrize(
     "metadata", ["", "somebody else's", "p1:", "p1:AAAA", "p1:%%%", "p9:AAAAAAAA", "p1:" + "A" * 4000]
 )
-def test_metadata_that_is_no_skip_map_is_told_and_ignored(scenario: MakeScenario, metadata: str) -> None:
+def test_metadata_that_is_not_a_skip_map_is_reported_and_ignored(scenario: MakeScenario, metadata: str) -> None:
     work = scenario(partitions=1)
     work.produce_sessions(50, 5)
     commit(work, TopicPartition(work.topic, 0, 10, metadata))

@@ -34,7 +34,7 @@ def test_a_value_from_before_the_first_counts_as_of_the_first() -> None:
     assert [(point.at, point.mean) for point in series.points()] == [(100.0, 2.0)]
 
 
-def test_a_time_in_the_far_future_is_no_problem() -> None:
+def test_a_time_in_the_far_future_is_accepted() -> None:
     series = Series()
     series.note(0.0, 1.0)
     series.note(253_402_300_799.0, 2.0)

@@ -32,7 +32,7 @@ def test_a_topic_name_that_is_too_long_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("topic", sorted(INTERNAL))
-def test_a_topic_of_kafkas_own_is_no_target(topic: str) -> None:
+def test_a_topic_of_kafkas_own_is_refused_as_a_target(topic: str) -> None:
     assert target_fault(topic) == f"{topic!r} is one of Kafka's own topics, and no client may write to it"
     assert target_fault(f"{topic}s") is None
     assert target_fault("a b") == topic_fault("a b")

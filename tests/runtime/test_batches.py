@@ -309,7 +309,7 @@ def test_an_outage_keeps_a_batch_together_until_it_is_over_and_dead_letters_noth
     ("returned", "reason"),
     [([b"1"], "returned 1 results for 2 tasks"), (b"12", "returned bytes for 2 tasks"), (iter(()), None)],
 )
-def test_a_wrong_number_of_results_is_no_success(returned: Any, reason: str | None) -> None:
+def test_a_wrong_number_of_results_is_a_failure(returned: Any, reason: str | None) -> None:
     batches = Batches(lambda tasks: returned if len(tasks) > 1 else None)
     with RunningConsumer(batches.only("plain", size=2, wait=LONG)) as run:
         run.push(*records(2, 2))

@@ -147,7 +147,7 @@ def test_a_session_waits_until_its_task_and_what_follows_are_acknowledged() -> N
     assert (stats.results, stats.succeeded) == (3, 3)
 
 
-def test_a_task_that_follows_is_no_result_in_the_statistics() -> None:
+def test_a_task_that_follows_does_not_count_as_a_result_in_the_statistics() -> None:
     with RunningConsumer(lambda task: 1) as run:
         run.push(record(0, SHIP))
         until(lambda: run.commit_point() == 1)

@@ -64,7 +64,7 @@ def store(offset: int, session: bytes, partition: int = 0) -> FakeRecord:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_outage_is_no_dead_letter_costs_few_attempts_and_ends_in_order(kind: str) -> None:
+def test_an_outage_causes_no_dead_letter_costs_few_attempts_and_ends_in_order(kind: str) -> None:
     database, workers, tasks = Database(), 8, 2000
     with RunningConsumer(app_of(kind, database.handle, backoff_max=0.2), workers=workers, max_attempts=1) as run:
         run.push(*[store(n, b"s%d" % (n % 300)) for n in range(tasks)])
@@ -138,7 +138,7 @@ def test_another_handler_goes_on_in_the_same_sessions_as_far_as_their_order_allo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_success_in_between_is_no_outage_and_each_task_waits_by_itself(kind: str) -> None:
+def test_a_success_in_between_prevents_a_suspension_and_each_task_waits_by_itself(kind: str) -> None:
     tries: Counter[int] = Counter()
 
     def handle(task: Task) -> None:

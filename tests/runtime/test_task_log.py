@@ -69,7 +69,7 @@ def test_a_larger_sample_has_what_is_in_a_smaller_one() -> None:
     assert 150 < len(shares[1]) < 250
 
 
-def test_no_sample_is_no_line_even_at_debug() -> None:
+def test_a_sample_of_zero_logs_no_line_even_at_debug() -> None:
     with RunningConsumer(fail_once, log_level="debug", log_sample=0.0) as run:
         run.push(*sessions(20))
         until(lambda: run.commit_point() == 20)

@@ -154,7 +154,7 @@ def test_a_line_that_cannot_be_written_is_counted_and_raises_nothing(stream: Tex
     assert logs.lost_lines() == 1
 
 
-def test_a_blocked_reader_costs_lines_and_no_time_and_is_told_how_many_when_it_continues(
+def test_a_blocked_reader_costs_lines_and_no_time_and_reads_how_many_when_it_continues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(logs, "STALLED_SECONDS", 0.05)

@@ -80,7 +80,7 @@ def _step(task: Planned) -> Step:
 
 
 class BadLine(msgspec.Struct, frozen=True):
-    """A line that is no task, and why."""
+    """A line that is not a valid task, and why."""
 
     reason: str
     """Printable and short, whatever the line holds."""

@@ -118,7 +118,7 @@ class ConsumerRegistry:
         return self._schema(guid)
 
     def framing_for(self, topic: str, schema: Schema) -> Framing:
-        """See `SchemaRegistry`; a rejected schema is no fault of the task, and may be accepted later: NotReady."""
+        """See `SchemaRegistry`; a rejected schema is not the task's fault, and may be accepted later: NotReady."""
         try:
             framing = self._answers.get((topic, schema))
         except LoadError as error:

@@ -1,3 +1,3 @@
-"""Kafka in memory: topics, and one group. It keeps the promises of the runtime's ports, as `tests/ports` shows, and
-is no broker.
+"""Kafka in memory: topics, and one group. It keeps the promises of the runtime's ports, as `tests/ports` shows.
+It does not speak Kafka's protocol.
 """
