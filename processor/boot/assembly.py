@@ -17,7 +17,6 @@ from processor.kafka.registry.consumer import ConsumerRegistry
 from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
 from processor.runtime.consumer import Consumer
-from processor.runtime.stats import OnStats
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerTopicCreated, ConsumerTopicMissing, Emit
 from processor.telemetry.spans import open_spans
@@ -28,9 +27,9 @@ def assemble(
     app: Handlers,
     index: int,
     emit: Emit,
-    on_stats: OnStats | None = None,
     *,
     fleet: str | None = None,
+    replaces: bool = False,
 ) -> Consumer:
     """Checks the topics, creates missing dead-letter and results topics, and returns a consumer that is ready to run.
 
@@ -39,8 +38,8 @@ def assemble(
         app: the handlers.
         index: the consumer's number in the fleet, from 0.
         emit: receives log events.
-        on_stats: called with the consumer's statistics every `--stats-interval`.
         fleet: the unique name of the fleet that replaces the consumer if it crashes; None if there is no fleet.
+        replaces: whether it takes the place of a consumer of the fleet that has exited.
 
     Raises:
         SettingsError: the Kafka client rejects a setting.
@@ -52,7 +51,7 @@ def assemble(
     spans = open_spans(settings.group) if settings.tracing else None
     codec = _codec(settings, app, emit)
     settings = with_tokens(settings, emit)
-    source = KafkaSource(settings, index, emit, fleet)
+    source = KafkaSource(settings, index, emit, fleet, replaces=replaces)
     sink = KafkaSink(sink_configs(settings.bootstrap_servers, settings.kafka_config), emit)
     _prepare_topics(settings, emit)
     source.open_transactions()
@@ -61,8 +60,6 @@ def assemble(
         consumer.obey(ControlTopic(settings, settings.control_topic, emit))
     if spans is not None:
         consumer.trace(spans)
-    if on_stats is not None:
-        consumer.report_to(on_stats)
     return consumer
 
 

@@ -42,7 +42,8 @@ def run_in_process(
         ProcessorError: the consumer cannot start, for the reasons of `assemble`.
     """
     stats = _LatestStats()
-    consumer = assemble(settings, Handlers.of(app), 0, emit, stats.update)
+    consumer = assemble(settings, Handlers.of(app), 0, emit)
+    consumer.report_to(stats.update)
     if on_consumer is not None:
         on_consumer(consumer)
     with (

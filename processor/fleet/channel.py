@@ -26,6 +26,8 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     index: int
     fleet: str
     """A name that is unique to this start of the fleet, in the characters of a topic's name."""
+    replaces: bool = False
+    """Whether another process has had its place."""
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):

@@ -71,8 +71,8 @@ def run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
             sys.dont_write_bytecode |= settings.reload
             app = load(begin.app)
             collect_garbage_less_often()
-            on_stats = _reporting_stats(channel, settings)
-            consumer = assemble(settings, app, begin.index, emit, on_stats, fleet=begin.fleet)
+            consumer = assemble(settings, app, begin.index, emit, fleet=begin.fleet, replaces=begin.replaces)
+            consumer.report_to(_reporting_stats(channel, settings))
             stop.attach(consumer)
             with captured(emit, settings.log_level, wanted=settings.log_handlers):
                 ending = consumer.run()

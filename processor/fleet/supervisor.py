@@ -221,7 +221,8 @@ class Supervisor:
 
     def _start(self, slot: Slot) -> None:
         try:
-            slot.child = ChildProcess(self._command, Begin(self._settings, self._app, slot.index, self._name))
+            begin = Begin(self._settings, self._app, slot.index, self._name, replaces=slot.delay is not None)
+            slot.child = ChildProcess(self._command, begin)
         except OSError as error:
             reason = f"a consumer's process cannot be started: {error.strerror or error}"
             self._decide(slot, Exit(exit_code=1, lived=0.0, joined=False, failure=reason), pid=0)

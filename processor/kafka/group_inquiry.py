@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from struct import unpack_from
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -10,6 +11,7 @@ from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 from processor.errors import ProcessorError
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import admin_config, open_client
+from processor.runtime.ports import Partition
 from processor.settings import Settings
 from processor.telemetry.events import Emit
 
@@ -61,8 +63,41 @@ class GroupInquiry:
             return False
         return any(str(group.state) in REBALANCING for group in found)
 
+    def unassigned(self) -> frozenset[Partition] | None:
+        """Return the partitions of the topics that no member of a classic group has.
+
+        None if the group rebalances, or the coordinator does not answer. The request is that of `is_rebalancing`.
+        """
+        try:
+            client = self._opened()
+            groups = client.list_groups(self._settings.group, timeout=ANSWER_SECONDS)
+            topics = {t: client.list_topics(t, timeout=ANSWER_SECONDS).topics[t] for t in self._settings.topics}
+        except (KafkaException, ProcessorError):
+            return None
+        if [str(group.state) for group in groups] != ["Stable"]:
+            return None
+        assigned = {place for group in groups for member in group.members for place in assigned_by(member.assignment)}
+        return frozenset(Partition(t, n) for t, topic in topics.items() for n in topic.partitions) - assigned
+
     def _opened(self) -> AdminClient:
         if self._client is None:
             config = admin_config(self._settings.bootstrap_servers, self._settings.kafka_config)
             self._client = open_client(AdminClient, {**config, **client_hooks(self._emit)})
         return self._client
+
+
+def assigned_by(assignment: bytes | None) -> list[Partition]:
+    """Return the partitions of a member's assignment, as Kafka's `ConsumerProtocolAssignment.json` lays it out."""
+    if not assignment:
+        return []
+    found = []
+    (topics,) = unpack_from(">i", assignment, 2)  # behind the version
+    at = 6
+    for _ in range(topics):
+        (length,) = unpack_from(">h", assignment, at)
+        name = assignment[at + 2 : at + 2 + length].decode()
+        at += 2 + length
+        (count,) = unpack_from(">i", assignment, at)
+        found += [Partition(name, number) for number in unpack_from(f">{count}i", assignment, at + 4)]
+        at += 4 + 4 * count
+    return found

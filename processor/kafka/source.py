@@ -37,6 +37,7 @@ from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
 from processor.kafka.survey import Surveyor
 from processor.kafka.transaction_route import TransactionRoute
+from processor.kafka.unassigned import UnassignedWatch
 from processor.kafka.unserved import UnservedWatch
 from processor.options.connection import OAUTH_CB
 from processor.runtime.ports import Commit, End, Listener, OutputRecord, Partition, Record, Start
@@ -79,7 +80,9 @@ RESTORE_SECONDS = 30.0
 class KafkaSource:
     """A consumer group's member, as the `Source` port."""
 
-    def __init__(self, settings: Settings, index: int, emit: Emit, fleet: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, index: int, emit: Emit, fleet: str | None = None, *, replaces: bool = False
+    ) -> None:
         """Open the client, which connects in the background.
 
         Args:
@@ -87,6 +90,7 @@ class KafkaSource:
             index: the consumer's number in the fleet, from 0.
             emit: receives log events.
             fleet: the unique name of the fleet; None outside of fleets.
+            replaces: whether it takes the place of a consumer of the fleet that has exited.
 
         Raises:
             SettingsError: the client rejects a setting.
@@ -101,7 +105,11 @@ class KafkaSource:
         inquiry = GroupInquiry(settings, emit)
         self._route = CommitRoute(settings, emit, self._on_answer, self._aside, inquiry)
         self._transactions = self._transaction_route() if settings.is_exactly_once else None
-        self._watch = UnservedWatch(self._aside, inquiry) if settings.group_protocol == "consumer" else None
+        self._watch: UnservedWatch | UnassignedWatch | None = None
+        if settings.group_protocol == "consumer":
+            self._watch = UnservedWatch(self._aside, inquiry)
+        elif replaces and "group.instance.id" in self._config:
+            self._watch = UnassignedWatch(self._aside, inquiry)
         self._own: set[Partition] = set()
         """The partitions that are assigned to this member."""
         self._is_rejoining = False
@@ -258,7 +266,7 @@ class KafkaSource:
             self._consumer = open_client(Consumer, self._config)
             self._subscribe()
 
-    def _rejoin_if_unserved(self, watch: UnservedWatch) -> None:
+    def _rejoin_if_unserved(self, watch: UnservedWatch | UnassignedWatch) -> None:
         """Leave the group and join it again if the coordinator has assigned partitions that never arrived here."""
         if self._is_rejoining:
             if not self._own:

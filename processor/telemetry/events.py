@@ -394,7 +394,8 @@ class ConsumerJoining(Event):
 class ConsumerRejoining(Event):
     """The coordinator has assigned partitions to this consumer that it never received, since an answer was lost.
 
-    It gives up what it has in order, leaves the group and joins it again. With KIP-848 only.
+    Or no member has them, since the consumer that this one replaces died between the two rounds of a rebalance. It
+    gives up what it has in order, leaves the group and joins it again.
     """
 
     event: ClassVar[str] = "consumer.rejoining"

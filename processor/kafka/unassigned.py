@@ -1,0 +1,70 @@
+"""`UnassignedWatch`: finds partitions that no member of the group has, after a static member was replaced.
+
+A cooperative rebalance has two rounds: in the first, a member gives up partitions; in the second, another one gets
+them. If a static member dies between the two, its successor gets the assignment of the first round back without a
+rebalance, and the second round never comes: what was given up has no owner until the group changes. So the successor
+looks, and joins again where partitions are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from functools import partial
+from time import monotonic
+from typing import Final
+
+from processor.kafka.aside import Aside
+from processor.kafka.group_inquiry import GroupInquiry
+from processor.runtime.ports import Partition
+
+CHECK_SECONDS: Final = 1.0
+"""Between two checks, and before the first one."""
+
+CHECKS: Final = 2
+"""In so many checks one behind the other the same partitions have to be missing: between the rounds of a rebalance
+that goes on, they are missing for a moment."""
+
+
+class UnassignedWatch:
+    """Belongs to the poller's thread; the questions are asked in another. It ends when every partition has a member."""
+
+    def __init__(self, aside: Aside, inquiry: GroupInquiry) -> None:
+        self._aside = aside
+        self._inquiry = inquiry
+        self._next_check = float("inf")
+        self._has_ended = False
+        self._missing: frozenset[Partition] = frozenset()
+        self._checks = 0
+        """How many times in a row the same ones were missing."""
+
+    def is_due(self) -> bool:
+        """Return whether it is time to check."""
+        return monotonic() >= self._next_check
+
+    def check(self, _member_id: str, own: Set[Partition]) -> None:
+        """Ask which partitions are missing. `own` are the member's present ones, when the answer comes."""
+        self._next_check = float("inf")
+        self._aside.run(self._inquiry.unassigned, partial(self._compare, own))
+
+    def on_rebalanced(self) -> None:
+        """The member has other partitions: what was missing proves nothing."""
+        self._missing, self._checks = frozenset(), 0
+        if not self._has_ended:
+            self._next_check = monotonic() + CHECK_SECONDS
+
+    def unserved(self) -> frozenset[Partition]:
+        """Return the partitions that have been missing for long enough, once."""
+        if self._checks < CHECKS:
+            return frozenset()
+        missing = self._missing
+        self.on_rebalanced()
+        return missing
+
+    def _compare(self, own: Set[Partition], unassigned: frozenset[Partition] | None) -> None:
+        """Note the answer; None means that the group rebalances, or that its coordinator does not answer."""
+        missing = frozenset() if unassigned is None else unassigned - own
+        self._checks = self._checks + 1 if missing and missing == self._missing else int(bool(missing))
+        self._missing = missing
+        self._has_ended = unassigned is not None and not missing
+        if not self._has_ended:
+            self._next_check = monotonic() + CHECK_SECONDS
