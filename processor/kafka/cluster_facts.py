@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -17,9 +16,10 @@ from confluent_kafka.admin._metadata import TopicMetadata
 from confluent_kafka.cimpl import NewTopic
 
 from processor.errors import AccessDenied, ProcessorError
-from processor.kafka.admin import RETRY_SECONDS, TopicAdmin
+from processor.kafka.admin import TopicAdmin
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import NO_TOPIC, admin_config, consumer_config, error_of, open_client
+from processor.kafka.elections import NO_COORDINATOR, until_elected
 from processor.kafka.group_protocol import check_consumer_protocol
 from processor.kafka.group_view import ENDED
 from processor.kafka.reach import Address
@@ -32,11 +32,6 @@ LOGIN_SECONDS: Final = 8.0
 
 ANSWER_SECONDS: Final = 5.0
 """Time limit for each further response."""
-
-STARTING: Final = frozenset(
-    (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
-)
-"""Errors while the coordinator of a group starts or moves."""
 
 NEW: Final = "new"
 """The state of a group that the coordinator does not have: `run` creates it."""
@@ -128,19 +123,15 @@ class ClusterFacts:
 
     def _description(self, name: str) -> ConsumerGroupDescription:
         """Request the group's description, again while its coordinator starts."""
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while True:
+
+        def ask() -> ConsumerGroupDescription:
             (answer,) = self._admin.describe_consumer_groups(
                 [name], include_authorized_operations=True, request_timeout=ANSWER_SECONDS
             ).values()
-            try:
-                description: ConsumerGroupDescription = answer.result()
-            except KafkaException as caught:
-                if caught.args[0].code() not in STARTING or time.monotonic() >= deadline:
-                    raise
-                time.sleep(RETRY_SECONDS)
-            else:
-                return description
+            description: ConsumerGroupDescription = answer.result()
+            return description
+
+        return until_elected(ask, NO_COORDINATOR, ANSWER_SECONDS)
 
     def check_protocol(self) -> None:
         """Check that the cluster supports KIP-848.

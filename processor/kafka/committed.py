@@ -8,22 +8,16 @@ from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from processor.kafka.admin import RETRY_SECONDS
+from processor.kafka.elections import NO_COORDINATOR
+
 Answer = TypeVar("Answer")
 
 SLICE_SECONDS: Final = 1.0
 """How long the client is asked before it is looked whether the group denies access."""
 
-RETRY_SECONDS: Final = 0.1
-
-NO_COORDINATOR_YET: Final = frozenset(
-    (
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError._WAIT_COORD,
-    )
-)
-"""Errors while the cluster has just started, or the coordinator moves to another broker."""
+NO_COORDINATOR_YET: Final = NO_COORDINATOR | {KafkaError._WAIT_COORD}
+"""The same, and that the client still looks for the coordinator."""
 
 
 def committed_offsets(client: Consumer, places: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:

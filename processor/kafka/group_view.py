@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
-from time import monotonic, sleep
+from time import monotonic
 from types import TracebackType
 from typing import Final, NamedTuple, Self, cast
 
@@ -15,10 +15,11 @@ from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 from processor.engine.record import Record
 from processor.errors import LoadError, ProcessorError
 from processor.handlers.terms import terms_of
-from processor.kafka.admin import ANSWER_SECONDS, NO_LEADER_YET, RETRY_SECONDS, TopicAdmin, missing_topics
+from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
 from processor.kafka.client_log import client_hooks
 from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
+from processor.kafka.elections import NO_LEADER, until_elected
 from processor.kafka.survey import survey_of
 from processor.operate.lag import Oldest, Owner
 from processor.operate.partition_view import PartitionView
@@ -37,9 +38,6 @@ HAS_MEMBERS: Final = frozenset(
     (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS)
 )
 """Refusals of a commit by a client that is not a member."""
-
-NO_LEADER: Final = NO_LEADER_YET | {KafkaError.NOT_LEADER_FOR_PARTITION}
-"""Errors while a partition gets a leader: after the creation or the growth of a topic, or the loss of a broker."""
 
 ENDED: Final = frozenset((ConsumerGroupState.DEAD, ConsumerGroupState.UNKNOWN))
 """States of a group that the coordinator does not have."""
@@ -117,17 +115,12 @@ class GroupView:
 
     def _survey(self, topic: str) -> Survey | None:
         """Survey a topic; None if it does not exist. Waits while its partitions have no leader."""
-        deadline = monotonic() + ANSWER_SECONDS
-        while True:
-            try:
-                return survey_of(self._consumer, [topic])
-            except KafkaException as caught:
-                code = caught.args[0].code()
-                if code in NO_TOPIC:
-                    return None
-                if code not in NO_LEADER or monotonic() >= deadline:
-                    raise
-                sleep(RETRY_SECONDS)
+        try:
+            return until_elected(lambda: survey_of(self._consumer, [topic]), NO_LEADER, ANSWER_SECONDS)
+        except KafkaException as caught:
+            if caught.args[0].code() in NO_TOPIC:
+                return None
+            raise
 
     def describe(self) -> GroupState | None:
         """Return the group's state and members; None if the cluster has no controller, as an embedded broker."""

@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from processor.errors import LoadError, ProcessorError
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import ACCESS_DENIED, NO_RESPONSE, Config, error_of, open_client, reason_of, sink_configs
+from processor.kafka.elections import NO_COORDINATOR
 from processor.kafka.polled_producer import PURGED, TOO_LARGE
 from processor.kafka.transactional_offsets import CALL_SECONDS, TRANSACTION_MS, UNUSABLE
 from processor.runtime.ports import OutputRecord
@@ -48,12 +49,7 @@ FENCED: Final = frozenset(
 """Another producer has this one's transactional ID, or the brokers have aborted its transaction for its age."""
 
 
-AWAY: Final = NO_RESPONSE | {
-    KafkaError._INCONSISTENT,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-}
+AWAY: Final = NO_RESPONSE | NO_COORDINATOR | {KafkaError._INCONSISTENT}
 """Errors of a transaction whose brokers were away, or whose outputs were not taken in time."""
 
 

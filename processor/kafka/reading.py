@@ -13,13 +13,11 @@ from processor.errors import BrokerError, LoadError
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, check_topics
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import admin_config, error_of, open_client, reader_config
+from processor.kafka.elections import watermarks
 from processor.runtime.ports import Partition, Record
 
 SLICE_SECONDS = 0.2
 """Time for which one call of the client may delay a signal."""
-
-NO_LEADER: Final = frozenset((KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE))
-"""Refusals of a broker that does not lead the partition yet, or no longer."""
 
 _AT_ONCE: Final = 1000
 """Records that are requested from the client at once."""
@@ -112,24 +110,10 @@ def _extents(consumer: Consumer, servers: str, topic: str, timeout: float) -> di
     extents = {}
     for number in metadata.partitions:
         partition = Partition(topic, number)
-        low, high = _watermarks(consumer, partition, timeout)
+        low, high = watermarks(consumer, partition, timeout)
         if high > low:
             extents[partition] = (low, high)
     return extents
-
-
-def _watermarks(consumer: Consumer, partition: Partition, timeout: float) -> tuple[int, int]:
-    """Return the partition's first offset, and the one after the last. It waits for a leader that is being elected."""
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(*partition), timeout=timeout)
-        except KafkaException as caught:
-            if caught.args[0].code() not in NO_LEADER or time.monotonic() >= deadline:
-                raise
-            time.sleep(SLICE_SECONDS)
-        else:
-            return low, high
 
 
 def _until_the_end(consumer: Consumer, unfinished: set[Partition], timeout: float) -> Iterator[Record]:
@@ -154,7 +138,7 @@ def _is_of_the_group(error: KafkaError | None) -> bool:
 
 
 def _found(consumer: Consumer, partition: Partition, offset: int, timeout: float) -> Record:
-    low, high = _watermarks(consumer, partition, timeout)
+    low, high = watermarks(consumer, partition, timeout)
     if offset >= high:
         raise LoadError(f"{partition} has no offset {offset} yet: {_extent(low, high)}")
     if offset < low:

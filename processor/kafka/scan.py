@@ -14,6 +14,7 @@ from processor.errors import BrokerError
 from processor.kafka.admin import ANSWER_SECONDS
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import ACCESS_DENIED, error_of, open_client, reader_config
+from processor.kafka.elections import watermarks
 from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import Partition
 from processor.telemetry.events import Event
@@ -57,10 +58,7 @@ class Scan:
         """Return the lowest offset and the end of each partition."""
         places = [Partition(topic, number) for number in range(partitions)]
         try:
-            return {
-                place: self._client.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_SECONDS)
-                for place in places
-            }
+            return {place: watermarks(self._client, place, ANSWER_SECONDS) for place in places}
         except KafkaException as caught:
             raise self._error(caught.args[0]) from None
 

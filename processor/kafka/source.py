@@ -30,6 +30,7 @@ from processor.kafka.config import (
     open_client,
     reason_of,
 )
+from processor.kafka.elections import NO_COORDINATOR
 from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.joining import Joining
 from processor.kafka.output_transactions import OutputTransactions
@@ -63,14 +64,7 @@ LEAVE_SECONDS = 5.0
 REOPEN_SECONDS = 1.0
 """Time between two tries to join after a temporary refusal has ended the client. Its own pause is as long."""
 
-PASSING = frozenset(
-    (
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.REQUEST_TIMED_OUT,
-    )
-)
+PASSING = NO_COORDINATOR | {KafkaError.REQUEST_TIMED_OUT}
 """Refusals of a commit while a coordinator moves or starts. The client marks them retriable for transactions only."""
 
 RESTORE_SECONDS = 30.0
