@@ -15,14 +15,11 @@ from typing import Final
 
 from processor.kafka.aside import Aside
 from processor.kafka.group_inquiry import GroupInquiry
+from processor.kafka.missing import Missing
 from processor.runtime.ports import Partition
 
 CHECK_SECONDS: Final = 1.0
 """Between two checks, and before the first one."""
-
-CHECKS: Final = 2
-"""In so many checks one behind the other the same partitions have to be missing: between the rounds of a rebalance
-that goes on, they are missing for a moment."""
 
 
 class UnassignedWatch:
@@ -33,9 +30,7 @@ class UnassignedWatch:
         self._inquiry = inquiry
         self._next_check = float("inf")
         self._has_ended = False
-        self._missing: frozenset[Partition] = frozenset()
-        self._checks = 0
-        """How many times in a row the same ones were missing."""
+        self._missing = Missing()
 
     def is_due(self) -> bool:
         """Return whether it is time to check."""
@@ -48,23 +43,18 @@ class UnassignedWatch:
 
     def on_rebalanced(self) -> None:
         """The member has other partitions: what was missing proves nothing."""
-        self._missing, self._checks = frozenset(), 0
+        self._missing.forget()
         if not self._has_ended:
             self._next_check = monotonic() + CHECK_SECONDS
 
     def unserved(self) -> frozenset[Partition]:
         """Return the partitions that have been missing for long enough, once."""
-        if self._checks < CHECKS:
-            return frozenset()
-        missing = self._missing
-        self.on_rebalanced()
-        return missing
+        return self._missing.take()
 
     def _compare(self, own: Set[Partition], unassigned: frozenset[Partition] | None) -> None:
         """Note the answer; None means that the group rebalances, or that its coordinator does not answer."""
         missing = frozenset() if unassigned is None else unassigned - own
-        self._checks = self._checks + 1 if missing and missing == self._missing else int(bool(missing))
-        self._missing = missing
+        self._missing.note(missing)
         self._has_ended = unassigned is not None and not missing
         if not self._has_ended:
             self._next_check = monotonic() + CHECK_SECONDS

@@ -16,6 +16,7 @@ from confluent_kafka.admin import ConsumerGroupDescription
 
 from processor.kafka.aside import Aside
 from processor.kafka.group_inquiry import GroupInquiry
+from processor.kafka.missing import Missing
 from processor.runtime.ports import Partition
 
 CHECK_SECONDS: Final = 10.0
@@ -25,9 +26,6 @@ received yet."""
 CHECK_SECONDS_PER_MEMBER: Final = 0.1
 """As much longer for each member of the group: every member asks, and each answer names all of them."""
 
-CHECKS: Final = 2
-"""In so many checks one behind the other the same partitions have to be missing."""
-
 
 class UnservedWatch:
     """Belongs to the poller's thread; the questions are asked in another."""
@@ -36,9 +34,7 @@ class UnservedWatch:
         self._aside = aside
         self._inquiry = inquiry
         self._next_check = monotonic() + CHECK_SECONDS
-        self._missing: frozenset[Partition] = frozenset()
-        self._checks = 0
-        """How many times in a row the same ones were missing."""
+        self._missing = Missing()
 
     def is_due(self) -> bool:
         """Return whether it is time to check again."""
@@ -51,15 +47,11 @@ class UnservedWatch:
 
     def on_rebalanced(self) -> None:
         """What the member has is changing: what was missing proves nothing."""
-        self._missing, self._checks = frozenset(), 0
+        self._missing.forget()
 
     def unserved(self) -> frozenset[Partition]:
         """Return the partitions that have been missing for long enough, once."""
-        if self._checks < CHECKS:
-            return frozenset()
-        missing = self._missing
-        self.on_rebalanced()
-        return missing
+        return self._missing.take()
 
     def _compare(self, member_id: str, own: Set[Partition], group: ConsumerGroupDescription | None) -> None:
         members = group.members if group is not None else []
@@ -70,8 +62,4 @@ class UnservedWatch:
             if member.member_id == member_id
             for t in member.assignment.topic_partitions
         }
-        missing = frozenset(given - own)
-        self._checks = self._checks + 1 if missing == self._missing else 1
-        self._missing = missing
-        if not missing:
-            self._checks = 0
+        self._missing.note(frozenset(given - own))
