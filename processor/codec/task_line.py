@@ -55,14 +55,15 @@ def task_line(record: Record, codec: Codec) -> TaskLine:
         session=task.session_id,
         name=task.name,
         id=task.id,
-        headers={name: _header(text) for name, text in headers_of(record, content).items()},
+        headers={name: header_text(text) for name, text in headers_of(record, content).items()},
         payload=_readable(content.payload),
         error=error,
         size=len(value) if value is not None else None,
     )
 
 
-def _header(value: bytes | None) -> str | None:
+def header_text(value: bytes | None) -> str | None:
+    """Return a header's value as text, with an escape for each byte that is not UTF-8."""
     return None if value is None else value.decode("utf-8", "backslashreplace")
 
 

@@ -13,6 +13,7 @@ from processor.cli.dlq.selection import DeadLetterOptions, identify_with
 from processor.cli.tables import Output, print_json, table
 from processor.cli.value_codec import open_codec
 from processor.codec.anatomy import anatomy_of
+from processor.codec.task_line import header_text
 from processor.errors import SettingsError
 from processor.kafka.dead_letters import DeadLetters
 from processor.kafka.reading import record_at
@@ -78,14 +79,10 @@ def _detail(letter: Letter, codec: Codec, *, is_dealt_with: bool) -> LetterDetai
         attempts=letter.attempts,
         replays=letter.replays,
         failed_at=letter.failed_at,
-        headers=[(name, _text(value)) for name, value in letter.headers()],
+        headers=[(name, header_text(value)) for name, value in letter.headers()],
         value=parts[0] if parts else None,
         decode_error=anatomy.error.message(anatomy.schema) if anatomy.error is not None else None,
     )
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "backslashreplace")
 
 
 def _lines(detail: LetterDetail) -> list[str]:
