@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from processor.testing import run, task
+from tests.support.pages import Page
 
-PAGE = Path(__file__).parents[1] / "docs" / "APPLICATION.md"
+PAGE = Page("APPLICATION.md")
 
 
 @pytest.fixture(scope="module")
 def names() -> dict[str, Any]:
     """What the page's blocks define, all together."""
-    names: dict[str, Any] = {"__name__": "page"}
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    exec(compile("\n".join(blocks), str(PAGE), "exec"), names)
-    return names
+    return PAGE.run(*PAGE.blocks("python"))
 
 
 def test_the_lifespan_opens_a_database_for_all_handlers(names: dict[str, Any]) -> None:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from processor.processor import Processor
 from processor.testing import run
+from tests.support.pages import Page
 
-PAGE = (Path(__file__).parents[1] / "docs" / "BATCHES.md").read_text()
+PAGE = Page("BATCHES.md")
 
 
 @pytest.fixture(scope="module")
 def names() -> dict[str, Any]:
     """What the page's blocks define, all together. The last one checks by itself."""
-    names: dict[str, Any] = {"__name__": "page"}
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    exec(compile("\n".join(blocks), "BATCHES.md", "exec"), names)
-    return names
+    return PAGE.run(*PAGE.blocks("python"))
 
 
 def test_the_examples_run_and_a_thousand_readings_are_stored(names: dict[str, Any]) -> None:
@@ -39,5 +35,5 @@ def test_a_charge_of_nothing_fails_and_the_others_are_done(names: dict[str, Any]
 def test_the_table_names_each_keyword_and_the_defaults() -> None:
     parameters = inspect.signature(Processor.batch).parameters
     for name in ("size", "wait", "sessions", "schema"):
-        assert f"`{name}`" in PAGE
+        assert f"`{name}`" in PAGE.text
     assert (parameters["size"].default, parameters["wait"].default, parameters["sessions"].default) == (100, 0.05, None)

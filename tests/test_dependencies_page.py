@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,16 @@ from processor.codec.select import codec_for
 from processor.handlers.links import MOST_BYTES, read_plan
 from processor.kafka.embedded import EmbeddedBroker
 from tests.support import cluster
+from tests.support.pages import Page
 
-PAGE = Path(__file__).parents[1] / "docs" / "DEPENDENCIES.md"
-
-
-def block(language: str, start: str) -> str:
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    (found,) = [text for text in blocks if text.startswith(start)]
-    return str(found)
-
-
-def run_block(start: str) -> dict[str, object]:
-    names: dict[str, object] = {"__name__": "page"}
-    exec(compile(block("python", start), str(PAGE), "exec"), names)
-    return names
+PAGE = Page("DEPENDENCIES.md")
 
 
 def test_a_program_sends_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedBroker() as broker:
         broker.create_topics(["tasks"], partitions=1)
         monkeypatch.setenv("PROCESSOR_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
-        run_block("# order.py")
+        PAGE.run(PAGE.block("python", "# order.py"))
         (record,) = cluster.read_all(broker.bootstrap_servers, "tasks")
     headers: dict[str, Any] = dict(record.headers() or ())
     plan = read_plan(headers["task-then"])
@@ -43,7 +31,7 @@ def test_a_program_sends_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_line_has_what_follows(tmp_path: Path) -> None:
-    (tmp_path / "tasks").write_text(block("json", '{"session_id"'))
+    (tmp_path / "tasks").write_text(PAGE.block("json", '{"session_id"'))
     with (tmp_path / "tasks").open("rb") as stream:
         (task,) = TaskLines(stream, "json")
     assert isinstance(task, TaskLine)
@@ -53,10 +41,10 @@ def test_a_line_has_what_follows(tmp_path: Path) -> None:
 
 
 def test_the_test_of_a_chain_passes() -> None:
-    test = run_block("# test_order.py")["test_an_order_is_packed_with_its_receipt"]
+    test = PAGE.run(PAGE.block("python", "# test_order.py"))["test_an_order_is_packed_with_its_receipt"]
     assert callable(test)
     test()
 
 
 def test_the_limit_is_the_one_that_the_page_names() -> None:
-    assert f"at most {MOST_BYTES // 1024} KiB each" in PAGE.read_text()
+    assert f"at most {MOST_BYTES // 1024} KiB each" in PAGE.text

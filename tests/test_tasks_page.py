@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -11,27 +10,16 @@ from processor.cli.produce.task_lines import TaskLine, TaskLines
 from processor.handlers.terms import headers_for_terms, terms_of
 from processor.kafka.embedded import EmbeddedBroker
 from tests.support import cluster
+from tests.support.pages import Page
 
-PAGE = Path(__file__).parents[1] / "docs" / "TASKS.md"
-
-
-def block(language: str, start: str) -> str:
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    (found,) = [text for text in blocks if text.startswith(start)]
-    return str(found)
-
-
-def run_block(start: str) -> dict[str, object]:
-    names: dict[str, object] = {"__name__": "page"}
-    exec(compile(block("python", start), str(PAGE), "exec"), names)
-    return names
+PAGE = Page("TASKS.md")
 
 
 def test_a_program_asks_for_terms(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedBroker() as broker:
         broker.create_topics(["tasks"], partitions=1)
         monkeypatch.setenv("PROCESSOR_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
-        run_block("# ask.py")
+        PAGE.run(PAGE.block("python", "# ask.py"))
         records = cluster.read_all(broker.bootstrap_servers, "tasks")
     names = [{name for name in dict(record.headers() or ()) if name.startswith("task-")} for record in records]
     assert [record.key() for record in records] == [b"anna", b"ben", b"carl"]
@@ -41,7 +29,7 @@ def test_a_program_asks_for_terms(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_asks_for_terms(tmp_path: Path) -> None:
-    (tmp_path / "tasks").write_text(block("json", '{"session_id"'))
+    (tmp_path / "tasks").write_text(PAGE.block("json", '{"session_id"'))
     with (tmp_path / "tasks").open("rb") as stream:
         tasks = list(TaskLines(stream, "json"))
     for task in tasks:
@@ -53,7 +41,7 @@ def test_a_file_asks_for_terms(tmp_path: Path) -> None:
 
 
 def test_a_test_of_terms_passes() -> None:
-    names = run_block("# test_shop.py")
+    names = PAGE.run(PAGE.block("python", "# test_shop.py"))
     test = names["test_a_late_code_is_not_sent"]
     assert callable(test)
     test()
