@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.support.addresses import free_ports, listens
 from tests.support.lifeline import die_with_parent
+from tests.support.receiver import Receiver
 from tests.support.until import until
 
 START_SECONDS = 30.0
@@ -94,38 +93,17 @@ class Alerts(Program):
         return {(one["name"], one["labels"]["group"]) for one in alerts if one["state"] == "firing"}
 
 
-class LogStore:
+class LogStore(Receiver):
     """Takes OTLP log records as JSON, and keeps them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.records: list[dict[str, Any]] = []
-        kept = self.records
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                for resource in body["resourceLogs"]:
-                    for scope in resource["scopeLogs"]:
-                        kept.extend(scope["logRecords"])
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing on stderr."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def take(self, body: bytes) -> None:
+        for resource in json.loads(body)["resourceLogs"]:
+            for scope in resource["scopeLogs"]:
+                self.records.extend(scope["logRecords"])
 
 
 def wait_until(condition: Callable[[], object], seconds: float, why: Callable[[], object] = lambda: "") -> None:

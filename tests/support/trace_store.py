@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.support.receiver import Receiver
 
 
 class StoredSpan(NamedTuple):
@@ -23,38 +22,15 @@ class StoredSpan(NamedTuple):
     service: str
 
 
-class TraceStore:
-    """Serves on a port of loopback from entering to leaving."""
+class TraceStore(Receiver):
+    """Keeps the spans of every request."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.spans: list[StoredSpan] = []
-        kept = self.spans
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                kept.extend(_spans(ExportTraceServiceRequest.FromString(body)))
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing on stderr."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def take(self, body: bytes) -> None:
+        self.spans += _spans(ExportTraceServiceRequest.FromString(body))
 
 
 def _spans(request: ExportTraceServiceRequest) -> list[StoredSpan]:
