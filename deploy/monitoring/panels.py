@@ -296,6 +296,14 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 ),
             ),
             Panel(
+                "Workers",
+                "Worker threads or coroutines of all consumers, and how many sessions they have taken.",
+                (
+                    Query(total("processor_workers"), "workers {{group}}"),
+                    Query(total("processor_running_sessions"), "busy {{group}}"),
+                ),
+            ),
+            Panel(
                 "Busiest session",
                 "Waiting tasks of the session that has the most. Far above the others, it is a hot session.",
                 (

@@ -49,6 +49,7 @@ class ConsumerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="consumer
     partitions: int = 0
     running: int = 0
     """Sessions that a worker has taken."""
+    workers: int = 0
     settled: int = 0
     """Tasks settled since the start."""
     stuck_at: float | None = None
@@ -104,6 +105,7 @@ def consumer_heartbeat(index: int, consumer: Consumer | None) -> ConsumerHeartbe
         polled_at=pulse.last_loop_at,
         partitions=pulse.partitions,
         running=pulse.running,
+        workers=pulse.workers,
         settled=pulse.settled,
         stuck_at=pulse.stuck_at,
         suspended=list(pulse.suspended),

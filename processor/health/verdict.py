@@ -40,6 +40,8 @@ class ConsumerHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fa
     polled_seconds_ago: float | None = None
     partitions: int = 0
     running: int = 0
+    workers: int = 0
+    """worker threads, or coroutines that may run at once"""
     settled: int = 0
     suspended: list[str] = []
     """handlers whose tasks wait, because something that they need is away; the consumer is none the worse for it"""
@@ -130,6 +132,7 @@ def judge_consumer(beat: ConsumerHeartbeat, now: float, max_age: float) -> Consu
         polled_seconds_ago=round(polled, 3) if beat.polled_at is not None else None,
         partitions=beat.partitions,
         running=beat.running,
+        workers=beat.workers,
         settled=beat.settled,
         suspended=beat.suspended,
         reason=reason,

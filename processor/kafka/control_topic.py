@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AclOperation
@@ -22,7 +22,14 @@ from processor.kafka.client_log import client_hooks
 from processor.kafka.config import admin_config, error_of, open_client, producer_config, reader_config
 from processor.kafka.reading import records_of
 from processor.options.connection import ConnectionOptions
-from processor.runtime.control import Apply, key_of, read_command, value_of
+from processor.runtime.control import (
+    Apply,
+    WorkersOrder,
+    WorkersTarget,
+    key_of,
+    read_command,
+    value_of,
+)
 from processor.runtime.ports import Record
 from processor.telemetry.events import Emit, Event
 
@@ -124,32 +131,48 @@ def ensure_control_topic(admin: TopicAdmin, topic: str, *, create: bool, is_writ
     return is_missing
 
 
-def pauses_of(connection: ConnectionOptions, topic: str, group: str) -> Pauses:
-    """Return what the control topic says is paused for a group.
+class InForce(NamedTuple):
+    """The commands of one group that are in force."""
+
+    pauses: Pauses
+    workers: WorkersOrder | None
+
+
+def commands_of(connection: ConnectionOptions, topic: str, group: str) -> InForce:
+    """Return what the control topic says of a group.
 
     Raises:
         BrokerError: no broker responds in time, or the brokers deny access.
         LoadError: the topic does not exist.
         SettingsError: the client rejects a setting.
     """
-    pauses, (servers, given) = Pauses(), (connection.bootstrap_servers, connection.kafka_config)
+    pauses, workers, (servers, given) = Pauses(), None, (connection.bootstrap_servers, connection.kafka_config)
     check_topics(TopicAdmin(admin_config(servers, given)), [topic])
     for record in records_of(servers, given, topic):
         try:
-            of, target, pause = read_command(record.key(), record.value())
+            command = read_command(record.key(), record.value())
         except ValueError:
             continue
-        if of == group and pause is not None:
-            pauses.begin(target, pause)
-        elif of == group:
-            pauses.end(target)
-    return pauses
+        match command:
+            case (of, WorkersTarget(), order) if of == group:
+                workers = order
+            case (of, Target() as target, Pause() as pause) if of == group:
+                pauses.begin(target, pause)
+            case (of, Target() as target, None) if of == group:
+                pauses.end(target)
+    return InForce(pauses, workers)
 
 
-def send_command(connection: ConnectionOptions, topic: str, group: str, target: Target, pause: Pause | None) -> None:
-    """Pauses a target of a group, or resumes it; `pause` is None for that. Returns once the brokers have it.
+def send_command(
+    connection: ConnectionOptions,
+    topic: str,
+    group: str,
+    target: Target | WorkersTarget,
+    command: Pause | WorkersOrder | None,
+) -> None:
+    """Sends a command for a group, or ends what is in force; `command` is None for that. Waits for the brokers.
 
-    Creates the topic for a pause if it is missing.
+    Creates the topic for a command if it is missing.
 
     Raises:
         BrokerError: no broker responds in time, or the brokers deny access.
@@ -159,10 +182,10 @@ def send_command(connection: ConnectionOptions, topic: str, group: str, target: 
     """
     servers, given = connection.bootstrap_servers, connection.kafka_config
     admin = TopicAdmin(admin_config(servers, given))
-    ensure_control_topic(admin, topic, create=pause is not None, is_written=True)
+    ensure_control_topic(admin, topic, create=command is not None, is_written=True)
     errors: list[KafkaError | None] = []
     client: Producer = open_client(Producer, {**producer_config(servers, given), **client_hooks(_ignore)})
-    value = value_of(pause) if pause is not None else None
+    value = value_of(command) if command is not None else None
     client.produce(topic, value, key_of(group, target), on_delivery=lambda error, _: errors.append(error))
     client.flush(ANSWER_SECONDS)
     if not errors:

@@ -92,6 +92,7 @@ class ConsumerNow:
         if self.stats is not None and stats.uptime_seconds > self.stats.uptime_seconds:
             self.interval = stats.uptime_seconds - self.stats.uptime_seconds
         self.stats, self.stats_at = stats, at
+        self.workers = stats.workers or self.workers
         if self.state in ("joining", "working", "idle"):
             self.state = "working" if stats.assigned_partitions else "idle"
 

@@ -9,7 +9,7 @@ import msgspec
 
 from processor.observe.series import Series
 
-Kind = Literal["start", "stop", "rebalance", "restart", "trouble"]
+Kind = Literal["start", "stop", "rebalance", "restart", "scale", "trouble"]
 
 KEPT: Final = 500
 """Entries that are kept in full."""

@@ -198,6 +198,15 @@ class Watch:
         self.groups[sourced.source] = plain(started.group)
         self._consumer(sourced).workers = started.workers
 
+    def _workers_changed(self, sourced: SourcedEvent, changed: events.ConsumerWorkersChanged) -> None:
+        self._consumer(sourced).workers = changed.workers
+        counts = f"has {many(changed.workers, 'worker')}, before {changed.workers_before:,}"
+        self._add_entry(sourced, "scale", f"{counts}: {changed.reason}")
+
+    def _workers_limited(self, sourced: SourcedEvent, limited: events.ConsumerWorkersLimited) -> None:
+        counts = f"{limited.workers:,} of {many(limited.wanted, 'worker')}"
+        self._add_entry(sourced, "trouble", f"has only {counts}: {limited.error}")
+
     def _consumer_assigned(self, sourced: SourcedEvent, assigned: events.ConsumerAssigned) -> None:
         consumer = self._consumer(sourced)
         if not assigned.partitions:  # the group was rebalanced, and nothing changed for this consumer
@@ -325,6 +334,8 @@ class Watch:
         events.FleetConsumerExited: _fleet_consumer_exited,
         events.FleetConsumerKilled: _fleet_consumer_killed,
         events.ConsumerStarted: _consumer_started,
+        events.ConsumerWorkersChanged: _workers_changed,
+        events.ConsumerWorkersLimited: _workers_limited,
         events.ConsumerAssigned: _consumer_assigned,
         events.ConsumerRevoked: _consumer_revoked,
         events.ConsumerLost: _consumer_lost,

@@ -20,9 +20,22 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True):
     """who has paused it, as USER@HOST"""
 
 
+class WorkersInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of workers that `processor control workers` has ordered."""
+
+    workers: int
+    """of each consumer"""
+    since: int
+    """when it was ordered, in milliseconds since the epoch"""
+    by: str
+    """who has ordered it, as USER@HOST"""
+
+
 class PausesReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `processor control list -o json` prints."""
 
     group: str
     paused: list[InForce]
     """the oldest first"""
+    workers: WorkersInForce | None = None
+    """null where each consumer has the number that it was started with"""

@@ -33,6 +33,7 @@ from processor.runtime.task_log import TaskLog
 from processor.runtime.timers import Timers
 from processor.runtime.tracing import Tracing
 from processor.runtime.watchdog import Watchdog
+from processor.runtime.worker_count import WorkerCount
 from processor.settings import Settings
 from processor.telemetry.cadence import Cadence
 from processor.telemetry.events import (
@@ -73,6 +74,7 @@ class Pulse(NamedTuple):
     stopping: bool
     partitions: int
     running: int
+    workers: int
     settled: int
     suspended: Sequence[str]
     """Handlers whose tasks wait, because something that they need is away."""
@@ -106,8 +108,8 @@ class Consumer:
         outputs = staging or Outbox(desk, sink, timers, log)
         self._settlement = settlement = Settlement(settings, codec, desk, gatekeeper, outputs, log)
         self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, lease)
-        self._control = Control(settings.group, desk, runner, emit)
         self._crew = crew = Crew(settings.workers, handlers, desk, runner, emit)
+        self._control = Control(settings.group, desk, runner, WorkerCount(settings.workers, crew, emit), emit)
         lifespan = handlers.registered_lifespan
         self._lifespan = LifespanRun(lifespan, crew.loop, emit) if lifespan is not None else None
         self._watchdog = Watchdog(desk, timers, crew, settlement, self._stopping, emit)
@@ -160,6 +162,7 @@ class Consumer:
             stopping=self._stopping.is_asked,
             partitions=self._desk.assigned,
             running=self._desk.running,
+            workers=self._crew.size,
             settled=self._desk.counts.settled,
             suspended=self._desk.suspended,
             stuck_at=self._crew.stuck_at(),

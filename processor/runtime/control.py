@@ -1,10 +1,10 @@
-"""`Control`: obeys the control topic. A record there pauses something, and a tombstone resumes it."""
+"""`Control`: obeys the control topic. A record there is a command, and a tombstone ends what it began."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -12,6 +12,7 @@ from processor.engine.pauses import Kind, Pause, Target
 from processor.runtime.desk import Desk
 from processor.runtime.runner import Runner
 from processor.runtime.stopping import Stopping
+from processor.runtime.worker_count import WorkerCount
 from processor.telemetry.events import ControlForeignRecord, ControlPaused, ControlResumed, ControlUnread, Emit
 
 READ_SECONDS: Final = 10.0
@@ -37,43 +38,79 @@ class Feed(Protocol):
         """Ends the thread."""
 
 
+class WorkersTarget(NamedTuple):
+    """The number of workers of each consumer. What a command is about, as a `Target` is."""
+
+    kind: Literal["workers"] = "workers"
+    text: str = ""
+
+
+WORKERS: Final = WorkersTarget()
+
+
+class WorkersOrder(NamedTuple):
+    """How many workers each consumer is to have, since when, and who has ordered it."""
+
+    workers: int
+    since: int
+    """In milliseconds since the epoch."""
+    by: str
+
+
 class _Value(msgspec.Struct):
     since: int
     by: str
 
 
-_read_key = msgspec.json.Decoder(tuple[str, Kind, str]).decode
+class _WorkersValue(_Value):
+    workers: Annotated[int, msgspec.Meta(ge=1)]
+
+
+_read_key = msgspec.json.Decoder(tuple[str, Kind | Literal["workers"], str]).decode
 _read_value = msgspec.json.Decoder(_Value).decode
+_read_workers = msgspec.json.Decoder(_WorkersValue).decode
 
 
-def key_of(group: str, target: Target) -> bytes:
+def key_of(group: str, target: Target | WorkersTarget) -> bytes:
     """Return the key of the target's records: a JSON array of group, kind and name."""
     return msgspec.json.encode([group, *target])
 
 
-def value_of(pause: Pause) -> bytes:
-    """Return the value of a record that pauses."""
-    return msgspec.json.encode(pause._asdict())
+def value_of(command: Pause | WorkersOrder) -> bytes:
+    """Return the value of a record that pauses, or that orders a number of workers."""
+    return msgspec.json.encode(command._asdict())
 
 
-def read_command(key: bytes | None, value: bytes | None) -> tuple[str, Target, Pause | None]:
-    """Return the group and the target of a record of a control topic, and the pause; None where the record resumes.
+Command = tuple[str, Target, Pause | None] | tuple[str, WorkersTarget, WorkersOrder | None]
+"""A group, what the command is about, and the command; None where the record ends it."""
+
+
+def read_command(key: bytes | None, value: bytes | None) -> Command:
+    """Return what a record of a control topic says.
 
     Raises:
         ValueError: the record is not a command.
     """
     group, kind, text = _read_key(key or b"")
+    if kind == "workers":
+        return group, WORKERS, None if value is None else _workers_order(value)
     if value is None:
         return group, Target(kind, text), None
     found = _read_value(value)
     return group, Target(kind, text), Pause(found.since, found.by)
 
 
+def _workers_order(value: bytes) -> WorkersOrder:
+    found = _read_workers(value)
+    return WorkersOrder(found.workers, found.since, found.by)
+
+
 class Control:
     """Applies the commands of one group to a consumer."""
 
-    def __init__(self, group: str, desk: Desk, runner: Runner, emit: Emit) -> None:
+    def __init__(self, group: str, desk: Desk, runner: Runner, workers: WorkerCount, emit: Emit) -> None:
         self._group = group
+        self._workers = workers
         self._desk = desk
         self._runner = runner
         self._emit = emit
@@ -105,14 +142,27 @@ class Control:
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Obeys one record. A record that is not a command is ignored, and the first one is logged."""
         try:
-            group, target, pause = read_command(key, value)
+            command = read_command(key, value)
         except ValueError as error:
             if not self._has_met_foreign:
                 self._has_met_foreign = True
                 self._emit(ControlForeignRecord(error=str(error)))
             return
-        if group != self._group:
+        if command[0] != self._group:
             return
+        match command:
+            case (_, WorkersTarget(), order):
+                self._resize(order)
+            case (_, Target() as target, pause):
+                self._pause_or_resume(target, pause)
+
+    def _resize(self, order: WorkersOrder | None) -> None:
+        if order is not None:
+            self._workers.order(order.workers, order.by)
+        else:
+            self._workers.release()
+
+    def _pause_or_resume(self, target: Target, pause: Pause | None) -> None:
         if pause is not None:
             self._begin(target, pause)
         elif self._desk.resume(target):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from time import monotonic
 
@@ -22,7 +23,12 @@ class Crew:
     """`size` worker threads; or, where every handler is async, an event loop with at most `size` coroutines."""
 
     def __init__(self, size: int, handlers: Handlers, desk: Desk, runner: Runner, emit: Emit) -> None:
-        self._size = size
+        self.size = size
+        """How many there are, but for those that leave when they have ended what they have borrowed."""
+        self._desk = desk
+        self._runner = runner
+        self._emit = emit
+        self._resizing = threading.Lock()
         asynchronous = [handler.is_async for handler in handlers.handlers]
         lifespan = handlers.registered_lifespan
         needs_loop = any(asynchronous) or (lifespan is not None and lifespan.is_async)
@@ -31,7 +37,7 @@ class Crew:
         if self._event_loop is not None and all(asynchronous):
             self.members = [Coroutines(self._event_loop, size, desk, runner, emit)]
         else:
-            self.members = [Worker(number, desk, runner, emit, self._event_loop) for number in range(size)]
+            self.members = [self._worker(number) for number in range(size)]
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -50,7 +56,40 @@ class Crew:
             for member in self.members:
                 member.start()
         except RuntimeError as error:  # the system's bound, or that of a container
-            raise ProcessorError(f"--workers {self._size}: the system does not let so many run ({error})") from None
+            raise ProcessorError(f"--workers {self.size}: the system does not let so many run ({error})") from None
+
+    def resize(self, size: int) -> str | None:
+        """Has `size` workers from now on. Nothing that is borrowed is given back. Any thread may ask.
+
+        Return:
+            Why there are fewer, if the system does not let so many threads run.
+        """
+        with self._resizing:
+            self.size = size
+            match self.members:
+                case [Coroutines() as coroutines]:
+                    coroutines.resize(size)
+                    return None
+            return self._resize_threads(size)
+
+    def _resize_threads(self, size: int) -> str | None:
+        here = set(self._desk.limit_borrowers(size))
+        present = [worker for worker in self.members if isinstance(worker, Worker) and worker in here]
+        free = sorted(set(range(size)) - {worker.number for worker in present})
+        try:
+            for number in free[: max(0, size - len(present))]:
+                worker = self._worker(number)
+                worker.start()
+                present.append(worker)
+        except RuntimeError as error:
+            self.size = len(present)
+            return str(error)
+        finally:
+            self.members = present  # in one step, since other threads read it
+        return None
+
+    def _worker(self, number: int) -> Worker:
+        return Worker(number, self._desk, self._runner, self._emit, self._event_loop)
 
     def seats(self) -> Iterator[Worker | CoroutineSeat]:
         """Yield each place that may be on an attempt now."""

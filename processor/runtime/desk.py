@@ -130,6 +130,7 @@ class Desk:
         self._gatherer = Gatherer()
         self._borrowers: list[Borrower] = []
         self._invited: Invited | None = None
+        self._most_borrowers: float = inf
         self._ready = threading.Condition(self._lock)
         self._space = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
@@ -400,6 +401,18 @@ class Desk:
             self._borrowers.append(borrower)
             self._awake += 1
 
+    def leave(self, borrower: Borrower) -> None:
+        """A borrower that has entered could not begin."""
+        with self._lock:
+            self._leave(borrower)
+
+    def limit_borrowers(self, most: int) -> Sequence[Borrower]:
+        """Sends a borrower that comes back home while there are more than `most`. Return those that are here yet."""
+        with self._lock:
+            self._most_borrowers = most
+            self._ready.notify_all()  # those that wait leave at once
+            return list(self._borrowers)
+
     def enter_invited(self, borrower: Invited) -> None:
         """A borrower begins that comes when it is invited."""
         with self._lock:
@@ -412,6 +425,9 @@ class Desk:
             self._bring_back(borrower)
             while not self._closed:
                 workers = len(self._borrowers)
+                if workers > self._most_borrowers:
+                    self._leave(borrower)
+                    return False
                 borrower.batch_seconds = self.pace.batch_seconds(self._assignment.waiting, workers)
                 if self._lend(borrower, self.pace.batch_size(borrower.batch_seconds), workers):
                     return True
@@ -811,6 +827,11 @@ class Desk:
         gated = [gate.due() for gate in self._gates]
         self._gates_due = min([due for due in gated if due is not None], default=inf)
         return min([due for due in (retry, delayed, *gated) if due is not None], default=None)
+
+    def _leave(self, borrower: Borrower) -> None:
+        self._borrowers.remove(borrower)
+        self._awake -= 1
+        self._wake_borrowers()  # it may have been woken for a task
 
     def _bring_back(self, borrower: Borrower) -> None:
         if borrower.ended:

@@ -7,6 +7,7 @@ some are plain functions, worker threads run them all, and wait here for those t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 import traceback
@@ -170,6 +171,12 @@ class Coroutines:
     def start(self) -> None:
         """Begins to borrow."""
         self._desk.enter_invited(self)
+
+    def resize(self, most: int) -> None:
+        """Runs at most `most` coroutines at once from now on. Those that run go on."""
+        self._most = most
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the consumer has left
+            self.host.loop.call_soon_threadsafe(self._visit)
 
     def seats(self) -> Iterable[CoroutineSeat]:
         """Return what runs. While one coroutine blocks the loop, only that one: the others cannot end."""

@@ -126,6 +126,7 @@ class Statistics:
             in_flight=assignment.in_flight,
             waiting=assignment.waiting,
             running=assignment.running,
+            workers=self._crew.size,
             uptime_seconds=round(now - self._started, 3),
             overdue_after_seconds=overdue,
             in_flight_bytes=sum(p.in_flight_bytes for p in partitions),

@@ -28,6 +28,7 @@ class Worker:
     """One thread, which is its own seat. It owns nothing: what it works on is lent."""
 
     def __init__(self, number: int, desk: Desk, runner: Runner, emit: Emit, event_loop: EventLoop | None) -> None:
+        self.number = number
         self.name = f"worker-{number}"
         self.batch: deque[Loan] = deque()
         self.finished: deque[Loan] = deque()
@@ -54,8 +55,17 @@ class Worker:
         return (loan,) if loan is not None else ()
 
     def start(self) -> None:
-        """Starts the thread."""
-        self.thread.start()
+        """Starts the thread.
+
+        Raises:
+            RuntimeError: the system does not let one more run.
+        """
+        self._desk.enter(self)  # here: the desk knows how many workers there are, also while a thread is starting
+        try:
+            self.thread.start()
+        except RuntimeError:
+            self._desk.leave(self)
+            raise
 
     def seats(self) -> Iterable[Worker]:
         """Return itself: it is on one attempt at a time. None while that cannot end, as another blocks the loop."""
@@ -103,7 +113,6 @@ class Worker:
     def _run(self) -> None:
         self.window.ident = threading.get_ident()
         origin.set(self)
-        self._desk.enter(self)
         while True:
             try:
                 self._serve()

@@ -178,6 +178,8 @@ class ConsumerStats(Event):
     """tasks in flight that no worker has taken"""
     running: int
     """sessions that a worker has taken"""
+    workers: int
+    """worker threads, or coroutines that may run at once"""
     active_sessions: int
     """sessions that have tasks in flight"""
     urgent_sessions: int
@@ -378,6 +380,29 @@ class ConsumerStarted(Event):
     """worker threads"""
     value_format: str
     group_protocol: str
+
+
+class ConsumerWorkersChanged(Event):
+    """A running consumer has more or fewer workers. A worker that is one too many ends what it has taken first."""
+
+    event: ClassVar[str] = "consumer.workers_changed"
+
+    workers: int
+    """worker threads, or coroutines that may run at once"""
+    workers_before: int
+    reason: str
+
+
+class ConsumerWorkersLimited(Event):
+    """The system does not let so many threads run: the consumer has fewer workers than it was to have."""
+
+    event: ClassVar[str] = "consumer.workers_limited"
+    level: ClassVar[Level] = "warning"
+
+    wanted: int
+    workers: int
+    """worker threads that it has"""
+    error: str
 
 
 class ConsumerJoining(Event):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from confluent_kafka.admin import ConfigResource, ResourceType
 
@@ -12,7 +14,9 @@ from tests.conftest import MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker
 from tests.support.operating_schema import checked
+from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario
+from tests.support.until import until
 
 Capture = pytest.CaptureFixture[str]
 
@@ -57,7 +61,52 @@ def test_a_session_that_is_paused_under_load_stays_paused_over_a_restart_until_i
     assert work.faults() == {}
     assert work.repeated() == []
     assert main(["control", "list", *target]) == 0
-    assert capsys.readouterr().out.splitlines() == ["paused  what  since  by"]
+    assert capsys.readouterr().out.splitlines() == ["command  what  since  by"]
+
+
+def moves(fleet: Fleet) -> list[dict[str, Any]]:
+    """What the log has of partitions that consumers got or gave up."""
+    kinds = ("consumer.assigned", "consumer.revoked", "consumer.lost")
+    return [event for event in list(fleet.events) if event["event"] in kinds and event["partitions"]]
+
+
+def test_workers_are_changed_under_load_without_a_rebalance_and_stay_so_over_a_restart(
+    scenario: MakeScenario, capsys: Capture
+) -> None:
+    work = scenario()
+    topic = f"{work.topic}.control"
+    target = ("-b", work.servers, "-g", work.group, "--control-topic", topic)
+    options = ("-w", "2", "--control-topic", topic, "--commit-interval", "0.2", "-p", "2")
+    work.produce_sessions(TASKS, SESSIONS)
+    fleet = work.run("note", *options, seconds=0.03)
+    until(lambda: {event["consumer"] for event in moves(fleet)} == {0, 1}, "both consumers have partitions", 60)
+    moves_before = len(moves(fleet))
+    for count in (6, 1):
+        assert main(["control", "workers", *target, str(count)]) == 0
+        fleet.wait_for("consumer.workers_changed", count=2, workers=count)
+    assert main(["control", "workers", *target, "5"]) == 0
+    work.wait_done(TASKS)
+    work.wait_lag(0)
+    assert len(moves(fleet)) == moves_before
+    assert fleet.stop() == 0
+    second = work.run("note", *options, seconds=0.001)
+    second.wait_for("consumer.workers_changed", count=2, workers=5)
+    assert main(["control", "workers", *target, "--off"]) == 0
+    second.wait_for("consumer.workers_changed", count=2, workers=2)
+    assert second.stop() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+
+
+@pytest.mark.parametrize("options", [(), ("4", "--off")])
+def test_an_order_of_workers_is_a_number_or_its_end(options: tuple[str, ...], capsys: Capture) -> None:
+    refusal = refused(capsys, "control", "workers", "-b", "h:1", "-g", "g", "--control-topic", "c", *options)
+    assert refusal == "give either N, the number of workers, or --off"
+
+
+def test_a_number_of_workers_is_at_least_one(capsys: Capture) -> None:
+    refusal = refused(capsys, "control", "workers", "-b", "h:1", "-g", "g", "--control-topic", "c", "0")
+    assert refusal == "N must be at least 1, not 0"
 
 
 def test_a_control_topic_is_created_compacted_and_a_missing_one_is_refused_where_none_may_be_created(
@@ -84,12 +133,16 @@ def test_list_shows_the_group_alone_and_what_still_holds(broker: Broker, topic: 
     for options in (("--all",), ("--name", "charge"), ("--partition", "orders:3"), ("--session", "s\n3")):
         assert main(["control", "pause", *target, "-g", "g", *options]) == 0
     assert main(["control", "pause", *target, "-g", "another", "--all"]) == 0
+    assert main(["control", "workers", *target, "-g", "another", "7"]) == 0
+    assert main(["control", "workers", *target, "-g", "g", "12"]) == 0
     assert main(["control", "resume", *target, "-g", "g", "--name", "charge"]) == 0
     capsys.readouterr()
     assert main(["control", "resume", *target, "-g", "g", "--name", "charge"]) == 0
     assert capsys.readouterr().err == "was not paused for group g: name charge\n"
     assert main(["control", "list", *target, "-g", "g", "-o", "json"]) == 0
-    paused = checked("control list", capsys.readouterr().out)["paused"]
+    listed = checked("control list", capsys.readouterr().out)
+    paused = listed["paused"]
+    assert listed["workers"]["workers"] == 12
     assert [(one["kind"], one["what"]) for one in paused] == [
         ("all", ""),
         ("partition", "orders:3"),
@@ -97,7 +150,20 @@ def test_list_shows_the_group_alone_and_what_still_holds(broker: Broker, topic: 
     ]
     assert main(["control", "list", *target, "-g", "g"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["paused", "all", "partition", "session"]
+    assert [line.split()[:2] for line in lines] == [
+        ["command", "what"],
+        ["pause", "all"],
+        ["pause", "partition"],
+        ["pause", "session"],
+        ["workers", "12"],
+    ]
+    assert main(["control", "workers", *target, "-g", "g", "--off"]) == 0
+    assert main(["control", "workers", *target, "-g", "g", "--off"]) == 0
+    assert capsys.readouterr().err == (
+        "order of workers: ended for group g\norder of workers: there was none for group g\n"
+    )
+    assert main(["control", "list", *target, "-g", "g", "-o", "json"]) == 0
+    assert checked("control list", capsys.readouterr().out)["workers"] is None
 
 
 @pytest.mark.parametrize(
@@ -127,4 +193,4 @@ def test_the_embedded_broker_of_development_has_control_topics(capsys: Capture) 
         target = ("-b", embedded.bootstrap_servers, "-g", "g", "--control-topic", "c")
         assert main(["control", "pause", *target, "--all"]) == 0
         assert main(["control", "list", *target]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("all ")
+    assert capsys.readouterr().out.splitlines()[1].startswith("pause all ")

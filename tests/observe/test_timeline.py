@@ -47,6 +47,18 @@ def test_the_latest_are_kept_and_all_are_counted() -> None:
         ),
         ("consumer.revoked", {"partitions": ["t[0]"]}, "rebalance", "released t[0]"),
         (
+            "consumer.workers_changed",
+            {"workers": 16, "workers_before": 8, "reason": "ordered by ann@ops-1"},
+            "scale",
+            "has 16 workers, before 8: ordered by ann@ops-1",
+        ),
+        (
+            "consumer.workers_limited",
+            {"workers": 900, "wanted": 4000, "error": "can't start new thread"},
+            "trouble",
+            "has only 900 of 4,000 workers: can't start new thread",
+        ),
+        (
             "handler.suspended",
             {"handler": "store", "error_type": "E", "error": "refused", "waiting": 1200},
             "trouble",

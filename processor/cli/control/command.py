@@ -1,13 +1,23 @@
-"""`processor control`: the group of commands that pause and resume the work of a running group."""
+"""`processor control`: the group of commands to the consumers of a running group."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from processor.cli.command_group import command_group
-from processor.cli.control.listing import list_pauses
+from processor.cli.control.listing import list_commands
 from processor.cli.control.pause import pause, resume
+from processor.cli.control.workers import workers
 
-COMMANDS: dict[str, Callable[..., int]] = {"pause": pause, "resume": resume, "list": list_pauses}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "pause": pause,
+    "resume": resume,
+    "workers": workers,
+    "list": list_commands,
+}
 
-control = command_group("control", "Pause and resume the work of a group that has a control topic.", COMMANDS)
+control = command_group(
+    "control",
+    "Pause and resume the work of a group that has a control topic, and set the number of its workers.",
+    COMMANDS,
+)

@@ -1,4 +1,4 @@
-"""`processor control list`: what is paused."""
+"""`processor control list`: what is in force."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ from datetime import UTC, datetime
 from processor.boot.tokens import with_tokens
 from processor.cli.control.selection import ControlOptions
 from processor.cli.tables import Output, print_json, print_lines, table
-from processor.kafka.control_topic import pauses_of
-from processor.operate.pause_report import InForce, PausesReport
+from processor.kafka.control_topic import commands_of
+from processor.operate.pause_report import InForce, PausesReport, WorkersInForce
 from processor.options.connection import ConnectionOptions
 
-HEADINGS = ("paused", "what", "since", "by")
+HEADINGS = ("command", "what", "since", "by")
 
 
-def list_pauses(connection: ConnectionOptions, control: ControlOptions, output: Output = "table") -> int:
-    """Show what is paused, since when, and who has paused it."""
-    found = pauses_of(with_tokens(connection, lambda _: None), control.control_topic, control.group)
-    in_force = sorted(found.in_force.items(), key=lambda each: each[1].since)
+def list_commands(connection: ConnectionOptions, control: ControlOptions, output: Output = "table") -> int:
+    """Show what is paused and how many workers are ordered, since when, and who gave the command."""
+    found = commands_of(with_tokens(connection, lambda _: None), control.control_topic, control.group)
+    in_force = sorted(found.pauses.in_force.items(), key=lambda each: each[1].since)
+    order = found.workers
     report = PausesReport(
         group=control.group,
         paused=[InForce(kind=to.kind, what=to.text, since=pause.since, by=pause.by) for to, pause in in_force],
+        workers=None if order is None else WorkersInForce(workers=order.workers, since=order.since, by=order.by),
     )
     if output == "json":
         print_json(report)
     else:
-        print_lines(table(HEADINGS, [[one.kind, one.what, _time(one.since), one.by] for one in report.paused]))
+        print_lines(table(HEADINGS, _rows(report)))
     return 0
+
+
+def _rows(report: PausesReport) -> list[list[str]]:
+    rows = [[f"pause {one.kind}", one.what, _time(one.since), one.by] for one in report.paused]
+    if (order := report.workers) is not None:
+        rows.append(["workers", str(order.workers), _time(order.since), order.by])
+    return rows
 
 
 def _time(milliseconds: int) -> str:

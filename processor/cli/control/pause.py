@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
-import time
-
 from processor.boot.tokens import with_tokens
+from processor.cli.control.author import author, now
 from processor.cli.control.selection import TargetOptions
 from processor.cli.output import note
 from processor.engine.pauses import Pause, Target
-from processor.kafka.control_topic import pauses_of, send_command
+from processor.kafka.control_topic import commands_of, send_command
 from processor.options.connection import ConnectionOptions
 
 
@@ -23,8 +20,7 @@ def pause(connection: ConnectionOptions, options: TargetOptions) -> int:
     It acts at once. The control topic is created if it is missing.
     """
     connection = with_tokens(connection, lambda _: None)
-    now = Pause(time.time_ns() // 1_000_000, _author())
-    send_command(connection, options.control_topic, options.group, options.target, now)
+    send_command(connection, options.control_topic, options.group, options.target, Pause(now(), author()))
     note(f"paused for group {options.group}: {_described(options.target)}")
     return 0
 
@@ -35,7 +31,7 @@ def resume(connection: ConnectionOptions, options: TargetOptions) -> int:
     --all ends the pause of the whole group only. It acts at once.
     """
     connection = with_tokens(connection, lambda _: None)
-    was_paused = options.target in pauses_of(connection, options.control_topic, options.group).in_force
+    was_paused = options.target in commands_of(connection, options.control_topic, options.group).pauses.in_force
     send_command(connection, options.control_topic, options.group, options.target, None)
     state = "resumed" if was_paused else "was not paused"
     note(f"{state} for group {options.group}: {_described(options.target)}")
@@ -44,11 +40,3 @@ def resume(connection: ConnectionOptions, options: TargetOptions) -> int:
 
 def _described(target: Target) -> str:
     return "everything" if target.kind == "all" else f"{target.kind} {target.text}"
-
-
-def _author() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in some containers
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"

@@ -87,7 +87,7 @@ def consumers(watch: Watch, now: float) -> Section:
     names = [_owner(watch, consumer, now) for consumer in living]
     columns = max(map(len, names), default=0)
     rows = [Text(f"{name:<{columns}} {_figures(consumer)}") for name, consumer in zip(names, living, strict=True)]
-    titles = f"{'tasks/s':>8} {'in flight':>10} {'running':>8} {'sessions':>9} {'partitions':>11}"
+    titles = f"{'tasks/s':>8} {'in flight':>10} {'running':>8} {'workers':>8} {'sessions':>9} {'partitions':>11}"
     return Section(f"{'consumers':<{columns}} {titles}", rows)
 
 
@@ -97,7 +97,9 @@ def _figures(consumer: ConsumerNow) -> str:
         return ""
     numbers = (short(stats.tasks_per_second), short(stats.in_flight), f"{stats.running}", short(stats.active_sessions))
     rate, in_flight, running, sessions = numbers
-    figures = f"{rate:>8} {in_flight:>10} {running:>8} {sessions:>9} {stats.assigned_partitions:>11}"
+    figures = (
+        f"{rate:>8} {in_flight:>10} {running:>8} {consumer.workers:>8} {sessions:>9} {stats.assigned_partitions:>11}"
+    )
     suspended = ", ".join(plain(load.handler) for load in consumer.suspended)
     return f"{figures}  suspended: {suspended}" if suspended else figures
 

@@ -87,12 +87,14 @@ def test_a_partition_that_was_never_committed_shows_its_commit_point() -> None:
 
 
 def test_consumers_have_their_figures() -> None:
-    stats = consumer(0, tasks_per_second=123.4, in_flight=15, running=3, active_sessions=7, assigned_partitions=2)
+    stats = consumer(
+        0, tasks_per_second=123.4, in_flight=15, running=3, workers=16, active_sessions=7, assigned_partitions=2
+    )
     watch = watching(stats, line("consumer.started", 1, consumer=1, pid=8))
     section = rows.consumers(watch, watch.now)
-    assert section.heading == "consumers   tasks/s  in flight  running  sessions  partitions"
+    assert section.heading == "consumers   tasks/s  in flight  running  workers  sessions  partitions"
     assert [row.plain for row in section.rows] == [
-        "#0              123         15        3         7           2",
+        "#0              123         15        3       16         7           2",
         "#1 joining ",
     ]
 

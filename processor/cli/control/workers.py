@@ -1,0 +1,54 @@
+"""`processor control workers`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from processor.boot.tokens import with_tokens
+from processor.cli.control.author import author, now
+from processor.cli.control.selection import ControlOptions
+from processor.cli.output import note
+from processor.errors import SettingsError
+from processor.kafka.control_topic import commands_of, send_command
+from processor.options.connection import ConnectionOptions
+from processor.options.option import Argument, Option
+from processor.runtime.control import WORKERS, WorkersOrder
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkersOptions(ControlOptions):
+    """A number of workers, or the end of an order."""
+
+    count: Annotated[int | None, Argument("Workers of each consumer.", metavar="N", at_least=1)] = None
+    off: Annotated[bool, Option("End the order: each consumer has as many as it was started with.")] = False
+
+    def check_together(self) -> None:
+        """Refuse neither, and both.
+
+        Raises:
+            SettingsError: the options say nothing, or contradict each other.
+        """
+        if (self.count is not None) == self.off:
+            raise SettingsError("give either N, the number of workers, or --off")
+        super().check_together()
+
+
+def workers(connection: ConnectionOptions, options: WorkersOptions) -> int:
+    """Have each consumer of the group run N workers, in place of its --workers.
+
+    It acts at once and needs no rebalance. A worker that is one too many ends
+    the task that it runs. The order survives restarts of the fleet, and ends
+    with --off. The control topic is created if it is missing.
+    """
+    connection = with_tokens(connection, lambda _: None)
+    topic, group = options.control_topic, options.group
+    if options.count is not None:
+        send_command(connection, topic, group, WORKERS, WorkersOrder(options.count, now(), author()))
+        note(f"ordered for group {group}: workers of each consumer: {options.count}")
+        return 0
+    was_ordered = commands_of(connection, topic, group).workers is not None
+    send_command(connection, topic, group, WORKERS, None)
+    state = "ended for" if was_ordered else "there was none for"
+    note(f"order of workers: {state} group {group}")
+    return 0
