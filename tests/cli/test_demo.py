@@ -180,11 +180,14 @@ DELAYED = plan_delays(400, 10)
 EXPIRED = [task for task in DELAYED if task.fate == "expired"]
 
 
-def broken_by(overdue: float = 0.001, others_began: float = 0.5, expired: int = len(EXPIRED)) -> set[str]:
+def broken_by(
+    overdue: float = 0.001, others_began: float = 0.5, expired: int = len(EXPIRED), fleet_began: float = 0.0
+) -> set[str]:
+    """Seconds are counted from when the tasks were sent, but for `overdue`: from when a task might begin."""
     entries = [
-        entry_of(
-            task, overdue=overdue if task.delay else None, began=1.0 if "delayed" in task.session else others_began
-        )
+        entry_of(task, overdue=max(overdue, fleet_began - task.delay), began=max(task.delay + overdue, fleet_began))
+        if task.delay
+        else entry_of(task, began=4.0 if "delayed" in task.session else max(others_began, fleet_began))
         for task in DELAYED
         if task.fate != "expired"
     ]
@@ -203,8 +206,12 @@ def test_delayed_tasks_come_first_each_with_one_behind_it() -> None:
 def test_a_check_finds_what_is_wrong_with_delays() -> None:
     assert broken_by() == set()
     assert broken_by(overdue=-0.1) == {"no task before its time"}
-    assert broken_by(others_began=2.0) == {"no other session waits for them"}
+    assert broken_by(others_began=3.5) == {"no other session waits for them"}
     assert broken_by(expired=len(EXPIRED) - 1) == {"what is late is not begun"}
+
+
+def test_a_fleet_that_begins_when_all_delayed_tasks_are_due_shows_nothing_wrong() -> None:
+    assert broken_by(fleet_began=3.2) == set()
 
 
 BATCHED = plan_batches(1000, 10)
