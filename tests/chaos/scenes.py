@@ -109,7 +109,7 @@ def come_and_go(work: Scenario) -> Verdict:
     first = work.run("note", "-w", "8", *QUICK, seconds=0.1)
     work.wait_begun()
     second = work.run("note", "-w", "8", *QUICK, seconds=0.1)
-    second.wait_for("consumer.assigned")
+    second.wait_for_partitions()
     work.wait_done(150)
     assert second.stop() == 0
     work.wait_done(300)
@@ -125,7 +125,7 @@ def die_with_a_stock(work: Scenario) -> Verdict:
     first = work.run("note", *few, seconds=0.01)
     work.wait_done(200)
     second = work.run("note", *few, seconds=0.01)
-    second.wait_for("consumer.assigned")
+    second.wait_for_partitions()
     seen = sum(entry.succeeded for entry in work.ledger.entries())
     work.wait_done(min(seen + 400, 6_000))
     assert second.stop() == 0

@@ -57,7 +57,7 @@ def test_rebalances_between_and_in_the_middle_of_transactions_lose_and_repeat_no
     work.wait_begun()
     for _ in range(2):
         second = work.run("reply", *options, seconds=0.02)
-        second.wait_for("consumer.assigned")
+        second.wait_for_partitions()
         assert second.stop() == 0
     check(work, first)
     assert work.repeated() == []

@@ -48,7 +48,7 @@ def run(work: Scenario, handler: str = "vary", seconds: float = 0.0) -> Fleet:
 
 def joined(work: Scenario, handler: str = "vary", seconds: float = 0.0) -> Fleet:
     fleet = run(work, handler, seconds)
-    fleet.wait_for("consumer.assigned")
+    fleet.wait_for_partitions()
     return fleet
 
 
@@ -86,7 +86,7 @@ def awaiting_a_member_that_drains(work: Scenario) -> Iterator[Wait]:
     with steady_load(work, rate=300):
         work.wait_begun(600)
         others = set(slow.consumers())
-        joined(work)
+        run(work).wait_for("consumer.assigned")
         run(work)
         yield Wait(survivor, others)
         work.kill(slow)

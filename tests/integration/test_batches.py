@@ -28,7 +28,7 @@ def test_consumers_that_come_and_go_repeat_no_task_of_a_batch(scenario: MakeScen
     first = work.run("batches", *options, seconds=SECONDS)
     work.wait_done(300)
     second = work.run("batches", *options, "-p", "2", seconds=SECONDS)
-    second.wait_for("consumer.assigned")
+    second.wait_for_partitions()
     work.wait_done(1000)
     assert first.stop() == 0
     work.wait_done(3000, 90)

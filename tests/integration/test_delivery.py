@@ -98,7 +98,7 @@ def test_consumers_that_come_and_go_neither_lose_nor_overlap(scenario: MakeScena
     first = work.run("note", *options, seconds=0.01)
     work.wait_done(300)
     second = work.run("note", *options, seconds=0.01)
-    second.wait_for("consumer.assigned")
+    second.wait_for_partitions()
     work.wait_done(1200)
     assert first.stop() == 0
     third = work.run("note", *options, "-p", "2", seconds=0.01)

@@ -27,7 +27,7 @@ def test_a_rolling_replacement_delays_tasks_by_a_second_at_most(scenario: MakeSc
 
     def start() -> Fleet:
         fleet = work.run("vary", "-w", "16", "--group-protocol", protocol)
-        fleet.wait_for("consumer.assigned")
+        fleet.wait_for_partitions()
         return fleet
 
     fleets = [start(), start()]

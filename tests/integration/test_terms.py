@@ -33,7 +33,7 @@ def test_delays_and_expiry_hold_over_a_rebalance_and_a_kill(scenario: MakeScenar
     work.produce((b"s%d" % (n % 20), b"") for n in range(400))
     fleet.wait_for("consumer.stats", delayed_sessions=DELAYED)
     other = work.run("note", "-w", "8")
-    other.wait_for("consumer.assigned", timeout=60.0)
+    other.wait_for_partitions(60.0)
     (pid,) = fleet.consumers()
     os.kill(pid, signal.SIGKILL)
     work.deaths[pid] = time.monotonic_ns()

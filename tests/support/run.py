@@ -133,6 +133,17 @@ class Fleet:
                     raise AssertionError(self._missing(event, fields, found, timeout))
                 self._heard.wait(left)
 
+    def wait_for_partitions(self, timeout: float = START_SECONDS) -> None:
+        """Waits until one of its consumers has partitions; a classic group assigns none in a member's first round.
+
+        Raises:
+            AssertionError: none has, within `timeout` seconds or until the process ended.
+        """
+        deadline = time.monotonic() + timeout
+        count = 1
+        while not self.wait_for("consumer.assigned", deadline - time.monotonic(), count=count)["partitions"]:
+            count += 1
+
     def wait(self, timeout: float = STOP_SECONDS) -> int:
         """Waits for it to end by itself and returns its exit code.
 
