@@ -1,4 +1,4 @@
-"""What a commit's metadata notes of its partition for some minutes, behind the skip map: `p1:…;4@1764403600`.
+"""What a commit's metadata notes of its partition for some minutes, behind the skip map: `p2:…;4@1764403600`.
 
 Up to that moment, in epoch seconds, the partition counts as begun when its topic had four partitions and the group had
 committed nothing: then a partition below that number is not new, whichever member begins it last. `;0@…` notes that

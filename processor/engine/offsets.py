@@ -13,6 +13,9 @@ from typing import NamedTuple
 Range = tuple[int, int]
 """Offsets from the first, inclusive, to the second, exclusive."""
 
+BLOCK = 64
+"""Unsettled offsets that are looked at together. Fewer cost more looks; with more, fewer blocks have no gap."""
+
 
 class Progress(NamedTuple):
     """A consistent snapshot of a partition: the commit point, and what is already settled above it.
@@ -29,22 +32,32 @@ class Progress(NamedTuple):
     ahead: Sequence[Range]
     """At or above the position: settled in an earlier assignment, but not yet delivered in this one."""
 
-    def settled_ranges(self) -> list[Range]:
-        """The ranges that are settled above the commit point. Holes count as settled: they contain no record."""
-        ranges = []
-        start = self.commit_point
-        for offset in self.unsettled:
-            if offset > start:
-                ranges.append((start, offset))
-            start = offset + 1
+    def settled_ranges(self, most: int | None = None) -> list[Range]:
+        """The lowest `most` ranges that are settled above the commit point; None is all.
+
+        Holes count as settled: they contain no record. A block of unsettled offsets without a gap costs one look.
+        """
+        ranges: list[Range] = []
+        unsettled, start = self.unsettled, self.commit_point
+        for first in range(0, len(unsettled), BLOCK):
+            block = unsettled[first : first + BLOCK]
+            if block[-1] - start == len(block) - 1:
+                start = block[-1] + 1
+                continue
+            for offset in block:
+                if offset > start:
+                    ranges.append((start, offset))
+                start = offset + 1
+            if most is not None and len(ranges) >= most:
+                return ranges[:most]
         if self.position > start:
             ranges.append((start, self.position))
-        for low, high in self.ahead:
+        for low, high in self.ahead if most is None else self.ahead[:most]:
             if ranges and ranges[-1][1] >= low:
                 ranges[-1] = (ranges[-1][0], high)
             else:
                 ranges.append((low, high))
-        return ranges
+        return ranges[:most]
 
 
 class Offsets:

@@ -1,10 +1,21 @@
 """The skip map: encodes the ranges that are settled above the commit point as commit metadata, and decodes them.
 
-Format, version 1: the text `p1:`, followed by URL-safe base64 without padding of
+Format, version 2: the text `p2:`, followed by URL-safe base64 without padding of
 - a CRC-32 (4 bytes, big-endian) of the bytes after it,
-- one byte: 0 for plain, 1 for deflated,
-- numbers as LEB128 varints: the base, then two per settled range: its distance from the end of the previous range (for
-  the first one, from the base), and its length.
+- one byte: 0 for plain, 1 for deflated (RFC 1951),
+- numbers as LEB128 varints: the base, then chunks. Each begins where the previous one ends, the first one at the base.
+
+The first number of a chunk is `4 * count + kind`; `count` numbers follow. An encoder takes, chunk by chunk, the kind
+that needs the fewest:
+- kind 0: two per settled range, its distance from the end of the previous range and its length;
+- kind 1: one per unsettled offset, how many offsets after it are settled;
+- kind 2: one per settled offset, how many offsets before it are unsettled.
+
+Kinds 1 and 2 are for settled offsets scattered among unsettled ones. Deflate's Huffman codes bring their numbers within
+7 % of the entropy; a bitmap does not get closer, and gets less close the rarer one of the two is.
+
+Version 1, `p1:`, is still decoded. There all of it is like one chunk of kind 0 without its first number, and deflated
+means zlib's format (RFC 1950). A consumer that knows version 1 only ignores version 2, and reports so.
 
 The base is the committed offset that the map belongs to. If another tool resets the group's offsets, the metadata is
 missing or has another base. Both are ignored.
@@ -15,7 +26,9 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
+from operator import sub
 
 from processor.engine.commit_note import split
 from processor.engine.offsets import Range
@@ -23,13 +36,23 @@ from processor.engine.offsets import Range
 MAX_CHARACTERS = 4096
 """The brokers' default `offset.metadata.max.bytes`."""
 
-FIRST_TRY = 1024
-"""Number of ranges of the first attempt; each further one doubles it. A list that is far too long is thus not encoded
-as a whole: 100,000 ranges take 10 ms, where halving from the full list took 90 ms in the same run."""
+MOST_RANGES = 65_536
+"""Ranges that `encode` looks at. Ranges of random lengths fill the metadata long before. A regular pattern, of which
+deflate could take more, is cut here, so that the time for a map is bounded."""
 
-_PREFIX = "p1:"
+FIRST_TRY = 2048
+"""Number of ranges of the first attempt. Each further number is estimated from the length of the previous text."""
+
+CHUNK = 256
+"""Ranges per chunk."""
+
+UNUSED = 64
+"""The part of the limit, one in so many characters, that is not worth another attempt."""
+
+_PREFIX, _PREFIX_1 = "p2:", "p1:"
 _PLAIN, _DEFLATED = b"\x00", b"\x01"
-_MAX_INFLATED = 1 << 20  # a valid map of 4,096 characters inflates to far less
+_RANGES, _UNSETTLED, _SETTLED = range(3)
+_MAX_INFLATED = 1 << 22  # `MOST_RANGES`, with the largest numbers that offsets can differ by, are less
 
 
 class SkipMapError(Exception):
@@ -39,16 +62,11 @@ class SkipMapError(Exception):
 def encode(base: int, ranges: Sequence[Range], limit: int = MAX_CHARACTERS) -> tuple[str, int]:
     """Encodes the ascending `ranges` for a commit at `base`. Returns the metadata, and how many ranges it contains.
 
-    If not all ranges fit into `limit` characters, the highest ones are left out. If none fits, or there are none, the
-    metadata is the empty text.
+    If not all ranges fit into `limit` characters, or there are more than `MOST_RANGES`, the highest ones are left out.
+    If none fits, or there are none, the metadata is the empty text.
     """
-    text, fits, tried = "", 0, min(len(ranges), FIRST_TRY)
-    while tried > fits:
-        candidate = _text(base, ranges[:tried])
-        if len(candidate) > limit:
-            return _cut(base, ranges, limit, (text, fits), tried)
-        text, fits, tried = candidate, tried, min(2 * tried, len(ranges))
-    return text, fits
+    body = _Body(base, ranges)
+    return _longest(lambda count: _text(body.first(count)), min(len(ranges), MOST_RANGES), limit, "")
 
 
 def extend(
@@ -56,41 +74,53 @@ def extend(
 ) -> tuple[str, Sequence[Range]] | None:
     """Encodes as `encode` does, and leaves out nothing that an earlier map said: `known`, which is part of `ranges`.
 
+    If `ranges` has more than `MOST_RANGES`, it need not reach as far as `known` does.
+
     Returns the metadata and the ranges that it contains, or None where not even the known ones fit any more.
     """
     text, fits = encode(base, ranges, limit)
     if fits == len(ranges):
         return text, ranges
-    known = [(low, high) for low, high in known if low >= base]
-    best, fails = None, fits + 1
-    fits = -1
-    while fails - fits > 1:
-        middle = (fits + fails) // 2
-        kept = _with_known(ranges[:middle], known)
-        text = _text(base, kept) if kept else ""
-        if len(text) <= limit:
-            best, fits = (text, kept), middle
+    known = [(max(low, base), high) for low, high in known if high > base]
+    if not _above(known, ranges[fits - 1][1] if fits else base):
+        return text, ranges[:fits]
+    body = _Body(base, ranges)
+
+    def with_known(count: int) -> str:
+        end = ranges[count - 1][1] if count else base
+        above = _above(known, end)
+        return _text(body.first(count) + b"".join(_chunks(end, above)))
+
+    least = with_known(0)
+    if len(least) > limit:
+        return None
+    text, fits = _longest(with_known, fits, limit, least)
+    return text, [*ranges[:fits], *_above(known, ranges[fits - 1][1] if fits else base)]
+
+
+def _above(ranges: Sequence[Range], end: int) -> list[Range]:
+    return [(low, high) for low, high in ranges if low >= end]
+
+
+def _longest(text_of: Callable[[int], str], most: int, limit: int, text: str) -> tuple[str, int]:
+    """Return the longest text that fits into the limit, or nearly that, and its number of ranges, at most `most`.
+
+    `text` is the one of none. Attempts alternate between an estimate and the middle, since deflate is not linear.
+    """
+    fits, fails, tried = 0, most + 1, min(most, FIRST_TRY)
+    is_estimate = True
+    while fits < tried < fails:
+        candidate = text_of(tried)
+        if len(candidate) > limit:
+            fails = tried
         else:
-            fails = middle
-    return best
-
-
-def _with_known(ranges: Sequence[Range], known: Sequence[Range]) -> Sequence[Range]:
-    """Return these ranges and the known ones above them."""
-    end = ranges[-1][1] if ranges else 0
-    return [*ranges, *((low, high) for low, high in known if low >= end)]
-
-
-def _cut(base: int, ranges: Sequence[Range], limit: int, best: tuple[str, int], fails: int) -> tuple[str, int]:
-    """Finds the longest map by bisection between a length that fits and one that does not."""
-    text, fits = best
-    while fails - fits > 1:
-        middle = (fits + fails) // 2
-        candidate = _text(base, ranges[:middle])
-        if len(candidate) <= limit:
-            text, fits = candidate, middle
-        else:
-            fails = middle
+            text, fits = candidate, tried
+            if limit - len(text) <= limit // UNUSED:
+                break
+        estimate = tried * limit // len(candidate)
+        tried = estimate if is_estimate or fails > most else (fits + fails) // 2
+        tried = max(fits + 1, min(tried, fails - 1, most))
+        is_estimate = not is_estimate
     return text, fits
 
 
@@ -103,32 +133,99 @@ def decode(text: str, committed: int) -> list[Range]:
     text, _ = split(text)
     if not text:
         return []
-    if not text.startswith(_PREFIX):
+    prefix = text[: len(_PREFIX)]
+    if prefix not in (_PREFIX, _PREFIX_1):
         raise SkipMapError("it was not written by this version of this program")
-    numbers = _numbers(_body(text[len(_PREFIX) :]))
-    try:
-        base = next(numbers)
-    except StopIteration:
-        raise SkipMapError("it has no base") from None
+    is_first = prefix == _PREFIX_1
+    numbers = _numbers(_body(text[len(prefix) :], zlib.MAX_WBITS if is_first else -zlib.MAX_WBITS))
+    if not numbers:
+        raise SkipMapError("it has no base")
+    base = numbers[0]
     if base != committed:
         raise SkipMapError(f"it belongs to offset {base}")
-    return _ranges(base, list(numbers))
+    ranges: list[Range] = []
+    if is_first:
+        _add_ranges(numbers[1:], base, ranges)
+    else:
+        _add_chunks(numbers, base, ranges)
+    return ranges
 
 
-def _text(base: int, ranges: Iterable[Range]) -> str:
-    numbers = [base]
-    end = base
-    for low, high in ranges:
-        numbers += (low - end, high - low)
-        end = high
-    plain = _varints(numbers)
-    deflated = zlib.compress(plain, 6)
-    body = _DEFLATED + deflated if len(deflated) < len(plain) else _PLAIN + plain
+class _Body:
+    """The numbers of a map as bytes. Each full chunk is encoded once, however many attempts contain it."""
+
+    def __init__(self, base: int, ranges: Sequence[Range]) -> None:
+        self._base = base
+        self._ranges = ranges
+        self._chunks = [_varint(base)]
+
+    def first(self, count: int) -> bytes:
+        """Return the base and the first `count` ranges."""
+        full = count - count % CHUNK
+        known = (len(self._chunks) - 1) * CHUNK
+        self._chunks += _chunks(self._end(known), self._ranges[known:full])
+        rest = _chunks(self._end(full), self._ranges[full:count])
+        return b"".join(chain(self._chunks[: full // CHUNK + 1], rest))
+
+    def _end(self, count: int) -> int:
+        return self._ranges[count - 1][1] if count else self._base
+
+
+def _chunks(end: int, ranges: Sequence[Range]) -> list[bytes]:
+    """Encode ranges that follow an offset."""
+    chunks = []
+    for first in range(0, len(ranges), CHUNK):
+        chunk = ranges[first : first + CHUNK]
+        chunks.append(_chunk(end, chunk))
+        end = chunk[-1][1]
+    return chunks
+
+
+def _chunk(end: int, ranges: Sequence[Range]) -> bytes:
+    lows, highs = zip(*ranges, strict=True)
+    gaps, lengths = list(map(sub, lows, (end, *highs))), list(map(sub, highs, lows))
+    kind = _kind(2 * len(ranges), sum(gaps), sum(lengths)) if min(gaps) else _RANGES
+    if kind == _RANGES:
+        numbers = list(chain.from_iterable(zip(gaps, lengths, strict=True)))
+    elif kind == _UNSETTLED:
+        numbers = []
+        for gap, length in zip(gaps, lengths, strict=True):
+            if gap > 1:
+                numbers += [0] * (gap - 1)
+            numbers.append(length)
+    else:
+        numbers = []
+        for gap, length in zip(gaps, lengths, strict=True):
+            numbers.append(gap)
+            if length > 1:
+                numbers += [0] * (length - 1)
+    return _varint(4 * len(numbers) + kind) + _varints(numbers)
+
+
+def _kind(bounds: int, unsettled: int, settled: int) -> int:
+    """Return the kind with the fewest numbers.
+
+    One that differs from that of its neighbours costs more, since all of a map share one Huffman code. So it has to be
+    better by a quarter.
+    """
+    if 5 * min(bounds, settled) > 4 * unsettled:
+        return _UNSETTLED
+    return _RANGES if bounds < settled else _SETTLED
+
+
+def _text(body: bytes) -> str:
+    deflated = min((_deflate(body, strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)), key=len)
+    body = _DEFLATED + deflated if len(deflated) < len(body) else _PLAIN + body
     checked = zlib.crc32(body).to_bytes(4) + body
     return _PREFIX + base64.urlsafe_b64encode(checked).decode("ascii").rstrip("=")
 
 
-def _body(text: str) -> bytes:
+def _deflate(body: bytes, strategy: int) -> bytes:
+    deflater = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
+    return deflater.compress(body) + deflater.flush()
+
+
+def _body(text: str, window: int) -> bytes:
     try:
         checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -140,7 +237,7 @@ def _body(text: str) -> bytes:
         return body[1:]
     if body[:1] != _DEFLATED:
         raise SkipMapError("its compression is unknown")
-    inflater = zlib.decompressobj()
+    inflater = zlib.decompressobj(window)
     try:
         plain = inflater.decompress(body[1:], _MAX_INFLATED)
     except zlib.error:
@@ -151,8 +248,8 @@ def _body(text: str) -> bytes:
 
 
 def _varints(numbers: Sequence[int]) -> bytes:
-    if max(numbers[1:]) < 0x80:  # the usual case, in which bytes() is a hundred times faster than the loop
-        return _varint(numbers[0]) + bytes(numbers[1:])
+    if max(numbers) < 0x80:  # the usual case, in which bytes() is a hundred times faster than the loop
+        return bytes(numbers)
     return b"".join(map(_varint, numbers))
 
 
@@ -165,28 +262,66 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _numbers(body: bytes) -> Iterator[int]:
+def _numbers(body: bytes) -> list[int]:
+    numbers = []
     number = shift = 0
     for byte in body:
         number |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            yield number
+            numbers.append(number)
             number = shift = 0
         elif shift > 63:
             raise SkipMapError("a number in it is too large")
     if shift:
         raise SkipMapError("it ends inside a number")
+    return numbers
 
 
-def _ranges(base: int, numbers: list[int]) -> list[Range]:
+def _add_chunks(numbers: Sequence[int], end: int, ranges: list[Range]) -> None:
+    """Decode the chunks that follow the first of these numbers."""
+    first = 1
+    while first < len(numbers):
+        count, kind = divmod(numbers[first], 4)
+        chunk = numbers[first + 1 : first + 1 + count]
+        if not chunk or len(chunk) < count:
+            raise SkipMapError("a chunk in it is empty, or truncated")
+        if kind >= len(_KINDS):
+            raise SkipMapError("the kind of a chunk in it is unknown")
+        end = _KINDS[kind](chunk, end, ranges)
+        first += 1 + count
+
+
+def _add_ranges(numbers: Sequence[int], end: int, ranges: list[Range]) -> int:
     if len(numbers) % 2:
         raise SkipMapError("a range in it has no length")
-    ranges = []
-    end = base
     for distance, length in zip(numbers[::2], numbers[1::2], strict=True):
         if not length:
             raise SkipMapError("a range in it is empty")
         ranges.append((end + distance, end + distance + length))
         end += distance + length
-    return ranges
+    return end
+
+
+def _add_between_unsettled(numbers: Sequence[int], end: int, ranges: list[Range]) -> int:
+    for settled in numbers:
+        end += 1
+        if settled:
+            ranges.append((end, end + settled))
+            end += settled
+    return end
+
+
+def _add_settled(numbers: Sequence[int], end: int, ranges: list[Range]) -> int:
+    low = end
+    for unsettled in numbers:
+        if unsettled:
+            if end > low:
+                ranges.append((low, end))
+            low = end = end + unsettled
+        end += 1
+    ranges.append((low, end))
+    return end
+
+
+_KINDS = _add_ranges, _add_between_unsettled, _add_settled

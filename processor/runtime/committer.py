@@ -289,7 +289,7 @@ class Committer:
             self._stamps[partition] = stamp
             progress = cut.progress
             limit, note = self._room(partition)
-            ranges = progress.settled_ranges()
+            ranges = progress.settled_ranges(skipmap.MOST_RANGES + 1)
             extended = skipmap.extend(progress.commit_point, ranges, self._known(partition), limit)
             if extended is None:  # what the group knows must not be forgotten: it goes on once it knows less
                 continue
@@ -311,7 +311,7 @@ class Committer:
             return []
 
     def _commit_of(self, partition: Partition, progress: Progress) -> Commit:
-        ranges = progress.settled_ranges()
+        ranges = progress.settled_ranges(skipmap.MOST_RANGES + 1)
         limit, note = self._room(partition)
         metadata, kept = skipmap.encode(progress.commit_point, ranges, limit)
         self._report_cut(partition, progress, ranges, ranges[:kept])
@@ -333,9 +333,8 @@ class Committer:
             self._shortened.add(partition)
             kept_until = kept[-1][1] if kept else progress.commit_point
             topic, number = partition
-            self._emit(
-                ConsumerSkipMapCut(topic=topic, partition=number, kept_until=kept_until, settled_until=ranges[-1][1])
-            )
+            until = progress.settled_ranges()[-1][1]
+            self._emit(ConsumerSkipMapCut(topic=topic, partition=number, kept_until=kept_until, settled_until=until))
 
     def _forget(self, partition: Partition) -> None:
         self._accepted.pop(partition, None)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import itertools
+from itertools import accumulate, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.engine.ledger import Ledger
-from processor.engine.offsets import Offsets, Progress
+from processor.engine.offsets import BLOCK, Offsets, Progress
 from tests.engine.record import FakeRecord
 
 
@@ -127,3 +128,21 @@ def test_what_is_skipped_behind_the_last_admitted_record_stays_past() -> None:
     progress = ledger.progress()
     assert progress is not None
     assert (progress.commit_point, progress.settled_ranges()) == (0, [(1, 100)])
+
+
+@given(st.sets(st.integers(0, 3 * BLOCK)), st.lists(st.integers(1, 9), max_size=6), st.integers(0, 200))
+def test_the_lowest_ranges_are_the_same_with_a_limit_as_without_one(
+    unsettled: set[int], steps: list[int], most: int
+) -> None:
+    """Compared with what each offset by itself is."""
+    position = 3 * BLOCK + 5
+    bounds = list(accumulate([position, *steps]))
+    ahead = list(zip(bounds[1::2], bounds[2::2], strict=False))
+    base = min(unsettled, default=position)
+    progress = Progress(base, tuple(sorted(unsettled)), position, tuple(ahead))
+    settled = {offset for low, high in ahead for offset in range(low, high)}
+    settled |= {offset for offset in range(base, position) if offset not in unsettled}
+    ranges = progress.settled_ranges()
+    assert {offset for low, high in ranges for offset in range(low, high)} == settled
+    assert all(end < begin for (_, end), (begin, _) in pairwise(ranges))
+    assert progress.settled_ranges(most) == ranges[:most]

@@ -84,7 +84,7 @@ def test_a_reset_by_another_tool_is_obeyed(scenario: MakeScenario) -> None:
 
 
 @pytest.mark.parametrize(
-    "metadata", ["", "somebody else's", "p1:", "p1:AAAA", "p1:%%%", "p9:AAAAAAAA", "p1:" + "A" * 4000]
+    "metadata", ["", "somebody else's", "p1:", "p1:AAAA", "p1:%%%", "p2:AAAA", "p9:AAAAAAAA", "p2:" + "A" * 4000]
 )
 def test_metadata_that_is_not_a_skip_map_is_reported_and_ignored(scenario: MakeScenario, metadata: str) -> None:
     work = scenario(partitions=1)

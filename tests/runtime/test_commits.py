@@ -245,7 +245,7 @@ def test_a_member_whose_skip_map_is_refused_proves_its_membership_without_it(mon
     monkeypatch.setattr(ScriptedSource, "session_seconds", 1.5)
     gate = Gate(lambda task: task.offset == 0)
     with RunningConsumer(gate.handle) as run:
-        run.source.refuses = lambda commits: "too large" if any("p1:" in c.metadata for c in commits) else None
+        run.source.refuses = lambda commits: "too large" if any("p2:" in c.metadata for c in commits) else None
         run.push(*[FakeRecord(n, b"s%d" % n) for n in range(10)])
         gate.until_passed(9)
         began = run.consumer.pulse().last_loop_at

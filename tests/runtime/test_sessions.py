@@ -87,7 +87,7 @@ def test_what_is_done_is_committed_past_nothing_that_still_runs() -> None:
 
     with RunningConsumer(handler) as run:
         run.push(*[FakeRecord(n, b"k%d" % n) for n in range(20)])
-        until(lambda: len(done) == 19 and (now := run.cluster.committed.get(PARTITION)) and "p1:" in now.metadata)
+        until(lambda: len(done) == 19 and (now := run.cluster.committed.get(PARTITION)) and "p2:" in now.metadata)
         assert run.commit_point() == 3
         go_on.set()
         until(lambda: run.commit_point() == 20)
