@@ -22,9 +22,14 @@ def tag(name: str, /, *children: Child, **attributes: str) -> Element:
     return element
 
 
+def html_of(element: Element) -> str:
+    """Return an element as text."""
+    return ElementTree.tostring(element, encoding="unicode", method="html")
+
+
 def page_of(root: Element) -> str:
     """Return the document as text."""
-    return DOCTYPE + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
+    return DOCTYPE + html_of(root) + "\n"
 
 
 def _append(element: Element, child: Child) -> None:

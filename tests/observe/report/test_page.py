@@ -13,7 +13,8 @@ import pytest
 
 from processor.cli.main import main
 from processor.observe.lines import ReadStats
-from processor.observe.report.page import FIRST, MOST, SHOWN, page
+from processor.observe.report.page import SHOWN, page
+from processor.observe.report.tables import FIRST, MOST
 from processor.observe.watch import Watch
 from tests.observe.building import BEGAN, consumer, head, line, partition, watching
 from tests.support import browser
