@@ -73,7 +73,7 @@ def test_the_wheel_is_named_after_the_distribution_and_declares_its_extras(wheel
     assert wheel.name == f"session_processor-{DECLARED['version']}-py3-none-any.whl"
     declared = metadata(wheel)
     assert (declared["Name"], DECLARED["name"], DISTRIBUTION) == ("session-processor",) * 3
-    assert {"registry", "metrics"} <= set(declared.get_all("Provides-Extra", []))
+    assert {"registry", "metrics", "web"} <= set(declared.get_all("Provides-Extra", []))
 
 
 def test_the_wheel_has_every_file_of_the_package_the_schemas_and_nothing_else(wheel: Path) -> None:

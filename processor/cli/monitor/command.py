@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Final
 
-import typer
 from rich.console import Console
-from rich.live import Live
 
-from processor.cli.monitor import log_files
+from processor.cli.monitor import log_files, views
 from processor.cli.monitor.report import print_text, read
-from processor.cli.monitor.screen import line, screen
+from processor.cli.monitor.views import LineView, PageView, TerminalView, View
+from processor.cli.output import note
 from processor.cli.stop import Stop
+from processor.errors import SettingsError
 from processor.observe.follow import PipeTail, Tail, merged
 from processor.observe.lines import ReadStats
+from processor.observe.live.address import fault, listen, parse
 from processor.observe.watch import Watch
 from processor.options.option import SECONDS, Argument, Option
 
@@ -24,10 +26,6 @@ LAST_BYTES: Final = 64 * 1024 * 1024
 
 TICK_SECONDS: Final = 0.2
 """Time between two looks at the files; a signal waits no longer."""
-
-ON_A_TERMINAL: Final = 1.0
-OFF_A_TERMINAL: Final = 10.0
-"""Seconds between two views."""
 
 
 def monitor(
@@ -40,9 +38,23 @@ def monitor(
         ),
     ] = None,
     once: Annotated[bool, Option("Print a summary of the logs and exit.")] = False,
+    serve: Annotated[
+        str | None,
+        Option(
+            "Show the view as a web page at this address instead, 127.0.0.1 if only a port is given; needs the extra "
+            "'web'.",
+            metavar="HOST:PORT",
+            rule=fault,
+        ),
+    ] = None,
     every: Annotated[
         float | None,
-        Option("Time between updates.", metavar=SECONDS, at_least=0.1, default_shown="1 on a terminal, 10 off one"),
+        Option(
+            "Time between updates.",
+            metavar=SECONDS,
+            at_least=0.1,
+            default_shown="1 on a terminal and on a page, 10 elsewhere",
+        ),
     ] = None,
     window: log_files.Window = log_files.WINDOW_DEFAULT,
 ) -> int:
@@ -51,61 +63,86 @@ def monitor(
     Shows which partitions lag and which session each commit point waits
     for, since when and why; throughput, latency, failures, rebalances and
     restarts. Off a terminal it prints a line every ten seconds and a summary
-    at the end. Ctrl-C ends it, as does the end of standard input.
+    at the end. Ctrl-C ends it, as does the end of standard input. A page
+    (--serve) is read only, has no login, and stays until Ctrl-C.
 
     kubectl logs -f --prefix -l app=shop | processor monitor
     """
     stats, watch = ReadStats(), Watch(window)
+    if once and serve is not None:
+        raise SettingsError("--once prints a summary and exits, --serve shows a page until Ctrl-C: give one of them")
     if once:
         read(files or [], watch, stats)
     else:
-        with log_files.opened(files or [], stats, LAST_BYTES) as tails, Stop() as stop:
-            Monitor(tails, watch, stats, every, stop).run()
-        watch.finish()
+        with (
+            log_files.opened(files or [], stats, LAST_BYTES) as tails,
+            Stop() as stop,
+            _view(serve, watch, stats, every) as view,
+        ):
+            Monitor(tails, watch, stop, view).run()
     print_text(watch, stats)
     return 0
 
 
+@contextmanager
+def _view(serve: str | None, watch: Watch, stats: ReadStats, every: float | None) -> Iterator[View]:
+    if serve is not None:
+        with _page(serve, watch, stats, every) as page:
+            yield page
+    elif (live := views.on(Console(highlight=False))) is None:
+        yield LineView(watch, stats, every)
+    else:
+        with live:
+            yield TerminalView(watch, stats, every, live)
+
+
+@contextmanager
+def _page(serve: str, watch: Watch, stats: ReadStats, every: float | None) -> Iterator[PageView]:
+    from processor.observe.live.server import LiveServer  # here, because the extra `web` may be missing
+
+    listener = listen(parse(serve))
+    with LiveServer(listener) as server:
+        if not listener.is_loopback:
+            note(f"warning: everyone who reaches {listener.url} can read the page; it has no login and no TLS")
+        note(f"the live view is at {listener.url} until Ctrl-C")
+        yield PageView(watch, stats, every, server)
+
+
 class Monitor:
-    """Reads new events and updates the view at intervals.
+    """Reads new events and keeps the view up to date.
 
     Args:
         tails: the logs.
         watch: takes the events.
-        stats: counts what is read.
-        every: seconds between two views; None for the default of the output.
         stop: set when a signal has come.
+        view: shows the watch.
     """
 
-    def __init__(self, tails: Sequence[Tail], watch: Watch, stats: ReadStats, every: float | None, stop: Stop) -> None:
+    def __init__(self, tails: Sequence[Tail], watch: Watch, stop: Stop, view: View) -> None:
         self._tails = tails
         self._watch = watch
-        self._stats = stats
         self._stop = stop
-        self._console = Console(highlight=False)
-        self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
-        self._live: Live | None = None
-        self._every = every or (ON_A_TERMINAL if self._is_live else OFF_A_TERMINAL)
-        self._next_view = time.monotonic() + (0.0 if self._is_live else self._every)
+        self._view = view
 
     def run(self) -> None:
-        """Run until all logs have ended or a signal comes."""
-        if not self._is_live:
-            self._loop()
-            return
-        with Live(console=self._console, screen=True, auto_refresh=False) as self._live:
-            self._loop()
+        """Run until all logs have ended or a signal comes; with a view that stays, until a signal comes."""
+        self._follow()
+        self._watch.finish()
+        if not self._stop.is_asked() and self._view.end():
+            while not self._stop.is_asked():
+                self._view.update()
+                time.sleep(TICK_SECONDS)
 
-    def _loop(self) -> None:
+    def _follow(self) -> None:
         while not self._stop.is_asked():
             for event in merged(self._tails):
                 self._watch.handle(event)
-                self._show()
+                self._view.update()
                 if self._stop.is_asked():
                     return
             if all(tail.is_over for tail in self._tails):
                 break
-            self._show()
+            self._view.update()
             self._wait()
         for tail in self._tails:
             for event in tail.last_line():
@@ -117,14 +154,3 @@ class Monitor:
                 tail.wait(TICK_SECONDS)
                 return
         time.sleep(TICK_SECONDS)
-
-    def _show(self) -> None:
-        if time.monotonic() < self._next_view:
-            return
-        self._next_view = time.monotonic() + self._every
-        now = max(time.time(), self._watch.now)
-        if self._live is None:
-            typer.echo(line(self._watch, self._stats, now))
-            return
-        width, height = self._console.size
-        self._live.update(screen(self._watch, self._stats, now, width, height), refresh=True)

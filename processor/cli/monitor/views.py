@@ -1,0 +1,126 @@
+"""The views of `processor monitor`: on a terminal, as lines, and as a page. Each decides when it is drawn again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from processor.cli.monitor.screen import line, screen
+from processor.cli.output import note
+from processor.observe.lines import ReadStats
+from processor.observe.watch import Watch
+
+if TYPE_CHECKING:
+    from processor.observe.live.server import LiveServer
+
+ON_A_TERMINAL: Final = 1.0
+OFF_A_TERMINAL: Final = 10.0
+ON_A_PAGE: Final = 1.0
+"""Seconds between two views."""
+
+
+class View(Protocol):
+    """Shows a `Watch`."""
+
+    def update(self) -> None:
+        """Draw it, if it is time to."""
+
+    def end(self) -> bool:
+        """Take the end of the logs; return whether the view stays until the command is stopped."""
+
+
+class Pace:
+    """When the next view is due.
+
+    Args:
+        every: seconds between two.
+        at_once: whether the first is due at once.
+    """
+
+    def __init__(self, every: float, at_once: bool) -> None:
+        self._every = every
+        self._next = time.monotonic() + (0.0 if at_once else every)
+
+    def is_due(self) -> bool:
+        """Return whether it is; the one after is due later."""
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + self._every
+        return True
+
+
+class LineView:
+    """A line every so often, for output that is not a terminal."""
+
+    def __init__(self, watch: Watch, stats: ReadStats, every: float | None) -> None:
+        self._watch = watch
+        self._stats = stats
+        self._pace = Pace(every or OFF_A_TERMINAL, at_once=False)
+
+    def update(self) -> None:
+        """Print a line, if it is time to."""
+        if self._pace.is_due():
+            typer.echo(line(self._watch, self._stats, _now(self._watch)))
+
+    def end(self) -> bool:
+        """The summary follows."""
+        return False
+
+
+class TerminalView:
+    """The whole terminal, redrawn in place."""
+
+    def __init__(self, watch: Watch, stats: ReadStats, every: float | None, live: Live) -> None:
+        self._watch = watch
+        self._stats = stats
+        self._live = live
+        self._pace = Pace(every or ON_A_TERMINAL, at_once=True)
+
+    def update(self) -> None:
+        """Draw the screen, if it is time to."""
+        if self._pace.is_due():
+            width, height = self._live.console.size
+            drawn = screen(self._watch, self._stats, _now(self._watch), width, height)
+            self._live.update(drawn, refresh=True)
+
+    def end(self) -> bool:
+        """The summary follows."""
+        return False
+
+
+class PageView:
+    """A page in browsers, drawn while there is one."""
+
+    def __init__(self, watch: Watch, stats: ReadStats, every: float | None, server: LiveServer) -> None:
+        self._watch = watch
+        self._stats = stats
+        self._server = server
+        self._is_over = False
+        self._pace = Pace(every or ON_A_PAGE, at_once=True)
+
+    def update(self) -> None:
+        """Draw the page, if it is time to and a browser shows it."""
+        from processor.observe.live.sections import Observed, sections  # here, so that other views do without
+
+        if self._server.is_stale or (self._pace.is_due() and self._server.is_watched):
+            self._server.show(sections(Observed(self._watch, self._stats, _now(self._watch), self._is_over)))
+
+    def end(self) -> bool:
+        """The page stays, and says that the logs have ended: a browser would show an error in its place."""
+        self._is_over = True
+        note("the log has ended; the page stays until Ctrl-C")
+        return True
+
+
+def on(console: Console) -> Live | None:
+    """Return what draws on a terminal; None if the console is not one that can be drawn on."""
+    is_live = console.is_terminal and not console.is_dumb_terminal
+    return Live(console=console, screen=True, auto_refresh=False) if is_live else None
+
+
+def _now(watch: Watch) -> float:
+    return max(time.time(), watch.now)
