@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from processor.errors import LoadError, SettingsError
+from processor.options.bounds import Count, order_fault
 from processor.options.connection import SECRET, ConnectionOptions
 from processor.options.names import (
     DEAD_LETTER_SUFFIX,
@@ -72,12 +73,14 @@ class Settings(ConnectionOptions, WritingOptions):
         int, Option("Consumers in this fleet, one process each.", Panel.WORK, short="-p", at_least=1)
     ] = 1
     workers: Annotated[
-        int,
+        Count,
         Option(
-            "Worker threads per consumer, or concurrent coroutines where all handlers are async.",
+            "Worker threads per consumer, or concurrent coroutines where all handlers are async. With MIN..MAX, such "
+            "as 8..64, each consumer finds the number that helps while it runs.",
             Panel.WORK,
             short="-w",
             at_least=1,
+            rule=order_fault,
         ),
     ] = 32
     stop_at_end: Annotated[

@@ -108,7 +108,7 @@ def test_options_that_do_not_go_together_are_refused(
 
 
 def test_a_program_is_refused_with_the_same_sentences_before_anything_is_asked() -> None:
-    with pytest.raises(SettingsError, match=r"^--workers must be an integer, not 'many'$"):
+    with pytest.raises(SettingsError, match=r"^--workers must be an integer, or a range such as 8\.\.64, not 'many'$"):
         Processor().run("t", "g", workers="many")
     with pytest.raises(LoadError, match="set --dead-letter-topic"):
         Processor().run("x" * 249, "g")

@@ -31,6 +31,7 @@ from processor.operate.checkup import (
     servers_verdict,
     warning,
 )
+from processor.options.bounds import bounds_of
 from processor.registry_settings import RegistrySettings
 from processor.settings import Settings
 
@@ -138,7 +139,7 @@ class Checkup:
         is_unlimited = limit == resource.RLIM_INFINITY
         settings = self._settings
         return files_verdict(
-            sys.maxsize if is_unlimited else limit, self._brokers, settings.processes, settings.workers
+            sys.maxsize if is_unlimited else limit, self._brokers, settings.processes, bounds_of(settings.workers).most
         )
 
 

@@ -20,7 +20,7 @@ from processor.cli import config_file
 from processor.cli.wrong_use import help_of, in_our_words, no_command, too_many
 from processor.errors import SettingsError
 from processor.options.entry import REQUIRED, Entry, entry_of, in_order
-from processor.options.kinds import PAIR
+from processor.options.kinds import COUNT, PAIR
 from processor.options.option import Option, Panel
 from processor.options.option_set import OptionSet, entries_of
 
@@ -220,6 +220,8 @@ def _typers_parameter(entry: Entry) -> inspect.Parameter:
 def _typers_type(entry: Entry) -> Any:
     if entry.kind is PAIR:
         return list[str]
+    if entry.kind is COUNT:
+        return str
     return list.__class_getitem__(entry.item) if entry.is_several else entry.item
 
 

@@ -36,6 +36,7 @@ from processor.fleet.restarts import (
 )
 from processor.health.heartbeat import INTERVAL_SECONDS as HEARTBEAT_SECONDS
 from processor.health.heartbeat import FleetHeartbeat, fleet_heartbeats
+from processor.options.bounds import bounds_of
 from processor.settings import Settings
 from processor.telemetry import logs
 from processor.telemetry.cadence import Cadence, Repeats
@@ -400,7 +401,7 @@ class Supervisor:
                 topics=list(self._settings.topics),
                 group=self._settings.group,
                 processes=self._settings.processes,
-                workers=self._settings.workers,
+                workers=bounds_of(self._settings.workers).least,
                 version=installed_version(),
             )
         )

@@ -63,6 +63,8 @@ class ConsumerNow:
         self.reason = ""
         """why it stops, ended, or starts no tasks"""
         self.workers = 0
+        self.workers_most = 0
+        """how many it may have, if it finds the number by itself"""
         self.stats: ConsumerStats | None = None
         """its latest report"""
         self.stats_at = at

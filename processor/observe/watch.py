@@ -196,7 +196,8 @@ class Watch:
         envelope = sourced.envelope
         self.consumers.pop((sourced.source, envelope.pid, envelope.consumer), None)  # a process ID that was used before
         self.groups[sourced.source] = plain(started.group)
-        self._consumer(sourced).workers = started.workers
+        consumer = self._consumer(sourced)
+        consumer.workers, consumer.workers_most = started.workers, started.workers_most
 
     def _workers_changed(self, sourced: SourcedEvent, changed: events.ConsumerWorkersChanged) -> None:
         self._consumer(sourced).workers = changed.workers

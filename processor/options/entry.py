@@ -7,7 +7,8 @@ from dataclasses import MISSING, dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from processor.errors import SettingsError
-from processor.options.kinds import INTEGER, NUMBER, PAIR, TRUTH, Kind, kind_of, text_fault
+from processor.options.bounds import bounds_of
+from processor.options.kinds import COUNT, INTEGER, NUMBER, PAIR, TRUTH, Kind, kind_of, text_fault
 from processor.options.option import BYTES, SECONDS, VARIABLE_PREFIX, Argument, Option, Panel
 
 LONGEST_QUOTED: Final = 80
@@ -158,8 +159,12 @@ class Entry:
 
     def _out_of_range(self, value: Any) -> str | None:
         low, high, above = self.option.at_least, self.option.at_most, self.option.above
-        fits = (low is None or value >= low) and (high is None or value <= high) and (above is None or value > above)
-        return None if fits else f"must be {self.range}, not {value:.15g}"
+        smallest, largest = bounds_of(value) if self.kind is COUNT else (value, value)
+        fits = (low is None or smallest >= low) and (high is None or largest <= high)
+        fits = fits and (above is None or smallest > above)
+        if fits:
+            return None
+        return f"must be {self.range}, not {value if self.kind is COUNT else f'{value:.15g}'}"
 
     @property
     def range(self) -> str:
@@ -189,7 +194,8 @@ def entry_of(name: str, hint: Any, default: Any) -> Entry:
         raise TypeError(f"{name} has no Option in its annotation")
     members = get_args(plain) if isinstance(plain, types.UnionType) else (plain,)
     kept = [member for member in members if member is not types.NoneType]
-    return Entry(name, kept[0], default, option, is_nullable=len(kept) < len(members))
+    hint = kept[0] if len(kept) == 1 else plain
+    return Entry(name, hint, default, option, is_nullable=len(kept) < len(members))
 
 
 def in_order(entries: Mapping[str, Entry]) -> Iterator[Entry]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import EnumType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+from processor.options.bounds import Bounds, Count, bounds_in
+
 TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
 
@@ -54,6 +56,17 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _count(text: str) -> Count:
+    try:
+        return _integer(text)
+    except ValueError:
+        return bounds_in(text)
+
+
+def _is_count(value: Any) -> bool:
+    return all(map(_is_integer, value)) if isinstance(value, Bounds) else _is_integer(value)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -66,10 +79,17 @@ INTEGER = Kind("an integer", _integer, _is_integer, {"type": "integer"}, "N")
 NUMBER = Kind("a number", _number, _is_number, {"type": "number"}, "NUMBER")
 TRUTH = Kind("true or false", _truth, lambda value: isinstance(value, bool), {"type": "boolean"}, "")
 TEXT = Kind("text", str, lambda value: isinstance(value, str | os.PathLike), {"type": "string"}, None)
+COUNT = Kind(
+    "an integer, or a range such as 8..64",
+    _count,
+    _is_count,
+    {"type": ["integer", "string"], "pattern": r"^[1-9][0-9]*\.\.[1-9][0-9]*$"},
+    "N|MIN..MAX",
+)
 PAIR = Kind("a table of texts", str, _is_text_table, {"type": "object"}, "KEY=VALUE")
 """One of several `KEY=VALUE`; the value of the option is a table of them all."""
 
-_KINDS: Mapping[Any, Kind] = {int: INTEGER, float: NUMBER, bool: TRUTH, str: TEXT}
+_KINDS: Mapping[Any, Kind] = {int: INTEGER, float: NUMBER, bool: TRUTH, str: TEXT, Count: COUNT}
 
 
 def either(nouns: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
 from processor.options.entry import Entry, entry_of
+from processor.options.kinds import COUNT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,11 @@ class OptionSet:
 
     def __post_init__(self) -> None:
         for entry in entries_of(type(self)):
-            entry.check(getattr(self, entry.field))
+            value = getattr(self, entry.field)
+            if entry.kind is COUNT and isinstance(value, str):
+                object.__setattr__(self, entry.field, entry.read(value))
+            else:
+                entry.check(value)
         self.check_together()
 
     def check_together(self) -> None:

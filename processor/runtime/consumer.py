@@ -8,6 +8,7 @@ from typing import NamedTuple
 from processor.engine.lease import Lease
 from processor.errors import BrokerError, DrainTimeout, LoadError, ProcessorError
 from processor.handlers.table import Handlers
+from processor.options.bounds import bounds_of
 from processor.runtime.committer import Committer
 from processor.runtime.control import Control, Feed
 from processor.runtime.crew import Crew
@@ -108,8 +109,9 @@ class Consumer:
         outputs = staging or Outbox(desk, sink, timers, log)
         self._settlement = settlement = Settlement(settings, codec, desk, gatekeeper, outputs, log)
         self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, lease)
-        self._crew = crew = Crew(settings.workers, handlers, desk, runner, emit)
-        self._control = Control(settings.group, desk, runner, WorkerCount(settings.workers, crew, emit), emit)
+        self._crew = crew = Crew(bounds_of(settings.workers).least, handlers, desk, runner, emit)
+        self._worker_count = WorkerCount(settings.workers, crew, desk, emit)
+        self._control = Control(settings.group, desk, runner, self._worker_count, emit)
         lifespan = handlers.registered_lifespan
         self._lifespan = LifespanRun(lifespan, crew.loop, emit) if lifespan is not None else None
         self._watchdog = Watchdog(desk, timers, crew, settlement, self._stopping, emit)
@@ -181,7 +183,8 @@ class Consumer:
             ConsumerStarted(
                 topics=list(settings.topics),
                 group=settings.group,
-                workers=settings.workers,
+                workers=self._crew.size,
+                workers_most=bounds_of(settings.workers).most,
                 value_format=settings.value_format,
                 group_protocol=settings.group_protocol,
             )
@@ -213,6 +216,7 @@ class Consumer:
         try:
             self._crew.start()
             self._watchdog.start()
+            self._worker_count.start()
         except BaseException:
             self._desk.close()
             raise
@@ -266,6 +270,7 @@ class Consumer:
 
     def _end_threads(self) -> None:
         self._control.close()
+        self._worker_count.close()
         self._watchdog.close()
         self._desk.close()
         self._crew.close()

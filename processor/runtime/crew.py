@@ -58,6 +58,14 @@ class Crew:
         except RuntimeError as error:  # the system's bound, or that of a container
             raise ProcessorError(f"--workers {self.size}: the system does not let so many run ({error})") from None
 
+    @property
+    def busy(self) -> int:
+        """How many workers are on something."""
+        match self.members:
+            case [Coroutines() as coroutines]:
+                return coroutines.busy
+        return self._desk.awake
+
     def resize(self, size: int) -> str | None:
         """Has `size` workers from now on. Nothing that is borrowed is given back. Any thread may ask.
 

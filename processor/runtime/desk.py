@@ -185,6 +185,21 @@ class Desk:
         return not self._assignment.ready_lanes
 
     @property
+    def ready(self) -> int:
+        """Sessions and batches that wait for a worker."""
+        return self._assignment.ready_lanes + len(self._gatherer.ready)
+
+    @property
+    def awake(self) -> int:
+        """Worker threads that do not wait for work."""
+        return self._awake
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that have ended, as far as their workers have been here since."""
+        return sum(self.counts.durations.counts)
+
+    @property
     def suspended(self) -> list[str]:
         """The handlers that are suspended."""
         return [gate.name for gate in self._gates if gate.is_suspended]

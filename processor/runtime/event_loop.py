@@ -164,6 +164,11 @@ class Coroutines:
         self._runner = runner
         self._visit_due = False
 
+    @property
+    def busy(self) -> int:
+        """How many coroutines run."""
+        return len(self._running)
+
     def current(self) -> Iterable[Loan]:
         """Return the loans whose coroutines run."""
         return list(self._running)

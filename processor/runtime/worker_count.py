@@ -3,29 +3,100 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
+from typing import Final
 
+from processor.engine.worker_scaling import Sample, WorkerScaling
+from processor.errors import ProcessorError
+from processor.options.bounds import Count, bounds_of
 from processor.runtime.crew import Crew
-from processor.telemetry.events import ConsumerWorkersChanged, ConsumerWorkersLimited, Emit
+from processor.runtime.desk import Desk
+from processor.telemetry.error_text import type_name
+from processor.telemetry.events import ConsumerWorkerError, ConsumerWorkersChanged, ConsumerWorkersLimited, Emit
+
+SAMPLE_SECONDS: Final = 0.25
+"""Between two looks at the workers, where their number is to be found while they run."""
+
+CLOSE_SECONDS: Final = 1.0
+"""How long the end waits for workers that are being started."""
 
 
 class WorkerCount:
-    """The configured number, unless the control topic orders another one. Any thread may call it."""
+    """The configured number, or one between the configured bounds, unless the control topic orders another one.
 
-    def __init__(self, configured: int, crew: Crew, emit: Emit) -> None:
-        self._configured = configured
+    Any thread may call it. With a fixed number it has no thread and does nothing.
+    """
+
+    def __init__(self, configured: Count, crew: Crew, desk: Desk, emit: Emit) -> None:
+        self._bounds = bounds_of(configured)
         self._crew = crew
+        self._desk = desk
         self._emit = emit
         self._lock = threading.Lock()
+        self._is_ordered = False
+        self._scaling = WorkerScaling(*self._bounds)
+        self._sampled_at = monotonic()
+        self._ended = 0
+        self._is_closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to look for the number that helps, if it is not fixed.
+
+        Raises:
+            ProcessorError: the system does not let one more thread run.
+        """
+        if self._bounds.least == self._bounds.most:
+            return
+        self._thread = thread = threading.Thread(target=self._run, name="scaling", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise ProcessorError(f"no thread can be started for --workers {self._bounds} ({error})") from None
+
+    def close(self) -> None:
+        """End the thread."""
+        self._is_closed.set()
+        if self._thread is not None and self._thread.ident is not None:
+            self._thread.join(CLOSE_SECONDS)
 
     def order(self, count: int, by: str) -> None:
         """Has `count` workers until `release`."""
         with self._lock:
+            self._is_ordered = True
             self._change(count, f"ordered by {by}")
 
     def release(self) -> None:
-        """Has the configured number again."""
+        """Has the configured number again; with bounds, it is found anew from the nearest one that they allow."""
         with self._lock:
-            self._change(self._configured, "the order has ended")
+            if self._is_ordered:
+                self._is_ordered = False
+                self._scaling = WorkerScaling(*self._bounds, self._crew.size)
+                self._change(self._scaling.workers, "the order has ended")
+
+    def _run(self) -> None:
+        while not self._is_closed.wait(SAMPLE_SECONDS):
+            try:
+                self._adapt()
+            except Exception as error:
+                self._emit(ConsumerWorkerError(worker="scaling", error=f"{type_name(error)}: {error}"))
+
+    def _adapt(self) -> None:
+        with self._lock:
+            sample = self._sample()
+            resize = None if self._is_ordered else self._scaling.observe(sample)
+            if resize is None:
+                return
+            self._change(resize.workers, resize.reason)
+            if self._crew.size < resize.workers:  # the system does not let more run: do not ask for them again
+                most = max(self._crew.size, self._bounds.least)
+                self._scaling = WorkerScaling(self._bounds.least, most, most)
+
+    def _sample(self) -> Sample:
+        now, ended = monotonic(), self._desk.attempts
+        seconds, self._sampled_at = now - self._sampled_at, now
+        before, self._ended = self._ended, ended
+        return Sample(seconds, ended - before, self._crew.busy, self._desk.ready)
 
     def _change(self, count: int, reason: str) -> None:
         before = self._crew.size

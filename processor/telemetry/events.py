@@ -310,7 +310,7 @@ class FleetStarted(Event):
     processes: int
     """number of consumers"""
     workers: int
-    """worker threads per consumer"""
+    """worker threads per consumer, at the start"""
     version: str
     """of the processor package"""
 
@@ -377,7 +377,9 @@ class ConsumerStarted(Event):
     topics: list[str]
     group: str
     workers: int
-    """worker threads"""
+    """worker threads, or coroutines that may run at once"""
+    workers_most: int
+    """how many it may have, if it finds the number while it runs; else the same"""
     value_format: str
     group_protocol: str
 

@@ -145,7 +145,7 @@ def test_a_group_that_works_and_a_record_from_the_future_are_reported(
 
 def test_wrong_use_and_a_refused_kafka_setting_are_one_line(capsys: Capture) -> None:
     at = ("doctor", "-t", "t", "-g", "g", "-b", "127.0.0.1:1")
-    assert refused(capsys, *at, "-w", "many") == "--workers must be an integer, not 'many'"
+    assert refused(capsys, *at, "-w", "many") == "--workers must be an integer, or a range such as 8..64, not 'many'"
     assert "session.timeout.ms" in refused(capsys, *at, "-X", "session.timeout.ms=soon")
     assert "--topic is missing" in refused(capsys, "doctor", "-g", "g")
 

@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from processor.cli import run as run_command
 from processor.cli.main import app, main
+from processor.options.bounds import Bounds
 from processor.registry_settings import RegistrySettings
 from processor.settings import Settings
 
@@ -195,7 +196,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "bootstrap_servers": ("h:1", "h:1"),
     "group": ("other", "other"),
     "processes": ("2", 2),
-    "workers": ("3", 3),
+    "workers": ("3..9", Bounds(3, 9)),
     "value_format": ("bytes", "bytes"),
     "schemas": (".", "."),
     "schema_registry": ("https://user:password@h/path", "https://user:password@h/path"),

@@ -21,7 +21,7 @@ LINES: list[tuple[tuple[str, ...], str]] = [
     (("run", "a:b", "-t", "t"), "--group is missing: give it, or set PROCESSOR_GROUP; see processor run --help"),
     (("health",), "--heartbeat-file is missing: give it, or set PROCESSOR_HEARTBEAT_FILE; see processor health --help"),
     (("schema", "show"), "SCHEMA is missing: give it; see processor schema show --help"),
-    ((*NEEDED, "-w"), "-w needs a value: -w N; see processor run --help"),
+    ((*NEEDED, "-w"), "-w needs a value: -w N|MIN..MAX; see processor run --help"),
     ((*NEEDED, "--timeout"), "--timeout needs a value: --timeout SECONDS; see processor run --help"),
     ((*NEEDED, "-X"), "-X needs a value: -X KEY=VALUE; see processor run --help"),
     ((*NEEDED, "--config"), "--config needs a value: --config FILE; see processor run --help"),
@@ -56,8 +56,12 @@ LINES: list[tuple[tuple[str, ...], str]] = [
     (("run", "--help=x"), "--help takes no value; see processor run --help"),
     (("--version=x",), "--version takes no value; see processor --help"),
     # what is no value of its type
-    ((*NEEDED, "-w", "many"), "--workers must be an integer, not 'many'"),
-    ((*NEEDED, "--workers="), "--workers must be an integer, not ''"),
+    ((*NEEDED, "-w", "many"), "--workers must be an integer, or a range such as 8..64, not 'many'"),
+    ((*NEEDED, "--workers="), "--workers must be an integer, or a range such as 8..64, not ''"),
+    ((*NEEDED, "-w", "x"), "--workers must be an integer, or a range such as 8..64, not 'x'"),
+    ((*NEEDED, "-w", "2..x"), "--workers must be an integer, or a range such as 8..64, not '2..x'"),
+    ((*NEEDED, "-w", "9..3"), "--workers must have its minimum first, not 9..3"),
+    ((*NEEDED, "-w", "0..3"), "--workers must be at least 1, not 0..3"),
     ((*NEEDED, "-p", "2.5"), "--processes must be an integer, not '2.5'"),
     ((*NEEDED, "--timeout", "soon"), "--timeout must be a number of seconds, not 'soon'"),
     ((*NEEDED, "--timeout", "nan"), "--timeout must be a number of seconds, not 'nan'"),
@@ -99,7 +103,7 @@ def test_a_wrong_command_line_is_one_sentence(
 
 
 ENVIRONMENT: list[tuple[str, str, str]] = [
-    ("WORKERS", "many", "--workers (in PROCESSOR_WORKERS) must be an integer, not 'many'"),
+    ("WORKERS", "many", "--workers (in PROCESSOR_WORKERS) must be an integer, or a range such as 8..64, not 'many'"),
     ("MAX_ATTEMPTS", "many", "--max-attempts (in PROCESSOR_MAX_ATTEMPTS) must be an integer, not 'many'"),
     ("WORKERS", "0", "--workers (in PROCESSOR_WORKERS) must be at least 1, not 0"),
     ("TIMEOUT", "soon", "--timeout (in PROCESSOR_TIMEOUT) must be a number of seconds, not 'soon'"),
@@ -125,10 +129,10 @@ def test_a_wrong_variable_is_one_sentence_that_names_it(
 
 
 FILES: list[tuple[str, int, str]] = [
-    ("workers = 2.5", 2, "--workers (in p.toml) must be an integer, not '2.5'"),
+    ("workers = 2.5", 2, "--workers (in p.toml) must be an integer, or a range such as 8..64, not '2.5'"),
     ("workers = 0", 2, "--workers (in p.toml) must be at least 1, not 0"),
-    ("workers = true", 2, "--workers (in p.toml) must be an integer, not 'true'"),
-    ("workers = 'many'", 2, "--workers (in p.toml) must be an integer, not 'many'"),
+    ("workers = true", 2, "--workers (in p.toml) must be an integer, or a range such as 8..64, not 'true'"),
+    ("workers = 'many'", 2, "--workers (in p.toml) must be an integer, or a range such as 8..64, not 'many'"),
     ("timeout = inf", 2, "--timeout (in p.toml) must be a number of seconds, not 'inf'"),
     ("stop-at-end = 2", 2, "--stop-at-end (in p.toml) must be true or false, not '2'"),
     ("stop-at-end = ''", 2, "--stop-at-end (in p.toml) must be true or false, not ''"),
@@ -164,7 +168,7 @@ def test_the_command_line_hides_what_is_wrong_elsewhere(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROCESSOR_WORKERS", "many")
-    assert refused(capsys, *NEEDED, "-w", "x") == "--workers must be an integer, not 'x'"
+    assert refused(capsys, *NEEDED, "-w", "x") == "--workers must be an integer, or a range such as 8..64, not 'x'"
     assert refused(capsys, *NEEDED, "-w", "1", "-p", "x") == "--processes must be an integer, not 'x'"
 
 
@@ -173,4 +177,4 @@ def test_a_file_that_the_environment_names_is_named_in_the_error(
 ) -> None:
     Path("p.toml").write_text("workers = 'x'")
     monkeypatch.setenv("PROCESSOR_CONFIG", "p.toml")
-    assert refused(capsys, *NEEDED) == "--workers (in p.toml) must be an integer, not 'x'"
+    assert refused(capsys, *NEEDED) == "--workers (in p.toml) must be an integer, or a range such as 8..64, not 'x'"

@@ -16,6 +16,7 @@ helm_python = pytest.importorskip("helm_python", reason="Helm's library has no w
 
 from processor.cli import run as run_command  # noqa: E402 — after the skip
 from processor.cli.main import main  # noqa: E402
+from processor.options.bounds import Bounds  # noqa: E402
 from processor.options.connection import REFUSED_KAFKA_CONFIG  # noqa: E402
 from processor.settings import Settings  # noqa: E402
 from tests.cli.test_run_options import VALUES as OPTIONS  # noqa: E402
@@ -119,6 +120,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a typo of an option": ({"config": {"worker": 3}}, "worker"),
     "a typo inside": ({"keda": {"maxReplica": 3}}, "maxReplica"),
     "a number as text": ({"config": {"workers": "many"}}, "workers"),
+    "no worker at least": ({"config": {"workers": "0..8"}}, "workers"),
+    "bounds in the wrong order": ({"config": {"workers": "9..8"}}, "config.workers: 9..8 must have its minimum first"),
     "an unknown choice": ({"config": {"value-format": "xml"}}, "value-format"),
     "a heartbeat file": ({"config": {"heartbeat-file": "/tmp/h"}}, "heartbeat-file"),
     "a secret as a value": ({"secretKafkaConfig": {"sasl.password": "hunter2"}}, "sasl.password"),
@@ -314,9 +317,13 @@ def test_every_option_reaches_the_program(settings_of: Any) -> None:
     given = {name: value for name, (_, value) in OPTIONS.items() if name not in ("heartbeat_file", "reload", "schemas")}
     given["value_format"] = "avro"  # required by a schema registry
     given["schema_registry"] = "https://registry.example"  # a password must be referenced
-    config = {name.replace("_", "-"): value for name, value in given.items()}
+    config = {name.replace("_", "-"): _plain(value) for name, value in given.items()}
     settings = settings_of(basic(config=config))
     assert {name: getattr(settings, name) for name in given} == given
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Bounds) else value
 
 
 def test_text_with_toml_or_yaml_syntax_is_passed_unchanged(settings_of: Any) -> None:

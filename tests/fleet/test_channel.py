@@ -20,6 +20,7 @@ from processor.fleet.channel import (
     Started,
     StopNow,
 )
+from processor.options.bounds import Bounds
 from processor.options.option_set import entries_of
 from processor.options.values import REGISTRY_FIELDS
 from processor.settings import Settings
@@ -29,7 +30,7 @@ SETTINGS = Settings(
     group="g",
     bootstrap_servers="h1:1,h2:2",
     processes=2,
-    workers=3,
+    workers=Bounds(3, 9),
     value_format="json",
     schemas=None,
     timeout=0.1 + 0.2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 from collections import defaultdict
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 
 from processor import Processor, Task
+from processor.errors import ProcessorError
+from processor.options.bounds import Bounds
 from processor.runtime.control import WORKERS, Apply, WorkersOrder, key_of, read_command, value_of
 from processor.runtime.workers import Worker
 from processor.telemetry.events import (
+    ConsumerStarted,
     ConsumerStats,
     ConsumerWorkersChanged,
     ConsumerWorkersLimited,
@@ -230,3 +234,74 @@ def test_a_record_that_orders_workers_is_json_and_read_as_it_was_written() -> No
     assert value_of(order) == b'{"workers":16,"since":1234,"by":"ann@host"}'
     assert read_command(key_of("g", WORKERS), value_of(order)) == ("g", WORKERS, order)
     assert read_command(key_of("g", WORKERS), None) == ("g", WORKERS, None)
+
+
+# --- a number that the consumer finds for itself ---------------------------------------------------
+
+
+def waiting(task: Task) -> None:
+    threading.Event().wait(0.002)
+
+
+async def waiting_async(task: Task) -> None:
+    await asyncio.sleep(0.002)
+
+
+WAITING: dict[str, Callable[[Task], Any]] = {"plain": waiting, "async": waiting_async}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_consumer_with_bounds_begins_with_the_least_and_has_more_while_tasks_wait_for_a_worker(kind: str) -> None:
+    with RunningConsumer(WAITING[kind], workers=Bounds(2, 6), stats_interval=0.2) as run:
+        run.push(*[FakeRecord(n, b"s%d" % (n % 100)) for n in range(4000)])
+        changed = run.until_event(ConsumerWorkersChanged)
+        assert (changed.workers_before, changed.workers) == (2, 4)
+        assert changed.reason.startswith("tasks wait and all 2 workers are busy: ")
+        run.until_event(ConsumerStats, lambda stats: stats.workers >= 4)
+        run.settled(4000)
+    started = run.of(ConsumerStarted)[0]
+    assert (started.workers, started.workers_most) == (2, 6)
+    assert all(2 <= change.workers <= 6 for change in run.of(ConsumerWorkersChanged))
+    assert run.commit_point() == 4000
+
+
+def test_an_order_ends_the_search_and_its_end_begins_it_again_from_the_nearest_number() -> None:
+    orders = Orders(at_start=9)
+    with obeying(waiting, orders, workers=Bounds(2, 6)) as run:
+        run.until_event(ConsumerWorkersChanged, lambda changed: changed.workers == 9)
+        orders.give(None)
+        run.until_event(ConsumerWorkersChanged, lambda changed: (changed.workers_before, changed.workers) == (9, 6))
+        orders.give(2)
+        orders.give(None)
+        run.push(*[FakeRecord(n, b"s%d" % (n % 100)) for n in range(4000)])
+        run.until_event(ConsumerWorkersChanged, lambda changed: (changed.workers_before, changed.workers) == (2, 4))
+        run.settled(4000)
+
+
+def test_a_consumer_does_not_ask_again_for_threads_that_the_system_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    _refusing_after(3, monkeypatch)
+    with RunningConsumer(waiting, workers=Bounds(2, 64)) as run:
+        run.push(*[FakeRecord(n, b"s%d" % (n % 100)) for n in range(4000)])
+        run.settled(4000)
+        assert [(limited.wanted, limited.workers) for limited in run.of(ConsumerWorkersLimited)] == [(4, 3)]
+
+
+def test_a_fixed_number_costs_no_thread() -> None:
+    with RunningConsumer(waiting, workers=2) as run:
+        run.push(*one_each(3))
+        run.settled(3)
+        assert "scaling" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_bounds_are_one_sentence_where_no_thread_can_be_started_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    start: Callable[[threading.Thread], None] = threading.Thread.start
+
+    def start_or_refuse(thread: threading.Thread) -> None:
+        if thread.name == "scaling":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+    run = RunningConsumer(waiting, workers=Bounds(2, 6))
+    with pytest.raises(ProcessorError, match=r"^no thread can be started for --workers 2\.\.6 \(can't start"):
+        run.consumer.run()

@@ -87,7 +87,9 @@ def _property(entry: Entry) -> dict[str, Any]:
         return {"enum": [*entry.kind.choices, None]}
     bounds = {"minimum": entry.option.at_least, "maximum": entry.option.at_most}
     given = {name: bound for name, bound in bounds.items() if bound is not None}
-    return {"type": [entry.kind.schema["type"], "null"], **given}
+    types = entry.kind.schema["type"]
+    pattern = {"pattern": entry.kind.schema["pattern"]} if "pattern" in entry.kind.schema else {}
+    return {"type": [*([types] if isinstance(types, str) else types), "null"], **given, **pattern}
 
 
 def readme() -> str:

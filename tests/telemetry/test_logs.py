@@ -71,7 +71,9 @@ def test_the_console_leaves_out_what_is_0_or_empty() -> None:
     assert "consumer=0" in line
     assert "succeeded=5" in line
     assert not [word for word in line.split() if word.startswith(("lag=", "waiting=", "group=", "fleet=", "host="))]
-    started = ConsumerStarted(topics=["t"], group="g", workers=1, value_format="json", group_protocol="classic")
+    started = ConsumerStarted(
+        topics=["t"], group="g", workers=1, workers_most=1, value_format="json", group_protocol="classic"
+    )
     (line,) = lines_of(started, "console", group="g")
     assert "group=g" in line
 

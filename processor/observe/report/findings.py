@@ -144,9 +144,16 @@ def _behind(watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, st
         and consumer.stats is not None
         and consumer.stats.running >= BUSY * _workers(watch, consumer)
     ):
-        advice = "All workers are busy: raise --workers if handlers wait for I/O, --processes if they compute "
-        return why, f"{advice}(up to the number of partitions), or make the handler faster."
+        return why, _advice_for_busy(consumer)
     return why, "Workers are free, so too few sessions have work: use more keys, or make the handler faster."
+
+
+def _advice_for_busy(consumer: ConsumerNow) -> str:
+    if 0 < consumer.workers < consumer.workers_most:
+        advice = "All workers are busy, and more of them end no more tasks: raise --processes "
+    else:
+        advice = "All workers are busy: raise --workers if handlers wait for I/O, --processes if they compute "
+    return f"{advice}(up to the number of partitions), or make the handler faster."
 
 
 def _hot(consumer: ConsumerNow | None, partition: PartitionNow) -> BusySession | None:

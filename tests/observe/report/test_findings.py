@@ -102,6 +102,15 @@ def test_falling_behind_with_busy_workers_has_both_rates_and_asks_for_more_worke
     assert "All workers are busy" in finding.advice
 
 
+def test_falling_behind_where_more_workers_did_not_help_asks_for_more_processes() -> None:
+    reports = [partition(at, committed=100 + int(at), lag=50 + int(at) * 2, waiting=90) for at in TEN]
+    started = line("consumer.started", consumer=0, workers=4, workers_most=64)
+    finding = only(watching(started, *reports, consumer(TEN[-1], running=8, workers=8)))
+    assert "more of them end no more tasks: raise --processes" in finding.advice
+    finding = only(watching(started, *reports, consumer(TEN[-1], running=64, workers=64)))
+    assert "raise --workers" in finding.advice
+
+
 def test_falling_behind_with_free_workers_asks_for_more_keys() -> None:
     assert "too few sessions" in only(behind(running=1)).advice
 

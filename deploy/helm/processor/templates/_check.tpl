@@ -52,6 +52,15 @@
 {{- fail (printf "secretFiles and secretKafkaConfig: both set %s" $key) }}
 {{- end }}
 {{- end }}
+{{- range $key := list "workers" }}
+{{- $count := index $.Values.config $key }}
+{{- if kindIs "string" $count }}
+{{- $bounds := splitList ".." $count }}
+{{- if gt (int (first $bounds)) (int (last $bounds)) }}
+{{- fail (printf "config.%s: %s must have its minimum first" $key $count) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $ceiling := include "processor.ceiling" . }}
 {{- if .Values.keda.enabled }}
 {{- if not $ceiling }}{{ fail "partitions: keda.enabled requires their number, as the upper limit" }}{{ end }}
