@@ -364,6 +364,14 @@ def test_the_demo_shows_urgent_tasks_delayed_ones_and_batches(start: Start, show
     assert len(re.findall(r"^ok ", out, re.MULTILINE)) == facts
 
 
+def test_the_demo_ends_when_nothing_reads_it(start: Start) -> None:
+    process = start("demo", "--tasks", "800")
+    assert process.stdout is not None
+    assert any("settled" in line for line in process.stdout)
+    process.stdout.close()
+    assert process.wait(SECONDS) == 1
+
+
 def revoked_before_the_stop(log: Path) -> list[str]:
     """Partitions that moved after the first task had been taken: their tasks' attempts would begin at 1 again."""
     moved: list[str] = []

@@ -107,7 +107,8 @@ class View:
         size: what there is to do.
         log: JSON lines that the consumers append to; it must exist.
         when_joined: is called once, from that thread, when every consumer has partitions, or after `JOIN_SECONDS`.
-        when_done: is called once, from that thread, when every task is committed.
+        when_done: is called once, from that thread, when every task is committed, or when nothing can be shown any
+            more: the console is a pipe that nothing reads.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class View:
         self._when_joined: Callable[[], None] | None = when_joined
         self._when_done = when_done
         self._console = console
+        self._error: BaseException | None = None
         self._ended = threading.Event()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._thread = threading.Thread(target=self._run, name="demo-view", daemon=True)
@@ -137,10 +139,19 @@ class View:
         self._ended.set()
         self._thread.join()
         self._tail.close()
+        if self._error is not None:
+            raise self._error
         if self._live is not None:
             self._live.stop()
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except (OSError, SystemExit) as broken:  # Rich raises SystemExit where nothing reads the console
+            self._error = broken  # this thread cannot end the program: `__exit__` raises it
+            self._when_done()
+
+    def _follow(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
             for event in merged([self._tail]):
                 self._progress.watch.handle(event)
