@@ -10,6 +10,7 @@ from typing import Any, Final, TypedDict
 
 from processor.engine.retry import ErrorRules, ErrorTypes
 from processor.errors import SettingsError
+from processor.handlers.task import Reject, Retry
 
 _RATE: Final = re.compile(r"([0-9]{1,9})/([smh])")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -103,9 +104,11 @@ def error_types(keyword: str, given: object, default: ErrorTypes) -> ErrorTypes:
     if given is None:
         return default
     several = tuple(given) if isinstance(given, Iterable) and not isinstance(given, type | str) else (given,)
-    wrong = next((one for one in several if not (isinstance(one, type) and issubclass(one, BaseException))), None)
-    if wrong is not None:
-        raise SettingsError(f"{keyword} must be an exception type or a tuple of them, not {wrong!r}")
+    for one in several:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise SettingsError(f"{keyword} must be an exception type or a tuple of them, not {one!r}")
+        if issubclass(one, Retry) or (issubclass(one, Reject) and keyword != "reject_on"):
+            raise SettingsError(f"{keyword} must not name {one.__name__}, which decides about its task by itself")
     return (*several, BaseException) if Exception in several else several
 
 

@@ -51,7 +51,7 @@ class Retry(Exception):
         counts: whether this was one of the task's attempts; the last one of those makes it a dead letter.
 
     Raises:
-        ValueError: `after` is not such a number.
+        ValueError: `after` is not such a number, or `counts` is not a boolean.
     """
 
     __module__ = "processor"
@@ -60,6 +60,8 @@ class Retry(Exception):
         given: object = after  # whatever the handler computed
         if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
             raise ValueError(f"Retry(after=…) must be a number of seconds from 0 on, not {after!r}")
+        if not isinstance(counts, bool):
+            raise ValueError(f"Retry(counts=…) must be True or False, not {counts!r}")
         super().__init__(message)
         self.after = float(after)
         self.counts = counts

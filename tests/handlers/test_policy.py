@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processor import Processor, Retry, Task, TaskTimeout
+from processor import Processor, Reject, Retry, Task, TaskTimeout
 from processor.engine.outcome import Verdict
 from processor.errors import SettingsError
 from processor.handlers.table import Handler
@@ -41,6 +41,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"backoff": 5, "backoff_max": 1.5}, "backoff_max 1.5 is below backoff 5"),
     ({"retry_on": "ValueError"}, "retry_on must be an exception type or a tuple of them, not 'ValueError'"),
     ({"retry_on": (ValueError, 3)}, "retry_on must be an exception type or a tuple of them, not 3"),
+    ({"outage_on": Reject}, "outage_on must not name Reject, which decides about its task by itself"),
+    ({"retry_on": (ValueError, Retry)}, "retry_on must not name Retry, which decides about its task by itself"),
     ({"outage_on": "Away"}, "outage_on must be an exception type or a tuple of them, not 'Away'"),
     ({"reject_on": [int]}, "reject_on must be an exception type or a tuple of them, not <class 'int'>"),
     ({"reject_on": ValueError("no")}, "reject_on must be an exception type or a tuple of them, not ValueError('no')"),
@@ -122,6 +124,11 @@ def test_only_a_handler_that_sets_a_limit_is_asked_before_an_attempt() -> None:
 def test_a_retry_after_no_time_is_refused_where_it_is_raised(after: Any) -> None:
     with pytest.raises(ValueError, match=r"Retry\(after=…\) must be a number of seconds from 0 on"):
         Retry(after=after)
+
+
+def test_a_retry_that_counts_in_some_other_way_is_refused_where_it_is_raised() -> None:
+    with pytest.raises(ValueError, match=r"Retry\(counts=…\) must be True or False, not 'no'"):
+        Retry(after=1, counts="no")  # type: ignore[arg-type]
 
 
 def test_a_retry_gives_its_reason_and_its_cause() -> None:
