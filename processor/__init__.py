@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from processor.errors import ProcessorError
     from processor.handlers.batch import BatchError
     from processor.handlers.steps import Step
-    from processor.handlers.task import DependencyFailed, Expired, InvalidHeader, Reject, Retry, Task, TaskTimeout
+    from processor.handlers.task import (
+        Cancelled,
+        DependencyFailed,
+        Expired,
+        InvalidHeader,
+        Reject,
+        Retry,
+        Task,
+        TaskCancelled,
+        TaskTimeout,
+    )
     from processor.kafka.async_dispatcher import AsyncDispatcher
     from processor.kafka.dispatcher import Dispatcher
     from processor.processor import Processor
@@ -21,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncDispatcher",
     "BatchError",
+    "Cancelled",
     "DependencyFailed",
     "Dispatcher",
     "Expired",
@@ -33,6 +44,7 @@ __all__ = [
     "Settings",
     "Step",
     "Task",
+    "TaskCancelled",
     "TaskTimeout",
     "__version__",
 ]
@@ -40,6 +52,7 @@ __all__ = [
 _MODULES = {
     "AsyncDispatcher": "processor.kafka.async_dispatcher",
     "BatchError": "processor.handlers.batch",
+    "Cancelled": "processor.handlers.task",
     "DependencyFailed": "processor.handlers.task",
     "Dispatcher": "processor.kafka.dispatcher",
     "Expired": "processor.handlers.task",
@@ -52,6 +65,7 @@ _MODULES = {
     "Settings": "processor.settings",
     "Step": "processor.handlers.steps",
     "Task": "processor.handlers.task",
+    "TaskCancelled": "processor.handlers.task",
     "TaskTimeout": "processor.handlers.task",
 }
 

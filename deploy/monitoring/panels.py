@@ -206,6 +206,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     Query(rate("processor_timed_out_attempts_total"), "timed out {{group}}"),
                     Query(rate("processor_dead_lettered_tasks_total"), "dead-lettered {{group}}"),
                     Query(rate("processor_expired_tasks_total"), "expired {{group}}"),
+                    Query(rate("processor_cancelled_tasks_total"), "cancelled {{group}}"),
                 ),
             ),
             Panel(

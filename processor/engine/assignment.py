@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
-from processor.engine.lanes import HELD, PARKED, Lane
+from processor.engine.lanes import DELAYED, HELD, PARKED, Lane
 from processor.engine.ledger import CLOSED, OPEN, Ledger, LedgerSnapshot, Loan
 from processor.engine.offsets import Range
 from processor.engine.record import Record
@@ -73,6 +73,8 @@ class Assignment(Generic[P]):
         """Whether any task had terms so far: until then no time is needed to lend."""
         self._delayed: list[tuple[float, int, Ledger, Lane]] = []
         self._delays = 0
+        self.newly_delayed: list[tuple[Ledger, Lane]] | None = None
+        """Lanes that were found to be too early, where they are to be looked at; None where they are not."""
         self._terms_of = terms_of
         self._turns: Turns | None = None
         """Whose turn it is by urgency; None until a task has a priority."""
@@ -293,6 +295,19 @@ class Assignment(Generic[P]):
         self.waiting += len(loan.records) - loan.done
         return count, loan.ledger.may_begin
 
+    def claim(self, ledger: Ledger, lane: Lane) -> Loan:
+        """Lends the head of a lane that waits, whatever it waits for. For a task that is not to be attempted."""
+        if lane.state is PARKED:  # an entry that stays would end a later wait of this lane too early
+            self._parked = [entry for entry in self._parked if entry[3] is not lane]
+            heapq.heapify(self._parked)
+        elif lane.state is DELAYED:
+            self._delayed = [entry for entry in self._delayed if entry[3] is not lane]
+            heapq.heapify(self._delayed)
+        loan = ledger.claim(lane)
+        self.waiting -= 1
+        self.lent_loans += 1
+        return loan
+
     def free(self, ledger: Ledger, lane: Lane) -> None:
         """The next task of a lane that was held may begin."""
         if ledger.state is OPEN:
@@ -350,6 +365,8 @@ class Assignment(Generic[P]):
         for due, lane in ledger.delayed:
             self._delays += 1
             heapq.heappush(self._delayed, (due, self._delays, ledger, lane))
+            if self.newly_delayed is not None:
+                self.newly_delayed.append((ledger, lane))
         ledger.delayed.clear()
 
     def _orphan_finished(self, loan: Loan) -> None:

@@ -137,6 +137,11 @@ class Gate(Generic[G, L]):
         self._leave(lane)
         self._update()
 
+    def withdraw(self, lane: L) -> None:
+        """The lane does not wait any more."""
+        self.waiting = deque(each for each in self.waiting if each[1] != lane)
+        self._update()
+
     def forget(self, group: G) -> None:
         """Nothing of the group is begun any more. What runs may end."""
         self.waiting = deque(each for each in self.waiting if each[0] != group)

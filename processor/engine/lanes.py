@@ -240,6 +240,20 @@ class Lanes:
         lane.state = READY
         self.ready.append(lane)
 
+    def waits(self, lane: Lane) -> bool:
+        """Return whether the lane is parked, held or delayed."""
+        return lane in self._parked or lane in self._delayed
+
+    def waiting_lanes(self) -> list[Lane]:
+        """Return the lanes that are parked, held or delayed."""
+        return [*self._parked, *self._delayed]
+
+    def claim(self, lane: Lane) -> list[Record]:
+        """Lends the head of a lane that waits, whatever it waits for."""
+        self._parked.discard(lane)
+        self._delayed.discard(lane)
+        return self.lend(1, None, lane)[1]
+
     def unblock(self, key: bytes) -> bool:
         """The handler that this session waited for has ended; whether its lane became ready."""
         self._blocked.discard(key)

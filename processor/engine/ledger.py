@@ -169,6 +169,8 @@ class LedgerSnapshot(NamedTuple):
     """Tasks settled since the partition was assigned, dead letters included."""
     failed_attempts: int
     dead_lettered: int
+    cancelled: int
+    """Of those settled: without a dead letter, because they were cancelled."""
     skipped: int
     commit_point: int | None
     highest_settled: int | None
@@ -183,6 +185,7 @@ class Ledger:
     __slots__ = (
         "_marks",
         "_terms_of",
+        "cancelled",
         "dead_lettered",
         "delayed",
         "delayed_usage",
@@ -217,6 +220,8 @@ class Ledger:
         """Tasks settled, however they ended."""
         self.failed_attempts = 0
         self.dead_lettered = 0
+        self.cancelled = 0
+        """Tasks settled without a dead letter, because they were cancelled."""
         self.skipped = 0
         """Records that were settled before this assignment."""
         self.terms: dict[int, Terms] = {}
@@ -308,9 +313,16 @@ class Ledger:
 
     def end_delay(self, lane: Lane) -> None:
         """The time of a delayed lane's head has come."""
-        usage = self._usage_of([record.offset() for record in lane.waiting])
-        self.delayed_usage = Usage(self.delayed_usage.tasks - usage.tasks, self.delayed_usage.bytes - usage.bytes)
+        self._count_undelayed(lane)
         self.lanes.wake(lane)
+
+    def claim(self, lane: Lane) -> Loan:
+        """Lends the head of a lane that waits, whatever it waits for."""
+        if lane.state is DELAYED:
+            self._count_undelayed(lane)
+        loan = Loan(self, lane, self.lanes.claim(lane), lane.attempts + 1)
+        self.lent.add(loan)
+        return loan
 
     def settle(self, loan: Loan) -> int:
         """Settles what the loan's borrower has done since the last time; how many tasks that are."""
@@ -499,6 +511,7 @@ class Ledger:
             settled=self.done,
             failed_attempts=self.failed_attempts,
             dead_lettered=self.dead_lettered,
+            cancelled=self.cancelled,
             skipped=self.skipped,
             commit_point=offsets.commit_point,
             highest_settled=offsets.highest_settled,
@@ -542,6 +555,10 @@ class Ledger:
     def _add_delayed(self, numbers: Sequence[int]) -> None:
         usage = self._usage_of(numbers)
         self.delayed_usage = Usage(self.delayed_usage.tasks + usage.tasks, self.delayed_usage.bytes + usage.bytes)
+
+    def _count_undelayed(self, lane: Lane) -> None:
+        usage = self._usage_of([record.offset() for record in lane.waiting])
+        self.delayed_usage = Usage(self.delayed_usage.tasks - usage.tasks, self.delayed_usage.bytes - usage.bytes)
 
     def _usage_of(self, numbers: Sequence[int]) -> Usage:
         return Usage(len(numbers), self.offsets.size_of(numbers))

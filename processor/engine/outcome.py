@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any, NamedTuple
 
+from processor.engine.cancels import Cancel
+
 
 class Cause(enum.Enum):
     """Why an attempt failed."""
@@ -18,9 +20,11 @@ class Cause(enum.Enum):
     EXPIRED = "the time in which the task had to begin was over"
     INVALID = "a header that sets the task's terms cannot be read"
     UNMET = "a task that it depends on is a dead letter"
+    CANCELLED = "an operator has cancelled the task, and it did not begin"
+    INTERRUPTED = "an operator has cancelled the task, and its handler was interrupted"
 
 
-UNATTEMPTED = frozenset({Cause.EXPIRED, Cause.INVALID, Cause.UNMET})
+UNATTEMPTED = frozenset({Cause.EXPIRED, Cause.INVALID, Cause.UNMET, Cause.CANCELLED})
 """Causes for which a task fails without an attempt."""
 
 
@@ -101,6 +105,18 @@ class Paused(NamedTuple):
         return False
 
 
+class Cancelled(NamedTuple):
+    """There was no attempt: an operator has cancelled the task."""
+
+    cancel: Cancel
+    task: Any
+
+    @property
+    def is_attempt(self) -> bool:
+        """Return whether the task was attempted."""
+        return False
+
+
 class Gathered(NamedTuple):
     """There was no attempt: the task is attempted with others, in a batch of its handler."""
 
@@ -117,4 +133,4 @@ class Dropped(NamedTuple):
     """The watchdog gave the attempt up as stuck, and settled its task. What its handler returns no longer counts."""
 
 
-Outcome = Succeeded | Failed | Deferred | Held | Paused | Gathered | Dropped
+Outcome = Succeeded | Failed | Deferred | Held | Paused | Cancelled | Gathered | Dropped

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from processor.engine.outcome import Cause, Failed, Verdict
 
-RETRIED = frozenset({Cause.FAILED, Cause.TIMED_OUT})
-"""Causes of failure for which a retry may succeed."""
+RETRIED = frozenset({Cause.FAILED, Cause.TIMED_OUT, Cause.INTERRUPTED})
+"""Causes of failure for which a retry may succeed. The last one counts where its cancellation has ended meanwhile."""
 
 
 class Setback(NamedTuple):

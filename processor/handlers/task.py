@@ -76,12 +76,32 @@ class Retry(Exception):
         return partial(type(self), after=self.after, counts=self.counts), self.args
 
 
-class TaskTimeout(BaseException):
+class Interrupt(BaseException):
+    """What is raised inside a running handler from outside."""
+
+
+class TaskTimeout(Interrupt):
     """Raised inside a handler when its attempt exceeds its time limit.
 
     Like `asyncio.CancelledError` it is not an `Exception`, so that a handler's `except Exception` does not catch it.
     It may be raised at any line of the handler, but never inside a call that blocks in C.
     """
+
+    __module__ = "processor"
+
+
+class TaskCancelled(Interrupt):
+    """Raised inside a handler whose task an operator cancels while it runs (`processor control cancel`).
+
+    Like `TaskTimeout` it is not an `Exception`, may be raised at any line, and never inside a call that blocks in C. A
+    coroutine is cancelled instead.
+    """
+
+    __module__ = "processor"
+
+
+class Cancelled(Exception):
+    """The error of a dead-lettered task that an operator has cancelled (`processor control cancel --dead-letter`)."""
 
     __module__ = "processor"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AclOperation
 
+from processor.engine.cancels import Cancel, Cancels, CancelTarget
 from processor.engine.pauses import Pause, Pauses, Target
 from processor.errors import BrokerError, LoadError, ProcessorError
 from processor.kafka.admin import (
@@ -22,14 +25,16 @@ from processor.kafka.client_log import client_hooks
 from processor.kafka.config import admin_config, error_of, open_client, producer_config, reader_config
 from processor.kafka.reading import records_of
 from processor.options.connection import ConnectionOptions
-from processor.runtime.control import (
-    Apply,
+from processor.runtime.commands import (
+    AnyCommand,
+    AnyTarget,
     WorkersOrder,
     WorkersTarget,
     key_of,
     read_command,
     value_of,
 )
+from processor.runtime.control import Apply
 from processor.runtime.ports import Record
 from processor.telemetry.events import Emit, Event
 
@@ -136,6 +141,9 @@ class InForce(NamedTuple):
 
     pauses: Pauses
     workers: WorkersOrder | None
+    cancels: Mapping[CancelTarget, Cancel]
+    over: Sequence[CancelTarget]
+    """Cancellations whose time is over, and whose records are still there."""
 
 
 def commands_of(connection: ConnectionOptions, topic: str, group: str) -> InForce:
@@ -146,7 +154,8 @@ def commands_of(connection: ConnectionOptions, topic: str, group: str) -> InForc
         LoadError: the topic does not exist.
         SettingsError: the client rejects a setting.
     """
-    pauses, workers, (servers, given) = Pauses(), None, (connection.bootstrap_servers, connection.kafka_config)
+    pauses, workers, cancels = Pauses(), None, Cancels()
+    servers, given = connection.bootstrap_servers, connection.kafka_config
     check_topics(TopicAdmin(admin_config(servers, given)), [topic])
     for record in records_of(servers, given, topic):
         try:
@@ -160,15 +169,22 @@ def commands_of(connection: ConnectionOptions, topic: str, group: str) -> InForc
                 pauses.begin(target, pause)
             case (of, Target() as target, None) if of == group:
                 pauses.end(target)
-    return InForce(pauses, workers)
+            case (of, CancelTarget() as cancelled, Cancel() as cancel) if of == group:
+                cancels.begin(cancelled, cancel)
+            case (of, CancelTarget() as cancelled, None) if of == group:
+                cancels.end(cancelled)
+    over = cancels.ended(time.time())
+    for ended in over:
+        cancels.end(ended)
+    return InForce(pauses, workers, cancels.in_force, over)
 
 
 def send_command(
     connection: ConnectionOptions,
     topic: str,
     group: str,
-    target: Target | WorkersTarget,
-    command: Pause | WorkersOrder | None,
+    target: AnyTarget,
+    command: AnyCommand | None,
 ) -> None:
     """Sends a command for a group, or ends what is in force; `command` is None for that. Waits for the brokers.
 

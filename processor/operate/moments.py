@@ -12,6 +12,9 @@ FIRST_MILLISECONDS: Final = 10**11
 LAST_MILLISECONDS: Final = 253_402_300_799_999
 """The end of the year 9999. A record may claim a later time, which is shown as this one."""
 
+LONGEST_SECONDS: Final = 10 * 366 * 86400
+"""Of a duration: ten years."""
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 TIMES: Final = (
@@ -46,6 +49,27 @@ class Target(NamedTuple):
     """The offset, the number of offsets to shift by, or milliseconds since the epoch."""
     has_zone: bool = True
     """As in `Moment`."""
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration, such as `90s`, `15m`, `2h` or `7d`. Return its seconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _AGO.fullmatch(text)
+    if match is None or not 0 < (seconds := float(match[1]) * _SECONDS[match[2]]) <= LONGEST_SECONDS:
+        raise ValueError(text)
+    return seconds
+
+
+def duration_fault(text: str) -> str | None:
+    """Return what is wrong with a duration, in the words that follow an option's name, or None."""
+    try:
+        seconds_of(text)
+    except ValueError:
+        return f"must be a duration such as 90s, 15m, 2h or 7d, not {text[:80]!r}"
+    return None
 
 
 def moment_of(text: str, now: float) -> Moment:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from processor.engine.pauses import Kind
@@ -31,6 +33,25 @@ class WorkersInForce(msgspec.Struct, frozen=True, kw_only=True):
     """who has ordered it, as USER@HOST"""
 
 
+class CancelInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """One cancellation in the report of `processor control list`."""
+
+    kind: Literal["task", "session"]
+    """what it is about"""
+    what: str
+    """the task's ID, or the session"""
+    name: str | None
+    """the name of the session's tasks that are cancelled; null for all"""
+    since: int
+    """when it was given, in milliseconds since the epoch"""
+    until: int
+    """when it ends, in milliseconds since the epoch"""
+    dead_letter: bool
+    """whether the tasks become dead letters"""
+    by: str
+    """who gave it, as USER@HOST"""
+
+
 class PausesReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `processor control list -o json` prints."""
 
@@ -39,3 +60,5 @@ class PausesReport(msgspec.Struct, frozen=True, kw_only=True):
     """the oldest first"""
     workers: WorkersInForce | None = None
     """null where each consumer has the number that it was started with"""
+    cancelled: list[CancelInForce]
+    """the oldest first"""

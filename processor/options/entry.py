@@ -66,8 +66,8 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """The long name, and the key in a TOML file."""
-        return self.name.replace("_", "-")
+        """The long name, and the key in a TOML file. A field named like a keyword of Python ends with an underscore."""
+        return self.name.rstrip("_").replace("_", "-")
 
     @property
     def flag(self) -> str:
@@ -82,7 +82,7 @@ class Entry:
     @property
     def variable(self) -> str:
         """The environment variable."""
-        return f"{VARIABLE_PREFIX}{self.name.upper()}"
+        return f"{VARIABLE_PREFIX}{self.name.rstrip('_').upper()}"
 
     @property
     def metavar(self) -> str:

@@ -25,6 +25,7 @@ from processor.handlers.task import (
     Reject,
     Retry,
     Task,
+    TaskCancelled,
     TaskTimeout,
     UnknownTask,
     identity_of,
@@ -123,6 +124,8 @@ def ended_with(error: BaseException, *, began: bool, handler: Handler | None) ->
     if not began and isinstance(error, NotReady):
         return Deferred(type_name(error), message_of(error), error.retry_in)
     failed = failed_with(error, began=began)
+    if failed.cause is Cause.INTERRUPTED:
+        return failed._replace(counts=False)
     if not began or handler is None or failed.cause is Cause.REJECTED:
         return failed
     if isinstance(error, Retry):  # it is about this attempt, and what the rules say is about others
@@ -132,12 +135,12 @@ def ended_with(error: BaseException, *, began: bool, handler: Handler | None) ->
 
 
 def raised_in(error: BaseException, window: InterruptWindow) -> BaseException:
-    """Closes the window of a handler that has ended with `error`. Return the error, a `TaskTimeout` for its deadline's.
+    """Closes the window of a handler that has ended with `error`. Return the error, or what it was interrupted with.
 
-    A coroutine that was over its time was cancelled. Where in its handler it was stays known.
+    A coroutine that is interrupted is cancelled. Where in its handler it was stays known.
     """
     if window.close() and isinstance(error, CancelledError):
-        return TaskTimeout().with_traceback(error.__traceback__)
+        return window.error().with_traceback(error.__traceback__)
     return error
 
 
@@ -162,6 +165,8 @@ def _cause(error: BaseException, began: bool) -> Cause:
         return Cause.REJECTED
     if isinstance(error, TaskTimeout):
         return Cause.TIMED_OUT
+    if isinstance(error, TaskCancelled):
+        return Cause.INTERRUPTED
     if began:
         return Cause.FAILED
     return next((cause for kind, cause in BEFORE_ITS_HANDLER.items() if isinstance(error, kind)), Cause.FAILED)

@@ -21,7 +21,7 @@ from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.batch import BatchError
 from processor.handlers.table import Handler
-from processor.handlers.task import Expired, InvalidHeader, Task, TaskTimeout
+from processor.handlers.task import Expired, Interrupt, InvalidHeader, Task
 from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ended_with, raised_in, returned_unrun
 from processor.runtime.settlement import Settlement
@@ -141,7 +141,7 @@ class Batches:
                     window.close()
             except BaseException as raised:
                 error = raised_in(raised, window)
-        except TaskTimeout as raised:  # it arrived after the handler had ended, before the window was closed
+        except Interrupt as raised:  # it arrived after the handler had ended, before the window was closed
             window.close()
             error = raised
         seconds = monotonic() - started

@@ -9,6 +9,7 @@ from processor.engine.lease import Lease
 from processor.errors import BrokerError, DrainTimeout, LoadError, ProcessorError
 from processor.handlers.table import Handlers
 from processor.options.bounds import bounds_of
+from processor.runtime.cancellation import Cancellation
 from processor.runtime.committer import Committer
 from processor.runtime.control import Control, Feed
 from processor.runtime.crew import Crew
@@ -110,11 +111,12 @@ class Consumer:
         self._settlement = settlement = Settlement(settings, codec, desk, gatekeeper, outputs, log)
         self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, lease)
         self._crew = crew = Crew(bounds_of(settings.workers).least, handlers, desk, runner, emit)
-        self._worker_count = WorkerCount(settings.workers, crew, desk, emit)
-        self._control = Control(settings.group, desk, runner, self._worker_count, emit)
+        self._worker_count = workers = WorkerCount(settings.workers, crew, desk, emit)
+        cancellation = Cancellation(runner, codec, settlement, crew, emit)
+        self._control = Control(settings.group, desk, runner, workers, cancellation, emit)
         lifespan = handlers.registered_lifespan
         self._lifespan = LifespanRun(lifespan, crew.loop, emit) if lifespan is not None else None
-        self._watchdog = Watchdog(desk, timers, crew, settlement, self._stopping, emit)
+        self._watchdog = Watchdog(timers, crew, settlement, cancellation, self._stopping, emit)
         # what the group decides
         self._committer = committer = Committer(settings.commit_seconds, desk, source, emit, staging)
         resets = Resets(desk, committer, emit)

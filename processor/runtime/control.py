@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
-import msgspec
-
-from processor.engine.pauses import Kind, Pause, Target
+from processor.engine.cancels import CancelTarget
+from processor.engine.pauses import Pause, Target
+from processor.runtime.cancellation import Cancellation
+from processor.runtime.commands import WorkersOrder, WorkersTarget, read_command
 from processor.runtime.desk import Desk
 from processor.runtime.runner import Runner
 from processor.runtime.stopping import Stopping
@@ -38,79 +39,15 @@ class Feed(Protocol):
         """Ends the thread."""
 
 
-class WorkersTarget(NamedTuple):
-    """The number of workers of each consumer. What a command is about, as a `Target` is."""
-
-    kind: Literal["workers"] = "workers"
-    text: str = ""
-
-
-WORKERS: Final = WorkersTarget()
-
-
-class WorkersOrder(NamedTuple):
-    """How many workers each consumer is to have, since when, and who has ordered it."""
-
-    workers: int
-    since: int
-    """In milliseconds since the epoch."""
-    by: str
-
-
-class _Value(msgspec.Struct):
-    since: int
-    by: str
-
-
-class _WorkersValue(_Value):
-    workers: Annotated[int, msgspec.Meta(ge=1)]
-
-
-_read_key = msgspec.json.Decoder(tuple[str, Kind | Literal["workers"], str]).decode
-_read_value = msgspec.json.Decoder(_Value).decode
-_read_workers = msgspec.json.Decoder(_WorkersValue).decode
-
-
-def key_of(group: str, target: Target | WorkersTarget) -> bytes:
-    """Return the key of the target's records: a JSON array of group, kind and name."""
-    return msgspec.json.encode([group, *target])
-
-
-def value_of(command: Pause | WorkersOrder) -> bytes:
-    """Return the value of a record that pauses, or that orders a number of workers."""
-    return msgspec.json.encode(command._asdict())
-
-
-Command = tuple[str, Target, Pause | None] | tuple[str, WorkersTarget, WorkersOrder | None]
-"""A group, what the command is about, and the command; None where the record ends it."""
-
-
-def read_command(key: bytes | None, value: bytes | None) -> Command:
-    """Return what a record of a control topic says.
-
-    Raises:
-        ValueError: the record is not a command.
-    """
-    group, kind, text = _read_key(key or b"")
-    if kind == "workers":
-        return group, WORKERS, None if value is None else _workers_order(value)
-    if value is None:
-        return group, Target(kind, text), None
-    found = _read_value(value)
-    return group, Target(kind, text), Pause(found.since, found.by)
-
-
-def _workers_order(value: bytes) -> WorkersOrder:
-    found = _read_workers(value)
-    return WorkersOrder(found.workers, found.since, found.by)
-
-
 class Control:
     """Applies the commands of one group to a consumer."""
 
-    def __init__(self, group: str, desk: Desk, runner: Runner, workers: WorkerCount, emit: Emit) -> None:
+    def __init__(
+        self, group: str, desk: Desk, runner: Runner, workers: WorkerCount, cancellation: Cancellation, emit: Emit
+    ) -> None:
         self._group = group
         self._workers = workers
+        self._cancellation = cancellation
         self._desk = desk
         self._runner = runner
         self._emit = emit
@@ -153,6 +90,10 @@ class Control:
         match command:
             case (_, WorkersTarget(), order):
                 self._resize(order)
+            case (_, CancelTarget() as cancelled, None):
+                self._cancellation.end(cancelled)
+            case (_, CancelTarget() as cancelled, cancel):
+                self._cancellation.begin(cancelled, cancel)
             case (_, Target() as target, pause):
                 self._pause_or_resume(target, pause)
 

@@ -10,6 +10,7 @@ class Counts:
 
     __slots__ = (
         "abandoned",
+        "cancelled",
         "commit_failures",
         "commits",
         "dead_lettered",
@@ -32,7 +33,9 @@ class Counts:
 
     def __init__(self) -> None:
         self.settled = 0
-        """Tasks, however they ended: succeeded and dead-lettered."""
+        """Tasks, however they ended: succeeded, dead-lettered and cancelled."""
+        self.cancelled = 0
+        """Tasks that an operator has cancelled, those with a dead letter too."""
         self.succeeded = self.results = self.dead_lettered = self.expired = self.skipped = 0
         self.failed_attempts = self.retried = self.timed_out = self.stuck = 0
         self.suspensions = 0

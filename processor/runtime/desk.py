@@ -13,6 +13,7 @@ from time import monotonic, time
 from typing import NamedTuple, Protocol
 
 from processor.engine.assignment import Assignment, AssignmentSnapshot
+from processor.engine.cancels import Cancel, Cancels, CancelTarget
 from processor.engine.durations import Durations
 from processor.engine.gate import Change, Ending, Gate, GateSnapshot
 from processor.engine.gatherer import Batch, BatchRule, Gatherer, Part, members
@@ -26,7 +27,9 @@ from processor.engine.pace import BATCH_SECONDS, Pace
 from processor.engine.pauses import Pause, Pauses, Target
 from processor.engine.retry import Setback
 from processor.engine.stock import Usage
+from processor.handlers.task import Task
 from processor.handlers.terms import terms_of
+from processor.runtime.cancelled import cancel_of
 from processor.runtime.counts import Counts
 from processor.runtime.ports import End, Partition, Record
 from processor.runtime.timers import Timers
@@ -84,6 +87,14 @@ class PartitionCut(NamedTuple):
     cut: Cut
 
 
+class Waiting(NamedTuple):
+    """The head of a lane that waits for something else than a worker."""
+
+    ledger: Ledger
+    lane: Lane
+    record: Record
+
+
 class Report(NamedTuple):
     """What one report says of the tasks, read at one moment."""
 
@@ -104,6 +115,7 @@ REPORTED = (
     "stuck",
     "dead_lettered",
     "expired",
+    "cancelled",
     "results",
     "skipped",
     "settled",
@@ -122,6 +134,10 @@ class Desk:
         """Changed under the lock."""
         self._paused: dict[Lane, tuple[Ledger, str | None]] = {}
         """Lanes that wait for a resume; the name of the head where the pause is one of a name."""
+        self.cancels = Cancels()
+        """Changed under the lock."""
+        self._unexamined: deque[tuple[Ledger, Lane]] = deque()
+        """Lanes that have begun to wait while anything is cancelled, or waited when it was."""
         self.pace = Pace()
         self._timers = timers
         self._stages = stages
@@ -532,6 +548,7 @@ class Desk:
             self._count(settled)
             if may_begin:
                 gate.wait(loan.ledger, loan.lane)
+                self._note_waiting(loan.ledger, loan.lane)
             self._invite(gate, monotonic())  # there may be room since it was refused
             self._watch(gate)
             self._after_release(loan)
@@ -551,6 +568,16 @@ class Desk:
             with self._lock:
                 self._count(self._assignment.settle(loan))
 
+    def cancel(self, loan: Loan, failed: Failed) -> None:
+        """It is settled without a dead letter, as it was cancelled; `failed` is how far it came."""
+        with self._lock:
+            self._count_failure(loan, failed)
+            loan.ledger.cancelled += 1
+            settled = self._settle_next(loan, release=True)
+            self.counts.settled += settled
+            self.counts.succeeded += settled - 1
+            self._after_release(loan)
+
     def delay(self, loan: Loan, setback: Setback) -> None:
         """Its dead letter or result was not accepted; it is sent again."""
         with self._lock:
@@ -563,10 +590,7 @@ class Desk:
         tasks are settled, or are to be tried again.
         """
         with self._lock:
-            loan.done += 1
-            is_last = loan.batch is None or loan.done == len(loan.records)
-            loan.abandoned = is_last and not release
-            settled = self._assignment.release(loan) if is_last and release else self._assignment.settle(loan)
+            settled = self._settle_next(loan, release=release)
             self._count_output(loan, settled, dead_letter=dead_letter, result=result)
             self._after_release(loan)
 
@@ -618,15 +642,7 @@ class Desk:
         with self._lock:
             if not self.pauses.begin(target, pause):
                 return False
-            wanted = self._is_paused if target.kind != "name" else _any_loan
-            for borrower in self._borrowers:
-                self._take_back(borrower, wanted)
-            self._ungather(wanted)
-            for ledger in self._assignment.ledgers.values():
-                for loan in ledger.lent:
-                    if loan.batch is None and wanted(loan):
-                        self._assignment.cut_short(loan)
-            self._wake_borrowers()
+            self._recall(self._is_paused if target.kind != "name" else _any_loan)
             return True
 
     def resume(self, target: Target) -> bool:
@@ -641,6 +657,58 @@ class Desk:
             self._wake_borrowers()
             return True
 
+    def begin_cancel(self, target: CancelTarget, cancel: Cancel) -> bool:
+        """Begins none of the target's tasks any more without a look at `cancels`. Return whether that is new."""
+        with self._lock:
+            if not self.cancels.begin(target, cancel):
+                return False
+            self._assignment.newly_delayed = []
+            self._recall(lambda loan: self.cancels.may_cover(loan.lane.key))
+            for ledger in self._assignment.ledgers.values():
+                self._unexamined += [(ledger, lane) for lane in ledger.lanes.waiting_lanes()]
+            self._timers.wake()
+            return True
+
+    def end_cancel(self, target: CancelTarget) -> bool:
+        """Looks for the target's tasks no more. Return whether it was in force."""
+        with self._lock:
+            was_in_force = self.cancels.end(target)
+            if not self.cancels.in_force:
+                self._assignment.newly_delayed = None
+                self._unexamined.clear()
+            return was_in_force
+
+    # --- what is cancelled while it waits ------------------------------------------------------------
+
+    def unexamined(self, most: int) -> list[Waiting]:
+        """Take at most `most` of the waiting lanes that may be cancelled and were not looked at. Return their heads."""
+        waiting = list[Waiting]()
+        with self._lock:
+            if self._assignment.newly_delayed:
+                self._unexamined += self._assignment.newly_delayed
+                self._assignment.newly_delayed.clear()
+            while self._unexamined and len(waiting) < most:
+                ledger, lane = self._unexamined.popleft()
+                if ledger.may_begin and ledger.lanes.waits(lane) and self.cancels.may_cover(lane.key):
+                    waiting.append(Waiting(ledger, lane, lane.waiting[0]))
+            if self._unexamined:
+                self._timers.wake()
+        return waiting
+
+    def claim(self, waiting: Waiting) -> Loan | None:
+        """Lend the head of a lane that waits, whatever it waits for; None where it waits no more, or has another head.
+
+        The head is not to be attempted.
+        """
+        ledger, lane, record = waiting
+        with self._lock:
+            if not ledger.may_begin or not ledger.lanes.waits(lane) or lane.waiting[0] is not record:
+                return None
+            self._paused.pop(lane, None)
+            for gate in self._gates:
+                gate.withdraw(lane)
+            return self._assignment.claim(ledger, lane)
+
     # --- the borrowers' side: batches --------------------------------------------------------------
 
     def gather(self, handler: Hashable, rule: BatchRule, part: Part, *, alone: bool) -> None:
@@ -650,7 +718,7 @@ class Desk:
         """
         loan, tasks = part.loan, part.tasks
         with self._lock:
-            if not loan.ledger.may_begin or self._is_paused(loan):
+            if not loan.ledger.may_begin or self._is_paused(loan) or self._has_cancelled(tasks):
                 self._count(self._assignment.release(loan))
                 self._after_release(loan)
                 return
@@ -743,6 +811,26 @@ class Desk:
             self._invite(gate, now)
             self._watch(gate)
 
+    def _recall(self, wanted: Callable[[Loan], bool]) -> None:
+        """Takes back what is lent of the `wanted` loans and was not begun."""
+        for borrower in self._borrowers:
+            self._take_back(borrower, wanted)
+        self._ungather(wanted)
+        for ledger in self._assignment.ledgers.values():
+            for loan in ledger.lent:
+                if loan.batch is None and wanted(loan):
+                    self._assignment.cut_short(loan)
+        self._wake_borrowers()
+
+    def _has_cancelled(self, tasks: Iterable[Task]) -> bool:
+        return bool(self.cancels.in_force) and any(cancel_of(self.cancels, task) is not None for task in tasks)
+
+    def _note_waiting(self, ledger: Ledger, lane: Lane) -> None:
+        """A lane begins to wait: if its head was cancelled meanwhile, no worker looks at it."""
+        if self.cancels.in_force:
+            self._unexamined.append((ledger, lane))
+            self._timers.wake()
+
     def _is_paused(self, loan: Loan) -> bool:
         return bool(self.pauses.in_force) and self._pause_of(loan.ledger, loan.lane) is not None
 
@@ -757,6 +845,7 @@ class Desk:
         self._count(settled)
         if may_begin:
             self._paused[loan.lane] = loan.ledger, name
+            self._note_waiting(loan.ledger, loan.lane)
 
     def _lend_unpaused(self, limit: int, workers: int | None, epoch: float) -> list[Loan]:
         """Lends until something is not paused; what is paused waits."""
@@ -806,6 +895,7 @@ class Desk:
         is_outage = isinstance(why, Failed) and why.verdict is Verdict.OUTAGE
         setback = Setback(why.error_type, why.message, monotonic(), due, loan.outages + 1 if is_outage else 0)
         self._count(self._assignment.park(loan, setback, failed=attempted))
+        self._note_waiting(loan.ledger, loan.lane)
         self._notify_drained(loan)
         if self._assignment.next_wake() == due:
             self._timers.wake()
@@ -875,12 +965,19 @@ class Desk:
 
     def _count_failure(self, loan: Loan, failed: Failed) -> None:
         self.counts.expired += failed.cause is Cause.EXPIRED
+        self.counts.cancelled += failed.cause in (Cause.CANCELLED, Cause.INTERRUPTED)
         if not failed.is_attempt:
             return
         loan.ledger.failed_attempts += 1
         self.counts.failed_attempts += 1
         self.counts.timed_out += failed.cause in (Cause.TIMED_OUT, Cause.STUCK)
         self.counts.stuck += failed.cause is Cause.STUCK
+
+    def _settle_next(self, loan: Loan, *, release: bool) -> int:
+        loan.done += 1
+        is_last = loan.batch is None or loan.done == len(loan.records)
+        loan.abandoned = is_last and not release
+        return self._assignment.release(loan) if is_last and release else self._assignment.settle(loan)
 
     def _count_output(self, loan: Loan, settled: int, *, dead_letter: bool, result: bool) -> None:
         counts = self.counts

@@ -21,7 +21,7 @@ from processor.engine.gatherer import members
 from processor.engine.ledger import Loan
 from processor.engine.pace import BATCH_SECONDS
 from processor.handlers.table import Handler
-from processor.handlers.task import Task, TaskTimeout
+from processor.handlers.task import Interrupt, Task, TaskCancelled, TaskTimeout
 from processor.runtime.attempt import batch_fields, fields_of
 from processor.runtime.desk import Borrower, Desk
 from processor.runtime.interrupt import CoroutineWindow, InterruptWindow
@@ -50,6 +50,8 @@ class EventLoop:
         self.thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
         self._callers: dict[asyncio.Task[Any] | None, int] = {}
         """Of each coroutine that runs for a worker thread, that thread."""
+        self._cancelled: set[asyncio.Task[Any] | None] = set()
+        """Those of them whose tasks an operator has cancelled."""
 
     def call(self, handler: Handler, task: Task | list[Task], limit: float) -> Any:
         """Runs an async handler for a worker thread, which waits.
@@ -80,6 +82,20 @@ class EventLoop:
         else:
             self.loop.call_soon_threadsafe(window.note, started)
 
+    def cancel(self, caller: int, window: InterruptWindow, started: float) -> None:
+        """Cancels the coroutine that the thread `caller` waits for in `window`, unless it has ended, once it waits."""
+
+        def cancel() -> None:
+            if window.started != started or window.fired == started:
+                return
+            for coroutine, thread in self._callers.items():
+                if thread == caller and coroutine is not None:
+                    self._cancelled.add(coroutine)
+                    coroutine.cancel()
+                    window.note(started, TaskCancelled)
+
+        self.loop.call_soon_threadsafe(cancel)
+
     def start(self) -> None:
         """Starts the thread."""
         self.thread.start()
@@ -104,10 +120,16 @@ class EventLoop:
             origin.set(TaskOrigin(worker.emit, task))
         try:
             return await _call_within(handler, task, limit), None
+        except asyncio.CancelledError as error:
+            if me is None or me not in self._cancelled:
+                return None, error
+            me.uncancel()
+            return None, TaskCancelled().with_traceback(error.__traceback__)
         except BaseException as error:
             return None, error
         finally:
             del self._callers[me]
+            self._cancelled.discard(me)
 
     def _cancel_all(self) -> None:
         self.loop.call_later(CANCEL_SECONDS, self.loop.stop)
@@ -252,11 +274,11 @@ class CoroutineSeat:
         self.window.started = started
         return await handler.call(task)
 
-    def interrupt(self, started: float) -> None:
+    def interrupt(self, started: float, error: type[Interrupt] = TaskTimeout) -> None:
         """Cancels the attempt once the loop goes round. One that blocks the loop counts as interrupted now."""
         if self._host.is_in(self.window.coroutine):
-            self.window.note(started)
-        self._host.loop.call_soon_threadsafe(self.window.cancel, started)
+            self.window.note(started, error)
+        self._host.loop.call_soon_threadsafe(self.window.cancel, started, error)
 
     def stack(self) -> str:
         """Return where the coroutine is."""

@@ -23,7 +23,7 @@ import asyncio
 import ctypes
 import time
 
-from processor.handlers.task import TaskTimeout
+from processor.handlers.task import Interrupt, TaskTimeout
 
 NONE, DECIDING, POSTED, GIVEN_UP = 0, 1, 2, 3
 
@@ -31,7 +31,7 @@ NONE, DECIDING, POSTED, GIVEN_UP = 0, 1, 2, 3
 class InterruptWindow:
     """One running attempt, as the watchdog sees it. Open while `started` is not 0."""
 
-    __slots__ = ("fired", "fired_at", "firing", "limit", "started", "verdict")
+    __slots__ = ("error", "fired", "fired_at", "firing", "limit", "started", "verdict")
 
     def __init__(self) -> None:
         self.started = 0.0
@@ -42,11 +42,14 @@ class InterruptWindow:
         self.verdict = NONE
         self.fired = 0.0
         """`started` of the attempt that was interrupted last."""
+        self.error: type[Interrupt] = TaskTimeout
+        """What it was interrupted with."""
         self.fired_at = 0.0
         """When that was."""
 
-    def note(self, started: float) -> None:
-        """Records that the attempt that began at `started` was interrupted, here or elsewhere."""
+    def note(self, started: float, error: type[Interrupt] = TaskTimeout) -> None:
+        """Records that the attempt that began at `started` was interrupted with `error`, here or elsewhere."""
+        self.error = error
         self.fired_at = time.monotonic()
         self.fired = started
 
@@ -77,7 +80,7 @@ class InterruptWindow:
                     self._withdraw()
                     self.firing = NONE
                 return was_interrupted
-            except TaskTimeout:  # it arrived in here: one less to withdraw
+            except Interrupt:  # it arrived in here: one less to withdraw
                 was_interrupted = True
 
     def _withdraw(self) -> None:
@@ -95,14 +98,14 @@ class ThreadWindow(InterruptWindow):
         self.ident = 0
         """The thread's; set by the thread itself."""
 
-    def fire(self, started: float) -> bool:
-        """Watchdog: interrupts the attempt that began at `started`, if it still runs. Return whether it did."""
+    def fire(self, started: float, error: type[Interrupt] = TaskTimeout) -> bool:
+        """Watchdog: raises `error` in the attempt that began at `started`, if it still runs. Return whether it did."""
         self.firing = DECIDING
         if self.started != started:
             self.firing = NONE
             return False
-        self.note(started)
-        _post(self.ident, TaskTimeout)
+        self.note(started, error)
+        _post(self.ident, error)
         self.firing = POSTED
         return True
 
@@ -120,10 +123,10 @@ class CoroutineWindow(InterruptWindow):
         self.coroutine: asyncio.Task[None] | None = None
         """Set once it is scheduled."""
 
-    def cancel(self, started: float) -> None:
+    def cancel(self, started: float, error: type[Interrupt] = TaskTimeout) -> None:
         """In the loop, where all else waits: cancels the attempt that began at `started`, unless it has ended."""
         if self.started == started and self.firing == NONE and self.coroutine is not None:
-            self.note(started)
+            self.note(started, error)
             self.coroutine.cancel()
             self.firing = POSTED
 

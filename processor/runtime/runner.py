@@ -7,20 +7,24 @@ from functools import partial
 from time import monotonic, time
 from typing import Any, Protocol
 
+import msgspec
+
+from processor.engine.cancels import Cancels
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
-from processor.engine.outcome import Deferred, Dropped, Failed, Gathered, Held, Paused, Succeeded
+from processor.engine.outcome import Cancelled, Deferred, Dropped, Failed, Gathered, Held, Paused, Succeeded
 from processor.engine.pauses import Pauses
 from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.links import check_links
 from processor.handlers.payload import convert
 from processor.handlers.table import Handler, Handlers
-from processor.handlers.task import Task, TaskTimeout
+from processor.handlers.task import Interrupt, Task
 from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, raised_in, returned_unrun
 from processor.runtime.batches import Batches
+from processor.runtime.cancelled import CancelledTask, cancel_of
 from processor.runtime.desk import Borrower
 from processor.runtime.follow_ups import is_followed
 from processor.runtime.gatekeeper import Gatekeeper, NotNow
@@ -79,6 +83,7 @@ class Runner:
         self._has_batches = any(handler.batch is not None for handler in handlers.handlers)
         self._tracing: Tracing | None = None
         self._paused: Pauses | None = None
+        self._cancels: Cancels | None = None
         self._prepared = self._composed()
         self._batches = Batches(settlement, lease, settings.timeout, self._prepare_with_state)
 
@@ -104,15 +109,23 @@ class Runner:
         self._paused = pauses if has_names else None
         self._prepared = self._composed()
 
+    def look_for_cancelled(self, cancels: Cancels) -> None:
+        """Has cancelled tasks settled before they begin, from now on."""
+        self._cancels = cancels
+        self._prepared = self._composed()
+
     def _prepare_with_state(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         """Do what `_prepare` does, for a task that may be for a batch."""
-        return self._with_state(record, number, now)
+        return self._checked(record, number, now)
 
     def _composed(self) -> Prepare:
         """Return `_prepare` with what the application uses; a task that is for a batch has no span yet."""
         prepare = self._with_state
+        if self._cancels is not None:
+            prepare = _stopping_at_cancelled(prepare, self._cancels)
         if self._paused is not None:
             prepare = _stopping_at_paused(prepare, self._paused)
+        self._checked = prepare
         if self._has_batches:
             prepare = _stopping_at_batches(prepare)
         return prepare if self._tracing is None else partial(self._tracing.begin, prepare)
@@ -133,7 +146,7 @@ class Runner:
         for record in loan.records:
             if not ledger.may_begin or now >= lease.until:
                 break
-            outcome: Failed | Deferred | Held | Paused | Gathered | None = None
+            outcome: Failed | Deferred | Held | Paused | Cancelled | Gathered | None = None
             handler = task = value = None
             started = now
             try:
@@ -154,7 +167,7 @@ class Runner:
                         window.close()
                 except BaseException as error:
                     outcome = _caught(error, window, handler)
-            except TaskTimeout as error:  # it arrived after the handler had ended, before the window was closed
+            except Interrupt as error:  # it arrived after the handler had ended, before the window was closed
                 window.close()
                 outcome = ended_with(error, began=True, handler=handler)
             if value is not None and type(value) in UNRUN:
@@ -214,6 +227,8 @@ class Runner:
         """Does what follows from an attempt that did not simply succeed, or that is made in a batch."""
         if type(attempt.outcome) is Gathered:
             self._batches.gather(attempt, attempt.outcome)
+        elif type(attempt.outcome) is Cancelled:
+            self._settlement.conclude(msgspec.structs.replace(attempt, task=attempt.outcome.task))
         else:
             self._settlement.conclude(attempt)
 
@@ -267,11 +282,13 @@ def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
 
 def _caught(
     error: BaseException, window: InterruptWindow, handler: Handler | None
-) -> Failed | Deferred | Held | Paused | Gathered:
+) -> Failed | Deferred | Held | Paused | Cancelled | Gathered:
     if isinstance(error, NotNow):
         return Held()
     if type(error) is NamePaused:
         return Paused(error.name)
+    if type(error) is CancelledTask:
+        return Cancelled(error.cancel, error.task)
     if type(error) is ForBatch:
         return Gathered(error.task, error.handler)
     began = window.started != 0.0
@@ -289,6 +306,18 @@ def _stopping_at_paused(prepare: Prepare, pauses: Pauses) -> Prepare:
         return prepared
 
     return prepare_unpaused
+
+
+def _stopping_at_cancelled(prepare: Prepare, cancels: Cancels) -> Prepare:
+    """Return a `prepare` that raises `CancelledTask` for a task that is cancelled."""
+
+    def prepare_uncancelled(record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
+        prepared = prepare(record, number, now)
+        if cancels.in_force and (cancel := cancel_of(cancels, prepared[0])) is not None:
+            raise CancelledTask(cancel, prepared[0])
+        return prepared
+
+    return prepare_uncancelled
 
 
 def _stopping_at_batches(prepare: Prepare) -> Prepare:

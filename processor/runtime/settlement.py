@@ -12,15 +12,18 @@ from random import random
 from time import monotonic, time
 from typing import Any
 
+from processor.engine.cancels import Cancel
 from processor.engine.ledger import LedgerState, Loan
-from processor.engine.outcome import Cause, Deferred, Failed, Held, Paused, Succeeded, Verdict
+from processor.engine.outcome import Cancelled, Cause, Deferred, Failed, Held, Paused, Succeeded, Verdict
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Policy
 from processor.errors import EncodeError
 from processor.handlers.links import unmet
 from processor.handlers.table import Handler
+from processor.handlers.task import Cancelled as CancelledError
 from processor.handlers.task import DependencyFailed, Task
 from processor.runtime.attempt import Attempt, failed_with
+from processor.runtime.cancelled import cancel_of
 from processor.runtime.desk import Desk
 from processor.runtime.follow_ups import is_followed, next_record, unmet_records
 from processor.runtime.gatekeeper import Gatekeeper
@@ -30,7 +33,7 @@ from processor.runtime.task_log import TaskLog
 from processor.runtime.tracing import Tracing
 from processor.settings import Settings
 from processor.telemetry.error_text import type_name
-from processor.telemetry.events import TaskDeadLettered, TaskTimedOut
+from processor.telemetry.events import TaskCancelled, TaskDeadLettered, TaskTimedOut
 
 
 class InTurn:
@@ -97,7 +100,7 @@ class Settlement:
         """Does what follows from the attempt's outcome."""
         if self._tracing is not None:
             self._tracing.end(attempt)
-        if attempt.task is None:
+        if attempt.task is None or type(attempt.outcome) is Cancelled:
             self._gatekeeper.drop(attempt.loan)
         elif attempt.handler is not None and attempt.handler.is_guarded:
             self._gatekeeper.end(attempt.handler, attempt)
@@ -114,6 +117,8 @@ class Settlement:
                 self._gatekeeper.hold(attempt.handler, attempt)
             case Paused(name):
                 self.desk.hold_paused(attempt.loan, name)
+            case Cancelled(cancel):
+                self._cancel(attempt, cancel, Cause.CANCELLED)
             # A dropped one was settled by the watchdog.
 
     def all_simply_succeeded(self, attempts: Sequence[Attempt]) -> bool:
@@ -199,7 +204,11 @@ class Settlement:
         failed = self._explained(attempt, failed)
         delay, handler = self._delay(attempt, failed), attempt.handler
         if delay is None:
-            self._dead_letter(attempt, failed)
+            cancel = self._cancel_of(attempt, failed)
+            if cancel is not None:
+                self._cancel(attempt, cancel, Cause.INTERRUPTED)
+            else:
+                self._dead_letter(attempt, failed)
             return
         self.log.waits(attempt, failed, delay)
         is_outage = failed.verdict is Verdict.OUTAGE
@@ -216,7 +225,43 @@ class Settlement:
         self.log.problem(lambda: TaskTimedOut(**attempt.fields, timeout_seconds=limit))
         return failed._replace(message=f"the attempt took longer than {limit:g} seconds")
 
+    def _cancel_of(self, attempt: Attempt, failed: Failed) -> Cancel | None:
+        """Return the cancellation that covers a task whose attempt failed while it was in force.
+
+        A stuck handler keeps its session, cancelled or not.
+        """
+        if not self.desk.cancels.in_force or attempt.task is None or failed.cause is Cause.STUCK:
+            return None
+        return cancel_of(self.desk.cancels, attempt.task)
+
+    def _cancel(self, attempt: Attempt, cancel: Cancel, cause: Cause) -> None:
+        """Settles the task, or dead-letters it, as the operator has asked for."""
+        loan, record, fields = attempt.loan, attempt.record, attempt.fields
+        if loan.ledger.state is LedgerState.CLOSED:  # its next consumer obeys as well
+            self.desk.give_up(loan)
+            return
+        is_followed_by = is_followed(loan.ledger.terms, record)
+        unmet = sum(1 for _ in unmet_records(record, fields["task_id"])) if is_followed_by else 0
+        self.log.problem(
+            lambda: TaskCancelled(
+                **fields,
+                running=cause is Cause.INTERRUPTED,
+                unmet=unmet,
+                dead_letter=cancel.dead_letter,
+                since=cancel.since,
+                by=cancel.by,
+            )
+        )
+        failed = Failed(cause, type_name(CancelledError()), f"cancelled by {cancel.by}")
+        if cancel.dead_letter:
+            self._dead_letter(attempt, failed)
+        else:
+            self.desk.cancel(loan, failed)
+            attempt.go_on()
+
     def _delay(self, attempt: Attempt, failed: Failed) -> float | None:
+        if self._cancel_of(attempt, failed) is not None:
+            return None
         policy = self._policy(attempt.handler)
         if failed.verdict is Verdict.OUTAGE:
             return policy.delay(attempt.loan.outages + 1, random())
@@ -262,7 +307,7 @@ def attempts_of(number: int, cause: Cause) -> int:
     match cause:
         case Cause.UNDECODABLE | Cause.INVALID | Cause.UNMET:
             return 0
-        case Cause.EXPIRED:
+        case Cause.EXPIRED | Cause.CANCELLED:
             return number - 1
         case _:
             return number

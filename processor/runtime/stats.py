@@ -179,7 +179,7 @@ class Statistics:
             parked=snapshot.parked,
             delayed=snapshot.delayed,
             active_sessions=snapshot.sessions,
-            succeeded=snapshot.settled - snapshot.dead_lettered,
+            succeeded=snapshot.settled - snapshot.dead_lettered - snapshot.cancelled,
             failed_attempts=snapshot.failed_attempts,
             dead_lettered=snapshot.dead_lettered,
             skipped=snapshot.skipped,

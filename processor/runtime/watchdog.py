@@ -1,4 +1,4 @@
-"""The watchdog's thread: due retries, deadlines, and what waits behind slow tasks.
+"""The watchdog's thread: due retries, deadlines, cancelled tasks, and what waits behind slow tasks.
 
 A handler that is over its time is interrupted. If it still runs after a grace it is stuck, most often in a call that
 blocks in C. Its stack is logged, its task is dead-lettered, and the consumer asks to be replaced, since a thread cannot
@@ -16,8 +16,9 @@ from processor.engine.outcome import Cause, Failed
 from processor.errors import ProcessorError
 from processor.handlers.task import Task
 from processor.runtime.attempt import Attempt
+from processor.runtime.cancellation import Cancellation
 from processor.runtime.crew import Crew
-from processor.runtime.desk import STALE_SECONDS, Desk
+from processor.runtime.desk import STALE_SECONDS
 from processor.runtime.event_loop import CoroutineSeat
 from processor.runtime.interrupt import grace
 from processor.runtime.settlement import Settlement
@@ -38,9 +39,16 @@ class Watchdog:
     """One thread that looks after the others."""
 
     def __init__(
-        self, desk: Desk, timers: Timers, crew: Crew, settlement: Settlement, stopping: Stopping, emit: Emit
+        self,
+        timers: Timers,
+        crew: Crew,
+        settlement: Settlement,
+        cancellation: Cancellation,
+        stopping: Stopping,
+        emit: Emit,
     ) -> None:
-        self._desk = desk
+        self._desk = settlement.desk
+        self._cancellation = cancellation
         self._timers = timers
         self._crew = crew
         self._settlement = settlement
@@ -77,10 +85,14 @@ class Watchdog:
         now = monotonic()
         due = self._desk.tend(now)
         self._timers.run_due(now)
+        if self._cancellation.is_in_force:
+            self._cancellation.examine()
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
             for seat in self._crew.seats():
                 self._check(seat, now)
+            if self._cancellation.is_in_force:
+                self._cancellation.interrupt()
         self._timers.sleep(STALE_SECONDS if self._desk.running else IDLE_SECONDS, due)
 
     def _check(self, seat: Worker | CoroutineSeat, now: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from processor.engine.ledger import Loan
 from processor.engine.pace import BATCH_SECONDS
 from processor.handlers.table import Handler
-from processor.handlers.task import Task
+from processor.handlers.task import Interrupt, Task, TaskCancelled, TaskTimeout
 from processor.runtime.attempt import batch_fields, fields_of
 from processor.runtime.desk import Borrower, Desk
 from processor.runtime.event_loop import EventLoop
@@ -73,10 +73,12 @@ class Worker:
         is_kept_out = loop is not None and self._awaits and loop.caller() not in (None, self.window.ident)
         return () if is_kept_out else (self,)
 
-    def interrupt(self, started: float) -> None:
-        """Interrupts the attempt that began at `started`."""
+    def interrupt(self, started: float, error: type[Interrupt] = TaskTimeout) -> None:
+        """Interrupts the attempt that began at `started`. In the event loop its timer does that at its deadline."""
         if self._event_loop is None or not self._awaits:
-            self.window.fire(started)
+            self.window.fire(started, error)
+        elif error is TaskCancelled:
+            self._event_loop.cancel(self.window.ident, self.window, started)
         else:
             is_inside = self._event_loop.caller() == self.window.ident
             self._event_loop.note_interrupt(self.window, started, is_inside=is_inside)

@@ -201,6 +201,8 @@ class ConsumerStats(Event):
     """tasks sent to the dead-letter topic"""
     expired: int
     """tasks dead-lettered because the time in which they had to begin was over"""
+    cancelled: int
+    """tasks that an operator has cancelled, those that became dead letters too"""
     skipped: int
     """tasks settled before this assignment, which were not run again"""
     results: int
@@ -281,6 +283,8 @@ class FleetStats(Event):
     """handlers that kept running past their time limit and the grace period"""
     dead_lettered: int
     """tasks sent to the dead-letter topic"""
+    cancelled: int
+    """tasks that an operator has cancelled, those that became dead letters too"""
     skipped: int
     """tasks settled before an assignment, which were not run again"""
     abandoned: int
@@ -949,6 +953,45 @@ class ControlResumed(Event):
     """TOPIC:PARTITION; empty unless the pause was about one"""
 
 
+class ControlCancelled(Event):
+    """A command of the control topic cancelled tasks: those that did not begin are settled without running, and those
+    that run are interrupted. Each is logged as `task.cancelled`.
+    """
+
+    event: ClassVar[str] = "control.cancelled"
+
+    task_id: str
+    """the task; empty if the tasks of a session are cancelled"""
+    session_id: str
+    """the session; empty if one task is cancelled"""
+    task_name: str
+    """the name of its tasks that are cancelled; empty for all"""
+    since: int
+    """when the command was given, in milliseconds since the epoch; a session's tasks that are produced later are not
+    covered"""
+    until: int
+    """how long consumers look for these tasks, in milliseconds since the epoch"""
+    dead_letter: bool
+    """whether the tasks become dead letters"""
+    by: str
+    """who gave the command, as USER@HOST"""
+
+
+class ControlCancelEnded(Event):
+    """A cancellation has ended. What it covered and no consumer has met runs."""
+
+    event: ClassVar[str] = "control.cancel_ended"
+
+    task_id: str
+    """the task; empty if the tasks of a session were cancelled"""
+    session_id: str
+    """the session; empty if one task was cancelled"""
+    task_name: str
+    """the name of its tasks that were cancelled; empty for all"""
+    reason: Literal["expired", "withdrawn"]
+    """whether its time is over, or an operator has ended it"""
+
+
 class ControlForeignRecord(Event):
     """The control topic holds a record that is not a command. It and all others like it are ignored."""
 
@@ -1140,6 +1183,23 @@ class TaskDeadLettered(TaskEvent):
     error_type: str
     error: str
     traceback: str | None = None
+
+
+class TaskCancelled(TaskEvent):
+    """An operator has cancelled the task, and it is settled. Rate-limited; see `suppressed_warnings`."""
+
+    event: ClassVar[str] = "task.cancelled"
+
+    running: bool
+    """whether it had begun; its handler was interrupted, or its attempt failed"""
+    dead_letter: bool
+    """whether it becomes a dead letter"""
+    unmet: int
+    """tasks that were to follow from it; with a dead letter, they become dead letters as well"""
+    since: int
+    """when the command was given, in milliseconds since the epoch"""
+    by: str
+    """who gave the command, as USER@HOST"""
 
 
 class TaskTimedOut(TaskEvent):

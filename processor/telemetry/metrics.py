@@ -112,6 +112,12 @@ CONSUMER = Family(
             "Tasks dead-lettered because the time in which they had to begin was over.",
         ),
         Metric(
+            "processor_cancelled_tasks_total",
+            "cancelled",
+            "counter",
+            "Tasks that an operator has cancelled, those that became dead letters too.",
+        ),
+        Metric(
             "processor_skipped_tasks_total",
             "skipped",
             "counter",

@@ -16,6 +16,7 @@ COUNTERS: Final = (
     "timed_out",
     "stuck",
     "dead_lettered",
+    "cancelled",
     "skipped",
     "abandoned",
     "missed_offsets",

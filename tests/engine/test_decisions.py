@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.engine.outcome import Cause, Deferred, Failed, Held, Paused, Verdict
+from processor.engine.cancels import Cancel
+from processor.engine.outcome import Cancelled, Cause, Deferred, Failed, Held, Paused, Verdict
 from processor.engine.pace import BATCH_SECONDS, LONG_BATCH_SECONDS, MOST, Pace
 from processor.engine.retry import DEFAULT_RULES, RETRIED, ErrorRules, Policy, backoff, spread
 
@@ -30,10 +31,11 @@ def test_a_deferred_task_waits_at_least_as_long_as_asked_and_at_most_half_as_lon
 
 def test_only_what_was_tried_is_an_attempt() -> None:
     unattempted = {cause for cause in Cause if not failure(cause).is_attempt}
-    assert unattempted == {Cause.EXPIRED, Cause.INVALID, Cause.UNMET}
+    assert unattempted == {Cause.EXPIRED, Cause.INVALID, Cause.UNMET, Cause.CANCELLED}
     assert not Deferred("processor.errors.NotReady", "not yet", 1.0).is_attempt
     assert not Held().is_attempt
     assert not Paused("charge").is_attempt
+    assert not Cancelled(Cancel(1, "ann@host", 2), None).is_attempt
 
 
 def test_the_last_attempt_is_the_last() -> None:

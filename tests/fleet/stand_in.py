@@ -44,7 +44,8 @@ def stats() -> ConsumerStats:
     return ConsumerStats(
         uptime_seconds=1.0, overdue_after_seconds=30.0,
         in_flight=3, in_flight_bytes=10, waiting=2, running=1, workers=8, active_sessions=1, succeeded=5,
-        failed_attempts=0, retried=0, timed_out=0, stuck=0, dead_lettered=0, skipped=0, results=0, abandoned=0,
+        failed_attempts=0, retried=0, timed_out=0, stuck=0, dead_lettered=0, cancelled=0, skipped=0, results=0,
+        abandoned=0,
         handler_seconds=0.5, handler_seconds_buckets={}, handler_p50_seconds=None, handler_p90_seconds=None,
         handler_p99_seconds=None, handler_max_seconds=None, tasks_per_second=5.0, commits=1, missed_offsets=0,
         commit_failures=0, rebalances=1, assigned_partitions=1, busiest_session_waiting=2, lag=4,

@@ -61,7 +61,7 @@ def test_a_session_that_is_paused_under_load_stays_paused_over_a_restart_until_i
     assert work.faults() == {}
     assert work.repeated() == []
     assert main(["control", "list", *target]) == 0
-    assert capsys.readouterr().out.splitlines() == ["command  what  since  by"]
+    assert capsys.readouterr().out.splitlines() == ["command  what  since  by  until"]
 
 
 def moves(fleet: Fleet) -> list[dict[str, Any]]:
@@ -107,6 +107,46 @@ def test_an_order_of_workers_is_a_number_or_its_end(options: tuple[str, ...], ca
 def test_a_number_of_workers_is_at_least_one(capsys: Capture) -> None:
     refusal = refused(capsys, "control", "workers", "-b", "h:1", "-g", "g", "--control-topic", "c", "0")
     assert refusal == "N must be at least 1, not 0"
+
+
+def test_a_session_that_is_cancelled_under_load_never_begins_again_over_a_restart(
+    scenario: MakeScenario, capsys: Capture
+) -> None:
+    work = scenario()
+    topic = f"{work.topic}.control"
+    target = ("-b", work.servers, "-g", work.group, "--control-topic", topic)
+    options = ("-w", "4", "--control-topic", topic, "--commit-interval", "0.2")
+
+    def begun_of(session: str) -> int:
+        return len({entry.place for entry in work.ledger.entries() if entry.session == session})
+
+    work.produce_sessions(TASKS, SESSIONS)
+    fleet = work.run("note", *options, "-p", "2", seconds=0.02)
+    work.wait_done(50)
+    assert main(["control", "pause", *target, "--session", "s3"]) == 0
+    fleet.wait_for("control.paused", count=2)
+    assert main(["control", "cancel", *target, "--session", "s3", "--dead-letter"]) == 0
+    fleet.wait_for("control.cancelled", count=2)
+    begun = begun_of("s3")
+    assert begun < OF_S3
+    assert fleet.stop() == 0
+    second = work.run("note", *options, "-p", "2", seconds=0.001)
+    work.wait_lag(0)
+    assert begun_of("s3") == begun
+    assert main(["control", "resume", *target, "--session", "s3"]) == 0
+    work.produce_sessions(TASKS, SESSIONS)  # those of s3 are newer than the command, and run
+    work.wait_lag(0)
+    assert begun_of("s3") == begun + OF_S3
+    assert second.stop() == 0
+    letters = cluster.read_all(work.servers, f"{work.topic}.dlq")
+    assert {letter.key() for letter in letters} == {b"s3"}
+    assert len(letters) == OF_S3 - begun
+    assert {dict(letter.headers() or ())["dlq-error-type"] for letter in letters} == {b"processor.Cancelled"}
+    capsys.readouterr()
+    assert main(["control", "list", *target, "-o", "json"]) == 0
+    (cancelled,) = checked("control list", capsys.readouterr().out)["cancelled"]
+    assert (cancelled["kind"], cancelled["what"], cancelled["dead_letter"]) == ("session", "s3", True)
+    assert cancelled["until"] - cancelled["since"] == 24 * 3600 * 1000
 
 
 def test_a_control_topic_is_created_compacted_and_a_missing_one_is_refused_where_none_may_be_created(
@@ -177,6 +217,61 @@ def test_list_shows_the_group_alone_and_what_still_holds(broker: Broker, topic: 
 def test_a_pause_is_of_exactly_one_thing(options: tuple[str, ...], sentence: str, capsys: Capture) -> None:
     refusal = refused(capsys, "control", "pause", "-b", "h:1", "-g", "g", "--control-topic", "c", *options)
     assert refusal == sentence
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "give either --task or --session"),
+        (("--task", "a", "--session", "s"), "give either --task or --session"),
+        (("--task", "a", "--name", "charge"), "--name needs --session: it narrows the tasks of one"),
+        (
+            ("--task", "a", "--off", "--dead-letter"),
+            "--off ends a cancellation, and --dead-letter begins one: give one of them",
+        ),
+        (
+            ("--task", "a", "--for", "2 days"),
+            "--for must be a duration such as 90s, 15m, 2h or 7d, not '2 days'",
+        ),
+        (("--task", "a", "--for", "0s"), "--for must be a duration such as 90s, 15m, 2h or 7d, not '0s'"),
+    ],
+)
+def test_a_cancellation_is_of_exactly_one_thing(options: tuple[str, ...], sentence: str, capsys: Capture) -> None:
+    refusal = refused(capsys, "control", "cancel", "-b", "h:1", "-g", "g", "--control-topic", "c", *options)
+    assert refusal == sentence
+
+
+def test_cancellations_are_listed_until_they_end_and_their_records_are_removed(
+    broker: Broker, topic: MakeTopic, capsys: Capture
+) -> None:
+    control = topic(partitions=1)
+    target = ("-b", broker.bootstrap_servers, "--control-topic", control, "-g", "g")
+    assert main(["control", "cancel", *target, "--task", "t-1", "--for", "0.001s"]) == 0
+    assert main(["control", "cancel", *target, "--task", "t-2"]) == 0
+    assert main(["control", "cancel", *target, "--session", "s", "--name", "charge", "--for", "7d"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "cancelled for group g, for 0.001s: task t-1",
+        "cancelled for group g, for 24h: task t-2",
+        "cancelled for group g, for 7d: session s, only tasks named 'charge'",
+    ]
+    values = {record.key(): record.value() for record in cluster.read_all(broker.bootstrap_servers, control)}
+    assert values[b'["g","cancel","task","t-1"]'] is None
+    assert values[b'["g","cancel","task","t-2"]'] is not None
+    assert main(["control", "list", *target]) == 0
+    rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [(row[0].strip(), next(filter(None, row[1:])).strip()) for row in rows] == [
+        ("cancel task", "t-2"),
+        ("cancel session", "s, name charge"),
+    ]
+    assert main(["control", "cancel", *target, "--task", "t-2", "--off"]) == 0
+    assert main(["control", "cancel", *target, "--task", "t-2", "--off"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "ended for group g: cancellation of task t-2",
+        "there was none for group g: cancellation of task t-2",
+    ]
+    assert main(["control", "list", *target, "-o", "json"]) == 0
+    (listed,) = checked("control list", capsys.readouterr().out)["cancelled"]
+    assert (listed["what"], listed["name"]) == ("s", "charge")
 
 
 def test_there_is_nothing_to_list_or_to_resume_without_a_control_topic(

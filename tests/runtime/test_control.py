@@ -11,7 +11,8 @@ import pytest
 from processor import Processor, Task
 from processor.engine.pauses import ALL, Pause, Target
 from processor.runtime import control
-from processor.runtime.control import Apply, key_of, value_of
+from processor.runtime.commands import key_of, value_of
+from processor.runtime.control import Apply
 from processor.telemetry.events import (
     ConsumerStats,
     ControlForeignRecord,

@@ -14,7 +14,8 @@ import pytest
 from processor import Processor, Task
 from processor.errors import ProcessorError
 from processor.options.bounds import Bounds
-from processor.runtime.control import WORKERS, Apply, WorkersOrder, key_of, read_command, value_of
+from processor.runtime.commands import WORKERS, WorkersOrder, key_of, read_command, value_of
+from processor.runtime.control import Apply
 from processor.runtime.workers import Worker
 from processor.telemetry.events import (
     ConsumerStarted,

@@ -19,7 +19,7 @@ def consumer_stats(**changed: Any) -> ConsumerStats:
         "tasks_per_second": 5.5, "commits": 1, "commit_failures": 4, "rebalances": 1, "assigned_partitions": 1,
         "busiest_session_waiting": 2, "lag": 10, "oldest_unsettled_seconds": 0.25, "oldest_running_seconds": 0.1,
         "suppressed_warnings": 0, "busiest_sessions": [], "urgent_sessions": 0, "delayed_sessions": 0,
-        "next_delayed_seconds": None, "expired": 0,
+        "next_delayed_seconds": None, "expired": 0, "cancelled": 0,
         "suspensions": 0, "suspended_handlers": 0, "held": 0, "held_handlers": [],
     }  # fmt: skip
     return ConsumerStats(**(values | changed))

@@ -15,7 +15,8 @@ def test_the_last_reports_of_consumers_are_summed() -> None:
         "consumers": 3, "silent_consumers": 0,
         "in_flight": 6, "waiting": 4, "running": 2, "active_sessions": 8, "succeeded": 10,
         "failed_attempts": 12, "retried": 14, "timed_out": 4, "stuck": 2, "dead_lettered": 16, "skipped": 18,
-        "abandoned": 6, "missed_offsets": 10, "commit_failures": 8, "tasks_per_second": 11.0, "lag": 20, "restarts": 2,
+        "cancelled": 0, "abandoned": 6, "missed_offsets": 10, "commit_failures": 8, "tasks_per_second": 11.0, "lag": 20,
+        "restarts": 2,
         "forced_stops": 0,
     }  # fmt: skip
 

@@ -8,20 +8,24 @@ from processor.boot.tokens import with_tokens
 from processor.cli.control.selection import ControlOptions
 from processor.cli.tables import Output, print_json, print_lines, table
 from processor.kafka.control_topic import commands_of
-from processor.operate.pause_report import InForce, PausesReport, WorkersInForce
+from processor.operate.pause_report import CancelInForce, InForce, PausesReport, WorkersInForce
 from processor.options.connection import ConnectionOptions
 
-HEADINGS = ("command", "what", "since", "by")
+HEADINGS = ("command", "what", "since", "by", "until")
 
 
 def list_commands(connection: ConnectionOptions, control: ControlOptions, output: Output = "table") -> int:
-    """Show what is paused and how many workers are ordered, since when, and who gave the command."""
+    """Show what is paused and cancelled and how many workers are ordered, since when, and who gave the command."""
     found = commands_of(with_tokens(connection, lambda _: None), control.control_topic, control.group)
     in_force = sorted(found.pauses.in_force.items(), key=lambda each: each[1].since)
+    cancelled = sorted(found.cancels.items(), key=lambda each: each[1].since)
     order = found.workers
     report = PausesReport(
         group=control.group,
         paused=[InForce(kind=to.kind, what=to.text, since=pause.since, by=pause.by) for to, pause in in_force],
+        cancelled=[
+            CancelInForce(kind=to.kind, what=to.text, name=to.name, **cancel._asdict()) for to, cancel in cancelled
+        ],
         workers=None if order is None else WorkersInForce(workers=order.workers, since=order.since, by=order.by),
     )
     if output == "json":
@@ -32,9 +36,12 @@ def list_commands(connection: ConnectionOptions, control: ControlOptions, output
 
 
 def _rows(report: PausesReport) -> list[list[str]]:
-    rows = [[f"pause {one.kind}", one.what, _time(one.since), one.by] for one in report.paused]
+    rows = [[f"pause {one.kind}", one.what, _time(one.since), one.by, ""] for one in report.paused]
+    for each in report.cancelled:
+        what = each.what if each.name is None else f"{each.what}, name {each.name}"
+        rows.append([f"cancel {each.kind}", what, _time(each.since), each.by, _time(each.until)])
     if (order := report.workers) is not None:
-        rows.append(["workers", str(order.workers), _time(order.since), order.by])
+        rows.append(["workers", str(order.workers), _time(order.since), order.by, ""])
     return rows
 
 

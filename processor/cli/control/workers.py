@@ -13,7 +13,7 @@ from processor.errors import SettingsError
 from processor.kafka.control_topic import commands_of, send_command
 from processor.options.connection import ConnectionOptions
 from processor.options.option import Argument, Option
-from processor.runtime.control import WORKERS, WorkersOrder
+from processor.runtime.commands import WORKERS, WorkersOrder
 
 
 @dataclass(frozen=True, kw_only=True)

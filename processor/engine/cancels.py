@@ -1,0 +1,94 @@
+"""`Cancels`: which tasks an operator has cancelled."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class CancelTarget(NamedTuple):
+    """What one cancellation is about: a task, or the tasks of a session."""
+
+    kind: Literal["task", "session"]
+    text: str
+    """The task's ID, or the session's key as text."""
+    name: str | None = None
+    """Only the tasks of the session with this name; None for all of them."""
+
+
+class Cancel(NamedTuple):
+    """When something was cancelled, by whom, and what becomes of its tasks. Times are in milliseconds since the epoch.
+
+    Of a session, it covers the tasks that were produced until `since`.
+    """
+
+    since: int
+    by: str
+    until: int
+    """Consumers look for its tasks until then."""
+    dead_letter: bool = False
+    """Whether they become dead letters."""
+
+
+class Cancels:
+    """The cancellations that are in force.
+
+    Not thread-safe: changes need one lock around each call. Reads need none.
+    """
+
+    def __init__(self) -> None:
+        self.in_force: dict[CancelTarget, Cancel] = {}
+        self._by_id: dict[str, Cancel] = {}
+        self._by_session: dict[str, dict[str | None, Cancel]] = {}
+
+    def begin(self, target: CancelTarget, cancel: Cancel) -> bool:
+        """Cancel the target's tasks. Return whether that is new; the same record may be read twice."""
+        is_new = self.in_force.get(target) != cancel
+        self.in_force[target] = cancel
+        if target.kind == "task":
+            self._by_id[target.text] = cancel
+        else:
+            self._by_session.setdefault(target.text, {})[target.name] = cancel
+        return is_new
+
+    def end(self, target: CancelTarget) -> bool:
+        """Look for the target's tasks no more. Return whether it was in force."""
+        if self.in_force.pop(target, None) is None:
+            return False
+        if target.kind == "task":
+            del self._by_id[target.text]
+        else:
+            of_session = self._by_session[target.text]
+            del of_session[target.name]
+            if not of_session:
+                del self._by_session[target.text]
+        return True
+
+    def ended(self, epoch: float) -> list[CancelTarget]:
+        """Return those whose time is over at `epoch`, in seconds since the epoch."""
+        return [target for target, cancel in list(self.in_force.items()) if cancel.until <= epoch * 1000]
+
+    def may_cover(self, key: bytes | None) -> bool:
+        """Return whether any task with this record key may be cancelled."""
+        return bool(self._by_id) or (bool(self._by_session) and key is not None and _text(key) in self._by_session)
+
+    def of_id(self, task_id: str) -> Cancel | None:
+        """Return the cancellation that covers the task with this ID by it."""
+        return self._by_id.get(task_id)
+
+    def of_session(self, key: bytes | None, name: str, timestamp: int) -> Cancel | None:
+        """Return the cancellation that covers a task by its session.
+
+        Args:
+            key: the record's; a record without a key belongs to no session.
+            name: the task's.
+            timestamp: the record's, in milliseconds since the epoch; -1 if it has none, and then none covers it.
+        """
+        of_session = self._by_session.get(_text(key)) if key is not None and self._by_session else None
+        if of_session is None:
+            return None
+        cancels = (of_session.get(None), of_session.get(name))
+        return next((cancel for cancel in cancels if cancel is not None and 0 <= timestamp <= cancel.since), None)
+
+
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "backslashreplace")

@@ -1,0 +1,125 @@
+"""`Cancellation`: settles cancelled tasks that wait, and interrupts those that run.
+
+A worker meets a cancelled task when its turn comes, and settles it instead of calling its handler (`Runner`). This is
+about the others: a task that waits for its retry, for its time, for its handler's limits or for the end of a pause is
+at the head of a lane that no worker gets for now. Such lanes are examined, each once, as long as anything is cancelled.
+"""
+
+from __future__ import annotations
+
+from time import monotonic, time
+
+from processor.engine.cancels import Cancel, CancelTarget
+from processor.engine.ledger import Loan
+from processor.engine.outcome import Cancelled
+from processor.engine.record import Record
+from processor.errors import DecodeError, NotReady
+from processor.handlers.task import NO_CONTENT, Task, TaskCancelled
+from processor.runtime.attempt import Attempt
+from processor.runtime.cancelled import cancel_of
+from processor.runtime.crew import Crew
+from processor.runtime.desk import Desk
+from processor.runtime.event_loop import CoroutineSeat
+from processor.runtime.ports import Codec
+from processor.runtime.runner import Runner
+from processor.runtime.settlement import Settlement
+from processor.runtime.workers import Worker
+from processor.telemetry.events import ControlCancelEnded, ControlCancelled, Emit
+
+EXAMINED_AT_ONCE = 200
+"""Waiting tasks that the watchdog looks at between two checks of the deadlines: some milliseconds of decoding."""
+
+
+class Cancellation:
+    """`begin` and `end` belong to the control topic's thread, all else to the watchdog's."""
+
+    def __init__(self, runner: Runner, codec: Codec, settlement: Settlement, crew: Crew, emit: Emit) -> None:
+        self._desk: Desk = settlement.desk
+        self._cancels = self._desk.cancels
+        self._runner = runner
+        self._codec = codec
+        self._settlement = settlement
+        self._crew = crew
+        self._emit = emit
+
+    @property
+    def is_in_force(self) -> bool:
+        """Return whether anything is cancelled."""
+        return bool(self._cancels.in_force)
+
+    def begin(self, target: CancelTarget, cancel: Cancel) -> None:
+        """Cancels the target's tasks, unless the time of that is over."""
+        if cancel.until <= time() * 1000:
+            self._end(target, "expired")
+            return
+        self._runner.look_for_cancelled(self._cancels)
+        if self._desk.begin_cancel(target, cancel):
+            self._emit(
+                ControlCancelled(
+                    **_fields(target),
+                    since=cancel.since,
+                    until=cancel.until,
+                    dead_letter=cancel.dead_letter,
+                    by=cancel.by,
+                )
+            )
+
+    def end(self, target: CancelTarget) -> None:
+        """Cancels no more of the target's tasks."""
+        self._end(target, "withdrawn")
+
+    def examine(self) -> None:
+        """Settles what is cancelled of the tasks that have begun to wait. Ends what is over."""
+        for target in self._cancels.ended(time()):
+            self._end(target, "expired")
+        if not self._desk.lease.holds(monotonic()):
+            return
+        for waiting in self._desk.unexamined(EXAMINED_AT_ONCE):
+            task = self._task_of(waiting.record, waiting.lane.attempts + 1)
+            cancel = cancel_of(self._cancels, task)
+            loan = self._desk.claim(waiting) if cancel is not None else None
+            if loan is not None and cancel is not None:
+                self._settle(loan, task, cancel)
+
+    def interrupt(self) -> None:
+        """Interrupts the attempts whose tasks are cancelled; of a batch, only if all of its tasks are."""
+        for seat in self._crew.seats():
+            self._interrupt(seat)
+
+    def _interrupt(self, seat: Worker | CoroutineSeat) -> None:
+        started = seat.window.started  # first: if the task changes meanwhile, so does this, and nothing is fired
+        loan, task = seat.loan, seat.task
+        if not started or loan is None or task is None or seat.window.fired == started:
+            return
+        parts = loan.batch.parts if loan.batch is not None else ()
+        tasks = [each for part in parts for each in part.tasks] or [task]
+        if all(cancel_of(self._cancels, each) is not None for each in tasks):
+            seat.interrupt(started, TaskCancelled)
+
+    def _settle(self, loan: Loan, task: Task, cancel: Cancel) -> None:
+        try:
+            self._settlement.conclude(Attempt(loan, task._record, loan.attempt, Cancelled(cancel, task), task))
+        except BaseException:  # no borrower has the loan that could give it back
+            self._desk.give_up(loan)
+            raise
+
+    def _task_of(self, record: Record, number: int) -> Task:
+        """Return the task; where the value cannot be decoded, or not yet, with what its headers say."""
+        try:
+            content = self._codec.decode(record)
+        except (DecodeError, NotReady):
+            content = NO_CONTENT
+        return Task(record, content.payload, number, 0.0, content)
+
+    def _end(self, target: CancelTarget, reason: str) -> None:
+        if self._desk.end_cancel(target):
+            self._emit(ControlCancelEnded(**_fields(target), reason="expired" if reason == "expired" else "withdrawn"))
+
+
+def _fields(target: CancelTarget) -> dict[str, str]:
+    is_task = target.kind == "task"
+    return {
+        "task_id": target.text if is_task else "",
+        "session_id": "" if is_task else target.text,
+        "task_name": target.name or "",
+    }
