@@ -13,6 +13,7 @@ from typing import Final, Never
 
 from processor.avro.schemas import load_schemas
 from processor.boot.cluster_checkup import UNCHECKED, ClusterCheckup
+from processor.boot.extras import extras_findings
 from processor.boot.load_app import load
 from processor.boot.tokens import with_tokens
 from processor.codec.select import codec_of
@@ -76,6 +77,7 @@ class Checkup:
             yield self._schemas()
         if self._app is not None:
             yield self._loaded(self._app)
+        yield from extras_findings(self._settings)
         yield self._files()
 
     def _kafka(self) -> Iterator[Finding]:

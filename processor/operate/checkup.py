@@ -38,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     check: str
     """what was checked: names, servers, tls, login, listeners, topics, rights, group, protocol, clock, registry,
-    schemas, app or files"""
+    schemas, app, extras or files"""
     level: Level
     """ok; warning: run works, with less than it should have; failure: run does not work"""
     found: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,24 @@ def test_without_a_broker_the_rest_is_checked_in_bounded_time(capsys: Capture) -
     assert list(found) == ["names", "servers", "schemas", "app", "files"]
     assert found["servers"] == [("failure", f"not reachable: 127.0.0.1:{port} (connection refused)")]
     assert found["app"][0][0] == "ok"
+
+
+def test_an_extra_that_an_option_needs_is_missing_or_installed(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    (port,) = free_ports(1)
+    at = ("-b", f"127.0.0.1:{port}", "-t", "t", "-g", "g", "--reload", "--metrics-port", "9100")
+    document = report(capsys, *at, code=1)
+    assert [finding for finding in document["findings"] if finding["check"] == "extras"] == [
+        {
+            "check": "extras",
+            "level": "failure",
+            "found": "--reload: the module watchfiles is not installed",
+            "remedy": "pip install 'session-processor[reload]'",
+        },
+        {"check": "extras", "level": "ok", "found": "--metrics-port: metrics is installed", "remedy": None},
+    ]
 
 
 def test_a_group_that_works_and_a_record_from_the_future_are_reported(
