@@ -1,0 +1,65 @@
+"""`Splice`: two readers of the same partitions become one stream, with each record once and in order.
+
+While a member of a group may not fetch, a second reader goes on from the member's next offset. Later the member goes on
+from where the second reader is, and for a moment both read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Generic, TypeVar
+
+P = TypeVar("P", bound=Hashable)
+
+
+class Splice(Generic[P]):
+    """What is taken from either reader.
+
+    Each reader delivers every record of a partition from some offset on, in order. The member begins at the offset that
+    is next here, or below it. So whichever delivers a record at `next` or above has delivered all that lies between, or
+    there is nothing. This holds for any interleaving of the two, and where the member seeks to an offset up to `next`.
+    """
+
+    def __init__(self, starts: Mapping[P, int]) -> None:
+        """`starts` has the first offset of each partition that was not taken from the member."""
+        self.next = dict(starts)
+        """The lowest offset of each partition that may still be taken."""
+        self._is_ending = False
+
+    def __bool__(self) -> bool:
+        return bool(self.next)
+
+    def end(self) -> None:
+        """The member may fetch again: a partition for which it has caught up is its own from then on."""
+        self._is_ending = True
+
+    def forget(self, partitions: Iterable[P]) -> None:
+        """Takes nothing more of these from the second reader, and everything from the member."""
+        for partition in partitions:
+            self.next.pop(partition, None)
+
+    def is_taken_from_member(self, partition: P, offset: int, *, after: int) -> bool:
+        """Return whether to take what the member has delivered.
+
+        Args:
+            partition: its partition.
+            offset: the record's, or the end's.
+            after: the lowest offset that may follow it.
+        """
+        if (expected := self.next.get(partition)) is None:
+            return True
+        if offset < expected:
+            return False
+        if self._is_ending:
+            del self.next[partition]
+        else:
+            self.next[partition] = after
+        return True
+
+    def is_taken_from_second(self, partition: P, offset: int, *, after: int) -> bool:
+        """Return whether to take what the second reader has delivered; see `is_taken_from_member`."""
+        expected = self.next.get(partition)
+        if expected is None or offset < expected:
+            return False
+        self.next[partition] = after
+        return True
