@@ -47,6 +47,9 @@ class Resets:
     def __bool__(self) -> bool:
         return bool(self._astray)
 
+    def __contains__(self, partition: Partition) -> bool:
+        return partition in self._astray
+
     @property
     def begins_at_start(self) -> bool:
         """Whether a partition for which the group has committed nothing begins with its first record."""

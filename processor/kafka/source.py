@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic, sleep
 from typing import Any, cast
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.errors import ProcessorError
 from processor.kafka.admin import broker_settings
@@ -36,6 +37,7 @@ from processor.kafka.joining import Joining
 from processor.kafka.output_transactions import OutputTransactions
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
+from processor.kafka.stand_in import StandIn
 from processor.kafka.survey import Surveyor
 from processor.kafka.transaction_route import TransactionRoute
 from processor.kafka.unassigned import UnassignedWatch
@@ -43,7 +45,7 @@ from processor.kafka.unserved import UnservedWatch
 from processor.options.connection import OAUTH_CB
 from processor.runtime.ports import Commit, End, Listener, OutputRecord, Partition, Record, Start
 from processor.settings import Settings
-from processor.telemetry.events import ConsumerRejoining, Emit, KafkaClientError
+from processor.telemetry.events import ConsumerReadingOnFailed, ConsumerRejoining, Emit, KafkaClientError
 
 BROKERS_SESSION_SECONDS = 7.5
 """Assumed length of a session with KIP-848: the brokers set it (`group.consumer.session.timeout.ms`, 45 s by default),
@@ -122,6 +124,15 @@ class KafkaSource:
         """The error of a commit that was refused for good. Other calls report it later, and with less detail."""
         self._given_up: set[Partition] = set()
         """Partitions that were revoked or lost since the current `take` received its first record."""
+        self._begun_at: dict[Partition, int] = {}
+        """Where the client began each partition, or sought last; perhaps a logical offset."""
+        self._paused: set[Partition] = set()
+        self._leaving: list[TopicPartition] = []
+        """The partitions that are revoked and not released yet. Until then the client fetches nothing, and a call of
+        `incremental_unassign`, whatever for, would release them."""
+        self._beside = Aside("stand-in")
+        self._stand_in: StandIn | None = None
+        """Reads the other partitions meanwhile."""
         self._refused: KafkaError | None = None
         """The error of a broker that denied access, if it was the last error of any broker."""
         self._is_shut_out = False
@@ -177,15 +188,21 @@ class KafkaSource:
             if self._transactions.end is not None:
                 raise self._transactions.end
         self._route.tick(self._consumer)
-        if self._watch is not None:
+        if self._watch is not None and not self._leaving:
             self._rejoin_if_unserved(self._watch)
         if self._reopen_at is not None:
             self._reopen_when_due(self._reopen_at, seconds)
             return ()
         self._surveyor.tick()
-        if self._resets:
+        if self._resets and not self._leaving:
             for partition, offset in self._resets.found(self._consumer):
+                self._begun_at[partition] = offset
                 self._listening.on_reset(partition, offset)
+        if self._stand_in is not None:
+            return self._take_from_both(self._stand_in, limit, seconds)
+        return self._take_own(limit, seconds)
+
+    def _take_own(self, limit: int, seconds: float) -> Sequence[Record]:
         first = cast(Record | None, self._consumer.poll(seconds))
         if first is None:
             return ()
@@ -200,6 +217,17 @@ class KafkaSource:
             return rest
         rest.insert(0, first)
         return rest
+
+    def _take_from_both(self, stand_in: StandIn, limit: int, seconds: float) -> Sequence[Record]:
+        """Return what the member's client has, and what the stand-in has: each record once, in order."""
+        self._beside.deliver()
+        records = stand_in.filter(self._take_own(limit, 0.0 if stand_in.is_open else seconds))
+        if limit > len(records):
+            records += stand_in.take(limit - len(records), 0.0 if records else seconds)
+        if stand_in.is_over:
+            stand_in.close()
+            self._stand_in = None
+        return records
 
     def interpret(self, record: Record) -> End | None:
         """Return the end of a partition; None for an error from which nothing follows.
@@ -298,10 +326,16 @@ class KafkaSource:
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Stops fetching these."""
+        self._paused.update(partitions)
+        if self._stand_in is not None:
+            self._stand_in.pause(partitions)
         self._consumer.pause([TopicPartition(*partition) for partition in partitions])
 
     def resume(self, partitions: Sequence[Partition]) -> None:
         """Fetches these again."""
+        self._paused.difference_update(partitions)
+        if self._stand_in is not None:
+            self._stand_in.resume(partitions)
         self._consumer.resume([TopicPartition(*partition) for partition in partitions])
 
     def ends(self) -> dict[Partition, int]:
@@ -331,6 +365,8 @@ class KafkaSource:
         """Return the last end offset that a fetch has reported."""
         try:
             high: int = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1]
+            if self._stand_in is not None:
+                high = max(high, self._stand_in.high_watermark(partition))
         except KafkaException:
             return None
         return high if high >= 0 else None
@@ -341,6 +377,12 @@ class KafkaSource:
         If a member leaves during a rebalance, the coordinator assigns partitions to it all the same, and they are not
         served until its session ends. So this waits for the end of the rebalance, for at most `seconds`.
         """
+        with suppress(KafkaException):  # a client that cannot go on has nothing left to release
+            self._release(self._leaving)
+        if self._stand_in is not None:
+            self._stand_in.close()
+            self._stand_in = None
+        self._beside.close(lambda: None)
         deadline = monotonic() + seconds
         while self._route.is_rerouted and monotonic() < deadline:
             self._consumer.poll(AGAIN_SECONDS)
@@ -374,12 +416,51 @@ class KafkaSource:
             partition.offset = offset if offset is not None else otherwise
         consumer.incremental_assign(partitions)
         self._own.update(known)
+        self._begun_at.update({Partition(t.topic, t.partition): t.offset for t in partitions})
         self._listening.on_assign(starts)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         given_up = self._give_up(partitions)
-        self._listening.on_revoke(given_up)
-        consumer.incremental_unassign(partitions)
+        self._leaving = partitions
+        self._listening.on_revoke(given_up, partial(self._release, partitions))
+        if self._leaving:
+            consumer.incremental_assign([])  # without any such call, the client releases them when this returns
+            self._read_on()
+
+    def _release(self, partitions: list[TopicPartition]) -> None:
+        """Let other members have these. The client may fetch again."""
+        if self._leaving and self._leaving is partitions:
+            self._leaving = []
+            if self._stand_in is not None:
+                self._begun_at.update(self._stand_in.hand_back(self._consumer))
+            self._consumer.incremental_unassign(partitions)
+
+    def _read_on(self) -> None:
+        """Have the partitions that stay read by another client, from the first offset that was not taken of each."""
+        try:
+            starts = self._next_offsets()
+        except KafkaException as caught:
+            self._emit(ConsumerReadingOnFailed(error=reason_of(caught.args[0])))
+            return
+        if self._stand_in is not None:
+            self._stand_in.close()
+            starts.update(self._stand_in.next)
+        if starts:
+            paused = self._paused & starts.keys()
+            self._stand_in = StandIn(self._config, starts, paused, self._beside, self._emit)
+
+    def _next_offsets(self) -> dict[Partition, int]:
+        """Return the next offset of each partition that stays, or the logical one of its beginning, where known.
+
+        A partition that begins at its end is left out until it has had a record: two clients may not mean the same end.
+        """
+        starts = {}
+        for at in self._consumer.position([TopicPartition(*p) for p in self._own if p not in self._resets]):
+            partition = Partition(at.topic, at.partition)
+            offset = at.offset if at.offset >= 0 else self._begun_at.get(partition, OFFSET_INVALID)
+            if offset >= 0 or offset == OFFSET_BEGINNING:
+                starts[partition] = offset
+        return starts
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._has_lost = True
@@ -399,6 +480,10 @@ class KafkaSource:
         self._own.difference_update(given_up)
         self._given_up.update(given_up)
         self._resets.forget(given_up)
+        for partition in given_up:
+            self._begun_at.pop(partition, None)
+        if self._stand_in is not None:
+            self._stand_in.forget(given_up)
         return given_up
 
     def _on_error(self, error: KafkaError) -> None:

@@ -131,7 +131,7 @@ class Consumer:
         self._statistics = Statistics(desk, committer, intake, new_partitions, crew, log)
         cadence = Cadence(settings.stats_interval, settings.processes)
         self._reports = Reports(cadence, self._statistics, emit)
-        self._poller = Poller(keeper, intake, new_partitions, committer, self._reports, self._stopping)
+        self._poller = Poller(keeper, intake, self._membership, committer, self._reports, self._stopping)
 
     def trace(self, spans: Spans) -> None:
         """Has each attempt traced, from before the first one on."""

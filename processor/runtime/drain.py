@@ -20,8 +20,8 @@ CHECK_SECONDS = 0.05
 
 
 REVOKE_SHARE = 0.6
-"""The part of the time between two polls that the drain of a revoke may take. The last commit follows it, and the
-client counts from the poll before."""
+"""The part of the time between two polls that the drain of a revoke may take: the group waits for a member that gives
+partitions up no longer than `max.poll.interval.ms`. The last commit follows the drain."""
 
 
 class DrainSeconds(NamedTuple):
@@ -34,8 +34,8 @@ class DrainSeconds(NamedTuple):
     def within(cls, drain_timeout: float, poll_seconds: float) -> DrainSeconds:
         """Return the drain timeout, for a revoke no more than the client's `max.poll.interval.ms` allows.
 
-        A client that is not polled for longer than that leaves the group, and its partitions go to another member while
-        their tasks still run here. A stop polls while it drains.
+        A member that takes longer is given up, and its partitions go to another one while their tasks still run here.
+        At a stop the group does not wait.
         """
         return cls(drain_timeout, min(drain_timeout, poll_seconds * REVOKE_SHARE))
 
@@ -63,14 +63,14 @@ class Drain:
         """Return when a drain that begins now is over, in seconds of the monotonic clock."""
         return monotonic() + (self._seconds.of_revoke if of_revoke else self._seconds.of_stop)
 
-    def check(self, partitions: Sequence[Partition], deadline: float) -> bool | None:
-        """Waits a moment for what runs of these partitions.
+    def check(self, partitions: Sequence[Partition], deadline: float, *, seconds: float = CHECK_SECONDS) -> bool | None:
+        """Waits a moment for what runs of these partitions, at most so many seconds.
 
         Returns:
             True once nothing runs; False once the deadline is past, and what still runs is abandoned; else None.
         """
         now = self.keeper.tick()
-        if self._desk.wait_drained(partitions, min(CHECK_SECONDS, max(0.0, deadline - now))):
+        if self._desk.wait_drained(partitions, min(seconds, max(0.0, deadline - now))):
             return True
         if monotonic() >= deadline or self._stopping.at_once:
             self._abandon(partitions)

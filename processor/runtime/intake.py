@@ -55,6 +55,8 @@ class Intake:
         """Where partitions are not admitted from yet, and are not fetched while something waits there."""
         self._gated: set[Partition] = set()
         """Those of them that are not fetched."""
+        self._leaving: set[Partition] = set()
+        """Partitions that drain: nothing more of them is admitted."""
         self.on_gated_runs: Callable[[Sequence[tuple[Partition, Sequence[Record]]]], None] = lambda _: None
         """Called with what is fetched while there are gates."""
         self._is_drained = True
@@ -95,6 +97,8 @@ class Intake:
 
     def go_on_at(self, reset: Reset) -> None:
         """The partition goes on at another offset, once what was fetched before is admitted."""
+        if reset.partition in self._leaving:
+            return
         if reset.partition in self._stock or reset.partition in self._gates:
             self._stock.mark(reset.partition, reset)
         else:
@@ -130,8 +134,14 @@ class Intake:
         if partitions:
             self._source.pause(partitions)
 
+    def leave(self, partitions: Sequence[Partition]) -> None:
+        """Admits no more of these. They are this consumer's until they are forgotten."""
+        self.forget(partitions)
+        self._leaving.update(partitions)
+
     def forget(self, partitions: Sequence[Partition]) -> None:
         """These are not this consumer's any more, or are so anew."""
+        self._leaving.difference_update(partitions)
         for partition in partitions:
             self._stock.forget(partition)
             self._fetching.forget(partition)
@@ -148,7 +158,11 @@ class Intake:
         # what waits at a gate is for a while as good as full, and is not what others are short of
         gated = sum(partition not in stock for partition in self._gated)
         verdict = self._fetching.decide(
-            stock, self._stock.taken, now, assigned=self._desk.assigned - gated, drained=self._is_drained
+            stock,
+            self._stock.taken,
+            now,
+            assigned=self._desk.assigned - gated - len(self._leaving),
+            drained=self._is_drained,
         )
         if verdict.resume:
             if resumed := [partition for partition in verdict.resume if partition not in self._gated]:
@@ -176,21 +190,24 @@ class Intake:
         if not records or self._desk.is_draining:
             return
         records, ends = self._interpreted(records)
-        # a record may still arrive of a partition that was revoked while it was taken: it is another consumer's now
-        runs = [(p, run) for p, run in self._runs(records) if self._desk.holds(p)]
+        # what was revoked while it was taken is another consumer's: an end would count what was never admitted
+        ends = [end for end in ends if self._is_admitted(end.partition)]
+        runs = [(p, run) for p, run in self._runs(records) if self._is_admitted(p)]
         if self._stock or self._gates or not self._fit(len(records), in_flight):
             if self._gates:
                 self.on_gated_runs(runs)
             for partition, run in runs:
                 self._put(partition, run)
             for end in ends:
-                if self._desk.holds(end.partition):
-                    self._stock.mark(end.partition, end)
+                self._stock.mark(end.partition, end)
             self._admit_stock(self._usage())
             return
         self._admit(runs)
         if ends:
             self._desk.reach(ends)
+
+    def _is_admitted(self, partition: Partition) -> bool:
+        return self._desk.holds(partition) and partition not in self._leaving
 
     def _fit(self, count: int, in_flight: Mapping[Partition, Usage]) -> bool:
         """Return whether so many records, all of one partition perhaps, leave every share as it is."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
+from typing import NamedTuple
 
 from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
-from processor.runtime.drain import Drain
+from processor.runtime.drain import CHECK_SECONDS, Drain
 from processor.runtime.intake import Intake
 from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.ports import Commit, Partition, Source, Start, Survey
 from processor.runtime.resets import Reset
 from processor.telemetry.events import ConsumerAssigned, ConsumerLost, ConsumerRevoked, Emit
+
+QUICK_SECONDS = 0.3
+"""A drain that takes no longer is waited for inside the call of the listener, and so ends with its last task. Then the
+poller goes on: the partitions that stay wait for none that leaves."""
 
 LAST_COMMIT_SECONDS = 5.0
 """How long a last commit is tried when the drain has used up its time."""
@@ -31,6 +36,17 @@ JOIN_SECONDS = 1.0
 """How long a stop waits for a join that is under way. A member that leaves in the middle of it stays in the group until
 its session ends. A join that takes longer waits for a member that is gone, and then leaving costs no more: beside a
 member that was killed, all partitions were served again after 33 s, whether the stop had waited one second or five."""
+
+
+class Leaving(NamedTuple):
+    """Partitions that drain, since the group takes them back."""
+
+    partitions: Sequence[Partition]
+    release: Callable[[], None]
+    began: float
+    deadline: float
+    abandoned_before: int
+    """Tasks that this consumer had abandoned when the drain began."""
 
 
 class Membership:
@@ -55,6 +71,13 @@ class Membership:
         self._new_partitions = new_partitions
         self._drain = drain
         self._emit = emit
+        self._leaving: Leaving | None = None
+
+    def tick(self, now: float) -> None:
+        """Gives partitions up that are drained, and asks about new ones."""
+        if self._leaving is not None and not self._drain.is_cut_short:  # a stop at once ends the drain by itself
+            self.end_drain()
+        self._new_partitions.tick(now)
 
     def on_assign(self, starts: Sequence[Start]) -> None:
         """These partitions are this consumer's now."""
@@ -70,30 +93,51 @@ class Membership:
         names = [f"{s.partition}@{s.offset if s.offset is not None else 'start'}" for s in starts]
         self._emit(ConsumerAssigned(partitions=names, settled_ahead=settled_ahead))
 
-    def on_revoke(self, partitions: Sequence[Partition]) -> None:
-        """Drain, commit, forget."""
+    def on_revoke(self, partitions: Sequence[Partition], release: Callable[[], None]) -> None:
+        """Begins to drain them. They are given up once they are drained, in this call if that is soon."""
         counts = self._desk.counts
         counts.rebalances += 1
         partitions = [p for p in partitions if self._desk.holds(p)]
-        began, abandoned_before = monotonic(), counts.abandoned
+        began = monotonic()
         deadline = self._drain.deadline(of_revoke=True)
+        self._leaving = Leaving(partitions, release, began, deadline, counts.abandoned)
+        self._intake.leave(partitions)
+        self._new_partitions.forget(partitions)
         self._desk.drain(partitions)
-        while self._drain.check(partitions, deadline) is None:
+        while not self.end_drain(CHECK_SECONDS) and monotonic() < began + QUICK_SECONDS:
             continue
-        self._committer.commit_now(partitions, LAST_COMMIT_SECONDS)
-        released = self.forget(partitions)
+
+    def end_drain(self, seconds: float = 0.0) -> bool:
+        """Gives up what drains, if it is drained within so many seconds. Return whether nothing drains now."""
+        leaving = self._leaving
+        if leaving is None:
+            return True
+        if self._drain.check(leaving.partitions, leaving.deadline, seconds=seconds) is None:
+            return False
+        self._committer.commit_now(leaving.partitions, LAST_COMMIT_SECONDS)
+        self.give_up()
+        return True
+
+    def give_up(self) -> None:
+        """Gives up what drains, drained or not, and commits nothing more of it."""
+        leaving, self._leaving = self._leaving, None
+        if leaving is None:
+            return
+        released = self.forget(leaving.partitions)
         self._emit(
             ConsumerRevoked(
-                partitions=[str(p) for p in partitions],
-                drain_seconds=round(monotonic() - began, 3),
-                abandoned=counts.abandoned - abandoned_before,
+                partitions=[str(p) for p in leaving.partitions],
+                drain_seconds=round(monotonic() - leaving.began, 3),
+                abandoned=self._desk.counts.abandoned - leaving.abandoned_before,
                 released=released,
             )
         )
+        leaving.release()
 
     def on_lose(self, partitions: Sequence[Partition]) -> None:
         """Forget, commit nothing: they are another's already."""
         self.in_group = False
+        self._leaving = None
         self._desk.counts.rebalances += 1
         partitions = [p for p in partitions if self._desk.holds(p)]
         running = len(self._desk.lent_of(partitions))
@@ -157,6 +201,7 @@ class Departure:
 
     def leave(self) -> None:
         """Forgets everything: what the group still asks for while this member leaves finds nothing to wait for."""
+        self._membership.give_up()
         self._membership.forget(self._desk.partitions)
         self._source.close(self.seconds_left)
 
@@ -169,6 +214,7 @@ class Departure:
         """Waits for what runs, and stays in the group meanwhile."""
         while (ended := self._drain.check(self._desk.partitions, deadline)) is None:
             self._source.take(1, 0.0)
+            self._membership.end_drain()
             self._committer.commit_when_due(monotonic())
         return ended
 

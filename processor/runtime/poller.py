@@ -7,7 +7,7 @@ from time import monotonic
 from processor.runtime.committer import Committer
 from processor.runtime.intake import Intake
 from processor.runtime.lease_keeper import LeaseKeeper
-from processor.runtime.new_partitions import NewPartitions
+from processor.runtime.membership import Membership
 from processor.runtime.stats import Reports
 from processor.runtime.stop_at_end import StopAtEnd
 from processor.runtime.stopping import Stopping
@@ -20,14 +20,14 @@ class Poller:
         self,
         keeper: LeaseKeeper,
         intake: Intake,
-        new_partitions: NewPartitions,
+        membership: Membership,
         committer: Committer,
         reports: Reports,
         stopping: Stopping,
     ) -> None:
         self._keeper = keeper
         self._intake = intake
-        self._new_partitions = new_partitions
+        self._membership = membership
         self._committer = committer
         self._reports = reports
         self._stopping = stopping
@@ -39,7 +39,7 @@ class Poller:
         while not self._stopping.is_asked:
             self._intake.take(self._keeper.tick())
             now = monotonic()
-            self._new_partitions.tick(now)
+            self._membership.tick(now)
             self._committer.commit_when_due(now)
             self._reports.emit_when_due(now)
             if stop_at_end is not None and stop_at_end.is_reached():

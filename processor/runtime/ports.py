@@ -117,10 +117,13 @@ class Listener(Protocol):
     def on_assign(self, starts: Sequence[Start]) -> None:
         """These partitions are the consumer's now, beside those that it has. Their records come after this returns."""
 
-    def on_revoke(self, partitions: Sequence[Partition]) -> None:
-        """These are to be given up in order: drain, commit with `Source.commit_now`, forget.
+    def on_revoke(self, partitions: Sequence[Partition], release: Callable[[], None]) -> None:
+        """These are to be given up in order: drain, commit with `Source.commit_now`, forget, then call `release`.
 
-        They are the consumer's until this returns: no other member gets them before.
+        They are the consumer's until then: no other member gets them before. The call may come from inside this one, or
+        between two calls of `take`, which delivers the partitions that stay meanwhile, and none of these. The group
+        decides nothing else until then, but that it gives the member up; `on_lose` then has these too, if it comes
+        before the release. `Source.close` releases what is left. A second call of `release` does nothing.
         """
 
     def on_lose(self, partitions: Sequence[Partition]) -> None:
@@ -146,8 +149,8 @@ class Source(Protocol):
     session_seconds: float
     """How long the group waits for a silent member, in seconds; a lower bound where the client does not know it."""
     poll_seconds: float
-    """How long the client waits for the next `take` before it leaves the group, in seconds. A listener that takes
-    longer loses its partitions to another member."""
+    """How long the client waits for the next `take` before it leaves the group, in seconds, and how long the group
+    waits for a release. A listener that takes longer loses its partitions to another member."""
 
     begins_at_start: bool
     """Whether a partition without a commit begins with its lowest offset; else at its end when it is assigned."""

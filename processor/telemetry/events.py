@@ -544,6 +544,30 @@ class ConsumerRevoked(Event):
     """waiting tasks that are left to the next owner of the partitions"""
 
 
+class ConsumerReadingOn(Event):
+    """Partitions that the group takes back drain for long, so a second client reads those that stay meanwhile.
+
+    The consumer's own client fetches nothing until the drain has ended.
+    """
+
+    event: ClassVar[str] = "consumer.reading_on"
+
+    partitions: list[str]
+    """those that stay, each as TOPIC[PARTITION]"""
+
+
+class ConsumerReadingOnFailed(Event):
+    """Partitions that the group takes back drain for long, and those that stay cannot be read meanwhile.
+
+    Their new tasks wait until the drain has ended.
+    """
+
+    event: ClassVar[str] = "consumer.reading_on_failed"
+    level: ClassVar[Level] = "warning"
+
+    error: str
+
+
 class ConsumerLost(Event):
     """This consumer lost partitions because the group had evicted it. Nothing was committed."""
 

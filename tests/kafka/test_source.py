@@ -51,7 +51,8 @@ class ScriptedClient:
 class Listener:
     def on_assign(self, starts: list[Start]) -> None: ...
 
-    def on_revoke(self, partitions: list[Partition]) -> None: ...
+    def on_revoke(self, partitions: list[Partition], release: Callable[[], None]) -> None:
+        release()
 
     def on_lose(self, partitions: list[Partition]) -> None: ...
 

@@ -36,6 +36,10 @@ class Member:
         self.ends: dict[Partition, list[int]] = {}
         self.during_revoke: Callable[[Sequence[Partition]], object] = lambda partitions: None
         """Runs inside `on_revoke`, as the drain of a consumer does."""
+        self.releases_at_once = True
+        """Whether what is revoked is released inside `on_revoke`."""
+        self.release: Callable[[], None] = lambda: None
+        """Releases what was revoked last."""
         source.open(self)
 
     # --- the listener
@@ -44,10 +48,13 @@ class Member:
         self.calls.append(("assign", [start.partition for start in starts]))
         self.assigned.update({start.partition: start for start in starts})
 
-    def on_revoke(self, partitions: Sequence[Partition]) -> None:
+    def on_revoke(self, partitions: Sequence[Partition], release: Callable[[], None]) -> None:
         self.calls.append(("revoke", list(partitions)))
         self.during_revoke(partitions)
         self._forget(partitions)
+        self.release = release
+        if self.releases_at_once:
+            release()
 
     def on_lose(self, partitions: Sequence[Partition]) -> None:
         self.calls.append(("lose", list(partitions)))
@@ -70,7 +77,7 @@ class Member:
 
     def leave(self) -> None:
         """Closes the source at the end of a test, which claims nothing of it any more."""
-        self.during_revoke = lambda partitions: None
+        self.during_revoke, self.releases_at_once = lambda partitions: None, True
         self.source.close()
 
     def take(self, limit: int = 100, seconds: float = TAKE_SECONDS) -> Sequence[Record]:

@@ -422,6 +422,74 @@ def test_what_a_member_gives_up_it_may_commit_before_and_its_successor_goes_on_t
     assert all(second.offsets(place) == [6, 7, 8, 9] for place in given_up)
 
 
+def leaving(cluster: Cluster) -> tuple[Member, Member, list[Partition]]:
+    """A member that has taken five records of each partition and keeps what is revoked, another one, and what stays."""
+    produce_to_all(cluster, 5)
+    first = joined(cluster)
+    take_to_ends(first)
+    first.releases_at_once = False
+    second = cluster.join()
+    first.take_until(lambda: first.calls_of("revoke"), second)
+    assert len(first.assigned) == PARTITIONS // 2
+    return first, second, sorted(first.assigned)
+
+
+def test_what_is_revoked_is_no_other_members_until_it_is_released_and_what_stays_is_delivered_meanwhile(
+    cluster: Cluster,
+) -> None:
+    """Each record once and in order: before the release, around it, and afterwards."""
+    first, second, stays = leaving(cluster)
+    leaves = first.calls_of("revoke")[0]
+    for place in places(cluster):
+        cluster.produce(place, rows(5, 10))
+    first.take_until(lambda: all(len(first.offsets(place)) >= 10 for place in stays), second)
+    first.source.commit([Commit(leaves[0], 3, "drains"), Commit(stays[0], 7, "stays")])
+    first.take_until(lambda: first.answers, second)
+    commit_accepted(first, Commit(leaves[0], 4, "drained"))
+    assert [answer.error for answer in first.answers] == [None] * len(first.answers)
+    assert second.assigned == {}
+    for place in stays:
+        cluster.produce(place, rows(10, 20))
+    first.release()
+    for place in stays:
+        cluster.produce(place, rows(20, 25))
+    first.take_until(lambda: len(second.assigned) == len(leaves), second)
+    first.release()
+    for place in stays:
+        cluster.produce(place, rows(25, 30))
+    first.take_until(lambda: all(first.ends[place][-1] == 30 for place in stays), second)
+    assert {place: first.offsets(place) for place in stays} == {place: list(range(30)) for place in stays}
+    assert {place: first.offsets(place) for place in leaves} == {place: list(range(5)) for place in leaves}
+    assert second.assigned[leaves[0]] == (leaves[0], 4, "drained")
+
+
+def test_a_partition_that_stays_is_not_delivered_while_it_is_paused_although_others_are(cluster: Cluster) -> None:
+    first, second, (flows, paused) = leaving(cluster)
+    cluster.produce(flows, rows(5, 10))
+    first.take_until(lambda: len(first.offsets(flows)) == 10, second)
+    first.source.pause([paused])
+    for place in (paused, flows):
+        cluster.produce(place, rows(first.source.ends()[place], 15))
+    first.take_until(lambda: len(first.offsets(flows)) == 15, second)
+    assert first.offsets(paused) == list(range(5))
+    first.release()
+    first.take_until(lambda: len(second.assigned) == PARTITIONS // 2, second)
+    assert first.offsets(paused) == list(range(5))
+    first.source.resume([paused])
+    first.take_until(lambda: len(first.offsets(paused)) >= 15, second)
+    take_to_ends(first)
+    assert {place: first.offsets(place) for place in (flows, paused)} == {
+        place: list(range(15)) for place in (flows, paused)
+    }
+
+
+def test_a_member_that_closes_releases_what_was_revoked(cluster: Cluster) -> None:
+    first, second, _ = leaving(cluster)
+    first.releases_at_once = True
+    first.source.close()
+    second.take_until_assigned(PARTITIONS)
+
+
 def test_after_a_revoke_nothing_more_comes_of_the_partition(cluster: Cluster) -> None:
     first = joined(cluster)
     second = cluster.join()

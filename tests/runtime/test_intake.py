@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -49,11 +49,13 @@ class Fetched:
             self.desk.assign(start.partition, start.offset or 0, [])
         self.intake.begin([start.partition for start in starts])
 
-    def on_revoke(self, partitions: Sequence[Partition]) -> None:
+    def on_revoke(self, partitions: Sequence[Partition], release: Callable[[], None]) -> None:
+        self.on_lose(partitions)
+        release()
+
+    def on_lose(self, partitions: Sequence[Partition]) -> None:
         self.desk.forget(partitions)
         self.intake.forget(partitions)
-
-    on_lose = on_revoke
 
     def on_reset(self, partition: Partition, offset: int) -> None:
         raise AssertionError
@@ -98,6 +100,24 @@ def test_a_record_of_another_partition_is_admitted_although_it_came_behind_the_b
     fetched.take()
     assert fetched.in_flight(QUIET) == 1
     assert fetched.intake.stock_of(QUIET) == 0
+
+
+@pytest.mark.parametrize("backlog", [0, 500])
+def test_nothing_of_a_partition_that_drains_is_admitted_and_its_end_is_not_reached(backlog: int) -> None:
+    """What its client had in hand: the next owner gets it."""
+    fetched = Fetched()
+    fetched.come(QUIET, 0, 2)
+    fetched.take()
+    position = fetched.desk.position(QUIET)
+    fetched.intake.leave([QUIET])
+    fetched.come(BUSY, 0, backlog)
+    fetched.come(QUIET, 2, 3)
+    fetched.cluster.skip(QUIET, 3)
+    fetched.source.happens(lambda: fetched.intake.go_on_at(Reset(QUIET, 7)))
+    fetched.take(3)
+    assert (fetched.desk.position(QUIET), fetched.in_flight(QUIET)) == (position, 2) == (2, 2)
+    assert fetched.intake.stock_of(QUIET) == 0
+    assert fetched.in_flight(BUSY) == min(backlog, 75)
 
 
 def test_an_end_counts_when_all_that_was_fetched_before_it_is_admitted() -> None:

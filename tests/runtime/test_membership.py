@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from processor.telemetry.events import (
     ConsumerRevoked,
     ConsumerSkipMapIgnored,
     ConsumerStats,
+    ConsumerStopping,
     TaskAbandoned,
 )
 from tests.runtime.fakes import PARTITION, FakeRecord
@@ -153,6 +155,128 @@ def test_a_revoke_of_one_partition_stops_no_task_of_another() -> None:
         held.open()
         assert revoked.wait(10)
         until(lambda: run.commit_point(1) == 200)
+
+
+def leaving_slowly(gate: Gate, kind: str = KINDS[0], **options: Any) -> RunningConsumer:
+    """A consumer of two partitions whose gate holds the tasks of the first one."""
+    return RunningConsumer(gate.handler(kind), partitions=2, **options)
+
+
+def until_it_leaves_slowly(run: RunningConsumer, gate: Gate) -> threading.Event:
+    """Revokes the first partition while a task of it runs. Returns once the poller goes on without its drain."""
+    run.push(FakeRecord(0, b"held"), *[FakeRecord(n, b"waits%d" % n) for n in range(1, 4)])
+    gate.until_begun(4)
+    revoked = run.source.revoke(PARTITION)
+    until(lambda: run.source.is_leaving)
+    return revoked
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_that_come_to_a_partition_that_stays_are_done_and_committed_while_another_drains(kind: str) -> None:
+    gate = Gate(lambda task: task.partition == 0)
+    with leaving_slowly(gate, kind) as run:
+        revoked = until_it_leaves_slowly(run, gate)
+        run.push(*sessions(0, 100, partition=1))
+        gate.until_passed(100)
+        until(lambda: run.commit_point(1) == 100)
+        assert not revoked.is_set()
+        assert run.consumer.pulse().partitions == 2
+        gate.open()
+        assert revoked.wait(10)
+        assert run.commit_point(0) == 4
+        assert run.consumer.pulse().partitions == 1
+        assert run.stop().exit_code == 0
+    event = run.of(ConsumerRevoked)[0]
+    assert (event.partitions, event.abandoned, event.released) == (["t[0]"], 0, 0)
+
+
+def test_records_that_come_to_a_partition_while_it_drains_are_left_to_its_next_owner() -> None:
+    gate = Gate(lambda task: task.partition == 0)
+    with leaving_slowly(gate) as run:
+        revoked = until_it_leaves_slowly(run, gate)
+        run.push(*sessions(4, 10), *sessions(0, 5, partition=1))
+        gate.until_passed(5)
+        gate.open()
+        assert revoked.wait(10)
+        assert (run.commit_point(0), len(gate.begun)) == (4, 9)
+        assert run.source.assign(PARTITION).wait(10)
+        until(lambda: run.commit_point(0) == 10)
+        assert run.stop().exit_code == 0
+    assert len(gate.begun) == len(gate.passed) == 15
+
+
+def test_a_drain_beside_which_the_poller_goes_on_is_bounded_and_abandons_what_still_runs() -> None:
+    gate = Gate(lambda task: task.partition == 0 and task.offset == 1)
+    with leaving_slowly(gate, drain_timeout=0.6) as run:
+        revoked = until_it_leaves_slowly(run, gate)
+        assert revoked.wait(10)
+        assert run.cluster.committed[PARTITION].offset == 1
+        assert [event.offset for event in run.of(TaskAbandoned)] == [1]
+        assert run.of(ConsumerRevoked)[0].abandoned == 1
+        assert run.of(ConsumerRevoked)[0].drain_seconds >= 0.6
+        gate.open()
+        assert run.stop().exit_code == 0
+
+
+def test_a_stop_during_a_drain_waits_for_it_and_gives_the_partition_up_in_order() -> None:
+    gate = Gate(lambda task: task.partition == 0)
+    with leaving_slowly(gate) as run:
+        revoked = until_it_leaves_slowly(run, gate)
+        run.consumer.request_stop("the test")
+        run.until_event(ConsumerStopping)
+        assert not revoked.is_set()
+        gate.open()
+        assert run.wait().exit_code == 0
+    assert run.commit_point(0) == 4
+    assert run.of(ConsumerRevoked)[0].partitions == ["t[0]"]
+    assert not run.of(TaskAbandoned)
+
+
+def test_a_stop_at_once_during_a_drain_abandons_what_runs_and_gives_the_partition_up() -> None:
+    gate = Gate(lambda task: task.partition == 0 and task.offset == 1)
+    with leaving_slowly(gate) as run:
+        until_it_leaves_slowly(run, gate)
+        gate.until_passed(3)
+        run.consumer.request_stop_now("the test")
+        assert run.wait().exit_code == 3
+        assert run.source.is_closed.is_set()
+        gate.open()
+    assert run.commit_point(0) == 1
+    assert [event.offset for event in run.of(TaskAbandoned)] == [1]
+    assert run.of(ConsumerRevoked)[0].abandoned == 1
+
+
+def test_a_member_that_is_given_up_during_a_drain_loses_what_leaves_with_what_stays_and_commits_nothing() -> None:
+    gate = Gate(lambda task: task.partition == 0)
+    with leaving_slowly(gate) as run:
+        revoked = until_it_leaves_slowly(run, gate)
+        run.cluster.give_up(run.source)
+        lost = run.until_event(ConsumerLost)
+        assert (sorted(lost.partitions), lost.running) == (["t[0]", "t[1]"], 4)
+        assert revoked.wait(10)
+        gate.open()
+        until(lambda: run.consumer.pulse().running == 0)
+        assert run.commit_point(0) == 0
+        assert not run.of(ConsumerRevoked)
+        run.push(*sessions(0, 5, partition=1))
+        until(lambda: run.commit_point(1) == 5)
+        assert run.stop().exit_code == 0
+
+
+def test_after_a_drain_the_next_revoke_is_served() -> None:
+    gate = Gate(lambda task: task.partition == 0)
+    with leaving_slowly(gate) as run:
+        revoked = until_it_leaves_slowly(run, gate)
+        run.push(*sessions(0, 5, partition=1))
+        next_revoked = run.source.revoke(OTHER)
+        gate.until_passed(5)
+        assert not next_revoked.is_set()
+        gate.open()
+        assert revoked.wait(10)
+        assert next_revoked.wait(10)
+        assert (run.commit_point(0), run.commit_point(1)) == (4, 5)
+        assert run.stop().exit_code == 0
+    assert [event.partitions for event in run.of(ConsumerRevoked)[:2]] == [["t[0]"], ["t[1]"]]
 
 
 def test_a_handler_that_outlives_the_drain_timeout_of_a_revoke_is_abandoned_and_not_committed() -> None:

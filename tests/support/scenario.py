@@ -111,6 +111,19 @@ def wait_for_go(task):
         while not os.path.exists("go"):
             time.sleep(0.01)
 
+def wait_if_slow(task):
+    is_slow = task.session_id.startswith("slow")
+    with ledger.attempt(task):
+        while is_slow and not os.path.exists("go"):
+            time.sleep(0.01)
+
+async def wait_if_slow_async(task):
+    import asyncio
+    is_slow = task.session_id.startswith("slow")
+    with ledger.attempt(task):
+        while is_slow and not os.path.exists("go"):
+            await asyncio.sleep(0.01)
+
 def hostile(task):
     with ledger.attempt(task):
         do_harm(task.payload)
@@ -262,7 +275,7 @@ class Scenario:
         )
 
     def go(self) -> None:
-        """Lets the handlers `wait_for_go` end."""
+        """Lets the handlers `wait_for_go` and `wait_if_slow` end."""
         (self.ledger.path.parent / "go").touch()
 
     @property

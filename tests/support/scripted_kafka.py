@@ -88,13 +88,24 @@ class ScriptedSource(MemorySource):
         self.is_closed = threading.Event()
         self._scripted = cluster
         self._script: deque[tuple[Callable[[], object], threading.Event]] = deque()
-        self._done = threading.Event()
-        """Set once what the last step led to is done."""
+        self._is_revoking = False
+        self._done: list[threading.Event] = []
+        """Set once what the last steps led to is done."""
 
     @property
     def paused(self) -> frozenset[Partition]:
         """What is not delivered for now."""
         return frozenset(self._paused)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether a listener has returned from a revoke, and has not released it."""
+        return bool(self._leaving) and not self._is_revoking
+
+    def _give_up(self, partitions: Sequence[Partition]) -> None:
+        self._is_revoking = True
+        super()._give_up(partitions)
+        self._is_revoking = False
 
     @property
     def listener(self) -> Listener:
@@ -183,10 +194,14 @@ class ScriptedSource(MemorySource):
         call = super()._due()
         if call is not None:
             return call
-        self._done.set()
+        if not self._leaving:
+            for done in self._done:
+                done.set()
+            self._done.clear()
         if not self._script:
             return None
-        step, self._done = self._script.popleft()
+        step, done = self._script.popleft()
+        self._done.append(done)
         return step
 
 

@@ -34,6 +34,8 @@ class MemorySource:
         self._ends: dict[Partition, int] = {}
         """The end of each assigned partition that was reported last."""
         self._paused: set[Partition] = set()
+        self._leaving: set[Partition] = set()
+        """Partitions that are revoked and not released."""
         self._answers: deque[tuple[Sequence[Commit], str | None]] = deque()
         self._survey: Survey | None = None
 
@@ -120,6 +122,7 @@ class MemorySource:
         if self._listener is None:
             return
         if self in self._cluster.members:
+            self._release(list(self._leaving))
             self._give_up(list(self.positions))
             with self._cluster.changed:
                 self._cluster.members.remove(self)
@@ -136,16 +139,17 @@ class MemorySource:
             return answer
         if self not in self._cluster.members:
             return self._join_again
-        share = self._cluster.share_of(self)
-        if leaving := sorted(self.positions.keys() - share):
-            return partial(self._give_up, leaving)
-        coming = self._cluster.free(share)
-        if coming or not self._has_joined:
-            self._has_joined = True
-            return partial(listener.on_assign, [self._assigned(partition) for partition in coming])
+        if not self._leaving:
+            share = self._cluster.share_of(self)
+            if leaving := sorted(self.positions.keys() - share):
+                return partial(self._give_up, leaving)
+            coming = self._cluster.free(share)
+            if coming or not self._has_joined:
+                self._has_joined = True
+                return partial(listener.on_assign, [self._assigned(partition) for partition in coming])
         for partition, position in self.positions.items():
             log = self._cluster.logs[partition]
-            if not log.start <= position <= log.end:
+            if partition not in self._leaving and not log.start <= position <= log.end:
                 self.positions[partition] = log.start
                 return partial(listener.on_reset, partition, log.start)
         return None
@@ -167,12 +171,18 @@ class MemorySource:
 
     def _give_up(self, partitions: Sequence[Partition]) -> None:
         assert self._listener is not None
-        self._listener.on_revoke(partitions)
-        self._forget(partitions)
+        self._leaving.update(partitions)
+        self._listener.on_revoke(partitions, partial(self._release, partitions))
+
+    def _release(self, partitions: Sequence[Partition]) -> None:
+        if self._leaving:
+            self._leaving.clear()
+            self._forget(partitions)
 
     def _lose(self) -> None:
         assert self._listener is not None
         lost = list(self.positions)
+        self._leaving.clear()
         self._listener.on_lose(lost)
         self._forget(lost)
 
@@ -191,7 +201,7 @@ class MemorySource:
 
     def _fetch(self, limit: int) -> list[MemoryRecord]:
         taken: list[MemoryRecord] = []
-        for partition in [partition for partition in self.positions if partition not in self._paused]:
+        for partition in [place for place in self.positions if place not in self._paused | self._leaving]:
             if len(taken) < limit:
                 taken += self._read(partition, limit - len(taken))
         return taken
