@@ -64,7 +64,7 @@ class WorkerCount:
         """Has `count` workers until `release`."""
         with self._lock:
             self._is_ordered = True
-            self._change(count, f"ordered by {by}")
+            self._change(count, f"set by {by}")
 
     def release(self) -> None:
         """Has the configured number again; with bounds, it is found anew from the nearest one that they allow."""
@@ -72,7 +72,7 @@ class WorkerCount:
             if self._is_ordered:
                 self._is_ordered = False
                 self._scaling = WorkerScaling(*self._bounds, self._crew.size)
-                self._change(self._scaling.workers, "the order has ended")
+                self._change(self._scaling.workers, "the set number has ended")
 
     def _run(self) -> None:
         while not self._is_closed.wait(SAMPLE_SECONDS):

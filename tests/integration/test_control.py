@@ -200,7 +200,7 @@ def test_list_shows_the_group_alone_and_what_still_holds(broker: Broker, topic: 
     assert main(["control", "workers", *target, "-g", "g", "--off"]) == 0
     assert main(["control", "workers", *target, "-g", "g", "--off"]) == 0
     assert capsys.readouterr().err == (
-        "order of workers: ended for group g\norder of workers: there was none for group g\n"
+        "ended for group g: each consumer has its own number of workers again\ngroup g has no number of workers set\n"
     )
     assert main(["control", "list", *target, "-g", "g", "-o", "json"]) == 0
     assert checked("control list", capsys.readouterr().out)["workers"] is None

@@ -48,9 +48,9 @@ def test_the_latest_are_kept_and_all_are_counted() -> None:
         ("consumer.revoked", {"partitions": ["t[0]"]}, "rebalance", "released t[0]"),
         (
             "consumer.workers_changed",
-            {"workers": 16, "workers_before": 8, "reason": "ordered by ann@ops-1"},
+            {"workers": 16, "workers_before": 8, "reason": "set by ann@ops-1"},
             "scale",
-            "has 16 workers, before 8: ordered by ann@ops-1",
+            "has 16 workers, before 8: set by ann@ops-1",
         ),
         (
             "consumer.workers_limited",

@@ -85,7 +85,7 @@ def test_more_workers_begin_at_once_what_waits(kind: str) -> None:
         run.settled(10)
     assert sorted(gate.begun) == [*range(10)]
     (changed,) = run.of(ConsumerWorkersChanged)
-    assert (changed.workers_before, changed.workers, changed.reason) == (2, 7, "ordered by ann@host")
+    assert (changed.workers_before, changed.workers, changed.reason) == (2, 7, "set by ann@host")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -146,7 +146,7 @@ def test_the_end_of_an_order_restores_the_configured_number(kind: str) -> None:
         gate.open()
         run.settled(5)
     changes = [(change.workers_before, change.workers, change.reason) for change in run.of(ConsumerWorkersChanged)]
-    assert changes == [(3, 1, "ordered by ann@host"), (1, 3, "the order has ended")]
+    assert changes == [(3, 1, "set by ann@host"), (1, 3, "the set number has ended")]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,7 +15,7 @@ HEADINGS = ("command", "what", "since", "by", "until")
 
 
 def list_commands(connection: ConnectionOptions, control: ControlOptions, output: Output = "table") -> int:
-    """Show what is paused and cancelled and how many workers are ordered, since when, and who gave the command."""
+    """Show what is paused and cancelled and how many workers are set, since when, and who gave the command."""
     found = commands_of(with_tokens(connection, lambda _: None), control.control_topic, control.group)
     in_force = sorted(found.pauses.in_force.items(), key=lambda each: each[1].since)
     cancelled = sorted(found.cancels.items(), key=lambda each: each[1].since)

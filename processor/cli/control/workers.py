@@ -11,6 +11,7 @@ from processor.cli.control.selection import ControlOptions
 from processor.cli.output import note
 from processor.errors import SettingsError
 from processor.kafka.control_topic import commands_of, send_command
+from processor.observe.wording import many
 from processor.options.connection import ConnectionOptions
 from processor.options.option import Argument, Option
 from processor.runtime.commands import WORKERS, WorkersOrder
@@ -18,10 +19,10 @@ from processor.runtime.commands import WORKERS, WorkersOrder
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersOptions(ControlOptions):
-    """A number of workers, or the end of an order."""
+    """A number of workers, or the end of one that was set."""
 
     count: Annotated[int | None, Argument("Workers of each consumer.", metavar="N", at_least=1)] = None
-    off: Annotated[bool, Option("End the order: each consumer has as many as it was started with.")] = False
+    off: Annotated[bool, Option("Back to the number that each consumer was started with.")] = False
 
     def check_together(self) -> None:
         """Refuse neither, and both.
@@ -38,17 +39,19 @@ def workers(connection: ConnectionOptions, options: WorkersOptions) -> int:
     """Have each consumer of the group run N workers, in place of its --workers.
 
     It acts at once and needs no rebalance. A worker that is one too many ends
-    the task that it runs. The order survives restarts of the fleet, and ends
-    with --off. The control topic is created if it is missing.
+    the task that it runs. The number survives restarts of the fleet, until
+    --off. The control topic is created if it is missing.
     """
     connection = with_tokens(connection, lambda _: None)
     topic, group = options.control_topic, options.group
     if options.count is not None:
         send_command(connection, topic, group, WORKERS, WorkersOrder(options.count, now(), author()))
-        note(f"ordered for group {group}: workers of each consumer: {options.count}")
+        note(f"set for group {group}: {many(options.count, 'worker')} in each consumer")
         return 0
-    was_ordered = commands_of(connection, topic, group).workers is not None
+    was_set = commands_of(connection, topic, group).workers is not None
     send_command(connection, topic, group, WORKERS, None)
-    state = "ended for" if was_ordered else "there was none for"
-    note(f"order of workers: {state} group {group}")
+    if was_set:
+        note(f"ended for group {group}: each consumer has its own number of workers again")
+    else:
+        note(f"group {group} has no number of workers set")
     return 0
