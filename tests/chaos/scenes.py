@@ -103,16 +103,35 @@ def _stream(work: Scenario) -> None:
         work.produce_sessions(60, 30)
 
 
+def supply_until(work: Scenario, condition: Callable[[], object], what: str) -> int:
+    """Adds tasks while fewer than 200 are left, until the condition holds. Return how many are done then.
+
+    A process may take longer to start than any fixed number of tasks takes to be done.
+    """
+
+    def done() -> int:
+        return sum(entry.succeeded for entry in work.ledger.entries())
+
+    def holds() -> object:
+        if len(work.places) - done() < 200:
+            work.produce_sessions(100, 24)
+        return condition()
+
+    until(holds, what, 60, pause=0.05)
+    return done()
+
+
 def come_and_go(work: Scenario) -> Verdict:
     """A second consumer joins and leaves while every worker has a task that takes its time."""
     work.produce_sessions(300, 24)
     first = work.run("note", "-w", "8", *QUICK, seconds=0.1)
     work.wait_begun()
     second = work.run("note", "-w", "8", *QUICK, seconds=0.1)
-    second.wait_for_partitions()
-    work.wait_done(150)
+    joined = lambda: any(event["partitions"] for event in second.heard("consumer.assigned"))  # noqa: E731 — a condition
+    done = supply_until(work, joined, "the second consumer has partitions")
+    work.wait_done(done + 50)
     assert second.stop() == 0
-    work.wait_done(300)
+    work.wait_done(len(work.places))
     work.wait_lag(0)
     assert first.stop() == 0
     return verdict(work, work.places)
