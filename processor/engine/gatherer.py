@@ -146,9 +146,12 @@ class Gatherer:
         batch.join(part)
         self.ready.append(batch)
 
-    def take(self) -> Batch:
-        """Lends the batch that has been ready for longest."""
-        batch = self.ready.popleft()
+    def take(self, batch: Batch | None = None) -> Batch:
+        """Lends `batch`, which is ready, or the one that has been for longest."""
+        if batch is None:
+            batch = self.ready.popleft()
+        else:
+            self.ready.remove(batch)
         batch.is_lent = True
         return batch
 

@@ -22,9 +22,10 @@ class Cause(enum.Enum):
     UNMET = "a task that it depends on is a dead letter"
     CANCELLED = "an operator has cancelled the task, and it did not begin"
     INTERRUPTED = "an operator has cancelled the task, and its handler was interrupted"
+    DEADLY = "processes that ran it have died"
 
 
-UNATTEMPTED = frozenset({Cause.EXPIRED, Cause.INVALID, Cause.UNMET, Cause.CANCELLED})
+UNATTEMPTED = frozenset({Cause.EXPIRED, Cause.INVALID, Cause.UNMET, Cause.CANCELLED, Cause.DEADLY})
 """Causes for which a task fails without an attempt."""
 
 

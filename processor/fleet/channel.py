@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from processor.engine.deaths import Suspect, TaskPlace
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerStats, PartitionStats
 
@@ -28,6 +29,8 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     """A name that is unique to this start of the fleet, in the characters of a topic's name."""
     replaces: bool = False
     """Whether another process has had its place."""
+    memory: int | None = None
+    """Descriptor of the memory in which it records what it runs."""
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
@@ -40,6 +43,12 @@ class StopNow(msgspec.Struct, frozen=True, tag="stop_now"):
     """Exit at once."""
 
     reason: str
+
+
+class Watch(msgspec.Struct, frozen=True, tag="watch"):
+    """A process of the fleet has died: record what runs, and run these tasks alone."""
+
+    suspects: Sequence[Suspect]
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
@@ -72,8 +81,18 @@ class Recycling(msgspec.Struct, frozen=True, tag="recycling"):
     """A handler cannot be stopped: the consumer exits, and is to be replaced at once."""
 
 
-Order = Begin | Drain | StopNow
-Report = Started | Joined | Stats | Failed | Finished | Recycling
+class Settled(msgspec.Struct, frozen=True, tag="settled"):
+    """These tasks, which were suspects, are settled."""
+
+    places: Sequence[TaskPlace]
+
+
+class Left(msgspec.Struct, frozen=True, tag="left"):
+    """The consumer has ended in order. A process that exits without a report has died."""
+
+
+Order = Begin | Drain | StopNow | Watch
+Report = Started | Joined | Stats | Failed | Finished | Recycling | Settled | Left
 Received = TypeVar("Received")
 
 _CHUNK = 65536

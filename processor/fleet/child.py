@@ -15,9 +15,24 @@ import msgspec
 
 from processor.boot.first_signals import STOP_SIGNALS
 from processor.boot.signals import blocked_signals
-from processor.fleet.channel import Begin, Channel, Failed, Finished, Joined, Order, Recycling, Report, Started, Stats
+from processor.engine.deaths import TaskPlace
+from processor.fleet.channel import (
+    Begin,
+    Channel,
+    Failed,
+    Finished,
+    Joined,
+    Left,
+    Order,
+    Recycling,
+    Report,
+    Settled,
+    Started,
+    Stats,
+)
 from processor.fleet.restarts import Exit
 from processor.health.heartbeat import Place
+from processor.runtime.flight_recorder import open_memory, recorded
 from processor.telemetry.events import ConsumerStats, PartitionStats
 
 
@@ -34,19 +49,23 @@ class ChildProcess:
 
     def __init__(self, command: Sequence[str], begin: Begin) -> None:
         ours, theirs = socket.socketpair()
+        self._memory = open_memory()
+        memory = (self._memory.fileno(),) if self._memory is not None else ()
         # It unblocks both signals itself, `processor/fleet/__main__.py`, once it has handlers for them.
         with theirs, blocked_signals(*STOP_SIGNALS):
             try:
                 # A session of its own: Ctrl-C on the terminal reaches the parent only, which orders a drain.
                 self._process = subprocess.Popen(
                     [*command, str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), *memory),
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
                 )
             except OSError:
                 ours.close()
+                self._close_memory()
                 raise
+        self._topics = begin.settings.topics
         self._channel: Channel[Report] = Channel(ours, Report)
         self.began = time.monotonic()
         self._is_open = True
@@ -59,8 +78,11 @@ class ChildProcess:
         self._finished = False
         self._recycling = False
         self._failure: str | None = None
+        self._has_left = False
+        self.settled: list[TaskPlace] = []
+        """Suspects that it has reported as settled."""
         self.was_killed = False
-        self._channel.send(begin)
+        self._channel.send(msgspec.structs.replace(begin, memory=memory[0] if memory else None))
 
     @property
     def pid(self) -> int:
@@ -82,8 +104,13 @@ class ChildProcess:
             os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and release the memory in which it has recorded what it ran."""
         self._channel.close()
+        self._close_memory()
+
+    def _close_memory(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
 
     def receive(self) -> bool:
         """Take the reports that have come. Return False once the process has closed its end."""
@@ -115,6 +142,10 @@ class ChildProcess:
                 self._recycling = True
             case Failed(message):
                 self._failure = message
+            case Settled(places):
+                self.settled += places
+            case Left():
+                self._has_left = True
 
     def exit(self) -> Exit | None:
         """Return how it exited, by its exit code and its reports; None while it runs."""
@@ -124,7 +155,10 @@ class ChildProcess:
         self._end_orphans()
         self.receive()
         lived = time.monotonic() - self.began
-        return Exit(code, lived, self.joined, self._finished, self._recycling, self._failure)
+        has_reported = self._has_left or self._recycling or self._failure is not None or self.was_killed
+        died = self.joined and not has_reported
+        running = recorded(self._memory, self._topics) if died and self._memory is not None else []
+        return Exit(code, lived, self.joined, self._finished, self._recycling, self._failure, died, running)
 
     def _end_orphans(self) -> None:
         """Send SIGTERM to what its handlers have started and not put into a process group of its own.
@@ -148,6 +182,8 @@ class Slot:
         """Delay before the last process, None if it was the first."""
         self.kill_at: float | None = None
         """When the process is killed, if it was ordered to end."""
+        self.follows_death = False
+        """Whether the process before died, so that the next one watches."""
         self.is_reloading = False
         """Whether the process was ordered to end because the code has changed: another follows at once."""
         self.awaits_change = False

@@ -6,7 +6,9 @@ import gc
 import os
 import sys
 import traceback
+from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +17,7 @@ import msgspec
 from processor.boot.assembly import assemble
 from processor.boot.load_app import load
 from processor.boot.stop import Stop
+from processor.engine.deaths import Suspect
 from processor.errors import ProcessorError
 from processor.fleet.channel import (
     Begin,
@@ -22,13 +25,16 @@ from processor.fleet.channel import (
     Failed,
     Finished,
     Joined,
+    Left,
     Order,
     Recycling,
     Report,
+    Settled,
     Started,
     Stats,
 )
 from processor.health.heartbeat import consumer_file, consumer_heartbeat, heartbeats
+from processor.runtime.flight_recorder import FlightRecorder
 from processor.runtime.stats import OnStats
 from processor.settings import Settings
 from processor.telemetry import logs
@@ -45,6 +51,7 @@ from processor.telemetry.handler_logs import captured
 
 if TYPE_CHECKING:
     from processor.runtime.consumer import Consumer
+    from processor.runtime.death_watch import DeathWatch
 
 GARBAGE: Final = 20_000
 """New objects from which a collection starts; a single batch of tasks exceeds Python's default, 700."""
@@ -59,8 +66,11 @@ def collect_garbage_less_often() -> None:
     gc.set_threshold(GARBAGE, 20, 50)
 
 
-def run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
-    """Run the consumer of `begin` until `stop` ends it, report to the parent, and return the exit code."""
+def run(begin: Begin, channel: Channel[Order], stop: Stop, watches: deque[Sequence[Suspect]]) -> int:
+    """Run the consumer of `begin` until `stop` ends it, report to the parent, and return the exit code.
+
+    Orders to watch arrive in `watches`.
+    """
     settings = begin.settings
     logs.configure(settings.log_format, settings.log_level, redaction=settings.redaction)
     emit = _reporting(channel, logs.emitter(group=settings.group, fleet=os.getppid(), consumer=begin.index))
@@ -73,6 +83,7 @@ def run(begin: Begin, channel: Channel[Order], stop: Stop) -> int:
             collect_garbage_less_often()
             consumer = assemble(settings, app, begin.index, emit, fleet=begin.fleet, replaces=begin.replaces)
             consumer.report_to(_reporting_stats(channel, settings))
+            _watch(consumer.death_watch, begin, channel, watches)
             stop.attach(consumer)
             with captured(emit, settings.log_level, wanted=settings.log_handlers):
                 ending = consumer.run()
@@ -94,7 +105,14 @@ def _heartbeat_file(begin: Begin) -> str | None:
 
 
 def _reports_of(*, recycle: bool, finished: bool) -> list[Report]:
-    return [*([Recycling()] if recycle else []), *([Finished()] if finished else [])]
+    return [*([Recycling()] if recycle else []), *([Finished()] if finished else []), Left()]
+
+
+def _watch(death_watch: DeathWatch, begin: Begin, channel: Channel[Order], watches: deque[Sequence[Suspect]]) -> None:
+    death_watch.inbox = watches
+    death_watch.on_settled = lambda places: channel.send(Settled(places))
+    if begin.memory is not None:
+        death_watch.equip(partial(FlightRecorder, begin.memory, begin.settings.topics))
 
 
 def _report_bug(channel: Channel[Order], emit: Emit, error: Exception) -> int:

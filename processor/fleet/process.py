@@ -16,14 +16,18 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Final
 
 from processor.boot.first_signals import STOP_SIGNALS
 from processor.boot.signals import signal_name
 from processor.boot.stop import Stop
+from processor.engine.deaths import Suspect
 from processor.errors import DrainTimeout
-from processor.fleet.channel import Begin, Channel, Drain, Order, StopNow
+from processor.fleet.channel import Begin, Channel, Drain, Order, StopNow, Watch
 
 ORPHAN_GRACE: Final = 5.0
 """Seconds beyond its drain timeout after which a consumer without a parent ends in any case."""
@@ -40,15 +44,19 @@ def main() -> None:
     begin, *early = channel.receive(wait=True) or (None,)
     if not isinstance(begin, Begin):
         return  # the parent was gone before it could say anything
+    if begin.memory is not None:
+        os.set_inheritable(begin.memory, False)
     stop = Stop(leave=lambda: _end(0))
+    watches: deque[Sequence[Suspect]] = deque()
+    obey = partial(_obey, stop, watches.append)
     _install_signal_handlers(stop)
     for order in early:
-        _obey(order, stop)
-    threading.Thread(target=_listen, args=(channel, stop, begin), name="fleet-channel", daemon=True).start()
+        obey(order)
+    threading.Thread(target=_listen, args=(channel, stop, obey, begin), name="fleet-channel", daemon=True).start()
 
     from processor.fleet.member import run  # here: it takes most of the start, and orders are obeyed meanwhile
 
-    _leave(run(begin, channel, stop), channel)
+    _leave(run(begin, channel, stop, watches), channel)
 
 
 def _connection(descriptor: int) -> socket.socket:
@@ -73,21 +81,23 @@ def _install_signal_handlers(stop: Stop) -> None:
         signal.signal(number, handle)
 
 
-def _listen(channel: Channel[Order], stop: Stop, begin: Begin) -> None:
+def _listen(channel: Channel[Order], stop: Stop, obey: Callable[[Order], None], begin: Begin) -> None:
     while (orders := channel.receive(wait=True)) is not None:
         for order in orders:
-            _obey(order, stop)
+            obey(order)
     stop.drain("the fleet's parent is gone")
     time.sleep(begin.settings.drain_timeout + ORPHAN_GRACE)
     _end(DrainTimeout.exit_code)
 
 
-def _obey(order: Order, stop: Stop) -> None:
+def _obey(stop: Stop, watch: Callable[[Sequence[Suspect]], None], order: Order) -> None:
     match order:
         case Drain(reason):
             stop.drain(reason)
         case StopNow(reason):
             stop.now(reason)
+        case Watch(suspects):
+            watch(suspects)
         case Begin():
             raise ValueError("a consumer begins once")
 

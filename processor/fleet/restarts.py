@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from processor.boot.signals import signal_name
+from processor.engine.deaths import TaskPlace
 
 DRAIN_TIMED_OUT: Final = 3
 NO_BROKER: Final = 4
@@ -45,6 +46,10 @@ class Exit(NamedTuple):
     """whether it exited because a handler could not be interrupted"""
     failure: str | None = None
     """the reason that it reported"""
+    died: bool = False
+    """whether it had been in the group and exited without any report"""
+    running: Sequence[TaskPlace] = ()
+    """the tasks that it ran then, if it recorded them"""
 
     @property
     def was_killed_at_work(self) -> bool:
@@ -60,7 +65,8 @@ class Exit(NamedTuple):
             return self.failure
         if self.exit_code < 0:
             return f"killed by {signal_name(-self.exit_code)}"
-        return "it was stopped by another process" if self.exit_code == 0 else f"exit code {self.exit_code}"
+        is_in_order = self.exit_code == 0 and not self.died
+        return "it was stopped by another process" if is_in_order else f"exit code {self.exit_code}"
 
 
 class Replace(NamedTuple):
@@ -109,6 +115,8 @@ def what_follows(
             reason = exited.failure or f"a consumer could not start ({exited.reason})"
             may_be_fixed_by_a_change = reload and exited.exit_code in FAULTS_OF_THE_CODE
             return AwaitChange(reason) if may_be_fixed_by_a_change else GiveUp(reason, exited.exit_code)
+    if len(exited.running) == 1:
+        return Replace(backoff.first)  # its cause is known, and after `--max-attempts` of them it is not run again
     if exited.was_killed_at_work and (last_delay is None or exited.lived >= backoff.reset_after):
         return Replace(0.0)  # the group keeps its partitions for the process that takes its place
     return Replace(backoff.after(last_delay, exited.lived))

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from processor.boot.signals import Signals, signal_name
-from processor.fleet.channel import Begin, Drain, StopNow
+from processor.engine.deaths import Deaths
+from processor.fleet.channel import Begin, Drain, StopNow, Watch
 from processor.fleet.child import ChildProcess, Slot
 from processor.fleet.code_changes import CodeChanges
 from processor.fleet.restarts import (
@@ -49,6 +50,8 @@ from processor.telemetry.events import (
     FleetStats,
     FleetStopped,
     FleetStopping,
+    ProcessDied,
+    TaskSuspected,
 )
 from processor.telemetry.prometheus import MetricsSnapshot, serving
 from processor.telemetry.totals import Totals
@@ -81,6 +84,9 @@ MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet")
 
 ONE_SIGNAL: Final = 0.03
 """Seconds within which signals count as one: timeout(1) and process runners send each signal twice."""
+
+MOST_SUSPECTS: Final = 20
+"""Tasks that one log line names."""
 
 _LONGEST_WAIT: Final = 60.0
 
@@ -132,6 +138,7 @@ class Supervisor:
         self._changes = CodeChanges(Path(), say) if settings.reload else None
         self._complaints: set[str] = set()
         """What was printed about the code in its present state: all consumers fail alike, and one line is enough."""
+        self._deaths = Deaths()
         self._totals = Totals()
         self._cadence = Cadence(settings.stats_interval)
         self._repeats = Repeats(self._cadence.repeat_seconds)
@@ -229,6 +236,8 @@ class Supervisor:
             self._decide(slot, Exit(exit_code=1, lived=0.0, joined=False, failure=reason), pid=0)
         else:
             self._selector.register(slot.child, selectors.EVENT_READ)
+            if (suspects := self._deaths.suspects) or slot.follows_death:
+                slot.child.send(Watch(suspects))
 
     def _wait(self) -> float:
         times = [at for slot in self._slots for at in (slot.due, slot.kill_at) if at is not None]
@@ -239,6 +248,9 @@ class Supervisor:
         if not child.receive():  # only its exit is left to come, which SIGCHLD announces
             self._forget(child)
         self._was_up = self._was_up or child.joined
+        if child.settled:
+            self._deaths.forget(child.settled)
+            child.settled.clear()
         if child.started and not self._has_started:
             self._has_started = True
             self._emit_started()
@@ -339,7 +351,30 @@ class Supervisor:
             slot.is_reloading = False
             slot.due, slot.delay = time.monotonic(), None
         else:
+            slot.follows_death = exited.died or (slot.follows_death and not exited.joined)
+            if exited.died:
+                self._attribute(slot, exited, child.pid)
             self._decide(slot, exited, child.pid)
+
+    def _attribute(self, slot: Slot, exited: Exit, pid: int) -> None:
+        """Note what the process ran that died, and have all others watch: its partitions may become theirs."""
+        culprit = self._deaths.record(exited.running)
+        self._emit(
+            ProcessDied(
+                consumer=slot.index,
+                consumer_pid=pid,
+                exit_code=exited.exit_code,
+                reason=exited.reason,
+                running=len(exited.running),
+                suspects=[str(place) for place in exited.running[:MOST_SUSPECTS]],
+            )
+        )
+        if culprit is not None:
+            deaths = self._deaths.deaths_of(culprit)
+            topic, partition, offset = culprit
+            self._emit(TaskSuspected(topic=topic, partition=partition, offset=offset, deaths=deaths))
+        for child in self._children():
+            child.send(Watch(self._deaths.suspects))
 
     def _decide(self, slot: Slot, exited: Exit, pid: int) -> None:
         match what_follows(

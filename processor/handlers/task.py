@@ -136,6 +136,12 @@ class Expired(Exception):
     __module__ = "processor"
 
 
+class ProcessDied(Exception):
+    """The error of a dead-lettered task whose processes died while they ran it. `dlq-attempts` counts those deaths."""
+
+    __module__ = "processor"
+
+
 class Task(msgspec.Struct, Generic[P], eq=False):
     """One record as its handler sees it. A handler annotated with `Task[Order]` gets an `Order` as the payload.
 

@@ -192,6 +192,15 @@ class Watch:
             self._release_all(consumer)
         self._add_entry(sourced, "trouble", "killed: it did not exit within its drain timeout")
 
+    def _process_died(self, sourced: SourcedEvent, died: events.ProcessDied) -> None:
+        if died.running:
+            named = ", ".join(died.suspects[:3]) + (" and others" if died.running > 3 else "")
+            self._add_entry(sourced, "trouble", f"it died while it ran {many(died.running, 'task')}: {named}")
+
+    def _task_suspected(self, sourced: SourcedEvent, task: events.TaskSuspected) -> None:
+        where = f"{task.topic}[{task.partition}], offset {task.offset}"
+        self._add_entry(sourced, "trouble", f"a task kills its process: {where}, {many(task.deaths, 'death')}")
+
     def _consumer_started(self, sourced: SourcedEvent, started: events.ConsumerStarted) -> None:
         envelope = sourced.envelope
         self.consumers.pop((sourced.source, envelope.pid, envelope.consumer), None)  # a process ID that was used before
@@ -334,6 +343,8 @@ class Watch:
         events.FleetStopped: _fleet_stopped,
         events.FleetConsumerExited: _fleet_consumer_exited,
         events.FleetConsumerKilled: _fleet_consumer_killed,
+        events.ProcessDied: _process_died,
+        events.TaskSuspected: _task_suspected,
         events.ConsumerStarted: _consumer_started,
         events.ConsumerWorkersChanged: _workers_changed,
         events.ConsumerWorkersLimited: _workers_limited,

@@ -22,6 +22,7 @@ from processor.handlers.task import (
     DependencyFailed,
     Expired,
     InvalidHeader,
+    ProcessDied,
     Reject,
     Retry,
     Task,
@@ -48,6 +49,7 @@ BEFORE_ITS_HANDLER: Final = {
     Expired: Cause.EXPIRED,
     InvalidHeader: Cause.INVALID,
     DependencyFailed: Cause.UNMET,
+    ProcessDied: Cause.DEADLY,
 }
 """Why a task failed whose handler was not called."""
 

@@ -24,6 +24,7 @@ from processor.handlers.table import Handler
 from processor.handlers.task import Expired, Interrupt, InvalidHeader, Task
 from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ended_with, raised_in, returned_unrun
+from processor.runtime.flight_recorder import FlightRecorder
 from processor.runtime.settlement import Settlement
 from processor.runtime.tracing import Prepare
 
@@ -44,6 +45,8 @@ class Batches:
         self._lease = lease
         self._limit = limit
         self._prepare = prepare
+        self.recorder: FlightRecorder | None = None
+        """Where what runs is recorded, after a process of the fleet has died."""
 
     def gather(self, attempt: Attempt, gathered: Gathered) -> None:
         """The attempt's task is for a batch, and so are those behind it in its loan that are for the same handler."""
@@ -108,6 +111,8 @@ class Batches:
     def _tasks_of(self, ledger: Ledger, records: Sequence[Record], handler: object) -> list[Task]:
         """Return the tasks of the first records, as far as they are for this handler."""
         now, tasks = monotonic(), list[Task]()
+        if self.recorder is not None:
+            self.recorder.begin(records)
         for record in records:
             try:
                 task, found, _ = self._prepare(record, 1, now)
@@ -128,6 +133,8 @@ class Batches:
         for task in tasks:
             task._expires = started + limit
         self._settlement.begin_spans(tasks)
+        if self.recorder is not None:
+            self.recorder.begin(task._record for task in tasks)
         seat.task, window.limit = tasks[0], limit
         try:
             try:
@@ -145,6 +152,8 @@ class Batches:
             window.close()
             error = raised
         seconds = monotonic() - started
+        if self.recorder is not None:
+            self.recorder.end()
         borrower.ended += len(tasks)
         borrower.seconds += seconds
         if seconds > QUICK_SECONDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import NamedTuple
 
 from processor.engine.lease import Lease
@@ -13,6 +14,7 @@ from processor.runtime.cancellation import Cancellation
 from processor.runtime.committer import Committer
 from processor.runtime.control import Control, Feed
 from processor.runtime.crew import Crew
+from processor.runtime.death_watch import DeathWatch
 from processor.runtime.desk import Desk
 from processor.runtime.drain import Drain, DrainSeconds
 from processor.runtime.gatekeeper import Gatekeeper
@@ -131,7 +133,14 @@ class Consumer:
         self._statistics = Statistics(desk, committer, intake, new_partitions, crew, log)
         cadence = Cadence(settings.stats_interval, settings.processes)
         self._reports = Reports(cadence, self._statistics, emit)
-        self._poller = Poller(keeper, intake, self._membership, committer, self._reports, self._stopping)
+        self._death_watch = DeathWatch(desk, committer, intake, runner, settings.max_attempts)
+        ticks = (
+            self._membership.tick,
+            committer.commit_when_due,
+            self._reports.emit_when_due,
+            self._death_watch.tick,
+        )
+        self._poller = Poller(keeper, intake, ticks, self._stopping)
 
     def trace(self, spans: Spans) -> None:
         """Has each attempt traced, from before the first one on."""
@@ -146,6 +155,11 @@ class Consumer:
     def obey(self, feed: Feed) -> None:
         """Has the commands of a control topic obeyed, from before the first task on."""
         self._control.follow(feed)
+
+    @property
+    def death_watch(self) -> DeathWatch:
+        """What it does after a process of its fleet has died."""
+        return self._death_watch
 
     def request_stop(self, reason: str) -> None:
         """Takes no more records, lets running tasks end within the drain timeout, commits, leaves the group.
@@ -203,6 +217,7 @@ class Consumer:
         finished, failure = False, None
         try:
             self._control.start(self._stopping)
+            self._death_watch.tick(monotonic())  # before the first task
             self._source.open(self._membership)
             stop_at_end = StopAtEnd(self._source, self._desk, self._membership) if settings.stop_at_end else None
             finished = self._poller.run(stop_at_end)

@@ -17,6 +17,7 @@ from processor.engine.cancels import Cancel, Cancels, CancelTarget
 from processor.engine.durations import Durations
 from processor.engine.gate import Change, Ending, Gate, GateSnapshot
 from processor.engine.gatherer import Batch, BatchRule, Gatherer, Part, members
+from processor.engine.isolation import Isolation, Stage
 from processor.engine.lanes import Lane
 from processor.engine.lease import Lease
 from processor.engine.ledger import Ledger, LedgerState, Loan, Stamp
@@ -144,6 +145,7 @@ class Desk:
         self._lock = threading.Lock()
         self._assignment: Assignment[Partition] = Assignment(terms_of)
         self._gatherer = Gatherer()
+        self._isolation: Isolation[Partition] = Isolation()
         self._borrowers: list[Borrower] = []
         self._invited: Invited | None = None
         self._most_borrowers: float = inf
@@ -709,6 +711,22 @@ class Desk:
                 gate.withdraw(lane)
             return self._assignment.claim(ledger, lane)
 
+    # --- after a process of the fleet has died -------------------------------------------------------
+
+    def suspect(self, suspects: Iterable[tuple[Partition, int, int]]) -> None:
+        """Runs these tasks alone from now on, and no others: partition, offset, and the deaths that count."""
+        with self._lock:
+            self._isolation.suspect(suspects)
+
+    def acquit(self, partition: Partition, below: int) -> list[int]:
+        """The group has committed that all below this offset is settled. Return the offsets that were suspects."""
+        with self._lock:
+            return self._isolation.acquit(partition, below)
+
+    def deaths_of(self, partition: Partition, offset: int) -> int:
+        """Return the deaths of processes that count against a task. It takes no lock."""
+        return self._isolation.deaths_of(partition, offset)
+
     # --- the borrowers' side: batches --------------------------------------------------------------
 
     def gather(self, handler: Hashable, rule: BatchRule, part: Part, *, alone: bool) -> None:
@@ -723,6 +741,7 @@ class Desk:
                 self._after_release(loan)
                 return
             now = monotonic()
+            alone = alone or loan is self._isolation.loan
             count = 1 if alone else min(len(tasks), self._gatherer.room(handler, rule))
             part.ends = part.ends and count == len(tasks)
             del tasks[count:]
@@ -861,8 +880,38 @@ class Desk:
                 return free
         return []
 
+    def _is_quiet(self) -> bool:
+        """Return whether no borrower has anything, but for the one that is asking."""
+        return not any(each.borrowed_at or each.batch or any(each.current()) for each in self._borrowers)
+
+    def _lend_suspect(self, borrower: Borrower, now: float) -> bool | None:
+        """Lends the isolated suspect if nothing runs. Return whether; None where none is isolated."""
+        isolation = self._isolation
+        loan = isolation.loan
+        if loan is None:
+            return None
+        if not self._is_quiet():
+            return False
+        if isolation.stage is Stage.AWAITING and self._is_paused(loan):
+            isolation.give_back(self._assignment)
+            return None
+        if isolation.stage is Stage.AWAITING:
+            isolation.begin()
+        elif loan.batch is not None and loan.batch in self._gatherer.ready:
+            self._gatherer.take(loan.batch)
+        else:
+            isolation.end()
+            return None
+        borrower.batch.append(loan)
+        borrower.borrowed_at = now
+        self._timers.wake()
+        return True
+
     def _forget_waiting(self, partition: Partition) -> None:
         ledger = self._assignment.ledgers[partition]
+        isolation = self._isolation
+        if isolation.stage is Stage.AWAITING and isolation.loan is not None and isolation.loan.ledger is ledger:
+            isolation.give_back(self._assignment)
         for gate in self._gates:
             gate.forget(ledger)
         if self._paused:
@@ -905,6 +954,8 @@ class Desk:
         if not self.lease.holds(now):
             self._has_turned_away = True
             return False
+        if self._isolation.is_active and (lent := self._lend_suspect(borrower, now)) is not None:
+            return lent
         if self._gatherer.ready:
             borrower.batch.append(self._gatherer.take().leader)
             borrower.borrowed_at = now
@@ -913,6 +964,10 @@ class Desk:
         assignment = self._assignment
         lend = self._lend_unpaused if self.pauses.in_force else assignment.lend
         loans = lend(limit, workers, time() if assignment.has_terms else 0.0)
+        if self._isolation.is_active and loans:
+            loans = self._isolation.filter(assignment, loans)
+            if not loans:
+                return bool(self._lend_suspect(borrower, now))
         if not loans:
             if assignment.next_delay() != self._watched_delay:
                 self._timers.wake()
@@ -1021,7 +1076,8 @@ class Desk:
         borrower.batch.extend(kept)
 
     def _wake_borrowers(self) -> None:
-        assignment, batches = self._assignment, len(self._gatherer.ready)
+        assignment = self._assignment
+        batches = len(self._gatherer.ready) + (self._isolation.loan is not None)
         if not assignment.ready_lanes and not batches:
             return
         if self._invited:

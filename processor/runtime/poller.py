@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from time import monotonic
 
-from processor.runtime.committer import Committer
 from processor.runtime.intake import Intake
 from processor.runtime.lease_keeper import LeaseKeeper
-from processor.runtime.membership import Membership
-from processor.runtime.stats import Reports
 from processor.runtime.stop_at_end import StopAtEnd
 from processor.runtime.stopping import Stopping
 
@@ -17,19 +15,12 @@ class Poller:
     """Takes records, commits offsets, reports; what the group decides comes in between, from inside the source."""
 
     def __init__(
-        self,
-        keeper: LeaseKeeper,
-        intake: Intake,
-        membership: Membership,
-        committer: Committer,
-        reports: Reports,
-        stopping: Stopping,
+        self, keeper: LeaseKeeper, intake: Intake, ticks: Sequence[Callable[[float], object]], stopping: Stopping
     ) -> None:
+        """`ticks` are called after each `take`, in this order, with the time in seconds of the monotonic clock."""
         self._keeper = keeper
         self._intake = intake
-        self._membership = membership
-        self._committer = committer
-        self._reports = reports
+        self._ticks = ticks
         self._stopping = stopping
 
     def run(self, stop_at_end: StopAtEnd | None) -> bool:
@@ -39,9 +30,8 @@ class Poller:
         while not self._stopping.is_asked:
             self._intake.take(self._keeper.tick())
             now = monotonic()
-            self._membership.tick(now)
-            self._committer.commit_when_due(now)
-            self._reports.emit_when_due(now)
+            for tick in self._ticks:
+                tick(now)
             if stop_at_end is not None and stop_at_end.is_reached():
                 return True
         return False

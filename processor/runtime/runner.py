@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from time import monotonic, time
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, rais
 from processor.runtime.batches import Batches
 from processor.runtime.cancelled import CancelledTask, cancel_of
 from processor.runtime.desk import Borrower
+from processor.runtime.flight_recorder import FlightRecorder
 from processor.runtime.follow_ups import is_followed
 from processor.runtime.gatekeeper import Gatekeeper, NotNow
 from processor.runtime.interrupt import InterruptWindow
@@ -33,6 +34,9 @@ from processor.runtime.ports import Codec
 from processor.runtime.settlement import Settlement
 from processor.runtime.tracing import Prepare, Tracing
 from processor.settings import Settings
+
+Check = Callable[[Record, int], None]
+"""Raises what ends the attempt with this number before it begins."""
 
 
 class NamePaused(Exception):
@@ -84,6 +88,8 @@ class Runner:
         self._tracing: Tracing | None = None
         self._paused: Pauses | None = None
         self._cancels: Cancels | None = None
+        self._recorder: FlightRecorder | None = None
+        self._check: Check | None = None
         self._prepared = self._composed()
         self._batches = Batches(settlement, lease, settings.timeout, self._prepare_with_state)
 
@@ -114,6 +120,13 @@ class Runner:
         self._cancels = cancels
         self._prepared = self._composed()
 
+    def watch(self, recorder: FlightRecorder | None, check: Check) -> None:
+        """Has each attempt checked and recorded before its value is decoded; None ends that."""
+        self._recorder, self._check = recorder, check
+        self._batches.recorder = recorder
+        self._settlement.watch(recorder)
+        self._prepared = self._composed()
+
     def _prepare_with_state(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         """Do what `_prepare` does, for a task that may be for a batch."""
         return self._checked(record, number, now)
@@ -128,6 +141,8 @@ class Runner:
         self._checked = prepare
         if self._has_batches:
             prepare = _stopping_at_batches(prepare)
+        if self._recorder is not None and self._check is not None:
+            prepare = _recording(prepare, self._recorder, self._check)
         return prepare if self._tracing is None else partial(self._tracing.begin, prepare)
 
     async def work_off(self, seat: Seat, loan: Loan, now: float) -> float:
@@ -231,6 +246,8 @@ class Runner:
             self._settlement.conclude(msgspec.structs.replace(attempt, task=attempt.outcome.task))
         else:
             self._settlement.conclude(attempt)
+        if self._recorder is not None:
+            self._recorder.end()
 
     def _prepare(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         """Return the task, its handler, and the seconds that this attempt may take from `now` on.
@@ -330,3 +347,14 @@ def _stopping_at_batches(prepare: Prepare) -> Prepare:
         return prepared
 
     return prepare_single
+
+
+def _recording(prepare: Prepare, recorder: FlightRecorder, check: Check) -> Prepare:
+    """Return a `prepare` that records the task first: to decode its value may be what ends the process."""
+
+    def prepare_recorded(record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
+        check(record, number)
+        recorder.begin((record,))
+        return prepare(record, number, now)
+
+    return prepare_recorded

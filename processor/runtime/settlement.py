@@ -25,6 +25,7 @@ from processor.handlers.task import DependencyFailed, Task
 from processor.runtime.attempt import Attempt, failed_with
 from processor.runtime.cancelled import cancel_of
 from processor.runtime.desk import Desk
+from processor.runtime.flight_recorder import FlightRecorder
 from processor.runtime.follow_ups import is_followed, next_record, unmet_records
 from processor.runtime.gatekeeper import Gatekeeper
 from processor.runtime.outbox import Output, Outputs
@@ -77,18 +78,32 @@ class Settlement:
         self._gatekeeper = gatekeeper
         self._outputs = outputs
         self._tracing: Tracing | None = None
+        self._recorder: FlightRecorder | None = None
         self.note_success = log.succeeded if log.logs_each else None
         """Called for a task that simply succeeded, where anything is done for it."""
 
     def trace(self, tracing: Tracing) -> None:
         """Has the spans of attempts ended."""
         self._tracing = tracing
+        self._compose()
+
+    def watch(self, recorder: FlightRecorder | None) -> None:
+        """Has the end of each attempt recorded; None ends that."""
+        self._recorder = recorder
+        self._compose()
+
+    def _compose(self) -> None:
+        recorder, tracing, log = self._recorder, self._tracing, self.log
 
         def note_success(attempt: Attempt) -> None:
-            tracing.end(attempt)
-            self.log.succeeded(attempt)
+            if recorder is not None:
+                recorder.end()
+            if tracing is not None:
+                tracing.end(attempt)
+            log.succeeded(attempt)
 
-        self.note_success = note_success
+        is_noted = recorder is not None or tracing is not None
+        self.note_success = note_success if is_noted else log.succeeded if log.logs_each else None
 
     def begin_spans(self, tasks: Sequence[Task]) -> None:
         """Begins the span of each task of a batch, where attempts are traced."""
@@ -307,7 +322,7 @@ def attempts_of(number: int, cause: Cause) -> int:
     match cause:
         case Cause.UNDECODABLE | Cause.INVALID | Cause.UNMET:
             return 0
-        case Cause.EXPIRED | Cause.CANCELLED:
+        case Cause.EXPIRED | Cause.CANCELLED | Cause.DEADLY:
             return number - 1
         case _:
             return number

@@ -373,6 +373,43 @@ class FleetConsumerKilled(Event):
     consumer_pid: int
 
 
+class ProcessDied(Event):
+    """A consumer's process ended without a report: its code or the kernel has ended it, or somebody's signal.
+
+    The fleet's consumers watch from then on: they record what they run. If another process dies, the tasks that it ran
+    are suspects, and each suspect runs alone until it is settled.
+    """
+
+    event: ClassVar[str] = "process.died"
+    level: ClassVar[Level] = "warning"
+
+    consumer: int
+    """number of the consumer in the fleet, from 0"""
+    consumer_pid: int
+    exit_code: int
+    """negative: the signal that killed it"""
+    reason: str
+    running: int
+    """tasks that ran when it died; 0 if it was not watching yet"""
+    suspects: list[str]
+    """these tasks, at most twenty, each as TOPIC-PARTITION-OFFSET"""
+
+
+class TaskSuspected(Event):
+    """A process died while it ran only this task. After `--max-attempts` deaths, and at least two, the task becomes a
+    dead letter `processor.ProcessDied`.
+    """
+
+    event: ClassVar[str] = "task.suspected"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partition: int
+    offset: int
+    deaths: int
+    """of processes that ran it, as far as they were watching"""
+
+
 class ConsumerStarted(Event):
     """A consumer has reached a broker and subscribes to its topics."""
 

@@ -56,25 +56,3 @@ def test_a_worker_that_is_ended_is_reported_and_replaced_and_its_task_is_not_los
     assert fleet.wait() == 0
     assert work.faults(work.given_up()) == {}
     assert work.lag == 0
-
-
-def test_a_task_that_takes_its_process_with_it_holds_up_its_own_session_only(scenario: MakeScenario) -> None:
-    """Nobody is left to count its attempts: it is tried again by every process that follows, and this is told."""
-    work = scenario(partitions=2)
-    work.produce([(b"deadly", b"takes its process with it")])
-    work.produce_sessions(100, 20)
-    options = (
-        "-w",
-        "4",
-        "--commit-interval",
-        "0.1",
-        "-X",
-        "session.timeout.ms=3000",
-        "-X",
-        "heartbeat.interval.ms=300",
-    )
-    fleet = work.run("deadly", *options, seconds=0.01)
-    work.wait_done(100)
-    fleet.wait_for("fleet.consumer_exited", exit_code=7, count=2)
-    assert {finding.place for finding in work.repeated()} <= set(work.places[1:])
-    assert {finding.place for finding in work.faults().get("lost", ())} == {work.places[0]}

@@ -31,7 +31,7 @@ def test_a_deferred_task_waits_at_least_as_long_as_asked_and_at_most_half_as_lon
 
 def test_only_what_was_tried_is_an_attempt() -> None:
     unattempted = {cause for cause in Cause if not failure(cause).is_attempt}
-    assert unattempted == {Cause.EXPIRED, Cause.INVALID, Cause.UNMET, Cause.CANCELLED}
+    assert unattempted == {Cause.EXPIRED, Cause.INVALID, Cause.UNMET, Cause.CANCELLED, Cause.DEADLY}
     assert not Deferred("processor.errors.NotReady", "not yet", 1.0).is_attempt
     assert not Held().is_attempt
     assert not Paused("charge").is_attempt

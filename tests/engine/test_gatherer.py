@@ -182,6 +182,16 @@ def test_a_task_that_has_failed_waits_for_nothing() -> None:
     assert (batch.alone, batch.room, members(a)) == (True, 0, [a])
 
 
+def test_a_batch_that_is_named_is_lent_before_those_that_were_ready_earlier() -> None:
+    gatherer = Gatherer()
+    for loan in lent(Assignment(), b"a", b"b"):
+        gatherer.add_alone("h", RULE, part(loan), 0.0)
+    _, second = gatherer.ready
+    assert gatherer.take(second) is second
+    assert second.is_lent
+    assert second not in gatherer.ready
+
+
 def test_what_is_not_begun_is_lent_next() -> None:
     gatherer = Gatherer()
     a, b = lent(Assignment(), b"a", b"b")

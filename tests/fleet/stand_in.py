@@ -23,14 +23,18 @@ from processor.fleet.channel import (
     Failed,
     Finished,
     Joined,
+    Left,
     Order,
     Recycling,
     Report,
     Started,
     Stats,
     StopNow,
+    Watch,
 )
+from processor.runtime.flight_recorder import FlightRecorder
 from processor.telemetry.events import ConsumerStats
+from tests.engine.record import FakeRecord
 
 
 def note(log: str, index: int, what: str) -> None:
@@ -84,11 +88,14 @@ def main() -> None:
 
     def leave(number: int, frame: object) -> None:
         note(log, index, "SIGTERM")
+        channel.send(Left())
         os._exit(0)
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, lambda number, frame: note(log, index, "SIGINT"))
     unblock_stop_signals()
+    if behaviour.startswith("dies"):
+        die(channel, begin, [int(offset) for offset in behaviour.split()[1:]])
     if behaviour in ENDS:
         reports, code = ENDS[behaviour]
         for report in reports:
@@ -111,10 +118,24 @@ def main() -> None:
             signal.pause()
 
 
+def die(channel: Channel[Order], begin: Begin, offsets: list[int]) -> None:
+    channel.send(Started())
+    channel.send(Joined())
+    assert begin.memory is not None
+    FlightRecorder(begin.memory, ["t"]).begin([FakeRecord(offset) for offset in offsets])
+    os._exit(7)
+
+
+def named(order: Order) -> str:
+    if isinstance(order, Watch):
+        return " ".join(["Watch", *(f"{suspect.place}:{suspect.deaths}" for suspect in order.suspects)])
+    return type(order).__name__
+
+
 def listen(channel: Channel[Order], log: str, index: int, behaviour: str, orders: list[Order]) -> None:
     while True:
         for order in orders:
-            note(log, index, type(order).__name__)
+            note(log, index, named(order))
             if isinstance(order, StopNow) and behaviour != "deaf":
                 os._exit(0)
             if isinstance(order, Drain) and behaviour == "slow":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from processor.engine.deaths import MOST_SUSPECTS, Suspect, TaskPlace
 from processor.fleet.channel import (
     Begin,
     Channel,
@@ -14,11 +15,14 @@ from processor.fleet.channel import (
     Failed,
     Finished,
     Joined,
+    Left,
     Order,
     Recycling,
     Report,
+    Settled,
     Started,
     StopNow,
+    Watch,
 )
 from processor.options.bounds import Bounds
 from processor.options.option_set import entries_of
@@ -93,8 +97,17 @@ def test_a_registrys_password_arrives(ends: tuple[Channel[Report], Channel[Order
 
 def test_orders_and_reports_arrive_in_order(ends: tuple[Channel[Report], Channel[Order]]) -> None:
     parent, member = ends
-    orders: list[Order] = [Drain("SIGTERM"), StopNow("SIGTERM")]
-    reports: list[Report] = [Started(), Joined(), Failed("no\nbroker", 4), Finished(), Recycling()]
+    place = TaskPlace("t", 3, 17)
+    orders: list[Order] = [Drain("SIGTERM"), StopNow("SIGTERM"), Watch([Suspect(place, 2)])]
+    reports: list[Report] = [
+        Started(),
+        Joined(),
+        Failed("no\nbroker", 4),
+        Finished(),
+        Recycling(),
+        Settled([place]),
+        Left(),
+    ]
     for order in orders:
         parent.send(order)
     for report in reports:
@@ -156,3 +169,13 @@ def test_a_message_to_a_closed_end_is_dropped(ends: tuple[Channel[Report], Chann
     member.send(Finished())
     member.send_unless_busy(Started())
     member.flush(0.1)
+
+
+def test_the_longest_order_to_watch_is_sent_at_once(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+    parent, member = ends
+    watch = Watch([Suspect(TaskPlace("t" * 249, 9999, 10**12 + n), 2) for n in range(MOST_SUSPECTS)])
+    parent.send(watch)
+    received: list[Order] = []
+    while not received:
+        received += member.receive(wait=True) or []
+    assert received == [watch]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from processor.engine.deaths import TaskPlace
 from processor.fleet.restarts import AwaitChange, Backoff, Exit, Finish, GiveUp, Replace, combined, what_follows
 
 
@@ -75,6 +76,15 @@ def test_a_consumer_that_was_killed_at_work_is_replaced_at_once_and_then_with_gr
     assert follow(exited(exit_code, lived=60.0), last_delay=30.0) == Replace(0.0)
 
 
+@pytest.mark.parametrize("exit_code", [-9, 7])
+def test_a_death_whose_cause_is_known_does_not_lengthen_the_delay(exit_code: int) -> None:
+    """There are at most `--max-attempts` of them for each task, and the next task is not to wait for minutes."""
+    alone = exited(exit_code, died=True, running=[TaskPlace("t", 0, 1)])
+    beside = alone._replace(running=[*alone.running, TaskPlace("t", 0, 2)])
+    assert follow(alone, last_delay=16.0) == Replace(0.5)
+    assert follow(beside, last_delay=16.0) == Replace(30.0)
+
+
 def test_a_crash_at_the_start_is_tried_again() -> None:
     assert follow(exited(-11, joined=False), fleet_was_up=False) == Replace(0.5)
 
@@ -104,6 +114,7 @@ def test_the_fleets_exit_code(codes: list[int], code: int) -> None:
         (exited(-99), "killed by signal 99"),
         (exited(7), "exit code 7"),
         (exited(0), "it was stopped by another process"),
+        (exited(0, died=True), "exit code 0"),
         (exited(4, failure="no broker responds"), "no broker responds"),
         (exited(0, recycling=True, failure="x"), "a handler could not be interrupted"),
     ],

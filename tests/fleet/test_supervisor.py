@@ -201,6 +201,41 @@ def test_a_consumer_that_is_killed_is_replaced_and_the_others_continue(fleet: Fl
     assert (ended["exit_code"], ended["reason"]) == (-9, "killed by SIGKILL")
 
 
+def test_tasks_that_ran_when_processes_died_are_suspects_and_the_one_that_ran_alone_has_its_deaths(
+    fleet: Fleet,
+) -> None:
+    parent = fleet({0: ["dies", "dies 5 6", "dies 6", "well"]}, processes=2)
+    parent.noted("started", 2)
+    died = parent.logged("process.died", 3)
+    assert [line["suspects"] for line in died] == [[], ["t-0-5", "t-0-6"], ["t-0-6"]]
+    assert {(line["consumer"], line["exit_code"], line["reason"]) for line in died} == {(0, 7, "exit code 7")}
+    (suspected,) = parent.logged("task.suspected")
+    assert (suspected["topic"], suspected["partition"], suspected["offset"], suspected["deaths"]) == ("t", 0, 6, 2)
+    last = parent.noted("Watch t-0-6:2 t-0-5:0", 2)  # its successor, and the consumer beside it
+    assert {line["index"] for line in last} == {0, 1}
+    assert len([line for line in parent.notes("begin") if line["index"] == 1]) == 1
+
+
+def test_a_consumer_whose_predecessor_has_died_watches_though_nothing_is_known_of_that(fleet: Fleet) -> None:
+    parent = fleet({0: ["dies", "crash-at-start", "well"]})
+    (order,) = parent.noted("Watch")
+    assert order["pid"] == parent.noted("started")[0]["pid"]
+    parent.signal()
+    assert parent.ended() == 0
+
+
+def test_a_consumer_that_has_reported_its_end_has_not_died(fleet: Fleet) -> None:
+    parent = fleet({0: ["no-broker-any-more", "recycle", "well"]})
+    (life,) = parent.noted("started")
+    os.kill(life["pid"], signal.SIGTERM)
+    parent.noted("started", 2)
+    assert len(parent.logged("fleet.consumer_exited", 3)) == 3
+    parent.signal()
+    assert parent.ended() == 0
+    assert not [line for line in parent.events if line["event"] == "process.died"]
+    assert not [line for line in parent.notes() if line["what"].startswith("Watch")]
+
+
 def test_a_consumer_that_receives_a_signal_of_its_own_is_replaced(fleet: Fleet) -> None:
     parent = fleet()
     (life,) = parent.noted("started")

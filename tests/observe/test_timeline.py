@@ -37,6 +37,18 @@ def test_the_latest_are_kept_and_all_are_counted() -> None:
             "killed by SIGKILL; it is being replaced",
         ),
         ("fleet.consumer_exited", {"exit_code": 7}, "restart", "exit code 7; it is being replaced"),
+        (
+            "process.died",
+            {"running": 4, "suspects": ["t-0-1", "t-0-7", "t-1-2", "t-2-5"]},
+            "trouble",
+            "it died while it ran 4 tasks: t-0-1, t-0-7, t-1-2 and others",
+        ),
+        (
+            "task.suspected",
+            {"topic": "t", "partition": 3, "offset": 17, "deaths": 2},
+            "trouble",
+            "a task kills its process: t[3], offset 17, 2 deaths",
+        ),
         ("fleet.consumer_killed", {}, "trouble", "killed: it did not exit within its drain timeout"),
         ("consumer.assigned", {"partitions": ["t[0]@5"]}, "rebalance", "was assigned t[0]"),
         (
@@ -175,3 +187,8 @@ def test_what_comes_all_the_time_is_not_a_line(event: str) -> None:
 def test_texts_from_the_log_cannot_control_a_terminal() -> None:
     (found,) = watching(line("consumer.failed", consumer=0, error="\x1b[2J\u202e\n")).timeline.recent
     assert found.text.isprintable()
+
+
+def test_a_death_of_which_nothing_is_known_is_the_restart_alone() -> None:
+    watch = watching(line("process.died", 1, consumer=0, exit_code=-9, reason="killed by SIGKILL", running=0))
+    assert list(watch.timeline.recent) == []

@@ -164,11 +164,33 @@ def do_harm(harm):
 
 leaked = []
 
+def die_as_asked(payload):
+    if payload == b"os._exit":
+        os._exit(0)
+    if payload == b"segmentation fault":
+        ctypes.string_at(0)
+    if payload == b"SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+
 def deadly(task):
     with ledger.attempt(task):
-        time.sleep(0.3 if task.session_id == "deadly" else seconds)
-        if task.session_id == "deadly":
-            os._exit(7)
+        time.sleep(seconds)
+        die_as_asked(task.payload)
+
+async def deadly_async(task):
+    import asyncio
+    with ledger.attempt(task):
+        await asyncio.sleep(seconds)
+        die_as_asked(task.payload)
+
+deadly_batches = Processor()
+
+@deadly_batches.batch("", size=20, wait=0.05)
+def deadly_batch(tasks):
+    time.sleep(seconds)
+    for task in tasks:
+        with ledger.attempt(task):
+            die_as_asked(task.payload)
 
 def loop(task):
     with ledger.attempt(task):

@@ -1,0 +1,94 @@
+"""`FlightRecorder`: writes which tasks run into shared memory, where they can be read when the process has died."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from typing import IO, Final
+
+from processor.engine.deaths import TaskPlace
+from processor.engine.record import Record
+from processor.telemetry.handler_logs import Origin, origin
+
+ENTRIES: Final = 65_536
+"""Tasks that can be recorded at once; those of a batch count one by one. What exceeds this is not recorded."""
+
+_WORDS: Final = 2
+"""64-bit words of an entry: the offset plus one, or 0 where the entry is free; the topic's number and the partition."""
+
+_SIZE: Final = ENTRIES * _WORDS * 8
+"""In bytes. The kernel provides only those pages that are written."""
+
+
+def open_memory() -> IO[bytes] | None:
+    """Return a file in memory for one recorder; None where the system has none and no temporary file can be made."""
+    try:
+        return os.fdopen(os.memfd_create("processor-flight-recorder"), "r+b")
+    except (AttributeError, OSError):  # only Linux has it
+        pass
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return None
+
+
+class FlightRecorder:
+    """Records for each worker thread, or coroutine, the tasks that it runs.
+
+    Each may call it for itself, without a lock: free entries are taken from a list, which is one atomic step.
+
+    Args:
+        descriptor: of a file that `open_memory` returned.
+        topics: the consumed topics, in the order that `recorded` gets.
+
+    Raises:
+        OSError: the memory cannot be mapped.
+    """
+
+    def __init__(self, descriptor: int, topics: Sequence[str]) -> None:
+        os.ftruncate(descriptor, 0)  # forgets what an earlier one has left
+        os.ftruncate(descriptor, _SIZE)
+        self._words = memoryview(mmap.mmap(descriptor, _SIZE)).cast("q")
+        self._topics = {topic: number for number, topic in enumerate(topics)}
+        self._free = list(range(ENTRIES - 1, -1, -1))
+        self._taken: dict[Origin | None, list[int]] = {}
+
+    def close(self) -> None:
+        """Records nothing any more. Workers may call it still, for what they have begun."""
+        words, self._words = self._words, memoryview(bytearray(_SIZE)).cast("q")
+        for entries in list(self._taken.values()):
+            for entry in entries:
+                words[_WORDS * entry] = 0
+
+    def begin(self, records: Iterable[Record]) -> None:
+        """The calling worker begins these tasks; it has ended what it did before."""
+        self.end()
+        taken = self._taken[origin.get()] = list[int]()
+        words, topics = self._words, self._topics
+        for record in records:
+            try:
+                entry = self._free.pop()
+            except IndexError:
+                return
+            taken.append(entry)
+            words[_WORDS * entry + 1] = topics[record.topic()] << 32 | record.partition()
+            words[_WORDS * entry] = record.offset() + 1  # last, and in one step: the process may die at any instant
+
+    def end(self) -> None:
+        """The calling worker runs nothing any more."""
+        for entry in self._taken.pop(origin.get(), ()):
+            self._words[_WORDS * entry] = 0
+            self._free.append(entry)
+
+
+def recorded(memory: IO[bytes], topics: Sequence[str]) -> list[TaskPlace]:
+    """Return the tasks that ran when the process of a recorder died; none where it has recorded nothing."""
+    content = os.pread(memory.fileno(), _SIZE, 0)
+    words = memoryview(content[: len(content) // (_WORDS * 8) * _WORDS * 8]).cast("q")
+    return [
+        TaskPlace(topics[where >> 32], where & 0xFFFFFFFF, end - 1)
+        for end, where in zip(words[::_WORDS], words[1::_WORDS], strict=True)
+        if end
+    ]
