@@ -11,7 +11,7 @@ from rich.console import Console
 
 from processor.cli.monitor import log_files, views
 from processor.cli.monitor.report import print_text, read
-from processor.cli.monitor.views import LineView, PageView, TerminalView, View
+from processor.cli.monitor.views import LineView, TerminalView, View
 from processor.cli.output import note
 from processor.cli.stop import Stop
 from processor.errors import SettingsError
@@ -97,8 +97,10 @@ def _view(serve: str | None, watch: Watch, stats: ReadStats, every: float | None
 
 
 @contextmanager
-def _page(serve: str, watch: Watch, stats: ReadStats, every: float | None) -> Iterator[PageView]:
-    from processor.observe.live.server import LiveServer  # here, because the extra `web` may be missing
+def _page(serve: str, watch: Watch, stats: ReadStats, every: float | None) -> Iterator[View]:
+    # Here, because the extra `web` may be missing.
+    from processor.cli.monitor.page_view import PageView
+    from processor.observe.live.server import LiveServer
 
     listener = listen(parse(serve))
     with LiveServer(listener) as server:

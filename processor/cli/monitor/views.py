@@ -1,25 +1,20 @@
-"""The views of `processor monitor`: on a terminal, as lines, and as a page. Each decides when it is drawn again."""
+"""The views of `processor monitor` on a terminal and as lines. Each decides when it is drawn again."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import typer
 from rich.console import Console
 from rich.live import Live
 
 from processor.cli.monitor.screen import line, screen
-from processor.cli.output import note
 from processor.observe.lines import ReadStats
 from processor.observe.watch import Watch
 
-if TYPE_CHECKING:
-    from processor.observe.live.server import LiveServer
-
 ON_A_TERMINAL: Final = 1.0
 OFF_A_TERMINAL: Final = 10.0
-ON_A_PAGE: Final = 1.0
 """Seconds between two views."""
 
 
@@ -64,7 +59,7 @@ class LineView:
     def update(self) -> None:
         """Print a line, if it is time to."""
         if self._pace.is_due():
-            typer.echo(line(self._watch, self._stats, _now(self._watch)))
+            typer.echo(line(self._watch, self._stats, present(self._watch)))
 
     def end(self) -> bool:
         """The summary follows."""
@@ -84,36 +79,12 @@ class TerminalView:
         """Draw the screen, if it is time to."""
         if self._pace.is_due():
             width, height = self._live.console.size
-            drawn = screen(self._watch, self._stats, _now(self._watch), width, height)
+            drawn = screen(self._watch, self._stats, present(self._watch), width, height)
             self._live.update(drawn, refresh=True)
 
     def end(self) -> bool:
         """The summary follows."""
         return False
-
-
-class PageView:
-    """A page in browsers, drawn while there is one."""
-
-    def __init__(self, watch: Watch, stats: ReadStats, every: float | None, server: LiveServer) -> None:
-        self._watch = watch
-        self._stats = stats
-        self._server = server
-        self._is_over = False
-        self._pace = Pace(every or ON_A_PAGE, at_once=True)
-
-    def update(self) -> None:
-        """Draw the page, if it is time to and a browser shows it."""
-        from processor.observe.live.sections import Observed, sections  # here, so that other views do without
-
-        if self._server.is_stale or (self._pace.is_due() and self._server.is_watched):
-            self._server.show(sections(Observed(self._watch, self._stats, _now(self._watch), self._is_over)))
-
-    def end(self) -> bool:
-        """The page stays, and says that the logs have ended: a browser would show an error in its place."""
-        self._is_over = True
-        note("the log has ended; the page stays until Ctrl-C")
-        return True
 
 
 def on(console: Console) -> Live | None:
@@ -122,5 +93,6 @@ def on(console: Console) -> Live | None:
     return Live(console=console, screen=True, auto_refresh=False) if is_live else None
 
 
-def _now(watch: Watch) -> float:
+def present(watch: Watch) -> float:
+    """Return the time to show, in seconds since the epoch: a log may come from a machine whose clock is ahead."""
     return max(time.time(), watch.now)
