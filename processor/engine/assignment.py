@@ -12,14 +12,20 @@ from typing import Generic, NamedTuple, TypeVar
 from processor.engine.lanes import DELAYED, HELD, PARKED, Lane
 from processor.engine.ledger import CLOSED, OPEN, Ledger, LedgerSnapshot, Loan
 from processor.engine.offsets import Range
+from processor.engine.overflow import Overflow, kept_by_each, portion
 from processor.engine.record import Record
 from processor.engine.retry import Setback
+from processor.engine.stock import Usage
 from processor.engine.terms import TermsOf, no_terms
 from processor.engine.urgency import Turns
 
 QUANTUM = 64
 """Tasks that one partition, and one lane of it, may have at its turn: enough to share what lending and settling cost,
 few enough for others' turns."""
+
+FULL_SECONDS = 0.25
+"""A partition of which nothing is ready is given room once its oldest task has waited so long. One whose tasks are
+settled faster than that is full for a moment only."""
 
 _ledger_of = attrgetter("ledger")
 
@@ -40,6 +46,8 @@ class AssignmentSnapshot(NamedTuple, Generic[P]):
     in_flight: int
     waiting: int
     running: int
+    set_aside: int
+    """Tasks of which only the offset is kept. They count neither as in flight nor as waiting."""
     urgent: int
     """Ready lanes that hold urgent tasks."""
     next_delay: float | None
@@ -71,6 +79,8 @@ class Assignment(Generic[P]):
         self._parkings = 0
         self.has_terms = False
         """Whether any task had terms so far: until then no time is needed to lend."""
+        self.has_set_aside = False
+        """Whether any task was set aside so far."""
         self._delayed: list[tuple[float, int, Ledger, Lane]] = []
         self._delays = 0
         self.newly_delayed: list[tuple[Ledger, Lane]] | None = None
@@ -94,6 +104,7 @@ class Assignment(Generic[P]):
             in_flight=self.in_flight,
             waiting=self.waiting,
             running=self.lent_loans,
+            set_aside=self.set_aside,
             urgent=self._turns.urgent if self._turns is not None else 0,
             next_delay=self.next_delay(),
             partitions={partition: ledger.snapshot(now) for partition, ledger in self.ledgers.items()},
@@ -137,7 +148,7 @@ class Assignment(Generic[P]):
             self._orphaned_keys.setdefault(partition, set()).update(running)
         if not ledger.lent:
             del self._partition_of[ledger]
-        return forgotten
+        return forgotten + (ledger.overflow.tasks if ledger.overflow is not None else 0)
 
     def admit(self, partition: P, records: Sequence[Record], now: float) -> int:
         """Takes in records of one assigned partition, ascending; how many are to run."""
@@ -181,7 +192,88 @@ class Assignment(Generic[P]):
             else:
                 self._queued.discard(ledger)
         self.lent_loans += len(loans)
+        if self.has_set_aside:
+            self._look_after(loans)
         return loans
+
+    @property
+    def set_aside(self) -> int:
+        """Tasks of which only the offset is kept."""
+        if not self.has_set_aside:
+            return 0
+        return sum(ledger.overflow.tasks for ledger in self.ledgers.values() if ledger.overflow is not None)
+
+    @property
+    def runs_low(self) -> bool:
+        """Whether a session is about to run out of tasks while others of it are set aside."""
+        if not self.has_set_aside:
+            return False
+        return any(ledger.overflow is not None and ledger.overflow.is_low for ledger in self.ledgers.values())
+
+    def make_room(self, partition: P, limits: Usage, most: int, now: float) -> int:
+        """Sets tasks of the partition aside, if lanes hold so many that no other one can get a turn.
+
+        Args:
+            partition: of which more is here than may be in flight.
+            limits: of what may be in flight.
+            most: how many tasks may be set aside.
+            now: in seconds, as for `admit`.
+
+        Returns:
+            How many were set aside.
+        """
+        ledger = self.ledgers.get(partition)
+        if ledger is None or ledger.state is not OPEN or ledger.lanes.ready or most <= 0:
+            return 0
+        if ledger.oldest_age(now) < FULL_SECONDS:
+            return 0
+        offsets, lengths = ledger.offsets, [len(lane.waiting) for lane in ledger.lanes.longer_than(0)]
+        kept = kept_by_each(lengths, ledger.lanes.waiting, Usage(len(offsets), offsets.bytes), limits)
+        if kept is None:
+            return 0
+        if ledger.overflow is None:
+            ledger.overflow = Overflow(ledger)
+        self.has_set_aside = True
+        count = ledger.overflow.put_aside(kept, most)
+        self.in_flight -= count
+        self.waiting -= count
+        return count
+
+    def ask(self, limits: Usage) -> list[tuple[P, Ledger, list[int]]]:
+        """Return what is to be read again now: of each partition the offsets, ascending."""
+        overflows = [(p, ledger, ledger.overflow) for p, ledger in self.ledgers.items() if ledger.state is OPEN]
+        low = [(p, ledger, overflow) for p, ledger, overflow in overflows if overflow is not None]
+        sessions = sum(overflow.sessions for _, _, overflow in low)
+        asked = [
+            (p, ledger, overflow.ask(portion(sessions, overflow.record_bytes, limits))) for p, ledger, overflow in low
+        ]
+        return [each for each in asked if each[2]]
+
+    def read_again(self, ledger: Ledger, records: Iterable[Record]) -> bool:
+        """Takes in those of the records that were asked for. Return whether the ledger is still open."""
+        if ledger.state is not OPEN:
+            return False
+        assert ledger.overflow is not None
+        count, ready = ledger.overflow.read_again(records)
+        self.in_flight += count
+        self.waiting += count
+        self._queue(ledger, ready)
+        if ledger.terms:
+            self.has_terms = True
+        return True
+
+    def miss(self, ledger: Ledger, offsets: Iterable[int], below: int | None) -> list[int]:
+        """The records at these offsets are gone, and all `below` one. Return those that were set aside, ascending."""
+        if ledger.state is not OPEN:
+            return []
+        assert ledger.overflow is not None
+        missed = ledger.overflow.miss(offsets)
+        return missed if below is None else sorted([*missed, *ledger.overflow.miss_below(below)])
+
+    def _look_after(self, loans: Iterable[Loan]) -> None:
+        for loan in loans:
+            if loan.ledger.overflow is not None:
+                loan.ledger.overflow.look(loan.lane)
 
     def _lend_urgent(self, limit: int, epoch: float, loans: list[Loan]) -> int:
         """Adds to `loans` while a lane with an urgent task is ready. Return what is left of `limit`.
@@ -227,7 +319,7 @@ class Assignment(Generic[P]):
         for ledger, group in groupby(loans, _ledger_of):
             of_ledger = list(group)
             done = [loan for loan in of_ledger if loan.done == len(loan.records)]
-            if ledger.state is CLOSED or len(done) < len(of_ledger):
+            if ledger.state is CLOSED or len(done) < len(of_ledger) or ledger.overflow is not None:
                 settled += sum(map(self.release, of_ledger))
                 continue
             count, ready = ledger.release_done(done)

@@ -14,6 +14,7 @@ import msgspec
 from processor.engine.lanes import BLOCKED, DELAYED, HELD, HOT_TASKS, PARKED, Lane, Lanes, LaneState
 from processor.engine.offsets import Offsets, Progress, Range
 from processor.engine.outbox import Cut, Outbox, Staged, unsettling
+from processor.engine.overflow import Overflow
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
 from processor.engine.stock import NOTHING, Usage
@@ -48,7 +49,7 @@ TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
 
 
 Stamp = tuple[int, int, int | None]
-"""Tasks settled, records skipped, and the position."""
+"""Tasks settled or missed, records skipped, and the position."""
 
 
 class Loan(msgspec.Struct, eq=False):
@@ -164,6 +165,9 @@ class LedgerSnapshot(NamedTuple):
     running: int
     parked: int
     delayed: int
+    set_aside: int
+    """Tasks of which only the offset is kept. They are not in flight."""
+    sessions_aside: int
     sessions: int
     settled: int
     """Tasks settled since the partition was assigned, dead letters included."""
@@ -194,8 +198,10 @@ class Ledger:
         "lanes",
         "lent",
         "may_begin",
+        "missed",
         "offsets",
         "outbox",
+        "overflow",
         "skipped",
         "state",
         "terms",
@@ -224,6 +230,10 @@ class Ledger:
         """Tasks settled without a dead letter, because they were cancelled."""
         self.skipped = 0
         """Records that were settled before this assignment."""
+        self.missed = 0
+        """Tasks that were set aside and whose records are gone."""
+        self.overflow: Overflow | None = None
+        """None until a task is set aside."""
         self.terms: dict[int, Terms] = {}
         """Those of unsettled tasks that have some, by offset. Borrowers read it without the lock."""
         self.delayed: list[tuple[float, Lane]] = []
@@ -247,6 +257,12 @@ class Ledger:
             records = wanted
             if not records:
                 return 0
+        if self.overflow is not None:
+            first = records[0].offset()
+            records = self.overflow.divert(records)
+            if not records:
+                self._mark(first, now)
+                return 0
         kind = type(records[0])
         numbers = list(map(kind.offset, records))
         keys = list(map(kind.key, records))
@@ -257,9 +273,27 @@ class Ledger:
         else:
             self.lanes.admit(records, keys)
         if self.delayed_usage.tasks:
-            self._add_delayed([n for n, key in zip(numbers, keys, strict=True) if self.lanes.is_delayed(key)])
+            self.add_delayed([n for n, key in zip(numbers, keys, strict=True) if self.lanes.is_delayed(key)])
         self._mark(numbers[0], now)
         return len(records)
+
+    def admit_again(self, records: Sequence[Record]) -> list[int]:
+        """Takes in records of tasks that were set aside. Return their offsets."""
+        if not records:
+            return []
+        kind = type(records[0])
+        numbers = list(map(kind.offset, records))
+        headers = headers_in(kind, records)
+        self.offsets.read_again(numbers, sizes_of(kind, records, list(map(kind.key, records)), headers))
+        if headers is not None:
+            self._read_terms(numbers, headers)
+        return numbers
+
+    def priority_of(self, record: Record) -> int:
+        """Return how urgent the record's headers say that its task is; 0 where they do not."""
+        headers = record.headers()
+        terms = self._terms_of(headers) if headers else None
+        return terms.priority if terms is not None else 0
 
     def continues_at(self, offset: int) -> bool:
         """Whether `offset` may be delivered next: offsets only go up."""
@@ -303,7 +337,7 @@ class Ledger:
                 if not index:
                     self.lanes.delay(lane)
                     self.delayed.append((terms.due, lane))
-                    self._add_delayed([record.offset() for record in lane.waiting])
+                    self.add_delayed([record.offset() for record in lane.waiting])
                     return None
                 limit = index
                 break
@@ -313,13 +347,13 @@ class Ledger:
 
     def end_delay(self, lane: Lane) -> None:
         """The time of a delayed lane's head has come."""
-        self._count_undelayed(lane)
+        self.take_delayed([record.offset() for record in lane.waiting])
         self.lanes.wake(lane)
 
     def claim(self, lane: Lane) -> Loan:
         """Lends the head of a lane that waits, whatever it waits for."""
         if lane.state is DELAYED:
-            self._count_undelayed(lane)
+            self.take_delayed([record.offset() for record in lane.waiting])
         loan = Loan(self, lane, self.lanes.claim(lane), lane.attempts + 1)
         self.lent.add(loan)
         return loan
@@ -349,7 +383,12 @@ class Ledger:
         if done:
             self._advance(lane)
         unfinished = records[done:] if done < len(records) else []
-        return self._end(loan) and self.lanes.give_back(lane, unfinished, first=first)
+        if not self._end(loan):
+            return False
+        ready = self.lanes.give_back(lane, unfinished, first=first)
+        if self.overflow is not None:
+            self.overflow.look(lane)
+        return ready
 
     def cut_short(self, loan: Loan) -> int:
         """The loan keeps the task that its borrower is at; how many of those behind it go back to the lane.
@@ -444,7 +483,7 @@ class Ledger:
     @property
     def stamp(self) -> Stamp:
         """As long as this is the same, so is what may be committed."""
-        return self.done, self.skipped, self.offsets.position
+        return self.done + self.missed, self.skipped, self.offsets.position
 
     def progress(self) -> Progress | None:
         """What may be committed now; None before anything is known, or once the ledger is closed."""
@@ -470,11 +509,11 @@ class Ledger:
 
     def oldest_age(self, now: float) -> float:
         """Seconds since the oldest unsettled task was admitted; 0 where everything is settled."""
-        if not self.offsets:
+        oldest = self.offsets.oldest
+        if oldest is None:
             return 0.0
-        oldest = self.offsets.commit_point
         marks = self._marks
-        while len(marks) > 1 and oldest is not None and marks[1][0] <= oldest:
+        while len(marks) > 1 and marks[1][0] <= oldest:
             marks.popleft()
         return now - marks[0][1]
 
@@ -487,7 +526,10 @@ class Ledger:
         return now - max(at for first, at in self._marks if first <= oldest)
 
     def head(self) -> Head | None:
-        """What holds the commit point; None where everything is settled. It looks at lane after lane."""
+        """What holds the commit point. It looks at lane after lane.
+
+        None where everything is settled, and where the record of that task is being read again.
+        """
         oldest = self.offsets.oldest
         if oldest is None:
             return None
@@ -507,6 +549,8 @@ class Ledger:
             running=len(self.lent),
             parked=lanes.parked(),
             delayed=lanes.delayed(),
+            set_aside=self.overflow.tasks if self.overflow is not None else 0,
+            sessions_aside=self.overflow.sessions if self.overflow is not None else 0,
             sessions=len(lanes),
             settled=self.done,
             failed_attempts=self.failed_attempts,
@@ -523,7 +567,8 @@ class Ledger:
     def _block(self, head: Head) -> Block:
         place = head.place
         due = self.terms[head.record.offset()].due if place == "delayed" else None
-        return Block(head.record, head.loan, place, head.since, head.setback, head.attempt, head.session_waiting, due)
+        waiting = head.session_waiting + self.lanes.waiting_elsewhere(head.lane.key)
+        return Block(head.record, head.loan, place, head.since, head.setback, head.attempt, waiting, due)
 
     def _mark(self, offset: int, now: float) -> None:
         """Notes when `offset` came. Of very many notes every second one is dropped: ages get coarser, not wrong."""
@@ -552,12 +597,14 @@ class Ledger:
                 priorities[number] = terms.priority
         return priorities
 
-    def _add_delayed(self, numbers: Sequence[int]) -> None:
+    def add_delayed(self, numbers: Sequence[int]) -> None:
+        """The tasks at these offsets wait behind a head that is too early."""
         usage = self._usage_of(numbers)
         self.delayed_usage = Usage(self.delayed_usage.tasks + usage.tasks, self.delayed_usage.bytes + usage.bytes)
 
-    def _count_undelayed(self, lane: Lane) -> None:
-        usage = self._usage_of([record.offset() for record in lane.waiting])
+    def take_delayed(self, numbers: Sequence[int]) -> None:
+        """Those at these offsets do not wait there any more."""
+        usage = self._usage_of(numbers)
         self.delayed_usage = Usage(self.delayed_usage.tasks - usage.tasks, self.delayed_usage.bytes - usage.bytes)
 
     def _usage_of(self, numbers: Sequence[int]) -> Usage:

@@ -7,8 +7,10 @@ not settled, or the position if all are settled. It is not "the last settled off
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+from processor.engine.set_aside import SetAside, Stretch, merged
 
 Range = tuple[int, int]
 """Offsets from the first, inclusive, to the second, exclusive."""
@@ -26,11 +28,13 @@ class Progress(NamedTuple):
 
     commit_point: int
     unsettled: Sequence[int]
-    """Delivered but not settled offsets, ascending; the first is the commit point."""
+    """Delivered but not settled offsets, ascending, without those of which only the offset is kept."""
     position: int
     """The offset after the last delivered one."""
     ahead: Sequence[Range]
     """At or above the position: settled in an earlier assignment, but not yet delivered in this one."""
+    set_aside: Sequence[Stretch] = ()
+    """The unsettled offsets of which only the offset is kept. There may be a million of them."""
 
     def settled_ranges(self, most: int | None = None) -> list[Range]:
         """The lowest `most` ranges that are settled above the commit point; None is all.
@@ -38,9 +42,8 @@ class Progress(NamedTuple):
         Holes count as settled: they contain no record. A block of unsettled offsets without a gap costs one look.
         """
         ranges: list[Range] = []
-        unsettled, start = self.unsettled, self.commit_point
-        for first in range(0, len(unsettled), BLOCK):
-            block = unsettled[first : first + BLOCK]
+        start = self.commit_point
+        for block in self._unsettled_blocks():
             if block[-1] - start == len(block) - 1:
                 start = block[-1] + 1
                 continue
@@ -59,6 +62,12 @@ class Progress(NamedTuple):
                 ranges.append((low, high))
         return ranges[:most]
 
+    def _unsettled_blocks(self) -> Iterator[Sequence[int]]:
+        parts = merged([Stretch(self.unsettled, 0, len(self.unsettled)), *self.set_aside])
+        for part in parts if self.set_aside else (self.unsettled,):
+            for first in range(0, len(part), BLOCK):
+                yield part[first : first + BLOCK]
+
 
 class Offsets:
     """The delivered offsets of one assignment of one partition.
@@ -67,7 +76,7 @@ class Offsets:
     is the first key. Time and memory depend on the number of unsettled offsets, not on the range that they span.
     """
 
-    __slots__ = ("_ahead", "_unsettled", "bytes", "highest_settled", "position")
+    __slots__ = ("_ahead", "_unsettled", "bytes", "highest_settled", "position", "set_aside")
 
     def __init__(self, committed: int | None = None, settled: Sequence[Range] = ()) -> None:
         """Starts an assignment.
@@ -79,11 +88,15 @@ class Offsets:
         self.position = committed
         self.highest_settled: int | None = None
         self.bytes = 0
+        """Of the records that are here."""
+        self.set_aside: SetAside | None = None
+        """None until a task is set aside."""
         self._unsettled: dict[int, int] = {}
         self._ahead: deque[Range] = deque(settled)
 
     def __len__(self) -> int:
-        return len(self._unsettled)
+        """How many unsettled tasks have their record here."""
+        return len(self._unsettled) + (len(self.set_aside.read_again) if self.set_aside is not None else 0)
 
     @property
     def expects_settled(self) -> bool:
@@ -93,16 +106,24 @@ class Offsets:
     @property
     def commit_point(self) -> int | None:
         """The offset below which every delivered offset is settled; None before the position is known."""
-        return next(iter(self._unsettled), self.position)
+        oldest = self.oldest
+        return self.position if oldest is None else oldest
 
     @property
     def oldest(self) -> int | None:
         """The lowest offset that is not settled; None if all are."""
-        return next(iter(self._unsettled), None)
+        oldest = next(iter(self._unsettled), None)
+        if self.set_aside is None or (other := self.set_aside.oldest) is None:
+            return oldest
+        return other if oldest is None else min(oldest, other)
 
     def size_of(self, offsets: Iterable[int]) -> int:
         """The bytes of these unsettled offsets' records together."""
-        return sum(map(self._unsettled.__getitem__, offsets))
+        sizes = self._unsettled
+        if self.set_aside is not None:
+            again = self.set_aside.read_again
+            return sum(again[offset] if offset in again else sizes[offset] for offset in offsets)
+        return sum(map(sizes.__getitem__, offsets))
 
     def admit(self, offsets: Sequence[int], sizes: Sequence[int]) -> None:
         """Records a delivery: ascending offsets from the position on, and the sizes of their records in bytes."""
@@ -128,10 +149,22 @@ class Offsets:
 
     def settle(self, offsets: Sequence[int]) -> None:
         """Settles offsets, in any order. Each must have been admitted, and can be settled only once."""
-        self.bytes -= sum(map(self._unsettled.pop, offsets))
+        self._drop(offsets)
         highest = max(offsets)
         if self.highest_settled is None or highest > self.highest_settled:
             self.highest_settled = highest
+
+    def put_aside(self, offsets: Sequence[int]) -> int:
+        """The records of these unsettled offsets are dropped. Return their bytes."""
+        before = self.bytes
+        self._drop(offsets)
+        return before - self.bytes
+
+    def read_again(self, offsets: Sequence[int], sizes: Sequence[int]) -> None:
+        """The records of offsets that were set aside are here again, with these sizes in bytes."""
+        assert self.set_aside is not None
+        self.set_aside.read_again.update(zip(offsets, sizes, strict=True))
+        self.bytes += sum(sizes)
 
     def reach(self, position: int) -> None:
         """Moves the position forward: no more offsets below it will be delivered, and missing ones are holes."""
@@ -160,7 +193,20 @@ class Offsets:
         if self.position is None:
             return None
         unsettled = tuple(self._unsettled)
-        return Progress(unsettled[0] if unsettled else self.position, unsettled, self.position, tuple(self._ahead))
+        if self.set_aside is None:
+            return Progress(unsettled[0] if unsettled else self.position, unsettled, self.position, tuple(self._ahead))
+        others = self.set_aside
+        oldest, unsettled = self.oldest, tuple(sorted([*unsettled, *others.asked, *others.read_again]))
+        point = self.position if oldest is None else oldest
+        return Progress(point, unsettled, self.position, tuple(self._ahead), others.stretches())
+
+    def _drop(self, offsets: Sequence[int]) -> None:
+        if self.set_aside is None:
+            self.bytes -= sum(map(self._unsettled.pop, offsets))
+            return
+        again = self.set_aside.read_again
+        for offset in offsets:
+            self.bytes -= again.pop(offset) if offset in again else self._unsettled.pop(offset)
 
     def _forget_ahead_below(self, position: int) -> None:
         ahead = self._ahead

@@ -112,4 +112,4 @@ def unsettling(progress: Progress, offsets: Collection[int]) -> Progress:
     if not offsets:
         return progress
     unsettled = tuple(sorted({*progress.unsettled, *offsets}))
-    return progress._replace(commit_point=unsettled[0], unsettled=unsettled)
+    return progress._replace(commit_point=min(progress.commit_point, unsettled[0]), unsettled=unsettled)

@@ -19,12 +19,16 @@ from processor.engine.lanes import Lane, LaneState
 from processor.engine.ledger import Ledger, LedgerState, Loan
 from processor.engine.record import Headers
 from processor.engine.retry import Setback
+from processor.engine.set_aside import merged
+from processor.engine.stock import Usage
 from processor.engine.terms import Terms
 from tests.engine.record import FakeRecord
 
 PARTITIONS = (0, 1)
 KEYS = (b"a", b"b", b"c", None)
 PLAIN: Headers = [("h", None)]
+LIMITS = Usage(8, 10_000)
+"""Of what may be in flight, where tasks are set aside: a lane keeps one task."""
 
 
 def terms_of(headers: Headers) -> Terms | None:
@@ -45,6 +49,16 @@ def delayed_lanes(ledger: Ledger) -> list[Lane]:
     return [lane for lane in heads if lane is not None and lane.state is LaneState.DELAYED]
 
 
+def elsewhere(ledger: Ledger, lane: Lane) -> list[int]:
+    """The offsets of a lane's tasks that are set aside, in the order in which they are to run."""
+    kept = ledger.offsets.set_aside
+    if kept is None:
+        return []
+    asked = [offset for offset, shelf in kept.asked.items() if shelf.lane is lane]
+    shelf = kept.shelves.get(lane.key)
+    return [*asked, *(offset for part in merged([shelf.stretch()] if shelf else []) for offset in part)]
+
+
 class Broker:
     """One partition as the broker has it: its log, and what the group has committed."""
 
@@ -57,7 +71,10 @@ class Broker:
 
 
 class Consuming(RuleBasedStateMachine):
-    """Fetch, lend, settle, delay, fail, postpone, hold, free, wake, take back, revoke, lose, assign, crash, restore."""
+    """Fetch, lend, settle, delay, fail, postpone, hold, free, wake, take back, revoke, lose, assign, crash, restore.
+
+    And tasks are set aside, read again, and found to be gone.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,6 +87,8 @@ class Consuming(RuleBasedStateMachine):
         self.loans: list[Loan] = []
         self.held: list[tuple[Ledger, Lane]] = []
         """Lanes whose next task may not begin until they are freed."""
+        self.asked: list[tuple[int, Ledger, list[int]]] = []
+        """Offsets that are to be read again."""
         self.settled: dict[int, set[int]] = defaultdict(set)
         self.ran: dict[int, set[int]] = defaultdict(set)
         """Settled in this life of the process, since the last crash."""
@@ -227,6 +246,65 @@ class Consuming(RuleBasedStateMachine):
         """The clock of the machine is set; the one that never goes back is not."""
         self.shift += seconds
 
+    # --- what is set aside -------------------------------------------------------------------------
+
+    @rule(
+        partition=st.sampled_from(PARTITIONS),
+        keys=st.lists(st.sampled_from([b"a", b"a", b"a", b"b", b"b", None]), min_size=4, max_size=12),
+        time=st.sampled_from([None, None, 9]),
+        priority=st.sampled_from([0, 0, 9]),
+        most=st.integers(0, 9),
+    )
+    def fill(self, partition: int, keys: list[bytes | None], time: int | None, priority: int, most: int) -> None:
+        """Many tasks of few sessions come, the last one with a time or a priority. All that is ready is lent."""
+        self.produce(partition, [*((key, None, 0) for key in keys[1:]), (keys[0], time, priority)], 0)
+        self.fetch(partition, len(self.brokers[partition].log))
+        while (before := self.assignment.waiting) and self.assignment.ready_lanes:
+            self.lend(1)
+            if self.assignment.waiting == before:
+                break
+        self.make_room(partition, most)
+
+    @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(1, 9))
+    def make_room(self, partition: int, most: int) -> None:
+        self.clock += 1
+        in_flight = self.assignment.in_flight
+        count = self.assignment.make_room(partition, LIMITS, most, self.clock)
+        assert count <= most
+        assert self.assignment.in_flight == in_flight - count
+
+    @precondition(lambda self: self.assignment.set_aside)
+    @rule()
+    def ask(self) -> None:
+        assert self.assignment.runs_low or not self.assignment.ask(LIMITS)
+        for partition, ledger, offsets in self.assignment.ask(LIMITS):
+            assert offsets == sorted(set(offsets))
+            self.asked.append((partition, ledger, offsets))
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def read_again(self, data: st.DataObject) -> None:
+        """The log is read from the first to the last of a part of what was asked for."""
+        partition, ledger, offsets = asked = data.draw(st.sampled_from(self.asked))
+        self.asked.remove(asked)
+        count = data.draw(st.integers(1, len(offsets)))
+        if self.deliver(partition, ledger, offsets[:count]) and offsets[count:]:
+            self.asked.append((partition, ledger, offsets[count:]))
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data(), retention=st.booleans())
+    def miss(self, data: st.DataObject, retention: bool) -> None:
+        """Some of it is gone; with retention, all that is below it as well."""
+        partition, ledger, offsets = asked = data.draw(st.sampled_from(self.asked))
+        self.asked.remove(asked)
+        gone = data.draw(st.sets(st.sampled_from(offsets)))
+        missed = self.assignment.miss(ledger, sorted(gone), max(gone, default=0) if retention else None)
+        assert gone <= set(missed) or ledger.state is not LedgerState.OPEN
+        if ledger.state is LedgerState.OPEN:
+            self.settled[partition].update(missed)
+            left = [offset for offset in offsets if offset not in missed]
+            self.asked += [(partition, ledger, left)] if left else []
+
     # --- the group's side --------------------------------------------------------------------------
 
     @rule(partition=st.sampled_from(PARTITIONS))
@@ -282,6 +360,7 @@ class Consuming(RuleBasedStateMachine):
         self.assignment = Assignment(terms_of)
         self.loans = []
         self.held = []
+        self.asked = []
         self.fetched = {}
         for partition in PARTITIONS:
             self.assign_again(partition)
@@ -314,6 +393,8 @@ class Consuming(RuleBasedStateMachine):
     def a_lane_runs_in_the_order_of_its_offsets(self) -> None:
         for loan in self.loans:
             pending = [r.offset() for r in [*loan.records[loan.done :], *loan.lane.waiting]]
+            if loan.ledger.state is not LedgerState.CLOSED:
+                pending += elsewhere(loan.ledger, loan.lane)
             assert pending == sorted(pending)
 
     @invariant()
@@ -329,8 +410,12 @@ class Consuming(RuleBasedStateMachine):
             assert all(count >= 0 for _, count in sessions)
             assert ledger.lanes.parked() + ledger.lanes.delayed() <= len(ledger.lanes)
             assert set(ledger.terms) <= set(unsettled.unsettled if (unsettled := ledger.offsets.progress()) else ())
+            aside = [each for lane in ledger.lanes.longer_than(-1) for each in elsewhere(ledger, lane)]
+            assert len(aside) == (ledger.overflow.tasks if ledger.overflow else 0)
             head = ledger.head()
-            assert (head and head.record.offset()) == ledger.offsets.oldest
+            assert (head and head.record.offset()) == (
+                ledger.offsets.oldest if ledger.offsets.oldest not in aside else None
+            )
             delayed = [r for lane in delayed_lanes(ledger) for r in lane.waiting]
             assert ledger.delayed_usage.tasks == len(delayed)
             assert ledger.delayed_usage.bytes == ledger.offsets.size_of(r.offset() for r in delayed)
@@ -338,36 +423,45 @@ class Consuming(RuleBasedStateMachine):
             assert 0 <= age <= self.clock
 
     def teardown(self) -> None:
-        """Everything comes to an end, whatever happened before."""
-        for loan in self.loans:
-            self.do(loan, len(loan.records) - loan.done)
-            self.assignment.release(loan)
-        self.loans = []
+        """Everything comes to an end, whatever happened before: what is assigned, and then all that is left."""
+        self.finish()
+        for ledger in self.assignment.ledgers.values():
+            if ledger.state is LedgerState.OPEN:
+                assert ledger.offsets.oldest is None
         for partition in PARTITIONS:
             if partition in self.assignment.ledgers:
                 self.assignment.close(partition)
             self.assign_again(partition)
-        for held in self.held:
-            self.assignment.free(*held)
-        for _ in range(1000):
-            self.clock += 10
-            self.shift = max(self.shift, 0)
-            self.assignment.wake(self.clock, self.epoch)
-            for partition in PARTITIONS:
-                self.fetch(partition, 100)
-            self.lend(100)
-            if not self.loans and self.assignment.next_delay() is None:
-                break
-            for loan in self.loans:
-                self.do(loan, len(loan.records))
-                self.assignment.release(loan)
-            self.loans = []
+        self.finish()
         assert self.assignment.in_flight == 0
         for partition, broker in self.brokers.items():
             self.fetch(partition, 100)
             assert self.settled[partition] == {record.offset() for record in broker.log}
             assert self.assignment.ledgers[partition].offsets.commit_point == max(broker.end, broker.committed or 0)
             assert len(self.assignment.ledgers[partition].lanes) == 0
+
+    def finish(self) -> None:
+        """All that may run runs, until nothing is left of it."""
+        for held in self.held:
+            self.assignment.free(*held)
+        self.held = []
+        for _ in range(1000):
+            for loan in self.loans:
+                self.do(loan, len(loan.records) - loan.done)
+                self.assignment.release(loan)
+            self.loans = []
+            self.clock += 10
+            self.shift = max(self.shift, 0)
+            self.assignment.wake(self.clock, self.epoch)
+            for partition in PARTITIONS:
+                self.fetch(partition, 100)
+            self.ask()
+            for asked in self.asked:
+                self.deliver(*asked)
+            self.asked = []
+            self.lend(100)
+            if not self.loans and self.assignment.next_delay() is None and not self.assignment.runs_low:
+                break
 
     # -----------------------------------------------------------------------------------------------
 
@@ -382,6 +476,14 @@ class Consuming(RuleBasedStateMachine):
         """What this assignment was told to be settled: it never runs again in it."""
         ledger = self.assignment.ledgers[partition]
         return self.settled[partition] if ledger.state is not LedgerState.CLOSED else set()
+
+    def deliver(self, partition: int, ledger: Ledger, offsets: list[int]) -> bool:
+        """The log is read from the first of these offsets to the last. Return whether the ledger is still open."""
+        log = self.brokers[partition].log
+        passed = [record for record in log if offsets[0] <= record.offset() <= offsets[-1]]
+        is_open = self.assignment.read_again(ledger, passed)
+        assert is_open == (ledger.state is LedgerState.OPEN)
+        return is_open
 
     def take(self, data: st.DataObject) -> Loan:
         loan = data.draw(st.sampled_from(self.loans))

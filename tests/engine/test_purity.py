@@ -14,6 +14,7 @@ ENGINE = Path(processor.engine.__file__).parent
 
 ALLOWED = {
     "__future__",
+    "array",
     "base64",
     "binascii",
     "bisect",

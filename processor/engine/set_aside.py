@@ -1,0 +1,126 @@
+"""What is set aside: of a session with very many tasks only the offsets are kept, eight bytes each.
+
+Their records are dropped, and read again when it is nearly their turn. So a session whose tasks come faster than it can
+run them does not fill what may be in flight.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from processor.engine.lanes import Lane
+
+FIRST_PORTION = 256
+"""Tasks of one session that are read again at once, at first. With 10 ms tasks they last for two seconds."""
+
+MOST_PORTION = 4096
+"""The same of a session that has run out of tasks again and again."""
+
+
+WINDOW = 4096
+"""Offsets of several sessions are put in order within windows of so many."""
+
+WINDOW_EACH = 64
+"""The same for each session, where there are very many."""
+
+
+class Stretch(NamedTuple):
+    """Ascending offsets, from the place `start` to before the place `end` of an array to whose end others may come.
+
+    What it names is never changed, so it stays true without a lock.
+    """
+
+    offsets: Sequence[int]
+    start: int
+    end: int
+
+
+def merged(stretches: Sequence[Stretch]) -> Iterator[Sequence[int]]:
+    """Yield the offsets of all stretches, which have none in common, ascending and in parts.
+
+    A window without a gap costs no more than to find its ends.
+    """
+    width = max(WINDOW, WINDOW_EACH * len(stretches))
+    left = [stretch for stretch in stretches if stretch.start < stretch.end]
+    while left:
+        low = min(offsets[start] for offsets, start, _ in left)
+        ends = [bisect_left(offsets, low + width, start, end) for offsets, start, end in left]
+        if sum(end - stretch.start for stretch, end in zip(left, ends, strict=True)) == width:
+            yield range(low, low + width)
+        else:
+            parts = [offsets[start:end] for (offsets, start, _), end in zip(left, ends, strict=True)]
+            yield sorted(chain.from_iterable(parts))
+        left = [Stretch(offsets, at, end) for (offsets, _, end), at in zip(left, ends, strict=True) if at < end]
+
+
+class Shelf:
+    """The tasks of one lane of which only the offsets are kept, oldest first. They come behind what the lane has."""
+
+    __slots__ = ("_offsets", "_start", "asked", "lane", "portion")
+
+    def __init__(self, lane: Lane, offsets: Iterable[int]) -> None:
+        self.lane = lane
+        self.asked = 0
+        """Tasks that were taken from here and are being read again."""
+        self.portion = FIRST_PORTION
+        """How many are read again at once."""
+        self._offsets = array("q", offsets)
+        self._start = 0
+
+    def __len__(self) -> int:
+        return len(self._offsets) - self._start
+
+    @property
+    def oldest(self) -> int:
+        """The lowest offset. There must be one."""
+        return self._offsets[self._start]
+
+    def put(self, offset: int) -> None:
+        """Appends an offset above all others."""
+        self._offsets.append(offset)
+
+    def take(self, count: int) -> list[int]:
+        """Removes and returns the `count` lowest offsets, or all where there are fewer."""
+        taken = self._offsets[self._start : self._start + count].tolist()
+        self._start += len(taken)
+        if 2 * self._start > len(self._offsets):
+            self._offsets = self._offsets[self._start :]  # a copy: a `Stretch` may name the old one
+            self._start = 0
+        return taken
+
+    def take_below(self, offset: int) -> list[int]:
+        """Removes and returns all that are below `offset`."""
+        return self.take(bisect_left(self._offsets, offset, self._start) - self._start)
+
+    def stretch(self) -> Stretch:
+        """Return what is here now."""
+        return Stretch(self._offsets, self._start, len(self._offsets))
+
+
+class SetAside:
+    """The unsettled tasks of one partition that were set aside, those that have been read again included."""
+
+    __slots__ = ("asked", "read_again", "shelves")
+
+    def __init__(self) -> None:
+        self.shelves: dict[bytes | None, Shelf] = {}
+        """By session. A session has one as long as any of its tasks is there or is asked for."""
+        self.asked: dict[int, Shelf] = {}
+        """By offset: tasks that are being read again, and whose they are."""
+        self.read_again: dict[int, int] = {}
+        """The offsets of tasks that are in their lanes again, and the sizes of their records in bytes."""
+
+    @property
+    def oldest(self) -> int | None:
+        """The lowest offset of all; None where there is none."""
+        heads = (shelf.oldest for shelf in self.shelves.values() if shelf)
+        return min(chain(heads, self.asked, self.read_again), default=None)
+
+    def stretches(self) -> tuple[Stretch, ...]:
+        """Return the offsets that are on shelves now."""
+        return tuple(shelf.stretch() for shelf in self.shelves.values() if shelf)
