@@ -163,6 +163,14 @@ class Settings(ConnectionOptions, WritingOptions):
         int,
         Option("The same limit in bytes of keys, values and headers.", Panel.LIMITS, metavar=BYTES, at_least=1),
     ] = 64 * 1024 * 1024
+    max_ahead: Annotated[
+        int,
+        Option(
+            "Tasks of sessions with very many of them that a consumer holds beside these limits, as offsets only.",
+            Panel.LIMITS,
+            at_least=0,
+        ),
+    ] = 1_000_000
     commit_interval: Annotated[
         float | None,
         Option(

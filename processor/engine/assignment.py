@@ -40,6 +40,15 @@ class Busy(NamedTuple, Generic[P]):
     key: bytes
 
 
+class Asked(NamedTuple, Generic[P]):
+    """Tasks of one partition that are to be read again."""
+
+    partition: P
+    ledger: Ledger
+    offsets: Sequence[int]
+    """Ascending."""
+
+
 class AssignmentSnapshot(NamedTuple, Generic[P]):
     """One consumer at one moment. Tasks, not sessions, but for `running`: the lanes that are lent."""
 
@@ -239,15 +248,16 @@ class Assignment(Generic[P]):
         self.waiting -= count
         return count
 
-    def ask(self, limits: Usage) -> list[tuple[P, Ledger, list[int]]]:
-        """Return what is to be read again now: of each partition the offsets, ascending."""
-        overflows = [(p, ledger, ledger.overflow) for p, ledger in self.ledgers.items() if ledger.state is OPEN]
-        low = [(p, ledger, overflow) for p, ledger, overflow in overflows if overflow is not None]
-        sessions = sum(overflow.sessions for _, _, overflow in low)
+    def ask(self, limits: Usage) -> list[Asked[P]]:
+        """Return what is to be read again now. `limits` are those of what may be in flight."""
+        ledgers = self.ledgers.items()
+        overflows = [(p, ledger, ledger.overflow) for p, ledger in ledgers if ledger.state is OPEN and ledger.overflow]
+        sessions = sum(overflow.sessions for _, _, overflow in overflows)
         asked = [
-            (p, ledger, overflow.ask(portion(sessions, overflow.record_bytes, limits))) for p, ledger, overflow in low
+            Asked(p, ledger, overflow.ask(portion(sessions, overflow.record_bytes, limits)))
+            for p, ledger, overflow in overflows
         ]
-        return [each for each in asked if each[2]]
+        return [each for each in asked if each.offsets]
 
     def read_again(self, ledger: Ledger, records: Iterable[Record]) -> bool:
         """Takes in those of the records that were asked for. Return whether the ledger is still open."""

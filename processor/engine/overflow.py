@@ -56,9 +56,9 @@ class Overflow:
         """
         before = self.tasks
         for lane in self._ledger.lanes.longer_than(length):
-            room = most - (self.tasks - before)
-            if room > 0 and lane.key not in self._kept.shelves:
-                self._put_lane_aside(lane, max(length, len(lane.waiting) - room))
+            room, shelf = most - (self.tasks - before), self._kept.shelves.get(lane.key)
+            if room > 0 and (shelf is None or not shelf.asked):  # what is asked for stands between here and there
+                self._put_lane_aside(lane, max(length, len(lane.waiting) - room), shelf)
         return self.tasks - before
 
     def divert(self, records: Sequence[Record]) -> Sequence[Record]:
@@ -140,7 +140,7 @@ class Overflow:
         self._ledger.missed += len(missed)
         self._clear()
 
-    def _put_lane_aside(self, lane: Lane, length: int) -> None:
+    def _put_lane_aside(self, lane: Lane, length: int, shelf: Shelf | None) -> None:
         ledger = self._ledger
         offsets = [record.offset() for record in ledger.lanes.drop_behind(lane, length)]
         if lane.state is DELAYED:
@@ -148,7 +148,10 @@ class Overflow:
         for offset in offsets:
             ledger.terms.pop(offset, None)  # they are read with the record
         self.record_bytes = max(1, ledger.offsets.put_aside(offsets) // len(offsets))
-        self._kept.shelves[lane.key] = Shelf(lane, offsets)
+        if shelf is None:
+            self._kept.shelves[lane.key] = Shelf(lane, offsets)
+        else:
+            shelf.put_front(offsets)
         self.tasks += len(offsets)
         self.look(lane)
 
@@ -191,6 +194,9 @@ def kept_by_each(lengths: Sequence[int], waiting: int, in_flight: Usage, limits:
 
 
 def portion(shelves: int, record_bytes: int, limits: Usage) -> int:
-    """Return how many tasks of each of so many sessions may be read again at once: together half of the limits."""
-    part = 2 * max(1, shelves)
+    """Return how many tasks of each of so many sessions may be read again at once.
+
+    A lane has less than two portions then. So those of all sessions together are at most half of the limits.
+    """
+    part = 4 * max(1, shelves)
     return max(1, min(MOST_PORTION, limits.tasks // part, limits.bytes // part // record_bytes))

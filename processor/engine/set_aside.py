@@ -84,6 +84,11 @@ class Shelf:
         """Appends an offset above all others."""
         self._offsets.append(offset)
 
+    def put_front(self, offsets: Iterable[int]) -> None:
+        """Puts offsets in front that are below all others, of which none may be asked for."""
+        self._offsets = array("q", offsets) + self._offsets[self._start :]  # a copy: a `Stretch` may name the old one
+        self._start = 0
+
     def take(self, count: int) -> list[int]:
         """Removes and returns the `count` lowest offsets, or all where there are fewer."""
         taken = self._offsets[self._start : self._start + count].tolist()

@@ -35,6 +35,7 @@ from processor.kafka.elections import NO_COORDINATOR
 from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.joining import Joining
 from processor.kafka.output_transactions import OutputTransactions
+from processor.kafka.reader import KafkaReader
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.kafka.resets import Resets
 from processor.kafka.stand_in import StandIn
@@ -370,6 +371,14 @@ class KafkaSource:
         except KafkaException:
             return None
         return high if high >= 0 else None
+
+    def open_reader(self) -> KafkaReader:
+        """Return a reader with a client of its own. Any thread may call this.
+
+        Raises:
+            ProcessorError: the client cannot be opened.
+        """
+        return KafkaReader(self._settings, self._emit)
 
     def close(self, seconds: float = 0.0) -> None:
         """Leaves the group, unless the user has set a `group.instance.id`: such a member is expected to come back.

@@ -26,6 +26,7 @@ from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.outbox import Outbox
 from processor.runtime.poller import Poller
 from processor.runtime.ports import Codec, Sink, Source
+from processor.runtime.recall import Recall
 from processor.runtime.resets import Resets
 from processor.runtime.runner import Runner
 from processor.runtime.settlement import Settlement
@@ -123,6 +124,8 @@ class Consumer:
         self._committer = committer = Committer(settings.commit_seconds, desk, source, emit, staging)
         resets = Resets(desk, committer, emit)
         intake = Intake(settings, source, desk, resets, emit)
+        self._recall = recall = Recall(settings, desk, source, emit)
+        intake.ahead.on_set_aside = recall.start
         self._keeper = keeper = LeaseKeeper(desk, emit)
         drain = Drain(self._drain_seconds, desk, crew, keeper, self._stopping, emit)
         wait = settings.new_partitions == "wait"
@@ -288,6 +291,7 @@ class Consumer:
     def _end_threads(self) -> None:
         self._control.close()
         self._worker_count.close()
+        self._recall.close()
         self._watchdog.close()
         self._desk.close()
         self._crew.close()

@@ -21,6 +21,7 @@ class Counts:
         "longest_seconds",
         "missed_offsets",
         "rebalances",
+        "records_read_again",
         "results",
         "retried",
         "settled",
@@ -47,5 +48,7 @@ class Counts:
         self.abandoned = 0
         """Tasks whose handlers outlived a drain."""
         self.missed_offsets = 0
-        """Records that were deleted before they were delivered."""
+        """Records that were deleted before they were delivered, or read again. Changes under the desk's lock."""
+        self.records_read_again = 0
+        """Records that were read for tasks that were set aside. Changes in the thread that reads them."""
         self.rebalances = self.commits = self.commit_failures = 0

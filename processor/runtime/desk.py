@@ -12,7 +12,7 @@ from math import inf
 from time import monotonic, time
 from typing import NamedTuple, Protocol
 
-from processor.engine.assignment import Assignment, AssignmentSnapshot
+from processor.engine.assignment import Asked, Assignment, AssignmentSnapshot
 from processor.engine.cancels import Cancel, Cancels, CancelTarget
 from processor.engine.durations import Durations
 from processor.engine.gate import Change, Ending, Gate, GateSnapshot
@@ -163,6 +163,8 @@ class Desk:
         self._gates: Sequence[Gate[Ledger, Lane]] = ()
         self._gates_due = inf
         """When the watchdog looks after them next."""
+        self.runs_low = threading.Event()
+        """Set when a session is about to run out of tasks while others of it are set aside."""
         self.is_draining = False
         """Whether the consumer is leaving: nothing more is admitted or begun, and each partition drains."""
 
@@ -278,6 +280,7 @@ class Desk:
             offsets = self._assignment.ledgers[partition].offsets
             missed = offsets.undelivered_below(offset)
             offsets.reach(offset)
+            self.counts.missed_offsets += sum(high - low for low, high in missed)
             return missed
 
     def drain_all(self) -> None:
@@ -425,6 +428,52 @@ class Desk:
             self._ready.notify_all()
         if self._invited:
             self._invited.invite()
+
+    # --- what is set aside ----------------------------------------------------------------------------
+
+    @property
+    def set_aside(self) -> int:
+        """Tasks of which only the offset is kept. Read without the lock, so only of about now."""
+        return self._assignment.set_aside
+
+    def set_aside_of(self, partitions: Iterable[Partition]) -> list[Partition]:
+        """Return those of the partitions of which tasks are set aside. For the poller's thread."""
+        ledgers = self._assignment.ledgers
+        overflows = [(p, ledgers[p].overflow) for p in partitions if p in ledgers]
+        return [partition for partition, overflow in overflows if overflow is not None and overflow.tasks]
+
+    def make_room(self, partitions: Iterable[Partition], limits: Usage, most: int) -> dict[Partition, int]:
+        """Sets at most `most` tasks aside where their sessions fill one of these partitions. Return how many of each.
+
+        `limits` are those of what may be in flight.
+        """
+        now, counts = monotonic(), dict[Partition, int]()
+        with self._lock:
+            for partition in partitions:
+                count = self._assignment.make_room(partition, limits, most - sum(counts.values()), now)
+                if count:
+                    counts[partition] = count
+        return counts
+
+    def ask(self, limits: Usage) -> list[Asked[Partition]]:
+        """Return what is to be read again now."""
+        with self._lock:
+            self.runs_low.clear()
+            return self._assignment.ask(limits)
+
+    def read_again(self, ledger: Ledger, records: Sequence[Record]) -> bool:
+        """Takes in records that were asked for. Return whether more of the ledger may come."""
+        with self._lock:
+            is_open = self._assignment.read_again(ledger, records)
+            self._wake_borrowers()
+            return is_open
+
+    def miss_again(self, ledger: Ledger, offsets: Iterable[int], below: int | None = None) -> list[int]:
+        """These offsets, and all `below` one, have no record any more. Return those that were set aside."""
+        with self._lock:
+            missed = self._assignment.miss(ledger, offsets, below)
+            self.counts.missed_offsets += len(missed)
+            return missed
 
     # --- the borrowers' side -----------------------------------------------------------------------
 
@@ -978,6 +1027,8 @@ class Desk:
         borrower.borrowed_at = now
         if assignment.ready_lanes:
             self._wake_borrowers()
+        if assignment.has_set_aside and assignment.runs_low:
+            self.runs_low.set()
         return True
 
     def _next_due(self, now: float, epoch: float) -> float | None:

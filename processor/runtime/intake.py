@@ -11,6 +11,7 @@ from processor.engine.flow import RESERVED, Admission, Fetching, without_delayed
 from processor.engine.ledger import headers_in, sizes_of
 from processor.engine.record import Record
 from processor.engine.stock import Run, Stock, Usage
+from processor.runtime.ahead import Ahead
 from processor.runtime.desk import Desk
 from processor.runtime.ports import End, Partition, Source
 from processor.runtime.resets import Reset, Resets
@@ -51,6 +52,7 @@ class Intake:
         self._stock: Stock[Partition, End | Reset] = Stock()
         self._record_bytes = 1024
         self._poll_seconds = poll_seconds(settings)
+        self.ahead = Ahead(settings, desk, emit)
         self._gates: dict[Partition, int] = {}
         """Where partitions are not admitted from yet, and are not fetched while something waits there."""
         self._gated: set[Partition] = set()
@@ -81,6 +83,8 @@ class Intake:
         in_flight = self._usage()
         if self._stock:
             in_flight = self._admit_stock(in_flight)
+            if self._stock:
+                self.ahead.make_room([p for p in self._stock.partitions if p not in self._gated], now)
         if self._may_take(now):
             seconds = 0.0 if self._is_stocked() else self._poll_seconds
             records = self._source.take(TAKE, seconds)
@@ -193,7 +197,7 @@ class Intake:
         # what was revoked while it was taken is another consumer's: an end would count what was never admitted
         ends = [end for end in ends if self._is_admitted(end.partition)]
         runs = [(p, run) for p, run in self._runs(records) if self._is_admitted(p)]
-        if self._stock or self._gates or not self._fit(len(records), in_flight):
+        if self._stock or self._gates or not self._fit(len(records), in_flight) or not self.ahead.allows(len(records)):
             if self._gates:
                 self.on_gated_runs(runs)
             for partition, run in runs:
@@ -228,7 +232,7 @@ class Intake:
         if self._gates:
             self._close([partition for partition in self.blocked() if partition not in self._gated])
         stock = {p: usage for p, usage in self._stock.usages().items() if p not in self._gated}
-        quotas = self._admission.quotas(in_flight, stock)
+        quotas = self.ahead.limited(self._admission.quotas(in_flight, stock))
         for partition in self._stock.partitions:
             for entry in self._stock.take(partition, quotas.get(partition, 0), self._gates.get(partition)):
                 match entry:

@@ -21,10 +21,12 @@ __all__ = [
     "End",
     "Headers",
     "Listener",
+    "Lost",
     "MetadataTooLarge",
     "OutputRecord",
     "OutputsRefused",
     "Partition",
+    "Reader",
     "Record",
     "Sink",
     "Source",
@@ -62,6 +64,13 @@ class Commit(NamedTuple):
 
 class End(NamedTuple):
     """Everything below `offset` that will ever be delivered of a partition has been, for now."""
+
+    partition: Partition
+    offset: int
+
+
+class Lost(NamedTuple):
+    """The log of a partition begins at `offset` now: everything below is deleted."""
 
     partition: Partition
     offset: int
@@ -141,6 +150,32 @@ class Listener(Protocol):
 
     def on_survey(self, survey: Survey | None, error: str | None) -> None:
         """A survey has ended; each is answered once. `survey` is None where `error` is why there is none."""
+
+
+class Reader(Protocol):
+    """Reads records of any partition once more, outside of the group. One thread calls it."""
+
+    def begin(self, partition: Partition, offset: int) -> None:
+        """Delivers the partition from this offset on, whatever was delivered of it before."""
+
+    def end(self, partition: Partition) -> None:
+        """Delivers nothing more of a partition that was begun."""
+
+    def take(self, limit: int, seconds: float) -> Sequence[Record]:
+        """At most `limit` records, those of a partition in the order of their offsets. It waits at most `seconds`.
+
+        A record whose `error()` is not None has no content: give it to `interpret`.
+        """
+
+    def interpret(self, record: Record) -> End | Lost | None:
+        """What a record with an error reports; None where nothing follows from it. After `Lost`, begin again.
+
+        Raises:
+            BrokerError: this client is not let in, or the start of the log cannot be asked for.
+        """
+
+    def close(self) -> None:
+        """Delivers nothing more."""
 
 
 class Source(Protocol):
@@ -229,6 +264,13 @@ class Source(Protocol):
 
     def high_watermark(self, partition: Partition) -> int | None:
         """The last known end offset, without asking the broker; None before the first fetch of the partition."""
+
+    def open_reader(self) -> Reader:
+        """A reader that belongs to the thread that calls this, which may be any.
+
+        Raises:
+            ProcessorError: its client cannot be opened.
+        """
 
     def close(self, seconds: float = 0.0) -> None:
         """Leaves the group, which gives the partitions to others at once; those still assigned are revoked first.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from processor.engine.offsets import Range
 from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Partition
@@ -38,17 +40,7 @@ class Resets:
             return
         missed = self._desk.miss(partition, offset)
         if missed:
-            count = sum(high - low for low, high in missed)
-            self._desk.counts.missed_offsets += count
-            self._emit(
-                ConsumerOffsetsMissed(
-                    topic=partition.topic,
-                    partition=partition.number,
-                    missed_offsets=count,
-                    offsets=[_span(low, high) for low, high in missed[:MOST_SPANS]],
-                    next_offset=offset,
-                )
-            )
+            self._emit(missed_event(partition, missed, offset))
 
     def restart(self, partition: Partition, offset: int) -> None:
         """The offsets went back: what is held belongs to records that are gone, or will come again."""
@@ -64,6 +56,17 @@ class Resets:
                 discarded=discarded,
             )
         )
+
+
+def missed_event(partition: Partition, missed: Sequence[Range], next_offset: int) -> ConsumerOffsetsMissed:
+    """Return the event that reports these ranges, after which the partition goes on at `next_offset`."""
+    return ConsumerOffsetsMissed(
+        topic=partition.topic,
+        partition=partition.number,
+        missed_offsets=sum(high - low for low, high in missed),
+        offsets=[_span(low, high) for low, high in missed[:MOST_SPANS]],
+        next_offset=next_offset,
+    )
 
 
 def _span(low: int, high: int) -> str:

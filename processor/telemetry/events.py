@@ -108,6 +108,10 @@ class PartitionStats(Event):
     """age of the oldest unsettled task"""
     oldest_ready_seconds: float
     """longest time that a task that may run has waited for a worker"""
+    set_aside: int
+    """tasks that are not in flight, of which only the offset is kept"""
+    set_aside_sessions: int
+    """sessions that they are of"""
     lag: int | None
     """records from the commit point to the end of the partition; from its start if it is held"""
     fetch_paused: bool
@@ -211,6 +215,10 @@ class ConsumerStats(Event):
     """tasks that were still running when a drain timed out"""
     missed_offsets: int
     """offsets that retention deleted before this consumer read them; `consumer.offsets_missed` lists them"""
+    set_aside: int
+    """tasks that are not in flight, of which only the offset is kept"""
+    records_read_again: int
+    """records read a second time for tasks that were set aside, those of other sessions included"""
     handler_seconds: float
     """total time of all attempts"""
     handler_seconds_buckets: dict[str, int]
@@ -760,7 +768,7 @@ class ConsumerOffsetsRewound(Event):
 
 
 class ConsumerOffsetsMissed(Event):
-    """Retention deleted records before this consumer read them. They were never processed."""
+    """Retention deleted records before this consumer read them, or read them again. They were never processed."""
 
     event: ClassVar[str] = "consumer.offsets_missed"
     level: ClassVar[Level] = "error"
@@ -773,6 +781,31 @@ class ConsumerOffsetsMissed(Event):
     """the lowest of them, as FIRST-LAST or OFFSET; at most a hundred entries"""
     next_offset: int
     """where the partition continues"""
+
+
+class ConsumerSetAside(Event):
+    """Sessions with very many tasks fill a partition: of most of these tasks only the offsets are kept.
+
+    Their records are read again in time. Logged once, until nothing of the partition is set aside any more.
+    """
+
+    event: ClassVar[str] = "consumer.set_aside"
+
+    topic: str
+    partition: int
+    tasks: int
+    """how many at first"""
+
+
+class ConsumerRecallFailed(Event):
+    """Tasks that were set aside could not be read again. It is tried again; their sessions wait."""
+
+    event: ClassVar[str] = "consumer.recall_failed"
+    level: ClassVar[Level] = "warning"
+
+    error: str
+    set_aside: int
+    """tasks of which only the offset is kept"""
 
 
 class ConsumerFetchPaused(Event):

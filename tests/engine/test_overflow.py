@@ -18,6 +18,9 @@ from tests.engine.test_ledger_machine import terms_of as urgent_terms_of
 LIMITS = Usage(32, 10**6)
 """A lane keeps four tasks."""
 
+WIDER = Usage(64, 10**6)
+"""Up to sixteen of one session are read again at once."""
+
 FULL = Usage(10_000, 64 << 20)
 
 
@@ -41,7 +44,7 @@ class Log:
         return self.assignment.make_room(0, LIMITS, most, FULL_SECONDS)
 
     def ask(self) -> list[int]:
-        return [offset for _, _, asked in self.assignment.ask(LIMITS) for offset in asked]
+        return [offset for _, _, asked in self.assignment.ask(WIDER) for offset in asked]
 
     def read_again(self, numbers: Iterable[int]) -> bool:
         return self.assignment.read_again(self.ledger, [self.records[number] for number in numbers])
@@ -210,7 +213,7 @@ def test_a_ledger_that_drains_or_is_closed_takes_nothing_back() -> None:
     log.assignment.drain(0)
     assert not log.read_again(asked)
     assert log.assignment.miss(log.ledger, asked, 10) == []
-    assert log.assignment.ask(LIMITS) == []
+    assert log.ask() == []
     assert log.make_room() == 0
     assert log.assignment.close(0) == 19
     assert log.assignment.set_aside == 0
@@ -281,6 +284,21 @@ def test_a_lane_that_is_long_again_after_its_tasks_were_read_again_is_set_aside_
     assert log.make_room() == 0
 
 
+def test_a_lane_keeps_less_where_what_all_of_them_keep_fills_the_partition() -> None:
+    log = Log(*[FakeRecord(n, b"%d" % (n % 2)) for n in range(40)])
+    while log.assignment.ready_lanes:
+        log.lend(1)
+    log.make_room()
+    assert log.ledger.overflow is not None
+    assert log.ledger.overflow.put_aside(2, 3) == 3
+    asked = log.ask()
+    assert asked[:4] == [6, 8, 9, 10]
+    log.read_again(asked)
+    for loan in list(log.ledger.lent):
+        end(log.assignment, loan)
+    assert sorted(offsets(log.lend())) == [list(range(2, 22, 2)), list(range(3, 25, 2))]
+
+
 def test_many_loans_may_come_back_at_once_where_something_is_set_aside() -> None:
     log, loan = hot(*tasks(b"b", 20), *tasks(b"c", 21))
     log.make_room()
@@ -302,9 +320,9 @@ def test_the_longer_lanes_are_the_more_each_of_them_keeps() -> None:
     assert kept_by_each([9], 9, Usage(9, 9), Usage(10, 1000)) == 1
 
 
-def test_what_is_read_again_at_once_is_half_of_the_limits_for_all_sessions_together() -> None:
-    assert portion(1, 100, FULL) == MOST_PORTION
-    assert portion(10, 100, FULL) == 500
+def test_what_is_read_again_at_once_is_a_quarter_of_the_limits_for_all_sessions_together() -> None:
+    assert portion(1, 100, Usage(100_000, 64 << 20)) == MOST_PORTION
+    assert portion(10, 100, FULL) == 250
     assert portion(10_000, 100, FULL) == 1
-    assert portion(1, 1 << 20, FULL) == 32
+    assert portion(1, 1 << 20, FULL) == 16
     assert portion(0, 1, Usage(1, 1)) == 1

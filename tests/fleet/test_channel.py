@@ -48,6 +48,7 @@ SETTINGS = Settings(
     create_topics=False,
     max_in_flight=11,
     max_in_flight_bytes=12,
+    max_ahead=13,
     commit_interval=0.5,
     drain_timeout=0.0,
     group_protocol="consumer",

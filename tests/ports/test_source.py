@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from processor.kafka.embedded import EmbeddedBroker
-from processor.runtime.ports import Commit, MetadataTooLarge, Partition, Survey
+from processor.runtime.ports import Commit, End, Lost, MetadataTooLarge, Partition, Survey
 from processor.testing.memory.source import MemorySource
 from tests.conftest import MakeTopic
 from tests.ports.clusters import Cluster, FullCluster, InMemory, KafkaCluster
@@ -567,3 +567,88 @@ def test_what_was_deleted_counts_as_nothing_at_the_end(full_cluster: FullCluster
     full_cluster.produce(place, rows(0, 4))
     full_cluster.delete_below(place, 4)
     assert joined(full_cluster).source.ends() == {}
+
+
+# --- a reader ---------------------------------------------------------------------------------------
+
+
+class Reading:
+    """A reader, and what it delivered."""
+
+    def __init__(self, member: Member) -> None:
+        self.reader = member.source.open_reader()
+        self.records: list[tuple[Partition, int]] = []
+        self.reports: list[End | Lost | None] = []
+
+    def take(self) -> None:
+        for record in self.reader.take(7, 0.05):
+            if record.error() is None:
+                self.records.append((Partition(record.topic(), record.partition()), record.offset()))
+            else:
+                self.reports.append(self.reader.interpret(record))
+
+    def take_until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {SECONDS:g} s: {self.records[-3:]}, {self.reports}"
+            self.take()
+
+    def ends(self) -> dict[Partition, int]:
+        return {report.partition: report.offset for report in self.reports if isinstance(report, End)}
+
+
+def test_a_reader_delivers_partitions_from_any_offset_on_to_their_ends_whoever_has_them(cluster: Cluster) -> None:
+    produce_to_all(cluster, 20)
+    first, second, *_ = places(cluster)
+    reading = Reading(joined(cluster))
+    reading.reader.begin(first, 3)
+    reading.reader.begin(second, 15)
+    reading.take_until(lambda: len(reading.ends()) == 2)
+    assert sorted(reading.records) == [*((first, n) for n in range(3, 20)), *((second, n) for n in range(15, 20))]
+    assert reading.ends() == {first: 20, second: 20}
+    reading.reader.close()
+
+
+def test_a_reader_that_begins_again_delivers_nothing_of_what_it_had_fetched(cluster: Cluster) -> None:
+    place, *_ = places(cluster)
+    cluster.produce(place, rows(0, 2000))
+    reading = Reading(joined(cluster))
+    for begin in (0, 1000, 10, 1995):
+        reading.records.clear()
+        reading.reader.begin(place, begin)
+        reading.take_until(lambda: reading.records)
+        assert reading.records == [(place, begin + n) for n in range(len(reading.records))]
+    reading.reader.end(place)
+    reading.records.clear()
+    reading.take()
+    reading.reader.begin(place, 5)
+    reading.take_until(lambda: reading.records)
+    assert reading.records[0] == (place, 5)
+    reading.reader.close()
+
+
+def test_a_reader_reports_where_a_log_begins_whose_records_retention_has_deleted(full_cluster: FullCluster) -> None:
+    place, *_ = places(full_cluster)
+    full_cluster.produce(place, rows(0, 20))
+    full_cluster.delete_below(place, 12)
+    reading = Reading(joined(full_cluster))
+    reading.reader.begin(place, 4)
+    reading.take_until(lambda: reading.reports)
+    assert reading.reports == [Lost(place, 12)]
+    reading.reader.begin(place, 15)
+    reading.take_until(reading.ends)
+    assert reading.records == [(place, n) for n in range(15, 20)]
+    reading.reader.close()
+
+
+def test_a_reader_passes_what_was_aborted(full_cluster: FullCluster) -> None:
+    place, *_ = places(full_cluster)
+    full_cluster.produce(place, rows(0, 3))
+    full_cluster.produce_aborted(place, rows(0, 4))
+    full_cluster.produce(place, rows(0, 2))
+    reading = Reading(joined(full_cluster))
+    reading.reader.begin(place, 0)
+    reading.take_until(lambda: len(reading.records) == 5)
+    offsets = [offset for _, offset in reading.records]
+    assert offsets == sorted({*offsets, 0, 1, 2} - {3, 4, 5, 6})
+    reading.reader.close()

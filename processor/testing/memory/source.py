@@ -7,13 +7,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
 
 from processor.runtime.ports import Commit, End, Listener, OutputRecord, Partition, Record, Start, Survey
 from processor.testing.memory.cluster import MemoryCluster, MemoryRecord
-
-END: Final = "end of partition"
-"""The only error of a record."""
+from processor.testing.memory.reader import END, MemoryReader
 
 
 class MemorySource:
@@ -116,6 +113,10 @@ class MemorySource:
         """Return the end of an assigned partition."""
         with self._cluster.changed:
             return self._cluster.logs[partition].end if partition in self.positions else None
+
+    def open_reader(self) -> MemoryReader:
+        """Return a reader of the same cluster."""
+        return MemoryReader(self._cluster)
 
     def close(self, seconds: float = 0.0) -> None:  # noqa: ARG002 — the port's
         """Gives up what it has, and leaves the group. There is never a rebalance to wait for."""

@@ -1,0 +1,78 @@
+"""`KafkaReader`: reads records of any partition once more, with a client that joins no group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from processor.kafka.client_log import client_hooks
+from processor.kafka.config import ACCESS_DENIED, error_of, open_client, reader_config
+from processor.kafka.scan import MEMORY
+from processor.options.connection import ConnectionOptions
+from processor.runtime.ports import End, Lost, Partition, Record
+from processor.telemetry.events import Emit
+
+ASK_SECONDS: Final = 3.0
+"""Time limit for the question where a log begins."""
+
+
+class KafkaReader:
+    """The `Reader` port. Belongs to one thread."""
+
+    def __init__(self, connection: ConnectionOptions, emit: Emit) -> None:
+        """Opens the client, which connects in the background.
+
+        Raises:
+            SettingsError, LoadError: the client rejects a setting, or cannot read a file.
+        """
+        self._servers = connection.bootstrap_servers
+        config = reader_config(self._servers, {**MEMORY, **connection.kafka_config})
+        self._client: Consumer = open_client(Consumer, {**config, **client_hooks(emit)})
+        self._begun: set[Partition] = set()
+
+    def begin(self, partition: Partition, offset: int) -> None:
+        """Delivers the partition from this offset on. A new assignment drops what was fetched at another offset."""
+        if partition in self._begun:
+            self.end(partition)
+        self._client.incremental_assign([TopicPartition(*partition, offset)])
+        self._begun.add(partition)
+
+    def end(self, partition: Partition) -> None:
+        """Delivers nothing more of it."""
+        self._client.incremental_unassign([TopicPartition(*partition)])
+        self._begun.discard(partition)
+
+    def take(self, limit: int, seconds: float) -> Sequence[Record]:
+        """Return the first record as soon as it arrives, and those that are here already."""
+        first = cast(Record | None, self._client.poll(seconds))
+        return () if first is None else [first, *cast(list[Record], self._client.consume(limit - 1, 0))]
+
+    def interpret(self, record: Record) -> End | Lost | None:
+        """Return the end of a partition, or where its log begins.
+
+        Raises:
+            BrokerError: the brokers deny access, or do not say where the log begins.
+        """
+        error = cast(KafkaError, record.error())
+        if error.code() == KafkaError._PARTITION_EOF:
+            return End(Partition(record.topic(), record.partition()), record.offset())
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            partition = Partition(record.topic(), record.partition())
+            return Lost(partition, self._start_of(partition))
+        # The client looks the group up, and reading does without it. Other errors pass.
+        if error.code() in ACCESS_DENIED and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+            raise error_of(error, self._servers, about=f"topic {record.topic()}")
+        return None
+
+    def close(self) -> None:
+        """Closes the client."""
+        self._client.close()
+
+    def _start_of(self, partition: Partition) -> int:
+        try:
+            low, _ = self._client.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_SECONDS)
+        except KafkaException as caught:
+            raise error_of(caught.args[0], self._servers, about=str(partition)) from None
+        return int(low)

@@ -1,0 +1,62 @@
+"""`Ahead`: how far a consumer goes ahead of the sessions that have very many tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from processor.engine.stock import Usage
+from processor.runtime.desk import Desk
+from processor.runtime.ports import Partition
+from processor.settings import Settings
+from processor.telemetry.events import ConsumerSetAside, Emit
+
+LOOK_SECONDS = 0.1
+"""How often a partition is looked at of which more is here than may be in flight."""
+
+
+class Ahead:
+    """Belongs to the poller's thread."""
+
+    def __init__(self, settings: Settings, desk: Desk, emit: Emit) -> None:
+        self.on_set_aside: Callable[[], None] = lambda: None
+        """Called when tasks were set aside."""
+        self._desk = desk
+        self._emit = emit
+        self._limits = Usage(settings.max_in_flight, settings.max_in_flight_bytes)
+        self._most = settings.max_ahead
+        self._next_look = 0.0
+        self._known: set[Partition] = set()
+        """Partitions of which tasks are set aside, as far as was logged."""
+
+    def allows(self, count: int) -> bool:
+        """Return whether so many more tasks may be set aside."""
+        return not (set_aside := self._desk.set_aside) or set_aside + count <= self._most
+
+    def limited(self, quotas: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        """Return the quotas with which no more is set aside than may be, whatever the sessions of what is admitted."""
+        set_aside = self._desk.set_aside_of(quotas)
+        if not set_aside:
+            return quotas
+        limited, room = dict(quotas), self._most - self._desk.set_aside
+        for partition in set_aside:
+            limited[partition] = min(limited[partition], max(0, room))
+            room -= limited[partition]
+        return limited
+
+    def make_room(self, partitions: Iterable[Partition], now: float) -> None:
+        """More of these is here than may be in flight: sets tasks aside of the sessions that fill it."""
+        if now < self._next_look or self._desk.is_draining:
+            return
+        self._next_look = now + LOOK_SECONDS
+        counts = self._desk.make_room(partitions, self._limits, self._most - self._desk.set_aside)
+        if counts:
+            self._log(counts)
+            self.on_set_aside()
+
+    def _log(self, counts: Mapping[Partition, int]) -> None:
+        """Logs each partition once, until nothing of it is set aside any more."""
+        self._known.intersection_update(self._desk.set_aside_of(self._known))
+        for partition, count in counts.items():
+            if partition not in self._known:
+                self._emit(ConsumerSetAside(topic=partition.topic, partition=partition.number, tasks=count))
+        self._known.update(counts)
