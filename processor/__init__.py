@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from processor.errors import ProcessorError
     from processor.handlers.batch import BatchError
-    from processor.handlers.steps import Step
+    from processor.handlers.steps import Group, Step, group
     from processor.handlers.task import (
         Cancelled,
         DependencyFailed,
@@ -36,6 +36,7 @@ __all__ = [
     "DependencyFailed",
     "Dispatcher",
     "Expired",
+    "Group",
     "InvalidHeader",
     "ProcessDied",
     "Processor",
@@ -49,6 +50,7 @@ __all__ = [
     "TaskCancelled",
     "TaskTimeout",
     "__version__",
+    "group",
 ]
 
 _MODULES = {
@@ -58,6 +60,7 @@ _MODULES = {
     "DependencyFailed": "processor.handlers.task",
     "Dispatcher": "processor.kafka.dispatcher",
     "Expired": "processor.handlers.task",
+    "Group": "processor.handlers.steps",
     "InvalidHeader": "processor.handlers.task",
     "ProcessDied": "processor.handlers.task",
     "Processor": "processor.processor",
@@ -70,6 +73,7 @@ _MODULES = {
     "Task": "processor.handlers.task",
     "TaskCancelled": "processor.handlers.task",
     "TaskTimeout": "processor.handlers.task",
+    "group": "processor.handlers.steps",
 }
 
 

@@ -30,6 +30,19 @@ def test_a_program_sends_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(planned.key, planned.delay) for planned in plan] == [("warehouse-2", None), ("customer-17", 86_400.0)]
 
 
+def test_a_program_sends_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedBroker() as broker:
+        broker.create_topics(["tasks"], partitions=1)
+        monkeypatch.setenv("PROCESSOR_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+        PAGE.run(PAGE.block("python", "# fan_out.py"))
+        (record,) = cluster.read_all(broker.bootstrap_servers, "tasks")
+    headers: dict[str, Any] = dict(record.headers() or ())
+    branches, ship = read_plan(headers["task-then"])
+    assert (record.key(), headers["task-id"], ship.key) == (b"order-7", b"order-7", "customer-17")
+    assert [branch[0].key for branch in branches.group or ()] == ["article-5", "customer-17", "warehouse-2"]
+    assert branches.expires_in == 86_400.0
+
+
 def test_a_line_has_what_follows(tmp_path: Path) -> None:
     (tmp_path / "tasks").write_text(PAGE.block("json", '{"session_id"'))
     with (tmp_path / "tasks").open("rb") as stream:

@@ -111,6 +111,18 @@ def test_an_order_is_shipped_and_one_that_cannot_be_charged_is_not(capsys: pytes
     ]
 
 
+def test_an_order_that_is_a_group_ships_when_all_is_done_and_waits_where_it_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from examples.fan_out import app, order
+
+    report = run(app, [order(1, "anna", "tea", 500), order(2, "ben", "jam", 0)])
+    assert capsys.readouterr().out == "order 1 with tea is on its way, receipt-1\n"
+    assert [done.name for done in report.done].count("ship") == 1
+    letters = sorted((letter.headers["task-id"], letter.error_type) for letter in report.dead_letters)
+    assert letters == [(b"order-2/2", "processor.Reject"), (b"order-2/then", "processor.DependencyFailed")]
+
+
 def test_every_order_is_shipped_although_the_fleet_is_killed(
     broker: Broker, topic: MakeTopic, group: str, start_fleet: Callable[..., Fleet]
 ) -> None:

@@ -1,16 +1,18 @@
-"""`step_headers`: the terms of a step and what follows from it, as headers of its record."""
+"""The terms of a step and what follows from it, as headers of its record; and those of a group's first record."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from processor.codec.messages import Outgoing
 from processor.engine.record import Headers
 from processor.errors import EncodeError
-from processor.handlers.links import THEN, Planned, write_plan
-from processor.handlers.steps import Step
-from processor.handlers.terms import headers_for_terms
+from processor.handlers.joins import NAME
+from processor.handlers.links import ARRIVAL, THEN, Planned, write_plan
+from processor.handlers.steps import Group, Step
+from processor.handlers.terms import headers_for_terms, milliseconds_of
 
 
 class TaskEncoder(Protocol):
@@ -32,8 +34,20 @@ def step_headers(step: Step, codec: TaskEncoder) -> Headers:
     """
     headers = headers_for_terms(step.priority, step.not_before, step.delay, step.expires, step.expires_in)
     if step.following:
-        headers.append((THEN, write_plan([_planned(each, codec) for each in step.following])))
+        headers.append((THEN, write_plan(_plan(step.following, codec))))
     return headers
+
+
+def group_headers(group: Group, codec: TaskEncoder) -> Headers:
+    """Return the headers of the record by which a group begins. Its key is the group's ID, and it has no value.
+
+    Raises:
+        EncodeError: a payload cannot be written in this format, all of them are too large, or the ID has no UTF-8.
+        ValueError: a term cannot be used, or a step has no session ID, or an ID of its own.
+    """
+    named: Headers = [("task-id", encode_text(group.id))] if group.id else []
+    plan = write_plan(_plan((replace(group, id=None, following=()), *group.following), codec))
+    return [("task-name", NAME.encode()), *named, (ARRIVAL, b"{}"), (THEN, plan)]
 
 
 def encode_headers(headers: Mapping[str, str | bytes | None]) -> Headers:
@@ -55,6 +69,22 @@ def encode_text(text: str | bytes | None) -> bytes | None:
         return text.encode() if isinstance(text, str) else text
     except UnicodeEncodeError as caught:
         raise EncodeError(f"a text has no UTF-8: {caught.reason}") from None
+
+
+def _plan(steps: Sequence[Step | Group], codec: TaskEncoder) -> list[Planned]:
+    try:
+        return [_planned_group(each, codec) if isinstance(each, Group) else _planned(each, codec) for each in steps]
+    except RecursionError:
+        raise EncodeError("groups are nested too deeply") from None
+
+
+def _planned_group(group: Group, codec: TaskEncoder) -> Planned:
+    if group.id is not None:
+        raise ValueError(f"a group that follows takes no id: its ID is its predecessor's with /1, not {group.id!r}")
+    headers_for_terms(0, expires=group.expires, expires_in=group.expires_in)  # checks them together
+    branches = [_plan((replace(branch, following=()), *branch.following), codec) for branch in group.branches]
+    end = None if group.expires is None else milliseconds_of("expires", group.expires)
+    return Planned(group=branches, expires=end, expires_in=group.expires_in)
 
 
 def _planned(step: Step, codec: TaskEncoder) -> Planned:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from processor.engine.joins import Due, Identity, Joins, Standing
 from processor.engine.lanes import DELAYED, HELD, PARKED, Lane
 from processor.engine.ledger import CLOSED, OPEN, Ledger, LedgerSnapshot, Loan
 from processor.engine.offsets import Range
@@ -75,7 +76,7 @@ class Assignment(Generic[P]):
         """`terms_of` reads what a record's headers ask for its task."""
         self.ledgers: dict[P, Ledger] = {}
         self.in_flight = 0
-        """Tasks held and not settled."""
+        """Tasks held and not settled, but for those that are kept for other branches of their group."""
         self.waiting = 0
         """Tasks held that no worker has."""
         self.ready_lanes = 0
@@ -145,7 +146,7 @@ class Assignment(Generic[P]):
         """
         ledger = self.ledgers.pop(partition)
         forgotten = ledger.lanes.waiting
-        self.in_flight -= len(ledger.offsets)
+        self.in_flight -= len(ledger.offsets) - ledger.kept.tasks
         self.waiting -= forgotten
         self._dequeue(ledger)
         ledger.transition("close")
@@ -237,7 +238,8 @@ class Assignment(Generic[P]):
         if ledger.oldest_age(now) < FULL_SECONDS:
             return 0
         offsets, lengths = ledger.offsets, [len(lane.waiting) for lane in ledger.lanes.longer_than(0)]
-        kept = kept_by_each(lengths, ledger.lanes.waiting, Usage(len(offsets), offsets.bytes), limits)
+        held = Usage(len(offsets) - ledger.kept.tasks, offsets.bytes - ledger.kept.bytes)
+        kept = kept_by_each(lengths, ledger.lanes.waiting, held, limits)
         if kept is None:
             return 0
         if ledger.overflow is None:
@@ -308,8 +310,46 @@ class Assignment(Generic[P]):
         """Settles what the loan's borrower has done since the last time; how many tasks that are."""
         count = loan.ledger.settle(loan)
         if loan.ledger.state is not CLOSED:
-            self.in_flight -= count
+            self.in_flight -= count if loan.joined is None else min(count, 1)
         return count
+
+    def arrive(self, loan: Loan, due: Due, now: float) -> tuple[Standing, int]:
+        """What becomes of the loan's next record, an arrival. Return that, and the tasks settled before it.
+
+        The lane stays lent for the last one, which is settled with what follows.
+        """
+        count = self.settle(loan)
+        standing = loan.ledger.arrive(loan, due, now)
+        if standing is Standing.KEPT:
+            self._keep(loan)
+        elif standing is Standing.REPEATED:
+            loan.done += 1
+            count += self.release(loan)
+        return standing, count
+
+    def mark(self, loan: Loan, identity: Identity, path: Any, now: float) -> int:
+        """The loan's next record says that a join is complete; tasks settled."""
+        count = self.settle(loan)
+        is_kept, arrivals = loan.ledger.mark(loan, identity, path, now)
+        if is_kept:
+            self._keep(loan)
+            return count + arrivals
+        loan.done += 1
+        return count + self.release(loan)
+
+    def refuse(self, ledger: Ledger, identity: Identity, error: tuple[type[Exception], str]) -> None:
+        """A join of an open ledger comes to nothing: its arrivals wait to be dead letters, see `Ledger.refuse`."""
+        before = len(ledger.lanes.ready)
+        count = ledger.refuse(identity, error)
+        self.in_flight += count
+        self.waiting += count
+        self._queue(ledger, len(ledger.lanes.ready) - before)
+
+    def joining(self) -> Iterator[tuple[Ledger, Joins]]:
+        """Yield the open ledgers in which something waits for other branches of its group."""
+        for ledger in self.ledgers.values():
+            if ledger.joins is not None and ledger.state is OPEN:
+                yield ledger, ledger.joins
 
     def release(self, loan: Loan) -> int:
         """The loan is over: settles what was done, the rest waits for another turn; tasks settled."""
@@ -438,6 +478,16 @@ class Assignment(Generic[P]):
         """When the next retry is due."""
         return self._parked[0][0] if self._parked else None
 
+    def _keep(self, loan: Loan) -> None:
+        """The loan's next record is kept, and its lane is back."""
+        ledger = loan.ledger
+        self.lent_loans -= 1
+        ready = ledger.keep(loan)
+        self.in_flight -= 1
+        self.waiting += len(loan.records) - loan.done - 1
+        if ready:
+            self._queue(ledger, 1)
+
     def _return(self, loan: Loan, *, first: bool) -> int:
         ledger = loan.ledger
         count = ledger.settle(loan)
@@ -446,7 +496,7 @@ class Assignment(Generic[P]):
         if ledger.state is CLOSED:
             self._orphan_finished(loan)
             return count
-        self.in_flight -= count
+        self.in_flight -= count if loan.joined is None else min(count, 1)
         if ready:
             self.waiting += len(loan.records) - loan.done
             self._queue(ledger, 1)

@@ -306,6 +306,20 @@ class Lanes:
         self.ready.append(lane)
         return True
 
+    def readmit(self, key: bytes | None, records: Sequence[Record]) -> None:
+        """Appends records to a session's lane that were in none for a while."""
+        lane = self._by_key.get(key)  # type: ignore[arg-type]  # without a key there is none
+        if lane is None:
+            lane = self._open(key, records[0])
+            lane.waiting.extend(records[1:])
+        else:
+            lane.waiting.extend(records)
+        self.waiting += len(records)
+
+    def has_lane(self, key: bytes | None) -> bool:
+        """Return whether the session has tasks that wait or are lent."""
+        return key in self._by_key
+
     def parked(self) -> int:
         """How many lanes wait for their head's next attempt."""
         return len(self._parked)

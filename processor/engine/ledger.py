@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
+from processor.engine.joins import Due, Identity, Joins, KeptRecord, Marker, Standing
 from processor.engine.lanes import BLOCKED, DELAYED, HELD, HOT_TASKS, PARKED, Lane, Lanes, LaneState
 from processor.engine.offsets import Offsets, Progress, Range
 from processor.engine.outbox import Cut, Outbox, Staged, unsettling
@@ -75,6 +76,8 @@ class Loan(msgspec.Struct, eq=False):
     """When the dead letter or the result of its next task was first sent; None where none is under way."""
     batch: Batch | None = None
     """What it is gathered in, to be attempted with others."""
+    joined: Identity | None = None
+    """The join whose last arrival its next task is: the other arrivals settle with it."""
 
     @property
     def outages(self) -> int:
@@ -83,7 +86,7 @@ class Loan(msgspec.Struct, eq=False):
         return 0 if setback is None else setback.outages
 
 
-HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked", "delayed", "held"]
+HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked", "delayed", "held", "joining"]
 
 
 PLACES: dict[LaneState, HeadPlace] = {
@@ -195,6 +198,7 @@ class Ledger:
         "delayed_usage",
         "done",
         "failed_attempts",
+        "joins",
         "lanes",
         "lent",
         "may_begin",
@@ -222,6 +226,8 @@ class Ledger:
         self.offsets = Offsets(committed, settled)
         self.lanes = Lanes(blocked)
         self.lent: set[Loan] = set()
+        self.joins: Joins | None = None
+        """What waits for other branches of its group; None until something does."""
         self.done = 0
         """Tasks settled, however they ended."""
         self.failed_attempts = 0
@@ -364,6 +370,8 @@ class Ledger:
         count = done - loan.settled
         if count and self.state is not CLOSED:
             self._settle(loan.records if count == len(loan.records) else loan.records[loan.settled : done])
+            if loan.joined is not None:
+                count += self.settle_kept(record.offset() for record in self._joins.complete(loan.joined))
         loan.settled = done
         return count
 
@@ -375,7 +383,94 @@ class Ledger:
         record = loan.records[loan.done]
         loan.done += 1
         if self.state is not CLOSED:
-            self.outbox.put(Staged(record.offset(), record.key(), output, size))
+            others: tuple[int, ...] = ()
+            if loan.joined is not None:
+                others = tuple(kept.offset() for kept in self._joins.arrivals(loan.joined).values())
+            self.outbox.put(Staged(record.offset(), record.key(), output, size, others))
+
+    def arrive(self, loan: Loan, due: Due, now: float) -> Standing:
+        """Return what the loan's next record, an arrival, is to its join. It leaves its lane if it is kept.
+
+        The last one is not kept: it settles when what follows is sent, and the others with it. A repeated one is done.
+        """
+        record = loan.records[loan.done]
+        standing = self._joins.arrive(due, record, self.offsets.size_of([record.offset()]), now)
+        if standing is Standing.LAST:
+            loan.joined = due.identity
+        return standing
+
+    def keep(self, loan: Loan) -> bool:
+        """The lane is back without its next record, which is kept; whether it is ready again."""
+        record = loan.records[loan.done]
+        self.terms.pop(record.offset(), None)
+        self._advance(loan.lane)
+        if not self._end(loan):
+            return False
+        ready = self.lanes.give_back(loan.lane, loan.records[loan.done + 1 :])
+        if self.overflow is not None:
+            self.overflow.look(loan.lane)
+        return ready
+
+    def mark(self, loan: Loan, identity: Identity, path: Any, now: float) -> tuple[bool, int]:
+        """The loan's next record says that a join is complete. Return whether it is kept, and how many arrivals settle.
+
+        Of these there are some where a crash came between two commits.
+        """
+        offset = loan.records[loan.done].offset()
+        record = KeptRecord(loan.records[loan.done], self.offsets.size_of([offset]))
+        if not self._joins.mark(identity, Marker(record, now, path)):
+            return False, 0
+        return True, self.settle_kept(kept.offset() for kept in self._joins.take(identity))
+
+    def unmark(self, identities: Iterable[Identity]) -> int:
+        """No branch of these joins can arrive again: settles their markers. Return how many."""
+        return self.settle_kept(self._joins.unmark(identities))
+
+    def refuse(self, identity: Identity, error: tuple[type[Exception], str]) -> int:
+        """A join comes to nothing: its arrivals go back to their lane, to be dead letters. Return how many."""
+        kept = self._joins.take(identity)
+        for index, record in enumerate(kept):
+            # one of them takes along what was to follow
+            self.terms[record.offset()] = Terms(linked=True, followed=not index, arrives=True, refusal=error)
+        key = kept[0].key()
+        self.lanes.readmit(key, kept)
+        if self.delayed_usage.tasks and self.lanes.is_delayed(key):
+            self.add_delayed([record.offset() for record in kept])
+        return len(kept)
+
+    @property
+    def kept(self) -> Usage:
+        """What waits for other branches, or as a marker: it is unsettled, and does not count as in flight."""
+        return NOTHING if self.joins is None else Usage(self.joins.tasks, self.joins.bytes)
+
+    def unkept_point(self, epoch: float) -> int | None:
+        """The offset below which everything is settled but arrivals at joins that do not expire before `epoch`.
+
+        In seconds since the epoch. None before anything is known.
+        """
+        if self.joins is None or not self.joins.open:
+            return self.secured_point
+        lasting = (join for join in self.joins.open.values() if join.expires >= epoch)
+        kept = {record.offset() for join in lasting for record in join.kept.values()}
+        progress = self.offsets.progress()
+        assert progress is not None
+        aside = self.offsets.set_aside
+        points = [shelf.oldest for shelf in aside.shelves.values() if shelf] if aside is not None else []
+        points.append(next((offset for offset in progress.unsettled if offset not in kept), progress.position))
+        return min(points) if self.outbox.oldest is None else min(*points, self.outbox.oldest)
+
+    def settle_kept(self, offsets: Iterable[int]) -> int:
+        """Settles records that are kept no more. Return how many."""
+        if found := list(offsets):
+            self.offsets.settle(found)
+            self.done += len(found)
+        return len(found)
+
+    @property
+    def _joins(self) -> Joins:
+        if self.joins is None:
+            self.joins = Joins()
+        return self.joins
 
     def release(self, loan: Loan, *, first: bool = False) -> bool:
         """The lane is back, with what was not done; whether it is ready again."""
@@ -539,12 +634,22 @@ class Ledger:
         lane = self.lanes.headed_by(oldest)
         return Head(lane.waiting[0], lane, None) if lane is not None else None
 
+    def _joining(self) -> Block | None:
+        """Return the arrival or the marker that holds the commit point; None where that is neither."""
+        oldest = self.offsets.oldest
+        found = self.joins.holder_of(oldest) if self.joins is not None and oldest is not None else None
+        if found is None:
+            return None
+        identity, record, since = found
+        setback = Setback("processor.Join", self._joins.describe(identity), since, since)
+        return Block(record, None, "joining", since, setback, 1, 0, None)
+
     def snapshot(self, now: float) -> LedgerSnapshot:
         """Return this moment, for reports. Its cost grows with the sessions that have tasks."""
-        offsets, lanes, head = self.offsets, self.lanes, self.head()
+        offsets, lanes, head, kept = self.offsets, self.lanes, self.head(), self.kept
         return LedgerSnapshot(
-            in_flight=len(offsets),
-            in_flight_bytes=offsets.bytes + self.outbox.bytes,
+            in_flight=len(offsets) - kept.tasks,
+            in_flight_bytes=offsets.bytes + self.outbox.bytes - kept.bytes,
             waiting=lanes.waiting,
             running=len(self.lent),
             parked=lanes.parked(),
@@ -561,7 +666,7 @@ class Ledger:
             highest_settled=offsets.highest_settled,
             oldest_age=self.oldest_age(now),
             oldest_ready_age=self._ready_age(now),
-            head=head and self._block(head),
+            head=self._block(head) if head is not None else self._joining(),
         )
 
     def _block(self, head: Head) -> Block:
@@ -578,7 +683,10 @@ class Ledger:
 
     def _settle(self, records: Sequence[Record]) -> None:
         if records:
-            numbers = list(map(type(records[0]).offset, records))
+            if self.joins is None:
+                numbers = list(map(type(records[0]).offset, records))
+            else:  # records that were kept are of another type
+                numbers = [record.offset() for record in records]
             self.offsets.settle(numbers)
             self.done += len(records)
             if self.terms:

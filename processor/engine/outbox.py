@@ -24,6 +24,8 @@ class Staged(NamedTuple):
     output: Any
     size: int
     """In bytes, as it counts in memory."""
+    others: tuple[int, ...] = ()
+    """Lower offsets of tasks that settled with it: a commit that says so of one says so of all."""
 
 
 class Outbox:
@@ -48,7 +50,7 @@ class Outbox:
     @property
     def oldest(self) -> int | None:
         """The lowest offset whose output is here; None where there is none."""
-        return min(self._staged, default=None)
+        return min((min(staged.others, default=offset) for offset, staged in self._staged.items()), default=None)
 
     def put(self, staged: Staged) -> None:
         """Appends the output of a task that settles in the same step."""
@@ -77,7 +79,7 @@ class Outbox:
         free = []
         for staged in self._staged.values():
             if self._due.get(staged.offset, now) > now or staged.session in sessions:
-                withheld.add(staged.offset)
+                withheld.update((staged.offset, *staged.others))
                 if staged.session is not None:
                     sessions.add(staged.session)
             else:
@@ -98,13 +100,34 @@ class Cut(NamedTuple):
 
         A skip map without room for all says nothing of the others. Were their outputs sent, a crash would repeat them.
         """
-        ends = [high for _, high in ranges]
+        return [staged for staged in self.outputs if is_covered(staged.offset, self.progress.commit_point, ranges)]
 
-        def is_covered(offset: int) -> bool:
-            place = bisect_right(ends, offset)
-            return offset < self.progress.commit_point or (place < len(ranges) and ranges[place][0] <= offset)
+    def parted(self, ranges: Sequence[Range]) -> set[int]:
+        """Return the offsets that such a commit would settle without the output that they belong to."""
+        point = self.progress.commit_point
+        return {
+            other
+            for staged in self.outputs
+            if staged.others and not is_covered(staged.offset, point, ranges)
+            for other in staged.others
+            if is_covered(other, point, ranges)
+        }
 
-        return [staged for staged in self.outputs if is_covered(staged.offset)]
+    def without(self, offsets: set[int]) -> Cut:
+        """Return this cut with these tasks, and those that settled with them, counting as unsettled."""
+        parted = [staged for staged in self.outputs if not offsets.isdisjoint(staged.others)]
+        left = {offset for staged in parted for offset in (staged.offset, *staged.others)}
+        return Cut(unsettling(self.progress, left), [each for each in self.outputs if each.offset not in left])
+
+
+def is_covered(offset: int, commit_point: int, ranges: Sequence[Range]) -> bool:
+    """Return whether a commit at this point, with these ranges in its skip map, says that the task is settled."""
+    place = bisect_right(ranges, offset, key=_end_of)
+    return offset < commit_point or (place < len(ranges) and ranges[place][0] <= offset)
+
+
+def _end_of(settled: Range) -> int:
+    return settled[1]
 
 
 def unsettling(progress: Progress, offsets: Collection[int]) -> Progress:

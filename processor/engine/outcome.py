@@ -130,8 +130,19 @@ class Gathered(NamedTuple):
         return False
 
 
+class Arrived(NamedTuple):
+    """There was no attempt: the record is not a task, but one of a join."""
+
+    what: Any
+
+    @property
+    def is_attempt(self) -> bool:
+        """Return whether the task was attempted."""
+        return False
+
+
 class Dropped(NamedTuple):
     """The watchdog gave the attempt up as stuck, and settled its task. What its handler returns no longer counts."""
 
 
-Outcome = Succeeded | Failed | Deferred | Held | Paused | Cancelled | Gathered | Dropped
+Outcome = Succeeded | Failed | Deferred | Held | Paused | Cancelled | Gathered | Arrived | Dropped

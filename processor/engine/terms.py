@@ -23,6 +23,10 @@ class Terms(NamedTuple):
     """Whether headers link it with other tasks: those that it follows from, or that follow from it."""
     followed: bool = False
     """Whether other tasks follow from it: it is not settled before they are sent."""
+    arrives: bool = False
+    """Whether it is a record of a join, and has no handler."""
+    refusal: tuple[type[Exception], str] | None = None
+    """Why it is not begun, as the type and the text of an error."""
 
     @property
     def bind_its_begin(self) -> bool:

@@ -22,7 +22,19 @@ INPUTS: Final = "task-inputs"
 AFTER: Final = "task-after"
 """In a dead letter `processor.DependencyFailed`: the ID of the dead-lettered task that it was to follow."""
 
-LINKS: Final = frozenset({THEN, INPUTS, AFTER})
+JOIN: Final = "task-join"
+"""Of a branch of a group, and of its arrival: the join that it belongs to."""
+
+BRANCH: Final = "task-branch"
+"""Of a branch: which one it is, and which tasks it came from."""
+
+ARRIVAL: Final = "task-arrival"
+"""The same of an arrival: a record that says that a branch has succeeded. Its value is what the branch returned."""
+
+JOINED: Final = "task-joined"
+"""Of a record that says that a join is complete: which one, and which tasks its branches came from."""
+
+LINKS: Final = frozenset({THEN, INPUTS, AFTER, JOIN, BRANCH, ARRIVAL, JOINED})
 
 MOST_BYTES: Final = 256 * 1024
 """Of each of these headers. A record with both has half of the 1 MiB left that a topic takes by default
@@ -38,9 +50,12 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Planned(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A task that is to follow: its record, without what is known only when its predecessor has succeeded."""
+    """A task that is to follow: its record, without what is known only when its predecessor has succeeded.
 
-    key: Text
+    Or a group of branches, with nothing but `group`, `expires` and `expires_in`.
+    """
+
+    key: Text = ""
     """The session ID."""
     value: bytes | None = None
     headers: list[tuple[str, bytes | None]] = []
@@ -49,6 +64,11 @@ class Planned(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     delay: Seconds | None = None
     """From when it is sent."""
     expires_in: Seconds | None = None
+    """From when it is sent; of a group, from when it begins."""
+    group: Annotated[list[Plan], msgspec.Meta(min_length=1)] | None = None
+    """What each branch consists of, in order."""
+    expires: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Of a group: until when its branches must have succeeded, in epoch milliseconds."""
 
 
 Plan = Annotated[list[Planned], msgspec.Meta(min_length=1)]
@@ -58,6 +78,8 @@ Plan = Annotated[list[Planned], msgspec.Meta(min_length=1)]
 class _Input(msgspec.Struct, forbid_unknown_fields=True):
     json: Any = msgspec.UNSET
     base64: bytes | msgspec.UnsetType = msgspec.UNSET
+    inputs: list[_Input] | msgspec.UnsetType = msgspec.UNSET
+    """Of a branch that is a group from which nothing follows: what its branches returned."""
 
 
 _read_plan = msgspec.json.Decoder(Plan).decode
@@ -77,6 +99,10 @@ def check_links(headers: Headers) -> None:
         read_plan(found[THEN])
     if INPUTS in found:
         read_inputs(found[INPUTS])
+    if JOIN in found or BRANCH in found:
+        from processor.handlers.joins import check_branch  # not at the top: that module needs this one
+
+        check_branch(found)
     if AFTER in found:
         raise DependencyFailed(unmet((found[AFTER] or b"").decode("utf-8", "backslashreplace")))
 
@@ -92,11 +118,24 @@ def read_plan(value: bytes | None) -> list[Planned]:
     Raises:
         InvalidHeader: the header cannot be read.
     """
-    plan: list[Planned] = _read(THEN, _read_plan, value)
-    for planned in plan:
-        if planned.topic is not None and (fault := topic_fault(planned.topic)) is not None:
-            raise InvalidHeader(f"the header {THEN}: the topic {printable(fault, REASON_LENGTH)}")
+    plan: list[Planned] = read_header(THEN, _read_plan, value)
+    check_plan(THEN, plan)
     return plan
+
+
+def check_plan(name: str, plan: Sequence[Planned]) -> None:
+    """Checks what the types of a plan in the header `name` do not say.
+
+    Raises:
+        InvalidHeader: a plan cannot be carried out.
+    """
+    for planned in plan:
+        if (planned.group is None) is not bool(planned.key):
+            raise InvalidHeader(f'the header {name}: each task must have one member, "key" or "group"')
+        if planned.topic is not None and (fault := topic_fault(planned.topic)) is not None:
+            raise InvalidHeader(f"the header {name}: the topic {printable(fault, REASON_LENGTH)}")
+        for branch in planned.group or ():
+            check_plan(name, branch)
 
 
 def write_plan(plan: Sequence[Planned]) -> bytes:
@@ -105,7 +144,7 @@ def write_plan(plan: Sequence[Planned]) -> bytes:
     Raises:
         EncodeError: it is too large, or could not be read again.
     """
-    written = _bounded(_write(plan), "what follows from the task is too large")
+    written = bounded(_write(plan), "what follows from the task is too large")
     try:
         read_plan(written)
     except InvalidHeader as error:
@@ -119,11 +158,17 @@ def read_inputs(value: bytes | None) -> list[Any]:
     Raises:
         InvalidHeader: the header cannot be read.
     """
-    inputs: list[_Input] = _read(INPUTS, _read_inputs, value)
-    for each in inputs:
-        if (each.json is msgspec.UNSET) is (each.base64 is msgspec.UNSET):
-            raise InvalidHeader(f'the header {INPUTS}: each input must have one member, "json" or "base64"')
-    return [each.json if each.base64 is msgspec.UNSET else each.base64 for each in inputs]
+    inputs: list[_Input] = read_header(INPUTS, _read_inputs, value)
+    return list(map(_value_of, inputs))
+
+
+def _value_of(given: _Input) -> Any:
+    members = [value for value in (given.json, given.base64) if value is not msgspec.UNSET]
+    if given.inputs is not msgspec.UNSET:
+        members.append(list(map(_value_of, given.inputs)))
+    if len(members) != 1:
+        raise InvalidHeader(f'the header {INPUTS}: each input must have one member, "json" or "base64"')
+    return members[0]
 
 
 def write_inputs(values: Sequence[Any]) -> bytes:
@@ -138,19 +183,47 @@ def write_inputs(values: Sequence[Any]) -> bytes:
         raise EncodeError("what the handler returned is nested too deeply for JSON, or contains itself") from None
     except Exception as error:
         raise EncodeError(f"what the handler returned cannot be an input of the next task: {error}") from error
-    return _bounded(written, "what the handler returned is too large to be an input of the next task")
+    return bounded(written, "what the handler returned is too large to be an input of the next task")
+
+
+def join_inputs(written: Sequence[bytes]) -> bytes:
+    """Return the header `task-inputs` of the task that follows several, from what each has written with `write_input`.
+
+    Raises:
+        EncodeError: the header is too large.
+    """
+    return bounded(b"[" + b",".join(written) + b"]", "what the branches returned is too large to be inputs of a task")
+
+
+def write_input(value: Any) -> bytes:
+    """Return one member of the header `task-inputs`, the value of an arrival.
+
+    Raises:
+        EncodeError: the value has no JSON form, or is too large.
+    """
+    return write_inputs([value])[1:-1]
 
 
 BYTES: Final = (bytes, bytearray, memoryview)
 
 
-def _bounded(written: bytes, complaint: str) -> bytes:
+def bounded(written: bytes, complaint: str) -> bytes:
+    """Return what was written for a header.
+
+    Raises:
+        EncodeError: it is too large.
+    """
     if len(written) > MOST_BYTES:
         raise EncodeError(f"{complaint}: {len(written):,} bytes in its header, which may have {MOST_BYTES:,}")
     return written
 
 
-def _read(name: str, decode: Any, value: bytes | None) -> Any:
+def read_header(name: str, decode: Any, value: bytes | None) -> Any:
+    """Return what a header holds.
+
+    Raises:
+        InvalidHeader: it has no value, is too large, or cannot be decoded.
+    """
     if value is None:
         raise InvalidHeader(f"the header {name} has no value")
     if len(value) > MOST_BYTES:

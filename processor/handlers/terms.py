@@ -9,7 +9,7 @@ from typing import Final
 
 from processor.engine.record import Headers, Record
 from processor.engine.terms import Terms
-from processor.handlers.links import LINKS, THEN
+from processor.handlers.links import ARRIVAL, JOIN, JOINED, LINKS, THEN
 from processor.handlers.task import Expired, InvalidHeader
 
 PRIORITY: Final = "task-priority"
@@ -35,13 +35,15 @@ def terms_of(headers: Headers) -> Terms | None:
     found = {name: value for name, value in headers if name in NAMES}
     if not found:
         return None
+    arrives = ARRIVAL in found or JOINED in found
     try:
         terms = Terms(
             _priority(found[PRIORITY]) if PRIORITY in found else 0,
             _time(NOT_BEFORE, found[NOT_BEFORE]) if NOT_BEFORE in found else -inf,
             _time(EXPIRES, found[EXPIRES]) if EXPIRES in found else inf,
             linked=not LINKS.isdisjoint(found),
-            followed=THEN in found,
+            followed=not arrives and (THEN in found or JOIN in found),
+            arrives=arrives,
         )
     except InvalidHeader as error:
         return Terms(fault=str(error))
@@ -54,7 +56,11 @@ def check_begin(terms: Terms, epoch: float) -> None:
     Raises:
         InvalidHeader: one of its headers cannot be read.
         Expired: it is too late.
+        Exception: it is refused, for another reason.
     """
+    if terms.refusal is not None:
+        kind, text = terms.refusal
+        raise kind(text)
     if terms.fault is not None:
         raise InvalidHeader(terms.fault)
     if epoch > terms.expires:
@@ -141,6 +147,15 @@ def _moment(name: str, moment: Time | None, other: str, seconds: float | None) -
         return None if seconds is None else _from_now(other, seconds)
     if seconds is not None:
         raise ValueError(f"either {name} or {other}, not both")
+    return milliseconds_of(name, moment)
+
+
+def milliseconds_of(name: str, moment: Time) -> int:
+    """Return a time in epoch milliseconds; 0 for one before 1970, which a header cannot name.
+
+    Raises:
+        ValueError: it cannot be used; one line that says why, of the argument `name`.
+    """
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise ValueError(f"{name} has no time zone: {moment.isoformat()}")

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Message
 
 from processor.codec.messages import Outgoing
 from processor.errors import DeliveryError
-from processor.handlers.steps import NO_PAYLOAD, Step, check_alone
+from processor.handlers.steps import NO_PAYLOAD, Group, Step, check_alone
 from processor.handlers.terms import Time, headers_for_terms
 from processor.kafka.after_fork import renew_after_fork
 from processor.kafka.delivery_future import RecordMetadata, metadata_of
@@ -87,7 +87,7 @@ class AsyncDispatcher:
 
     async def submit(  # noqa: PLR0913 — each but the first three is given by its name
         self,
-        session_id: str | Step,
+        session_id: str | Step | Group,
         payload: Any = NO_PAYLOAD,
         name: str = "",
         *,
@@ -105,7 +105,7 @@ class AsyncDispatcher:
         tasks of asyncio, as `asyncio.gather` does. A task whose `submit` is cancelled may have been sent.
 
         Args:
-            session_id: whose task it is; the record's key in UTF-8. Or a `Step`, alone, with what follows from it.
+            session_id: whose task it is; the record's key in UTF-8. Or a `Step` or a group, alone, with what follows.
             payload: what the handler gets.
             name: which handler takes it.
             id: names the task; without one its reader calls it TOPIC-PARTITION-OFFSET.
@@ -125,7 +125,7 @@ class AsyncDispatcher:
             RuntimeError: the dispatcher is closed, is not open yet, or is used in another event loop.
         """
         tasks, loop = self._opened(), self._bound()
-        if isinstance(session_id, Step):
+        if isinstance(session_id, Step | Group):
             check_alone(payload, name, id, headers, priority, not_before, delay, expires, expires_in)
             record = tasks.record_of_step(session_id)
         elif payload is NO_PAYLOAD:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from processor.codec.messages import Outgoing
-from processor.handlers.steps import NO_PAYLOAD, Step, check_alone
+from processor.handlers.steps import NO_PAYLOAD, Group, Step, check_alone
 from processor.handlers.terms import Time, headers_for_terms
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.task_producer import CLOSE_SECONDS, ROOM_SECONDS, TaskProducer
@@ -73,7 +73,7 @@ class Dispatcher:
 
     def submit(  # noqa: PLR0913 — each but the first three is given by its name
         self,
-        session_id: str | Step,
+        session_id: str | Step | Group,
         payload: Any = NO_PAYLOAD,
         name: str = "",
         *,
@@ -90,8 +90,8 @@ class Dispatcher:
         The result of the future is the place of the record (`RecordMetadata`); its error is a `DeliveryError`.
 
         Args:
-            session_id: the session; its UTF-8 encoding is the key of the record. Or a `Step`, alone: the task, and what
-                follows from it.
+            session_id: the session; its UTF-8 encoding is the key of the record. Or a `Step` or a group, alone,
+                with what follows.
             payload: the payload that the handler receives.
             name: the name of the handler.
             id: the ID of the task; TOPIC-PARTITION-OFFSET if there is none.
@@ -110,7 +110,7 @@ class Dispatcher:
             TypeError: a step was given together with other arguments.
             RuntimeError: the dispatcher is closed.
         """
-        if isinstance(session_id, Step):
+        if isinstance(session_id, Step | Group):
             check_alone(payload, name, id, headers, priority, not_before, delay, expires, expires_in)
             record = self._tasks.record_of_step(session_id)
         elif payload is NO_PAYLOAD:

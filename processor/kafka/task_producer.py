@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from processor.codec.messages import Outgoing
-from processor.codec.plans import encode_headers, encode_text, step_headers
+from processor.codec.plans import encode_headers, encode_text, group_headers, step_headers
 from processor.codec.select import ValueCodec, codec_for
 from processor.engine.record import Headers
 from processor.errors import DeliveryError, ProcessorError, RecordTooLarge, SettingsError
-from processor.handlers.steps import Step
+from processor.handlers.steps import Group, Step
 from processor.kafka.after_fork import renew_after_fork
 from processor.kafka.config import producer_config
 from processor.kafka.oauth import tokens_of
@@ -99,14 +99,17 @@ class TaskProducer:
             record_headers.extend(header for header in carried if header[0] not in (headers or ()))
         return TaskRecord(encode_text(task.session_id), value, record_headers)
 
-    def record_of_step(self, step: Step) -> TaskRecord:
-        """Return a step as a record that carries what follows from it.
+    def record_of_step(self, step: Step | Group) -> TaskRecord:
+        """Return a step as a record that carries what follows from it, or the record by which a group begins.
 
         Raises:
             EncodeError: a payload cannot be written in this format, or what follows is too large.
             ValueError: a session ID is empty, a term cannot be used, a step that follows has an ID, or the first one
                 has a topic of its own.
         """
+        if isinstance(step, Group):
+            headers: RecordHeaders = [*group_headers(step, self._codec), *current_headers()]
+            return TaskRecord(encode_text(step.id) or None, None, headers)
         if step.topic not in (None, self._topic):
             raise ValueError(f"the first step goes to the dispatcher's topic, {self._topic}, not to {step.topic}")
         task = Outgoing(step.session_id, step.payload, step.name, step.id)

@@ -26,6 +26,7 @@ STATES: Final = {
     "delivering": "its result or dead letter is being delivered",
     "delayed": "waiting for the time before which it is not to begin",
     "held": "waiting for its handler, which is suspended or at a limit",
+    "joining": "waiting for other branches of its group",
     "blocked": "blocked by a handler of its session that still runs from an earlier assignment",
 }
 

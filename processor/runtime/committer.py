@@ -10,6 +10,7 @@ from processor.engine import skipmap
 from processor.engine.commit_note import Note, split
 from processor.engine.ledger import Stamp
 from processor.engine.offsets import Progress, Range
+from processor.engine.outbox import Cut
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, MetadataTooLarge, OutputsRefused, Partition, Source, Start
 from processor.runtime.staging import Staging
@@ -287,20 +288,34 @@ class Committer:
         commits = []
         for partition, ledger, stamp, cut in self._desk.cut(partitions, self._stamps):
             self._stamps[partition] = stamp
-            progress = cut.progress
             limit, note = self._room(partition)
-            ranges = progress.settled_ranges(skipmap.MOST_RANGES + 1)
-            extended = skipmap.extend(progress.commit_point, ranges, self._known(partition), limit)
-            if extended is None:  # what the group knows must not be forgotten: it goes on once it knows less
+            mapped = self._mapped(partition, cut, limit)
+            if mapped is None:  # what the group knows must not be forgotten: it goes on once it knows less
                 continue
-            metadata, kept = extended
-            self._report_cut(partition, progress, ranges, kept)
-            commit = Commit(partition, progress.commit_point, f"{metadata}{note}")
-            outputs = cut.outputs if kept is ranges else cut.covered(kept)
+            whole, ranges, metadata, kept = mapped
+            self._report_cut(partition, whole.progress, ranges, kept)
+            commit = Commit(partition, whole.progress.commit_point, f"{metadata}{note}")
+            outputs = whole.outputs if kept is ranges else whole.covered(kept)
             if outputs or commit != self._accepted.get(partition):
                 commits.append(commit)
                 staging.take(ledger, outputs)
         return commits
+
+    def _mapped(
+        self, partition: Partition, cut: Cut, limit: int
+    ) -> tuple[Cut, Sequence[Range], str, Sequence[Range]] | None:
+        """Return the cut, its ranges, and the skip map that has room for them: its text and its ranges.
+
+        Where it would have one task and not another that settled with it, it is made for a cut without them.
+        """
+        while True:
+            ranges = cut.progress.settled_ranges(skipmap.MOST_RANGES + 1)
+            extended = skipmap.extend(cut.progress.commit_point, ranges, self._known(partition), limit)
+            if extended is None:
+                return None
+            if not (parted := cut.parted(extended[1])):
+                return cut, ranges, *extended
+            cut = cut.without(parted)
 
     def _known(self, partition: Partition) -> list[Range]:
         """Return what the last skip map says: outputs of these tasks are committed, and must not be written again."""

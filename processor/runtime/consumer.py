@@ -19,6 +19,7 @@ from processor.runtime.desk import Desk
 from processor.runtime.drain import Drain, DrainSeconds
 from processor.runtime.gatekeeper import Gatekeeper
 from processor.runtime.intake import Intake
+from processor.runtime.join_markers import JoinMarkers
 from processor.runtime.lease_keeper import LeaseKeeper
 from processor.runtime.lifespan import LifespanRun
 from processor.runtime.membership import Departure, Membership
@@ -34,6 +35,7 @@ from processor.runtime.staging import Staging
 from processor.runtime.stats import OnStats, Reports, Statistics
 from processor.runtime.stop_at_end import StopAtEnd
 from processor.runtime.stopping import Stopping
+from processor.runtime.surveys import Surveys
 from processor.runtime.task_log import TaskLog
 from processor.runtime.timers import Timers
 from processor.runtime.tracing import Tracing
@@ -128,8 +130,10 @@ class Consumer:
         intake.ahead.on_set_aside = recall.start
         self._keeper = keeper = LeaseKeeper(desk, emit)
         drain = Drain(self._drain_seconds, desk, crew, keeper, self._stopping, emit)
-        wait = settings.new_partitions == "wait"
-        new_partitions = NewPartitions(source, desk, intake, committer, emit, wait=wait)
+        surveys = Surveys(source)
+        new_partitions = NewPartitions(source, surveys, desk, intake, committer, emit)
+        new_partitions.wait = settings.new_partitions == "wait"
+        markers = JoinMarkers(settings.topics, desk, committer, surveys)
         self._membership = Membership(desk, committer, intake, new_partitions, drain, emit)
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
         # the loop
@@ -139,6 +143,7 @@ class Consumer:
         self._death_watch = DeathWatch(desk, committer, intake, runner, settings.max_attempts)
         ticks = (
             self._membership.tick,
+            markers.tick,
             committer.commit_when_due,
             self._reports.emit_when_due,
             self._death_watch.tick,

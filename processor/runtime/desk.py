@@ -18,6 +18,7 @@ from processor.engine.durations import Durations
 from processor.engine.gate import Change, Ending, Gate, GateSnapshot
 from processor.engine.gatherer import Batch, BatchRule, Gatherer, Part, members
 from processor.engine.isolation import Isolation, Stage
+from processor.engine.joins import Due, Identity, KeptRecord, Marker, Standing
 from processor.engine.lanes import Lane
 from processor.engine.lease import Lease
 from processor.engine.ledger import Ledger, LedgerState, Loan, Stamp
@@ -32,6 +33,7 @@ from processor.handlers.task import Task
 from processor.handlers.terms import terms_of
 from processor.runtime.cancelled import cancel_of
 from processor.runtime.counts import Counts
+from processor.runtime.expired_joins import next_expiry, refuse_expired
 from processor.runtime.ports import End, Partition, Record
 from processor.runtime.timers import Timers
 
@@ -165,6 +167,8 @@ class Desk:
         """When the watchdog looks after them next."""
         self.runs_low = threading.Event()
         """Set when a session is about to run out of tasks while others of it are set aside."""
+        self.has_joins = False
+        """Whether anything has waited for other branches of its group so far."""
         self.is_draining = False
         """Whether the consumer is leaving: nothing more is admitted or begun, and each partition drains."""
 
@@ -227,8 +231,8 @@ class Desk:
     def usage(self) -> dict[Partition, Usage]:
         """Return what is held of each assigned partition. For the poller's thread."""
         ledgers = self._assignment.ledgers
-        if self._stages:
-            return {p: Usage(len(b.offsets), b.offsets.bytes + b.outbox.bytes) for p, b in ledgers.items()}
+        if self._stages or self.has_joins:
+            return {p: _usage_beside_kept(ledger) for p, ledger in ledgers.items()}
         return {p: Usage(len(ledger.offsets), ledger.offsets.bytes) for p, ledger in ledgers.items()}
 
     def delayed_usage(self) -> dict[Partition, Usage]:
@@ -406,6 +410,42 @@ class Desk:
             ledgers = self._assignment.ledgers
             points = {p: ledgers[p].secured_point for p in partitions if p in ledgers}
         return {partition: point for partition, point in points.items() if point is not None}
+
+    def unkept_points(self, partitions: Iterable[Partition], epoch: float) -> dict[Partition, int]:
+        """The same where arrivals do not count whose join does not expire before `epoch`."""
+        if not self.has_joins:
+            return self.commit_points(partitions)
+        with self._lock:
+            self._collect_all()
+            ledgers = self._assignment.ledgers
+            points = {p: ledgers[p].unkept_point(epoch) for p in partitions if p in ledgers}
+        return {partition: point for partition, point in points.items() if point is not None}
+
+    def markers(self) -> list[tuple[Partition, Identity, Marker]]:
+        """Return the markers of joins that are complete."""
+        with self._lock:
+            return [
+                (self._assignment.partition_of(ledger), identity, marker)
+                for ledger, joins in self._assignment.joining()
+                for identity, marker in joins.markers.items()
+            ]
+
+    def settle_markers(self, partition: Partition, ends: Mapping[Identity, int]) -> None:
+        """No branch of these joins arrives again in a partition from these offsets on: settles their markers.
+
+        But for those below whose offset something is not delivered yet, or whose arrivals wait in a lane.
+        """
+        with self._lock:
+            ledger = self._assignment.ledgers.get(partition)
+            if ledger is None or ledger.joins is None:
+                return
+            position, markers = ledger.offsets.position or 0, ledger.joins.markers
+            over = [
+                identity
+                for identity, end in ends.items()
+                if identity in markers and position >= end and not ledger.lanes.has_lane(markers[identity].record.key())
+            ]
+            self._count(ledger.unmark(over))
 
     def report(self, now: float) -> Report:
         """Return this moment, all that is done being settled. The longest duration begins anew."""
@@ -609,6 +649,8 @@ class Desk:
         with self._lock:
             self._count_failure(loan, failed)
             self._count(self._assignment.settle(loan))
+            if loan.joined is not None and loan.ledger.joins is not None:
+                loan.ledger.joins.fail(loan.joined)
             now = loan.handed_over_at = monotonic()
             loan.lane.setback = Setback(failed.error_type, failed.message, now, now)
 
@@ -679,6 +721,34 @@ class Desk:
                     self._count_failure(loan, failed)
             self.counts.retried += len(failures)
             self._park(loan, failures[0], due, attempted=failures[0].counts)
+
+    def arrive(self, loan: Loan, due: Due) -> Mapping[int, KeptRecord] | None:
+        """It is an arrival at a join: keeps it. For the last one, return the others; its loan goes on."""
+        with self._lock:
+            self.has_joins = True
+            if loan.ledger.state is LedgerState.CLOSED:
+                self._count(self._assignment.release(loan))
+                self._after_release(loan)
+                return None
+            standing, settled = self._assignment.arrive(loan, due, monotonic())
+            self._count(settled)
+            if standing is Standing.LAST:
+                assert loan.ledger.joins is not None
+                return dict(loan.ledger.joins.arrivals(due.identity))
+            if due.expires != inf:
+                self._timers.wake()
+            self._after_release(loan)
+            return None
+
+    def mark(self, loan: Loan, identity: Identity, path: Mapping[str, Mapping[int, Sequence[int]]]) -> None:
+        """It says that a join is complete: keeps it."""
+        with self._lock:
+            self.has_joins = True
+            if loan.ledger.state is LedgerState.CLOSED:
+                self._count(self._assignment.release(loan))
+            else:
+                self._count(self._assignment.mark(loan, identity, path, monotonic()))
+            self._after_release(loan)
 
     def give_up(self, loan: Loan) -> None:
         """The loan is over; what it has not done waits in its lane, or is another consumer's."""
@@ -844,6 +914,8 @@ class Desk:
         with self._lock:
             epoch = time()
             self._assignment.wake(now, epoch)
+            if self.has_joins:
+                refuse_expired(self._assignment, epoch)
             for gate in self._gates:
                 self._invite(gate, now)
             stale = [
@@ -1032,12 +1104,14 @@ class Desk:
         return True
 
     def _next_due(self, now: float, epoch: float) -> float | None:
-        """Return when a retry, the time of a task, or a gate is due, in seconds of the monotonic clock."""
+        """Return when a retry, the time of a task or of a join, or a gate is due, in seconds of the monotonic clock."""
         retry, self._watched_delay = self._assignment.next_wake(), self._assignment.next_delay()
         delayed = None if self._watched_delay is None else now + self._watched_delay - epoch
         gated = [gate.due() for gate in self._gates]
         self._gates_due = min([due for due in gated if due is not None], default=inf)
-        return min([due for due in (retry, delayed, *gated) if due is not None], default=None)
+        expiry = next_expiry(self._assignment) if self.has_joins else None
+        expires = None if expiry is None else now + expiry - epoch
+        return min([due for due in (retry, delayed, expires, *gated) if due is not None], default=None)
 
     def _leave(self, borrower: Borrower) -> None:
         self._borrowers.remove(borrower)
@@ -1087,11 +1161,12 @@ class Desk:
 
     def _count_output(self, loan: Loan, settled: int, *, dead_letter: bool, result: bool) -> None:
         counts = self.counts
+        letters = settled if dead_letter and loan.joined is not None else int(dead_letter)
         counts.settled += settled
-        counts.succeeded += settled - dead_letter
-        counts.dead_lettered += dead_letter
+        counts.succeeded += settled - letters
+        counts.dead_lettered += letters
         counts.results += result
-        loan.ledger.dead_lettered += dead_letter
+        loan.ledger.dead_lettered += letters
 
     def _count(self, settled: int) -> None:
         self.counts.settled += settled
@@ -1142,6 +1217,12 @@ class Desk:
     def _lent_of(self, partitions: Iterable[Partition]) -> list[Loan]:
         ledgers = self._assignment.ledgers
         return [loan for p in partitions if p in ledgers for loan in ledgers[p].lent if not loan.abandoned]
+
+
+def _usage_beside_kept(ledger: Ledger) -> Usage:
+    """Return what is in flight of a partition, and what waits in its outbox."""
+    kept = ledger.kept
+    return Usage(len(ledger.offsets) - kept.tasks, ledger.offsets.bytes + ledger.outbox.bytes - kept.bytes)
 
 
 def _any_loan(_: Loan) -> bool:

@@ -1,19 +1,70 @@
-"""What follows from a task: the next one of its chain where it succeeds, and dead letters of all of them where not."""
+"""What follows from a task. Where it succeeds, the next one of its chain, the branches of a group, or an arrival at a
+join; where not, dead letters of all that was to follow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from processor.engine.record import Headers, Record
 from processor.engine.terms import Terms
-from processor.handlers.links import AFTER, INPUTS, THEN, Planned, read_plan, write_inputs, write_plan
+from processor.handlers.joins import (
+    NAME,
+    Arrival,
+    Branch,
+    Join,
+    Path,
+    merged,
+    place_of,
+    read_branch,
+    read_join,
+    write_branch,
+    write_join,
+    write_joined,
+)
+from processor.handlers.links import (
+    AFTER,
+    ARRIVAL,
+    BRANCH,
+    INPUTS,
+    JOIN,
+    JOINED,
+    THEN,
+    Planned,
+    join_inputs,
+    read_plan,
+    write_input,
+    write_inputs,
+    write_plan,
+)
 from processor.handlers.task import InvalidHeader, Task
-from processor.handlers.terms import headers_for_terms
+from processor.handlers.terms import EXPIRES, headers_for_terms
 from processor.runtime.ports import OutputRecord
 
 TRACE: Final = ("traceparent", "tracestate")
 """A task that follows belongs to the trace of its predecessor, unless its producer has given it one."""
+
+
+class Origin(NamedTuple):
+    """What is known of all that follows from one record."""
+
+    topic: str
+    """Where it is sent, unless it has a topic of its own."""
+    run: str
+    """The place of the record."""
+    trace: Headers
+    join: Join | None = None
+    """What it leads to in the end, where it is a part of a branch."""
+    branch: Branch | None = None
+
+
+class Came(NamedTuple):
+    """A branch that has arrived at its join."""
+
+    value: bytes
+    """What it returned, as one member of the header `task-inputs`."""
+    path: Path
 
 
 def is_followed(terms: Mapping[int, Terms], record: Record) -> bool:
@@ -22,23 +73,101 @@ def is_followed(terms: Mapping[int, Terms], record: Record) -> bool:
     return own is not None and own.followed
 
 
-def next_record(task: Task, value: Any) -> OutputRecord:
-    """Return the record of the task that follows from one that returned `value`.
+def next_records(task: Task, value: Any, *, may_repeat: bool) -> list[OutputRecord]:
+    """Return what follows from a task that returned `value`: one record, or one for each branch of a group.
+
+    Args:
+        task: it has a header that links it.
+        value: what the handler returned.
+        may_repeat: whether the task may run again although this was sent; not with exactly-once.
 
     Raises:
-        EncodeError: the value cannot be carried by a header.
+        EncodeError: the value cannot be carried by a header, or what follows is too large for one.
     """
     record = task._record
     headers = dict(record.headers() or ())
-    planned, *later = read_plan(headers[THEN])
-    links: Headers = [("task-id", f"{task.id}/1".encode("utf-8", "backslashreplace")), (INPUTS, write_inputs([value]))]
-    if later:
-        links.append((THEN, write_plan(later)))
-    terms = headers_for_terms(delay=planned.delay, expires_in=planned.expires_in)
-    own = {name for name, _ in planned.headers}
     span = task._span.trace.headers if task._span is not None else headers.items()
-    trace = [(name, value) for name, value in span if name in TRACE and name not in own]
-    return _sent(planned, record, [*planned.headers, *trace, *terms, *links])
+    join = branch = None
+    if JOIN in headers:
+        join = read_join(headers[JOIN])
+        branch = read_branch(join, headers[BRANCH])
+        if may_repeat:
+            branch = Branch(branch.index, merged([branch.path, place_of(record)]))
+    origin = Origin(record.topic(), _run(record), [pair for pair in span if pair[0] in TRACE], join, branch)
+    if THEN in headers:
+        return list(begin(origin, read_plan(headers[THEN]), f"{task.id}/1", write_inputs([value])))
+    return [_arrival(origin, task.id, write_input(value))]
+
+
+def first_records(record: Record, plan: Sequence[Planned], record_id: str) -> list[OutputRecord]:
+    """Return the records by which a group begins that was submitted in this one.
+
+    Raises:
+        EncodeError: what follows from the group is too large for a header.
+    """
+    return list(begin(_plain_origin(record), plan, record_id, None))
+
+
+def joined_records(record: Record, arrival: Arrival, came: Sequence[Came]) -> list[OutputRecord]:
+    """Return what follows from a join that an arrival completes, and the marker that says that it is complete.
+
+    The marker comes last: after a crash between the two, the join is completed again. Without places that may run again
+    there is none.
+
+    Args:
+        record: the last arrival.
+        arrival: what it says.
+        came: all branches, in their order.
+
+    Raises:
+        EncodeError: what the branches returned is too large for a header.
+    """
+    join = arrival.join
+    path = merged(each.path for each in came)
+    branch = None if join.branch is None else Branch(join.branch.index, merged([join.branch.path, path]))
+    origin = _plain_origin(record)._replace(join=join.outer, branch=branch)
+    inputs = join_inputs([each.value for each in came])
+    if join.then:
+        records = list(begin(origin, join.then, join.id, inputs))
+    else:
+        records = [_arrival(origin, join.id, b'{"inputs":%b}' % inputs)]
+    if path:
+        marker: Headers = [("task-name", NAME.encode()), (JOINED, write_joined(join, path))]
+        records.append(OutputRecord(record.topic(), record.key(), None, marker))
+    return records
+
+
+def begin(origin: Origin, plan: Sequence[Planned], first_id: str, inputs: bytes | None) -> Iterator[OutputRecord]:
+    """Yield the records by which a plan begins: one, or one for each branch of its group.
+
+    Args:
+        origin: what is known of them.
+        plan: what is to happen, in order.
+        first_id: the ID of its first task; a group has one as well.
+        inputs: the header `task-inputs` of what begins.
+
+    Raises:
+        EncodeError: what follows is too large for a header.
+    """
+    first, *later = plan
+    if first.group is None:
+        yield _task(origin, first, later, first_id, inputs)
+        return
+    for index, branch in enumerate(first.group):
+        part = origin._replace(join=None, branch=None)
+        if later or origin.join is not None:
+            join = Join(
+                f"{first_id}/then",
+                origin.run,
+                origin.topic,
+                len(first.group),
+                later,
+                _end_of(first),
+                origin.join,
+                origin.branch,
+            )
+            part = origin._replace(join=join, branch=Branch(index, origin.branch.path if origin.branch else {}))
+        yield from begin(part, branch, f"{first_id}/{index + 1}", inputs)
 
 
 def unmet_records(record: Record, task_id: str) -> Iterator[OutputRecord]:
@@ -49,15 +178,77 @@ def unmet_records(record: Record, task_id: str) -> Iterator[OutputRecord]:
     headers = dict(record.headers() or ())
     try:
         plan = read_plan(headers[THEN]) if THEN in headers else []
+        join = read_join(headers[JOIN]) if JOIN in headers else None
     except InvalidHeader:  # it is why the task is a dead letter, or would have been
         return
     after = (AFTER, task_id.encode("utf-8", "backslashreplace"))
-    name = task_id
-    for planned in plan:
-        name += "/1"
+    planned = list(_named(plan, task_id if ARRIVAL in headers else f"{task_id}/1"))
+    while join is not None:
+        planned += _named(join.then, join.id)
+        join = join.outer
+    for each, name in planned:
         links: Headers = [("task-id", name.encode("utf-8", "backslashreplace")), after]
-        yield _sent(planned, record, [*planned.headers, *links])
+        yield OutputRecord(each.topic or record.topic(), each.key.encode(), each.value, [*each.headers, *links])
 
 
-def _sent(planned: Planned, after: Record, headers: Headers) -> OutputRecord:
-    return OutputRecord(planned.topic or after.topic(), planned.key.encode(), planned.value, headers)
+def _named(plan: Sequence[Planned], name: str) -> Iterator[tuple[Planned, str]]:
+    """Yield each task of a plan with its ID. `name` is the ID of the first task or group."""
+    for planned in plan:
+        if planned.group is None:
+            yield planned, name
+            name += "/1"
+        else:
+            for index, branch in enumerate(planned.group):
+                yield from _named(branch, f"{name}/{index + 1}")
+            name += "/then"
+
+
+def _task(
+    origin: Origin, planned: Planned, later: Sequence[Planned], task_id: str, inputs: bytes | None
+) -> OutputRecord:
+    links: Headers = [("task-id", task_id.encode("utf-8", "backslashreplace"))]
+    if inputs is not None:
+        links.append((INPUTS, inputs))
+    if later:
+        links.append((THEN, write_plan(later)))
+    if origin.join is not None and origin.branch is not None:
+        links += [(JOIN, write_join(origin.join)), (BRANCH, write_branch(origin.branch))]
+    terms = headers_for_terms(delay=planned.delay, expires_in=planned.expires_in)
+    own = {name for name, _ in planned.headers}
+    trace = [(name, value) for name, value in origin.trace if name not in own]
+    headers = [*planned.headers, *trace, *terms, *links]
+    return OutputRecord(planned.topic or origin.topic, planned.key.encode(), planned.value, headers)
+
+
+def _arrival(origin: Origin, branch_id: str, value: bytes) -> OutputRecord:
+    """Return the record that says that the branch of `origin` has succeeded."""
+    join, branch = origin.join, origin.branch
+    assert join is not None
+    assert branch is not None
+    headers: Headers = [
+        ("task-name", NAME.encode()),
+        ("task-id", branch_id.encode("utf-8", "backslashreplace")),
+        *origin.trace,
+        (JOIN, write_join(join)),
+        (ARRIVAL, write_branch(branch)),
+    ]
+    if join.expires is not None:
+        headers.append((EXPIRES, str(join.expires).encode()))
+    return OutputRecord(join.topic, join.id.encode("utf-8", "backslashreplace"), value, headers)
+
+
+def _plain_origin(record: Record) -> Origin:
+    trace = [pair for pair in record.headers() or () if pair[0] in TRACE]
+    return Origin(record.topic(), _run(record), trace)
+
+
+def _run(record: Record) -> str:
+    return f"{record.topic()}-{record.partition()}-{record.offset()}"
+
+
+def _end_of(group: Planned) -> int | None:
+    """Return until when the branches of a group that begins now must have succeeded, in epoch milliseconds."""
+    if group.expires_in is None:
+        return group.expires
+    ((_, value),) = headers_for_terms(expires_in=group.expires_in)
+    return int(value or b"0")

@@ -153,8 +153,8 @@ class Membership:
         self._committer.on_committed(commits, error)
 
     def on_survey(self, survey: Survey | None, error: str | None) -> None:
-        """It is known what new partitions may have to wait for."""
-        self._new_partitions.on_survey(survey, error)
+        """It is known what some topics hold, and what the group has committed of them."""
+        self._new_partitions.surveys.on_survey(survey, error)
 
     def forget(self, partitions: Sequence[Partition]) -> int:
         """Forgets these partitions. Return how many waiting tasks that forgets."""

@@ -13,6 +13,7 @@ from processor.runtime.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
 from processor.runtime.ports import End, Partition, Source, Start, Survey
+from processor.runtime.surveys import Surveys
 from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import (
     ConsumerGrowthUneven,
@@ -32,15 +33,17 @@ class NewPartitions:
     """Carries out what `Growth` decides. Belongs to the poller's thread."""
 
     def __init__(
-        self, source: Source, desk: Desk, intake: Intake, committer: Committer, emit: Emit, *, wait: bool
+        self, source: Source, surveys: Surveys, desk: Desk, intake: Intake, committer: Committer, emit: Emit
     ) -> None:
-        """`wait`: whether new partitions wait at all."""
         self._source = source
+        self.surveys = surveys
+        """Where it asks what topics hold."""
         self._desk = desk
         self._intake = intake
         self._committer = committer
         self._emit = emit
-        self._wait = wait
+        self.wait = True
+        """Whether new partitions wait at all."""
         self._growth = Growth()
         self._late_producers = LateProducers()
         intake.on_gated_runs = self._look_for_late_producers
@@ -51,7 +54,7 @@ class NewPartitions:
     def begin(self, starts: Sequence[Start]) -> None:
         """These were assigned: begins them, but for those that may be new."""
         self._intake.begin([start.partition for start in starts])
-        if not self._wait or self._desk.is_draining:
+        if not self.wait or self._desk.is_draining:
             return
         for partition, offset, _ in starts:
             if offset is None:
@@ -76,9 +79,9 @@ class NewPartitions:
             self._late_producers.keep(self._growth.topics)
         topics = self._growth.question(now, self._intake.blocked())
         if topics:
-            self._source.survey(topics)
+            self.surveys.ask(topics, self._on_survey)
 
-    def on_survey(self, survey: Survey | None, error: str | None) -> None:
+    def _on_survey(self, survey: Survey | None, error: str | None) -> None:
         """A survey has ended."""
         now = monotonic()
         if survey is None:

@@ -13,10 +13,11 @@ from processor.engine.cancels import Cancels
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
-from processor.engine.outcome import Cancelled, Deferred, Dropped, Failed, Gathered, Held, Paused, Succeeded
+from processor.engine.outcome import Arrived, Cancelled, Deferred, Dropped, Failed, Gathered, Held, Paused, Succeeded
 from processor.engine.pauses import Pauses
 from processor.engine.record import Record
 from processor.engine.terms import Terms
+from processor.handlers.joins import read_arrival
 from processor.handlers.links import check_links
 from processor.handlers.payload import convert
 from processor.handlers.table import Handler, Handlers
@@ -35,6 +36,8 @@ from processor.runtime.settlement import Settlement
 from processor.runtime.tracing import Prepare, Tracing
 from processor.settings import Settings
 
+NotSucceeded = Failed | Deferred | Held | Paused | Cancelled | Gathered | Arrived
+
 Check = Callable[[Record, int], None]
 """Raises what ends the attempt with this number before it begins."""
 
@@ -44,6 +47,13 @@ class NamePaused(Exception):
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+class ForJoin(Exception):
+    """The record is not a task, but one of a join. Raised instead of calling a handler."""
+
+    def __init__(self, what: Any) -> None:
+        self.what = what
 
 
 class Seat(Protocol):
@@ -161,7 +171,7 @@ class Runner:
         for record in loan.records:
             if not ledger.may_begin or now >= lease.until:
                 break
-            outcome: Failed | Deferred | Held | Paused | Cancelled | Gathered | None = None
+            outcome: NotSucceeded | None = None
             handler = task = value = None
             started = now
             try:
@@ -278,10 +288,13 @@ class Runner:
         Raises:
             InvalidHeader: a header that sets the task's terms cannot be read.
             Expired: the task had to begin earlier.
+            ForJoin: it is not a task.
             DependencyFailed: the task was to follow from another one, which is a dead letter.
         """
         own = terms.get(record.offset())
         if own is not None:
+            if own.arrives and own.refusal is None and own.fault is None:
+                raise ForJoin(read_arrival(record.headers() or []))
             check_begin(own, time())
             if own.linked:
                 check_links(record.headers() or [])
@@ -297,15 +310,15 @@ def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("a worker's coroutine waits, and no event loop will ever resume it")
 
 
-def _caught(
-    error: BaseException, window: InterruptWindow, handler: Handler | None
-) -> Failed | Deferred | Held | Paused | Cancelled | Gathered:
+def _caught(error: BaseException, window: InterruptWindow, handler: Handler | None) -> NotSucceeded:
     if isinstance(error, NotNow):
         return Held()
     if type(error) is NamePaused:
         return Paused(error.name)
     if type(error) is CancelledTask:
         return Cancelled(error.cancel, error.task)
+    if type(error) is ForJoin:
+        return Arrived(error.what)
     if type(error) is ForBatch:
         return Gathered(error.task, error.handler)
     began = window.started != 0.0

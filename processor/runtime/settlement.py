@@ -14,7 +14,7 @@ from typing import Any
 
 from processor.engine.cancels import Cancel
 from processor.engine.ledger import LedgerState, Loan
-from processor.engine.outcome import Cancelled, Cause, Deferred, Failed, Held, Paused, Succeeded, Verdict
+from processor.engine.outcome import Arrived, Cancelled, Cause, Deferred, Failed, Held, Paused, Succeeded, Verdict
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Policy
 from processor.errors import EncodeError
@@ -26,8 +26,9 @@ from processor.runtime.attempt import Attempt, failed_with
 from processor.runtime.cancelled import cancel_of
 from processor.runtime.desk import Desk
 from processor.runtime.flight_recorder import FlightRecorder
-from processor.runtime.follow_ups import is_followed, next_record, unmet_records
+from processor.runtime.follow_ups import is_followed, next_records, unmet_records
 from processor.runtime.gatekeeper import Gatekeeper
+from processor.runtime.joining import Joining, NothingFollows
 from processor.runtime.outbox import Output, Outputs
 from processor.runtime.ports import Codec, OutputRecord
 from processor.runtime.task_log import TaskLog
@@ -77,6 +78,7 @@ class Settlement:
         self.desk = desk
         self._gatekeeper = gatekeeper
         self._outputs = outputs
+        self._joining = Joining(desk, outputs)
         self._tracing: Tracing | None = None
         self._recorder: FlightRecorder | None = None
         self.note_success = log.succeeded if log.logs_each else None
@@ -134,6 +136,8 @@ class Settlement:
                 self.desk.hold_paused(attempt.loan, name)
             case Cancelled(cancel):
                 self._cancel(attempt, cancel, Cause.CANCELLED)
+            case Arrived(what):
+                self._join(attempt, what)
             # A dropped one was settled by the watchdog.
 
     def all_simply_succeeded(self, attempts: Sequence[Attempt]) -> bool:
@@ -185,8 +189,14 @@ class Settlement:
             attempts[index].go_on = in_turn.go_on
         in_turn.go_on()
 
+    def _join(self, attempt: Attempt, what: Any) -> None:
+        try:
+            self._joining.conclude(attempt, what)
+        except NothingFollows as error:
+            self._dead_letter(attempt, failed_with(error.why, began=False), error.others)
+
     def _succeed(self, attempt: Attempt, value: Any) -> None:
-        """The handler returned `value`: the task settles when the broker has its result and the next task.
+        """The handler returned `value`: the task settles when the broker has its result and what follows.
 
         Or together with them.
         """
@@ -199,7 +209,7 @@ class Settlement:
                 records.append(self._result(topic, task, value))
             has_result = bool(records)
             if is_followed(loan.ledger.terms, attempt.record):
-                records.append(next_record(task, value))
+                records += next_records(task, value, may_repeat=not self._settings.is_exactly_once)
         except EncodeError as error:
             self._dead_letter(attempt, failed_with(error, began=True))
             return
@@ -287,7 +297,8 @@ class Settlement:
             return self._default_policy
         return self._default_policy.with_own(handler.max_attempts, handler.backoff, handler.backoff_max)
 
-    def _dead_letter(self, attempt: Attempt, failed: Failed) -> None:
+    def _dead_letter(self, attempt: Attempt, failed: Failed, others: Sequence[Record] = ()) -> None:
+        """Sends the dead letter, and with it those of `others`, which settle together with the task."""
         loan, record = attempt.loan, attempt.record
         if loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs it again, and decides for itself
             self.desk.give_up(loan)
@@ -296,9 +307,8 @@ class Settlement:
         attempts = attempts_of(attempt.number, failed.cause)
         topic = self._settings.dead_letter_topic_of(record.topic())
         group, task_id = self._settings.group, attempt.fields["task_id"]
-        letter = dead_letter_headers(record, group, attempts, failed)
-        records = [OutputRecord(topic, record.key(), record.value(), [*(record.headers() or ()), *letter])]
-        if is_followed(loan.ledger.terms, record):
+        records = [letter_of(topic, each, group, attempts, failed) for each in (record, *others)]
+        if is_followed(loan.ledger.terms, record) or type(attempt.outcome) is Arrived:
             records += [unmet_letter(topic, each, group, task_id) for each in unmet_records(record, task_id)]
 
         def written() -> None:
@@ -326,6 +336,12 @@ def attempts_of(number: int, cause: Cause) -> int:
             return number - 1
         case _:
             return number
+
+
+def letter_of(topic: str, record: Record, group: str, attempts: int, failed: Failed) -> OutputRecord:
+    """Return the dead letter of a record."""
+    letter = dead_letter_headers(record, group, attempts, failed)
+    return OutputRecord(topic, record.key(), record.value(), [*(record.headers() or ()), *letter])
 
 
 def dead_letter_headers(record: Record, group: str, attempts: int, failed: Failed) -> Headers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, time
 
 from processor.runtime.desk import Desk
 from processor.runtime.membership import Membership
@@ -12,6 +12,9 @@ ASK_SECONDS = 0.5
 """How often the group is asked about partitions that other consumers have."""
 
 CHECK_SECONDS = 0.05
+
+EXPIRY_SECONDS = 60.0
+"""A join that waits for a branch is left to the next run, unless it expires so soon."""
 
 
 class StopAtEnd:
@@ -50,7 +53,7 @@ class StopAtEnd:
         return self._membership.in_group and not any(map(self._desk.holds, open_ends))
 
     def _close_own(self, open_ends: dict[Partition, int]) -> None:
-        for partition, point in self._desk.commit_points(list(open_ends)).items():
+        for partition, point in self._desk.unkept_points(list(open_ends), time() + EXPIRY_SECONDS).items():
             if point >= open_ends[partition]:
                 del open_ends[partition]
 

@@ -31,7 +31,7 @@ class Event(msgspec.Struct, kw_only=True):
 Emit = Callable[[Event], None]
 
 
-HeadState = Literal["waiting", "running", "delivering", "parked", "blocked", "delayed", "held"]
+HeadState = Literal["waiting", "running", "delivering", "parked", "blocked", "delayed", "held", "joining"]
 
 
 class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):

@@ -45,7 +45,8 @@ def run(  # noqa: PLR0913 — options, each given by its name
     """Run `app` on `tasks` until each has succeeded or is a dead letter, and report what became of them.
 
     The threads, the order, the retries and the codec are those of `processor run`; only Kafka is in memory. Tasks that
-    follow from others run as well, in a consumer for each link of the chain.
+    follow from others run as well, in a consumer for each link of the chain. A group of which a branch is a dead letter
+    is left waiting.
 
     Args:
         app: a handler, plain or async, or a `Processor`.
@@ -100,7 +101,10 @@ def run(  # noqa: PLR0913 — options, each given by its name
 
     exit_code = run_to_end()
     while not cluster.is_done(topic):  # a consumer stops at the end that was there when it started
+        before = cluster.state()
         exit_code = run_to_end()
+        if cluster.state() == before:  # what is left waits for branches that are dead letters
+            break
     load.note_follow_ups()
     letters = cluster.records(settings.dead_letter_topic_of(topic))
     return report_of(load, events, letters, codec.results, exit_code)

@@ -17,8 +17,8 @@ class Payloads(Protocol):
     payloads: dict[tuple[int, int], Any]
     """What was given, by partition and offset."""
 
-    def payload_in(self, letter: Record) -> Any:
-        """Return the payload of a task that was never sent, from its dead letter."""
+    def payload_in(self, record: Record) -> Any:
+        """Return the payload of a task that was not given, or what a branch returned that has arrived at its join."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):

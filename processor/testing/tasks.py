@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from processor.codec.messages import Outgoing
-from processor.codec.plans import step_headers
+from processor.codec.plans import group_headers, step_headers
 from processor.codec.select import ValueCodec
 from processor.engine.record import Headers, Record
 from processor.errors import SettingsError
-from processor.handlers.links import INPUTS, write_inputs
-from processor.handlers.steps import Step
+from processor.handlers.links import ARRIVAL, INPUTS, JOINED, read_inputs, write_inputs
+from processor.handlers.steps import Group, Step
 from processor.handlers.task import Content, Task
 from processor.handlers.terms import headers_for_terms
 from processor.runtime.ports import Partition
@@ -21,8 +21,9 @@ from processor.testing.memory.cluster import MemoryCluster, MemoryRecord
 TOPIC: Final = "test"
 
 HeaderValues = Mapping[str, str | bytes | None]
-Given = Task | Step | tuple[str, Any] | Mapping[str, Any]
-"""A task to run: one made by `task`, a `Step` with what follows from it, `(session_id, payload)`, or a dict.
+Given = Task | Step | Group | tuple[str, Any] | Mapping[str, Any]
+"""A task to run: one made by `task`, a `Step` or a group with what follows from it,
+`(session_id, payload)`, or a dict.
 
 A dict has some of `session_id`, `payload`, `name`, `id` and `headers`, and of the terms `priority`, `not_before`,
 `delay`, `expires` and `expires_in`, as `Dispatcher.submit` takes them. A dict with `value` in place of `payload` is a
@@ -87,6 +88,9 @@ class Load:
             SettingsError: it is not a task.
             EncodeError: its payload cannot be written in the value format.
         """
+        if isinstance(given, Group):
+            self._produce_group(given)
+            return
         members = _members(given)
         session_id = members.get("session_id") or ""
         headers = [*_headers(members.get("headers")), *self._terms(given, members)]
@@ -105,11 +109,22 @@ class Load:
         for record in self._cluster.records(self._topic):
             place = record.partition(), record.offset()
             if place not in self.payloads:
-                self.payloads[place] = self._codec.decode(record).payload
+                self.payloads[place] = self.payload_in(record)
 
-    def payload_in(self, letter: Record) -> Any:
-        """Return the payload of a task that was never sent, from its dead letter."""
-        return self._codec.decode(letter).payload
+    def payload_in(self, record: Record) -> Any:
+        """Return the payload of a task that was not given, or what a branch returned that has arrived at its join."""
+        headers, value = dict(record.headers() or ()), record.value()
+        if ARRIVAL in headers or JOINED in headers:
+            return read_inputs(b"[%b]" % value)[0] if value else None
+        return self._codec.decode(record).payload
+
+    def _produce_group(self, group: Group) -> None:
+        try:
+            headers = group_headers(group, self._codec)
+        except ValueError as error:
+            raise SettingsError(f"a group: {error}") from None
+        record = self._cluster.produce(self._topic, _key(group.id or ""), None, headers)
+        self.payloads[record.partition(), record.offset()] = None
 
     def _terms(self, given: Given, members: Mapping[str, Any]) -> Headers:
         try:
@@ -128,7 +143,7 @@ def _headers(headers: HeaderValues | None) -> Headers:
     return [(name, value.encode() if isinstance(value, str) else value) for name, value in (headers or {}).items()]
 
 
-def _members(given: Given) -> Mapping[str, Any]:
+def _members(given: Task | Step | tuple[str, Any] | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(given, Task):
         headers = dict(given._record.headers() or ())  # noqa: SLF001 — what `task` put there, without the value's
         return {

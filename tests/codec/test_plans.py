@@ -29,7 +29,7 @@ def test_a_step_is_never_changed_and_chains_have_the_same_order_however_they_are
     a, b, c = Step("a", 1), Step("b", 2), Step("c", 3)
     assert a.then(b).then(c) == a.then(b.then(c))
     assert (a.following, b.following) == ((), ())
-    assert [step.session_id for step in a.then(b).then(c).following] == ["b", "c"]
+    assert a.then(b).then(c).following == (b, c)
 
 
 def test_a_step_alone_has_the_headers_of_its_terms_only() -> None:

@@ -34,6 +34,8 @@ ADVICE_BY_STATE: Final = {
     "delayed": "It begins by itself at that time, which its producer has set. A consumer looks only so far beyond it: "
     "see --max-in-flight.",
     "held": "It begins by itself, once what its handler needs is back, or as its concurrency and rate allow.",
+    "joining": "A branch has succeeded and others of its group have not: look for them among the dead letters, and "
+    "replay them. expires_in of a group limits how long it waits.",
     "waiting": "No worker is free for it: raise --workers if handlers wait for I/O, --processes if they compute.",
     "delivering": "Its result or dead letter is not acknowledged: check that the topic exists and accepts records of "
     "this size, and that its brokers are up.",

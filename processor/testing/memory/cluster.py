@@ -152,6 +152,11 @@ class MemoryCluster:
             committed = self.committed
             return all(place in committed and committed[place].offset >= log.end for place, log in logs)
 
+    def state(self) -> tuple[dict[Partition, int], dict[Partition, Commit]]:
+        """Return where each partition ends, and what the group has committed."""
+        with self.changed:
+            return {place: log.end for place, log in self.logs.items()}, dict(self.committed)
+
     def share_of(self, member: GroupMember) -> set[Partition]:
         """Return the partitions that a member should have. The caller holds `changed`.
 

@@ -1,0 +1,28 @@
+"""Joins that are not complete when they expire: their arrivals become dead letters that name what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TypeVar
+
+from processor.engine.assignment import Assignment
+from processor.engine.joins import missing_ids
+from processor.handlers.task import Expired
+from processor.handlers.terms import shown_time
+
+P = TypeVar("P", bound=Hashable)
+
+
+def refuse_expired(assignment: Assignment[P], epoch: float) -> None:
+    """Has the arrivals at joins refused that have expired at `epoch`, in seconds since the epoch. Under the lock."""
+    for ledger, joins in list(assignment.joining()):
+        for identity in joins.expired(epoch):
+            join = joins.open[identity]
+            missing = missing_ids(identity[0], join.missing)
+            text = f"its join {identity[0]} had to be complete by {shown_time(join.expires)}, and waited for {missing}"
+            assignment.refuse(ledger, identity, (Expired, text))
+
+
+def next_expiry(assignment: Assignment[P]) -> float | None:
+    """Return when the next join may expire, in seconds since the epoch. Under the lock."""
+    return min((at for _, joins in assignment.joining() if (at := joins.next_expiry()) is not None), default=None)

@@ -1,0 +1,106 @@
+"""`JoinMarkers`: settles the markers of joins whose branches cannot run again.
+
+With at-least-once, a branch whose offset is not committed runs again after a crash, and arrives again at a join that is
+complete. A marker is kept until the group has committed all tasks that its branches consisted of, and until all that
+was sent before that is delivered here: no arrival of these tasks comes after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from processor.engine import skipmap
+from processor.engine.joins import Identity, Marker
+from processor.engine.offsets import Range
+from processor.engine.outbox import is_covered
+from processor.runtime.committer import Committer
+from processor.runtime.desk import Desk
+from processor.runtime.ports import Commit, Partition, Survey
+from processor.runtime.surveys import Surveys
+
+ASK_SECONDS = 0.25
+"""Between two surveys while there are markers. A marker needs two of them."""
+
+Place = tuple[Partition, Identity]
+
+
+class JoinMarkers:
+    """Belongs to the poller's thread."""
+
+    def __init__(self, topics: Sequence[str], desk: Desk, committer: Committer, surveys: Surveys) -> None:
+        """`topics` are those of the group. A task of another topic belongs to another group, which is not asked."""
+        self._topics = topics
+        self._desk = desk
+        self._committer = committer
+        self._surveys = surveys
+        self._next = 0.0
+        self._is_asking = False
+        self._markers: list[tuple[Partition, Identity, Marker]] = []
+        """Those that the survey is about."""
+        self._covered: dict[Place, int | None] = {}
+        """Markers whose tasks are committed, and where their partition ended after that; None until that is known."""
+
+    def tick(self, now: float) -> None:
+        """Asks what the group has committed, while there are markers."""
+        if not self._desk.has_joins or self._is_asking or now < self._next or self._desk.is_draining:
+            return
+        self._next = now + ASK_SECONDS
+        self._markers = self._desk.markers()
+        places = {(partition, identity) for partition, identity, _ in self._markers}
+        self._covered = {place: end for place, end in self._covered.items() if place in places}
+        if self._markers:
+            self._is_asking = True
+            self._committer.commit_soon()
+            self._surveys.ask(self._topics, self._on_survey)
+
+    def _on_survey(self, survey: Survey | None, error: str | None) -> None:  # noqa: ARG002 — it is asked again
+        self._is_asking = False
+        if survey is None:
+            return
+        committed = Committed(survey)
+        for partition, identity, marker in self._markers:
+            place = (partition, identity)
+            if place not in self._covered:
+                if committed.has_all(marker.path):
+                    self._covered[place] = None
+            elif self._covered[place] is None and partition in survey.bounds:
+                self._covered[place] = survey.bounds[partition][1]
+        ends: dict[Partition, dict[Identity, int]] = {}
+        for (partition, identity), end in self._covered.items():
+            if end is not None:
+                ends.setdefault(partition, {})[identity] = end
+        for partition, of_partition in ends.items():
+            self._desk.settle_markers(partition, of_partition)
+
+
+class Committed:
+    """What the group has committed, by a survey: which tasks are settled for good."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._topics = {partition.topic for partition in survey.bounds}
+        self._commits = survey.committed
+        self._ranges: dict[Partition, list[Range]] = {}
+
+    def has_all(self, path: Mapping[str, Mapping[int, Sequence[int]]]) -> bool:
+        """Return whether all tasks at these places are settled that are of the topics of the survey."""
+        return all(
+            self._has(Partition(topic, number), offset)
+            for topic, partitions in path.items()
+            if topic in self._topics
+            for number, offsets in partitions.items()
+            for offset in offsets
+        )
+
+    def _has(self, partition: Partition, offset: int) -> bool:
+        commit = self._commits.get(partition)
+        return commit is not None and is_covered(offset, commit.offset, self._ranges_of(commit))
+
+    def _ranges_of(self, commit: Commit) -> list[Range]:
+        ranges = self._ranges.get(commit.partition)
+        if ranges is None:
+            try:
+                ranges = skipmap.decode(commit.metadata, commit.offset)
+            except skipmap.SkipMapError:
+                ranges = []
+            self._ranges[commit.partition] = ranges
+        return ranges

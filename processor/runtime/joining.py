@@ -1,0 +1,82 @@
+"""`Joining`: what becomes of the records of a join: arrivals, markers, and those by which a group begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from time import time
+
+from processor.engine.joins import Due
+from processor.engine.record import Record
+from processor.errors import EncodeError
+from processor.handlers.joins import Arrival, Joined, Start, read_arrival
+from processor.handlers.task import NO_CONTENT, identity_of
+from processor.handlers.terms import EXPIRES
+from processor.runtime.attempt import Attempt
+from processor.runtime.desk import Desk
+from processor.runtime.follow_ups import Came, first_records, joined_records
+from processor.runtime.outbox import Output, Outputs
+
+LATE_SECONDS = 1.0
+"""How long a join still waits whose time is over when its first arrival is read: a consumer that was away meanwhile
+reads the others behind it."""
+
+
+class NothingFollows(Exception):
+    """What was to follow from a join, or from a group that begins, cannot be written."""
+
+    def __init__(self, why: EncodeError, others: Sequence[Record] = ()) -> None:
+        self.why = why
+        self.others = others
+        """The other arrivals."""
+
+
+class Joining:
+    """Any thread may call it."""
+
+    def __init__(self, desk: Desk, outputs: Outputs) -> None:
+        self._desk = desk
+        self._outputs = outputs
+
+    def conclude(self, attempt: Attempt, found: Arrival | Joined | Start) -> None:
+        """The attempt's record is not a task, but one of a join.
+
+        Raises:
+            NothingFollows: what follows cannot be written.
+        """
+        match found:
+            case Arrival():
+                self._arrive(attempt, found)
+            case Joined(id, run, path):
+                self._desk.mark(attempt.loan, (id, run), path)
+            case Start(plan):
+                try:
+                    records = first_records(attempt.record, plan, identity_of(attempt.record, NO_CONTENT).id)
+                except EncodeError as error:
+                    raise NothingFollows(error) from None
+                self._outputs.send(Output(attempt, records))
+
+    def _arrive(self, attempt: Attempt, arrival: Arrival) -> None:
+        join, record = arrival.join, attempt.record
+        due = Due((join.id, join.run), join.of, arrival.branch.index, _expiry_of(record), time() + LATE_SECONDS)
+        others = self._desk.arrive(attempt.loan, due)
+        if others is None:
+            return
+        try:
+            came = {index: _came(kept) for index, kept in others.items()}
+            came[due.branch] = Came(record.value() or b"", arrival.branch.path)
+            records = joined_records(record, arrival, [came[index] for index in sorted(came)])
+        except EncodeError as error:
+            raise NothingFollows(error, list(others.values())) from None
+        self._outputs.send(Output(attempt, records))
+
+
+def _came(record: Record) -> Came:
+    arrival = read_arrival(record.headers() or [])
+    assert isinstance(arrival, Arrival)
+    return Came(record.value() or b"", arrival.branch.path)
+
+
+def _expiry_of(record: Record) -> float:
+    value = dict(record.headers() or ()).get(EXPIRES)
+    return int(value) / 1000 if value is not None else inf

@@ -1,0 +1,357 @@
+"""Arrivals that are kept, by the engine: what is kept, what settles when, and what counts as in flight."""
+
+from __future__ import annotations
+
+from math import inf
+
+from processor.engine import joins as module
+from processor.engine.assignment import Assignment
+from processor.engine.joins import Due, Identity, Joins, KeptRecord, Marker, Standing, missing_ids
+from processor.engine.ledger import Loan
+from processor.engine.offsets import Progress
+from processor.engine.outbox import Cut, Staged
+from processor.engine.record import Headers
+from processor.engine.terms import Terms
+from processor.handlers.task import Expired
+from tests.engine.record import FakeRecord
+
+JOIN: Identity = ("7/then", "t-0-1")
+HEADERS: Headers = [("task-join", b"the same in all"), ("task-arrival", b"0"), ("empty", None)]
+REFUSED = (Expired, "too late")
+
+
+def terms_of(headers: Headers) -> Terms | None:
+    return Terms(linked=True, arrives=True) if headers else None
+
+
+def record(offset: int, key: bytes | None = b"7/then", value: bytes = b"{}") -> FakeRecord:
+    return FakeRecord(offset, key, value, [*HEADERS, ("n", b"%d" % offset)])
+
+
+def assignment_of(*records: FakeRecord) -> Assignment[int]:
+    assignment: Assignment[int] = Assignment(terms_of)
+    assignment.assign(0, 0)
+    if records:
+        assignment.admit(0, records, 0.0)
+    return assignment
+
+
+def lend(assignment: Assignment[int], limit: int = 1) -> Loan:
+    (loan,) = assignment.lend(limit)
+    return loan
+
+
+def state(assignment: Assignment[int]) -> tuple[int, int, int, int | None]:
+    """What is in flight, waits and is lent, and the commit point."""
+    point = assignment.ledgers[0].offsets.commit_point
+    return assignment.in_flight, assignment.waiting, assignment.lent_loans, point
+
+
+def test_an_arrival_is_kept_out_of_its_lane_and_does_not_count_as_in_flight() -> None:
+    assignment = assignment_of(record(0), record(1))
+    assert assignment.arrive(lend(assignment), Due(JOIN, 3, 0), 5.0) == (Standing.KEPT, 0)
+    assert state(assignment) == (1, 1, 0, 0)
+    assert assignment.arrive(lend(assignment), Due(JOIN, 3, 1), 5.0) == (Standing.KEPT, 0)
+    assert state(assignment) == (0, 0, 0, 0)
+    ledger = assignment.ledgers[0]
+    size = sum(ledger.offsets.size_of([offset]) for offset in (0, 1))
+    assert (ledger.kept.tasks, ledger.kept.bytes) == (2, size)
+    snapshot = ledger.snapshot(6.0)
+    assert (snapshot.in_flight, snapshot.in_flight_bytes, snapshot.sessions) == (0, 0, 0)
+    assert ledger.terms == {}
+
+
+def test_the_last_arrival_settles_with_all_others() -> None:
+    assignment = assignment_of(record(0), record(1), record(2))
+    assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0)
+    loan = lend(assignment)
+    assert assignment.arrive(loan, Due(JOIN, 2, 1), 0.0) == (Standing.LAST, 0)
+    assert state(assignment) == (2, 1, 1, 0)
+    loan.done = 1
+    assert assignment.release(loan) == 2
+    assert state(assignment) == (1, 1, 0, 2)
+    assert assignment.ledgers[0].kept.tasks == 0
+    assert assignment.ledgers[0].done == 2
+
+
+def test_a_loan_that_settles_and_stays_lent_takes_the_other_arrivals_along() -> None:
+    assignment = assignment_of(record(0), record(1))
+    assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0)
+    loan = lend(assignment)
+    assignment.arrive(loan, Due(JOIN, 2, 1), 0.0)
+    assert assignment.settle(loan) == 0
+    loan.done = 1
+    assert assignment.settle(loan) == 2
+    assert state(assignment) == (0, 0, 1, 2)
+
+
+def test_a_last_arrival_that_comes_back_undone_leaves_the_others_kept() -> None:
+    assignment = assignment_of(record(0), record(1))
+    assignment.arrive(lend(assignment), Due(JOIN, 2, 0, expires=1.0), 0.0)
+    loan = lend(assignment)
+    assignment.arrive(loan, Due(JOIN, 2, 1, expires=1.0), 0.0)
+    assert assignment.release(loan) == 0
+    assert state(assignment) == (1, 1, 0, 0)
+    ledger = assignment.ledgers[0]
+    assert ledger.joins is not None
+    assert ledger.joins.expired(9.0) == []  # it is ending
+    assert assignment.arrive(lend(assignment), Due(JOIN, 2, 1), 0.0)[0] is Standing.LAST
+
+
+def test_a_join_of_one_branch_is_complete_with_it() -> None:
+    assignment = assignment_of(record(0))
+    loan = lend(assignment)
+    assert assignment.arrive(loan, Due(JOIN, 1, 0), 0.0) == (Standing.LAST, 0)
+    loan.done = 1
+    assert assignment.release(loan) == 1
+    assert state(assignment) == (0, 0, 0, 1)
+
+
+def test_a_repeated_arrival_settles_alone() -> None:
+    assignment = assignment_of(record(0), record(1))
+    assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0)
+    assert assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0) == (Standing.REPEATED, 1)
+    assert state(assignment) == (0, 0, 0, 0)
+    assert assignment.ledgers[0].kept.tasks == 1
+
+
+def test_another_run_of_the_same_group_is_another_join() -> None:
+    assignment = assignment_of(record(0), record(1))
+    assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0)
+    assert assignment.arrive(lend(assignment), Due((JOIN[0], "t-0-2"), 2, 1), 0.0)[0] is Standing.KEPT
+
+
+def test_tasks_before_an_arrival_in_its_lane_settle_first() -> None:
+    """A session may have the name of a join."""
+    assignment = assignment_of(FakeRecord(0, b"7/then"), record(1), FakeRecord(2, b"7/then"))
+    loan = lend(assignment, 3)
+    loan.done = 1
+    assert assignment.arrive(loan, Due(JOIN, 2, 0), 0.0) == (Standing.KEPT, 1)
+    assert state(assignment) == (1, 1, 0, 1)
+    assert [each.offset() for each in lend(assignment, 3).records] == [2]
+
+
+def test_what_arrives_after_its_join_is_repeated() -> None:
+    assignment = assignment_of(record(0), record(1), record(2))
+    assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0)
+    loan = lend(assignment)
+    assignment.arrive(loan, Due(JOIN, 2, 1), 0.0)
+    loan.done = 1
+    assignment.release(loan)
+    assert assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0) == (Standing.REPEATED, 1)
+    assert state(assignment) == (0, 0, 0, 3)
+
+
+def test_a_join_from_which_nothing_follows_may_be_replayed() -> None:
+    joins = Joins()
+    joins.fail(JOIN)
+    assert joins.complete(JOIN) == []
+    assert joins.arrive(Due(JOIN, 2, 0), record(0), 1, 0.0) is Standing.KEPT
+
+
+def test_as_many_complete_joins_are_remembered_as_there_is_room_for() -> None:
+    joins = Joins()
+    for number in range(module.MOST_RECENT + 1):
+        joins.complete(("j", str(number)))
+    assert joins.arrive(Due(("j", "0"), 2, 0), record(0), 1, 0.0) is Standing.KEPT
+    assert joins.arrive(Due(("j", "1"), 2, 0), record(1), 1, 0.0) is Standing.REPEATED
+
+
+def test_a_marker_is_kept_until_it_is_settled_and_what_arrives_meanwhile_is_repeated() -> None:
+    assignment = assignment_of(record(0), record(1), record(2))
+    assert assignment.mark(lend(assignment), JOIN, {"t": {0: [1]}}, 3.0) == 0
+    assert state(assignment) == (2, 2, 0, 0)
+    assert assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0)[0] is Standing.REPEATED
+    assert assignment.mark(lend(assignment), JOIN, {}, 3.0) == 1  # of a second marker, the first one counts
+    ledger = assignment.ledgers[0]
+    assert ledger.joins is not None
+    assert ledger.joins.markers[JOIN].path == {"t": {0: [1]}}
+    assert state(assignment) == (0, 0, 0, 0)
+    assert ledger.unmark([JOIN, ("other", "")]) == 1
+    assert (state(assignment), ledger.kept.tasks, ledger.kept.bytes) == ((0, 0, 0, 3), 0, 0)
+    assert ledger.unmark([JOIN]) == 0
+
+
+def test_a_marker_settles_arrivals_that_came_again_without_the_others() -> None:
+    """After a crash between the commits of two of them."""
+    assignment = assignment_of(record(0), record(1))
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 2), 0.0)
+    assert assignment.mark(lend(assignment), JOIN, {}, 0.0) == 1
+    assert state(assignment) == (0, 0, 0, 1)
+
+
+def test_a_join_that_is_refused_puts_its_arrivals_back_into_their_lane() -> None:
+    assignment = assignment_of(record(0), record(1), record(2))
+    for branch in (0, 1):
+        assignment.arrive(lend(assignment), Due(JOIN, 3, branch), 0.0)
+    assert state(assignment) == (1, 1, 0, 0)
+    ledger = assignment.ledgers[0]
+    assignment.refuse(ledger, JOIN, REFUSED)
+    assert state(assignment) == (3, 3, 0, 0)
+    assert {offset: (terms.followed, terms.refusal) for offset, terms in ledger.terms.items() if terms.refusal} == {
+        0: (True, REFUSED), 1: (False, REFUSED)
+    }  # fmt: skip
+    loan = lend(assignment, 9)
+    assert [each.offset() for each in loan.records] == [2, 0, 1]
+    loan.done = 3
+    assert assignment.release(loan) == 3
+    assert state(assignment) == (0, 0, 0, 3)
+    assert ledger.terms == {}
+
+
+def test_a_refused_join_without_a_lane_gets_one() -> None:
+    assignment = assignment_of(record(0), record(1))
+    for branch in (0, 1):
+        assignment.arrive(lend(assignment), Due(JOIN, 3, branch), 0.0)
+    ledger = assignment.ledgers[0]
+    assert not ledger.lanes.has_lane(b"7/then")
+    assignment.refuse(ledger, JOIN, REFUSED)
+    assert ledger.lanes.has_lane(b"7/then")
+    assert state(assignment) == (2, 2, 0, 0)
+    assert [each.offset() for each in lend(assignment, 9).records] == [0, 1]
+
+
+def test_what_is_refused_counts_as_delayed_where_its_lane_is() -> None:
+    def delayed_terms(headers: Headers) -> Terms | None:
+        return Terms(not_before=50.0) if dict(headers).get("later") else terms_of(headers)
+
+    assignment: Assignment[int] = Assignment(delayed_terms)
+    assignment.assign(0, 0)
+    assignment.admit(0, [record(0)], 0.0)
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 0), 0.0)
+    assignment.admit(0, [FakeRecord(1, b"7/then", b"", [("later", b"1")])], 0.0)
+    assert assignment.lend(9, None, 10.0) == []
+    ledger = assignment.ledgers[0]
+    assert ledger.lanes.is_delayed(b"7/then")
+    assignment.refuse(ledger, JOIN, REFUSED)
+    assert ledger.delayed_usage.tasks == 2
+    assignment.wake(0.0, 60.0)
+    assert ledger.delayed_usage.tasks == 0
+
+
+def test_a_partition_that_closes_forgets_what_is_kept() -> None:
+    assignment = assignment_of(record(0), record(1))
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 0), 0.0)
+    assert [joins.tasks for _, joins in assignment.joining()] == [1]
+    assert assignment.close(0) == 1
+    assert (assignment.in_flight, assignment.waiting, list(assignment.joining())) == (0, 0, [])
+
+
+def test_an_arrival_that_ends_in_a_draining_partition_is_kept() -> None:
+    assignment = assignment_of(record(0), record(1))
+    loan = lend(assignment)
+    assignment.drain(0)
+    assert assignment.arrive(loan, Due(JOIN, 3, 0), 0.0)[0] is Standing.KEPT
+    assert (assignment.lend(9), list(assignment.joining())) == ([], [])
+    assert assignment.in_flight == 1
+
+
+def test_what_holds_the_commit_point_is_named_with_what_it_waits_for() -> None:
+    assignment = assignment_of(record(0), record(1))
+    ledger = assignment.ledgers[0]
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 1), 5.0)
+    block = ledger.snapshot(9.0).head
+    assert block is not None
+    assert (block.record.offset(), block.place, block.since, block.loan) == (0, "joining", 5.0, None)
+    assert block.setback is not None
+    assert block.setback.error == "the join 7/then waits for 7/1, 7/3"
+    assignment.mark(lend(assignment), JOIN, {}, 7.0)
+    block = ledger.snapshot(9.0).head
+    assert block is not None
+    assert block.setback is not None
+    assert (block.record.offset(), block.since) == (1, 7.0)
+    assert "is complete, and waits until the group has committed" in block.setback.error
+
+
+def test_a_head_that_is_neither_lent_nor_kept_is_not_taken_for_a_join() -> None:
+    joins = Joins()
+    joins.arrive(Due(JOIN, 3, 1), record(4), 1, 0.0)
+    joins.mark(("other", ""), Marker(KeptRecord(record(5), 1), 0.0, {}))
+    assert joins.holder_of(6) is None
+
+
+def test_of_many_missing_branches_the_first_ones_are_named() -> None:
+    assert missing_ids("7/then", range(12)).endswith("7/9, 7/10 and 2 more")
+    assert missing_ids("7/then", [4]) == "7/5"
+
+
+def test_the_point_below_which_only_lasting_joins_are_open() -> None:
+    assignment = assignment_of(record(0), record(1, b"8/then"), FakeRecord(2, b"s"), FakeRecord(3, b"u"))
+    ledger = assignment.ledgers[0]
+    assert ledger.unkept_point(0.0) == 0
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 0), 0.0)
+    assignment.arrive(lend(assignment), Due(("8/then", ""), 3, 0, expires=20.0), 0.0)
+    assert (ledger.unkept_point(10.0), ledger.unkept_point(30.0)) == (2, 1)
+    first, second = assignment.lend(1), assignment.lend(1)
+    assignment.stage(first[0], "output", 1)
+    second[0].done = 1
+    assignment.release(second[0])
+    assert ledger.unkept_point(10.0) == 2  # what is staged is not committed
+    ledger.committed([2])
+    assert ledger.unkept_point(10.0) == 4
+
+
+def test_joins_expire_in_turn_and_a_late_one_not_before_it_may() -> None:
+    joins = Joins()
+    for offset, (run, expires, not_before) in enumerate(
+        [("a", 30.0, -inf), ("b", 10.0, -inf), ("c", 5.0, 40.0), ("d", inf, 1.0)]
+    ):
+        joins.arrive(Due(("j", run), 3, 0, expires, not_before), record(offset), 1, 0.0)
+    assert joins.next_expiry() == 10.0
+    assert joins.expired(10.0) == []
+    assert joins.expired(35.0) == [("j", "b"), ("j", "a")]
+    assert (joins.expired(39.0), joins.expired(41.0), joins.next_expiry()) == ([], [("j", "c")], None)
+
+
+def test_times_of_joins_that_are_complete_are_forgotten() -> None:
+    joins = Joins()
+    for number in range(3 * module.SPARE_EXPIRIES):
+        joins.arrive(Due(("j", str(number)), 2, 0, 9.0), record(number), 1, 0.0)
+        joins.complete(("j", str(number)))
+    assert len(joins._expiries) <= module.SPARE_EXPIRIES + 1
+    assert joins.expired(99.0) == []
+
+
+def test_what_is_equal_in_all_arrivals_is_kept_once() -> None:
+    joins = Joins()
+    for offset in (0, 1):
+        given = FakeRecord(
+            offset, b"7/then", b"v", [("task-join", bytes(bytearray(b"the same"))), ("n", b"%d" % offset)]
+        )
+        joins.arrive(Due(JOIN, 3, offset), given, 1, 0.0)
+    first, second = joins.arrivals(JOIN).values()
+    assert (first.headers() or [])[0][1] is (second.headers() or [])[0][1]
+    assert first.key() is second.key()
+    assert second.headers() == [("task-join", b"the same"), ("n", b"1")]
+    place = (second.topic(), second.partition(), second.offset(), second.timestamp(), second.error(), second.value())
+    assert place == ("t", 0, 1, (1, 0), None, b"v")
+
+
+# --- exactly-once: one commit has all of a join, or nothing ---------------------------------------------
+
+
+def test_a_join_is_staged_with_all_its_arrivals() -> None:
+    assignment = assignment_of(record(0), record(1), record(2))
+    assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0)
+    loan = lend(assignment)
+    assignment.arrive(loan, Due(JOIN, 2, 1), 0.0)
+    assert assignment.stage(loan, "what follows", 1) == 2
+    ledger = assignment.ledgers[0]
+    assert (ledger.offsets.commit_point, ledger.secured_point) == (2, 0)
+    ledger.outbox.refuse(1, 5.0)
+    cut = ledger.cut(0.0)
+    assert cut is not None
+    assert (cut.outputs, cut.progress.commit_point) == ([], 0)
+    assert list(cut.progress.unsettled) == [0, 1, 2]
+
+
+def test_a_commit_without_room_for_a_join_has_none_of_its_arrivals() -> None:
+    joined = Staged(8, b"7/then", "what follows", 1, (0, 4))
+    plain = Staged(2, b"s", "result", 1)
+    cut = Cut(Progress(1, (1, 3, 5, 7), 9, ()), [plain, joined])
+    assert cut.parted([(2, 3), (4, 5)]) == {0, 4}
+    assert cut.parted([(2, 3), (4, 5), (6, 7), (8, 9)]) == set()
+    without = cut.without({4})
+    assert without.outputs == [plain]
+    assert (without.progress.commit_point, list(without.progress.unsettled)) == (0, [0, 1, 3, 4, 5, 7, 8])
+    assert without.parted([(2, 3)]) == set()

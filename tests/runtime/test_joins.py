@@ -1,0 +1,249 @@
+"""Joins in a real consumer: what is repeated after a crash, what holds the commit point, and what waits for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from processor.engine.record import Headers
+from processor.handlers.joins import Branch, Join, Path, write_branch, write_join, write_joined
+from processor.handlers.links import Planned, read_inputs
+from processor.handlers.task import Reject, Task
+from processor.telemetry.events import ConsumerStats, PartitionStats, TaskDeadLettered
+from processor.testing.memory.cluster import MemoryRecord
+from tests.runtime.fakes import PARTITION, TOPIC
+from tests.runtime.running import RunningConsumer
+from tests.support.until import until
+
+SHIP = Planned("parcels", b"ship it", [("task-name", b"ship")], "next")
+JOIN = Join("8/then", "t-0-0", TOPIC, 2, [SHIP])
+"""Its arrivals belong to the first of two partitions."""
+
+
+def branch(offset: int, index: int, join: Join = JOIN, key: bytes = b"s") -> MemoryRecord:
+    """A task that is a branch."""
+    links: Headers = [("task-join", write_join(join)), ("task-branch", write_branch(Branch(index)))]
+    return MemoryRecord(PARTITION, offset, key, b"work", [("task-id", b"8/%d" % (index + 1)), *links])
+
+
+def arrival(offset: int, index: int, join: Join = JOIN, path: Path | None = None, expires: int = 0) -> MemoryRecord:
+    """A record that says that a branch has succeeded."""
+    headers: Headers = [
+        ("task-name", b"processor.join"),
+        ("task-id", b"8/%d" % (index + 1)),
+        ("task-join", write_join(join)),
+        ("task-arrival", write_branch(Branch(index, path or {}))),
+    ]
+    if expires:
+        headers.append(("task-expires", b"%d" % expires))
+    return MemoryRecord(PARTITION, offset, join.id.encode(), b'{"json":%d}' % index, headers)
+
+
+def marker(offset: int, path: Path, join: Join = JOIN) -> MemoryRecord:
+    """A record that says that the join is complete."""
+    headers: Headers = [("task-name", b"processor.join"), ("task-joined", write_joined(join, path))]
+    return MemoryRecord(PARTITION, offset, join.id.encode(), None, headers)
+
+
+def task(offset: int, key: bytes = b"s") -> MemoryRecord:
+    return MemoryRecord(PARTITION, offset, key, b"task")
+
+
+def shipped(run: RunningConsumer) -> list[list[Any]]:
+    """What each task had as inputs that followed from a join."""
+    return [read_inputs(dict(each.headers() or ())["task-inputs"]) for each in run.cluster.records("next")]
+
+
+def test_a_branch_that_succeeds_arrives_at_its_join_with_what_it_returned() -> None:
+    with RunningConsumer(lambda task: {"n": task.offset}) as run:
+        run.push(branch(0, 1))
+        until(lambda: len(run.cluster.records(TOPIC)) == 2)
+        _, sent = run.cluster.records(TOPIC)
+        headers = dict(sent.headers() or ())
+        assert (sent.key(), sent.value()) == (b"8/then", b'{"json":{"n":0}}')
+        assert (headers["task-name"], headers["task-id"]) == (b"processor.join", b"8/2")
+        assert headers["task-join"] == write_join(JOIN)
+        assert headers["task-arrival"] == b'{"index":1,"path":{"t":{"0":[0]}}}'
+        run.stop()
+
+
+def test_a_join_that_waits_holds_the_commit_point_and_nothing_else() -> None:
+    ran: list[int] = []
+    with RunningConsumer(lambda task: ran.append(task.offset), max_in_flight=2) as run:
+        run.push(*(arrival(n, 0, Join(f"{n}/then", "t-0-0", TOPIC, 2, [SHIP])) for n in range(50)))
+        run.push(*(task(n) for n in range(50, 60)))
+        until(lambda: len(ran) == 10)
+        until(lambda: run.commit_point() == 0)
+        run.push(*(arrival(60 + n, 1, Join(f"{n}/then", "t-0-0", TOPIC, 2, [SHIP])) for n in range(50)))
+        until(lambda: run.commit_point() == 110)
+        assert shipped(run) == [[0, 1]] * 50
+        assert run.stop().exit_code == 0
+
+
+def test_a_stop_does_not_wait_for_a_join_and_the_next_consumer_completes_it() -> None:
+    with RunningConsumer(lambda task: None) as first:
+        first.push(arrival(0, 0), task(1))
+        until(lambda: first.consumer.pulse().settled == 1)
+        assert first.stop().exit_code == 0
+    assert first.commit_point() == 0
+    with RunningConsumer(lambda task: None, cluster=first.cluster) as second:
+        second.push(arrival(2, 1))
+        until(lambda: second.commit_point() == 3)
+        second.stop()
+    assert shipped(second) == [[0, 1]]
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+def test_a_repeated_arrival_counts_once(delivery: str) -> None:
+    with RunningConsumer(lambda task: None, delivery=delivery) as run:
+        run.push(arrival(0, 0), arrival(1, 0), arrival(2, 1), arrival(3, 0), arrival(4, 1))
+        until(lambda: run.commit_point() == 5)
+        run.stop()
+    assert shipped(run) == [[0, 1]]
+
+
+def test_a_marker_follows_what_a_join_leads_to_and_lasts_until_its_branches_are_committed() -> None:
+    """A branch that runs again after a crash arrives where the join is complete."""
+    path: Path = {TOPIC: {0: [3], 1: [0]}}
+    with RunningConsumer(lambda task: None, partitions=2) as run:
+        run.push(arrival(0, 0, path=path), arrival(1, 1))
+        until(lambda: len(run.cluster.records(TOPIC)) == 3)
+        until(lambda: run.commit_point() == 2)
+        run.stop()
+    assert shipped(run) == [[0, 1]]
+    with RunningConsumer(lambda task: None, cluster=run.cluster) as again:
+        again.push(arrival(3, 0, path=path))  # of the branch that ran again
+        until(lambda: again.commit_point() == 2 and again.consumer.pulse().settled >= 1)
+        again.push(MemoryRecord(PARTITION._replace(number=1), 0, b"s", b"task"))
+        until(lambda: again.commit_point() == 4)
+        again.stop()
+    assert shipped(again) == [[0, 1]]
+
+
+def test_a_branch_of_a_topic_that_the_group_does_not_have_is_not_waited_for() -> None:
+    with RunningConsumer(lambda task: None) as run:
+        run.push(marker(0, {"elsewhere": {7: [12]}}))
+        until(lambda: run.commit_point() == 1)
+        run.stop()
+
+
+def test_a_marker_completes_a_join_of_which_a_crash_left_some_arrivals() -> None:
+    with RunningConsumer(lambda task: None) as run:
+        run.push(arrival(0, 1), marker(1, {}))
+        until(lambda: run.commit_point() == 2)
+        run.stop()
+    assert shipped(run) == []
+
+
+def test_exactly_once_needs_no_marker() -> None:
+    with RunningConsumer(lambda task: 5, delivery="exactly-once") as run:
+        run.push(branch(0, 0), branch(1, 1))
+        until(lambda: run.commit_point() == 4)
+        run.stop()
+    assert shipped(run) == [[5, 5]]
+    arrivals = [dict(each.headers() or ()).get("task-arrival") for each in run.cluster.records(TOPIC)]
+    assert arrivals == [None, None, b"{}", b'{"index":1}']
+
+
+def test_what_follows_is_sent_again_until_it_is_accepted_and_the_arrivals_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.runtime.outbox.FIRST_RESEND_SECONDS", 0.02)
+    with RunningConsumer(lambda task: None) as run:
+        run.sink.refusals = 2
+        run.push(arrival(0, 0), arrival(1, 1))
+        until(lambda: run.commit_point() == 2)
+        run.stop()
+    assert shipped(run) == [[0, 1]]
+
+
+def late(run: RunningConsumer) -> list[TaskDeadLettered]:
+    return [event for event in run.of(TaskDeadLettered) if event.error_type == "processor.Expired"]
+
+
+def test_a_join_whose_time_is_over_when_it_is_read_is_completed_by_what_stands_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The consumer was away meanwhile, and no branch was late."""
+    monkeypatch.setattr("processor.runtime.joining.LATE_SECONDS", 30.0)
+    with RunningConsumer(lambda task: None) as run:
+        run.push(arrival(0, 0, expires=1000), *(task(n) for n in range(1, 40)), arrival(40, 1, expires=1000))
+        until(lambda: run.commit_point() == 41)
+        run.stop()
+    assert (shipped(run), late(run)) == ([[0, 1]], [])
+
+
+def test_a_join_whose_time_is_over_is_a_dead_letter_for_each_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.runtime.joining.LATE_SECONDS", 2.0)
+    join = Join("8/then", "t-0-0", TOPIC, 4, [SHIP])
+    with RunningConsumer(lambda task: None) as run:
+        run.push(*(arrival(n, index, join, expires=1000) for n, index in enumerate((0, 2))))
+        until(lambda: run.commit_point() == 2)
+        run.stop()
+    assert [event.error.partition(" and waited for ")[2] for event in late(run)] == ["8/2, 8/4"] * 2
+    letters = [dict(each.headers() or ()) for each in run.cluster.records("t.dlq")]
+    assert [each["dlq-attempts"] for each in letters] == [b"0"] * 3
+    assert [each["task-id"] for each in letters if each["dlq-error-type"] == b"processor.DependencyFailed"] == [
+        b"8/then"
+    ]
+
+
+def test_a_branch_that_is_replayed_from_the_dead_letters_lets_the_join_go_on() -> None:
+    def work(task: Task) -> None:
+        if task.offset == 1:
+            raise Reject("the card has expired")
+
+    with RunningConsumer(work) as run:
+        run.push(branch(0, 0), branch(1, 1, key=b"u"))
+        run.until_event(TaskDeadLettered)
+        letter, unmet = run.cluster.records("t.dlq")
+        assert dict(unmet.headers() or ())["task-after"] == b"8/2"
+        until(lambda: len(run.cluster.records(TOPIC)) == 3)
+        again = [(name, value) for name, value in letter.headers() or () if not name.startswith("dlq-")]
+        run.push(MemoryRecord(PARTITION, 3, letter.key(), letter.value(), again))
+        until(lambda: shipped(run) == [[None, None]])
+        run.stop()
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ([("task-arrival", b"{}")], "without task-join or task-then"),
+        ([("task-arrival", b"?"), ("task-join", write_join(JOIN))], "task-arrival cannot be read"),
+        ([("task-arrival", b'{"index":2}'), ("task-join", write_join(JOIN))], "has 2 branches"),
+        ([("task-joined", b"{}")], "task-joined cannot be read"),
+        ([("task-join", write_join(JOIN))], "there is only one"),
+        ([("task-branch", b"{}")], "there is only one"),
+        ([("task-branch", b"{}"), ("task-join", b'{"id":"a","run":"b","topic":"t","of":1}')], "nothing follows"),
+        ([("task-branch", b"{}"), ("task-join", b'{"id":"a","run":"b","topic":"t","of":1,"branch":{}}')], "belong"),
+        ([("task-arrival", b"{}"), ("task-then", b'[{"topic":"t"}]')], 'one member, "key" or "group"'),
+    ],
+)
+def test_headers_of_a_join_that_cannot_be_read_make_a_dead_letter(headers: Headers, reason: str) -> None:
+    ran: list[int] = []
+    with RunningConsumer(lambda task: ran.append(task.offset)) as run:
+        run.push(MemoryRecord(PARTITION, 0, b"s", b"", headers))
+        event = run.until_event(TaskDeadLettered)
+        until(lambda: run.commit_point() == 1)
+        run.stop()
+    assert not ran
+    assert event.error_type == "processor.InvalidHeader"
+    assert reason in event.error
+
+
+def stats_of(run: RunningConsumer, condition: Callable[[PartitionStats], object]) -> PartitionStats:
+    return run.until_event(PartitionStats, condition)
+
+
+def test_the_statistics_name_the_join_that_holds_the_commit_point_and_count_no_arrival_as_in_flight() -> None:
+    with RunningConsumer(lambda task: None, stats_interval=0.1) as run:
+        run.push(arrival(0, 0), task(1))
+        stats = stats_of(run, lambda event: event.head is not None and event.head.state == "joining")
+        head = stats.head
+        assert head is not None
+        assert (head.session_id, head.offset, head.error) == ("8/then", 0, "the join 8/then waits for 8/2")
+        run.push(arrival(2, 1))
+        until(lambda: run.commit_point() == 3)
+        run.stop()
+    last = run.of(ConsumerStats)[-1]
+    assert (last.in_flight, last.succeeded, last.dead_lettered) == (0, 3, 0)
