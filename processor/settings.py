@@ -70,7 +70,15 @@ class Settings(ConnectionOptions, WritingOptions):
         ),
     ] = "wait"
     processes: Annotated[
-        int, Option("Consumers in this fleet, one process each.", Panel.WORK, short="-p", at_least=1)
+        Count,
+        Option(
+            "Consumers in this fleet, one process each. With MIN..MAX, such as 1..8, their number follows the load; it "
+            "never exceeds that of the partitions.",
+            Panel.WORK,
+            short="-p",
+            at_least=1,
+            rule=order_fault,
+        ),
     ] = 1
     workers: Annotated[
         Count,

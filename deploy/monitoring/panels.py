@@ -298,10 +298,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Workers",
-                "Worker threads or coroutines of all consumers, and how many sessions they have taken.",
+                "Threads or coroutines of all consumers, sessions that they have taken, and those that wait for one.",
                 (
                     Query(total("processor_workers"), "workers {{group}}"),
                     Query(total("processor_running_sessions"), "busy {{group}}"),
+                    Query(total("processor_ready_sessions"), "sessions that wait for one {{group}}"),
                 ),
             ),
             Panel(

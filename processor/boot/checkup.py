@@ -141,7 +141,10 @@ class Checkup:
         is_unlimited = limit == resource.RLIM_INFINITY
         settings = self._settings
         return files_verdict(
-            sys.maxsize if is_unlimited else limit, self._brokers, settings.processes, bounds_of(settings.workers).most
+            sys.maxsize if is_unlimited else limit,
+            self._brokers,
+            bounds_of(settings.processes).most,
+            bounds_of(settings.workers).most,
         )
 
 

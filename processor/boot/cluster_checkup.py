@@ -22,6 +22,7 @@ from processor.operate.checkup import (
     topic_verdict,
     warning,
 )
+from processor.options.bounds import bounds_of
 from processor.settings import Settings
 
 UNCHECKED: Final = "listeners, topics, rights, group and clock are not checked"
@@ -80,7 +81,8 @@ class ClusterCheckup:
                 yield _topic_finding(state)
         existing = _existing(consumed)
         partitions = sum(topic.partitions for topic in existing)
-        if existing and (capacity := capacity_verdict(partitions, self._settings.processes)) is not None:
+        consumers = bounds_of(self._settings.processes).least
+        if existing and (capacity := capacity_verdict(partitions, consumers)) is not None:
             yield capacity
 
     def _outputs(self, consumed: States) -> Iterator[Finding]:

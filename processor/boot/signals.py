@@ -41,12 +41,12 @@ class Signals:
         self._writer.close()
 
     def keep_stops_ignored(self) -> None:
-        """Keeps SIGTERM and SIGINT ignored after the context.
+        """Keeps the signals ignored after the context whose default action ends or suspends the process.
 
-        A signal may arrive between the last check and the end of the process. Its default action would replace a clean
-        exit code by a death by signal.
+        One may arrive between the last check and the end of the process, and would replace a clean exit code by a death
+        by signal, or keep the process from ending.
         """
-        for number in {signal.SIGTERM, signal.SIGINT} & set(self._before):
+        for number in set(self._before) - {signal.SIGCHLD}:
             self._before[number] = signal.SIG_IGN
 
     def fileno(self) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from processor.engine.deaths import Suspect, TaskPlace
+from processor.engine.process_scaling import Load
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerStats, PartitionStats
 
@@ -64,6 +65,8 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
 
     stats: ConsumerStats
     partitions: Sequence[PartitionStats] = ()
+    load: Load | None = None
+    """If the number of consumers follows it."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -16,6 +16,7 @@ import msgspec
 from processor.boot.first_signals import STOP_SIGNALS
 from processor.boot.signals import blocked_signals
 from processor.engine.deaths import TaskPlace
+from processor.engine.process_scaling import Load
 from processor.fleet.channel import (
     Begin,
     Channel,
@@ -73,6 +74,8 @@ class ChildProcess:
         self.reported_at: float | None = None
         """When it last sent statistics."""
         self.partitions: Sequence[PartitionStats] = ()
+        self.load: Load | None = None
+        """In its last report, if the number of consumers follows it."""
         self.started = False
         self.joined = False
         self._finished = False
@@ -133,8 +136,8 @@ class ChildProcess:
                 self.started = True
             case Joined():
                 self.joined = True
-            case Stats(stats, partitions):
-                self.stats, self.partitions = stats, partitions
+            case Stats(stats, partitions, load):
+                self.stats, self.partitions, self.load = stats, partitions, load
                 self.reported_at = monotonic()
             case Finished():
                 self._finished = True
@@ -173,8 +176,12 @@ class ChildProcess:
 class Slot:
     """A place in the fleet: its index, and the process that fills it now."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, *, is_extra: bool = False) -> None:
         self.index = index
+        self.is_extra = is_extra
+        """Whether it was added while the fleet ran, which does without it."""
+        self.is_leaving = False
+        """Whether the place is taken away: its process was ordered to end, and none follows."""
         self.child: ChildProcess | None = None
         self.due: float | None = 0.0
         """When the next process starts; None while one runs, or when none follows."""
@@ -206,6 +213,6 @@ class Slot:
     def place(self) -> Place:
         """Return the place for the heartbeat. Called in another thread, it may see the state between two changes."""
         due, child = self.due, self.child
-        if child is None:
-            return Place(consumer=self.index, pid=None, since=monotonic(), done=due is None and not self.awaits_change)
-        return Place(consumer=self.index, pid=child.pid, since=child.began, done=False)
+        pid, since = (None, monotonic()) if child is None else (child.pid, child.began)
+        done = child is None and due is None and not self.awaits_change
+        return Place(consumer=self.index, pid=pid, since=since, done=done, extra=self.is_extra)

@@ -33,7 +33,9 @@ from processor.fleet.channel import (
     Started,
     Stats,
 )
+from processor.fleet.size import LoadMeter
 from processor.health.heartbeat import consumer_file, consumer_heartbeat, heartbeats
+from processor.options.bounds import bounds_of
 from processor.runtime.flight_recorder import FlightRecorder
 from processor.runtime.stats import OnStats
 from processor.settings import Settings
@@ -143,8 +145,12 @@ def _reporting(channel: Channel[Order], emit: Emit) -> Emit:
 
 
 def _reporting_stats(channel: Channel[Order], settings: Settings) -> OnStats:
+    bounds = bounds_of(settings.processes)
+    meter = LoadMeter() if bounds.least < bounds.most else None
+
     def report(stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> None:
         served = partitions if settings.metrics_port is not None else ()
-        channel.send_unless_busy(Stats(msgspec.structs.replace(stats, busiest_sessions=[]), served))
+        load = meter.take(stats, partitions) if meter is not None else None
+        channel.send_unless_busy(Stats(msgspec.structs.replace(stats, busiest_sessions=[]), served, load))
 
     return report

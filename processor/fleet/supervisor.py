@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from processor.boot.signals import Signals, signal_name
 from processor.engine.deaths import Deaths
+from processor.engine.process_scaling import Step
 from processor.fleet.channel import Begin, Drain, StopNow, Watch
 from processor.fleet.child import ChildProcess, Slot
 from processor.fleet.code_changes import CodeChanges
@@ -35,8 +36,10 @@ from processor.fleet.restarts import (
     combined,
     what_follows,
 )
+from processor.fleet.size import SIZE_SIGNALS, FleetSize
 from processor.health.heartbeat import INTERVAL_SECONDS as HEARTBEAT_SECONDS
-from processor.health.heartbeat import FleetHeartbeat, fleet_heartbeats
+from processor.health.heartbeat import FleetHeartbeat, consumer_file, fleet_heartbeats
+from processor.health.heartbeat import remove as remove_heartbeat
 from processor.options.bounds import bounds_of
 from processor.settings import Settings
 from processor.telemetry import logs
@@ -45,6 +48,8 @@ from processor.telemetry.events import (
     Emit,
     FleetConsumerExited,
     FleetConsumerKilled,
+    FleetProcessesChanged,
+    FleetProcessesLimited,
     FleetReloading,
     FleetStarted,
     FleetStats,
@@ -133,7 +138,9 @@ class Supervisor:
         self._backoff = timing.backoff
         self._kill_after_drain = settings.drain_timeout + timing.kill_after_drain
         self._kill_after_stop_now = timing.kill_after_stop_now
-        self._slots = [Slot(index) for index in range(settings.processes)]
+        self._size = FleetSize(settings.processes)
+        self._bounds = bounds_of(settings.processes)
+        self._slots = [Slot(index) for index in range(self._bounds.least)]
         self._selector = selectors.DefaultSelector()
         self._changes = CodeChanges(Path(), say) if settings.reload else None
         self._complaints: set[str] = set()
@@ -163,7 +170,7 @@ class Supervisor:
             SettingsError: the metrics cannot be served at their address.
         """
         with (
-            Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD) as signals,
+            Signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, *SIZE_SIGNALS) as signals,
             self._selector,
             self._changes or contextlib.nullcontext(),
             self._heartbeats(),
@@ -176,12 +183,14 @@ class Supervisor:
                 self._loop(signals)
             finally:
                 self._kill(self._children())
+                for slot in self._slots:
+                    self._remove_heartbeat(slot)
             signals.keep_stops_ignored()
         return self._finish()
 
     def _heartbeats(self) -> contextlib.AbstractContextManager[None]:
         settings = self._settings
-        return fleet_heartbeats(settings.heartbeat_file, self._heartbeat, self._emit, consumers=settings.processes)
+        return fleet_heartbeats(settings.heartbeat_file, self._heartbeat, self._emit, consumers=self._bounds.most)
 
     def _serving(self) -> contextlib.AbstractContextManager[None]:
         settings = self._settings
@@ -201,7 +210,7 @@ class Supervisor:
             written_at=time.monotonic(),
             last_loop_at=self._last_loop_at,
             stopping=self._is_stopping,
-            places=[slot.place() for slot in self._slots],
+            places=[slot.place() for slot in list(self._slots) if not slot.is_leaving],
         )
 
     def _loop(self, signals: Signals) -> None:
@@ -212,6 +221,7 @@ class Supervisor:
             self._reload_what_changed()
             self._retire_exited()
             self._kill_overdue()
+            self._follow_load()
             self._emit_stats_when_due()
             self._start_due()
             if not any(slot.is_in_use for slot in self._slots):
@@ -254,7 +264,7 @@ class Supervisor:
         if child.started and not self._has_started:
             self._has_started = True
             self._emit_started()
-            self._emit(self._totals.stats([None] * self._settings.processes))
+            self._emit(self._totals.stats([None] * len(self._slots)))
 
     def _forget(self, child: ChildProcess) -> None:
         with contextlib.suppress(KeyError, ValueError):
@@ -262,6 +272,9 @@ class Supervisor:
 
     def _obey(self, number: int) -> None:
         if number == signal.SIGCHLD:
+            return
+        if number in SIZE_SIGNALS:
+            self._resize_by_hand(number)
             return
         now = time.monotonic()
         if now - self._last_signal < ONE_SIGNAL:
@@ -274,6 +287,68 @@ class Supervisor:
             self._stop_now(signal_name(number))
         else:
             self._kill(self._children())
+
+    @property
+    def _places(self) -> list[Slot]:
+        """The places that are filled, or will be again, and stay."""
+        return [slot for slot in self._slots if slot.is_in_use and not slot.is_leaving]
+
+    def _follow_load(self) -> None:
+        if not self._size.is_scaled or self._is_stopping or not self._has_started:
+            return
+        children = [slot.child for slot in self._slots if not slot.is_leaving and not slot.is_reloading]
+        joined = [child for child in children if child is not None and child.joined]
+        if len(joined) < len(self._slots):
+            self._size.observe(None)
+            return
+        step = self._size.observe([child.load for child in joined])
+        if all(child.load is not None for child in joined):  # the round is over
+            for child in joined:
+                child.load = None
+        if step is not None:
+            self._resize(step)
+
+    def _resize_by_hand(self, number: int) -> None:
+        if self._is_stopping or not self._has_started:
+            return
+        match self._size.asked(number, len(self._places)):
+            case Step() as step:
+                self._resize(step)
+            case reason:
+                self._emit(FleetProcessesLimited(processes=len(self._places), reason=reason))
+
+    def _resize(self, step: Step) -> None:
+        before = len(self._places)
+        if step.processes > before:
+            self._add_place()
+        else:
+            self._take_place(step.reason)
+        self._emit(FleetProcessesChanged(processes=step.processes, processes_before=before, reason=step.reason))
+
+    def _add_place(self) -> None:
+        taken = {slot.index for slot in self._slots}
+        slot = Slot(min(set(range(len(taken) + 1)) - taken), is_extra=True)
+        slot.due = time.monotonic()
+        self._slots = sorted([*self._slots, slot], key=lambda each: each.index)
+
+    def _take_place(self, reason: str) -> None:
+        """Takes one away whose process is away anyway, else the last one."""
+        slot = max(self._places, key=lambda each: (each.child is None, each.index))
+        slot.due, slot.awaits_change = None, False
+        if slot.child is None:
+            self._drop(slot)
+        else:
+            slot.is_leaving = True
+            self._end(slot, slot.child, Drain(f"one consumer fewer: {reason}"), self._kill_after_drain)
+
+    def _drop(self, slot: Slot) -> None:
+        self._slots = [each for each in self._slots if each is not slot]
+        self._remove_heartbeat(slot)
+
+    def _remove_heartbeat(self, slot: Slot) -> None:
+        """Removes what a process that was killed has left."""
+        if self._settings.heartbeat_file is not None:
+            remove_heartbeat(consumer_file(Path(self._settings.heartbeat_file), slot.index))
 
     @property
     def _is_stopping(self) -> bool:
@@ -312,7 +387,7 @@ class Supervisor:
             if slot.child is None:
                 slot.due = time.monotonic() if slot.is_in_use else None
                 slot.awaits_change = False
-            elif not slot.is_reloading:
+            elif not slot.is_reloading and not slot.is_leaving:
                 slot.is_reloading = True
                 self._end(slot, slot.child, Drain("its code has changed"), self._kill_after_drain)
 
@@ -347,14 +422,17 @@ class Supervisor:
         self._totals.forced_stops += child.was_killed or exited.exit_code == DRAIN_TIMED_OUT
         if self._is_stopping:
             self._exit_codes.append(DRAIN_TIMED_OUT if child.was_killed else exited.exit_code)
-        elif slot.is_reloading:
+        elif slot.is_reloading and not slot.is_leaving:
             slot.is_reloading = False
             slot.due, slot.delay = time.monotonic(), None
         else:
             slot.follows_death = exited.died or (slot.follows_death and not exited.joined)
             if exited.died:
                 self._attribute(slot, exited, child.pid)
-            self._decide(slot, exited, child.pid)
+            if slot.is_leaving:
+                self._drop(slot)
+            else:
+                self._decide(slot, exited, child.pid)
 
     def _attribute(self, slot: Slot, exited: Exit, pid: int) -> None:
         """Note what the process ran that died, and have all others watch: its partitions may become theirs."""
@@ -388,10 +466,22 @@ class Supervisor:
                 return
             case AwaitChange(reason):
                 self._await_change(slot, reason)
+            case GiveUp(reason) if slot.is_extra:
+                self._do_without(slot, reason)
             case GiveUp() as given_up:
                 self._give_up(given_up)
             case Replace(delay):
                 self._replace(slot, exited, pid, delay)
+
+    def _do_without(self, slot: Slot, reason: str) -> None:
+        """One that was added cannot start; the others work on."""
+        self._drop(slot)
+        self._size.fail()
+        self._emit(
+            FleetProcessesLimited(
+                processes=len(self._places), reason=f"a consumer that was added cannot start: {reason}"
+            )
+        )
 
     def _replace(self, slot: Slot, exited: Exit, pid: int, delay: float) -> None:
         slot.due = time.monotonic() + delay
@@ -435,7 +525,8 @@ class Supervisor:
                 app=self._app,
                 topics=list(self._settings.topics),
                 group=self._settings.group,
-                processes=self._settings.processes,
+                processes=len(self._slots),
+                processes_most=self._bounds.most,
                 workers=bounds_of(self._settings.workers).least,
                 version=installed_version(),
             )

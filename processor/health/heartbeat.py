@@ -68,6 +68,8 @@ class Place(msgspec.Struct, frozen=True):
     """When its process started, or the last one exited."""
     done: bool
     """Whether no other process follows, because the work is done."""
+    extra: bool = False
+    """Whether it was added while the fleet ran, which is ready without it."""
 
 
 class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="fleet", tag_field="of"):

@@ -34,7 +34,7 @@ class ConsumerHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fa
     alive: bool
     """its poller completed a loop recently, or it is starting or restarting"""
     ready: bool
-    """it has partitions, or it is in the group and none is left for it"""
+    """it has partitions, or it is in the group and none is left for it, or the fleet is ready without it"""
     progressing: bool
     """no handler runs past its time limit and the grace period"""
     polled_seconds_ago: float | None = None
@@ -83,11 +83,16 @@ def judge_fleet(path: Path, max_age: float) -> Health:
         return _together([judge_consumer(beat, now, max_age)])
     if not 0 <= now - beat.last_loop_at <= max_age:
         return _gone(f"the fleet's parent last completed a loop {_ago(now - beat.last_loop_at)}")
-    health = _together(
-        [judge_place(place, _read(consumer_file(path, place.consumer)), now, max_age) for place in beat.places]
-    )
+    health = _together([_judge_listed(place, path, now, max_age) for place in beat.places])
     if beat.stopping and health.ready:
         return msgspec.structs.replace(health, ready=False, reason=health.reason or "the fleet is stopping")
+    return health
+
+
+def _judge_listed(place: Place, path: Path, now: float, max_age: float) -> ConsumerHealth:
+    health = judge_place(place, _read(consumer_file(path, place.consumer)), now, max_age)
+    if place.extra and health.alive and health.progressing and not health.ready:  # the fleet is ready without it
+        return msgspec.structs.replace(health, ready=True, reason=None)
     return health
 
 

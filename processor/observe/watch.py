@@ -173,6 +173,13 @@ class Watch:
         self.groups[sourced.source] = plain(started.group)
         self._add_entry(sourced, "start", f"{started.app} starts, {many(started.processes, 'consumer')}")
 
+    def _processes_changed(self, sourced: SourcedEvent, changed: events.FleetProcessesChanged) -> None:
+        counts = f"has {many(changed.processes, 'consumer')}, before {changed.processes_before:,}"
+        self._add_entry(sourced, "scale", f"{counts}: {changed.reason}")
+
+    def _processes_limited(self, sourced: SourcedEvent, limited: events.FleetProcessesLimited) -> None:
+        self._add_entry(sourced, "trouble", f"keeps {many(limited.processes, 'consumer')}: {limited.reason}")
+
     def _fleet_stopping(self, sourced: SourcedEvent, stopping: events.FleetStopping) -> None:
         self._add_entry(sourced, "stop", f"the fleet is stopping: {stopping.reason}")
 
@@ -339,6 +346,8 @@ class Watch:
         events.PartitionsIdle: _partitions_idle,
         events.ConsumerStats: _consumer_stats,
         events.FleetStarted: _fleet_started,
+        events.FleetProcessesChanged: _processes_changed,
+        events.FleetProcessesLimited: _processes_limited,
         events.FleetStopping: _fleet_stopping,
         events.FleetStopped: _fleet_stopped,
         events.FleetConsumerExited: _fleet_consumer_exited,

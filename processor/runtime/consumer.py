@@ -138,7 +138,7 @@ class Consumer:
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
         # the loop
         self._statistics = Statistics(desk, committer, intake, new_partitions, crew, log)
-        cadence = Cadence(settings.stats_interval, settings.processes)
+        cadence = Cadence(settings.stats_interval, bounds_of(settings.processes).most)
         self._reports = Reports(cadence, self._statistics, emit)
         self._death_watch = DeathWatch(desk, committer, intake, runner, settings.max_attempts)
         ticks = (

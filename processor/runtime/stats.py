@@ -127,6 +127,7 @@ class Statistics:
             waiting=assignment.waiting,
             running=assignment.running,
             workers=self._crew.size,
+            ready_sessions=self._desk.ready,
             uptime_seconds=round(now - self._started, 3),
             overdue_after_seconds=overdue,
             in_flight_bytes=sum(p.in_flight_bytes for p in partitions),

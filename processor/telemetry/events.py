@@ -184,6 +184,8 @@ class ConsumerStats(Event):
     """sessions that a worker has taken"""
     workers: int
     """worker threads, or coroutines that may run at once"""
+    ready_sessions: int
+    """sessions and batches that wait for a worker"""
     active_sessions: int
     """sessions that have tasks in flight"""
     urgent_sessions: int
@@ -320,7 +322,9 @@ class FleetStarted(Event):
     topics: list[str]
     group: str
     processes: int
-    """number of consumers"""
+    """number of consumers, at the start"""
+    processes_most: int
+    """how many it may have, if their number follows the load; else the same"""
     workers: int
     """worker threads per consumer, at the start"""
     version: str
@@ -353,6 +357,29 @@ class FleetStopped(Event):
     uptime_seconds: float
     restarts: int
     """consumers that exited unexpectedly and were replaced"""
+
+
+class FleetProcessesChanged(Event):
+    """A fleet has one consumer more or one fewer. One that is taken away drains and leaves the group first."""
+
+    event: ClassVar[str] = "fleet.processes_changed"
+
+    processes: int
+    """number of consumers"""
+    processes_before: int
+    reason: str
+    """what was seen of the load, or the signal"""
+
+
+class FleetProcessesLimited(Event):
+    """A consumer was not added or taken away: the bounds do not allow it, or it cannot start."""
+
+    event: ClassVar[str] = "fleet.processes_limited"
+    level: ClassVar[Level] = "warning"
+
+    processes: int
+    """number of consumers"""
+    reason: str
 
 
 class FleetConsumerExited(Event):

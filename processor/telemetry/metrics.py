@@ -56,6 +56,7 @@ CONSUMER = Family(
         ),
         Metric("processor_waiting_tasks", "waiting", "gauge", "Tasks in flight that no worker has taken."),
         Metric("processor_running_sessions", "running", "gauge", "Sessions that a worker has taken."),
+        Metric("processor_ready_sessions", "ready_sessions", "gauge", "Sessions and batches that wait for a worker."),
         Metric("processor_workers", "workers", "gauge", "Worker threads, or coroutines that may run at once."),
         Metric("processor_active_sessions", "active_sessions", "gauge", "Sessions that have tasks in flight."),
         Metric(

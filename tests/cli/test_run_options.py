@@ -198,7 +198,7 @@ def test_every_option_reaches_the_fleet(ran: Ran, tmp_path: Path) -> None:
 VALUES: dict[str, tuple[str, object]] = {
     "bootstrap_servers": ("h:1", "h:1"),
     "group": ("other", "other"),
-    "processes": ("2", 2),
+    "processes": ("2..5", Bounds(2, 5)),
     "workers": ("3..9", Bounds(3, 9)),
     "value_format": ("bytes", "bytes"),
     "schemas": (".", "."),

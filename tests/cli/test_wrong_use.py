@@ -62,7 +62,7 @@ LINES: list[tuple[tuple[str, ...], str]] = [
     ((*NEEDED, "-w", "2..x"), "--workers must be an integer, or a range such as 8..64, not '2..x'"),
     ((*NEEDED, "-w", "9..3"), "--workers must have its minimum first, not 9..3"),
     ((*NEEDED, "-w", "0..3"), "--workers must be at least 1, not 0..3"),
-    ((*NEEDED, "-p", "2.5"), "--processes must be an integer, not '2.5'"),
+    ((*NEEDED, "-p", "2.5"), "--processes must be an integer, or a range such as 8..64, not '2.5'"),
     ((*NEEDED, "--timeout", "soon"), "--timeout must be a number of seconds, not 'soon'"),
     ((*NEEDED, "--timeout", "nan"), "--timeout must be a number of seconds, not 'nan'"),
     ((*NEEDED, "--log-sample", "all"), "--log-sample must be a number, not 'all'"),
@@ -169,7 +169,10 @@ def test_the_command_line_hides_what_is_wrong_elsewhere(
 ) -> None:
     monkeypatch.setenv("PROCESSOR_WORKERS", "many")
     assert refused(capsys, *NEEDED, "-w", "x") == "--workers must be an integer, or a range such as 8..64, not 'x'"
-    assert refused(capsys, *NEEDED, "-w", "1", "-p", "x") == "--processes must be an integer, not 'x'"
+    assert (
+        refused(capsys, *NEEDED, "-w", "1", "-p", "x")
+        == "--processes must be an integer, or a range such as 8..64, not 'x'"
+    )
 
 
 def test_a_file_that_the_environment_names_is_named_in_the_error(

@@ -121,6 +121,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a typo inside": ({"keda": {"maxReplica": 3}}, "maxReplica"),
     "a number as text": ({"config": {"workers": "many"}}, "workers"),
     "no worker at least": ({"config": {"workers": "0..8"}}, "workers"),
+    "bounds of processes in the wrong order": ({"config": {"processes": "4..2"}}, "config.processes: 4..2 must have"),
+    "more consumers than partitions at least": (
+        {"partitions": 8, "config": {"processes": "4..8"}, "keda": {"enabled": True, "maxReplicas": 3}},
+        "3 pods with 4 processes each exceed 8 partitions; set at most 2",
+    ),
     "bounds in the wrong order": ({"config": {"workers": "9..8"}}, "config.workers: 9..8 must have its minimum first"),
     "an unknown choice": ({"config": {"value-format": "xml"}}, "value-format"),
     "a heartbeat file": ({"config": {"heartbeat-file": "/tmp/h"}}, "heartbeat-file"),

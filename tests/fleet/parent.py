@@ -29,6 +29,7 @@ def main() -> int:
         drain_timeout=options.get("drain_timeout", 30.0),
         stats_interval=options.get("stats_interval", 10.0),
         reload=options.get("reload", False),
+        heartbeat_file=options.get("heartbeat_file"),
     )
     supervisor = Supervisor(
         settings,

@@ -15,7 +15,10 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
+
 from processor.boot.first_signals import unblock_stop_signals
+from processor.engine.process_scaling import Load
 from processor.fleet.channel import (
     Begin,
     Channel,
@@ -47,7 +50,8 @@ def note(log: str, index: int, what: str) -> None:
 def stats() -> ConsumerStats:
     return ConsumerStats(
         uptime_seconds=1.0, overdue_after_seconds=30.0,
-        in_flight=3, in_flight_bytes=10, waiting=2, running=1, workers=8, active_sessions=1, succeeded=5,
+        in_flight=3, in_flight_bytes=10, waiting=2, running=1, workers=8, ready_sessions=0,
+        active_sessions=1, succeeded=5,
         failed_attempts=0, retried=0, timed_out=0, stuck=0, dead_lettered=0, cancelled=0, skipped=0, results=0,
         abandoned=0,
         handler_seconds=0.5, handler_seconds_buckets={}, handler_p50_seconds=None, handler_p90_seconds=None,
@@ -70,7 +74,12 @@ ENDS: dict[str, tuple[list[Report], int]] = {
     "finish": ([Started(), Joined(), Finished()], 0),
 }
 # "slow" drains until the test has made the file that ends in `.released`; every other behaviour never does.
-DRAINS = {"well": 0, "drain-timeout": 3, "drain-failure": 4}
+DRAINS = {"well": 0, "loaded": 0, "drain-timeout": 3, "drain-failure": 4}
+
+
+def load_in(file: Path) -> Load | None:
+    """What the test says of each consumer's load."""
+    return msgspec.json.decode(file.read_bytes(), type=Load) if file.exists() else None
 
 
 def main() -> None:
@@ -110,9 +119,14 @@ def main() -> None:
     note(log, begin.index, "started")
     listener = threading.Thread(target=listen, args=(channel, log, begin.index, behaviour, rest), daemon=True)
     listener.start()
+    loads = 0
     while True:
-        if behaviour == "reporting":
-            channel.send(Stats(stats()))
+        if behaviour in ("reporting", "loaded"):
+            load = load_in(Path(f"{log}.load"))
+            channel.send(Stats(stats(), load=load))
+            loads += load is not None
+            if loads == 20:
+                note(log, index, "reported twenty times")
             time.sleep(0.02)  # a reporter's pause
         else:
             signal.pause()

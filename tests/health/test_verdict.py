@@ -51,6 +51,30 @@ def test_a_consumer_is_judged_by_its_heartbeat(fields: dict[str, Any], expected:
     assert verdict(**fields) == expected
 
 
+@pytest.mark.parametrize(
+    ("extra", "state", "ready"),
+    [(True, "joining", True), (True, "starting", True), (False, "joining", False), (True, "assigned", True)],
+)
+def test_a_fleet_is_ready_without_a_consumer_that_was_added_and_not_alive_without_it(
+    tmp_path: Path, extra: bool, state: Any, ready: bool
+) -> None:
+    file, now = tmp_path / "beat", monotonic()
+
+    def write(written_at: float) -> None:
+        places = [Place(consumer=0, pid=7, since=now, done=False, extra=extra)]
+        fleet = FleetHeartbeat(pid=6, written_at=now, last_loop_at=now, stopping=False, places=places)
+        heartbeat.write(file, fleet)
+        one = ConsumerHeartbeat(pid=7, consumer=0, state=state, written_at=written_at, workers=4)
+        heartbeat.write(heartbeat.consumer_file(file, 0), one)
+
+    write(now)
+    health = judge_fleet(file, MAX_AGE)
+    assert (health.alive, health.ready, health.reason is None) == (True, ready, ready)
+    assert (health.consumers[0].state, health.consumers[0].workers) == (state, 4)
+    write(now - 2 * MAX_AGE)
+    assert not judge_fleet(file, MAX_AGE).alive
+
+
 def test_suspended_handlers_are_named_and_are_no_fault() -> None:
     assert judge_consumer(beat(suspended=["store"]), NOW, MAX_AGE).suspended == ["store"]
     assert judge_consumer(beat(), NOW, MAX_AGE).suspended == []

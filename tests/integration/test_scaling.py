@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+
+import pytest
+
 from tests.support.scenario import MakeScenario
 
 TASKS, SESSIONS = 2000, 40
@@ -17,6 +21,30 @@ def test_workers_that_find_their_number_lose_and_repeat_no_task(scenario: MakeSc
     assert (changed["workers_before"], changed["workers"]) == (2, 4)
     assert changed["reason"].startswith("tasks wait and all 2 workers are busy: ")
     work.wait_done(TASKS)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_fleet_has_one_more_consumer_under_load_and_gives_it_up_without_a_repeat(
+    scenario: MakeScenario, protocol: str
+) -> None:
+    work = scenario()
+    work.produce_sessions(900, SESSIONS)
+    options = ("-p", "1..2", "-w", "2", "--stats-interval", "0.3", "--commit-interval", "0.2")
+    fleet = work.run("note", *options, "--group-protocol", protocol, seconds=0.02)
+    changed = fleet.wait_for("fleet.processes_changed")
+    assert (changed["processes_before"], changed["processes"]) == (1, 2)
+    assert changed["reason"] == "tasks wait and the consumer is busy"
+    work.wait_done(900)
+    fleet.wait_for("consumer.assigned", consumer=1)
+    fleet.signal(signal.SIGTTOU)
+    assert fleet.wait_for("fleet.processes_changed", count=2)["processes"] == 1
+    assert fleet.wait_for("consumer.stopped", consumer=1)["exit_code"] == 0
+    work.produce_sessions(100, SESSIONS)
+    work.wait_done(1000)
     work.wait_lag(0)
     assert fleet.stop() == 0
     assert work.faults() == {}

@@ -31,6 +31,18 @@ def test_the_latest_are_kept_and_all_are_counted() -> None:
         ("fleet.stopping", {"reason": "SIGTERM"}, "stop", "the fleet is stopping: SIGTERM"),
         ("fleet.stopped", {"exit_code": 3}, "stop", "the fleet stopped with exit code 3"),
         (
+            "fleet.processes_changed",
+            {"processes": 3, "processes_before": 2, "reason": "SIGTTIN"},
+            "scale",
+            "has 3 consumers, before 2: SIGTTIN",
+        ),
+        (
+            "fleet.processes_limited",
+            {"processes": 1, "reason": "SIGTTOU: a fleet has at least 1"},
+            "trouble",
+            "keeps 1 consumer: SIGTTOU: a fleet has at least 1",
+        ),
+        (
             "fleet.consumer_exited",
             {"reason": "killed by SIGKILL"},
             "restart",

@@ -25,6 +25,7 @@ from processor.cli.temporary_files import temporary_folder
 from processor.fleet.supervisor import Supervisor
 from processor.kafka.embedded import PARTITIONS, EmbeddedBroker
 from processor.kafka.reading import lag_of, records_of
+from processor.options.bounds import bounds_of
 from processor.options.option import Option
 from processor.settings import Settings
 from processor.telemetry import logs
@@ -136,7 +137,7 @@ def _run_fleet(settings: Settings, console: Console, planned: list[Planned], led
     """
     events: list[Event] = []
     errors: list[str] = []
-    size = Size(len(planned), settings.processes, PARTITIONS)
+    size = Size(len(planned), bounds_of(settings.processes).least, PARTITIONS)
     sending = Sending(planned, settings.bootstrap_servers, _stop_this_process)
     hurry = threading.Timer(HURRY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
     hurry.daemon = True

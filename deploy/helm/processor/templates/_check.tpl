@@ -52,7 +52,7 @@
 {{- fail (printf "secretFiles and secretKafkaConfig: both set %s" $key) }}
 {{- end }}
 {{- end }}
-{{- range $key := list "workers" }}
+{{- range $key := list "processes" "workers" }}
 {{- $count := index $.Values.config $key }}
 {{- if kindIs "string" $count }}
 {{- $bounds := splitList ".." $count }}
@@ -65,7 +65,7 @@
 {{- if .Values.keda.enabled }}
 {{- if not $ceiling }}{{ fail "partitions: keda.enabled requires their number, as the upper limit" }}{{ end }}
 {{- if gt (int .Values.keda.maxReplicas) (int $ceiling) }}
-{{- fail (printf "keda.maxReplicas: %d pods with %d processes each exceed %d partitions; set at most %s" (int .Values.keda.maxReplicas) (int (index .Values.config "processes" | default 1)) (int .Values.partitions) $ceiling) }}
+{{- fail (printf "keda.maxReplicas: %d pods with %d processes each exceed %d partitions; set at most %s" (int .Values.keda.maxReplicas) (include "processor.processes" . | int) (int .Values.partitions) $ceiling) }}
 {{- end }}
 {{- if gt (int .Values.keda.minReplicas) (int (default $ceiling .Values.keda.maxReplicas)) }}
 {{- fail "keda.minReplicas: it exceeds keda.maxReplicas, or the number of pods that the partitions occupy" }}

@@ -38,9 +38,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if or .Values.autoscaling.enabled .Values.keda.enabled }}true{{ end }}
 {{- end }}
 
+{{/* Consumers of a pod; the smallest number where it follows the load. */}}
+{{- define "processor.processes" -}}
+{{- index .Values.config "processes" | default 1 | toString | splitList ".." | first }}
+{{- end }}
+
 {{/* Maximum number of pods with partitions; empty if the number of partitions is not known. */}}
 {{- define "processor.ceiling" -}}
-{{- if .Values.partitions }}{{ ceil (divf (float64 .Values.partitions) (float64 (index .Values.config "processes" | default 1))) | int }}{{ end }}
+{{- if .Values.partitions }}{{ ceil (divf (float64 .Values.partitions) (include "processor.processes" . | float64)) | int }}{{ end }}
 {{- end }}
 
 {{/* Seconds until the last consumer has exited: preStop, the drain, and the time before a consumer is killed. */}}

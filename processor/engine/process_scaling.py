@@ -1,0 +1,105 @@
+"""`ProcessScaling`: how many consumers a fleet should have, from what each of them has reported.
+
+One more while tasks wait and all consumers are busy; one fewer after a long time in which fewer would have done. Each
+change makes the group move partitions, so it takes several rounds of reports in a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+BUSY: Final = 0.8
+"""Use of a consumer from which on it is busy."""
+
+GROW_ROUNDS: Final = 3
+"""Rounds of reports in a row in which tasks wait and all are busy, before there is one more."""
+
+SHRINK_ROUNDS, LONGEST_SHRINK_ROUNDS = 30, 360
+"""Rounds of reports in a row in which no consumer was busy while tasks waited, before there is one fewer. They double
+each time that the one fewer was needed again, so that work that comes in bursts does not move partitions each time."""
+
+ROOM: Final = 0.5
+"""Mean use of the consumers that would be left, up to which one fewer does."""
+
+FAILED_ROUNDS: Final = 360
+"""Rounds without one more after one that could not start."""
+
+
+class Load(NamedTuple):
+    """One consumer, as it was in its last report."""
+
+    use: float
+    """Share of its workers that were busy, or of a processor core that it used; the larger one, from 0 to 1."""
+    waits: bool
+    """Whether tasks wait that it could run if it had more to run them with."""
+    partitions: int
+
+
+class Step(NamedTuple):
+    """Another number of consumers, and why."""
+
+    processes: int
+    reason: str
+
+
+class ProcessScaling:
+    """Decides on the number of a fleet's consumers. Time is counted in rounds of reports.
+
+    Args:
+        least: the smallest number.
+        most: the largest one.
+    """
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least = least
+        self._most = most
+        self._busy_rounds = self._quiet_rounds = 0
+        self._used = 0.0
+        """Sum of what was used in these quiet rounds, in consumers."""
+        self._rest = 0
+        self._shrink_rounds = SHRINK_ROUNDS
+        self._has_shrunk = False
+
+    def restart(self) -> None:
+        """Count anew: the number of consumers has changed, or one of them is being replaced."""
+        self._busy_rounds = self._quiet_rounds = 0
+        self._used = 0.0
+
+    def fail(self) -> None:
+        """One more could not start."""
+        self._rest = FAILED_ROUNDS
+
+    def observe(self, loads: Sequence[Load]) -> Step | None:
+        """Take a round of reports, one of each consumer. Return what is to be changed; it counts as done."""
+        self._rest = max(0, self._rest - 1)
+        strained = sum(load.waits and load.use >= BUSY and load.partitions > 0 for load in loads)
+        if strained:
+            self._quiet_rounds, self._used = 0, 0.0
+            return self._note_strain(loads, is_everywhere=strained == len(loads))
+        self._busy_rounds = 0
+        return self._note_quiet(loads)
+
+    def _note_strain(self, loads: Sequence[Load], *, is_everywhere: bool) -> Step | None:
+        count, partitions = len(loads), sum(load.partitions for load in loads)
+        self._busy_rounds = self._busy_rounds + 1 if is_everywhere else 0
+        if self._busy_rounds < GROW_ROUNDS or self._rest or count >= min(self._most, partitions):
+            return None
+        self.restart()
+        if self._has_shrunk:
+            self._has_shrunk = False
+            self._shrink_rounds = min(2 * self._shrink_rounds, LONGEST_SHRINK_ROUNDS)
+        which = "the consumer is busy" if count == 1 else f"all {count} consumers are busy"
+        return Step(count + 1, f"tasks wait and {which}")
+
+    def _note_quiet(self, loads: Sequence[Load]) -> Step | None:
+        self._quiet_rounds += 1
+        self._used += sum(load.use for load in loads)
+        if self._quiet_rounds < self._shrink_rounds:
+            return None
+        count, used = len(loads), self._used / self._quiet_rounds
+        self.restart()
+        if count <= self._least or used > ROOM * (count - 1):
+            return None
+        self._has_shrunk = True
+        return Step(count - 1, f"of {count} consumers, {used:.1f} were in use on average, and no task waited for long")

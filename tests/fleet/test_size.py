@@ -1,0 +1,274 @@
+"""How many consumers a fleet has: by its load, within bounds, and by signals. Stand-ins are its consumers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from processor.engine.process_scaling import Load
+from processor.fleet.size import FleetSize, LoadMeter
+from processor.health.heartbeat import FleetHeartbeat, read
+from processor.options.bounds import Bounds
+from tests.fleet.test_supervisor import Parent
+from tests.support.stats import consumer_stats, partition_stats
+from tests.support.until import until
+
+Fleet = Callable[..., Parent]
+
+LOADED = {index: ["loaded"] * 3 for index in range(8)}
+
+BUSY, IDLE = Load(1.0, waits=True, partitions=4), Load(0.0, waits=False, partitions=4)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with contextlib.ExitStack() as stack:
+
+        def start(lives: dict[int, list[str]] | None = None, **options: Any) -> Parent:
+            return stack.enter_context(Parent(tmp_path / "log", lives or {}, **options))
+
+        yield start
+
+
+def load(parent: Parent, load: Load) -> None:
+    """Has each consumer report this load from now on."""
+    scratch = parent.log.with_suffix(".scratch")
+    scratch.write_text(json.dumps(load))
+    scratch.replace(f"{parent.log}.load")
+
+
+def changes(parent: Parent, count: int = 1) -> list[tuple[int, int]]:
+    return [(line["processes_before"], line["processes"]) for line in parent.logged("fleet.processes_changed", count)]
+
+
+# --- by hand ---------------------------------------------------------------------------------------
+
+
+def test_sigttin_adds_a_consumer_and_sigttou_takes_the_last_one_away_in_order(fleet: Fleet) -> None:
+    parent = fleet(processes=2)
+    parent.noted("started", 2)
+    parent.signal(signal.SIGTTIN)
+    *_, third = parent.noted("started", 3)
+    assert third["index"] == 2
+    parent.signal(signal.SIGTTOU)
+    (drained,) = parent.noted("Drain")
+    assert drained["pid"] == third["pid"]
+    until(lambda: not psutil.pid_exists(third["pid"]), "it has left")
+    assert changes(parent, 2) == [(2, 3), (3, 2)]
+    assert [line["reason"] for line in parent.logged("fleet.processes_changed", 2)] == ["SIGTTIN", "SIGTTOU"]
+    parent.signal()
+    assert parent.ended() == 0
+    assert len(parent.notes("begin")) == 3
+    assert parent.logged("fleet.stopped")[0]["restarts"] == 0
+    assert parent.stderr() == ""
+
+
+def test_a_fixed_number_has_no_upper_bound_and_the_last_consumer_stays(fleet: Fleet) -> None:
+    parent = fleet(processes=1)
+    parent.noted("started")
+    parent.signal(signal.SIGTTOU)
+    (limited,) = parent.logged("fleet.processes_limited")
+    assert limited["reason"] == "SIGTTOU: a fleet has at least 1"
+    for count in (2, 3):
+        parent.signal(signal.SIGTTIN)
+        parent.noted("started", count)
+    assert changes(parent, 2) == [(1, 2), (2, 3)]
+    parent.signal()
+    assert parent.ended() == 0
+
+
+def test_signals_stay_within_the_bounds_of_a_range(fleet: Fleet) -> None:
+    parent = fleet(processes="1..2")
+    parent.noted("started")
+    parent.signal(signal.SIGTTIN)
+    parent.noted("started", 2)
+    parent.signal(signal.SIGTTIN)
+    parent.logged("fleet.processes_limited")
+    parent.signal(signal.SIGTTOU)
+    parent.noted("Drain")
+    parent.signal(signal.SIGTTOU)
+    limited = parent.logged("fleet.processes_limited", 2)
+    assert [line["reason"] for line in limited] == [
+        "SIGTTIN: --processes 1..2 has at most 2",
+        "SIGTTOU: --processes 1..2 has at least 1",
+    ]
+    parent.signal()
+    assert parent.ended() == 0
+
+
+def test_a_place_that_is_taken_away_while_its_process_is_away_gets_no_other(fleet: Fleet) -> None:
+    parent = fleet({0: ["crash"]}, processes=2, backoff=600.0)
+    parent.logged("fleet.consumer_exited")
+    parent.noted("started")
+    parent.signal(signal.SIGTTOU)
+    assert changes(parent) == [(2, 1)]
+    assert not parent.notes("Drain")
+    parent.signal(signal.SIGTTIN)
+    *_, added = parent.noted("started", 2)
+    assert added["index"] == 0
+    parent.signal()
+    assert parent.ended() == 0
+
+
+def test_a_consumer_that_was_added_is_replaced_when_it_dies(fleet: Fleet) -> None:
+    parent = fleet({1: ["well", "well"]})
+    parent.noted("started")
+    parent.signal(signal.SIGTTIN)
+    *_, added = parent.noted("started", 2)
+    os.kill(added["pid"], signal.SIGKILL)
+    *_, again = parent.noted("started", 3)
+    assert again["index"] == 1
+    parent.signal()
+    assert parent.ended() == 0
+
+
+def test_a_consumer_that_is_added_and_cannot_start_does_not_end_the_fleet(fleet: Fleet) -> None:
+    parent = fleet({1: ["no-app"]})
+    parent.noted("started")
+    parent.signal(signal.SIGTTIN)
+    (limited,) = parent.logged("fleet.processes_limited")
+    assert limited["reason"] == "a consumer that was added cannot start: APP 'a:b': there is no module 'a'"
+    assert limited["processes"] == 1
+    parent.signal()
+    assert parent.ended() == 0
+    assert [line["index"] for line in parent.notes("Drain")] == [0]
+
+
+def test_a_stop_in_the_middle_of_a_change_stops_all(fleet: Fleet) -> None:
+    parent = fleet({1: ["slow"]}, processes=2)
+    parent.noted("started", 2)
+    parent.signal(signal.SIGTTOU)
+    parent.noted("Drain")
+    parent.signal(signal.SIGTTIN)
+    parent.noted("started", 3)
+    parent.signal()
+    parent.noted("Drain", 3)
+    Path(f"{parent.log}.released").touch()
+    assert parent.ended() == 0
+    assert [line["index"] for line in parent.notes("begin")][-1] == 2  # the place that is being left is not taken yet
+
+
+def test_a_consumer_that_does_not_leave_in_time_is_killed_and_not_replaced(fleet: Fleet) -> None:
+    parent = fleet({1: ["ignores-drain"]}, processes=2, drain_timeout=0.1, kill_after_drain=0.1)
+    _, second = sorted(parent.noted("started", 2), key=lambda line: int(line["index"]))
+    parent.signal(signal.SIGTTOU)
+    (killed,) = parent.logged("fleet.consumer_killed")
+    assert killed["consumer_pid"] == second["pid"]
+    until(lambda: not psutil.pid_exists(second["pid"]))
+    parent.signal()
+    assert parent.ended() == 0
+    assert len(parent.notes("begin")) == 2
+    assert not [line for line in parent.events if line["event"] == "fleet.consumer_exited"]
+
+
+# --- by load -----------------------------------------------------------------------------------------
+
+
+def test_a_busy_fleet_grows_to_its_bound_and_an_idle_one_shrinks_again(fleet: Fleet) -> None:
+    parent = fleet(LOADED, processes="1..3")
+    parent.noted("started")
+    load(parent, BUSY)
+    parent.noted("started", 3)
+    load(parent, IDLE)
+    parent.logged("fleet.processes_changed", 3)
+    assert changes(parent, 4) == [(1, 2), (2, 3), (3, 2), (2, 1)]
+    reasons = [line["reason"] for line in parent.logged("fleet.processes_changed")]
+    assert reasons[:2] == ["tasks wait and the consumer is busy", "tasks wait and all 2 consumers are busy"]
+    assert reasons[3] == "of 2 consumers, 0.0 were in use on average, and no task waited for long"
+    until(lambda: len(psutil.Process(parent.process.pid).children()) == 1, "two consumers have left")
+    assert {line["index"] for line in parent.notes("Drain")} == {1, 2}
+    parent.signal()
+    assert parent.ended() == 0
+    started = parent.logged("fleet.started")[0]
+    assert (started["processes"], started["processes_most"]) == (1, 3)
+    assert parent.logged("fleet.stopped")[0]["restarts"] == 0
+
+
+def test_a_fleet_does_not_grow_beyond_its_partitions(fleet: Fleet) -> None:
+    parent = fleet(LOADED, processes="1..8")
+    parent.noted("started")
+    load(parent, BUSY._replace(partitions=1))
+    parent.noted("reported twenty times")
+    assert not [line for line in parent.events if line["event"] == "fleet.processes_changed"]
+    load(parent, BUSY._replace(partitions=2))
+    assert changes(parent) == [(1, 2)]
+    parent.signal()
+    assert parent.ended() == 0
+
+
+def test_a_fixed_number_ignores_the_load(fleet: Fleet) -> None:
+    parent = fleet(LOADED, processes=1)
+    parent.noted("started")
+    load(parent, BUSY)
+    parent.noted("reported twenty times")
+    parent.signal()
+    assert parent.ended() == 0
+    assert len(parent.notes("begin")) == 1
+
+
+# --- heartbeats -----------------------------------------------------------------------------------------
+
+
+def test_a_heartbeat_lists_added_places_as_extra_and_leaves_out_those_that_are_taken_away(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    file = tmp_path / "beat"
+
+    def places() -> list[tuple[int, bool]]:
+        beat = read(file)
+        assert isinstance(beat, FleetHeartbeat)
+        return [(place.consumer, place.extra) for place in beat.places]
+
+    parent = fleet({0: ["slow"], 1: ["slow"]}, heartbeat_file=str(file))
+    parent.noted("started")
+    until(lambda: file.exists() and places() == [(0, False)], "the first heartbeat")
+    parent.signal(signal.SIGTTIN)
+    until(lambda: places() == [(0, False), (1, True)], "the second place")
+    parent.noted("started", 2)
+    (tmp_path / "beat.1").touch()  # as from a process that is killed
+    parent.signal(signal.SIGTTOU)
+    until(lambda: places() == [(0, False)], "the second place is taken away")
+    Path(f"{parent.log}.released").touch()
+    until(lambda: not (tmp_path / "beat.1").exists(), "its heartbeat is removed")
+    parent.signal()
+    assert parent.ended() == 0
+    assert not file.exists()
+
+
+# --- what is reported ----------------------------------------------------------------------------------
+
+
+def test_the_load_is_the_share_of_busy_workers_or_of_a_core() -> None:
+    meter = LoadMeter()
+    idle = consumer_stats(running=0, workers=8, ready_sessions=0, uptime_seconds=1e6, assigned_partitions=3)
+    load = meter.take(idle, [partition_stats(fetched_ahead=0)])
+    assert load == Load(load.use, waits=False, partitions=3)
+    assert load.use < 0.01
+    half = consumer_stats(running=4, workers=8, ready_sessions=2, uptime_seconds=2e6, assigned_partitions=3)
+    assert meter.take(half, []) == Load(0.5, waits=True, partitions=3)
+    full = consumer_stats(running=99, workers=8, ready_sessions=0, uptime_seconds=3e6, assigned_partitions=3)
+    assert meter.take(full, [partition_stats(fetched_ahead=5)]) == Load(1.0, waits=True, partitions=3)
+    computing = consumer_stats(running=0, workers=8, ready_sessions=0, uptime_seconds=3e6 + 1e-6)
+    sum(range(300_000))
+    assert meter.take(computing, []).use > 0.5
+
+
+def test_a_round_is_over_when_each_consumer_has_reported() -> None:
+    size = FleetSize(Bounds(1, 4))
+    assert [size.observe([BUSY, None]) for _ in range(9)] == [None] * 9
+    assert [size.observe([BUSY, BUSY]) for _ in range(2)] == [None, None]
+    assert size.observe(None) is None  # one of them is being replaced
+    assert [size.observe([BUSY, BUSY]) for _ in range(2)] == [None, None]
+    step = size.observe([BUSY, BUSY])
+    assert step is not None
+    assert step.processes == 3
+    size.fail()
+    assert [size.observe([BUSY, BUSY]) for _ in range(9)] == [None] * 9
