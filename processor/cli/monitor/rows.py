@@ -11,7 +11,7 @@ from processor.observe.consumer import ConsumerNow
 from processor.observe.report.findings import Finding
 from processor.observe.watch import Watch
 from processor.observe.window import Status
-from processor.observe.wording import clock, duration, plain, short
+from processor.observe.wording import clock, duration, many, plain, short
 
 STYLES: Final = {
     Status.OK: "green",
@@ -156,6 +156,10 @@ def _sessions(watch: Watch) -> Iterator[Text]:
         row.append(plain(session_id), style="bold")
         row.append(f" in {plain(place)}")
         yield row
+    for partition in watch.ordered_partitions():
+        if partition.consumer is not None and partition.stats.set_aside:
+            sessions = many(partition.stats.set_aside_sessions, "session")
+            yield Text(f"{short(partition.stats.set_aside):>8} set aside: {sessions} in {partition.name}")
 
 
 class Section(NamedTuple):

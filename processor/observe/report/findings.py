@@ -138,8 +138,10 @@ def _behind(watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, st
     consumer = partition.consumer
     if (hot := _hot(consumer, partition)) is not None:
         # The two counts are not of the same instant.
-        waiting = max(hot.waiting, partition.stats.waiting)
+        waiting = max(hot.waiting, partition.stats.waiting + partition.stats.set_aside)
         why += f" Session {hot.session_id} has {number(hot.waiting)} of the {number(waiting)} waiting tasks."
+        if partition.stats.set_aside:
+            why += f" {number(partition.stats.set_aside)} are set aside, so other sessions go on."
         return why, "A session runs one task at a time: make its handler faster, or spread its work over more keys."
     if (
         consumer is not None
@@ -164,7 +166,7 @@ def _hot(consumer: ConsumerNow | None, partition: PartitionNow) -> BusySession |
         return None
     for load in consumer.stats.busiest_sessions:
         is_here = (load.topic, load.partition) == (partition.stats.topic, partition.number)
-        if is_here and load.waiting * 2 >= partition.stats.waiting > 0:
+        if is_here and load.waiting * 2 >= partition.stats.waiting + partition.stats.set_aside > 0:
             return busy_session(load, consumer.stats_at)
     return None
 

@@ -35,6 +35,7 @@ def notes(watch: Watch, now: float) -> list[str]:
         *_suspended(watch),
         *_frequent_rebalances(watch, now),
         *_ready_tasks(watch),
+        *_set_aside(watch),
         *_dead_letters(watch),
     ]
 
@@ -109,6 +110,20 @@ def _ready_tasks(watch: Watch) -> Iterator[str]:
             f"Too few workers: in {longest.name}, a task that may run has waited "
             f"{duration(longest.stats.oldest_ready_seconds)} for one. Raise --workers if handlers wait for I/O, "
             "--processes if they compute."
+        )
+
+
+def _set_aside(watch: Watch) -> Iterator[str]:
+    owned = [partition for partition in watch.ordered_partitions() if partition.consumer is not None]
+    tasks = sum(partition.stats.set_aside for partition in owned)
+    if tasks:
+        most = max(owned, key=lambda partition: partition.stats.set_aside)
+        sessions = sum(partition.stats.set_aside_sessions for partition in owned)
+        again = sum(c.stats.records_read_again for c in watch.living() if c.stats is not None)
+        yield (
+            f"{many(sessions, 'session')} with more tasks than can run: {many(tasks, 'task')} set aside, most of them "
+            f"in {most.name}. {many(again, 'record')} were read again so far for such tasks. Other sessions go on; "
+            "spread this work over more keys, or make its handler faster."
         )
 
 

@@ -40,6 +40,7 @@ HOT = Row(
                 (one["with"]["in_its_partition"] / one["with"]["seconds"])
                 / (one["without"]["in_its_partition"] / one["without"]["seconds"])
             ),
+            at_least=0.7,
         ),
         Measure(name="others, other partitions, to the run without", of=ratio("with", "without"), at_least=0.9),
     ],

@@ -161,6 +161,15 @@ def test_hot_sessions_are_those_of_all_consumers_the_busiest_first() -> None:
     assert section(watch, "hot sessions") == ["   12.0k waiting: b in t[1]", "       5 waiting: a in t[1]"]
 
 
+def test_what_is_set_aside_is_shown_by_partition() -> None:
+    busy = [partition(0, n, set_aside=count, set_aside_sessions=count) for n, count in enumerate((0, 1, 25_000))]
+    watch = watching(consumer(0), *busy)
+    assert section(watch, "hot sessions") == [
+        "       1 set aside: 1 session in orders[1]",
+        "   25.0k set aside: 25,000 sessions in orders[2]",
+    ]
+
+
 def test_a_session_of_a_consumer_that_ended_is_not_hot_any_more() -> None:
     busiest = [{"session_id": "a", "topic": "t", "partition": 1, "waiting": 5}]
     watch = watching(consumer(0, busiest_sessions=busiest), line("consumer.stopped", 1, consumer=0))

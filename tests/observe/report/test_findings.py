@@ -122,6 +122,17 @@ def test_falling_behind_for_one_hot_session_names_it() -> None:
     assert "A session runs one task at a time" in finding.advice
 
 
+def test_what_is_set_aside_of_a_hot_session_counts_as_waiting() -> None:
+    busiest = [{"session_id": "hot", "topic": "orders", "partition": 0, "waiting": 5000}]
+    reports = [partition(at, committed=100 + int(at), lag=50 + int(at) * 2, waiting=90, set_aside=4900) for at in TEN]
+    finding = only(watching(*reports, consumer(TEN[-1], running=1, busiest_sessions=busiest)))
+    assert "Session hot has 5,000 of the 5,000 waiting tasks." in finding.why
+    assert "4,900 are set aside, so other sessions go on." in finding.why
+    few = [{"session_id": "few", "topic": "orders", "partition": 0, "waiting": 60}]
+    finding = only(watching(*reports, consumer(TEN[-1], running=1, busiest_sessions=few)))
+    assert "Session" not in finding.why
+
+
 def test_a_stopped_partition_names_its_owner_and_how_that_ended() -> None:
     reports = [partition(at) for at in TEN[:4]]
     ended = line(

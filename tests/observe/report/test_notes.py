@@ -111,6 +111,13 @@ def test_a_short_wait_and_a_partition_without_an_owner_are_not_noted() -> None:
     assert notes(watching(partition(0, oldest_ready_seconds=900.0), revoked), BEGAN) == []
 
 
+def test_tasks_that_are_set_aside_are_noted_with_what_they_cost() -> None:
+    aside = [partition(0, n, set_aside=count, set_aside_sessions=1) for n, count in enumerate((5, 4000, 0))]
+    (note,) = notes(watching(consumer(0, records_read_again=12_000), *aside), BEGAN)
+    assert note.startswith("3 sessions with more tasks than can run: 4,005 tasks set aside, most of them in orders[1].")
+    assert "12,000 records were read again so far" in note
+
+
 def test_many_dead_letters_are_noted_with_their_most_frequent_error() -> None:
     dead = line("task.dead_lettered", 1, error_type="a.Refused", error="no")
     (note,) = notes(watching(dead, consumer(2, succeeded=90, dead_lettered=10)), BEGAN + 3)
