@@ -226,6 +226,24 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 (Query(total("processor_held_tasks"), "{{group}}"),),
             ),
             Panel(
+                "Paused tasks",
+                "An operator has paused them: processor control list. What is not fetched yet does not count.",
+                (
+                    Query(total("processor_paused_tasks"), "tasks {{group}}"),
+                    Query(
+                        f"max by (group, topic, partition) (processor_partition_paused_tasks{{{OF_GROUP}}}) > 0",
+                        "tasks {{topic}}[{{partition}}]",
+                    ),
+                    Query(f"max by (group) (processor_pauses{{{OF_GROUP}}})", "pauses {{group}}"),
+                ),
+            ),
+            Panel(
+                "Longest pause",
+                "Time since the oldest pause in force was given. An alert fires after an hour.",
+                (Query(f"max by (group) (processor_longest_pause_seconds{{{OF_GROUP}}})", "{{group}}"),),
+                unit="s",
+            ),
+            Panel(
                 "Suspended handlers",
                 "Something that they need is away: handler.suspended has the error.",
                 (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Final
 
 import typer
@@ -16,11 +17,23 @@ from processor.boot.tokens import with_tokens
 from processor.cli.output import note
 from processor.cli.stop import Stop
 from processor.cli.tables import Output, print_json, table
+from processor.engine.pauses import Pauses
 from processor.errors import LoadError, ProcessorError, SettingsError
+from processor.kafka.control_topic import commands_of
 from processor.kafka.group_view import GroupState, GroupView
 from processor.observe.window import APART, WINDOW
 from processor.observe.wording import clock, duration, many
-from processor.operate.lag import UNKNOWN, LagReport, Oldest, PartitionLag, Trail, partition_lag, sentence, totals_of
+from processor.operate.lag import (
+    UNKNOWN,
+    LagReport,
+    Oldest,
+    PartitionLag,
+    Trail,
+    partition_lag,
+    sentence,
+    totals_of,
+    with_pause,
+)
 from processor.operate.moments import Moment
 from processor.operate.partition_view import PartitionView, waits_for
 from processor.options.connection import ConnectionOptions
@@ -47,6 +60,9 @@ class ReportOptions(OptionSet):
     ] = 4
     watch: Annotated[bool, Option("Repeat until Ctrl-C.")] = False
     every: Annotated[float, Option("Time between two looks of --watch.", metavar=SECONDS, at_least=0.5)] = 2.0
+    control_topic: Annotated[
+        str | None, Option("The group's control topic: shows what is paused, and since when.", rule=topic_fault)
+    ] = None
     max_lag: Annotated[int | None, Option("Exit with code 1 if the total lag is above this.", at_least=0)] = None
 
     def check_together(self) -> None:
@@ -84,8 +100,11 @@ def lag(
 
     A group whose members lag is looked at four times, a second apart.
     """
-    with GroupView(with_tokens(connection, lambda _: None), group) as view:
-        survey = LagSurvey(view, topic, WINDOW if report.watch else report.samples)
+    connection = with_tokens(connection, lambda _: None)
+    control = report.control_topic
+    pauses = partial(_pauses_of, connection, control, group) if control is not None else None
+    with GroupView(connection, group) as view:
+        survey = LagSurvey(view, topic, WINDOW if report.watch else report.samples, pauses)
         if report.watch:
             _watch(survey, report.every, output)
             return 0
@@ -100,19 +119,23 @@ def lag(
 class LagSurvey:
     """Looks at the group again and again, and judges each partition by its last looks."""
 
-    def __init__(self, view: GroupView, topics: Sequence[str], length: int) -> None:
+    def __init__(
+        self, view: GroupView, topics: Sequence[str], length: int, pauses: Callable[[], Pauses] | None = None
+    ) -> None:
         """Finds the topics.
 
         Args:
             view: the group.
             topics: the topics to report; empty for all that the group has.
             length: looks that a verdict needs.
+            pauses: reads what is paused; None where that is not known.
 
         Raises:
             LoadError: a topic, or the group, does not exist.
         """
         self._view = view
         self._length = length
+        self._pauses = pauses
         if topics:
             view.require(topics)
         self._topics = list(dict.fromkeys(topics)) or view.topics()
@@ -160,6 +183,11 @@ class LagSurvey:
         oldest = self._view.oldest(self._views)
         waits = self._waits(now)
         rows = [self._row(view, oldest.get(view.partition, UNKNOWN), now, waits) for view in self._views]
+        pauses = self._pauses() if self._pauses is not None else None
+        if pauses is not None:
+            found = [oldest.get(view.partition) for view in self._views]
+            rows = [with_pause(row, one, pauses) for row, one in zip(rows, found, strict=True)]
+        given = [pause.since for pause in pauses.in_force.values()] if pauses is not None else []
         return LagReport(
             group=self._view.group,
             at=int(now * 1000),
@@ -167,6 +195,8 @@ class LagSurvey:
             members=len(self._state.members) if self._state is not None else None,
             totals=totals_of(rows),
             partitions=rows,
+            pauses=None if pauses is None else len(given),
+            paused_since=min(given, default=None),
         )
 
     def _waits(self, now: float) -> dict[Partition, list[Partition]]:
@@ -188,6 +218,10 @@ class LagSurvey:
         trail = self._trails[partition]
         verdict = trail.verdict(is_owned=is_owned, waits=bool(others), is_delayed=is_delayed)
         return partition_lag(view, owner, oldest, now, verdict, others)
+
+
+def _pauses_of(connection: ConnectionOptions, control_topic: str, group: str) -> Pauses:
+    return commands_of(connection, control_topic, group).pauses
 
 
 def _watch(survey: LagSurvey, every: float, output: str) -> None:
@@ -245,7 +279,10 @@ def _lines(report: LagReport, partitions: Sequence[PartitionLag]) -> list[str]:
     members = "members unknown" if report.members is None else many(report.members, "member")
     state = f", {report.state}" if report.state is not None else ""
     head = f"group {report.group}{state}, {members}: {sentence(report.totals)}"
-    return [head, *table(HEADINGS, [_cells(one) for one in partitions])]
+    paused = []
+    if report.pauses and report.paused_since is not None:
+        paused.append(f"{many(report.pauses, 'pause')} in force, the oldest since {Moment(report.paused_since)}")
+    return [head, *paused, *table(HEADINGS, [_cells(one) for one in partitions])]
 
 
 def _cells(one: PartitionLag) -> list[str]:
@@ -268,4 +305,6 @@ def _verdict(one: PartitionLag) -> str:
         return f"{one.verdict} for {', '.join(one.waits_for)}"
     if one.verdict == "delayed" and one.delayed_until is not None:
         return f"delayed until {Moment(one.delayed_until)}"
+    if one.verdict == "paused" and one.paused is not None:
+        return f"paused since {Moment(one.paused.since)}"
     return one.verdict

@@ -52,11 +52,20 @@ class Pauses:
             partition: TOPIC:PARTITION.
             key: of the session's records; a record without a key belongs to no session.
         """
+        target = self.target_of(partition, key, None)
+        return self.in_force.get(target) if target is not None else None
+
+    def target_of(self, partition: str, key: bytes | None, name: str | None) -> Target | None:
+        """Return the target of the pause that covers a task, the widest one; `name` is None for any task of a lane."""
         in_force = self.in_force
-        pause = in_force.get(ALL) or in_force.get(Target("partition", partition))
-        if pause is None and key is not None:
-            pause = in_force.get(Target("session", key.decode("utf-8", "backslashreplace")))
-        return pause
+        if ALL in in_force:
+            return ALL
+        targets = [Target("partition", partition)]
+        if key is not None:
+            targets.append(Target("session", key.decode("utf-8", "backslashreplace")))
+        if name is not None:
+            targets.append(Target("name", name))
+        return next((target for target in targets if target in in_force), None)
 
     def of_name(self, name: str) -> Pause | None:
         """Return the pause that covers the tasks of a name."""

@@ -10,6 +10,10 @@ RETRIED = frozenset({Cause.FAILED, Cause.TIMED_OUT, Cause.INTERRUPTED})
 """Causes of failure for which a retry may succeed. The last one counts where its cancellation has ended meanwhile."""
 
 
+PAUSED = "processor.Paused"
+"""The error type of a task that does not begin because an operator has paused it."""
+
+
 class Setback(NamedTuple):
     """Why a task is not settled: its attempt failed, it was deferred, or its output was not accepted."""
 

@@ -56,6 +56,10 @@ class ConsumerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="consumer
     """When the first running attempt exceeds its time limit and the grace period; None while nothing runs."""
     suspended: list[str] = []
     """Handlers whose tasks wait, because something that they need is away."""
+    pauses: int = 0
+    """Pauses in force."""
+    paused_since: int | None = None
+    """When the oldest of them was given, in milliseconds since the epoch; None without one."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -111,6 +115,8 @@ def consumer_heartbeat(index: int, consumer: Consumer | None) -> ConsumerHeartbe
         settled=pulse.settled,
         stuck_at=pulse.stuck_at,
         suspended=list(pulse.suspended),
+        pauses=pulse.pauses,
+        paused_since=pulse.paused_since,
     )
 
 

@@ -45,6 +45,10 @@ class ConsumerHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fa
     settled: int = 0
     suspended: list[str] = []
     """handlers whose tasks wait, because something that they need is away; the consumer is none the worse for it"""
+    pauses: int = 0
+    """pauses in force"""
+    paused_since: int | None = None
+    """when the oldest of them was given, in milliseconds since the epoch; null without one"""
     reason: str | None = None
     """the first problem"""
 
@@ -140,6 +144,8 @@ def judge_consumer(beat: ConsumerHeartbeat, now: float, max_age: float) -> Consu
         workers=beat.workers,
         settled=beat.settled,
         suspended=beat.suspended,
+        pauses=beat.pauses,
+        paused_since=beat.paused_since,
         reason=reason,
     )
 

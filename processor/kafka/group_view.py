@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
 from processor.engine.record import Record
 from processor.errors import LoadError, ProcessorError
+from processor.handlers.task import identity_of
 from processor.handlers.terms import terms_of
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
 from processor.kafka.client_log import client_hooks
@@ -273,8 +274,9 @@ class _OldestRecords:
 
 def _oldest_of(record: Record) -> Oldest:
     kind, timestamp = record.timestamp()
-    terms = terms_of(record.headers() or [])
-    return Oldest(timestamp if kind else -1, terms.due if terms is not None else -inf)
+    headers = record.headers() or []
+    terms, name = terms_of(headers), identity_of(record).name
+    return Oldest(timestamp if kind else -1, terms.due if terms is not None else -inf, record.key(), name or None)
 
 
 def _state_of(description: ConsumerGroupDescription) -> GroupState:

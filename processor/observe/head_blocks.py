@@ -27,6 +27,7 @@ STATES: Final = {
     "delayed": "waiting for the time before which it is not to begin",
     "held": "waiting for its handler, which is suspended or at a limit",
     "joining": "waiting for other branches of its group",
+    "paused": "paused by an operator",
     "blocked": "blocked by a handler of its session that still runs from an earlier assignment",
 }
 

@@ -1,10 +1,11 @@
 """The lag of a group as `processor lag` reports it: its documents, and the verdict on each partition.
 
 The verdicts are Burrow's, by `observe/window.py`, with the committed offset and the lag of each look as the samples.
-Four rules come from what a look knows beyond the offsets:
+Five rules come from what a look knows beyond the offsets:
 - `no-member`: it lags and no member of the group has it (Burrow's STOP, which Burrow infers from missing commits);
 - `waits`: it is new in a topic that has grown, and waits for others;
 - `delayed`: its oldest task that is not settled must not begin yet (`task-not-before`);
+- `paused`: it is paused, or its oldest task that is not settled is (only where the control topic is known);
 - `held`: the committed offset does not move, but tasks behind it are done (Burrow's STALL, if nothing is done either).
 """
 
@@ -16,12 +17,14 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from processor.engine.pauses import Pauses
 from processor.observe.window import Sample, Status, Window
 from processor.observe.wording import duration, number
 from processor.operate.partition_view import PartitionView
+from processor.operate.pause_report import InForce
 from processor.runtime.ports import Partition
 
-Verdict = Literal["ok", "early", "behind", "held", "stalled", "no-member", "waits", "delayed", "rewound"]
+Verdict = Literal["ok", "early", "behind", "held", "stalled", "no-member", "waits", "delayed", "paused", "rewound"]
 
 OF_STATUS: dict[Status, Verdict] = {
     Status.OK: "ok",
@@ -48,9 +51,16 @@ class Oldest(NamedTuple):
     """Milliseconds since the epoch; -1 if it is not known."""
     due: float = -inf
     """When its task is to be taken up, in seconds since the epoch."""
+    key: bytes | None = None
+    name: str | None = None
+    """The task's, as far as its headers have it."""
 
 
 UNKNOWN: Final = Oldest(-1)
+
+
+MAY_BE_PAUSED: Final = frozenset[Verdict]({"early", "behind", "held", "stalled", "delayed"})
+"""Verdicts that a pause explains."""
 
 
 class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +96,8 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     """see docs/OPERATING.md"""
     waits_for: list[str]
     """partitions that a new partition waits for, each as TOPIC[PARTITION]"""
+    paused: InForce | None = None
+    """the pause that covers the partition or its oldest unsettled task; null without one, or without --control-topic"""
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +123,10 @@ class LagReport(msgspec.Struct, frozen=True, kw_only=True):
     """number of members; null if the coordinator does not report it"""
     totals: Totals
     partitions: list[PartitionLag]
+    pauses: int | None = None
+    """pauses in force; null without --control-topic"""
+    paused_since: int | None = None
+    """when the oldest of them was given, in milliseconds since the epoch; null without one"""
 
 
 class Trail:
@@ -204,6 +220,18 @@ def partition_lag(
         verdict=verdict,
         waits_for=[str(other) for other in waits],
     )
+
+
+def with_pause(row: PartitionLag, oldest: Oldest | None, pauses: Pauses) -> PartitionLag:
+    """Return the report on a partition with the pause that covers it, or its oldest unsettled task, if one does."""
+    key, name = (oldest.key, oldest.name) if oldest is not None else (None, None)
+    target = pauses.target_of(f"{row.topic}:{row.partition}", key, name)
+    if target is None:
+        return row
+    pause = pauses.in_force[target]
+    in_force = InForce(kind=target.kind, what=target.text, since=pause.since, by=pause.by)
+    verdict = "paused" if row.verdict in MAY_BE_PAUSED else row.verdict
+    return msgspec.structs.replace(row, paused=in_force, verdict=verdict)
 
 
 def totals_of(partitions: Sequence[PartitionLag]) -> Totals:

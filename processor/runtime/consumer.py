@@ -85,6 +85,10 @@ class Pulse(NamedTuple):
     settled: int
     suspended: Sequence[str]
     """Handlers whose tasks wait, because something that they need is away."""
+    pauses: int
+    """Pauses in force."""
+    paused_since: int | None
+    """When the oldest of them was given, in milliseconds since the epoch."""
     stuck_at: float | None
     """When the first of the running attempts will be past its time and its grace."""
 
@@ -191,6 +195,8 @@ class Consumer:
             workers=self._crew.size,
             settled=self._desk.counts.settled,
             suspended=self._desk.suspended,
+            pauses=len(pauses := list(self._desk.pauses.in_force.values())),
+            paused_since=min((pause.since for pause in pauses), default=None),
             stuck_at=self._crew.stuck_at(),
         )
 

@@ -26,8 +26,9 @@ from processor.engine.offsets import Progress, Range
 from processor.engine.outbox import Cut
 from processor.engine.outcome import Cause, Deferred, Failed, Verdict
 from processor.engine.pace import BATCH_SECONDS, Pace
+from processor.engine.paused_lanes import PausedLanes, PausesSnapshot
 from processor.engine.pauses import Pause, Pauses, Target
-from processor.engine.retry import Setback
+from processor.engine.retry import PAUSED, Setback
 from processor.engine.stock import Usage
 from processor.handlers.task import Task
 from processor.handlers.terms import terms_of
@@ -43,6 +44,9 @@ worker has not begun."""
 
 STALE_SECONDS = STALE_BATCHES * BATCH_SECONDS
 """The earliest moment of that, after the batch was lent."""
+
+PAUSES = 10
+"""Pauses that one report names."""
 
 BUSIEST = 5
 """Sessions that one report names."""
@@ -107,6 +111,7 @@ class Report(NamedTuple):
     durations: Durations
     longest_seconds: float
     gates: Sequence[GateSnapshot]
+    pauses: PausesSnapshot
 
 
 REPORTED = (
@@ -135,8 +140,7 @@ class Desk:
         self.counts = Counts()
         self.pauses = Pauses()
         """Changed under the lock."""
-        self._paused: dict[Lane, tuple[Ledger, str | None]] = {}
-        """Lanes that wait for a resume; the name of the head where the pause is one of a name."""
+        self._paused = PausedLanes(self.pauses, self._place_of)
         self.cancels = Cancels()
         """Changed under the lock."""
         self._unexamined: deque[tuple[Ledger, Lane]] = deque()
@@ -459,6 +463,7 @@ class Desk:
                 counts.durations.copy(),
                 longest,
                 [gate.snapshot(now) for gate in self._gates],
+                self._paused.snapshot(PAUSES),
             )
 
     def close(self) -> None:
@@ -771,10 +776,8 @@ class Desk:
         with self._lock:
             if not self.pauses.end(target):
                 return False
-            for lane, (ledger, name) in list(self._paused.items()):
-                if self._pause_of(ledger, lane) is None and (name is None or self.pauses.of_name(name) is None):
-                    del self._paused[lane]
-                    self._assignment.free(ledger, lane)
+            for ledger, lane in self._paused.take_resumed():
+                self._assignment.free(ledger, lane)
             self._wake_borrowers()
             return True
 
@@ -825,7 +828,7 @@ class Desk:
         with self._lock:
             if not ledger.may_begin or not ledger.lanes.waits(lane) or lane.waiting[0] is not record:
                 return None
-            self._paused.pop(lane, None)
+            self._paused.drop(lane)
             for gate in self._gates:
                 gate.withdraw(lane)
             return self._assignment.claim(ledger, lane)
@@ -972,19 +975,19 @@ class Desk:
             self._timers.wake()
 
     def _is_paused(self, loan: Loan) -> bool:
-        return bool(self.pauses.in_force) and self._pause_of(loan.ledger, loan.lane) is not None
+        return bool(self.pauses.in_force) and self._paused.pause_of(loan.ledger, loan.lane) is not None
 
-    def _pause_of(self, ledger: Ledger, lane: Lane) -> Pause | None:
+    def _place_of(self, ledger: Ledger) -> str:
         partition = self._assignment.partition_of(ledger)
-        return self.pauses.of_lane(f"{partition.topic}:{partition.number}", lane.key)
+        return f"{partition.topic}:{partition.number}"
 
     def _hold_paused(self, loan: Loan, pause: Pause, name: str | None) -> None:
         now = monotonic()
         self._drop(loan.lane, now)
-        settled, may_begin = self._assignment.hold(loan, Setback("processor.Paused", f"paused by {pause.by}", now, now))
+        settled, may_begin = self._assignment.hold(loan, Setback(PAUSED, f"paused by {pause.by}", now, now))
         self._count(settled)
         if may_begin:
-            self._paused[loan.lane] = loan.ledger, name
+            self._paused.hold(loan.ledger, loan.lane, name)
             self._note_waiting(loan.ledger, loan.lane)
 
     def _lend_unpaused(self, limit: int, workers: int | None, epoch: float) -> list[Loan]:
@@ -992,7 +995,7 @@ class Desk:
         while loans := self._assignment.lend(limit, workers, epoch):
             free = list[Loan]()
             for loan in loans:
-                pause = self._pause_of(loan.ledger, loan.lane)
+                pause = self._paused.pause_of(loan.ledger, loan.lane)
                 if pause is None:
                     free.append(loan)
                 else:
@@ -1035,8 +1038,7 @@ class Desk:
             isolation.give_back(self._assignment)
         for gate in self._gates:
             gate.forget(ledger)
-        if self._paused:
-            self._paused = {lane: held for lane, held in self._paused.items() if held[0] is not ledger}
+        self._paused.forget(ledger)
 
     def _ungather(self, wanted: Callable[[Loan], bool]) -> None:
         """Gives loans back to their lanes that were gathered for a batch and may not be begun any more."""

@@ -8,7 +8,9 @@ from typing import Any
 
 from processor.engine.durations import Durations
 from processor.engine.gate import GateSnapshot
-from processor.engine.ledger import Block, LedgerSnapshot, Loan
+from processor.engine.ledger import Block, Loan
+from processor.engine.paused_lanes import PauseLoad
+from processor.engine.retry import PAUSED
 from processor.runtime.committer import Committer
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
@@ -25,6 +27,7 @@ from processor.telemetry.events import (
     HeadOfLine,
     HeadState,
     PartitionStats,
+    PauseReport,
     SessionLoad,
 )
 from processor.telemetry.idle_reports import IdleReports, is_idle
@@ -97,8 +100,8 @@ class Statistics:
         now, running = monotonic(), self._crew.running()
         report, paused = self._desk.report(now), self._intake.paused
         partitions = [
-            self._of_partition(partition, snapshot, partition in paused, running, now)
-            for partition, snapshot in sorted(report.assignment.partitions.items())
+            self._of_partition(partition, report, partition in paused, running, now)
+            for partition in sorted(report.assignment.partitions)
         ]
         overdue = cadence.overdue_seconds(idle=all(map(is_idle, partitions)))
         return self._of_consumer(report, partitions, running, now, overdue), partitions
@@ -152,6 +155,10 @@ class Statistics:
             busiest_sessions=busiest,
             suspended_handlers=sum(gate.suspended_seconds is not None for gate in report.gates),
             held=sum(gate.waiting for gate in report.gates),
+            paused=sum(report.pauses.waiting.values()),
+            pauses=report.pauses.in_force,
+            longest_pause_seconds=_seconds_since(report.pauses.since),
+            paused_by=[_pause(load) for load in report.pauses.loads],
             held_handlers=[_held(gate) for gate in report.gates if gate.waiting or gate.suspended_seconds is not None],
         )
 
@@ -167,8 +174,11 @@ class Statistics:
         return {**latencies, "handler_seconds_buckets": durations.cumulative()}
 
     def _of_partition(
-        self, partition: Partition, snapshot: LedgerSnapshot, paused: bool, running: Mapping[Loan, float], now: float
+        self, partition: Partition, report: DeskReport, fetch_paused: bool, running: Mapping[Loan, float], now: float
     ) -> PartitionStats:
+        snapshot = report.assignment.partitions[partition]
+        head = _head_of_line(snapshot.head, snapshot.oldest_age, running, now) if snapshot.head else None
+        waiting_paused = report.pauses.waiting.get(f"{partition.topic}:{partition.number}", 0)
         point, highest, end = snapshot.commit_point, snapshot.highest_settled, self._intake.end_of(partition)
         settled = point if point is not None else self._new_partitions.start_of(partition)
         return PartitionStats(
@@ -181,6 +191,7 @@ class Statistics:
             running=snapshot.running,
             parked=snapshot.parked,
             delayed=snapshot.delayed,
+            paused=waiting_paused,
             active_sessions=snapshot.sessions,
             succeeded=snapshot.settled - snapshot.dead_lettered - snapshot.cancelled,
             failed_attempts=snapshot.failed_attempts,
@@ -195,9 +206,10 @@ class Statistics:
             set_aside=snapshot.set_aside,
             set_aside_sessions=snapshot.sessions_aside,
             lag=max(0, end - settled) if end is not None and settled is not None else None,
-            fetch_paused=paused,
+            fetch_paused=fetch_paused,
             waits_for=self._new_partitions.waits_for(partition),
-            head=_head_of_line(snapshot.head, snapshot.oldest_age, running, now) if snapshot.head else None,
+            head=head,
+            head_paused=head is not None and head.state == "paused",
         )
 
 
@@ -227,6 +239,8 @@ def _state(block: Block, running: Mapping[Loan, float]) -> tuple[HeadState, floa
         case "lent":
             started = running.get(block.loan) if block.loan is not None else None
             return ("running", started) if started is not None else ("waiting", None)
+        case "held" if block.setback is not None and block.setback.error_type == PAUSED:
+            return "paused", block.since
         case place:
             return place, block.since
 
@@ -239,6 +253,23 @@ def _held(gate: GateSnapshot) -> HandlerLoad:
         error_type=gate.error_type,
         error=gate.error[:ERROR_CHARACTERS] if gate.error is not None else None,
     )
+
+
+def _pause(load: PauseLoad) -> PauseReport:
+    target, pause, waiting = load
+    return PauseReport(
+        kind=target.kind,
+        session_id=target.text if target.kind == "session" else "",
+        task_name=target.text if target.kind == "name" else "",
+        partition=target.text if target.kind == "partition" else "",
+        since=pause.since,
+        by=pause.by,
+        waiting=waiting,
+    )
+
+
+def _seconds_since(milliseconds: int | None) -> float:
+    return round(max(0.0, time() - milliseconds / 1000), 3) if milliseconds is not None else 0.0
 
 
 def _load(waiting: int, partition: Partition, key: bytes) -> SessionLoad:

@@ -31,7 +31,7 @@ class Event(msgspec.Struct, kw_only=True):
 Emit = Callable[[Event], None]
 
 
-HeadState = Literal["waiting", "running", "delivering", "parked", "blocked", "delayed", "held", "joining"]
+HeadState = Literal["waiting", "running", "delivering", "parked", "blocked", "delayed", "held", "joining", "paused"]
 
 
 class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
@@ -44,7 +44,7 @@ class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
     state: HeadState
     """`waiting` for a worker; `running`; `delivering` its result or dead letter; `parked` until its next attempt;
     `blocked` by a handler of the same session that still runs from an earlier assignment; `delayed` until the time
-    before which it is not to begin; `held` by its handler, which is suspended or at a limit"""
+    before which it is not to begin; `held` by its handler, which is suspended or at a limit; `paused` by an operator"""
     state_seconds: float
     """time spent in this state"""
     age_seconds: float
@@ -87,6 +87,8 @@ class PartitionStats(Event):
     """sessions that wait for the next attempt of a task, or for its schema"""
     delayed: int
     """sessions whose next task waits for the time before which it is not to begin"""
+    paused: int
+    """tasks that wait for the end of a pause, those that are set aside too"""
     active_sessions: int
     """sessions that have tasks in flight"""
     succeeded: int
@@ -121,6 +123,8 @@ class PartitionStats(Event):
     TOPIC[PARTITION]@OFFSET; empty unless it is held"""
     head: HeadOfLine | None
     """the oldest unsettled task; null if everything is settled"""
+    head_paused: bool
+    """whether that task waits for the end of a pause, and the commit point with it"""
 
 
 class PartitionsIdle(Event):
@@ -160,6 +164,25 @@ class HandlerLoad(msgspec.Struct, kw_only=True, frozen=True):
     error_type: str | None
     """error of its last attempt for which it was suspended"""
     error: str | None
+
+
+class PauseReport(msgspec.Struct, kw_only=True, frozen=True):
+    """A pause, and how many tasks of one consumer wait for its end."""
+
+    kind: Literal["session", "name", "partition", "all"]
+    """what it is about"""
+    session_id: str
+    """the session; empty unless it is about one"""
+    task_name: str
+    """the task name; empty unless it is about one"""
+    partition: str
+    """TOPIC:PARTITION; empty unless it is about one"""
+    since: int
+    """when it was given, in milliseconds since the epoch"""
+    by: str
+    """who gave it, as USER@HOST"""
+    waiting: int
+    """tasks that wait for its end, as in `paused`"""
 
 
 class ConsumerStats(Event):
@@ -259,6 +282,14 @@ class ConsumerStats(Event):
     """tasks that wait because of a limit of their handler, one of each session"""
     held_handlers: list[HandlerLoad]
     """the handlers that they wait for, and those that are suspended"""
+    paused: int
+    """tasks that wait for the end of a pause, those that are set aside too; later ones are not fetched yet"""
+    pauses: int
+    """pauses in force"""
+    longest_pause_seconds: float
+    """time since the oldest of them was given; 0 without one"""
+    paused_by: list[PauseReport]
+    """the pauses, at most ten: those that most tasks wait for, then the oldest"""
 
 
 class FleetStats(Event):

@@ -158,6 +158,14 @@ CONSUMER = Family(
             "gauge",
             "Tasks that wait because of a limit of their handler, one of each session.",
         ),
+        Metric("processor_paused_tasks", "paused", "gauge", "Tasks that wait for the end of a pause."),
+        Metric("processor_pauses", "pauses", "gauge", "Pauses in force (`processor control pause`)."),
+        Metric(
+            "processor_longest_pause_seconds",
+            "longest_pause_seconds",
+            "gauge",
+            "Time since the oldest pause in force was given, in seconds.",
+        ),
         Metric(
             "processor_suppressed_warnings_total",
             "suppressed_warnings",
@@ -204,6 +212,12 @@ PARTITION = Family(
             "Sessions that wait for the next attempt of a task, or for its schema.",
         ),
         Metric(
+            "processor_partition_paused_tasks",
+            "paused",
+            "gauge",
+            "Tasks that wait for the end of a pause.",
+        ),
+        Metric(
             "processor_partition_fetch_paused",
             "fetch_paused",
             "gauge",
@@ -226,6 +240,12 @@ PARTITION = Family(
             "head.attempt",
             "gauge",
             "Current or next attempt of the oldest unsettled task; 0 if there is none.",
+        ),
+        Metric(
+            "processor_partition_head_paused",
+            "head_paused",
+            "gauge",
+            "1 while the oldest unsettled task waits for the end of a pause, and the commit point with it.",
         ),
         Metric(
             "processor_partition_head_session_waiting",

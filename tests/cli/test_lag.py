@@ -203,6 +203,28 @@ def test_a_task_that_must_not_begin_yet_is_named_as_what_it_is(capsys: Capture) 
     assert " delayed until 2100-01-01T00:00:00.000Z " in capsys.readouterr().out
 
 
+def test_what_is_paused_is_named_with_since_when_if_the_control_topic_is_given(capsys: Capture) -> None:
+    with EmbeddedBroker() as embedded:
+        servers = embedded.bootstrap_servers
+        embedded.create_topics(["tasks"], 1)
+        cluster.produce(servers, "tasks", [(b"a", b"1", [("task-name", b"charge")])])
+        commit(servers, "g", "tasks", 0)
+        target = ("-b", servers, "-g", "g", "--control-topic", "c")
+        assert main(["control", "pause", *target, "--session", "another"]) == 0
+        assert main(["control", "pause", *target, "--name", "charge"]) == 0
+        capsys.readouterr()
+        found = report(capsys, servers, "-g", "g", "--samples", "1", "--control-topic", "c")
+        (one,) = found["partitions"]
+        assert (one["verdict"], one["paused"]["kind"], one["paused"]["what"]) == ("paused", "name", "charge")
+        assert (found["pauses"], found["paused_since"] <= one["paused"]["since"]) == (2, True)
+        assert main(["lag", *target, "--samples", "1"]) == 0
+        _, pauses, _, row = capsys.readouterr().out.splitlines()
+        assert pauses.startswith("2 pauses in force, the oldest since 20")
+        assert "  paused since 20" in row
+        (one,) = report(capsys, servers, "-g", "g", "--samples", "1")["partitions"]
+        assert (one["verdict"], one["paused"]) == ("early", None)
+
+
 def test_what_does_not_exist_is_named(broker: Broker, topic: MakeTopic, group: str, capsys: Capture) -> None:
     servers = broker.bootstrap_servers
     told = f"group {group} does not exist at {servers}: it has no members and has committed nothing"

@@ -80,6 +80,13 @@ def test_suspended_handlers_are_named_and_are_no_fault() -> None:
     assert judge_consumer(beat(), NOW, MAX_AGE).suspended == []
 
 
+def test_pauses_are_counted_and_are_no_fault() -> None:
+    assert verdict(pauses=2, paused_since=1234) == (True, True, True)
+    paused = judge_consumer(beat(pauses=2, paused_since=1234), NOW, MAX_AGE)
+    assert (paused.pauses, paused.paused_since) == (2, 1234)
+    assert judge_consumer(beat(), NOW, MAX_AGE).paused_since is None
+
+
 def test_a_consumer_that_is_about_to_be_replaced_is_alive_and_not_ready() -> None:
     health = judge_place(Place(0, None, NOW, done=False), beat(), NOW, MAX_AGE)
     assert (health.state, health.alive, health.ready, health.progressing) == ("restarting", True, False, True)

@@ -19,6 +19,9 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
+from processor.engine.pauses import Pause, Target
+from processor.kafka.control_topic import send_command
+from processor.options.connection import ConnectionOptions
 from tests.conftest import Wired
 from tests.monitoring.conftest import Pipeline
 from tests.support import cluster, go_tools
@@ -73,6 +76,16 @@ def something_that_a_handler_needs_is_away(at: Site) -> None:
     at.work.produce_sessions(40, 40)
     fleet = at.work.run("needy", *QUICK, "--backoff", "0.1", "--backoff-max", "0.5")
     at.wait_for("ProcessorHandlerSuspended")
+    fleet.kill()
+
+
+def a_pause_that_was_forgotten(at: Site) -> None:
+    control = f"{at.work.topic}.control"
+    two_hours_ago = Pause(time.time_ns() // 1_000_000 - 2 * 3_600_000, "ann@host")
+    connection = ConnectionOptions(bootstrap_servers=at.work.servers)
+    send_command(connection, control, at.work.group, Target("session", "s"), two_hours_ago)
+    fleet = at.work.run("note", *QUICK, "--control-topic", control)
+    at.wait_for("ProcessorPaused")
     fleet.kill()
 
 
@@ -207,6 +220,7 @@ FAULTS = (
     attempts_that_go_on_failing,
     something_that_a_handler_needs_is_away,
     one_task_that_holds_its_partition,
+    a_pause_that_was_forgotten,
     too_few_workers,
     refused_commits,
     members_that_come_and_go,

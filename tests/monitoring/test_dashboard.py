@@ -43,7 +43,8 @@ def test_the_dashboard_uses_only_metrics_that_exist_and_all_that_matter() -> Non
         "processor_fleet_silent_consumers", "processor_handler_seconds_sum", "processor_lag_records",
         "processor_oldest_unsettled_seconds",
         "processor_partition_committed_offset", "processor_partition_dead_lettered_tasks_total",
-        "processor_partition_failed_attempts_total", "processor_partition_in_flight_tasks",
+        "processor_partition_failed_attempts_total", "processor_partition_head_paused",
+        "processor_partition_in_flight_tasks",
         "processor_partition_active_sessions", "processor_results_total", "processor_suppressed_warnings_total",
         "processor_uptime_seconds", "processor_waiting_tasks",
     }  # fmt: skip

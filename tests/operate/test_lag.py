@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from processor.engine import skipmap
-from processor.operate.lag import UNKNOWN, Oldest, Owner, PartitionLag, Trail, partition_lag, sentence, totals_of
+from processor.engine.pauses import ALL, Pause, Pauses, Target
+from processor.operate.lag import (
+    UNKNOWN,
+    Oldest,
+    Owner,
+    PartitionLag,
+    Trail,
+    partition_lag,
+    sentence,
+    totals_of,
+    with_pause,
+)
 from processor.operate.partition_view import PartitionView
 from processor.runtime.ports import Partition
 
@@ -61,6 +73,38 @@ def test_a_partition_whose_oldest_task_must_not_begin_yet_is_not_stalled() -> No
     delayed = row(view(10, 100), oldest=Oldest(90_000, due=160.5))
     assert (delayed.delayed_until, delayed.oldest_age_seconds) == (160_500, 10.0)
     assert row(view(10, 100), oldest=Oldest(90_000, due=99.0)).delayed_until is None
+
+
+PAUSE = Pause(50_000, "ann@host")
+
+
+@pytest.mark.parametrize(
+    ("target", "oldest", "is_covered"),
+    [
+        (ALL, Oldest(90_000), True),
+        (Target("partition", "t:0"), None, True),
+        (Target("partition", "t:1"), Oldest(90_000), False),
+        (Target("session", "s"), Oldest(90_000, key=b"s"), True),
+        (Target("session", "s"), Oldest(90_000, key=b"u"), False),
+        (Target("name", "charge"), Oldest(90_000, name="charge"), True),
+        (Target("name", "charge"), Oldest(90_000), False),
+    ],
+)
+def test_a_pause_explains_what_it_covers(target: Target, oldest: Oldest | None, *, is_covered: bool) -> None:
+    pauses = Pauses()
+    pauses.begin(target, PAUSE)
+    stalled = msgspec.structs.replace(row(view(10, 100), oldest=oldest), verdict="stalled")
+    found = with_pause(stalled, oldest, pauses)
+    assert found.verdict == ("paused" if is_covered else "stalled")
+    assert (found.paused is not None and found.paused.since == 50_000) is is_covered
+
+
+def test_a_pause_does_not_hide_that_a_partition_has_no_member() -> None:
+    pauses = Pauses()
+    pauses.begin(ALL, PAUSE)
+    alone = msgspec.structs.replace(row(view(10, 100)), verdict="no-member")
+    assert with_pause(alone, None, pauses).verdict == "no-member"
+    assert with_pause(alone, None, pauses).paused is not None
 
 
 def test_a_full_window_or_no_lag_needs_no_other_look() -> None:

@@ -19,6 +19,7 @@ from processor.telemetry.events import (
     ControlPaused,
     ControlResumed,
     ControlUnread,
+    PartitionStats,
 )
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.gate import KINDS, Gate
@@ -167,6 +168,29 @@ def test_a_running_task_ends_and_the_next_one_of_its_session_does_not_begin(kind
         gate.until_passed(30)
         assert gate.begun == [*range(30)]
         run.settled(30)
+
+
+def test_what_is_paused_is_reported_by_pause_and_by_partition() -> None:
+    feed = FakeFeed(SESSION, NAME)
+    with obeying(app_of("plain", Done().note), feed, partitions=2, stats_interval=0.1) as run:
+        run.push(*tasks(4, b"s"), *[FakeRecord(n, b"u", partition=1, name="charge") for n in range(3)])
+        stats = run.until_event(ConsumerStats, lambda stats: stats.paused == 7)
+        assert [(one.kind, one.session_id, one.task_name, one.waiting) for one in stats.paused_by] == [
+            ("session", "s", "", 4),
+            ("name", "", "charge", 3),
+        ]
+        assert {(one.since, one.by) for one in stats.paused_by} == {PAUSE}
+        assert (stats.pauses, stats.held) == (2, 0)
+        assert stats.longest_pause_seconds > 1e9  # since 1970
+        first = run.until_event(PartitionStats, lambda each: each.partition == 0 and each.paused == 4)
+        assert first.head is not None
+        assert (first.head.state, first.head.session_id, first.head_paused) == ("paused", "s", True)
+        assert (run.consumer.pulse().pauses, run.consumer.pulse().paused_since) == (2, PAUSE.since)
+        feed.resume(SESSION)
+        feed.resume(NAME)
+        run.settled(7)
+        after = run.until_event(ConsumerStats, lambda stats: stats.pauses == 0)
+        assert (after.paused, after.paused_by, after.longest_pause_seconds) == (0, [], 0.0)
 
 
 def test_two_pauses_of_the_same_tasks_are_ended_one_by_one() -> None:

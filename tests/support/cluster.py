@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests.support.until import until
@@ -94,8 +94,19 @@ def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, Topic
     """What the group has committed for each partition of the topic, with its metadata."""
     asker = _asker(bootstrap_servers, group)
     numbers = asker.list_topics(topic, SECONDS).topics[topic].partitions
-    places = asker.committed([TopicPartition(topic, number) for number in numbers], SECONDS)
+    wanted = [TopicPartition(topic, number) for number in numbers]
+    places = until(lambda: _answered(asker, wanted), "the group has a coordinator", SECONDS)
     return {place.partition: place for place in places if place.offset >= 0}
+
+
+def _answered(asker: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition] | None:
+    """What the group has committed; None while a new cluster, or a new group, has no coordinator for it."""
+    try:
+        return asker.committed(wanted, SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE):
+            return None
+        raise
 
 
 def lag(bootstrap_servers: str, group: str, topic: str) -> int:

@@ -23,6 +23,7 @@ def consumer_stats(**changed: Any) -> ConsumerStats:
         "next_delayed_seconds": None, "expired": 0, "cancelled": 0,
         "set_aside": 0, "records_read_again": 0,
         "suspensions": 0, "suspended_handlers": 0, "held": 0, "held_handlers": [],
+        "paused": 0, "pauses": 0, "longest_pause_seconds": 0.0, "paused_by": [],
     }  # fmt: skip
     return ConsumerStats(**(values | changed))
 
@@ -32,10 +33,11 @@ def partition_stats(**changed: Any) -> PartitionStats:
     values: dict[str, Any] = {
         "topic": "t", "partition": 3, "in_flight": 1, "in_flight_bytes": 10, "waiting": 0, "running": 1, "parked": 0,
         "active_sessions": 1, "succeeded": 5, "failed_attempts": 0, "dead_lettered": 0, "skipped": 0,
-        "delayed": 0, "fetched_ahead": 4, "oldest_ready_seconds": 0.5,
+        "delayed": 0, "paused": 0, "fetched_ahead": 4, "oldest_ready_seconds": 0.5,
         "commit_point": 7, "committed": None, "highest_settled": 9, "gap": 3, "oldest_unsettled_seconds": 0.25,
         "set_aside": 0, "set_aside_sessions": 0,
         "lag": 4, "fetch_paused": False, "waits_for": [], "head": head_of_line(),
+        "head_paused": False,
     }  # fmt: skip
     return PartitionStats(**(values | changed))
 

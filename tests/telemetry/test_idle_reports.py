@@ -141,7 +141,10 @@ def test_a_list_is_cut_into_lines_that_container_runtimes_keep_whole() -> None:
 
 
 def test_a_report_in_which_only_the_uptime_and_the_renewals_of_the_lease_differ_is_logged_every_sixth_time() -> None:
-    stats = [consumer_stats(uptime_seconds=n * INTERVAL, commits=n) for n in range(13)]
+    """So is one in which a pause has grown older."""
+    stats = [
+        consumer_stats(uptime_seconds=n * INTERVAL, commits=n, longest_pause_seconds=n * INTERVAL) for n in range(13)
+    ]
     assert logged_times(stats, idle_reports()) == [0.0, 60.0, 120.0]
 
 
@@ -150,7 +153,10 @@ def test_a_report_that_has_changed_is_logged_at_once_and_the_next_one_six_interv
     assert logged_times(stats, idle_reports()) == [0.0, 30.0, 90.0]
 
 
-@pytest.mark.parametrize("name", sorted({*ConsumerStats.__struct_fields__} - {"uptime_seconds", "commits"}))
+GROWING = {"uptime_seconds", "commits", "longest_pause_seconds"}
+
+
+@pytest.mark.parametrize("name", sorted({*ConsumerStats.__struct_fields__} - GROWING))
 def test_every_other_field_counts(name: str) -> None:
     before = consumer_stats()
     after = consumer_stats(**{name: None if getattr(before, name) is not None else 1.0})

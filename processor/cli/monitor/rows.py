@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from rich.text import Text
 
 from processor.observe.consumer import ConsumerNow
+from processor.observe.pauses import pauses_of
 from processor.observe.report.findings import Finding
 from processor.observe.watch import Watch
 from processor.observe.window import Status
@@ -108,10 +109,16 @@ def lists(watch: Watch, now: float, width: int) -> list[Section]:
     """Return the head blocks, failures, events and hot sessions."""
     return [
         Section("head of line", list(_blocks(watch, now, width))),
+        Section("paused", list(_pauses(watch, now))),
         Section("failures", list(_failures(watch, width))),
         Section("rebalances, restarts", list(_timeline(watch))),
         Section("hot sessions", list(_sessions(watch))),
     ]
+
+
+def _pauses(watch: Watch, now: float) -> Iterator[Text]:
+    for pause in pauses_of(watch.living()):
+        yield Text(pause.what, style="bold").append(f" {pause.sentence(now)}", style="not bold")
 
 
 def _blocks(watch: Watch, now: float, width: int) -> Iterator[Text]:

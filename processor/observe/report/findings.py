@@ -36,6 +36,8 @@ ADVICE_BY_STATE: Final = {
     "held": "It begins by itself, once what its handler needs is back, or as its concurrency and rate allow.",
     "joining": "A branch has succeeded and others of its group have not: look for them among the dead letters, and "
     "replay them. expires_in of a group limits how long it waits.",
+    "paused": "It begins once it is resumed: `processor control list` shows by whom it was paused, and `processor "
+    "control resume` ends that.",
     "waiting": "No worker is free for it: raise --workers if handlers wait for I/O, --processes if they compute.",
     "delivering": "Its result or dead letter is not acknowledged: check that the topic exists and accepts records of "
     "this size, and that its brokers are up.",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from processor.observe.head_blocks import error_line
+from processor.observe.pauses import pauses_of
 from processor.observe.watch import Watch
 from processor.observe.wording import clock, duration, many, number, plain
 from processor.telemetry.events import HandlerLoad
@@ -33,6 +34,7 @@ def notes(watch: Watch, now: float) -> list[str]:
         *_silence(watch, now),
         *_stuck(watch),
         *_suspended(watch),
+        *_paused(watch, now),
         *_frequent_rebalances(watch, now),
         *_ready_tasks(watch),
         *_set_aside(watch),
@@ -90,6 +92,11 @@ def _suspended(watch: Watch) -> Iterator[str]:
             f"{duration(longest.suspended_seconds or 0.0)}: {error_line(longest.error_type, longest.error)}. "
             f"{many(sum(load.waiting for load in loads), 'session')} of it wait until what it needs is back."
         )
+
+
+def _paused(watch: Watch, now: float) -> Iterator[str]:
+    for pause in pauses_of(watch.living()):
+        yield f"Paused: {pause.what}, {pause.sentence(now)}. `processor control resume` ends it."
 
 
 def _frequent_rebalances(watch: Watch, now: float) -> Iterator[str]:

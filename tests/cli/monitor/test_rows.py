@@ -106,6 +106,18 @@ def test_a_consumer_names_its_suspended_handlers() -> None:
     assert row.plain.endswith("  suspended: store")
 
 
+def test_pauses_are_listed_with_their_age_and_what_waits_in_all_consumers() -> None:
+    session = {"kind": "session", "session_id": "s\x1b3", "since": int(BEGAN * 1000), "by": "ann@ops-1"}
+    everything = {"kind": "all", "since": int(BEGAN * 1000) + 5000, "by": "bob@ops-1", "waiting": 1}
+    first = consumer(60, paused_by=[{**session, "waiting": 12}, everything])
+    watch = watching(first, consumer(65, consumer=1, pid=8, paused_by=[{**session, "waiting": 3}]))
+    assert section(watch, "paused") == [
+        "session s\\u001b3 for 1 m 05 s, since 08:00:00, by ann@ops-1: 15 tasks waiting",
+        "everything for 1 m 00 s, since 08:00:05, by bob@ops-1: 1 task waiting",
+    ]
+    assert section(watching(first, consumer(70)), "paused") == []
+
+
 def test_the_head_of_a_partition_has_session_offset_time_and_reason() -> None:
     watch = watching(*stalled())
     assert section(watch, "head of line") == [

@@ -80,6 +80,15 @@ def test_a_handler_that_is_resumed_is_not_noted() -> None:
     assert notes(watching(consumer(70, held_handlers=[held("store", 30.0, 4)]), consumer(80)), NOW) == []
 
 
+def test_what_is_paused_is_noted_with_since_when_and_by_whom() -> None:
+    pause = {"kind": "name", "task_name": "charge", "since": int(BEGAN * 1000), "by": "ann@ops-1", "waiting": 4}
+    (note,) = notes(watching(consumer(80, paused_by=[pause])), BEGAN + 90)
+    assert note == (
+        "Paused: name charge, for 1 m 30 s, since 08:00:00, by ann@ops-1: 4 tasks waiting. "
+        "`processor control resume` ends it."
+    )
+
+
 def test_stuck_handlers_of_several_places_are_counted_together() -> None:
     stuck = [line("task.stuck", n, session_id=f"s{n}", stack=f"in {'abc'[n]}\n  x()") for n in range(3)]
     (note,) = notes(watching(*stuck), NOW)

@@ -1,0 +1,87 @@
+"""`PausedLanes`: the lanes that wait for a resume, and for which pause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from processor.engine.lanes import Lane
+from processor.engine.ledger import Ledger
+from processor.engine.pauses import Pause, Pauses, Target
+
+
+class PauseLoad(NamedTuple):
+    """A pause, and how many tasks wait for its end."""
+
+    target: Target
+    pause: Pause
+    waiting: int
+
+
+class PausesSnapshot(NamedTuple):
+    """The pauses at one moment."""
+
+    in_force: int
+    since: int | None
+    """When the oldest of them was given, in milliseconds since the epoch; None without one."""
+    loads: Sequence[PauseLoad]
+    """Those for which most tasks wait, then the oldest."""
+    waiting: Mapping[str, int]
+    """How many tasks wait for any of them, by TOPIC:PARTITION."""
+
+
+class PausedLanes:
+    """Not thread-safe. What decides is in `pauses`."""
+
+    def __init__(self, pauses: Pauses, partition_of: Callable[[Ledger], str]) -> None:
+        """`partition_of` returns TOPIC:PARTITION of a ledger that is not closed."""
+        self._pauses = pauses
+        self._partition_of = partition_of
+        self._held: dict[Lane, tuple[Ledger, str | None]] = {}
+        """With the name of the head, where the pause is one of a name."""
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def pause_of(self, ledger: Ledger, lane: Lane) -> Pause | None:
+        """Return the pause that covers a lane, whatever the names of its tasks."""
+        return self._pauses.of_lane(self._partition_of(ledger), lane.key)
+
+    def hold(self, ledger: Ledger, lane: Lane, name: str | None) -> None:
+        """The lane waits for a resume."""
+        self._held[lane] = ledger, name
+
+    def drop(self, lane: Lane) -> None:
+        """The lane does not wait any more."""
+        self._held.pop(lane, None)
+
+    def forget(self, ledger: Ledger) -> None:
+        """Nothing of the ledger is begun any more."""
+        if self._held:
+            self._held = {lane: held for lane, held in self._held.items() if held[0] is not ledger}
+
+    def take_resumed(self) -> list[tuple[Ledger, Lane]]:
+        """Take out the lanes that no pause covers any more."""
+        resumed = [
+            (ledger, lane)
+            for lane, (ledger, name) in self._held.items()
+            if self.pause_of(ledger, lane) is None and (name is None or self._pauses.of_name(name) is None)
+        ]
+        for _, lane in resumed:
+            del self._held[lane]
+        return resumed
+
+    def snapshot(self, most: int) -> PausesSnapshot:
+        """Return this moment, with at most `most` of the pauses. Its cost grows with the lanes that wait."""
+        in_force = dict(self._pauses.in_force)
+        by_target, by_partition = Counter[Target | None](), Counter[str]()
+        for lane, (ledger, name) in self._held.items():
+            partition = self._partition_of(ledger)
+            waiting = len(lane.waiting) + ledger.lanes.waiting_elsewhere(lane.key)
+            by_target[self._pauses.target_of(partition, lane.key, name)] += waiting
+            by_partition[partition] += waiting
+        loads = [PauseLoad(target, pause, by_target[target]) for target, pause in in_force.items()]
+        loads.sort(key=lambda load: (-load.waiting, load.pause.since))
+        since = min((pause.since for pause in in_force.values()), default=None)
+        return PausesSnapshot(len(in_force), since, loads[:most], by_partition)
