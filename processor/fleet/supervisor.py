@@ -17,9 +17,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
-from processor.boot.signals import Signals, signal_name
+from processor.boot.signals import Signals, blocked_signals, signal_name
 from processor.engine.deaths import Deaths
 from processor.engine.process_scaling import Step
 from processor.fleet.channel import Begin, Drain, StopNow, Watch
@@ -62,6 +62,8 @@ from processor.telemetry.prometheus import MetricsSnapshot, serving
 from processor.telemetry.totals import Totals
 from processor.version import installed_version
 
+T = TypeVar("T")
+
 
 def reap_orphans(own: Set[int]) -> None:
     """Wait for adopted processes that have exited, which otherwise remain zombies. Those in `own` are left alone.
@@ -76,6 +78,20 @@ def reap_orphans(own: Set[int]) -> None:
         if ended is None or ended.si_pid in own:  # an own one is returned again until its owner has waited for it
             return
         os.waitpid(ended.si_pid, 0)
+
+
+def _undisturbed(write: Callable[[T], None]) -> Callable[[T], None]:
+    """The function, with SIGTTOU blocked while it runs.
+
+    A process in the background that writes to its terminal gets one from the kernel if `stty tostop` is set, each time
+    that it tries again, unless it blocks the signal.
+    """
+
+    def written(what: T) -> None:
+        with blocked_signals(signal.SIGTTOU):
+            write(what)
+
+    return written
 
 
 def unique_name() -> str:
@@ -132,8 +148,8 @@ class Supervisor:
         self._settings = settings
         self._app = app
         self._name = unique_name()
-        self._emit = emit
-        self._say = say
+        self._emit = _undisturbed(emit)
+        self._say = _undisturbed(say)
         self._command = command
         self._backoff = timing.backoff
         self._kill_after_drain = settings.drain_timeout + timing.kill_after_drain

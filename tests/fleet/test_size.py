@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from processor.engine.process_scaling import Load
 from processor.fleet.size import FleetSize, LoadMeter
 from processor.health.heartbeat import FleetHeartbeat, read
 from processor.options.bounds import Bounds
-from tests.fleet.test_supervisor import Parent
+from tests.fleet.test_supervisor import BOUND, Parent
 from tests.support.stats import consumer_stats, partition_stats
 from tests.support.until import until
 
@@ -167,6 +169,51 @@ def test_a_consumer_that_does_not_leave_in_time_is_killed_and_not_replaced(fleet
     assert parent.ended() == 0
     assert len(parent.notes("begin")) == 2
     assert not [line for line in parent.events if line["event"] == "fleet.consumer_exited"]
+
+
+IN_THE_BACKGROUND = """
+import fcntl, os, subprocess, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+modes = termios.tcgetattr(0)
+modes[3] |= termios.TOSTOP
+termios.tcsetattr(0, termios.TCSANOW, modes)
+sys.exit(subprocess.Popen(sys.argv[1:], process_group=0).wait())
+"""
+
+
+def test_a_fleet_in_the_background_of_a_terminal_that_stops_writers_writes_and_stops(tmp_path: Path) -> None:
+    """The kernel sends SIGTTOU to those that write, unless they block it."""
+    ours, theirs = os.openpty()
+    os.set_blocking(ours, False)
+    shown = b""
+
+    def shows(words: bytes) -> bool:
+        nonlocal shown
+        with contextlib.suppress(OSError):  # nothing yet, or nothing any more
+            shown += os.read(ours, 65536)
+        return words in shown
+
+    app = json.dumps({"log": str(tmp_path / "log"), "lives": {}})
+    parent = Path(__file__).with_name("parent.py")
+    shell = subprocess.Popen(
+        [sys.executable, "-c", IN_THE_BACKGROUND, sys.executable, str(parent), app, json.dumps({"processes": 2})],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    try:
+        until(lambda: shows(b"fleet.started"), "the fleet writes to the terminal", BOUND)
+        (fleet,) = psutil.Process(shell.pid).children()
+        fleet.terminate()
+        assert shell.wait(BOUND) == 0
+        until(lambda: shows(b"fleet.stopped"), "the last line", BOUND)
+        assert b"fleet.processes_" not in shown
+    finally:
+        for process in [*psutil.Process(shell.pid).children(recursive=True), shell] if shell.poll() is None else []:
+            process.kill()
+        os.close(ours)
 
 
 # --- by load -----------------------------------------------------------------------------------------
