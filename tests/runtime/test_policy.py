@@ -112,7 +112,7 @@ def test_a_reject_is_a_reject_whatever_the_rules_say() -> None:
     def reject(task: Task) -> None:
         raise Reject("never")
 
-    with RunningConsumer(app_of("plain", reject, retry_on=Reject)) as run:
+    with RunningConsumer(app_of("plain", reject, retry_on=Exception)) as run:
         run.push(charge(0))
         run.settled(1)
     assert [letter.attempt for letter in run.of(TaskDeadLettered)] == [1]
