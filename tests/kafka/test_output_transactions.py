@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -83,15 +83,26 @@ def test_an_output_that_is_too_large_as_it_is_is_compressed(committing: Committi
     assert (committing.written, committing.committed) == ([bytes(100_000)], 1)
 
 
+def refusal(transactions: OutputTransactions, transaction: Transaction) -> Mapping[int, str]:
+    """The outputs that are refused. A slow broker may abort before it refuses any: a consumer, too, tries again."""
+    refused: Mapping[int, str] = {}
+    for _ in range(5):
+        with pytest.raises(Aborted) as aborted:
+            transactions.commit(transaction)
+        refused = aborted.value.refused
+        if refused:
+            break
+    return refused
+
+
 def test_an_output_that_its_topic_does_not_accept_is_named_and_the_others_go_without_it(
     committing: Committing,
 ) -> None:
     large, transactions = os.urandom(20_000), committing.open()
     for _ in range(2):
-        with pytest.raises(Aborted) as aborted:
-            transactions.commit(committing.transaction(3, b"a", large, b"b"))
-        assert list(aborted.value.refused) == [1]
-        assert committing.outputs in aborted.value.refused[1]
+        refused = refusal(transactions, committing.transaction(3, b"a", large, b"b"))
+        assert list(refused) == [1]
+        assert committing.outputs in refused[1]
     assert (committing.written, committing.committed) == ([], None)
     transactions.commit(committing.transaction(1, b"a", b"b"))
     assert (committing.written, committing.committed) == ([b"a", b"b"], 1)
