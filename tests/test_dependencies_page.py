@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from processor import Group, Step
 from processor.cli.produce.task_lines import TaskLine, TaskLines, step_of
-from processor.codec.plans import step_headers
+from processor.codec.plans import group_headers, step_headers
 from processor.codec.select import codec_for
 from processor.handlers.links import MOST_BYTES, read_plan
 from processor.kafka.embedded import EmbeddedBroker
@@ -49,8 +50,21 @@ def test_a_line_has_what_follows(tmp_path: Path) -> None:
         (task,) = TaskLines(stream, "json")
     assert isinstance(task, TaskLine)
     step = step_of(task)
+    assert isinstance(step, Step)
     (planned,) = read_plan(dict(step_headers(step, codec_for("json")))["task-then"])
     assert (step.id, planned.key) == ("order-7", "warehouse-2")
+
+
+def test_a_line_is_a_group(tmp_path: Path) -> None:
+    (tmp_path / "tasks").write_text(PAGE.block("json", '{"group"'))
+    with (tmp_path / "tasks").open("rb") as stream:
+        (task,) = TaskLines(stream, "json")
+    assert isinstance(task, TaskLine)
+    given = step_of(task)
+    assert isinstance(given, Group)
+    headers = dict(group_headers(given, codec_for("json")))
+    branches, ship = read_plan(headers["task-then"])
+    assert (headers["task-id"], len(branches.group or ()), ship.key) == (b"order-7", 2, "customer-17")
 
 
 def test_the_test_of_a_chain_passes() -> None:

@@ -400,12 +400,11 @@ class Ledger:
         return standing
 
     def keep(self, loan: Loan) -> bool:
-        """The lane is back without its next record, which is kept; whether it is ready again."""
+        """The lane is back without its next record, which is kept; whether it is ready again. It may not be closed."""
         record = loan.records[loan.done]
         self.terms.pop(record.offset(), None)
         self._advance(loan.lane)
-        if not self._end(loan):
-            return False
+        self.lent.discard(loan)
         ready = self.lanes.give_back(loan.lane, loan.records[loan.done + 1 :])
         if self.overflow is not None:
             self.overflow.look(loan.lane)

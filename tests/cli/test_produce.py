@@ -21,7 +21,7 @@ from processor.cli.produce.tally import Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines, step_of
 from processor.codec.select import codec_for
 from processor.handlers.links import read_plan
-from processor.handlers.steps import Step
+from processor.handlers.steps import Group, Step, group
 from processor.kafka.config import producer_config
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.polled_producer import PolledProducer
@@ -319,6 +319,19 @@ def read(text: bytes, value_format: Any = "json") -> list[TaskLine | BadLine]:
         (b'{"session_id": "s", "payload": 1, "headers": {"a": 1}}', "headers[…] must be text or null, not an integer"),
         (b'{"session_id": "s", "payload": 1, "then": {"payload": 1}}', "then.session_id is missing"),
         (b'{"session_id": "s", "payload": 1, "then": {"session_id": "s", "payload": 1, "id": "x"}}', "member then.id"),
+        (b'{"group": []}', "group must not be empty"),
+        (b'{"group": {"session_id": "s", "payload": 1}}', "group must be an array or null, not an object"),
+        (b'{"group": [{"session_id": "s"}]}', "group[0].payload is missing"),
+        (b'{"group": [{"group": [{"payload": 1}]}]}', "group[0].group[0].session_id is missing"),
+        (
+            b'{"group": [{"session_id": "s", "payload": 1}], "name": "n"}',
+            "name is for a task, and beside group there is",
+        ),
+        (b'{"group": [{"session_id": "s", "payload": 1}], "payload": 1}', "payload is for a task"),
+        (
+            b'{"session_id": "s", "payload": 1, "then": {"group": [{"payload": 1}]}}',
+            "then.group[0].session_id is missing",
+        ),
         (b'{"session_id": "s", "payload": 1, "headers": []}', "headers must be an object or null, not an array"),
         (b'{"session_id": "s", "payload": 1, "nmae": "n"}', "there is no member nmae"),
         (b'{"session_id": "s", "payload": 1, "priority": "high"}', "priority must be an integer, not text"),
@@ -340,7 +353,7 @@ def test_what_is_wrong_with_a_line_is_told(text: bytes, said: str) -> None:
     assert said in bad.reason
 
 
-def follows(text: str, value_format: Any = "json") -> Step:
+def follows(text: str, value_format: Any = "json") -> Step | Group:
     (task,) = TaskLines(io.BytesIO(text.encode()), value_format)
     assert isinstance(task, TaskLine)
     return step_of(task)
@@ -352,6 +365,19 @@ def test_a_line_may_say_what_follows_and_what_follows_from_that() -> None:
     assert follows(line(7, id="o-7", expires_in=9, then=then)) == Step(
         "s7", {"n": 7}, "charge", id="o-7", expires_in=9.0
     ).then(Step("b", 2, "pack", topic="other", priority=2)).then(Step("c", 3, delay=5.0, headers={"x": "1"}))
+
+
+def test_a_line_may_be_a_group_and_what_follows_from_it() -> None:
+    last = {"group": [{"session_id": "d", "payload": 4}], "then": {"session_id": "e", "payload": 5}}
+    chain = {"session_id": "b", "payload": 2, "topic": "other", "then": {"session_id": "c", "payload": 3}}
+    text = json.dumps({"group": [{"session_id": "a", "payload": 1}, chain], "id": "g", "expires_in": 9, "then": last})
+    branches = [Step("a", 1), Step("b", 2, topic="other").then(Step("c", 3))]
+    assert follows(text) == group(branches, id="g", expires_in=9.0).then(group([Step("d", 4)])).then(Step("e", 5))
+
+
+def test_a_group_may_follow_a_task_in_a_line() -> None:
+    text = '{"session_id": "a", "payload": "x", "then": {"group": [{"session_id": "b", "payload": null}]}}'
+    assert follows(text, "bytes") == Step("a", "x").then(group([Step("b", None)]))
 
 
 def test_what_follows_has_text_as_its_payload_where_values_are_bytes() -> None:

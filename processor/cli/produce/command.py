@@ -59,7 +59,8 @@ def produce(
     A line is {"session_id": "s1", "name": "charge", "payload": {…}}, with "id" and "headers" where wanted,
     and with "priority" (0 to 9), "not_before" or "delay", "expires" or "expires_in": times are epoch
     milliseconds or ISO 8601, "delay" and "expires_in" are seconds from now. "then" is a task that is sent
-    once this one has succeeded; it may have a "then" of its own.
+    once this one has succeeded; it may have a "then" of its own. "group" is in place of a task: a list of tasks
+    that run side by side, and "then" is sent once all of them have succeeded.
     A bad line is reported with its number and not sent; the exit code is then 1.
     """
     with _opened(file) as stream, Signals() as signals:
@@ -249,7 +250,7 @@ class Sending:
             self._tally.sent(task.session_id, sent)
 
     def _hand_over_task(self, task: TaskLine) -> DeliveryFuture:
-        if task.then is not None:
+        if task.then is not None or task.group is not None:
             return self._dispatcher.submit(step_of(task))
         return self._dispatcher.submit(
             task.session_id,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
 from processor.handlers.mismatch import mismatch
-from processor.handlers.steps import Step
+from processor.handlers.steps import Group, Step, group
 from processor.options.values import ValueFormat
 from processor.telemetry.printable import printable
 
@@ -23,10 +23,10 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a line says of each of its tasks."""
+    """What a line says of each of its tasks, or of a group of tasks."""
 
-    session_id: Annotated[str, msgspec.Meta(min_length=1)]
-    payload: Any
+    session_id: Annotated[str, msgspec.Meta(min_length=1)] = ""
+    payload: Any = msgspec.UNSET
     name: str = ""
     headers: dict[str, str | None] | None = None
     priority: int = 0
@@ -39,10 +39,11 @@ class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FollowingTask(Planned, frozen=True, forbid_unknown_fields=True):
-    """A task that is sent once the one before it has succeeded."""
+    """A task, or a group, that is sent once the one before it has succeeded; or a branch of a group."""
 
     topic: str | None = None
     """None is the topic of the one before it."""
+    group: Sequence[FollowingTask] | None = None
     then: FollowingTask | None = None
 
 
@@ -50,33 +51,80 @@ class TaskLine(Planned, frozen=True, forbid_unknown_fields=True):
     """What one line says."""
 
     id: str | None = None
+    group: Sequence[FollowingTask] | None = None
     then: FollowingTask | None = None
 
 
 class FollowingTextTask(FollowingTask, frozen=True, forbid_unknown_fields=True):
     """The same where the payload becomes the record's value as it is; null is a record without a value."""
 
-    payload: str | None
+    payload: str | msgspec.UnsetType | None = msgspec.UNSET
+    group: Sequence[FollowingTextTask] | None = None
     then: FollowingTextTask | None = None
 
 
 class TextTaskLine(TaskLine, frozen=True, forbid_unknown_fields=True):
     """The same where the payload becomes the record's value as it is; null is a record without a value."""
 
-    payload: str | None
+    payload: str | msgspec.UnsetType | None = msgspec.UNSET
+    group: Sequence[FollowingTextTask] | None = None
     then: FollowingTextTask | None = None
 
 
-def step_of(line: TaskLine) -> Step:
-    """Return the line's task, with all that follow from it."""
-    step, following = replace(_step(line), id=line.id), line.then
+OF_GROUPS = frozenset({"id", "group", "then", "expires", "expires_in"})
+"""What is said of a group; all else is said of its branches."""
+
+
+def step_of(line: TaskLine) -> Step | Group:
+    """Return the line's task or group, with all that follows from it."""
+    return _with_following(replace(_step(line), id=line.id), line.then)
+
+
+def _with_following(step: Step | Group, following: FollowingTask | None) -> Step | Group:
     while following is not None:
-        step, following = step.then(replace(_step(following), topic=following.topic)), following.then
+        step, following = step.then(_following(following)), following.then
     return step
 
 
-def _step(task: Planned) -> Step:
+def _following(task: FollowingTask) -> Step | Group:
+    step = _step(task)
+    return replace(step, topic=task.topic) if isinstance(step, Step) else step
+
+
+def _step(task: TaskLine | FollowingTask) -> Step | Group:
+    if task.group is not None:
+        branches = [_with_following(_following(branch), branch.then) for branch in task.group]
+        return group(branches, expires=task.expires, expires_in=task.expires_in)
     return Step(**{name: getattr(task, name) for name in Planned.__struct_fields__})
+
+
+def fault_of(task: TaskLine | FollowingTask, place: str = "") -> str | None:
+    """Return what is wrong with a task or a group that its types do not say; None if nothing is.
+
+    Args:
+        task: as it was read.
+        place: what its members are called, such as `then.`.
+    """
+    fault = _own_fault(task, place)
+    for index, branch in enumerate(task.group or ()):
+        fault = fault or fault_of(branch, f"{place}group[{index}].")
+    if task.then is not None:
+        fault = fault or fault_of(task.then, f"{place}then.")
+    return fault
+
+
+def _own_fault(task: TaskLine | FollowingTask, place: str) -> str | None:
+    if task.group is None:
+        if not task.session_id:
+            return f"{place}session_id is missing"
+        return f"{place}payload is missing" if task.payload is msgspec.UNSET else None
+    if not task.group:
+        return f"{place}group must not be empty"
+    defaults = type(task)()
+    strange = next(
+        (n for n in task.__struct_fields__ if n not in OF_GROUPS and getattr(task, n) != getattr(defaults, n)), None
+    )
+    return f"{place}{strange} is for a task, and beside {place}group there is none" if strange is not None else None
 
 
 class BadLine(msgspec.Struct, frozen=True):
@@ -117,7 +165,9 @@ class TaskLines:
         if self.number == 1:
             line = line.removeprefix(BYTE_ORDER_MARK)
         try:
-            return self._decode(line)
+            task = self._decode(line)
+            fault = fault_of(task)
+            return task if fault is None else BadLine(fault)
         except RecursionError:
             return BadLine("JSON that is nested too deeply")
         except UnicodeDecodeError as caught:
