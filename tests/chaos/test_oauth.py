@@ -35,13 +35,13 @@ from tests.support.guarded_broker import unsigned_token
 folder = pathlib.Path(__file__).parent
 
 def how():
-    found = folder / "how"
+    found = folder / ("how-" + os.environ["TEST_PRINCIPAL"])
     return found.read_text() if found.exists() else "works"
 
 def token(config):
     now = how()
     value = unsigned_token(os.environ["TEST_PRINCIPAL"], 8)
-    with (folder / "calls").open("a") as calls:
+    with (folder / ("calls-" + os.environ["TEST_PRINCIPAL"])).open("a") as calls:
         print(now, value, file=calls, flush=True)
     if now == "raises":
         raise RuntimeError(f"no token today: {value}")
@@ -97,13 +97,14 @@ class Visit(NamedTuple):
 
     def now_it(self, how: str) -> None:
         """From now on the function does so."""
-        (self.folder / "how.new").write_text(how)
-        (self.folder / "how.new").rename(self.folder / "how")
+        new = self.folder / "how.new"
+        new.write_text(how)
+        new.rename(self.folder / f"how-{self.work.group}")
 
     @property
     def calls(self) -> list[tuple[str, str]]:
         """How the function behaved, and the token that it had, of each call."""
-        found = self.folder / "calls"
+        found = self.folder / f"calls-{self.work.group}"
         lines = found.read_text().splitlines() if found.exists() else []
         return [(how, token) for how, _, token in (line.rpartition(" ") for line in lines)]
 
@@ -113,85 +114,112 @@ class Visit(NamedTuple):
 
 
 @pytest.fixture
-def visit(guarded: GuardedBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]) -> Visit:
-    servers = guarded.broker.bootstrap_servers
-    for topic in (group, f"{group}.dlq"):
-        cluster.create_topic(servers, topic, 1)
-    guarded.grant(
-        group,
-        Right(AclOperation.READ, ResourceType.TOPIC, group),
-        Right(AclOperation.WRITE, ResourceType.TOPIC, group),
-        Right(AclOperation.READ, ResourceType.GROUP, group),
-        Right(AclOperation.WRITE, ResourceType.TOPIC, f"{group}.dlq"),
-    )
+def make_visit(guarded: GuardedBroker, tmp_path: Path, start_fleet: Callable[..., Fleet]) -> Callable[[str], Visit]:
+    """Makes visits of the principals with these names."""
     (tmp_path / "auth.py").write_text(AUTH)
-    work = Scenario(guarded.broker, group, group, tmp_path, start_fleet, servers_of_fleets=guarded.sasl)
-    return Visit(guarded, work, tmp_path)
+
+    def make(name: str) -> Visit:
+        for topic in (name, f"{name}.dlq"):
+            cluster.create_topic(guarded.broker.bootstrap_servers, topic, 1)
+        guarded.grant(
+            name,
+            Right(AclOperation.READ, ResourceType.TOPIC, name),
+            Right(AclOperation.WRITE, ResourceType.TOPIC, name),
+            Right(AclOperation.READ, ResourceType.GROUP, name),
+            Right(AclOperation.WRITE, ResourceType.TOPIC, f"{name}.dlq"),
+        )
+        (tmp_path / name).mkdir()
+        work = Scenario(guarded.broker, name, name, tmp_path / name, start_fleet, servers_of_fleets=guarded.sasl)
+        return Visit(guarded, work, tmp_path)
+
+    return make
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_a_fleet_that_is_idle_for_longer_than_three_tokens_works_on_without_a_hitch(
-    visit: Visit, protocol: str
+@pytest.fixture
+def visit(make_visit: Callable[[str], Visit], group: str) -> Visit:
+    return make_visit(group)
+
+
+def test_fleets_that_are_idle_for_longer_than_three_tokens_work_on_without_a_hitch(
+    make_visit: Callable[[str], Visit], group: str
 ) -> None:
-    """Its producer is idle as well: a dead letter is sent before and after."""
-    work = visit.work
-    work.produce([(b"bad", b"rejected"), (b"s", b"1")])
-    fleet = visit.run("fail", "--log-level", "debug", "-X", "debug=security", "--group-protocol", protocol)
-    work.wait_done(1)
-    work.wait_lag(0)
-    before = len(visit.calls)
+    """One of each protocol. Their producers are idle as well: a dead letter is sent before and after."""
+    fleets: list[tuple[Visit, Fleet]] = []
+    for protocol in ("classic", "consumer"):
+        visit = make_visit(f"{group}-{protocol}")
+        visit.work.produce([(b"bad", b"rejected"), (b"s", b"1")])
+        options = ("--log-level", "debug", "-X", "debug=security", "--group-protocol", protocol)
+        fleets.append((visit, visit.run("fail", *options)))
+    for visit, _ in fleets:
+        visit.work.wait_done(1)
+        visit.work.wait_lag(0)
+    before = [len(visit.calls) for visit, _ in fleets]
     time.sleep(IDLE_SECONDS)
-    assert len(visit.calls) - before >= 3
-    work.produce([(b"bad", b"rejected"), (b"s", b"2")])
-    work.wait_done(2)
-    work.wait_lag(0)
-    assert fleet.stop() == 0
-    assert len(work.given_up()) == 2
-    assert work.faults(work.given_up()) == {}
-    for event in ("kafka.token_failed", "consumer.lost", "consumer.lease_lapsed", "task.delivery_failed"):
-        assert not fleet.heard(event)
-    assert len(fleet.heard("consumer.assigned")) == 1
-    assert visit.hides_tokens(fleet.log.read_text())
+    assert all(len(visit.calls) - calls >= 3 for (visit, _), calls in zip(fleets, before, strict=True))
+    for visit, fleet in fleets:
+        work = visit.work
+        work.produce([(b"bad", b"rejected"), (b"s", b"2")])
+        work.wait_done(2)
+        work.wait_lag(0)
+        assert fleet.stop() == 0
+        assert len(work.given_up()) == 2
+        assert work.faults(work.given_up()) == {}
+        for event in ("kafka.token_failed", "consumer.lost", "consumer.lease_lapsed", "task.delivery_failed"):
+            assert not fleet.heard(event)
+        assert len(fleet.heard("consumer.assigned")) == 1
+        assert visit.hides_tokens(fleet.log.read_text())
 
 
-@pytest.mark.parametrize("how", ["raises", "hangs", "nonsense"])
-def test_a_function_that_fails_for_longer_than_a_token_costs_time_and_nothing_else(visit: Visit, how: str) -> None:
-    """Connections end with their tokens meanwhile. The consumer stays the one that it was."""
-    work = visit.work
-    fleet = visit.run("fail", "--commit-interval", "0.1")
-    work.produce_sessions(20, 5)
-    work.wait_done(20)
-    visit.now_it(how)
-    failed = fleet.wait_for("kafka.token_failed")
-    assert failed["error"].startswith("--oauth-callback auth:token ")
-    until(
-        lambda: any(event["last_expires_in_seconds"] < 0 for event in fleet.heard("kafka.token_failed")),
-        "the last token has expired",
-        60,
-    )
-    work.produce_sessions(20, 5)
-    visit.now_it("works")
-    fleet.wait_for("kafka.token_renewed")
-    work.wait_done(40)
-    work.wait_lag(0)
-    assert fleet.stop() == 0
-    assert work.faults(replays_in_process=True) == {}
-    assert [event["reason"] for event in fleet.heard("fleet.consumer_exited")] == []
-    assert len(fleet.heard("consumer.started")) == 1
-    assert visit.hides_tokens(fleet.log.read_text())
+def test_a_function_that_fails_for_longer_than_a_token_costs_time_and_nothing_else(
+    make_visit: Callable[[str], Visit], group: str
+) -> None:
+    """Connections end with their tokens meanwhile. The consumer stays the one that it was. Each failure has a fleet."""
+    fleets: list[tuple[str, Visit, Fleet]] = []
+    for how in ("raises", "hangs", "nonsense"):
+        visit = make_visit(f"{group}-{how}")
+        fleets.append((how, visit, visit.run("fail", "--commit-interval", "0.1")))
+        visit.work.produce_sessions(20, 5)
+    for how, visit, _ in fleets:
+        visit.work.wait_done(20)
+        visit.now_it(how)
+    for how, visit, fleet in fleets:
+        failed = fleet.wait_for("kafka.token_failed")
+        assert failed["error"].startswith("--oauth-callback auth:token "), how
+        until(
+            lambda: any(event["last_expires_in_seconds"] < 0 for event in fleet.heard("kafka.token_failed")),  # noqa: B023
+            "the last token has expired",
+            60,
+        )
+        visit.work.produce_sessions(20, 5)
+        visit.now_it("works")
+    for how, visit, fleet in fleets:
+        fleet.wait_for("kafka.token_renewed")
+        visit.work.wait_done(40)
+        visit.work.wait_lag(0)
+        assert fleet.stop() == 0, how
+        assert visit.work.faults(replays_in_process=True) == {}, how
+        assert [event["reason"] for event in fleet.heard("fleet.consumer_exited")] == [], how
+        assert len(fleet.heard("consumer.started")) == 1, how
+        assert visit.hides_tokens(fleet.log.read_text()), how
 
 
-def test_what_is_wrong_with_the_function_at_the_start_is_one_line(visit: Visit, tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_function_at_the_start_is_one_line(
+    make_visit: Callable[[str], Visit], group: str
+) -> None:
+    """Each case has a fleet; they start side by side, since one of them waits for ten seconds."""
+    visits = [make_visit(f"{group}-{number}") for number in range(4)]
     cases = {
         "raises": (4, "--oauth-callback auth:token raised RuntimeError: no token today: ***"),
         "hangs": (4, "--oauth-callback auth:token has not returned for 10 s"),
         "nonsense": (4, "--oauth-callback auth:token must return (token, expiry in seconds since the epoch), not str"),
-        "for nobody": (4, f"access denied by the broker at {visit.guarded.sasl}: SASL authentication error: "),
+        "for nobody": (4, f"access denied by the broker at {visits[0].guarded.sasl}: SASL authentication error: "),
     }
-    for how, (code, told) in cases.items():
+    fleets = []
+    for how, visit in zip(cases, visits, strict=True):
         visit.now_it(how)
-        fleet = visit.run("note", "-p", "2", "--log-level", "debug")
-        assert fleet.wait() == code
+        fleets.append(visit.run("note", "-p", "2", "--log-level", "debug"))
+    for (how, (code, told)), visit, fleet in zip(cases.items(), visits, fleets, strict=True):
+        assert fleet.wait() == code, how
         (line,) = [line for line in fleet.lines if line.startswith("processor: ")]
         assert line.startswith(f"processor: {told}"), how
         assert visit.hides_tokens(fleet.log.read_text(), *fleet.lines), how

@@ -37,6 +37,11 @@ def in_revoke(committer: Committer, partitions: Any, seconds: float) -> bool:
     return len(partitions) < committer._desk.assigned
 
 
+def of_any(_: KafkaSource, partitions: Any) -> bool:
+    """Partitions are released; at a stop there may be none."""
+    return bool(partitions)
+
+
 TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
     "before a task that ended is settled": (Ledger, "settle", has_done, False, 5),
     "after it was settled": (Ledger, "settle", has_done, True, 5),
@@ -49,7 +54,7 @@ TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
     "when a revoke begins": (Membership, "on_revoke", always, False, 1),
     "when a revoke has drained": (Committer, "commit_now", in_revoke, False, 1),
     "when a revoke has committed": (Committer, "commit_now", in_revoke, True, 1),
-    "when a revoke is over": (Membership, "on_revoke", always, True, 1),
+    "when a revoke is over": (KafkaSource, "_release", of_any, False, 1),
     "when partitions are assigned": (Membership, "on_assign", always, False, 1),
 }
 """Name, to where it is: whose method, when it counts, whether after it, and how often it must be come to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from tests.support.kafka_jars import OLD_VERSIONS
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
 
-BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
+PROTOCOLS = ("classic", "consumer")
 
 SOON = 20.0
 """Seconds for the start, a refusal and the end of a fleet on a busy machine."""
@@ -53,12 +54,18 @@ def member(work: Scenario, **config: str) -> Iterator[None]:
 def on_own_broker(
     own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> Callable[..., Scenario]:
-    """A scenario on a broker with properties, or of a version, of the test's own."""
+    """Scenarios on brokers with properties, or of a version, of the test's own: one broker for the same of them."""
+    brokers: dict[tuple[str | None, str], Broker] = {}
+    groups = (f"{group}-{number}" for number in itertools.count())
 
     def make(version: str | None = None, **properties: str) -> Scenario:
         spelled = {key.replace("_", "."): value for key, value in properties.items()}
-        broker: Broker = own_broker(spelled, version=version) if version else own_broker(spelled)
-        return Scenario(broker, cluster.create_topic(broker.bootstrap_servers, "work", 2), group, tmp_path, start_fleet)
+        if (chosen := (version, str(spelled))) not in brokers:
+            brokers[chosen] = own_broker(spelled, version=version) if version else own_broker(spelled)
+        broker, name = brokers[chosen], next(groups)
+        (tmp_path / name).mkdir()
+        topic = cluster.create_topic(broker.bootstrap_servers, name, 2)
+        return Scenario(broker, topic, name, tmp_path / name, start_fleet)
 
     return make
 
@@ -71,15 +78,13 @@ def assert_refused(fleet: Fleet, *told: str) -> None:
 
 
 @pytest.mark.parametrize("version", OLD_VERSIONS)
-def test_a_cluster_that_is_too_old_for_kip_848_is_named(on_own_broker: Callable[..., Scenario], version: str) -> None:
-    work = on_own_broker(version)
-    fleet = work.run("note", "--group-protocol", "consumer")
-    assert_refused(fleet, work.servers, "--group-protocol classic")
+def test_a_cluster_that_is_too_old_for_kip_848_is_named_and_serves_the_classic_protocol(
+    on_own_broker: Callable[..., Scenario], version: str
+) -> None:
+    refused = on_own_broker(version)
+    fleet = refused.run("note", "--group-protocol", "consumer")
+    assert_refused(fleet, refused.servers, "--group-protocol classic")
     assert not fleet.heard("consumer.started")
-
-
-@pytest.mark.parametrize("version", OLD_VERSIONS)
-def test_an_old_cluster_serves_the_classic_protocol(on_own_broker: Callable[..., Scenario], version: str) -> None:
     work = on_own_broker(version)
     work.produce_sessions(200, 10)
     assert work.run("note", "--stop-at-end", "-p", "2").wait() == 0
@@ -124,27 +129,27 @@ def test_an_assignor_that_the_cluster_does_not_have_ends_the_fleet_with_those_th
     assert_refused(fleet, "group.remote.assignor=nearest", "uniform,range")
 
 
-@BOTH
 def test_a_group_of_the_other_protocol_that_the_cluster_does_not_convert_is_named(
-    on_own_broker: Callable[..., Scenario], protocol: str
+    on_own_broker: Callable[..., Scenario],
 ) -> None:
-    work = on_own_broker(group_consumer_migration_policy="disabled")
-    with member(work, group_protocol="classic" if protocol == "consumer" else "consumer"):
-        assert_refused(work.run("note", "--group-protocol", protocol), work.group, "stop them first")
+    for protocol, other in itertools.permutations(PROTOCOLS):
+        work = on_own_broker(group_consumer_migration_policy="disabled")
+        with member(work, group_protocol=other):
+            assert_refused(work.run("note", "--group-protocol", protocol), work.group, "stop them first")
 
 
-@BOTH
-def test_a_group_that_is_full_is_waited_for(on_own_broker: Callable[..., Scenario], protocol: str) -> None:
-    work = on_own_broker(group_max_size="1", group_consumer_max_size="1")
-    work.produce_sessions(20, 2)
-    with member(work, group_protocol=protocol):
-        fleet = work.run("note", "--group-protocol", protocol)
-        joining = fleet.wait_for("consumer.joining")
-        assert "group.max.size" in joining["reason"]
-        assert not fleet.heard("consumer.assigned")
-    fleet.wait_for("consumer.assigned")
-    work.wait_done(20)
-    assert fleet.stop() == 0
+def test_a_group_that_is_full_is_waited_for(on_own_broker: Callable[..., Scenario]) -> None:
+    for protocol in PROTOCOLS:
+        work = on_own_broker(group_max_size="1", group_consumer_max_size="1")
+        work.produce_sessions(20, 2)
+        with member(work, group_protocol=protocol):
+            fleet = work.run("note", "--group-protocol", protocol)
+            joining = fleet.wait_for("consumer.joining")
+            assert "group.max.size" in joining["reason"], protocol
+            assert not fleet.heard("consumer.assigned"), protocol
+        fleet.wait_for("consumer.assigned")
+        work.wait_done(20)
+        assert fleet.stop() == 0, protocol
 
 
 def test_an_instance_id_whose_owner_has_died_is_waited_for(scenario: MakeScenario) -> None:
