@@ -152,6 +152,17 @@ class Settings(ConnectionOptions, WritingOptions):
             rule_error=LoadError,
         ),
     ] = None
+    progress_topic: Annotated[
+        str | None,
+        Option(
+            "Compacted topic for the notes of what is done beyond a committed offset, where they do not fit into the "
+            "commit; it is created if it is missing. A crash then repeats only what ran since the last commit.",
+            Panel.KAFKA,
+            metavar="TOPIC",
+            rule=target_fault,
+            rule_error=LoadError,
+        ),
+    ] = None
     delivery: Annotated[
         Delivery,
         Option(
@@ -161,7 +172,7 @@ class Settings(ConnectionOptions, WritingOptions):
         ),
     ] = "at-least-once"
     create_topics: Annotated[
-        bool, Option("Create a missing dead-letter, results or control topic at the start.", Panel.FAILURES)
+        bool, Option("Create a missing dead-letter, results, control or progress topic at the start.", Panel.FAILURES)
     ] = True
     max_in_flight: Annotated[
         int,
@@ -286,6 +297,7 @@ class Settings(ConnectionOptions, WritingOptions):
             ("dead-letter", self.dead_letter_topic),
             ("results", self.results_topic),
             ("control", self.control_topic),
+            ("progress", self.progress_topic),
         ):
             if target in self.topics:
                 raise SettingsError(
@@ -311,13 +323,16 @@ class Settings(ConnectionOptions, WritingOptions):
                     f"{LONGEST_TOPIC}: set --dead-letter-topic"
                 )
         targets = [*map(self.dead_letter_topic_of, self.topics), *filter(None, [self.results_topic])]
-        if self.control_topic in targets:
-            raise SettingsError(f"--control-topic {self.control_topic!r} is also written to by tasks: give it its own")
-        targets += filter(None, [self.control_topic])
+        for option, name in (("control", self.control_topic), ("progress", self.progress_topic)):
+            if name is not None and name in targets:
+                raise SettingsError(f"--{option}-topic {name!r} is also written to by tasks: give it its own")
+        if self.progress_topic is not None and self.progress_topic == self.control_topic:
+            raise SettingsError(f"--progress-topic {self.progress_topic!r} is also the control topic: give it its own")
+        targets += filter(None, [self.control_topic, self.progress_topic])
         if (pair := collision([*self.topics, *targets])) is not None:
             raise LoadError(
                 f"the topics {pair[0]!r} and {pair[1]!r} differ only in '.' and '_', and Kafka has only one of them: "
-                "set another --dead-letter-topic, --results-topic or --control-topic"
+                "set another --dead-letter-topic, --results-topic, --control-topic or --progress-topic"
             )
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:

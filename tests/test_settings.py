@@ -86,6 +86,21 @@ def test_results_and_dead_letters_may_share_a_topic() -> None:
             SettingsError,
             "--results-topic 't' is consumed by this command: records would go in circles",
         ),
+        (
+            {"progress_topic": "t"},
+            SettingsError,
+            "--progress-topic 't' is consumed by this command: records would go in circles",
+        ),
+        (
+            {"progress_topic": "t.dlq"},
+            SettingsError,
+            "--progress-topic 't.dlq' is also written to by tasks: give it its own",
+        ),
+        (
+            {"progress_topic": "p", "control_topic": "p"},
+            SettingsError,
+            "--progress-topic 'p' is also the control topic: give it its own",
+        ),
         ({"backoff": 2, "backoff_max": 1.5}, SettingsError, "--backoff-max 1.5 is below --backoff 2"),
         ({"group": " g"}, SettingsError, "--group must not begin or end with white space, which the Kafka client "
                                          "drops: ' g'"),

@@ -13,12 +13,19 @@ from processor.kafka.admin import TopicAdmin, check_topics, ensure_topics
 from processor.kafka.config import admin_config, sink_configs
 from processor.kafka.control_topic import ControlTopic, ensure_control_topic
 from processor.kafka.group_protocol import check_consumer_protocol
+from processor.kafka.progress_topic import KafkaMapLog, ensure_progress_topic, policy_of
 from processor.kafka.registry.consumer import ConsumerRegistry
 from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
+from processor.operate.checkup import is_compacted
 from processor.runtime.consumer import Consumer
 from processor.settings import Settings
-from processor.telemetry.events import ConsumerTopicCreated, ConsumerTopicMissing, Emit
+from processor.telemetry.events import (
+    ConsumerProgressTopicNotCompacted,
+    ConsumerTopicCreated,
+    ConsumerTopicMissing,
+    Emit,
+)
 from processor.telemetry.spans import open_spans
 
 
@@ -58,6 +65,7 @@ def assemble(
     consumer = Consumer(settings, app, source, sink, codec, emit)
     if settings.control_topic is not None:
         consumer.obey(ControlTopic(settings, settings.control_topic, emit))
+    consumer.write_maps_to(KafkaMapLog(settings, emit))
     if spans is not None:
         consumer.trace(spans)
     return consumer
@@ -84,10 +92,22 @@ def _prepare_topics(settings: Settings, emit: Emit) -> None:
     control = settings.control_topic
     if control is not None and ensure_control_topic(admin, control, create=settings.create_topics, is_written=False):
         emit(ConsumerTopicCreated(topic=control, partitions=1))
+    if settings.progress_topic is not None:
+        _prepare_progress_topic(admin, settings.progress_topic, emit, create=settings.create_topics)
     for topic in ensured.created:
         emit(ConsumerTopicCreated(topic=topic, partitions=wanted[topic]))
     for topic, reason in ensured.missing.items():
         emit(ConsumerTopicMissing(topic=topic, reason=reason))
+
+
+def _prepare_progress_topic(admin: TopicAdmin, topic: str, emit: Emit, *, create: bool) -> None:
+    ensured = ensure_progress_topic(admin, topic, create=create)
+    if topic in ensured.created:
+        emit(ConsumerTopicCreated(topic=topic, partitions=1))
+    elif topic in ensured.missing:
+        emit(ConsumerTopicMissing(topic=topic, reason=ensured.missing[topic]))
+    elif not is_compacted(policy := policy_of(admin, topic)):
+        emit(ConsumerProgressTopicNotCompacted(topic=topic, cleanup_policy=policy or ""))
 
 
 def target_partitions(settings: Settings, partitions: Mapping[str, int]) -> dict[str, int]:

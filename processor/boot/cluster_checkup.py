@@ -19,6 +19,7 @@ from processor.operate.checkup import (
     group_verdict,
     listeners_verdict,
     ok,
+    policy_verdict,
     topic_verdict,
     warning,
 )
@@ -88,14 +89,31 @@ class ClusterCheckup:
     def _outputs(self, consumed: States) -> Iterator[Finding]:
         counts = {topic.name: topic.partitions for topic in _existing(consumed)}
         wanted = target_partitions(self._settings, {name: counts.get(name, 1) for name in self._settings.topics})
+        progress = self._settings.progress_topic
+        if progress is not None:
+            wanted[progress] = 1
         outputs = self._states(wanted)
         for name, state in outputs.items():
             yield self._missing_output(name, wanted[name]) if state is None else _topic_finding(state)
         if self._facts.reports_more:
-            yield from self._rights(list(counts), [topic.name for topic in _existing(outputs)])
+            existing = [topic.name for topic in _existing(outputs)]
+            read = [progress] if progress is not None and progress in existing else []
+            yield from self._policy(read)
+            yield from self._rights([*counts, *read], existing)
+
+    def _policy(self, topics: Collection[str]) -> Iterator[Finding]:
+        for name in topics:
+            if (found := policy_verdict(name, self._facts.cleanup_policy(name))) is not None:
+                yield found
 
     def _missing_output(self, name: str, partitions: int) -> Finding:
-        """Judge a dead-letter or results topic that does not exist."""
+        """Judge a dead-letter, results or progress topic that does not exist."""
+        if not self._settings.create_topics and name == self._settings.progress_topic:
+            return warning(
+                "topics",
+                f"{name} does not exist, and --no-create-topics is set: skip maps that do not fit into commits are cut",
+                "create it, with cleanup.policy=compact",
+            )
         if not self._settings.create_topics:
             return warning(
                 "topics",

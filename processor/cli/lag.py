@@ -142,6 +142,7 @@ class LagSurvey:
         self._trails: dict[Partition, Trail] = {}
         self._state: GroupState | None = None
         self._views: list[PartitionView] = []
+        self._warned: set[str] = set()
 
     def look(self) -> None:
         """Ask the brokers once.
@@ -158,8 +159,16 @@ class LagSurvey:
                 + (f" of {', '.join(self._topics)}" if self._topics else "")
             )
         now = time.time()
+        self._warn_of_unread()
         for view in self._views:
             self._trails.setdefault(view.partition, Trail(self._length)).note(now, view)
+
+    def _warn_of_unread(self) -> None:
+        """Say, once for each, which skip maps cannot be read: what they list is reported as left."""
+        unread = {view.recorded for view in self._views if isinstance(view.recorded, str)}
+        for reason in sorted(unread - self._warned):
+            note(f"processor: {reason}; what it lists counts as not done")
+        self._warned |= unread
 
     def _has_members(self) -> bool:
         return self._state is not None and bool(self._state.members)

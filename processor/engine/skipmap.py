@@ -17,6 +17,9 @@ Kinds 1 and 2 are for settled offsets scattered among unsettled ones. Deflate's 
 Version 1, `p1:`, is still decoded. There all of it is like one chunk of kind 0 without its first number, and deflated
 means zlib's format (RFC 1950). A consumer that knows version 1 only ignores version 2, and reports so.
 
+A map that is too long for metadata can be the value of a record, see `progress_record.py`: `p2:`, and the same bytes
+without base64.
+
 The base is the committed offset that the map belongs to. If another tool resets the group's offsets, the metadata is
 missing or has another base. Both are ignored.
 """
@@ -29,6 +32,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import sub
+from typing import TypeVar
 
 from processor.engine.commit_note import split
 from processor.engine.offsets import Range
@@ -40,8 +44,14 @@ MOST_RANGES = 65_536
 """Ranges that `encode` looks at. Ranges of random lengths fill the metadata long before. A regular pattern, of which
 deflate could take more, is cut here, so that the time for a map is bounded."""
 
+RECORD_BYTES = 900_000
+"""The longest value of a record. Brokers and topics accept batches of 1 MiB by default."""
+
+RECORD_RANGES = 500_000
+"""Ranges that `encode_record` looks at. They take about a quarter of a second."""
+
 FIRST_TRY = 2048
-"""Number of ranges of the first attempt. Each further number is estimated from the length of the previous text."""
+"""Number of ranges of the first attempt for metadata. Each further number is estimated from the previous length."""
 
 CHUNK = 256
 """Ranges per chunk."""
@@ -49,10 +59,13 @@ CHUNK = 256
 UNUSED = 64
 """The part of the limit, one in so many characters, that is not worth another attempt."""
 
+Text = TypeVar("Text", str, bytes)
+
 _PREFIX, _PREFIX_1 = "p2:", "p1:"
 _PLAIN, _DEFLATED = b"\x00", b"\x01"
 _RANGES, _UNSETTLED, _SETTLED = range(3)
 _MAX_INFLATED = 1 << 22  # `MOST_RANGES`, with the largest numbers that offsets can differ by, are less
+_MAX_RECORD_INFLATED = 1 << 24  # the same for `RECORD_RANGES`
 
 
 class SkipMapError(Exception):
@@ -66,7 +79,17 @@ def encode(base: int, ranges: Sequence[Range], limit: int = MAX_CHARACTERS) -> t
     If none fits, or there are none, the metadata is the empty text.
     """
     body = _Body(base, ranges)
-    return _longest(lambda count: _text(body.first(count)), min(len(ranges), MOST_RANGES), limit, "")
+    return _longest(lambda count: _text(body.first(count)), min(len(ranges), MOST_RANGES), limit, ("", FIRST_TRY))
+
+
+def encode_record(base: int, ranges: Sequence[Range], limit: int = RECORD_BYTES) -> tuple[bytes, int]:
+    """Encodes the ascending `ranges` for a commit at `base` as a record's value. Returns it, and how many it contains.
+
+    If not all ranges fit into `limit` bytes, or there are more than `RECORD_RANGES`, the highest ones are left out.
+    """
+    body, prefix = _Body(base, ranges), _PREFIX.encode()
+    most = min(len(ranges), RECORD_RANGES)
+    return _longest(lambda count: prefix + _checked(body.first(count), level=1), most, limit, (b"", most))
 
 
 def extend(
@@ -94,7 +117,7 @@ def extend(
     least = with_known(0)
     if len(least) > limit:
         return None
-    text, fits = _longest(with_known, fits, limit, least)
+    text, fits = _longest(with_known, fits, limit, (least, FIRST_TRY))
     return text, [*ranges[:fits], *_above(known, ranges[fits - 1][1] if fits else base)]
 
 
@@ -102,12 +125,19 @@ def _above(ranges: Sequence[Range], end: int) -> list[Range]:
     return [(low, high) for low, high in ranges if low >= end]
 
 
-def _longest(text_of: Callable[[int], str], most: int, limit: int, text: str) -> tuple[str, int]:
+def _longest(text_of: Callable[[int], Text], most: int, limit: int, begin_with: tuple[Text, int]) -> tuple[Text, int]:
     """Return the longest text that fits into the limit, or nearly that, and its number of ranges, at most `most`.
 
-    `text` is the one of none. Attempts alternate between an estimate and the middle, since deflate is not linear.
+    Attempts alternate between an estimate and the middle, since deflate is not linear.
+
+    Args:
+        text_of: encodes the first so many ranges.
+        most: the highest number of ranges.
+        limit: the greatest length.
+        begin_with: the text of no range, and the number of ranges of the first attempt.
     """
-    fits, fails, tried = 0, most + 1, min(most, FIRST_TRY)
+    text, first = begin_with
+    fits, fails, tried = 0, most + 1, min(most, first)
     is_estimate = True
     while fits < tried < fails:
         candidate = text_of(tried)
@@ -137,18 +167,38 @@ def decode(text: str, committed: int) -> list[Range]:
     if prefix not in (_PREFIX, _PREFIX_1):
         raise SkipMapError("it was not written by this version of this program")
     is_first = prefix == _PREFIX_1
-    numbers = _numbers(_body(text[len(prefix) :], zlib.MAX_WBITS if is_first else -zlib.MAX_WBITS))
-    if not numbers:
-        raise SkipMapError("it has no base")
-    base = numbers[0]
-    if base != committed:
-        raise SkipMapError(f"it belongs to offset {base}")
+    checked = _unquoted(text[len(prefix) :])
+    numbers = _numbers(_body(checked, zlib.MAX_WBITS if is_first else -zlib.MAX_WBITS, _MAX_INFLATED))
+    _check_base(numbers, committed)
     ranges: list[Range] = []
     if is_first:
-        _add_ranges(numbers[1:], base, ranges)
+        _add_ranges(numbers[1:], committed, ranges)
     else:
-        _add_chunks(numbers, base, ranges)
+        _add_chunks(numbers, committed, ranges)
     return ranges
+
+
+def decode_record(value: bytes, committed: int) -> list[Range]:
+    """Decodes a record's value, as `decode` does metadata.
+
+    Raises:
+        SkipMapError: the value was written by another program or version, is damaged, or is for another offset.
+    """
+    prefix = _PREFIX.encode()
+    if not value.startswith(prefix):
+        raise SkipMapError("it was not written by this version of this program")
+    numbers = _numbers(_body(value[len(prefix) :], -zlib.MAX_WBITS, _MAX_RECORD_INFLATED))
+    _check_base(numbers, committed)
+    ranges: list[Range] = []
+    _add_chunks(numbers, committed, ranges)
+    return ranges
+
+
+def _check_base(numbers: Sequence[int], committed: int) -> None:
+    if not numbers:
+        raise SkipMapError("it has no base")
+    if numbers[0] != committed:
+        raise SkipMapError(f"it belongs to offset {numbers[0]}")
 
 
 class _Body:
@@ -157,7 +207,7 @@ class _Body:
     def __init__(self, base: int, ranges: Sequence[Range]) -> None:
         self._base = base
         self._ranges = ranges
-        self._chunks = [_varint(base)]
+        self._chunks = [varint(base)]
 
     def first(self, count: int) -> bytes:
         """Return the base and the first `count` ranges."""
@@ -199,7 +249,7 @@ def _chunk(end: int, ranges: Sequence[Range]) -> bytes:
             numbers.append(gap)
             if length > 1:
                 numbers += [0] * (length - 1)
-    return _varint(4 * len(numbers) + kind) + _varints(numbers)
+    return varint(4 * len(numbers) + kind) + _varints(numbers)
 
 
 def _kind(bounds: int, unsettled: int, settled: int) -> int:
@@ -214,22 +264,31 @@ def _kind(bounds: int, unsettled: int, settled: int) -> int:
 
 
 def _text(body: bytes) -> str:
-    deflated = min((_deflate(body, strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)), key=len)
+    return _PREFIX + base64.urlsafe_b64encode(_checked(body)).decode("ascii").rstrip("=")
+
+
+def _checked(body: bytes, level: int = 6) -> bytes:
+    """Return what follows the version: the checksum, and the numbers in the shortest form."""
+    strategies = zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY
+    deflated = min((_deflate(body, level, strategy) for strategy in strategies), key=len)
     body = _DEFLATED + deflated if len(deflated) < len(body) else _PLAIN + body
-    checked = zlib.crc32(body).to_bytes(4) + body
-    return _PREFIX + base64.urlsafe_b64encode(checked).decode("ascii").rstrip("=")
+    return zlib.crc32(body).to_bytes(4) + body
 
 
-def _deflate(body: bytes, strategy: int) -> bytes:
-    deflater = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
+def _deflate(body: bytes, level: int, strategy: int) -> bytes:
+    deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
     return deflater.compress(body) + deflater.flush()
 
 
-def _body(text: str, window: int) -> bytes:
+def _unquoted(text: str) -> bytes:
     try:
-        checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise SkipMapError("it is not valid base64") from None
+
+
+def _body(checked: bytes, window: int, most: int) -> bytes:
+    """Return the numbers as bytes, inflated with zlib's `window`, at most `most` of them."""
     body = checked[4:]
     if len(body) < 2 or zlib.crc32(body).to_bytes(4) != checked[:4]:
         raise SkipMapError("its checksum is wrong")
@@ -239,7 +298,7 @@ def _body(text: str, window: int) -> bytes:
         raise SkipMapError("its compression is unknown")
     inflater = zlib.decompressobj(window)
     try:
-        plain = inflater.decompress(body[1:], _MAX_INFLATED)
+        plain = inflater.decompress(body[1:], most)
     except zlib.error:
         raise SkipMapError("it cannot be inflated") from None
     if not inflater.eof:
@@ -250,10 +309,11 @@ def _body(text: str, window: int) -> bytes:
 def _varints(numbers: Sequence[int]) -> bytes:
     if max(numbers) < 0x80:  # the usual case, in which bytes() is a hundred times faster than the loop
         return bytes(numbers)
-    return b"".join(map(_varint, numbers))
+    return b"".join(map(varint, numbers))
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return a number as LEB128: seven bits a byte, the lowest first."""
     out = bytearray()
     while number >= 0x80:
         out.append(number & 0x7F | 0x80)

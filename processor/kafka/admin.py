@@ -341,17 +341,22 @@ class TopicAdmin:
 
     def max_message_bytes(self, topics: Collection[str]) -> dict[str, int]:
         """`max.message.bytes` of those topics for which this client has the permission DESCRIBE_CONFIGS."""
-        limits: dict[str, int] = {}
+        found = self.settings(topics, "max.message.bytes")
+        return {topic: int(limit) for topic, limit in found.items() if limit.isdecimal()}
+
+    def settings(self, topics: Collection[str], name: str) -> dict[str, str]:
+        """One setting of those topics for which this client has the permission DESCRIBE_CONFIGS."""
+        found: dict[str, str] = {}
         if not topics or not self.has_controller:  # an embedded broker does not respond
-            return limits
+            return found
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
         answers = self._client.describe_configs(resources, request_timeout=PERMISSIONS_SECONDS)
         for resource, answer in answers.items():
             try:
-                limits[resource.name] = int(answer.result()["max.message.bytes"].value)
-            except (KafkaException, KeyError, TypeError, ValueError):
+                found[resource.name] = str(answer.result()[name].value)
+            except (KafkaException, KeyError):
                 continue
-        return limits
+        return found
 
 
 def _ignore(event: Event) -> None:

@@ -22,6 +22,7 @@ from processor.kafka.config import NO_TOPIC, admin_config, consumer_config, erro
 from processor.kafka.elections import NO_COORDINATOR, until_elected
 from processor.kafka.group_protocol import check_consumer_protocol
 from processor.kafka.group_view import ENDED
+from processor.kafka.progress_topic import policy_of
 from processor.kafka.reach import Address
 from processor.operate.checkup import GroupFacts, TopicState
 from processor.settings import Settings
@@ -88,6 +89,10 @@ class ClusterFacts:
         """The permissions that are missing on topics that exist: to read `topics`, and to write to `outputs`."""
         yield from self._topics.refusals(AclOperation.READ, topics)
         yield from self._topics.refusals(AclOperation.WRITE, outputs)
+
+    def cleanup_policy(self, topic: str) -> str | None:
+        """Return the topic's cleanup policy; None if this client may not read it."""
+        return policy_of(self._topics, topic)
 
     def creation_refusal(self, topic: str, partitions: int) -> ProcessorError | None:
         """Return why this client cannot create a topic; None if it can. The brokers check it and create nothing."""

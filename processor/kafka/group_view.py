@@ -12,7 +12,10 @@ from typing import Final, NamedTuple, Self, cast
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
+from processor.engine.offsets import Range
+from processor.engine.progress_record import Reference, key_of, reference_in, settled_in
 from processor.engine.record import Record
+from processor.engine.skipmap import SkipMapError
 from processor.errors import LoadError, ProcessorError
 from processor.handlers.task import identity_of
 from processor.handlers.terms import terms_of
@@ -21,16 +24,20 @@ from processor.kafka.client_log import client_hooks
 from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
 from processor.kafka.elections import NO_LEADER, until_elected
+from processor.kafka.progress_topic import read_places
 from processor.kafka.survey import survey_of
 from processor.operate.lag import Oldest, Owner
 from processor.operate.partition_view import PartitionView
 from processor.operate.resets import OffsetChange
 from processor.options.connection import ConnectionOptions
-from processor.runtime.ports import Partition, Survey
+from processor.runtime.ports import Commit, MapRecord, Partition, Place, Survey
 from processor.telemetry.events import Event
 
 SLICE_SECONDS: Final = 0.1
 """How long a wait inside the client may delay a signal."""
+
+RECORDED_SECONDS: Final = 5.0
+"""Time limit for reading the skip maps that the commits of a topic refer to."""
 
 OLDEST_SECONDS: Final = 5.0
 """Time limit for reading the oldest unsettled records of all partitions. The age of the others remains unknown."""
@@ -108,11 +115,36 @@ class GroupView:
         views: list[PartitionView] = []
         if survey is None:
             return views
+        recorded = self._recorded(survey.committed.values())
         for partition, (start, end) in sorted(survey.bounds.items()):
             commit = survey.committed.get(partition)
             offset, metadata = (commit.offset, commit.metadata) if commit is not None else (None, "")
-            views.append(PartitionView(partition, start, end, offset, metadata))
+            views.append(PartitionView(partition, start, end, offset, metadata, recorded.get(partition)))
         return views
+
+    def _recorded(self, commits: Iterable[Commit]) -> dict[Partition, Sequence[Range] | str]:
+        """Read the skip maps that commits refer to. Return the ranges of each, or why it cannot be read."""
+        references = {commit.partition: found for commit in commits if (found := _reference_in(commit)) is not None}
+        if not references:
+            return {}
+        places = {Place(Partition(one.topic, one.number), one.offset) for one in references.values()}
+        records = read_places(self.servers, self._kafka_config, places, RECORDED_SECONDS)
+        return {
+            partition: self._settled_in(partition, reference, records) for partition, reference in references.items()
+        }
+
+    def _settled_in(
+        self, partition: Partition, reference: Reference, records: Mapping[Place, MapRecord | str]
+    ) -> Sequence[Range] | str:
+        place = Place(Partition(reference.topic, reference.number), reference.offset)
+        found = records.get(place, f"no broker has responded within {RECORDED_SECONDS:g} s")
+        where = f"the skip map of {partition} at {place.partition}@{place.offset}"
+        if isinstance(found, str):
+            return f"{where} cannot be read: {found}"
+        try:
+            return settled_in(reference, key_of(self.group, *partition), *found)
+        except SkipMapError as error:
+            return f"{where} is ignored: {error}"
 
     def _survey(self, topic: str) -> Survey | None:
         """Survey a topic; None if it does not exist. Waits while its partitions have no leader."""
@@ -270,6 +302,13 @@ class _OldestRecords:
     def _finish(self, partition: Partition, oldest: Oldest | None) -> None:
         self._found[partition] = oldest
         self._reader.incremental_unassign([TopicPartition(*partition)])
+
+
+def _reference_in(commit: Commit) -> Reference | None:
+    try:
+        return reference_in(commit.metadata, commit.offset)
+    except SkipMapError:
+        return None
 
 
 def _oldest_of(record: Record) -> Oldest:

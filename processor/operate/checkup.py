@@ -187,6 +187,22 @@ def topic_verdict(topic: TopicState) -> Finding:
     return ok("topics", found)
 
 
+def is_compacted(policy: str | None) -> bool:
+    """Return whether a topic's cleanup policy keeps the last record of each key. One that is not known may do so."""
+    return policy is None or policy.strip() == "compact"
+
+
+def policy_verdict(name: str, policy: str | None) -> Finding | None:
+    """Judge the cleanup policy of the progress topic; None if it is right, or not known."""
+    if is_compacted(policy):
+        return None
+    return warning(
+        "topics",
+        f"{name}: cleanup.policy is {policy}, so retention may delete a skip map that a commit refers to",
+        "set cleanup.policy=compact",
+    )
+
+
 def capacity_verdict(partitions: int, processes: int) -> Finding | None:
     """Judge the number of consumers; None if each of them gets a partition.
 

@@ -22,6 +22,8 @@ class PartitionView(NamedTuple):
     """The offset of the next record, open transactions included."""
     committed: int | None
     metadata: str = ""
+    recorded: Sequence[Range] | str | None = None
+    """What the record says that the metadata refers to, or why it cannot be read; None if it refers to none."""
 
     @property
     def lag(self) -> int:
@@ -37,8 +39,10 @@ class PartitionView(NamedTuple):
         """The ranges in the skip map between `settled_below` and the end; empty if the map is not valid."""
         if self.committed is None:
             return []
+        if isinstance(self.recorded, str):
+            return []
         try:
-            ranges = skipmap.decode(self.metadata, self.committed)
+            ranges = skipmap.decode(self.metadata, self.committed) if self.recorded is None else self.recorded
         except skipmap.SkipMapError:
             return []
         low, high = self.settled_below, self.end

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import wait
 from math import inf
 from time import monotonic, time
+from typing import NamedTuple
 
 from processor.engine import skipmap
 from processor.engine.commit_note import Note, split
@@ -12,6 +14,7 @@ from processor.engine.ledger import Stamp
 from processor.engine.offsets import Progress, Range
 from processor.engine.outbox import Cut
 from processor.runtime.desk import Desk
+from processor.runtime.map_records import WRITE_SECONDS, MapRecords, Written
 from processor.runtime.ports import Commit, MetadataTooLarge, OutputsRefused, Partition, Source, Start
 from processor.runtime.staging import Staging
 from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
@@ -38,6 +41,19 @@ FINISH_SECONDS = 5.0
 
 ASK_AGAIN_SECONDS = 0.2
 """How often the group is asked whether this is a member still, while it does not answer."""
+
+MAP_FAILED = "the skip maps of this commit could not be written to the progress topic"
+
+
+class _Held(NamedTuple):
+    """Commits that wait until the skip maps that they refer to are acknowledged."""
+
+    commits: Sequence[Commit]
+    """The metadata of those without a map yet is what follows the reference."""
+    values: Mapping[Partition, bytes]
+    written: Written
+    until: float
+    """How long they wait, in seconds of the monotonic clock."""
 
 
 class Committer:
@@ -74,11 +90,30 @@ class Committer:
         self._error: str | None = None
         """The last answer, where it was a refusal."""
         self._refusals = Repeats(LOG_AGAIN_SECONDS)
+        self._records: MapRecords | None = None
+        """Writes the maps that do not fit, and reads those that commits refer to."""
+        self._values: dict[Partition, bytes] = {}
+        """The maps that are to be written before what `_changed` has returned is committed."""
+        self._held: _Held | None = None
+        self._is_finishing = False
+
+    def write_to(self, records: MapRecords) -> None:
+        """Has skip maps written as records where they do not fit into metadata."""
+        self._records = records
 
     @property
     def idle(self) -> bool:
         """Whether no commit is under way that is not waited for."""
         return self._unanswered_since is None
+
+    def follow(self, starts: Sequence[Start]) -> None:
+        """Reads the skip maps that these commits refer to, before they are restored.
+
+        Raises:
+            BrokerError: with exactly-once, no broker responds for one of them.
+        """
+        if self._records is not None:
+            self._records.follow(starts, must_respond=self._staging is not None)
 
     def restore(self, start: Start) -> list[Range]:
         """What the group knows to be settled above the offset where it goes on."""
@@ -90,7 +125,8 @@ class Committer:
         if note is not None:
             self._notes[start.partition] = note
         try:
-            return skipmap.decode(start.metadata, start.offset)
+            recorded = self._records.settled(start) if self._records is not None else None
+            return skipmap.decode(start.metadata, start.offset) if recorded is None else recorded
         except skipmap.SkipMapError as error:
             topic, number = start.partition
             self._emit(ConsumerSkipMapIgnored(topic=topic, partition=number, offset=start.offset, reason=str(error)))
@@ -124,6 +160,8 @@ class Committer:
 
     def commit_when_due(self, now: float) -> None:
         """Commits without waiting: every interval, earlier after very many tasks, or to renew the lease."""
+        if self._held is not None and not self._release(now):
+            return
         settled, lease = self._desk.counts.settled, self._desk.lease
         early = settled - self._settled_at_commit >= EARLY_COMMIT
         ask = now >= self._next_ask and lease.renewal_due(now)
@@ -142,6 +180,9 @@ class Committer:
         A commit that is still to be answered could get to the group behind the last one, which is then made again. Such
         a one is waited for only so long: where the coordinator went away with it, no answer will come.
         """
+        self._is_finishing = True
+        if self._held is not None and not self._release(now):
+            return False
         if self._staging is not None:
             return self.idle and not self._send(self._changed(None)) and not self._desk.has_staged
         self._finish_by = min(self._finish_by, now + FINISH_SECONDS)
@@ -150,7 +191,7 @@ class Committer:
         if self._send(self._changed(None)):
             self._last_commit = now
         is_accepted = all(self._accepted.get(partition) == commit for partition, commit in self._sent.items())
-        return is_accepted and (not self._pending or now > self._finish_by)
+        return is_accepted and self._held is None and (not self._pending or now > self._finish_by)
 
     def _commit_or_ask(self, *, ask: bool) -> None:
         """Commits what has changed, or asks whether this is a member.
@@ -185,7 +226,10 @@ class Committer:
         """Commits what has changed of these and waits; None when all is committed, else why not."""
         if self._staging is not None:
             return self._commit_outputs_now(partitions, monotonic() + seconds)
-        commits = self._changed(partitions)
+        self._drop_held()  # else it would be committed behind this
+        commits = self._with_references(self._changed(partitions), seconds)
+        if commits is None:
+            return self.commit_now(partitions, seconds)  # with maps that fit
         if not commits:
             return None
         self._sent.update((c.partition, c) for c in commits)
@@ -199,13 +243,16 @@ class Committer:
     def _commit_outputs_now(self, partitions: Sequence[Partition], deadline: float) -> str | None:
         """The same with outputs: a commit that is under way has to end first, since it holds some of them."""
         while True:
+            self._await_held(deadline)
             self._source.await_commit(max(0.0, deadline - monotonic()))
             if not self.idle:
                 return "the transaction takes too long"
             if not self._send(self._changed(partitions)):
                 return None
+            self._await_held(deadline)
             self._source.await_commit(max(0.0, deadline - monotonic()))
-            may_be_mended = isinstance(self._error, MetadataTooLarge | OutputsRefused) and monotonic() < deadline
+            may_be_mended = self._error == MAP_FAILED or isinstance(self._error, MetadataTooLarge | OutputsRefused)
+            may_be_mended = may_be_mended and monotonic() < deadline
             if self._error is not None and not may_be_mended:
                 return self._error
 
@@ -219,13 +266,81 @@ class Committer:
         if commits:
             if self._unanswered_since is None:
                 self._unanswered_since = monotonic()
-            self._sent.update((c.partition, c) for c in commits)
-            self._pending.update(commits)
-            if self._staging is None:
-                self._source.commit(commits)
+            if self._values and self._records is not None:
+                values, self._values = self._values, {}
+                self._held = _Held(commits, values, self._records.write(values), monotonic() + WRITE_SECONDS)
             else:
-                self._source.commit(commits, self._staging.records())
+                self._hand_over(commits)
         return bool(commits)
+
+    def _hand_over(self, commits: Sequence[Commit]) -> None:
+        self._sent.update((c.partition, c) for c in commits)
+        self._pending.update(commits)
+        if self._staging is None:
+            self._source.commit(commits)
+        else:
+            self._source.commit(commits, self._staging.records())
+
+    def _release(self, now: float) -> bool:
+        """Commits what was held for its skip maps, once they are written. Return whether nothing is held any more.
+
+        Where they are not, it will be committed with maps that fit.
+        """
+        held = self._held
+        if held is None:
+            return True
+        if not held.written.done() and now < held.until:
+            return False
+        self._held = None
+        commits = self._referring(held)
+        if commits is None:
+            self._drop(held, MAP_FAILED)
+        else:
+            self._hand_over(commits)
+        return True
+
+    def _referring(self, held: _Held) -> list[Commit] | None:
+        """Return the commits with references in front of their metadata; None where the maps were not written."""
+        assert self._records is not None
+        bases = {commit.partition: commit.offset for commit in held.commits}
+        references = self._records.references(held.values, bases, held.written)
+        if references is None:
+            return None
+        return [c._replace(metadata=f"{references.get(c.partition, '')}{c.metadata}") for c in held.commits]
+
+    def _drop(self, held: _Held, error: str) -> None:
+        """These are not committed: what they held is to be committed still, soon."""
+        for commit in held.commits:
+            self._stamps.pop(commit.partition, None)
+        if not self._pending:
+            self._unanswered_since = None
+        self._error = error
+        if self._staging is not None:
+            self._staging.conclude(error)
+        self.commit_soon()
+
+    def _drop_held(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._drop(held, "its partitions were given up")
+
+    def _await_held(self, deadline: float) -> None:
+        held = self._held
+        if held is not None:
+            wait([held.written], max(0.0, min(deadline, held.until) - monotonic()))
+            self._release(inf)
+
+    def _with_references(self, commits: Sequence[Commit], seconds: float) -> Sequence[Commit] | None:
+        """Return these commits with references to their skip maps, which it waits for; None where they fail."""
+        if not self._values or self._records is None:
+            return commits
+        values, self._values = self._values, {}
+        held = _Held(commits, values, self._records.write(values), inf)
+        wait([held.written], min(seconds, WRITE_SECONDS))
+        referring = self._referring(held)
+        if referring is None:
+            self._drop(held, MAP_FAILED)
+        return referring
 
     def _conclude(self, commits: Sequence[Commit], error: str | None, asked_at: float | None) -> None:
         self._error = error
@@ -273,20 +388,33 @@ class Committer:
             self._stamps.pop(commit.partition, None)
 
     def _changed(self, partitions: Iterable[Partition] | None) -> list[Commit]:
+        self._values = {}
+        if self._records is not None and self._records.is_to_be_tried():
+            for partition in self._shortened:
+                self._stamps.pop(partition, None)
+        is_patient = partitions is None and not self._is_finishing
         if self._staging is not None:
-            return self._cut(self._staging, partitions)
+            return self._cut(self._staging, partitions, is_patient=is_patient)
         commits = []
         for partition, stamp, progress in self._desk.progress(partitions, self._stamps):
+            if is_patient and self._is_early(partition):
+                continue
             self._stamps[partition] = stamp
             commit = self._commit_of(partition, progress)
-            if commit != self._accepted.get(partition):
+            if partition in self._values or commit != self._accepted.get(partition):
                 commits.append(commit)
         return commits
 
-    def _cut(self, staging: Staging, partitions: Iterable[Partition] | None) -> list[Commit]:
+    def _is_early(self, partition: Partition) -> bool:
+        """Return whether the partition waits for its turn, since its last skip map took long to encode."""
+        return self._records is not None and self._records.is_early(partition)
+
+    def _cut(self, staging: Staging, partitions: Iterable[Partition] | None, *, is_patient: bool) -> list[Commit]:
         """The same with the outputs of the tasks that the commits say are settled."""
         commits = []
         for partition, ledger, stamp, cut in self._desk.cut(partitions, self._stamps):
+            if is_patient and self._is_early(partition):
+                continue
             self._stamps[partition] = stamp
             limit, note = self._room(partition)
             mapped = self._mapped(partition, cut, limit)
@@ -296,7 +424,7 @@ class Committer:
             self._report_cut(partition, whole.progress, ranges, kept)
             commit = Commit(partition, whole.progress.commit_point, f"{metadata}{note}")
             outputs = whole.outputs if kept is ranges else whole.covered(kept)
-            if outputs or commit != self._accepted.get(partition):
+            if outputs or partition in self._values or commit != self._accepted.get(partition):
                 commits.append(commit)
                 staging.take(ledger, outputs)
         return commits
@@ -306,8 +434,15 @@ class Committer:
     ) -> tuple[Cut, Sequence[Range], str, Sequence[Range]] | None:
         """Return the cut, its ranges, and the skip map that has room for them: its text and its ranges.
 
-        Where it would have one task and not another that settled with it, it is made for a cut without them.
+        The text is empty where the map is written as a record instead. Where a map would have one task and not another
+        that settled with it, it is made for a cut without them.
         """
+        ranges = cut.progress.settled_ranges(skipmap.MOST_RANGES + 1)
+        metadata, count = skipmap.encode(cut.progress.commit_point, ranges, limit)
+        if count == len(ranges):
+            return cut, ranges, metadata, ranges
+        if self._has_recorded(partition, cut.progress, limit, is_whole=True):
+            return cut, ranges, "", ranges
         while True:
             ranges = cut.progress.settled_ranges(skipmap.MOST_RANGES + 1)
             extended = skipmap.extend(cut.progress.commit_point, ranges, self._known(partition), limit)
@@ -320,8 +455,12 @@ class Committer:
     def _known(self, partition: Partition) -> list[Range]:
         """Return what the last skip map says: outputs of these tasks are committed, and must not be written again."""
         accepted = self._accepted.get(partition)
+        if accepted is None:
+            return []
+        _, offset, metadata = accepted
         try:
-            return skipmap.decode(accepted.metadata, accepted.offset) if accepted is not None else []
+            recorded = self._records.known(partition, metadata, offset) if self._records is not None else None
+            return skipmap.decode(metadata, offset) if recorded is None else recorded
         except skipmap.SkipMapError:
             return []
 
@@ -329,8 +468,24 @@ class Committer:
         ranges = progress.settled_ranges(skipmap.MOST_RANGES + 1)
         limit, note = self._room(partition)
         metadata, kept = skipmap.encode(progress.commit_point, ranges, limit)
+        if kept < len(ranges) and self._has_recorded(partition, progress, limit, is_whole=False):
+            return Commit(partition, progress.commit_point, note)
         self._report_cut(partition, progress, ranges, ranges[:kept])
         return Commit(partition, progress.commit_point, f"{metadata}{note}")
+
+    def _has_recorded(self, partition: Partition, progress: Progress, room: int, *, is_whole: bool) -> bool:
+        """Have the skip map written before it is committed. Return whether it will be, as a whole where that is asked.
+
+        `room` is what the metadata has for the reference, in characters.
+        """
+        if self._records is None or not self._records.may_hold(room):
+            return False
+        value, ranges, kept = self._records.encode(partition, progress)
+        if is_whole and kept < len(ranges):
+            return False
+        self._report_cut(partition, progress, ranges, ranges[:kept])
+        self._values[partition] = value
+        return True
 
     def _room(self, partition: Partition) -> tuple[int, str]:
         """Return how many characters a skip map may have, and the note that follows it."""
@@ -352,6 +507,10 @@ class Committer:
             self._emit(ConsumerSkipMapCut(topic=topic, partition=number, kept_until=kept_until, settled_until=until))
 
     def _forget(self, partition: Partition) -> None:
+        if self._held is not None and any(commit.partition == partition for commit in self._held.commits):
+            self._drop_held()
+        if self._records is not None:
+            self._records.forget(partition)
         self._accepted.pop(partition, None)
         if (sent := self._sent.pop(partition, None)) is not None:
             self._pending.discard(sent)

@@ -22,11 +22,12 @@ from processor.runtime.intake import Intake
 from processor.runtime.join_markers import JoinMarkers
 from processor.runtime.lease_keeper import LeaseKeeper
 from processor.runtime.lifespan import LifespanRun
+from processor.runtime.map_records import MapRecords
 from processor.runtime.membership import Departure, Membership
 from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.outbox import Outbox
 from processor.runtime.poller import Poller
-from processor.runtime.ports import Codec, Sink, Source
+from processor.runtime.ports import Codec, MapLog, Sink, Source
 from processor.runtime.recall import Recall
 from processor.runtime.resets import Resets
 from processor.runtime.runner import Runner
@@ -114,6 +115,7 @@ class Consumer:
         self._desk = desk = Desk(lease, timers, stages=settings.is_exactly_once)
         log = TaskLog(settings, emit)
         self._tracing: Tracing | None = None
+        self._map_log: MapLog | None = None
         gatekeeper = Gatekeeper(settings, handlers, desk, emit)
         staging = Staging(desk, log) if settings.is_exactly_once else None
         outputs = staging or Outbox(desk, sink, timers, log)
@@ -172,6 +174,11 @@ class Consumer:
     def death_watch(self) -> DeathWatch:
         """What it does after a process of its fleet has died."""
         return self._death_watch
+
+    def write_maps_to(self, log: MapLog) -> None:
+        """Has skip maps that do not fit into commits written to a progress topic, and those that are there read."""
+        self._map_log = log
+        self._committer.write_to(MapRecords(self._settings.group, log, self._emit))
 
     def request_stop(self, reason: str) -> None:
         """Takes no more records, lets running tasks end within the drain timeout, commits, leaves the group.
@@ -300,6 +307,8 @@ class Consumer:
         self._end_threads()
 
     def _end_threads(self) -> None:
+        if self._map_log is not None:
+            self._map_log.close()
         self._control.close()
         self._worker_count.close()
         self._recall.close()

@@ -85,6 +85,7 @@ class Membership:
         self.has_joined = self.in_group = True
         self._desk.counts.rebalances += 1
         settled_ahead = 0
+        self._committer.follow(starts)
         for start in starts:
             ranges = self._committer.restore(start)
             settled_ahead += sum(high - low for low, high in ranges)

@@ -6,7 +6,8 @@ holds every implementation to what stands here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol, Self
 
 from processor.engine.record import Headers, Record
@@ -22,10 +23,13 @@ __all__ = [
     "Headers",
     "Listener",
     "Lost",
+    "MapLog",
+    "MapRecord",
     "MetadataTooLarge",
     "OutputRecord",
     "OutputsRefused",
     "Partition",
+    "Place",
     "Reader",
     "Record",
     "Sink",
@@ -60,6 +64,20 @@ class Commit(NamedTuple):
     partition: Partition
     offset: int
     metadata: str
+
+
+class Place(NamedTuple):
+    """Where a record is."""
+
+    partition: Partition
+    offset: int
+
+
+class MapRecord(NamedTuple):
+    """A skip map that does not fit into a commit's metadata, as a record of the progress topic."""
+
+    key: bytes | None
+    value: bytes | None
 
 
 class End(NamedTuple):
@@ -304,6 +322,30 @@ class Sink(Protocol):
         Those are reported from inside this call, and a record that is sent after it from inside `send`. A record whose
         `delivered` still runs in another thread counts as not acknowledged.
         """
+
+
+class MapLog(Protocol):
+    """The progress topic. The poller's thread calls it; a future may be completed by any."""
+
+    topic: str | None
+    """Where records are written; None where they are only read."""
+
+    def write(self, records: Mapping[Partition, MapRecord]) -> Future[Mapping[Partition, Place]]:
+        """Writes records, and returns before they are acknowledged. The future has the place of each.
+
+        It fails with a `DeliveryError` where one of them is not acknowledged in time, a few seconds.
+        """
+
+    def read(self, places: Collection[Place], seconds: float) -> Mapping[Place, MapRecord | str]:
+        """Reads the records at these places, in at most so many seconds. Topics other than `topic` may be among them.
+
+        Returns:
+            The record at each place, or the reason that there is none that this client may read. A place for which no
+            broker has responded in time is missing.
+        """
+
+    def close(self) -> None:
+        """Releases its clients. What is not acknowledged by then may fail."""
 
 
 class Codec(Protocol):

@@ -755,6 +755,34 @@ class ConsumerSkipMapRefused(Event):
     """the length of the metadata that was refused"""
 
 
+class ConsumerProgressTopicFailed(Event):
+    """A skip map that does not fit into a commit's metadata could not be written to `--progress-topic`.
+
+    Commits go on with maps that leave something out; after a crash, that runs again. The topic is tried again within a
+    minute, and this is logged once until it takes a map.
+    """
+
+    event: ClassVar[str] = "consumer.progress_topic_failed"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    error: str
+
+
+class ConsumerProgressTopicNotCompacted(Event):
+    """The cleanup policy of `--progress-topic` is not `compact`.
+
+    Retention may delete a skip map that a commit refers to, and what it says is done would run again after a crash. Set
+    the topic's `cleanup.policy` to `compact`.
+    """
+
+    event: ClassVar[str] = "consumer.progress_topic_not_compacted"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    cleanup_policy: str
+
+
 class ConsumerCommitsRerouted(Event):
     """A rebalance that waits for another member holds this consumer's commits back, so they go in transactions.
 

@@ -86,6 +86,27 @@ def test_all_that_run_needs_is_found_and_nothing_is_changed(
     assert group not in {listed.group_id for listed in admin.list_consumer_groups().result().valid}
 
 
+def test_a_progress_topic_is_checked_for_its_policy_and_both_rights(
+    broker: Broker, topic: MakeTopic, group: str, capsys: Capture
+) -> None:
+    wrote("doctor_progress", APP)
+    orders, progress = topic(1), topic(1)  # one that deletes
+    at = ("-b", broker.bootstrap_servers, "-t", orders, "-g", group)
+    found = levels(report(capsys, *at, "--progress-topic", progress, "doctor_progress:app"))
+    deletes = f"{progress}: cleanup.policy is delete, so retention may delete a skip map that a commit refers to"
+    assert ("warning", deletes) in found["topics"]
+    assert found["rights"] == [("ok", f"READ on {orders}, {progress}; WRITE on {progress}")]
+    found = levels(report(capsys, *at, "--progress-topic", f"{progress}-not", "doctor_progress:app"))
+    assert ("ok", f"{progress}-not does not exist: run creates it") in found["topics"]
+    found = levels(
+        report(capsys, *at, "--progress-topic", f"{progress}-not", "--no-create-topics", "doctor_progress:app")
+    )
+    cut = (
+        f"{progress}-not does not exist, and --no-create-topics is set: skip maps that do not fit into commits are cut"
+    )
+    assert ("warning", cut) in found["topics"]
+
+
 def test_what_is_missing_is_named_with_its_remedy_and_stops_no_other_check(
     broker: Broker, topic: MakeTopic, group: str, capsys: Capture
 ) -> None:

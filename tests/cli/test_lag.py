@@ -15,6 +15,8 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from processor.cli.main import main
+from processor.engine.progress_record import reference_to
+from processor.engine.skipmap import encode_record
 from processor.kafka.embedded import EmbeddedBroker
 from tests.cli.refusal import refused
 from tests.conftest import MakeTopic, Produce
@@ -74,6 +76,26 @@ def test_a_fleet_whose_commit_point_is_held_has_done_the_rest(
     assert f"group {work.group}, stable, 1 member: 291 behind, 290 of them done, 1 left; the oldest is " in out
     assert err == f"processor: the lag of group {work.group} is 291, above --max-lag 290\n"
     assert main(["lag", "-b", work.servers, "-g", work.group, "--samples", "1", "--max-lag", "291"]) == 0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_skip_map_in_a_record_that_cannot_be_read_counts_nothing_and_is_reported(
+    broker: Broker, topic: MakeTopic, produce: Produce, group: str, capsys: Capture, there: bool
+) -> None:
+    tasks, progress = topic(1), topic(1)
+    produce(tasks, [(b"s", b"")] * 10)
+    produce(progress, [(b"of another group", b"p2:")] if there else [])
+    metadata = str(reference_to(progress, 0, 0, 2, encode_record(2, [(4, 8)])[0]))
+    member = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
+    member.commit(offsets=[TopicPartition(tasks, 0, 2, metadata)], asynchronous=False)
+    member.close()
+    assert main(["lag", "-b", broker.bootstrap_servers, "-g", group, "-o", "json"]) == 0
+    out, err = capsys.readouterr()
+    (one,) = checked("lag", out)["partitions"]
+    assert (one["committed"], one["lag"], one["done_ahead"]) == (2, 8, 0)
+    where = f"the skip map of {tasks}[0] at {progress}[0]@0"
+    reason = "is ignored: another record is where it refers to" if there else "cannot be read: there is no record"
+    assert err == f"processor: {where} {reason}; what it lists counts as not done\n"
 
 
 def test_a_group_without_members_is_reported_with_what_is_left(

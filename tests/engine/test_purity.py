@@ -24,6 +24,7 @@ ALLOWED = {
     "functools",
     "heapq",
     "itertools",
+    "json",
     "math",
     "operator",
     "struct",

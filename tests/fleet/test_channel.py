@@ -44,6 +44,7 @@ SETTINGS = Settings(
     dead_letter_topic="dead",
     results_topic="results",
     control_topic="control",
+    progress_topic="progress",
     delivery="exactly-once",
     create_topics=False,
     max_in_flight=11,

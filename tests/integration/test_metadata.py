@@ -11,7 +11,7 @@ from tests.support import cluster
 from tests.support.run import Fleet
 from tests.support.scenario import Scenario
 
-LIMIT = 512
+LIMIT = 256
 DONE, STUCK = 2000, 700
 
 

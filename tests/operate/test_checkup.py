@@ -17,6 +17,7 @@ from processor.operate.checkup import (
     listeners_verdict,
     names_verdict,
     ok,
+    policy_verdict,
     report_of,
     servers_verdict,
     topic_verdict,
@@ -69,6 +70,19 @@ def test_a_topic_needs_leaders_and_should_have_replicas(topic: TopicState, level
     assert found.level == level
     assert part in found.found
     assert (found.remedy is None) == (level == "ok")
+
+
+@pytest.mark.parametrize("policy", [None, "compact"])
+def test_a_progress_topic_that_is_compacted_is_right(policy: str | None) -> None:
+    assert policy_verdict("progress", policy) is None
+
+
+@pytest.mark.parametrize("policy", ["delete", "compact,delete", "delete,compact"])
+def test_a_progress_topic_whose_records_are_deleted_is_a_warning(policy: str) -> None:
+    found = policy_verdict("progress", policy)
+    assert found is not None
+    assert (found.check, found.level, found.remedy) == ("topics", "warning", "set cleanup.policy=compact")
+    assert f"progress: cleanup.policy is {policy}" in found.found
 
 
 def test_consumers_without_a_partition_are_a_warning() -> None:

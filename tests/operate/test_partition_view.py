@@ -26,6 +26,12 @@ def test_done_tasks_behind_the_commit_are_ranges() -> None:
     assert [one.first_unsettled(offset) for offset in (0, 10, 11, 49, 50, 65)] == [10, 10, 50, 50, 50, 70]
 
 
+def test_done_tasks_may_be_in_a_record_that_the_commit_refers_to() -> None:
+    one = view(10, 100)._replace(metadata="r1:AAAA", recorded=[(11, 50), (95, 120)])
+    assert one.settled_ranges() == [(11, 50), (95, 100)]
+    assert one._replace(recorded="it cannot be read").settled_ranges() == []
+
+
 def test_without_a_commit_the_lag_is_what_is_retained() -> None:
     assert view(None, 100, start=40).lag == 60
     assert view(None, 100, start=40).first_unsettled(0) == 40

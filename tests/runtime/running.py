@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 from processor.processor import Processor
 from processor.runtime.consumer import Consumer, ExitStatus
+from processor.runtime.ports import MapLog
 from processor.settings import Settings
 from processor.telemetry.events import Event
 from processor.testing.memory.cluster import MemoryRecord
@@ -33,9 +34,13 @@ class RunningConsumer:
         partitions: int = 1,
         codec: FakeCodec | None = None,
         events: list[Event] | None = None,
+        map_log: Callable[[ScriptedCluster], MapLog] | None = None,
         **options: Any,
     ) -> None:
-        """`cluster` is one that has the topic already, `events` what they are appended to."""
+        """`cluster` is one that has the topic already, `events` what they are appended to.
+
+        `map_log` opens its progress topic.
+        """
         chosen: dict[str, Any] = {
             "topics": (TOPIC,), "group": "g", "workers": 8, "backoff": 0.0, "backoff_max": 0.0,
             "commit_interval": 0.01, "drain_timeout": 10.0,
@@ -49,6 +54,8 @@ class RunningConsumer:
         self.events: list[Event] = [] if events is None else events
         self.status: ExitStatus | None = None
         self.consumer = Consumer(settings, Processor.of(app), self.source, self.sink, self.codec, self.events.append)
+        if map_log is not None:
+            self.consumer.write_maps_to(map_log(self.cluster))
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:

@@ -11,6 +11,10 @@ import psutil
 from confluent_kafka import KafkaException
 
 from processor.engine import skipmap
+from processor.engine.progress_record import key_of, reference_in, settled_in
+from processor.kafka.progress_topic import read_places
+from processor.runtime.ports import MapRecord, Partition
+from processor.runtime.ports import Place as RecordPlace
 from tests.support import cluster, ledger
 from tests.support.broker import Broker
 from tests.support.ledger import Entry, Finding, Ledger, Place
@@ -362,7 +366,8 @@ class Scenario:
         """What the group knows to be settled: below the committed offsets, and in their skip maps."""
         done = set()
         for number, commit in cluster.committed(self.servers, self.group, self.topic).items():
-            ranges = [(0, commit.offset), *_ranges(commit.metadata or "", commit.offset)]
+            partition = Partition(self.topic, number)
+            ranges = [(0, commit.offset), *self._ranges(partition, commit.metadata or "", commit.offset)]
             done |= {Place(self.topic, number, offset) for low, high in ranges for offset in range(low, high)}
         return done
 
@@ -396,9 +401,14 @@ class Scenario:
         """What ran again."""
         return ledger.repeated(self.ledger.entries())
 
-
-def _ranges(metadata: str, offset: int) -> list[tuple[int, int]]:
-    try:
-        return skipmap.decode(metadata, offset)
-    except skipmap.SkipMapError:
-        return []
+    def _ranges(self, partition: Partition, metadata: str, offset: int) -> list[tuple[int, int]]:
+        try:
+            reference = reference_in(metadata, offset)
+            if reference is None:
+                return skipmap.decode(metadata, offset)
+            place = RecordPlace(Partition(reference.topic, reference.number), reference.offset)
+            record = read_places(self.servers, {}, [place], 20.0)[place]
+            assert isinstance(record, MapRecord), record
+            return settled_in(reference, key_of(self.group, *partition), *record)
+        except skipmap.SkipMapError:
+            return []

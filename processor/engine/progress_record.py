@@ -1,0 +1,128 @@
+"""A skip map that is too long for a commit's metadata: a record of the progress topic, and the reference to it.
+
+The record's key is a JSON list: the group, and the topic and the number of the partition that the map is about. Its
+value is the map as `skipmap.encode_record` writes it. The commit's metadata is a reference: the text `r1:`, followed by
+URL-safe base64 without padding of
+- a CRC-32 (4 bytes, big-endian) of the bytes after it,
+- numbers as LEB128 varints: the base of the map, the number of the progress topic's partition, the record's offset, and
+  a CRC-32 of its value,
+- the name of the progress topic in UTF-8.
+
+The record is acknowledged before the offset is committed with the reference, so the reference makes both one step. A
+record without a reference means nothing. A record counts only if its key is that of the partition, its value has the
+checksum, and the map in it has the base that is committed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from typing import NamedTuple
+
+from processor.engine.commit_note import split
+from processor.engine.offsets import Range
+from processor.engine.skipmap import SkipMapError, decode_record, varint
+
+_PREFIX = "r1:"
+_NUMBERS = 4
+_LONGEST_NUMBERS = 30  # bytes of a reference's numbers: three below 2**63, and a checksum
+
+
+class Reference(NamedTuple):
+    """Where the skip map of a commit is."""
+
+    topic: str
+    """The progress topic."""
+    number: int
+    """Its partition."""
+    offset: int
+    """The offset of the record."""
+    base: int
+    """The committed offset that the map belongs to."""
+    checksum: int
+    """CRC-32 of the record's value."""
+
+    def __str__(self) -> str:
+        numbers = b"".join(map(varint, (self.base, self.number, self.offset, self.checksum)))
+        body = numbers + self.topic.encode()
+        return _PREFIX + base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4) + body).decode("ascii").rstrip("=")
+
+
+def reference_to(topic: str, number: int, offset: int, base: int, value: bytes) -> Reference:
+    """Return the reference to a record that was acknowledged with this value."""
+    return Reference(topic, number, offset, base, zlib.crc32(value))
+
+
+def longest_reference(topic: str) -> int:
+    """Return how many characters a reference to this topic may have."""
+    return len(_PREFIX) + -(-(4 + _LONGEST_NUMBERS + len(topic.encode())) * 4 // 3)
+
+
+def key_of(group: str, topic: str, number: int) -> bytes:
+    """Return the key of the record with a partition's map. Compaction keeps the last one of each key."""
+    return json.dumps([group, topic, number], separators=(",", ":")).encode()
+
+
+def reference_in(metadata: str, committed: int) -> Reference | None:
+    """Return the reference in the metadata of a commit at `committed`; None if it has none. Ignores a note.
+
+    Raises:
+        SkipMapError: the reference is damaged, or is for another offset.
+    """
+    text, _ = split(metadata)
+    if not text.startswith(_PREFIX):
+        return None
+    text = text[len(_PREFIX) :]
+    try:
+        checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise SkipMapError("its reference is not valid base64") from None
+    body = checked[4:]
+    if not body or zlib.crc32(body).to_bytes(4) != checked[:4]:
+        raise SkipMapError("the checksum of its reference is wrong")
+    (base, number, offset, checksum), topic = _numbers(body)
+    if base != committed:
+        raise SkipMapError(f"it belongs to offset {base}")
+    return Reference(topic, number, offset, base, checksum)
+
+
+def settled_in(reference: Reference, expected_key: bytes, key: bytes | None, value: bytes | None) -> list[Range]:
+    """Return the settled ranges in the record at the reference's place.
+
+    Args:
+        reference: where the record was found.
+        expected_key: that of the partition, from `key_of`.
+        key: the record's.
+        value: the record's.
+
+    Raises:
+        SkipMapError: it is not the record that the reference is to.
+    """
+    if key != expected_key or value is None or zlib.crc32(value) != reference.checksum:
+        raise SkipMapError("another record is where it refers to")
+    return decode_record(value, reference.base)
+
+
+def _numbers(body: bytes) -> tuple[list[int], str]:
+    """Return the numbers of a reference, and the name of the topic behind them."""
+    numbers, number, shift = list[int](), 0, 0
+    for index, byte in enumerate(body):
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            numbers.append(number)
+            number = shift = 0
+            if len(numbers) == _NUMBERS:
+                return numbers, _name(body[index + 1 :])
+        elif shift > 63:
+            break
+    raise SkipMapError("its reference is incomplete")
+
+
+def _name(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise SkipMapError("its reference is incomplete") from None

@@ -1,0 +1,189 @@
+"""`MapRecords`: skip maps that do not fit into the metadata of commits, as records of the progress topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from time import monotonic
+from typing import Final, NamedTuple
+
+from processor.engine import skipmap
+from processor.engine.offsets import Progress, Range
+from processor.engine.progress_record import key_of, longest_reference, reference_in, reference_to, settled_in
+from processor.errors import BrokerError, DeliveryError
+from processor.runtime.ports import MapLog, MapRecord, Partition, Place, Start
+from processor.telemetry.events import ConsumerProgressTopicFailed, Emit
+
+WRITE_SECONDS: Final = 5.0
+"""How long a commit waits for the acknowledgement of its records. Most take a few milliseconds."""
+
+READ_SECONDS: Final = 10.0
+"""How long an assignment waits for the records that its commits refer to. It blocks the member's only thread."""
+
+AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 5.0, 60.0
+"""Time without records after one was not acknowledged. It doubles with each further failure, up to the second value."""
+
+SHARE_OF_TIME: Final = 20
+"""Of the time of the poller's thread, one part in so many is spent on the maps of a partition. A map of half a million
+ranges takes some 0.3 s, so it is written every 6 s."""
+
+Written = Future[Mapping[Partition, Place]]
+"""Where the maps of these partitions were written."""
+
+
+class MapEncoded(NamedTuple):
+    """A skip map as the value of a record."""
+
+    value: bytes
+    ranges: Sequence[Range]
+    """All that are settled, or as many as an encoder looks at."""
+    kept: int
+    """How many of these are in the value."""
+
+
+class MapRecords:
+    """Belongs to the poller's thread."""
+
+    def __init__(self, group: str, log: MapLog, emit: Emit) -> None:
+        self._group = group
+        self._log = log
+        self._emit = emit
+        self._off_until = 0.0
+        self._failures = 0
+        self._is_to_be_tried = False
+        """Whether maps were cut for a failure after which none was written yet."""
+        self._next: dict[Partition, float] = {}
+        """When each partition may have its next record."""
+        self._values: dict[Partition, tuple[str, bytes]] = {}
+        """The last reference to a record of each partition, and the value of that record."""
+        self._followed: dict[Partition, MapRecord | str] = {}
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    def may_hold(self, room: int) -> bool:
+        """Return whether a map may be written as a record now, if the metadata has so much room for its reference."""
+        topic = self._log.topic
+        return topic is not None and monotonic() >= self._off_until and room >= longest_reference(topic)
+
+    def is_to_be_tried(self) -> bool:
+        """Return once, when the time after a failure is over, that maps which were cut meanwhile may be written."""
+        if not self._is_to_be_tried or monotonic() < self._off_until:
+            return False
+        self._is_to_be_tried = False
+        return True
+
+    def is_early(self, partition: Partition) -> bool:
+        """Return whether the partition's next map has to wait, since the last one took long to encode."""
+        return monotonic() < self._next.get(partition, 0.0)
+
+    def encode(self, partition: Partition, progress: Progress) -> MapEncoded:
+        """Return all that the progress says is settled, or nearly so, as the value of a record."""
+        began = monotonic()
+        ranges = progress.settled_ranges(skipmap.RECORD_RANGES + 1)
+        value, kept = skipmap.encode_record(progress.commit_point, ranges)
+        ended = monotonic()
+        self._next[partition] = ended + SHARE_OF_TIME * (ended - began)
+        return MapEncoded(value, ranges, kept)
+
+    def write(self, values: Mapping[Partition, bytes]) -> Written:
+        """Writes the maps of partitions. The future has the place of each, or fails."""
+        return self._log.write({p: MapRecord(key_of(self._group, *p), value) for p, value in values.items()})
+
+    def references(
+        self,
+        values: Mapping[Partition, bytes],
+        bases: Mapping[Partition, int],
+        written: Written,
+    ) -> Mapping[Partition, str] | None:
+        """Return the references to records that were written, or None where they were not acknowledged.
+
+        Maps are cut for some time then, and the failure is logged once.
+
+        Args:
+            values: what was written.
+            bases: the offset that is committed for each of these partitions.
+            written: the result of `write`; where it is not done, the time for it is over.
+        """
+        try:
+            places = written.result(0)
+        except TimeoutError:
+            self._fail(f"not acknowledged within {WRITE_SECONDS:g} s")
+            return None
+        except DeliveryError as error:
+            self._fail(str(error))
+            return None
+        self._failures = 0
+        references = {}
+        for partition, value in values.items():
+            (topic, number), offset = places[partition]
+            references[partition] = str(reference_to(topic, number, offset, bases[partition], value))
+            self._values[partition] = references[partition], value
+        return references
+
+    def _fail(self, error: str) -> None:
+        seconds = min(AGAIN_SECONDS * 2**self._failures, LONGEST_AGAIN_SECONDS)
+        self._off_until = monotonic() + seconds
+        self._failures += 1
+        self._is_to_be_tried = True
+        if self._failures == 1:
+            self._emit(ConsumerProgressTopicFailed(topic=self._log.topic or "", error=error))
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def follow(self, starts: Sequence[Start], *, must_respond: bool) -> None:
+        """Reads the records that these commits refer to. `settled` has what is in them.
+
+        Raises:
+            BrokerError: `must_respond`, and no broker has responded.
+        """
+        places = {start.partition: place for start in starts if (place := _place_in(start)) is not None}
+        if not places:
+            return
+        found = self._log.read(set(places.values()), READ_SECONDS)
+        for partition, place in places.items():
+            if place not in found and must_respond:
+                raise BrokerError(
+                    f"no broker responds for {place.partition}, which has what is done of {partition}: without it, "
+                    "outputs would be written twice"
+                )
+            self._followed[partition] = found.get(place, f"no broker has responded within {READ_SECONDS:g} s")
+
+    def settled(self, start: Start) -> list[Range] | None:
+        """Return what the record says that the commit refers to; None where it refers to none.
+
+        Raises:
+            SkipMapError: the reference cannot be followed, or leads to another record.
+        """
+        found = self._followed.pop(start.partition, None)
+        reference = reference_in(start.metadata, start.offset) if start.offset is not None else None
+        if reference is None or found is None:
+            return None
+        where = f"its record at {reference.topic}[{reference.number}]@{reference.offset}"
+        if isinstance(found, str):
+            raise skipmap.SkipMapError(f"{where} cannot be read: {found}")
+        ranges = settled_in(reference, key_of(self._group, *start.partition), *found)
+        self._values[start.partition] = str(reference), found.value or b""
+        return ranges
+
+    def known(self, partition: Partition, metadata: str, offset: int) -> list[Range] | None:
+        """Return what the map says that a commit of this consumer refers to; None where it refers to none."""
+        reference, value = self._values.get(partition, ("", b""))
+        if not reference or not metadata.startswith(reference):
+            return None
+        return skipmap.decode_record(value, offset)
+
+    def forget(self, partition: Partition) -> None:
+        """The partition is not this consumer's any more."""
+        self._values.pop(partition, None)
+        self._next.pop(partition, None)
+
+
+def _place_in(start: Start) -> Place | None:
+    """Return where the record is that a commit refers to; None where there is none, or the reference is damaged."""
+    if start.offset is None:
+        return None
+    try:
+        reference = reference_in(start.metadata, start.offset)
+    except skipmap.SkipMapError:
+        return None
+    return Place(Partition(reference.topic, reference.number), reference.offset) if reference is not None else None
