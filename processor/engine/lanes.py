@@ -314,6 +314,9 @@ class Lanes:
             lane.waiting.extend(records[1:])
         else:
             lane.waiting.extend(records)
+            if lane.state is RECALLED:
+                lane.state = READY
+                self.ready.append(lane)
         self.waiting += len(records)
 
     def has_lane(self, key: bytes | None) -> bool:

@@ -57,7 +57,8 @@ class Overflow:
         before = self.tasks
         for lane in self._ledger.lanes.longer_than(length):
             room, shelf = most - (self.tasks - before), self._kept.shelves.get(lane.key)
-            if room > 0 and (shelf is None or not shelf.asked):  # what is asked for stands between here and there
+            # what is asked for stands between here and there
+            if room > 0 and (shelf is None or not shelf.asked) and not self._has_refused(lane):
                 self._put_lane_aside(lane, max(length, len(lane.waiting) - room), shelf)
         return self.tasks - before
 
@@ -154,6 +155,13 @@ class Overflow:
             shelf.put_front(offsets)
         self.tasks += len(offsets)
         self.look(lane)
+
+    def _has_refused(self, lane: Lane) -> bool:
+        """Return whether a join of the lane came to nothing: why is not in the records, which are out of order too."""
+        terms = self._ledger.terms
+        if self._ledger.joins is None:
+            return False
+        return any(found.refusal for each in lane.waiting if (found := terms.get(each.offset())) is not None)
 
     def _lift(self, lane: Lane, record: Record) -> None:
         priority = self._ledger.priority_of(record)

@@ -11,6 +11,7 @@ from processor.engine.ledger import Loan
 from processor.engine.offsets import Progress
 from processor.engine.outbox import Cut, Staged
 from processor.engine.record import Headers
+from processor.engine.stock import Usage
 from processor.engine.terms import Terms
 from processor.handlers.task import Expired
 from tests.engine.record import FakeRecord
@@ -227,6 +228,34 @@ def test_what_is_refused_counts_as_delayed_where_its_lane_is() -> None:
     assert ledger.delayed_usage.tasks == 2
     assignment.wake(0.0, 60.0)
     assert ledger.delayed_usage.tasks == 0
+
+
+def test_arrivals_of_a_refused_join_are_not_set_aside_while_others_of_their_lane_are() -> None:
+    assignment = assignment_of(*[record(n) for n in range(20)])
+    for branch in (0, 1):
+        assignment.arrive(lend(assignment), Due(JOIN, 3, branch), 0.0)
+    loan, ledger = lend(assignment), assignment.ledgers[0]
+    assert assignment.make_room(0, Usage(32, 10**6), 100, 1.0) == 13
+    assignment.refuse(ledger, JOIN, REFUSED)
+    assert assignment.make_room(0, Usage(8, 10**6), 100, 1.0) == 0
+    loan.done = 1
+    assignment.release(loan)
+    assert [each.offset() for each in lend(assignment, 9).records] == [3, 4, 5, 6, 0, 1]
+
+
+def test_arrivals_of_a_refused_join_make_their_lane_ready_though_its_other_tasks_are_set_aside() -> None:
+    assignment = assignment_of(*[record(n) for n in range(20)])
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 0), 0.0)
+    loan, ledger = lend(assignment), assignment.ledgers[0]
+    assignment.make_room(0, Usage(8, 10**6), 100, 1.0)
+    loan.done = 1
+    assignment.release(loan)
+    last = lend(assignment, 9)
+    last.done = 1
+    assignment.release(last)
+    assert assignment.lend(9) == []
+    assignment.refuse(ledger, JOIN, REFUSED)
+    assert [each.offset() for each in lend(assignment, 9).records] == [0]
 
 
 def test_a_partition_that_closes_forgets_what_is_kept() -> None:
