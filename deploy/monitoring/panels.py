@@ -244,6 +244,14 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 unit="s",
             ),
             Panel(
+                "Tasks set aside",
+                "Sessions with very many tasks: only the offsets are kept, and the records are read again in time.",
+                (
+                    Query(total("processor_set_aside_tasks"), "set aside {{group}}"),
+                    Query(rate("processor_records_read_again_total"), "read again per second {{group}}"),
+                ),
+            ),
+            Panel(
                 "Suspended handlers",
                 "Something that they need is away: handler.suspended has the error.",
                 (

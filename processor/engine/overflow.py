@@ -16,8 +16,8 @@ from processor.engine.stock import Usage
 if TYPE_CHECKING:
     from processor.engine.ledger import Ledger
 
-LEAST_KEPT = 8
-"""A lane keeps at least so many tasks: a shorter one is not what fills a partition."""
+LEAST_KEPT = 2
+"""A lane keeps at least so many tasks. With fifty partitions twenty hot sessions may have ten each in flight."""
 
 KEPT_PART = 8
 """A lane keeps at most the eighth part of what may be in flight."""

@@ -137,6 +137,18 @@ CONSUMER = Family(
             "counter",
             "Offsets that retention deleted before they were read.",
         ),
+        Metric(
+            "processor_set_aside_tasks",
+            "set_aside",
+            "gauge",
+            "Tasks of sessions with very many of them, of which only the offset is kept. They are not in flight.",
+        ),
+        Metric(
+            "processor_records_read_again_total",
+            "records_read_again",
+            "counter",
+            "Records that were read a second time for tasks that were set aside.",
+        ),
         Metric("processor_commits_total", "commits", "counter", "Commits that the broker accepted."),
         Metric("processor_commit_failures_total", "commit_failures", "counter", "Commits that the broker refused."),
         Metric(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import takewhile
 from math import inf
 
 from hypothesis import settings
@@ -17,7 +18,7 @@ from processor.engine import skipmap
 from processor.engine.assignment import Assignment
 from processor.engine.lanes import Lane, LaneState
 from processor.engine.ledger import Ledger, LedgerState, Loan
-from processor.engine.record import Headers
+from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
 from processor.engine.set_aside import merged
 from processor.engine.stock import Usage
@@ -26,6 +27,15 @@ from tests.engine.record import FakeRecord
 
 PARTITIONS = (0, 1)
 KEYS = (b"a", b"b", b"c", None)
+CROWDS: list[list[bytes | None]] = [
+    [b"a"] * 8,
+    [b"a", b"b"] * 4,
+    [b"a", b"a", b"b", None] * 2,
+    [b"a", None, b"b", b"b", b"a"],
+    [b"b", b"b", b"b", b"b", b"b", b"a", b"a", b"a", b"a"],
+]
+"""The sessions of tasks that fill a partition."""
+
 PLAIN: Headers = [("h", None)]
 LIMITS = Usage(8, 10_000)
 """Of what may be in flight, where tasks are set aside: a lane keeps one task."""
@@ -82,6 +92,8 @@ class Consuming(RuleBasedStateMachine):
         self.shift = 0
         """By how much the machine's clock was set."""
         self.brokers = {partition: Broker() for partition in PARTITIONS}
+        self.places: dict[Record, int] = {}
+        """Which partition each record is in."""
         self.assignment: Assignment[int] = Assignment(terms_of)
         self.fetched: dict[int, int] = {}
         self.loans: list[Loan] = []
@@ -115,7 +127,9 @@ class Consuming(RuleBasedStateMachine):
         broker = self.brokers[partition]
         for key, time, priority in tasks:
             headers = headers_for(time, priority) if key or time or priority else None
-            broker.log.append(FakeRecord(broker.end, key, b"v", headers))
+            record = FakeRecord(broker.end, key, b"v", headers)
+            broker.log.append(record)
+            self.places[record] = partition
             broker.end += 1 + hole
 
     @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(1, 6))
@@ -250,14 +264,13 @@ class Consuming(RuleBasedStateMachine):
 
     @rule(
         partition=st.sampled_from(PARTITIONS),
-        keys=st.lists(st.sampled_from([b"a", b"a", b"a", b"b", b"b", None]), min_size=4, max_size=12),
-        time=st.sampled_from([None, None, 9]),
-        priority=st.sampled_from([0, 0, 9]),
+        keys=st.sampled_from(CROWDS),
+        last=st.sampled_from([(None, 0), (None, 0), (9, 0), (None, 9)]),
         most=st.integers(0, 9),
     )
-    def fill(self, partition: int, keys: list[bytes | None], time: int | None, priority: int, most: int) -> None:
+    def fill(self, partition: int, keys: list[bytes | None], last: tuple[int | None, int], most: int) -> None:
         """Many tasks of few sessions come, the last one with a time or a priority. All that is ready is lent."""
-        self.produce(partition, [*((key, None, 0) for key in keys[1:]), (keys[0], time, priority)], 0)
+        self.produce(partition, [*((key, None, 0) for key in keys), (keys[0], *last)], 0)
         self.fetch(partition, len(self.brokers[partition].log))
         while (before := self.assignment.waiting) and self.assignment.ready_lanes:
             self.lend(1)
@@ -372,9 +385,9 @@ class Consuming(RuleBasedStateMachine):
         """Every delivered offset below the commit point is settled."""
         for partition, ledger in self.assignment.ledgers.items():
             point = ledger.offsets.commit_point
-            for record in self.brokers[partition].log:
-                if point is not None and record.offset() < min(point, self.fetched[partition]):
-                    assert record.offset() in self.settled[partition]
+            below = 0 if point is None else min(point, self.fetched[partition])
+            offsets = map(FakeRecord.offset, self.brokers[partition].log)
+            assert set(takewhile(below.__gt__, offsets)) <= self.settled[partition]
 
     @invariant()
     def the_position_is_where_the_next_record_comes_from(self) -> None:
@@ -410,8 +423,10 @@ class Consuming(RuleBasedStateMachine):
             assert all(count >= 0 for _, count in sessions)
             assert ledger.lanes.parked() + ledger.lanes.delayed() <= len(ledger.lanes)
             assert set(ledger.terms) <= set(unsettled.unsettled if (unsettled := ledger.offsets.progress()) else ())
-            aside = [each for lane in ledger.lanes.longer_than(-1) for each in elsewhere(ledger, lane)]
-            assert len(aside) == (ledger.overflow.tasks if ledger.overflow else 0)
+            aside = list[int]()
+            if ledger.overflow is not None:
+                aside = [each for lane in ledger.lanes.longer_than(-1) for each in elsewhere(ledger, lane)]
+                assert len(aside) == ledger.overflow.tasks
             head = ledger.head()
             assert (head and head.record.offset()) == (
                 ledger.offsets.oldest if ledger.offsets.oldest not in aside else None
@@ -470,7 +485,7 @@ class Consuming(RuleBasedStateMachine):
         return self.clock + self.shift
 
     def partition_of(self, loan: Loan) -> int:
-        return next(p for p, b in self.brokers.items() if loan.records[0] in b.log)
+        return self.places[loan.records[0]]
 
     def restored(self, partition: int) -> set[int]:
         """What this assignment was told to be settled: it never runs again in it."""

@@ -313,8 +313,8 @@ def test_the_longer_lanes_are_the_more_each_of_them_keeps() -> None:
     used = Usage(10_000, 10_000 * 100)
     assert kept_by_each([9000, *[1] * 1000], 10_000, used, FULL) == 256
     assert kept_by_each([100] * 100, 10_000, used, FULL) == 64
-    assert kept_by_each([10] * 20, 200, Usage(200, 200), FULL) is None
-    assert kept_by_each([12] * 20, 240, Usage(240, 240), FULL) == 8
+    assert kept_by_each([10] * 20, 200, Usage(200, 200), FULL) == 4
+    assert kept_by_each([2] * 100, 200, Usage(200, 200), FULL) is None
     assert kept_by_each([1] * 10_000, 10_000, used, FULL) is None
     assert kept_by_each([64], 64, Usage(64, 64 << 20), FULL) == 8
     assert kept_by_each([9], 9, Usage(9, 9), Usage(10, 1000)) == 1

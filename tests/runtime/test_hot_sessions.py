@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from processor.errors import BrokerError
-from processor.handlers.task import Task
+from processor.handlers.task import Retry, Task
 from processor.processor import Processor
 from processor.runtime.ports import Partition, Record
 from processor.telemetry.events import (
@@ -141,6 +141,35 @@ def test_several_hot_sessions_of_several_partitions_share_the_room() -> None:
     assert all(offsets == sorted(offsets) for offsets in ran.values())
     assert sum(map(len, ran.values())) == 3200
     assert [run.commit_point(n) for n in (0, 1)] == [2000, 2000]
+
+
+def test_a_thousand_hot_sessions_over_fifty_partitions_hold_back_no_other() -> None:
+    """Each partition may have some hundred tasks in flight, and has twenty such sessions."""
+    is_free = threading.Event()
+    ran: dict[tuple[int, str], list[int]] = {}
+    others: list[int] = []
+
+    def handle(task: Task) -> None:
+        if not task.session_id.startswith("hot"):
+            others.append(task.offset)
+        elif not is_free.is_set():
+            raise Retry(after=1.0, counts=False)
+        else:
+            ran.setdefault((task.partition, task.session_id), []).append(task.offset)
+
+    with RunningConsumer(handle, partitions=50, stats_interval=1.0) as run:
+        for partition in range(50):
+            keys = [b"hot%d" % (n % 25) if n % 5 else b"s%d" % n for n in range(500)]
+            run.push(*[FakeRecord(n, key, b"v", partition) for n, key in enumerate(keys)])
+        until(lambda: len(others) == 5000, lambda: f"{len(others)} tasks of others are done", 60)
+        assert not ran
+        is_free.set()
+        run.settled(25_000)
+        assert run.stop().exit_code == 0
+    assert len(ran) == 1000
+    assert all(offsets == sorted(offsets) for offsets in ran.values())
+    assert sum(map(len, ran.values())) == 20_000
+    assert {run.commit_point(n) for n in range(50)} == {500}
 
 
 def test_no_more_than_max_ahead_is_set_aside() -> None:
