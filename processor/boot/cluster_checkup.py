@@ -15,6 +15,7 @@ from processor.operate.checkup import (
     TopicState,
     capacity_verdict,
     clock_verdict,
+    control_verdict,
     failure,
     group_verdict,
     listeners_verdict,
@@ -95,19 +96,38 @@ class ClusterCheckup:
         outputs = self._states(wanted)
         for name, state in outputs.items():
             yield self._missing_output(name, wanted[name]) if state is None else _topic_finding(state)
+        control = self._states([self._settings.control_topic] if self._settings.control_topic is not None else [])
+        yield from self._control(control)
         if self._facts.reports_more:
             existing = [topic.name for topic in _existing(outputs)]
             read = [progress] if progress is not None and progress in existing else []
             yield from self._policy(read)
-            yield from self._rights([*counts, *read], existing)
+            followed = [topic.name for topic in _existing(control)]
+            yield from self._rights([*counts, *read, *followed], existing)
 
     def _policy(self, topics: Collection[str]) -> Iterator[Finding]:
         for name in topics:
             if (found := policy_verdict(name, self._facts.cleanup_policy(name))) is not None:
                 yield found
 
+    def _control(self, control: States) -> Iterator[Finding]:
+        """Judge the control topic, if there is to be one."""
+        for name, state in control.items():
+            if state is not None:
+                yield _topic_finding(state)
+                if isinstance(state, TopicState) and self._facts.reports_more:
+                    yield control_verdict(name, self._facts.cleanup_policy(name))
+            elif self._settings.create_topics:
+                yield self._missing_output(name, 1)
+            else:
+                yield failure(
+                    "control",
+                    f"{name} does not exist, and --no-create-topics is set: run does not start without it",
+                    "create it, with one partition and cleanup.policy=compact",
+                )
+
     def _missing_output(self, name: str, partitions: int) -> Finding:
-        """Judge a dead-letter, results or progress topic that does not exist."""
+        """Judge a dead-letter, results, progress or control topic that does not exist."""
         if not self._settings.create_topics and name == self._settings.progress_topic:
             return warning(
                 "topics",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from processor.engine.lanes import Lane
 from processor.engine.ledger import Ledger
-from processor.engine.pauses import Pause, Pauses, Target
+from processor.engine.pauses import Pause, Pauses, Target, text_of
 
 
 class PauseLoad(NamedTuple):
@@ -61,12 +61,17 @@ class PausedLanes:
         if self._held:
             self._held = {lane: held for lane, held in self._held.items() if held[0] is not ledger}
 
-    def take_resumed(self) -> list[tuple[Ledger, Lane]]:
-        """Take out the lanes that no pause covers any more."""
+    def take_resumed(self, target: Target) -> list[tuple[Ledger, Lane]]:
+        """Take out the lanes that no pause covers any more, now that this one has ended.
+
+        Of a thousand paused sessions, each resume looks at the lanes of its own session only.
+        """
         resumed = [
             (ledger, lane)
             for lane, (ledger, name) in self._held.items()
-            if self.pause_of(ledger, lane) is None and (name is None or self._pauses.of_name(name) is None)
+            if (target.kind != "session" or text_of(lane.key) == target.text)
+            and self.pause_of(ledger, lane) is None
+            and (name is None or self._pauses.of_name(name) is None)
         ]
         for _, lane in resumed:
             del self._held[lane]

@@ -26,6 +26,11 @@ class Pause(NamedTuple):
     by: str
 
 
+def text_of(key: bytes | None) -> str | None:
+    """Return a record key as the text that names a session in commands; None without a key."""
+    return key.decode("utf-8", "backslashreplace") if key is not None else None
+
+
 class Pauses:
     """The pauses that are in force.
 
@@ -62,7 +67,7 @@ class Pauses:
             return ALL
         targets = [Target("partition", partition)]
         if key is not None:
-            targets.append(Target("session", key.decode("utf-8", "backslashreplace")))
+            targets.append(Target("session", text_of(key) or ""))
         if name is not None:
             targets.append(Target("name", name))
         return next((target for target in targets if target in in_force), None)

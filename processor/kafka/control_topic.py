@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Final, NamedTuple, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -22,7 +23,7 @@ from processor.kafka.admin import (
     missing_topics,
 )
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import admin_config, error_of, open_client, producer_config, reader_config
+from processor.kafka.config import admin_config, error_of, open_client, producer_config, reader_config, reason_of
 from processor.kafka.reading import records_of
 from processor.options.connection import ConnectionOptions
 from processor.runtime.commands import (
@@ -36,7 +37,8 @@ from processor.runtime.commands import (
 )
 from processor.runtime.control import Apply
 from processor.runtime.ports import Record
-from processor.telemetry.events import Emit, Event
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS
+from processor.telemetry.events import ControlFailed, Emit, Event
 
 COMPACTED: Final = {"cleanup.policy": "compact"}
 
@@ -60,6 +62,8 @@ class ControlTopic:
         own = {"auto.offset.reset": "earliest", **client_hooks(emit)}
         self._client: Consumer = open_client(Consumer, {**config, **own})
         self._topic = topic
+        self._emit = emit
+        self._report_again_at = 0.0
         self._is_read = threading.Event()
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -88,9 +92,18 @@ class ControlTopic:
                     apply(record.key(), record.value())
                 elif error.code() == KafkaError._PARTITION_EOF:
                     unread.discard(record.partition())
+                else:
+                    self._report(error)
             if not unread:
                 self._is_read.set()
         self._client.close()
+
+    def _report(self, error: KafkaError) -> None:
+        """Logs why the topic cannot be read any more. The client tries again by itself."""
+        now = monotonic()
+        if now >= self._report_again_at:
+            self._report_again_at = now + LOG_AGAIN_SECONDS
+            self._emit(ControlFailed(topic=self._topic, error=reason_of(error)))
 
     def _assign(self) -> set[int]:
         """Begin with the first record of each partition, as soon as a broker says which there are. Return them."""
@@ -190,6 +203,16 @@ def send_command(
 
     Creates the topic for a command if it is missing.
 
+    Raises: see `send_commands`.
+    """
+    send_commands(connection, topic, group, {target: command})
+
+
+def send_commands(
+    connection: ConnectionOptions, topic: str, group: str, commands: Mapping[AnyTarget, AnyCommand | None]
+) -> None:
+    """Does the same with several commands.
+
     Raises:
         BrokerError: no broker responds in time, or the brokers deny access.
         LoadError: the topic does not exist, or cannot be created.
@@ -198,17 +221,20 @@ def send_command(
     """
     servers, given = connection.bootstrap_servers, connection.kafka_config
     admin = TopicAdmin(admin_config(servers, given))
-    ensure_control_topic(admin, topic, create=command is not None, is_written=True)
+    is_begun = any(command is not None for command in commands.values())
+    ensure_control_topic(admin, topic, create=is_begun, is_written=True)
     errors: list[KafkaError | None] = []
     client: Producer = open_client(Producer, {**producer_config(servers, given), **client_hooks(_ignore)})
-    value = value_of(command) if command is not None else None
-    client.produce(topic, value, key_of(group, target), on_delivery=lambda error, _: errors.append(error))
+    for target, command in commands.items():
+        value = value_of(command) if command is not None else None
+        client.produce(topic, value, key_of(group, target), on_delivery=lambda error, _: errors.append(error))
     client.flush(ANSWER_SECONDS)
-    if not errors:
-        raise BrokerError(f"no broker at {servers} has acknowledged the command within {ANSWER_SECONDS:g} s")
-    if errors[0] is not None:
-        raised: ProcessorError = error_of(errors[0], servers, about=f"topic {topic}")
+    refused = next((error for error in errors if error is not None), None)
+    if refused is not None:
+        raised: ProcessorError = error_of(refused, servers, about=f"topic {topic}")
         raise raised
+    if len(errors) < len(commands):
+        raise BrokerError(f"no broker at {servers} has acknowledged the command within {ANSWER_SECONDS:g} s")
 
 
 def _ignore(_: Event) -> None:

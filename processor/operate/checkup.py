@@ -37,8 +37,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that `processor run` needs, in the report of `processor doctor`."""
 
     check: str
-    """what was checked: names, servers, tls, login, listeners, topics, rights, group, protocol, clock, registry,
-    schemas, app, extras or files"""
+    """what was checked: names, servers, tls, login, listeners, topics, control, rights, group, protocol, clock,
+    registry, schemas, app, extras or files"""
     level: Level
     """ok; warning: run works, with less than it should have; failure: run does not work"""
     found: str
@@ -201,6 +201,17 @@ def policy_verdict(name: str, policy: str | None) -> Finding | None:
         f"{name}: cleanup.policy is {policy}, so retention may delete a skip map that a commit refers to",
         "set cleanup.policy=compact",
     )
+
+
+def control_verdict(name: str, policy: str | None) -> Finding:
+    """Judge the cleanup policy of the control topic; None where it is not known."""
+    if not is_compacted(policy):
+        return warning(
+            "control",
+            f"{name}: cleanup.policy is {policy}, so retention may delete commands that are in force",
+            "set cleanup.policy=compact",
+        )
+    return ok("control", f"{name}: compacted" if policy is not None else f"{name}: its cleanup.policy is not reported")
 
 
 def capacity_verdict(partitions: int, processes: int) -> Finding | None:

@@ -143,7 +143,7 @@ class Desk:
         self._paused = PausedLanes(self.pauses, self._place_of)
         self.cancels = Cancels()
         """Changed under the lock."""
-        self._unexamined: deque[tuple[Ledger, Lane]] = deque()
+        self._unexamined: dict[Lane, Ledger] = {}
         """Lanes that have begun to wait while anything is cancelled, or waited when it was."""
         self.pace = Pace()
         self._timers = timers
@@ -776,7 +776,7 @@ class Desk:
         with self._lock:
             if not self.pauses.end(target):
                 return False
-            for ledger, lane in self._paused.take_resumed():
+            for ledger, lane in self._paused.take_resumed(target):
                 self._assignment.free(ledger, lane)
             self._wake_borrowers()
             return True
@@ -789,7 +789,7 @@ class Desk:
             self._assignment.newly_delayed = []
             self._recall(lambda loan: self.cancels.may_cover(loan.lane.key))
             for ledger in self._assignment.ledgers.values():
-                self._unexamined += [(ledger, lane) for lane in ledger.lanes.waiting_lanes()]
+                self._unexamined.update(dict.fromkeys(ledger.lanes.waiting_lanes(), ledger))
             self._timers.wake()
             return True
 
@@ -809,10 +809,11 @@ class Desk:
         waiting = list[Waiting]()
         with self._lock:
             if self._assignment.newly_delayed:
-                self._unexamined += self._assignment.newly_delayed
+                self._unexamined.update((lane, ledger) for ledger, lane in self._assignment.newly_delayed)
                 self._assignment.newly_delayed.clear()
             while self._unexamined and len(waiting) < most:
-                ledger, lane = self._unexamined.popleft()
+                lane = next(iter(self._unexamined))
+                ledger = self._unexamined.pop(lane)
                 if ledger.may_begin and ledger.lanes.waits(lane) and self.cancels.may_cover(lane.key):
                     waiting.append(Waiting(ledger, lane, lane.waiting[0]))
             if self._unexamined:
@@ -971,7 +972,7 @@ class Desk:
     def _note_waiting(self, ledger: Ledger, lane: Lane) -> None:
         """A lane begins to wait: if its head was cancelled meanwhile, no worker looks at it."""
         if self.cancels.in_force:
-            self._unexamined.append((ledger, lane))
+            self._unexamined[lane] = ledger
             self._timers.wake()
 
     def _is_paused(self, loan: Loan) -> bool:

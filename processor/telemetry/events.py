@@ -1182,6 +1182,16 @@ class ControlForeignRecord(Event):
     """what is wrong with it"""
 
 
+class ControlFailed(Event):
+    """The control topic cannot be read any more. The consumer obeys what it has read, and goes on trying."""
+
+    event: ClassVar[str] = "control.failed"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    error: str
+
+
 class ControlUnread(Event):
     """The control topic could not be read to its end in time. The consumer starts, and may run what is paused until it
     has read the topic.

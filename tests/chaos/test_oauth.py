@@ -79,6 +79,11 @@ class Visit(NamedTuple):
         login = [part for key, value in BEARER.items() for part in ("-X", f"{key}={value}")]
         return ["--oauth-callback", "auth:token", *login]
 
+    @property
+    def control(self) -> tuple[str, str]:
+        """The option that names its control topic."""
+        return "--control-topic", f"{self.work.group}.control"
+
     def run(self, handler: str, *options: str) -> Fleet:
         return self.work.run(handler, *self.options, *options, env={"TEST_PRINCIPAL": self.work.group})
 
@@ -119,7 +124,7 @@ def make_visit(guarded: GuardedBroker, tmp_path: Path, start_fleet: Callable[...
     (tmp_path / "auth.py").write_text(AUTH)
 
     def make(name: str) -> Visit:
-        for topic in (name, f"{name}.dlq"):
+        for topic in (name, f"{name}.dlq", f"{name}.control"):
             cluster.create_topic(guarded.broker.bootstrap_servers, topic, 1)
         guarded.grant(
             name,
@@ -127,6 +132,8 @@ def make_visit(guarded: GuardedBroker, tmp_path: Path, start_fleet: Callable[...
             Right(AclOperation.WRITE, ResourceType.TOPIC, name),
             Right(AclOperation.READ, ResourceType.GROUP, name),
             Right(AclOperation.WRITE, ResourceType.TOPIC, f"{name}.dlq"),
+            Right(AclOperation.READ, ResourceType.TOPIC, f"{name}.control"),
+            Right(AclOperation.WRITE, ResourceType.TOPIC, f"{name}.control"),
         )
         (tmp_path / name).mkdir()
         work = Scenario(guarded.broker, name, name, tmp_path / name, start_fleet, servers_of_fleets=guarded.sasl)
@@ -143,12 +150,15 @@ def visit(make_visit: Callable[[str], Visit], group: str) -> Visit:
 def test_fleets_that_are_idle_for_longer_than_three_tokens_work_on_without_a_hitch(
     make_visit: Callable[[str], Visit], group: str
 ) -> None:
-    """One of each protocol. Their producers are idle as well: a dead letter is sent before and after."""
+    """One of each protocol. Their producers are idle as well: a dead letter is sent before and after.
+
+    So are the clients of their control topics, which follow a command afterwards.
+    """
     fleets: list[tuple[Visit, Fleet]] = []
     for protocol in ("classic", "consumer"):
         visit = make_visit(f"{group}-{protocol}")
         visit.work.produce([(b"bad", b"rejected"), (b"s", b"1")])
-        options = ("--log-level", "debug", "-X", "debug=security", "--group-protocol", protocol)
+        options = ("--log-level", "debug", "-X", "debug=security", "--group-protocol", protocol, *visit.control)
         fleets.append((visit, visit.run("fail", *options)))
     for visit, _ in fleets:
         visit.work.wait_done(1)
@@ -161,6 +171,9 @@ def test_fleets_that_are_idle_for_longer_than_three_tokens_work_on_without_a_hit
         work.produce([(b"bad", b"rejected"), (b"s", b"2")])
         work.wait_done(2)
         work.wait_lag(0)
+        paused = visit.command("control", "pause", "-g", work.group, *visit.control, "--session", "x")
+        assert paused.returncode == 0, paused.stderr
+        fleet.wait_for("control.paused")
         assert fleet.stop() == 0
         assert len(work.given_up()) == 2
         assert work.faults(work.given_up()) == {}

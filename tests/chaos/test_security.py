@@ -379,6 +379,41 @@ def test_a_password_that_is_changed_is_read_anew_when_the_old_one_is_refused(vis
     assert _hides(fleet, PASSWORD, WRONG_PASSWORD)
 
 
+def test_the_control_topic_is_read_by_consumers_and_written_by_operators_and_a_missing_right_is_named(
+    visit: Visit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A right that is taken away later is logged, and what was read holds until it is back."""
+    control, group = f"{visit.user}.control", visit.user
+    cluster.create_topic(visit.work.servers, control, 1, **{"cleanup.policy": "compact"})
+    visit.grant()
+    of_group = ("-g", group, "--control-topic", control)
+    login = ("-b", visit.guarded.sasl, *_options(visit.login))
+    refusal = f"access denied by the broker at {visit.guarded.sasl} (topic {control})"
+    read = Right(AclOperation.READ, ResourceType.TOPIC, control)
+    visit.guarded.grant(visit.user, read._replace(operation=AclOperation.DESCRIBE))
+    fleet = visit.run("note", "--control-topic", control)
+    assert fleet.wait() == 4
+    assert f"{refusal}: this client needs the permission READ" in fleet.last_words
+    assert refused(capsys, "control", "pause", *login, *of_group, "--all", code=4) == (
+        f"{refusal}: this client needs the permission WRITE"
+    )
+    assert main(["doctor", *login, "-t", visit.user, *of_group, "-o", "json"]) == 1
+    failed = [one for one in checked("doctor", capsys.readouterr().out)["findings"] if one["level"] == "failure"]
+    assert [one["found"] for one in failed] == [f"{refusal}: this client needs the permission READ"]
+    visit.guarded.grant(visit.user, read)
+    fleet = visit.run("note", "--control-topic", control)
+    own_door = ("-b", visit.work.servers, *of_group)
+    assert main(["control", "pause", *own_door, "--session", "s"]) == 0
+    fleet.wait_for("control.paused")
+    visit.guarded.take_away(visit.user, read)
+    assert main(["control", "resume", *own_door, "--session", "s"]) == 0
+    fleet.wait_for("control.failed", topic=control)
+    assert not fleet.heard("control.resumed")
+    visit.guarded.grant(visit.user, read)
+    fleet.wait_for("control.resumed")
+    assert fleet.stop() == 0
+
+
 def test_an_operating_command_names_the_right_that_it_misses_and_does_nothing(
     visit: Visit, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,27 @@ def test_a_progress_topic_is_checked_for_its_policy_and_both_rights(
     assert ("warning", cut) in found["topics"]
 
 
+def test_the_control_topic_is_checked_for_what_would_lose_its_commands(
+    broker: Broker, topic: MakeTopic, group: str, capsys: Capture
+) -> None:
+    orders, kept, lost = topic(partitions=1), topic(partitions=1, **{"cleanup.policy": "compact"}), topic(partitions=1)
+    at = ("-b", broker.bootstrap_servers, "-t", orders, "-g", group)
+    found = levels(report(capsys, *at, "--control-topic", kept))
+    assert found["control"] == [("ok", f"{kept}: compacted")]
+    assert found["rights"] == [("ok", f"READ on {orders}, {kept}")]
+    found = levels(report(capsys, *at, "--control-topic", lost))
+    assert found["control"] == [
+        ("warning", f"{lost}: cleanup.policy is delete, so retention may delete commands that are in force"),
+    ]
+    missing = f"{orders}.control"
+    found = levels(report(capsys, *at, "--control-topic", missing))
+    assert ("ok", f"{missing} does not exist: run creates it") in found["topics"]
+    found = levels(report(capsys, *at, "--control-topic", missing, "--no-create-topics", code=1))
+    assert found["control"] == [
+        ("failure", f"{missing} does not exist, and --no-create-topics is set: run does not start without it"),
+    ]
+
+
 def test_what_is_missing_is_named_with_its_remedy_and_stops_no_other_check(
     broker: Broker, topic: MakeTopic, group: str, capsys: Capture
 ) -> None:

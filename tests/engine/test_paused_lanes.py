@@ -51,12 +51,13 @@ def test_lanes_that_no_pause_covers_any_more_are_taken_out_once() -> None:
     held.pauses.begin(SESSION, OLD)
     held.pauses.begin(NAME, OLD)
     by_session, by_name = held.hold(0, b"s", 1), held.hold(0, b"u", 1, "charge")
-    assert held.lanes.take_resumed() == []
+    assert held.lanes.take_resumed(ALL) == []
     assert held.lanes.pause_of(held.ledgers[0], by_session) == OLD
     held.pauses.end(NAME)
-    assert held.lanes.take_resumed() == [(held.ledgers[0], by_name)]
+    assert held.lanes.take_resumed(NAME) == [(held.ledgers[0], by_name)]
     held.pauses.end(SESSION)
-    assert held.lanes.take_resumed() == [(held.ledgers[0], by_session)]
+    assert held.lanes.take_resumed(Target("session", "u")) == []
+    assert held.lanes.take_resumed(SESSION) == [(held.ledgers[0], by_session)]
     assert len(held.lanes) == 0
 
 
@@ -70,4 +71,4 @@ def test_lanes_are_dropped_one_by_one_and_with_their_ledger() -> None:
     assert len(held.lanes) == 1
     held.hold(0, b"v", 1)
     held.lanes.forget(held.ledgers[0])
-    assert held.lanes.take_resumed() == [(held.ledgers[1], kept)]
+    assert held.lanes.take_resumed(ALL) == [(held.ledgers[1], kept)]

@@ -10,6 +10,7 @@ from processor.operate.checkup import (
     TopicState,
     capacity_verdict,
     clock_verdict,
+    control_verdict,
     expiry_verdict,
     failure,
     files_verdict,
@@ -48,6 +49,16 @@ def test_every_advertised_address_must_be_reachable() -> None:
     assert found.level == "failure"
     assert found.found == "advertised by the brokers: 1 of 4 not reachable: d:9092 (connection refused)"
     assert "advertised.listeners" in (found.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("policy", "level"),
+    [("compact", "ok"), ("delete", "warning"), ("compact,delete", "warning"), (None, "ok")],
+)
+def test_a_control_topic_must_not_forget_its_commands(policy: str | None, level: str) -> None:
+    found = control_verdict("shop.control", policy)
+    assert found.level == level
+    assert (found.remedy is None) == (level == "ok")
 
 
 @pytest.mark.parametrize(("days", "level"), [(90, "ok"), (13, "warning"), (0.5, "warning")])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from processor import Processor, Task
+from processor.engine.cancels import Cancel, CancelTarget
 from processor.engine.pauses import ALL, Pause, Target
 from processor.runtime import control
 from processor.runtime.commands import key_of, value_of
@@ -56,6 +58,13 @@ class FakeFeed:
 
     def resume(self, target: Target, group: str = "g") -> None:
         self.apply(key_of(group, target), None)
+
+    def cancel_sessions(self, sessions: Iterable[bytes]) -> None:
+        """All that these sessions have until now, for a minute."""
+        now = time.time_ns() // 1_000_000
+        for session in sessions:
+            target = CancelTarget("session", session.decode())
+            self.apply(key_of("g", target), value_of(Cancel(now, "ann@host", now + 60_000)))
 
 
 def obeying(app: object, feed: FakeFeed, **options: Any) -> RunningConsumer:
@@ -277,6 +286,27 @@ def test_a_paused_session_is_given_up_in_a_revoke_and_still_paused_in_the_next_a
         done.until(12)
         assert done.of("s") == [0, 2, 4, 6, 8, 10]
         run.settled(12)
+
+
+def test_a_thousand_sessions_are_paused_and_resumed_one_by_one_each_in_its_order() -> None:
+    sessions = [b"s%d" % n for n in range(1000)]
+    done, feed = Done(), FakeFeed(*[Target("session", session.decode()) for session in sessions])
+    with obeying(app_of("plain", done.note), feed, stats_interval=0.2) as run:
+        run.push(*tasks(3000, *sessions), *tasks(1, b"free", first=3000))
+        run.until_event(ConsumerStats, lambda stats: stats.paused == 3000 and stats.succeeded == 1)
+        last = run.of(ConsumerStats)[-1]
+        assert (last.pauses, len(last.paused_by)) == (1000, 10)
+        assert len(done.places) == 1
+        for session in sessions[:500]:
+            feed.resume(Target("session", session.decode()))
+        done.until(1501)
+        feed.cancel_sessions(sessions[500:])
+        run.settled(3001)
+        assert {session: done.of(session.decode()) for session in sessions[:500]} == {
+            session: [n, n + 1000, n + 2000] for n, session in enumerate(sessions[:500])
+        }
+        assert len(done.places) == 1501
+        until(lambda: run.commit_point() == 3001)
 
 
 def test_foreign_records_are_ignored_and_the_first_one_is_logged() -> None:

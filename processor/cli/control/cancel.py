@@ -11,7 +11,7 @@ from processor.cli.control.selection import ControlOptions
 from processor.cli.output import note
 from processor.engine.cancels import Cancel, CancelTarget
 from processor.errors import ProcessorError, SettingsError
-from processor.kafka.control_topic import commands_of, send_command
+from processor.kafka.control_topic import commands_of, send_command, send_commands
 from processor.operate.moments import duration_fault, seconds_of
 from processor.options.connection import ConnectionOptions
 from processor.options.option import Option
@@ -86,8 +86,9 @@ def cancel(connection: ConnectionOptions, options: CancelOptions) -> int:
 def _tidy(connection: ConnectionOptions, topic: str, group: str) -> None:
     """Removes the records of cancellations that are over. A principal that may not read the topic leaves them."""
     try:
-        for target in commands_of(connection, topic, group).over:
-            send_command(connection, topic, group, target, None)
+        over = commands_of(connection, topic, group).over
+        if over:
+            send_commands(connection, topic, group, dict.fromkeys(over))
     except ProcessorError:
         return
 
