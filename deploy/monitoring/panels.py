@@ -226,6 +226,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 (Query(total("processor_held_tasks"), "{{group}}"),),
             ),
             Panel(
+                "Groups that wait for branches",
+                "Some of their branches have succeeded and others have not. They hold commits: processor dlq list.",
+                (Query(total("processor_open_joins"), "{{group}}"),),
+            ),
+            Panel(
                 "Paused tasks",
                 "An operator has paused them: processor control list. What is not fetched yet does not count.",
                 (

@@ -32,6 +32,7 @@ from processor.operate.lag import (
     partition_lag,
     sentence,
     totals_of,
+    waits_itself,
     with_pause,
 )
 from processor.operate.moments import Moment
@@ -41,9 +42,13 @@ from processor.options.names import group_fault, topic_fault
 from processor.options.option import SECONDS, Option, Panel
 from processor.options.option_set import OptionSet
 from processor.runtime.ports import Partition
+from processor.telemetry.printable import printable
 
 TICK_SECONDS: Final = 0.1
 """How long a wait may delay a signal."""
+
+JOIN_LENGTH: Final = 60
+"""Of the ID of a join in a cell of the table."""
 
 HEADINGS: Final = (
     *("partition", ">end", ">committed", ">lag", ">done ahead", ">left", ">oldest", "verdict", "member", "host"),
@@ -223,9 +228,8 @@ class LagSurvey:
         owner = self._state.owners.get(partition) if self._state is not None else None
         is_owned = None if self._state is None else owner is not None
         others = waits.get(partition, [])
-        is_delayed = oldest is not None and oldest.due > now
         trail = self._trails[partition]
-        verdict = trail.verdict(is_owned=is_owned, waits=bool(others), is_delayed=is_delayed)
+        verdict = trail.verdict(is_owned=is_owned, waits=bool(others), oldest=waits_itself(oldest, now))
         return partition_lag(view, owner, oldest, now, verdict, others)
 
 
@@ -314,6 +318,8 @@ def _verdict(one: PartitionLag) -> str:
         return f"{one.verdict} for {', '.join(one.waits_for)}"
     if one.verdict == "delayed" and one.delayed_until is not None:
         return f"delayed until {Moment(one.delayed_until)}"
+    if one.verdict == "joining" and one.join is not None:
+        return f"joining {printable(one.join, JOIN_LENGTH)}"
     if one.verdict == "paused" and one.paused is not None:
         return f"paused since {Moment(one.paused.since)}"
     return one.verdict

@@ -171,6 +171,8 @@ class LedgerSnapshot(NamedTuple):
     set_aside: int
     """Tasks of which only the offset is kept. They are not in flight."""
     sessions_aside: int
+    open_joins: int
+    """Groups of which some branches have arrived and others have not."""
     sessions: int
     settled: int
     """Tasks settled since the partition was assigned, dead letters included."""
@@ -655,6 +657,7 @@ class Ledger:
             delayed=lanes.delayed(),
             set_aside=self.overflow.tasks if self.overflow is not None else 0,
             sessions_aside=self.overflow.sessions if self.overflow is not None else 0,
+            open_joins=len(self.joins.open) if self.joins is not None else 0,
             sessions=len(lanes),
             settled=self.done,
             failed_attempts=self.failed_attempts,

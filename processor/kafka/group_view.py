@@ -17,7 +17,8 @@ from processor.engine.progress_record import Reference, key_of, reference_in, se
 from processor.engine.record import Record
 from processor.engine.skipmap import SkipMapError
 from processor.errors import LoadError, ProcessorError
-from processor.handlers.task import identity_of
+from processor.handlers.links import JOIN
+from processor.handlers.task import NO_CONTENT, identity_of, session_of
 from processor.handlers.terms import terms_of
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
 from processor.kafka.client_log import client_hooks
@@ -315,7 +316,9 @@ def _oldest_of(record: Record) -> Oldest:
     kind, timestamp = record.timestamp()
     headers = record.headers() or []
     terms, name = terms_of(headers), identity_of(record).name
-    return Oldest(timestamp if kind else -1, terms.due if terms is not None else -inf, record.key(), name or None)
+    due = terms.due if terms is not None else -inf
+    join = session_of(record, NO_CONTENT) if terms is not None and terms.arrives and JOIN in dict(headers) else None
+    return Oldest(timestamp if kind else -1, due, record.key(), name or None, join)
 
 
 def _state_of(description: ConsumerGroupDescription) -> GroupState:

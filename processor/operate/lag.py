@@ -1,10 +1,11 @@
 """The lag of a group as `processor lag` reports it: its documents, and the verdict on each partition.
 
 The verdicts are Burrow's, by `observe/window.py`, with the committed offset and the lag of each look as the samples.
-Five rules come from what a look knows beyond the offsets:
+Six rules come from what a look knows beyond the offsets:
 - `no-member`: it lags and no member of the group has it (Burrow's STOP, which Burrow infers from missing commits);
 - `waits`: it is new in a topic that has grown, and waits for others;
 - `delayed`: its oldest task that is not settled must not begin yet (`task-not-before`);
+- `joining`: its oldest record that is not settled is an arrival of a group that waits for other branches;
 - `paused`: it is paused, or its oldest task that is not settled is (only where the control topic is known);
 - `held`: the committed offset does not move, but tasks behind it are done (Burrow's STALL, if nothing is done either).
 """
@@ -24,7 +25,9 @@ from processor.operate.partition_view import PartitionView
 from processor.operate.pause_report import InForce
 from processor.runtime.ports import Partition
 
-Verdict = Literal["ok", "early", "behind", "held", "stalled", "no-member", "waits", "delayed", "paused", "rewound"]
+Verdict = Literal[
+    "ok", "early", "behind", "held", "stalled", "no-member", "waits", "delayed", "joining", "paused", "rewound"
+]
 
 OF_STATUS: dict[Status, Verdict] = {
     Status.OK: "ok",
@@ -54,6 +57,8 @@ class Oldest(NamedTuple):
     key: bytes | None = None
     name: str | None = None
     """The task's, as far as its headers have it."""
+    join: str | None = None
+    """The join that it is an arrival of."""
 
 
 UNKNOWN: Final = Oldest(-1)
@@ -86,6 +91,8 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     """age of that record"""
     delayed_until: int | None
     """the time before which its task must not begin, in milliseconds since the epoch; null if it may begin"""
+    join: str | None
+    """the join at which it waits for other branches: the ID of what follows a group; null if it is not an arrival"""
     member_id: str | None
     """the member that has the partition"""
     client_id: str | None
@@ -154,13 +161,15 @@ class Trail:
         samples = self._window.samples
         return len(samples) >= self._window.length or any(sample.lag <= 0 for sample in samples)
 
-    def verdict(self, *, is_owned: bool | None, waits: bool, is_delayed: bool = False) -> Verdict:
+    def verdict(
+        self, *, is_owned: bool | None, waits: bool, oldest: Literal["delayed", "joining"] | None = None
+    ) -> Verdict:
         """Return the verdict.
 
         Args:
             is_owned: whether a member has the partition; None if that is not known.
             waits: whether it waits for other partitions.
-            is_delayed: whether its oldest unsettled task must not begin yet.
+            oldest: what its oldest unsettled record waits for, where that is in the record.
         """
         samples = self._window.samples
         last = samples[-1]
@@ -169,8 +178,8 @@ class Trail:
             return "no-member"
         if waits:
             return "waits"
-        if is_delayed and status is not Status.OK:
-            return "delayed"
+        if oldest is not None and status is not Status.OK:
+            return oldest
         if status is Status.STALLED and self._done_ahead > self._first_done[self._offset]:
             return "held"
         return OF_STATUS[status]
@@ -214,12 +223,22 @@ def partition_lag(
         oldest_at=known_at,
         oldest_age_seconds=None if known_at is None else round(max(now - known_at / 1000, 0.0), 3),
         delayed_until=int(oldest.due * 1000) if oldest is not None and oldest.due > now else None,
+        join=oldest.join if oldest is not None else None,
         member_id=owner.member_id if owner is not None else None,
         client_id=owner.client_id if owner is not None else None,
         host=owner.host if owner is not None else None,
         verdict=verdict,
         waits_for=[str(other) for other in waits],
     )
+
+
+def waits_itself(oldest: Oldest | None, now: float) -> Literal["delayed", "joining"] | None:
+    """Return what the oldest unsettled record of a partition waits for, as far as the record says it."""
+    if oldest is None:
+        return None
+    if oldest.join is not None:
+        return "joining"
+    return "delayed" if oldest.due > now else None
 
 
 def with_pause(row: PartitionLag, oldest: Oldest | None, pauses: Pauses) -> PartitionLag:

@@ -142,6 +142,7 @@ class Statistics:
             abandoned=counts.abandoned,
             missed_offsets=counts.missed_offsets,
             set_aside=assignment.set_aside,
+            open_joins=sum(p.open_joins for p in assignment.partitions.values()),
             records_read_again=counts.records_read_again,
             commits=counts.commits,
             commit_failures=counts.commit_failures,

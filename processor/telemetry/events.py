@@ -44,7 +44,8 @@ class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
     state: HeadState
     """`waiting` for a worker; `running`; `delivering` its result or dead letter; `parked` until its next attempt;
     `blocked` by a handler of the same session that still runs from an earlier assignment; `delayed` until the time
-    before which it is not to begin; `held` by its handler, which is suspended or at a limit; `paused` by an operator"""
+    before which it is not to begin; `held` by its handler, which is suspended or at a limit; `joining`: an
+    arrival of a group that waits for other branches; `paused` by an operator"""
     state_seconds: float
     """time spent in this state"""
     age_seconds: float
@@ -242,6 +243,8 @@ class ConsumerStats(Event):
     """offsets that retention deleted before this consumer read them; `consumer.offsets_missed` lists them"""
     set_aside: int
     """tasks that are not in flight, of which only the offset is kept"""
+    open_joins: int
+    """groups of which some branches have succeeded and others have not; their arrivals are not in flight"""
     records_read_again: int
     """records read a second time for tasks that were set aside, those of other sessions included"""
     handler_seconds: float

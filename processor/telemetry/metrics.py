@@ -170,6 +170,7 @@ CONSUMER = Family(
             "gauge",
             "Tasks that wait because of a limit of their handler, one of each session.",
         ),
+        Metric("processor_open_joins", "open_joins", "gauge", "Groups that wait for some of their branches."),
         Metric("processor_paused_tasks", "paused", "gauge", "Tasks that wait for the end of a pause."),
         Metric("processor_pauses", "pauses", "gauge", "Pauses in force (`processor control pause`)."),
         Metric(

@@ -17,6 +17,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from processor.cli.main import main
 from processor.engine.progress_record import reference_to
 from processor.engine.skipmap import encode_record
+from processor.handlers.joins import Join, write_join
+from processor.handlers.links import Planned
 from processor.kafka.embedded import EmbeddedBroker
 from tests.cli.refusal import refused
 from tests.conftest import MakeTopic, Produce
@@ -223,6 +225,19 @@ def test_a_task_that_must_not_begin_yet_is_named_as_what_it_is(capsys: Capture) 
         assert (one["verdict"], one["delayed_until"], one["left"]) == ("delayed", 4_102_444_800_000, 1)
         assert main(["lag", "-b", embedded.bootstrap_servers, "-g", "g", "--samples", "1"]) == 0
     assert " delayed until 2100-01-01T00:00:00.000Z " in capsys.readouterr().out
+
+
+def test_an_arrival_that_waits_for_other_branches_is_named_with_its_join(capsys: Capture) -> None:
+    join = write_join(Join("order-7/then", "tasks-0-0", "tasks", 2, [Planned("s")]))
+    with EmbeddedBroker() as embedded:
+        embedded.create_topics(["tasks"], 1)
+        row: cluster.Row = (b"order-7/then", b"{}", [("task-join", join), ("task-arrival", b"{}")])
+        cluster.produce(embedded.bootstrap_servers, "tasks", [row])
+        commit(embedded.bootstrap_servers, "g", "tasks", 0)
+        (one,) = report(capsys, embedded.bootstrap_servers, "-g", "g", "--samples", "1")["partitions"]
+        assert (one["verdict"], one["join"], one["left"]) == ("joining", "order-7/then", 1)
+        assert main(["lag", "-b", embedded.bootstrap_servers, "-g", "g", "--samples", "1"]) == 0
+    assert " joining order-7/then " in capsys.readouterr().out
 
 
 def test_what_is_paused_is_named_with_since_when_if_the_control_topic_is_given(capsys: Capture) -> None:

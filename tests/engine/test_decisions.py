@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.engine.cancels import Cancel
-from processor.engine.outcome import Cancelled, Cause, Deferred, Failed, Held, Paused, Verdict
+from processor.engine.outcome import Arrived, Cancelled, Cause, Deferred, Failed, Held, Paused, Verdict
 from processor.engine.pace import BATCH_SECONDS, LONG_BATCH_SECONDS, MOST, Pace
 from processor.engine.retry import DEFAULT_RULES, RETRIED, ErrorRules, Policy, backoff, spread
 
@@ -34,6 +34,7 @@ def test_only_what_was_tried_is_an_attempt() -> None:
     assert unattempted == {Cause.EXPIRED, Cause.INVALID, Cause.UNMET, Cause.CANCELLED, Cause.DEADLY}
     assert not Deferred("processor.errors.NotReady", "not yet", 1.0).is_attempt
     assert not Held().is_attempt
+    assert not Arrived(None).is_attempt
     assert not Paused("charge").is_attempt
     assert not Cancelled(Cancel(1, "ann@host", 2), None).is_attempt
 

@@ -266,6 +266,26 @@ def test_a_partition_that_closes_forgets_what_is_kept() -> None:
     assert (assignment.in_flight, assignment.waiting, list(assignment.joining())) == (0, 0, [])
 
 
+def test_partitions_without_joins_have_none() -> None:
+    assignment = assignment_of(record(0))
+    assignment.assign(1, 0)
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 0), 0.0)
+    assert [ledger for ledger, _ in assignment.joining()] == [assignment.ledgers[0]]
+
+
+def test_an_arrival_leaves_a_lane_of_which_more_is_set_aside() -> None:
+    assignment = assignment_of(*(record(n) for n in range(9)), *(FakeRecord(n, b"7/then") for n in range(9, 400)))
+    loan = lend(assignment)
+    assert assignment.make_room(0, Usage(10, 10_000), 1000, 9.0) > 0
+    ledger = assignment.ledgers[0]
+    aside = assignment.set_aside
+    assert assignment.arrive(loan, Due(JOIN, 3, 0), 0.0)[0] is Standing.KEPT
+    assert (ledger.kept.tasks, assignment.set_aside) == (1, aside)
+    assert assignment.in_flight == 399 - aside
+    assert ledger.unkept_point(0.0) == 1
+    assert ledger.lanes.has_lane(b"7/then")
+
+
 def test_an_arrival_that_ends_in_a_draining_partition_is_kept() -> None:
     assignment = assignment_of(record(0), record(1))
     loan = lend(assignment)
@@ -279,7 +299,9 @@ def test_what_holds_the_commit_point_is_named_with_what_it_waits_for() -> None:
     assignment = assignment_of(record(0), record(1))
     ledger = assignment.ledgers[0]
     assignment.arrive(lend(assignment), Due(JOIN, 3, 1), 5.0)
-    block = ledger.snapshot(9.0).head
+    snapshot = ledger.snapshot(9.0)
+    block = snapshot.head
+    assert snapshot.open_joins == 1
     assert block is not None
     assert (block.record.offset(), block.place, block.since, block.loan) == (0, "joining", 5.0, None)
     assert block.setback is not None

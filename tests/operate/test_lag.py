@@ -16,6 +16,7 @@ from processor.operate.lag import (
     partition_lag,
     sentence,
     totals_of,
+    waits_itself,
     with_pause,
 )
 from processor.operate.partition_view import PartitionView
@@ -68,11 +69,22 @@ def test_a_partition_whose_oldest_task_must_not_begin_yet_is_not_stalled() -> No
     trail = Trail(4)
     for second in range(4):
         trail.note(float(second), view(10, 100))
-    assert trail.verdict(is_owned=True, waits=False, is_delayed=True) == "delayed"
-    assert trail.verdict(is_owned=False, waits=False, is_delayed=True) == "no-member"
+    assert trail.verdict(is_owned=True, waits=False, oldest="delayed") == "delayed"
+    assert trail.verdict(is_owned=False, waits=False, oldest="delayed") == "no-member"
     delayed = row(view(10, 100), oldest=Oldest(90_000, due=160.5))
     assert (delayed.delayed_until, delayed.oldest_age_seconds) == (160_500, 10.0)
     assert row(view(10, 100), oldest=Oldest(90_000, due=99.0)).delayed_until is None
+
+
+def test_a_partition_whose_oldest_record_is_an_arrival_is_not_stalled() -> None:
+    trail = Trail(4)
+    for second in range(4):
+        trail.note(float(second), view(10, 100))
+    arrival = Oldest(90_000, key=b"7/then", name="processor.join", join="7/then")
+    assert trail.verdict(is_owned=True, waits=False, oldest=waits_itself(arrival, 100.0)) == "joining"
+    assert row(view(10, 100), oldest=arrival).join == "7/then"
+    assert (waits_itself(None, 100.0), waits_itself(Oldest(9), 100.0)) == (None, None)
+    assert waits_itself(Oldest(9, due=160.5), 100.0) == "delayed"
 
 
 PAUSE = Pause(50_000, "ann@host")

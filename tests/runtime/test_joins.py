@@ -242,8 +242,10 @@ def test_the_statistics_name_the_join_that_holds_the_commit_point_and_count_no_a
         head = stats.head
         assert head is not None
         assert (head.session_id, head.offset, head.error) == ("8/then", 0, "the join 8/then waits for 8/2")
+        assert stats.in_flight == 0
+        run.until_event(ConsumerStats, lambda event: event.open_joins == 1)
         run.push(arrival(2, 1))
         until(lambda: run.commit_point() == 3)
         run.stop()
     last = run.of(ConsumerStats)[-1]
-    assert (last.in_flight, last.succeeded, last.dead_lettered) == (0, 3, 0)
+    assert (last.in_flight, last.succeeded, last.dead_lettered, last.open_joins) == (0, 3, 0, 0)

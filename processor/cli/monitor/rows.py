@@ -167,6 +167,9 @@ def _sessions(watch: Watch) -> Iterator[Text]:
         if partition.consumer is not None and partition.stats.set_aside:
             sessions = many(partition.stats.set_aside_sessions, "session")
             yield Text(f"{short(partition.stats.set_aside):>8} set aside: {sessions} in {partition.name}")
+    waiting = sum(consumer.stats.open_joins for consumer in watch.living() if consumer.stats is not None)
+    if waiting:
+        yield Text(f"{short(waiting):>8} groups waiting for some of their branches")
 
 
 class Section(NamedTuple):

@@ -19,6 +19,9 @@ LOOP_SECONDS: Final = 300.0
 MANY_REBALANCES: Final = 6
 """Rebalances per consumer within `LOOP_SECONDS`, its first assignment included, above which they are reported."""
 
+JOIN_SECONDS: Final = 600.0
+"""How long a group may wait for a branch before it is reported."""
+
 READY_SECONDS: Final = 60.0
 """Time that a task that may run has waited for a worker, from which it is reported."""
 
@@ -38,6 +41,7 @@ def notes(watch: Watch, now: float) -> list[str]:
         *_frequent_rebalances(watch, now),
         *_ready_tasks(watch),
         *_set_aside(watch),
+        *_open_joins(watch),
         *_dead_letters(watch),
     ]
 
@@ -131,6 +135,21 @@ def _set_aside(watch: Watch) -> Iterator[str]:
             f"{many(sessions, 'session')} with more tasks than can run: {many(tasks, 'task')} set aside, most of them "
             f"in {most.name}. {many(again, 'record')} were read again so far for such tasks. Other sessions go on; "
             "spread this work over more keys, or make its handler faster."
+        )
+
+
+def _open_joins(watch: Watch) -> Iterator[str]:
+    owned = [partition for partition in watch.ordered_partitions() if partition.consumer is not None]
+    heads = [(p.stats.head, p.name) for p in owned if p.stats.head is not None and p.stats.head.state == "joining"]
+    if not heads:
+        return
+    head, place = max(heads, key=lambda each: each[0].state_seconds)
+    if head.state_seconds >= JOIN_SECONDS:
+        waiting = sum(consumer.stats.open_joins for consumer in watch.living() if consumer.stats is not None)
+        yield (
+            f"{many(waiting, 'group')} waiting for some of their branches, one in {place} for "
+            f"{duration(head.state_seconds)}: {plain(head.error or head.session_id)}. Arrivals that wait hold the "
+            "committed offset: look for the other branches among the dead letters, and replay them."
         )
 
 

@@ -182,6 +182,11 @@ def test_what_is_set_aside_is_shown_by_partition() -> None:
     ]
 
 
+def test_groups_that_wait_for_branches_are_counted() -> None:
+    watch = watching(consumer(0, open_joins=11_000), consumer(0, consumer=1, pid=8, open_joins=1000))
+    assert section(watch, "hot sessions") == ["   12.0k groups waiting for some of their branches"]
+
+
 def test_a_session_of_a_consumer_that_ended_is_not_hot_any_more() -> None:
     busiest = [{"session_id": "a", "topic": "t", "partition": 1, "waiting": 5}]
     watch = watching(consumer(0, busiest_sessions=busiest), line("consumer.stopped", 1, consumer=0))

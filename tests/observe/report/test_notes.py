@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from processor.observe.report.notes import LOOP, LOOP_SECONDS, MANY_REBALANCES, READY_SECONDS, notes
-from tests.observe.building import BEGAN, consumer, line, partition, watching
+from processor.observe.report.notes import JOIN_SECONDS, LOOP, LOOP_SECONDS, MANY_REBALANCES, READY_SECONDS, notes
+from tests.observe.building import BEGAN, consumer, head, line, partition, watching
 
 NOW = BEGAN + 90
 
@@ -125,6 +125,19 @@ def test_tasks_that_are_set_aside_are_noted_with_what_they_cost() -> None:
     (note,) = notes(watching(consumer(0, records_read_again=12_000), *aside), BEGAN)
     assert note.startswith("3 sessions with more tasks than can run: 4,005 tasks set aside, most of them in orders[1].")
     assert "12,000 records were read again so far" in note
+
+
+def test_groups_that_wait_long_for_a_branch_are_noted_with_the_oldest() -> None:
+    def waiting(number: int, seconds: float) -> bytes:
+        error = f"the join {number}/then waits for {number}/2"
+        return partition(0, number, head=head(state="joining", state_seconds=seconds, error=error))
+
+    both = (waiting(1, JOIN_SECONDS - 1), waiting(2, JOIN_SECONDS))
+    (note,) = notes(watching(consumer(0, open_joins=4), *both), BEGAN)
+    assert note.startswith(
+        "4 groups waiting for some of their branches, one in orders[2] for 10 m 00 s: the join 2/then waits for 2/2."
+    )
+    assert notes(watching(consumer(0, open_joins=4), both[0]), BEGAN) == []
 
 
 def test_many_dead_letters_are_noted_with_their_most_frequent_error() -> None:
