@@ -36,7 +36,7 @@ from processor.operate.lag import (
     with_pause,
 )
 from processor.operate.moments import Moment
-from processor.operate.partition_view import PartitionView, waits_for
+from processor.operate.partition_view import PartitionView, unread, waits_for
 from processor.options.connection import ConnectionOptions
 from processor.options.names import group_fault, topic_fault
 from processor.options.option import SECONDS, Option, Panel
@@ -169,11 +169,11 @@ class LagSurvey:
             self._trails.setdefault(view.partition, Trail(self._length)).note(now, view)
 
     def _warn_of_unread(self) -> None:
-        """Say, once for each, which skip maps cannot be read: what they list is reported as left."""
-        unread = {view.recorded for view in self._views if isinstance(view.recorded, str)}
-        for reason in sorted(unread - self._warned):
-            note(f"processor: {reason}; what it lists counts as not done")
-        self._warned |= unread
+        """Report, once for each, which skip maps cannot be read."""
+        for reason in unread(self._views):
+            if reason not in self._warned:
+                self._warned.add(reason)
+                note(f"processor: {reason}")
 
     def _has_members(self) -> bool:
         return self._state is not None and bool(self._state.members)

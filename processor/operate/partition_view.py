@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from processor.engine import skipmap
@@ -55,6 +55,12 @@ class PartitionView(NamedTuple):
             if low <= offset < high:
                 offset = high
         return offset
+
+
+def unread(views: Iterable[PartitionView]) -> list[str]:
+    """Return why skip maps cannot be read that commits refer to. What they list counts as not done."""
+    reasons = {view.recorded for view in views if isinstance(view.recorded, str)}
+    return [f"{reason}; what it lists counts as not done" for reason in sorted(reasons)]
 
 
 def waits_for(topic: Sequence[PartitionView], now: float) -> dict[int, list[Partition]]:

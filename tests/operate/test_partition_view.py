@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from processor.engine import skipmap
 from processor.engine.commit_note import Note
-from processor.operate.partition_view import PartitionView, waits_for
+from processor.operate.partition_view import PartitionView, unread, waits_for
 from processor.runtime.ports import Partition
 
 
@@ -29,7 +29,9 @@ def test_done_tasks_behind_the_commit_are_ranges() -> None:
 def test_done_tasks_may_be_in_a_record_that_the_commit_refers_to() -> None:
     one = view(10, 100)._replace(metadata="r1:AAAA", recorded=[(11, 50), (95, 120)])
     assert one.settled_ranges() == [(11, 50), (95, 100)]
-    assert one._replace(recorded="it cannot be read").settled_ranges() == []
+    away = one._replace(recorded="it cannot be read")
+    assert away.settled_ranges() == []
+    assert unread([one, away, away]) == ["it cannot be read; what it lists counts as not done"]
 
 
 def test_without_a_commit_the_lag_is_what_is_retained() -> None:

@@ -24,6 +24,7 @@ from processor.telemetry.events import (
     ConsumerProgressTopicFailed,
     ConsumerSkipMapCut,
     ConsumerSkipMapIgnored,
+    ConsumerSkipMapRefused,
     ConsumerStats,
 )
 from processor.testing.memory.map_log import MemoryMapLog
@@ -114,6 +115,13 @@ class Late(MemoryMapLog):
             written, result = self.waiting.pop(0)
             written.set_result(result.result())
         return False
+
+
+def poll_twice(run: RunningConsumer) -> None:
+    """Waits until the poller has gone round, with all that it commits."""
+    for _ in range(2):
+        before = run.consumer.pulse().last_loop_at
+        until(lambda: run.consumer.pulse().last_loop_at > before)  # noqa: B023 — it is waited for
 
 
 # --- nothing is repeated ------------------------------------------------------------------------------
@@ -233,10 +241,48 @@ def test_a_commit_that_waits_for_its_record_goes_with_its_partition() -> None:
         assert run.source.lose(PARTITION).wait(20)
         before = run.cluster.committed.get(PARTITION)
         log.acknowledge()
-        assert run.source.happens(lambda: None).wait(20)
-        assert run.source.happens(lambda: None).wait(20)
+        poll_twice(run)
         assert run.cluster.committed.get(PARTITION) == before
         gate.open()
+
+
+def test_a_commit_that_waits_for_its_record_is_not_made_behind_the_one_of_a_revoke(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(committer, "WRITE_SECONDS", 0.3)
+
+    def fail_others(task: Task) -> None:
+        if task.offset not in DONE:
+            raise ConnectionError("not yet")
+
+    run = running(fail_others, Late, backoff=60.0, backoff_max=60.0)
+    log = run.consumer._map_log
+    assert isinstance(log, Late)
+    with run:
+        run.push(*tasks())
+        run.settled(len(DONE))
+        assert run.source.revoke(PARTITION).wait(20)
+        committed = run.cluster.committed[PARTITION]
+        assert reference_in(committed.metadata, committed.offset) is None  # the topic did not answer
+        log.acknowledge()
+        poll_twice(run)
+        assert run.cluster.committed[PARTITION] == committed
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+def test_a_reference_that_the_brokers_refuse_holds_up_no_offset(delivery: str) -> None:
+    gate = gate_behind_done()
+    with running(gate.handle, delivery=delivery) as run:
+        run.cluster.most_metadata = 20
+        run.push(*tasks())
+        gate.until_passed(len(DONE))
+        refused = run.until_event(ConsumerSkipMapRefused)
+        until(lambda: PARTITION in run.cluster.committed)
+        gate.open()
+        until(lambda: run.commit_point() == ALL)
+        assert run.stop().exit_code == 0
+    assert refused.refused_characters > 20
+    assert not run.of(ConsumerCommitFailed)
 
 
 def test_the_note_of_a_commit_stands_behind_its_reference() -> None:
@@ -339,8 +385,7 @@ def test_a_map_that_took_long_to_encode_is_not_written_at_each_interval(monkeypa
         until(lambda: run.cluster.records(MAPS))
         run.push(*tasks(190))
         gate.until_passed(len(DONE))
-        for _ in range(5):
-            assert run.source.happens(lambda: None).wait(20)
+        poll_twice(run)
         assert len(run.cluster.records(MAPS)) == 1
         gate.open()
         assert run.stop().exit_code == 0  # the last commit does not wait for its turn

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
+from processor.cli.output import note
 from processor.errors import LoadError
 from processor.kafka.group_view import GroupView
-from processor.operate.partition_view import PartitionView
+from processor.operate.partition_view import PartitionView, unread
 from processor.operate.resets import selection_fault, selection_of
 from processor.options.names import group_fault
 from processor.options.option import Option, Panel
@@ -29,7 +30,7 @@ SelectionOption = Annotated[
 
 
 def selected(view: GroupView, selections: Sequence[str]) -> list[PartitionView]:
-    """Return the partitions that the selections name, all of the group without any.
+    """Return the partitions that the selections name, all of the group without any. Report skip maps that are not read.
 
     Raises:
         LoadError: a topic or a partition does not exist, or the group has committed nothing and none is named.
@@ -45,4 +46,7 @@ def selected(view: GroupView, selections: Sequence[str]) -> list[PartitionView]:
         raise LoadError(f"group {view.group} has committed nothing at {view.servers}: name the topics with -t")
     whole = {topic for topic, number in wanted if number is None} if wanted else set(topics)
     single = {Partition(topic, number) for topic, number in wanted if number is not None}
-    return [one for one in view.look(topics) if one.partition.topic in whole or one.partition in single]
+    found = [one for one in view.look(topics) if one.partition.topic in whole or one.partition in single]
+    for reason in unread(found):
+        note(f"processor: {reason}")
+    return found
