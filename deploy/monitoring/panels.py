@@ -159,8 +159,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Replaced consumers",
-                "Consumers that exited unexpectedly, over the time range.",
-                (Query(rises("processor_fleet_restarts_total"), "{{group}}"),),
+                "Consumers that exited unexpectedly, and those whose process died, over the time range.",
+                (
+                    Query(rises("processor_fleet_restarts_total"), "{{group}}"),
+                    Query(rises("processor_fleet_process_deaths_total"), "died {{group}}"),
+                ),
                 kind="stat",
                 width=3,
                 height=5,

@@ -452,6 +452,7 @@ class Supervisor:
 
     def _attribute(self, slot: Slot, exited: Exit, pid: int) -> None:
         """Note what the process ran that died, and have all others watch: its partitions may become theirs."""
+        self._totals.deaths += 1
         culprit = self._deaths.record(exited.running)
         self._emit(
             ProcessDied(

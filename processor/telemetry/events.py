@@ -343,6 +343,8 @@ class FleetStats(Event):
     """records from the commit points to the ends of the partitions"""
     restarts: int
     """consumers that exited unexpectedly and were replaced"""
+    process_deaths: int
+    """consumers whose process ended without a report"""
     forced_stops: int
     """consumers that did not drain in time, or were killed"""
 

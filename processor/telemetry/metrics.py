@@ -307,6 +307,12 @@ FLEET = Family(
             "Consumers that exited unexpectedly and were replaced.",
         ),
         Metric(
+            "processor_fleet_process_deaths_total",
+            "process_deaths",
+            "counter",
+            "Consumers whose process ended without a report.",
+        ),
+        Metric(
             "processor_fleet_forced_stops_total",
             "forced_stops",
             "counter",

@@ -30,6 +30,8 @@ class Totals:
     def __init__(self) -> None:
         self.restarts = 0
         """Consumers that exited unexpectedly and were replaced."""
+        self.deaths = 0
+        """Consumers whose process ended without a report."""
         self.forced_stops = 0
         """Consumers that did not drain in time, or were killed."""
         self._ended: Counter[str] = Counter()
@@ -58,5 +60,6 @@ class Totals:
             tasks_per_second=round(sum(stats.tasks_per_second for stats in reports), 1),
             lag=sum(lags) if lags else None,
             restarts=self.restarts,
+            process_deaths=self.deaths,
             forced_stops=self.forced_stops,
         )

@@ -204,7 +204,7 @@ def test_a_consumer_that_is_killed_is_replaced_and_the_others_continue(fleet: Fl
 def test_tasks_that_ran_when_processes_died_are_suspects_and_the_one_that_ran_alone_has_its_deaths(
     fleet: Fleet,
 ) -> None:
-    parent = fleet({0: ["dies", "dies 5 6", "dies 6", "well"]}, processes=2)
+    parent = fleet({0: ["dies", "dies 5 6", "dies 6", "well"]}, processes=2, stats_interval=0.1)
     parent.noted("started", 2)
     died = parent.logged("process.died", 3)
     assert [line["suspects"] for line in died] == [[], ["t-0-5", "t-0-6"], ["t-0-6"]]
@@ -213,6 +213,7 @@ def test_tasks_that_ran_when_processes_died_are_suspects_and_the_one_that_ran_al
     assert (suspected["topic"], suspected["partition"], suspected["offset"], suspected["deaths"]) == ("t", 0, 6, 2)
     last = parent.noted("Watch t-0-6:2 t-0-5:0", 2)  # its successor, and the consumer beside it
     assert {line["index"] for line in last} == {0, 1}
+    until(lambda: parent.logged("fleet.stats")[-1]["process_deaths"] == 3, "the deaths are counted")
     assert len([line for line in parent.notes("begin") if line["index"] == 1]) == 1
 
 

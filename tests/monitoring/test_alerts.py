@@ -30,6 +30,7 @@ from tests.support.kafka_jars import PROJECT
 from tests.support.monitoring import Alerts, wait_until
 from tests.support.run import Fleet
 from tests.support.scenario import Scenario
+from tests.support.until import until
 from tests.support.wire import Wire
 
 RULES = PROJECT / "deploy" / "monitoring" / "rules" / "processor.yaml"
@@ -144,6 +145,17 @@ def consumers_that_end_again_and_again(at: Site) -> None:
     fleet.kill()
 
 
+def processes_that_die_at_work(at: Site) -> None:
+    fleet = at.work.run("note", *QUICK)
+    for count in (1, 2):
+        (pid,) = until(fleet.consumers)
+        fleet.wait_for("consumer.assigned", pid=pid)
+        os.kill(pid, signal.SIGKILL)
+        fleet.wait_for("process.died", count=count)
+    at.wait_for("ProcessorProcessDied")
+    fleet.kill()
+
+
 def a_fleet_that_is_killed(at: Site) -> None:
     fleet = at.work.run("note", *QUICK)
     fleet.wait_for("consumer.stats", count=3, assigned_partitions=1)
@@ -225,6 +237,7 @@ FAULTS = (
     refused_commits,
     members_that_come_and_go,
     consumers_that_end_again_and_again,
+    processes_that_die_at_work,
     nothing,
     a_fleet_that_is_killed,
     a_consumer_that_hangs,
