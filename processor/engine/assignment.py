@@ -284,8 +284,9 @@ class Assignment(Generic[P]):
 
     def _look_after(self, loans: Iterable[Loan]) -> None:
         for loan in loans:
-            if loan.ledger.overflow is not None:
-                loan.ledger.overflow.look(loan.lane)
+            overflow = loan.ledger.overflow
+            if overflow is not None and overflow.sessions:
+                overflow.look(loan.lane)
 
     def _lend_urgent(self, limit: int, epoch: float, loans: list[Loan]) -> int:
         """Adds to `loans` while a lane with an urgent task is ready. Return what is left of `limit`.
@@ -369,7 +370,7 @@ class Assignment(Generic[P]):
         for ledger, group in groupby(loans, _ledger_of):
             of_ledger = list(group)
             done = [loan for loan in of_ledger if loan.done == len(loan.records)]
-            if ledger.state is CLOSED or len(done) < len(of_ledger) or ledger.overflow is not None:
+            if ledger.state is CLOSED or len(done) < len(of_ledger) or ledger.lanes.shelves:
                 settled += sum(map(self.release, of_ledger))
                 continue
             count, ready = ledger.release_done(done)

@@ -201,10 +201,10 @@ class Offsets:
         return Progress(point, unsettled, self.position, tuple(self._ahead), others.stretches())
 
     def _drop(self, offsets: Sequence[int]) -> None:
-        if self.set_aside is None:
+        again = self.set_aside.read_again if self.set_aside is not None else None
+        if not again:
             self.bytes -= sum(map(self._unsettled.pop, offsets))
             return
-        again = self.set_aside.read_again
         for offset in offsets:
             self.bytes -= again.pop(offset) if offset in again else self._unsettled.pop(offset)
 

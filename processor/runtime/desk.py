@@ -483,6 +483,8 @@ class Desk:
 
     def set_aside_of(self, partitions: Iterable[Partition]) -> list[Partition]:
         """Return those of the partitions of which tasks are set aside. For the poller's thread."""
+        if not self._assignment.has_set_aside:
+            return []
         ledgers = self._assignment.ledgers
         overflows = [(p, ledgers[p].overflow) for p in partitions if p in ledgers]
         return [partition for partition, overflow in overflows if overflow is not None and overflow.tasks]

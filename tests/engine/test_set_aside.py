@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -74,6 +75,17 @@ def test_nothing_that_is_set_aside_counts_as_settled(unsettled: list[int], shelv
     settled = {offset for low, high in progress.settled_ranges() for offset in range(low, high)}
     assert settled == {*range(point, 61), *range(70, 80)} - taken
     assert progress.settled_ranges(most) == progress.settled_ranges()[:most]
+
+
+def test_a_million_tasks_take_ten_megabytes_and_fewer_as_they_go() -> None:
+    shelf = shelf_of()
+    for offset in range(1_000_000):
+        shelf.put(offset)
+    assert sys.getsizeof(shelf.stretch().offsets) < 10 << 20
+    for _ in range(200):
+        shelf.take(4096)
+    assert len(shelf) == 1_000_000 - 200 * 4096
+    assert sys.getsizeof(shelf.stretch().offsets) < 4 << 20
 
 
 def test_of_a_million_tasks_that_are_set_aside_only_the_lowest_ranges_are_looked_for() -> None:
