@@ -75,6 +75,9 @@ class Cancellation:
         if not self._desk.lease.holds(monotonic()):
             return
         for waiting in self._desk.unexamined(EXAMINED_AT_ONCE):
+            terms = waiting.ledger.terms.get(waiting.record.offset())
+            if terms is not None and terms.arrives:  # it has the ID of a task that has succeeded
+                continue
             task = self._task_of(waiting.record, waiting.lane.attempts + 1)
             cancel = cancel_of(self._cancels, task)
             loan = self._desk.claim(waiting) if cancel is not None else None

@@ -12,7 +12,7 @@ import pytest
 
 from processor import Processor, Retry, Task, TaskCancelled
 from processor.engine.cancels import Cancel, CancelTarget
-from processor.engine.pauses import Target
+from processor.engine.pauses import ALL, Target
 from processor.handlers.links import write_plan
 from processor.runtime.commands import key_of, value_of
 from processor.telemetry import events
@@ -23,6 +23,7 @@ from tests.runtime.gate import KINDS, Gate
 from tests.runtime.running import RunningConsumer
 from tests.runtime.test_control import FakeFeed, obeying
 from tests.runtime.test_follow_ups import SHIP
+from tests.runtime.test_joins import arrival
 from tests.runtime.test_outputs import of_kind
 from tests.support.until import until
 
@@ -460,6 +461,21 @@ def test_what_was_to_follow_is_not_sent_and_a_dead_letter_only_with_its_predeces
     assert [event.unmet for event in run.of(events.TaskCancelled)] == [1]
     types = [letter.headers["dlq-error-type"] for letter in run.sink.sent]
     assert types == ([b"processor.Cancelled", b"processor.DependencyFailed"] if dead_letter else [])
+
+
+def test_a_branch_that_has_succeeded_arrives_at_its_join_although_it_is_cancelled_then() -> None:
+    feed = Commands()
+    with obeying(lambda task: None, feed, stats_interval=0.1) as run:
+        until(lambda: hasattr(feed, "apply"))
+        feed.pause(ALL)
+        run.push(arrival(0, 0), arrival(1, 1), FakeRecord(2, b"s"))
+        run.until_event(ConsumerStats, lambda stats: stats.paused == 3)
+        feed.cancel(CancelTarget("task", "8/1"))
+        feed.cancel(SESSION)
+        until(lambda: 2 in cancelled(run))  # what waits has been looked at
+        feed.resume(ALL)
+        wait_settled(run, 3)
+        assert cancelled(run) == [2]
 
 
 def test_a_cancellation_that_is_withdrawn_covers_no_later_task() -> None:
