@@ -66,7 +66,8 @@ class ReportOptions(OptionSet):
     watch: Annotated[bool, Option("Repeat until Ctrl-C.")] = False
     every: Annotated[float, Option("Time between two looks of --watch.", metavar=SECONDS, at_least=0.5)] = 2.0
     control_topic: Annotated[
-        str | None, Option("The group's control topic: shows what is paused, and since when.", rule=topic_fault)
+        str | None,
+        Option("The group's control topic: shows what is paused, and since when.", metavar="TOPIC", rule=topic_fault),
     ] = None
     max_lag: Annotated[int | None, Option("Exit with code 1 if the total lag is above this.", at_least=0)] = None
 

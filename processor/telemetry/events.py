@@ -445,7 +445,7 @@ class FleetConsumerKilled(Event):
 
 
 class ProcessDied(Event):
-    """A consumer's process ended without a report: its code or the kernel has ended it, or somebody's signal.
+    """A consumer's process ended without a report: its code, the kernel or a signal from outside has ended it.
 
     The fleet's consumers watch from then on: they record what they run. If another process dies, the tasks that it ran
     are suspects, and each suspect runs alone until it is settled.

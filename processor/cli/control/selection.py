@@ -18,7 +18,8 @@ class ControlOptions(OptionSet):
     """A group and its control topic."""
 
     control_topic: Annotated[
-        str, Option("The group's control topic, as in its --control-topic.", Panel.KAFKA, rule=topic_fault)
+        str,
+        Option("The group's control topic, as in its --control-topic.", Panel.KAFKA, metavar="TOPIC", rule=topic_fault),
     ]
     group: Annotated[str, Option("Consumer group.", Panel.KAFKA, short="-g", rule=group_fault)]
 

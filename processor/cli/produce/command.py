@@ -51,7 +51,7 @@ LOOK_EVERY = 256
 def produce(
     connection: ConnectionOptions,
     values: WritingOptions,
-    topic: Annotated[str, Option("The topic to send to.", Panel.KAFKA, short="-t", rule=topic_fault)],
+    topic: Annotated[str, Option("Topic to send to.", Panel.KAFKA, short="-t", rule=topic_fault)],
     file: Annotated[str, Argument("JSON Lines, one task a line; - is standard input.", metavar="FILE")] = "-",
 ) -> int:
     """Send the tasks of FILE, each session's to one partition and in the order of the lines.

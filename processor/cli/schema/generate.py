@@ -21,7 +21,7 @@ from processor.options.values import SchemaOptions
 
 NamesArgument = Annotated[
     list[str] | None,
-    Argument("An .avsc file, or the full name of a type.", metavar="[SCHEMA]…", default_shown="all of --schemas"),
+    Argument("An .avsc file, or the full name of a type.", metavar="SCHEMA", default_shown="all of --schemas"),
 ]
 
 
