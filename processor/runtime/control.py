@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -53,23 +54,41 @@ class Control:
         self._emit = emit
         self._has_met_foreign = False
         self._feed: Feed | None = None
+        self._lock = threading.Lock()
+        self._unapplied: dict[bytes | None, bytes | None] | None = None
+        """The last record of each key, until the start has read the topic."""
 
     def follow(self, feed: Feed) -> None:
         """Takes the commands from `feed`. For before the start."""
         self._feed = feed
 
     def start(self, stopping: Stopping) -> None:
-        """Applies what is in force, before the first task. Waits at most `READ_SECONDS`, and not beyond a stop."""
+        """Applies what is in force, before the first task. Waits at most `READ_SECONDS`, and not beyond a stop.
+
+        The topic may still have commands that were ended or replaced later, since compaction leaves its newest
+        segment alone. They are neither obeyed nor logged.
+        """
         if self._feed is None:
             return
+        self._unapplied = {}
         self._feed.start(self.apply)
+        self._wait(self._feed, stopping)
+        self._apply_what_is_in_force()
+
+    def _wait(self, feed: Feed, stopping: Stopping) -> None:
         end = monotonic() + READ_SECONDS
-        while not self._feed.wait(SLICE_SECONDS):
+        while not feed.wait(SLICE_SECONDS):
             if stopping.is_asked:
                 return
             if monotonic() >= end:
                 self._emit(ControlUnread(waited_seconds=READ_SECONDS))
                 return
+
+    def _apply_what_is_in_force(self) -> None:
+        with self._lock:
+            records, self._unapplied = self._unapplied, None
+            for key, value in (records or {}).items():
+                self._obey(key, value)
 
     def close(self) -> None:
         """Ends the feed."""
@@ -77,7 +96,15 @@ class Control:
             self._feed.close()
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
-        """Obeys one record. A record that is not a command is ignored, and the first one is logged."""
+        """Obeys one record, at the start only if none with the same key follows. Logs the first that is no command."""
+        with self._lock:
+            if self._unapplied is not None:
+                self._unapplied.pop(key, None)
+                self._unapplied[key] = value
+                return
+        self._obey(key, value)
+
+    def _obey(self, key: bytes | None, value: bytes | None) -> None:
         try:
             command = read_command(key, value)
         except ValueError as error:

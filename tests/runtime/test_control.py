@@ -13,10 +13,11 @@ from processor import Processor, Task
 from processor.engine.cancels import Cancel, CancelTarget
 from processor.engine.pauses import ALL, Pause, Target
 from processor.runtime import control
-from processor.runtime.commands import key_of, value_of
+from processor.runtime.commands import WorkersOrder, WorkersTarget, key_of, value_of
 from processor.runtime.control import Apply
 from processor.telemetry.events import (
     ConsumerStats,
+    ConsumerWorkersChanged,
     ControlForeignRecord,
     ControlPaused,
     ControlResumed,
@@ -138,6 +139,28 @@ def test_what_is_paused_at_the_start_does_not_begin_until_it_is_resumed(
         until(lambda: run.commit_point() == 40)
     assert len(run.of(ControlResumed)) == 1
     assert feed.is_closed
+
+
+class FeedWithHistory(FakeFeed):
+    """A topic that still has commands that were ended, beside one that is in force."""
+
+    def start(self, apply: Apply) -> None:
+        super().start(apply)
+        self.pause(SESSION)
+        self.resume(SESSION)
+        self.apply(key_of("g", WorkersTarget()), value_of(WorkersOrder(3, 1234, "ann@host")))
+        self.apply(key_of("g", WorkersTarget()), None)
+        self.pause(NAME)
+
+
+def test_commands_that_ended_before_the_start_are_neither_obeyed_nor_logged() -> None:
+    done, feed = Done(), FeedWithHistory()
+    with obeying(app_of("plain", done.note), feed) as run:
+        run.push(*[FakeRecord(n, b"s", name="ship") for n in range(5)])
+        done.until(5)
+    assert [(event.kind, event.task_name) for event in run.of(ControlPaused)] == [("name", "charge")]
+    assert not run.of(ControlResumed)
+    assert not run.of(ConsumerWorkersChanged)
 
 
 @pytest.mark.parametrize("kind", KINDS)
