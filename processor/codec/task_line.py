@@ -8,7 +8,8 @@ import msgspec
 
 from processor.engine.record import Record
 from processor.errors import DecodeError
-from processor.handlers.task import NO_CONTENT, headers_of, identity_of
+from processor.handlers.joins import is_of_join, returned_by
+from processor.handlers.task import NO_CONTENT, Content, InvalidHeader, headers_of, identity_of
 from processor.runtime.ports import Codec
 
 
@@ -42,8 +43,8 @@ def task_line(record: Record, codec: Codec) -> TaskLine:
     """Decode a record. One that cannot be decoded has an error, and what its key and headers say."""
     content, error = NO_CONTENT, None
     try:
-        content = codec.decode(record)
-    except DecodeError as caught:
+        content = Content(returned_by(record)) if is_of_join(record) else codec.decode(record)
+    except (DecodeError, InvalidHeader) as caught:
         error = str(caught)
     task, value = identity_of(record, content), record.value()
     kind, milliseconds = record.timestamp()

@@ -8,11 +8,11 @@ crash arrives again, and the marker says that the join is complete.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
-from processor.engine.record import Headers, Record
+from processor.engine.record import Record
 from processor.handlers.links import (
     ARRIVAL,
     BRANCH,
@@ -24,6 +24,7 @@ from processor.handlers.links import (
     bounded,
     check_plan,
     read_header,
+    read_inputs,
     read_plan,
 )
 from processor.handlers.task import InvalidHeader
@@ -148,13 +149,13 @@ def write_joined(join: Join, path: Path) -> bytes:
     return bounded(_write(Joined(join.id, join.run, path)), "a group consists of too many tasks")
 
 
-def read_arrival(headers: Headers) -> Arrival | Joined | Start:
+def read_arrival(record: Record) -> Arrival | Joined | Start:
     """Return what a record says that has the header `task-arrival` or `task-joined`.
 
     Raises:
-        InvalidHeader: it cannot be read.
+        InvalidHeader: it cannot be read, or the value of an arrival cannot.
     """
-    found = dict(headers)
+    found = dict(record.headers() or ())
     if JOINED in found:
         joined: Joined = read_header(JOINED, _read_joined, found[JOINED])
         return joined
@@ -163,7 +164,32 @@ def read_arrival(headers: Headers) -> Arrival | Joined | Start:
             raise InvalidHeader(f"the header {ARRIVAL} without {JOIN} or {THEN}")
         return Start(read_plan(found[THEN]))
     join = read_join(found[JOIN])
-    return Arrival(join, read_branch(join, found[ARRIVAL], ARRIVAL))
+    branch = read_branch(join, found[ARRIVAL], ARRIVAL)
+    returned_by(record)
+    return Arrival(join, branch)
+
+
+def is_of_join(record: Record) -> bool:
+    """Return whether a record is one of a join, and not a task."""
+    return any(name in (ARRIVAL, JOINED) for name, _ in record.headers() or ())
+
+
+def returned_by(record: Record) -> Any:
+    """Return what the branch returned whose arrival this is; None for a record of a join without a value.
+
+    Raises:
+        InvalidHeader: the value is not a member of the header `task-inputs`.
+    """
+    value = record.value()
+    if value is None:
+        return None
+    try:
+        (returned,) = read_inputs(b"[%b]" % value)
+    except ValueError:
+        raise InvalidHeader("the value of an arrival must be one member of the header task-inputs") from None
+    except InvalidHeader as error:
+        raise InvalidHeader(f"the value of an arrival: {error}") from None
+    return returned
 
 
 def check_branch(found: Mapping[str, bytes | None]) -> None:

@@ -22,6 +22,10 @@ LATE_SECONDS = 1.0
 reads the others behind it."""
 
 
+NULL = b'{"json":null}'
+"""What an arrival without a value says."""
+
+
 class NothingFollows(Exception):
     """What was to follow from a join, or from a group that begins, cannot be written."""
 
@@ -64,7 +68,7 @@ class Joining:
             return
         try:
             came = {index: _came(kept) for index, kept in others.items()}
-            came[due.branch] = Came(record.value() or b"", arrival.branch.path)
+            came[due.branch] = Came(record.value() or NULL, arrival.branch.path)
             records = joined_records(record, arrival, [came[index] for index in sorted(came)])
         except EncodeError as error:
             raise NothingFollows(error, list(others.values())) from None
@@ -72,9 +76,9 @@ class Joining:
 
 
 def _came(record: Record) -> Came:
-    arrival = read_arrival(record.headers() or [])
+    arrival = read_arrival(record)
     assert isinstance(arrival, Arrival)
-    return Came(record.value() or b"", arrival.branch.path)
+    return Came(record.value() or NULL, arrival.branch.path)
 
 
 def _expiry_of(record: Record) -> float:

@@ -294,7 +294,7 @@ class Runner:
         own = terms.get(record.offset())
         if own is not None:
             if own.arrives and own.refusal is None and own.fault is None:
-                raise ForJoin(read_arrival(record.headers() or []))
+                raise ForJoin(read_arrival(record))
             check_begin(own, time())
             if own.linked:
                 check_links(record.headers() or [])

@@ -11,7 +11,8 @@ from processor.codec.plans import group_headers, step_headers
 from processor.codec.select import ValueCodec
 from processor.engine.record import Headers, Record
 from processor.errors import SettingsError
-from processor.handlers.links import ARRIVAL, INPUTS, JOINED, read_inputs, write_inputs
+from processor.handlers.joins import is_of_join, returned_by
+from processor.handlers.links import INPUTS, write_inputs
 from processor.handlers.steps import Group, Step
 from processor.handlers.task import Content, Task
 from processor.handlers.terms import headers_for_terms
@@ -113,10 +114,7 @@ class Load:
 
     def payload_in(self, record: Record) -> Any:
         """Return the payload of a task that was not given, or what a branch returned that has arrived at its join."""
-        headers, value = dict(record.headers() or ()), record.value()
-        if ARRIVAL in headers or JOINED in headers:
-            return read_inputs(b"[%b]" % value)[0] if value else None
-        return self._codec.decode(record).payload
+        return returned_by(record) if is_of_join(record) else self._codec.decode(record).payload
 
     def _produce_group(self, group: Group) -> None:
         try:

@@ -31,3 +31,14 @@ def test_what_cannot_be_decoded_has_its_key_and_headers() -> None:
     assert (line.session, line.name, line.id, line.payload, line.size) == ("anna", "charge", "t-9", None, 1)
     assert line.error is not None
     assert line.error.startswith("the value is not JSON")
+
+
+def test_an_arrival_at_a_join_has_what_its_branch_returned_whatever_the_value_format_is() -> None:
+    headers: list[tuple[str, bytes | None]] = [("task-name", b"processor.join"), ("task-arrival", b"{}")]
+    for value, payload in ((b'{"json":{"n":1}}', {"n": 1}), (b'{"base64":"AQ=="}', "\x01"), (None, None)):
+        arrival = GivenRecord(value, b"order-7/then", headers)
+        line = task_line(arrival, codec_for("avro"))
+        assert (line.name, line.payload, line.error) == ("processor.join", payload, None)
+    broken = task_line(GivenRecord(b"?", b"order-7/then", headers), codec_for("avro"))
+    assert broken.error is not None
+    assert "the value of an arrival" in broken.error

@@ -211,6 +211,7 @@ def test_a_branch_that_is_replayed_from_the_dead_letters_lets_the_join_go_on() -
         ([("task-arrival", b"{}")], "without task-join or task-then"),
         ([("task-arrival", b"?"), ("task-join", write_join(JOIN))], "task-arrival cannot be read"),
         ([("task-arrival", b'{"index":2}'), ("task-join", write_join(JOIN))], "has 2 branches"),
+        ([("task-arrival", b"{}"), ("task-join", write_join(JOIN))], "the value of an arrival"),
         ([("task-joined", b"{}")], "task-joined cannot be read"),
         ([("task-join", write_join(JOIN))], "there is only one"),
         ([("task-branch", b"{}")], "there is only one"),
@@ -222,7 +223,7 @@ def test_a_branch_that_is_replayed_from_the_dead_letters_lets_the_join_go_on() -
 def test_headers_of_a_join_that_cannot_be_read_make_a_dead_letter(headers: Headers, reason: str) -> None:
     ran: list[int] = []
     with RunningConsumer(lambda task: ran.append(task.offset)) as run:
-        run.push(MemoryRecord(PARTITION, 0, b"s", b"", headers))
+        run.push(MemoryRecord(PARTITION, 0, b"s", b"?", headers))
         event = run.until_event(TaskDeadLettered)
         until(lambda: run.commit_point() == 1)
         run.stop()
