@@ -243,6 +243,19 @@ def test_arrivals_of_a_refused_join_are_not_set_aside_while_others_of_their_lane
     assert [each.offset() for each in lend(assignment, 9).records] == [3, 4, 5, 6, 0, 1]
 
 
+def test_a_lane_whose_last_arrival_here_is_kept_waits_for_those_that_are_set_aside() -> None:
+    records = [record(n) for n in range(20)]
+    assignment, limits = assignment_of(*records), Usage(8, 10**6)
+    loan, ledger = lend(assignment), assignment.ledgers[0]
+    assignment.make_room(0, limits, 100, 1.0)
+    assert assignment.arrive(loan, Due(JOIN, 3, 0), 0.0)[0] is Standing.KEPT
+    assert assignment.arrive(lend(assignment, 9), Due(JOIN, 3, 1), 0.0)[0] is Standing.KEPT
+    assert assignment.lend(9) == []
+    (asked,) = assignment.ask(limits)
+    assert assignment.read_again(ledger, [records[offset] for offset in asked.offsets])
+    assert [each.offset() for each in lend(assignment, 9).records] == asked.offsets == [2, 3]
+
+
 def test_arrivals_of_a_refused_join_make_their_lane_ready_though_its_other_tasks_are_set_aside() -> None:
     assignment = assignment_of(*[record(n) for n in range(20)])
     assignment.arrive(lend(assignment), Due(JOIN, 3, 0), 0.0)
