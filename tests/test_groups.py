@@ -147,7 +147,7 @@ def test_a_branch_that_is_a_dead_letter_takes_along_all_that_was_to_follow(deliv
 
 def test_a_join_that_is_not_complete_when_it_expires_is_a_dead_letter_that_names_what_is_missing() -> None:
     shop = Shop(fails="b")
-    given = group([step("a"), step("b"), step("c"), step("x")], id="7", expires_in=0.5).then(step("d"))
+    given = group([step("a"), step("b"), step("c"), step("x")], id="7", expires_in=4).then(step("d"))
     report = shop.run(given)
     late = [letter for letter in report.dead_letters if letter.error_type == "processor.Expired"]
     assert {letter.payload for letter in late} == {"a", "c", "x"}
