@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from processor import AsyncDispatcher, Dispatcher, Step
+from processor import AsyncDispatcher, Dispatcher, Step, group
 from processor.errors import DeliveryError, EncodeError, SettingsError
 from processor.handlers.links import read_plan
 from processor.kafka.delivery_future import RecordMetadata
@@ -245,6 +245,7 @@ def test_the_examples_of_the_page_run_as_they_stand(broker: EmbeddedBroker, tmp_
     assert shown == ["[0, 1]\n", "[2, 3, 4]\n"]
 
 
+CHAIN_BRANCH = Step("a", 1).then(Step("z", 2))
 CHAIN = Step("a", {"n": 1}, "charge", id="c-1", priority=3).then(Step("b", {"n": 2}, "pack", topic="other"))
 
 
@@ -266,6 +267,28 @@ def test_a_step_is_sent_with_what_follows_by_both_dispatchers_alike(broker: Embe
     )  # fmt: skip
 
 
+def test_a_group_is_one_record_from_both_dispatchers(broker: EmbeddedBroker) -> None:
+    given = group([CHAIN_BRANCH, Step("b", None)], id="g-1", expires=5000).then(Step("c", {"n": 3}))
+
+    async def main() -> None:
+        async with AsyncDispatcher(broker.bootstrap_servers, "tasks", value_format="json") as dispatcher:
+            await dispatcher.submit(given)
+
+    run(main())
+    with Dispatcher(broker.bootstrap_servers, "tasks", value_format="json") as dispatcher:
+        assert dispatcher.submit(given).result(SECONDS).offset == 1
+        assert dispatcher.submit(group([Step("b", None)])).result(SECONDS).offset == 2
+    first, second, nameless = cluster.read_all(broker.bootstrap_servers, "tasks")
+    assert (first.key(), first.value(), first.headers()) == (second.key(), second.value(), second.headers())
+    headers: dict[str, Any] = dict(first.headers() or ())
+    assert (first.key(), first.value(), headers["task-id"], headers["task-arrival"]) == (b"g-1", None, b"g-1", b"{}")
+    branches, last = read_plan(headers["task-then"])
+    assert (branches.expires, last.key) == (5000, "c")
+    assert [[planned.key for planned in branch] for branch in branches.group or ()] == [["a", "z"], ["b"]]
+    assert nameless.key() is None
+    assert "task-id" not in dict(nameless.headers() or ())
+
+
 def test_a_step_that_cannot_be_sent_is_refused_by_both(broker: EmbeddedBroker) -> None:
     async def refused(error: type[Exception], *arguments: Any, **more: Any) -> str:
         async with AsyncDispatcher(broker.bootstrap_servers, "tasks", value_format="json") as dispatcher:
@@ -274,12 +297,17 @@ def test_a_step_that_cannot_be_sent_is_refused_by_both(broker: EmbeddedBroker) -
         return str(caught.value)
 
     refusals: list[tuple[type[Exception], tuple[Any, ...], dict[str, Any], str]] = [
-        (TypeError, (CHAIN, 1), {}, "submit takes a Step alone"),
-        (TypeError, (CHAIN,), {"priority": 5}, "submit takes a Step alone"),
+        (TypeError, (CHAIN, 1), {}, "submit takes a Step or a group alone"),
+        (TypeError, (CHAIN,), {"priority": 5}, "submit takes a Step or a group alone"),
+        (TypeError, (group([CHAIN]), 1), {}, "submit takes a Step or a group alone"),
         (TypeError, ("a",), {}, "submit needs a payload"),
         (ValueError, (Step("a", 1, topic="other"),), {}, "goes to the dispatcher's topic, tasks, not to other"),
         (ValueError, (CHAIN.then(Step("c", 1, id="x")),), {}, "takes no id"),
         (EncodeError, (CHAIN.then(Step("c", "x" * 300_000)),), {}, "what follows from the task is too large"),
+        (EncodeError, (group([Step("c", "x" * 300_000)]),), {}, "what follows from the task is too large"),
+        (EncodeError, (group([Step("c", 1)], id="\ud800"),), {}, "a text has no UTF-8"),
+        (ValueError, (group([group([Step("c", 1)], id="x")]),), {}, "takes no id"),
+        (ValueError, (group([Step("c", 1)], expires="soon"),), {}, "expires must be"),
     ]
     with Dispatcher(broker.bootstrap_servers, "tasks", value_format="json") as dispatcher:
         for error, arguments, more, reason in refusals:
