@@ -131,6 +131,7 @@ def test_many_signals_in_a_row_still_end_without_loss(scenario: MakeScenario) ->
     work.produce_sessions(2000, 40)
     for done in (200, 500, 900):
         fleet = work.run("note", "-w", "8", "-p", "2", seconds=0.005)
+        fleet.wait_for("fleet.started")  # the one before it may have done as many already
         work.wait_done(done)
         for _ in range(20):
             fleet.signal(signal.SIGTERM)
