@@ -8,7 +8,7 @@ import msgspec
 
 from processor.observe.consumer import ConsumerNow
 from processor.observe.wording import duration, plain
-from processor.telemetry.events import PartitionStats
+from processor.telemetry.events import HeadOfLine, PartitionStats
 
 LONG_SECONDS: Final = 10.0
 """A task unsettled for this long is reported even if it was seen only once."""
@@ -31,6 +31,13 @@ STATES: Final = {
     "blocked": "blocked by a handler of its session that still runs from an earlier assignment",
 }
 
+EXPLAINED: Final = {
+    "held": ("processor.HandlerBusy", "processor.HandlerSuspended"),
+    "joining": ("processor.Join",),
+    "paused": ("processor.Paused",),
+}
+"""States whose error is not that of an attempt, but says what the task waits for."""
+
 
 class HeadBlock(msgspec.Struct, kw_only=True):
     """One unsettled task at the head of a partition, from `since` to `until` (seconds since the epoch)."""
@@ -49,6 +56,8 @@ class HeadBlock(msgspec.Struct, kw_only=True):
     attempt: int
     error: str
     """error of its last attempt, or empty"""
+    reason: str
+    """what it waits for, where the log says more than its state; or empty"""
     gap: int
     """offsets from it to the highest settled one"""
     behind: int
@@ -82,7 +91,7 @@ class HeadBlock(msgspec.Struct, kw_only=True):
     @property
     def why(self) -> str:
         """The reason in a few words, as far as the log has it."""
-        words = STATES.get(self.state, self.state or "unfinished")
+        words = self.reason or STATES.get(self.state, self.state or "unfinished")
         if self.state and self.state_since > self.since + 1:
             words += f" ({duration(self.until - self.state_since)})"
         if self.retry_in_seconds is not None:
@@ -98,6 +107,7 @@ def head_block(stats: PartitionStats, at: float, consumer: ConsumerNow) -> HeadB
     if head is None and not stats.in_flight:
         return None
     offset = head.offset if head is not None else stats.commit_point
+    error, reason = _error_and_reason(head) if head is not None else ("", "")
     return HeadBlock(
         topic=plain(stats.topic),
         partition=stats.partition,
@@ -108,12 +118,20 @@ def head_block(stats: PartitionStats, at: float, consumer: ConsumerNow) -> HeadB
         state=plain(head.state) if head is not None else "",
         session_id=plain(head.session_id) if head is not None else "",
         attempt=head.attempt if head is not None else 0,
-        error=error_line(head.error_type, head.error) if head is not None else "",
+        error=error,
+        reason=reason,
         gap=stats.gap,
         behind=head.session_waiting if head is not None else 0,
         retry_in_seconds=head.retry_in_seconds if head is not None else None,
         consumer=consumer,
     )
+
+
+def _error_and_reason(head: HeadOfLine) -> tuple[str, str]:
+    explanations = EXPLAINED.get(head.state, ())
+    if head.error_type in explanations:
+        return "", plain(head.error or "")
+    return error_line(head.error_type, head.error), ""
 
 
 def error_line(error_type: str | None, error: str | None) -> str:

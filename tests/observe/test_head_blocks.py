@@ -64,6 +64,27 @@ def test_the_reason_has_the_retry_the_attempt_and_the_error() -> None:
     assert block.why == "waiting for its retry, due in 5.4 s, attempt 3, after OSError: no route"
 
 
+@pytest.mark.parametrize(
+    ("state", "error_type", "error", "why"),
+    [
+        ("paused", "processor.Paused", "paused by ann@web", "paused by ann@web, attempt 2"),
+        ("paused", "processor.Paused", None, "paused by an operator, attempt 2"),
+        ("paused", "builtins.OSError", "no route", "paused by an operator, attempt 2, after OSError: no route"),
+        ("joining", "processor.Join", "the join 7/then waits for 7/2", "the join 7/then waits for 7/2, attempt 2"),
+        (
+            "held",
+            "processor.HandlerSuspended",
+            "the handler pay is suspended: OSError: no route",
+            "the handler pay is suspended: OSError: no route, attempt 2",
+        ),
+    ],
+)
+def test_what_a_task_waits_for_is_not_shown_as_the_error_of_an_attempt(
+    state: HeadState, error_type: str, error: str | None, why: str
+) -> None:
+    assert block_of(state=state, retry_in_seconds=None, error_type=error_type, error=error).why == why
+
+
 def test_a_state_that_is_younger_than_the_block_has_its_own_duration() -> None:
     block = block_of(100.0, state="running", state_seconds=4.0, retry_in_seconds=None, error_type=None, error=None)
     block.continues(block_of(60.0, state_seconds=10.0))
