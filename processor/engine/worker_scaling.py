@@ -210,8 +210,9 @@ class WorkerScaling:
         if needed * MARGIN > self.workers:
             return None
         self._has_shrunk = True
+        busy = f"at most {peak:.0f}" if peak else "none"
         return self._change(
-            needed, f"at most {peak:.0f} of {self.workers} workers were busy for {seconds:.0f} s, and no task waited"
+            needed, f"{busy} of {self.workers} workers were busy for {seconds:.0f} s, and no task waited"
         )
 
     # --- both ----------------------------------------------------------------------------------------

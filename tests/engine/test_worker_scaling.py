@@ -137,6 +137,11 @@ def test_each_change_has_its_reason() -> None:
     assert idle.observe(Sample(30.0, 5, 3, 0)) == Resize(
         4, "at most 3 of 64 workers were busy for 60 s, and no task waited"
     )
+    unused = WorkerScaling(2, 64, 64)
+    assert unused.observe(Sample(30.0, 0, 0, 0)) is None
+    assert unused.observe(Sample(30.0, 0, 0, 0)) == Resize(
+        2, "none of 64 workers were busy for 60 s, and no task waited"
+    )
     many = WorkerScaling(2, 64, 64)
     assert many.observe(Sample(1.0, 1000, 64, 9)) is None
     trials = [many.observe(Sample(1.0, 1000, 64, 9)) for _ in range(20)]
