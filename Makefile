@@ -2,6 +2,7 @@
 # make test     every test; tests/support/broker.py tells where a real Kafka comes from
 # make test-monitoring  the shipped monitoring on a real collector and store, built by Go once (4 minutes)
 # make test-image  the image, built by buildah and run as a container; as root, with Debian's buildah and mmdebstrap (2 minutes)
+# make test-cluster  the chart in a control plane of Kubernetes, built by Go once (8 minutes)
 # make quick    the tests that need no server
 # make lint     what the tools have to say
 # make wheel    the distribution session-processor as a wheel, in dist/; DIST=/another/folder
@@ -17,7 +18,7 @@ DIST ?= dist
 WAITING := tests/chaos tests/integration
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-monitoring test-image quick lint wheel bench bench-sweeps bench-page clean
+.PHONY: help demo test test-monitoring test-image test-cluster quick lint wheel bench bench-sweeps bench-page clean
 .DEFAULT_GOAL := help
 
 help:
@@ -45,6 +46,10 @@ test-monitoring: $(VENV)/.installed-dev
 test-image: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.support.image_base $(BUILD_SECONDS)
 	PROCESSOR_TEST_IMAGE=1 $(BIN)/python -m pytest tests/deploy/test_built_image.py --durations=5
+
+test-cluster: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.cluster.parts $(BUILD_SECONDS)
+	PROCESSOR_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster --durations=5
 
 quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not broker and not registry"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -75,25 +75,31 @@ def available() -> bool:
     return shutil.which("go") is not None
 
 
-def _install(package: str, folder: Path, until: float, *, options: tuple[str, ...] = ()) -> Path:
-    _go(["go", "install", *options, package], until, GOBIN=str(folder))
+def install(package: str, folder: Path, until: float, *, options: tuple[str, ...] = ()) -> Path:
+    """The program of a package (with `@` and its version), built into an empty folder until then (monotonic)."""
+    go(["go", "install", *options, package], until, GOBIN=str(folder))
     (program,) = folder.iterdir()
     return program
 
 
 def _collector(parts: str, folder: Path, until: float) -> Path:
     """With what a configuration asks for, as its contrib image has it."""
-    builder = _install(f"{_CORE}/cmd/builder@{_COLLECTOR}", folder, until)
+    builder = install(f"{_CORE}/cmd/builder@{_COLLECTOR}", folder, until)
     config = folder / "builder.yaml"
     config.write_text(parts.replace("FOLDER", str(folder)))
-    _go([str(builder), "--config", str(config)], until)
+    go([str(builder), "--config", str(config)], until)
     return folder / "otelcol"
 
 
-def _go(command: list[str], until: float, **env: str) -> None:
-    """In a process group of its own: Go's compilers are to end with it."""
+def go(command: list[str], until: float, cwd: Path | None = None, **env: str) -> None:
+    """Runs a command of Go, in a process group of its own: its compilers are to end with it.
+
+    Raises:
+        BuildError: it fails, or has not ended by `until` (monotonic).
+    """
     with subprocess.Popen(
         command,
+        cwd=cwd,
         env={**os.environ, **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -111,34 +117,34 @@ def _go(command: list[str], until: float, **env: str) -> None:
         raise BuildError(f"{' '.join(command)}: {said[-2000:]}")
 
 
-VICTORIA_METRICS: Final = Tool("victoria-metrics-v1.151.0", partial(_install, f"{_VICTORIA}/victoria-metrics@v1.151.0"))
+VICTORIA_METRICS: Final = Tool("victoria-metrics-v1.151.0", partial(install, f"{_VICTORIA}/victoria-metrics@v1.151.0"))
 """A store that takes OTLP and answers PromQL."""
-VMALERT: Final = Tool("vmalert-v1.151.0", partial(_install, f"{_VICTORIA}/vmalert@v1.151.0"))
+VMALERT: Final = Tool("vmalert-v1.151.0", partial(install, f"{_VICTORIA}/vmalert@v1.151.0"))
 """What evaluates Prometheus' rule files."""
 PROMTOOL: Final = Tool(
     "promtool-v0.316.0",
-    partial(_install, "github.com/prometheus/prometheus/cmd/promtool@v0.316.0", options=("-tags", "remove_all_sd")),
+    partial(install, "github.com/prometheus/prometheus/cmd/promtool@v0.316.0", options=("-tags", "remove_all_sd")),
 )
 """What checks and tests Prometheus' rule files; without the service discoveries, whose modules are huge."""
 COLLECTOR: Final = Tool(f"otelcol-{_COLLECTOR}", partial(_collector, BUILDER))
 """The OpenTelemetry Collector, which reads logs."""
 TRACES: Final = Tool(f"otelcol-traces-{_COLLECTOR}", partial(_collector, TRACES_BUILDER))
 """The OpenTelemetry Collector, which takes traces."""
-COMPOSE: Final = Tool("docker-compose-v5.0.2", partial(_install, "github.com/docker/compose/v5/cmd@v5.0.2"))
+COMPOSE: Final = Tool("docker-compose-v5.0.2", partial(install, "github.com/docker/compose/v5/cmd@v5.0.2"))
 """Docker Compose, as a program of its own. A minute to build."""
 
 SERVERS: Final = (VICTORIA_METRICS, VMALERT, COLLECTOR)
 MONITORING: Final = (*SERVERS, PROMTOOL, TRACES)
 
 
-def main() -> None:
-    """Builds what the monitoring is tried on, before the tests: none of them should take minutes.
+def build(tools: Sequence[Tool], seconds: float) -> None:
+    """Builds programs before the tests that need them, which are not to take minutes.
 
-    What cannot be built, or not in so many seconds together, is told and no failure: the tests that need it are
+    What cannot be built, or not in so many seconds together, is reported and no failure: the tests that need it are
     skipped. Go keeps what it has compiled, so that the next time goes on from there.
     """
-    until = time.monotonic() + (float(sys.argv[1]) if len(sys.argv) > 1 else BUILD_SECONDS)
-    for tool in MONITORING:
+    until = time.monotonic() + seconds
+    for tool in tools:
         try:
             print(tool.built(until - time.monotonic()), flush=True)
         except BuildError as error:
@@ -147,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    build(MONITORING, float(sys.argv[1]) if len(sys.argv) > 1 else BUILD_SECONDS)

@@ -35,6 +35,10 @@ class Program:
         assert self._process.poll() is None, self._log.read_text()[-2000:]
         return self
 
+    def check(self) -> None:
+        """Check that it still runs."""
+        assert self._process.poll() is None, self._log.read_text()[-2000:]
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._process.terminate()
         try:

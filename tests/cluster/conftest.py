@@ -1,0 +1,25 @@
+"""One control plane for all of these tests: each has a namespace of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.parts import PARTS
+
+CLUSTER = "PROCESSOR_TEST_CLUSTER"
+"""Set to 1 by `make test-cluster`: building the control plane takes minutes where it has not been built before."""
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane; skips where it is not wanted or cannot be had."""
+    if os.environ.get(CLUSTER) != "1":
+        pytest.skip(f"needs a control plane, which takes minutes to build: {CLUSTER}=1 or make test-cluster")
+    if missing := [part.name for part in PARTS if not part.path.exists()]:
+        pytest.skip(f"{', '.join(missing)} not built; make test-cluster builds them with Go")
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as running:
+        yield running
