@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from processor.observe.consumer import ConsumerNow
@@ -211,7 +211,22 @@ def _sessions(observed: Observed, _found: list[Finding]) -> list[Element]:
     ]
     rows = [(session, place, short(waiting)) for waiting, session, place in sorted(loads, reverse=True)]
     columns = Columns(["session", "partition", "waiting"], numbers={2}, whole={0})
-    return listed("Hot sessions", columns, rows, FIRST, MOST)
+    texts = list(_set_aside(observed.watch))
+    heading = [tag("h2", "Hot sessions")] if texts and not rows else []
+    aside = [tag("p", text, class_="soft") for text in texts[:MOST]]
+    return [*heading, *listed("Hot sessions", columns, rows, FIRST, MOST), *aside]
+
+
+def _set_aside(watch: Watch) -> Iterator[str]:
+    """What waits without being in flight: tasks of hot sessions, and groups."""
+    for partition in watch.ordered_partitions():
+        stats = partition.stats
+        if partition.consumer is not None and stats.set_aside:
+            sessions = many(stats.set_aside_sessions, "session")
+            yield f"{number(stats.set_aside)} set aside: {sessions} in {partition.name}"
+    waiting = sum(consumer.stats.open_joins for consumer in watch.living() if consumer.stats is not None)
+    if waiting:
+        yield f"{many(waiting, 'group')} waiting for some of their branches"
 
 
 def _events(observed: Observed, _found: list[Finding]) -> list[Element]:

@@ -155,3 +155,13 @@ def test_no_style_stands_in_the_page_that_its_policy_would_refuse() -> None:
     stalled = [partition(at, lag=50, gap=9, in_flight=3, head=head()) for at in range(0, 100, 10)]
     page = shell() + "".join(shown(watching(*stalled, consumer(99)), 99).values())
     assert not re.search(r"\b(style|onclick|onload|onerror)=|<style|javascript:|https?://", page)
+
+
+def test_what_is_paused_set_aside_or_waits_for_a_branch_is_shown() -> None:
+    paused = {"kind": "session", "session_id": "s3", "since": int(BEGAN * 1000), "by": "ann@ops-1", "waiting": 12}
+    watch = watching(partition(0, set_aside=5000, set_aside_sessions=2), consumer(10, paused_by=[paused], open_joins=3))
+    drawn = shown(watch)
+    assert "Paused: session s3, for 10 s, since 08:00:00, by ann@ops-1: 12 tasks waiting" in words(drawn["problems"])
+    assert "5,000 set aside: 2 sessions in orders[0]" in words(drawn["sessions"])
+    assert "3 groups waiting for some of their branches" in words(drawn["sessions"])
+    assert words(shown(watching(partition(0), consumer(10)))["sessions"]) == ""
