@@ -889,7 +889,7 @@ class ConsumerSetAside(Event):
 
 
 class ConsumerRecallFailed(Event):
-    """Tasks that were set aside could not be read again. It is tried again; their sessions wait."""
+    """Tasks that were set aside could not be read again. The read is tried again, and their sessions wait."""
 
     event: ClassVar[str] = "consumer.recall_failed"
     level: ClassVar[Level] = "warning"
