@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from math import inf
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import NamedTuple
 
 from processor.engine import skipmap
@@ -38,6 +38,10 @@ it has found one and has sent the commit again: one that was made meanwhile migh
 
 FINISH_SECONDS = 5.0
 """The same at a stop."""
+
+FIRST_ABORT_SECONDS, LAST_ABORT_SECONDS = 0.01, 0.16
+"""Between two tries of a transaction that a revoke waits for; the pauses double. A member that the group has given up
+is refused each time: it waits for 0.3 s in all."""
 
 ASK_AGAIN_SECONDS = 0.2
 """How often the group is asked whether this is a member still, while it does not answer."""
@@ -241,7 +245,12 @@ class Committer:
         return error
 
     def _commit_outputs_now(self, partitions: Sequence[Partition], deadline: float) -> str | None:
-        """The same with outputs: a commit that is under way has to end first, since it holds some of them."""
+        """The same with outputs: a commit that is under way has to end first, since it holds some of them.
+
+        A transaction that was aborted is tried again a few times: the generation of the one under way may have ended
+        with the rebalance, and the first one after an abort may find its sequence numbers skipped.
+        """
+        pause = FIRST_ABORT_SECONDS
         while True:
             self._await_held(deadline)
             self._source.await_commit(max(0.0, deadline - monotonic()))
@@ -252,9 +261,12 @@ class Committer:
             self._await_held(deadline)
             self._source.await_commit(max(0.0, deadline - monotonic()))
             may_be_mended = self._error == MAP_FAILED or isinstance(self._error, MetadataTooLarge | OutputsRefused)
-            may_be_mended = may_be_mended and monotonic() < deadline
-            if self._error is not None and not may_be_mended:
+            if self._error is None or (may_be_mended and monotonic() < deadline):
+                continue
+            if pause > LAST_ABORT_SECONDS or monotonic() + pause > deadline:
                 return self._error
+            sleep(pause)
+            pause *= 2
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         """A commit that was not waited for has ended."""

@@ -220,6 +220,28 @@ def test_a_revoke_ends_with_the_outputs_of_all_that_the_drain_waited_for() -> No
         assert run.commit_point() == 3
 
 
+def test_a_revoke_tries_a_transaction_that_was_aborted_again() -> None:
+    refusals = ["generation", "sequence numbers"]
+    with once(answer, commit_interval=60.0) as run:
+        run.push(*tasks(0, 3))
+        run.settled(3)
+        run.source.refuses = lambda commits: refusals.pop(0) if refusals else None
+        assert run.source.revoke(PARTITION).wait(20)
+        assert sorted(values(run)) == [0, 1, 2]
+        assert run.commit_point() == 3
+    assert [event.error for event in run.of(ConsumerCommitFailed)] == ["generation", "sequence numbers"]
+
+
+def test_a_revoke_of_a_member_that_is_refused_each_time_ends() -> None:
+    with once(answer, commit_interval=60.0) as run:
+        run.push(*tasks(0, 3))
+        run.settled(3)
+        run.source.refuses = lambda commits: "generation"
+        assert run.source.revoke(PARTITION).wait(20)
+        run.source.refuses = lambda commits: None
+    assert values(run) == []
+
+
 def test_the_outputs_of_a_partition_that_is_lost_are_not_sent() -> None:
     with once(answer, partitions=2, commit_interval=60.0) as run:
         until(lambda: run.commit_point(1) == 0)
