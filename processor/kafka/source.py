@@ -128,6 +128,8 @@ class KafkaSource:
         self._begun_at: dict[Partition, int] = {}
         """Where the client began each partition, or sought last; perhaps a logical offset."""
         self._paused: set[Partition] = set()
+        self._is_closing = False
+        """Whether this member leaves the group for good."""
         self._leaving: list[TopicPartition] = []
         """The partitions that are revoked and not released yet. Until then the client fetches nothing, and a call of
         `incremental_unassign`, whatever for, would release them."""
@@ -399,6 +401,7 @@ class KafkaSource:
         if self._transactions is not None:
             self._transactions.close()
         self._surveyor.close()
+        self._is_closing = True
         if "group.instance.id" in self._config and "group.instance.id" not in self._settings.kafka_config:
             self._unsubscribe()
         self._consumer.close()
@@ -417,6 +420,9 @@ class KafkaSource:
         self._has_lost = False
         self._joining.end()
         self._on_rebalanced()
+        if self._is_closing:  # the client answers no question any more, and takes back what it has just assigned
+            consumer.incremental_assign(partitions)
+            return
         starts, otherwise = self._starts(partitions)
         known = {start.partition: start.offset for start in starts}
         for partition in partitions:

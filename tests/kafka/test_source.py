@@ -23,6 +23,9 @@ class ScriptedClient:
     def __init__(self, config: dict[str, Any]) -> None:
         self.in_poll: list[Callable[[], object]] = []
         self.in_consume: list[Callable[[], object]] = []
+        self.in_close: list[Callable[[], object]] = []
+        self.asked = 0
+        self.assigned: list[TopicPartition] = []
         self.record = FakeRecord(0, b"k")
 
     def subscribe(self, topics: list[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
@@ -31,9 +34,11 @@ class ScriptedClient:
         self.lose = lambda: on_lost(self, [PLACE])
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self.asked += 1
         return partitions
 
-    def incremental_assign(self, partitions: list[TopicPartition]) -> None: ...
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned += partitions
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None: ...
 
@@ -46,6 +51,10 @@ class ScriptedClient:
         for happens in self.in_consume:
             happens()
         return []
+
+    def close(self) -> None:
+        for happens in self.in_close:
+            happens()
 
 
 class Listener:
@@ -94,3 +103,14 @@ def test_a_record_whose_partition_is_released_before_it_is_returned_is_dropped(
     client.in_poll = [client.assign]
     client.in_consume = [getattr(client, end), client.assign]
     assert source.take(10, 0.0) == []
+
+
+def test_an_assignment_that_comes_while_the_client_closes_asks_nothing(
+    opened: tuple[KafkaSource, ScriptedClient],
+) -> None:
+    """A client that closes answers no question: the stop would wait until it gives up asking."""
+    source, client = opened
+    source._listener = None  # the consumer has forgotten everything
+    client.in_close = [client.assign]
+    source.close()
+    assert (client.asked, client.assigned) == (0, [TopicPartition("t", 0)])
