@@ -402,8 +402,7 @@ class Committer:
     def _changed(self, partitions: Iterable[Partition] | None) -> list[Commit]:
         self._values = {}
         if self._records is not None and self._records.is_to_be_tried():
-            for partition in self._shortened:
-                self._stamps.pop(partition, None)
+            self._stamps.clear()  # partitions were cut, or with outputs not committed at all
         is_patient = partitions is None and not self._is_finishing
         if self._staging is not None:
             return self._cut(self._staging, partitions, is_patient=is_patient)
