@@ -143,7 +143,7 @@ def test_a_clock_that_is_set_back_lets_tasks_wait_for_the_time_that_it_shows(clo
     seen: Seen = []
     clock.shift = HOUR
     with RunningConsumer(noting(seen), stats_interval=0.1) as run:
-        run.push(record(0, b"a", not_before=milliseconds(HOUR + 0.5)))
+        run.push(record(0, b"a", not_before=milliseconds(HOUR + 30)))
         run.until_event(ConsumerStats, lambda stats: stats.delayed_sessions == 1)
         clock.shift = 0.0
         stats = run.until_event(ConsumerStats, lambda stats: (stats.next_delayed_seconds or 0) > HOUR / 2)
