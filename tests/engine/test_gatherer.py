@@ -167,6 +167,8 @@ def test_loans_are_taken_out_of_open_batches_and_of_ready_ones() -> None:
     gatherer.add("h", RULE, part(a), 0.0)
     gatherer.add("h", RULE, part(b), 0.0)
     gatherer.add_alone("h", RULE, part(c), 0.0)
+    assert b.batch is not None
+    assert (b.batch.remove(lambda loan: False), b.batch.loans) == ([], [a, b])
     assert gatherer.remove(lambda loan: loan in (a, c)) == [a, c]
     assert (a.batch, c.batch, list(gatherer.ready), gatherer.room("h", RULE)) == (None, None, [], 3)
     assert gatherer.remove(lambda loan: True) == [b]
