@@ -56,6 +56,14 @@ def test_partitions_take_turns() -> None:
     assert order == [assignment.ledgers[p] for p in (0, 1, 0, 1)]
 
 
+def test_a_partition_goes_on_where_its_last_record_was_and_not_before() -> None:
+    assignment: Assignment[int] = Assignment()
+    ledger = assignment.assign(0, None)
+    assert ledger.continues_at(7)
+    assignment.admit(0, [FakeRecord(7, b"k")], 0.0)
+    assert (ledger.continues_at(7), ledger.continues_at(9)) == (False, True)
+
+
 def test_records_without_a_key_are_lanes_of_their_own() -> None:
     assignment: Assignment[int] = Assignment()
     ledger = assignment.assign(0, 0)

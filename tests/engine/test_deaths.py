@@ -272,3 +272,16 @@ def test_the_attempt_of_a_suspect_follows_the_deaths_that_count_against_it() -> 
     assert isolation.is_active
     isolation.end()
     assert not isolation.is_active
+
+
+def test_a_suspect_that_may_not_begin_goes_back_to_its_lane_and_is_found_again() -> None:
+    assignment, isolation = Assignment[int](), Isolation[int]()
+    assignment.assign(0, 0)
+    assignment.admit(0, [FakeRecord(n, b"%d" % n) for n in range(3)], 0.0)
+    isolation.suspect([(0, 0, 1)])
+    assert isolation.suspects == [(0, 0)]
+    assert isolation.filter(assignment, assignment.lend(3)) == []
+    isolation.give_back(assignment)
+    assert (isolation.stage, assignment.lent_loans) == (NONE, 0)
+    assert isolation.filter(assignment, assignment.lend(3)) == []
+    assert isolation.begin().records[0].offset() == 0

@@ -109,6 +109,7 @@ def test_nothing_is_set_aside_where_no_lane_is_long() -> None:
     while log.assignment.ready_lanes:
         log.lend(1)
     assert log.make_room() == 0
+    assert not log.assignment.runs_low
 
 
 def test_tasks_are_read_again_before_their_session_runs_out_of_them() -> None:
@@ -169,6 +170,20 @@ def test_a_session_that_still_has_many_tasks_here_is_not_asked_for() -> None:
     assert not log.assignment.runs_low
     log.lend(FIRST_PORTION // 4)
     assert log.assignment.runs_low
+
+
+def test_a_pass_takes_nothing_for_a_session_that_has_many_tasks_here() -> None:
+    log = Log(*[FakeRecord(n, b"%d" % (n % 2)) for n in range(6000)])
+    loans = [*log.lend(1), *log.lend(1)]
+    log.assignment.make_room(0, FULL, 6000, FULL_SECONDS)
+    (busy, other) = (loan.records[0].key() for loan in loans)
+    assert busy != other
+    end(log.assignment, loans[0])
+    while not log.assignment.runs_low:
+        (loan,) = log.lend(FIRST_PORTION // 4)
+        end(log.assignment, loan)
+    ((_, _, asked),) = log.assignment.ask(FULL)
+    assert {log.records[offset].key() for offset in asked} == {busy}
 
 
 def test_one_pass_serves_all_sessions_that_need_it() -> None:
