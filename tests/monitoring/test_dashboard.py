@@ -94,5 +94,6 @@ def test_every_query_of_the_dashboard_has_an_answer(scenario: MakeScenario, pipe
     for query in dashboard.queries():
         filled = reduce(lambda text, name: text.replace(name, given[name]), given, query)
         assert "$" not in filled
+        filled = filled.removesuffix(" > 0")  # such a panel leaves out what is 0, which everything may be here
         wait_until(partial(pipeline.store.query, filled), 20, partial(str, filled))
     assert fleet.stop() == 0
