@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from examples.fan_out import order
 from processor import Dispatcher, Step
@@ -27,7 +29,7 @@ note = os.open(os.environ["NOTES"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 @app.default
 def work(task):
     time.sleep(0.005)
-    os.write(note, json.dumps({"id": task.id, "session": task.session_id, "inputs": task.inputs}).encode() + b"\\n")
+    os.write(note, json.dumps({"id": task.id, "pid": os.getpid(), "inputs": task.inputs}).encode() + b"\\n")
     return task.id
 """
 
@@ -74,8 +76,11 @@ def test_every_group_is_joined_whatever_is_killed(
     until(lambda: {note["id"] for note in notes_in(notes)} >= expected_ids(count), seconds=90)
     until(lambda: is_done(broker, group, first, other), "nothing is left waiting", seconds=60, pause=0.5)
     assert fleet.stop() == 0
+    check_joined(notes_in(notes), count)
 
-    ran = notes_in(notes)
+
+def check_joined(ran: Sequence[dict[str, Any]], count: int) -> None:
+    """Every task has run, and what follows a group after all of its branches, with what these returned."""
     assert {note["id"] for note in ran} == expected_ids(count)
     done: set[str] = set()
     for note in ran:
@@ -84,6 +89,31 @@ def test_every_group_is_joined_whatever_is_killed(
             assert note["inputs"] == [f"{name}/1", f"{name}/2/1", f"{name}/3"]
             assert {f"{name}/1", f"{name}/2", f"{name}/2/1", f"{name}/3"} <= done
         done.add(note["id"])
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_partitions_that_move_take_their_groups_along_and_nothing_runs_twice(
+    broker: Broker, topic: MakeTopic, group: str, start_fleet: StartFleet, tmp_path: Path, protocol: str
+) -> None:
+    """A second fleet comes while groups wait, and the first one stops."""
+    first, other, notes, count = topic(4), topic(3), tmp_path / "notes", 400
+    send_groups(broker, first, other, count)
+    options = (
+        *("-b", broker.bootstrap_servers, "-t", first, "-t", other, "-g", group, "--value-format", "json"),
+        *("-w", "2", "--group-protocol", protocol),
+    )
+    leaves = start_fleet("groups:app", *options, modules={"groups": APP}, env={"NOTES": str(notes)})
+    until(lambda: any(note["id"].endswith("then") for note in notes_in(notes)), seconds=60)
+    stays = start_fleet("groups:app", *options, modules={"groups": APP}, env={"NOTES": str(notes)})
+    stays.wait_for_partitions(60.0)
+    assert leaves.stop() == 0
+    until(lambda: {note["id"] for note in notes_in(notes)} >= expected_ids(count), seconds=90)
+    until(lambda: is_done(broker, group, first, other), "nothing is left waiting", seconds=60, pause=0.5)
+    assert stays.stop() == 0
+    ran = notes_in(notes)
+    check_joined(ran, count)
+    assert len(ran) == len(expected_ids(count))
+    assert len({note["pid"] for note in ran}) == 2
 
 
 def test_with_exactly_once_what_follows_a_group_is_committed_once(
