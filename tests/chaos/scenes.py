@@ -62,6 +62,7 @@ def kill_at_work(work: Scenario) -> Verdict:
     work.produce_sessions(1_500, 40)
     fleet = work.run("note", "-w", "16", *QUICK, seconds=0.02)
     work.wait_done(400)
+    until(work.known_done, "the group knows some of it", pause=0.05)
     work.kill(fleet)
     known = work.known_done()
     assert work.run("note", "-w", "16", *QUICK, "--stop-at-end").wait() == 0
