@@ -13,10 +13,10 @@ from confluent_kafka.admin._metadata import ClusterMetadata, TopicMetadata
 from confluent_kafka.cimpl import NewTopic
 
 from processor.errors import AccessDenied, BrokerError, LoadError, ProcessorError
-from processor.kafka.client_log import client_hooks
+from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.config import ACCESS_DENIED, NO_RESPONSE, NO_TOPIC, Config, error_of, open_client, reason_of
 from processor.options.names import INTERNAL
-from processor.telemetry.events import Emit, Event
+from processor.telemetry.events import Emit
 
 ANSWER_SECONDS = 10.0
 """Time limit for a response of the brokers; without one, they count as unreachable."""
@@ -152,7 +152,7 @@ def broker_settings(config: Config, names: Sequence[str], timeout: float = PERMI
         names: names of the settings, such as `group.max.session.timeout.ms`.
         timeout: seconds to wait for a response; without one, the result is empty.
     """
-    client = open_client(AdminClient, {**config, **client_hooks(_ignore)})
+    client = open_client(AdminClient, {**config, **client_hooks(discard)})
     try:
         broker = str(next(iter(client.list_topics(timeout=timeout).brokers)))
         (answer,) = client.describe_configs(
@@ -178,7 +178,7 @@ class TopicAdmin:
         self.servers = str(config["bootstrap.servers"])
         self.config = config
         self.emit = emit
-        hooks = client_hooks(emit or _ignore)
+        hooks = client_hooks(emit or discard)
         self._report_error = hooks["error_cb"]
         self._last_error: KafkaError | None = None
         self.has_controller = False
@@ -357,7 +357,3 @@ class TopicAdmin:
             except (KafkaException, KeyError):
                 continue
         return found
-
-
-def _ignore(event: Event) -> None:
-    """Discards events, for callers that only need the raised error."""

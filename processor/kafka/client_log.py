@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from processor.telemetry.events import Emit, KafkaClientError, KafkaClientLog
+from processor.telemetry.events import Emit, Event, KafkaClientError, KafkaClientLog
 
 
 def client_hooks(emit: Emit) -> dict[str, Any]:
@@ -23,6 +23,10 @@ def client_hooks(emit: Emit) -> dict[str, Any]:
     logger = logging.Logger("kafka-client")  # noqa: LOG001  (one per client: a shared one would pass each line to all)
     logger.addHandler(handler)
     return {"logger": logger, "error_cb": handler.report}
+
+
+def discard(_: Event) -> None:
+    """Discards events: an `Emit` for clients whose callers learn all that they need from raised errors."""
 
 
 class ClientLog(logging.Handler):

@@ -17,7 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from processor.errors import AccessDenied, ProcessorError
 from processor.kafka.admin import TopicAdmin
-from processor.kafka.client_log import client_hooks
+from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.config import NO_TOPIC, admin_config, consumer_config, error_of, open_client
 from processor.kafka.elections import NO_COORDINATOR, until_elected
 from processor.kafka.group_protocol import check_consumer_protocol
@@ -26,7 +26,6 @@ from processor.kafka.progress_topic import policy_of
 from processor.kafka.reach import Address
 from processor.operate.checkup import GroupFacts, TopicState
 from processor.settings import Settings
-from processor.telemetry.events import Event
 
 LOGIN_SECONDS: Final = 8.0
 """Time limit for the first response: a connection with TLS and SASL."""
@@ -53,9 +52,9 @@ class ClusterFacts:
         """
         self._settings = settings
         self._config = admin_config(settings.bootstrap_servers, settings.kafka_config)
-        open_client(Consumer, {**consumer_config(settings, 0), **client_hooks(_ignore)}).close()
+        open_client(Consumer, {**consumer_config(settings, 0), **client_hooks(discard)}).close()
         self._topics = TopicAdmin(self._config)
-        self._admin: AdminClient = open_client(AdminClient, {**self._config, **client_hooks(_ignore)})
+        self._admin: AdminClient = open_client(AdminClient, {**self._config, **client_hooks(discard)})
 
     def brokers(self) -> list[Address]:
         """Connect, and return the addresses that the brokers advertise.
@@ -183,7 +182,3 @@ def _facts_of(name: str, description: ConsumerGroupDescription) -> GroupFacts:
     state = description.state.name.lower().replace("_", "-")
     protocol = TYPES.get(description.type)
     return GroupFacts(name, state, len(description.members), protocol, description.partition_assignor)
-
-
-def _ignore(event: Event) -> None:
-    """Discards events: the raised errors name the reasons."""

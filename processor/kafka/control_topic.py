@@ -22,7 +22,7 @@ from processor.kafka.admin import (
     created_on_demand,
     missing_topics,
 )
-from processor.kafka.client_log import client_hooks
+from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.config import admin_config, error_of, open_client, producer_config, reader_config, reason_of
 from processor.kafka.reading import records_of
 from processor.options.connection import ConnectionOptions
@@ -38,7 +38,7 @@ from processor.runtime.commands import (
 from processor.runtime.control import Apply
 from processor.runtime.ports import Record
 from processor.telemetry.cadence import LOG_AGAIN_SECONDS
-from processor.telemetry.events import ControlFailed, Emit, Event
+from processor.telemetry.events import ControlFailed, Emit
 
 COMPACTED: Final = {"cleanup.policy": "compact"}
 
@@ -224,7 +224,7 @@ def send_commands(
     is_begun = any(command is not None for command in commands.values())
     ensure_control_topic(admin, topic, create=is_begun, is_written=True)
     errors: list[KafkaError | None] = []
-    client: Producer = open_client(Producer, {**producer_config(servers, given), **client_hooks(_ignore)})
+    client: Producer = open_client(Producer, {**producer_config(servers, given), **client_hooks(discard)})
     for target, command in commands.items():
         value = value_of(command) if command is not None else None
         client.produce(topic, value, key_of(group, target), on_delivery=lambda error, _: errors.append(error))
@@ -235,7 +235,3 @@ def send_commands(
         raise raised
     if len(errors) < len(commands):
         raise BrokerError(f"no broker at {servers} has acknowledged the command within {ANSWER_SECONDS:g} s")
-
-
-def _ignore(_: Event) -> None:
-    """Discards events: the raised errors say what is wrong."""

@@ -21,7 +21,7 @@ from processor.handlers.links import JOIN
 from processor.handlers.task import NO_CONTENT, identity_of, session_of
 from processor.handlers.terms import terms_of
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
-from processor.kafka.client_log import client_hooks
+from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
 from processor.kafka.elections import NO_LEADER, until_elected
@@ -32,7 +32,6 @@ from processor.operate.partition_view import PartitionView
 from processor.operate.resets import OffsetChange
 from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import Commit, MapRecord, Partition, Place, Survey
-from processor.telemetry.events import Event
 
 SLICE_SECONDS: Final = 0.1
 """How long a wait inside the client may delay a signal."""
@@ -163,7 +162,7 @@ class GroupView:
         with self._translated(f"group {self.group}"):
             if self._admin is None:
                 config = admin_config(self.servers, self._kafka_config)
-                self._admin = open_client(AdminClient, {**config, **client_hooks(_ignore)})
+                self._admin = open_client(AdminClient, {**config, **client_hooks(discard)})
             (answer,) = self._admin.describe_consumer_groups([self.group], request_timeout=ANSWER_SECONDS).values()
             try:
                 return _state_of(answer.result())
@@ -247,7 +246,7 @@ class GroupView:
 
     def _open(self, **own: str) -> Consumer:
         config = reader_config(self.servers, self._kafka_config)
-        client: Consumer = open_client(Consumer, {**config, **own, **client_hooks(_ignore)})
+        client: Consumer = open_client(Consumer, {**config, **own, **client_hooks(discard)})
         return client
 
     @contextmanager
@@ -333,7 +332,3 @@ def _state_of(description: ConsumerGroupDescription) -> GroupState:
         for place in member.assignment.topic_partitions:
             owners[Partition(place.topic, place.partition)] = owner
     return GroupState(state.name.lower().replace("_", "-"), owners, members)
-
-
-def _ignore(event: Event) -> None:
-    """Discards events: the raised errors say what is wrong."""

@@ -8,13 +8,12 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processor.kafka.admin import ANSWER_SECONDS
-from processor.kafka.client_log import client_hooks
+from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import error_of, open_client, reader_config
 from processor.operate.marks import Marks, Page, further_pages
 from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import Partition
-from processor.telemetry.events import Event
 
 FORGOTTEN: Final = (2**62, "")
 """A page that the brokers do not have any more. It begins where no letter will be, so that no mark moves to it."""
@@ -99,10 +98,6 @@ class MarkStore:
     def _client(self, number: int) -> Consumer:
         if number not in self._clients:
             config = reader_config(self._connection.bootstrap_servers, self._connection.kafka_config)
-            own = {"group.id": self._name(number), **client_hooks(_ignore)}
+            own = {"group.id": self._name(number), **client_hooks(discard)}
             self._clients[number] = open_client(Consumer, {**config, **own})
         return self._clients[number]
-
-
-def _ignore(event: Event) -> None:
-    """Discards events: the raised errors say what is wrong."""

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AclOperation
 
 from processor.errors import DeliveryError, ProcessorError
 from processor.kafka.admin import ANSWER_SECONDS, Ensured, TopicAdmin, created_on_demand
-from processor.kafka.client_log import client_hooks
+from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.config import (
     ACCESS_DENIED,
     NO_TOPIC,
@@ -28,7 +28,7 @@ from processor.kafka.polled_producer import OnDelivery, PolledProducer
 from processor.runtime.map_records import WRITE_SECONDS
 from processor.runtime.ports import MapRecord, Partition, Place, Record
 from processor.settings import Settings
-from processor.telemetry.events import Emit, Event
+from processor.telemetry.events import Emit
 
 TOPIC_CONFIG: Final = {
     "cleanup.policy": "compact",
@@ -165,7 +165,7 @@ def read_places(
     if not places:
         return {}
     config = {**reader_config(servers, kafka_config), "isolation.level": "read_uncommitted"}
-    client: Consumer = open_client(Consumer, {**config, **client_hooks(emit or _ignore)})
+    client: Consumer = open_client(Consumer, {**config, **client_hooks(emit or discard)})
     try:
         return _Reading(client, places).run(monotonic() + seconds)
     finally:
@@ -279,7 +279,3 @@ def ensure_progress_topic(admin: TopicAdmin, topic: str, *, create: bool) -> Ens
 def policy_of(admin: TopicAdmin, topic: str) -> str | None:
     """Return the topic's cleanup policy; None if this client may not read it."""
     return admin.settings([topic], POLICY).get(topic)
-
-
-def _ignore(event: Event) -> None:
-    """Discards events, for callers that only need the result."""

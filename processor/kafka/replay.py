@@ -8,12 +8,12 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from processor.errors import DeliveryError, ProcessorError
+from processor.kafka.client_log import discard
 from processor.kafka.config import sink_configs
 from processor.kafka.dead_letters import DeadLetters
 from processor.kafka.sink import KafkaSink
 from processor.operate.letters import Letter, Place
 from processor.options.connection import ConnectionOptions
-from processor.telemetry.events import Event
 
 MOST_IN_FLIGHT: Final = 1000
 """Letters that are sent and not acknowledged."""
@@ -57,7 +57,7 @@ class Replay:
         self._letters = letters
         # A session with many letters has one in flight, and must not wait for a batch to fill.
         config = {"linger.ms": "1", **connection.kafka_config}
-        self._sink = KafkaSink(sink_configs(connection.bootstrap_servers, config), _ignore)
+        self._sink = KafkaSink(sink_configs(connection.bootstrap_servers, config), discard)
         self._interval = 1 / rate if rate is not None else 0.0
         self._next_at = monotonic()
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
@@ -163,7 +163,3 @@ class Replay:
 def _session(letter: Letter) -> InFlight:
     key = letter.key()
     return letter.place if key is None else (letter.topic(), key)
-
-
-def _ignore(event: Event) -> None:
-    """Discards events: what is not delivered is reported by its letter."""

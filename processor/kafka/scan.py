@@ -12,12 +12,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from processor.engine.record import Record
 from processor.errors import BrokerError
 from processor.kafka.admin import ANSWER_SECONDS
-from processor.kafka.client_log import client_hooks
+from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.config import ACCESS_DENIED, error_of, open_client, reader_config
 from processor.kafka.elections import watermarks
 from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import Partition
-from processor.telemetry.events import Event
 
 SLICE_SECONDS: Final = 0.1
 """How long a wait inside the client may delay a signal."""
@@ -52,7 +51,7 @@ class Scan:
         self._servers = connection.bootstrap_servers
         self._about = about
         config = reader_config(self._servers, {**MEMORY, **connection.kafka_config})
-        self._client: Consumer = open_client(Consumer, {**config, **client_hooks(_ignore)})
+        self._client: Consumer = open_client(Consumer, {**config, **client_hooks(discard)})
 
     def bounds(self, topic: str, partitions: int) -> dict[Partition, tuple[int, int]]:
         """Return the lowest offset and the end of each partition."""
@@ -148,7 +147,3 @@ class Scan:
 
     def _error(self, error: KafkaError) -> Exception:
         return error_of(error, self._servers, about=self._about)
-
-
-def _ignore(event: Event) -> None:
-    """Discards events: the raised errors say what is wrong."""
