@@ -8,36 +8,21 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
-import pytest
 
 from processor.engine.process_scaling import Load
 from processor.fleet.size import FleetSize, LoadMeter
 from processor.health.heartbeat import FleetHeartbeat, read
 from processor.options.bounds import Bounds
-from tests.fleet.test_supervisor import BOUND, Parent
+from tests.fleet.test_supervisor import BOUND, Fleet, Parent
 from tests.support.stats import consumer_stats, partition_stats
 from tests.support.until import until
-
-Fleet = Callable[..., Parent]
 
 LOADED = {index: ["loaded"] * 3 for index in range(8)}
 
 BUSY, IDLE = Load(1.0, waits=True, partitions=4), Load(0.0, waits=False, partitions=4)
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with contextlib.ExitStack() as stack:
-
-        def start(lives: dict[int, list[str]] | None = None, **options: Any) -> Parent:
-            return stack.enter_context(Parent(tmp_path / "log", lives or {}, **options))
-
-        yield start
 
 
 def load(parent: Parent, load: Load) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -100,16 +100,6 @@ class Parent:
 
 
 Fleet = Callable[..., Parent]
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with contextlib.ExitStack() as stack:
-
-        def start(lives: dict[int, list[str]] | None = None, **options: Any) -> Parent:
-            return stack.enter_context(Parent(tmp_path / "log", lives or {}, **options))
-
-        yield start
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
