@@ -107,20 +107,10 @@ def ensure_topics(
     absent = {topic: count for topic, count in partitions.items() if topic not in found}
     if not create:
         ensured = Ensured((), dict.fromkeys(absent, "it does not exist"))
-    elif absent and not admin.has_controller:
-        ensured = created_on_demand(admin, absent, timeout)
     else:
         ensured = admin.create(absent, dead_letter_sources or {}, timeout)
     admin.require(AclOperation.WRITE, partitions.keys() - ensured.missing.keys())
     return ensured
-
-
-def created_on_demand(admin: TopicAdmin, topics: Collection[str], timeout: float) -> Ensured:
-    """Creates topics by requesting their metadata, as a producer does: an embedded broker has no controller."""
-    creating = TopicAdmin({**admin.config, "allow.auto.create.topics": "true"}, admin.emit)
-    found = creating.partitions(topics, timeout, tolerant=True)
-    reason = "it does not exist, and the cluster has no controller that could create it"
-    return Ensured((), {topic: reason for topic in topics if topic not in found})
 
 
 def await_topic(config: Config, topic: str, timeout: float = ANSWER_SECONDS, emit: Emit | None = None) -> Target:
@@ -296,12 +286,16 @@ class TopicAdmin:
     ) -> Ensured:
         """Creates topics, all with `config`. A topic that another client created meanwhile is not an error.
 
+        An embedded broker has no controller, and is asked for their metadata. To be called after another request.
+
         Raises:
             BrokerError: this client may not create them.
             LoadError: the brokers reject a name.
         """
         if not partitions:
             return Ensured((), {})
+        if not self.has_controller:
+            return self._created_on_demand(partitions, timeout)
         created: list[str] = []
         missing: dict[str, str] = {}
         wanted = [
@@ -331,6 +325,13 @@ class TopicAdmin:
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     missing[topic] = str(error_of(error, self.servers))
         return Ensured(tuple(created), missing)
+
+    def _created_on_demand(self, topics: Collection[str], timeout: float) -> Ensured:
+        """Create topics by requesting their metadata, as a producer does."""
+        creating = TopicAdmin({**self.config, "allow.auto.create.topics": "true"}, self.emit)
+        found = creating.partitions(topics, timeout, tolerant=True)
+        reason = "it does not exist, and the cluster has no controller that could create it"
+        return Ensured((), {topic: reason for topic in topics if topic not in found})
 
     def _dead_letter_config(self, topics: Collection[str]) -> dict[str, str]:
         """The configuration of a topic for the dead letters of `topics`; empty if a limit of theirs is not known."""

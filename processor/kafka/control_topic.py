@@ -19,7 +19,6 @@ from processor.kafka.admin import (
     SLICE_SECONDS,
     TopicAdmin,
     check_topics,
-    created_on_demand,
     missing_topics,
 )
 from processor.kafka.client_log import client_hooks, discard
@@ -138,11 +137,7 @@ def ensure_control_topic(admin: TopicAdmin, topic: str, *, create: bool, is_writ
     if is_missing and not create:
         raise LoadError(missing_topics([topic], admin.servers))
     if is_missing:
-        if admin.has_controller:
-            ensured = admin.create({topic: 1}, {}, ANSWER_SECONDS, COMPACTED)
-        else:
-            ensured = created_on_demand(admin, [topic], ANSWER_SECONDS)
-        reason = ensured.missing.get(topic)
+        reason = admin.create({topic: 1}, {}, ANSWER_SECONDS, COMPACTED).missing.get(topic)
         if reason is not None:
             raise LoadError(f"the control topic {topic} cannot be created: {reason}")
     admin.require(AclOperation.WRITE if is_written else AclOperation.READ, [topic])

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AclOperation
 
 from processor.errors import DeliveryError, ProcessorError
-from processor.kafka.admin import ANSWER_SECONDS, Ensured, TopicAdmin, created_on_demand
+from processor.kafka.admin import ANSWER_SECONDS, Ensured, TopicAdmin
 from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.config import (
     ACCESS_DENIED,
@@ -266,8 +266,6 @@ def ensure_progress_topic(admin: TopicAdmin, topic: str, *, create: bool) -> Ens
     ensured = Ensured((), {})
     if is_missing and not create:
         ensured = Ensured((), {topic: "it does not exist"})
-    elif is_missing and not admin.has_controller:
-        ensured = created_on_demand(admin, [topic], ANSWER_SECONDS)
     elif is_missing:
         ensured = admin.create({topic: 1}, {}, ANSWER_SECONDS, TOPIC_CONFIG)
     if not ensured.missing:
