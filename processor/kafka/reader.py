@@ -46,8 +46,7 @@ class KafkaReader:
 
     def take(self, limit: int, seconds: float) -> Sequence[Record]:
         """Return the first record as soon as it arrives, and those that are here already."""
-        first = cast(Record | None, self._client.poll(seconds))
-        return () if first is None else [first, *cast(list[Record], self._client.consume(limit - 1, 0))]
+        return polled(self._client, limit, seconds)
 
     def interpret(self, record: Record) -> End | Lost | None:
         """Return the end of a partition, or where its log begins.
@@ -76,3 +75,11 @@ class KafkaReader:
         except KafkaException as caught:
             raise error_of(caught.args[0], self._servers, about=str(partition)) from None
         return int(low)
+
+
+def polled(client: Consumer, limit: int, seconds: float) -> list[Record]:
+    """Return at most `limit` records: the first one as soon as it arrives, then those that the client has already."""
+    first = cast(Record | None, client.poll(seconds))
+    if first is None:
+        return []
+    return [first, *cast(list[Record], client.consume(limit - 1, 0))] if limit > 1 else [first]

@@ -18,6 +18,7 @@ from processor.engine.splice import Splice
 from processor.kafka.aside import Aside
 from processor.kafka.client_log import client_hooks
 from processor.kafka.config import MEMBERSHIP, Config, open_client, reason_of, without
+from processor.kafka.reader import polled
 from processor.runtime.ports import Partition, Record
 from processor.telemetry.events import ConsumerReadingOn, ConsumerReadingOnFailed, Emit
 
@@ -81,10 +82,7 @@ class StandIn:
         if self._client is None:
             return []
         try:
-            first = cast(Record | None, self._client.poll(seconds))
-            if first is None:
-                return []
-            records = [first, *cast(list[Record], self._client.consume(limit - 1, 0))] if limit > 1 else [first]
+            records = polled(self._client, limit, seconds)
         except KafkaException as caught:
             self._fail(reason_of(caught.args[0]))
             return []
