@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 FACTORS: Final = (2.0, 1.5, 1.25)
 """How many times as many workers a trial has, or how many times fewer. The first one doubles; one that was undone makes
-the next one smaller, and one that paid makes it larger. Steps below the last one could not be told from chance."""
+the next one smaller, and one that paid makes it larger. A smaller step could not be told apart from chance."""
 
 HELPS: Final = 0.3
 """Elasticity of the rate (its relative change by that of the number) from which on more workers help. It is 1 where

@@ -1,6 +1,6 @@
 """`Frames`: the page as it is now, passed from the thread that reads the logs to the viewers.
 
-There is no queue. A viewer that is slow skips frames, and holds up neither the reader of the logs nor other viewers.
+Frames are not queued. A slow viewer skips some, and delays neither the reader of the logs nor other viewers.
 """
 
 from __future__ import annotations
