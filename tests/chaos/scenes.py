@@ -184,12 +184,13 @@ def refused_dead_letters(work: Scenario) -> Verdict:
         lambda: fleet.heard("task.delivery_failed") or fleet.heard("task.dead_lettered"), "its end is told", pause=0.05
     )
     fleet.stop()
-    _raise_limit(work, letters)
+    raise_limit(work, letters)
     assert work.run("fail", *options, "--stop-at-end").wait() == 0
     return verdict(work, given_up=work.given_up())
 
 
-def _raise_limit(work: Scenario, topic: str) -> None:
+def raise_limit(work: Scenario, topic: str) -> None:
+    """Lets the topic accept records of up to 100,000 bytes."""
     entry = ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     cluster.admin_of(work.servers).incremental_alter_configs([resource])[resource].result(30)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import scenes
+from tests.chaos import group_scenes, scenes
 from tests.chaos.scenes import Scene
 from tests.support.kafka_jars import PROJECT
 from tests.support.scenario import MakeScenario
@@ -30,6 +30,10 @@ CAUGHT_BY_A_SCENE: dict[str, tuple[Scene, str]] = {
     "end_reached_before_the_stock": (scenes.die_with_a_stock, "lost"),
     "lease_that_never_ends": (scenes.pause_past_the_session, "overlapping"),
     "dead_letter_settled_before_its_acknowledgement": (scenes.refused_dead_letters, "lost"),
+    "join_settled_before_what_follows": (group_scenes.kill_while_groups_wait, "lost"),
+    "repeated_branch_counts_twice": (group_scenes.kill_while_groups_wait, "too early"),
+    "what_follows_a_join_has_another_id": (group_scenes.kill_while_groups_wait, "another ID"),
+    "expired_join_without_dead_letters": (group_scenes.kill_before_groups_expire, "lost"),
 }
 
 CAUGHT_BY_THE_STATE_MACHINE = (
@@ -50,6 +54,11 @@ CAUGHT_BY_TESTS_OF_EXACTLY_ONCE = {
     "skip_map_forgets_what_it_said": "tests/engine/test_outbox_machine.py",
 }
 """The state machine of the outbox, or what holds every transaction against the outputs so far."""
+
+CAUGHT_BY_THE_STATE_MACHINE_OF_JOINS = (
+    "arrival_settled_when_it_is_kept",
+    "marker_settled_before_its_branches_are_committed",
+)
 
 TAKES = 3
 """A bug in how threads meet shows when they do: a scene may need more than one take."""
@@ -75,6 +84,7 @@ def plant(folder: Path, bug: str) -> None:
 
 def test_every_planted_bug_is_looked_for() -> None:
     looked_for = {*CAUGHT_BY_A_SCENE, *CAUGHT_BY_THE_STATE_MACHINE, *CAUGHT_BY_TESTS_OF_EXACTLY_ONCE}
+    looked_for.update(CAUGHT_BY_THE_STATE_MACHINE_OF_JOINS)
     assert looked_for == {patch.stem for patch in PLANTED.glob("*.patch")}
 
 
@@ -98,6 +108,13 @@ def test_the_tests_of_exactly_once_catch_the_bug(tmp_path: Path, bug: str) -> No
     run = run_planted(tmp_path, bug, CAUGHT_BY_TESTS_OF_EXACTLY_ONCE[bug], "-k", "every_transaction or Transacting")
     assert run.returncode == 1, f"the bug was not caught:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
     assert "AssertionError" in run.stdout
+
+
+@pytest.mark.parametrize("bug", CAUGHT_BY_THE_STATE_MACHINE_OF_JOINS)
+def test_the_state_machine_of_joins_catches_the_bug(tmp_path: Path, bug: str) -> None:
+    run = run_planted(tmp_path, bug, "tests/runtime/test_join_machine.py")
+    assert run.returncode == 1, f"the bug was not caught:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
+    assert "AssertionError" in run.stdout or "KeyError" in run.stdout
 
 
 def run_planted(folder: Path, bug: str, *tests: str) -> subprocess.CompletedProcess[str]:

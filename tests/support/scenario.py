@@ -23,7 +23,7 @@ from tests.support.until import until
 
 HANDLERS = """
 import ctypes, os, random, signal, sys, threading, time
-from processor import BatchError, Processor, Reject
+from processor import BatchError, Processor, Reject, Retry
 from tests.support.ledger import Ledger
 
 if "TEST_CLOCK" in os.environ:
@@ -242,6 +242,15 @@ def answer(task):
         if task.payload == b"fails":
             raise ValueError("no use")
         return b"an answer" * 20 if task.payload == b"asks" else None
+
+def branch(task):
+    if task.name == "late" and not os.path.exists("go"):
+        raise Retry(after=0.05, counts=False)
+    if task.name == "bad":
+        raise Reject("never")
+    with ledger.attempt(task):
+        time.sleep(seconds)
+    return task.id
 """
 
 OUTLASTING = ("-X", "session.timeout.ms=120000")
