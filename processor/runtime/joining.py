@@ -72,7 +72,7 @@ class Joining:
             records = joined_records(record, arrival, [came[index] for index in sorted(came)])
         except EncodeError as error:
             raise NothingFollows(error, list(others.values())) from None
-        self._outputs.send(Output(attempt, records))
+        self._outputs.send(Output(attempt, records, last_alone=True))  # the marker says that the broker has the others
 
 
 def _came(record: Record) -> Came:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import random
 from time import monotonic
 from typing import Protocol
@@ -23,6 +26,10 @@ from processor.telemetry.events import TaskDeliveryFailed
 FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 0.5, 30.0
 """A record that its topic does not accept is sent again without end: nothing may be lost, and its session waits."""
 
+MOST_BYTES = 1 << 20
+"""Of one output's records that are under way at once, or one record: its branches may have some hundreds of megabytes,
+and the client has a copy of each."""
+
 
 class Output(msgspec.Struct, eq=False):
     """Records to send, and what follows when the broker has them."""
@@ -38,15 +45,10 @@ class Output(msgspec.Struct, eq=False):
     """Whether the lane goes on once its task is settled; else it stays lent for good."""
     written: Callable[[], None] | None = None
     """Called once, when the broker has the records for good."""
-    acknowledged: int = 0
-    """How many of the records the broker has, where each is sent when the one before is acknowledged."""
+    last_alone: bool = False
+    """Whether the last record is sent only when the broker has all others."""
     failures: int = 0
-    """Of the record that is sent now."""
-
-    @property
-    def record(self) -> OutputRecord:
-        """The record that is sent now."""
-        return self.records[self.acknowledged]
+    """How often in a row records were refused, and none accepted."""
 
 
 def resend_delay(output: Output) -> float:
@@ -74,41 +76,134 @@ class Outbox:
         self._log = log
 
     def send(self, output: Output) -> None:
-        """Sends its records, one after the other, and returns."""
+        """Sends its records, side by side, and returns."""
         if not output.dead_letter:
             self._desk.hand_over(output.attempt.loan)
-        self._send(output)
+        if len(output.records) == 1:
+            self._send(output)
+        else:
+            Shipment(output, self._sink, self._settle, self._try_again).go_on()
 
     def _send(self, output: Output) -> None:
-        topic, key, value, headers = output.record
+        topic, key, value, headers = output.records[0]
         self._sink.send(topic, key, value, headers, lambda error: self._on_delivery(output, error))
 
     def _on_delivery(self, output: Output, error: DeliveryError | None) -> None:
         if error is None:
-            output.acknowledged += 1
-            output.failures = 0
-            if output.acknowledged < len(output.records):
-                self._send(output)
-                return
-            loan, dead_letter = output.attempt.loan, output.dead_letter
-            self._desk.settle_next(loan, dead_letter=dead_letter, result=output.result, release=output.release)
-            if output.written is not None:
-                output.written()
-            output.attempt.go_on()
+            self._settle(output)
             return
         output.failures += 1
+        self._try_again(output, output.records[0].topic, error, lambda: self._send(output))
+
+    def _settle(self, output: Output) -> None:
+        """The broker has all of it."""
+        loan, dead_letter = output.attempt.loan, output.dead_letter
+        self._desk.settle_next(loan, dead_letter=dead_letter, result=output.result, release=output.release)
+        if output.written is not None:
+            output.written()
+        output.attempt.go_on()
+
+    def _try_again(self, output: Output, topic: str, error: DeliveryError, again: Callable[[], None]) -> None:
+        """The topic has refused the output, or a part of it: has it sent again, after a while."""
         delay = resend_delay(output)
         now = monotonic()
-        topic, attempt, message = output.record.topic, output.attempt, str(error)
+        attempt, message = output.attempt, str(error)
         self._desk.delay(attempt.loan, Setback(type_name(error), f"{topic}: {message}", now, now + delay))
         self._log.problem(
             lambda: TaskDeliveryFailed(**attempt.fields, target_topic=topic, error=message, retry_in_seconds=delay)
         )
-        self._timers.schedule(now + delay, lambda: self._send_again(output))
 
-    def _send_again(self, output: Output) -> None:
-        loan = output.attempt.loan
-        if loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs the task again
-            self._desk.give_up(loan)
-        else:
-            self._send(output)
+        def send_again() -> None:
+            if attempt.loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs the task again
+                self._desk.give_up(attempt.loan)
+            else:
+                again()
+
+        self._timers.schedule(now + delay, send_again)
+
+
+class Shipment:
+    """The records of one output on their way, side by side: as many at once as `MOST_BYTES` allow.
+
+    Once one is refused, nothing more is sent until the others under way are answered. Then those that were refused are
+    sent again, and what is left: one try and one log line, however many they are.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        sink: Sink,
+        settle: Callable[[Output], None],
+        try_again: Callable[[Output, str, DeliveryError, Callable[[], None]], None],
+    ) -> None:
+        """`settle` is called once, when the broker has all records, `try_again` after each try that was refused."""
+        self._output = output
+        self._sink = sink
+        self._settle = settle
+        self._try_again = try_again
+        self._lock = threading.Lock()
+        self._left = deque(output.records)
+        self._under_way = 0
+        self._bytes = 0
+        """Of those under way."""
+        self._accepted = 0
+        """Records of this try."""
+        self._refused: list[tuple[OutputRecord, DeliveryError]] = []
+        self._asked = 0
+
+    def go_on(self) -> None:
+        """Sends what may be under way now. One thread sends at a time, so that the records keep their order."""
+        with self._lock:
+            self._asked += 1
+            if self._asked > 1:  # the thread that sends now looks once more
+                return
+        while True:
+            while (record := self._next()) is not None:
+                topic, key, value, headers = record
+                self._sink.send(topic, key, value, headers, partial(self._on_delivery, record))
+            with self._lock:
+                self._asked = min(self._asked - 1, 1)
+                if not self._asked:
+                    return
+
+    def _next(self) -> OutputRecord | None:
+        with self._lock:
+            if not self._left or self._refused:
+                return None
+            record = self._left[0]
+            is_last = self._output.last_alone and len(self._left) == 1
+            if self._under_way and (is_last or self._bytes + record.size > MOST_BYTES):
+                return None
+            self._under_way += 1
+            self._bytes += record.size
+            return self._left.popleft()
+
+    def _on_delivery(self, record: OutputRecord, error: DeliveryError | None) -> None:
+        with self._lock:
+            self._under_way -= 1
+            self._bytes -= record.size
+            if error is None:
+                self._accepted += 1
+            else:
+                self._refused.append((record, error))
+            is_answered, is_refused, is_sent = not self._under_way, bool(self._refused), not self._left
+        if is_refused:
+            if is_answered:
+                self._end_try()
+        elif not is_sent:
+            self.go_on()
+        elif is_answered:
+            self._settle(self._output)
+
+    def _end_try(self) -> None:
+        with self._lock:
+            record, error = self._refused[0]
+            self._output.failures = 1 if self._accepted else self._output.failures + 1
+            self._accepted = 0
+        self._try_again(self._output, record.topic, error, self._send_refused)
+
+    def _send_refused(self) -> None:
+        with self._lock:
+            self._left.extendleft(record for record, _ in reversed(self._refused))
+            self._refused.clear()
+        self.go_on()

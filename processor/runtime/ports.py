@@ -114,6 +114,12 @@ class OutputRecord(NamedTuple):
     value: bytes | None
     headers: Headers
 
+    @property
+    def size(self) -> int:
+        """Size of key, value and headers in bytes."""
+        headers = sum(len(name) + len(text or b"") for name, text in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
 
 class OutputsRefused(str):
     """Why a commit was refused: topics do not accept some of its outputs. Without these it may be accepted."""

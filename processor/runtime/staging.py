@@ -32,7 +32,7 @@ class Staging:
     def send(self, output: Output) -> None:
         """Settles the output's task; the next transaction takes both."""
         loan, dead_letter = output.attempt.loan, output.dead_letter
-        size = sum(map(_size_of, output.records)) + OVERHEAD_BYTES
+        size = sum(record.size for record in output.records) + OVERHEAD_BYTES
         if not dead_letter:
             size += len(output.attempt.record.value() or b"")
         self._desk.stage(loan, output, size, dead_letter=dead_letter, result=output.result, release=output.release)
@@ -80,8 +80,3 @@ class Staging:
                 **output.attempt.fields, target_topic=topic, error=reason, retry_in_seconds=delay
             )
         )
-
-
-def _size_of(record: OutputRecord) -> int:
-    headers = sum(len(name) + len(text or b"") for name, text in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers

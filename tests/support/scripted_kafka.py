@@ -222,6 +222,8 @@ class ScriptedSink(MemorySink):
         self.sent: list[Sent] = []
         """What was accepted."""
         self.refusals = 0
+        self.refused_topic: str | None = None
+        """Where it is set, only records for this topic are refused."""
         self.holding = False
         self.held: list[Delivered] = []
         self._lock = threading.Lock()
@@ -230,7 +232,7 @@ class ScriptedSink(MemorySink):
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, delivered: Delivered
     ) -> None:
         with self._lock:
-            refused = self.refusals > 0
+            refused = self.refusals > 0 and self.refused_topic in (None, topic)
             self.refusals -= refused
         if refused:
             delivered(DeliveryError("the topic is away"))
