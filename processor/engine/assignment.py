@@ -338,8 +338,8 @@ class Assignment(Generic[P]):
         loan.done += 1
         return count + self.release(loan)
 
-    def refuse(self, ledger: Ledger, identity: Identity, error: tuple[type[Exception], str]) -> None:
-        """A join of an open ledger comes to nothing: its arrivals wait to be dead letters, see `Ledger.refuse`."""
+    def refuse(self, ledger: Ledger, identity: Identity, error: tuple[type[Exception], str] | None) -> None:
+        """A join of an open ledger comes to nothing: its arrivals wait for a worker, see `Ledger.refuse`."""
         before = len(ledger.lanes.ready)
         count = ledger.refuse(identity, error)
         self.in_flight += count

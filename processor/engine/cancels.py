@@ -71,6 +71,10 @@ class Cancels:
         """Return whether any task with this record key may be cancelled."""
         return bool(self._by_id) or (bool(self._by_session) and key is not None and _text(key) in self._by_session)
 
+    def names(self, text: str) -> bool:
+        """Return whether a cancellation is about the task with this ID, or the session with this key."""
+        return text in self._by_id or text in self._by_session
+
     def of_id(self, task_id: str) -> Cancel | None:
         """Return the cancellation that covers the task with this ID by it."""
         return self._by_id.get(task_id)

@@ -427,8 +427,11 @@ class Ledger:
         """No branch of these joins can arrive again: settles their markers. Return how many."""
         return self.settle_kept(self._joins.unmark(identities))
 
-    def refuse(self, identity: Identity, error: tuple[type[Exception], str]) -> int:
-        """A join comes to nothing: its arrivals go back to their lane, to be dead letters. Return how many."""
+    def refuse(self, identity: Identity, error: tuple[type[Exception], str] | None) -> int:
+        """A join comes to nothing: its arrivals go back to their lane, to be dead letters. Return how many.
+
+        Without an error, a worker looks at them once more.
+        """
         kept = self._joins.take(identity)
         for index, record in enumerate(kept):
             # one of them takes along what was to follow

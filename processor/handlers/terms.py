@@ -42,7 +42,7 @@ def terms_of(headers: Headers) -> Terms | None:
             _time(NOT_BEFORE, found[NOT_BEFORE]) if NOT_BEFORE in found else -inf,
             _time(EXPIRES, found[EXPIRES]) if EXPIRES in found else inf,
             linked=not LINKS.isdisjoint(found),
-            followed=not arrives and (THEN in found or JOIN in found),
+            followed=THEN in found or (JOIN in found and not arrives),
             arrives=arrives,
         )
     except InvalidHeader as error:

@@ -16,7 +16,7 @@ from processor.engine.record import Record
 from processor.errors import DecodeError, NotReady
 from processor.handlers.task import NO_CONTENT, Task, TaskCancelled
 from processor.runtime.attempt import Attempt
-from processor.runtime.cancelled import cancel_of
+from processor.runtime.cancelled import cancel_of, cancel_of_join
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
 from processor.runtime.event_loop import CoroutineSeat
@@ -75,11 +75,12 @@ class Cancellation:
         if not self._desk.lease.holds(monotonic()):
             return
         for waiting in self._desk.unexamined(EXAMINED_AT_ONCE):
-            terms = waiting.ledger.terms.get(waiting.record.offset())
-            if terms is not None and terms.arrives:  # it has the ID of a task that has succeeded
-                continue
             task = self._task_of(waiting.record, waiting.lane.attempts + 1)
-            cancel = cancel_of(self._cancels, task)
+            terms = waiting.ledger.terms.get(waiting.record.offset())
+            if terms is not None and terms.arrives:
+                cancel = cancel_of_join(self._cancels, waiting.record)
+            else:
+                cancel = cancel_of(self._cancels, task)
             loan = self._desk.claim(waiting) if cancel is not None else None
             if loan is not None and cancel is not None:
                 self._settle(loan, task, cancel)

@@ -1,9 +1,18 @@
-"""Whether a task is cancelled, and what is raised instead of calling its handler."""
+"""Whether a task or a group is cancelled, and what is raised instead of calling its handler."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import TypeVar
+
+from processor.engine.assignment import Assignment
 from processor.engine.cancels import Cancel, Cancels
-from processor.handlers.task import Task
+from processor.engine.record import Record
+from processor.handlers.joins import NAME
+from processor.handlers.links import JOIN, JOINED
+from processor.handlers.task import NO_CONTENT, Task, identity_of
+
+P = TypeVar("P", bound=Hashable)
 
 
 class CancelledTask(Exception):
@@ -21,3 +30,29 @@ def cancel_of(cancels: Cancels, task: Task) -> Cancel | None:
     if not cancels.may_cover(key):
         return None
     return cancels.of_session(key, task.name, task.timestamp) or cancels.of_id(task.id)
+
+
+def cancel_of_join(cancels: Cancels, record: Record) -> Cancel | None:
+    """Return the cancellation that covers a record of a join; None where none does.
+
+    An arrival is cancelled with the task that would follow from its join, not with its branch, which has succeeded. The
+    record by which a group begins has the group's ID. A marker is never cancelled: it is about what was sent already.
+    """
+    key = record.key()
+    if key is None or not cancels.may_cover(key):
+        return None
+    names = {name for name, _ in record.headers() or ()}
+    if JOINED in names:
+        return None
+    subject = key.decode("utf-8", "backslashreplace") if JOIN in names else identity_of(record, NO_CONTENT).id
+    kind, timestamp = record.timestamp()
+    return cancels.of_session(key, NAME, timestamp if kind else -1) or cancels.of_id(subject)
+
+
+def recall_joins(assignment: Assignment[P], cancels: Cancels) -> None:
+    """Has workers look once more at the arrivals of joins that are cancelled. Under the lock."""
+    for ledger, joins in list(assignment.joining()):
+        for identity, join in list(joins.open.items()):
+            is_named = not join.is_ending and cancels.names(identity[0])
+            if is_named and any(cancel_of_join(cancels, record) is not None for record in join.kept.values()):
+                assignment.refuse(ledger, identity, None)

@@ -32,7 +32,7 @@ from processor.engine.retry import PAUSED, Setback
 from processor.engine.stock import Usage
 from processor.handlers.task import Task
 from processor.handlers.terms import terms_of
-from processor.runtime.cancelled import cancel_of
+from processor.runtime.cancelled import cancel_of, cancel_of_join, recall_joins
 from processor.runtime.counts import Counts
 from processor.runtime.expired_joins import next_expiry, refuse_expired
 from processor.runtime.ports import End, Partition, Record
@@ -733,7 +733,7 @@ class Desk:
         """It is an arrival at a join: keeps it. For the last one, return the others; its loan goes on."""
         with self._lock:
             self.has_joins = True
-            if loan.ledger.state is LedgerState.CLOSED:
+            if loan.ledger.state is LedgerState.CLOSED or self._has_cancelled_join(loan):
                 self._count(self._assignment.release(loan))
                 self._after_release(loan)
                 return None
@@ -792,6 +792,9 @@ class Desk:
             self._recall(lambda loan: self.cancels.may_cover(loan.lane.key))
             for ledger in self._assignment.ledgers.values():
                 self._unexamined.update(dict.fromkeys(ledger.lanes.waiting_lanes(), ledger))
+            if self.has_joins:
+                recall_joins(self._assignment, self.cancels)
+                self._wake_borrowers()
             self._timers.wake()
             return True
 
@@ -970,6 +973,10 @@ class Desk:
 
     def _has_cancelled(self, tasks: Iterable[Task]) -> bool:
         return bool(self.cancels.in_force) and any(cancel_of(self.cancels, task) is not None for task in tasks)
+
+    def _has_cancelled_join(self, loan: Loan) -> bool:
+        """Return whether the loan's next record is an arrival that was cancelled after a worker had looked at it."""
+        return bool(self.cancels.in_force) and cancel_of_join(self.cancels, loan.records[loan.done]) is not None
 
     def _note_waiting(self, ledger: Ledger, lane: Lane) -> None:
         """A lane begins to wait: if its head was cancelled meanwhile, no worker looks at it."""

@@ -21,11 +21,11 @@ from processor.handlers.joins import read_arrival
 from processor.handlers.links import check_links
 from processor.handlers.payload import convert
 from processor.handlers.table import Handler, Handlers
-from processor.handlers.task import Interrupt, Task
+from processor.handlers.task import NO_CONTENT, Interrupt, Task
 from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, raised_in, returned_unrun
 from processor.runtime.batches import Batches
-from processor.runtime.cancelled import CancelledTask, cancel_of
+from processor.runtime.cancelled import CancelledTask, cancel_of, cancel_of_join
 from processor.runtime.desk import Borrower
 from processor.runtime.flight_recorder import FlightRecorder
 from processor.runtime.follow_ups import is_followed
@@ -289,11 +289,14 @@ class Runner:
             InvalidHeader: a header that sets the task's terms cannot be read.
             Expired: the task had to begin earlier.
             ForJoin: it is not a task.
+            CancelledTask: it is not a task, and its join is cancelled.
             DependencyFailed: the task was to follow from another one, which is a dead letter.
         """
         own = terms.get(record.offset())
         if own is not None:
             if own.arrives and own.refusal is None and own.fault is None:
+                if self._cancels is not None and (cancel := cancel_of_join(self._cancels, record)) is not None:
+                    raise CancelledTask(cancel, Task(record, None, number, now, NO_CONTENT))
                 raise ForJoin(read_arrival(record))
             check_begin(own, time())
             if own.linked:

@@ -13,7 +13,8 @@ import pytest
 from processor import Processor, Retry, Task, TaskCancelled
 from processor.engine.cancels import Cancel, CancelTarget
 from processor.engine.pauses import ALL, Target
-from processor.handlers.links import write_plan
+from processor.handlers.joins import Join
+from processor.handlers.links import Planned, write_plan
 from processor.runtime.commands import key_of, value_of
 from processor.telemetry import events
 from processor.telemetry.events import ConsumerStats, ControlCancelEnded, ControlCancelled, TaskDeadLettered
@@ -23,7 +24,7 @@ from tests.runtime.gate import KINDS, Gate
 from tests.runtime.running import RunningConsumer
 from tests.runtime.test_control import FakeFeed, obeying
 from tests.runtime.test_follow_ups import SHIP
-from tests.runtime.test_joins import arrival
+from tests.runtime.test_joins import JOIN, arrival, marker
 from tests.runtime.test_outputs import of_kind
 from tests.support.until import until
 
@@ -519,3 +520,113 @@ def test_what_was_cancelled_is_settled_for_the_next_owner_too() -> None:
         until(lambda: run.commit_point() == 5)
     assert set(gate.begun) == {0}
     assert cancelled(run) == [1, 2, 3, 4]
+
+
+# --- groups that wait -------------------------------------------------------------------------------
+
+JOIN_OF_THREE = Join("8/then", "t-0-0", "t", 3, JOIN.then)
+OTHER = Join("9/then", "t-0-0", "t", 2, JOIN.then)
+
+JOINED = CancelTarget("task", "8/then")
+"""What follows from the group whose arrivals the tests use."""
+
+
+def waiting_group(*cancelled: CancelTarget) -> tuple[Commands, RunningConsumer]:
+    feed = Commands(*cancelled)
+    return feed, obeying(lambda task: None, feed, stats_interval=0.1)
+
+
+def wait_kept(run: RunningConsumer, joins: int) -> None:
+    """Waits until so many joins wait for branches."""
+    run.until_event(ConsumerStats, lambda stats: stats.open_joins == joins)
+
+
+@pytest.mark.parametrize("target", [JOINED, CancelTarget("session", "8/then")])
+def test_a_group_that_waits_is_cancelled_by_what_follows_it(target: CancelTarget) -> None:
+    feed, consumer = waiting_group()
+    with consumer as run:
+        run.push(arrival(0, 0), arrival(1, 0, OTHER), FakeRecord(2, b"u"))
+        wait_kept(run, 2)
+        feed.cancel(target, since=int(time.time() * 1000))
+        until(lambda: run.commit_point() == 1)
+        run.push(arrival(3, 1, OTHER))
+        wait_settled(run, 4)
+        assert cancelled(run) == [0]
+        assert [event.session_id for event in run.of(events.TaskCancelled)] == ["8/then"]
+    assert [each.headers["task-id"] for each in run.sink.sent] == [b"9/then"]
+
+
+def test_a_branch_that_arrives_while_its_group_is_cancelled_is_cancelled() -> None:
+    feed, consumer = waiting_group(JOINED)
+    with consumer as run:
+        run.push(arrival(0, 0), arrival(1, 1))
+        wait_settled(run, 2)
+        assert cancelled(run) == [0, 1]
+        feed.withdraw(JOINED)
+        run.until_event(ControlCancelEnded)
+        run.push(arrival(2, 0), arrival(3, 1))  # as of a group that is begun again
+        wait_settled(run, 4)
+        assert len(cancelled(run)) == 2
+    assert [each.headers["task-id"] for each in run.sink.sent] == [b"8/then"]
+
+
+def test_a_group_that_is_cancelled_with_dead_letters_is_joined_when_they_are_replayed() -> None:
+    feed, consumer = waiting_group()
+    with consumer as run:
+        run.push(arrival(0, 0, JOIN_OF_THREE), arrival(1, 1, JOIN_OF_THREE))
+        wait_kept(run, 1)
+        feed.cancel(JOINED, dead_letter=True)
+        wait_settled(run, 2)
+        types = [letter.headers["dlq-error-type"] for letter in run.sink.sent]
+        assert sorted(map(str, types)) == ["b'processor.Cancelled'"] * 2 + ["b'processor.DependencyFailed'"]
+        assert sum(event.unmet for event in run.of(events.TaskCancelled)) == 1
+        feed.withdraw(JOINED)
+        run.until_event(ControlCancelEnded)
+        run.push(*(arrival(2 + n, n, JOIN_OF_THREE) for n in range(3)))
+        wait_settled(run, 5)
+    assert [each.headers["task-id"] for each in run.sink.sent[3:]] == [b"8/then"]
+
+
+def test_arrivals_of_a_paused_partition_are_cancelled_with_their_group() -> None:
+    feed, consumer = waiting_group()
+    with consumer as run:
+        until(lambda: hasattr(feed, "apply"))
+        feed.pause(ALL)
+        run.push(arrival(0, 0))
+        run.until_event(ConsumerStats, lambda stats: stats.paused == 1)
+        feed.cancel(JOINED)
+        wait_settled(run, 1)
+        assert cancelled(run) == [0]
+
+
+def test_a_group_whose_last_branch_has_arrived_is_not_cancelled_any_more() -> None:
+    feed, consumer = waiting_group()
+    with consumer as run:
+        run.sink.holding = True
+        run.push(arrival(0, 0), arrival(1, 1))
+        until(lambda: run.sink.held)
+        feed.cancel(JOINED)
+        run.until_event(ControlCancelled)
+        run.sink.acknowledge()
+        wait_settled(run, 2)
+        assert cancelled(run) == []
+    assert [each.headers["task-id"] for each in run.sink.sent] == [b"8/then"]
+
+
+def test_a_group_that_has_not_begun_is_cancelled_by_its_id() -> None:
+    plan = write_plan([Planned(group=[[SHIP], [SHIP]]), SHIP])
+    begin: Any = [("task-id", b"8"), ("task-arrival", b"{}"), ("task-then", plan)]
+    _, consumer = waiting_group(CancelTarget("task", "8"))
+    with consumer as run:
+        run.push(MemoryRecord(PARTITION, 0, b"8", None, begin))
+        wait_settled(run, 1)
+        assert [event.unmet for event in run.of(events.TaskCancelled)] == [3]
+    assert run.sink.sent == []
+
+
+def test_a_marker_is_not_cancelled_with_its_group() -> None:
+    _, consumer = waiting_group(JOINED)
+    with consumer as run:
+        run.push(marker(0, {}), FakeRecord(1, b"u"))
+        wait_settled(run, 2)
+        assert cancelled(run) == []
