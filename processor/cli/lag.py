@@ -34,6 +34,7 @@ from processor.operate.lag import (
     totals_of,
     waits_itself,
     with_pause,
+    with_session,
 )
 from processor.operate.moments import Moment
 from processor.operate.partition_view import PartitionView, unread, waits_for
@@ -43,12 +44,16 @@ from processor.options.option import SECONDS, Option, Panel
 from processor.options.option_set import OptionSet
 from processor.runtime.ports import Partition
 from processor.telemetry.printable import printable
+from processor.telemetry.redaction import LogSessions
 
 TICK_SECONDS: Final = 0.1
 """How long a wait may delay a signal."""
 
 JOIN_LENGTH: Final = 60
 """Of the ID of a join in a cell of the table."""
+
+SESSION_LENGTH: Final = 40
+"""Of a session in a cell of the table."""
 
 HEADINGS: Final = (
     *("partition", ">end", ">committed", ">lag", ">done ahead", ">left", ">oldest", "verdict", "member", "host"),
@@ -68,6 +73,13 @@ class ReportOptions(OptionSet):
     control_topic: Annotated[
         str | None,
         Option("The group's control topic: shows what is paused, and since when.", metavar="TOPIC", rule=topic_fault),
+    ] = None
+    sessions: Annotated[
+        LogSessions | None,
+        Option(
+            "Read tasks that are not settled, and name the session with the most of them in each partition: hashed, as "
+            "in the log, or plain.",
+        ),
     ] = None
     max_lag: Annotated[int | None, Option("Exit with code 1 if the total lag is above this.", at_least=0)] = None
 
@@ -110,7 +122,7 @@ def lag(
     control = report.control_topic
     pauses = partial(_pauses_of, connection, control, group) if control is not None else None
     with GroupView(connection, group) as view:
-        survey = LagSurvey(view, topic, WINDOW if report.watch else report.samples, pauses)
+        survey = LagSurvey(view, topic, WINDOW if report.watch else report.samples, pauses, report.sessions)
         if report.watch:
             _watch(survey, report.every, output)
             return 0
@@ -126,7 +138,12 @@ class LagSurvey:
     """Looks at the group again and again, and judges each partition by its last looks."""
 
     def __init__(
-        self, view: GroupView, topics: Sequence[str], length: int, pauses: Callable[[], Pauses] | None = None
+        self,
+        view: GroupView,
+        topics: Sequence[str],
+        length: int,
+        pauses: Callable[[], Pauses] | None = None,
+        sessions: LogSessions | None = None,
     ) -> None:
         """Finds the topics.
 
@@ -135,6 +152,7 @@ class LagSurvey:
             topics: the topics to report; empty for all that the group has.
             length: looks that a verdict needs.
             pauses: reads what is paused; None where that is not known.
+            sessions: how the busiest session of each partition is shown; None where it is not searched.
 
         Raises:
             LoadError: a topic, or the group, does not exist.
@@ -142,6 +160,7 @@ class LagSurvey:
         self._view = view
         self._length = length
         self._pauses = pauses
+        self._sessions = sessions
         if topics:
             view.require(topics)
         self._topics = list(dict.fromkeys(topics)) or view.topics()
@@ -202,6 +221,7 @@ class LagSurvey:
         if pauses is not None:
             found = [oldest.get(view.partition) for view in self._views]
             rows = [with_pause(row, one, pauses) for row, one in zip(rows, found, strict=True)]
+        rows = self._with_sessions(rows)
         given = [pause.since for pause in pauses.in_force.values()] if pauses is not None else []
         return LagReport(
             group=self._view.group,
@@ -213,6 +233,14 @@ class LagSurvey:
             pauses=None if pauses is None else len(given),
             paused_since=min(given, default=None),
         )
+
+    def _with_sessions(self, rows: list[PartitionLag]) -> list[PartitionLag]:
+        """Return the rows with the busiest session of each partition, if that is asked for."""
+        if self._sessions is None:
+            return rows
+        shares = self._view.shares(self._views)
+        pairs = zip(rows, self._views, strict=True)
+        return [with_session(row, shares.get(view.partition), self._sessions) for row, view in pairs]
 
     def _waits(self, now: float) -> dict[Partition, list[Partition]]:
         waits = {}
@@ -296,7 +324,10 @@ def _lines(report: LagReport, partitions: Sequence[PartitionLag]) -> list[str]:
     paused = []
     if report.pauses and report.paused_since is not None:
         paused.append(f"{many(report.pauses, 'pause')} in force, the oldest since {Moment(report.paused_since)}")
-    return [head, *paused, *table(HEADINGS, [_cells(one) for one in partitions])]
+    if all(one.busiest_session is None for one in partitions):
+        return [head, *paused, *table(HEADINGS, [_cells(one) for one in partitions])]
+    cells = [[*_cells(one), _busiest(one)] for one in partitions]
+    return [head, *paused, *table([*HEADINGS, "busiest session"], cells)]
 
 
 def _cells(one: PartitionLag) -> list[str]:
@@ -312,6 +343,15 @@ def _cells(one: PartitionLag) -> list[str]:
         one.client_id or "–",
         one.host or "–",
     ]
+
+
+def _busiest(one: PartitionLag) -> str:
+    """Return such as `#1f0c2d3e4b5a, 9,950 of the first 10,000`."""
+    busiest = one.busiest_session
+    if busiest is None:
+        return "–"
+    of = f"{busiest.read:,}" if busiest.is_all else f"the first {busiest.read:,}"
+    return f"{printable(busiest.session_id, SESSION_LENGTH)}, {busiest.tasks:,} of {of}"
 
 
 def _verdict(one: PartitionLag) -> str:

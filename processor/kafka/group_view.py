@@ -21,12 +21,14 @@ from processor.handlers.links import JOIN
 from processor.handlers.task import NO_CONTENT, identity_of, session_of
 from processor.handlers.terms import terms_of
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
+from processor.kafka.census_reader import CONFIG, CensusReader
 from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
 from processor.kafka.elections import NO_LEADER, until_elected
 from processor.kafka.progress_topic import read_places
 from processor.kafka.survey import survey_of
+from processor.operate.census import Share
 from processor.operate.lag import Oldest, Owner
 from processor.operate.partition_view import PartitionView
 from processor.operate.resets import OffsetChange
@@ -229,6 +231,18 @@ class GroupView:
         try:
             with self._translated(f"group {self.group}"):
                 return _OldestRecords(reader, behind).read(monotonic() + seconds)
+        finally:
+            reader.close()
+
+    def shares(self, views: Iterable[PartitionView]) -> dict[Partition, Share]:
+        """Read the first unsettled tasks of each partition. Return the session with the most of them, if there is one.
+
+        See `census_reader` for how many tasks are read, and for how long.
+        """
+        reader = self._open(**CONFIG)
+        try:
+            with self._translated(f"group {self.group}"):
+                return CensusReader(reader, views).read()
         finally:
             reader.close()
 

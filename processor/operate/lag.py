@@ -21,9 +21,11 @@ import msgspec
 from processor.engine.pauses import Pauses
 from processor.observe.window import Sample, Status, Window
 from processor.observe.wording import duration, number
+from processor.operate.census import Share
 from processor.operate.partition_view import PartitionView
 from processor.operate.pause_report import InForce
 from processor.runtime.ports import Partition
+from processor.telemetry.redaction import LogSessions, hashed
 
 Verdict = Literal[
     "ok", "early", "behind", "held", "stalled", "no-member", "waits", "delayed", "joining", "paused", "rewound"
@@ -68,6 +70,21 @@ MAY_BE_PAUSED: Final = frozenset[Verdict]({"early", "behind", "held", "stalled",
 """Verdicts that a pause explains."""
 
 
+class BusiestSession(msgspec.Struct, frozen=True, kw_only=True):
+    """The session with the most tasks that are not settled, among those of a partition that were read."""
+
+    session_id: str
+    """the record key as text, or its hash as in the log: see --sessions"""
+    tasks: int
+    """tasks of this session among those that were read"""
+    read: int
+    """unsettled tasks that were read, the oldest of the partition, at most 10,000"""
+    share: float
+    """tasks divided by read"""
+    is_all: bool
+    """whether these are all that are left of the partition"""
+
+
 class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     """One partition in the report of `processor lag`."""
 
@@ -105,6 +122,8 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     """partitions that a new partition waits for, each as TOPIC[PARTITION]"""
     paused: InForce | None = None
     """the pause that covers the partition or its oldest unsettled task; null without one, or without --control-topic"""
+    busiest_session: BusiestSession | None = None
+    """the session with the most tasks that are not settled; null without --sessions, or if none with a key was read"""
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,6 +270,21 @@ def with_pause(row: PartitionLag, oldest: Oldest | None, pauses: Pauses) -> Part
     in_force = InForce(kind=target.kind, what=target.text, since=pause.since, by=pause.by)
     verdict = "paused" if row.verdict in MAY_BE_PAUSED else row.verdict
     return msgspec.structs.replace(row, paused=in_force, verdict=verdict)
+
+
+def with_session(row: PartitionLag, share: Share | None, sessions: LogSessions) -> PartitionLag:
+    """Return the report on a partition with its busiest session, shown hashed or plain."""
+    if share is None:
+        return row
+    session_id = share.key.decode("utf-8", "backslashreplace")
+    busiest = BusiestSession(
+        session_id=hashed(session_id) if sessions == "hashed" else session_id,
+        tasks=share.tasks,
+        read=share.read,
+        share=round(share.tasks / share.read, 4),
+        is_all=share.is_all,
+    )
+    return msgspec.structs.replace(row, busiest_session=busiest)
 
 
 def totals_of(partitions: Sequence[PartitionLag]) -> Totals:

@@ -4,7 +4,7 @@ import functools
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from processor.errors import SettingsError
 from processor.options.bounds import bounds_of
@@ -192,7 +192,9 @@ def entry_of(name: str, hint: Any, default: Any) -> Entry:
     option = next((extra for extra in extras if isinstance(extra, Option)), None)
     if option is None:
         raise TypeError(f"{name} has no Option in its annotation")
-    members = get_args(plain) if isinstance(plain, types.UnionType) else (plain,)
+    # that of a Literal and None is a Union of typing
+    is_union = isinstance(plain, types.UnionType) or get_origin(plain) is Union
+    members = get_args(plain) if is_union else (plain,)
     kept = [member for member in members if member is not types.NoneType]
     hint = kept[0] if len(kept) == 1 else plain
     return Entry(name, hint, default, option, is_nullable=len(kept) < len(members))

@@ -16,10 +16,11 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from processor.cli.main import main
 from processor.engine.progress_record import reference_to
-from processor.engine.skipmap import encode_record
+from processor.engine.skipmap import encode, encode_record
 from processor.handlers.joins import Join, write_join
 from processor.handlers.links import Planned
 from processor.kafka.embedded import EmbeddedBroker
+from processor.telemetry.redaction import hashed
 from tests.cli.refusal import refused
 from tests.conftest import MakeTopic, Produce
 from tests.support import cluster
@@ -263,6 +264,52 @@ def test_what_is_paused_is_named_with_since_when_if_the_control_topic_is_given(c
         assert "  paused since 20" in row
         (one,) = report(capsys, servers, "-g", "g", "--samples", "1")["partitions"]
         assert (one["verdict"], one["paused"]) == ("early", None)
+
+
+def test_the_busiest_session_of_each_partition_is_named_as_in_the_log_or_plain(capsys: Capture) -> None:
+    with EmbeddedBroker() as embedded:
+        servers = embedded.bootstrap_servers
+        embedded.create_topics(["tasks"], 2)
+        keys = [b"hot" if n % 4 else b"s%d" % n for n in range(400)]
+        cluster.produce(servers, "tasks", [(key, b"") for key in keys], partition=0)
+        cluster.produce(servers, "tasks", [(None, b"")] * 3, partition=1)
+        commit(servers, "g", "tasks", 100, 0)
+        found = report(capsys, servers, "-g", "g", "--samples", "1", "--sessions", "hashed")
+        hot = {"session_id": hashed("hot"), "tasks": 225, "read": 300, "share": 0.75, "is_all": True}
+        assert [one["busiest_session"] for one in found["partitions"]] == [hot, None]
+        assert main(["lag", "-b", servers, "-g", "g", "--samples", "1", "--sessions", "plain"]) == 0
+        _, headings, first, second = capsys.readouterr().out.splitlines()
+        assert headings.endswith("  busiest session")
+        assert first.endswith("  hot, 225 of 300")
+        assert second.endswith("  –")
+        (one, _) = report(capsys, servers, "-g", "g", "--samples", "1")["partitions"]
+        assert one["busiest_session"] is None
+
+
+def test_the_busiest_session_among_the_first_ten_thousand_that_are_not_done(
+    broker: Broker, topic: MakeTopic, produce: Produce, group: str, capsys: Capture
+) -> None:
+    """What is done ahead is not counted, and jumped over; a transaction that was aborted is not counted either."""
+    name = topic(partitions=1)
+    produce(name, [(b"hot", b"")] * 100 + [(b"done", b"")] * 20_000)
+    aborted = Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": group, "log_level": 0})
+    aborted.init_transactions(30)
+    aborted.begin_transaction()
+    for _ in range(200):
+        aborted.produce(name, key=b"never", value=b"")
+    aborted.flush(30)
+    aborted.abort_transaction(30)
+    produce(name, [(b"hot" if n % 3 else b"s%d" % n, b"") for n in range(12_000)])
+    member = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
+    metadata, _ = encode(0, [(100, 20_100)])
+    member.commit(offsets=[TopicPartition(name, 0, 0, metadata)], asynchronous=False)
+    member.close()
+    (one,) = report(capsys, broker.bootstrap_servers, "-g", group, "--sessions", "plain")["partitions"]
+    busiest = one["busiest_session"]
+    assert (busiest["session_id"], busiest["read"], busiest["is_all"]) == ("hot", 10_000, False)
+    assert busiest["tasks"] == 100 + 6_600
+    assert main(["lag", "-b", broker.bootstrap_servers, "-g", group, "--sessions", "hashed"]) == 0
+    assert f"  {hashed('hot')}, 6,700 of the first 10,000" in capsys.readouterr().out
 
 
 def test_what_does_not_exist_is_named(broker: Broker, topic: MakeTopic, group: str, capsys: Capture) -> None:

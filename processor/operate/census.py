@@ -1,0 +1,86 @@
+"""`Census`: which session has the most of a partition's tasks that are not settled, from the first ones of its log."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Final, NamedTuple
+
+from processor.operate.partition_view import PartitionView
+
+JUMP: Final = 2000
+"""Settled offsets that are worth a jump. To read them takes a millisecond or two, and so does a fetch."""
+
+
+class Share(NamedTuple):
+    """The session with the most tasks among those that were read."""
+
+    key: bytes
+    """The key of its records."""
+    tasks: int
+    """How many of the tasks that were read are of it."""
+    read: int
+    """Tasks that were read, none of them settled."""
+    is_all: bool
+    """Whether these are all that are left."""
+
+
+class Census:
+    """Counts the unsettled tasks of one partition by session. Records come in the order of their offsets."""
+
+    def __init__(self, view: PartitionView, most: int) -> None:
+        """At most `most` tasks are counted, below the end that `view` has."""
+        self._settled = deque(view.settled_ranges())
+        self._end = view.end
+        self._most = most
+        self._counts: Counter[bytes] = Counter()
+        self._read = 0
+        self._is_at_end = self._is_cut = False
+        self._jumped_to = 0
+        self.next_offset = 0
+        """Where to read on: what is below is settled or counted."""
+        self._reach(view.settled_below)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is to be read."""
+        return self._is_at_end or self._is_cut or self._read >= self._most
+
+    def take(self, offset: int, key: bytes | None) -> bool:
+        """Count the record at `offset` unless it is settled. Return whether to read on at `next_offset` instead.
+
+        A record without a key is a session of its own, and counts as a task only.
+        """
+        if offset >= self.next_offset and not self.is_done and self._reach(offset) == offset < self._end:
+            self._read += 1
+            if key is not None:
+                self._counts[key] += 1
+            self._reach(offset + 1)
+        return self._should_jump(offset)
+
+    def cut(self, offset: int) -> None:
+        """No record from `offset` on can be read now."""
+        self._is_cut = True
+        self._reach(offset)
+
+    def share(self) -> Share | None:
+        """Return the session with the most tasks; None if no task with a key was read. Of equals, the oldest counts."""
+        if not self._counts:
+            return None
+        ((key, tasks),) = self._counts.most_common(1)
+        return Share(key, tasks, self._read, self._is_at_end)
+
+    def _should_jump(self, offset: int) -> bool:
+        """Return once for each long range that is settled, however many records of it come still."""
+        if self.is_done or self.next_offset - offset <= JUMP or self.next_offset == self._jumped_to:
+            return False
+        self._jumped_to = self.next_offset
+        return True
+
+    def _reach(self, offset: int) -> int:
+        """Everything below `offset` is passed. Return the lowest offset from there on that is not settled."""
+        while self._settled and self._settled[0][1] <= offset:
+            self._settled.popleft()
+        is_settled = bool(self._settled) and self._settled[0][0] <= offset
+        self.next_offset = self._settled[0][1] if is_settled else offset
+        self._is_at_end = self.next_offset >= self._end
+        return self.next_offset
