@@ -257,6 +257,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 (
                     Query(total("processor_set_aside_tasks"), "set aside {{group}}"),
                     Query(rate("processor_records_read_again_total"), "read again per second {{group}}"),
+                    Query(rate("processor_tasks_read_again_total"), "of these, tasks set aside {{group}}"),
                 ),
             ),
             Panel(

@@ -32,6 +32,8 @@ class Counts(msgspec.Struct, kw_only=True):
     dead_lettered: int = 0
     suppressed_warnings: int = 0
     handler_seconds: float = 0.0
+    records_read_again: int = 0
+    tasks_read_again: int = 0
 
     def add_rise(self, before: ConsumerStats | None, now: ConsumerStats) -> None:
         """Add what one consumer counted between two reports; without an earlier report, all that it counted."""

@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from processor.observe.wording import plain
+from processor.observe.consumer import Counts
+from processor.observe.wording import many, plain
 from processor.telemetry.events import SessionLoad
 
 KEPT: Final = 100
@@ -21,6 +22,8 @@ class BusySession(msgspec.Struct, kw_only=True):
     partition: int
     waiting: int
     """most tasks that waited at one time"""
+    share: float | None
+    """their part of all that waited in the partition then, None if the log does not have it"""
     first: float
     """when it was first and last reported, in seconds since the epoch"""
     last: float
@@ -42,7 +45,8 @@ class Sessions:
         """Add the busiest sessions of one consumer, at `at` in seconds since the epoch."""
         for load in loads:
             busy = self._busy_of(load, at)
-            busy.waiting = max(busy.waiting, load.waiting)
+            if load.waiting > busy.waiting:
+                busy.waiting, busy.share = load.waiting, share_of(load)
             busy.last = at
         if len(self._busy) > 2 * self._kept:
             self._busy = {(b.session_id, b.topic, b.partition): b for b in self.busiest()}
@@ -63,6 +67,32 @@ def busy_session(load: SessionLoad, at: float) -> BusySession:
         topic=plain(load.topic),
         partition=load.partition,
         waiting=load.waiting,
+        share=share_of(load),
         first=at,
         last=at,
     )
+
+
+def share_of(load: SessionLoad) -> float | None:
+    """Return a session's part of all that waits in its partition; None if the log is of an older version."""
+    return load.waiting / load.partition_waiting if load.partition_waiting else None
+
+
+def percent(share: float | None) -> str:
+    """Return such as `82 %`, or a dash if the share is not known."""
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def share_text(share: float | None) -> str:
+    """Return such as `, 82 % of what waits there`; nothing if the share is not known."""
+    return "" if share is None else f", {percent(share)} of what waits there"
+
+
+def reading_cost(counts: Counts) -> str | None:
+    """Return what was read again for tasks that were set aside, in words; None if nothing was."""
+    records, tasks = counts.records_read_again, counts.tasks_read_again
+    if not records:
+        return None
+    if not tasks:  # the log is of an older version, or only other records were read so far
+        return f"{many(records, 'record')} read again for tasks that were set aside"
+    return f"{many(records, 'record')} read again for {many(tasks, 'task')} set aside, {records / tasks:.1f} each"

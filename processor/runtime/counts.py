@@ -29,6 +29,7 @@ class Counts:
         "stuck",
         "succeeded",
         "suspensions",
+        "tasks_read_again",
         "timed_out",
     )
 
@@ -51,4 +52,6 @@ class Counts:
         """Records that were deleted before they were delivered, or read again. Changes under the desk's lock."""
         self.records_read_again = 0
         """Records that were read for tasks that were set aside. Changes in the thread that reads them."""
+        self.tasks_read_again = 0
+        """Of these records, those of such tasks. Changes in the same thread."""
         self.rebalances = self.commits = self.commit_failures = 0

@@ -115,6 +115,7 @@ class Recall:
         ledger, sweep = reading
         found, missed = sweep.take(record for record in run if record.error() is None)
         is_open = self._desk.read_again(ledger, found)
+        self._desk.counts.tasks_read_again += len(found) if is_open else 0
         self._miss(partition, ledger, missed)
         for report in [reader.interpret(record) for record in run if record.error() is not None]:
             if isinstance(report, End):

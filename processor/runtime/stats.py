@@ -8,7 +8,7 @@ from typing import Any
 
 from processor.engine.durations import Durations
 from processor.engine.gate import GateSnapshot
-from processor.engine.ledger import Block, Loan
+from processor.engine.ledger import Block, LedgerSnapshot, Loan
 from processor.engine.paused_lanes import PauseLoad
 from processor.engine.retry import PAUSED
 from processor.runtime.committer import Committer
@@ -122,7 +122,7 @@ class Statistics:
         rate = (settled - self._last_settled) / max(now - self._last, 1e-9)
         self._last, self._last_settled = now, settled
         lags = [p.lag for p in partitions if p.lag is not None]
-        busiest = [_load(*busy) for busy in assignment.busiest]
+        busiest = [_load(*busy, assignment.partitions[busy.partition]) for busy in assignment.busiest]
         return ConsumerStats(
             **tasks,
             **self._latencies(report.durations, report.longest_seconds),
@@ -144,6 +144,7 @@ class Statistics:
             set_aside=assignment.set_aside,
             open_joins=sum(p.open_joins for p in assignment.partitions.values()),
             records_read_again=counts.records_read_again,
+            tasks_read_again=counts.tasks_read_again,
             commits=counts.commits,
             commit_failures=counts.commit_failures,
             rebalances=counts.rebalances,
@@ -273,8 +274,14 @@ def _seconds_since(milliseconds: int | None) -> float:
     return round(max(0.0, time() - milliseconds / 1000), 3) if milliseconds is not None else 0.0
 
 
-def _load(waiting: int, partition: Partition, key: bytes) -> SessionLoad:
-    return SessionLoad(session_id=_text(key), topic=partition.topic, partition=partition.number, waiting=waiting)
+def _load(waiting: int, partition: Partition, key: bytes, snapshot: LedgerSnapshot) -> SessionLoad:
+    return SessionLoad(
+        session_id=_text(key),
+        topic=partition.topic,
+        partition=partition.number,
+        waiting=waiting,
+        partition_waiting=snapshot.waiting + snapshot.set_aside,
+    )
 
 
 def _text(key: bytes) -> str:

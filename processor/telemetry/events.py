@@ -150,7 +150,9 @@ class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
     topic: str
     partition: int
     waiting: int
-    """its waiting tasks"""
+    """its waiting tasks, those that are set aside included"""
+    partition_waiting: int
+    """the same of all sessions of the partition, at the same time"""
 
 
 class HandlerLoad(msgspec.Struct, kw_only=True, frozen=True):
@@ -247,6 +249,8 @@ class ConsumerStats(Event):
     """groups of which some branches have succeeded and others have not; their arrivals are not in flight"""
     records_read_again: int
     """records read a second time for tasks that were set aside, those of other sessions included"""
+    tasks_read_again: int
+    """tasks that were set aside and have been read again"""
     handler_seconds: float
     """total time of all attempts"""
     handler_seconds_buckets: dict[str, int]

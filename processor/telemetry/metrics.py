@@ -149,6 +149,12 @@ CONSUMER = Family(
             "counter",
             "Records that were read a second time for tasks that were set aside.",
         ),
+        Metric(
+            "processor_tasks_read_again_total",
+            "tasks_read_again",
+            "counter",
+            "Tasks that were set aside and have been read again.",
+        ),
         Metric("processor_commits_total", "commits", "counter", "Commits that the broker accepted."),
         Metric("processor_commit_failures_total", "commit_failures", "counter", "Commits that the broker refused."),
         Metric(

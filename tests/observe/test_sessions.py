@@ -6,8 +6,8 @@ from processor.observe.sessions import KEPT, Sessions, busy_session
 from processor.telemetry.events import SessionLoad
 
 
-def load(session: str, waiting: int, partition: int = 0, topic: str = "t") -> SessionLoad:
-    return SessionLoad(session_id=session, topic=topic, partition=partition, waiting=waiting)
+def load(session: str, waiting: int, partition: int = 0, topic: str = "t", of: int = 0) -> SessionLoad:
+    return SessionLoad(session_id=session, topic=topic, partition=partition, waiting=waiting, partition_waiting=of)
 
 
 def test_a_session_is_remembered_with_its_most_waiting_tasks_and_its_times() -> None:
@@ -16,6 +16,17 @@ def test_a_session_is_remembered_with_its_most_waiting_tasks_and_its_times() -> 
         sessions.note([load("anna", waiting)], at)
     (busy,) = sessions.busiest()
     assert (busy.session_id, busy.place, busy.waiting, busy.first, busy.last) == ("anna", "t[0]", 9, 1.0, 3.0)
+
+
+def test_its_share_is_that_of_the_time_when_most_of_its_tasks_waited() -> None:
+    sessions = Sessions()
+    for at, waiting, of in ((1.0, 5, 5), (2.0, 9, 12), (3.0, 2, 2)):
+        sessions.note([load("anna", waiting, of=of)], at)
+    assert [(busy.waiting, busy.share) for busy in sessions.busiest()] == [(9, 0.75)]
+
+
+def test_a_log_of_an_older_version_has_no_shares() -> None:
+    assert busy_session(load("anna", 5), 0.0).share is None
 
 
 def test_a_session_of_two_partitions_is_two() -> None:

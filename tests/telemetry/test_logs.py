@@ -60,10 +60,14 @@ def test_nested_statistics_become_objects() -> None:
     (line,) = lines_of(partition_stats())
     assert json.loads(line)["head"]["offset"] == 7
     (line,) = lines_of(
-        consumer_stats(busiest_sessions=[SessionLoad(session_id="s", topic="t", partition=3, waiting=1)])
+        consumer_stats(
+            busiest_sessions=[SessionLoad(session_id="s", topic="t", partition=3, waiting=1, partition_waiting=2)]
+        )
     )
     fields = json.loads(line)
-    assert fields["busiest_sessions"] == [{"session_id": hashed("s"), "topic": "t", "partition": 3, "waiting": 1}]
+    assert fields["busiest_sessions"] == [
+        {"session_id": hashed("s"), "topic": "t", "partition": 3, "waiting": 1, "partition_waiting": 2}
+    ]
 
 
 def test_the_console_leaves_out_what_is_0_or_empty() -> None:
@@ -128,7 +132,7 @@ def test_a_stack_is_printed_below_its_line_and_cannot_forge_one() -> None:
 
 
 def test_the_console_shows_long_lists_as_their_lengths() -> None:
-    load = SessionLoad(session_id="s", topic="t", partition=3, waiting=1)
+    load = SessionLoad(session_id="s", topic="t", partition=3, waiting=1, partition_waiting=2)
     (line,) = lines_of(consumer_stats(busiest_sessions=[load, load]), "console")
     assert "busiest_sessions=2" in line
     (line,) = lines_of(ConsumerAssigned(partitions=["t[0]@5", "t[1]@7"], settled_ahead=0), "console")
@@ -223,7 +227,7 @@ def dead_letter() -> TaskDeadLettered:
 
 
 def test_a_session_is_hashed_unless_plain_ones_are_asked_for() -> None:
-    load = SessionLoad(session_id="anna", topic="t", partition=3, waiting=1)
+    load = SessionLoad(session_id="anna", topic="t", partition=3, waiting=1, partition_waiting=2)
     for event in (dead_letter(), partition_stats(), consumer_stats(busiest_sessions=[load])):
         assert "anna" not in str(logged(event, Redaction()))
         assert "#b22bbbaafa01" in str(logged(event, Redaction()))

@@ -10,6 +10,7 @@ from rich.text import Text
 from processor.observe.consumer import ConsumerNow
 from processor.observe.pauses import pauses_of
 from processor.observe.report.findings import Finding
+from processor.observe.sessions import reading_cost, share_of, share_text
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 from processor.observe.wording import clock, duration, many, plain, short
@@ -153,20 +154,22 @@ def _timeline(watch: Watch) -> Iterator[Text]:
 
 def _sessions(watch: Watch) -> Iterator[Text]:
     loads = [
-        (session.waiting, session.session_id, f"{session.topic}[{session.partition}]")
+        (session.waiting, session.session_id, f"{session.topic}[{session.partition}]", share_text(share_of(session)))
         for consumer in watch.living()
         if consumer.stats is not None
         for session in consumer.stats.busiest_sessions
     ]
-    for waiting, session_id, place in sorted(loads, reverse=True):
+    for waiting, session_id, place, share in sorted(loads, reverse=True):
         row = Text(f"{short(waiting):>8} waiting: ")
         row.append(plain(session_id), style="bold")
-        row.append(f" in {plain(place)}")
+        row.append(f" in {plain(place)}{share}")
         yield row
     for partition in watch.ordered_partitions():
         if partition.consumer is not None and partition.stats.set_aside:
             sessions = many(partition.stats.set_aside_sessions, "session")
             yield Text(f"{short(partition.stats.set_aside):>8} set aside: {sessions} in {partition.name}")
+    if (cost := reading_cost(watch.load.counts)) is not None:
+        yield Text(f"{'':>8} {cost}")
     waiting = sum(consumer.stats.open_joins for consumer in watch.living() if consumer.stats is not None)
     if waiting:
         yield Text(f"{short(waiting):>8} groups waiting for some of their branches")

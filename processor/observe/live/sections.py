@@ -18,6 +18,7 @@ from processor.observe.report.notes import notes
 from processor.observe.report.plot import mosts
 from processor.observe.report.tables import Columns, listed, verdict
 from processor.observe.report.text import NOTHING, about, newer, partition_count
+from processor.observe.sessions import percent, reading_cost, share_of
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 from processor.observe.wording import clock, duration, many, number, plain, short
@@ -204,13 +205,14 @@ def _failures(observed: Observed, _found: list[Finding]) -> list[Element]:
 
 def _sessions(observed: Observed, _found: list[Finding]) -> list[Element]:
     loads = [
-        (session.waiting, plain(session.session_id), plain(f"{session.topic}[{session.partition}]"))
+        (session.waiting, plain(session.session_id), plain(f"{session.topic}[{session.partition}]"), share_of(session))
         for consumer in observed.watch.living()
         if consumer.stats is not None
         for session in consumer.stats.busiest_sessions
     ]
-    rows = [(session, place, short(waiting)) for waiting, session, place in sorted(loads, reverse=True)]
-    columns = Columns(["session", "partition", "waiting"], numbers={2}, whole={0})
+    ordered = sorted(loads, key=lambda load: load[:3], reverse=True)
+    rows = [(session, place, short(waiting), percent(share)) for waiting, session, place, share in ordered]
+    columns = Columns(["session", "partition", "waiting", "share"], numbers={2, 3}, whole={0})
     texts = list(_set_aside(observed.watch))
     heading = [tag("h2", "Hot sessions")] if texts and not rows else []
     aside = [tag("p", text, class_="soft") for text in texts[:MOST]]
@@ -224,6 +226,8 @@ def _set_aside(watch: Watch) -> Iterator[str]:
         if partition.consumer is not None and stats.set_aside:
             sessions = many(stats.set_aside_sessions, "session")
             yield f"{number(stats.set_aside)} set aside: {sessions} in {partition.name}"
+    if (cost := reading_cost(watch.load.counts)) is not None:
+        yield cost
     waiting = sum(consumer.stats.open_joins for consumer in watch.living() if consumer.stats is not None)
     if waiting:
         yield f"{many(waiting, 'group')} waiting for some of their branches"

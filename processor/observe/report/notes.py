@@ -7,6 +7,7 @@ from typing import Final
 
 from processor.observe.head_blocks import error_line
 from processor.observe.pauses import pauses_of
+from processor.observe.sessions import reading_cost
 from processor.observe.watch import Watch
 from processor.observe.wording import clock, duration, many, number, plain
 from processor.telemetry.events import HandlerLoad
@@ -128,13 +129,13 @@ def _set_aside(watch: Watch) -> Iterator[str]:
     owned = [partition for partition in watch.ordered_partitions() if partition.consumer is not None]
     tasks = sum(partition.stats.set_aside for partition in owned)
     if tasks:
+        cost = reading_cost(watch.load.counts)
         most = max(owned, key=lambda partition: partition.stats.set_aside)
         sessions = sum(partition.stats.set_aside_sessions for partition in owned)
-        again = sum(c.stats.records_read_again for c in watch.living() if c.stats is not None)
         yield (
             f"{many(sessions, 'session')} with more tasks than can run: {many(tasks, 'task')} set aside, most of them "
-            f"in {most.name}. {many(again, 'record')} were read again so far for such tasks. Other sessions go on; "
-            "spread this work over more keys, or make its handler faster."
+            f"in {most.name}. {f'So far {cost}. ' if cost is not None else ''}Other sessions go on; spread this work "
+            "over more keys, or make its handler faster."
         )
 
 

@@ -15,6 +15,7 @@ from processor.observe.report.page_plots import plots
 from processor.observe.report.plot import Span, mosts, small, strip
 from processor.observe.report.tables import Columns, large, listed, table, times, verdict
 from processor.observe.report.text import NOTHING, newer, title
+from processor.observe.sessions import percent, reading_cost
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 from processor.observe.wording import clock, date_time, duration, many, number
@@ -192,11 +193,13 @@ def _failures(watch: Watch) -> list[Element]:
 
 def _sessions(watch: Watch) -> list[Element]:
     rows: list[list[Child]] = [
-        [busy.session_id, busy.place, number(busy.waiting), times(busy.first, busy.last)]
+        [busy.session_id, busy.place, number(busy.waiting), percent(busy.share), times(busy.first, busy.last)]
         for busy in watch.sessions.busiest()
     ]
     heading = "Sessions with the most waiting tasks"
-    return listed(heading, Columns(["session", "partition", "max waiting", "time"], numbers={2}, whole={0}), rows)
+    columns = Columns(["session", "partition", "max waiting", "share", "time"], numbers={2, 3}, whole={0})
+    cost = reading_cost(watch.load.counts)
+    return [*listed(heading, columns, rows), *([tag("p", f"{cost}.")] if rows and cost is not None else [])]
 
 
 def _timeline(watch: Watch) -> list[Element]:

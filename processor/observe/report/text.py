@@ -10,6 +10,7 @@ from processor.observe.head_blocks import LONG_SECONDS
 from processor.observe.lines import ReadStats
 from processor.observe.report.findings import WORDS, Finding, blocking_task, findings
 from processor.observe.report.notes import notes
+from processor.observe.sessions import reading_cost, share_text
 from processor.observe.watch import Watch
 from processor.observe.window import Status
 from processor.observe.wording import clock, date_time, duration, many, number, plain, short
@@ -152,8 +153,11 @@ def _failures(watch: Watch) -> Iterator[str]:
 
 
 def _sessions(watch: Watch) -> Iterator[str]:
+    if (cost := reading_cost(watch.load.counts)) is not None:
+        yield f"{'':>7} {cost}"
     for busy in watch.sessions.busiest():
-        yield f"{number(busy.waiting):>7} waiting: session {busy.session_id} in {busy.place}, {clock(busy.first)}"
+        where = f"{busy.place}{share_text(busy.share)}"
+        yield f"{number(busy.waiting):>7} waiting: session {busy.session_id} in {where}, {clock(busy.first)}"
 
 
 def _timeline(watch: Watch) -> Iterator[str]:

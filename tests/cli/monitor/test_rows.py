@@ -164,13 +164,19 @@ def test_events_are_the_latest_first() -> None:
 
 def test_hot_sessions_are_those_of_all_consumers_the_busiest_first() -> None:
     def busiest(session: str, waiting: int) -> list[dict[str, object]]:
-        return [{"session_id": session, "topic": "t", "partition": 1, "waiting": waiting}]
+        load = {"session_id": session, "topic": "t", "partition": 1, "waiting": waiting, "partition_waiting": 16_000}
+        return [{name: value for name, value in load.items() if session != "old" or name != "partition_waiting"}]
 
     watch = watching(
-        consumer(0, busiest_sessions=busiest("a", 5)),
+        consumer(0, busiest_sessions=busiest("a", 160)),
         consumer(0, consumer=1, pid=8, busiest_sessions=busiest("b", 12_000)),
+        consumer(0, consumer=2, pid=9, busiest_sessions=busiest("old", 5)),
     )
-    assert section(watch, "hot sessions") == ["   12.0k waiting: b in t[1]", "       5 waiting: a in t[1]"]
+    assert section(watch, "hot sessions") == [
+        "   12.0k waiting: b in t[1], 75 % of what waits there",
+        "     160 waiting: a in t[1], 1 % of what waits there",
+        "       5 waiting: old in t[1]",
+    ]
 
 
 def test_what_is_set_aside_is_shown_by_partition() -> None:
@@ -180,6 +186,15 @@ def test_what_is_set_aside_is_shown_by_partition() -> None:
         "       1 set aside: 1 session in orders[1]",
         "   25.0k set aside: 25,000 sessions in orders[2]",
     ]
+
+
+def test_what_was_read_again_is_shown_with_what_it_was_for() -> None:
+    watch = watching(
+        consumer(0, records_read_again=20_000, tasks_read_again=8_000),
+        consumer(0, consumer=1, pid=8, records_read_again=5_000, tasks_read_again=2_000),
+    )
+    (row,) = section(watch, "hot sessions")
+    assert row.strip() == "25,000 records read again for 10,000 tasks set aside, 2.5 each"
 
 
 def test_groups_that_wait_for_branches_are_counted() -> None:

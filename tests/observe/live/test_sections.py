@@ -164,4 +164,9 @@ def test_what_is_paused_set_aside_or_waits_for_a_branch_is_shown() -> None:
     assert "Paused: session s3, for 10 s, since 08:00:00, by ann@ops-1: 12 tasks waiting" in words(drawn["problems"])
     assert "5,000 set aside: 2 sessions in orders[0]" in words(drawn["sessions"])
     assert "3 groups waiting for some of their branches" in words(drawn["sessions"])
+    load = {"session_id": "hot", "topic": "orders", "partition": 0, "waiting": 900, "partition_waiting": 1000}
+    costly = consumer(10, busiest_sessions=[load], records_read_again=2000, tasks_read_again=800)
+    costs = words(shown(watching(costly))["sessions"])
+    assert "90 %" in costs
+    assert "2,000 records read again for 800 tasks set aside, 2.5 each" in costs
     assert words(shown(watching(partition(0), consumer(10)))["sessions"]) == ""

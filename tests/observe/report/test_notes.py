@@ -122,9 +122,13 @@ def test_a_short_wait_and_a_partition_without_an_owner_are_not_noted() -> None:
 
 def test_tasks_that_are_set_aside_are_noted_with_what_they_cost() -> None:
     aside = [partition(0, n, set_aside=count, set_aside_sessions=1) for n, count in enumerate((5, 4000, 0))]
-    (note,) = notes(watching(consumer(0, records_read_again=12_000), *aside), BEGAN)
+    (note,) = notes(watching(consumer(0, records_read_again=12_000, tasks_read_again=4000), *aside), BEGAN)
     assert note.startswith("3 sessions with more tasks than can run: 4,005 tasks set aside, most of them in orders[1].")
-    assert "12,000 records were read again so far" in note
+    assert "So far 12,000 records read again for 4,000 tasks set aside, 3.0 each." in note
+
+
+def test_what_was_set_aside_is_no_problem_any_more_when_it_is_over() -> None:
+    assert notes(watching(consumer(0, records_read_again=12_000, tasks_read_again=4000)), BEGAN) == []
 
 
 def test_groups_that_wait_long_for_a_branch_are_noted_with_the_oldest() -> None:

@@ -264,3 +264,11 @@ def test_in_a_browser_hostile_names_remain_text(chromium: browser.Browser, tmp_p
     assert chromium.evaluate("document.scripts.length + document.images.length") == 0
     assert chromium.evaluate("document.body.innerText.includes('<script>alert(1)</script>')")
     assert chromium.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_hot_session_is_listed_with_its_share_and_what_was_read_again_for_such_sessions() -> None:
+    load = {"session_id": "hot", "topic": "orders", "partition": 0, "waiting": 900, "partition_waiting": 1000}
+    cost = {"records_read_again": 2000, "tasks_read_again": 800}
+    parsed = Parsed(page(watching(consumer(0, busiest_sessions=[load], **cost)), BEGAN + 1, ReadStats()))
+    assert "90 %" in parsed.text
+    assert "2,000 records read again for 800 tasks set aside, 2.5 each." in parsed.text

@@ -163,3 +163,15 @@ def test_the_time_of_the_report_is_that_of_its_reader() -> None:
     watch = watching(consumer(0))
     assert "stopped reporting" in text(watch, BEGAN + 1000, ReadStats())
     assert "stopped reporting" not in text(watch, watch.now, ReadStats())
+
+
+def test_a_hot_session_is_listed_with_its_share_and_what_was_read_again_for_such_sessions() -> None:
+    load = {"session_id": "hot", "topic": "orders", "partition": 0, "waiting": 900, "partition_waiting": 1000}
+    watch = watching(
+        consumer(0, busiest_sessions=[load], records_read_again=2000, tasks_read_again=800),
+        consumer(10, busiest_sessions=[{**load, "waiting": 2, "partition_waiting": 2}], records_read_again=2000),
+    )
+    assert section(shown(watch), "Sessions with the most waiting tasks") == [
+        "          2,000 records read again for 800 tasks set aside, 2.5 each",
+        "      900 waiting: session hot in orders[0], 90 % of what waits there, 08:00:00",
+    ]
