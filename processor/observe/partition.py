@@ -113,7 +113,13 @@ class PartitionNow:
 
     def judge(self, now: float) -> Status:
         """Return its status at `now`, in seconds since the epoch."""
-        return self._window.judge(now)
+        return self._judged(now)
+
+    def _judged(self, now: float) -> Status:
+        """A pause explains a stall, unless its consumer would begin nothing without it either."""
+        status = self._window.judge(now)
+        is_cut_off = self.consumer is not None and self.consumer.state == "cut off"
+        return Status.PAUSED if status is Status.STALLED and self.stats.head_paused and not is_cut_off else status
 
     @property
     def span(self) -> float:
@@ -137,7 +143,7 @@ class PartitionNow:
             self.moved_at = at
         self._offset, self.lag_now = offset, lag
         self._window.note(Sample(at, offset, lag))
-        status = self._window.judge(at)
+        status = self._judged(at)
         if status is not Status.EARLY:
             self.worst = max(self.worst, status)
         self.lag.note(at, lag)

@@ -28,14 +28,21 @@ class Status(IntEnum):
     OK = 0
     EARLY = 1
     """too few samples"""
-    BEHIND = 2
+    PAUSED = 2
+    """its committed offset does not move, since an operator has paused the task that it waits for"""
+    BEHIND = 3
     """its committed offset moves, and its lag grows: Burrow's warning"""
-    STALLED = 3
+    STALLED = 4
     """its consumer reports it, and its committed offset does not move"""
-    STOPPED = 4
+    STOPPED = 5
     """no consumer reports it any more"""
-    REWOUND = 5
+    REWOUND = 6
     """its committed offset moved backwards"""
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it needs attention. A pause is in force because an operator has asked for it."""
+        return self > Status.PAUSED
 
 
 class Sample(NamedTuple):

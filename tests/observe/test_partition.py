@@ -97,7 +97,26 @@ def test_the_worst_verdict_is_remembered_and_too_early_is_none() -> None:
     assert [reported.at(at).worst for at in (0, 10, 20)] == [Status.OK, Status.OK, Status.STALLED]
     reported.at(30, lag=0)
     assert (reported.partition.judge(30), reported.partition.worst) == (Status.OK, Status.STALLED)
-    assert [int(point.most) for point in reported.partition.verdicts.points()] == [1, 1, 3, 0]
+    assert [int(point.most) for point in reported.partition.verdicts.points()] == [1, 1, 4, 0]
+
+
+def test_a_partition_whose_oldest_task_is_paused_is_paused_and_not_stalled() -> None:
+    reported = Reported()
+    paused: dict[str, Any] = {"head": head_of_line(state="paused"), "head_paused": True}
+    assert [reported.at(at, **paused).worst for at in (0, 10, 20)] == [Status.OK, Status.OK, Status.PAUSED]
+    assert reported.partition.judge(20) is Status.PAUSED
+    assert not Status.PAUSED.is_fault
+    assert reported.partition.judge(100) is Status.STOPPED
+    assert reported.at(30).judge(30) is Status.STALLED
+    assert Status.STALLED.is_fault
+
+
+def test_a_pause_does_not_explain_the_stall_of_a_consumer_that_is_cut_off() -> None:
+    reported = Reported()
+    for at in (0, 10, 20):
+        reported.at(at, head=head_of_line(state="paused"), head_paused=True)
+    reported.consumer.state = "cut off"
+    assert reported.partition.judge(20) is Status.STALLED
 
 
 def test_a_task_blocks_the_partition_once_it_was_seen_long_enough() -> None:

@@ -18,6 +18,7 @@ from processor.observe.wording import clock, duration, many, plain, short
 STYLES: Final = {
     Status.OK: "green",
     Status.EARLY: "dim",
+    Status.PAUSED: "cyan",
     Status.BEHIND: "yellow",
     Status.STALLED: "bold red",
     Status.STOPPED: "bold red",

@@ -15,7 +15,6 @@ from processor.observe.lines import ReadStats
 from processor.observe.report.findings import Finding, findings
 from processor.observe.report.text import NOTHING, about, partition_count
 from processor.observe.watch import Watch
-from processor.observe.window import Status
 from processor.observe.wording import clock, duration, many, number, spark
 
 WIDE: Final = 140
@@ -65,7 +64,7 @@ def line(watch: Watch, read: ReadStats, now: float) -> str:
     faults = [
         f"{finding.partition.name} {finding.word}" + (f" by session {block.session_id}" if block else "")
         for finding in findings(watch, now)
-        if finding.status > Status.EARLY
+        if finding.status.is_fault
         for block in [finding.partition.head_block]
     ]
     more = f" and {len(faults) - 3:,} more" if len(faults) > 3 else ""
@@ -80,7 +79,7 @@ def _waiting(read: ReadStats) -> Iterator[Text]:
 
 def _head(watch: Watch, read: ReadStats, found: list[Finding], now: float, width: int) -> list[Text]:
     """The state comes before the counts, because a narrow terminal cuts the end."""
-    faults = sum(finding.status > Status.EARLY for finding in found)
+    faults = sum(finding.status.is_fault for finding in found)
     partitions = partition_count(watch)
     first = Text(f"{about(watch)} · ", style="bold")
     if faults:

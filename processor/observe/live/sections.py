@@ -20,7 +20,6 @@ from processor.observe.report.tables import Columns, listed, verdict
 from processor.observe.report.text import NOTHING, about, newer, partition_count
 from processor.observe.sessions import percent, reading_cost, share_of
 from processor.observe.watch import Watch
-from processor.observe.window import Status
 from processor.observe.wording import clock, duration, many, number, plain, short
 
 DESCRIBED: Final = 8
@@ -75,7 +74,7 @@ def _waiting(observed: Observed) -> list[Element]:
 
 def _state(observed: Observed, found: list[Finding]) -> list[Element]:
     watch = observed.watch
-    faults = sum(finding.status > Status.EARLY for finding in found)
+    faults = sum(finding.status.is_fault for finding in found)
     title, partitions = about(watch), partition_count(watch)
     health = f"{faults:,} of {partitions} at fault" if faults else f"{partitions}, none at fault"
     fleets = [f"{plain(fleet.app)}, version {plain(fleet.version)}" for fleet in watch.fleets.values() if fleet.app]

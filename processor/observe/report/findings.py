@@ -17,6 +17,7 @@ from processor.observe.wording import clock, duration, many, number
 WORDS: Final = {
     Status.OK: "ok",
     Status.EARLY: "too early",
+    Status.PAUSED: "paused",
     Status.BEHIND: "falling behind",
     Status.STALLED: "stalled",
     Status.STOPPED: "stopped",
@@ -78,6 +79,7 @@ def find(watch: Watch, partition: PartitionNow, now: float) -> Finding:
     why, advice = {
         Status.OK: _ok,
         Status.EARLY: _ok,
+        Status.PAUSED: _stalled,
         Status.BEHIND: _behind,
         Status.STALLED: _stalled,
         Status.STOPPED: _stopped,

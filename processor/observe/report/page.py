@@ -28,8 +28,9 @@ SHOWN: Final = 50
 
 BURROW: Final = (
     "Verdicts follow the rules of LinkedIn's Burrow over the latest reports of each partition. Stalled: the committed "
-    "offset does not move, and there is lag. Stopped: no consumer reports the partition any more. Falling behind: the "
-    "committed offset moves, but the lag only grows. Rewound: the committed offset moved backwards."
+    "offset does not move, and there is lag. Paused: the same, since an operator has paused the oldest task. Stopped: "
+    "no consumer reports the partition any more. Falling behind: the committed offset moves, but the lag only grows. "
+    "Rewound: the committed offset moved backwards."
 )
 
 
@@ -68,9 +69,9 @@ def _body(watch: Watch, now: float) -> list[Child]:
 
 
 def _header(watch: Watch, found: Sequence[Finding], span: Span) -> Element:
-    faults = sum(finding.status > Status.EARLY for finding in found)
+    faults = sum(finding.status.is_fault for finding in found)
     state = f"{faults:,} of {many(len(found), 'partition')} at fault" if faults else "No partition at fault at the end"
-    meanwhile = sum(finding.partition.worst > Status.EARLY for finding in found) - faults
+    meanwhile = sum(finding.partition.worst.is_fault for finding in found) - faults
     if meanwhile > 0:
         state += f"; {meanwhile:,}{' more' if faults else ''} at fault earlier"
     period = f"{date_time(span.start)} to {date_time(span.end)} UTC, {duration(span.end - span.start)}"
@@ -113,10 +114,17 @@ def _faults(found: Sequence[Finding], span: Span) -> list[Element]:
     faulty = [finding for finding in found if is_faulty(finding)]
     if not faulty:
         return []
-    heading = "Partitions at fault" if any(finding.status > Status.EARLY for finding in faulty) else "Slow tasks"
     left_out = len(faulty) - SHOWN
     more = [tag("p", f"And {many(left_out, 'partition')} more, below.", class_="soft")] if left_out > 0 else []
-    return [tag("h2", heading), *(fault(f, _lag(f, span), _strip(f, span)) for f in faulty[:SHOWN]), *more]
+    described = (fault(f, _lag(f, span), _strip(f, span)) for f in faulty[:SHOWN])
+    return [tag("h2", _heading(faulty)), *described, *more]
+
+
+def _heading(faulty: Sequence[Finding]) -> str:
+    if any(finding.status.is_fault for finding in faulty):
+        return "Partitions at fault"
+    is_paused = any(finding.status is Status.PAUSED for finding in faulty)
+    return "Paused or slow tasks" if is_paused else "Slow tasks"
 
 
 def _partitions(found: Sequence[Finding], span: Span) -> list[Element]:

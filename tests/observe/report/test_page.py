@@ -184,6 +184,17 @@ def test_a_slow_task_is_not_called_a_fault() -> None:
     assert "Partitions at fault" not in text
 
 
+def test_a_paused_partition_is_described_and_not_counted_as_a_fault() -> None:
+    paused = [
+        partition(at, lag=50, in_flight=3, head=head(state="paused"), head_paused=True) for at in range(0, 100, 10)
+    ]
+    text = page_of(watching(*paused)).text
+    assert "No partition at fault at the end" in text
+    assert "at fault earlier" not in text
+    assert "Paused or slow tasks" in text
+    assert "orders[0]pausedlag 50" in text
+
+
 def test_of_many_partitions_at_fault_some_are_described_and_all_are_in_the_table() -> None:
     parsed = page_of(watching(*(one for number in range(SHOWN + 7) for one in stalled(number))))
     assert len(parsed.all("article")) == SHOWN
