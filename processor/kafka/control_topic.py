@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import monotonic
 from typing import Final, NamedTuple, cast
 
@@ -152,6 +152,8 @@ class InForce(NamedTuple):
     cancels: Mapping[CancelTarget, Cancel]
     over: Sequence[CancelTarget]
     """Cancellations whose time is over, and whose records are still there."""
+    groups: Collection[str]
+    """All groups that the topic has commands for, or has had and still has the records."""
 
 
 def commands_of(connection: ConnectionOptions, topic: str, group: str) -> InForce:
@@ -162,7 +164,7 @@ def commands_of(connection: ConnectionOptions, topic: str, group: str) -> InForc
         LoadError: the topic does not exist.
         SettingsError: the client rejects a setting.
     """
-    pauses, workers, cancels = Pauses(), None, Cancels()
+    pauses, workers, cancels, groups = Pauses(), None, Cancels(), set[str]()
     servers, given = connection.bootstrap_servers, connection.kafka_config
     check_topics(TopicAdmin(admin_config(servers, given)), [topic])
     for record in records_of(servers, given, topic):
@@ -170,6 +172,7 @@ def commands_of(connection: ConnectionOptions, topic: str, group: str) -> InForc
             command = read_command(record.key(), record.value())
         except ValueError:
             continue
+        groups.add(command[0])
         match command:
             case (of, WorkersTarget(), order) if of == group:
                 workers = order
@@ -184,7 +187,7 @@ def commands_of(connection: ConnectionOptions, topic: str, group: str) -> InForc
     over = cancels.ended(time.time())
     for ended in over:
         cancels.end(ended)
-    return InForce(pauses, workers, cancels.in_force, over)
+    return InForce(pauses, workers, cancels.in_force, over, groups)
 
 
 def send_command(

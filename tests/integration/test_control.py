@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from processor.cli.main import main
@@ -204,6 +205,31 @@ def test_list_shows_the_group_alone_and_what_still_holds(broker: Broker, topic: 
     )
     assert main(["control", "list", *target, "-g", "g", "-o", "json"]) == 0
     assert checked("control list", capsys.readouterr().out)["workers"] is None
+
+
+def test_list_says_that_nothing_is_in_force_and_refuses_a_group_that_does_not_exist(
+    broker: Broker, topic: MakeTopic, group: str, capsys: Capture
+) -> None:
+    control = topic(partitions=1, cleanup_policy="compact")
+    target = ("-b", broker.bootstrap_servers, "--control-topic", control)
+    refusal = f"group {group} does not exist at {broker.bootstrap_servers}, and {control} has no command for it"
+    assert main(["control", "list", *target, "-g", group]) == 5
+    assert capsys.readouterr() == ("", f"processor: {refusal}\n")
+    assert main(["control", "pause", *target, "-g", "another", "--all"]) == 0
+    capsys.readouterr()
+    assert main(["control", "list", *target, "-g", group, "-o", "json"]) == 5
+    assert capsys.readouterr() == ("", f"processor: {refusal}, only for another\n")
+    outsider = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
+    outsider.commit(offsets=[TopicPartition(control, 0, 0)], asynchronous=False)
+    outsider.close()
+    assert main(["control", "list", *target, "-g", group]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["command  what  since  by  until"]
+    assert err == f"nothing is in force for group {group}\n"
+    assert main(["control", "resume", *target, "-g", "another", "--all"]) == 0
+    capsys.readouterr()
+    assert main(["control", "list", *target, "-g", "another"]) == 0
+    assert capsys.readouterr().err == "nothing is in force for group another\n"
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Final
 
 from processor.boot.tokens import with_tokens
 from processor.cli.control.selection import ControlOptions
+from processor.cli.output import note
 from processor.cli.tables import Output, print_json, print_lines, table
+from processor.errors import BrokerError, LoadError
 from processor.kafka.control_topic import commands_of
+from processor.kafka.group_view import GroupView
 from processor.operate.pause_report import CancelInForce, InForce, PausesReport, WorkersInForce
 from processor.options.connection import ConnectionOptions
 
 HEADINGS = ("command", "what", "since", "by", "until")
 
+NAMED: Final = 5
+"""Other groups that a refusal names."""
+
 
 def list_commands(connection: ConnectionOptions, control: ControlOptions, output: Output = "table") -> int:
     """Show what is paused and cancelled and how many workers are set, since when, and who gave the command."""
-    found = commands_of(with_tokens(connection, lambda _: None), control.control_topic, control.group)
+    connection = with_tokens(connection, lambda _: None)
+    found = commands_of(connection, control.control_topic, control.group)
+    if control.group not in found.groups:
+        _require_group(connection, control, found.groups)
     in_force = sorted(found.pauses.in_force.items(), key=lambda each: each[1].since)
     cancelled = sorted(found.cancels.items(), key=lambda each: each[1].since)
     order = found.workers
@@ -30,9 +41,33 @@ def list_commands(connection: ConnectionOptions, control: ControlOptions, output
     )
     if output == "json":
         print_json(report)
-    else:
-        print_lines(table(HEADINGS, _rows(report)))
+        return 0
+    rows = _rows(report)
+    print_lines(table(HEADINGS, rows))
+    if not rows:
+        note(f"nothing is in force for group {control.group}")
     return 0
+
+
+def _require_group(connection: ConnectionOptions, control: ControlOptions, others: Collection[str]) -> None:
+    """Refuse a name that neither the control topic nor the group's coordinator knows: it may be mistyped.
+
+    Raises:
+        LoadError: the group does not exist.
+    """
+    with GroupView(connection, control.group) as view:
+        try:
+            state = view.describe()
+        except BrokerError:  # this principal may not describe the group, so that it may exist
+            return
+    if state is None or state.state != "dead":
+        return
+    named = sorted(others)[:NAMED]
+    only = f", only for {', '.join(named)}{', …' if len(others) > NAMED else ''}" if named else ""
+    raise LoadError(
+        f"group {control.group} does not exist at {connection.bootstrap_servers}, and {control.control_topic} has no "
+        f"command for it{only}"
+    )
 
 
 def _rows(report: PausesReport) -> list[list[str]]:
