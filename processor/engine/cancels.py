@@ -18,7 +18,8 @@ class CancelTarget(NamedTuple):
 class Cancel(NamedTuple):
     """When something was cancelled, by whom, and what becomes of its tasks. Times are in milliseconds since the epoch.
 
-    Of a session, it covers the tasks that were produced until `since`.
+    Of a session, it covers the tasks that were produced until `since`. Of a task, it covers every record with its ID,
+    also one that is still to come, such as a task that follows from another one; but not its replay after `since`.
     """
 
     since: int
@@ -75,9 +76,18 @@ class Cancels:
         """Return whether a cancellation is about the task with this ID, or the session with this key."""
         return text in self._by_id or text in self._by_session
 
-    def of_id(self, task_id: str) -> Cancel | None:
-        """Return the cancellation that covers the task with this ID by it."""
-        return self._by_id.get(task_id)
+    def of_id(self, task_id: str, replayed_at: int | None = None) -> Cancel | None:
+        """Return the cancellation that covers the task with this ID by it.
+
+        Args:
+            task_id: the task's.
+            replayed_at: when `processor dlq replay` sent its record, in milliseconds since the epoch; None if it was
+                not replayed, -1 if its record has no time. A replay after the cancellation is meant to run.
+        """
+        cancel = self._by_id.get(task_id)
+        if cancel is not None and replayed_at is not None and replayed_at > cancel.since:
+            return None
+        return cancel
 
     def of_session(self, key: bytes | None, name: str, timestamp: int) -> Cancel | None:
         """Return the cancellation that covers a task by its session.

@@ -35,6 +35,9 @@ class Content(msgspec.Struct, frozen=True):
 
 NO_CONTENT = Content(None)
 
+REPLAYS = "dlq-replays"
+"""The header that `processor dlq replay` adds to a record: how often the record was replayed."""
+
 
 class Reject(Exception):
     """Raised by a handler: the task can never succeed. It is dead-lettered without another attempt."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from processor.engine.record import Headers, Record
+from processor.handlers.task import REPLAYS
 
 ADDED: Final = (
     "dlq-topic",
@@ -22,9 +23,6 @@ ADDED: Final = (
 
 AFTER: Final = "task-after"
 """The ID of a dead-lettered task that this one was to follow, see `handlers/links.py`."""
-
-REPLAYS: Final = "dlq-replays"
-"""How often the record was replayed."""
 
 
 class Place(NamedTuple):

@@ -10,7 +10,7 @@ from processor.engine.cancels import Cancel, Cancels
 from processor.engine.record import Record
 from processor.handlers.joins import NAME
 from processor.handlers.links import JOIN, JOINED
-from processor.handlers.task import NO_CONTENT, Task, identity_of
+from processor.handlers.task import NO_CONTENT, REPLAYS, Task, identity_of
 
 P = TypeVar("P", bound=Hashable)
 
@@ -29,7 +29,8 @@ def cancel_of(cancels: Cancels, task: Task) -> Cancel | None:
     key = task._record.key()
     if not cancels.may_cover(key):
         return None
-    return cancels.of_session(key, task.name, task.timestamp) or cancels.of_id(task.id)
+    replayed_at = task.timestamp if REPLAYS in task.headers else None
+    return cancels.of_session(key, task.name, task.timestamp) or cancels.of_id(task.id, replayed_at)
 
 
 def cancel_of_join(cancels: Cancels, record: Record) -> Cancel | None:
@@ -45,8 +46,10 @@ def cancel_of_join(cancels: Cancels, record: Record) -> Cancel | None:
     if JOINED in names:
         return None
     subject = key.decode("utf-8", "backslashreplace") if JOIN in names else identity_of(record, NO_CONTENT).id
-    kind, timestamp = record.timestamp()
-    return cancels.of_session(key, NAME, timestamp if kind else -1) or cancels.of_id(subject)
+    kind, milliseconds = record.timestamp()
+    timestamp = milliseconds if kind else -1
+    replayed_at = timestamp if REPLAYS in names else None
+    return cancels.of_session(key, NAME, timestamp) or cancels.of_id(subject, replayed_at)
 
 
 def recall_joins(assignment: Assignment[P], cancels: Cancels) -> None:

@@ -33,6 +33,14 @@ def test_a_task_is_cancelled_by_its_id() -> None:
     assert cancels.of_session(b"t-1", "", 1) is None
 
 
+def test_a_replay_after_the_command_is_not_cancelled_by_its_id_and_one_before_it_is() -> None:
+    cancels = Cancels()
+    cancels.begin(TASK, CANCEL)
+    assert [cancels.of_id("t-1", at) for at in (-1, 999, 1000, 1001)] == [CANCEL, CANCEL, CANCEL, None]
+    cancels.begin(TASK, CANCEL._replace(since=2000))
+    assert cancels.of_id("t-1", 1001) is not None
+
+
 @pytest.mark.parametrize(
     ("target", "key", "name", "timestamp", "is_covered"),
     [

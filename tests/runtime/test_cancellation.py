@@ -16,6 +16,7 @@ from processor.engine.pauses import ALL, Target
 from processor.handlers.joins import Join
 from processor.handlers.links import Planned, write_plan
 from processor.runtime.commands import key_of, value_of
+from processor.runtime.ports import Headers
 from processor.telemetry import events
 from processor.telemetry.events import ConsumerStats, ControlCancelEnded, ControlCancelled, TaskDeadLettered
 from processor.testing.memory.cluster import MemoryRecord
@@ -114,6 +115,24 @@ def test_a_session_is_cancelled_up_to_the_command_and_goes_on_behind_it() -> Non
         wait_settled(run, 10)
     assert ran == [6, 7, 8, 9]
     assert cancelled(run) == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_is_replayed_after_its_cancellation_runs_and_what_is_sent_otherwise_does_not() -> None:
+    ran, feed = list[int](), Commands()
+    own_id: Headers = [("task-id", b"order-815")]
+    replayed: Headers = [*own_id, ("dlq-replays", b"1")]
+    with obeying(lambda task: ran.append(task.offset), feed) as run:
+        until(lambda: hasattr(feed, "apply"))
+        feed.cancel(CancelTarget("task", "order-815"), since=NOW)
+        run.push(
+            MemoryRecord(PARTITION, 0, b"s", b"", own_id, timestamp=NOW - 1),
+            MemoryRecord(PARTITION, 1, b"s", b"", own_id, timestamp=NOW + 1),
+            MemoryRecord(PARTITION, 2, b"s", b"", replayed, timestamp=NOW - 1),
+            MemoryRecord(PARTITION, 3, b"s", b"", replayed, timestamp=NOW + 1),
+        )
+        wait_settled(run, 4)
+    assert ran == [3]
+    assert cancelled(run) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
