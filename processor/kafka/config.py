@@ -18,6 +18,7 @@ from processor.errors import AccessDenied, BrokerError, LoadError, ProcessorErro
 from processor.kafka.oauth import OAuthTokens
 from processor.kafka.secret_files import with_secrets
 from processor.options.connection import OAUTH_CB, SECRET
+from processor.runtime.ports import RELEASE_MARGIN_SECONDS
 from processor.settings import Settings
 
 Client = TypeVar("Client")
@@ -80,6 +81,9 @@ and 0.7 s with 500 ms. 300 ms gained nothing, since the client pauses for a seco
 CLIENT_SESSION_MS = 45_000
 MAX_POLL_INTERVAL_MS = 300_000
 """The client's own defaults for `session.timeout.ms` and `max.poll.interval.ms`."""
+
+LONGEST_POLL_INTERVAL_MS = 86_400_000
+"""The client accepts no more."""
 
 FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location", "ssl.crl.location")
 """Settings whose value is a file or a folder."""
@@ -154,6 +158,7 @@ def consumer_config(settings: Settings, index: int, fleet: str | None = None) ->
         "queued.min.messages": "2000",
         "queued.max.messages.kbytes": "8192",
         "max.partition.fetch.bytes": "131072",
+        "max.poll.interval.ms": str(_poll_interval_ms(settings.drain_timeout)),
         **asked,
         "bootstrap.servers": settings.bootstrap_servers,
         "group.id": settings.group,
@@ -168,7 +173,7 @@ def consumer_config(settings: Settings, index: int, fleet: str | None = None) ->
         config.setdefault("fetch.max.bytes", "4194304")
     if settings.group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
-        config.update(_session(asked))
+        config.update(_session(asked, _poll_interval_ms(settings.drain_timeout)))
         if fleet is not None:
             config.setdefault("group.instance.id", fleet)
     if "group.instance.id" in config:
@@ -176,7 +181,16 @@ def consumer_config(settings: Settings, index: int, fleet: str | None = None) ->
     return config
 
 
-def _session(asked: Mapping[str, Any]) -> Config:
+def _poll_interval_ms(drain_timeout: float) -> int:
+    """The default of `max.poll.interval.ms`: longer than the client's own where running tasks get so long to finish.
+
+    It limits how long the group waits for a member whose partitions drain.
+    """
+    needed = (drain_timeout + RELEASE_MARGIN_SECONDS) * 1000
+    return int(min(max(needed, MAX_POLL_INTERVAL_MS), LONGEST_POLL_INTERVAL_MS))
+
+
+def _session(asked: Mapping[str, Any], poll_interval_ms: int) -> Config:
     """The session settings for the classic protocol. With KIP-848 they are settings of the broker."""
     asked = {"session.timeout.ms": str(SESSION_MS), **asked}
     session = asked["session.timeout.ms"]
@@ -186,7 +200,7 @@ def _session(asked: Mapping[str, Any]) -> Config:
         "session.timeout.ms": session,
         "heartbeat.interval.ms": asked.get("heartbeat.interval.ms", str(max(1, min(HEARTBEAT_MS, int(session) // 3)))),
         # The client rejects a longer session than this; leave the check of the session to the brokers.
-        "max.poll.interval.ms": asked.get("max.poll.interval.ms", str(max(int(session), MAX_POLL_INTERVAL_MS))),
+        "max.poll.interval.ms": asked.get("max.poll.interval.ms", str(max(int(session), poll_interval_ms))),
     }
 
 

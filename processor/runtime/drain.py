@@ -11,7 +11,7 @@ from processor.runtime.attempt import Attempt
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
 from processor.runtime.lease_keeper import LeaseKeeper
-from processor.runtime.ports import Partition
+from processor.runtime.ports import RELEASE_MARGIN_SECONDS, Partition
 from processor.runtime.stopping import Stopping
 from processor.telemetry.events import Emit, TaskAbandoned
 
@@ -20,8 +20,9 @@ CHECK_SECONDS = 0.05
 
 
 REVOKE_SHARE = 0.6
-"""The part of the time between two polls that the drain of a revoke may take: the group waits for a member that gives
-partitions up no longer than `max.poll.interval.ms`. The last commit follows the drain."""
+"""The part of `max.poll.interval.ms` that the drain of a revoke may always take; of a long interval, all but
+`RELEASE_MARGIN_SECONDS`. That interval is the coordinator's time limit for a member that gives partitions up, with both
+protocols: the client reports it when it joins, and no poll during the drain extends it."""
 
 
 class DrainSeconds(NamedTuple):
@@ -37,7 +38,8 @@ class DrainSeconds(NamedTuple):
         A member that takes longer is given up, and its partitions go to another one while their tasks still run here.
         At a stop the group does not wait.
         """
-        return cls(drain_timeout, min(drain_timeout, poll_seconds * REVOKE_SHARE))
+        longest = max(poll_seconds * REVOKE_SHARE, poll_seconds - RELEASE_MARGIN_SECONDS)
+        return cls(drain_timeout, min(drain_timeout, longest))
 
 
 class Drain:

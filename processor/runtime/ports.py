@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from processor.engine.record import Headers, Record
 from processor.errors import DeliveryError
 from processor.handlers.task import Content
 
 __all__ = [
+    "RELEASE_MARGIN_SECONDS",
     "Codec",
     "Commit",
     "Content",
@@ -37,6 +38,9 @@ __all__ = [
     "Start",
     "Survey",
 ]
+
+RELEASE_MARGIN_SECONDS: Final = 30.0
+"""What a drain leaves of `Source.poll_seconds` for its last commit and for the messages between it and the group."""
 
 
 class Partition(NamedTuple):

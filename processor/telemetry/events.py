@@ -733,9 +733,9 @@ class ConsumerCommitFailed(Event):
 
 
 class ConsumerDrainShortened(Event):
-    """Tasks of a revoked partition get less time to end than `--drain-timeout`: the client leaves the group when it is
-    not polled for `max.poll.interval.ms`. What still runs then is reported as `task.abandoned`. Raise that setting, or
-    lower `--drain-timeout`.
+    """Tasks of a revoked partition get less time to end than `--drain-timeout`: the group gives up a member that takes
+    longer than `max.poll.interval.ms` to release its partitions. What still runs then is reported as `task.abandoned`.
+    Without that setting, the interval is long enough for `--drain-timeout`. Raise it, or lower `--drain-timeout`.
     """
 
     event: ClassVar[str] = "consumer.drain_shortened"

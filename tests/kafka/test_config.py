@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -135,6 +136,21 @@ def session_of(**kafka_config: str) -> tuple[str, str, str]:
 
 def test_a_session_is_shorter_than_the_clients_own_and_its_heartbeats_are_more_frequent() -> None:
     assert session_of() == ("20000", "500", "300000")
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize(
+    ("drain_timeout", "poll_interval"), [(25.0, "300000"), (270.0, "300000"), (600.0, "630000"), (1e9, "86400000")]
+)
+def test_the_group_waits_for_a_member_as_long_as_its_tasks_may_take_to_finish(
+    protocol: GroupProtocol, drain_timeout: float, poll_interval: str
+) -> None:
+    given = dataclasses.replace(settings(protocol), drain_timeout=drain_timeout)
+    config = consumer_config(given, 0)
+    assert config["max.poll.interval.ms"] == poll_interval
+    open_client(Consumer, {**config, **client_hooks(lambda event: None)}).close()
+    asked = dataclasses.replace(settings(protocol, max_poll_interval_ms="60000"), drain_timeout=drain_timeout)
+    assert consumer_config(asked, 0)["max.poll.interval.ms"] == "60000"
 
 
 def test_session_settings_of_a_user_are_kept() -> None:
