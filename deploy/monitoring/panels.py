@@ -333,12 +333,19 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Workers",
-                "Threads or coroutines of all consumers, sessions that they have taken, and those that wait for one.",
+                "Threads or coroutines of all consumers, sessions that they have taken, and those that wait for one. "
+                "Fleets at their limit may have no more of them.",
                 (
                     Query(total("processor_workers"), "workers {{group}}"),
                     Query(total("processor_running_sessions"), "busy {{group}}"),
                     Query(total("processor_ready_sessions"), "sessions that wait for one {{group}}"),
+                    Query(total("processor_fleet_scaling_at_limit"), "fleets at their limit {{group}}"),
                 ),
+            ),
+            Panel(
+                "Processor cores used",
+                "By each consumer's process. Near 1 while tasks wait: handlers compute, and more processes help.",
+                (Query(total("processor_used_cores", CONSUMER), EACH),),
             ),
             Panel(
                 "Busiest session",

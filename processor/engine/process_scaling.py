@@ -58,6 +58,8 @@ class ProcessScaling:
         self._used = 0.0
         """Sum of what was used in these quiet rounds, in consumers."""
         self._rest = 0
+        self.limit: str | None = None
+        """Why there is not one more although tasks wait and all are busy; None while one more is not needed."""
         self._shrink_rounds = SHRINK_ROUNDS
         self._has_shrunk = False
 
@@ -65,6 +67,7 @@ class ProcessScaling:
         """Count anew: the number of consumers has changed, or one of them is being replaced."""
         self._busy_rounds = self._quiet_rounds = 0
         self._used = 0.0
+        self.limit = None
 
     def fail(self) -> None:
         """One more could not start."""
@@ -77,20 +80,31 @@ class ProcessScaling:
         if strained:
             self._quiet_rounds, self._used = 0, 0.0
             return self._note_strain(loads, is_everywhere=strained == len(loads))
-        self._busy_rounds = 0
+        self._busy_rounds, self.limit = 0, None
         return self._note_quiet(loads)
 
     def _note_strain(self, loads: Sequence[Load], *, is_everywhere: bool) -> Step | None:
         count, partitions = len(loads), sum(load.partitions for load in loads)
         self._busy_rounds = self._busy_rounds + 1 if is_everywhere else 0
-        if self._busy_rounds < GROW_ROUNDS or self._rest or count >= min(self._most, partitions):
+        which = "the consumer is busy" if count == 1 else f"all {count} consumers are busy"
+        reason, self.limit = f"tasks wait and {which}", None
+        if self._busy_rounds < GROW_ROUNDS:
+            return None
+        if (limit := self._limit(count, partitions)) is not None:
+            self.limit = f"{reason}, but {limit}"
             return None
         self.restart()
         if self._has_shrunk:
             self._has_shrunk = False
             self._shrink_rounds = min(2 * self._shrink_rounds, LONGEST_SHRINK_ROUNDS)
-        which = "the consumer is busy" if count == 1 else f"all {count} consumers are busy"
-        return Step(count + 1, f"tasks wait and {which}")
+        return Step(count + 1, reason)
+
+    def _limit(self, count: int, partitions: int) -> str | None:
+        if count >= self._most:
+            return "the fleet may have no more"
+        if count >= partitions:
+            return "it has no more partitions"
+        return "one that was added could not start" if self._rest else None
 
     def _note_quiet(self, loads: Sequence[Load]) -> Step | None:
         self._quiet_rounds += 1

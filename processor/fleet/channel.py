@@ -66,7 +66,7 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
     stats: ConsumerStats
     partitions: Sequence[PartitionStats] = ()
     load: Load | None = None
-    """If the number of consumers follows it."""
+    """If the number of consumers or of workers follows it."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -33,9 +33,8 @@ from processor.fleet.channel import (
     Started,
     Stats,
 )
-from processor.fleet.size import LoadMeter
+from processor.fleet.size import follows_load, load_of
 from processor.health.heartbeat import consumer_file, consumer_heartbeat, heartbeats
-from processor.options.bounds import bounds_of
 from processor.runtime.flight_recorder import FlightRecorder
 from processor.runtime.stats import OnStats
 from processor.settings import Settings
@@ -145,12 +144,11 @@ def _reporting(channel: Channel[Order], emit: Emit) -> Emit:
 
 
 def _reporting_stats(channel: Channel[Order], settings: Settings) -> OnStats:
-    bounds = bounds_of(settings.processes)
-    meter = LoadMeter() if bounds.least < bounds.most else None
+    has_load = follows_load(settings.processes, settings.workers)
 
     def report(stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> None:
         served = partitions if settings.metrics_port is not None else ()
-        load = meter.take(stats, partitions) if meter is not None else None
+        load = load_of(stats, partitions) if has_load else None
         channel.send_unless_busy(Stats(msgspec.structs.replace(stats, busiest_sessions=[]), served, load))
 
     return report

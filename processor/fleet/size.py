@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Sequence
 from math import inf
 from typing import Final
@@ -17,32 +16,39 @@ SIZE_SIGNALS: Final = (signal.SIGTTIN, signal.SIGTTOU)
 """The first adds a consumer, the second one takes one away."""
 
 
-class LoadMeter:
-    """Measures the load of the consumer in this process, from one report to the next."""
+def follows_load(processes: Count, workers: Count) -> bool:
+    """Return whether the number of a fleet's consumers, or that of their workers, follows the load."""
+    return bounds_of(processes).is_range or bounds_of(workers).is_range
 
-    def __init__(self) -> None:
-        self._processor_seconds = time.process_time()
-        self._uptime = 0.0
 
-    def take(self, stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> Load:
-        """Return the load since the report before."""
-        used, uptime = time.process_time(), stats.uptime_seconds
-        cores = (used - self._processor_seconds) / max(uptime - self._uptime, 1e-3)
-        self._processor_seconds, self._uptime = used, uptime
-        workers = stats.running / stats.workers if stats.workers else 0.0
-        waits = stats.ready_sessions > 0 or any(partition.fetched_ahead for partition in partitions)
-        return Load(min(1.0, max(cores, workers)), waits, stats.assigned_partitions)
+def load_of(stats: ConsumerStats, partitions: Sequence[PartitionStats]) -> Load:
+    """Return the load of a consumer, from its report and those of its partitions."""
+    workers = stats.running / stats.workers if stats.workers else 0.0
+    waits = stats.ready_sessions > 0 or any(partition.fetched_ahead for partition in partitions)
+    return Load(min(1.0, max(stats.used_cores, workers)), waits, stats.assigned_partitions)
 
 
 class FleetSize:
-    """Decides on the number of consumers. With a fixed one, only signals change it."""
+    """Decides on the number of consumers. With a fixed one, only signals change it.
 
-    def __init__(self, configured: Count) -> None:
-        bounds = bounds_of(configured)
-        self.is_scaled = bounds.least < bounds.most
-        """Whether it follows the load."""
+    Args:
+        processes: the number of consumers, or its bounds.
+        workers: the same of a consumer's workers, which each consumer decides on by itself.
+    """
+
+    def __init__(self, processes: Count, workers: Count = 1) -> None:
+        bounds = bounds_of(processes)
+        self.is_scaled = bounds.is_range
+        """Whether the number follows the load."""
+        self.follows_load = follows_load(processes, workers)
+        """Whether the load is of interest: something follows it, and may be at its limit."""
         self._bounds = bounds
-        self._scaling = ProcessScaling(*bounds)
+        self._scaling = ProcessScaling(*bounds) if self.is_scaled else ProcessScaling(1, 1)
+
+    @property
+    def limit(self) -> str | None:
+        """Why nothing more is done although tasks wait and all consumers are busy; None while that is not so."""
+        return self._scaling.limit
 
     def observe(self, loads: Sequence[Load | None] | None) -> Step | None:
         """Return what follows from a round of reports.
@@ -55,7 +61,8 @@ class FleetSize:
             self._scaling.restart()
             return None
         reported = [load for load in loads if load is not None]
-        return self._scaling.observe(reported) if len(reported) == len(loads) else None
+        step = self._scaling.observe(reported) if len(reported) == len(loads) else None
+        return step if self.is_scaled else None
 
     def fail(self) -> None:
         """A consumer that was added could not start."""

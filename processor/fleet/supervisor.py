@@ -154,7 +154,9 @@ class Supervisor:
         self._backoff = timing.backoff
         self._kill_after_drain = settings.drain_timeout + timing.kill_after_drain
         self._kill_after_stop_now = timing.kill_after_stop_now
-        self._size = FleetSize(settings.processes)
+        self._size = FleetSize(settings.processes, settings.workers)
+        self._is_at_limit = False
+        """Whether it was logged that scaling can do no more."""
         self._bounds = bounds_of(settings.processes)
         self._slots = [Slot(index) for index in range(self._bounds.least)]
         self._selector = selectors.DefaultSelector()
@@ -310,19 +312,27 @@ class Supervisor:
         return [slot for slot in self._slots if slot.is_in_use and not slot.is_leaving]
 
     def _follow_load(self) -> None:
-        if not self._size.is_scaled or self._is_stopping or not self._has_started:
+        if not self._size.follows_load or self._is_stopping or not self._has_started:
             return
         children = [slot.child for slot in self._slots if not slot.is_leaving and not slot.is_reloading]
         joined = [child for child in children if child is not None and child.joined]
         if len(joined) < len(self._slots):
             self._size.observe(None)
+            self._report_limit()
             return
         step = self._size.observe([child.load for child in joined])
+        self._report_limit()
         if all(child.load is not None for child in joined):  # the round is over
             for child in joined:
                 child.load = None
         if step is not None:
             self._resize(step)
+
+    def _report_limit(self) -> None:
+        limit, was_at_limit = self._size.limit, self._is_at_limit
+        self._is_at_limit = limit is not None
+        if limit is not None and not was_at_limit:
+            self._emit(FleetProcessesLimited(processes=len(self._places), reason=limit))
 
     def _resize_by_hand(self, number: int) -> None:
         if self._is_stopping or not self._has_started:
@@ -562,4 +572,5 @@ class Supervisor:
     def _stats(self) -> FleetStats:
         overdue = self._cadence.overdue_seconds(idle=False)
         silent = sum(slot.is_silent(overdue) for slot in self._slots)
-        return self._totals.stats([child.stats for child in self._children()], silent=silent)
+        latest = [child.stats for child in self._children()]
+        return self._totals.stats(latest, silent=silent, at_limit=self._size.limit is not None)

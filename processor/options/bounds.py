@@ -12,6 +12,11 @@ class Bounds(NamedTuple):
     least: int
     most: int
 
+    @property
+    def is_range(self) -> bool:
+        """Whether there is something to choose."""
+        return self.least < self.most
+
     def __str__(self) -> str:
         return f"{self.least}..{self.most}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic, time
+from time import monotonic, process_time, time
 from typing import Any
 
 from processor.engine.durations import Durations
@@ -87,6 +87,7 @@ class Statistics:
         self._crew = crew
         self._log = log
         self._started = self._last = monotonic()
+        self._last_used = process_time()
         self._last_settled = 0
         self._last_durations = Durations()
 
@@ -119,8 +120,9 @@ class Statistics:
         settled = tasks.pop("settled")
         tasks["skipped"] += sum(p.skipped for p in partitions)
         tasks["handler_seconds"] = round(tasks["handler_seconds"], 3)
-        rate = (settled - self._last_settled) / max(now - self._last, 1e-9)
-        self._last, self._last_settled = now, settled
+        seconds, used = max(now - self._last, 1e-9), process_time()
+        rate, cores = (settled - self._last_settled) / seconds, (used - self._last_used) / seconds
+        self._last, self._last_settled, self._last_used = now, settled, used
         lags = [p.lag for p in partitions if p.lag is not None]
         busiest = [_load(*busy, assignment.partitions[busy.partition]) for busy in assignment.busiest]
         return ConsumerStats(
@@ -130,6 +132,7 @@ class Statistics:
             waiting=assignment.waiting,
             running=assignment.running,
             workers=self._crew.size,
+            used_cores=round(cores, 2),
             ready_sessions=self._desk.ready,
             uptime_seconds=round(now - self._started, 3),
             overdue_after_seconds=overdue,

@@ -210,6 +210,8 @@ class ConsumerStats(Event):
     """sessions that a worker has taken"""
     workers: int
     """worker threads, or coroutines that may run at once"""
+    used_cores: float
+    """processor cores that its process used over the last interval, without processes that handlers started"""
     ready_sessions: int
     """sessions and batches that wait for a worker"""
     active_sessions: int
@@ -312,6 +314,9 @@ class FleetStats(Event):
     """running consumers"""
     silent_consumers: int
     """running consumers whose report to the fleet's parent is overdue by two intervals"""
+    scaling_at_limit: bool
+    """whether tasks have waited in all consumers for three reports, all of them are busy, and scaling can do no more;
+    false where neither `--processes` nor `--workers` is a range"""
     in_flight: int
     """tasks fetched and not settled, whether they wait or run"""
     waiting: int
@@ -412,7 +417,7 @@ class FleetProcessesChanged(Event):
 
 
 class FleetProcessesLimited(Event):
-    """A consumer was not added or taken away: the bounds do not allow it, or it cannot start."""
+    """A consumer was not added or taken away: the bounds or the partitions do not allow it, or it cannot start."""
 
     event: ClassVar[str] = "fleet.processes_limited"
     level: ClassVar[Level] = "warning"

@@ -71,7 +71,7 @@ class IdleReports:
 
 def _what_counts(stats: ConsumerStats) -> ConsumerStats:
     """Return the report without what changes while nothing happens: an idle consumer commits to renew its lease."""
-    return msgspec.structs.replace(stats, uptime_seconds=0.0, commits=0, longest_pause_seconds=0.0)
+    return msgspec.structs.replace(stats, uptime_seconds=0.0, used_cores=0.0, commits=0, longest_pause_seconds=0.0)
 
 
 def _lists(idle: Sequence[PartitionStats]) -> Iterator[PartitionsIdle]:

@@ -58,6 +58,12 @@ CONSUMER = Family(
         Metric("processor_running_sessions", "running", "gauge", "Sessions that a worker has taken."),
         Metric("processor_ready_sessions", "ready_sessions", "gauge", "Sessions and batches that wait for a worker."),
         Metric("processor_workers", "workers", "gauge", "Worker threads, or coroutines that may run at once."),
+        Metric(
+            "processor_used_cores",
+            "used_cores",
+            "gauge",
+            "Processor cores that the consumer's process used over the last interval.",
+        ),
         Metric("processor_active_sessions", "active_sessions", "gauge", "Sessions that have tasks in flight."),
         Metric(
             "processor_urgent_sessions",
@@ -305,6 +311,12 @@ FLEET = Family(
             "silent_consumers",
             "gauge",
             "Running consumers whose report to the fleet's parent is overdue.",
+        ),
+        Metric(
+            "processor_fleet_scaling_at_limit",
+            "scaling_at_limit",
+            "gauge",
+            "1 while tasks wait, all consumers are busy, and --processes and --workers allow no more.",
         ),
         Metric(
             "processor_fleet_restarts_total",

@@ -41,12 +41,13 @@ class Totals:
         if last is not None:
             self._ended.update({name: getattr(last, name) for name in COUNTERS})
 
-    def stats(self, latest: Sequence[ConsumerStats | None], *, silent: int = 0) -> FleetStats:
+    def stats(self, latest: Sequence[ConsumerStats | None], *, silent: int = 0, at_limit: bool = False) -> FleetStats:
         """Return the sum.
 
         Args:
             latest: the last report of each running consumer; None is one that has not reported yet.
             silent: how many of them have an overdue report.
+            at_limit: whether tasks wait and scaling can do no more.
         """
         reports = [stats for stats in latest if stats is not None]
         lags = [stats.lag for stats in reports if stats.lag is not None]
@@ -57,6 +58,7 @@ class Totals:
             **summed,
             consumers=len(latest),
             silent_consumers=silent,
+            scaling_at_limit=at_limit,
             tasks_per_second=round(sum(stats.tasks_per_second for stats in reports), 1),
             lag=sum(lags) if lags else None,
             restarts=self.restarts,

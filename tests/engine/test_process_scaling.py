@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +116,31 @@ def test_it_takes_several_rounds_in_a_row_and_all_consumers() -> None:
     assert scaling.observe([BUSY, BUSY]) == Step(3, "tasks wait and all 2 consumers are busy")
     one = ProcessScaling(1, 8)
     assert [one.observe([BUSY]) for _ in range(GROW_ROUNDS)][-1] == Step(2, "tasks wait and the consumer is busy")
+
+
+@pytest.mark.parametrize(
+    ("most", "partitions", "fails", "limit"),
+    [
+        (2, 4, False, "the fleet may have no more"),
+        (8, 1, False, "it has no more partitions"),
+        (8, 4, True, "one that was added could not start"),
+        (8, 4, False, None),
+    ],
+)
+def test_why_there_is_not_one_more_is_known_while_tasks_wait(
+    most: int, partitions: int, limit: str | None, *, fails: bool
+) -> None:
+    scaling, busy = ProcessScaling(1, most), BUSY._replace(partitions=partitions)
+    if fails:
+        scaling.fail()
+    for _ in range(GROW_ROUNDS):
+        assert scaling.limit is None
+        scaling.observe([busy, busy])
+    assert scaling.limit == (limit and f"tasks wait and all 2 consumers are busy, but {limit}")
+    scaling.observe([busy, busy])
+    assert (scaling.limit is None) is (limit is None)
+    scaling.observe([busy, IDLE])
+    assert scaling.limit is None
 
 
 def test_consumers_without_a_partition_leave_no_use_for_one_more() -> None:

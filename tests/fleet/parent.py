@@ -26,6 +26,7 @@ def main() -> int:
         topics=("t",),
         group="g",
         processes=options.get("processes", 1),
+        workers=options.get("workers", 32),
         drain_timeout=options.get("drain_timeout", 30.0),
         stats_interval=options.get("stats_interval", 10.0),
         reload=options.get("reload", False),

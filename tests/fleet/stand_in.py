@@ -50,7 +50,7 @@ def note(log: str, index: int, what: str) -> None:
 def stats() -> ConsumerStats:
     return ConsumerStats(
         uptime_seconds=1.0, overdue_after_seconds=30.0,
-        in_flight=3, in_flight_bytes=10, waiting=2, running=1, workers=8, ready_sessions=0,
+        in_flight=3, in_flight_bytes=10, waiting=2, running=1, workers=8, used_cores=0.1, ready_sessions=0,
         active_sessions=1, succeeded=5,
         failed_attempts=0, retried=0, timed_out=0, stuck=0, dead_lettered=0, cancelled=0, skipped=0, results=0,
         abandoned=0,

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from processor.engine.process_scaling import Load
-from processor.fleet.size import FleetSize, LoadMeter
+from processor.fleet.size import FleetSize, load_of
 from processor.health.heartbeat import FleetHeartbeat, read
 from processor.options.bounds import Bounds
 from tests.fleet.test_supervisor import BOUND, Fleet, Parent
@@ -236,6 +236,34 @@ def test_a_fleet_does_not_grow_beyond_its_partitions(fleet: Fleet) -> None:
     assert parent.ended() == 0
 
 
+def test_a_fleet_that_may_not_grow_although_tasks_wait_says_so_once_each_time(fleet: Fleet) -> None:
+    parent = fleet(LOADED, processes="1..2", stats_interval=0.1)
+    parent.noted("started")
+    load(parent, BUSY)
+    (limited,) = parent.logged("fleet.processes_limited")
+    assert limited["reason"] == "tasks wait and all 2 consumers are busy, but the fleet may have no more"
+    assert limited["processes"] == 2
+    until(lambda: parent.logged("fleet.stats")[-1]["scaling_at_limit"], "it is at its limit", BOUND)
+    load(parent, BUSY._replace(waits=False))
+    until(lambda: not parent.logged("fleet.stats")[-1]["scaling_at_limit"], "no task waits", BOUND)
+    assert len(parent.logged("fleet.processes_limited")) == 1
+    load(parent, BUSY)
+    parent.logged("fleet.processes_limited", 2)
+    parent.signal()
+    assert parent.ended() == 0
+
+
+def test_a_fixed_fleet_whose_workers_follow_the_load_says_when_it_is_not_enough(fleet: Fleet) -> None:
+    parent = fleet(LOADED, workers="8..16")
+    parent.noted("started")
+    load(parent, BUSY)
+    (limited,) = parent.logged("fleet.processes_limited")
+    assert limited["reason"] == "tasks wait and the consumer is busy, but the fleet may have no more"
+    parent.signal()
+    assert parent.ended() == 0
+    assert len(parent.notes("begin")) == 1
+
+
 def test_a_fixed_number_ignores_the_load(fleet: Fleet) -> None:
     parent = fleet(LOADED, processes=1)
     parent.noted("started")
@@ -279,18 +307,14 @@ def test_a_heartbeat_lists_added_places_as_extra_and_leaves_out_those_that_are_t
 
 
 def test_the_load_is_the_share_of_busy_workers_or_of_a_core() -> None:
-    meter = LoadMeter()
-    idle = consumer_stats(running=0, workers=8, ready_sessions=0, uptime_seconds=1e6, assigned_partitions=3)
-    load = meter.take(idle, [partition_stats(fetched_ahead=0)])
-    assert load == Load(load.use, waits=False, partitions=3)
-    assert load.use < 0.01
-    half = consumer_stats(running=4, workers=8, ready_sessions=2, uptime_seconds=2e6, assigned_partitions=3)
-    assert meter.take(half, []) == Load(0.5, waits=True, partitions=3)
-    full = consumer_stats(running=99, workers=8, ready_sessions=0, uptime_seconds=3e6, assigned_partitions=3)
-    assert meter.take(full, [partition_stats(fetched_ahead=5)]) == Load(1.0, waits=True, partitions=3)
-    computing = consumer_stats(running=0, workers=8, ready_sessions=0, uptime_seconds=3e6 + 1e-6)
-    sum(range(300_000))
-    assert meter.take(computing, []).use > 0.5
+    idle = consumer_stats(running=0, workers=8, ready_sessions=0, used_cores=0.01, assigned_partitions=3)
+    assert load_of(idle, [partition_stats(fetched_ahead=0)]) == Load(0.01, waits=False, partitions=3)
+    half = consumer_stats(running=4, workers=8, ready_sessions=2, used_cores=0.1, assigned_partitions=3)
+    assert load_of(half, []) == Load(0.5, waits=True, partitions=3)
+    full = consumer_stats(running=99, workers=8, ready_sessions=0, used_cores=0.1, assigned_partitions=3)
+    assert load_of(full, [partition_stats(fetched_ahead=5)]) == Load(1.0, waits=True, partitions=3)
+    computing = consumer_stats(running=0, workers=8, ready_sessions=0, used_cores=0.7)
+    assert load_of(computing, []).use == 0.7
 
 
 def test_a_round_is_over_when_each_consumer_has_reported() -> None:
@@ -304,3 +328,15 @@ def test_a_round_is_over_when_each_consumer_has_reported() -> None:
     assert step.processes == 3
     size.fail()
     assert [size.observe([BUSY, BUSY]) for _ in range(9)] == [None] * 9
+    assert size.limit == "tasks wait and all 2 consumers are busy, but one that was added could not start"
+    assert size.observe(None) is None
+    assert size.limit is None
+
+
+def test_a_fixed_number_is_not_changed_by_the_load_that_its_workers_follow() -> None:
+    size = FleetSize(1, Bounds(8, 64))
+    assert (size.is_scaled, size.follows_load) == (False, True)
+    assert [size.observe([IDLE, IDLE]) for _ in range(99)] == [None] * 99  # the second one was added by hand
+    assert [size.observe([BUSY]) for _ in range(9)] == [None] * 9
+    assert size.limit is not None
+    assert not FleetSize(4, 32).follows_load

@@ -100,9 +100,11 @@ def one_task_that_holds_its_partition(at: Site) -> None:
 
 
 def too_few_workers(at: Site) -> None:
+    """The fleet may have two consumers, but there is one partition."""
     at.work.produce_sessions(400, 400)
-    fleet = at.work.run("note", *QUICK, "-w", "1", seconds=0.2)
+    fleet = at.work.run("note", *QUICK, "-w", "1", "-p", "1..2", seconds=0.2)
     at.wait_for("ProcessorTasksWaitForWorkers")
+    at.wait_for("ProcessorScalingAtLimit")
     fleet.kill()
 
 

@@ -200,6 +200,21 @@ def test_an_age_grows_while_its_task_runs_and_is_zero_when_nothing_is_left() -> 
     assert (last.oldest_running_seconds, last.oldest_unsettled_seconds) == (0.0, 0.0)
 
 
+def test_the_cores_that_a_process_uses_are_those_of_the_last_interval() -> None:
+    stop = threading.Event()
+
+    def compute(task: Task) -> None:
+        while not stop.is_set():
+            pass
+
+    with RunningConsumer(compute, stats_interval=0.3) as run:
+        run.push(FakeRecord(0, b"s"))
+        busy = run.until_event(ConsumerStats, lambda stats: stats.running == 1 and stats.used_cores > 0.05)
+        stop.set()
+        until(lambda: (last := run.of(ConsumerStats)[-1]).running == 0 and last.used_cores < busy.used_cores)
+        run.stop()
+
+
 def test_a_rate_is_that_of_the_last_interval() -> None:
     with RunningConsumer(lambda task: None, **QUICK) as run:
         run.push(*[FakeRecord(n, b"s%d" % n) for n in range(500)])

@@ -11,8 +11,8 @@ def consumer_stats(**changed: Any) -> ConsumerStats:
     """Return a consumer's statistics with the fields in `changed` replaced."""
     values: dict[str, Any] = {
         "uptime_seconds": 1.0, "overdue_after_seconds": 0.0,
-        "in_flight": 3, "in_flight_bytes": 10, "waiting": 2, "running": 1, "workers": 8, "ready_sessions": 2,
-        "active_sessions": 4,
+        "in_flight": 3, "in_flight_bytes": 10, "waiting": 2, "running": 1, "workers": 8, "used_cores": 0.1,
+        "ready_sessions": 2, "active_sessions": 4,
         "succeeded": 5, "failed_attempts": 6, "retried": 7, "timed_out": 2, "stuck": 1, "dead_lettered": 8,
         "skipped": 9, "results": 0, "abandoned": 3, "missed_offsets": 5, "handler_seconds": 0.5,
         "handler_seconds_buckets": {"0.001": 5, "+Inf": 5}, "handler_p50_seconds": 0.0002,

@@ -153,7 +153,7 @@ def test_a_report_that_has_changed_is_logged_at_once_and_the_next_one_six_interv
     assert logged_times(stats, idle_reports()) == [0.0, 30.0, 90.0]
 
 
-GROWING = {"uptime_seconds", "commits", "longest_pause_seconds"}
+GROWING = {"uptime_seconds", "used_cores", "commits", "longest_pause_seconds"}
 
 
 @pytest.mark.parametrize("name", sorted({*ConsumerStats.__struct_fields__} - GROWING))

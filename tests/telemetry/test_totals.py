@@ -13,7 +13,7 @@ def test_the_last_reports_of_consumers_are_summed() -> None:
     totals.restarts = 2
     totals.deaths = 1
     assert msgspec.structs.asdict(totals.stats([consumer_stats(), consumer_stats(), None])) == {
-        "consumers": 3, "silent_consumers": 0,
+        "consumers": 3, "silent_consumers": 0, "scaling_at_limit": False,
         "in_flight": 6, "waiting": 4, "running": 2, "active_sessions": 8, "succeeded": 10,
         "failed_attempts": 12, "retried": 14, "timed_out": 4, "stuck": 2, "dead_lettered": 16, "skipped": 18,
         "cancelled": 0, "abandoned": 6, "missed_offsets": 10, "commit_failures": 8, "tasks_per_second": 11.0, "lag": 20,

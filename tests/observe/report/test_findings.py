@@ -119,6 +119,19 @@ def test_falling_behind_where_more_workers_did_not_help_asks_for_more_processes(
     assert "raise --workers" in finding.advice
 
 
+@pytest.mark.parametrize(
+    ("used_cores", "advice"),
+    [
+        (0.97, "uses 0.97 of a processor core: handlers compute, so raise --processes (up"),
+        (0.04, "uses 0.04 of a processor core: handlers wait for something else, so raise --workers, or"),
+        (0.6, "busy: raise --workers if handlers wait for I/O, --processes if they compute"),
+        (0.0, "busy: raise --workers if handlers wait for I/O, --processes if they compute"),
+    ],
+)
+def test_the_advice_for_busy_workers_follows_what_their_process_uses(used_cores: float, advice: str) -> None:
+    assert advice in only(behind(running=8, used_cores=used_cores)).advice
+
+
 def test_falling_behind_with_free_workers_asks_for_more_keys() -> None:
     assert "too few sessions" in only(behind(running=1)).advice
 
