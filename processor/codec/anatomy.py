@@ -14,7 +14,7 @@ from processor.codec.body import read_body
 from processor.codec.framing import CONFLUENT, CONFLUENT_FRAME, SINGLE_OBJECT
 from processor.engine.record import Record
 from processor.errors import DecodeError
-from processor.handlers.task import Content
+from processor.handlers.task import Decoded
 from processor.runtime.ports import Codec
 
 
@@ -77,11 +77,12 @@ def anatomy_of(record: Record, codec: Codec) -> Anatomy:
         return Anatomy(framing="none", error=DecodeFailure(str(error)))
 
 
-def _content_fields(content: Content) -> Any:
+def _content_fields(content: Decoded) -> Any:
     """The payload alone, or all fields of the task if the value sets more than the payload."""
     headers = {name: _as_text(header) for name, header in (content.headers or {}).items()}
-    fields = {**msgspec.structs.asdict(content), "payload": _as_text(content.payload), "headers": headers or None}
-    fields = {name: field for name, field in fields.items() if field is not None or name == "payload"}
+    texts = {"name": content.name, "id": content.id, "session_id": content.session_id, "headers": headers or None}
+    given = {name: text for name, text in texts.items() if text is not None}
+    fields = {"payload": _as_text(content.payload), **given}
     return fields if len(fields) > 1 else fields["payload"]
 
 

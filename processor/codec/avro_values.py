@@ -14,7 +14,7 @@ from processor.avro.resolution import Resolution
 from processor.avro.schema import Schema
 from processor.avro.schemas import Schemas, shipped_schemas
 from processor.codec.body import read_body, write_body
-from processor.codec.envelope import LAYOUT, read_envelope, write_envelope
+from processor.codec.envelope import LAYOUT, read_envelope, usual_reader, write_envelope
 from processor.codec.framing import (
     CONFLUENT,
     CONFLUENT_FRAME,
@@ -27,7 +27,7 @@ from processor.codec.messages import Outgoing, epoch_milliseconds, result_of
 from processor.codec.registry_port import Framing, SchemaRegistry
 from processor.engine.record import Headers, Record
 from processor.errors import DecodeError, EncodeError
-from processor.handlers.task import Content, Task
+from processor.handlers.task import Content, Decoded, Task
 
 TASK = "processor.Task"
 TASK_FIELDS = ("id", "session_id", "name", "payload", "content_type", "created_at")
@@ -94,8 +94,11 @@ class AvroCodec:
         self._resolutions: dict[Schema, Resolution] = {}
         """For writers' schemas that have a reader's schema: their compiled resolutions."""
         self._by_frame = {SINGLE_OBJECT + fingerprint: schema for fingerprint, schema in known.items()}
+        frame = SINGLE_OBJECT + LAYOUT
+        self._read_usual = usual_reader(frame) if frame in self._by_frame else _read_nothing
+        """Reads almost every value."""
 
-    def decode(self, record: Record) -> Content:
+    def decode(self, record: Record) -> Decoded:
         """Decodes the value.
 
         Raises:
@@ -107,6 +110,9 @@ class AvroCodec:
         value = record.value()
         if value is None:
             return Content(None)
+        content = self._read_usual(value)
+        if content is not None:
+            return content
         schema, frame = self._by_frame.get(value[:SINGLE_OBJECT_FRAME]), SINGLE_OBJECT_FRAME
         if schema is None:
             schema, frame = self._unframed(record, value)
@@ -227,6 +233,10 @@ class AvroCodec:
         if self._registry is None:
             raise DecodeError(NO_REGISTRY.format(schema_id))
         return self._registry.schema_by_id(schema_id)
+
+
+def _read_nothing(_value: bytes) -> None:
+    """Read no value at once: tasks in the shipped layout are not known here."""
 
 
 def _label(schema: Schema) -> str:

@@ -12,7 +12,9 @@ from processor.errors import DecodeError, EncodeError
 JSON_TYPE = "application/json"
 BYTES_TYPE = "application/octet-stream"
 
-_decode_json = msgspec.json.Decoder().decode
+decode_json = msgspec.json.Decoder().decode
+"""Decodes JSON, or raises an exception of msgspec's or Python's. `read_json` raises errors in the product's words."""
+
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -45,7 +47,7 @@ def read_json(text: bytes | str, noun: str) -> Any:
         DecodeError: `text` is not JSON. The message calls it `noun`.
     """
     try:
-        return _decode_json(text)
+        return decode_json(text)
     except RecursionError:
         raise DecodeError(f"{noun} is nested too deeply") from None
     except Exception as error:

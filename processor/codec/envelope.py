@@ -1,7 +1,11 @@
-"""A hand-written reader and writer for the datum of a `processor.Task`.
+"""Hand-written readers and a writer for the datum of a `processor.Task`.
 
-Every task in the default format passes through it; the general reader and writer take two to three times as long.
-It supports only the shipped layout. A schema with another fingerprint takes the general path.
+Every task in the default format passes through them; the general reader and writer take two to three times as long.
+They support only the shipped layout. A schema with another fingerprint takes the general path.
+
+`usual_reader` makes readers of what almost every task looks like: one function, since to call another one costs as much
+as to read a field, and only the payload is decoded at once. `read_envelope` reads any task, and reports what is wrong
+with it.
 
 Lengths are not compared with the bytes that remain: a slice ends at the end of the value, and reading the next field
 then raises. The last field, a number, has no length. The value's size therefore bounds memory.
@@ -9,9 +13,14 @@ then raises. The last field, a number, has no length. The value's size therefore
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
-from processor.codec.body import JSON_TYPE, read_body
+import msgspec
+
+from processor.codec.body import JSON_TYPE, decode_json, read_body
 from processor.handlers.task import Content
 
 LAYOUT = bytes.fromhex("9cda608e494710c2")
@@ -23,7 +32,83 @@ LONGEST_LONG = 10
 USUAL_END = b"\x20application/json\x00"
 """Content type and headers of almost every task: 16 bytes of text, then an empty map."""
 
+BYTES_BRANCH = 2
+"""The payload's union, where its branch is `bytes`: twice the index of the branch."""
+
+ONE_BYTE, TWO_BYTES = (1 << 7) - 1, (1 << 14) - 1
+"""The largest numbers that are encoded in one byte and in two, without their sign's encoding."""
+
+is_usual_end = re.compile(USUAL_END + rb"[\x80-\xff]{0,9}[\x00-\x7f]", re.DOTALL).fullmatch
+"""Whether a value ends so after an offset: with the usual end and one number, `created_at`."""
+
 Body = bytes | str | None
+
+
+class UsualContent(msgspec.Struct, frozen=True, eq=False):
+    """A task in its usual form, of which only the payload is decoded yet: few handlers ask for the other fields."""
+
+    payload: Any
+    _value: bytes
+    _at: int
+    """Offset of the length of the ID. The texts were checked: each is ASCII after one byte, twice its length."""
+    _session: int
+    _name: int
+    """The same for the session ID and the name."""
+
+    @property
+    def id(self) -> str | None:
+        """The ID, if there is one."""
+        return self._value[self._at + 1 : self._session].decode() or None
+
+    @property
+    def session_id(self) -> str | None:
+        """The session ID, if there is one."""
+        return self._value[self._session + 1 : self._name].decode() or None
+
+    @property
+    def name(self) -> str | None:
+        """The name, if there is one."""
+        begin = self._name + 1
+        return self._value[begin : begin + (self._value[self._name] >> 1)].decode() or None
+
+    @property
+    def headers(self) -> None:
+        """None: a task in this form sets no headers."""
+        return None
+
+
+def usual_reader(frame: bytes) -> Callable[[bytes], UsualContent | None]:
+    """Return a reader of values that begin with `frame` and continue with a task in its usual form to their end.
+
+    Its texts are ASCII of less than 64 characters each, its payload is JSON of less than 8 KiB in `bytes`, and it sets
+    no headers. The reader returns None for any other value, and for one that is not valid: `read_envelope` tells which.
+    """
+    at, first = len(frame), len(frame) + 1
+
+    def read(value: bytes) -> UsualContent | None:
+        try:
+            session = first + (value[at] >> 1)
+            name = session + 1 + (value[session] >> 1)
+            branch = name + 1 + (value[name] >> 1)
+            size, begin = value[branch + 1], branch + 2
+            if size > ONE_BYTE:
+                size += (value[begin] - 1) << 7
+                begin += 1
+            end = begin + (size >> 1)
+            if (
+                not value.startswith(frame)
+                or (value[at] | value[session] | value[name] | size) & 1  # a length is negative
+                or size > TWO_BYTES
+                or value[branch] != BYTES_BRANCH
+                or not value[at:branch].isascii()  # the texts, and their lengths
+                or is_usual_end(value, end) is None
+            ):
+                return None
+            return UsualContent(decode_json(value[begin:end]), value, at, session, name)
+        except Exception:  # noqa: BLE001 — whatever is wrong, `read_envelope` finds it again and reports it
+            return None
+
+    return read
 
 
 def read_envelope(value: bytes, at: int) -> Content:
@@ -67,7 +152,7 @@ def write_envelope(frame: bytes, fields: TaskFields) -> bytes:
             _written(task_id.encode()),
             _written(session_id.encode()),
             _written(name.encode()),
-            b"\x02",  # the union's branch `bytes`
+            bytes((BYTES_BRANCH,)),
             _written(body),
             end,
             _number(created_at),
@@ -99,7 +184,7 @@ SHORT = tuple(bytes((size << 1,)) for size in range(64))
 def _payload(value: bytes, at: int) -> tuple[Body, int]:
     """A union: the index of the branch, which is one byte (twice the index), then the branch's value."""
     branch = value[at]
-    if branch == 2:
+    if branch == BYTES_BRANCH:
         return _block(value, at + 1)
     if branch == 4:
         return _text(value, at + 1)

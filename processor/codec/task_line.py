@@ -9,7 +9,7 @@ import msgspec
 from processor.engine.record import Record
 from processor.errors import DecodeError
 from processor.handlers.joins import is_of_join, returned_by
-from processor.handlers.task import NO_CONTENT, Content, InvalidHeader, headers_of, identity_of
+from processor.handlers.task import NO_CONTENT, Content, Decoded, InvalidHeader, headers_of, identity_of
 from processor.runtime.ports import Codec
 
 
@@ -41,7 +41,8 @@ class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
 
 def task_line(record: Record, codec: Codec) -> TaskLine:
     """Decode a record. One that cannot be decoded has an error, and what its key and headers say."""
-    content, error = NO_CONTENT, None
+    content: Decoded = NO_CONTENT
+    error = None
     try:
         content = Content(returned_by(record)) if is_of_join(record) else codec.decode(record)
     except (DecodeError, InvalidHeader) as caught:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol
 
 import msgspec
 
@@ -23,8 +23,23 @@ else:
     P = TypeVar("P")
 
 
+class Decoded(Protocol):
+    """The fields of a task that its record's value sets; None for the others. A codec may decode some on access."""
+
+    @property
+    def payload(self) -> Any: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def id(self) -> str | None: ...
+    @property
+    def session_id(self) -> str | None: ...
+    @property
+    def headers(self) -> dict[str, bytes | None] | None: ...
+
+
 class Content(msgspec.Struct, frozen=True):
-    """The fields of a task that its record's value sets; None for the others. A tuple takes three times as long."""
+    """These fields, decoded at once. A tuple takes three times as long."""
 
     payload: Any
     name: str | None = None
@@ -158,7 +173,7 @@ class Task(msgspec.Struct, Generic[P], eq=False):
     attempt: int
     """1 for the first attempt."""
     _expires: float
-    _content: Content = NO_CONTENT
+    _content: Decoded = NO_CONTENT
     """The fields that the value sets besides the payload."""
     _headers: dict[str, bytes | None] | None = None
     _deadline: float | None = None
@@ -247,7 +262,7 @@ class Identity(NamedTuple):
     traceparent: bytes | None
 
 
-def identity_of(record: Record, content: Content = NO_CONTENT) -> Identity:
+def identity_of(record: Record, content: Decoded = NO_CONTENT) -> Identity:
     """The identity of a record, from its decoded content and its headers."""
     headers = headers_of(record, content)
     name = content.name or _text(headers.get("task-name"))
@@ -255,7 +270,7 @@ def identity_of(record: Record, content: Content = NO_CONTENT) -> Identity:
     return Identity(task_id, session_of(record, content), name, headers.get("traceparent"))
 
 
-def headers_of(record: Record, content: Content) -> dict[str, bytes | None]:
+def headers_of(record: Record, content: Decoded) -> dict[str, bytes | None]:
     """The record's headers by name. Headers that the value sets take precedence."""
     headers = dict(record.headers() or ())
     if content.headers:
@@ -263,13 +278,13 @@ def headers_of(record: Record, content: Content) -> dict[str, bytes | None]:
     return headers
 
 
-def session_of(record: Record, content: Content) -> str:
+def session_of(record: Record, content: Decoded) -> str:
     r"""The record's key as text (bytes that are not UTF-8 as \xNN), else the value's session ID, else ""."""
     key = record.key()
     return key.decode("utf-8", "backslashreplace") if key is not None else content.session_id or ""
 
 
-def id_of(record: Record, content: Content, headers: Mapping[str, bytes | None]) -> str:
+def id_of(record: Record, content: Decoded, headers: Mapping[str, bytes | None]) -> str:
     """The value's ID, else the header `task-id`, else `TOPIC-PARTITION-OFFSET`."""
     task_id = content.id or _text(headers.get("task-id"))
     return task_id or f"{record.topic()}-{record.partition()}-{record.offset()}"

@@ -18,7 +18,7 @@ from processor.errors import DecodeError, EncodeError, NotReady
 from processor.handlers.table import Handler
 from processor.handlers.task import (
     NO_CONTENT,
-    Content,
+    Decoded,
     DependencyFailed,
     Expired,
     InvalidHeader,
@@ -96,7 +96,7 @@ def batch_fields(first: Task) -> dict[str, Any]:
     return {**NO_TASK, "task_name": first.name}
 
 
-def _fields(record: Record, content: Content, number: int, trace: Trace | None) -> dict[str, Any]:
+def _fields(record: Record, content: Decoded, number: int, trace: Trace | None) -> dict[str, Any]:
     named = identity_of(record, content)
     trace = trace or trace_context(named.traceparent)
     return {

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 from processor.engine.record import Headers, Record
 from processor.errors import DeliveryError
-from processor.handlers.task import Content
+from processor.handlers.task import Content, Decoded
 
 __all__ = [
     "RELEASE_MARGIN_SECONDS",
@@ -361,8 +361,8 @@ class MapLog(Protocol):
 class Codec(Protocol):
     """Values in one format. Any thread may call it."""
 
-    def decode(self, record: Record) -> Content:
-        """What the record's value says; for a record without a value, a `Content` whose payload is None.
+    def decode(self, record: Record) -> Decoded:
+        """Return what the record's value says. The payload of a record without a value is None.
 
         Raises:
             DecodeError: the value cannot be read.

@@ -19,7 +19,7 @@ from processor.codec.avro_values import AvroCodec
 from processor.codec.messages import Outgoing
 from processor.codec.select import ValueCodec
 from processor.errors import DecodeError
-from processor.handlers.task import Content
+from processor.handlers.task import Decoded
 from tests.avro.avro_types import evolved, schemas
 from tests.avro.tools.test_classes import ORDER, schema_of
 from tests.codec.record import GivenRecord
@@ -68,7 +68,7 @@ def check(codec: ValueCodec, value: bytes) -> None:
     began = time.process_time()
     try:
         try:
-            outcome: Content | str = codec.decode(record)
+            outcome: Decoded | str = codec.decode(record)
         except DecodeError as refusal:
             outcome = str(refusal)
         _, peak = tracemalloc.get_traced_memory()

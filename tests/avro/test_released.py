@@ -22,7 +22,7 @@ from processor.avro.tools.sample import Sampler
 from processor.codec.avro_values import AvroCodec
 from processor.errors import DecodeError
 from processor.handlers.task import Content
-from tests.codec.record import GivenRecord
+from tests.codec.record import GivenRecord, as_content
 
 RELEASED = Path(__file__).with_name("released")
 FILES = sorted(RELEASED.glob("*/*.avsc"))
@@ -59,7 +59,7 @@ def test_values_of_every_released_version_are_read_with_the_shipped_schemas(file
     schema, codec = released(file), AvroCodec()
     for number in range(20):
         fields = {**Sampler(schema, number).value(), "content_type": "application/octet-stream"}
-        assert isinstance(codec.decode(GivenRecord(framed(schema, fields))), Content)
+        assert isinstance(as_content(codec.decode(GivenRecord(framed(schema, fields)))), Content)
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)

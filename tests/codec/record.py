@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from processor.engine.record import Headers
-from processor.handlers.task import Task
+from processor.handlers.task import Content, Decoded, Task
 
 
 class GivenRecord:
@@ -39,6 +39,11 @@ class GivenRecord:
 
     def error(self) -> object | None:
         return None
+
+
+def as_content(decoded: Decoded) -> Content:
+    """All fields of what a codec returned, for comparisons."""
+    return Content(decoded.payload, decoded.name, decoded.id, decoded.session_id, decoded.headers)
 
 
 def given_task(payload: Any = None) -> Task:

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from processor.avro.definitions import Definitions
 from processor.avro.schema import Schema
-from processor.avro.schemas import load_schemas, shipped_folder, shipped_schemas
+from processor.avro.schemas import Schemas, load_schemas, shipped_folder, shipped_schemas
 from processor.codec.avro_values import AvroCodec
 from processor.codec.messages import Outgoing
 from processor.codec.registry_port import Framing
 from processor.errors import DecodeError, EncodeError, LoadError
 from processor.handlers.task import Content
 from tests.avro.values import json_values, text
-from tests.codec.record import GivenRecord, given_task
+from tests.codec.record import GivenRecord, as_content, given_task
 
 TASK = shipped_schemas().by_name["processor.Task"]
 RESULT = shipped_schemas().by_name["processor.TaskResult"]
@@ -78,7 +78,9 @@ class Registry:
 @given(session_id=text, payload=json_values | st.binary(), name=text, task_id=text)
 def test_what_was_encoded_is_decoded(session_id: str, payload: Any, name: str, task_id: str) -> None:
     value = codec.encode_task(Outgoing(session_id, payload, name, task_id))
-    assert codec.decode(GivenRecord(value)) == Content(payload, name or None, task_id or None, session_id or None)
+    assert as_content(codec.decode(GivenRecord(value))) == Content(
+        payload, name or None, task_id or None, session_id or None
+    )
 
 
 def test_the_encoding_of_a_task_does_not_change() -> None:
@@ -108,7 +110,7 @@ def test_any_avro_reader_with_the_shipped_file_reads_a_task() -> None:
 
 
 def test_a_record_without_a_value_has_no_payload() -> None:
-    assert codec.decode(GivenRecord(None)) == Content(None)
+    assert as_content(codec.decode(GivenRecord(None))) == Content(None)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +128,20 @@ def test_a_record_without_a_value_has_no_payload() -> None:
     ],
 )
 def test_the_content_type_determines_how_the_payload_is_decoded(payload: Any, content_type: str, seen: Any) -> None:
-    assert codec.decode(GivenRecord(task_value(payload=payload, content_type=content_type))) == Content(seen)
+    assert as_content(codec.decode(GivenRecord(task_value(payload=payload, content_type=content_type)))) == Content(
+        seen
+    )
 
 
 def test_a_task_may_set_headers() -> None:
     value = task_value(headers={"trace": b"\x00\x01"}, payload=b"1")
-    assert codec.decode(GivenRecord(value)) == Content(1, headers={"trace": b"\x00\x01"})
+    assert as_content(codec.decode(GivenRecord(value))) == Content(1, headers={"trace": b"\x00\x01"})
+
+
+def test_a_codec_without_the_shipped_schema_of_tasks_reads_none() -> None:
+    value = codec.encode_task(Outgoing("s1", 1))
+    with pytest.raises(DecodeError, match=f"no schema has the fingerprint {TASK.fingerprint.hex()}"):
+        AvroCodec(Schemas({}, [RESULT])).decode(GivenRecord(value))
 
 
 def test_a_payload_declared_as_json_that_is_not_json_is_rejected() -> None:
@@ -146,18 +156,18 @@ def test_a_record_of_another_schema_is_the_payload_and_its_name_is_the_tasks(tmp
     stream = BytesIO()
     fastavro.schemaless_writer(stream, fastavro.parse_schema(ORDER), order)
     value = b"\xc3\x01" + schemas.by_name["shop.Order"].fingerprint + stream.getvalue()
-    assert AvroCodec(schemas).decode(GivenRecord(value)) == Content(order, "shop.Order")
+    assert as_content(AvroCodec(schemas).decode(GivenRecord(value))) == Content(order, "shop.Order")
 
 
 def test_a_datum_of_an_unnamed_type_is_a_payload_without_a_task_name(tmp_path: Path) -> None:
     (tmp_path / "list.avsc").write_text('{"type": "array", "items": "long"}')
     value = framed(schema_of({"type": "array", "items": "long"}), [1, 2])
-    assert AvroCodec(load_schemas(str(tmp_path))).decode(GivenRecord(value)) == Content([1, 2])
+    assert as_content(AvroCodec(load_schemas(str(tmp_path))).decode(GivenRecord(value))) == Content([1, 2])
 
 
 def test_confluents_framing_is_resolved_by_the_registry() -> None:
     value = b"\x00\x00\x00\x01\x02" + datum(TASK, {"id": "t-1", "payload": b"5"})
-    assert AvroCodec(registry=Registry(258, TASK)).decode(GivenRecord(value)) == Content(5, id="t-1")
+    assert as_content(AvroCodec(registry=Registry(258, TASK)).decode(GivenRecord(value))) == Content(5, id="t-1")
 
 
 def test_another_version_of_the_task_sets_the_fields_it_has() -> None:
@@ -168,7 +178,7 @@ def test_another_version_of_the_task_sets_the_fields_it_has() -> None:
     ]
     other = schema_of({"type": "record", "name": "processor.Task", "fields": fields})
     value = b"\x00\x00\x00\x00\x07" + datum(other, {"priority": 9, "payload": b"5", "name": "charge"})
-    assert AvroCodec(registry=Registry(7, other)).decode(GivenRecord(value)) == Content(5, "charge")
+    assert as_content(AvroCodec(registry=Registry(7, other)).decode(GivenRecord(value))) == Content(5, "charge")
 
 
 @pytest.mark.parametrize(

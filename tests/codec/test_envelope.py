@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from processor.avro.definitions import Definitions
 from processor.avro.schemas import shipped_schemas
 from processor.codec.body import read_body
-from processor.codec.envelope import LAYOUT, read_envelope, write_envelope
+from processor.codec.envelope import LAYOUT, read_envelope, usual_reader, write_envelope
 from processor.errors import DecodeError
 from processor.handlers.task import Content
 from tests.avro.values import text
+from tests.codec.record import as_content
 
 TASK = shipped_schemas().by_name["processor.Task"]
 
@@ -106,6 +107,72 @@ def test_every_accepted_value_is_the_same_for_fastavro(fields: dict[str, Any], d
         return
     seen: Any = fastavro.schemaless_reader(BytesIO(value), PLAIN, None)
     assert content == content_of(seen)
+
+
+USUAL = {
+    "id": "t-1",
+    "session_id": "s1",
+    "name": "charge",
+    "payload": b'{"cents":5}',
+    "content_type": "application/json",
+    "headers": {},
+    "created_at": 1_700_000_000_000,
+}
+
+usual_texts = st.text(st.characters(max_codepoint=127), max_size=63)
+usual_tasks = st.fixed_dictionaries(
+    {
+        "id": usual_texts,
+        "session_id": usual_texts,
+        "name": usual_texts,
+        "payload": st.sampled_from(
+            [b"1", b"null", b'{"a": [1, 2]}', b'"' + b"x" * 61 + b'"', b'"' + b"x" * 8189 + b'"']
+        ),
+        "content_type": st.just("application/json"),
+        "headers": st.just({}),
+        "created_at": st.integers(-(2**63), 2**63 - 1),
+    }
+)
+
+
+def usual(value: bytes, frame: bytes = b"") -> Content | None:
+    decoded = usual_reader(frame)(value)
+    return as_content(decoded) if decoded is not None else None
+
+
+@given(usual_tasks, st.binary(max_size=5))
+def test_a_usual_task_is_read_at_once(fields: dict[str, Any], frame: bytes) -> None:
+    assert usual(frame + written(fields), frame) == content_of(fields)
+    assert usual(b"\x80" + frame + written(fields), b"\x81" + frame) is None
+
+
+UNUSUAL = {
+    "text beyond ASCII": {"session_id": "é"},
+    "a text of 64 characters": {"name": "x" * 64},
+    "no payload": {"payload": None},
+    "a payload as a string": {"payload": "1"},
+    "a payload of 8 KiB": {"payload": b'"' + b"x" * 8190 + b'"'},
+    "another content type": {"content_type": "text/plain"},
+    "headers": {"headers": {"a": b"1"}},
+}
+
+
+@pytest.mark.parametrize("change", UNUSUAL.values(), ids=UNUSUAL)
+def test_any_other_task_is_left_to_the_reader_of_all(change: dict[str, Any]) -> None:
+    value = written(USUAL | change)
+    assert usual(written(USUAL)) == content_of(USUAL)
+    assert usual(value) is None
+    assert read_envelope(value, 0) == content_of(USUAL | change)
+
+
+@given(usual_tasks | tasks, st.data())
+def test_both_readers_agree_on_changed_and_truncated_bytes(fields: dict[str, Any], data: st.DataObject) -> None:
+    value = bytearray(written(fields))
+    for at in data.draw(st.lists(st.integers(0, len(value) - 1), max_size=4)):
+        value[at] = data.draw(st.integers(0, 255))
+    found = bytes(value[: data.draw(st.integers(0, len(value)))]) if data.draw(st.booleans()) else bytes(value)
+    content = usual(found)
+    assert content is None or content == read_envelope(found, 0)
 
 
 def test_a_map_in_several_blocks_is_read_as_one() -> None:

@@ -20,7 +20,7 @@ from processor.codec.json_values import JsonCodec
 from processor.codec.select import ValueCodec
 from processor.errors import DecodeError
 from processor.handlers.task import Content
-from tests.codec.record import GivenRecord
+from tests.codec.record import GivenRecord, as_content
 
 FORMS: dict[str, Any] = {
     "list": {"type": "record", "name": "List", "fields": [{"name": "next", "type": ["null", "List"]}]},
@@ -68,7 +68,7 @@ def number(value: int) -> bytes:
 
 def outcome(codec: ValueCodec, value: bytes) -> Content | str:
     try:
-        return codec.decode(GivenRecord(value))
+        return as_content(codec.decode(GivenRecord(value)))
     except DecodeError as refusal:
         return str(refusal)
 

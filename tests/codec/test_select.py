@@ -11,7 +11,7 @@ from processor.codec.select import codec_for
 from processor.errors import LoadError
 from processor.handlers.task import Content, Task
 from processor.options.values import ValueFormat
-from tests.codec.record import GivenRecord
+from tests.codec.record import GivenRecord, as_content
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_the_avro_codec_uses_the_schemas_of_the_folder(tmp_path: Path) -> None:
     """The record of no fields, and its fingerprint, are test case 019 of the Avro project."""
     (tmp_path / "foo.avsc").write_text(json.dumps({"fields": [], "type": "record", "name": "foo"}))
     value = b"\xc3\x01" + (-4824392279771201922).to_bytes(8, "little", signed=True)
-    assert codec_for("avro", str(tmp_path)).decode(GivenRecord(value)) == Content({}, "foo")
+    assert as_content(codec_for("avro", str(tmp_path)).decode(GivenRecord(value))) == Content({}, "foo")
 
 
 def test_an_invalid_schema_is_reported_when_the_codec_is_created(tmp_path: Path) -> None:

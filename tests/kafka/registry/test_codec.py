@@ -23,7 +23,7 @@ from processor.handlers.task import Content
 from processor.kafka.registry.client import RegistryClient
 from processor.kafka.registry.consumer import ConsumerRegistry, open_registry
 from processor.registry_settings import RegistrySettings
-from tests.codec.record import GivenRecord, given_task
+from tests.codec.record import GivenRecord, as_content, given_task
 from tests.support.until import until
 
 TASK = shipped_schemas().by_name["processor.Task"]
@@ -53,7 +53,7 @@ def decoded(codec: AvroCodec, record: Record) -> Content:
 
     def read() -> bool:
         try:
-            found.append(codec.decode(record))
+            found.append(as_content(codec.decode(record)))
         except NotReady:
             return False
         return True
