@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from processor.engine.delays import GROUP, LEAD_SECONDS, Horizon, are_crowded, room_for_each
 from processor.engine.joins import Due, Identity, Joins, Standing
 from processor.engine.lanes import DELAYED, HELD, PARKED, Lane
 from processor.engine.ledger import CLOSED, OPEN, Ledger, LedgerSnapshot, Loan
@@ -57,9 +58,11 @@ class AssignmentSnapshot(NamedTuple, Generic[P]):
     waiting: int
     running: int
     set_aside: int
-    """Tasks of which only the offset is kept. They count neither as in flight nor as waiting."""
+    """Tasks of hot sessions of which only the offset is kept. They count neither as in flight nor as waiting."""
     urgent: int
     """Ready lanes that hold urgent tasks."""
+    delayed_aside: int
+    """The same of tasks whose time is far, and of those behind them in their sessions."""
     next_delay: float | None
     """When the next time of a task comes that is waited for, in seconds since the epoch."""
     partitions: Mapping[P, LedgerSnapshot]
@@ -91,6 +94,8 @@ class Assignment(Generic[P]):
         """Whether any task had terms so far: until then no time is needed to lend."""
         self.has_set_aside = False
         """Whether any task was set aside so far."""
+        self.lead = LEAD_SECONDS
+        """How many seconds before its time a task is read again that was set aside because of a delay."""
         self._delayed: list[tuple[float, int, Ledger, Lane]] = []
         self._delays = 0
         self.newly_delayed: list[tuple[Ledger, Lane]] | None = None
@@ -110,14 +115,17 @@ class Assignment(Generic[P]):
             for key, waiting in ledger.lanes.longest(busiest)
             if waiting > 1
         ]
+        partitions = {partition: ledger.snapshot(now) for partition, ledger in self.ledgers.items()}
+        delays = [self.next_delay(), *(each.next_delay_aside for each in partitions.values())]
         return AssignmentSnapshot(
             in_flight=self.in_flight,
             waiting=self.waiting,
             running=self.lent_loans,
-            set_aside=self.set_aside,
+            set_aside=sum(each.set_aside for each in partitions.values()),
             urgent=self._turns.urgent if self._turns is not None else 0,
-            next_delay=self.next_delay(),
-            partitions={partition: ledger.snapshot(now) for partition, ledger in self.ledgers.items()},
+            delayed_aside=sum(each.delayed_aside for each in partitions.values()),
+            next_delay=min((delay for delay in delays if delay is not None), default=None),
+            partitions=partitions,
             busiest=[Busy(*session) for session in sorted(sessions, key=lambda each: -each[0])[:busiest]],
         )
 
@@ -151,8 +159,7 @@ class Assignment(Generic[P]):
         self._dequeue(ledger)
         ledger.transition("close")
         if ledger.lanes.delayed():  # they may be far from their time: do not keep what they hold until then
-            self._delayed = [entry for entry in self._delayed if entry[2] is not ledger]
-            heapq.heapify(self._delayed)
+            self._forget_delayed(lambda of, _: of is ledger)
         running = {loan.lane.key for loan in ledger.lent if loan.lane.key is not None}
         if running:
             self._orphaned_keys.setdefault(partition, set()).update(running)
@@ -250,15 +257,52 @@ class Assignment(Generic[P]):
         self.waiting -= count
         return count
 
-    def ask(self, limits: Usage) -> list[Asked[P]]:
-        """Return what is to be read again now. `limits` are those of what may be in flight."""
+    def make_room_of_delayed(self, limits: Usage, most: int, epoch: float) -> dict[P, int]:
+        """Sets sessions aside whose time is far, if those that wait for their time take much of what may be in flight.
+
+        Args:
+            limits: of what may be in flight.
+            most: how many tasks may be set aside.
+            epoch: the time, in seconds since the epoch.
+
+        Returns:
+            How many tasks of each partition were set aside.
+        """
+        ledgers = {p: ledger for p, ledger in self.ledgers.items() if ledger.delayed_usage.tasks}
+        if not are_crowded([ledger.delayed_usage for ledger in ledgers.values()], limits):
+            return {}
+        lanes, counts = set[Lane](), dict[P, int]()
+        for partition, ledger in ledgers.items():
+            if ledger.state is not OPEN:
+                continue
+            if ledger.overflow is None:
+                ledger.overflow = Overflow(ledger)
+            waiting = ledger.lanes.waiting
+            lanes.update(ledger.overflow.put_delayed_aside(epoch + GROUP * self.lead, most - sum(counts.values())))
+            if count := waiting - ledger.lanes.waiting:
+                counts[partition] = count
+        if lanes:
+            self.has_set_aside = True
+            self._forget_delayed(lambda _, lane: lane in lanes)
+            self.in_flight -= sum(counts.values())
+            self.waiting -= sum(counts.values())
+        return counts
+
+    def ask(self, limits: Usage, epoch: float = 0.0) -> list[Asked[P]]:
+        """Return what is to be read again now.
+
+        Args:
+            limits: of what may be in flight.
+            epoch: the time, in seconds since the epoch, or anything where nothing is set aside because of a delay.
+        """
         ledgers = self.ledgers.items()
         overflows = [(p, ledger, ledger.overflow) for p, ledger in ledgers if ledger.state is OPEN and ledger.overflow]
         sessions = sum(overflow.sessions for _, _, overflow in overflows)
-        asked = [
-            Asked(p, ledger, overflow.ask(portion(sessions, overflow.record_bytes, limits)))
-            for p, ledger, overflow in overflows
-        ]
+        delayed, asked = sum(overflow.delayed > 0 for _, _, overflow in overflows), list[Asked[P]]()
+        for partition, ledger, overflow in overflows:
+            most = portion(sessions, overflow.record_bytes, limits)
+            horizon = Horizon(epoch, self.lead, room_for_each(delayed, overflow.record_bytes, limits))
+            asked.append(Asked(partition, ledger, overflow.ask(most, horizon)))
         return [each for each in asked if each.offsets]
 
     def read_again(self, ledger: Ledger, records: Iterable[Record]) -> bool:
@@ -272,6 +316,8 @@ class Assignment(Generic[P]):
         self._queue(ledger, ready)
         if ledger.terms:
             self.has_terms = True
+        if ledger.lanes.lifted:
+            self._lift(ledger)
         return True
 
     def miss(self, ledger: Ledger, offsets: Iterable[int], below: int | None) -> list[int]:
@@ -444,8 +490,7 @@ class Assignment(Generic[P]):
             self._parked = [entry for entry in self._parked if entry[3] is not lane]
             heapq.heapify(self._parked)
         elif lane.state is DELAYED:
-            self._delayed = [entry for entry in self._delayed if entry[3] is not lane]
-            heapq.heapify(self._delayed)
+            self._forget_delayed(lambda _, other: other is lane)
         loan = ledger.claim(lane)
         self.waiting -= 1
         self.lent_loans += 1
@@ -521,6 +566,11 @@ class Assignment(Generic[P]):
             if self.newly_delayed is not None:
                 self.newly_delayed.append((ledger, lane))
         ledger.delayed.clear()
+
+    def _forget_delayed(self, is_over: Callable[[Ledger, Lane], bool]) -> None:
+        """Lanes wait for their time no longer, before it has come."""
+        self._delayed = [entry for entry in self._delayed if not is_over(entry[2], entry[3])]
+        heapq.heapify(self._delayed)
 
     def _orphan_finished(self, loan: Loan) -> None:
         """A handler of a closed ledger has ended: its session need not wait for it any more."""

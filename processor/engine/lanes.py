@@ -243,6 +243,17 @@ class Lanes:
         lane = self._by_key.get(key)  # type: ignore[arg-type]  # without a key there is none
         return lane is not None and lane.state is DELAYED
 
+    def delayed_lanes(self) -> list[Lane]:
+        """Return the lanes that wait for the time of their head."""
+        return list(self._delayed)
+
+    def drop(self, lane: Lane) -> list[Record]:
+        """A delayed lane ends. Return its tasks."""
+        self._delayed.discard(lane)
+        self.waiting -= len(lane.waiting)
+        self.end(lane)
+        return lane.waiting
+
     def wake(self, lane: Lane) -> None:
         """A parked or delayed lane's next attempt is due."""
         self._parked.discard(lane)
@@ -305,6 +316,17 @@ class Lanes:
         lane.state = READY
         self.ready.append(lane)
         return True
+
+    def take_in(self, record: Record) -> Lane:
+        """Appends a task that was set aside to its session's lane, which may have ended. Return the lane."""
+        key = record.key()
+        lane = self._by_key.get(key)  # type: ignore[arg-type]  # without a key there is none
+        if lane is None:
+            lane = self._open(key, record)
+        else:
+            lane.waiting.append(record)
+        self.waiting += 1
+        return lane
 
     def readmit(self, key: bytes | None, records: Sequence[Record]) -> None:
         """Appends records to a session's lane that were in none for a while."""

@@ -19,7 +19,7 @@ from processor.engine.overflow import Overflow
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
 from processor.engine.stock import NOTHING, Usage
-from processor.engine.terms import Terms, TermsOf, no_terms
+from processor.engine.terms import ANY_TIME, Terms, TermsOf, no_terms
 
 if TYPE_CHECKING:
     from processor.engine.gatherer import Batch
@@ -169,8 +169,12 @@ class LedgerSnapshot(NamedTuple):
     parked: int
     delayed: int
     set_aside: int
-    """Tasks of which only the offset is kept. They are not in flight."""
+    """Tasks of sessions with very many tasks of which only the offset is kept. They are not in flight."""
     sessions_aside: int
+    delayed_aside: int
+    """The same of tasks whose time is far, and of those behind them in their sessions."""
+    next_delay_aside: float | None
+    """When the first of these is due, in seconds since the epoch."""
     open_joins: int
     """Groups of which some branches have arrived and others have not."""
     sessions: int
@@ -297,11 +301,15 @@ class Ledger:
             self._read_terms(numbers, headers)
         return numbers
 
-    def priority_of(self, record: Record) -> int:
-        """Return how urgent the record's headers say that its task is; 0 where they do not."""
+    def has_session(self, key: bytes | None) -> bool:
+        """Return whether the session has tasks in its lane, or may have some that are set aside."""
+        return self.lanes.has_lane(key) or (self.overflow is not None and self.overflow.may_hold(key))
+
+    def terms_of(self, record: Record) -> Terms:
+        """Return what the record's headers ask for its task."""
         headers = record.headers()
         terms = self._terms_of(headers) if headers else None
-        return terms.priority if terms is not None else 0
+        return terms if terms is not None else ANY_TIME
 
     def continues_at(self, offset: int) -> bool:
         """Whether `offset` may be delivered next: offsets only go up."""
@@ -459,7 +467,7 @@ class Ledger:
         progress = self.offsets.progress()
         assert progress is not None
         aside = self.offsets.set_aside
-        points = [shelf.oldest for shelf in aside.shelves.values() if shelf] if aside is not None else []
+        points = [stretch.offsets[stretch.start] for stretch in aside.stretches()] if aside is not None else []
         points.append(next((offset for offset in progress.unsettled if offset not in kept), progress.position))
         return min(points) if self.outbox.oldest is None else min(*points, self.outbox.oldest)
 
@@ -658,8 +666,10 @@ class Ledger:
             running=len(self.lent),
             parked=lanes.parked(),
             delayed=lanes.delayed(),
-            set_aside=self.overflow.tasks if self.overflow is not None else 0,
+            set_aside=self.overflow.tasks - self.overflow.delayed if self.overflow is not None else 0,
             sessions_aside=self.overflow.sessions if self.overflow is not None else 0,
+            delayed_aside=self.overflow.delayed if self.overflow is not None else 0,
+            next_delay_aside=self.overflow.next_due if self.overflow is not None else None,
             open_joins=len(self.joins.open) if self.joins is not None else 0,
             sessions=len(lanes),
             settled=self.done,

@@ -1,13 +1,17 @@
-"""`Overflow`: sets aside what fills a partition and is not a turn for anyone, and has it read again in time.
+"""`Overflow`: sets aside what fills a partition without a turn for now, and has it read again in time.
 
-Only lanes with very many tasks are concerned. Each keeps some of its tasks here, whose turn comes first.
+That concerns lanes with very many tasks, each of which keeps some of them here, and lanes that wait for a time that is
+far, of which nothing is kept here. The tasks of a session run in this order: those in its lane, those on its shelf, and
+those that are set aside because of a delay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from processor.engine.delays import Delays, Horizon, second_of
+from processor.engine.due_offsets import Entry
 from processor.engine.lanes import DELAYED, RECALLED, Lane
 from processor.engine.record import Record
 from processor.engine.set_aside import FIRST_PORTION, MOST_PORTION, SetAside, Shelf
@@ -29,25 +33,40 @@ WORTH = 4
 class Overflow:
     """Belongs to one ledger, and exists once tasks of it were set aside."""
 
-    __slots__ = ("_kept", "_ledger", "_portion", "is_low", "record_bytes", "tasks")
+    __slots__ = ("_delays", "_kept", "_ledger", "_portion", "is_low", "record_bytes", "tasks")
 
     def __init__(self, ledger: Ledger) -> None:
         self.tasks = 0
-        """How many have no record here."""
+        """How many have no record here, whatever they wait for."""
         self.is_low = False
         """Whether a lane is about to run out of tasks while it has some that are set aside."""
         self.record_bytes = 1
         """The mean of the records that were dropped last."""
         self._ledger = ledger
         self._portion = FIRST_PORTION
-        self._kept = SetAside()
+        self._delays = Delays()
+        self._kept = SetAside(self._delays)
         ledger.offsets.set_aside = self._kept
         ledger.lanes.shelves = self._kept.shelves
 
     @property
     def sessions(self) -> int:
-        """How many sessions have tasks that are set aside."""
+        """How many sessions have tasks that are set aside because they have very many."""
         return len(self._kept.shelves)
+
+    @property
+    def delayed(self) -> int:
+        """How many tasks are set aside because of a delay."""
+        return len(self._delays)
+
+    @property
+    def next_due(self) -> int | None:
+        """When the first of these is due, in seconds since the epoch; None where there is none."""
+        return self._delays.next_due
+
+    def may_hold(self, key: bytes | None) -> bool:
+        """Return whether tasks of the session may be set aside because of a delay."""
+        return self._delays.last_due(key) is not None
 
     def put_aside(self, length: int, most: int) -> int:
         """Drops the records of what waits behind the first `length` tasks of each lane. Return how many they were.
@@ -62,19 +81,43 @@ class Overflow:
                 self._put_lane_aside(lane, max(length, len(lane.waiting) - room), shelf)
         return self.tasks - before
 
+    def put_delayed_aside(self, after: float, most: int) -> list[Lane]:
+        """Drops the lanes whose head is not to begin before `after`, in seconds since the epoch. Return them.
+
+        At most `most` tasks. The oldest task of all stays, since reports say what holds the commit point.
+        """
+        ledger, last_dues, entries = self._ledger, dict[Lane, int](), list[Entry]()
+        oldest = ledger.offsets.oldest
+        for lane in ledger.lanes.delayed_lanes():
+            head = lane.waiting[0].offset()
+            if ledger.terms[head].due <= after or head == oldest or not self._may_leave(lane, head):
+                continue
+            if len(entries) + len(lane.waiting) <= most:
+                entries += self._dues_of(lane)
+                last_dues[lane] = entries[-1].due
+        if entries:
+            self._put_delayed(last_dues, sorted(entries))
+        return list(last_dues)
+
     def divert(self, records: Sequence[Record]) -> Sequence[Record]:
         """Sets those records aside whose session has others there already. Return the rest."""
-        shelves = self._kept.shelves
-        if not shelves:
+        shelves, delays = self._kept.shelves, self._delays
+        if not shelves and not delays:
             return records
-        rest = []
+        rest, behind = list[Record](), list[Entry]()
         for record in records:
-            shelf = shelves.get(record.key())
-            if shelf is None:
-                rest.append(record)
-            else:
+            key = record.key()
+            if (due := delays.last_due(key)) is not None:
+                due = max(due, second_of(self._ledger.terms_of(record).due))
+                behind.append(Entry(record.offset(), due))
+                delays.note(key, due)
+            elif (shelf := shelves.get(key)) is not None:
                 shelf.put(record.offset())
                 self._lift(shelf.lane, record)
+            else:
+                rest.append(record)
+        if behind:
+            delays.put(behind)
         if len(rest) < len(records):
             self.tasks += len(records) - len(rest)
             self._ledger.offsets.reach(records[-1].offset() + 1)
@@ -86,53 +129,53 @@ class Overflow:
         if shelf is not None and shelf and 2 * len(lane.waiting) <= min(shelf.portion, self._portion):
             self.is_low = True
 
-    def ask(self, most: int) -> list[int]:
-        """Return the offsets of the tasks that are to be read again now, ascending, where any lane runs low.
+    def ask(self, most: int, horizon: Horizon) -> list[int]:
+        """Return the offsets of the tasks that are to be read again now, ascending.
 
-        It asks for each lane that has less than a portion, since one pass over the log serves all of them. A portion is
-        at most `most` tasks. Nothing more is asked for until all of it is here.
+        Where any lane runs low, it asks for each lane that has less than a portion, since one pass over the log serves
+        all of them. A portion is at most `most` tasks. What is due within the horizon is asked for as well. Nothing
+        more is asked for until all of it is here.
         """
-        if not self.is_low or self._kept.asked:
+        if self._kept.asked:
             return []
-        self.is_low, self._portion = False, most
-        for shelf in self._kept.shelves.values():
-            portion = min(shelf.portion, most)
-            if len(shelf.lane.waiting) < portion:
-                taken = shelf.take(portion)
-                shelf.asked += len(taken)
-                self._kept.asked.update(dict.fromkeys(taken, shelf))
+        if self.is_low:
+            self._ask_for_lanes(most)
+        if self._delays:
+            self._ask_for_delayed(horizon)
         return sorted(self._kept.asked)
 
     def read_again(self, records: Iterable[Record]) -> tuple[int, int]:
         """Takes in those of these records that were asked for. Return how many they are, and the lanes made ready."""
-        asked = self._kept.asked
-        wanted = [record for record in records if record.offset() in asked]
+        asked, lanes = self._kept.asked, self._ledger.lanes
+        wanted = [each for each in records if each.offset() in asked and not self._put_behind_shelf(each)]
         numbers = self._ledger.admit_again(wanted)
-        ready, delayed = 0, list[int]()
+        ready_before, delayed = len(lanes.ready), list[int]()
         for number, record in zip(numbers, wanted, strict=True):
             shelf = asked.pop(number)
-            shelf.asked -= 1
-            if shelf.lane.state is RECALLED:
-                shelf.portion = min(2 * shelf.portion, MOST_PORTION)
-            elif shelf.lane.state is DELAYED:
+            lane = self._take_in(record) if shelf is None else self._take_back(shelf, record)
+            if lane.state is DELAYED:
                 delayed.append(number)
-            ready += self._ledger.lanes.put_back(shelf.lane, record)
         self.tasks -= len(wanted)
         self._ledger.add_delayed(delayed)
         self._clear()
-        return len(wanted), ready
+        return len(wanted), len(lanes.ready) - ready_before
 
     def miss(self, offsets: Iterable[int]) -> list[int]:
         """These were asked for, and their records are gone. Return which of them were still missing."""
         missed = [offset for offset in offsets if offset in self._kept.asked]
         for offset in missed:
-            self._kept.asked.pop(offset).asked -= 1
+            shelf = self._kept.asked.pop(offset)
+            if shelf is None:
+                self._delays.receive()
+            else:
+                shelf.asked -= 1
         self._forget(missed)
         return missed
 
     def miss_below(self, offset: int) -> list[int]:
         """The log begins at `offset` now: what is set aside below it is gone. Return it, ascending."""
         gone = [each for shelf in self._kept.shelves.values() for each in shelf.take_below(offset)]
+        gone += self._delays.lose_below(offset)
         self._forget(gone)
         return sorted([*gone, *self.miss([asked for asked in self._kept.asked if asked < offset])])
 
@@ -146,15 +189,91 @@ class Overflow:
         offsets = [record.offset() for record in ledger.lanes.drop_behind(lane, length)]
         if lane.state is DELAYED:
             ledger.take_delayed(offsets)
-        for offset in offsets:
-            ledger.terms.pop(offset, None)  # they are read with the record
-        self.record_bytes = max(1, ledger.offsets.put_aside(offsets) // len(offsets))
+        self._drop(offsets)
         if shelf is None:
             self._kept.shelves[lane.key] = Shelf(lane, offsets)
         else:
             shelf.put_front(offsets)
-        self.tasks += len(offsets)
         self.look(lane)
+
+    def _may_leave(self, lane: Lane, head: int) -> bool:
+        """Return whether a delayed lane may be dropped.
+
+        Its tasks must come before all that its session has set aside, and what is known of its head must be in the
+        record. What was read again already is not set aside a second time.
+        """
+        kept, key = self._kept, lane.key
+        if key in kept.shelves or head in kept.read_again or self._delays.last_due(key) is not None:
+            return False
+        return lane.setback is None and not lane.attempts and not self._has_refused(lane)
+
+    def _dues_of(self, lane: Lane) -> list[Entry]:
+        """Return the lane's tasks, each due no earlier than those before it."""
+        terms, due, entries = self._ledger.terms, 0, list[Entry]()
+        for record in lane.waiting:
+            offset = record.offset()
+            if offset in terms:
+                due = max(due, second_of(terms[offset].due))
+            entries.append(Entry(offset, due))
+        return entries
+
+    def _put_delayed(self, last_dues: Mapping[Lane, int], entries: Sequence[Entry]) -> None:
+        ledger, offsets = self._ledger, [entry.offset for entry in entries]
+        ledger.take_delayed(offsets)
+        self._delays.put(entries)
+        for lane, due in last_dues.items():
+            self._delays.note(lane.key, due)
+            ledger.lanes.drop(lane)
+        self._drop(offsets)
+
+    def _drop(self, offsets: Sequence[int]) -> None:
+        for offset in offsets:
+            self._ledger.terms.pop(offset, None)  # they are read with the record
+        self.record_bytes = max(1, self._ledger.offsets.put_aside(offsets) // len(offsets))
+        self.tasks += len(offsets)
+
+    def _ask_for_lanes(self, most: int) -> None:
+        self.is_low, self._portion = False, most
+        for shelf in self._kept.shelves.values():
+            portion = min(shelf.portion, most)
+            if len(shelf.lane.waiting) < portion:
+                taken = shelf.take(portion)
+                shelf.asked += len(taken)
+                self._kept.asked.update(dict.fromkeys(taken, shelf))
+
+    def _ask_for_delayed(self, horizon: Horizon) -> None:
+        """Asks for what is due, and for the oldest task of all: reports say what holds the commit point."""
+        delays, oldest = self._delays, self._ledger.offsets.oldest
+        taken = delays.ask(horizon, self._kept.read_again)
+        if oldest is not None and oldest == delays.oldest:
+            taken += delays.ask_below(oldest + 1)
+        self._kept.asked.update(dict.fromkeys(taken))
+
+    def _put_behind_shelf(self, record: Record) -> bool:
+        """Puts a task that was set aside because of a delay on its session's shelf, where there is one.
+
+        Return whether it did: what is there comes first.
+        """
+        offset, shelf = record.offset(), self._kept.shelves.get(record.key())
+        if shelf is None or self._kept.asked[offset] is not None:
+            return False
+        del self._kept.asked[offset]
+        self._delays.receive()
+        shelf.put(offset)
+        return True
+
+    def _take_in(self, record: Record) -> Lane:
+        self._delays.receive()
+        lane = self._ledger.lanes.take_in(record)
+        self._lift(lane, record)
+        return lane
+
+    def _take_back(self, shelf: Shelf, record: Record) -> Lane:
+        shelf.asked -= 1
+        if shelf.lane.state is RECALLED:
+            shelf.portion = min(2 * shelf.portion, MOST_PORTION)
+        self._ledger.lanes.put_back(shelf.lane, record)
+        return shelf.lane
 
     def _has_refused(self, lane: Lane) -> bool:
         """Return whether a join of the lane came to nothing: why is not in the records, which are out of order too."""
@@ -164,7 +283,7 @@ class Overflow:
         return any(found.refusal for each in lane.waiting if (found := terms.get(each.offset())) is not None)
 
     def _lift(self, lane: Lane, record: Record) -> None:
-        priority = self._ledger.priority_of(record)
+        priority = self._ledger.terms_of(record).priority
         if priority:
             lane.lift(record.offset(), priority)
             self._ledger.lanes.lifted.append(lane)

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from processor.engine.delays import Delays
     from processor.engine.lanes import Lane
 
 FIRST_PORTION = 256
@@ -110,22 +111,27 @@ class Shelf:
 class SetAside:
     """The unsettled tasks of one partition that were set aside, those that have been read again included."""
 
-    __slots__ = ("asked", "read_again", "shelves")
+    __slots__ = ("asked", "delays", "read_again", "shelves")
 
-    def __init__(self) -> None:
+    def __init__(self, delays: Delays) -> None:
         self.shelves: dict[bytes | None, Shelf] = {}
         """By session. A session has one as long as any of its tasks is there or is asked for."""
-        self.asked: dict[int, Shelf] = {}
-        """By offset: tasks that are being read again, and whose they are."""
+        self.delays = delays
+        """Tasks whose time is far, and those behind them in their sessions. They come behind the session's shelf."""
+        self.asked: dict[int, Shelf | None] = {}
+        """By offset: tasks that are being read again, and the shelf that they were on; None is none."""
         self.read_again: dict[int, int] = {}
         """The offsets of tasks that are in their lanes again, and the sizes of their records in bytes."""
 
     @property
     def oldest(self) -> int | None:
         """The lowest offset of all; None where there is none."""
-        heads = (shelf.oldest for shelf in self.shelves.values() if shelf)
+        heads = [shelf.oldest for shelf in self.shelves.values() if shelf]
+        if self.delays.oldest is not None:
+            heads.append(self.delays.oldest)
         return min(chain(heads, self.asked, self.read_again), default=None)
 
     def stretches(self) -> tuple[Stretch, ...]:
-        """Return the offsets that are on shelves now."""
-        return tuple(shelf.stretch() for shelf in self.shelves.values() if shelf)
+        """Return the offsets that are not asked for and have no record here."""
+        shelves = [shelf.stretch() for shelf in self.shelves.values() if shelf]
+        return (*shelves, *self.delays.stretches())

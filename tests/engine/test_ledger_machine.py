@@ -64,9 +64,18 @@ def elsewhere(ledger: Ledger, lane: Lane) -> list[int]:
     kept = ledger.offsets.set_aside
     if kept is None:
         return []
-    asked = [offset for offset, shelf in kept.asked.items() if shelf.lane is lane]
+    asked = [offset for offset, shelf in kept.asked.items() if shelf is not None and shelf.lane is lane]
     shelf = kept.shelves.get(lane.key)
     return [*asked, *(offset for part in merged([shelf.stretch()] if shelf else []) for offset in part)]
+
+
+def far(ledger: Ledger) -> list[int]:
+    """The offsets of the tasks that are set aside because of a delay."""
+    kept = ledger.offsets.set_aside
+    if kept is None:
+        return []
+    asked = [offset for offset, shelf in kept.asked.items() if shelf is None]
+    return sorted([*asked, *(offset for part in merged(kept.delays.stretches()) for offset in part)])
 
 
 class Broker:
@@ -426,6 +435,7 @@ class Consuming(RuleBasedStateMachine):
             aside = list[int]()
             if ledger.overflow is not None:
                 aside = [each for lane in ledger.lanes.longer_than(-1) for each in elsewhere(ledger, lane)]
+                aside += far(ledger)
                 assert len(aside) == ledger.overflow.tasks
             head = ledger.head()
             assert (head and head.record.offset()) == (
@@ -475,10 +485,15 @@ class Consuming(RuleBasedStateMachine):
                 self.deliver(*asked)
             self.asked = []
             self.lend(100)
-            if not self.loans and self.assignment.next_delay() is None and not self.assignment.runs_low:
+            if not self.loans and self.assignment.next_delay() is None and not self.is_any_aside():
                 break
 
     # -----------------------------------------------------------------------------------------------
+
+    def is_any_aside(self) -> bool:
+        """Return whether anything is set aside that is to be read again."""
+        ledgers = [ledger for ledger in self.assignment.ledgers.values() if ledger.state is LedgerState.OPEN]
+        return any(ledger.overflow is not None and ledger.overflow.tasks for ledger in ledgers)
 
     @property
     def epoch(self) -> float:

@@ -1,0 +1,182 @@
+"""`Delays`: the tasks of one partition whose time is far, kept as offsets with their due seconds.
+
+There may be a million of them, each of a session of its own, in 25 bytes each. They are read again shortly before they
+are due. The tasks that follow one of them in its session are kept here as well, due no earlier than it: so what is due
+of a session at any moment are its oldest tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from typing import NamedTuple
+
+from processor.engine.due_offsets import MOST_DUE, DueOffsets, Entry
+from processor.engine.last_dues import LastDues
+from processor.engine.set_aside import Stretch
+from processor.engine.stock import Usage
+
+LEAD_SECONDS = 3.0
+"""A task is read again at least so long before it is due. To open a client and to fetch takes a second or two."""
+
+MOST_LEAD_SECONDS = 60.0
+"""And at most so long, however long one pass over the log takes."""
+
+GROUP = 3
+"""What is due within so many times the lead is read in the same pass, so that a range of the log is not read for each
+task anew. What is due later is far."""
+
+CROWDED = 0.5
+"""Tasks are set aside where those that wait for their time are this part of what may be in flight."""
+
+ROOM = 0.5
+"""What was read again and is not settled yet is at most this part of what may be in flight."""
+
+WORTH = 4
+"""A pass is worth its cost where there is room for the fourth part of that."""
+
+
+class Horizon(NamedTuple):
+    """How far a look for what is due goes."""
+
+    epoch: float
+    """The time, in seconds since the epoch."""
+    lead: float
+    """In seconds: how long before its time a task is read again."""
+    room: int
+    """How many tasks may be here that were read again and are not settled, at least one."""
+
+
+def lead_after(seconds: float) -> float:
+    """Return how long before its time a task is read again where the last pass over the log took so many seconds."""
+    return min(MOST_LEAD_SECONDS, max(LEAD_SECONDS, 2 * seconds))
+
+
+def second_of(due: float) -> int:
+    """Return the second in which a task is due; 0 where it may begin at any time."""
+    return int(min(max(due, 0.0), MOST_DUE))
+
+
+def session_of(key: bytes) -> int:
+    """Return a session's number of 64 bits. Two sessions with the same number wait for each other's tasks."""
+    return hash(key)
+
+
+def are_crowded(delayed: Iterable[Usage], limits: Usage) -> bool:
+    """Return whether the tasks that wait for their time, by partition, take much of what may be in flight."""
+    usages = list(delayed)
+    tasks, size = sum(usage.tasks for usage in usages), sum(usage.bytes for usage in usages)
+    return tasks > CROWDED * limits.tasks or size > CROWDED * limits.bytes
+
+
+def room_for_each(partitions: int, record_bytes: int, limits: Usage) -> int:
+    """Return how many tasks of each of so many partitions may be here that were read again and are not settled."""
+    part = ROOM / max(1, partitions)
+    return max(1, int(part * min(limits.tasks, limits.bytes // record_bytes)))
+
+
+class Delays:
+    """What is asked for counts as being here until its record is."""
+
+    __slots__ = ("_back", "_last", "_low", "_table", "asked")
+
+    def __init__(self) -> None:
+        self.asked = 0
+        """Tasks that are being read again."""
+        self._table = DueOffsets()
+        self._last = LastDues()
+        self._low = MOST_DUE
+        """No task that is being read again was due earlier."""
+        self._back = set[int]()
+        """Tasks that were asked for because they were due, and were not settled at the last look."""
+
+    def __len__(self) -> int:
+        return len(self._table) + self.asked
+
+    @property
+    def oldest(self) -> int | None:
+        """The lowest offset that is not asked for; None where there is none."""
+        return self._table.oldest
+
+    @property
+    def next_due(self) -> int | None:
+        """The earliest due second of what is not asked for; None where there is nothing."""
+        return self._table.next_due
+
+    def stretches(self) -> list[Stretch]:
+        """Return the offsets that are not asked for."""
+        return self._table.stretches()
+
+    def last_due(self, key: bytes | None) -> int | None:
+        """Return when the last task of the session is due that is here; None where none is.
+
+        A session whose last task was read again may still have one, until nothing is here that is due before that.
+        """
+        if key is None or not self:
+            return None
+        last = self._last.get(session_of(key))
+        return last if last is not None and last >= self._earliest() else None
+
+    def note(self, key: bytes | None, due: int) -> None:
+        """Its last task, which is about to be put here, is due then. A task without a key is followed by none."""
+        if key is not None:
+            last = self.last_due(key)  # of another session with the same number, perhaps
+            self._last.put(session_of(key), due if last is None else max(due, last), self._earliest())
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Adds at least one task, by ascending offset."""
+        self._table.put(entries)
+
+    def ask(self, horizon: Horizon, unsettled: Container[int]) -> list[int]:
+        """Take out what is to be read again now, if anything is due within the lead. Return the offsets.
+
+        Where there is no room for all that is due soon, what is due first comes first. `unsettled` are the tasks that
+        were read again and are not settled.
+        """
+        epoch, lead, room = horizon
+        due = self._table.next_due
+        if due is None or due > epoch + lead:
+            return []
+        self._back = {offset for offset in self._back if offset in unsettled}
+        left = room - len(self._back)
+        if WORTH * left < room:
+            return []
+        until = wider = int(epoch + GROUP * lead)
+        for seconds in (lead, 1.0, 0.0):
+            if self._table.count(until, left) <= left:
+                break
+            until, wider = int(epoch + seconds), until
+        taken = self._table.take(until, left)
+        offsets = self._ask([*taken, *self._table.take(wider, left - len(taken))])
+        self._back.update(offsets)
+        return offsets
+
+    def ask_below(self, offset: int) -> list[int]:
+        """Take out what is below an offset, to be read again now, whenever it is due. Return the offsets."""
+        return self._ask(self._table.take_below(offset))
+
+    def lose_below(self, offset: int) -> list[int]:
+        """The records below an offset are gone: takes out what is not asked for of them. Return the offsets."""
+        lost = [entry.offset for entry in self._table.take_below(offset)]
+        self._clear()
+        return lost
+
+    def receive(self) -> None:
+        """One of the tasks that were asked for is here, or is gone."""
+        self.asked -= 1
+        self._clear()
+
+    def _ask(self, taken: Sequence[Entry]) -> list[int]:
+        self.asked += len(taken)
+        self._low = min([self._low, *(entry.due for entry in taken)])
+        return [entry.offset for entry in taken]
+
+    def _earliest(self) -> int:
+        """Return the earliest due second of all, or an earlier one."""
+        due = self._table.next_due
+        return self._low if due is None else min(self._low, due)
+
+    def _clear(self) -> None:
+        if not self.asked:
+            self._low = MOST_DUE
+            if not self._table:
+                self._last.clear()
