@@ -185,7 +185,8 @@ class Settings(ConnectionOptions, WritingOptions):
     max_ahead: Annotated[
         int,
         Option(
-            "Tasks of sessions with very many of them that a consumer holds beside these limits, as offsets only.",
+            "Tasks of sessions with very many of them, and tasks whose time is far, that a consumer holds beside these "
+            "limits, as offsets only.",
             Panel.LIMITS,
             at_least=0,
         ),

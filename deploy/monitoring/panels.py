@@ -253,9 +253,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Tasks set aside",
-                "Sessions with very many tasks: only the offsets are kept, and the records are read again in time.",
+                "Of sessions with very many tasks and of tasks whose time is far, only the offsets are kept. The "
+                "records are read again in time.",
                 (
                     Query(total("processor_set_aside_tasks"), "set aside {{group}}"),
+                    Query(total("processor_delayed_set_aside_tasks"), "set aside until due {{group}}"),
                     Query(rate("processor_records_read_again_total"), "read again per second {{group}}"),
                     Query(rate("processor_tasks_read_again_total"), "of these, tasks set aside {{group}}"),
                 ),

@@ -8,7 +8,7 @@ from processor.observe.consumer import ConsumerNow, PartitionKey
 from processor.observe.head_blocks import HeadBlock, HeadBlocks, head_block
 from processor.observe.series import Series
 from processor.observe.window import Sample, Status, Window
-from processor.observe.wording import plain
+from processor.observe.wording import duration, plain
 from processor.telemetry.events import PartitionStats
 from processor.telemetry.idle_reports import is_idle
 
@@ -105,6 +105,12 @@ class PartitionNow:
         names = [plain(name) for name in self.stats.waits_for[:NAMED]]
         more = len(self.stats.waits_for) - len(names)
         return ", ".join(names) + (f" and {more} more" if more else "")
+
+    @property
+    def first_due(self) -> str | None:
+        """When the first task is due that is set aside because of a delay; None if there is none."""
+        seconds = self.stats.next_set_aside_seconds
+        return f"the first in {duration(seconds)}, in {self.name}" if seconds is not None else None
 
     @property
     def head_block(self) -> HeadBlock | None:

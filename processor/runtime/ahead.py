@@ -1,17 +1,20 @@
-"""`Ahead`: how far a consumer goes ahead of the sessions that have very many tasks."""
+"""`Ahead`: how far a consumer goes ahead of sessions with very many tasks, and of those whose time is far."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
 
+from processor.engine.delays import are_crowded
 from processor.engine.stock import Usage
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Partition
 from processor.settings import Settings
-from processor.telemetry.events import ConsumerSetAside, Emit
+from processor.telemetry.events import ConsumerSetAside, Emit, Reason
 
 LOOK_SECONDS = 0.1
-"""How often a partition is looked at of which more is here than may be in flight."""
+"""How often a partition is looked at of which more is here than may be in flight, and how often delayed tasks are that
+cannot be set aside."""
 
 
 class Ahead:
@@ -24,7 +27,7 @@ class Ahead:
         self._emit = emit
         self._limits = Usage(settings.max_in_flight, settings.max_in_flight_bytes)
         self._most = settings.max_ahead
-        self._next_look = 0.0
+        self._next_look = self._next_look_at_delayed = 0.0
         self._known: set[Partition] = set()
         """Partitions of which tasks are set aside, as far as was logged."""
 
@@ -48,15 +51,33 @@ class Ahead:
         if now < self._next_look or self._desk.is_draining:
             return
         self._next_look = now + LOOK_SECONDS
-        counts = self._desk.make_room(partitions, self._limits, self._most - self._desk.set_aside)
+        self._note(self._desk.make_room(partitions, self._limits, self._most - self._desk.set_aside), "many tasks")
+
+    def make_room_of_delayed(self, delayed: Mapping[Partition, Usage]) -> bool:
+        """Sets tasks aside whose time is far, where those that wait for their time take much of what may be in flight.
+
+        `delayed` are these, by partition. Return whether any were set aside.
+        """
+        now = monotonic()
+        if now < self._next_look_at_delayed or not are_crowded(delayed.values(), self._limits):
+            return False
+        counts = self._desk.make_room_of_delayed(self._limits, self._most - self._desk.set_aside)
+        if not counts:  # they are due soon: look again later
+            self._next_look_at_delayed = now + LOOK_SECONDS
+        self._note(counts, "delays")
+        return bool(counts)
+
+    def _note(self, counts: Mapping[Partition, int], because: Reason) -> None:
         if counts:
-            self._log(counts)
+            self._log(counts, because)
             self.on_set_aside()
 
-    def _log(self, counts: Mapping[Partition, int]) -> None:
+    def _log(self, counts: Mapping[Partition, int], because: Reason) -> None:
         """Logs each partition once, until nothing of it is set aside any more."""
         self._known.intersection_update(self._desk.set_aside_of(self._known))
         for partition, count in counts.items():
             if partition not in self._known:
-                self._emit(ConsumerSetAside(topic=partition.topic, partition=partition.number, tasks=count))
+                self._emit(
+                    ConsumerSetAside(topic=partition.topic, partition=partition.number, tasks=count, because=because)
+                )
         self._known.update(counts)

@@ -447,7 +447,7 @@ class Desk:
             over = [
                 identity
                 for identity, end in ends.items()
-                if identity in markers and position >= end and not ledger.lanes.has_lane(markers[identity].record.key())
+                if identity in markers and position >= end and not ledger.has_session(markers[identity].record.key())
             ]
             self._count(ledger.unmark(over))
 
@@ -502,11 +502,22 @@ class Desk:
                     counts[partition] = count
         return counts
 
-    def ask(self, limits: Usage) -> list[Asked[Partition]]:
-        """Return what is to be read again now."""
+    def make_room_of_delayed(self, limits: Usage, most: int) -> dict[Partition, int]:
+        """Sets at most `most` tasks aside whose time is far, where delayed tasks take much of what may be in flight.
+
+        Return how many of each partition: none while any is to be looked at that may be cancelled.
+        """
+        with self._lock:
+            if self._unexamined or self._assignment.newly_delayed:
+                return {}
+            return self._assignment.make_room_of_delayed(limits, most, time())
+
+    def ask(self, limits: Usage, lead: float) -> list[Asked[Partition]]:
+        """Return what is to be read again now; `lead` is how many seconds before its time a delayed task is."""
         with self._lock:
             self.runs_low.clear()
-            return self._assignment.ask(limits)
+            self._assignment.lead = lead
+            return self._assignment.ask(limits, time())
 
     def read_again(self, ledger: Ledger, records: Sequence[Record]) -> bool:
         """Takes in records that were asked for. Return whether more of the ledger may come."""

@@ -247,7 +247,11 @@ class Intake:
     def _usage(self) -> Mapping[Partition, Usage]:
         """Return what counts as in flight of each assigned partition."""
         in_flight, delayed = self._desk.usage(), self._desk.delayed_usage()
-        return without_delayed(in_flight, delayed, self._limits) if delayed else in_flight
+        if not delayed:
+            return in_flight
+        if self.ahead.make_room_of_delayed(delayed):
+            in_flight, delayed = self._desk.usage(), self._desk.delayed_usage()
+        return without_delayed(in_flight, delayed, self._limits)
 
     def _is_stocked(self) -> bool:
         """Return whether something waits that is not at a gate."""

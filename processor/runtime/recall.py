@@ -1,4 +1,7 @@
-"""`Recall`: reads tasks again that were set aside, in a thread of its own that is started when it is first needed."""
+"""`Recall`: reads tasks again that were set aside, in a thread of its own that is started when it is first needed.
+
+The longer a pass over a partition's log takes, the earlier a task is read again that is set aside because of a delay.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from itertools import groupby
 from time import monotonic
 from typing import NamedTuple
 
+from processor.engine.delays import LEAD_SECONDS, lead_after
 from processor.engine.ledger import Ledger
 from processor.engine.stock import Usage
 from processor.engine.sweep import Sweep
@@ -43,6 +47,8 @@ class _Reading(NamedTuple):
 
     ledger: Ledger
     sweep: Sweep
+    begun_at: float
+    """In seconds of the monotonic clock."""
 
 
 class Recall:
@@ -57,6 +63,7 @@ class Recall:
         self._closing = threading.Event()
         self._reader: Reader | None = None
         self._used_at = 0.0
+        self._lead = LEAD_SECONDS
         self._readings: dict[Partition, _Reading] = {}
         self._failures = Repeats(LOG_AGAIN_SECONDS)
 
@@ -85,8 +92,8 @@ class Recall:
     def _go_on(self) -> None:
         if not self._readings:
             self._desk.runs_low.wait(LOOK_SECONDS if self._desk.set_aside else IDLE_SECONDS)
-        asked = self._desk.ask(self._limits)
-        self._readings.update((each.partition, _Reading(each.ledger, Sweep(each.offsets))) for each in asked)
+        asked, now = self._desk.ask(self._limits, self._lead), monotonic()
+        self._readings.update((each.partition, _Reading(each.ledger, Sweep(each.offsets), now)) for each in asked)
         if self._reader is not None:
             self._begin(self._reader, [each.partition for each in asked])
         if self._readings:
@@ -112,7 +119,7 @@ class Recall:
             self._failures.forget()
 
     def _receive(self, reader: Reader, partition: Partition, reading: _Reading, run: Sequence[Record]) -> None:
-        ledger, sweep = reading
+        ledger, sweep, begun_at = reading
         found, missed = sweep.take(record for record in run if record.error() is None)
         is_open = self._desk.read_again(ledger, found)
         self._desk.counts.tasks_read_again += len(found) if is_open else 0
@@ -123,6 +130,7 @@ class Recall:
             elif isinstance(report, Lost):
                 self._lose(partition, reading, report.offset)
         if sweep.is_done or not is_open:
+            self._lead = lead_after(monotonic() - begun_at)
             del self._readings[partition]
             reader.end(partition)
         elif sweep.should_jump:
@@ -130,7 +138,7 @@ class Recall:
 
     def _lose(self, partition: Partition, reading: _Reading, offset: int) -> None:
         """The log begins at `offset` now."""
-        ledger, sweep = reading
+        ledger, sweep, _ = reading
         if not sweep.reach(offset):
             raise BrokerError(f"{partition} cannot be read at {sweep.next_wanted}; its log begins at {offset}")
         missed = self._desk.miss_again(ledger, (), offset)

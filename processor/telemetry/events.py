@@ -112,9 +112,13 @@ class PartitionStats(Event):
     oldest_ready_seconds: float
     """longest time that a task that may run has waited for a worker"""
     set_aside: int
-    """tasks that are not in flight, of which only the offset is kept"""
+    """tasks of sessions with very many tasks that are not in flight, of which only the offset is kept"""
     set_aside_sessions: int
     """sessions that they are of"""
+    delayed_set_aside: int
+    """tasks whose time is far, and those behind them in their sessions, of which only the offset is kept"""
+    next_set_aside_seconds: float | None
+    """time until the first of these is due; null if there is none"""
     lag: int | None
     """records from the commit point to the end of the partition; from its start if it is held"""
     fetch_paused: bool
@@ -219,9 +223,9 @@ class ConsumerStats(Event):
     urgent_sessions: int
     """sessions that wait for a worker with a task of a priority above 0"""
     delayed_sessions: int
-    """sessions whose next task waits for the time before which it is not to begin"""
+    """sessions whose next task waits for the time before which it is not to begin, but for those that are set aside"""
     next_delayed_seconds: float | None
-    """time until the first of these may begin; null if there is none"""
+    """time until the first task may begin that waits for its time, set aside or not; null if there is none"""
     succeeded: int
     """tasks that succeeded"""
     failed_attempts: int
@@ -246,7 +250,9 @@ class ConsumerStats(Event):
     missed_offsets: int
     """offsets that retention deleted before this consumer read them; `consumer.offsets_missed` lists them"""
     set_aside: int
-    """tasks that are not in flight, of which only the offset is kept"""
+    """tasks of sessions with very many tasks that are not in flight, of which only the offset is kept"""
+    delayed_set_aside: int
+    """tasks whose time is far, and those behind them in their sessions, of which only the offset is kept"""
     open_joins: int
     """groups of which some branches have succeeded and others have not; their arrivals are not in flight"""
     records_read_again: int
@@ -883,10 +889,14 @@ class ConsumerOffsetsMissed(Event):
     """where the partition continues"""
 
 
-class ConsumerSetAside(Event):
-    """Sessions with very many tasks fill a partition: of most of these tasks only the offsets are kept.
+Reason = Literal["many tasks", "delays"]
 
-    Their records are read again in time. Logged once, until nothing of the partition is set aside any more.
+
+class ConsumerSetAside(Event):
+    """Sessions with very many tasks fill a partition, or many tasks wait for a time that is far.
+
+    Of most of these tasks only the offsets are kept, and their records are read again in time. Logged once, until the
+    partition has nothing set aside any more.
     """
 
     event: ClassVar[str] = "consumer.set_aside"
@@ -895,6 +905,8 @@ class ConsumerSetAside(Event):
     partition: int
     tasks: int
     """how many at first"""
+    because: Reason
+    """`many tasks` of few sessions, or `delays`: many tasks wait for a time that is far"""
 
 
 class ConsumerRecallFailed(Event):

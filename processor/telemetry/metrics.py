@@ -75,7 +75,7 @@ CONSUMER = Family(
             "processor_delayed_sessions",
             "delayed_sessions",
             "gauge",
-            "Sessions whose next task waits for the time before which it is not to begin.",
+            "Sessions in memory whose next task waits for the time before which it is not to begin.",
         ),
         Metric(
             "processor_busiest_session_waiting",
@@ -148,6 +148,12 @@ CONSUMER = Family(
             "set_aside",
             "gauge",
             "Tasks of sessions with very many of them, of which only the offset is kept. They are not in flight.",
+        ),
+        Metric(
+            "processor_delayed_set_aside_tasks",
+            "delayed_set_aside",
+            "gauge",
+            "Tasks whose time is far, and those behind them, of which only the offset is kept. They are not in flight.",
         ),
         Metric(
             "processor_records_read_again_total",

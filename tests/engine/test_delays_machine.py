@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 from hypothesis import settings
@@ -25,7 +26,7 @@ class Delaying(Consuming):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = [patch.object(due_offsets, "CHUNK", 4)]
+        self.patches: list[Any] = [patch.object(due_offsets, "CHUNK", 4)]
 
     @initialize(have_one_number=st.booleans())
     def number_the_sessions(self, have_one_number: bool) -> None:

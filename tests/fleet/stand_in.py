@@ -59,7 +59,7 @@ def stats() -> ConsumerStats:
         commit_failures=0, rebalances=1, assigned_partitions=1, busiest_session_waiting=2, lag=4,
         oldest_unsettled_seconds=0.25, oldest_running_seconds=0.1, suppressed_warnings=0, busiest_sessions=[],
         urgent_sessions=0, delayed_sessions=0, next_delayed_seconds=None, expired=0,
-        open_joins=0, set_aside=0, records_read_again=0, tasks_read_again=0,
+        open_joins=0, set_aside=0, delayed_set_aside=0, records_read_again=0, tasks_read_again=0,
         suspensions=0, suspended_handlers=0, held=0, held_handlers=[],
         paused=0, pauses=0, longest_pause_seconds=0.0, paused_by=[],
     )  # fmt: skip

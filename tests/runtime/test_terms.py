@@ -99,7 +99,7 @@ def test_many_more_delayed_sessions_than_workers_hold_nothing_up() -> None:
 
 def test_a_stock_of_delayed_tasks_leaves_the_room_of_the_others() -> None:
     seen: Seen = []
-    with RunningConsumer(noting(seen), max_in_flight=20, stats_interval=0.1) as run:
+    with RunningConsumer(noting(seen), max_in_flight=20, max_ahead=0, stats_interval=0.1) as run:
         run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(20)])
         run.until_event(ConsumerStats, lambda stats: stats.delayed_sessions == 20)
         run.push(*[record(20 + n, b"t%d" % n) for n in range(100)])
@@ -110,7 +110,7 @@ def test_a_stock_of_delayed_tasks_leaves_the_room_of_the_others() -> None:
 
 def test_delayed_tasks_that_fill_their_room_are_admitted_no_further_until_their_time_comes(clock: Clock) -> None:
     seen: Seen = []
-    with RunningConsumer(noting(seen), max_in_flight=20, stats_interval=0.1) as run:
+    with RunningConsumer(noting(seen), max_in_flight=20, max_ahead=0, stats_interval=0.1) as run:
         run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(60)], record(60, b"last"))
         stats = run.until_event(ConsumerStats, lambda stats: stats.delayed_sessions == 40)
         clock.shift = HOUR

@@ -21,7 +21,7 @@ def consumer_stats(**changed: Any) -> ConsumerStats:
         "busiest_session_waiting": 2, "lag": 10, "oldest_unsettled_seconds": 0.25, "oldest_running_seconds": 0.1,
         "suppressed_warnings": 0, "busiest_sessions": [], "urgent_sessions": 0, "delayed_sessions": 0,
         "next_delayed_seconds": None, "expired": 0, "cancelled": 0,
-        "set_aside": 0, "records_read_again": 0, "tasks_read_again": 0, "open_joins": 0,
+        "set_aside": 0, "delayed_set_aside": 0, "records_read_again": 0, "tasks_read_again": 0, "open_joins": 0,
         "suspensions": 0, "suspended_handlers": 0, "held": 0, "held_handlers": [],
         "paused": 0, "pauses": 0, "longest_pause_seconds": 0.0, "paused_by": [],
     }  # fmt: skip
@@ -35,7 +35,7 @@ def partition_stats(**changed: Any) -> PartitionStats:
         "active_sessions": 1, "succeeded": 5, "failed_attempts": 0, "dead_lettered": 0, "skipped": 0,
         "delayed": 0, "paused": 0, "fetched_ahead": 4, "oldest_ready_seconds": 0.5,
         "commit_point": 7, "committed": None, "highest_settled": 9, "gap": 3, "oldest_unsettled_seconds": 0.25,
-        "set_aside": 0, "set_aside_sessions": 0,
+        "set_aside": 0, "set_aside_sessions": 0, "delayed_set_aside": 0, "next_set_aside_seconds": None,
         "lag": 4, "fetch_paused": False, "waits_for": [], "head": head_of_line(),
         "head_paused": False,
     }  # fmt: skip

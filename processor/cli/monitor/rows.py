@@ -169,6 +169,8 @@ def _sessions(watch: Watch) -> Iterator[Text]:
         if partition.consumer is not None and partition.stats.set_aside:
             sessions = many(partition.stats.set_aside_sessions, "session")
             yield Text(f"{short(partition.stats.set_aside):>8} set aside: {sessions} in {partition.name}")
+        if partition.consumer is not None and (due := partition.first_due) is not None:
+            yield Text(f"{short(partition.stats.delayed_set_aside):>8} set aside until they are due: {due}")
     if (cost := reading_cost(watch.load.counts)) is not None:
         yield Text(f"{'':>8} {cost}")
     waiting = sum(consumer.stats.open_joins for consumer in watch.living() if consumer.stats is not None)

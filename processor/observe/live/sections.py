@@ -219,12 +219,14 @@ def _sessions(observed: Observed, _found: list[Finding]) -> list[Element]:
 
 
 def _set_aside(watch: Watch) -> Iterator[str]:
-    """What waits without being in flight: tasks of hot sessions, and groups."""
+    """What waits without being in flight: tasks of hot sessions, delayed tasks, and groups."""
     for partition in watch.ordered_partitions():
         stats = partition.stats
         if partition.consumer is not None and stats.set_aside:
             sessions = many(stats.set_aside_sessions, "session")
             yield f"{number(stats.set_aside)} set aside: {sessions} in {partition.name}"
+        if partition.consumer is not None and (due := partition.first_due) is not None:
+            yield f"{number(stats.delayed_set_aside)} set aside until they are due: {due}"
     if (cost := reading_cost(watch.load.counts)) is not None:
         yield cost
     waiting = sum(consumer.stats.open_joins for consumer in watch.living() if consumer.stats is not None)

@@ -32,8 +32,8 @@ ADVICE_BY_STATE: Final = {
     "and after --max-attempts the task becomes a dead letter.",
     "parked": "It is retried automatically. Fix the cause of the error; a lower --max-attempts or --backoff-max "
     "dead-letters such tasks sooner.",
-    "delayed": "It begins by itself at that time, which its producer has set. A consumer looks only so far beyond it: "
-    "see --max-in-flight.",
+    "delayed": "It begins by itself at that time, which its producer has set. Other tasks go on, as "
+    "far as --max-in-flight and --max-ahead reach.",
     "held": "It begins by itself, once what its handler needs is back, or as its concurrency and rate allow.",
     "joining": "A branch has succeeded and others of its group have not: look for them among the dead letters, and "
     "replay them. expires_in of a group limits how long it waits.",

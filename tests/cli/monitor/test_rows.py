@@ -197,6 +197,13 @@ def test_what_was_read_again_is_shown_with_what_it_was_for() -> None:
     assert row.strip() == "25,000 records read again for 10,000 tasks set aside, 2.5 each"
 
 
+def test_what_is_set_aside_because_of_a_delay_is_shown_by_partition() -> None:
+    waiting = partition(0, 2, delayed_set_aside=25_000, next_set_aside_seconds=754.0)
+    assert section(watching(consumer(0), partition(0, 1), waiting), "hot sessions") == [
+        "   25.0k set aside until they are due: the first in 12 m 34 s, in orders[2]"
+    ]
+
+
 def test_groups_that_wait_for_branches_are_counted() -> None:
     watch = watching(consumer(0, open_joins=11_000), consumer(0, consumer=1, pid=8, open_joins=1000))
     assert section(watch, "hot sessions") == ["   12.0k groups waiting for some of their branches"]

@@ -159,10 +159,17 @@ def test_no_style_stands_in_the_page_that_its_policy_would_refuse() -> None:
 
 def test_what_is_paused_set_aside_or_waits_for_a_branch_is_shown() -> None:
     paused = {"kind": "session", "session_id": "s3", "since": int(BEGAN * 1000), "by": "ann@ops-1", "waiting": 12}
-    watch = watching(partition(0, set_aside=5000, set_aside_sessions=2), consumer(10, paused_by=[paused], open_joins=3))
+    aside: dict[str, Any] = {
+        "set_aside": 5000,
+        "set_aside_sessions": 2,
+        "delayed_set_aside": 7000,
+        "next_set_aside_seconds": 61.0,
+    }
+    watch = watching(partition(0, **aside), consumer(10, paused_by=[paused], open_joins=3))
     drawn = shown(watch)
     assert "Paused: session s3, for 10 s, since 08:00:00, by ann@ops-1: 12 tasks waiting" in words(drawn["problems"])
     assert "5,000 set aside: 2 sessions in orders[0]" in words(drawn["sessions"])
+    assert "7,000 set aside until they are due: the first in 1 m 01 s, in orders[0]" in words(drawn["sessions"])
     assert "3 groups waiting for some of their branches" in words(drawn["sessions"])
     load = {"session_id": "hot", "topic": "orders", "partition": 0, "waiting": 900, "partition_waiting": 1000}
     costly = consumer(10, busiest_sessions=[load], records_read_again=2000, tasks_read_again=800)

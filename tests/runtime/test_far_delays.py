@@ -1,0 +1,208 @@
+"""Many tasks whose time is far, in a real consumer: they hold back no others, and begin in time and in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from processor.engine.cancels import CancelTarget
+from processor.handlers.task import Task
+from processor.telemetry.events import (
+    ConsumerOffsetsMissed,
+    ConsumerRevoked,
+    ConsumerSetAside,
+    ConsumerStats,
+    ControlCancelled,
+    PartitionStats,
+)
+from processor.testing.memory.cluster import MemoryRecord
+from tests.runtime.fakes import PARTITION
+from tests.runtime.running import RunningConsumer
+from tests.runtime.test_cancellation import Commands
+from tests.runtime.test_control import obeying
+from tests.runtime.test_terms import HOUR, Clock, clock, milliseconds, record
+from tests.support.until import until
+
+__all__ = ["clock"]
+
+SECONDS = 30.0
+
+
+class Ran:
+    """What ran, by session, and when."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, list[int]] = defaultdict(list)
+        self.at: dict[int, float] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, task: Task) -> bytes:
+        with self._lock:
+            self.sessions[task.session_id].append(task.offset)
+            self.at[task.offset] = time.time()
+        return b""
+
+    def until(self, count: int) -> None:
+        until(lambda: len(self.at) >= count, lambda: f"{len(self.at)} of {count} tasks", SECONDS)
+
+    def is_in_order(self) -> bool:
+        return all(offsets == sorted(set(offsets)) for offsets in self.sessions.values())
+
+
+def delayed(count: int, seconds: float = HOUR) -> list[MemoryRecord]:
+    """Sessions whose first task is delayed, and whose second one comes later."""
+    due = milliseconds(seconds)
+    first = [record(n, b"s%d" % n, not_before=due) for n in range(count)]
+    return [*first, *(record(count + n, b"s%d" % n) for n in range(count))]
+
+
+def others(count: int, first: int) -> list[MemoryRecord]:
+    return [record(first + n, b"other%d" % n) for n in range(count)]
+
+
+def far(app: Any, **options: Any) -> RunningConsumer:
+    return RunningConsumer(app, **{"max_in_flight": 64, "stats_interval": 0.1, **options})
+
+
+def test_many_more_delayed_tasks_than_may_be_in_flight_hold_back_no_others(clock: Clock) -> None:
+    ran = Ran()
+    with far(ran) as run:
+        run.push(*delayed(500), *others(200, 1000))
+        ran.until(200)
+        stats = run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 900)
+        assert (stats.set_aside, stats.in_flight <= 100) == (0, True)
+        assert HOUR - 60 < (stats.next_delayed_seconds or 0) <= HOUR
+        partition = run.until_event(PartitionStats, lambda stats: stats.delayed_set_aside > 900)
+        assert HOUR - 60 < (partition.next_set_aside_seconds or 0) <= HOUR
+        assert partition.head is not None
+        assert (partition.head.state, partition.head.offset, partition.set_aside_sessions) == ("delayed", 0, 0)
+        assert min(ran.at) == 1000
+        clock.shift = HOUR
+        run.settled(1200)
+        assert run.stop().exit_code == 0
+    assert ran.is_in_order()
+    assert run.commit_point() == 1200
+    (began,) = run.of(ConsumerSetAside)
+    assert (began.topic, began.partition, began.because) == (*PARTITION, "delays")
+    last = run.of(ConsumerStats)[-1]
+    assert (last.delayed_set_aside, last.next_delayed_seconds) == (0, None)
+    assert last.records_read_again >= 900
+
+
+def test_tasks_that_were_set_aside_begin_at_their_times(clock: Clock) -> None:
+    """The clock is brought to some seconds before the first of them, and goes on by itself."""
+    ran, first = Ran(), milliseconds(HOUR)
+    dues = [first + 5 * n for n in range(200)]
+    with far(ran) as run:
+        run.push(*[record(n, b"s%d" % n, not_before=due) for n, due in enumerate(dues)])
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 150)
+        clock.shift = HOUR - 1.0
+        run.settled(200)
+        assert run.stop().exit_code == 0
+    assert all(ran.at[n] + clock.shift >= due / 1000 for n, due in enumerate(dues))
+
+
+def test_no_more_delayed_tasks_than_max_ahead_are_set_aside(clock: Clock) -> None:
+    ran = Ran()
+    with far(ran, max_ahead=100) as run:
+        run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(500)])
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside == 100)
+        clock.shift = HOUR
+        run.settled(500)
+        assert run.stop().exit_code == 0
+    assert max(stats.delayed_set_aside for stats in run.of(ConsumerStats)) <= 100
+    assert len(ran.at) == 500
+
+
+def test_what_retention_and_compaction_delete_while_it_is_set_aside_is_reported(clock: Clock) -> None:
+    ran = Ran()
+    with far(ran) as run:
+        run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(400)])
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 350)
+        with run.cluster.changed:
+            log = run.cluster.logs[PARTITION]
+            log.records = [each for each in log.records if each.offset() not in (300, 302)]
+        run.cluster.delete_below(PARTITION, 200)
+        clock.shift = HOUR
+        until(lambda: run.commit_point() == 400)
+        assert run.stop().exit_code == 0
+    lost = sum(event.missed_offsets for event in run.of(ConsumerOffsetsMissed))
+    assert lost + len(ran.at) == 400
+    assert set(range(200, 400)) - set(ran.at) == {300, 302}
+
+
+def test_a_partition_is_given_up_with_what_is_set_aside_and_goes_on_where_it_was(clock: Clock) -> None:
+    ran = Ran()
+    with far(ran) as run:
+        run.push(*delayed(300), *others(100, 600))
+        ran.until(100)
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 500)
+        assert run.source.revoke(PARTITION).wait(SECONDS)
+        assert run.until_event(ConsumerRevoked).released == 600
+        run.source.assign(PARTITION)
+        run.until_event(ConsumerStats, lambda stats: stats.skipped == 100 and stats.delayed_set_aside > 500)
+        clock.shift = HOUR
+        ran.until(700)
+        until(lambda: run.commit_point() == 700)
+        assert run.stop().exit_code == 0
+    assert ran.is_in_order()
+
+
+def test_a_stop_leaves_what_is_set_aside_to_the_next_consumer(clock: Clock) -> None:
+    ran = Ran()
+    with far(ran) as first:
+        first.push(*delayed(300), *others(100, 600))
+        ran.until(100)
+        first.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 500)
+        assert first.stop().exit_code == 0
+    assert first.commit_point() == 0
+    clock.shift = HOUR
+    with far(ran, cluster=first.cluster, stop_at_end=True) as second:
+        assert second.wait().exit_code == 0
+    assert ran.is_in_order()
+    assert (len(ran.at), second.commit_point()) == (700, 700)
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+def test_results_of_delayed_sessions_come_once_and_in_their_order(clock: Clock, delivery: str) -> None:
+    ran = Ran()
+    with far(ran, results_topic="results", delivery=delivery) as run:
+        run.push(*delayed(200), *others(50, 400))
+        ran.until(50)
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 300)
+        clock.shift = HOUR
+        run.settled(450)
+        assert run.stop().exit_code == 0
+    assert ran.is_in_order()
+    assert len(run.cluster.records("results")) == 450
+
+
+def test_a_task_that_expires_while_it_is_set_aside_is_a_dead_letter_at_its_time(clock: Clock) -> None:
+    ran, soon = Ran(), milliseconds(HOUR / 2)
+    with far(ran, max_in_flight=20, stats_interval=0.1) as run:
+        run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR), expires=soon) for n in range(100)])
+        run.push(record(100, b"s7"))
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 80)
+        clock.shift = HOUR / 2 + 1
+        run.settled(101)
+        assert run.stop().exit_code == 0
+    assert run.of(ConsumerStats)[-1].expired == 100
+    assert list(ran.at) == [100]
+
+
+def test_a_task_that_is_cancelled_while_it_is_set_aside_is_settled_when_it_is_read_again(clock: Clock) -> None:
+    ran, feed = Ran(), Commands()
+    with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(300)])
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 250)
+        feed.cancel(CancelTarget("session", "s200"), since=milliseconds(HOUR))
+        run.until_event(ControlCancelled)
+        clock.shift = HOUR
+        run.settled(300)
+        assert run.stop().exit_code == 0
+    assert run.of(ConsumerStats)[-1].cancelled == 1
+    assert sorted(ran.at) == [n for n in range(300) if n != 200]
