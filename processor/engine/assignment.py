@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from processor.engine.delays import GROUP, LEAD_SECONDS, Horizon, are_crowded, room_for_each
 from processor.engine.joins import Due, Identity, Joins, Standing
-from processor.engine.lanes import DELAYED, HELD, PARKED, Lane
+from processor.engine.lanes import DELAYED, HELD, PARKED, QUANTUM, Lane
 from processor.engine.ledger import CLOSED, OPEN, Ledger, LedgerSnapshot, Loan
 from processor.engine.offsets import Range
 from processor.engine.overflow import Overflow, kept_by_each, portion
@@ -20,10 +20,6 @@ from processor.engine.retry import Setback
 from processor.engine.stock import Usage
 from processor.engine.terms import TermsOf, no_terms
 from processor.engine.urgency import Turns
-
-QUANTUM = 64
-"""Tasks that one partition, and one lane of it, may have at its turn: enough to share what lending and settling cost,
-few enough for others' turns."""
 
 FULL_SECONDS = 0.25
 """A partition of which nothing is ready is given room once its oldest task has waited so long. One whose tasks are
@@ -196,7 +192,7 @@ class Assignment(Generic[P]):
             ledger = rotation.popleft()
             lanes = ledger.lanes
             waiting = lanes.waiting
-            lent = ledger.lend(min(limit, QUANTUM), share, epoch)
+            lent = ledger.lend(min(limit, QUANTUM) if rotation else limit, share, epoch)
             count = waiting - lanes.waiting
             self.ready_lanes -= len(lent)
             self.waiting -= count

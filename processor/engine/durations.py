@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 QUICK_SECONDS = 0.0005
 """Shorter attempts are counted but not measured: measuring would take as long as they do."""
@@ -34,8 +35,9 @@ class Durations:
     def add(self, quick: int, slow: Iterable[float]) -> None:
         """Adds `quick` durations below `QUICK_SECONDS`, and the slow ones in seconds."""
         self.counts[0] += quick
-        for seconds in slow:
-            self.counts[bisect_left(BOUNDS, seconds)] += 1
+        counts = self.counts
+        for index in map(bisect_left, repeat(BOUNDS), slow):
+            counts[index] += 1
 
     def since(self, before: Durations) -> Durations:
         """The durations added since the earlier copy `before`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from processor.engine.joins import Due, Identity, Joins, KeptRecord, Marker, Standing
-from processor.engine.lanes import BLOCKED, DELAYED, HELD, HOT_TASKS, PARKED, Lane, Lanes, LaneState
+from processor.engine.lanes import BLOCKED, DELAYED, HELD, HOT_TASKS, PARKED, QUANTUM, Lane, Lanes, LaneState
 from processor.engine.offsets import Offsets, Progress, Range
 from processor.engine.outbox import Cut, Outbox, Staged, unsettling
 from processor.engine.overflow import Overflow
@@ -316,18 +316,15 @@ class Ledger:
         return self.offsets.position is None or offset >= self.offsets.position
 
     def lend(self, limit: int, share: int | None = None, epoch: float = 0.0) -> list[Loan]:
-        """The next ready lanes with at most `limit` tasks together, as `Lanes.lend` says.
+        """The next ready lanes with at most `limit` tasks together, as `Lanes.lend_next` says.
 
         At `epoch`, in seconds since the epoch: a lane whose head is not to begin yet is `delayed`.
         """
-        lanes, loans = self.lanes, list[Loan]()
         if self.terms:
+            loans = list[Loan]()
             self._lend_on_terms(limit, share, epoch, loans)
             return loans
-        while limit > 0 and lanes.ready:
-            lane, records = lanes.lend(limit, share)
-            limit -= len(records)
-            loans.append(Loan(self, lane, records, lane.attempts + 1))
+        loans = [Loan(self, lane, records, lane.attempts + 1) for lane, records in self.lanes.lend_next(limit, share)]
         self.lent.update(loans)
         return loans
 
@@ -335,7 +332,7 @@ class Ledger:
         """Adds to `loans`, where some tasks of the partition have terms."""
         lanes = self.lanes
         while limit > 0 and lanes.ready:
-            loan = self.lend_lane(lanes.ready.popleft(), limit, share, epoch)
+            loan = self.lend_lane(lanes.ready.popleft(), min(limit, QUANTUM), share, epoch)
             if loan is not None:
                 loans.append(loan)
                 limit -= len(loan.records)
@@ -556,7 +553,8 @@ class Ledger:
         each take 0.9 us for it, and 2.6 one by one.
         """
         before = self.done
-        self._settle(list(chain.from_iterable([loan.records[loan.settled :] for loan in loans])))
+        unsettled = [loan.records[loan.settled :] if loan.settled else loan.records for loan in loans]
+        self._settle(list(chain.from_iterable(unsettled)) if len(unsettled) > 1 else unsettled[0])
         for loan in loans:
             loan.settled = loan.done
         self.lent.difference_update(loans)

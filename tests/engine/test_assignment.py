@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from processor.engine.assignment import QUANTUM, Assignment
-from processor.engine.lanes import HOT_TASKS
+from processor.engine.assignment import Assignment
+from processor.engine.lanes import HOT_TASKS, LONE_QUANTUM, QUANTUM
 from processor.engine.ledger import TRANSITIONS, Ledger, LedgerState
 from processor.engine.retry import Setback
 from tests.engine.record import FakeRecord
@@ -37,6 +37,23 @@ def test_a_session_with_many_tasks_gets_its_turn_and_no_more() -> None:
     assignment.admit(0, records(*[b"big"] * (3 * QUANTUM), b"small", b"tiny"), 0.0)
     loans = assignment.lend(10 * QUANTUM)
     assert [(loan.lane.key, len(loan.records)) for loan in loans] == [(b"big", QUANTUM), (b"small", 1), (b"tiny", 1)]
+
+
+def test_a_session_that_is_the_only_one_ready_gets_a_longer_turn() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(*[b"big"] * (2 * LONE_QUANTUM)), 0.0)
+    (loan,) = assignment.lend(10 * LONE_QUANTUM)
+    assert [record.offset() for record in loan.records] == list(range(LONE_QUANTUM))
+    assert [record.offset() for record in loan.lane.waiting] == list(range(LONE_QUANTUM, 2 * LONE_QUANTUM))
+
+
+def test_a_partition_has_a_longer_turn_only_where_no_other_one_waits() -> None:
+    assignment: Assignment[int] = Assignment()
+    for partition in (0, 1):
+        assignment.assign(partition, 0)
+        assignment.admit(partition, records(*[b"big"] * (2 * LONE_QUANTUM)), 0.0)
+    assert [len(loan.records) for loan in assignment.lend(10 * LONE_QUANTUM)] == [QUANTUM, LONE_QUANTUM]
 
 
 def test_a_session_with_more_than_a_workers_share_gets_some_more() -> None:
@@ -131,9 +148,10 @@ def test_the_times_of_admissions_are_bounded_and_never_make_a_task_younger() -> 
     ledger = Ledger(0)
     for n in range(5000):
         ledger.admit([FakeRecord(n, b"a")], float(n))
-    (loan,) = ledger.lend(4000)
-    loan.done = 4000
-    ledger.settle(loan)
+    while ledger.done < 4000:
+        (loan,) = ledger.lend(4000 - ledger.done)
+        loan.done = len(loan.records)
+        ledger.release_done([loan])
     assert 1000.0 <= ledger.oldest_age(5000.0) <= 1020.0
 
 

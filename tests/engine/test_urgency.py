@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from processor.engine.assignment import QUANTUM, Assignment
+from processor.engine.assignment import Assignment
+from processor.engine.lanes import QUANTUM
 from processor.engine.ledger import Loan
 from processor.engine.record import Headers
 from processor.engine.retry import Setback
