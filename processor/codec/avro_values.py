@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -53,6 +53,8 @@ class AvroCodec:
 
     Reads every framing. Writes Confluent's wire format if there is a registry, else single-object encoding.
     """
+
+    passes_values: Final = False
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from processor.codec.messages import Outgoing
 from processor.engine.record import Headers, Record
@@ -12,6 +12,8 @@ from processor.handlers.task import Content, Task
 
 class BytesCodec:
     """Passes values through unchanged. A task's name and ID are headers of the record."""
+
+    passes_values: Final = True
 
     def decode(self, record: Record) -> Content:
         """The value as the payload; None for a record without one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -22,6 +22,8 @@ class _Envelope(msgspec.Struct):
 
 class JsonCodec:
     """Reads and writes values in JSON, encoded as UTF-8."""
+
+    passes_values: Final = False
 
     def decode(self, record: Record) -> Content:
         """Decodes the value.

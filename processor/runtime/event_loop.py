@@ -234,7 +234,7 @@ class Coroutines:
     async def _work_off(self, seat: CoroutineSeat, loan: Loan) -> None:
         origin.set(seat)
         try:
-            await self._runner.work_off(seat, loan, monotonic())
+            await self._runner.work_off(seat, deque((loan,)), monotonic())
         except BaseException as error:  # a fault of ours, never a handler's
             self.emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
             self.finished += members(loan)

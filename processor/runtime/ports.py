@@ -361,6 +361,10 @@ class MapLog(Protocol):
 class Codec(Protocol):
     """Values in one format. Any thread may call it."""
 
+    @property
+    def passes_values(self) -> bool:
+        """Whether a record's value is always the payload, as it is, and sets nothing else."""
+
     def decode(self, record: Record) -> Decoded:
         """Return what the record's value says. The payload of a record without a value is None.
 

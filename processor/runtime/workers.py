@@ -127,15 +127,5 @@ class Worker:
 
     def _serve(self) -> None:
         while not self.window.given_up and self._desk.borrow(self):
-            run_at_once(self._work_off_batch())
+            run_at_once(self._runner.work_off(self, self.batch, monotonic()))
         # A stuck handler's session is held until the process ends, and so is its thread: it does not come back.
-
-    async def _work_off_batch(self) -> None:
-        batch, now = self.batch, monotonic()
-        while batch and not self.window.given_up:
-            try:
-                loan = batch.popleft()
-            except IndexError:  # the desk took it back between the check and the pop
-                break
-            self.loan = loan
-            now = await self._runner.work_off(self, loan, now)

@@ -142,6 +142,7 @@ class _RememberingCodec:
     def __init__(self, real: ValueCodec) -> None:
         self.real = real
         self.results: list[Any] = []
+        self.passes_values = real.passes_values
         self.decode: Callable[[Record], Any] = real.decode
 
     def encode_result(self, task: Any, result: Any) -> bytes:

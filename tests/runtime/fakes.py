@@ -32,6 +32,8 @@ class FakeRecord(MemoryRecord):
 class FakeCodec:
     """The value is the payload; one value cannot be read, one not before `ready`, and only bytes can be written."""
 
+    passes_values = False
+
     def __init__(self) -> None:
         self.ready = threading.Event()
         self.put_off = 0

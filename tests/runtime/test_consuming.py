@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from processor.engine.record import Record
 from processor.errors import ProcessorError
-from processor.handlers.task import Task
+from processor.handlers.task import Content, Task
 from processor.processor import Processor
 from processor.runtime.consumer import Consumer
 from processor.runtime.workers import Worker
@@ -39,6 +40,30 @@ def test_an_application_may_mix_plain_and_async_handlers_in_one_session() -> Non
         run.settled(50)
         assert run.stop().exit_code == 0
     assert ran == list(range(50))
+
+
+class PassingCodec(FakeCodec):
+    """Values are payloads, so that there is nothing to decode."""
+
+    passes_values = True
+
+    def decode(self, record: Record) -> Content:
+        raise AssertionError
+
+
+def test_a_value_that_is_the_payload_is_not_decoded_for_the_only_handler() -> None:
+    app = Processor()
+    found: list[tuple[bytes, str, str, bool]] = []
+
+    @app.default(timeout=1000.0)
+    def anything(task: Task) -> None:
+        found.append((task.payload, task.session_id, task.name, 900 < task.remaining() <= 1000))
+
+    with RunningConsumer(app, codec=PassingCodec(), timeout=30.0) as run:
+        run.push(*[FakeRecord(n, b"s", b"%d" % n, name="n") for n in range(50)])
+        run.settled(50)
+        assert run.stop().exit_code == 0
+    assert found == [(b"%d" % n, "s", "n", True) for n in range(50)]
 
 
 def test_no_more_is_taken_than_max_in_flight_while_nothing_ends() -> None:
