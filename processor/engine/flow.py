@@ -9,6 +9,8 @@ and is bounded by `--max-in-flight`; tasks whose time has not come have room of 
 - `Fetching` pauses a partition that fills the stock while another one has nothing in it. What a partition may have is
   bounded by what is left (the dynamic threshold of A. Choudhury, E. Hahne, "Dynamic queue length thresholds for
   shared-memory packet switches", 1998, with a factor of 1): a lone backlog gets half, and a quiet partition finds room.
+  Of many partitions with a backlog, each has a small part, and all together fill the stock. Then each one above its
+  equal part is paused, and those that have nothing are fetched beyond the limit, up to `MOST`.
 
 A pause makes the client drop what it has fetched ahead, and what it fetches afterwards takes a while to come. So a
 partition is paused only where its stock lasts for longer than that. Where it does not, its records are worked off so
@@ -41,6 +43,10 @@ GO_ON = 0.9
 SPARE = 0.1
 """This part of the stock is for partitions that are not paused, whatever those that are paused have; half of it for a
 single one."""
+
+MOST = 2.0
+"""So many times its limit the stock has at the most. What a fetch brings of one partition cannot be made smaller, and
+what it brings of fifty partitions is more than the limit: the last ones would begin when the first ones have ended."""
 
 HOLD_SECONDS = 2.0
 """A stock that stays full for so long has all its partitions paused, so that polling brings no record."""
@@ -171,7 +177,7 @@ class Fetching(Generic[P]):
         fetched = [p for p in stock if p not in self._paused_at]
         # Of the others nothing is here: some may wait in the client, behind those that are.
         is_any_empty = len(fetched) + len(self._paused_at) < assigned
-        pause = self._over(fetched, stock, parts) if is_any_empty and (drained or self._is_full) else []
+        pause = self._over(fetched, stock, parts, assigned) if is_any_empty and (drained or self._is_full) else []
         if self._full_since is not None and now - self._full_since > HOLD_SECONDS:
             pause = fetched
         self._paused_at.update((partition, parts[partition]) for partition in pause)
@@ -183,9 +189,9 @@ class Fetching(Generic[P]):
             return True
         return stock[partition].tasks <= self._rates.get(partition, 0.0) * RESUME_SECONDS
 
-    def _over(self, fetched: list[P], stock: Mapping[P, Usage], parts: Mapping[P, float]) -> list[P]:
+    def _over(self, fetched: list[P], stock: Mapping[P, Usage], parts: Mapping[P, float], assigned: int) -> list[P]:
         """Return the partitions that have more than is left, and enough to be paused."""
-        left = max(SPARE / 2, 1.0 - sum(parts.values()))
+        left = max(min(SPARE / 2, 1.0 / assigned), 1.0 - sum(parts.values()))
         lasting = [p for p in fetched if stock[p].tasks > self._rates.get(p, 0.0) * PAUSE_SECONDS]
         return [partition for partition in lasting if parts[partition] > left]
 
@@ -194,7 +200,8 @@ class Fetching(Generic[P]):
         paused = sum(parts.get(partition, 0.0) for partition in self._paused_at)
         room = max(SPARE, 1.0 - paused)
         used = sum(parts.values()) - paused
-        self._is_full = used >= room * (GO_ON if self._is_full else 1.0)
+        hysteresis = GO_ON if self._is_full else 1.0
+        self._is_full = used >= room * hysteresis or used + paused >= MOST * hysteresis
         if not self._is_full:
             self._full_since = None
         elif self._full_since is None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from processor.engine.flow import (
     GO_ON,
     HOLD_SECONDS,
+    MOST,
     PAUSE_SECONDS,
     RATE_SECONDS,
     RESERVED,
@@ -212,6 +213,33 @@ def test_a_stock_that_stays_full_has_everything_paused_so_that_polling_brings_no
     assert reader.decide(HOLD_SECONDS + 0.3, tasks(a=100, b=300, c=300)).resume == ["a"]
 
 
+def test_many_backlogs_fill_the_stock_together_and_the_others_are_fetched_beyond_it() -> None:
+    fetching: Fetching[int] = Fetching(LIMITS)
+    taken = dict.fromkeys(range(50), 0)
+
+    def decide(partitions: int) -> Verdict[int]:
+        stock = {number: Usage(30, 30) for number in range(partitions)}
+        return fetching.decide(stock, taken, 0.0, assigned=50, drained=False)
+
+    assert decide(33) == Verdict(True, [], [])
+    assert decide(34) == Verdict(False, [], [])  # it is full, which the next decision sees
+    assert decide(34) == Verdict(True, list(range(34)), [])
+    assert decide(37).take
+
+
+def test_beyond_twice_its_limit_nothing_is_taken() -> None:
+    fetching: Fetching[int] = Fetching(LIMITS)
+    taken = dict.fromkeys(range(500), 0)
+    takes = {}
+    for count in [*range(1, 101), *range(100, 80, -1)]:  # a partition more, or less, of twenty tasks each
+        stock = {number: Usage(20, 20) for number in range(count)}
+        takes[count] = fetching.decide(stock, taken, 0.0, assigned=500, drained=False).take
+    assert int(MOST * LIMITS.tasks) == 2000
+    assert not takes[100]
+    assert not takes[91]
+    assert takes[89]
+
+
 def test_a_partition_that_is_gone_is_forgotten() -> None:
     reader = Reader()
     reader.decide(0.0, tasks(a=900))
@@ -230,7 +258,7 @@ SLOW = 0.3
 class Model:
     """A consumer as numbers: a client with one queue, a stock, what is in flight, and workers that serve in turn."""
 
-    def __init__(self, backlogs: list[int], blocked: set[int], order: list[int]) -> None:
+    def __init__(self, backlogs: list[int], blocked: set[int], order: list[int], stock: int = 120) -> None:
         self.left = dict(enumerate(backlogs))
         self.client: list[int] = []
         self.stock = dict.fromkeys(self.left, 0)
@@ -240,7 +268,7 @@ class Model:
         self.blocked = blocked
         self.order = order
         self.admission: Admission[int] = Admission(Usage(40, 10**9))
-        self.fetching: Fetching[int] = Fetching(Usage(120, 10**9))
+        self.fetching: Fetching[int] = Fetching(Usage(stock, 10**9))
 
     def step(self, now: float, served: int) -> None:
         self._fetch()
@@ -303,6 +331,17 @@ def test_whatever_the_client_does_a_partition_that_has_work_and_is_not_blocked_g
     for partition in free:
         assert model.done[partition] >= min(backlogs[partition], fair / 2 / part), (model.done, backlogs)
     assert sum(model.in_flight.values()) <= 40 * (1 + RESERVED)
+
+
+def test_of_more_partitions_than_the_stock_has_room_for_the_last_begins_soon_after_the_first() -> None:
+    model = Model([3000] * 60, set(), list(range(60)), stock=400)
+    for step in range(30):
+        model.step(step * 0.05, 4)
+    assert min(model.done.values()) >= 1
+    for step in range(30, 400):
+        model.step(step * 0.05, 4)
+    assert min(model.done.values()) >= 0.6 * 400 * 4 / 60
+    assert sum(model.stock.values()) <= 400 * MOST + 30
 
 
 @pytest.mark.parametrize("quiet", range(1, 6))
