@@ -85,7 +85,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=Names(ROWS), default=list(ROWS), help=f"of {', '.join(ROWS)}; all")
     parser.add_argument("--arms", type=Names(ARMS), default=list(ARMS), help=f"of {', '.join(ARMS)}; all")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK:.0%} of the tasks: to see that it works")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK:.0%}% of the tasks: to see that it works")
     parser.add_argument("--scale", type=float, default=1.0, help="the share of the tasks that is run")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder for results.json and charts")
     options = parser.parse_args(arguments)

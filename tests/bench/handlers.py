@@ -135,15 +135,20 @@ def beside_a_backlog(task: Task) -> None:
 
 
 async def beside_a_backlog_async(task: Task) -> None:
-    await asyncio.to_thread(_beside_a_backlog, task.payload)
+    await _beside_a_backlog.run_async(task.payload)
 
 
 def side_by_side(task: Task) -> None:
     _side_by_side(task.partition)
 
 
+async def side_by_side_async(task: Task) -> None:
+    await _side_by_side.run_async(task.partition)
+
+
 COUNTS_ITSELF = JOB.handler in {
     "beside_a_hot_session", "lone", "urgent", "beside_a_backlog", "beside_a_backlog_async", "side_by_side",
+    "side_by_side_async",
 }  # fmt: skip
 
 # --- those that write to a database ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from tests.bench.row import Row
 from tests.bench.rows.batch import INSERTS
 from tests.bench.rows.dispatch import DISPATCH
 from tests.bench.rows.exactly_once import RESULT_LATENCY, RESULTS, RESULTS_ONE_MILLISECOND
-from tests.bench.rows.fairness import BESIDE, EVEN, EVEN_OF_FIFTY
+from tests.bench.rows.fairness import BESIDE, BESIDE_CASES, EVEN, EVEN_CASES_ROW, EVEN_OF_FIFTY, FETCHED
 from tests.bench.rows.latency import LONE
 from tests.bench.rows.processes import CPU, IDLE, MEMORY, START
 from tests.bench.rows.sessions import HOT, MILLION, STUCK
@@ -26,8 +26,11 @@ ROWS: dict[str, Row] = {
         CPU,
         LONE,
         BESIDE,
+        BESIDE_CASES,
         EVEN,
         EVEN_OF_FIFTY,
+        EVEN_CASES_ROW,
+        FETCHED,
         MEMORY,
         URGENT,
         STUCK,

@@ -6,6 +6,8 @@ import itertools
 import json
 import os
 import resource
+import socket
+import struct
 import sys
 import threading
 import time
@@ -40,6 +42,8 @@ class Job:
     """How many turns of an empty loop a handler takes; or the first tasks that evenness is not asked of."""
     partitions: int = 0
     """How many partitions the topic has, where the handler must know."""
+    blocked: int = 0
+    """How many workers have a task that does not end."""
     second_topic: str = ""
     """A topic that is consumed as well."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -96,6 +100,7 @@ class Clock:
         assert self.began is not None
         seconds = at - self.began
         told = {"tasks": tasks, "seconds": seconds, "rate": tasks / seconds, "cpu_us": cpu / max(tasks, 1) * 1e6}
+        told["received_mb"] = received_mb()
         tell({**self.figures, **told, **figures, "rss_peak_mb": peak_mb(), **self._after()}, self.versions)
 
     def watch(self, settled: Callable[[], int], more: Callable[[], dict[str, float]]) -> None:
@@ -159,11 +164,15 @@ class Counted:
         self._clock.end(int(repr(self._ends)[6:-1]) - 1)
 
 
+WAITS, BLOCKS = 8, 12
+"""How many bytes the values have of a task whose wait is measured, and of one that blocks its session."""
+
+
 class BesideABacklog:
     """Called with each record's value: how long those waited that came beside a backlog, and how fast that went on.
 
-    A value of eight bytes is the moment of its production, in nanoseconds of the monotonic clock. Every other one is of
-    the backlog, and its handler sleeps.
+    A value of eight bytes is the moment of its production, in nanoseconds of the monotonic clock. One of twelve
+    bytes blocks its session until the end. All others are the backlog, whose handler sleeps.
     """
 
     def __init__(self, job: Job, clock: Clock) -> None:
@@ -174,20 +183,37 @@ class BesideABacklog:
 
     def __call__(self, value: bytes) -> None:
         """One task, in its thread."""
+        time.sleep(self._enter(value))
+        self._leave(value)
+
+    async def run_async(self, value: bytes) -> None:
+        """One task, as a coroutine."""
+        import asyncio
+
+        await asyncio.sleep(self._enter(value))
+        self._leave(value)
+
+    def _enter(self, value: bytes) -> float:
+        """Notes that a task begins, and returns the seconds that its handler sleeps."""
         if self._clock.began is None:
             self._clock.begin()
+            with open(self._job.path, "ab") as begun:  # noqa: PTH123 — Python 3.9 and nothing else
+                begun.write(b"1")
             threading.Timer(self._job.limit, self._end).start()
-        if len(value) == 8:
+        if len(value) == WAITS:
             self._waits.append((time.monotonic_ns() - int.from_bytes(value, "big")) / 1e9)
-        else:
-            time.sleep(self._job.seconds)
+            return 0.0
+        return 2 * self._job.limit if len(value) == BLOCKS else self._job.seconds
+
+    def _leave(self, value: bytes) -> None:
+        if len(value) != WAITS:
             next(self._done)
 
     def _end(self) -> None:
         # The only way to read a count without counting: its repr is "count(N)".
         done, waits = int(repr(self._done)[6:-1]) - 1, sorted(self._waits) or [float("inf")]
         p50, p99 = (waits[int(share * len(waits))] for share in (0.5, 0.99))
-        pace = done / self._job.limit / (self._job.workers / self._job.seconds)
+        pace = done / self._job.limit / ((self._job.workers - self._job.blocked) / self._job.seconds)
         self._clock.end(done, waits=len(self._waits), p50_s=p50, p99_s=p99, pace=pace)
 
 
@@ -205,9 +231,23 @@ class SideBySide:
 
     def __call__(self, partition: int) -> None:
         """One task, in its thread."""
+        self._enter()
+        time.sleep(self._job.seconds)
+        self._leave(partition)
+
+    async def run_async(self, partition: int) -> None:
+        """One task, as a coroutine."""
+        import asyncio
+
+        self._enter()
+        await asyncio.sleep(self._job.seconds)
+        self._leave(partition)
+
+    def _enter(self) -> None:
         if self._clock.began is None:
             self._clock.begin()
-        time.sleep(self._job.seconds)
+
+    def _leave(self, partition: int) -> None:
         with self._lock:
             self._done[partition] = self._done.get(partition, 0) + 1
             self._total += 1
@@ -235,6 +275,24 @@ def rss_mb() -> float:
             return int(statm.read().split()[1]) * resource.getpagesize() / 1e6
     except OSError:
         return peak_mb()
+
+
+def received_mb() -> float:
+    """What came over the TCP connections that the process has, in MB (`tcp_info` of Linux); 0 elsewhere."""
+    total = 0
+    for name in os.listdir("/proc/self/fd") if sys.platform == "linux" else ():  # noqa: PTH208 — as above
+        try:
+            with socket.socket(fileno=os.dup(int(name))) as connection:
+                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        except OSError:  # not a socket, or closed meanwhile
+            continue
+        if len(info) >= TCPI_BYTES_RECEIVED.size + TCPI_BYTES_RECEIVED_AT:
+            total += TCPI_BYTES_RECEIVED.unpack_from(info, TCPI_BYTES_RECEIVED_AT)[0]
+    return total / 1e6
+
+
+TCPI_BYTES_RECEIVED, TCPI_BYTES_RECEIVED_AT = struct.Struct("=Q"), 128
+"""`tcpi_bytes_received` of `struct tcp_info` in <linux/tcp.h>, and where it is in it."""
 
 
 def peak_mb() -> float:
