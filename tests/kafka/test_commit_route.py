@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
+from processor.engine.progress_record import reference_to
 from processor.kafka import commit_route as module
 from processor.kafka.aside import Aside
 from processor.kafka.commit_route import CommitRoute
@@ -23,7 +24,9 @@ from processor.telemetry.events import ConsumerCommitsHeld, ConsumerCommitsRerou
 from tests.support.until import until
 
 FIRST = [Commit(Partition("t", 0), 5, "map")]
-SECOND = [Commit(Partition("t", 0), 9, "")]
+REFERENCE = f"{reference_to('progress', 0, 7, 9, b'the map')};4@1764403600"
+"""To a skip map in a record, with a note behind it."""
+SECOND = [Commit(Partition("t", 0), 9, REFERENCE)]
 OVER = KafkaError(KafkaError.ILLEGAL_GENERATION)
 OVER_TEXT = "Specified group generation id is not valid"
 
@@ -50,12 +53,14 @@ class Transactions:
     def __init__(self, *_: object) -> None:
         self.transactional_id = "x"
         self.taken: list[tuple[int, Any]] = []
+        self.metadata: list[str | None] = []
         self.refusal: KafkaError | None = None
 
     def commit(self, offsets: Sequence[TopicPartition], group_metadata: Any) -> None:
         if self.refusal is not None:
             raise Refused(self.refusal)
         self.taken.append((offsets[0].offset, group_metadata))
+        self.metadata.append(offsets[0].metadata)
 
     def close(self) -> None: ...
 
@@ -130,6 +135,7 @@ def test_a_commit_that_a_rebalance_holds_back_goes_in_a_transaction_and_so_do_th
     held.until_answered(2)
     assert held.answers == [(5, None), (9, None)]
     assert held.transactions.taken == [(5, HeldClient.metadata), (9, HeldClient.metadata)]
+    assert held.transactions.metadata == ["map", REFERENCE]
     assert [type(event) for event in held.events] == [ConsumerCommitsRerouted]
 
 
