@@ -87,16 +87,33 @@ def kill_in_a_stream(work: Scenario) -> Verdict:
     fleet = work.run("note", "-w", "8", "--commit-interval", "0.01", *NOTICED_SOON, seconds=0.02)
     with ThreadPoolExecutor() as pool:
         stream = pool.submit(_stream, work)
-        work.wait_done(600)
+        foreign = _foreign_maps_until(work, 600)
         work.kill(fleet)
         stream.result()
     known = work.known_done()
     again = work.run("note", "-w", "16", *QUICK, "--stop-at-end")
     assert again.wait() == 0
     found = verdict(work, known)
+    if foreign:
+        found["maps of other offsets"] = foreign
     if ignored := again.heard("consumer.skip_map_ignored"):
         found["maps ignored"] = [Finding(told["reason"], Place(work.topic, told["partition"], -1)) for told in ignored]
     return found
+
+
+def _foreign_maps_until(work: Scenario, tasks: int) -> list[Finding]:
+    """Looks at each commit that it sees, until so many tasks are done. Return the first whose map is not its own.
+
+    The last commits before the kill alone would seldom have a map.
+    """
+    foreign: list[Finding] = []
+
+    def are_done() -> bool:
+        foreign.extend(work.foreign_maps())
+        return bool(foreign) or sum(entry.succeeded for entry in work.ledger.entries()) >= tasks
+
+    until(are_done, f"{tasks} tasks are done", 60, pause=0.01)
+    return foreign
 
 
 def _stream(work: Scenario) -> None:

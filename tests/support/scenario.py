@@ -380,6 +380,17 @@ class Scenario:
             done |= {Place(self.topic, number, offset) for low, high in ranges for offset in range(low, high)}
         return done
 
+    def foreign_maps(self) -> list[Finding]:
+        """Commits whose skip map is damaged, or is that of another offset."""
+        found = []
+        for number, commit in cluster.committed(self.servers, self.group, self.topic).items():
+            try:
+                if reference_in(commit.metadata or "", commit.offset) is None:
+                    skipmap.decode(commit.metadata or "", commit.offset)
+            except skipmap.SkipMapError as error:
+                found.append(Finding(str(error), Place(self.topic, number, commit.offset)))
+        return found
+
     def given_up(self) -> set[Place]:
         """The places that the topic's dead letters say they come from."""
         told = [cluster.headers_of(letter) for letter in cluster.read_all(self.servers, f"{self.topic}.dlq")]
