@@ -24,7 +24,7 @@ PLANTED = Path(__file__).parent / "planted"
 CAUGHT_BY_A_SCENE: dict[str, tuple[Scene, str]] = {
     "commit_before_settle": (scenes.kill_at_work, "lost"),
     "skip_map_one_off": (scenes.kill_behind_a_stuck_task, "lost"),
-    "offset_read_twice_around_encode": (scenes.kill_in_a_stream, "maps ignored"),
+    "offset_read_twice_around_encode": (scenes.kill_in_a_stream, "maps of other offsets"),
     "lane_released_early": (scenes.clean_run, "overlapping"),
     "revoke_without_drain": (scenes.come_and_go, "needlessly twice"),
     "end_reached_before_the_stock": (scenes.die_with_a_stock, "lost"),
@@ -44,6 +44,7 @@ CAUGHT_BY_THE_STATE_MACHINE = (
     "lane_released_early",
     "position_falls_behind_what_was_skipped",
     "retry_counts_as_done",
+    "foreign_map_trusted",
 )
 
 CAUGHT_BY_TESTS_OF_EXACTLY_ONCE = {

@@ -5,10 +5,12 @@ Each run ends by letting everything finish: a scheduler that strands one lane pa
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import takewhile
 from math import inf
+from typing import NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,13 +18,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from processor.engine import skipmap
 from processor.engine.assignment import Assignment
+from processor.engine.commit_note import Note
 from processor.engine.lanes import Lane, LaneState
 from processor.engine.ledger import Ledger, LedgerState, Loan
+from processor.engine.offsets import Range
+from processor.engine.progress_record import key_of, reference_in, reference_to, settled_in
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
 from processor.engine.set_aside import merged
 from processor.engine.stock import Usage
 from processor.engine.terms import Terms
+from tests.engine.first_version import version_1
 from tests.engine.record import FakeRecord
 
 PARTITIONS = (0, 1)
@@ -35,6 +41,11 @@ CROWDS: list[list[bytes | None]] = [
     [b"b", b"b", b"b", b"b", b"b", b"a", b"a", b"a", b"a"],
 ]
 """The sessions of tasks that fill a partition."""
+
+FORMS = ("p2", "p2", "p1", "r1", "r1")
+"""How a commit has its skip map."""
+
+NOTES = ("", "", str(Note(4, 9)))
 
 PLAIN: Headers = [("h", None)]
 LIMITS = Usage(8, 10_000)
@@ -78,6 +89,32 @@ def far(ledger: Ledger) -> list[int]:
     return sorted([*asked, *(offset for part in merged(kept.delays.stretches()) for offset in part)])
 
 
+class MapRecord(NamedTuple):
+    """A record of the progress topic."""
+
+    key: bytes
+    value: bytes
+
+
+class ProgressTopic:
+    """The progress topic as the broker has it. It is compacted, and may be made anew."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, MapRecord] = {}
+        self.end = 0
+
+    def write(self, record: MapRecord) -> int:
+        """Append a record. Return its offset."""
+        self.records[self.end] = record
+        self.end += 1
+        return self.end - 1
+
+    def compact(self) -> None:
+        """Keep the last record of each key."""
+        last = {record.key: offset for offset, record in self.records.items()}
+        self.records = {offset: self.records[offset] for offset in sorted(last.values())}
+
+
 class Broker:
     """One partition as the broker has it: its log, and what the group has committed."""
 
@@ -87,12 +124,15 @@ class Broker:
         self.committed: int | None = None
         self.metadata = ""
         self.settled_in_commit: set[int] = set()
+        self.recorded: tuple[int, MapRecord] | None = None
+        """Where the skip map of the commit was written, and as what; None if it is in the metadata."""
 
 
 class Consuming(RuleBasedStateMachine):
     """Fetch, lend, settle, delay, fail, postpone, hold, free, wake, take back, revoke, lose, assign, crash, restore.
 
-    And tasks are set aside, read again, and found to be gone.
+    And tasks are set aside, read again, and found to be gone; skip maps are written as records, of which some are gone
+    or another's when they are read.
     """
 
     def __init__(self) -> None:
@@ -101,6 +141,7 @@ class Consuming(RuleBasedStateMachine):
         self.shift = 0
         """By how much the machine's clock was set."""
         self.brokers = {partition: Broker() for partition in PARTITIONS}
+        self.progress = ProgressTopic()
         self.places: dict[Record, int] = {}
         """Which partition each record is in."""
         self.assignment: Assignment[int] = Assignment(terms_of)
@@ -157,17 +198,48 @@ class Consuming(RuleBasedStateMachine):
             self.assignment.ledgers[partition].offsets.reach(broker.end)
             self.fetched[partition] = max(broker.end, start)
 
-    @rule(partition=st.sampled_from(PARTITIONS))
-    def commit(self, partition: int) -> None:
+    @rule(partition=st.sampled_from(PARTITIONS), form=st.sampled_from(FORMS), note=st.sampled_from(NOTES))
+    def commit(self, partition: int, form: str = "p2", note: str = "") -> None:
+        """In the metadata, as an earlier version wrote it there, or as a record that the metadata refers to."""
         ledger = self.assignment.ledgers.get(partition)
         progress = ledger.progress() if ledger else None
         if progress is None:
             return
-        broker = self.brokers[partition]
-        broker.metadata, kept = skipmap.encode(progress.commit_point, progress.settled_ranges())
-        assert kept == len(progress.settled_ranges())
-        broker.committed = progress.commit_point
+        broker, point, ranges = self.brokers[partition], progress.commit_point, progress.settled_ranges()
+        broker.recorded = None
+        if form == "r1" and ranges:  # only a map that is too long is a record
+            record = self.write_map(partition, point, ranges)
+            broker.recorded = self.progress.end - 1, record
+            broker.metadata = str(reference_to("progress", 0, self.progress.end - 1, point, record.value))
+        elif form == "p1":
+            broker.metadata = version_1(point, ranges)
+        else:
+            broker.metadata, kept = skipmap.encode(point, ranges)
+            assert kept == len(ranges)
+        broker.metadata += note
+        broker.committed = point
         broker.settled_in_commit = set(self.settled[partition])
+
+    @rule(partition=st.sampled_from(PARTITIONS))
+    def write_without_a_commit(self, partition: int) -> None:
+        """A skip map is written, and the commit that was to refer to it is never made."""
+        ledger = self.assignment.ledgers.get(partition)
+        progress = ledger.progress() if ledger else None
+        if progress is not None and (ranges := progress.settled_ranges()):
+            self.write_map(partition, progress.commit_point, ranges)
+
+    @rule()
+    def compact_the_progress_topic(self) -> None:
+        self.progress.compact()
+
+    @rule(kept=st.booleans())
+    def make_the_progress_topic_anew(self, kept: bool) -> None:
+        """Its offsets begin again, with maps of another group or of another partition at the places of the old ones."""
+        old, self.progress = self.progress, ProgressTopic()
+        for _, record in sorted(old.records.items()) if kept else ():
+            group, topic, number = json.loads(record.key)
+            stranger = ("another", number) if group == "g" else (group, 1 - number)
+            self.progress.write(MapRecord(key_of(stranger[0], topic, stranger[1]), record.value))
 
     # --- the workers' side -------------------------------------------------------------------------
 
@@ -334,14 +406,14 @@ class Consuming(RuleBasedStateMachine):
         if partition in self.assignment.ledgers:
             self.assignment.drain(partition)
 
-    @rule(partition=st.sampled_from(PARTITIONS))
-    def revoke(self, partition: int) -> None:
+    @rule(partition=st.sampled_from(PARTITIONS), form=st.sampled_from(FORMS))
+    def revoke(self, partition: int, form: str) -> None:
         """In order: what is done is committed; a handler may run on."""
         if partition in self.assignment.ledgers:
             self.assignment.drain(partition)
             for loan in self.loans:
                 self.assignment.settle(loan)
-            self.commit(partition)
+            self.commit(partition, form)
             self.assignment.close(partition)
 
     @rule(partition=st.sampled_from(PARTITIONS))
@@ -352,20 +424,50 @@ class Consuming(RuleBasedStateMachine):
     @rule(partition=st.sampled_from(PARTITIONS))
     def assign_again(self, partition: int) -> None:
         broker = self.brokers[partition]
-        ranges = skipmap.decode(broker.metadata, broker.committed) if broker.committed is not None else []
-        self.assignment.assign(partition, broker.committed, ranges)
+        ranges = self.restored_ranges(partition)
+        self.assignment.assign(partition, broker.committed, ranges or [])
         self.fetched[partition] = broker.committed or 0
-        self.settled[partition] = set(broker.settled_in_commit)
+        below = broker.committed or 0
+        self.settled[partition] = {o for o in broker.settled_in_commit if o < below or ranges is not None}
 
-    @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(2, 8))
-    def restore(self, partition: int, most: int) -> None:
+    def restored_ranges(self, partition: int) -> list[Range] | None:
+        """What the commit says is settled above it; None if it refers to a record that is gone, or is another's."""
+        broker = self.brokers[partition]
+        if broker.committed is None:
+            return []
+        reference = reference_in(broker.metadata, broker.committed)
+        assert (reference is None) == (broker.recorded is None)
+        if reference is None or broker.recorded is None:
+            return skipmap.decode(broker.metadata, broker.committed)
+        at, written = broker.recorded
+        assert (reference.topic, reference.number, reference.offset) == ("progress", 0, at)
+        found = self.progress.records.get(at)
+        if found is None:
+            return None
+        try:
+            ranges = settled_in(reference, key_of("g", "t", partition), *found)
+        except skipmap.SkipMapError:
+            assert found != written
+            return None
+        assert found == written, "another record is trusted"
+        return ranges
+
+    def write_map(self, partition: int, point: int, ranges: list[Range]) -> MapRecord:
+        value, kept = skipmap.encode_record(point, ranges)
+        assert kept == len(ranges)
+        record = MapRecord(key_of("g", "t", partition), value)
+        self.progress.write(record)
+        return record
+
+    @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(2, 8), form=st.sampled_from(FORMS))
+    def restore(self, partition: int, most: int, form: str = "p2") -> None:
         """Commit, assign again, fetch: one after the other, for by chance alone the three seldom meet."""
-        self.commit(partition)
+        self.commit(partition, form)
         self.assign_again(partition)
         self.fetch(partition, most)
 
-    @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(2, 8))
-    def restore_behind_a_stuck_task(self, partition: int, most: int) -> None:
+    @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(2, 8), form=st.sampled_from(FORMS))
+    def restore_behind_a_stuck_task(self, partition: int, most: int, form: str) -> None:
         """The oldest task of what is lent hangs and all others are done: what the skip map is for."""
         self.fetch(partition, most)
         self.lend(most)
@@ -374,7 +476,7 @@ class Consuming(RuleBasedStateMachine):
             self.loans.remove(loan)
             self.do(loan, len(loan.records) - loan.done)
             self.assignment.release(loan)
-        self.restore(partition, most)
+        self.restore(partition, most, form)
 
     @rule()
     def crash(self) -> None:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import base64
 import random
 import zlib
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from processor.engine.offsets import Progress
 from processor.engine.skipmap import CHUNK, MAX_CHARACTERS, MOST_RANGES, SkipMapError, decode, encode, extend
+from tests.engine.first_version import packed, version_1
 
 Ranges = list[tuple[int, int]]
 
@@ -33,24 +32,9 @@ def maps(draw: st.DrawFn) -> tuple[int, Ranges]:
     return base, ranges
 
 
-def packed(body: bytes, version: int = 1) -> str:
-    return f"p{version}:" + base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4) + body).decode().rstrip("=")
-
-
 def deflated(body: bytes) -> bytes:
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return b"\x01" + deflater.compress(body) + deflater.flush()
-
-
-def version_1(base: int, ranges: Ranges) -> str:
-    """A map as the first version of the format wrote it."""
-    out = bytearray()
-    ends = [base, *(end for bounds in ranges for end in bounds)]
-    for number in [base, *(high - low for low, high in pairwise(ends))]:
-        groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
-        out += bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
-    short = zlib.compress(bytes(out), 6)
-    return packed(b"\x01" + short if len(short) < len(out) else b"\x00" + bytes(out))
 
 
 def scattered(share: float) -> Ranges:
