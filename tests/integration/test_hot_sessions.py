@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
+from tests.support.cluster import Row
+from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario
 from tests.support.until import until
 
 TASKS = 4000
+
+MANY = 100_000
 
 
 def test_a_kill_past_a_hot_session_repeats_nothing_of_the_others_and_keeps_every_order(scenario: MakeScenario) -> None:
@@ -26,4 +34,46 @@ def test_a_kill_past_a_hot_session_repeats_nothing_of_the_others_and_keeps_every
     assert work.run("wait_if_slow", *options, "-p", "2", "--stop-at-end").wait(120) == 0
     assert work.faults() == {}
     assert [finding for finding in work.repeated() if finding.session != "slow"] == []
+    assert work.lag == 0
+
+
+def mixed(slow: int, others: int, sessions: int = 200) -> list[Row]:
+    """Tasks of a slow session, the first one included, at random among those of others."""
+    behind = set(random.Random(1).sample(range(1, slow + others), slow - 1)) | {0}
+    return [(b"slow" if n in behind else b"s%d" % (n % sessions), b"") for n in range(slow + others)]
+
+
+def succeeded(fleet: Fleet) -> int:
+    stats = fleet.heard("consumer.stats")
+    return int(stats[-1]["succeeded"]) if stats else 0
+
+
+@pytest.mark.parametrize(("slow", "is_recorded"), [(1_500, False), (25_000, True)], ids=["metadata", "record"])
+def test_a_kill_with_a_hundred_thousand_done_past_a_hot_session_repeats_only_what_ran_since_the_last_commit(
+    scenario: MakeScenario, slow: int, is_recorded: bool
+) -> None:
+    """In the metadata as far as it reaches, which is some hundred thousand with one task in sixty of the session."""
+    work = scenario(partitions=1)
+    work.produce(mixed(slow, MANY))
+    options: tuple[str, ...] = ("-w", "8", "--max-in-flight", "1000", "--commit-interval", "0.5", "--timeout", "600")
+    options += ("-X", "session.timeout.ms=6000")
+    options += ("--progress-topic", f"{work.topic}.progress") if is_recorded else ()
+    fleet = work.run("wait_if_slow", *options)
+    until(lambda: succeeded(fleet) == MANY, lambda: f"{succeeded(fleet)} of {MANY} are done", 120, pause=0.2)
+    assert fleet.heard("consumer.set_aside")
+    until(lambda: len(work.known_done()) == MANY, "the group knows what is done", 60, pause=0.2)
+    written = work.ledger.path.stat().st_size
+    work.produce([(b"s%d" % (n % 200), b"") for n in range(2_000)])
+    until(lambda: work.ledger.path.stat().st_size > written, "further tasks run", pause=0.005)
+    work.kill(fleet)
+    known = work.known_done()
+    work.go()
+    again = work.run("wait_if_slow", *options, "--stop-at-end")
+    assert again.wait(120) == 0
+    assert len(known) >= MANY
+    assert {finding.place for finding in work.repeated()} & known == set()
+    assert work.faults() == {}
+    assert not fleet.heard("consumer.skip_map_cut")
+    assert not again.heard("consumer.skip_map_ignored")
+    assert again.heard("consumer.assigned")[0]["settled_ahead"] >= MANY
     assert work.lag == 0
