@@ -23,7 +23,7 @@ class Ahead:
     def __init__(self, settings: Settings, desk: Desk, emit: Emit) -> None:
         self.on_set_aside: Callable[[], None] = lambda: None
         """Called when tasks were set aside."""
-        self._desk = desk
+        self._set_aside, self._partitions = desk.set_aside, desk.partitions
         self._emit = emit
         self._limits = Usage(settings.max_in_flight, settings.max_in_flight_bytes)
         self._most = settings.max_ahead
@@ -33,14 +33,14 @@ class Ahead:
 
     def allows(self, count: int) -> bool:
         """Return whether so many more tasks may be set aside."""
-        return not (set_aside := self._desk.set_aside) or set_aside + count <= self._most
+        return not (set_aside := self._set_aside.tasks) or set_aside + count <= self._most
 
     def limited(self, quotas: Mapping[Partition, int]) -> Mapping[Partition, int]:
         """Return the quotas with which no more is set aside than may be, whatever the sessions of what is admitted."""
-        set_aside = self._desk.set_aside_of(quotas)
+        set_aside = self._set_aside.partitions_among(quotas)
         if not set_aside:
             return quotas
-        limited, room = dict(quotas), self._most - self._desk.set_aside
+        limited, room = dict(quotas), self._most - self._set_aside.tasks
         for partition in set_aside:
             limited[partition] = min(limited[partition], max(0, room))
             room -= limited[partition]
@@ -48,10 +48,12 @@ class Ahead:
 
     def make_room(self, partitions: Iterable[Partition], now: float) -> None:
         """More of these is here than may be in flight: sets tasks aside of the sessions that fill it."""
-        if now < self._next_look or self._desk.is_draining:
+        if now < self._next_look or self._partitions.is_draining:
             return
         self._next_look = now + LOOK_SECONDS
-        self._note(self._desk.make_room(partitions, self._limits, self._most - self._desk.set_aside), "many tasks")
+        self._note(
+            self._set_aside.make_room(partitions, self._limits, self._most - self._set_aside.tasks), "many tasks"
+        )
 
     def make_room_of_delayed(self, delayed: Mapping[Partition, Usage]) -> bool:
         """Sets tasks aside whose time is far, where those that wait for their time take much of what may be in flight.
@@ -61,7 +63,7 @@ class Ahead:
         now = monotonic()
         if now < self._next_look_at_delayed or not are_crowded(delayed.values(), self._limits):
             return False
-        counts = self._desk.make_room_of_delayed(self._limits, self._most - self._desk.set_aside)
+        counts = self._set_aside.make_room_of_delayed(self._limits, self._most - self._set_aside.tasks)
         if not counts:  # they are due soon: look again later
             self._next_look_at_delayed = now + LOOK_SECONDS
         self._note(counts, "delays")
@@ -74,7 +76,7 @@ class Ahead:
 
     def _log(self, counts: Mapping[Partition, int], because: Reason) -> None:
         """Logs each partition once, until nothing of it is set aside any more."""
-        self._known.intersection_update(self._desk.set_aside_of(self._known))
+        self._known.intersection_update(self._set_aside.partitions_among(self._known))
         for partition, count in counts.items():
             if partition not in self._known:
                 self._emit(

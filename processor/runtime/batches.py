@@ -60,7 +60,7 @@ class Batches:
         behind = [] if alone else loan.records[loan.done + 1 :][: handler.batch.size - 1]
         tasks = [gathered.task, *self._tasks_of(loan.ledger, behind, handler)]
         part = Part(loan, tasks, ends=len(tasks) <= len(behind))
-        self._desk.gather(handler, handler.batch, part, alone=alone)
+        self._desk.gathering.gather(handler, handler.batch, part, alone=alone)
 
     async def work_off(self, seat: Seat, batch: Batch, now: float) -> float:
         """Attempts a batch that was lent. Return the time afterwards."""
@@ -74,28 +74,28 @@ class Batches:
     def _begin(self, batch: Batch, now: float) -> list[Task]:
         """Return the tasks to attempt: none where the batch waits on, or where nothing of it may be begun."""
         if now >= self._lease.until:
-            self._desk.restore(batch)
+            self._desk.gathering.restore(batch)
             return []
         if batch.room > 0:
             self._fill(batch)
             if batch.room > 0 and now < batch.due:
-                self._desk.reopen(batch)
+                self._desk.gathering.reopen(batch)
                 return []
         for loan in batch.remove(lambda loan: not loan.ledger.may_begin):
-            self._desk.give_up(loan)
+            self._desk.outcomes.give_up(loan)
         for part in batch.parts:
             self._leave_out_expired(batch, part)
         for loan in batch.remove(lambda loan: not loan.records):
-            self._desk.give_up(loan)
+            self._desk.outcomes.give_up(loan)
         return [task for part in batch.parts for task in part.tasks]
 
     def _fill(self, batch: Batch) -> None:
-        for part in self._desk.widen(batch):
+        for part in self._desk.gathering.widen(batch):
             new = part.loan.records[len(part.tasks) :]
             part.tasks += self._tasks_of(part.loan.ledger, new, batch.handler)
             if len(part.tasks) < len(part.loan.records):
                 part.ends = True
-                self._desk.narrow(batch, part)
+                self._desk.gathering.narrow(batch, part)
 
     def _leave_out_expired(self, batch: Batch, part: Part) -> None:
         """A task that has expired while it waited for its batch goes back to its lane, where a worker meets it."""
@@ -106,7 +106,7 @@ class Batches:
         still = list(takewhile(lambda task: _why_not(task, handler, ledger) is None, part.tasks))
         if len(still) < len(part.tasks):
             part.tasks = still
-            self._desk.narrow(batch, part)
+            self._desk.gathering.narrow(batch, part)
 
     def _tasks_of(self, ledger: Ledger, records: Sequence[Record], handler: object) -> list[Task]:
         """Return the tasks of the first records, as far as they are for this handler."""

@@ -35,7 +35,7 @@ class Cancellation:
 
     def __init__(self, runner: Runner, codec: Codec, settlement: Settlement, crew: Crew, emit: Emit) -> None:
         self._desk: Desk = settlement.desk
-        self._cancels = self._desk.cancels
+        self._cancels = self._desk.cancelling.cancels
         self._runner = runner
         self._codec = codec
         self._settlement = settlement
@@ -53,7 +53,7 @@ class Cancellation:
             self._end(target, "expired")
             return
         self._runner.look_for_cancelled(self._cancels)
-        if self._desk.begin_cancel(target, cancel):
+        if self._desk.cancelling.begin(target, cancel):
             self._emit(
                 ControlCancelled(
                     **_fields(target),
@@ -74,14 +74,14 @@ class Cancellation:
             self._end(target, "expired")
         if not self._desk.lease.holds(monotonic()):
             return
-        for waiting in self._desk.unexamined(EXAMINED_AT_ONCE):
+        for waiting in self._desk.cancelling.unexamined(EXAMINED_AT_ONCE):
             task = self._task_of(waiting.record, waiting.lane.attempts + 1)
             terms = waiting.ledger.terms.get(waiting.record.offset())
             if terms is not None and terms.arrives:
                 cancel = cancel_of_join(self._cancels, waiting.record)
             else:
                 cancel = cancel_of(self._cancels, task)
-            loan = self._desk.claim(waiting) if cancel is not None else None
+            loan = self._desk.cancelling.claim(waiting) if cancel is not None else None
             if loan is not None and cancel is not None:
                 self._settle(loan, task, cancel)
 
@@ -104,7 +104,7 @@ class Cancellation:
         try:
             self._settlement.conclude(Attempt(loan, task._record, loan.attempt, Cancelled(cancel, task), task))
         except BaseException:  # no borrower has the loan that could give it back
-            self._desk.give_up(loan)
+            self._desk.outcomes.give_up(loan)
             raise
 
     def _task_of(self, record: Record, number: int) -> Task:
@@ -116,7 +116,7 @@ class Cancellation:
         return Task(record, content.payload, number, 0.0, content)
 
     def _end(self, target: CancelTarget, reason: str) -> None:
-        if self._desk.end_cancel(target):
+        if self._desk.cancelling.end(target):
             self._emit(ControlCancelEnded(**_fields(target), reason="expired" if reason == "expired" else "withdrawn"))
 
 

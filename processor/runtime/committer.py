@@ -188,7 +188,7 @@ class Committer:
         if self._held is not None and not self._release(now):
             return False
         if self._staging is not None:
-            return self.idle and not self._send(self._changed(None)) and not self._desk.has_staged
+            return self.idle and not self._send(self._changed(None)) and not self._desk.commits.has_staged
         self._finish_by = min(self._finish_by, now + FINISH_SECONDS)
         if self._pending and now - self._last_commit > FINISH_SECONDS:
             self._stamps.clear()
@@ -220,9 +220,9 @@ class Committer:
         be what the group does not accept. Each time another partition's, as one may be refused for its topic.
         False where nothing can be committed.
         """
-        known = [self._accepted[p] for p in self._desk.partitions if p in self._accepted]
+        known = [self._accepted[p] for p in self._desk.partitions.assigned if p in self._accepted]
         if not known:
-            known = [Commit(p, at, "") for p, at in self._desk.commit_points(self._desk.partitions).items()]
+            known = [Commit(p, at, "") for p, at in self._desk.commits.points(self._desk.partitions.assigned).items()]
         self._asked += 1
         return self._send([known[self._asked % len(known)]] if known else [])
 
@@ -407,7 +407,7 @@ class Committer:
         if self._staging is not None:
             return self._cut(self._staging, partitions, is_patient=is_patient)
         commits = []
-        for partition, stamp, progress in self._desk.progress(partitions, self._stamps):
+        for partition, stamp, progress in self._desk.commits.progress(partitions, self._stamps):
             if is_patient and self._is_early(partition):
                 continue
             self._stamps[partition] = stamp
@@ -423,7 +423,7 @@ class Committer:
     def _cut(self, staging: Staging, partitions: Iterable[Partition] | None, *, is_patient: bool) -> list[Commit]:
         """The same with the outputs of the tasks that the commits say are settled."""
         commits = []
-        for partition, ledger, stamp, cut in self._desk.cut(partitions, self._stamps):
+        for partition, ledger, stamp, cut in self._desk.commits.cut(partitions, self._stamps):
             if is_patient and self._is_early(partition):
                 continue
             self._stamps[partition] = stamp

@@ -197,12 +197,12 @@ class Consumer:
             last_loop_at=self._keeper.last_loop_at,
             in_group=self._membership.in_group,
             stopping=self._stopping.is_asked,
-            partitions=self._desk.assigned,
+            partitions=len(self._desk.partitions),
             running=self._desk.running,
             workers=self._crew.size,
             settled=self._desk.counts.settled,
-            suspended=self._desk.suspended,
-            pauses=len(pauses := list(self._desk.pauses.in_force.values())),
+            suspended=self._desk.gates.suspended,
+            pauses=len(pauses := list(self._desk.pausing.pauses.in_force.values())),
             paused_since=min((pause.since for pause in pauses), default=None),
             stuck_at=self._crew.stuck_at(),
         )
@@ -256,7 +256,7 @@ class Consumer:
             self._watchdog.start()
             self._worker_count.start()
         except BaseException:
-            self._desk.close()
+            self._desk.lending.close()
             raise
         if self._lifespan is None:
             return
@@ -313,7 +313,7 @@ class Consumer:
         self._worker_count.close()
         self._recall.close()
         self._watchdog.close()
-        self._desk.close()
+        self._desk.lending.close()
         self._crew.close()
         if self._tracing is not None:
             self._tracing.close()

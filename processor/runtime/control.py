@@ -49,7 +49,7 @@ class Control:
         self._group = group
         self._workers = workers
         self._cancellation = cancellation
-        self._desk = desk
+        self._pausing = desk.pausing
         self._runner = runner
         self._emit = emit
         self._has_met_foreign = False
@@ -133,14 +133,14 @@ class Control:
     def _pause_or_resume(self, target: Target, pause: Pause | None) -> None:
         if pause is not None:
             self._begin(target, pause)
-        elif self._desk.resume(target):
-            self._runner.look_for_names(self._desk.pauses)
+        elif self._pausing.end(target):
+            self._runner.look_for_names(self._pausing.pauses)
             self._emit(ControlResumed(**_fields(target)))
 
     def _begin(self, target: Target, pause: Pause) -> None:
         if target.kind == "name":
-            self._runner.look_for_names(self._desk.pauses, also=True)
-        if self._desk.pause(target, pause):
+            self._runner.look_for_names(self._pausing.pauses, also=True)
+        if self._pausing.begin(target, pause):
             self._emit(ControlPaused(**_fields(target), since=pause.since, by=pause.by))
 
 

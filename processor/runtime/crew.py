@@ -81,7 +81,7 @@ class Crew:
             return self._resize_threads(size)
 
     def _resize_threads(self, size: int) -> str | None:
-        here = set(self._desk.limit_borrowers(size))
+        here = set(self._desk.lending.limit_borrowers(size))
         present = [worker for worker in self.members if isinstance(worker, Worker) and worker in here]
         free = sorted(set(range(size)) - {worker.number for worker in present})
         try:

@@ -39,7 +39,7 @@ class DeathWatch:
         self.inbox: deque[Watched] = deque()
         self.on_settled: Callable[[Sequence[TaskPlace]], object] = lambda _: None
         """Called with suspects that are settled."""
-        self._desk = desk
+        self._partitions, self._suspects = desk.partitions, desk.suspects
         self._committer = committer
         self._intake = intake
         self._runner = runner
@@ -69,9 +69,9 @@ class DeathWatch:
     def _begin(self, now: float) -> None:
         suspects = self.inbox.pop()  # the last order has all suspects
         self.inbox.clear()
-        self._desk.suspect([(Partition(*place[:2]), place.offset, deaths) for place, deaths in suspects])
+        self._suspects.replace([(Partition(*place[:2]), place.offset, deaths) for place, deaths in suspects])
         if self._until is None and self._open_recorder is not None:
-            self._old = set(self._desk.partitions)
+            self._old = set(self._partitions.assigned)
             self._recorder = self._open_recorder()
             self._runner.watch(self._recorder, self._check)
         self._until = now + WATCH_SECONDS
@@ -82,12 +82,12 @@ class DeathWatch:
         Raises:
             ProcessDied: it is one.
         """
-        deaths = self._desk.deaths_of(Partition(record.topic(), record.partition()), record.offset())
+        deaths = self._suspects.deaths_of(Partition(record.topic(), record.partition()), record.offset())
         if deaths >= self._limit and number > deaths:
             raise ProcessDied(f"a process that ran the task died, {deaths} times")
 
     def _look(self, now: float) -> None:
-        partitions = self._desk.partitions
+        partitions = self._partitions.assigned
         self._old.intersection_update(partitions)
         self._ends = {partition: end for partition, end in self._ends.items() if partition in partitions}
         passed = True
@@ -104,14 +104,14 @@ class DeathWatch:
             self._end()
 
     def _acquit(self, partition: Partition, committed: int) -> None:
-        settled = self._desk.acquit(partition, committed)
+        settled = self._suspects.acquit(partition, committed)
         if settled:
             self.on_settled([TaskPlace(partition.topic, partition.number, offset) for offset in settled])
 
     def _end(self) -> None:
         self._until = None
         self._ends.clear()
-        self._desk.suspect([])
+        self._suspects.replace([])
         self._runner.watch(None, self._check)
         if self._recorder is not None:
             self._recorder.close()

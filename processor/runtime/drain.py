@@ -72,7 +72,7 @@ class Drain:
             True once nothing runs; False once the deadline is past, and what still runs is abandoned; else None.
         """
         now = self.keeper.tick()
-        if self._desk.wait_drained(partitions, min(seconds, max(0.0, deadline - now))):
+        if self._desk.partitions.wait_drained(partitions, min(seconds, max(0.0, deadline - now))):
             return True
         if monotonic() >= deadline or self._stopping.at_once:
             self._abandon(partitions)
@@ -80,7 +80,7 @@ class Drain:
         return None
 
     def _abandon(self, partitions: Sequence[Partition]) -> None:
-        loans = self._desk.lent_of(partitions)
+        loans = self._desk.partitions.lent_of(partitions)
         self._desk.counts.abandoned += len(loans)
         for loan in loans:
             if loan.done < len(loan.records):

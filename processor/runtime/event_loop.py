@@ -182,7 +182,7 @@ class Coroutines:
         """What each coroutine begins with: context variables that one sets are not seen by the others."""
         self._running: dict[Loan, CoroutineSeat] = {}
         self._most = most
-        self._desk = desk
+        self._lending = desk.lending
         self._runner = runner
         self._visit_due = False
 
@@ -197,7 +197,7 @@ class Coroutines:
 
     def start(self) -> None:
         """Begins to borrow."""
-        self._desk.enter_invited(self)
+        self._lending.enter_invited(self)
 
     def resize(self, most: int) -> None:
         """Runs at most `most` coroutines at once from now on. Those that run go on."""
@@ -220,7 +220,7 @@ class Coroutines:
     def _visit(self) -> None:
         """Brings back, borrows, begins."""
         self._visit_due = False
-        if not self._desk.exchange(self, self._most - len(self._running)):
+        if not self._lending.exchange(self, self._most - len(self._running)):
             return
         while self.batch:
             try:

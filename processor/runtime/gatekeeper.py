@@ -35,7 +35,7 @@ class Gatekeeper:
         self._gates = {each: HandlerGate(each.name, _limits(each, default)) for each in guarded}
         self._desk = desk
         self._emit = emit
-        desk.guard(self._gates.values())
+        desk.gates.guard(self._gates.values())
 
     def gate_of(self, handler: Handler) -> HandlerGate:
         """Return the gate of a handler that is guarded."""
@@ -47,7 +47,7 @@ class Gatekeeper:
         Raises:
             NotNow: it may not begin; `hold` is what follows.
         """
-        if not gate.is_open and not self._desk.begin(gate, loan):
+        if not gate.is_open and not self._desk.gates.begin(gate, loan):
             raise NotNow
 
     def succeed(self, gate: HandlerGate, loan: Loan) -> None:
@@ -77,7 +77,7 @@ class Gatekeeper:
     def drop(self, loan: Loan) -> None:
         """The loan's next task has ended before its handler was found: it had expired, or could not be decoded."""
         if self._gates:
-            self._desk.drop(loan)
+            self._desk.gates.drop(loan)
 
     def hold(self, handler: Handler, attempt: Attempt, failed: Failed | None = None) -> None:
         """The task waits until its handler's gate lets it begin.
@@ -92,14 +92,14 @@ class Gatekeeper:
             setback = Setback(failed.error_type, failed.message, now, now)
         else:
             setback = Setback(*_why_held(gate), now, now)
-        self._desk.hold(gate, attempt.loan, setback, failed)
+        self._desk.gates.hold(gate, attempt.loan, setback, failed)
 
     def is_suspended(self, handler: Handler) -> bool:
         """Return whether a guarded handler is suspended."""
         return self._gates[handler].is_suspended
 
     def _end(self, gate: HandlerGate, loan: Loan, ending: Ending) -> None:
-        change = self._desk.end(gate, loan, ending, random())
+        change = self._desk.gates.end(gate, loan, ending, random())
         suspension = gate.suspension
         if change is None or suspension is None:
             return

@@ -97,7 +97,7 @@ class Intake:
         else:
             self._is_drained = True
         if self._is_drained and self._is_stocked():
-            self._desk.rest(REST_SECONDS)
+            self._desk.inflow.rest(REST_SECONDS)
 
     def go_on_at(self, reset: Reset) -> None:
         """The partition goes on at another offset, once what was fetched before is admitted."""
@@ -111,7 +111,7 @@ class Intake:
     def begin(self, partitions: Sequence[Partition]) -> None:
         """These were assigned. The client keeps an application's pause over a revoke and a new assignment."""
         self.forget(partitions)
-        if self._desk.is_draining:
+        if self._desk.partitions.is_draining:
             self.stop(partitions)
         elif partitions:
             self._source.resume(partitions)
@@ -126,7 +126,7 @@ class Intake:
             self._close([partition])
         elif partition in self._gated:
             self._gated.discard(partition)
-            if not self._desk.is_draining and partition not in self._fetching.paused:
+            if not self._desk.partitions.is_draining and partition not in self._fetching.paused:
                 self._source.resume([partition])
 
     def blocked(self) -> list[Partition]:
@@ -165,7 +165,7 @@ class Intake:
             stock,
             self._stock.taken,
             now,
-            assigned=self._desk.assigned - gated - len(self._leaving),
+            assigned=len(self._desk.partitions) - gated - len(self._leaving),
             drained=self._is_drained,
         )
         if verdict.resume:
@@ -191,7 +191,7 @@ class Intake:
 
     def _receive(self, records: Sequence[Record], in_flight: Mapping[Partition, Usage]) -> None:
         """Admits the records at once where they fit beside all shares, and else by way of the stock."""
-        if not records or self._desk.is_draining:
+        if not records or self._desk.partitions.is_draining:
             return
         records, ends = self._interpreted(records)
         # what was revoked while it was taken is another consumer's: an end would count what was never admitted
@@ -208,10 +208,10 @@ class Intake:
             return
         self._admit(runs)
         if ends:
-            self._desk.reach(ends)
+            self._desk.partitions.reach(ends)
 
     def _is_admitted(self, partition: Partition) -> bool:
-        return self._desk.holds(partition) and partition not in self._leaving
+        return partition in self._desk.partitions and partition not in self._leaving
 
     def _fit(self, count: int, in_flight: Mapping[Partition, Usage]) -> bool:
         """Return whether so many records, all of one partition perhaps, leave every share as it is."""
@@ -237,7 +237,7 @@ class Intake:
             for entry in self._stock.take(partition, quotas.get(partition, 0), self._gates.get(partition)):
                 match entry:
                     case End():
-                        self._desk.reach([entry])
+                        self._desk.partitions.reach([entry])
                     case Reset():
                         self._resets.carry_out(entry)
                     case Run(records):
@@ -246,11 +246,11 @@ class Intake:
 
     def _usage(self) -> Mapping[Partition, Usage]:
         """Return what counts as in flight of each assigned partition."""
-        in_flight, delayed = self._desk.usage(), self._desk.delayed_usage()
+        in_flight, delayed = self._desk.inflow.usage(), self._desk.inflow.delayed_usage()
         if not delayed:
             return in_flight
         if self.ahead.make_room_of_delayed(delayed):
-            in_flight, delayed = self._desk.usage(), self._desk.delayed_usage()
+            in_flight, delayed = self._desk.inflow.usage(), self._desk.inflow.delayed_usage()
         return without_delayed(in_flight, delayed, self._limits)
 
     def _is_stocked(self) -> bool:
@@ -265,10 +265,10 @@ class Intake:
 
     def _admit(self, runs: Sequence[tuple[Partition, Sequence[Record]]]) -> None:
         for partition, run in runs:
-            if not self._desk.continues_at(partition, run[0].offset()):
+            if not self._desk.partitions.continues_at(partition, run[0].offset()):
                 self._resets.restart(partition, run[0].offset())
         if runs:
-            self._desk.admit(runs)
+            self._desk.inflow.admit(runs)
 
     def _interpreted(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[End]]:
         """Return the records among them that are records, and the partitions' ends that the others report."""

@@ -30,7 +30,7 @@ class JoinMarkers:
     def __init__(self, topics: Sequence[str], desk: Desk, committer: Committer, surveys: Surveys) -> None:
         """`topics` are those of the group. A task of another topic belongs to another group, which is not asked."""
         self._topics = topics
-        self._desk = desk
+        self._arrivals, self._partitions = desk.arrivals, desk.partitions
         self._committer = committer
         self._surveys = surveys
         self._next = 0.0
@@ -42,10 +42,10 @@ class JoinMarkers:
 
     def tick(self, now: float) -> None:
         """Asks what the group has committed, while there are markers."""
-        if not self._desk.has_joins or self._is_asking or now < self._next or self._desk.is_draining:
+        if not self._arrivals.has_any or self._is_asking or now < self._next or self._partitions.is_draining:
             return
         self._next = now + ASK_SECONDS
-        self._markers = self._desk.markers()
+        self._markers = self._arrivals.markers()
         places = {(partition, identity) for partition, identity, _ in self._markers}
         self._covered = {place: end for place, end in self._covered.items() if place in places}
         if self._markers:
@@ -70,7 +70,7 @@ class JoinMarkers:
             if end is not None:
                 ends.setdefault(partition, {})[identity] = end
         for partition, of_partition in ends.items():
-            self._desk.settle_markers(partition, of_partition)
+            self._arrivals.settle_markers(partition, of_partition)
 
 
 class Committed:

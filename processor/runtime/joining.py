@@ -39,7 +39,7 @@ class Joining:
     """Any thread may call it."""
 
     def __init__(self, desk: Desk, outputs: Outputs) -> None:
-        self._desk = desk
+        self._arrivals = desk.arrivals
         self._outputs = outputs
 
     def conclude(self, attempt: Attempt, found: Arrival | Joined | Start) -> None:
@@ -52,7 +52,7 @@ class Joining:
             case Arrival():
                 self._arrive(attempt, found)
             case Joined(id, run, path):
-                self._desk.mark(attempt.loan, (id, run), path)
+                self._arrivals.mark(attempt.loan, (id, run), path)
             case Start(plan):
                 try:
                     records = first_records(attempt.record, plan, identity_of(attempt.record, NO_CONTENT).id)
@@ -63,7 +63,7 @@ class Joining:
     def _arrive(self, attempt: Attempt, arrival: Arrival) -> None:
         join, record = arrival.join, attempt.record
         due = Due((join.id, join.run), join.of, arrival.branch.index, _expiry_of(record), time() + LATE_SECONDS)
-        others = self._desk.arrive(attempt.loan, due)
+        others = self._arrivals.arrive(attempt.loan, due)
         if others is None:
             return
         try:

@@ -24,11 +24,11 @@ class LeaseKeeper:
         lease = self._desk.lease
         slept = lease.tick(now)
         if lease.holds(now):
-            self._desk.go_on()
+            self._desk.lending.go_on()
             if self._lapsed_at is not None:
                 self._emit(ConsumerLeaseRenewed(seconds=round(now - self._lapsed_at, 3)))
                 self._lapsed_at = None
-        elif self._lapsed_at is None and self._desk.waiting and not self._desk.is_draining:
+        elif self._lapsed_at is None and self._desk.waiting and not self._desk.partitions.is_draining:
             self._lapsed_at = now
             seconds = slept or lease.unproven_seconds(now)
             self._emit(

@@ -89,7 +89,7 @@ class Membership:
         for start in starts:
             ranges = self._committer.restore(start)
             settled_ahead += sum(high - low for low, high in ranges)
-            self._desk.assign(start.partition, start.offset, ranges)
+            self._desk.partitions.assign(start.partition, start.offset, ranges)
         self._new_partitions.begin(starts)
         names = [f"{s.partition}@{s.offset if s.offset is not None else 'start'}" for s in starts]
         self._emit(ConsumerAssigned(partitions=names, settled_ahead=settled_ahead))
@@ -98,13 +98,13 @@ class Membership:
         """Begins to drain them. They are given up once they are drained, in this call if that is soon."""
         counts = self._desk.counts
         counts.rebalances += 1
-        partitions = [p for p in partitions if self._desk.holds(p)]
+        partitions = [p for p in partitions if p in self._desk.partitions]
         began = monotonic()
         deadline = self._drain.deadline(of_revoke=True)
         self._leaving = Leaving(partitions, release, began, deadline, counts.abandoned)
         self._intake.leave(partitions)
         self._new_partitions.forget(partitions)
-        self._desk.drain(partitions)
+        self._desk.partitions.drain(partitions)
         while not self.end_drain(CHECK_SECONDS) and monotonic() < began + QUICK_SECONDS:
             continue
 
@@ -140,8 +140,8 @@ class Membership:
         self.in_group = False
         self._leaving = None
         self._desk.counts.rebalances += 1
-        partitions = [p for p in partitions if self._desk.holds(p)]
-        running = len(self._desk.lent_of(partitions))
+        partitions = [p for p in partitions if p in self._desk.partitions]
+        running = len(self._desk.partitions.lent_of(partitions))
         released = self.forget(partitions)
         self._emit(ConsumerLost(partitions=[str(p) for p in partitions], released=released, running=running))
 
@@ -159,7 +159,7 @@ class Membership:
 
     def forget(self, partitions: Sequence[Partition]) -> int:
         """Forgets these partitions. Return how many waiting tasks that forgets."""
-        released = self._desk.forget(partitions)
+        released = self._desk.partitions.forget(partitions)
         self._committer.forget(partitions)
         self._intake.forget(partitions)
         self._new_partitions.forget(partitions)
@@ -186,8 +186,8 @@ class Departure:
         Args:
             let_in: whether the brokers let this client in; else a join that is under way will not end.
         """
-        self._desk.drain_all()
-        self._intake.stop(self._desk.partitions)
+        self._desk.partitions.drain_all()
+        self._intake.stop(self._desk.partitions.assigned)
         deadline = self._deadline = self._drain.deadline(of_revoke=False)
         if let_in:
             self._await_join()
@@ -203,7 +203,7 @@ class Departure:
     def leave(self) -> None:
         """Forgets everything: what the group still asks for while this member leaves finds nothing to wait for."""
         self._membership.give_up()
-        self._membership.forget(self._desk.partitions)
+        self._membership.forget(self._desk.partitions.assigned)
         self._source.close(self.seconds_left)
 
     def _await_join(self) -> None:
@@ -213,7 +213,7 @@ class Departure:
 
     def _await_running(self, deadline: float) -> bool:
         """Waits for what runs, and stays in the group meanwhile."""
-        while (ended := self._drain.check(self._desk.partitions, deadline)) is None:
+        while (ended := self._drain.check(self._desk.partitions.assigned, deadline)) is None:
             self._source.take(1, 0.0)
             self._membership.end_drain()
             self._committer.commit_when_due(monotonic())

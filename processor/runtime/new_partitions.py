@@ -38,7 +38,7 @@ class NewPartitions:
         self._source = source
         self.surveys = surveys
         """Where it asks what topics hold."""
-        self._desk = desk
+        self._partitions = desk.partitions
         self._intake = intake
         self._committer = committer
         self._emit = emit
@@ -54,7 +54,7 @@ class NewPartitions:
     def begin(self, starts: Sequence[Start]) -> None:
         """These were assigned: begins them, but for those that may be new."""
         self._intake.begin([start.partition for start in starts])
-        if not self.wait or self._desk.is_draining:
+        if not self.wait or self._partitions.is_draining:
             return
         for partition, offset, _ in starts:
             if offset is None:
@@ -72,7 +72,7 @@ class NewPartitions:
 
     def tick(self, now: float) -> None:
         """Asks what there is to ask."""
-        if not self._growth or self._desk.is_draining:
+        if not self._growth or self._partitions.is_draining:
             return
         if expired := self._growth.expire(now):
             self._carry_out(expired)
@@ -88,7 +88,7 @@ class NewPartitions:
             self._growth.fail(now)
             if self._failures.is_due(error, now):
                 self._emit(ConsumerSurveyFailed(error=error or ""))
-        elif not self._desk.is_draining:
+        elif not self._partitions.is_draining:
             self._failures.forget()
             found = _topics(survey, time())
             self._carry_out(self._growth.answer(found, now))
@@ -149,7 +149,7 @@ class NewPartitions:
         """Moves the gate. A partition that begins is committed at its start at once: then it is not new any more."""
         if at is not None:
             if self._source.begins_at_start:
-                self._desk.reach([End(partition, at)])
+                self._partitions.reach([End(partition, at)])
             self._committer.commit_soon()
         self._intake.gate(partition, gate)
         since = self._held_since.pop(partition, None)

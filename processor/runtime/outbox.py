@@ -70,7 +70,7 @@ class Outbox:
     """
 
     def __init__(self, desk: Desk, sink: Sink, timers: Timers, log: TaskLog) -> None:
-        self._desk = desk
+        self._outcomes = desk.outcomes
         self._sink = sink
         self._timers = timers
         self._log = log
@@ -78,7 +78,7 @@ class Outbox:
     def send(self, output: Output) -> None:
         """Sends its records, side by side, and returns."""
         if not output.dead_letter:
-            self._desk.hand_over(output.attempt.loan)
+            self._outcomes.hand_over(output.attempt.loan)
         if len(output.records) == 1:
             self._send(output)
         else:
@@ -98,7 +98,7 @@ class Outbox:
     def _settle(self, output: Output) -> None:
         """The broker has all of it."""
         loan, dead_letter = output.attempt.loan, output.dead_letter
-        self._desk.settle_next(loan, dead_letter=dead_letter, result=output.result, release=output.release)
+        self._outcomes.settle_next(loan, dead_letter=dead_letter, result=output.result, release=output.release)
         if output.written is not None:
             output.written()
         output.attempt.go_on()
@@ -108,14 +108,14 @@ class Outbox:
         delay = resend_delay(output)
         now = monotonic()
         attempt, message = output.attempt, str(error)
-        self._desk.delay(attempt.loan, Setback(type_name(error), f"{topic}: {message}", now, now + delay))
+        self._outcomes.delay(attempt.loan, Setback(type_name(error), f"{topic}: {message}", now, now + delay))
         self._log.problem(
             lambda: TaskDeliveryFailed(**attempt.fields, target_topic=topic, error=message, retry_in_seconds=delay)
         )
 
         def send_again() -> None:
             if attempt.loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs the task again
-                self._desk.give_up(attempt.loan)
+                self._outcomes.give_up(attempt.loan)
             else:
                 again()
 

@@ -72,12 +72,12 @@ class Recall:
         if self._thread is None and not self._closing.is_set():
             self._thread = threading.Thread(target=self._run, name="recall", daemon=True)
             self._thread.start()
-        self._desk.runs_low.set()
+        self._desk.set_aside.runs_low.set()
 
     def close(self) -> None:
         """Reads nothing more."""
         self._closing.set()
-        self._desk.runs_low.set()
+        self._desk.set_aside.runs_low.set()
         if self._thread is not None:
             self._thread.join(JOIN_SECONDS)
 
@@ -91,8 +91,8 @@ class Recall:
 
     def _go_on(self) -> None:
         if not self._readings:
-            self._desk.runs_low.wait(LOOK_SECONDS if self._desk.set_aside else IDLE_SECONDS)
-        asked, now = self._desk.ask(self._limits, self._lead), monotonic()
+            self._desk.set_aside.runs_low.wait(LOOK_SECONDS if self._desk.set_aside.tasks else IDLE_SECONDS)
+        asked, now = self._desk.set_aside.ask(self._limits, self._lead), monotonic()
         self._readings.update((each.partition, _Reading(each.ledger, Sweep(each.offsets), now)) for each in asked)
         if self._reader is not None:
             self._begin(self._reader, [each.partition for each in asked])
@@ -121,7 +121,7 @@ class Recall:
     def _receive(self, reader: Reader, partition: Partition, reading: _Reading, run: Sequence[Record]) -> None:
         ledger, sweep, begun_at = reading
         found, missed = sweep.take(record for record in run if record.error() is None)
-        is_open = self._desk.read_again(ledger, found)
+        is_open = self._desk.set_aside.read_again(ledger, found)
         self._desk.counts.tasks_read_again += len(found) if is_open else 0
         self._miss(partition, ledger, missed)
         for report in [reader.interpret(record) for record in run if record.error() is not None]:
@@ -141,14 +141,14 @@ class Recall:
         ledger, sweep, _ = reading
         if not sweep.reach(offset):
             raise BrokerError(f"{partition} cannot be read at {sweep.next_wanted}; its log begins at {offset}")
-        missed = self._desk.miss_again(ledger, (), offset)
+        missed = self._desk.set_aside.miss(ledger, (), offset)
         self._report_missed(partition, missed, offset)
         if not sweep.is_done and self._reader is not None:
             self._reader.begin(partition, sweep.jump())
 
     def _miss(self, partition: Partition, ledger: Ledger, offsets: Sequence[int]) -> None:
         if offsets:
-            missed = self._desk.miss_again(ledger, offsets)
+            missed = self._desk.set_aside.miss(ledger, offsets)
             self._report_missed(partition, missed, offsets[-1] + 1)
 
     def _report_missed(self, partition: Partition, missed: Sequence[int], next_offset: int) -> None:
@@ -158,7 +158,7 @@ class Recall:
     def _fail(self, error: Exception) -> None:
         """What is being read is begun again with another client, after a while."""
         if self._failures.is_due(str(error), monotonic()):
-            self._emit(ConsumerRecallFailed(error=str(error), set_aside=self._desk.set_aside))
+            self._emit(ConsumerRecallFailed(error=str(error), set_aside=self._desk.set_aside.tasks))
         self._close_reader()
         self._closing.wait(AGAIN_SECONDS)
 

@@ -26,26 +26,26 @@ class Resets:
     """Belongs to the poller's thread."""
 
     def __init__(self, desk: Desk, committer: Committer, emit: Emit) -> None:
-        self._desk = desk
+        self._partitions = desk.partitions
         self._committer = committer
         self._emit = emit
 
     def carry_out(self, reset: Reset) -> None:
         """Retention has deleted what came next, or the topic was made anew."""
         partition, offset = reset
-        if self._desk.is_draining or not self._desk.holds(partition):
+        if self._partitions.is_draining or partition not in self._partitions:
             return
-        if not self._desk.continues_at(partition, offset):
+        if not self._partitions.continues_at(partition, offset):
             self.restart(partition, offset)
             return
-        missed = self._desk.miss(partition, offset)
+        missed = self._partitions.miss(partition, offset)
         if missed:
             self._emit(missed_event(partition, missed, offset))
 
     def restart(self, partition: Partition, offset: int) -> None:
         """The offsets went back: what is held belongs to records that are gone, or will come again."""
-        expected = self._desk.position(partition)
-        discarded = self._desk.restart(partition, offset)
+        expected = self._partitions.position(partition)
+        discarded = self._partitions.restart(partition, offset)
         self._committer.forget([partition])
         self._emit(
             ConsumerOffsetsRewound(

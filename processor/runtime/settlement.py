@@ -129,11 +129,11 @@ class Settlement:
             case Deferred() as deferred:
                 delay = deferred.delay(random())
                 self.log.waits(attempt, deferred, delay)
-                self.desk.postpone(attempt.loan, deferred, monotonic() + delay)
+                self.desk.outcomes.postpone(attempt.loan, deferred, monotonic() + delay)
             case Held() if attempt.handler is not None:
                 self._gatekeeper.hold(attempt.handler, attempt)
             case Paused(name):
-                self.desk.hold_paused(attempt.loan, name)
+                self.desk.pausing.hold(attempt.loan, name)
             case Cancelled(cancel):
                 self._cancel(attempt, cancel, Cause.CANCELLED)
             case Arrived(what):
@@ -176,13 +176,13 @@ class Settlement:
                 sent.append(index)
         if not sent and not again:
             loan.done = len(loan.records)
-            self.desk.give_up(loan)
+            self.desk.outcomes.give_up(loan)
             return
-        self.desk.settle_others(loan, [*sent, *(index for index, _, _ in again)])
+        self.desk.outcomes.settle_others(loan, [*sent, *(index for index, _, _ in again)])
         failures, delays = [failed for _, failed, _ in again], [delay for _, _, delay in again]
 
         def try_again() -> None:
-            self.desk.park_all(loan, failures, monotonic() + max(delays))
+            self.desk.outcomes.park_all(loan, failures, monotonic() + max(delays))
 
         in_turn = InTurn([partial(self.conclude, attempts[index]) for index in sent] + ([try_again] if again else []))
         for index in sent:
@@ -214,7 +214,7 @@ class Settlement:
             self._dead_letter(attempt, failed_with(error, began=True))
             return
         if not records:
-            self.desk.settle_next(loan)
+            self.desk.outcomes.settle_next(loan)
         else:
             self._outputs.send(Output(attempt, records, result=has_result))
 
@@ -240,7 +240,7 @@ class Settlement:
         if is_outage and handler is not None and handler.is_guarded and self._gatekeeper.is_suspended(handler):
             self._gatekeeper.hold(handler, attempt, failed)
         else:
-            self.desk.park(attempt.loan, failed, monotonic() + delay)
+            self.desk.outcomes.park(attempt.loan, failed, monotonic() + delay)
 
     def _explained(self, attempt: Attempt, failed: Failed) -> Failed:
         """Return the failure with its reason in words, where it was the deadline, which is logged."""
@@ -255,15 +255,15 @@ class Settlement:
 
         A stuck handler keeps its session, cancelled or not.
         """
-        if not self.desk.cancels.in_force or attempt.task is None or failed.cause is Cause.STUCK:
+        if not self.desk.cancelling.cancels.in_force or attempt.task is None or failed.cause is Cause.STUCK:
             return None
-        return cancel_of(self.desk.cancels, attempt.task)
+        return cancel_of(self.desk.cancelling.cancels, attempt.task)
 
     def _cancel(self, attempt: Attempt, cancel: Cancel, cause: Cause) -> None:
         """Settles the task, or dead-letters it, as the operator has asked for."""
         loan, record, fields = attempt.loan, attempt.record, attempt.fields
         if loan.ledger.state is LedgerState.CLOSED:  # its next consumer obeys as well
-            self.desk.give_up(loan)
+            self.desk.outcomes.give_up(loan)
             return
         is_followed_by = is_followed(loan.ledger.terms, record)
         unmet = sum(1 for _ in unmet_records(record, fields["task_id"])) if is_followed_by else 0
@@ -281,7 +281,7 @@ class Settlement:
         if cancel.dead_letter:
             self._dead_letter(attempt, failed)
         else:
-            self.desk.cancel(loan, failed)
+            self.desk.outcomes.cancel(loan, failed)
             attempt.go_on()
 
     def _delay(self, attempt: Attempt, failed: Failed) -> float | None:
@@ -301,9 +301,9 @@ class Settlement:
         """Sends the dead letter, and with it those of `others`, which settle together with the task."""
         loan, record = attempt.loan, attempt.record
         if loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs it again, and decides for itself
-            self.desk.give_up(loan)
+            self.desk.outcomes.give_up(loan)
             return
-        self.desk.fail(loan, failed)
+        self.desk.outcomes.fail(loan, failed)
         attempts = attempts_of(attempt.number, failed.cause)
         topic = self._settings.dead_letter_topic_of(record.topic())
         group, task_id = self._settings.group, attempt.fields["task_id"]

@@ -25,7 +25,7 @@ class Staging:
     """
 
     def __init__(self, desk: Desk, log: TaskLog) -> None:
-        self._desk = desk
+        self._outcomes, self._commits = desk.outcomes, desk.commits
         self._log = log
         self._taken: list[tuple[Ledger, Sequence[Staged]]] = []
 
@@ -35,7 +35,7 @@ class Staging:
         size = sum(record.size for record in output.records) + OVERHEAD_BYTES
         if not dead_letter:
             size += len(output.attempt.record.value() or b"")
-        self._desk.stage(loan, output, size, dead_letter=dead_letter, result=output.result, release=output.release)
+        self._outcomes.stage(loan, output, size, dead_letter=dead_letter, result=output.result, release=output.release)
         output.attempt.go_on()
 
     def take(self, ledger: Ledger, staged: Sequence[Staged]) -> None:
@@ -52,7 +52,7 @@ class Staging:
         taken, self._taken = self._taken, []
         if error is None:
             for ledger, outputs in taken:
-                self._desk.committed(ledger, [staged.offset for staged in outputs])
+                self._commits.committed(ledger, [staged.offset for staged in outputs])
                 for staged in outputs:
                     if staged.output.written is not None:
                         staged.output.written()
@@ -71,7 +71,7 @@ class Staging:
             ledger, staged, record = places[index]
             staged.output.failures += 1
             delay = resend_delay(staged.output)
-            self._desk.refuse(ledger, staged.offset, now + delay)
+            self._commits.refuse(ledger, staged.offset, now + delay)
             self._report(staged.output, record.topic, reason, delay)
 
     def _report(self, output: Output, topic: str, reason: str, delay: float) -> None:

@@ -50,10 +50,10 @@ class StopAtEnd:
         return not self._open
 
     def _may_ask(self, open_ends: dict[Partition, int]) -> bool:
-        return self._membership.in_group and not any(map(self._desk.holds, open_ends))
+        return self._membership.in_group and not any(partition in self._desk.partitions for partition in open_ends)
 
     def _close_own(self, open_ends: dict[Partition, int]) -> None:
-        for partition, point in self._desk.unkept_points(list(open_ends), time() + EXPIRY_SECONDS).items():
+        for partition, point in self._desk.commits.unkept_points(list(open_ends), time() + EXPIRY_SECONDS).items():
             if point >= open_ends[partition]:
                 del open_ends[partition]
 

@@ -83,7 +83,7 @@ class Watchdog:
 
     def _go_round(self) -> None:
         now = monotonic()
-        due = self._desk.tend(now)
+        due = self._desk.upkeep.tend(now)
         self._timers.run_due(now)
         if self._cancellation.is_in_force:
             self._cancellation.examine()

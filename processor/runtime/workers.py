@@ -43,7 +43,7 @@ class Worker:
         self.window = ThreadWindow()
         self._awaits = False
         """Its handler runs in the event loop, whose timer ends it; one on this thread is interrupted."""
-        self._desk = desk
+        self._lending = desk.lending
         self._runner = runner
         self.emit = emit
         self._event_loop = event_loop
@@ -60,11 +60,11 @@ class Worker:
         Raises:
             RuntimeError: the system does not let one more run.
         """
-        self._desk.enter(self)  # here: the desk knows how many workers there are, also while a thread is starting
+        self._lending.enter(self)  # here: the desk knows how many workers there are, also while a thread is starting
         try:
             self.thread.start()
         except RuntimeError:
-            self._desk.leave(self)
+            self._lending.leave(self)
             raise
 
     def seats(self) -> Iterable[Worker]:
@@ -122,10 +122,10 @@ class Worker:
             except BaseException as error:  # a fault of ours, never a handler's: log it, go on with the next batch
                 self.emit(ConsumerWorkerError(worker=self.name, error=f"{type_name(error)}: {error}"))
                 self.window.close()
-                self._desk.recover(self)
+                self._lending.recover(self)
                 self.loan = None
 
     def _serve(self) -> None:
-        while not self.window.given_up and self._desk.borrow(self):
+        while not self.window.given_up and self._lending.borrow(self):
             run_at_once(self._runner.work_off(self, self.batch, monotonic()))
         # A stuck handler's session is held until the process ends, and so is its thread: it does not come back.

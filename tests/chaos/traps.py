@@ -17,7 +17,7 @@ from processor.kafka.output_transactions import OutputTransactions
 from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
 from processor.runtime.committer import Committer
-from processor.runtime.desk import Desk
+from processor.runtime.desk.outcomes import Outcomes
 from processor.runtime.membership import Membership
 
 Condition = Callable[..., bool]
@@ -34,7 +34,7 @@ def has_done(_: Ledger, loan: Any) -> bool:
 
 def in_revoke(committer: Committer, partitions: Any, seconds: float) -> bool:
     """Some of what is assigned is to be given up: the last commit of a stop is of all that there is."""
-    return len(partitions) < committer._desk.assigned
+    return len(partitions) < len(committer._desk.partitions)
 
 
 def of_any(_: KafkaSource, partitions: Any) -> bool:
@@ -50,7 +50,7 @@ TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
     "when a commit is answered": (Committer, "on_committed", always, False, 2),
     "before a dead letter is sent": (KafkaSink, "send", always, False, 3),
     "after a dead letter was sent": (KafkaSink, "send", always, True, 3),
-    "when a dead letter is acknowledged": (Desk, "settle_next", always, False, 3),
+    "when a dead letter is acknowledged": (Outcomes, "settle_next", always, False, 3),
     "when a revoke begins": (Membership, "on_revoke", always, False, 1),
     "when a revoke has drained": (Committer, "commit_now", in_revoke, False, 1),
     "when a revoke has committed": (Committer, "commit_now", in_revoke, True, 1),

@@ -92,7 +92,7 @@ def test_a_suspect_waits_for_what_runs_and_nothing_begins_before_it(watched: Wat
         run.push(FakeRecord(0, b"a"))
         gate.until_begun()
         run.push(*[FakeRecord(n, b"%d" % n) for n in (1, 2, 3)])
-        until(lambda: run.consumer._desk._isolation.loan is not None)
+        until(lambda: run.consumer._desk._shared.isolation.loan is not None)
         assert not {2, 3} & set(gate.begun)
         gate.open()
         run.settled(4)
@@ -105,11 +105,11 @@ def test_a_suspect_does_not_wait_for_a_worker_that_goes_home(watched: Watched) -
         run.push(FakeRecord(0, b"a"))
         gate.until_begun()
         run.push(FakeRecord(1, b"b"))
-        until(lambda: run.consumer._desk._isolation.loan is not None)
+        until(lambda: run.consumer._desk._shared.isolation.loan is not None)
         desk = run.consumer._desk
-        until(lambda: desk._awake == 1)  # the other worker has looked, and sleeps again
-        with desk._lock:
-            desk._most_borrowers = 1
+        until(lambda: desk.awake == 1)  # the other worker has looked, and sleeps again
+        with desk._shared.lock:
+            desk.lending._most_borrowers = 1
         gate.open()
         run.settled(2)
 
@@ -177,7 +177,7 @@ def test_a_partition_that_leaves_takes_the_suspect_with_it_that_waits(watched: W
         run.push(FakeRecord(0, b"a", partition=1))
         gate.until_begun()
         run.push(FakeRecord(0, b"b"), FakeRecord(1, b"b"))
-        until(lambda: run.consumer._desk._isolation.loan is not None)
+        until(lambda: run.consumer._desk._shared.isolation.loan is not None)
         run.source.revoke(PARTITION)
         run.until_event(ConsumerRevoked)
         gate.open()
@@ -195,7 +195,7 @@ def test_a_suspect_that_is_paused_meanwhile_is_not_begun(watched: Watched) -> No
         run.push(FakeRecord(0, b"a"))
         gate.until_begun()
         run.push(FakeRecord(1, b"b"), FakeRecord(2, b"c"))
-        until(lambda: run.consumer._desk._isolation.loan is not None)
+        until(lambda: run.consumer._desk._shared.isolation.loan is not None)
         feed.pause(Target("session", "b"))
         gate.open()
         run.settled(2)

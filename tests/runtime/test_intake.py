@@ -46,7 +46,7 @@ class Fetched:
 
     def on_assign(self, starts: Sequence[Start]) -> None:
         for start in starts:
-            self.desk.assign(start.partition, start.offset or 0, [])
+            self.desk.partitions.assign(start.partition, start.offset or 0, [])
         self.intake.begin([start.partition for start in starts])
 
     def on_revoke(self, partitions: Sequence[Partition], release: Callable[[], None]) -> None:
@@ -54,7 +54,7 @@ class Fetched:
         release()
 
     def on_lose(self, partitions: Sequence[Partition]) -> None:
-        self.desk.forget(partitions)
+        self.desk.partitions.forget(partitions)
         self.intake.forget(partitions)
 
     def on_reset(self, partition: Partition, offset: int) -> None:
@@ -75,13 +75,13 @@ class Fetched:
             self.intake.take(now)
 
     def in_flight(self, partition: Partition) -> int:
-        return self.desk.usage()[partition].tasks
+        return self.desk.inflow.usage()[partition].tasks
 
     def settle_all(self, partition: Partition) -> None:
         """What is in flight is done."""
-        position = self.desk.position(partition)
-        self.desk.forget([partition])
-        self.desk.assign(partition, position, [])
+        position = self.desk.partitions.position(partition)
+        self.desk.partitions.forget([partition])
+        self.desk.partitions.assign(partition, position, [])
 
 
 def test_a_backlog_fills_what_no_other_partition_has_a_share_of_and_the_rest_waits() -> None:
@@ -108,14 +108,14 @@ def test_nothing_of_a_partition_that_drains_is_admitted_and_its_end_is_not_reach
     fetched = Fetched()
     fetched.come(QUIET, 0, 2)
     fetched.take()
-    position = fetched.desk.position(QUIET)
+    position = fetched.desk.partitions.position(QUIET)
     fetched.intake.leave([QUIET])
     fetched.come(BUSY, 0, backlog)
     fetched.come(QUIET, 2, 3)
     fetched.cluster.skip(QUIET, 3)
     fetched.source.happens(lambda: fetched.intake.go_on_at(Reset(QUIET, 7)))
     fetched.take(3)
-    assert (fetched.desk.position(QUIET), fetched.in_flight(QUIET)) == (position, 2) == (2, 2)
+    assert (fetched.desk.partitions.position(QUIET), fetched.in_flight(QUIET)) == (position, 2) == (2, 2)
     assert fetched.intake.stock_of(QUIET) == 0
     assert fetched.in_flight(BUSY) == min(backlog, 75)
 
@@ -125,10 +125,10 @@ def test_an_end_counts_when_all_that_was_fetched_before_it_is_admitted() -> None
     fetched.come(QUIET, 0, 2)
     fetched.cluster.skip(QUIET, 3)
     fetched.take()
-    assert (fetched.in_flight(QUIET), fetched.desk.position(QUIET)) == (1, 1)
+    assert (fetched.in_flight(QUIET), fetched.desk.partitions.position(QUIET)) == (1, 1)
     fetched.settle_all(QUIET)
     fetched.take()
-    assert (fetched.in_flight(QUIET), fetched.desk.position(QUIET)) == (1, 5)
+    assert (fetched.in_flight(QUIET), fetched.desk.partitions.position(QUIET)) == (1, 5)
     fetched.settle_all(QUIET)
     assert fetched.intake.stock_of(QUIET) == 0
 
@@ -137,7 +137,7 @@ def test_an_end_without_a_backlog_counts_at_once() -> None:
     fetched = Fetched()
     fetched.cluster.skip(QUIET, 7)
     fetched.take()
-    assert fetched.desk.position(QUIET) == 7
+    assert fetched.desk.partitions.position(QUIET) == 7
 
 
 def test_a_reset_waits_for_what_was_fetched_before_it() -> None:
@@ -155,7 +155,7 @@ def test_a_reset_waits_for_what_was_fetched_before_it() -> None:
 def test_a_reset_without_a_backlog_is_carried_out_at_once() -> None:
     fetched = Fetched()
     fetched.intake.go_on_at(Reset(BUSY, 3))
-    assert fetched.desk.position(BUSY) == 3
+    assert fetched.desk.partitions.position(BUSY) == 3
 
 
 def test_what_was_fetched_of_a_partition_that_is_given_up_is_dropped() -> None:
@@ -183,7 +183,7 @@ def test_a_backlog_that_fills_the_stock_is_paused_and_resumed_without_a_gap(monk
         fetched.settle_all(BUSY)
         fetched.take()
     assert any(isinstance(event, ConsumerFetchResumed) for event in fetched.events)
-    assert fetched.desk.position(BUSY) == 90 - fetched.intake.stock_of(BUSY)
+    assert fetched.desk.partitions.position(BUSY) == 90 - fetched.intake.stock_of(BUSY)
 
 
 # --- gates -------------------------------------------------------------------------------------------
@@ -223,10 +223,10 @@ def test_an_end_behind_a_gate_counts_when_the_gate_has_moved() -> None:
     fetched.cluster.skip(QUIET, 7)
     fetched.intake.gate(QUIET, 3)
     fetched.take(2)
-    assert fetched.desk.position(QUIET) == 0
+    assert fetched.desk.partitions.position(QUIET) == 0
     fetched.intake.gate(QUIET, 7)
     fetched.take()
-    assert fetched.desk.position(QUIET) == 7
+    assert fetched.desk.partitions.position(QUIET) == 7
 
 
 def test_a_reset_of_a_held_partition_waits_for_its_gate() -> None:
@@ -234,10 +234,10 @@ def test_a_reset_of_a_held_partition_waits_for_its_gate() -> None:
     fetched.intake.gate(QUIET, HELD)
     fetched.intake.go_on_at(Reset(QUIET, 4))
     fetched.take()
-    assert fetched.desk.position(QUIET) == 0
+    assert fetched.desk.partitions.position(QUIET) == 0
     fetched.intake.gate(QUIET, None)
     fetched.take()
-    assert fetched.desk.position(QUIET) == 4
+    assert fetched.desk.partitions.position(QUIET) == 4
 
 
 def test_a_partition_that_is_blocked_at_its_gate_is_not_resumed_because_the_stock_has_room(
@@ -250,7 +250,7 @@ def test_a_partition_that_is_blocked_at_its_gate_is_not_resumed_because_the_stoc
     fetched.take(2)
     assert fetched.intake.paused == {BUSY}
     fetched.intake.gate(BUSY, 60)
-    while fetched.desk.position(BUSY) != 60:
+    while fetched.desk.partitions.position(BUSY) != 60:
         fetched.settle_all(BUSY)
         fetched.take(now=RATE_SECONDS / 2)
     fetched.take(now=RATE_SECONDS / 2)

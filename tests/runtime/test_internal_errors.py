@@ -120,13 +120,13 @@ def test_a_watchdog_that_meets_a_fault_goes_on(monkeypatch: pytest.MonkeyPatch) 
             raise ConnectionError("not yet")
 
     run = RunningConsumer(fail_once, backoff=0.05, backoff_max=0.05)
-    tend = run.consumer._desk.tend
+    tend = run.consumer._desk.upkeep.tend
 
     def tend_or_raise(now: float) -> float | None:
         fault.pass_through()
         return tend(now)
 
-    monkeypatch.setattr(run.consumer._desk, "tend", tend_or_raise)
+    monkeypatch.setattr(run.consumer._desk.upkeep, "tend", tend_or_raise)
     with run:
         run.push(FakeRecord(0, b"s"))
         until(lambda: run.commit_point() == 1)

@@ -103,7 +103,7 @@ class JoiningMachine(RuleBasedStateMachine):
         lease = Lease(1e9)
         self.desk = Desk(lease, timers)
         self.worker = Worker()
-        self.desk.enter_invited(self.worker)
+        self.desk.lending.enter_invited(self.worker)
         lease.renew(float("inf"))
         self.source = Source()
         self.surveys = Surveys(self.source)  # type: ignore[arg-type]  # of the port only what is asked
@@ -111,7 +111,7 @@ class JoiningMachine(RuleBasedStateMachine):
         self.clock = 0.0
         commit = self.committed
         settled = skipmap.decode(commit.metadata, commit.offset) if commit is not None else []
-        self.desk.assign(JOINS, commit.offset if commit is not None else 0, settled)
+        self.desk.partitions.assign(JOINS, commit.offset if commit is not None else 0, settled)
         self.position = commit.offset if commit is not None else 0
 
     # --- the branches -----------------------------------------------------------------------------------
@@ -146,21 +146,21 @@ class JoiningMachine(RuleBasedStateMachine):
     def fetch(self, most: int) -> None:
         run = [self.record(at) for at in range(self.position, min(len(self.log), self.position + most))]
         if run:
-            self.desk.admit([(JOINS, run)])
+            self.desk.inflow.admit([(JOINS, run)])
             self.position += len(run)
 
     @rule(sends=st.booleans())
     def work_off(self, sends: bool) -> None:
         """One record. With `sends` what follows is acknowledged, else a crash comes in between."""
-        self.desk.exchange(self.worker, 1)
+        self.desk.lending.exchange(self.worker, 1)
         if not self.worker.batch:
             return
         loan = self.worker.batch.popleft()
         kind, group, branch, path = self.log[loan.records[0].offset()]
         if kind == "marker":
-            self.desk.mark(loan, self.identity(group), path)
+            self.desk.arrivals.mark(loan, self.identity(group), path)
             return
-        others = self.desk.arrive(loan, Due(self.identity(group), BRANCHES, branch))
+        others = self.desk.arrivals.arrive(loan, Due(self.identity(group), BRANCHES, branch))
         if others is None:
             return
         assert sorted([*others, branch]) == list(range(BRANCHES))
@@ -170,11 +170,11 @@ class JoiningMachine(RuleBasedStateMachine):
             return
         paths = [self.log[kept.offset()][3] for kept in others.values()]
         self.log.append(("marker", group, 0, self.merged([path, *paths])))
-        self.desk.settle_next(loan)
+        self.desk.outcomes.settle_next(loan)
 
     @rule()
     def commit_joins(self) -> None:
-        for partition, _, progress in self.desk.progress(None, {}):
+        for partition, _, progress in self.desk.commits.progress(None, {}):
             text, _ = skipmap.encode(progress.commit_point, progress.settled_ranges())
             self.committed = Commit(partition, progress.commit_point, text)
 

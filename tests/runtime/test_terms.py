@@ -11,7 +11,8 @@ import pytest
 
 from processor.engine.record import Headers
 from processor.handlers.task import Task
-from processor.runtime import desk, runner
+from processor.runtime import runner
+from processor.runtime.desk import lending, set_aside, upkeep
 from processor.runtime.ports import Partition
 from processor.telemetry.events import ConsumerStats, PartitionStats, TaskDeadLettered
 from processor.testing.memory.cluster import MemoryRecord
@@ -45,7 +46,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (desk, runner):
+    for module in (lending, set_aside, upkeep, runner):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

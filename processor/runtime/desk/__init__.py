@@ -1,0 +1,12 @@
+"""The lending desk of a consumer: everything that threads share, under one lock that no other package sees. Each part
+of `Desk` offers what one kind of caller needs; what other packages use of it is imported from here.
+
+Under the lock nothing is called that blocks, logs or does I/O. It is taken once a batch.
+"""
+
+from processor.runtime.desk.borrower import Borrower, Invited
+from processor.runtime.desk.cancelling import Waiting
+from processor.runtime.desk.desk import Desk, Report
+from processor.runtime.desk.upkeep import STALE_SECONDS
+
+__all__ = ["STALE_SECONDS", "Borrower", "Desk", "Invited", "Report", "Waiting"]

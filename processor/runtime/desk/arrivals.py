@@ -1,0 +1,89 @@
+"""`Arrivals`: arrivals at joins, kept in the ledger of their partition, and the markers of joins that are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from time import monotonic
+
+from processor.engine.joins import Due, Identity, KeptRecord, Marker, Standing
+from processor.engine.ledger import LedgerState, Loan
+from processor.runtime.cancelled import cancel_of_join
+from processor.runtime.desk.shared import Shared
+from processor.runtime.desk.waiting import WaitingLanes
+from processor.runtime.desk.wakeups import Wakeups
+from processor.runtime.ports import Partition
+
+
+class Arrivals:
+    """Any thread may call it. `it` is the loan's next task."""
+
+    def __init__(self, shared: Shared, wakeups: Wakeups, waiting: WaitingLanes) -> None:
+        self._lock = shared.lock
+        self._shared = shared
+        self._assignment = shared.assignment
+        self._wakeups = wakeups
+        self._cancels = waiting.cancels
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything has waited for other branches of its group so far. Read without the lock."""
+        return self._shared.has_joins
+
+    def arrive(self, loan: Loan, due: Due) -> Mapping[int, KeptRecord] | None:
+        """It is an arrival at a join: keeps it. For the last one, return the others; its loan goes on."""
+        with self._lock:
+            self._shared.has_joins = True
+            if loan.ledger.state is LedgerState.CLOSED or self._is_cancelled(loan):
+                self._shared.count(self._assignment.release(loan))
+                self._wakeups.after_release(loan)
+                return None
+            standing, settled = self._assignment.arrive(loan, due, monotonic())
+            self._shared.count(settled)
+            if standing is Standing.LAST:
+                assert loan.ledger.joins is not None
+                return dict(loan.ledger.joins.arrivals(due.identity))
+            if due.expires != inf:
+                self._shared.timers.wake()
+            self._wakeups.after_release(loan)
+            return None
+
+    def mark(self, loan: Loan, identity: Identity, path: Mapping[str, Mapping[int, Sequence[int]]]) -> None:
+        """It says that a join is complete: keeps it."""
+        with self._lock:
+            self._shared.has_joins = True
+            if loan.ledger.state is LedgerState.CLOSED:
+                self._shared.count(self._assignment.release(loan))
+            else:
+                self._shared.count(self._assignment.mark(loan, identity, path, monotonic()))
+            self._wakeups.after_release(loan)
+
+    def markers(self) -> list[tuple[Partition, Identity, Marker]]:
+        """Return the markers of joins that are complete."""
+        with self._lock:
+            return [
+                (self._assignment.partition_of(ledger), identity, marker)
+                for ledger, joins in self._assignment.joining()
+                for identity, marker in joins.markers.items()
+            ]
+
+    def settle_markers(self, partition: Partition, ends: Mapping[Identity, int]) -> None:
+        """No branch of these joins arrives again in a partition from these offsets on: settles their markers.
+
+        But for those below whose offset something is not delivered yet, or whose arrivals wait in a lane.
+        """
+        with self._lock:
+            ledger = self._assignment.ledgers.get(partition)
+            if ledger is None or ledger.joins is None:
+                return
+            position, markers = ledger.offsets.position or 0, ledger.joins.markers
+            over = [
+                identity
+                for identity, end in ends.items()
+                if identity in markers and position >= end and not ledger.has_session(markers[identity].record.key())
+            ]
+            self._shared.count(ledger.unmark(over))
+
+    def _is_cancelled(self, loan: Loan) -> bool:
+        """Return whether the loan's next record is an arrival that was cancelled after a worker had looked at it."""
+        return bool(self._cancels.in_force) and cancel_of_join(self._cancels, loan.records[loan.done]) is not None

@@ -1,0 +1,109 @@
+"""`Commits`: what may be committed of each partition, read at one moment; and what a transaction has committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from time import monotonic
+from typing import NamedTuple
+
+from processor.engine.ledger import Ledger, Stamp
+from processor.engine.offsets import Progress
+from processor.engine.outbox import Cut
+from processor.runtime.desk.returns import Returns
+from processor.runtime.desk.shared import Shared
+from processor.runtime.ports import Partition
+
+
+class PartitionCut(NamedTuple):
+    """What may be committed of one partition, read at one moment."""
+
+    partition: Partition
+    ledger: Ledger
+    stamp: Stamp
+    cut: Cut
+
+
+class Commits:
+    """For the poller's thread."""
+
+    def __init__(self, shared: Shared, returns: Returns) -> None:
+        self._lock = shared.lock
+        self._shared = shared
+        self._assignment = shared.assignment
+        self._returns = returns
+
+    def progress(
+        self, partitions: Iterable[Partition] | None, known: Mapping[Partition, Stamp]
+    ) -> list[tuple[Partition, Stamp, Progress]]:
+        """Settle what is done, of running batches too, and return what may be committed, offset and map in one moment.
+
+        Args:
+            partitions: which; None is all that are assigned.
+            known: left out is each partition whose stamp is still this one.
+        """
+        changed = []
+        with self._lock:
+            self._returns.collect_all()
+            ledgers = self._assignment.ledgers
+            for partition in ledgers if partitions is None else partitions:
+                ledger = ledgers.get(partition)
+                if ledger is None or known.get(partition) == (stamp := ledger.stamp):
+                    continue
+                progress = ledger.progress()
+                if progress is not None:
+                    changed.append((partition, stamp, progress))
+        return changed
+
+    def cut(self, partitions: Iterable[Partition] | None, known: Mapping[Partition, Stamp]) -> list[PartitionCut]:
+        """The same with the outboxes: progress and outputs of all partitions, in one moment.
+
+        A partition whose outbox holds anything is not left out.
+        """
+        cuts = []
+        with self._lock:
+            self._returns.collect_all()
+            now, ledgers = monotonic(), self._assignment.ledgers
+            for partition in ledgers if partitions is None else partitions:
+                ledger = ledgers.get(partition)
+                if ledger is None or (known.get(partition) == (stamp := ledger.stamp) and not ledger.outbox):
+                    continue
+                cut = ledger.cut(now)
+                if cut is not None:
+                    cuts.append(PartitionCut(partition, ledger, stamp, cut))
+        return cuts
+
+    def committed(self, ledger: Ledger, offsets: Iterable[int]) -> list[object]:
+        """A committed transaction holds the outputs of these tasks. Return them."""
+        with self._lock:
+            return ledger.committed(offsets)
+
+    def refuse(self, ledger: Ledger, offset: int, due: float) -> None:
+        """A topic does not accept this task's output. It is withheld until `due`."""
+        with self._lock:
+            ledger.outbox.refuse(offset, due)
+
+    @property
+    def has_staged(self) -> bool:
+        """Whether any outbox holds anything."""
+        return any(ledger.outbox for ledger in self._assignment.ledgers.values())
+
+    def points(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Settle what is done, and return the commit points of those that are assigned and have one.
+
+        Below its commit point a partition has no task that is unsettled, or whose output is not committed yet.
+        """
+        with self._lock:
+            self._returns.collect_all()
+            ledgers = self._assignment.ledgers
+            points = {p: ledgers[p].secured_point for p in partitions if p in ledgers}
+        return {partition: point for partition, point in points.items() if point is not None}
+
+    def unkept_points(self, partitions: Iterable[Partition], epoch: float) -> dict[Partition, int]:
+        """The same where arrivals do not count whose join does not expire before `epoch`."""
+        if not self._shared.has_joins:
+            return self.points(partitions)
+        with self._lock:
+            self._returns.collect_all()
+            ledgers = self._assignment.ledgers
+            points = {p: ledgers[p].unkept_point(epoch) for p in partitions if p in ledgers}
+        return {partition: point for partition, point in points.items() if point is not None}

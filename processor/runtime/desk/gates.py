@@ -1,0 +1,71 @@
+"""`Gates`: whether an attempt of a handler with limits may begin, under the desk's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import monotonic
+
+from processor.engine.gate import Change, Ending, Gate
+from processor.engine.lanes import Lane
+from processor.engine.ledger import Ledger, Loan
+from processor.engine.outcome import Failed
+from processor.engine.retry import Setback
+from processor.runtime.desk.shared import Shared
+from processor.runtime.desk.waiting import WaitingLanes
+from processor.runtime.desk.wakeups import Wakeups
+
+
+class Gates:
+    """Any thread may call it. `it` is the loan's next task."""
+
+    def __init__(self, shared: Shared, wakeups: Wakeups, waiting: WaitingLanes) -> None:
+        self._lock = shared.lock
+        self._shared = shared
+        self._wakeups = wakeups
+        self._waiting = waiting
+
+    def guard(self, gates: Iterable[Gate[Ledger, Lane]]) -> None:
+        """Looks after these gates from now on. For the start."""
+        self._waiting.gates = list(gates)
+
+    @property
+    def suspended(self) -> list[str]:
+        """The handlers that are suspended. Read without the lock, so only of about now."""
+        return [gate.name for gate in self._waiting.gates if gate.is_suspended]
+
+    def begin(self, gate: Gate[Ledger, Lane], loan: Loan) -> bool:
+        """Return whether an attempt of it may begin; if not, `hold` follows."""
+        with self._lock:
+            may_begin = gate.begin(loan.ledger, loan.lane, monotonic())
+            self._waiting.watch(gate)
+            return may_begin
+
+    def end(self, gate: Gate[Ledger, Lane], loan: Loan, ending: Ending, jitter: float) -> Change | None:
+        """Its attempt has ended. Return what that changes for its handler."""
+        with self._lock:
+            now = monotonic()
+            change = gate.end(loan.lane, ending, now, jitter)
+            self._shared.counts.suspensions += change is Change.SUSPENDED
+            self._waiting.invite(gate, now)
+            self._waiting.watch(gate)
+            return change
+
+    def drop(self, loan: Loan) -> None:
+        """It comes to nothing without an attempt: if its session was invited by a gate, another one may come."""
+        with self._lock:
+            self._waiting.drop(loan.lane, monotonic())
+
+    def hold(self, gate: Gate[Ledger, Lane], loan: Loan, setback: Setback, failed: Failed | None) -> None:
+        """It may not begin, or `failed` while nothing else may: its session waits until the gate lets it."""
+        with self._lock:
+            if failed is not None:
+                self._shared.count_failure(loan, failed)
+                self._shared.counts.retried += 1
+            settled, may_begin = self._shared.assignment.hold(loan, setback)
+            self._shared.count(settled)
+            if may_begin:
+                gate.wait(loan.ledger, loan.lane)
+                self._waiting.note(loan.ledger, loan.lane)
+            self._waiting.invite(gate, monotonic())  # there may be room since it was refused
+            self._waiting.watch(gate)
+            self._wakeups.after_release(loan)

@@ -1,0 +1,86 @@
+"""`Gathering`: loans wait at the desk for a batch of their handler, and a borrower of a batch fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from time import monotonic
+
+from processor.engine.gatherer import Batch, BatchRule, Part
+from processor.handlers.task import Task
+from processor.runtime.cancelled import cancel_of
+from processor.runtime.desk.returns import Returns
+from processor.runtime.desk.shared import Shared
+from processor.runtime.desk.waiting import WaitingLanes
+from processor.runtime.desk.wakeups import Wakeups
+
+
+class Gathering:
+    """For borrowers."""
+
+    def __init__(self, shared: Shared, wakeups: Wakeups, returns: Returns, waiting: WaitingLanes) -> None:
+        self._lock = shared.lock
+        self._shared = shared
+        self._assignment = shared.assignment
+        self._gatherer = shared.gatherer
+        self._wakeups = wakeups
+        self._returns = returns
+        self._waiting = waiting
+
+    def gather(self, handler: Hashable, rule: BatchRule, part: Part, *, alone: bool) -> None:
+        """The loan's next tasks wait for a batch of their handler; `alone` are the next ones of a task that failed.
+
+        What follows them goes back to the lane.
+        """
+        loan, tasks = part.loan, part.tasks
+        with self._lock:
+            if not loan.ledger.may_begin or self._waiting.is_paused(loan) or self._is_any_cancelled(tasks):
+                self._shared.count(self._assignment.release(loan))
+                self._wakeups.after_release(loan)
+                return
+            now = monotonic()
+            alone = alone or loan is self._shared.isolation.loan
+            count = 1 if alone else min(len(tasks), self._gatherer.room(handler, rule))
+            part.ends = part.ends and count == len(tasks)
+            del tasks[count:]
+            self._shared.count(self._assignment.narrow(loan, count))
+            if alone:
+                self._gatherer.add_alone(handler, rule, part, now)
+            else:
+                self._gatherer.add(handler, rule, part, now)
+            self._wakeups.wake_borrowers()
+
+    def widen(self, batch: Batch) -> list[Part]:
+        """Fills the room of a batch with what waits behind its own tasks. Return the parts that have got some."""
+        widened = []
+        with self._lock:
+            for part in batch.parts:
+                if part.waiting and batch.room > 0 and part.loan.ledger.may_begin:
+                    self._assignment.widen(part.loan, batch.room)
+                    batch.count()
+                    widened.append(part)
+        return widened
+
+    def narrow(self, batch: Batch, part: Part) -> None:
+        """What the loan has got beyond its tasks is not for its batch, and goes back to the lane."""
+        with self._lock:
+            self._shared.count(self._assignment.narrow(part.loan, len(part.tasks)))
+            batch.count()
+
+    def reopen(self, batch: Batch) -> None:
+        """The batch has room and is not due: it waits for more."""
+        with self._lock:
+            self._returns.give_back(batch.remove(lambda loan: not loan.ledger.may_begin))
+            if batch.parts:
+                self._gatherer.reopen(batch)
+                self._wakeups.wake_borrowers()
+
+    def restore(self, batch: Batch) -> None:
+        """The batch may not be begun now."""
+        with self._lock:
+            self._returns.give_back(batch.remove(lambda loan: not loan.ledger.may_begin))
+            if batch.parts:
+                self._gatherer.restore(batch)
+
+    def _is_any_cancelled(self, tasks: Iterable[Task]) -> bool:
+        cancels = self._waiting.cancels
+        return bool(cancels.in_force) and any(cancel_of(cancels, task) is not None for task in tasks)

@@ -1,0 +1,55 @@
+"""`Inflow`: records come in, as far as there is room; and how much is held of each partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from time import monotonic
+
+from processor.engine.ledger import Ledger
+from processor.engine.stock import Usage
+from processor.runtime.desk.shared import Shared
+from processor.runtime.desk.wakeups import Wakeups
+from processor.runtime.ports import Partition, Record
+
+
+class Inflow:
+    """For the poller's thread."""
+
+    def __init__(self, shared: Shared, wakeups: Wakeups, *, stages: bool) -> None:
+        """`stages` is whether outputs wait in outboxes, to be committed together with offsets."""
+        self._lock = shared.lock
+        self._shared = shared
+        self._assignment = shared.assignment
+        self._wakeups = wakeups
+        self._stages = stages
+
+    def admit(self, runs: Iterable[tuple[Partition, Sequence[Record]]]) -> None:
+        """Takes records in, each run being of one assigned partition, and wakes the workers that are worth waking."""
+        now = monotonic()
+        with self._lock:
+            for partition, records in runs:
+                self._assignment.admit(partition, records, now)
+            self._wakeups.wake_borrowers()
+
+    def rest(self, seconds: float) -> None:
+        """Waits that long, or until a quarter of what is in flight now is settled."""
+        with self._lock:
+            self._wakeups.wait_for_space(seconds)
+
+    def usage(self) -> dict[Partition, Usage]:
+        """Return what is held of each assigned partition. It takes no lock."""
+        ledgers = self._assignment.ledgers
+        if self._stages or self._shared.has_joins:
+            return {p: _usage_beside_kept(ledger) for p, ledger in ledgers.items()}
+        return {p: Usage(len(ledger.offsets), ledger.offsets.bytes) for p, ledger in ledgers.items()}
+
+    def delayed_usage(self) -> dict[Partition, Usage]:
+        """Return what of that waits for its time, where something does. It takes no lock."""
+        ledgers = self._assignment.ledgers
+        return {p: ledger.delayed_usage for p, ledger in ledgers.items() if ledger.delayed_usage.tasks}
+
+
+def _usage_beside_kept(ledger: Ledger) -> Usage:
+    """Return what is in flight of a partition, and what waits in its outbox."""
+    kept = ledger.kept
+    return Usage(len(ledger.offsets) - kept.tasks, ledger.offsets.bytes + ledger.outbox.bytes - kept.bytes)

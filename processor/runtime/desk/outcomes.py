@@ -1,0 +1,142 @@
+"""`Outcomes`: what became of a loan's next task: settled, staged, parked, or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+
+from processor.engine.ledger import Loan
+from processor.engine.outcome import Deferred, Failed, Verdict
+from processor.engine.retry import Setback
+from processor.runtime.desk.shared import Shared
+from processor.runtime.desk.waiting import WaitingLanes
+from processor.runtime.desk.wakeups import Wakeups
+
+
+class Outcomes:
+    """Any thread may call it. `it` is the loan's next task."""
+
+    def __init__(self, shared: Shared, wakeups: Wakeups, waiting: WaitingLanes) -> None:
+        self._lock = shared.lock
+        self._shared = shared
+        self._assignment = shared.assignment
+        self._counts = shared.counts
+        self._wakeups = wakeups
+        self._waiting = waiting
+
+    def settle_next(self, loan: Loan, *, dead_letter: bool = False, result: bool = False, release: bool = True) -> None:
+        """It is settled: its dead letter or result is acknowledged, and what follows from it.
+
+        Without `release` its lane stays lent for good. A loan that was attempted in a batch stays lent until all of its
+        tasks are settled, or are to be tried again.
+        """
+        with self._lock:
+            settled = self._settle_next(loan, release=release)
+            self._count_output(loan, settled, dead_letter=dead_letter, result=result)
+            self._wakeups.after_release(loan)
+
+    def stage(
+        self, loan: Loan, output: object, size: int, *, dead_letter: bool, result: bool, release: bool = True
+    ) -> None:
+        """It is settled, and `output` waits in the outbox to be committed with it: one step. See `settle_next`.
+
+        Args:
+            loan: whose next task it is.
+            output: what a committed transaction is to hold.
+            size: of the output in memory, in bytes.
+            dead_letter: whether it is a dead letter.
+            result: whether it has a result.
+            release: whether the lane goes on; else it stays lent for good.
+        """
+        with self._lock:
+            is_last = loan.batch is None or loan.done + 1 == len(loan.records)
+            loan.abandoned = is_last and not release
+            settled = self._assignment.stage(loan, output, size, release=is_last and release)
+            self._count_output(loan, settled, dead_letter=dead_letter, result=result)
+            self._wakeups.after_release(loan)
+
+    def cancel(self, loan: Loan, failed: Failed) -> None:
+        """It is settled without a dead letter, as it was cancelled; `failed` is how far it came."""
+        with self._lock:
+            self._shared.count_failure(loan, failed)
+            loan.ledger.cancelled += 1
+            settled = self._settle_next(loan, release=True)
+            self._counts.settled += settled
+            self._counts.succeeded += settled - 1
+            self._wakeups.after_release(loan)
+
+    def settle_others(self, loan: Loan, left: Sequence[int]) -> None:
+        """Of a loan that was attempted in a batch, all but the tasks at these indices have succeeded."""
+        with self._lock:
+            self._shared.count(self._assignment.settle_others(loan, left))
+            self._wakeups.notify_space()
+
+    def give_up(self, loan: Loan) -> None:
+        """The loan is over; what it has not done waits in its lane, or is another consumer's."""
+        with self._lock:
+            self._shared.count(self._assignment.release(loan))
+            self._wakeups.after_release(loan)
+
+    def hand_over(self, loan: Loan) -> None:
+        """It succeeded; its result is on its way."""
+        loan.handed_over_at = monotonic()
+        if loan.done > loan.settled:
+            with self._lock:
+                self._shared.count(self._assignment.settle(loan))
+
+    def fail(self, loan: Loan, failed: Failed) -> None:
+        """It failed for the last time; its dead letter is on its way."""
+        with self._lock:
+            self._shared.count_failure(loan, failed)
+            self._shared.count(self._assignment.settle(loan))
+            if loan.joined is not None and loan.ledger.joins is not None:
+                loan.ledger.joins.fail(loan.joined)
+            now = loan.handed_over_at = monotonic()
+            loan.lane.setback = Setback(failed.error_type, failed.message, now, now)
+
+    def delay(self, loan: Loan, setback: Setback) -> None:
+        """Its dead letter or result was not accepted; it is sent again."""
+        with self._lock:
+            loan.lane.setback = setback
+
+    def park(self, loan: Loan, failed: Failed, due: float) -> None:
+        """It failed; its session waits until `due`."""
+        self.park_all(loan, [failed], due)
+
+    def park_all(self, loan: Loan, failures: Sequence[Failed], due: float) -> None:
+        """All that is left of a loan failed in a batch; its session waits until `due`."""
+        with self._lock:
+            for failed in failures:
+                if failed.counts or failed.verdict is Verdict.OUTAGE:
+                    self._shared.count_failure(loan, failed)
+            self._counts.retried += len(failures)
+            self._park(loan, failures[0], due, attempted=failures[0].counts)
+
+    def postpone(self, loan: Loan, deferred: Deferred, due: float) -> None:
+        """It was not attempted; its session waits until `due`."""
+        with self._lock:
+            self._park(loan, deferred, due, attempted=False)
+
+    def _park(self, loan: Loan, why: Failed | Deferred, due: float, *, attempted: bool) -> None:
+        is_outage = isinstance(why, Failed) and why.verdict is Verdict.OUTAGE
+        setback = Setback(why.error_type, why.message, monotonic(), due, loan.outages + 1 if is_outage else 0)
+        self._shared.count(self._assignment.park(loan, setback, failed=attempted))
+        self._waiting.note(loan.ledger, loan.lane)
+        self._wakeups.notify_drained(loan)
+        if self._assignment.next_wake() == due:
+            self._shared.timers.wake()
+
+    def _settle_next(self, loan: Loan, *, release: bool) -> int:
+        loan.done += 1
+        is_last = loan.batch is None or loan.done == len(loan.records)
+        loan.abandoned = is_last and not release
+        return self._assignment.release(loan) if is_last and release else self._assignment.settle(loan)
+
+    def _count_output(self, loan: Loan, settled: int, *, dead_letter: bool, result: bool) -> None:
+        counts = self._counts
+        letters = settled if dead_letter and loan.joined is not None else int(dead_letter)
+        counts.settled += settled
+        counts.succeeded += settled - letters
+        counts.dead_lettered += letters
+        counts.results += result
+        loan.ledger.dead_lettered += letters

@@ -1,0 +1,123 @@
+"""`Partitions`: the assigned partitions, from their assignment to the end of their drain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from processor.engine.ledger import Loan
+from processor.engine.offsets import Range
+from processor.runtime.desk.returns import Returns
+from processor.runtime.desk.shared import Shared
+from processor.runtime.desk.waiting import WaitingLanes
+from processor.runtime.desk.wakeups import Wakeups
+from processor.runtime.ports import End, Partition
+
+
+class Partitions:
+    """For the poller's thread, which alone changes them: what it reads, it reads without the lock."""
+
+    def __init__(self, shared: Shared, wakeups: Wakeups, returns: Returns, waiting: WaitingLanes) -> None:
+        self.is_draining = False
+        """Whether the consumer is leaving: nothing more is admitted or begun, and each partition drains."""
+        self._lock = shared.lock
+        self._counts = shared.counts
+        self._assignment = shared.assignment
+        self._wakeups = wakeups
+        self._returns = returns
+        self._waiting = waiting
+
+    @property
+    def assigned(self) -> list[Partition]:
+        """All of them."""
+        return list(self._assignment.ledgers)
+
+    def __len__(self) -> int:
+        """How many are assigned. Any thread may read it: about now."""
+        return len(self._assignment.ledgers)
+
+    def __contains__(self, partition: Partition) -> bool:
+        """Whether the partition is assigned."""
+        return partition in self._assignment.ledgers
+
+    def position(self, partition: Partition) -> int | None:
+        """Return the offset after the last delivered one of an assigned partition; None before the first."""
+        return self._assignment.ledgers[partition].offsets.position
+
+    def continues_at(self, partition: Partition, offset: int) -> bool:
+        """Return whether `offset` may be delivered next of an assigned partition: offsets only go up."""
+        return self._assignment.ledgers[partition].continues_at(offset)
+
+    def assign(self, partition: Partition, committed: int | None, settled: Sequence[Range]) -> None:
+        """The partition is this consumer's, and goes on at `committed`; `settled` is what is done above that."""
+        with self._lock:
+            ledger = self._assignment.ledgers.get(partition)
+            if ledger is not None:
+                self._waiting.forget(ledger)
+            self._assignment.assign(partition, committed, settled)
+            if self.is_draining:
+                self._assignment.drain(partition)
+
+    def restart(self, partition: Partition, offset: int) -> int:
+        """The partition's offsets went back: forgets what it holds, goes on at `offset`. Return the tasks forgotten."""
+        with self._lock:
+            forgotten = self._close([partition])
+            self._assignment.assign(partition, offset)
+            return forgotten
+
+    def reach(self, ends: Iterable[End]) -> None:
+        """Nothing more will be delivered below these ends."""
+        with self._lock:
+            for end in ends:
+                ledger = self._assignment.ledgers.get(end.partition)
+                if ledger is not None:
+                    ledger.offsets.reach(end.offset)
+
+    def miss(self, partition: Partition, offset: int) -> list[Range]:
+        """What lies below `offset` is gone. Return what of it was neither delivered nor settled before."""
+        with self._lock:
+            offsets = self._assignment.ledgers[partition].offsets
+            missed = offsets.undelivered_below(offset)
+            offsets.reach(offset)
+            self._counts.missed_offsets += sum(high - low for low, high in missed)
+            return missed
+
+    def drain_all(self) -> None:
+        """The consumer is leaving: begins no task any more, whatever is assigned yet."""
+        self.is_draining = True
+        self.drain(self.assigned)
+
+    def drain(self, partitions: Iterable[Partition]) -> None:
+        """Begins no task of these partitions any more."""
+        with self._lock:
+            for partition in partitions:
+                self._assignment.drain(partition)
+                self._waiting.forget(self._assignment.ledgers[partition])
+            self._returns.take_back_all(lambda loan: not loan.ledger.may_begin)
+
+    def wait_drained(self, partitions: Sequence[Partition], seconds: float) -> bool:
+        """Waits for what runs of these partitions to end and settle. Return whether it did."""
+        with self._lock:
+            return self._wakeups.wait_drained(lambda: not self._lent_of(partitions), seconds)
+
+    def lent_of(self, partitions: Iterable[Partition]) -> list[Loan]:
+        """Return the loans of these partitions that are not over."""
+        with self._lock:
+            return self._lent_of(partitions)
+
+    def forget(self, partitions: Sequence[Partition]) -> int:
+        """These partitions are another consumer's. Return how many waiting tasks that forgets."""
+        with self._lock:
+            return self._close(partitions)
+
+    def _close(self, partitions: Sequence[Partition]) -> int:
+        ledgers = [self._assignment.ledgers[partition] for partition in partitions]
+        closing = set(ledgers)
+        self._returns.ungather(lambda loan: loan.ledger in closing)
+        for ledger in ledgers:
+            self._waiting.forget(ledger)
+        self._counts.skipped += sum(ledger.skipped for ledger in ledgers)
+        return sum(self._assignment.close(partition) for partition in partitions)
+
+    def _lent_of(self, partitions: Iterable[Partition]) -> list[Loan]:
+        ledgers = self._assignment.ledgers
+        return [loan for p in partitions if p in ledgers for loan in ledgers[p].lent if not loan.abandoned]

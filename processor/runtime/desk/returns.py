@@ -1,0 +1,84 @@
+"""`Returns`: how the desk gets back what it has lent: what is finished, what was not begun, what is gathered."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from processor.engine.ledger import Loan
+from processor.runtime.desk.borrower import Borrower
+from processor.runtime.desk.shared import Shared
+from processor.runtime.desk.wakeups import Wakeups
+
+
+class Returns:
+    """Knows the borrowers. Call it under the lock."""
+
+    def __init__(self, shared: Shared, wakeups: Wakeups) -> None:
+        self.borrowers: list[Borrower] = []
+        """Those that have entered and not left."""
+        self._shared = shared
+        self._assignment = shared.assignment
+        self._gatherer = shared.gatherer
+        self._wakeups = wakeups
+
+    def collect(self, borrower: Borrower) -> None:
+        """Settles what the borrower has finished."""
+        finished = borrower.finished
+        if finished:  # the borrower may append meanwhile, and only the desk takes from it
+            loans = [finished.popleft() for _ in range(len(finished))]
+            self._shared.count(self._assignment.release_all(loans))
+            if self._wakeups.draining:
+                self._wakeups.drained.notify_all()
+
+    def collect_all(self) -> None:
+        """Settles what any borrower has done, of the loans that it is on too."""
+        for borrower in self.borrowers:
+            self.collect(borrower)
+            for loan in borrower.current():
+                self._shared.count(self._assignment.settle(loan))
+
+    def take_back(self, borrower: Borrower, wanted: Callable[[Loan], bool]) -> None:
+        """Takes the `wanted` loans that the borrower has not begun."""
+        kept = deque[Loan]()
+        while borrower.batch:
+            try:
+                loan = borrower.batch.pop()
+            except IndexError:  # the borrower began the last one between the check and the pop
+                break
+            if loan.batch is not None:
+                self._gatherer.restore(loan.batch)
+            elif wanted(loan):
+                self._assignment.take_back(loan)
+            else:
+                kept.appendleft(loan)
+        borrower.batch.extend(kept)
+
+    def take_back_all(self, wanted: Callable[[Loan], bool]) -> None:
+        """Takes the `wanted` loans that no borrower has begun, gathered ones too."""
+        for borrower in self.borrowers:
+            self.take_back(borrower, wanted)
+        self.ungather(wanted)
+
+    def recall(self, wanted: Callable[[Loan], bool]) -> None:
+        """Takes the `wanted` loans that were not begun; of those that were, the tasks that were not."""
+        self.take_back_all(wanted)
+        for ledger in self._assignment.ledgers.values():
+            for loan in ledger.lent:
+                if loan.batch is None and wanted(loan):
+                    self._assignment.cut_short(loan)
+        self._wakeups.wake_borrowers()
+
+    def ungather(self, wanted: Callable[[Loan], bool]) -> None:
+        """Gives the `wanted` loans back to their lanes that were gathered for a batch."""
+        self.give_back(self._gatherer.remove(wanted))
+
+    def give_back(self, loans: Iterable[Loan]) -> None:
+        """Gives loans back to their lanes that were never begun."""
+        for loan in loans:
+            self._assignment.take_back(loan)
+            self._wakeups.notify_drained(loan)
+
+    def is_quiet(self) -> bool:
+        """Return whether no borrower has anything, but for the one that is asking."""
+        return not any(each.borrowed_at or each.batch or any(each.current()) for each in self.borrowers)

@@ -1,0 +1,89 @@
+"""`SetAside`: tasks of which only the offset is kept, from the moment they are set aside until they are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from time import monotonic, time
+
+from processor.engine.assignment import Asked
+from processor.engine.ledger import Ledger
+from processor.engine.stock import Usage
+from processor.runtime.desk.shared import Shared
+from processor.runtime.desk.waiting import WaitingLanes
+from processor.runtime.desk.wakeups import Wakeups
+from processor.runtime.ports import Partition, Record
+
+
+class SetAside:
+    """The poller's thread sets tasks aside, another one reads them again."""
+
+    def __init__(self, shared: Shared, wakeups: Wakeups, waiting: WaitingLanes) -> None:
+        self.runs_low = shared.runs_low
+        """Set when a session is about to run out of tasks while others of it are set aside."""
+        self._lock = shared.lock
+        self._counts = shared.counts
+        self._assignment = shared.assignment
+        self._wakeups = wakeups
+        self._waiting = waiting
+
+    @property
+    def tasks(self) -> int:
+        """How many are set aside. Read without the lock, so only of about now."""
+        return self._assignment.set_aside
+
+    def partitions_among(self, partitions: Iterable[Partition]) -> list[Partition]:
+        """Return those of the partitions of which tasks are set aside. For the poller's thread."""
+        if not self._assignment.has_set_aside:
+            return []
+        ledgers = self._assignment.ledgers
+        overflows = [(p, ledgers[p].overflow) for p in partitions if p in ledgers]
+        return [partition for partition, overflow in overflows if overflow is not None and overflow.tasks]
+
+    def make_room(self, partitions: Iterable[Partition], limits: Usage, most: int) -> dict[Partition, int]:
+        """Sets at most `most` tasks aside where their sessions fill one of these partitions. Return how many of each.
+
+        `limits` are those of what may be in flight.
+        """
+        now, counts = monotonic(), dict[Partition, int]()
+        with self._lock:
+            for partition in partitions:
+                count = self._assignment.make_room(partition, limits, most - sum(counts.values()), now)
+                if count:
+                    counts[partition] = count
+        return counts
+
+    def make_room_of_delayed(self, limits: Usage, most: int) -> dict[Partition, int]:
+        """Sets at most `most` tasks aside whose time is far, where delayed tasks take much of what may be in flight.
+
+        Return how many of each partition: none while any is to be looked at that may be cancelled.
+        """
+        with self._lock:
+            if self._waiting.unexamined or self._assignment.newly_delayed:
+                return {}
+            return self._assignment.make_room_of_delayed(limits, most, time())
+
+    def ask(self, limits: Usage, lead: float) -> list[Asked[Partition]]:
+        """Return what is to be read again now.
+
+        Args:
+            limits: of what may be in flight.
+            lead: how many seconds before its time a delayed task is read again.
+        """
+        with self._lock:
+            self.runs_low.clear()
+            self._assignment.lead = lead
+            return self._assignment.ask(limits, time())
+
+    def read_again(self, ledger: Ledger, records: Sequence[Record]) -> bool:
+        """Takes in records that were asked for. Return whether more of the ledger may come."""
+        with self._lock:
+            is_open = self._assignment.read_again(ledger, records)
+            self._wakeups.wake_borrowers()
+            return is_open
+
+    def miss(self, ledger: Ledger, offsets: Iterable[int], below: int | None = None) -> list[int]:
+        """These offsets, and all `below` one, have no record any more. Return those that were set aside."""
+        with self._lock:
+            missed = self._assignment.miss(ledger, offsets, below)
+            self._counts.missed_offsets += len(missed)
+            return missed

@@ -1,0 +1,94 @@
+"""`Wakeups`: the threads that wait at the desk, and what wakes them.
+
+Borrowers wait for lanes that are ready. The poller waits for room, or for the end of a drain.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from processor.engine.ledger import LedgerState, Loan
+from processor.engine.pace import Pace
+from processor.runtime.desk.borrower import Invited
+from processor.runtime.desk.shared import Shared
+
+
+class Wakeups:
+    """Call it under the lock. The attributes may be read without."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.pace = Pace()
+        self.invited: Invited | None = None
+        """The borrower that does not wait here, where there is one."""
+        self.awake = 0
+        """Worker threads that do not wait for lanes."""
+        self.away = 0
+        """Those of them that are on a task that turned out slow."""
+        self.draining = 0
+        """Threads that wait for the end of a drain."""
+        self.drained = threading.Condition(shared.lock)
+        self._ready = threading.Condition(shared.lock)
+        self._space = threading.Condition(shared.lock)
+        self._space_level = -1
+        """The poller waits until so many tasks are in flight; -1 while it does not."""
+        self._assignment = shared.assignment
+        self._gatherer = shared.gatherer
+        self._isolation = shared.isolation
+
+    def wait_for_lanes(self) -> None:
+        """Waits until a borrower is woken. It counts as awake before and after."""
+        self.awake -= 1
+        if self.awake == 0:
+            self.away = 0
+        self._ready.wait()
+        self.awake += 1
+
+    def wake_borrowers(self) -> None:
+        """Wakes as many borrowers as what is ready is worth."""
+        assignment = self._assignment
+        batches = len(self._gatherer.ready) + (self._isolation.loan is not None)
+        if not assignment.ready_lanes and not batches:
+            return
+        if self.invited:
+            self.invited.invite()
+        else:
+            wanted = self.pace.wanted(assignment.ready_lanes, assignment.waiting, max(0, self.awake - self.away))
+            wanted += batches
+            if wanted:
+                self._ready.notify(wanted)
+
+    def wake_all_borrowers(self) -> None:
+        """Wakes each borrower that waits here, to leave."""
+        self._ready.notify_all()
+
+    def wait_for_space(self, seconds: float) -> None:
+        """Waits that long, or until a quarter of what is in flight now is settled."""
+        self._space_level = self._assignment.in_flight * 3 // 4
+        self._space.wait(seconds)
+        self._space_level = -1
+
+    def notify_space(self) -> None:
+        """Tasks have settled."""
+        if self._space_level >= self._assignment.in_flight:
+            self._space.notify()
+
+    def wait_drained(self, is_drained: Callable[[], bool], seconds: float) -> bool:
+        """Waits for that to be true. Return whether it is."""
+        self.draining += 1
+        try:
+            return self.drained.wait_for(is_drained, seconds)
+        finally:
+            self.draining -= 1
+
+    def notify_drained(self, loan: Loan) -> None:
+        """The loan is over, or waits."""
+        if self.draining and loan.ledger.state is not LedgerState.OPEN:
+            self.drained.notify_all()
+
+    def after_release(self, loan: Loan) -> None:
+        """The loan is over, or waits: wakes what that makes room for."""
+        self.notify_drained(loan)
+        self.notify_space()
+        if self._assignment.ready_lanes:
+            self.wake_borrowers()
