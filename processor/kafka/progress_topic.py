@@ -25,7 +25,7 @@ from processor.kafka.config import (
     reason_of,
 )
 from processor.kafka.polled_producer import OnDelivery, PolledProducer
-from processor.runtime.map_records import WRITE_SECONDS
+from processor.runtime.commits.map_records import WRITE_SECONDS
 from processor.runtime.ports import MapRecord, Partition, Place, Record
 from processor.settings import Settings
 from processor.telemetry.events import Emit

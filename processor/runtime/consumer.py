@@ -11,7 +11,9 @@ from processor.errors import BrokerError, DrainTimeout, LoadError, ProcessorErro
 from processor.handlers.table import Handlers
 from processor.options.bounds import bounds_of
 from processor.runtime.cancellation import Cancellation
-from processor.runtime.committer import Committer
+from processor.runtime.commits.committer import Committer
+from processor.runtime.commits.map_records import MapRecords
+from processor.runtime.commits.staging import Staging
 from processor.runtime.control import Control, Feed
 from processor.runtime.crew import Crew
 from processor.runtime.death_watch import DeathWatch
@@ -22,7 +24,6 @@ from processor.runtime.intake import Intake
 from processor.runtime.join_markers import JoinMarkers
 from processor.runtime.lease_keeper import LeaseKeeper
 from processor.runtime.lifespan import LifespanRun
-from processor.runtime.map_records import MapRecords
 from processor.runtime.membership import Departure, Membership
 from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.outbox import Outbox
@@ -32,7 +33,6 @@ from processor.runtime.recall import Recall
 from processor.runtime.resets import Resets
 from processor.runtime.runner import Runner
 from processor.runtime.settlement import Settlement
-from processor.runtime.staging import Staging
 from processor.runtime.stats import OnStats, Reports, Statistics
 from processor.runtime.stop_at_end import StopAtEnd
 from processor.runtime.stopping import Stopping

@@ -10,7 +10,7 @@ from typing import Final
 
 from processor.engine.deaths import LEAST_DEATHS, Suspect, TaskPlace
 from processor.handlers.task import ProcessDied
-from processor.runtime.committer import Committer
+from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.flight_recorder import FlightRecorder
 from processor.runtime.intake import Intake

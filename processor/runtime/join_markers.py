@@ -13,7 +13,7 @@ from processor.engine import skipmap
 from processor.engine.joins import Identity, Marker
 from processor.engine.offsets import Range
 from processor.engine.outbox import is_covered
-from processor.runtime.committer import Committer
+from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, Partition, Survey
 from processor.runtime.surveys import Surveys

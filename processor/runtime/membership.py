@@ -7,7 +7,7 @@ from math import inf
 from time import monotonic
 from typing import NamedTuple
 
-from processor.runtime.committer import Committer
+from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.drain import CHECK_SECONDS, Drain
 from processor.runtime.intake import Intake

@@ -9,7 +9,7 @@ from processor.engine.commit_note import Note, split
 from processor.engine.growth import HELD, WATCH_SECONDS, Begin, Decision, Extent, Grown, Growth, Hold, Open
 from processor.engine.late_producers import LateProducers
 from processor.engine.record import Record
-from processor.runtime.committer import Committer
+from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
 from processor.runtime.ports import End, Partition, Source, Start, Survey

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from processor.engine.offsets import Range
-from processor.runtime.committer import Committer
+from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Partition
 from processor.telemetry.events import ConsumerOffsetsMissed, ConsumerOffsetsRewound, Emit

@@ -11,7 +11,7 @@ from processor.engine.gate import GateSnapshot
 from processor.engine.ledger import Block, LedgerSnapshot, Loan
 from processor.engine.paused_lanes import PauseLoad
 from processor.engine.retry import PAUSED
-from processor.runtime.committer import Committer
+from processor.runtime.commits.committer import Committer
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
 from processor.runtime.desk import Report as DeskReport

@@ -16,7 +16,7 @@ from processor.engine.ledger import Ledger
 from processor.kafka.output_transactions import OutputTransactions
 from processor.kafka.sink import KafkaSink
 from processor.kafka.source import KafkaSource
-from processor.runtime.committer import Committer
+from processor.runtime.commits.committer import Committer
 from processor.runtime.desk.outcomes import Outcomes
 from processor.runtime.membership import Membership
 

@@ -11,7 +11,7 @@ import pytest
 
 from processor.engine.skipmap import decode
 from processor.handlers.task import Task
-from processor.runtime import committer
+from processor.runtime.commits import committer
 from processor.runtime.ports import Commit
 from processor.telemetry.events import (
     ConsumerCommitFailed,

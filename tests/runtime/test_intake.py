@@ -11,7 +11,7 @@ from processor.engine.flow import RATE_SECONDS
 from processor.engine.growth import HELD
 from processor.engine.lease import Lease
 from processor.handlers.task import Task
-from processor.runtime.committer import Committer
+from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
 from processor.runtime.ports import Commit, Partition, Start, Survey

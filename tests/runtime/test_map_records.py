@@ -15,7 +15,7 @@ from processor.engine.commit_note import Note
 from processor.engine.progress_record import key_of, reference_in, reference_to, settled_in
 from processor.errors import DeliveryError
 from processor.handlers.task import Task
-from processor.runtime import committer, map_records
+from processor.runtime.commits import committer, map_records
 from processor.runtime.ports import Commit, MapLog, MapRecord, Partition, Place
 from processor.telemetry.events import (
     ConsumerAssigned,

@@ -1,0 +1,333 @@
+"""`Committer`: when commits are made, and what follows from their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import inf
+from time import monotonic, sleep
+
+from processor.engine.commit_note import Note
+from processor.engine.offsets import Range
+from processor.runtime.commits.changes import Change, Changes
+from processor.runtime.commits.held import Held, HeldCommits
+from processor.runtime.commits.known import KnownCommits
+from processor.runtime.commits.map_records import WRITE_SECONDS, MapRecords
+from processor.runtime.commits.metadata import Metadata
+from processor.runtime.commits.staging import Staging
+from processor.runtime.desk import Desk
+from processor.runtime.ports import Commit, MetadataTooLarge, OutputsRefused, Partition, Source, Start
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
+from processor.telemetry.events import ConsumerCommitFailed, Emit
+
+EARLY_COMMIT = 100_000
+"""Settled tasks that are worth a commit before its time: what a crash would repeat."""
+
+EARLY_COMMIT_SECONDS = 0.1
+"""And never more often than this."""
+
+UNANSWERED_SECONDS = 30.0
+"""A commit that is not answered for so long is made again. A client that has lost its coordinator answers late, when
+it has found one and has sent the commit again: one that was made meanwhile might get there before it."""
+
+FINISH_SECONDS = 5.0
+"""The same at a stop."""
+
+FIRST_ABORT_SECONDS, LAST_ABORT_SECONDS = 0.01, 0.16
+"""Between two tries of a transaction that a revoke waits for; the pauses double. A member that the group has given up
+is refused each time: it waits for 0.3 s in all."""
+
+ASK_AGAIN_SECONDS = 0.2
+"""How often the group is asked whether this is a member still, while it does not answer."""
+
+MAP_FAILED = "the skip maps of this commit could not be written to the progress topic"
+
+
+class Committer:
+    """Belongs to the poller's thread."""
+
+    def __init__(self, interval: float, desk: Desk, source: Source, emit: Emit, staging: Staging | None = None) -> None:
+        """`interval` is the time between two commits, in seconds; `staging` has the outputs that go with them."""
+        self._interval = interval
+        self._desk = desk
+        self._source = source
+        self._emit = emit
+        self._staging = staging
+        self._known = KnownCommits()
+        self._metadata = Metadata(emit)
+        self._changes = Changes(desk, self._known, self._metadata, staging)
+        self._held: HeldCommits | None = None
+        """Commits that wait for their skip maps, where these are written as records."""
+        self._next_commit = 0.0
+        self._next_ask = 0.0
+        self._last_commit = 0.0
+        self._settled_at_commit = 0
+        self._asked = 0
+        self._finish_by = inf
+        """Until when answers to earlier commits are waited for, at a stop."""
+        self._is_finishing = False
+        self._error: str | None = None
+        """The last answer, where it was a refusal."""
+        self._refusals = Repeats(LOG_AGAIN_SECONDS)
+
+    def write_to(self, records: MapRecords) -> None:
+        """Has skip maps written as records where they do not fit into metadata."""
+        self._metadata.records = records
+        self._held = HeldCommits(records)
+
+    # --- partitions ----------------------------------------------------------------------------------
+
+    def follow(self, starts: Sequence[Start]) -> None:
+        """Reads the skip maps that these commits refer to, before they are restored.
+
+        Raises:
+            BrokerError: with exactly-once, no broker responds for one of them.
+        """
+        if self._metadata.records is not None:
+            self._metadata.records.follow(starts, must_respond=self._staging is not None)
+
+    def restore(self, start: Start) -> list[Range]:
+        """Return what the group knows to be settled above the offset where it goes on."""
+        self.forget([start.partition])
+        if start.offset is None:
+            return []
+        self._known.start_at(Commit(start.partition, start.offset, start.metadata))
+        return self._metadata.restore(start, start.offset)
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """These are not this consumer's any more."""
+        for partition in partitions:
+            if self._held is not None and self._held.holds(partition):
+                self._drop_held()
+            self._metadata.forget(partition)
+            self._known.forget(partition)
+
+    def committed(self, partition: Partition) -> int | None:
+        """Return the offset that the group is known to have."""
+        commit = self._known.accepted(partition)
+        return commit.offset if commit else None
+
+    def note(self, partition: Partition, note: Note) -> None:
+        """Has the commits of the partition say this until its time."""
+        self._metadata.note(partition, note)
+
+    def note_of(self, partition: Partition) -> Note | None:
+        """Return what the commits of the partition say beside their skip map."""
+        return self._metadata.note_of(partition)
+
+    # --- without waiting -----------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether no commit is under way that is not waited for."""
+        return self._known.unanswered_since is None
+
+    def commit_soon(self) -> None:
+        """Commits as soon as no commit is under way."""
+        self._next_commit = 0.0
+
+    def commit_when_due(self, now: float) -> None:
+        """Commits without waiting: every interval, earlier after very many tasks, or to renew the lease."""
+        if not self._release(now):
+            return
+        settled, lease = self._desk.counts.settled, self._desk.lease
+        early = settled - self._settled_at_commit >= EARLY_COMMIT
+        ask = now >= self._next_ask and lease.renewal_due(now)
+        due = ask or now >= self._next_commit or (early and now - self._last_commit >= EARLY_COMMIT_SECONDS)
+        # one commit at a time; but one that is never answered must not be the last
+        if due and (self.idle or (self._staging is None and now - self._last_commit > UNANSWERED_SECONDS)):
+            self._last_commit = now
+            self._next_commit = now + self._interval
+            self._next_ask = now + ASK_AGAIN_SECONDS if ask else self._next_ask
+            self._settled_at_commit = settled
+            self._commit_or_ask(ask=ask)
+
+    def finish(self, now: float) -> bool:
+        """Commits what is left. Return whether the group has all of it; call it again until it has.
+
+        A commit that is still to be answered could get to the group behind the last one, which is then made again. Such
+        a one is waited for only so long: where the coordinator went away with it, no answer will come.
+        """
+        self._is_finishing = True
+        if not self._release(now):
+            return False
+        if self._staging is not None:
+            return self.idle and not self._commit_changes() and not self._desk.commits.has_staged
+        self._finish_by = min(self._finish_by, now + FINISH_SECONDS)
+        if self._known.has_pending and now - self._last_commit > FINISH_SECONDS:
+            self._known.stamps.clear()
+        if self._commit_changes():
+            self._last_commit = now
+        is_held = self._held is not None and self._held.now is not None
+        is_answered = not self._known.has_pending or now > self._finish_by
+        return self._known.are_all_accepted and not is_held and is_answered
+
+    def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
+        """A commit that was not waited for has ended."""
+        self._conclude(commits, error, self._known.answer(commits))
+
+    def _commit_or_ask(self, *, ask: bool) -> None:
+        """Commits what has changed, or asks whether this is a member.
+
+        It asks by itself where there is nothing to commit, or where what there is was refused, perhaps for what is in
+        it.
+        """
+        if ask and self._error is not None and self._ask():
+            return
+        if not self.idle:
+            self._known.give_up_waiting()
+        if not self._commit_changes() and ask:
+            self._ask()
+
+    def _ask(self) -> bool:
+        """Commits once more what the group has of a partition, to learn whether this is a member still.
+
+        Where it has nothing, the point where the consumer goes on is as true; its skip map is left out, since that may
+        be what the group does not accept. Each time another partition's, as one may be refused for its topic.
+        Return False where nothing can be committed.
+        """
+        partitions = self._desk.partitions.assigned
+        known = [commit for p in partitions if (commit := self._known.accepted(p)) is not None]
+        if not known:
+            known = [Commit(p, at, "") for p, at in self._desk.commits.points(partitions).items()]
+        self._asked += 1
+        return self._send(Change([known[self._asked % len(known)]] if known else [], {}))
+
+    # --- waiting -------------------------------------------------------------------------------------
+
+    def commit_now(self, partitions: Sequence[Partition], seconds: float) -> str | None:
+        """Commits what has changed of these and waits. Return None when all is committed, else why not."""
+        if self._staging is not None:
+            return self._commit_outputs_now(partitions, monotonic() + seconds)
+        self._drop_held()  # else it would be committed behind this
+        commits = self._with_references(self._changes.take(partitions, is_patient=False), seconds)
+        if commits is None:
+            return self.commit_now(partitions, seconds)  # with maps that fit
+        if not commits:
+            return None
+        self._known.send(commits, is_awaited=True)
+        asked_at = monotonic()
+        error = self._source.commit_now(commits, seconds)
+        self._conclude(commits, error, asked_at)
+        if isinstance(error, MetadataTooLarge) and any(commit.metadata for commit in commits):
+            return self.commit_now(partitions, seconds)  # with shorter maps, and in the end with none
+        return error
+
+    def _commit_outputs_now(self, partitions: Sequence[Partition], deadline: float) -> str | None:
+        """The same with outputs: a commit that is under way has to end first, since it holds some of them.
+
+        A transaction that was aborted is tried again a few times: the generation of the one under way may have ended
+        with the rebalance, and the first one after an abort may find its sequence numbers skipped.
+        """
+        pause = FIRST_ABORT_SECONDS
+        while True:
+            self._await_commit(deadline)
+            if not self.idle:
+                return "the transaction takes too long"
+            if not self._send(self._changes.take(partitions, is_patient=False)):
+                return None
+            self._await_commit(deadline)
+            may_be_mended = self._error == MAP_FAILED or isinstance(self._error, MetadataTooLarge | OutputsRefused)
+            if self._error is None or (may_be_mended and monotonic() < deadline):
+                continue
+            if pause > LAST_ABORT_SECONDS or monotonic() + pause > deadline:
+                return self._error
+            sleep(pause)
+            pause *= 2
+
+    def _await_commit(self, deadline: float) -> None:
+        """Waits for the commit that is under way, and for the skip maps that it waits for."""
+        held = self._held.now if self._held is not None else None
+        if held is not None:
+            held.wait(deadline)
+            self._release(inf)
+        self._source.await_commit(max(0.0, deadline - monotonic()))
+
+    def _with_references(self, change: Change, seconds: float) -> Sequence[Commit] | None:
+        """Return the commits with references to their skip maps, which it waits for; None where they fail."""
+        if not change.maps or self._held is None:
+            return change.commits
+        held = self._held.hold(change.commits, change.maps, WRITE_SECONDS)
+        held.wait(monotonic() + seconds)
+        return self._taken(self._held, held)
+
+    # --- sending -------------------------------------------------------------------------------------
+
+    def _commit_changes(self) -> bool:
+        """Commits what has changed, without waiting. Return whether anything had."""
+        return self._send(self._changes.take(None, is_patient=not self._is_finishing))
+
+    def _send(self, change: Change) -> bool:
+        if change.commits:
+            if self._known.unanswered_since is None:
+                self._known.unanswered_since = monotonic()
+            if change.maps and self._held is not None:
+                self._held.hold(change.commits, change.maps, WRITE_SECONDS)
+            else:
+                self._hand_over(change.commits)
+        return bool(change.commits)
+
+    def _hand_over(self, commits: Sequence[Commit]) -> None:
+        self._known.send(commits)
+        if self._staging is None:
+            self._source.commit(commits)
+        else:
+            self._source.commit(commits, self._staging.records())
+
+    def _release(self, now: float) -> bool:
+        """Commits what was held for its skip maps, once they are written. Return whether nothing is held any more.
+
+        Where they are not, it will be committed with maps that fit.
+        """
+        if self._held is None or self._held.now is None:
+            return True
+        if not self._held.now.is_over(now):
+            return False
+        commits = self._taken(self._held, self._held.now)
+        if commits is not None:
+            self._hand_over(commits)
+        return True
+
+    def _taken(self, held_commits: HeldCommits, held: Held) -> list[Commit] | None:
+        """Return what was held, with references; None where its skip maps were not written: it is dropped."""
+        held_commits.take()
+        commits = held_commits.referring(held)
+        if commits is None:
+            self._drop(held, MAP_FAILED)
+        return commits
+
+    def _drop_held(self) -> None:
+        held = self._held.take() if self._held is not None else None
+        if held is not None:
+            self._drop(held, "its partitions were given up")
+
+    def _drop(self, held: Held, error: str) -> None:
+        """These are not committed: what they hold is to be committed still, soon."""
+        self._known.withdraw(held.commits)
+        self._error = error
+        if self._staging is not None:
+            self._staging.conclude(error)
+        self.commit_soon()
+
+    # --- answers -------------------------------------------------------------------------------------
+
+    def _conclude(self, commits: Sequence[Commit], error: str | None, asked_at: float | None) -> None:
+        self._error = error
+        if self._staging is not None:
+            self._staging.conclude(error)
+        if error is None:
+            self._desk.counts.commits += 1
+            if asked_at is not None:
+                self._desk.lease.renew(asked_at)  # the group takes commits from its members only
+            self._refusals.forget()
+            self._known.accept(commits)
+            return
+        self._known.refuse(commits)
+        if isinstance(error, MetadataTooLarge) and any(commit.metadata for commit in commits):
+            self._metadata.shorten(commits, error.partitions)
+            self.commit_soon()
+        elif isinstance(error, OutputsRefused):
+            self.commit_soon()
+        else:
+            self._desk.counts.commit_failures += 1
+            if self._refusals.is_due(error, monotonic()):
+                self._emit(ConsumerCommitFailed(error=error, partitions=[str(c.partition) for c in commits]))

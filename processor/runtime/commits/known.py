@@ -1,0 +1,88 @@
+"""`KnownCommits`: what the group has of each partition, and which commits it has not answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from processor.engine.ledger import Stamp
+from processor.runtime.ports import Commit, Partition
+
+
+class KnownCommits:
+    """Belongs to the poller's thread."""
+
+    def __init__(self) -> None:
+        self.stamps: dict[Partition, Stamp] = {}
+        """What the last commit of each partition was made of. While its ledger has the same stamp, nothing is new;
+        without a stamp, the partition is committed again."""
+        self.unanswered_since: float | None = None
+        """When the oldest commit that is not answered was made, in seconds of the monotonic clock."""
+        self._accepted: dict[Partition, Commit] = {}
+        self._sent: dict[Partition, Commit] = {}
+        """The last one of each partition, whether answered or not."""
+        self._pending: set[Commit] = set()
+        """Those that are not answered."""
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a commit was sent that is not answered."""
+        return bool(self._pending)
+
+    @property
+    def are_all_accepted(self) -> bool:
+        """Whether the group has the last commit of each partition."""
+        return all(self._accepted.get(partition) == commit for partition, commit in self._sent.items())
+
+    def accepted(self, partition: Partition) -> Commit | None:
+        """Return what the group is known to have."""
+        return self._accepted.get(partition)
+
+    def start_at(self, commit: Commit) -> None:
+        """The group has had this since before the assignment."""
+        self._accepted[commit.partition] = commit
+
+    def send(self, commits: Sequence[Commit], *, is_awaited: bool = False) -> None:
+        """These are handed to the client; `is_awaited` are those whose answer is the next thing that happens."""
+        self._sent.update((commit.partition, commit) for commit in commits)
+        if not is_awaited:
+            self._pending.update(commits)
+
+    def answer(self, commits: Sequence[Commit]) -> float | None:
+        """The oldest commit is answered. Return when it was made."""
+        made_at, self.unanswered_since = self.unanswered_since, None
+        self._pending.difference_update(commits)
+        return made_at
+
+    def accept(self, commits: Iterable[Commit]) -> None:
+        """The group has these."""
+        for commit in commits:
+            sent = self._sent.get(commit.partition)
+            if sent is None:  # forgotten meanwhile
+                continue
+            self._accepted[commit.partition] = commit
+            if commit != sent:
+                # A client that loses its coordinator sends a commit again, behind later ones: the group went back.
+                self.stamps.pop(commit.partition, None)
+
+    def refuse(self, commits: Iterable[Commit]) -> None:
+        """The group does not have these: what they hold is to be committed still."""
+        for commit in commits:
+            self.stamps.pop(commit.partition, None)
+
+    def withdraw(self, commits: Iterable[Commit]) -> None:
+        """The same of commits that were not handed to the client."""
+        self.refuse(commits)
+        if not self._pending:
+            self.unanswered_since = None
+
+    def give_up_waiting(self) -> None:
+        """Commits that are not answered never will be: what they hold is to be committed still."""
+        self.stamps.clear()
+        self._pending.clear()
+
+    def forget(self, partition: Partition) -> None:
+        """The partition is not this consumer's any more."""
+        self._accepted.pop(partition, None)
+        if (sent := self._sent.pop(partition, None)) is not None:
+            self._pending.discard(sent)
+        self.stamps.pop(partition, None)
