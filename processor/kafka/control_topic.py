@@ -36,7 +36,7 @@ from processor.runtime.commands import (
 )
 from processor.runtime.control import Apply
 from processor.runtime.ports import Record
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import ControlFailed, Emit
 
 COMPACTED: Final = {"cleanup.policy": "compact"}
@@ -62,7 +62,7 @@ class ControlTopic:
         self._client: Consumer = open_client(Consumer, {**config, **own})
         self._topic = topic
         self._emit = emit
-        self._report_again_at = 0.0
+        self._failures = Repeats(LOG_AGAIN_SECONDS)
         self._is_read = threading.Event()
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -99,10 +99,9 @@ class ControlTopic:
 
     def _report(self, error: KafkaError) -> None:
         """Logs why the topic cannot be read any more. The client tries again by itself."""
-        now = monotonic()
-        if now >= self._report_again_at:
-            self._report_again_at = now + LOG_AGAIN_SECONDS
-            self._emit(ControlFailed(topic=self._topic, error=reason_of(error)))
+        reason = reason_of(error)
+        if self._failures.is_due(reason, monotonic()):
+            self._emit(ControlFailed(topic=self._topic, error=reason))
 
     def _assign(self) -> set[int]:
         """Begin with the first record of each partition, as soon as a broker says which there are. Return them."""

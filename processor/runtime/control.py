@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from processor.engine.cancels import CancelTarget
 from processor.engine.pauses import Pause, Target
 from processor.runtime.cancellation import Cancellation
 from processor.runtime.commands import WorkersOrder, WorkersTarget, read_command
 from processor.runtime.desk import Desk
+from processor.runtime.pause_fields import pause_order, pause_target
 from processor.runtime.runner import Runner
 from processor.runtime.stopping import Stopping
 from processor.runtime.worker_count import WorkerCount
@@ -135,20 +136,10 @@ class Control:
             self._begin(target, pause)
         elif self._pausing.end(target):
             self._runner.look_for_names(self._pausing.pauses)
-            self._emit(ControlResumed(**_fields(target)))
+            self._emit(ControlResumed(**pause_target(target)))
 
     def _begin(self, target: Target, pause: Pause) -> None:
         if target.kind == "name":
             self._runner.look_for_names(self._pausing.pauses, also=True)
         if self._pausing.begin(target, pause):
-            self._emit(ControlPaused(**_fields(target), since=pause.since, by=pause.by))
-
-
-def _fields(target: Target) -> dict[str, Any]:
-    names = {"session": "", "name": "", "partition": "", target.kind: target.text}
-    return {
-        "kind": target.kind,
-        "session_id": names["session"],
-        "task_name": names["name"],
-        "partition": names["partition"],
-    }
+            self._emit(ControlPaused(**pause_order(target, pause)))

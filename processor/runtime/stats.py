@@ -17,6 +17,7 @@ from processor.runtime.desk import Desk
 from processor.runtime.desk import Report as DeskReport
 from processor.runtime.intake import Intake
 from processor.runtime.new_partitions import NewPartitions
+from processor.runtime.pause_fields import pause_order
 from processor.runtime.ports import Partition
 from processor.runtime.task_log import TaskLog
 from processor.telemetry.cadence import Cadence
@@ -264,16 +265,7 @@ def _held(gate: GateSnapshot) -> HandlerLoad:
 
 
 def _pause(load: PauseLoad) -> PauseReport:
-    target, pause, waiting = load
-    return PauseReport(
-        kind=target.kind,
-        session_id=target.text if target.kind == "session" else "",
-        task_name=target.text if target.kind == "name" else "",
-        partition=target.text if target.kind == "partition" else "",
-        since=pause.since,
-        by=pause.by,
-        waiting=waiting,
-    )
+    return PauseReport(**pause_order(load.target, load.pause), waiting=load.waiting)
 
 
 def _seconds_since(milliseconds: int | None) -> float:

@@ -173,21 +173,26 @@ class HandlerLoad(msgspec.Struct, kw_only=True, frozen=True):
     error: str | None
 
 
-class PauseReport(msgspec.Struct, kw_only=True, frozen=True):
-    """A pause, and how many tasks of one consumer wait for its end."""
+class PauseOrder(msgspec.Struct, kw_only=True):
+    """What is paused, since when, and who has ordered it."""
 
     kind: Literal["session", "name", "partition", "all"]
-    """what it is about"""
+    """what the pause is about"""
     session_id: str
-    """the session; empty unless it is about one"""
+    """the session; empty unless the pause is about one"""
     task_name: str
-    """the task name; empty unless it is about one"""
+    """the task name; empty unless the pause is about one"""
     partition: str
-    """TOPIC:PARTITION; empty unless it is about one"""
+    """TOPIC:PARTITION; empty unless the pause is about one"""
     since: int
-    """when it was given, in milliseconds since the epoch"""
+    """when the command was given, in milliseconds since the epoch"""
     by: str
     """who gave it, as USER@HOST"""
+
+
+class PauseReport(PauseOrder):
+    """A pause, and how many tasks of one consumer wait for its end."""
+
     waiting: int
     """tasks that wait for its end, as in `paused`"""
 
@@ -1125,23 +1130,10 @@ class OutputTooLarge(Event):
     """with the limit to raise"""
 
 
-class ControlPaused(Event):
+class ControlPaused(PauseOrder, Event):
     """A command of the control topic paused something. Nothing of it begins until it is resumed; what runs goes on."""
 
     event: ClassVar[str] = "control.paused"
-
-    kind: Literal["session", "name", "partition", "all"]
-    """what the pause is about"""
-    session_id: str
-    """the session; empty unless the pause is about one"""
-    task_name: str
-    """the task name; empty unless the pause is about one"""
-    partition: str
-    """TOPIC:PARTITION; empty unless the pause is about one"""
-    since: int
-    """when the command was given, in milliseconds since the epoch"""
-    by: str
-    """who gave it, as USER@HOST"""
 
 
 class ControlResumed(Event):

@@ -19,14 +19,19 @@ BEGIN = "<!-- Generated from here on by `python -m tests.support.log_catalogue`;
 
 def catalogue() -> str:
     """Return the page from `BEGIN` on."""
-    kinds = [kind for kind in vars(events).values() if isinstance(kind, type) and kind.__module__ == events.__name__]
     logged = events.kinds()
-    parts = [kind for kind in kinds if issubclass(kind, msgspec.Struct) and not issubclass(kind, events.Event)]
     sections = [
         _section(f"`{kind.event}` · {_level(kind)}", kind) for kind in sorted(logged, key=lambda kind: kind.event)
     ]
-    sections += [_section(_owner(part, logged), part) for part in parts]
+    sections += [_section(_owner(part, logged), part) for part in parts()]
     return "\n".join([BEGIN, *sections])
+
+
+def parts() -> list[type[msgspec.Struct]]:
+    """Return the classes of fields that have fields of their own. A class that only others inherit from is none."""
+    structs = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+    own = [kind for kind in structs if kind.__module__ == events.__name__ and not kind.__subclasses__()]
+    return [kind for kind in own if not issubclass(kind, events.Event)]
 
 
 def _level(kind: type[events.Event]) -> str:

@@ -13,7 +13,7 @@ import jsonschema
 import msgspec
 
 from processor.telemetry import events
-from tests.support.log_catalogue import field_meanings
+from tests.support.log_catalogue import field_meanings, parts
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "logs.schema.json"
 
@@ -46,10 +46,9 @@ def kinds() -> list[type[events.Event]]:
 
 def schema() -> dict[str, Any]:
     """The whole document. Unknown fields are allowed: within a version some may be added."""
-    parts = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
-    parts = [kind for kind in parts if not issubclass(kind, events.Event)]
-    meant = {kind.__name__: field_meanings(kind) for kind in [*kinds(), *parts]}
-    _, defined = msgspec.json.schema_components([*kinds(), *parts], ref_template="#/$defs/{name}")
+    described = [*kinds(), *parts()]
+    meant = {kind.__name__: field_meanings(kind) for kind in described}
+    _, defined = msgspec.json.schema_components(described, ref_template="#/$defs/{name}")
     named = {kind.__name__: kind for kind in kinds()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
