@@ -9,28 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from processor.engine.durations import QUICK_SECONDS
 from processor.engine.gatherer import Batch, Part
+from processor.engine.lease import Lease
 from processor.engine.ledger import Ledger
 from processor.engine.outcome import Cause, Failed, Gathered, Outcome, Succeeded, Verdict
 from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.batch import BatchError
 from processor.handlers.table import Handler
-from processor.handlers.task import Expired, Interrupt, InvalidHeader, Task
+from processor.handlers.task import Expired, InvalidHeader, Task
 from processor.handlers.terms import check_age, check_begin
-from processor.runtime.attempt import UNRUN, Attempt, ended_with, raised_in, returned_unrun
+from processor.runtime.attempt import UNRUN, Attempt, ended_with, returned_unrun
 from processor.runtime.flight_recorder import FlightRecorder
+from processor.runtime.seat import Seat, outcome_of
 from processor.runtime.settlement import Settlement
 from processor.runtime.tracing import Prepare
-
-if TYPE_CHECKING:
-    from processor.engine.lease import Lease
-    from processor.runtime.runner import Seat
 
 NO_TERMS = Terms()
 
@@ -128,7 +126,6 @@ class Batches:
         handler, window, borrower = batch.handler, seat.window, seat.borrower
         assert isinstance(handler, Handler)
         limit = self._limit if handler.timeout is None else handler.timeout
-        value, error = None, None
         started = monotonic()
         for task in tasks:
             task._expires = started + limit
@@ -136,21 +133,7 @@ class Batches:
         if self.recorder is not None:
             self.recorder.begin(task._record for task in tasks)
         seat.task, window.limit = tasks[0], limit
-        try:
-            try:
-                if handler.is_async:
-                    value = await seat.call_async(handler, tasks, started)
-                else:
-                    window.started = started
-                    value = handler.call(tasks)
-                window.started = 0.0
-                if window.firing or window.verdict:
-                    window.close()
-            except BaseException as raised:
-                error = raised_in(raised, window)
-        except Interrupt as raised:  # it arrived after the handler had ended, before the window was closed
-            window.close()
-            error = raised
+        value, error = await outcome_of(seat, handler, tasks, started)
         seconds = monotonic() - started
         if self.recorder is not None:
             self.recorder.end()

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from time import monotonic, time
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -27,12 +27,12 @@ from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, raised_in, returned_unrun
 from processor.runtime.batches import Batches
 from processor.runtime.cancelled import CancelledTask, cancel_of, cancel_of_join
-from processor.runtime.desk import Borrower
 from processor.runtime.flight_recorder import FlightRecorder
 from processor.runtime.follow_ups import is_followed
 from processor.runtime.gatekeeper import Gatekeeper, NotNow
 from processor.runtime.interrupt import GIVEN_UP, InterruptWindow
 from processor.runtime.ports import Codec
+from processor.runtime.seat import Seat, call
 from processor.runtime.settlement import Settlement
 from processor.runtime.tracing import Prepare, Tracing
 from processor.settings import Settings
@@ -55,24 +55,6 @@ class ForJoin(Exception):
 
     def __init__(self, what: Any) -> None:
         self.what = what
-
-
-class Seat(Protocol):
-    """Where attempts run one after the other: a worker thread, or one coroutine of the event loop."""
-
-    borrower: Borrower
-    """It has the loan."""
-    loan: Loan | None
-    """The loan that it is on."""
-    task: Task | None
-    """The task that its handler is at while the window is open, or was at last."""
-
-    @property
-    def window(self) -> InterruptWindow:
-        """Where the attempt may be interrupted."""
-
-    async def call_async(self, handler: Handler, task: Task | list[Task], started: float) -> Any:
-        """Opens the window at `started` and runs an async handler of a task or of a batch. Return what it returns."""
 
 
 class Runner:
@@ -261,17 +243,9 @@ class Runner:
         """
         if handler.expires is not None:
             check_age(task._record, handler.expires, loan.ledger.terms.get(task.offset), time())
-        gate, window = self._gatekeeper.gate_of(handler), seat.window
+        gate = self._gatekeeper.gate_of(handler)
         self._gatekeeper.begin(gate, loan)
-        now = monotonic()
-        if handler.is_async:
-            value = await seat.call_async(handler, task, now)
-        else:
-            window.started = now
-            value = handler.call(task)
-        window.started = 0.0
-        if window.firing or window.verdict:
-            window.close()
+        value = await call(seat, handler, task, monotonic())
         self._gatekeeper.succeed(gate, loan)
         return value
 

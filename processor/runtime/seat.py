@@ -1,0 +1,62 @@
+"""`Seat`: where attempts run one after the other; and the call of a handler there, in its window for interrupts."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from processor.engine.ledger import Loan
+from processor.handlers.table import Handler
+from processor.handlers.task import Interrupt, Task
+from processor.runtime.attempt import raised_in
+from processor.runtime.desk import Borrower
+from processor.runtime.interrupt import InterruptWindow
+
+
+class Seat(Protocol):
+    """A worker thread, or one coroutine of the event loop."""
+
+    borrower: Borrower
+    """It has the loan."""
+    loan: Loan | None
+    """The loan that it is on."""
+    task: Task | None
+    """The task that its handler is at while the window is open, or was at last."""
+
+    @property
+    def window(self) -> InterruptWindow:
+        """Where the attempt may be interrupted."""
+
+    async def call_async(self, handler: Handler, task: Task | list[Task], started: float) -> Any:
+        """Opens the window at `started` and runs an async handler of a task or of a batch. Return what it returns."""
+
+
+async def call(seat: Seat, handler: Handler, task: Task | list[Task], started: float) -> Any:
+    """Call a handler in the seat's window, which opens at `started` and is closed when this returns.
+
+    If it raises, the caller closes the window, as `outcome_of` does. `Runner.work_off` has these lines once more, in
+    its loop: there, one more call for each record costs speed.
+    """
+    window = seat.window
+    if handler.is_async:
+        value = await seat.call_async(handler, task, started)
+    else:
+        window.started = started
+        value = handler.call(task)
+    window.started = 0.0
+    if window.firing or window.verdict:
+        window.close()
+    return value
+
+
+async def outcome_of(
+    seat: Seat, handler: Handler, task: Task | list[Task], started: float
+) -> tuple[Any, BaseException | None]:
+    """Do the same, and return what the handler returned and what it raised, or was interrupted with."""
+    try:
+        try:
+            return await call(seat, handler, task, started), None
+        except BaseException as error:
+            return None, raised_in(error, seat.window)
+    except Interrupt as error:  # it arrived after the handler had ended, before the window was closed
+        seat.window.close()
+        return None, error
