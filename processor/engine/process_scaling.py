@@ -116,4 +116,6 @@ class ProcessScaling:
         if count <= self._least or used > ROOM * (count - 1):
             return None
         self._has_shrunk = True
-        return Step(count - 1, f"of {count} consumers, {used:.1f} were in use on average, and no task waited for long")
+        return Step(
+            count - 1, f"there was work for {used:.1f} of {count} consumers on average, and no task waited for long"
+        )

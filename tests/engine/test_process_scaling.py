@@ -159,7 +159,7 @@ def test_tasks_that_wait_for_a_moment_keep_no_consumer_and_a_busy_one_does() -> 
     moment, busy = Load(0.2, waits=True, partitions=4), Load(0.9, waits=True, partitions=4)
     scaling = ProcessScaling(1, 8)
     assert [scaling.observe([moment, IDLE]) for _ in range(SHRINK_ROUNDS)][-1] == Step(
-        1, "of 2 consumers, 0.2 were in use on average, and no task waited for long"
+        1, "there was work for 0.2 of 2 consumers on average, and no task waited for long"
     )
     assert not any(scaling.observe([busy if n % 20 == 0 else IDLE, IDLE]) for n in range(10 * SHRINK_ROUNDS))
     used = Load(0.9, waits=False, partitions=4)
@@ -170,7 +170,7 @@ def test_idle_consumers_go_one_by_one_and_not_below_the_least() -> None:
     scaling = ProcessScaling(2, 8)
     steps = [scaling.observe([IDLE] * 3) for _ in range(SHRINK_ROUNDS)]
     assert steps == [None] * (SHRINK_ROUNDS - 1) + [
-        Step(2, "of 3 consumers, 0.0 were in use on average, and no task waited for long")
+        Step(2, "there was work for 0.0 of 3 consumers on average, and no task waited for long")
     ]
     assert not any(scaling.observe([IDLE] * 2) for _ in range(3 * SHRINK_ROUNDS))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.test_supervisor import Fleet, Parent
+from tests.fleet.parent_process import Fleet, Parent
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.test_supervisor import Parent
+from tests.fleet.parent_process import Parent
 from tests.support.until import until
 
 NO_APP = "processor: APP 'a:b': there is no module 'a'; waiting for a Python file to change\n"

@@ -16,7 +16,7 @@ from processor.engine.process_scaling import Load
 from processor.fleet.size import FleetSize, load_of
 from processor.health.heartbeat import FleetHeartbeat, read
 from processor.options.bounds import Bounds
-from tests.fleet.test_supervisor import BOUND, Fleet, Parent
+from tests.fleet.parent_process import BOUND, Fleet, Parent
 from tests.support.stats import consumer_stats, partition_stats
 from tests.support.until import until
 
@@ -214,7 +214,7 @@ def test_a_busy_fleet_grows_to_its_bound_and_an_idle_one_shrinks_again(fleet: Fl
     assert changes(parent, 4) == [(1, 2), (2, 3), (3, 2), (2, 1)]
     reasons = [line["reason"] for line in parent.logged("fleet.processes_changed")]
     assert reasons[:2] == ["tasks wait and the consumer is busy", "tasks wait and all 2 consumers are busy"]
-    assert reasons[3] == "of 2 consumers, 0.0 were in use on average, and no task waited for long"
+    assert reasons[3] == "there was work for 0.0 of 2 consumers on average, and no task waited for long"
     until(lambda: len(psutil.Process(parent.process.pid).children()) == 1, "two consumers have left")
     assert {line["index"] for line in parent.notes("Drain")} == {1, 2}
     parent.signal()
