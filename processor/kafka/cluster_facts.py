@@ -19,7 +19,7 @@ from processor.errors import AccessDenied, ProcessorError
 from processor.kafka.admin import TopicAdmin
 from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.config import NO_TOPIC, admin_config, consumer_config, error_of, open_client
-from processor.kafka.elections import NO_COORDINATOR, until_elected
+from processor.kafka.elections import description_of
 from processor.kafka.group_protocol import check_consumer_protocol
 from processor.kafka.group_view import ENDED
 from processor.kafka.progress_topic import policy_of
@@ -112,7 +112,7 @@ class ClusterFacts:
         """
         name = self._settings.group
         try:
-            description = self._description(name)
+            description = description_of(self._admin, name, ANSWER_SECONDS, with_rights=True)
         except KafkaException as caught:
             if caught.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return GroupFacts(name, NEW, 0, None, "")
@@ -124,18 +124,6 @@ class ClusterFacts:
                 "this client needs the permission READ"
             )
         return _facts_of(name, description)
-
-    def _description(self, name: str) -> ConsumerGroupDescription:
-        """Request the group's description, again while its coordinator starts."""
-
-        def ask() -> ConsumerGroupDescription:
-            (answer,) = self._admin.describe_consumer_groups(
-                [name], include_authorized_operations=True, request_timeout=ANSWER_SECONDS
-            ).values()
-            description: ConsumerGroupDescription = answer.result()
-            return description
-
-        return until_elected(ask, NO_COORDINATOR, ANSWER_SECONDS)
 
     def check_protocol(self) -> None:
         """Check that the cluster supports KIP-848.

@@ -7,6 +7,7 @@ from time import monotonic, sleep
 from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
 from processor.kafka.admin import NO_LEADER_YET, RETRY_SECONDS
 from processor.runtime.ports import Partition
@@ -41,6 +42,25 @@ def until_elected(ask: Callable[[], Answer], errors: frozenset[int], timeout: fl
             if caught.args[0].code() not in errors or monotonic() >= deadline:
                 raise
         sleep(RETRY_SECONDS)
+
+
+def description_of(
+    admin: AdminClient, group: str, timeout: float, *, with_rights: bool = False
+) -> ConsumerGroupDescription:
+    """Return a group's state and members, `with_rights` what this client may do with it too.
+
+    Raises:
+        KafkaException: there is no such group, or the brokers refuse or do not answer within `timeout` seconds.
+    """
+
+    def ask() -> ConsumerGroupDescription:
+        asked = admin.describe_consumer_groups(
+            [group], include_authorized_operations=with_rights, request_timeout=timeout
+        )
+        description: ConsumerGroupDescription = asked[group].result()
+        return description
+
+    return until_elected(ask, NO_COORDINATOR, timeout)
 
 
 def watermarks(client: Consumer, partition: Partition, timeout: float) -> tuple[int, int]:

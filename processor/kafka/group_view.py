@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from math import inf
 from time import monotonic
 from types import TracebackType
@@ -26,7 +25,7 @@ from processor.kafka.census_reader import CONFIG, CensusReader
 from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
-from processor.kafka.elections import NO_COORDINATOR, NO_LEADER, until_elected
+from processor.kafka.elections import NO_LEADER, description_of, until_elected
 from processor.kafka.progress_topic import read_places
 from processor.kafka.survey import survey_of
 from processor.operate.census import Share
@@ -166,9 +165,8 @@ class GroupView:
             if self._admin is None:
                 config = admin_config(self.servers, self._kafka_config)
                 self._admin = open_client(AdminClient, {**config, **client_hooks(discard)})
-            ask = partial(_ask_for_state, self._admin, self.group)
             try:
-                return until_elected(ask, NO_COORDINATOR, ANSWER_SECONDS)
+                return _state_of(description_of(self._admin, self.group, ANSWER_SECONDS))
             except KafkaException as caught:
                 if caught.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                     return GroupState("dead", {}, ())
@@ -333,11 +331,6 @@ def _oldest_of(record: Record) -> Oldest:
     due = terms.due if terms is not None else -inf
     join = session_of(record, NO_CONTENT) if terms is not None and terms.arrives and JOIN in dict(headers) else None
     return Oldest(timestamp if kind else -1, due, record.key(), name or None, join)
-
-
-def _ask_for_state(admin: AdminClient, group: str) -> GroupState:
-    (answer,) = admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS).values()
-    return _state_of(answer.result())
 
 
 def _state_of(description: ConsumerGroupDescription) -> GroupState:
