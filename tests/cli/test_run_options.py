@@ -11,63 +11,9 @@ from typer.main import get_command
 
 from processor.cli import run as run_command
 from processor.cli.main import app, main
-from processor.options.bounds import Bounds
 from processor.registry_settings import RegistrySettings
 from processor.settings import Settings
-
-OPTIONS: dict[str, tuple[tuple[str, ...], object]] = {
-    "bootstrap_servers": (("--bootstrap-servers", "-b"), "localhost:9092"),
-    "topic": (("--topic", "-t"), "required"),
-    "group": (("--group", "-g"), "required"),
-    "processes": (("--processes", "-p"), 1),
-    "workers": (("--workers", "-w"), 32),
-    "value_format": (("--value-format",), "avro"),
-    "schemas": (("--schemas",), None),
-    "schema_registry": (("--schema-registry",), None),
-    "schema_registry_user": (("--schema-registry-user",), None),
-    "schema_registry_password_file": (("--schema-registry-password-file",), None),
-    "schema_registry_token_file": (("--schema-registry-token-file",), None),
-    "schema_registry_ca": (("--schema-registry-ca",), None),
-    "schema_registry_certificate": (("--schema-registry-certificate",), None),
-    "schema_registry_key": (("--schema-registry-key",), None),
-    "subject_name_strategy": (("--subject-name-strategy",), "topic"),
-    "auto_register": (("--auto-register", "--no-auto-register"), True),
-    "use_latest_version": (("--use-latest-version",), False),
-    "timeout": (("--timeout",), 30),
-    "max_attempts": (("--max-attempts",), 3),
-    "backoff": (("--backoff",), 0.5),
-    "backoff_max": (("--backoff-max",), 30),
-    "dead_letter_topic": (("--dead-letter-topic",), None),
-    "results_topic": (("--results-topic",), None),
-    "control_topic": (("--control-topic",), None),
-    "progress_topic": (("--progress-topic",), None),
-    "delivery": (("--delivery",), "at-least-once"),
-    "create_topics": (("--create-topics", "--no-create-topics"), True),
-    "max_in_flight": (("--max-in-flight",), 10000),
-    "max_in_flight_bytes": (("--max-in-flight-bytes",), 67108864),
-    "max_ahead": (("--max-ahead",), 1000000),
-    "commit_interval": (("--commit-interval",), None),
-    "drain_timeout": (("--drain-timeout",), 25),
-    "group_protocol": (("--group-protocol",), "classic"),
-    "stop_at_end": (("--stop-at-end",), False),
-    "reload": (("--reload",), False),
-    "new_partitions": (("--new-partitions",), "wait"),
-    "stats_interval": (("--stats-interval",), 10),
-    "heartbeat_file": (("--heartbeat-file",), None),
-    "log_format": (("--log-format",), "auto"),
-    "log_errors": (("--log-errors",), "full"),
-    "log_sample": (("--log-sample",), 1),
-    "log_handlers": (("--log-handlers", "--no-log-handlers"), True),
-    "tracing": (("--tracing",), False),
-    "metrics_port": (("--metrics-port",), None),
-    "metrics_host": (("--metrics-host",), "0.0.0.0"),
-    "log_sessions": (("--log-sessions",), "hashed"),
-    "log_level": (("--log-level",), "info"),
-    "kafka_config": (("--kafka-config", "-X"), []),
-    "oauth_callback": (("--oauth-callback",), None),
-    "config": (("--config",), None),
-}
-"""What users' scripts build on: a name or a default that changes here breaks them."""
+from tests.support.run_options import OPTIONS, TRIED
 
 
 def command() -> Any:
@@ -84,14 +30,14 @@ def test_the_options_and_their_defaults_are_those_that_users_rely_on() -> None:
         for param in command().params
         if param.param_type_name == "option" and param.name not in ("help",)
     }
-    assert found == OPTIONS
+    assert found == {name: (option.flags, option.default) for name, option in OPTIONS.items()}
 
 
 def test_the_command_lines_defaults_are_those_of_the_library() -> None:
     settings = Settings(topics=("t",), group="g")
-    for name, (_, default) in OPTIONS.items():
+    for name, option in OPTIONS.items():
         if name not in ("topic", "group", "kafka_config", "config"):
-            assert getattr(settings, name) == default, name
+            assert getattr(settings, name) == option.default, name
 
 
 def test_a_commit_interval_that_is_not_given_follows_from_the_delivery() -> None:
@@ -196,48 +142,6 @@ def test_every_option_reaches_the_fleet(ran: Ran, tmp_path: Path) -> None:
     )
 
 
-VALUES: dict[str, tuple[str, object]] = {
-    "bootstrap_servers": ("h:1", "h:1"),
-    "group": ("other", "other"),
-    "processes": ("2..5", Bounds(2, 5)),
-    "workers": ("3..9", Bounds(3, 9)),
-    "value_format": ("bytes", "bytes"),
-    "schemas": (".", "."),
-    "schema_registry": ("https://user:password@h/path", "https://user:password@h/path"),
-    "timeout": ("1.5", 1.5),
-    "max_attempts": ("4", 4),
-    "backoff": ("0.1", 0.1),
-    "backoff_max": ("9", 9.0),
-    "dead_letter_topic": ("d", "d"),
-    "results_topic": ("r", "r"),
-    "control_topic": ("c", "c"),
-    "progress_topic": ("p", "p"),
-    "create_topics": ("false", False),
-    "delivery": ("exactly-once", "exactly-once"),
-    "max_in_flight": ("5", 5),
-    "max_in_flight_bytes": ("6", 6),
-    "max_ahead": ("0", 0),
-    "commit_interval": ("0.2", 0.2),
-    "drain_timeout": ("7", 7.0),
-    "group_protocol": ("consumer", "consumer"),
-    "stop_at_end": ("true", True),
-    "reload": ("true", True),
-    "new_partitions": ("begin", "begin"),
-    "stats_interval": ("8", 8.0),
-    "heartbeat_file": ("h", "h"),
-    "log_format": ("json", "json"),
-    "log_level": ("error", "error"),
-    "log_sessions": ("plain", "plain"),
-    "log_errors": ("type", "type"),
-    "log_sample": ("0.25", 0.25),
-    "log_handlers": ("false", False),
-    "tracing": ("true", True),
-    "metrics_port": ("9464", 9464),
-    "metrics_host": ("127.0.0.1", "127.0.0.1"),
-    "kafka_config": ("client.id=a", {"client.id": "a"}),
-}
-
-
 REGISTRY = {
     "subject_name_strategy": "topic-record",
     "auto_register": "false",
@@ -252,7 +156,7 @@ REGISTRY = {
 
 
 def test_every_option_has_a_value_to_try() -> None:
-    assert set(VALUES) | set(REGISTRY) | {"oauth_callback"} == set(OPTIONS) - {
+    assert set(TRIED) | set(REGISTRY) | {"oauth_callback"} == set(OPTIONS) - {
         "topic",
         "config",
         "schema_registry_token_file",
@@ -299,18 +203,19 @@ def test_what_concerns_a_registry_comes_from_each_source(ran: Ran, monkeypatch: 
     )
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", TRIED)
 def test_every_option_can_be_set_by_the_environment(ran: Ran, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    text, value = VALUES[name]
+    text, value = TRIED[name].text, TRIED[name].value
+    assert text is not None
     monkeypatch.setenv("PROCESSOR_GROUP", "g")
     monkeypatch.setenv(f"PROCESSOR_{name.upper()}", text)
     start("-t", "t")
     assert getattr(ran.settings, name) == value
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", TRIED)
 def test_every_option_can_be_set_by_the_file(ran: Ran, name: str) -> None:
-    text, value = VALUES[name]
+    text, value = TRIED[name].text, TRIED[name].value
     key = name.replace("_", "-")
     is_text = not isinstance(value, bool | int | float)
     Path("p.toml").write_text(f'{key} = "{text}"\n' if is_text else f"{key} = {text}\n")

@@ -19,12 +19,12 @@ from processor.cli.main import main  # noqa: E402
 from processor.options.bounds import Bounds  # noqa: E402
 from processor.options.connection import REFUSED_KAFKA_CONFIG  # noqa: E402
 from processor.settings import Settings  # noqa: E402
-from tests.cli.test_run_options import VALUES as OPTIONS  # noqa: E402
 from tests.deploy.chart import CASES, GOLDEN, golden, rendered, resources, values_of  # noqa: E402
 from tests.deploy.custom_resources import DEFINITIONS, KAFKA_TRIGGER, schema_of  # noqa: E402
 from tests.support import helm_chart  # noqa: E402
 from tests.support.helm_chart import CHART  # noqa: E402
 from tests.support.kafka_jars import PROJECT  # noqa: E402
+from tests.support.run_options import TRIED  # noqa: E402
 
 OLDEST, NEWEST = "1.25", kubernetes_validate.latest_version()
 WRITE = "run `python -m tests.support.helm_chart` and `python -m tests.deploy.chart`, and look at what changed"
@@ -319,7 +319,8 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def test_every_option_reaches_the_program(settings_of: Any) -> None:
-    given = {name: value for name, (_, value) in OPTIONS.items() if name not in ("heartbeat_file", "reload", "schemas")}
+    unsuitable = ("heartbeat_file", "reload", "schemas")
+    given = {name: option.value for name, option in TRIED.items() if name not in unsuitable}
     given["value_format"] = "avro"  # required by a schema registry
     given["schema_registry"] = "https://registry.example"  # a password must be referenced
     config = {name.replace("_", "-"): _plain(value) for name, value in given.items()}
