@@ -1,4 +1,4 @@
-"""`ChildProcess`: a consumer's process, seen from the parent; `Slot`: the place in the fleet that it fills."""
+"""`ChildProcess`: a consumer's process, seen from the parent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from processor.fleet.channel import (
     Stats,
 )
 from processor.fleet.restarts import Exit
-from processor.health.heartbeat import Place
 from processor.runtime.flight_recorder import open_memory, recorded
 from processor.telemetry.events import ConsumerStats, PartitionStats
 
@@ -171,48 +170,3 @@ class ChildProcess:
         """
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGTERM)
-
-
-class Slot:
-    """A place in the fleet: its index, and the process that fills it now."""
-
-    def __init__(self, index: int, *, is_extra: bool = False) -> None:
-        self.index = index
-        self.is_extra = is_extra
-        """Whether it was added while the fleet ran, which does without it."""
-        self.is_leaving = False
-        """Whether the place is taken away: its process was ordered to end, and none follows."""
-        self.child: ChildProcess | None = None
-        self.due: float | None = 0.0
-        """When the next process starts; None while one runs, or when none follows."""
-        self.delay: float | None = None
-        """Delay before the last process, None if it was the first."""
-        self.kill_at: float | None = None
-        """When the process is killed, if it was ordered to end."""
-        self.follows_death = False
-        """Whether the process before died, so that the next one watches."""
-        self.is_reloading = False
-        """Whether the process was ordered to end because the code has changed: another follows at once."""
-        self.awaits_change = False
-        """Whether the code could not be loaded: the next process starts when it has changed."""
-
-    def is_silent(self, seconds: float) -> bool:
-        """Return whether its process has not reported for so long; one that has to report nothing more is not silent.
-
-        It begins to report once it has reached a broker, and does not report while it ends.
-        """
-        child = self.child  # the server of metrics calls from another thread
-        reported_at = child.reported_at if child is not None and self.kill_at is None else None
-        return reported_at is not None and monotonic() - reported_at > seconds
-
-    @property
-    def is_in_use(self) -> bool:
-        """Whether a process runs, or another follows."""
-        return self.child is not None or self.due is not None or self.awaits_change
-
-    def place(self) -> Place:
-        """Return the place for the heartbeat. Called in another thread, it may see the state between two changes."""
-        due, child = self.due, self.child
-        pid, since = (None, monotonic()) if child is None else (child.pid, child.began)
-        done = child is None and due is None and not self.awaits_change
-        return Place(consumer=self.index, pid=pid, since=since, done=done, extra=self.is_extra)

@@ -6,7 +6,6 @@ One thread, one loop, no Kafka client. What follows the exit of a consumer is de
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 import secrets
@@ -15,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -23,8 +22,9 @@ from processor.boot.signals import Signals, blocked_signals, signal_name
 from processor.engine.deaths import Deaths
 from processor.engine.process_scaling import Step
 from processor.fleet.channel import Begin, Drain, StopNow, Watch
-from processor.fleet.child import ChildProcess, Slot
+from processor.fleet.child import ChildProcess
 from processor.fleet.code_changes import CodeChanges
+from processor.fleet.reports import FleetReports
 from processor.fleet.restarts import (
     DRAIN_TIMED_OUT,
     AwaitChange,
@@ -37,13 +37,12 @@ from processor.fleet.restarts import (
     what_follows,
 )
 from processor.fleet.size import SIZE_SIGNALS, FleetSize
+from processor.fleet.slots import Slot, Slots
 from processor.health.heartbeat import INTERVAL_SECONDS as HEARTBEAT_SECONDS
-from processor.health.heartbeat import FleetHeartbeat, consumer_file, fleet_heartbeats
-from processor.health.heartbeat import remove as remove_heartbeat
+from processor.health.heartbeat import FleetHeartbeat, fleet_heartbeats
 from processor.options.bounds import bounds_of
 from processor.settings import Settings
 from processor.telemetry import logs
-from processor.telemetry.cadence import Cadence, Repeats
 from processor.telemetry.events import (
     Emit,
     FleetConsumerExited,
@@ -51,16 +50,10 @@ from processor.telemetry.events import (
     FleetProcessesChanged,
     FleetProcessesLimited,
     FleetReloading,
-    FleetStarted,
-    FleetStats,
-    FleetStopped,
     FleetStopping,
     ProcessDied,
     TaskSuspected,
 )
-from processor.telemetry.prometheus import MetricsSnapshot, serving
-from processor.telemetry.totals import Totals
-from processor.version import installed_version
 
 T = TypeVar("T")
 
@@ -158,26 +151,21 @@ class Supervisor:
         self._is_at_limit = False
         """Whether it was logged that scaling can do no more."""
         self._bounds = bounds_of(settings.processes)
-        self._slots = [Slot(index) for index in range(self._bounds.least)]
+        self._slots = Slots(self._bounds.least, settings.heartbeat_file)
+        self._reports = FleetReports(settings, app, self._slots, self._size, self._emit)
         self._selector = selectors.DefaultSelector()
         self._changes = CodeChanges(Path(), say) if settings.reload else None
         self._complaints: set[str] = set()
         """What was printed about the code in its present state: all consumers fail alike, and one line is enough."""
         self._deaths = Deaths()
-        self._totals = Totals()
-        self._cadence = Cadence(settings.stats_interval)
-        self._repeats = Repeats(self._cadence.repeat_seconds)
-        self._has_started = False
-        """A fleet that fails before prints one line: what is wrong."""
         self._was_up = False
         self._given_up: GiveUp | None = None
         self._orders = 0
         """Number of stop signals: the first orders a drain, the second an immediate end."""
         self._last_signal = -ONE_SIGNAL
         self._exit_codes: list[int] = []
-        self._began = self._last_loop_at = time.monotonic()
+        self._last_loop_at = time.monotonic()
         self._longest_wait = _LONGEST_WAIT if settings.heartbeat_file is None else HEARTBEAT_SECONDS
-        self._next_stats = self._began + settings.stats_interval
 
     def run(self) -> int:
         """Start the fleet, and return the exit code when its last consumer has exited. To be called in the main thread.
@@ -192,7 +180,7 @@ class Supervisor:
             self._selector,
             self._changes or contextlib.nullcontext(),
             self._heartbeats(),
-            self._serving(),
+            self._reports.serving(),
         ):
             self._selector.register(signals, selectors.EVENT_READ)
             if self._changes is not None:
@@ -200,9 +188,8 @@ class Supervisor:
             try:
                 self._loop(signals)
             finally:
-                self._kill(self._children())
-                for slot in self._slots:
-                    self._remove_heartbeat(slot)
+                self._kill_all()
+                self._slots.remove_heartbeats()
             signals.keep_stops_ignored()
         return self._finish()
 
@@ -210,25 +197,13 @@ class Supervisor:
         settings = self._settings
         return fleet_heartbeats(settings.heartbeat_file, self._heartbeat, self._emit, consumers=self._bounds.most)
 
-    def _serving(self) -> contextlib.AbstractContextManager[None]:
-        settings = self._settings
-        return serving(settings.metrics_port, settings.metrics_host, settings.group, self._snapshot)
-
-    def _snapshot(self) -> MetricsSnapshot:
-        children = {slot.index: child for slot in self._slots if (child := slot.child) is not None}
-        return MetricsSnapshot(
-            self._stats(),
-            {index: child.stats for index, child in children.items() if child.stats is not None},
-            [partition for child in children.values() for partition in child.partitions],
-        )
-
     def _heartbeat(self) -> FleetHeartbeat:
         return FleetHeartbeat(
             pid=os.getpid(),
             written_at=time.monotonic(),
             last_loop_at=self._last_loop_at,
             stopping=self._is_stopping,
-            places=[slot.place() for slot in list(self._slots) if not slot.is_leaving],
+            places=[slot.place() for slot in self._slots if not slot.is_leaving],
         )
 
     def _loop(self, signals: Signals) -> None:
@@ -240,7 +215,7 @@ class Supervisor:
             self._retire_exited()
             self._kill_overdue()
             self._follow_load()
-            self._emit_stats_when_due()
+            self._reports.emit_stats_when_due()
             self._start_due()
             if not any(slot.is_in_use for slot in self._slots):
                 return
@@ -268,8 +243,7 @@ class Supervisor:
                 slot.child.send(Watch(suspects))
 
     def _wait(self) -> float:
-        times = [at for slot in self._slots for at in (slot.due, slot.kill_at) if at is not None]
-        soonest = min([*times, self._next_stats])
+        soonest = min(self._slots.soonest, self._reports.next_stats)
         return min(max(soonest - time.monotonic(), 0.0), self._longest_wait)
 
     def _receive(self, child: ChildProcess) -> None:
@@ -279,10 +253,8 @@ class Supervisor:
         if child.settled:
             self._deaths.forget(child.settled)
             child.settled.clear()
-        if child.started and not self._has_started:
-            self._has_started = True
-            self._emit_started()
-            self._emit(self._totals.stats([None] * len(self._slots)))
+        if child.started and not self._reports.has_started:
+            self._reports.emit_started()
 
     def _forget(self, child: ChildProcess) -> None:
         with contextlib.suppress(KeyError, ValueError):
@@ -304,15 +276,10 @@ class Supervisor:
         elif self._orders == 2:
             self._stop_now(signal_name(number))
         else:
-            self._kill(self._children())
-
-    @property
-    def _places(self) -> list[Slot]:
-        """The places that are filled, or will be again, and stay."""
-        return [slot for slot in self._slots if slot.is_in_use and not slot.is_leaving]
+            self._kill_all()
 
     def _follow_load(self) -> None:
-        if not self._size.follows_load or self._is_stopping or not self._has_started:
+        if not self._size.follows_load or self._is_stopping or not self._reports.has_started:
             return
         children = [slot.child for slot in self._slots if not slot.is_leaving and not slot.is_reloading]
         joined = [child for child in children if child is not None and child.joined]
@@ -332,56 +299,40 @@ class Supervisor:
         limit, was_at_limit = self._size.limit, self._is_at_limit
         self._is_at_limit = limit is not None
         if limit is not None and not was_at_limit:
-            self._emit(FleetProcessesLimited(processes=len(self._places), reason=limit))
+            self._emit(FleetProcessesLimited(processes=len(self._slots.staying), reason=limit))
 
     def _resize_by_hand(self, number: int) -> None:
-        if self._is_stopping or not self._has_started:
+        if self._is_stopping or not self._reports.has_started:
             return
-        match self._size.asked(number, len(self._places)):
+        match self._size.asked(number, len(self._slots.staying)):
             case Step() as step:
                 self._resize(step)
             case reason:
-                self._emit(FleetProcessesLimited(processes=len(self._places), reason=reason))
+                self._emit(FleetProcessesLimited(processes=len(self._slots.staying), reason=reason))
 
     def _resize(self, step: Step) -> None:
-        before = len(self._places)
+        before = len(self._slots.staying)
         if step.processes > before:
-            self._add_place()
+            self._slots.add()
         else:
             self._take_place(step.reason)
         self._emit(FleetProcessesChanged(processes=step.processes, processes_before=before, reason=step.reason))
 
-    def _add_place(self) -> None:
-        taken = {slot.index for slot in self._slots}
-        slot = Slot(min(set(range(len(taken) + 1)) - taken), is_extra=True)
-        slot.due = time.monotonic()
-        self._slots = sorted([*self._slots, slot], key=lambda each: each.index)
-
     def _take_place(self, reason: str) -> None:
-        """Takes one away whose process is away anyway, else the last one."""
-        slot = max(self._places, key=lambda each: (each.child is None, each.index))
-        slot.due, slot.awaits_change = None, False
+        slot = self._slots.least_needed()
+        slot.call_off()
         if slot.child is None:
-            self._drop(slot)
+            self._slots.drop(slot)
         else:
             slot.is_leaving = True
-            self._end(slot, slot.child, Drain(f"one consumer fewer: {reason}"), self._kill_after_drain)
-
-    def _drop(self, slot: Slot) -> None:
-        self._slots = [each for each in self._slots if each is not slot]
-        self._remove_heartbeat(slot)
-
-    def _remove_heartbeat(self, slot: Slot) -> None:
-        """Removes what a process that was killed has left."""
-        if self._settings.heartbeat_file is not None:
-            remove_heartbeat(consumer_file(Path(self._settings.heartbeat_file), slot.index))
+            slot.end(Drain(f"one consumer fewer: {reason}"), self._kill_after_drain)
 
     @property
     def _is_stopping(self) -> bool:
         return self._orders > 0
 
     def _drain(self, reason: str) -> None:
-        if self._has_started:
+        if self._reports.has_started:
             self._emit(FleetStopping(reason=reason))
         self._order(Drain(reason), self._kill_after_drain)
 
@@ -390,13 +341,8 @@ class Supervisor:
 
     def _order(self, order: Drain | StopNow, patience: float) -> None:
         for slot in self._slots:
-            slot.due, slot.awaits_change = None, False
-            if slot.child is not None:
-                self._end(slot, slot.child, order, patience)
-
-    def _end(self, slot: Slot, child: ChildProcess, order: Drain | StopNow, patience: float) -> None:
-        child.send(order)
-        slot.kill_at = min(time.monotonic() + patience, slot.kill_at or math.inf)
+            slot.call_off()
+            slot.end(order, patience)
 
     def _reload_what_changed(self) -> None:
         """Have every consumer drain and leave, and another begin in its place with the code as it is then.
@@ -406,7 +352,7 @@ class Supervisor:
         files = self._changes.arrived() if self._changes is not None else []
         if not files or self._is_stopping:
             return
-        if self._has_started:
+        if self._reports.has_started:
             self._emit(FleetReloading(files=files))
         self._complaints.clear()
         for slot in self._slots:
@@ -415,22 +361,18 @@ class Supervisor:
                 slot.awaits_change = False
             elif not slot.is_reloading and not slot.is_leaving:
                 slot.is_reloading = True
-                self._end(slot, slot.child, Drain("its code has changed"), self._kill_after_drain)
+                slot.end(Drain("its code has changed"), self._kill_after_drain)
 
-    def _children(self) -> list[ChildProcess]:
-        return [child for slot in self._slots if (child := slot.child) is not None]
-
-    def _kill(self, children: Iterable[ChildProcess]) -> None:
-        for child in children:
+    def _kill_all(self) -> None:
+        for child in self._slots.children:
             child.kill()
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
         for slot in self._slots:
-            if slot.child is not None and slot.kill_at is not None and slot.kill_at <= now:
-                slot.kill_at = None
-                slot.child.kill()
-                self._emit(FleetConsumerKilled(consumer=slot.index, consumer_pid=slot.child.pid))
+            if (child := slot.overdue(now)) is not None:
+                child.kill()
+                self._emit(FleetConsumerKilled(consumer=slot.index, consumer_pid=child.pid))
 
     def _retire_exited(self) -> None:
         for slot in self._slots:
@@ -441,11 +383,11 @@ class Supervisor:
                 child.close()
                 self._follow(slot, child, exited)
         if os.getpid() == 1:
-            reap_orphans({child.pid for child in self._children()})
+            reap_orphans({child.pid for child in self._slots.children})
 
     def _follow(self, slot: Slot, child: ChildProcess, exited: Exit) -> None:
-        self._totals.retire(child.stats)
-        self._totals.forced_stops += child.was_killed or exited.exit_code == DRAIN_TIMED_OUT
+        self._reports.totals.retire(child.stats)
+        self._reports.totals.forced_stops += child.was_killed or exited.exit_code == DRAIN_TIMED_OUT
         if self._is_stopping:
             self._exit_codes.append(DRAIN_TIMED_OUT if child.was_killed else exited.exit_code)
         elif slot.is_reloading and not slot.is_leaving:
@@ -456,13 +398,13 @@ class Supervisor:
             if exited.died:
                 self._attribute(slot, exited, child.pid)
             if slot.is_leaving:
-                self._drop(slot)
+                self._slots.drop(slot)
             else:
                 self._decide(slot, exited, child.pid)
 
     def _attribute(self, slot: Slot, exited: Exit, pid: int) -> None:
         """Note what the process ran that died, and have all others watch: its partitions may become theirs."""
-        self._totals.deaths += 1
+        self._reports.totals.deaths += 1
         culprit = self._deaths.record(exited.running)
         self._emit(
             ProcessDied(
@@ -478,7 +420,7 @@ class Supervisor:
             deaths = self._deaths.deaths_of(culprit)
             topic, partition, offset = culprit
             self._emit(TaskSuspected(topic=topic, partition=partition, offset=offset, deaths=deaths))
-        for child in self._children():
+        for child in self._slots.children:
             child.send(Watch(self._deaths.suspects))
 
     def _decide(self, slot: Slot, exited: Exit, pid: int) -> None:
@@ -502,18 +444,18 @@ class Supervisor:
 
     def _do_without(self, slot: Slot, reason: str) -> None:
         """One that was added cannot start; the others work on."""
-        self._drop(slot)
+        self._slots.drop(slot)
         self._size.fail()
         self._emit(
             FleetProcessesLimited(
-                processes=len(self._places), reason=f"a consumer that was added cannot start: {reason}"
+                processes=len(self._slots.staying), reason=f"a consumer that was added cannot start: {reason}"
             )
         )
 
     def _replace(self, slot: Slot, exited: Exit, pid: int, delay: float) -> None:
         slot.due = time.monotonic() + delay
         slot.delay = delay or slot.delay or 0.0
-        self._totals.restarts += 1
+        self._reports.totals.restarts += 1
         self._emit(
             FleetConsumerExited(
                 consumer=slot.index,
@@ -538,39 +480,5 @@ class Supervisor:
 
     def _finish(self) -> int:
         exit_code = self._given_up.exit_code if self._given_up else combined(self._exit_codes)
-        if self._has_started:
-            uptime = time.monotonic() - self._began
-            self._emit(self._totals.stats([]))
-            self._emit(
-                FleetStopped(exit_code=exit_code, uptime_seconds=round(uptime, 3), restarts=self._totals.restarts)
-            )
+        self._reports.emit_stopped(exit_code)
         return exit_code
-
-    def _emit_started(self) -> None:
-        self._emit(
-            FleetStarted(
-                app=self._app,
-                topics=list(self._settings.topics),
-                group=self._settings.group,
-                processes=len(self._slots),
-                processes_most=self._bounds.most,
-                workers=bounds_of(self._settings.workers).least,
-                version=installed_version(),
-            )
-        )
-
-    def _emit_stats_when_due(self) -> None:
-        now = time.monotonic()
-        if now < self._next_stats:
-            return
-        self._next_stats = now + self._settings.stats_interval
-        if self._has_started:
-            stats = self._stats()
-            if self._repeats.is_due(stats, now):
-                self._emit(stats)
-
-    def _stats(self) -> FleetStats:
-        overdue = self._cadence.overdue_seconds(idle=False)
-        silent = sum(slot.is_silent(overdue) for slot in self._slots)
-        latest = [child.stats for child in self._children()]
-        return self._totals.stats(latest, silent=silent, at_limit=self._size.limit is not None)

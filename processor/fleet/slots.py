@@ -1,0 +1,130 @@
+"""`Slots`: the places in a fleet that consumers' processes fill, one after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+from processor.fleet.channel import Drain, StopNow
+from processor.fleet.child import ChildProcess
+from processor.health.heartbeat import Place, consumer_file
+from processor.health.heartbeat import remove as remove_heartbeat
+
+
+class Slot:
+    """A place in the fleet: its index, and the process that fills it now."""
+
+    def __init__(self, index: int, *, is_extra: bool = False) -> None:
+        self.index = index
+        self.is_extra = is_extra
+        """Whether it was added while the fleet ran, which does without it."""
+        self.is_leaving = False
+        """Whether the place is taken away: its process was ordered to end, and none follows."""
+        self.child: ChildProcess | None = None
+        self.due: float | None = 0.0
+        """When the next process starts; None while one runs, or when none follows."""
+        self.delay: float | None = None
+        """Delay before the last process, None if it was the first."""
+        self.kill_at: float | None = None
+        """When the process is killed, if it was ordered to end."""
+        self.follows_death = False
+        """Whether the process before died, so that the next one watches."""
+        self.is_reloading = False
+        """Whether the process was ordered to end because the code has changed: another follows at once."""
+        self.awaits_change = False
+        """Whether the code could not be loaded: the next process starts when it has changed."""
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a process runs, or another follows."""
+        return self.child is not None or self.due is not None or self.awaits_change
+
+    def call_off(self) -> None:
+        """No process follows, unless this one's exit asks for one."""
+        self.due, self.awaits_change = None, False
+
+    def end(self, order: Drain | StopNow, patience: float) -> None:
+        """Orders the process to end, where one runs. It is killed after `patience` seconds, or when it was to be."""
+        if self.child is not None:
+            self.child.send(order)
+            self.kill_at = min(monotonic() + patience, self.kill_at or math.inf)
+
+    def overdue(self, now: float) -> ChildProcess | None:
+        """Return the process if it is to be killed now; once."""
+        if self.kill_at is None or self.kill_at > now:
+            return None
+        self.kill_at = None
+        return self.child
+
+    def is_silent(self, seconds: float) -> bool:
+        """Return whether its process has not reported for so long; one that has to report nothing more is not silent.
+
+        It begins to report once it has reached a broker, and does not report while it ends.
+        """
+        child = self.child  # the server of metrics calls from another thread
+        reported_at = child.reported_at if child is not None and self.kill_at is None else None
+        return reported_at is not None and monotonic() - reported_at > seconds
+
+    def place(self) -> Place:
+        """Return the place for the heartbeat. Called in another thread, it may see the state between two changes."""
+        due, child = self.due, self.child
+        pid, since = (None, monotonic()) if child is None else (child.pid, child.began)
+        done = child is None and due is None and not self.awaits_change
+        return Place(consumer=self.index, pid=pid, since=since, done=done, extra=self.is_extra)
+
+
+class Slots:
+    """The places, in the order of their indices. Other threads may read them: the list is replaced, never changed."""
+
+    def __init__(self, count: int, heartbeat_file: str | None) -> None:
+        self._slots = [Slot(index) for index in range(count)]
+        self._heartbeat_file = heartbeat_file
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._slots)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def children(self) -> list[ChildProcess]:
+        """The processes that run."""
+        return [child for slot in self._slots if (child := slot.child) is not None]
+
+    @property
+    def staying(self) -> list[Slot]:
+        """The places that are filled, or will be again, and stay."""
+        return [slot for slot in self._slots if slot.is_in_use and not slot.is_leaving]
+
+    @property
+    def soonest(self) -> float:
+        """When the next process is to be started or killed; infinite without one."""
+        times = [at for slot in self._slots for at in (slot.due, slot.kill_at) if at is not None]
+        return min(times, default=math.inf)
+
+    def add(self) -> None:
+        """Adds a place, with the least index that is free, whose process is to be started now."""
+        taken = {slot.index for slot in self._slots}
+        slot = Slot(min(set(range(len(taken) + 1)) - taken), is_extra=True)
+        slot.due = monotonic()
+        self._slots = sorted([*self._slots, slot], key=lambda each: each.index)
+
+    def least_needed(self) -> Slot:
+        """Return the place that a smaller fleet does without: one whose process is away anyway, else the last one."""
+        return max(self.staying, key=lambda each: (each.child is None, each.index))
+
+    def drop(self, slot: Slot) -> None:
+        """Takes a place away whose process has exited."""
+        self._slots = [each for each in self._slots if each is not slot]
+        self._remove_heartbeat(slot)
+
+    def remove_heartbeats(self) -> None:
+        """Removes what processes that were killed have left."""
+        for slot in self._slots:
+            self._remove_heartbeat(slot)
+
+    def _remove_heartbeat(self, slot: Slot) -> None:
+        if self._heartbeat_file is not None:
+            remove_heartbeat(consumer_file(Path(self._heartbeat_file), slot.index))
