@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -71,22 +71,23 @@ def replay(
     connection = with_tokens(connection, lambda _: None)
     with Stop() as stop, _opened(connection, values, selection) as (letters, identify):
         chosen = Selection(letters, selection.letter_filter(), identify, options.limit, options.max_replays, stop)
-        if not options.execute:
-            chosen.count()
-        else:
+        if options.execute:
             letters.note(every=True)  # a right that is missing is found before anything is sent
-            sending = Replay(connection, letters, options.rate)
-            try:
-                for letter in chosen:
-                    if letter is None:
-                        sending.collect()
-                    elif letter.comes_with_another:
-                        letters.deal(letter)
-                    elif sending.send(letter, stop.is_asked):
-                        chosen.targets[letter.topic()] += 1
-            finally:
-                sending.close()
+            with closing(Replay(connection, letters, options.rate)) as sending:
+                _send(chosen, letters, sending, stop)
+        else:
+            chosen.count()
     return _conclude(chosen.report(selection.topic, executed=options.execute), "replay", output, stop)
+
+
+def _send(chosen: Selection, letters: DeadLetters, sending: Replay, stop: Stop) -> None:
+    for letter in chosen:
+        if letter is None:
+            sending.collect()
+        elif letter.comes_with_another:
+            letters.deal(letter)
+        elif sending.send(letter, stop.is_asked):
+            chosen.targets[letter.topic()] += 1
 
 
 def discard(
