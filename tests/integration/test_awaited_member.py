@@ -5,6 +5,7 @@ With the classic protocol a coordinator that waits for a member answers nothing 
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from processor.engine import skipmap
+from processor.engine.progress_record import reference_in
 from processor.kafka.transactional_offsets import Refused, TransactionalOffsets
 from processor.settings import Settings
 from tests.conftest import MakeBroker
@@ -25,6 +27,7 @@ from tests.support.ledger import Place
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
 from tests.support.steady_load import steady_load
+from tests.support.until import until
 
 STOPPED_AFTER = 14.0
 """Seconds into the wait, which is as long as a session, 20 s."""
@@ -161,6 +164,40 @@ def test_a_coordinator_that_restarts_while_the_group_waits_costs_a_stop_nothing(
     work.wait_done(len(work.places), 90)
     assert repeated(work, wait) == {}
     assert "lost" not in work.faults()
+
+
+def test_a_commit_that_the_group_takes_while_it_waits_may_refer_to_a_recorded_skip_map(
+    own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
+) -> None:
+    """A member is paused for less than its session. Little fits into the metadata of the other one's commits."""
+    broker = own_broker({"offset.metadata.max.bytes": "256"})
+    work = Scenario(broker, cluster.create_topic(broker.bootstrap_servers, "work", 2), group, tmp_path, start_fleet)
+    options = ("-w", "8", "--progress-topic", "progress", "--commit-interval", "0.1", "-X", "session.timeout.ms=120000")
+    sleeper, survivor = (work.run("wait_if_slow", *options, "--timeout", "600") for _ in range(2))
+    for fleet in (sleeper, survivor):
+        fleet.wait_for_partitions()
+    (paused,) = map(psutil.Process, sleeper.consumers())
+    paused.suspend()
+    try:
+        third = work.run("wait_if_slow", *options)
+        behind = set(random.Random(1).sample(range(1, 2701), 700))  # no 256 characters have room for so many gaps
+        rows = [(b"slow" if n in behind or n == 0 else b"s%d" % (n % 100), b"") for n in range(2701)]
+        sent = 0
+        while not survivor.heard("consumer.commits_rerouted"):  # each time there is something to commit
+            assert sent < 1200, "the commits are not rerouted"
+            for partition in (0, 1):
+                work.produce(rows[sent : sent + 5], partition=partition)
+            sent += 5
+            time.sleep(0.2)  # longer than a commit interval
+        for partition in (0, 1):
+            work.produce(rows[sent:], partition=partition)
+        work.wait_done(2000)
+        until(lambda: len(work.known_done()) == 2000, "the group knows what is done", 60, pause=0.2)
+        commits = cluster.committed(work.servers, group, work.topic).values()
+        assert sum(reference_in(one.metadata or "", one.offset) is not None for one in commits) == 1
+        assert not any(event["partitions"] for event in third.heard("consumer.assigned"))
+    finally:
+        work.wake(paused)
 
 
 @pytest.fixture
