@@ -51,27 +51,9 @@ def test_a_rolling_replacement_delays_tasks_by_a_second_at_most(scenario: MakeSc
     assert work.repeated() == []
 
 
-def partitions_of(fleet: Fleet, consumer: int) -> set[int]:
-    """The partitions that a consumer has, by what its last process has logged."""
-    held: set[int] = set()
-    for event in [event for event in list(fleet.events) if event.get("consumer") == consumer]:
-        match event["event"]:
-            case "consumer.started":
-                held = set()
-            case "consumer.assigned":
-                held |= numbers_in(event["partitions"])
-            case "consumer.revoked" | "consumer.lost":
-                held -= numbers_in(event["partitions"])
-    return held
-
-
-def numbers_in(names: list[str]) -> set[int]:
-    return {int(name.split("[")[1].split("]")[0]) for name in names}
-
-
 def are_shared_evenly(fleet: Fleet, each: int) -> bool:
     """Whether each of three consumers has so many partitions: the last rebalance of the start is over."""
-    return [len(partitions_of(fleet, consumer)) for consumer in range(3)] == [each] * 3
+    return [len(fleet.partitions_of(consumer)) for consumer in range(3)] == [each] * 3
 
 
 def members_of(work: Scenario) -> list[str]:
@@ -93,14 +75,14 @@ def test_a_killed_consumer_is_replaced_at_once_and_the_others_do_not_notice(scen
     with steady_load(work, rate=300) as load:
         work.wait_begun(300)
         for consumer in range(3):
-            mine, assigned = partitions_of(fleet, consumer), len(fleet.heard("consumer.assigned"))
+            mine, assigned = fleet.partitions_of(consumer), len(fleet.heard("consumer.assigned"))
             (pid,) = {event["pid"] for event in fleet.heard("consumer.started", consumer=consumer)}
             killed_at = time.monotonic_ns()
             os.kill(pid, signal.SIGKILL)
             work.deaths[pid] = time.monotonic_ns()
             fleet.wait_for("consumer.assigned", count=assigned + 1)
             time.sleep(SETTLED_SECONDS)
-            assert partitions_of(fleet, consumer) == mine
+            assert fleet.partitions_of(consumer) == mine
             assert len(fleet.heard("consumer.assigned")) == assigned + 1, "the group has rebalanced"
             recent = [place for place, at in list(load.produced.items()) if killed_at < at < killed_at + 2_000_000_000]
             theirs = [place for place in recent if place.partition not in mine]

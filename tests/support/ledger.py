@@ -137,14 +137,19 @@ def lost(entries: Iterable[Entry], expected: Iterable[Place], given_up: Collecti
     return [Finding("never done", place) for place in sorted(set(expected) - done)]
 
 
-def repeated(entries: Iterable[Entry]) -> list[Finding]:
-    """Runs that started when the record's handler had returned before; after a crash some are allowed."""
+def repeated(entries: Iterable[Entry], died: Collection[int] = ()) -> list[Finding]:
+    """Runs that started when the record's handler had returned before; after a crash some are allowed.
+
+    Args:
+        entries: the ledger.
+        died: pids of processes that were killed: what these had done may run again, and does not count.
+    """
     done: set[Place] = set()
     findings = []
     for entry in entries:
         if entry.kind == "start" and entry.place in done:
             findings.append(Finding("run again after it was done", entry.place, entry.session))
-        if entry.succeeded:
+        if entry.succeeded and entry.pid not in died:
             done.add(entry.place)
     return findings
 

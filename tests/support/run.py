@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -144,6 +144,19 @@ class Fleet:
         while not self.wait_for("consumer.assigned", deadline - time.monotonic(), count=count)["partitions"]:
             count += 1
 
+    def partitions_of(self, consumer: int) -> set[int]:
+        """The partitions of its only topic that a consumer has, by what the last process of it has logged."""
+        held: set[int] = set()
+        for event in [event for event in list(self.events) if event.get("consumer") == consumer]:
+            match event["event"]:
+                case "consumer.started":
+                    held = set()
+                case "consumer.assigned":
+                    held |= _numbers_in(event["partitions"])
+                case "consumer.revoked" | "consumer.lost":
+                    held -= _numbers_in(event["partitions"])
+        return held
+
     def wait(self, timeout: float = STOP_SECONDS) -> int:
         """Waits for it to end by itself and returns its exit code.
 
@@ -242,6 +255,10 @@ def environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PROCESSOR_")}
     path = os.pathsep.join([str(folder), str(PROJECT), *filter(None, [inherited.get("PYTHONPATH")])])
     return {**inherited, "PYTHONPATH": path, "PROCESSOR_LOG_FORMAT": "json", **env}
+
+
+def _numbers_in(names: Iterable[str]) -> set[int]:
+    return {int(name.split("[")[1].split("]")[0]) for name in names}
 
 
 def _fits(known: Mapping[str, Any], event: str, fields: Mapping[str, object]) -> bool:

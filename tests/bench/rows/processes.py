@@ -160,14 +160,7 @@ def _spin(stage: Stage, processes: int, count: int) -> Figures:
 
 def _shared(fleet: Fleet, processes: int, partitions: int = 8) -> bool:
     """Whether each consumer has its share of the partitions."""
-    held: dict[int, set[str]] = {}
-    for event in list(fleet.events):
-        if event["event"] not in ("consumer.assigned", "consumer.revoked"):
-            continue
-        mine = held.setdefault(event["consumer"], set())
-        names = {name.split("@")[0] for name in event["partitions"]}
-        held[event["consumer"]] = mine | names if event["event"] == "consumer.assigned" else mine - names
-    return len(held) == processes and all(len(mine) == partitions // processes for mine in held.values())
+    return all(len(fleet.partitions_of(each)) == partitions // processes for each in range(processes))
 
 
 def balance(protocol: str, stage: Stage, processes: float) -> Figures:

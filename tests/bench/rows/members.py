@@ -1,0 +1,262 @@
+"""What it costs when members of a group come, go and die under a steady load: how long tasks wait, and what runs again.
+
+Every figure is read from the ledger that the handlers write.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.bench.row import Row
+from tests.bench.stage import ArmFailed, Stage
+from tests.bench.statistics import Figures, Measure, figure
+from tests.support import ledger
+from tests.support.broker import GivenBroker
+from tests.support.cluster import create_topic
+from tests.support.ledger import Entry
+from tests.support.run import Fleet
+from tests.support.scenario import Scenario
+from tests.support.steady_load import SteadyLoad, steady_load
+from tests.support.until import until
+
+PROTOCOLS = {"classic": "classic", "consumer": "KIP-848"}
+RATE, PARTITIONS = 300, 12
+JOIN_SECONDS = 90.0
+"""A member that comes after a death waits for the session of the dead one."""
+
+LATER_SECONDS = 5.0
+"""What is produced so long after the partitions of a dead member are served again is not due to its death."""
+
+
+class Group(NamedTuple):
+    """Fleets of one group, on a topic of twelve partitions whose tasks take 5 to 40 ms."""
+
+    work: Scenario
+    protocol: str
+
+    def fleet(self, consumers: int = 1) -> Fleet:
+        """Starts one, and returns once it has partitions."""
+        options = ("-p", str(consumers), "-w", "16", "--group-protocol", self.protocol)
+        fleet = self.work.run("vary", *options)
+        until(lambda: all(map(fleet.partitions_of, range(consumers))), "the fleet has partitions", JOIN_SECONDS, 0.05)
+        return fleet
+
+    def stop(self, fleet: Fleet) -> None:
+        """Stops one in order.
+
+        Raises:
+            ArmFailed: it has ended with another exit code than 0.
+        """
+        if code := fleet.stop():
+            raise ArmFailed(f"a clean stop ended with exit code {code}; {fleet.last_words}")
+
+
+@contextmanager
+def _group(stage: Stage, protocol: str) -> Iterator[Group]:
+    folder = Path(tempfile.mkdtemp(dir=stage.folder))
+    topic = create_topic(stage.servers, stage.name("members"), PARTITIONS)
+    with ExitStack() as fleets:
+
+        def start(app: str, *options: str, **more: Any) -> Fleet:
+            return fleets.enter_context(Fleet(app, *options, folder=folder, **more))
+
+        yield Group(Scenario(GivenBroker(stage.servers), topic, topic, folder, start), protocol)
+
+
+def _figures(work: Scenario, load: SteadyLoad, since: int, died: Collection[int] = ()) -> dict[str, float]:
+    """What a load of which everything is done shows of the tasks that were produced after `since`."""
+    entries = work.ledger.entries()
+    waits = load.waits(entries, since)
+    return {
+        "tasks": waits.tasks,
+        "p99_s": waits.p99,
+        "longest_s": waits.longest,
+        "again": len(ledger.repeated(entries, died)),
+        "again_after_death": len(ledger.repeated(entries)) - len(ledger.repeated(entries, died)),
+        "lost": len(ledger.lost(entries, work.places)),
+    }
+
+
+# --- members that are replaced ---------------------------------------------------------------------------------------
+
+
+def _replaced(stage: Stage, protocol: str) -> Figures:
+    """Two consumers, each replaced by another one in order."""
+    settled = stage.seconds(3.0, 1.5)
+    with _group(stage, protocol) as group:
+        fleets = [group.fleet(), group.fleet()]
+        time.sleep(settled)
+        with steady_load(group.work, RATE) as load:
+            group.work.wait_begun(RATE)
+            began = time.monotonic_ns()
+            for place in range(2):
+                replacement = group.fleet()
+                time.sleep(settled)
+                group.stop(fleets[place])
+                fleets[place] = replacement
+                time.sleep(settled)
+        _finish(group, fleets)
+        return _figures(group.work, load, began)
+
+
+def _finish(group: Group, fleets: Collection[Fleet]) -> None:
+    group.work.wait_done(len(group.work.places), JOIN_SECONDS)
+    group.work.wait_lag(0)
+    for fleet in fleets:
+        group.stop(fleet)
+
+
+# --- one consumer of a fleet that dies -------------------------------------------------------------------------------
+
+
+def _killed(stage: Stage, protocol: str) -> Figures:
+    """One of three consumers of a fleet gets SIGKILL, as from the kernel when memory runs out."""
+    with _group(stage, protocol) as group:
+        fleet = group.fleet(3)
+        shared = partial(_is_shared, fleet)
+        until(shared, "the consumers share the partitions", JOIN_SECONDS, 0.05)
+        time.sleep(stage.seconds(3.0, 1.5))
+        with steady_load(group.work, RATE) as load:
+            group.work.wait_begun(RATE)
+            mine = fleet.partitions_of(1)
+            pid = fleet.heard("consumer.started", consumer=1)[-1]["pid"]
+            died_at = time.monotonic_ns()
+            os.kill(pid, signal.SIGKILL)
+            served_at = _served(group.work, mine, died_at, {pid})
+            time.sleep(LATER_SECONDS)
+        _finish(group, [fleet])
+        return _figures(group.work, load, died_at, {pid}) | _after_death(group.work, load, mine, died_at, served_at)
+
+
+def _is_shared(fleet: Fleet) -> bool:
+    return [len(fleet.partitions_of(consumer)) for consumer in range(3)] == [PARTITIONS // 3] * 3
+
+
+def _served(work: Scenario, partitions: Collection[int], died_at: int, dead: Collection[int]) -> int:
+    """Waits until another process has begun a task of each partition since, and returns when the last of them was."""
+
+    def last_begun() -> int | None:
+        begun = _first_begun(work.ledger.entries(), died_at, dead)
+        return max(begun[partition] for partition in partitions) if begun.keys() >= set(partitions) else None
+
+    return until(last_begun, "the partitions of the dead consumer are served", JOIN_SECONDS, 0.25)
+
+
+def _first_begun(entries: Collection[Entry], since: int, dead: Collection[int]) -> dict[int, int]:
+    begun: dict[int, int] = {}
+    for entry in entries:
+        if entry.kind == "start" and entry.at > since and entry.pid not in dead:
+            begun.setdefault(entry.partition, entry.at)
+    return begun
+
+
+def _after_death(
+    work: Scenario, load: SteadyLoad, partitions: Collection[int], died_at: int, served_at: int
+) -> dict[str, float]:
+    """How long the dead consumer's partitions stood still, and how long tasks of the others waited meanwhile."""
+    until_later = served_at + int(LATER_SECONDS * 1e9)
+    others = [
+        place for place, at in load.produced.items() if died_at < at < until_later and place.partition not in partitions
+    ]
+    waits = load.waits(work.ledger.entries(), places=others)
+    return {
+        "still_s": (served_at - died_at) / 1e9,
+        "others_p99_s": waits.p99,
+        "others_longest_s": waits.longest,
+    }
+
+
+# --- three fleets, all replaced, one of them dead --------------------------------------------------------------------
+
+
+def _fleets(stage: Stage, protocol: str) -> Figures:
+    """Three fleets of two are replaced within a minute; the second one is killed as a whole."""
+    apart = stage.seconds(20.0, 4.0)
+    with _group(stage, protocol) as group:
+        fleets = [group.fleet(2) for _ in range(3)]
+        time.sleep(stage.seconds(3.0, 1.5))
+        mine: set[int] = set()
+        with steady_load(group.work, RATE) as load:
+            group.work.wait_begun(RATE)
+            began = died_at = time.monotonic_ns()
+            for place in range(3):
+                due = time.monotonic() + apart
+                if place == 1:
+                    mine = fleets[place].partitions_of(0) | fleets[place].partitions_of(1)
+                    died_at = time.monotonic_ns()
+                    group.work.kill(fleets[place])
+                    fleets[place] = group.work.run("vary", "-p", "2", "-w", "16", "--group-protocol", protocol)
+                else:
+                    replacement = group.fleet(2)
+                    group.stop(fleets[place])
+                    fleets[place] = replacement
+                time.sleep(max(0.0, due - time.monotonic()))
+            served_at = _served(group.work, mine, died_at, group.work.deaths)
+            time.sleep(LATER_SECONDS)
+        _finish(group, fleets)
+        died = group.work.deaths
+        return _figures(group.work, load, began, died) | _after_death(group.work, load, mine, died_at, served_at)
+
+
+SCENES: Mapping[str, Callable[[Stage, str], Figures]] = {"replaced": _replaced, "killed": _killed, "fleets": _fleets}
+
+
+def _trials(stage: Stage) -> Mapping[str, Callable[[], Figures]]:
+    return {
+        f"{name} {protocol}": partial(scene, stage, protocol)
+        for name, scene in SCENES.items()
+        for protocol in PROTOCOLS
+    }
+
+
+def _measures(_: Stage) -> list[Measure]:
+    return [measure for protocol in PROTOCOLS for measure in _measures_of(protocol)]
+
+
+def _measures_of(protocol: str) -> list[Measure]:
+    """A dead member's partitions stand still for its session; only the classic protocol has one of a known length."""
+    within_a_fleet, of_a_fleet = (3.0, 23.0) if protocol == "classic" else (None, None)
+    rows = [
+        ("two replaced", "replaced", "p99", "p99_s", 1.0),
+        ("two replaced", "replaced", "the longest", "longest_s", 1.5),
+        ("two replaced", "replaced", "lost", "lost", 0.0),
+        ("two replaced", "replaced", "run again", "again", 0.0),
+        ("one of three killed", "killed", "its partitions stand still", "still_s", within_a_fleet),
+        ("one of three killed", "killed", "p99 of the others", "others_p99_s", 1.0),
+        ("one of three killed", "killed", "the longest of the others", "others_longest_s", None),
+        ("one of three killed", "killed", "lost", "lost", 0.0),
+        ("one of three killed", "killed", "run again, done by others", "again", 0.0),
+        ("one of three killed", "killed", "run again, done by it", "again_after_death", None),
+        ("three fleets, one killed", "fleets", "p99", "p99_s", None),
+        ("three fleets, one killed", "fleets", "the longest", "longest_s", of_a_fleet),
+        ("three fleets, one killed", "fleets", "its partitions stand still", "still_s", of_a_fleet),
+        ("three fleets, one killed", "fleets", "p99 of the others from then on", "others_p99_s", None),
+        ("three fleets, one killed", "fleets", "lost", "lost", 0.0),
+        ("three fleets, one killed", "fleets", "run again, done by others", "again", 0.0),
+        ("three fleets, one killed", "fleets", "run again, done by it", "again_after_death", None),
+    ]
+    return [
+        Measure(
+            name=f"{PROTOCOLS[protocol]}, {what}: {name}",
+            unit="s" if of.endswith("_s") else "",
+            of=figure(f"{scene} {protocol}", of),
+            at_most=most,
+        )
+        for what, scene, name, of, most in rows
+    ]
+
+
+MEMBERS = Row(
+    name="members",
+    work="members that come, go and die: 300 tasks/s of 5 to 40 ms, 12 partitions",
+    trials=_trials,
+    measures=_measures,
+)
