@@ -27,11 +27,15 @@ PRODUCER = {"partitioner": "murmur2_random", "acks": "all", "retries": 0, "linge
 def create_topic(bootstrap_servers: str, name: str, partitions: int = 4, **config: object) -> str:
     """Makes a topic and returns its name; `cleanup_policy="compact"` stands for `cleanup.policy=compact`."""
     spelled = {key.replace("_", "."): str(value) for key, value in config.items()}
-    topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=spelled)
+    return create(bootstrap_servers, NewTopic(name, num_partitions=partitions, replication_factor=1, config=spelled))
+
+
+def create(bootstrap_servers: str, topic: NewTopic) -> str:
+    """Makes a topic and returns its name."""
     admin = admin_of(bootstrap_servers)
-    admin.create_topics([topic], operation_timeout=SECONDS)[name].result(SECONDS)
-    _wait_for_leaders(admin, name, partitions)
-    return name
+    admin.create_topics([topic], operation_timeout=SECONDS)[topic.topic].result(SECONDS)
+    _wait_for_leaders(admin, topic.topic, topic.num_partitions)
+    return topic.topic
 
 
 def wait_gone(bootstrap_servers: str, name: str) -> None:

@@ -57,6 +57,11 @@ class JavaBroker:
         return f"127.0.0.1:{self._port}"
 
     @property
+    def controller_port(self) -> int:
+        """Where the other nodes of its cluster find the controller."""
+        return self._controller_port
+
+    @property
     def log_path(self) -> Path:
         """What the broker has said, over all its restarts."""
         return self._folder / "broker.log"
@@ -135,9 +140,10 @@ class JavaBroker:
         return self._folder / "server.properties"
 
     def _choose_ports(self) -> None:
-        self._port, controller_port = free_ports(2)
+        self._port, self._controller_port = free_ports(2)
         extra = {"log.dirs": str(self._folder / "data"), **self._extra}
-        properties = server_properties(extra, host="127.0.0.1", port=self._port, controller_port=controller_port)
+        ports = {"port": self._port, "controller_port": self._controller_port}
+        properties = server_properties(extra, host="127.0.0.1", **ports)
         self._config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
 
     def _format(self) -> None:

@@ -1,0 +1,102 @@
+"""A cluster of two brokers, as child processes: a group's coordinator can move from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from confluent_kafka import ElectionType, KafkaException
+from confluent_kafka.admin import NewTopic
+
+from tests.support import cluster, kafka_jars
+from tests.support.broker import NO_BROKER, BrokerUnavailable, GivenBroker
+from tests.support.java_broker import JavaBroker
+from tests.support.until import until
+
+REPLICATED: Final[Mapping[str, str]] = {
+    "default.replication.factor": "2",
+    "offsets.topic.replication.factor": "2",
+    "transaction.state.log.replication.factor": "2",
+}
+OFFSETS: Final = "__consumer_offsets"
+MOVE_SECONDS: Final = 60.0
+
+
+class TwoBrokers:
+    """The first is the controller too, and has to stay. The second may be killed and brought back."""
+
+    def __init__(self, first: JavaBroker, second: JavaBroker) -> None:
+        """Both run."""
+        self._second = second
+        self.both = GivenBroker(f"{first.bootstrap_servers},{second.bootstrap_servers}")
+
+    def create_topic(self, name: str, partitions: int) -> str:
+        """Makes a topic that is on both brokers, and returns its name."""
+        return cluster.create(
+            self.both.bootstrap_servers, NewTopic(name, num_partitions=partitions, replication_factor=2)
+        )
+
+    def group_of_second(self, name: str) -> str:
+        """Returns a name for a group whose coordinator is the second broker."""
+        servers = self.both.bootstrap_servers
+        topic = self.create_topic(f"{name}-first", 1)
+        cluster.committed(servers, name, topic)  # the first question for a coordinator makes the offsets' topic
+        names = (f"{name}-{number}" for number in range(1000))
+        return next(each for each in names if self._coordinator(each) == 2)
+
+    def kill_second(self, group: str) -> None:
+        """Ends the second broker, which is the coordinator of the group, and waits until the first one is."""
+        (described,) = cluster.admin_of(self.both.bootstrap_servers).describe_consumer_groups([group]).values()
+        coordinator = described.result(cluster.SECONDS).coordinator
+        assert coordinator is not None
+        assert coordinator.id == 2
+        self._second.kill()
+        until(lambda: self._coordinator(group) == 1, "broker 1 is the coordinator", MOVE_SECONDS, 0.1)
+
+    def bring_back_second(self, group: str) -> None:
+        """Starts the second broker again, and waits until it leads what it led before, and is the coordinator."""
+        self._second.start()
+        admin = cluster.admin_of(self.both.bootstrap_servers)
+
+        def is_coordinator() -> bool:
+            with suppress(KafkaException):
+                admin.elect_leaders(ElectionType.PREFERRED).result(cluster.SECONDS)
+            return self._coordinator(group) == 2
+
+        until(is_coordinator, "broker 2 is the coordinator again", MOVE_SECONDS, 0.2)
+
+    def _coordinator(self, group: str) -> int:
+        """The leader of the partition in which the group's offsets are; negative while there is none."""
+        answer = cluster.admin_of(self.both.bootstrap_servers).list_topics(OFFSETS, cluster.SECONDS)
+        partitions = answer.topics[OFFSETS].partitions
+        return int(partitions[_java_hash(group) % len(partitions)].leader)
+
+
+def _java_hash(text: str) -> int:
+    """The amount of `String.hashCode`, by which a group finds its partition of the offsets' topic."""
+    found = 0
+    for character in text:
+        found = (31 * found + ord(character)) & 0xFFFFFFFF
+    return min(found, (1 << 32) - found)
+
+
+@contextmanager
+def two_brokers() -> Iterator[TwoBrokers]:
+    """A cluster that runs inside the `with`.
+
+    Raises:
+        BrokerUnavailable: it takes Java and Maven, and they are not there.
+    """
+    if not kafka_jars.available():
+        raise BrokerUnavailable(NO_BROKER)
+    with JavaBroker(REPLICATED) as first:
+        follower = {
+            **REPLICATED,
+            "process.roles": "broker",
+            "node.id": "2",
+            "controller.quorum.voters": f"1@127.0.0.1:{first.controller_port}",
+            "listeners": "PLAINTEXT://{host}:{port}",
+        }
+        with JavaBroker(follower) as second:
+            yield TwoBrokers(first, second)
