@@ -120,6 +120,16 @@ def test_tasks_are_read_again_before_their_time_and_together_with_what_is_due_so
     assert log.ask() == [5, 6]
 
 
+def test_what_was_read_again_is_not_set_aside_a_second_time_though_its_time_is_far_once_more() -> None:
+    log = Log(*far(20))
+    log.set_aside()
+    log.now = HOUR - 2.0
+    log.read_again(log.ask())
+    log.now = 0.0  # the clock is set back
+    assert log.set_aside() == 0
+    assert log.assignment.in_flight == 5
+
+
 def test_the_oldest_task_is_read_again_whenever_it_is_due_so_that_reports_can_name_it() -> None:
     log = Log(record(0, b"first", due=20), *[record(n, b"%d" % n, due=HOUR - n) for n in range(1, 10)])
     log.set_aside()
@@ -136,7 +146,7 @@ def test_the_oldest_task_is_read_again_whenever_it_is_due_so_that_reports_can_na
 
 
 def test_later_tasks_of_a_session_wait_behind_its_delayed_one() -> None:
-    log = Log(*far(), record(10, b"5"), record(11, b"5", due=2 * HOUR), record(12, b"5"))
+    log = Log(*far(), record(10, b"5"), record(11, b"5", due=2 * HOUR), record(12, b"5", due=20))
     assert log.set_aside() == 12
     log.admit(record(13, b"5"), record(14, b"new"), record(15, b"5", due=HOUR), record(16, None))
     assert log.run() == [14, 16]
@@ -194,6 +204,41 @@ def test_sessions_with_the_same_number_wait_for_each_other_and_keep_their_orders
     assert ran.index(5) < ran.index(10) < ran.index(12)
 
 
+def test_a_task_waits_for_its_own_session_too_if_another_one_with_its_number_is_due_earlier(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delays, "session_of", lambda key: 7)
+    log = Log(*far(), record(10, b"late", due=2 * HOUR))
+    assert log.set_aside() == 10
+    log.admit(record(11, b"late"))
+    log.now = HOUR + 10.0
+    ran = log.run()
+    while asked := log.ask():
+        log.read_again(asked)
+        ran += log.run()
+    assert sorted(ran) == list(range(10))
+    log.now = 2.0 * HOUR
+    log.read_again(log.ask())
+    assert log.run() == [10, 11]
+
+
+def test_a_session_stays_of_which_a_later_task_was_set_aside_because_of_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delays, "session_of", lambda key: 7)
+    log = Log(*far(5, due=1), record(5, b"x", due=3 * HOUR), record(6, b"s", due=4 * HOUR), record(7, b"s"))
+    assert log.set_aside(most=1) == 1
+    log.admit(record(8, b"s"))
+    assert log.assignment.set_aside == 2
+    assert log.set_aside() == 0
+    log.now = 3.0 * HOUR
+    log.run()
+    log.read_again(log.ask())
+    assert log.run() == [5]
+    log.now = 4.0 * HOUR
+    assert log.run() == [6, 7, 8]
+
+
 def test_a_session_that_has_failed_or_has_others_on_a_shelf_stays() -> None:
     log = Log(*far())
     log.now = 2.0 * HOUR
@@ -222,16 +267,17 @@ def test_what_was_read_again_is_put_behind_what_its_session_has_on_a_shelf() -> 
     log.read_again(asked)
     log.run()
     assert log.assignment.make_room(0, Usage(32, 10**6), 100, FULL_SECONDS) == 46
+    log.admit(record(61, b"hot"))
     log.now = 2.0 * HOUR
     log.ledger.overflow.is_low = False  # type: ignore[union-attr]
-    assert log.ask(many) == [*range(1, 10), 60]
-    log.read_again([*range(1, 10), 60])
-    assert (log.assignment.set_aside, log.ledger.snapshot(0.0).delayed_aside) == (47, 0)
+    assert log.ask(many) == [*range(1, 10), 60, 61]
+    log.read_again([*range(1, 10), 60, 61])
+    assert (log.assignment.set_aside, log.ledger.snapshot(0.0).delayed_aside) == (48, 0)
     ran = log.run()
     while asked := log.ask(many):
         log.read_again(asked)
         ran += log.run()
-    assert [n for n in ran if n >= 10] == list(range(10, 61))
+    assert [n for n in ran if n >= 10] == list(range(10, 62))
 
 
 def test_an_urgent_task_lifts_its_session_once_it_is_read_again() -> None:
