@@ -167,6 +167,7 @@ def test_a_thousand_hot_sessions_over_fifty_partitions_hold_back_no_other() -> N
             run.push(*[FakeRecord(n, key, b"v", partition) for n, key in enumerate(keys)])
         until(lambda: len(others) == 5000, lambda: f"{len(others)} tasks of others are done", 60)
         assert not ran
+        run.until_event(ConsumerStats, lambda stats: stats.set_aside >= 9_000)
         is_free.set()
         run.settled(25_000)
         assert run.stop().exit_code == 0
@@ -174,6 +175,8 @@ def test_a_thousand_hot_sessions_over_fifty_partitions_hold_back_no_other() -> N
     assert all(offsets == sorted(offsets) for offsets in ran.values())
     assert sum(map(len, ran.values())) == 20_000
     assert {run.commit_point(n) for n in range(50)} == {500}
+    assert max(stats.in_flight for stats in run.of(ConsumerStats)) <= 10_000
+    assert run.of(ConsumerStats)[-1].records_read_again <= 20 * 25_000, "more than once for each session"
 
 
 def test_no_more_than_max_ahead_is_set_aside() -> None:
