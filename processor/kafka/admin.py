@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
+from weakref import WeakMethod
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, ResourceType
@@ -157,7 +158,7 @@ def broker_settings(config: Config, names: Sequence[str], timeout: float = PERMI
 class TopicAdmin:
     """An admin client for topics, which remembers the last error that the client reported.
 
-    It connects with the first request.
+    It connects with the first request. The client, with its threads and connections, ends with the last reference.
 
     Args:
         config: from `admin_config`.
@@ -173,7 +174,13 @@ class TopicAdmin:
         self._last_error: KafkaError | None = None
         self.has_controller = False
         """Whether the last response named a controller, which creates topics and knows permissions."""
-        self._client = open_client(AdminClient, {**config, **hooks, "error_cb": self._on_error})
+        on_error = WeakMethod(self._on_error)  # a client that refers to its owner lives until the next collection
+
+        def note(error: KafkaError) -> None:
+            if (noted := on_error()) is not None:
+                noted(error)
+
+        self._client = open_client(AdminClient, {**config, **hooks, "error_cb": note})
 
     def _on_error(self, error: KafkaError) -> None:
         # "All brokers are down" is less informative than the errors before it: refused, unknown host, access denied.

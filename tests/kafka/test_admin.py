@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import time
 import uuid
+from weakref import ref
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -20,6 +22,18 @@ def unique(name: str) -> str:
 def test_partitions_of_existing_topics_are_counted(broker: Broker, topic: MakeTopic) -> None:
     one, three = topic(1), topic(3)
     assert check_topics(TopicAdmin(admin_config(broker.bootstrap_servers, {})), [one, three]) == {one: 1, three: 3}
+
+
+def test_an_admin_client_ends_with_its_last_reference() -> None:
+    """A consumer that is idle collects no garbage for hours: the client's threads would wake it up all that time."""
+    admin = TopicAdmin(admin_config("127.0.0.1:1", {}))
+    still = ref(admin)
+    gc.disable()
+    try:
+        del admin
+        assert still() is None
+    finally:
+        gc.enable()
 
 
 def test_every_missing_topic_is_named_and_the_request_creates_none(
