@@ -24,7 +24,10 @@ with 1,000, 290,000 with 2,000: fewer make short runs of each session, more are 
 interpreter's lock, while no worker runs."""
 
 POLL_SECONDS = 0.1
-"""The longest wait for a record: how late a signal, a commit or a report may be."""
+"""The longest wait for a record: how late a signal may be, and a commit or a report while anything is going on."""
+
+QUIET_SECONDS = 2.0
+"""A consumer is quiet once nothing has come and nothing was in flight for so long."""
 
 STOCK_LIMITS = Usage(50_000, 24 * 1024 * 1024)
 """What may be fetched ahead beside what is in flight. The client's own queue is short for it, see `kafka/config.py`."""
@@ -64,6 +67,8 @@ class Intake:
         self._is_drained = True
         """Whether the client had nothing more to give the last time."""
         self._next_poll = 0.0
+        self._busy_at = monotonic()
+        """When a record last came, a task was in flight, or a partition came or went."""
 
     @property
     def paused(self) -> frozenset[Partition]:
@@ -80,7 +85,7 @@ class Intake:
 
     def take(self, now: float) -> None:
         """Takes what the client has, and admits what there is room for."""
-        in_flight = self._usage()
+        in_flight = self._usage() if self._stock or not self._desk.inflow.is_empty else {}
         if self._stock:
             in_flight = self._admit_stock(in_flight)
             if self._stock:
@@ -98,6 +103,10 @@ class Intake:
             self._is_drained = True
         if self._is_drained and self._is_stocked():
             self._desk.inflow.rest(REST_SECONDS)
+
+    def is_quiet(self, now: float) -> bool:
+        """Return whether nothing has come and nothing was in flight for `QUIET_SECONDS`."""
+        return now - self._busy_at >= QUIET_SECONDS and self._desk.inflow.is_empty
 
     def go_on_at(self, reset: Reset) -> None:
         """The partition goes on at another offset, once what was fetched before is admitted."""
@@ -145,6 +154,7 @@ class Intake:
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """These are not this consumer's any more, or are so anew."""
+        self._busy_at = monotonic()
         self._leaving.difference_update(partitions)
         for partition in partitions:
             self._stock.forget(partition)
@@ -191,6 +201,8 @@ class Intake:
 
     def _receive(self, records: Sequence[Record], in_flight: Mapping[Partition, Usage]) -> None:
         """Admits the records at once where they fit beside all shares, and else by way of the stock."""
+        if records or in_flight:
+            self._busy_at = monotonic()
         if not records or self._desk.partitions.is_draining:
             return
         records, ends = self._interpreted(records)

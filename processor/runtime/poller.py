@@ -10,6 +10,10 @@ from processor.runtime.lease_keeper import LeaseKeeper
 from processor.runtime.stop_at_end import StopAtEnd
 from processor.runtime.stopping import Stopping
 
+QUIET_TICK_SECONDS = 0.5
+"""Time between two calls of the ticks while the consumer is quiet. A tick that comes ten times a second costs more than
+all else that an idle consumer does, and none has anything to do."""
+
 
 class Poller:
     """Takes records, commits offsets, reports; what the group decides comes in between, from inside the source."""
@@ -17,7 +21,10 @@ class Poller:
     def __init__(
         self, keeper: LeaseKeeper, intake: Intake, ticks: Sequence[Callable[[float], object]], stopping: Stopping
     ) -> None:
-        """`ticks` are called after each `take`, in this order, with the time in seconds of the monotonic clock."""
+        """`ticks` are called after each `take`, in this order, with the time in seconds of the monotonic clock.
+
+        While the intake is quiet, they are called every `QUIET_TICK_SECONDS`.
+        """
         self._keeper = keeper
         self._intake = intake
         self._ticks = ticks
@@ -27,11 +34,14 @@ class Poller:
         """Polls until a stop is asked for, or until the end is reached. Return whether it was."""
         if stop_at_end is not None:
             stop_at_end.begin()
+        next_tick = 0.0
         while not self._stopping.is_asked:
             self._intake.take(self._keeper.tick())
             now = monotonic()
-            for tick in self._ticks:
-                tick(now)
+            if now >= next_tick or not self._intake.is_quiet(now):
+                next_tick = now + QUIET_TICK_SECONDS
+                for tick in self._ticks:
+                    tick(now)
             if stop_at_end is not None and stop_at_end.is_reached():
                 return True
         return False

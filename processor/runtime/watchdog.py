@@ -31,6 +31,9 @@ from processor.telemetry.events import ConsumerWorkerError, Emit, TaskStuck
 IDLE_SECONDS = 0.5
 """How long it sleeps while no lane is lent and nothing is due; lending the first one wakes it."""
 
+QUIET_SECONDS = 5.0
+"""The same while no task waits either."""
+
 CHECK_SECONDS = 0.02
 """Between two checks of the deadlines."""
 
@@ -93,7 +96,13 @@ class Watchdog:
                 self._check(seat, now)
             if self._cancellation.is_in_force:
                 self._cancellation.interrupt()
-        self._timers.sleep(STALE_SECONDS if self._desk.running else IDLE_SECONDS, due)
+        self._timers.sleep(self._longest_sleep(due), due)
+
+    def _longest_sleep(self, due: float | None) -> float:
+        if self._desk.running:
+            return STALE_SECONDS
+        is_quiet = due is None and not self._desk.waiting and not self._cancellation.is_in_force
+        return QUIET_SECONDS if is_quiet else IDLE_SECONDS
 
     def _check(self, seat: Worker | CoroutineSeat, now: float) -> None:
         window, loan, task = seat.window, seat.loan, seat.task

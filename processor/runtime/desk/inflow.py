@@ -43,6 +43,13 @@ class Inflow:
             return {p: _usage_beside_kept(ledger) for p, ledger in ledgers.items()}
         return {p: Usage(len(ledger.offsets), ledger.offsets.bytes) for p, ledger in ledgers.items()}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no task is held, and no output of one. It takes no lock."""
+        if self._assignment.in_flight:
+            return False
+        return not self._stages or not any(ledger.outbox for ledger in self._assignment.ledgers.values())
+
     def delayed_usage(self) -> dict[Partition, Usage]:
         """Return what of that waits for its time, where something does. It takes no lock."""
         ledgers = self._assignment.ledgers
