@@ -169,7 +169,7 @@ def _advice_for_busy(consumer: ConsumerNow) -> str:
     elif cores >= COMPUTES:
         advice = f"{used}handlers compute, so raise --processes "
     elif 0 < cores <= WAITS:
-        advice = f"{used}handlers wait for something else, so raise --workers, or --processes "
+        advice = f"{used}unless the machine has no more to give, handlers wait, so raise --workers, or --processes "
     else:
         advice = "All workers are busy: raise --workers if handlers wait for I/O, --processes if they compute "
     return f"{advice}(up to the number of partitions), or make the handler faster."

@@ -123,7 +123,7 @@ def test_falling_behind_where_more_workers_did_not_help_asks_for_more_processes(
     ("used_cores", "advice"),
     [
         (0.97, "uses 0.97 of a processor core: handlers compute, so raise --processes (up"),
-        (0.04, "uses 0.04 of a processor core: handlers wait for something else, so raise --workers, or"),
+        (0.04, "0.04 of a processor core: unless the machine has no more to give, handlers wait, so raise --workers"),
         (0.6, "busy: raise --workers if handlers wait for I/O, --processes if they compute"),
         (0.0, "busy: raise --workers if handlers wait for I/O, --processes if they compute"),
     ],
