@@ -1,6 +1,6 @@
 """`Delays`: the tasks of one partition whose time is far, kept as offsets with their due seconds.
 
-There may be a million of them, each of a session of its own, in 25 bytes each. They are read again shortly before they
+There may be a million of them, each of a session of its own, in 28 bytes each. They are read again shortly before they
 are due. The tasks that follow one of them in its session are kept here as well, due no earlier than it: so what is due
 of a session at any moment are its oldest tasks.
 """
