@@ -5,7 +5,8 @@
 # make test-cluster  the chart in a control plane of Kubernetes, built by Go once (8 minutes)
 # make quick    the tests that need no server
 # make lint     what the tools have to say
-# make wheel    the distribution session-processor as a wheel, in dist/; DIST=/another/folder
+# make wheel    the distribution session-processor as a wheel, in dist/; DIST=/another/folder; PURE=1 compiles nothing to C
+# make test-compiled  the compiled wheel, installed by itself: tests of the engine and of delivery; needs a C compiler (3 minutes)
 # make bench    how fast it is, beside others; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
 # make bench-sweeps   how cost grows, one thing varied at a time; make bench-page puts the last results into docs/PERFORMANCE.md
 # make chaos    ten minutes of faults on a real Kafka, and what came of them; MINUTES=60 SEED=7 ONLY="kill the broker"
@@ -16,9 +17,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DIST ?= dist
 WAITING := tests/chaos tests/integration
+COMPILED_QUICK := tests/engine $(patsubst %,tests/runtime/test_%.py,commits consuming exactly_once failures hot_sessions \
+  joins sessions terms)
+COMPILED_DELIVERY := tests/integration/test_delivery.py -k 'once or kill or come_and_go'
+COMPILED_TOOLS := hypothesis jsonschema psutil pytest pytest-timeout pytest-xdist
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-monitoring test-image test-cluster quick lint wheel bench bench-sweeps bench-page clean
+.PHONY: help demo test test-compiled test-monitoring test-image test-cluster quick lint wheel bench bench-sweeps bench-page clean
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +48,20 @@ test-monitoring: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.support.go_tools $(BUILD_SECONDS)
 	PROCESSOR_TEST_MONITORING=1 $(BIN)/python -m pytest tests/monitoring --durations=15
 
+# Outside of the checkout, so that nothing but the wheel can be imported as `processor`. State machines, whose test is
+# called runTest, take long, and run as Python.
+test-compiled: $(VENV)/.installed-dev
+	@if $(BIN)/python -m tests.support.c_compiler 'skipped, the compiled engine is not tested'; then set -ex; \
+	  bare=$$(mktemp -d); trap 'rm -rf "$$bare"' EXIT; \
+	  $(MAKE) --no-print-directory wheel DIST="$$bare/dist"; \
+	  $(BIN)/python -m venv "$$bare/venv"; \
+	  "$$bare/venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    "$$bare"/dist/*.whl $(COMPILED_TOOLS); \
+	  cp -r tests docs schemas pyproject.toml "$$bare"; \
+	  export PROCESSOR_TEST_ENGINE=compiled PROCESSOR_TEST_CACHE="$${PROCESSOR_TEST_CACHE:-$(CURDIR)/.cache}"; \
+	  cd "$$bare"; venv/bin/python -m pytest $(COMPILED_QUICK) -k 'not runTest' --numprocesses=2 --durations=5; \
+	  venv/bin/python -m pytest $(COMPILED_DELIVERY) --numprocesses=2 --durations=5; fi
+
 test-image: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.support.image_base $(BUILD_SECONDS)
 	PROCESSOR_TEST_IMAGE=1 $(BIN)/python -m pytest tests/deploy/test_built_image.py --durations=5
@@ -59,9 +78,17 @@ lint: $(VENV)/.installed-dev
 	  echo "$(BIN)/$$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
 # pip builds in an environment of its own; the variables pin what it installs there, for older and newer versions of pip.
+WHEEL = PIP_CONSTRAINT='$(CURDIR)/constraints.txt' PIP_BUILD_CONSTRAINT='$(CURDIR)/constraints.txt' \
+  $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir '$(DIST)'
+
+# The engine is compiled where that is possible, in a copy: the compiler leaves its files beside the sources, and an
+# editable installation would import them.
 wheel: $(BIN)/python
-	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-	  $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir '$(DIST)' .
+	@if [ -z '$(PURE)' ] && $(BIN)/python -m tests.support.c_compiler 'the engine of this wheel is not compiled'; then \
+	  copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+	  cp -r pyproject.toml README.md LICENSE schemas processor "$$copy" && \
+	  HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(WHEEL) "$$copy"; \
+	else $(WHEEL) .; fi
 	@ls '$(DIST)'/session_processor-*.whl
 
 bench: $(VENV)/.installed-bench

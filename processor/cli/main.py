@@ -81,11 +81,12 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from processor.engine.build import BUILD
         from processor.kafka.config import client_versions
         from processor.version import installed_version
 
         client, library = client_versions()
-        typer.echo(f"processor {installed_version()} (confluent-kafka {client}, librdkafka {library})")
+        typer.echo(f"processor {installed_version()} (confluent-kafka {client}, librdkafka {library}, engine {BUILD})")
         raise typer.Exit
 
 

@@ -7,12 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import add
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-import msgspec
+from typing import Any, Literal, NamedTuple
 
 from processor.engine.joins import Due, Identity, Joins, KeptRecord, Marker, Standing
 from processor.engine.lanes import BLOCKED, DELAYED, HELD, HOT_TASKS, PARKED, QUANTUM, Lane, Lanes, LaneState
+from processor.engine.loan import Loan
 from processor.engine.offsets import Offsets, Progress, Range
 from processor.engine.outbox import Cut, Outbox, Staged, unsettling
 from processor.engine.overflow import Overflow
@@ -21,8 +20,22 @@ from processor.engine.retry import Setback
 from processor.engine.stock import NOTHING, Usage
 from processor.engine.terms import ANY_TIME, Terms, TermsOf, no_terms
 
-if TYPE_CHECKING:
-    from processor.engine.gatherer import Batch
+__all__ = [
+    "CLOSED",
+    "DRAINING",
+    "OPEN",
+    "TRANSITIONS",
+    "Block",
+    "Head",
+    "HeadPlace",
+    "Ledger",
+    "LedgerSnapshot",
+    "LedgerState",
+    "Loan",
+    "Stamp",
+    "headers_in",
+    "sizes_of",
+]
 
 MOST_MARKS = 1000
 """Admissions whose time is remembered."""
@@ -51,39 +64,6 @@ TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
 
 Stamp = tuple[int, int, int | None]
 """Tasks settled or missed, records skipped, and the position."""
-
-
-class Loan(msgspec.Struct, eq=False):
-    """A lane that is lent, with the oldest of its tasks.
-
-    The borrower writes `done`, how many of them succeeded, after each; the owner of the lock may
-    read it at any time and settle so many, so that what is done is committed even while the next
-    task of the lane runs on and on.
-
-    A struct, since that is made in half the time.
-    """
-
-    ledger: Ledger
-    lane: Lane
-    records: list[Record]
-    attempt: int
-    """Of the first record; the others are on their first."""
-    done: int = 0
-    settled: int = 0
-    abandoned: bool = False
-    """Its handler cannot be stopped and its task is settled: the lane stays lent, and no drain waits for it."""
-    handed_over_at: float | None = None
-    """When the dead letter or the result of its next task was first sent; None where none is under way."""
-    batch: Batch | None = None
-    """What it is gathered in, to be attempted with others."""
-    joined: Identity | None = None
-    """The join whose last arrival its next task is: the other arrivals settle with it."""
-
-    @property
-    def outages(self) -> int:
-        """Attempts of its next task in a row that ended because what the handler needs was away."""
-        setback = None if self.done else self.lane.setback
-        return 0 if setback is None else setback.outages
 
 
 HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked", "delayed", "held", "joining"]

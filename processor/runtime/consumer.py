@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import NamedTuple
 
+from processor.engine.build import BUILD
 from processor.engine.lease import Lease
 from processor.errors import BrokerError, DrainTimeout, LoadError, ProcessorError
 from processor.handlers.table import Handlers
@@ -224,6 +225,7 @@ class Consumer:
                 workers_most=bounds_of(settings.workers).most,
                 value_format=settings.value_format,
                 group_protocol=settings.group_protocol,
+                engine=BUILD,
             )
         )
         if self._drain_seconds.of_revoke < settings.drain_timeout:

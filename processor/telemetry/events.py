@@ -514,6 +514,8 @@ class ConsumerStarted(Event):
     """how many it may have, if it finds the number while it runs; else the same"""
     value_format: str
     group_protocol: str
+    engine: Literal["compiled", "pure"]
+    """how the engine runs: compiled to C, or as Python"""
 
 
 class ConsumerWorkersChanged(Event):

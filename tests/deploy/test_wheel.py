@@ -1,4 +1,7 @@
-"""The wheel that `make wheel` builds, installed into an environment that has nothing else."""
+"""The pure wheel, `make wheel PURE=1`, installed into an environment that has nothing else.
+
+The compiled one is tested by `make test-compiled`.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ CONSTRAINTS = ("--quiet", "--disable-pip-version-check", "--constraint", PROJECT
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built by the Makefile, with the interpreter that runs the tests."""
     folder = tmp_path_factory.mktemp("dist")
-    command = ["make", "--silent", "wheel", f"DIST={folder}", f"VENV={sys.prefix}"]
+    command = ["make", "--silent", "wheel", "PURE=1", f"DIST={folder}", f"VENV={sys.prefix}"]
     made = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
     (file,) = folder.iterdir()
@@ -100,6 +103,7 @@ def test_the_installed_command_reports_the_version_of_the_distribution(bare: Pat
     shown = run(bare / "processor", "--version", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith(f"processor {DECLARED['version']} ")
+    assert shown.stdout.endswith(" engine pure)\n")
 
 
 def test_the_installed_package_finds_its_schemas_and_runs_handlers(bare: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
+from processor.engine.build import BUILD
 from processor.fleet.supervisor import ONE_SIGNAL
 from processor.telemetry.redaction import hashed
 from tests.conftest import MakeBroker
@@ -29,6 +30,7 @@ def test_every_task_runs_once_and_in_its_sessions_order(scenario: MakeScenario, 
     work.produce_sessions(2000, 50)
     fleet = work.run("note", "--stop-at-end", "-p", "2", "-w", "8", "--group-protocol", protocol)
     assert fleet.wait() == 0
+    assert {event["engine"] for event in fleet.heard("consumer.started")} == {BUILD}
     assert work.faults() == {}
     assert work.repeated() == []
     assert work.lag == 0

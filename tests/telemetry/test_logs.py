@@ -76,7 +76,13 @@ def test_the_console_leaves_out_what_is_0_or_empty() -> None:
     assert "succeeded=5" in line
     assert not [word for word in line.split() if word.startswith(("lag=", "waiting=", "group=", "fleet=", "host="))]
     started = ConsumerStarted(
-        topics=["t"], group="g", workers=1, workers_most=1, value_format="json", group_protocol="classic"
+        topics=["t"],
+        group="g",
+        workers=1,
+        workers_most=1,
+        value_format="json",
+        group_protocol="classic",
+        engine="pure",
     )
     (line,) = lines_of(started, "console", group="g")
     assert "group=g" in line
