@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -110,6 +111,33 @@ def in_transaction(producer: Producer, topic: str, rows: Iterable[cluster.Row]) 
     return places
 
 
+def test_a_topic_that_is_made_anew_forgets_what_was_set_aside_of_the_old_one(
+    scenario: MakeScenario, admin: AdminClient
+) -> None:
+    work = scenario(partitions=1)
+    fleet = with_a_hot_session_set_aside(work, "-X", "topic.metadata.refresh.interval.ms=500")
+    admin.delete_topics([work.topic])[work.topic].result(30)
+    cluster.wait_gone(work.servers, work.topic)
+    cluster.create_topic(work.servers, work.topic, 1)
+    anew = time.monotonic_ns()
+    work.places.clear()
+    work.produce(mixed(400))
+
+    def done() -> list[int]:
+        """Offsets of the tasks that have ended since then."""
+        return [entry.offset for entry in work.ledger.entries() if entry.succeeded and entry.at > anew]
+
+    until(lambda: len(done()) >= 200, lambda: f"{len(done())} of 200 tasks of the others are done", 60, pause=0.1)
+    work.go()
+    work.wait_lag(0, 60)
+    assert fleet.stop() == 0
+    # the task that ran all the time is the first one of the old topic; the session waited for it
+    assert [offset for offset in done() if offset % 2 == 0] == [0, *range(0, 400, 2)]
+    assert sorted(offset for offset in done() if offset % 2) == list(range(1, 400, 2))
+    assert work.faults(replays_in_process=True) == {}
+    assert not fleet.heard("consumer.offsets_missed")
+
+
 def test_a_consumer_that_is_paused_past_its_session_runs_nothing_of_what_it_had_set_aside(
     scenario: MakeScenario,
 ) -> None:
@@ -138,7 +166,7 @@ def test_a_broker_that_is_away_while_tasks_are_to_be_read_again_costs_only_time(
     broker = own_broker()
     topic = cluster.create_topic(broker.bootstrap_servers, "work", 1)
     work = Scenario(broker, topic, group, tmp_path, start_fleet)
-    fleet = with_a_hot_session_set_aside(work, *OUTLASTING)
+    fleet = with_a_hot_session_set_aside(work, *OUTLASTING, "-X", "reconnect.backoff.max.ms=500")
     broker.kill()
     work.go()
     set_aside = lambda: fleet.heard("consumer.stats")[-1]["set_aside"]  # noqa: E731 — a condition
