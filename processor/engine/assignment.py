@@ -406,21 +406,22 @@ class Assignment(Generic[P]):
         loan.ledger.stage(loan, output, size)
         return self.release(loan) if release else self.settle(loan)
 
-    def release_all(self, loans: Iterable[Loan]) -> int:
+    def release_all(self, loans: Sequence[Loan]) -> int:
         """The same of many, where those of one partition that stand together share the cost."""
-        settled = 0
-        for ledger, group in groupby(loans, _ledger_of):
-            of_ledger = list(group)
-            done = [loan for loan in of_ledger if loan.done == len(loan.records)]
-            if ledger.state is CLOSED or len(done) < len(of_ledger) or ledger.lanes.shelves:
-                settled += sum(map(self.release, of_ledger))
-                continue
-            count, ready = ledger.release_done(done)
-            self.lent_loans -= len(done)
-            self.in_flight -= count
-            self._queue(ledger, ready)
-            settled += count
-        return settled
+        ledgers = list(map(_ledger_of, loans))
+        if ledgers and ledgers.count(ledgers[0]) == len(ledgers):
+            return self._release_of(ledgers[0], loans)
+        return sum([self._release_of(ledger, list(group)) for ledger, group in groupby(loans, _ledger_of)])
+
+    def _release_of(self, ledger: Ledger, loans: Sequence[Loan]) -> int:
+        done = [loan for loan in loans if loan.done == len(loan.records)]
+        if ledger.state is CLOSED or len(done) < len(loans) or ledger.lanes.shelves:
+            return sum(map(self.release, loans))
+        count, ready = ledger.release_done(done)
+        self.lent_loans -= len(done)
+        self.in_flight -= count
+        self._queue(ledger, ready)
+        return count
 
     def narrow(self, loan: Loan, count: int) -> int:
         """Settles what was done, and leaves the loan only the next `count` tasks; tasks settled."""

@@ -142,13 +142,17 @@ class Lanes:
 
     def admit(self, records: Sequence[Record], keys: Sequence[bytes | None]) -> None:
         """Appends each record to its session's lane; `keys` are theirs."""
-        find = self._by_key.get
+        by_key, blocked, ready = self._by_key, self._blocked, self.ready
+        find = by_key.get
         for record, key in zip(records, keys, strict=True):
             lane = find(key)  # type: ignore[arg-type]  # without a key there is none
-            if lane is None:
+            if lane is not None:
+                lane.waiting.append(record)
+            elif key is None or blocked:
                 self._open(key, record)
             else:
-                lane.waiting.append(record)
+                lane = by_key[key] = Lane(key, READY, record)
+                ready.append(lane)
         self.waiting += len(records)
 
     def admit_urgent(
@@ -192,19 +196,21 @@ class Lanes:
 
         A lane gets at most `QUANTUM` of them while others are ready, and else `LONE_QUANTUM`. See `lend` for `share`.
         """
-        ready, lent = self.ready, list[tuple[Lane, list[Record]]]()
+        ready, lent, whole = self.ready, list[tuple[Lane, list[Record]]](), 0
         while limit > 0 and ready:
             lane = ready.popleft()
             records = lane.waiting
-            most = min(limit, QUANTUM if ready else LONE_QUANTUM)
-            if len(records) <= most:
+            count = len(records)
+            if count <= QUANTUM and count <= limit:  # `min` would take as long as all the rest
                 lane.state = LENT
                 lane.waiting = []
-                self.waiting -= len(records)
+                whole += count
             else:
-                records = self.lend(most, share, lane)[1]
-            limit -= len(records)
+                records = self.lend(min(limit, QUANTUM if ready else LONE_QUANTUM), share, lane)[1]
+                count = len(records)
+            limit -= count
             lent.append((lane, records))
+        self.waiting -= whole
         return lent
 
     def give_back(self, lane: Lane, unfinished: list[Record], *, first: bool = False) -> bool:
