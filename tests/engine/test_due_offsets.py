@@ -91,21 +91,37 @@ def test_sessions_that_are_over_are_dropped_when_others_need_their_place() -> No
     assert last.get(of_one_shard[0]) is None
 
 
+def fill(delays: Delays, offsets: range) -> None:
+    """A task of a session of its own at each offset. The due seconds of half of them do not ascend."""
+    dues = random.Random(offsets.start)
+    entries = [Entry(n, 10**9 + (n if n % 2 else dues.randrange(3600))) for n in offsets]
+    delays.put(entries)
+    for offset, due in entries:
+        delays.note(b"session %d" % offset, due)
+
+
 def test_a_million_tasks_of_as_many_sessions_need_no_more_than_40_megabytes() -> None:
-    """Measured with some of them. The due seconds of half of them do not ascend with their offsets."""
-    count, batch, shuffled = 25_000, 5_000, random.Random(1)
+    """Measured with some of them, the tables that do not grow with their number included."""
+    count, batch = 60_000, 5_000
     tracemalloc.start()
     try:
         delays = Delays()
         for first in range(0, count, batch):
-            batch_entries = [
-                Entry(n, 10**9 + (n if n % 2 else shuffled.randrange(3600))) for n in range(first, first + batch)
-            ]
-            delays.put(batch_entries)
-            for offset, due in batch_entries:
-                delays.note(b"session %d" % offset, due)
+            fill(delays, range(first, first + batch))
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert len(delays) == count
     assert used <= 40e6 * count / 1e6
+
+
+def test_an_entry_that_is_put_among_others_goes_into_the_chunk_where_it_belongs() -> None:
+    with patch.object(due_offsets, "CHUNK", SMALL):
+        table = DueOffsets()
+        table.put([Entry(offset, 5) for offset in range(0, 24, 2)])
+        table.put([Entry(9, 1)])
+        assert table.next_due == 1
+        assert (table.count(4, 9), table.count(5, 2)) == (1, 4)
+        assert [entry.offset for entry in table.take(5, 5)] == [0, 2, 4, 6, 8]
+        assert [entry.offset for entry in table.take_below(13)] == [9, 10, 12]
+        assert len(table) == 5
