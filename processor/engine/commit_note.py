@@ -3,6 +3,9 @@
 Up to that moment, in epoch seconds, the partition counts as begun when its topic had four partitions and the group had
 committed nothing: then a partition below that number is not new, whichever member begins it last. `;0@…` notes that
 the partition itself was new, and is watched until then, also by the consumer that gets it next.
+
+In front of that, `;+12` notes that the twelve offsets from the committed one on hold nothing unsettled but arrivals
+that wait at joins.
 """
 
 from __future__ import annotations
@@ -11,6 +14,12 @@ from typing import NamedTuple
 
 DIGITS = 12
 """The longest number in a note."""
+
+KEPT = ";+"
+"""In front of a number of offsets."""
+
+KEPT_CHARACTERS = len(KEPT) + DIGITS
+"""The longest note of that kind."""
 
 
 class Note(NamedTuple):
@@ -25,8 +34,28 @@ class Note(NamedTuple):
         return f";{self.begun_with}@{self.until}"
 
 
+def kept_note(count: int) -> str:
+    """Return the note that so many offsets hold nothing unsettled but arrivals; empty if there are none."""
+    return f"{KEPT}{count}" if count else ""
+
+
+def kept_in(metadata: str) -> int:
+    """Return how many offsets a commit's metadata notes as holding nothing unsettled but arrivals."""
+    return _split_kept(_split_note(metadata)[0])[1]
+
+
 def split(metadata: str) -> tuple[str, Note | None]:
     """Return the skip map in a commit's metadata, and the note behind it; what is not a note is left in the former."""
+    rest, note = _split_note(metadata)
+    return _split_kept(rest)[0], note
+
+
+def _split_kept(metadata: str) -> tuple[str, int]:
+    skip_map, mark, text = metadata.rpartition(KEPT)
+    return (skip_map, int(text)) if mark and _is_number(text) else (metadata, 0)
+
+
+def _split_note(metadata: str) -> tuple[str, Note | None]:
     skip_map, mark, text = metadata.rpartition(";")
     numbers = text.split("@")
     if mark and len(numbers) == 2 and all(map(_is_number, numbers)):

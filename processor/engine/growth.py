@@ -42,10 +42,16 @@ class Extent(NamedTuple):
     begun_with: int | None = None
     """What the commit notes: with how many partitions the group began the topic, 0 where the partition is watched."""
 
+    kept: int = 0
+    """So many offsets from the committed one on hold nothing unsettled but arrivals that wait at joins."""
+
     @property
     def settled(self) -> int:
-        """Everything in it below this offset is settled."""
-        return self.start if self.committed is None else self.committed
+        """Every task in it below this offset is settled.
+
+        Arrivals are no tasks. Those that wait may wait for a branch in the new partition.
+        """
+        return self.start if self.committed is None else self.committed + self.kept
 
     @property
     def is_old(self) -> bool:

@@ -138,13 +138,17 @@ class Marker(NamedTuple):
 class Joins:
     """Belongs to one ledger."""
 
-    __slots__ = ("_expiries", "_failed", "_recent", "bytes", "markers", "open", "tasks")
+    __slots__ = ("_expiries", "_failed", "_recent", "bytes", "kept", "markers", "offsets", "open", "tasks")
 
     def __init__(self) -> None:
         self.bytes = 0
         """Of the records that are kept."""
         self.open: dict[Identity, Join] = {}
         self.markers: dict[Identity, Marker] = {}
+        self.offsets: set[int] = set()
+        """Of the arrivals that are kept."""
+        self.kept = 0
+        """Arrivals that were kept so far."""
         self.tasks = 0
         """Records that are kept."""
         self._expiries: list[tuple[float, Identity]] = []
@@ -171,6 +175,8 @@ class Joins:
             if due.expires != inf:
                 heapq.heappush(self._expiries, (max(due.expires, due.not_before), due.identity))
         join.kept[due.branch] = KeptRecord(record, size, next(iter(join.kept.values()), None))
+        self.offsets.add(record.offset())
+        self.kept += 1
         self.tasks += 1
         self.bytes += size
         return Standing.KEPT
@@ -196,6 +202,7 @@ class Joins:
         """The join is over: forgets it, and returns its arrivals."""
         join = self.open.pop(identity, None)
         kept = list(join.kept.values()) if join is not None else []
+        self.offsets.difference_update([record.offset() for record in kept])
         self._forget(kept)
         if len(self._expiries) > 2 * len(self.open) + SPARE_EXPIRIES:
             self._expiries = [entry for entry in self._expiries if entry[1] in self.open]
@@ -226,7 +233,7 @@ class Joins:
 
         It looks at join after join.
         """
-        for identity, join in self.open.items():
+        for identity, join in self.open.items() if offset in self.offsets else ():
             for record in join.kept.values():
                 if record.offset() == offset:
                     return identity, record, join.since
@@ -248,10 +255,16 @@ class Joins:
         """Return when the next join expires, or one that was to expire first and is complete."""
         return self._expiries[0][0] if self._expiries else None
 
-    def expired(self, epoch: float) -> list[Identity]:
-        """Return the open joins that have expired at `epoch`, in seconds since the epoch."""
-        found = []
-        while self._expiries and self._expiries[0][0] < epoch:
+    def lasting(self, epoch: float) -> set[int]:
+        """Return the offsets of arrivals at joins that do not expire before `epoch`, in seconds since the epoch."""
+        expiring = (join for join in self.open.values() if join.expires < epoch)
+        others = {record.offset() for join in expiring for record in join.kept.values()}
+        return self.offsets - others if others else self.offsets
+
+    def expired(self, epoch: float, most: int) -> list[Identity]:
+        """Return at most `most` open joins that have expired at `epoch`, in seconds since the epoch."""
+        found: list[Identity] = []
+        while self._expiries and self._expiries[0][0] < epoch and len(found) < most:
             _, identity = heapq.heappop(self._expiries)
             join = self.open.get(identity)
             if join is not None and not join.is_ending:

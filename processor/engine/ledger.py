@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import chain
 from operator import add
 from typing import Any, Literal, NamedTuple
@@ -63,7 +63,7 @@ TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
 
 
 Stamp = tuple[int, int, int | None]
-"""Tasks settled or missed, records skipped, and the position."""
+"""Tasks settled or missed and arrivals kept, records skipped, and the position."""
 
 
 HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked", "delayed", "held", "joining"]
@@ -439,14 +439,17 @@ class Ledger:
         """
         if self.joins is None or not self.joins.open:
             return self.secured_point
-        lasting = (join for join in self.joins.open.values() if join.expires >= epoch)
-        kept = {record.offset() for join in lasting for record in join.kept.values()}
         progress = self.offsets.progress()
         assert progress is not None
+        point = self._point_past(progress, self.joins.lasting(epoch))
+        return point if self.outbox.oldest is None else min(point, self.outbox.oldest)
+
+    def _point_past(self, progress: Progress, kept: Container[int]) -> int:
+        """The lowest offset that is unsettled and not one of these; the position where there is none."""
         aside = self.offsets.set_aside
         points = [stretch.offsets[stretch.start] for stretch in aside.stretches()] if aside is not None else []
         points.append(next((offset for offset in progress.unsettled if offset not in kept), progress.position))
-        return min(points) if self.outbox.oldest is None else min(*points, self.outbox.oldest)
+        return min(points)
 
     def settle_kept(self, offsets: Iterable[int]) -> int:
         """Settles records that are kept no more. Return how many."""
@@ -568,11 +571,15 @@ class Ledger:
     @property
     def stamp(self) -> Stamp:
         """As long as this is the same, so is what may be committed."""
-        return self.done + self.missed, self.skipped, self.offsets.position
+        kept = self.joins.kept if self.joins is not None else 0
+        return self.done + self.missed + kept, self.skipped, self.offsets.position
 
     def progress(self) -> Progress | None:
         """What may be committed now; None before anything is known, or once the ledger is closed."""
-        return None if self.state is CLOSED else self.offsets.progress()
+        progress = None if self.state is CLOSED else self.offsets.progress()
+        if progress is None or self.joins is None or not self.joins.open:
+            return progress
+        return progress._replace(kept_until=self._point_past(progress, self.joins.offsets))
 
     def cut(self, now: float) -> Cut | None:
         """What a transaction may commit now, at one moment; None before anything is known, or once it is closed."""

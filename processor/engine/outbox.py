@@ -135,4 +135,6 @@ def unsettling(progress: Progress, offsets: Collection[int]) -> Progress:
     if not offsets:
         return progress
     unsettled = tuple(sorted({*progress.unsettled, *offsets}))
-    return progress._replace(commit_point=min(progress.commit_point, unsettled[0]), unsettled=unsettled)
+    kept_until = None if progress.kept_until is None else min(progress.kept_until, *offsets)
+    point = min(progress.commit_point, unsettled[0])
+    return progress._replace(commit_point=point, unsettled=unsettled, kept_until=kept_until)

@@ -55,6 +55,9 @@ class Join(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """The join that what follows belongs to."""
     branch: Branch | None = None
     """The place of what follows in `outer`."""
+    partition: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Of its arrivals, that of the record by which the group began, so that they meet although the topic grows. None is
+    that of their key."""
 
 
 class Branch(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -174,8 +174,10 @@ class OutputTransactions:
     def produce(self, producer: Producer, outputs: Sequence[OutputRecord], refused: dict[int, str]) -> None:
         """Queues the outputs. Those that are refused are noted by their places, where each is sent alone."""
         produce, is_alone = producer.produce, self._step > 0
-        for index, (topic, key, value, headers) in enumerate(outputs):
+        for index, (topic, key, value, headers, partition) in enumerate(outputs):
             more: dict[str, Any] = {"headers": headers} if headers else {}
+            if partition is not None:
+                more["partition"] = partition
             if is_alone:
                 more["on_delivery"] = partial(self._on_refusal, refused, index)
             try:

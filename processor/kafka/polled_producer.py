@@ -112,9 +112,15 @@ class PolledProducer:
                 self._open()
 
     def produce(
-        self, topic: str, value: bytes | None, key: bytes | None, headers: RecordHeaders | None, on_delivery: OnDelivery
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: RecordHeaders | None,
+        on_delivery: OnDelivery,
+        partition: int | None = None,
     ) -> bool:
-        """Accepts a record. Return whether there was room for it.
+        """Accepts a record, for the partition of its key if no other is given. Return whether there was room for it.
 
         Each delivery makes room. There is no room while reports of a failed client are pending.
         `on_delivery` is called once, possibly before this returns. It must call `reported` at its end.
@@ -125,17 +131,19 @@ class PolledProducer:
             KafkaException: the client rejects the record.
             SettingsError, LoadError, ProducerClosed: as `open`.
         """
+        place: dict[str, Any] = {} if partition is None else {"partition": partition}
         # Under the guard: otherwise a record could follow the last flush of `close` and never be reported.
         with self._guard:
             client = self._taking or self._open()
             if client is None:
                 return False
             try:
-                client.produce(topic, value, key, headers=headers, on_delivery=on_delivery)
+                client.produce(topic, value, key, headers=headers, on_delivery=on_delivery, **place)
             except BufferError:
                 if len(client):
                     return False
-                self._produce_into_empty(client, topic, value=value, key=key, headers=headers, on_delivery=on_delivery)
+                more = {"headers": headers, "on_delivery": on_delivery, **place}
+                self._produce_into_empty(client, topic, value=value, key=key, **more)
             except KafkaException as caught:
                 self._note_refusal(client, topic, caught)
                 return False

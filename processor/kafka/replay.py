@@ -95,6 +95,7 @@ class Replay:
             letter.value(),
             letter.replayed_headers(),
             lambda error: self._ended.put(Ended(letter, error)),
+            letter.replayed_partition(),
         )
         return True
 

@@ -24,6 +24,7 @@ class _Output(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
     delivered: Delivered
+    partition: int | None
 
     @property
     def size(self) -> int:
@@ -61,10 +62,16 @@ class KafkaSink:
         self._producers[0].open()
 
     def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, delivered: Delivered
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        delivered: Delivered,
+        partition: int | None = None,
     ) -> None:
         """Sends a record asynchronously. `delivered` is called exactly once, possibly before this returns."""
-        self._send(_Output(topic, key, value, headers or (), delivered), 0)
+        self._send(_Output(topic, key, value, headers or (), delivered, partition), 0)
 
     def _send(self, output: _Output, step: int) -> None:
         """Passes the record to the producer with the index `step`."""
@@ -85,7 +92,9 @@ class KafkaSink:
         producer, topic = self._producers[step], output.topic
         on_delivery = self._on_delivery(output, step)
         try:
-            has_room = producer.produce(topic, output.value, output.key, list(output.headers) or None, on_delivery)
+            has_room = producer.produce(
+                topic, output.value, output.key, list(output.headers) or None, on_delivery, output.partition
+            )
         except RecordTooLarge:
             raise
         except KafkaException as caught:

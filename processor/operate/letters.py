@@ -21,6 +21,7 @@ ADDED: Final = (
 )
 """The headers that a dead letter has besides those of its record, see `runtime/settlement.py`."""
 
+ARRIVAL: Final = "task-arrival"
 AFTER: Final = "task-after"
 """The ID of a dead-lettered task that this one was to follow, see `handlers/links.py`."""
 
@@ -92,6 +93,14 @@ class Letter:
         """How often the record was replayed before it became this letter."""
         counts = [_number(_text(value)) for name, value in self._record.headers() or () if name == REPLAYS]
         return max([*counts, 0])
+
+    def replayed_partition(self) -> int | None:
+        """The partition that the record is sent to again; None is that of its key.
+
+        An arrival goes where its join waits: that may be another one, if the topic has grown since.
+        """
+        is_arrival = any(name == ARRIVAL for name, _ in self._record.headers() or ())
+        return self.partition() if is_arrival and self.partition() >= 0 else None
 
     def replayed_headers(self) -> Headers:
         """The headers with which the record is sent again."""

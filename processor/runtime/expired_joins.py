@@ -12,11 +12,14 @@ from processor.handlers.terms import shown_time
 
 P = TypeVar("P", bound=Hashable)
 
+MOST_AT_ONCE = 1000
+"""Joins of one partition that are given up under the lock at once: some milliseconds."""
+
 
 def refuse_expired(assignment: Assignment[P], epoch: float) -> None:
     """Has the arrivals at joins refused that have expired at `epoch`, in seconds since the epoch. Under the lock."""
     for ledger, joins in list(assignment.joining()):
-        for identity in joins.expired(epoch):
+        for identity in joins.expired(epoch, MOST_AT_ONCE):
             join = joins.open[identity]
             missing = missing_ids(identity[0], join.missing)
             text = f"its join {identity[0]} had to be complete by {shown_time(join.expires)}, and waited for {missing}"

@@ -54,6 +54,8 @@ class Origin(NamedTuple):
     run: str
     """The place of the record."""
     trace: Headers
+    partition: int
+    """Of the record. Joins wait there."""
     join: Join | None = None
     """What it leads to in the end, where it is a part of a branch."""
     branch: Branch | None = None
@@ -93,7 +95,8 @@ def next_records(task: Task, value: Any, *, may_repeat: bool) -> list[OutputReco
         branch = read_branch(join, headers[BRANCH])
         if may_repeat:
             branch = Branch(branch.index, merged([branch.path, place_of(record)]))
-    origin = Origin(record.topic(), _run(record), [pair for pair in span if pair[0] in TRACE], join, branch)
+    trace = [pair for pair in span if pair[0] in TRACE]
+    origin = Origin(record.topic(), _run(record), trace, record.partition(), join, branch)
     if THEN in headers:
         return list(begin(origin, read_plan(headers[THEN]), f"{task.id}/1", write_inputs([value])))
     return [_arrival(origin, task.id, write_input(value))]
@@ -133,7 +136,7 @@ def joined_records(record: Record, arrival: Arrival, came: Sequence[Came]) -> li
         records = [_arrival(origin, join.id, b'{"inputs":%b}' % inputs)]
     if path:
         marker: Headers = [("task-name", NAME.encode()), (JOINED, write_joined(join, path))]
-        records.append(OutputRecord(record.topic(), record.key(), None, marker))
+        records.append(OutputRecord(record.topic(), record.key(), None, marker, record.partition()))
     return records
 
 
@@ -165,6 +168,7 @@ def begin(origin: Origin, plan: Sequence[Planned], first_id: str, inputs: bytes 
                 _end_of(first),
                 origin.join,
                 origin.branch,
+                origin.partition,
             )
             part = origin._replace(join=join, branch=Branch(index, origin.branch.path if origin.branch else {}))
         yield from begin(part, branch, f"{first_id}/{index + 1}", inputs)
@@ -234,12 +238,13 @@ def _arrival(origin: Origin, branch_id: str, value: bytes) -> OutputRecord:
     ]
     if join.expires is not None:
         headers.append((EXPIRES, str(join.expires).encode()))
-    return OutputRecord(join.topic, join.id.encode("utf-8", "backslashreplace"), value, headers)
+    key = join.id.encode("utf-8", "backslashreplace")
+    return OutputRecord(join.topic, key, value, headers, join.partition)
 
 
 def _plain_origin(record: Record) -> Origin:
     trace = [pair for pair in record.headers() or () if pair[0] in TRACE]
-    return Origin(record.topic(), _run(record), trace)
+    return Origin(record.topic(), _run(record), trace, record.partition())
 
 
 def _run(record: Record) -> str:

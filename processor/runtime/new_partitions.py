@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from time import monotonic, time
 
-from processor.engine.commit_note import Note, split
+from processor.engine.commit_note import Note, kept_in, split
 from processor.engine.growth import HELD, WATCH_SECONDS, Begin, Decision, Extent, Grown, Growth, Hold, Open
 from processor.engine.late_producers import LateProducers
 from processor.engine.record import Record
+from processor.handlers.joins import is_of_join
 from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
@@ -108,6 +109,8 @@ class NewPartitions:
         """Looks at one record of each run: the last one, as the least likely to be from before the growth."""
         for partition, run in runs:
             record = run[-1]
+            if is_of_join(record):  # those stay in the partition where their group began
+                continue
             stray = self._late_producers.check(partition, record.offset(), record.key())
             if stray is not None:
                 self._emit(
@@ -181,9 +184,12 @@ def _topics(survey: Survey, now: float) -> dict[str, dict[int, Extent]]:
     for partition, (start, end) in survey.bounds.items():
         commit = survey.committed.get(partition)
         offset = commit.offset if commit is not None else None
-        _, note = split(commit.metadata if commit is not None else "")
+        metadata = commit.metadata if commit is not None else ""
+        _, note = split(metadata)
         begun_with = note.begun_with if note is not None and note.until > now else None
-        topics.setdefault(partition.topic, {})[partition.number] = Extent(start, end, offset, begun_with)
+        topics.setdefault(partition.topic, {})[partition.number] = Extent(
+            start, end, offset, begun_with, kept_in(metadata)
+        )
     return topics
 
 

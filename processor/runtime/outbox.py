@@ -85,8 +85,8 @@ class Outbox:
             Shipment(output, self._sink, self._settle, self._try_again).go_on()
 
     def _send(self, output: Output) -> None:
-        topic, key, value, headers = output.records[0]
-        self._sink.send(topic, key, value, headers, lambda error: self._on_delivery(output, error))
+        topic, key, value, headers, partition = output.records[0]
+        self._sink.send(topic, key, value, headers, lambda error: self._on_delivery(output, error), partition)
 
     def _on_delivery(self, output: Output, error: DeliveryError | None) -> None:
         if error is None:
@@ -159,8 +159,8 @@ class Shipment:
                 return
         while True:
             while (record := self._next()) is not None:
-                topic, key, value, headers = record
-                self._sink.send(topic, key, value, headers, partial(self._on_delivery, record))
+                topic, key, value, headers, partition = record
+                self._sink.send(topic, key, value, headers, partial(self._on_delivery, record), partition)
             with self._lock:
                 self._asked = min(self._asked - 1, 1)
                 if not self._asked:

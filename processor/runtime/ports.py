@@ -117,6 +117,8 @@ class OutputRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+    partition: int | None = None
+    """None is that of its key."""
 
     @property
     def size(self) -> int:
@@ -319,10 +321,17 @@ class Sink(Protocol):
     """Where dead letters and results go. Any thread may call it."""
 
     def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, delivered: Delivered
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        delivered: Delivered,
+        partition: int | None = None,
     ) -> None:
         """Sends a record and returns; never raises. `delivered` receives how it ended, perhaps before this returns.
 
+        Without a `partition`, it goes to that of its key.
         Records with the same key arrive in the order in which they were sent.
         """
 

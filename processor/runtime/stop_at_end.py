@@ -13,6 +13,9 @@ ASK_SECONDS = 0.5
 
 CHECK_SECONDS = 0.05
 
+RESTS = 10
+"""A check takes at most one part in so many of the time: it looks at every arrival that waits."""
+
 EXPIRY_SECONDS = 60.0
 """A join that waits for a branch is left to the next run, unless it expires so soon."""
 
@@ -42,8 +45,8 @@ class StopAtEnd:
         assert self._open is not None
         now = monotonic()
         if now >= self._next_check:
-            self._next_check = now + CHECK_SECONDS
             self._close_own(self._open)
+            self._next_check = now + max(CHECK_SECONDS, RESTS * (monotonic() - now))
             if self._open and now >= self._next_question and self._may_ask(self._open):
                 self._next_question = now + ASK_SECONDS
                 self._close_committed(self._open)

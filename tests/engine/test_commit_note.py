@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.engine import skipmap
-from processor.engine.commit_note import Note, split
+from processor.engine.commit_note import DIGITS, KEPT_CHARACTERS, Note, kept_in, kept_note, split
 
 notes = st.builds(Note, begun_with=st.integers(0, 200_000), until=st.integers(0, 10**11))
 
@@ -25,3 +25,17 @@ def test_a_note_and_its_skip_map_are_read_as_they_were_written(base: int, gaps: 
 )
 def test_what_is_not_a_note_is_left_as_it_is(text: str) -> None:
     assert split(text) == (text, None)
+
+
+@given(st.integers(0, 10**DIGITS - 1), st.one_of(st.none(), notes), st.sampled_from(["", "p2:abc"]))
+def test_how_far_only_arrivals_wait_is_read_beside_the_skip_map_and_the_other_note(
+    count: int, note: Note | None, skip_map: str
+) -> None:
+    metadata = f"{skip_map}{kept_note(count)}{note or ''}"
+    assert (split(metadata), kept_in(metadata)) == ((skip_map, note), count)
+    assert len(kept_note(count)) <= KEPT_CHARACTERS
+
+
+@pytest.mark.parametrize("text", ["", "p2:abc", ";+", ";+x", ";+-1", "p2:abc;+1;", f";+{'9' * 13}"])
+def test_what_does_not_say_how_far_only_arrivals_wait_is_left_as_it_is(text: str) -> None:
+    assert (split(text), kept_in(text)) == ((text, None), 0)

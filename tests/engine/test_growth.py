@@ -428,3 +428,13 @@ class Growing(RuleBasedStateMachine):
 
 TestGrowing = Growing.TestCase
 TestGrowing.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+
+
+def test_a_cut_does_not_wait_for_arrivals_that_wait_for_other_branches() -> None:
+    """One of those may be in the new partition."""
+    growth = Growth()
+    growth.add((T, 1))
+    answers(growth, {0: Extent(0, 12, 4, kept=5), 1: Extent(2, 3, None)})
+    (held,) = answers(growth, {0: Extent(0, 12, 4, kept=5), 1: Extent(2, 5, None)})
+    assert isinstance(held, Hold)
+    assert answers(growth, {0: Extent(0, 20, 4, kept=8), 1: Extent(2, 5, None)}, 1.0) == [Open((T, 1), 2, 3)]

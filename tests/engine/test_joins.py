@@ -7,9 +7,9 @@ from math import inf
 from processor.engine import joins as module
 from processor.engine.assignment import Assignment
 from processor.engine.joins import Due, Identity, Joins, KeptRecord, Marker, Standing, missing_ids
-from processor.engine.ledger import Loan
+from processor.engine.ledger import Ledger, Loan
 from processor.engine.offsets import Progress
-from processor.engine.outbox import Cut, Staged
+from processor.engine.outbox import Cut, Staged, unsettling
 from processor.engine.record import Headers
 from processor.engine.stock import Usage
 from processor.engine.terms import Terms
@@ -95,7 +95,7 @@ def test_a_last_arrival_that_comes_back_undone_leaves_the_others_kept() -> None:
     assert state(assignment) == (1, 1, 0, 0)
     ledger = assignment.ledgers[0]
     assert ledger.joins is not None
-    assert ledger.joins.expired(9.0) == []  # it is ending
+    assert ledger.joins.expired(9.0, 9) == []  # it is ending
     assert assignment.arrive(lend(assignment), Due(JOIN, 2, 1), 0.0)[0] is Standing.LAST
 
 
@@ -362,9 +362,9 @@ def test_joins_expire_in_turn_and_a_late_one_not_before_it_may() -> None:
     ):
         joins.arrive(Due(("j", run), 3, 0, expires, not_before), record(offset), 1, 0.0)
     assert joins.next_expiry() == 10.0
-    assert joins.expired(10.0) == []
-    assert joins.expired(35.0) == [("j", "b"), ("j", "a")]
-    assert (joins.expired(39.0), joins.expired(41.0), joins.next_expiry()) == ([], [("j", "c")], None)
+    assert joins.expired(10.0, 9) == []
+    assert joins.expired(35.0, 9) == [("j", "b"), ("j", "a")]
+    assert (joins.expired(39.0, 9), joins.expired(41.0, 9), joins.next_expiry()) == ([], [("j", "c")], None)
 
 
 def test_times_of_joins_that_are_complete_are_forgotten() -> None:
@@ -373,7 +373,7 @@ def test_times_of_joins_that_are_complete_are_forgotten() -> None:
         joins.arrive(Due(("j", str(number)), 2, 0, 9.0), record(number), 1, 0.0)
         joins.complete(("j", str(number)))
     assert len(joins._expiries) <= module.SPARE_EXPIRIES + 1
-    assert joins.expired(99.0) == []
+    assert joins.expired(99.0, 9) == []
 
 
 def test_what_is_equal_in_all_arrivals_is_kept_once() -> None:
@@ -419,3 +419,43 @@ def test_a_commit_without_room_for_a_join_has_none_of_its_arrivals() -> None:
     assert without.outputs == [plain]
     assert (without.progress.commit_point, list(without.progress.unsettled)) == (0, [0, 1, 3, 4, 5, 7, 8])
     assert without.parted([(2, 3)]) == set()
+
+
+def test_progress_says_below_which_offset_only_arrivals_are_unsettled() -> None:
+    assignment = assignment_of(record(0), record(1), FakeRecord(2, b"s"), record(3, b"9/then"))
+    ledger = assignment.ledgers[0]
+    assert kept_until(ledger) is None
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 0), 0.0)
+    assert kept_until(ledger) == 1
+    task = lend(assignment)
+    assert task.records[0].offset() == 2
+    before = ledger.stamp
+    assignment.arrive(lend(assignment), Due(("9/then", ""), 2, 0), 0.0)
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 1), 0.0)
+    assert ledger.stamp != before
+    assert kept_until(ledger) == 2
+    task.done = 1
+    assignment.release(task)
+    assert kept_until(ledger) == 4
+    assert ledger.unkept_point(0.0) == 4
+    ledger.transition("close")
+    assert ledger.progress() is None
+
+
+def kept_until(ledger: Ledger) -> int | None:
+    progress = ledger.progress()
+    assert progress is not None
+    return progress.kept_until
+
+
+def test_what_is_withheld_counts_as_neither_settled_nor_kept() -> None:
+    progress = Progress(2, (2,), 9, (), kept_until=9)
+    assert unsettling(progress, {5, 7}) == Progress(2, (2, 5, 7), 9, (), kept_until=5)
+
+
+def test_only_so_many_joins_are_given_up_at_once() -> None:
+    joins = Joins()
+    for number in range(5):
+        joins.arrive(Due((f"{number}/then", ""), 2, 0, expires=number), record(number), 1, 0.0)
+    assert joins.expired(9.0, 3) == [(f"{number}/then", "") for number in range(3)]
+    assert joins.expired(9.0, 3) == [(f"{number}/then", "") for number in (3, 4)]

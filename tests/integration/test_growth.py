@@ -6,10 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from processor import Dispatcher, Step, group
+from processor.handlers.links import Planned, write_plan
 from tests.conftest import MakeBroker
 from tests.support import cluster
 from tests.support.growing_topic import Stream, grow
@@ -126,3 +129,40 @@ def test_a_broker_that_restarts_while_new_partitions_are_held_costs_only_time(
     assert stream.moved() > SESSIONS / 4
     assert stream.faults() == {}
     assert held([fleet]) == {4, 5, 6, 7}
+
+
+def test_groups_that_wait_while_their_topic_grows_go_on_once(scenario: MakeScenario) -> None:
+    """What follows from their last branches goes into new partitions, which wait for the old ones, but for arrivals."""
+    work, groups = scenario(partitions=4), 40
+    fleet = start(work, "classic", "--commit-interval", "0.2", handler="branch")
+    with Dispatcher(work.servers, work.topic, value_format="bytes") as dispatcher:
+        for n in range(groups):
+            late = Step(f"b{n}", b"", "late").then(Step(f"c{n}", b""))
+            dispatcher.submit(group([Step(f"a{n}", b""), late], id=f"g-{n}").then(Step(f"d{n}", b"")))
+    until(lambda: fleet.heard("consumer.stats", open_joins=groups), "all groups wait", 30)
+    grow(work, 8)
+    until(lambda: served([fleet], 8), "the new partitions are assigned", 30)
+    until_followers_move(work)
+    work.go()
+    ran = lambda: [entry.session for entry in work.ledger.entries() if entry.succeeded]  # noqa: E731 — a condition
+    until(lambda: {f"d{n}" for n in range(groups)} <= set(ran()), lambda: f"of {groups} groups only {ran()}", 60, 0.1)
+    work.wait_lag(0)
+    assert fleet.stop() == 0
+    of_groups = [session for session in ran() if session[1:].isdigit()]
+    assert len(of_groups) == len(set(of_groups))
+    moved = {entry.session[0] for entry in work.ledger.entries() if entry.partition >= 4}
+    assert moved >= {"c", "d"}
+    assert not fleet.heard("consumer.producer_late")
+
+
+def until_followers_move(work: Scenario) -> None:
+    """Waits until the consumer sends what follows from tasks into new partitions as well."""
+    sessions = count()
+
+    def have_moved() -> bool:
+        plan = write_plan([Planned(f"next of probe {next(sessions)}", b"")])
+        cluster.produce(work.servers, work.topic, [(b"probe", b"", [("task-then", plan)])], partition=0)
+        ends = cluster.end_offsets(work.servers, work.topic)
+        return any(ends[number] for number in range(4, 8))
+
+    until(have_moved, "what follows goes into new partitions", 30, pause=0.1)

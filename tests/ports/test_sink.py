@@ -40,7 +40,7 @@ class Target(NamedTuple):
 
 @pytest.fixture
 def kafka(broker: Broker, topic: MakeTopic) -> Target:
-    return kafka_target(broker.bootstrap_servers, topic(1))
+    return kafka_target(broker.bootstrap_servers, topic(2))
 
 
 @pytest.fixture
@@ -122,6 +122,15 @@ def test_records_of_one_key_arrive_in_the_order_in_which_they_were_sent(target: 
         target.sink.send(target.topic, b"k", b"%d" % number, None, outcomes.put)
     assert target.sink.close(SECONDS) == 0
     assert target.arrived() == [(b"k", b"%d" % number, []) for number in range(500)]
+
+
+def test_a_record_goes_to_the_partition_that_it_was_given(target: Target) -> None:
+    outcomes = Outcomes()
+    for number in range(20):
+        target.sink.send(target.topic, b"%d" % number, b"v", None, outcomes.put, number % 2)
+    assert target.sink.close(SECONDS) == 0
+    keys = [b"%d" % number for number in range(20)]
+    assert [key for key, _, _ in target.arrived()] == keys[::2] + keys[1::2]
 
 
 def test_an_acknowledgement_comes_by_itself_and_from_another_thread(target: Target) -> None:

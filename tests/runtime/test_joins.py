@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from processor.engine.record import Headers
-from processor.handlers.joins import Branch, Join, Path, write_branch, write_join, write_joined
-from processor.handlers.links import Planned, read_inputs
+from processor.handlers.joins import Branch, Join, Path, read_join, write_branch, write_join, write_joined
+from processor.handlers.links import Planned, read_inputs, write_plan
 from processor.handlers.task import Reject, Task
 from processor.telemetry.events import ConsumerStats, PartitionStats, TaskDeadLettered
 from processor.testing.memory.cluster import MemoryRecord
@@ -250,3 +250,36 @@ def test_the_statistics_name_the_join_that_holds_the_commit_point_and_count_no_a
         run.stop()
     last = run.of(ConsumerStats)[-1]
     assert (last.in_flight, last.succeeded, last.dead_lettered, last.open_joins) == (0, 3, 0, 0)
+
+
+def test_a_join_waits_in_the_partition_where_its_group_began() -> None:
+    """The topic may grow while it waits, and another partition would belong to its ID then."""
+    join = Join("8/then", "t-0-0", TOPIC, 2, [SHIP], partition=1)
+    with RunningConsumer(lambda task: None, partitions=2) as run:
+        run.push(branch(0, 0, join))
+        until(lambda: len(run.cluster.records(TOPIC)) == 2)
+        run.push(start(1))
+        until(lambda: run.cluster.records("next"))
+        run.stop()
+    _, _, arrived = run.cluster.records(TOPIC)
+    assert (arrived.partition(), arrived.key()) == (1, b"8/then")
+    (begun,) = run.cluster.records("next")
+    assert read_join(dict(begun.headers() or ())["task-join"]).partition == 0
+
+
+def start(offset: int) -> MemoryRecord:
+    """A group of one branch begins."""
+    headers: Headers = [("task-arrival", b"{}"), ("task-then", write_plan([Planned(group=[[SHIP]]), SHIP]))]
+    return MemoryRecord(PARTITION, offset, b"9", None, headers)
+
+
+def test_a_marker_goes_to_the_partition_of_its_arrivals() -> None:
+    path: Path = {TOPIC: {0: [9]}}
+    keys = (b"8/then", b"9/then", b"10/then", b"11/then")
+    with RunningConsumer(lambda task: None, partitions=4) as run:
+        run.push(
+            *(arrival(n, 0, Join(key.decode(), "t-0-0", TOPIC, 1, [SHIP]), path=path) for n, key in enumerate(keys))
+        )
+        until(lambda: len(run.cluster.records(TOPIC)) == 8)
+        run.stop()
+    assert {record.partition() for record in run.cluster.records(TOPIC)} == {0}

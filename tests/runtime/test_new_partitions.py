@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from processor.engine.murmur2 import partition_of
+from processor.handlers.joins import Join
 from processor.handlers.task import Task
 from processor.runtime.ports import Commit, Partition
 from processor.telemetry.events import (
@@ -24,6 +25,7 @@ from processor.telemetry.events import (
 from processor.testing.memory.cluster import MemoryRecord
 from tests.runtime.fakes import TOPIC, FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.runtime.test_joins import SHIP, arrival
 from tests.support.scripted_kafka import ScriptedCluster, ScriptedSource
 from tests.support.until import until
 
@@ -194,6 +196,21 @@ def test_a_new_partition_does_not_wait_for_old_ones_that_never_had_a_record() ->
         assert held(run, 7).waits_for == ["t[0]@1"]
         work.open(0)
         run.settled(5)
+
+
+def test_a_new_partition_does_not_wait_for_arrivals_of_groups_one_of_which_may_have_a_branch_there() -> None:
+    work = Work()
+    with RunningConsumer(work, partitions=2) as run:
+        until(lambda: all(run.commit_point(number) == 0 for number in range(2)), "the partitions have begun")
+        run.push(arrival(0, 0), of(0, 1), arrival(2, 0, Join("9/then", "t-0-0", TOPIC, 2, [SHIP])))
+        work.until_begun(0, 1)
+        run.cluster.grow(TOPIC, 4)
+        run.push(of(2, 0))
+        work.until_begun(2, 0)
+        assert run.commit_point(0) == 0
+        run.push(arrival(3, 1))
+        until(lambda: run.commit_point(0) == 2)
+        run.stop()
 
 
 def test_with_begin_a_new_partition_waits_for_nothing() -> None:

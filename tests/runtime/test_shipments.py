@@ -41,7 +41,13 @@ class Line:
         self.shipment = Shipment(output, self, self._settle, self._try_again)
 
     def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, delivered: Delivered
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        delivered: Delivered,
+        partition: int | None = None,
     ) -> None:
         assert key is not None
         self.sent.append(key.decode())

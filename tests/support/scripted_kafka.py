@@ -229,7 +229,13 @@ class ScriptedSink(MemorySink):
         self._lock = threading.Lock()
 
     def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, delivered: Delivered
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        delivered: Delivered,
+        partition: int | None = None,
     ) -> None:
         with self._lock:
             refused = self.refusals > 0 and self.refused_topic in (None, topic)
@@ -238,7 +244,7 @@ class ScriptedSink(MemorySink):
             delivered(DeliveryError("the topic is away"))
             return
         self.sent.append(Sent(topic, key, value, dict(headers or ())))
-        super().send(topic, key, value, headers, lambda error: self._acknowledged(delivered, error))
+        super().send(topic, key, value, headers, lambda error: self._acknowledged(delivered, error), partition)
 
     def acknowledge(self) -> None:
         """Acknowledges everything that is held back, and holds back nothing more."""

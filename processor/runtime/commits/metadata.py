@@ -7,7 +7,7 @@ from time import time
 from typing import NamedTuple
 
 from processor.engine import skipmap
-from processor.engine.commit_note import Note, split
+from processor.engine.commit_note import KEPT_CHARACTERS, Note, kept_note, split
 from processor.engine.offsets import Progress, Range
 from processor.engine.outbox import Cut
 from processor.runtime.commits.map_records import MapRecords
@@ -93,7 +93,7 @@ class Metadata:
 
     def of_progress(self, partition: Partition, progress: Progress) -> tuple[Commit, SkipMap]:
         """Return the commit of what is settled; its skip map may be cut."""
-        room, note = self._room(partition)
+        room, note = self._room(partition, progress), self._notes_with(partition, progress)
         made = self._encoded(partition, progress, room, is_whole=False)
         self._report_cut(partition, progress, made)
         return Commit(partition, progress.commit_point, f"{made.text}{note}"), made
@@ -111,7 +111,7 @@ class Metadata:
         Returns:
             None where there is not enough room even for these.
         """
-        room, note = self._room(partition)
+        room = self._room(partition, cut.progress)
         made = self._encoded(partition, cut.progress, room, is_whole=True)
         if not made.is_whole:
             extended = self._extended(cut, accepted, room)
@@ -119,6 +119,7 @@ class Metadata:
                 return None
             made, cut = extended
         self._report_cut(partition, cut.progress, made)
+        note = self._notes_with(partition, cut.progress)
         return Commit(partition, cut.progress.commit_point, f"{made.text}{note}"), made, cut
 
     def shorten(self, commits: Sequence[Commit], refused: frozenset[Partition]) -> None:
@@ -167,11 +168,17 @@ class Metadata:
                 return SkipMap(text, None, ranges, kept), cut
             cut = cut.without(parted)
 
-    def _room(self, partition: Partition) -> tuple[int, str]:
-        """Return how many characters a skip map may have, and the note that follows it."""
-        limit, note = self._limits.get(partition, skipmap.MAX_CHARACTERS), str(self.note_of(partition) or "")
-        note = note if len(note) <= limit else ""
-        return limit - len(note), note
+    def _room(self, partition: Partition, progress: Progress) -> int:
+        """Return how many characters a skip map may have beside the notes that follow it."""
+        notes = self._notes_with(partition, progress)
+        kept = KEPT_CHARACTERS if progress.kept_until is not None else 0  # it may get longer in a cut without some
+        return max(0, self._limits.get(partition, skipmap.MAX_CHARACTERS) - len(notes) - kept)
+
+    def _notes_with(self, partition: Partition, progress: Progress) -> str:
+        """Return the notes that follow the skip map, if there is room for them."""
+        kept = 0 if progress.kept_until is None else progress.kept_until - progress.commit_point
+        notes = f"{kept_note(kept)}{self.note_of(partition) or ''}"
+        return notes if len(notes) <= self._limits.get(partition, skipmap.MAX_CHARACTERS) else ""
 
     def _report_cut(self, partition: Partition, progress: Progress, made: SkipMap) -> None:
         """Reports that a skip map leaves something out, once until one does not."""

@@ -126,15 +126,25 @@ class MemoryCluster:
             self.logs.update({Partition(topic, number): Log() for number in range(partitions)})
             self.changed.notify_all()
 
-    def produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None) -> MemoryRecord:
-        """Appends a record to the partition of its key, and returns it. A topic that does not exist is created."""
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        partition: int | None = None,
+    ) -> MemoryRecord:
+        """Appends a record, and returns it: to the partition of its key, if no other is given.
+
+        A topic that does not exist is created.
+        """
         with self.changed:
             partitions = [place for place in self.logs if place.topic == topic]
             if not partitions:
                 partitions = [Partition(topic, 0)]
                 self.logs[partitions[0]] = Log()
             number = next(self._keyless) if key is None else zlib.crc32(key)
-            place = partitions[number % len(partitions)]
+            place = partitions[number % len(partitions)] if partition is None else Partition(topic, partition)
             record = MemoryRecord(place, self.logs[place].end, key, value, headers)
             self.logs[place].append(record)
             self.changed.notify_all()

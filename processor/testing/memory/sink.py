@@ -24,12 +24,18 @@ class MemorySink:
         self._thread.start()
 
     def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, delivered: Delivered
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        delivered: Delivered,
+        partition: int | None = None,
     ) -> None:
         """Appends the record to its topic."""
         with self._guard:
             if not self._closed:
-                self._cluster.produce(topic, key, value, headers)
+                self._cluster.produce(topic, key, value, headers, partition)
                 self._unacknowledged.put(delivered)
                 return
         delivered(DeliveryError(f"{topic}: this sink has stopped sending"))
