@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 from examples.fan_out import order
-from processor import Dispatcher, Step
+from processor import AsyncDispatcher, Dispatcher, Step
 from processor import group as a_group
 from tests.conftest import MakeTopic
 from tests.support import cluster
@@ -29,7 +32,9 @@ note = os.open(os.environ["NOTES"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 @app.default
 def work(task):
     time.sleep(0.005)
-    os.write(note, json.dumps({"id": task.id, "pid": os.getpid(), "inputs": task.inputs}).encode() + b"\\n")
+    payload = task.payload.decode() if isinstance(task.payload, bytes) else task.payload
+    line = {"id": task.id, "pid": os.getpid(), "inputs": task.inputs, "payload": payload}
+    os.write(note, json.dumps(line).encode() + b"\\n")
     return task.id
 """
 
@@ -142,6 +147,43 @@ def test_with_exactly_once_what_follows_a_group_is_committed_once(
     until(lambda: is_done(broker, group, first), "nothing is left waiting", seconds=60, pause=0.5)
     assert fleet.stop() == 0
     assert ids() == sorted(f"g-{n}/then" for n in range(count))
+
+
+@pytest.mark.parametrize("form", ["avro", "avro with a registry", "bytes"])
+def test_groups_in_every_format_come_from_both_dispatchers_and_from_produce(
+    request: pytest.FixtureRequest,
+    broker: Broker,
+    topic: MakeTopic,
+    group: str,
+    start_fleet: StartFleet,
+    tmp_path: Path,
+    form: str,
+) -> None:
+    name, notes, servers = topic(4), tmp_path / "notes", broker.bootstrap_servers
+    url = request.getfixturevalue("registry_server").url if form == "avro with a registry" else None
+    options: dict[str, Any] = {"value_format": form.partition(" ")[0], "schema_registry": url}
+    given = {way: a_group([Step("a", "x"), Step("b", "y")], id=way).then(Step("c", "z")) for way in ("first", "second")}
+
+    async def submit() -> None:
+        async with AsyncDispatcher(servers, name, **options) as dispatcher:
+            await dispatcher.submit(given["second"])
+
+    with Dispatcher(servers, name, **options) as dispatcher:
+        dispatcher.submit(given["first"]).result(30)
+    asyncio.run(submit())
+    a, b, c = ({"session_id": session, "payload": payload} for session, payload in ("ax", "by", "cz"))
+    command = ["-b", servers, "-t", name, "--value-format", options["value_format"]]
+    command += ["--schema-registry", url] if url is not None else []
+    line = json.dumps({"group": [a, b], "id": "third", "then": c})
+    subprocess.run([sys.executable, "-m", "processor", "produce", *command], input=line, text=True, check=True)
+    fleet = start_fleet("groups:app", *command, "-g", group, modules={"groups": APP}, env={"NOTES": str(notes)})
+    ids = {f"{way}/{part}" for way in ("first", "second", "third") for part in ("1", "2", "then")}
+    until(lambda: {note["id"] for note in notes_in(notes)} >= ids, lambda: f"only {notes_in(notes)}", seconds=60)
+    assert fleet.stop() == 0
+    of_way = {note["id"]: (note["payload"], note["inputs"]) for note in notes_in(notes)}
+    for way in ("first", "second", "third"):
+        assert of_way[f"{way}/1"] == ("x", [])
+        assert of_way[f"{way}/then"] == ("z", [f"{way}/1", f"{way}/2"])
 
 
 def test_every_order_ships_once_all_is_done_although_the_fleet_is_killed(
