@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import heapq
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
@@ -135,12 +136,39 @@ class Marker(NamedTuple):
     """Offsets of tasks that may run again until the group has committed them, by partition by topic."""
 
 
+class Doubtful(NamedTuple):
+    """A join of which an arrival is kept, and that may have been complete before the partition was assigned."""
+
+    identity: Identity
+    since: float
+    """When the arrival was kept, in the caller's seconds."""
+    begun: int
+    """The offset of the record by which its group began, in the same partition."""
+    arrived: int
+    """The offset of the arrival."""
+
+
 class Joins:
     """Belongs to one ledger."""
 
-    __slots__ = ("_expiries", "_failed", "_recent", "bytes", "kept", "markers", "offsets", "open", "tasks")
+    __slots__ = (
+        "_assigned_at",
+        "_doubtful",
+        "_expiries",
+        "_failed",
+        "_recent",
+        "bytes",
+        "kept",
+        "markers",
+        "offsets",
+        "open",
+        "tasks",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, assigned_at: int | None = None) -> None:
+        """`assigned_at` is the offset at which the partition was assigned; None where it had not begun."""
+        self._assigned_at = assigned_at
+        self._doubtful: deque[Doubtful] = deque()
         self.bytes = 0
         """Of the records that are kept."""
         self.open: dict[Identity, Join] = {}
@@ -174,12 +202,34 @@ class Joins:
             join = self.open[due.identity] = Join(due.of, due.expires, now)
             if due.expires != inf:
                 heapq.heappush(self._expiries, (max(due.expires, due.not_before), due.identity))
+            self._doubt(due.identity, record, now)
         join.kept[due.branch] = KeptRecord(record, size, next(iter(join.kept.values()), None))
         self.offsets.add(record.offset())
         self.kept += 1
         self.tasks += 1
         self.bytes += size
         return Standing.KEPT
+
+    def _doubt(self, identity: Identity, record: Record, now: float) -> None:
+        place, _, offset = identity[1].rpartition("-")
+        if self._assigned_at is not None and place == f"{record.topic()}-{record.partition()}" and offset.isdecimal():
+            begun = int(offset)
+            if begun < self._assigned_at:
+                self._doubtful.append(Doubtful(identity, now, begun, record.offset()))
+
+    def take_doubtful(self, before: float) -> list[Doubtful]:
+        """Return the joins once that may have been complete, and have waited since `before` or longer."""
+        found = []
+        while self._doubtful and self._doubtful[0].since <= before:
+            doubtful = self._doubtful.popleft()
+            if self.waits(doubtful.identity):
+                found.append(doubtful)
+        return found
+
+    def waits(self, identity: Identity) -> bool:
+        """Return whether a join waits for branches."""
+        join = self.open.get(identity)
+        return join is not None and not join.is_ending
 
     def arrivals(self, identity: Identity) -> Mapping[int, KeptRecord]:
         """Return the arrivals of a join that are kept, by the index of their branch."""

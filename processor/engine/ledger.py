@@ -176,6 +176,7 @@ class Ledger:
     """The book of one assignment of one partition."""
 
     __slots__ = (
+        "_assigned_at",
         "_marks",
         "_terms_of",
         "cancelled",
@@ -209,6 +210,7 @@ class Ledger:
         self.state = OPEN
         self.may_begin = True
         """Read by borrowers before each task, without the lock: false once the ledger drains."""
+        self._assigned_at = committed
         self.offsets = Offsets(committed, settled)
         self.lanes = Lanes(blocked)
         self.lent: set[Loan] = set()
@@ -412,6 +414,11 @@ class Ledger:
         """No branch of these joins can arrive again: settles their markers. Return how many."""
         return self.settle_kept(self._joins.unmark(identities))
 
+    def settle_complete(self, identities: Iterable[Identity]) -> int:
+        """These joins were complete before, as far as they wait: settles their arrivals. Return how many."""
+        waiting = [identity for identity in identities if self._joins.waits(identity)]
+        return sum(self.settle_kept(kept.offset() for kept in self._joins.complete(each)) for each in waiting)
+
     def refuse(self, identity: Identity, error: tuple[type[Exception], str] | None) -> int:
         """A join comes to nothing: its arrivals go back to their lane, to be dead letters. Return how many.
 
@@ -461,7 +468,7 @@ class Ledger:
     @property
     def _joins(self) -> Joins:
         if self.joins is None:
-            self.joins = Joins()
+            self.joins = Joins(self._assigned_at)
         return self.joins
 
     def release(self, loan: Loan, *, first: bool = False) -> bool:

@@ -25,6 +25,7 @@ from processor.runtime.intake import Intake
 from processor.runtime.join_markers import JoinMarkers
 from processor.runtime.lease_keeper import LeaseKeeper
 from processor.runtime.lifespan import LifespanRun
+from processor.runtime.look_back import LookBack
 from processor.runtime.membership import Departure, Membership
 from processor.runtime.new_partitions import NewPartitions
 from processor.runtime.outbox import Outbox
@@ -141,6 +142,7 @@ class Consumer:
         new_partitions = NewPartitions(source, surveys, desk, intake, committer, emit)
         new_partitions.wait = settings.new_partitions == "wait"
         markers = JoinMarkers(settings.topics, desk, committer, surveys)
+        self._look_back = look_back = LookBack(desk, source)
         self._membership = Membership(desk, committer, intake, new_partitions, drain, emit)
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
         # the loop
@@ -151,6 +153,7 @@ class Consumer:
         ticks = (
             self._membership.tick,
             markers.tick,
+            look_back.tick,
             committer.commit_when_due,
             self._reports.emit_when_due,
             self._death_watch.tick,
@@ -314,6 +317,7 @@ class Consumer:
         self._control.close()
         self._worker_count.close()
         self._recall.close()
+        self._look_back.close()
         self._watchdog.close()
         self._desk.lending.close()
         self._crew.close()

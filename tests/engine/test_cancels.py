@@ -170,3 +170,10 @@ def test_the_head_of_a_held_lane_is_claimed_out_of_its_handlers_gate() -> None:
     assert not gate.waiting
     claimed = assignment.claim(loan.ledger, loan.lane)
     assert offset_of(claimed) == 0
+
+
+def test_what_cancellations_name_is_known_without_a_look_at_a_task() -> None:
+    cancels = Cancels()
+    cancels.begin(CancelTarget("task", "8/then"), Cancel(0, "ann", 9))
+    cancels.begin(CancelTarget("session", "s"), Cancel(0, "ann", 9))
+    assert [cancels.names(text) for text in ("8/then", "s", "8")] == [True, True, False]

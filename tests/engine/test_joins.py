@@ -6,7 +6,7 @@ from math import inf
 
 from processor.engine import joins as module
 from processor.engine.assignment import Assignment
-from processor.engine.joins import Due, Identity, Joins, KeptRecord, Marker, Standing, missing_ids
+from processor.engine.joins import Doubtful, Due, Identity, Joins, KeptRecord, Marker, Standing, missing_ids
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.offsets import Progress
 from processor.engine.outbox import Cut, Staged, unsettling
@@ -459,3 +459,33 @@ def test_only_so_many_joins_are_given_up_at_once() -> None:
         joins.arrive(Due((f"{number}/then", ""), 2, 0, expires=number), record(number), 1, 0.0)
     assert joins.expired(9.0, 3) == [(f"{number}/then", "") for number in range(3)]
     assert joins.expired(9.0, 3) == [(f"{number}/then", "") for number in (3, 4)]
+
+
+def test_a_join_is_doubtful_that_began_before_its_partition_was_assigned_until_it_is_complete() -> None:
+    joins = Joins(assigned_at=10)
+    runs = [("a", "t-0-9"), ("b", "t-0-10"), ("c", "u-0-9"), ("d", "elsewhere"), ("e", "t-0-8"), ("f", "t-0-7")]
+    for number, identity in enumerate(runs):
+        joins.arrive(Due(identity, 3, 0), record(20 + number), 1, float(number))
+    joins.arrive(Due(runs[0], 3, 1), record(30), 1, 9.0)
+    joins.complete(runs[4])
+    assert joins.take_doubtful(0.0) == [Doubtful(("a", "t-0-9"), 0.0, 9, 20)]
+    assert joins.take_doubtful(9.0) == [Doubtful(("f", "t-0-7"), 5.0, 7, 25)]
+    assert joins.take_doubtful(9.0) == []
+
+
+def test_arrivals_at_a_join_that_was_complete_before_settle_and_later_ones_are_repeated() -> None:
+    assignment = assignment_of(record(0), record(1), record(2))
+    assignment.arrive(lend(assignment), Due(JOIN, 3, 0), 0.0)
+    ledger = assignment.ledgers[0]
+    assert ledger.settle_complete([("8/then", ""), JOIN]) == 1
+    assert state(assignment) == (2, 2, 0, 1)
+    assert assignment.arrive(lend(assignment), Due(JOIN, 3, 1), 0.0)[0] is Standing.REPEATED
+
+
+def test_the_join_of_an_arrival_is_found_behind_others() -> None:
+    joins = Joins()
+    for offset, (identity, branch) in enumerate([(JOIN, 0), (JOIN, 1), (("8/then", ""), 0)]):
+        joins.arrive(Due(identity, 3, branch), record(offset), 1, float(offset))
+    found = joins.holder_of(2)
+    assert found is not None
+    assert (found[0], found[1].offset(), found[2]) == (("8/then", ""), 2, 2.0)

@@ -40,6 +40,11 @@ def test_replays_are_counted_in_one_header(headers: Headers, replays: int, sent:
     assert one.replayed_headers() == sent
 
 
+def test_an_arrival_is_replayed_into_the_partition_where_its_join_waits() -> None:
+    assert letter([("task-arrival", b"{}")]).replayed_partition() == letter([]).partition()
+    assert letter([("task-then", b"[]")]).replayed_partition() is None
+
+
 def test_a_letter_of_a_letter_becomes_the_first_letter_again() -> None:
     """A group that consumes a dead-letter topic dead-letters to one of its own."""
     first = [("a", b"b"), *headers_of_a_failure(3, "first")]

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from processor.engine.record import Headers
+from processor.errors import BrokerError
 from processor.handlers.joins import Branch, Join, Path, read_join, write_branch, write_join, write_joined
 from processor.handlers.links import Planned, read_inputs, write_plan
 from processor.handlers.task import Reject, Task
 from processor.telemetry.events import ConsumerStats, PartitionStats, TaskDeadLettered
 from processor.testing.memory.cluster import MemoryRecord
+from processor.testing.memory.reader import MemoryReader
 from tests.runtime.fakes import PARTITION, TOPIC
 from tests.runtime.running import RunningConsumer
+from tests.support.scripted_kafka import ScriptedCluster, ScriptedSource
 from tests.support.until import until
 
 SHIP = Planned("parcels", b"ship it", [("task-name", b"ship")], "next")
@@ -283,3 +286,57 @@ def test_a_marker_goes_to_the_partition_of_its_arrivals() -> None:
         until(lambda: len(run.cluster.records(TOPIC)) == 8)
         run.stop()
     assert {record.partition() for record in run.cluster.records(TOPIC)} == {0}
+
+
+def complete_join() -> ScriptedCluster:
+    """A consumer that has completed a join, and knows by its branch's commit that its marker is not needed any more."""
+    with RunningConsumer(lambda task: None) as run:
+        run.push(task(0), arrival(1, 0, path={TOPIC: {0: [0]}}), arrival(2, 1))
+        until(lambda: run.commit_point() == 4)
+        assert run.stop().exit_code == 0
+    assert shipped(run) == [[0, 1]]
+    return run.cluster
+
+
+def test_a_copy_of_a_branch_that_arrives_at_another_consumer_after_its_join_was_complete_is_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The task before it in the branch had run twice."""
+    monkeypatch.setattr("processor.runtime.look_back.LOOK_AFTER_SECONDS", 0.05)
+    with RunningConsumer(lambda task: None, cluster=complete_join()) as run:
+        run.push(arrival(4, 0), arrival(5, 0, Join("9/then", "t-0-0", TOPIC, 2, [SHIP])))
+        until(lambda: run.commit_point() == 5)
+        run.push(arrival(6, 1), arrival(7, 1, Join("9/then", "t-0-0", TOPIC, 2, [SHIP])))
+        until(lambda: run.commit_point() == 8)
+        assert run.stop().exit_code == 0
+    assert shipped(run) == [[0, 1], [0, 1]]
+    assert not late(run)
+
+
+def test_a_look_back_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.runtime.look_back.LOOK_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr("processor.runtime.look_back.AGAIN_SECONDS", 0.01)
+    failures: list[ScriptedSource] = []
+
+    def fail_once(source: ScriptedSource) -> MemoryReader:
+        if not failures:
+            failures.append(source)
+            raise BrokerError("no broker answers")
+        return MemoryReader(source._cluster)
+
+    monkeypatch.setattr(ScriptedSource, "open_reader", fail_once)
+    with RunningConsumer(lambda task: None, cluster=complete_join()) as run:
+        run.push(arrival(4, 0))
+        until(lambda: run.commit_point() == 5)
+        run.stop()
+    assert len(failures) == 1
+
+
+def test_a_look_back_whose_log_was_deleted_in_part_or_ends_early_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.runtime.look_back.LOOK_AFTER_SECONDS", 0.05)
+    cluster = complete_join()
+    cluster.delete_below(PARTITION, 3)
+    with RunningConsumer(lambda task: None, cluster=cluster) as run:
+        run.push(arrival(4, 0), arrival(5, 0, Join("9/then", "t-0-1", TOPIC, 2, [SHIP])))
+        until(lambda: run.commit_point() == 5)
+        run.stop()

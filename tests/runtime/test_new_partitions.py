@@ -18,6 +18,7 @@ from processor.telemetry.events import (
     ConsumerPartitionHeld,
     ConsumerPartitionReleased,
     ConsumerProducerLate,
+    ConsumerStats,
     ConsumerSurveyFailed,
     ConsumerTopicGrewAgain,
     PartitionStats,
@@ -405,3 +406,15 @@ def test_a_producer_that_has_not_noticed_the_growth_is_warned_of_once_per_partit
     (late,) = run.of(ConsumerProducerLate)
     assert (late.topic, late.partition, late.offset) == (TOPIC, 1, 1)
     assert (late.belongs_to, late.partitions) == (3, 4)
+
+
+def test_an_arrival_that_stays_where_its_group_began_is_not_one_of_a_late_producer() -> None:
+    moved = next(key for n in range(1000) if partition_of(key := b"%d/then" % n, 4) == 3)
+    sent = arrival(0, 0, Join(moved.decode(), "t-1-0", TOPIC, 2, [SHIP], partition=1))
+    work = Work(0)
+    with grown(work, stats_interval=0.1) as run:
+        held(run, 3)
+        run.push(MemoryRecord(Partition(TOPIC, 1), 0, sent.key(), sent.value(), sent.headers()))
+        run.until_event(ConsumerStats, lambda stats: stats.open_joins == 1)
+        assert not run.of(ConsumerProducerLate)
+        work.open(0)

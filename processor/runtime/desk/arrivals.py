@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from time import monotonic
 
-from processor.engine.joins import Due, Identity, KeptRecord, Marker, Standing
+from processor.engine.joins import Doubtful, Due, Identity, KeptRecord, Marker, Standing
 from processor.engine.ledger import LedgerState, Loan
 from processor.runtime.cancelled import cancel_of_join
 from processor.runtime.desk.shared import Shared
@@ -83,6 +83,25 @@ class Arrivals:
                 if identity in markers and position >= end and not ledger.has_session(markers[identity].record.key())
             ]
             self._shared.count(ledger.unmark(over))
+
+    def doubtful(self, before: float) -> list[tuple[Partition, list[Doubtful]]]:
+        """Return the joins once that wait since `before` or longer, and may have been complete when they were assigned.
+
+        In seconds of the monotonic clock.
+        """
+        with self._lock:
+            found = [
+                (self._assignment.partition_of(ledger), joins.take_doubtful(before))
+                for ledger, joins in self._assignment.joining()
+            ]
+        return [(partition, joins) for partition, joins in found if joins]
+
+    def settle_complete(self, partition: Partition, identities: Iterable[Identity]) -> None:
+        """These joins of a partition were complete before: settles what has arrived again."""
+        with self._lock:
+            ledger = self._assignment.ledgers.get(partition)
+            if ledger is not None and ledger.state is LedgerState.OPEN:
+                self._shared.count(ledger.settle_complete(identities))
 
     def _is_cancelled(self, loan: Loan) -> bool:
         """Return whether the loan's next record is an arrival that was cancelled after a worker had looked at it."""
