@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from random import Random
 from typing import Any
 
@@ -158,7 +158,7 @@ def test_every_record_is_accepted_once_and_settles_once_whatever_threads_answer(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "MOST_BYTES", 50)
-    random, accepted, waiting = Random(seed), list[str](), SimpleQueue[tuple[str, Delivered]]()
+    random, accepted, waiting = Random(seed), list[str](), Queue[tuple[str, Delivered]]()
     names = [str(n) for n in range(60)]
     line = Line(*names, last_alone=bool(seed % 2))
     line.answer = lambda name, delivered: waiting.put((name, delivered))
