@@ -93,6 +93,14 @@ def test_the_users_settings_win_over_the_defaults() -> None:
     assert config["queued.max.messages.kbytes"] == "1000"
 
 
+def test_what_a_response_holds_is_bounded_for_each_partition_and_in_all() -> None:
+    """As it travels. Decompressed it may be ten times as much, all of it in memory at once."""
+    config = consumer_config(settings(), 0)
+    assert int(config["max.partition.fetch.bytes"]) <= 128 * 1024
+    assert int(config["fetch.max.bytes"]) <= 2 * 1024 * 1024
+    assert consumer_config(settings(fetch_max_bytes="50000000"), 0)["fetch.max.bytes"] == "50000000"
+
+
 def test_a_raised_message_size_does_not_conflict_with_the_fetch_size() -> None:
     config = consumer_config(settings(message_max_bytes="100000000"), 0)
     open_client(Consumer, {**config, **client_hooks(lambda event: None)}).close()
