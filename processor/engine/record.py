@@ -9,7 +9,10 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class Record(Protocol):
-    """One record of a partition: the accessors of confluent_kafka's `Message`, so that none is copied."""
+    """One record of a partition: the accessors of confluent_kafka's `Message`, so that none is copied.
+
+    What `error` returns is true where it is not None.
+    """
 
     def topic(self) -> str: ...
     def partition(self) -> int: ...

@@ -30,13 +30,13 @@ BUSY, QUIET = Partition("t", 0), Partition("t", 1)
 class Fetched:
     """An intake with two partitions and a desk from which nothing is borrowed."""
 
-    def __init__(self, max_in_flight: int = 100) -> None:
+    def __init__(self, max_in_flight: int = 100, *, stages: bool = False) -> None:
         self.events: list[Event] = []
         self.cluster = ScriptedCluster()
         self.cluster.create_topic("t", 2)
         self.source = ScriptedSource(self.cluster, ["t"])
         lease = Lease(1e9)
-        self.desk = Desk(lease, Timers())
+        self.desk = Desk(lease, Timers(), stages=stages)
         committer = Committer(1.0, self.desk, self.source, self.events.append)
         chosen = Settings(topics=("t",), group="g", max_in_flight=max_in_flight)
         resets = Resets(self.desk, committer, self.events.append)
@@ -91,6 +91,27 @@ def test_a_backlog_fills_what_no_other_partition_has_a_share_of_and_the_rest_wai
     fetched.take()
     assert fetched.in_flight(BUSY) == 75
     assert fetched.intake.stock_of(BUSY) == 425
+
+
+@pytest.mark.parametrize("stages", [False, True])
+def test_the_sum_of_what_is_in_flight_is_that_of_its_parts(stages: bool) -> None:
+    fetched = Fetched(stages=stages)
+    fetched.come(BUSY, 0, 20)
+    fetched.come(QUIET, 0, 3)
+    fetched.take()
+    tasks, sizes = zip(*fetched.desk.inflow.usage().values(), strict=True)
+    assert tasks == (20, 3)
+    assert fetched.desk.inflow.total() == (23, sum(sizes))
+    assert min(sizes) > 0
+
+
+def test_records_that_alternate_between_partitions_are_admitted_to_their_own() -> None:
+    fetched = Fetched()
+    records = [FakeRecord(n // 2, b"k", partition=(BUSY, QUIET)[n % 2].number) for n in range(10)]
+    fetched.source.take = lambda limit, seconds: records  # type: ignore[method-assign]
+    fetched.take()
+    assert (fetched.in_flight(BUSY), fetched.in_flight(QUIET)) == (5, 5)
+    assert (fetched.desk.partitions.position(BUSY), fetched.desk.partitions.position(QUIET)) == (5, 5)
 
 
 def test_a_record_of_another_partition_is_admitted_although_it_came_behind_the_backlog() -> None:

@@ -50,8 +50,19 @@ class Inflow:
             return False
         return not self._stages or not any(ledger.outbox for ledger in self._assignment.ledgers.values())
 
+    def total(self) -> Usage:
+        """Return the sum of `usage`, which is asked for with each batch of records. It takes no lock."""
+        ledgers = self._assignment.ledgers.values()
+        if self._stages or self._shared.has_joins:
+            size = sum(_usage_beside_kept(ledger).bytes for ledger in ledgers)
+        else:
+            size = sum([ledger.offsets.bytes for ledger in ledgers])
+        return Usage(self._assignment.in_flight, size)
+
     def delayed_usage(self) -> dict[Partition, Usage]:
         """Return what of that waits for its time, where something does. It takes no lock."""
+        if not self._assignment.has_terms:
+            return {}
         ledgers = self._assignment.ledgers
         return {p: ledger.delayed_usage for p, ledger in ledgers.items() if ledger.delayed_usage.tasks}
 
