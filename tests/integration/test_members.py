@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 
 from tests.support import cluster
@@ -114,6 +115,31 @@ def test_a_fleet_that_stops_leaves_its_group_at_once(scenario: MakeScenario, pro
     assert waits.longest <= 2.5, waits
     assert second.stop() == 0
     assert members_of(work) == []
+    assert work.repeated() == []
+
+
+@BOTH
+def test_a_paused_parent_holds_up_no_work_and_obeys_a_stop_that_came_meanwhile(
+    scenario: MakeScenario, protocol: str
+) -> None:
+    """The fleet's parent is stopped by SIGSTOP. The signal to stop waits until it continues."""
+    work = scenario(partitions=4)
+    work.produce_sessions(4000, 40)
+    fleet = work.run("vary", "-w", "4", "-p", "2", "--group-protocol", protocol)
+    fleet.wait_for("consumer.assigned", count=2)
+    work.wait_begun(50)
+    parent = psutil.Process(fleet.pid)
+    parent.suspend()
+    done = sum(entry.succeeded for entry in work.ledger.entries())
+    work.wait_done(done + 300)
+    fleet.signal()
+    parent.resume()
+    assert fleet.wait() == 0
+    other = work.run("vary", "-w", "40", "--group-protocol", protocol)
+    work.wait_done(4000)
+    work.wait_lag(0)
+    assert other.stop() == 0
+    assert work.faults() == {}
     assert work.repeated() == []
 
 
