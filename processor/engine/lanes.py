@@ -172,13 +172,11 @@ class Lanes:
                 self.lifted.append(lane)
         self.waiting += len(records)
 
-    def lend(self, limit: int, share: int | None = None, lane: Lane | None = None) -> tuple[Lane, list[Record]]:
-        """The next ready lane, with at most `limit` of its oldest tasks; `HOT_TASKS` where it has more than `share`.
+    def lend(self, lane: Lane, limit: int, share: int | None = None) -> list[Record]:
+        """Lends a lane that was taken out of the queue. Return at most `limit` of its oldest tasks.
 
-        Or `lane`, which was taken out of the queue.
+        Of one that has more than `share`, `HOT_TASKS` at least.
         """
-        if lane is None:
-            lane = self.ready.popleft()
         lane.state = LENT
         records = lane.waiting
         if share is not None and len(records) > share:
@@ -189,7 +187,7 @@ class Lanes:
             records = records[:limit]
             del lane.waiting[:limit]
         self.waiting -= len(records)
-        return lane, records
+        return records
 
     def lend_next(self, limit: int, share: int | None = None) -> list[tuple[Lane, list[Record]]]:
         """The next ready lanes, with at most `limit` tasks together.
@@ -206,7 +204,7 @@ class Lanes:
                 lane.waiting = []
                 whole += count
             else:
-                records = self.lend(min(limit, QUANTUM if ready else LONE_QUANTUM), share, lane)[1]
+                records = self.lend(lane, min(limit, QUANTUM if ready else LONE_QUANTUM), share)
                 count = len(records)
             limit -= count
             lent.append((lane, records))
@@ -309,7 +307,7 @@ class Lanes:
         """Lends the head of a lane that waits, whatever it waits for."""
         self._parked.discard(lane)
         self._delayed.discard(lane)
-        return self.lend(1, None, lane)[1]
+        return self.lend(lane, 1)
 
     def unblock(self, key: bytes) -> bool:
         """The handler that this session waited for has ended; whether its lane became ready."""

@@ -336,7 +336,7 @@ class Ledger:
                     return None
                 limit = index
                 break
-        loan = Loan(self, lane, self.lanes.lend(limit, None, lane)[1], lane.attempts + 1)
+        loan = Loan(self, lane, self.lanes.lend(lane, limit), lane.attempts + 1)
         self.lent.add(loan)
         return loan
 
