@@ -1,6 +1,6 @@
 """The image, really built by its Dockerfile, with a user's image on top, and run as a container.
 
-Only the base is another one: Debian's own Python of the same version, since the official image cannot be had without a
+Only the bases are others: Debian's own Python of the same version, since the official images cannot be had without a
 registry. An engine is not needed, and not shown: `tests/support/built_image.py` does what one does.
 """
 
@@ -27,12 +27,12 @@ from tests.deploy.dockerfile import DOCKERFILE, PROJECT, arguments_of, stages
 from tests.support import cluster
 from tests.support.broker import Broker
 from tests.support.built_image import Builder, BuildError, Image, obstacle
-from tests.support.image_base import BaseError
+from tests.support.image_base import SLIM, WITH_COMPILER, BaseError
 from tests.support.lifeline import die_with_parent
 from tests.support.until import until
 
 IMAGE = "PROCESSOR_TEST_IMAGE"
-"""Set to 1 by `make test-image`: the base takes a minute to make and the image another."""
+"""Set to 1 by `make test-image`: the bases take two minutes to make and the image another two."""
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -66,14 +66,15 @@ def handle(task):
 
 @pytest.fixture(scope="module")
 def builder() -> Iterator[Builder]:
-    """Has the base; skips where it, or buildah, cannot be had."""
+    """Has the bases; skips where one, or buildah, cannot be had."""
     if os.environ.get(IMAGE) != "1":
-        pytest.skip(f"builds a base and an image, which takes two minutes: {IMAGE}=1 or make test-image")
+        pytest.skip(f"builds two bases and an image, which takes four minutes: {IMAGE}=1 or make test-image")
     if reason := obstacle():
         pytest.skip(f"the image is not built: {reason}")
     with tempfile.TemporaryDirectory(prefix="processor-image-") as folder, Builder(Path(folder)) as building:
         try:
-            building.take_base(arguments_of(stages()[0], "FROM")[0].removesuffix(" AS build"))
+            for stage, base in zip(stages(), (WITH_COMPILER, SLIM), strict=True):
+                building.take_base(arguments_of(stage, "FROM")[0].removesuffix(" AS build"), base)
             building.download(sys.executable)
         except (BaseError, BuildError) as error:
             pytest.skip(f"the image is not built: {error}")
@@ -212,7 +213,9 @@ def takes_sigterm(pid: int) -> bool:
 
 def test_without_a_command_it_shows_the_help_and_has_the_version_and_the_extras(image: Image) -> None:
     assert "Usage: processor" in output_of(image, *image.config["Cmd"])
-    assert output_of(image, "--version").startswith("processor 0.1.0 ")
+    version = output_of(image, "--version")
+    assert version.startswith("processor 0.1.0 ")
+    assert version.endswith(" engine compiled)\n")
     site = next(image.root.glob("opt/processor/lib/python*/site-packages"))
     assert {"confluent_kafka", "authlib", "prometheus_client"} <= {path.name for path in site.iterdir()}
 
@@ -220,7 +223,8 @@ def test_without_a_command_it_shows_the_help_and_has_the_version_and_the_extras(
 def test_it_has_what_a_consumer_needs_and_nothing_that_builds_or_installs(image: Image) -> None:
     (site,) = image.root.glob("opt/processor/lib/python*/site-packages")
     installed = {path.name.split("-")[0] for path in site.glob("*.dist-info")}
-    assert not {"pip", "setuptools", "hatchling", "wheel", "pytest"} & installed
+    assert not {"pip", "setuptools", "hatchling", "wheel", "pytest", "mypy", "hatch_mypyc"} & installed
+    assert not [name for name in ("cc", "gcc", "ld") if list(image.root.glob(f"usr/*bin/{name}"))]
     assert not list((image.root / "opt" / "processor" / "bin").glob("pip*"))
     assert list((image.root / "app").iterdir()) == []
     base, *own = image.layers

@@ -17,11 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tests.support.image_base import PYTHON, base_archive
+from tests.support.compiled_engine import HOOK
+from tests.support.image_base import PYTHON, Base, base_archive
 from tests.support.kafka_jars import PROJECT
 
 PLATFORMS: Final = ("manylinux_2_17", "manylinux2014", "manylinux_2_28", "manylinux_2_34")
-"""What the base's C library takes; pip takes a platform that it is given literally."""
+"""What the bases' C library takes; pip takes a platform that it is given literally."""
 
 START: Final = """
 root=$1; shift
@@ -99,7 +100,7 @@ class Builder:
     ) -> None:
         self._buildah("rm", "--all")  # what is mounted cannot be deleted
 
-    def take_base(self, tag: str) -> None:
+    def take_base(self, tag: str, base: Base) -> None:
         """Puts a base into the store under the name that a Dockerfile knows.
 
         Raises:
@@ -107,7 +108,7 @@ class Builder:
             BuildError: buildah cannot run on this machine.
         """
         container = self._first_container()
-        self._buildah("add", "--quiet", container, str(base_archive(0)), "/")
+        self._buildah("add", "--quiet", container, str(base_archive(base, 0)), "/")
         self._buildah("run", container, "--", "ln", "--symbolic", "/usr/bin/python3", "/usr/local/bin/python")
         self._buildah("commit", "--quiet", "--rm", container, tag)
 
@@ -128,7 +129,8 @@ class Builder:
         """
         project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
         extras = project["project"]["optional-dependencies"]
-        wanted = [*project["project"]["dependencies"], *extras["registry"], *extras["metrics"], "hatchling"]
+        wanted = [*project["project"]["dependencies"], *extras["registry"], *extras["metrics"]]
+        wanted += ["hatchling", *HOOK["dependencies"]]
         platforms = [f"--platform={name}_{os.uname().machine}" for name in PLATFORMS]
         done = subprocess.run(
             [

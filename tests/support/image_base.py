@@ -1,7 +1,7 @@
-"""A base image for tests of the Dockerfile: Debian's own Python, where the Dockerfile names the official image.
+"""Base images for tests of the Dockerfile: Debian's own Python, where the Dockerfile names the official images.
 
-`python -m tests.support.image_base SECONDS` makes it within that time, for tests that run later. It takes Debian's
-mmdebstrap (or debootstrap, at half the speed), root, and a minute; it is kept in the cache folder.
+`python -m tests.support.image_base SECONDS` makes each within that time, for tests that run later. It takes Debian's
+mmdebstrap (or debootstrap, at half the speed), root, and a minute for each; they are kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.support.cache import cache_folder
 
@@ -21,7 +21,16 @@ SUITE: Final = "trixie"
 PYTHON: Final = "3.13"
 """What the suite calls python3, and the Dockerfile's base has as well."""
 
-PACKAGES: Final = "passwd,python3,python3-venv,python3-pip,ca-certificates"
+
+class Base(NamedTuple):
+    """The name of an archive, and what is installed in it."""
+
+    name: str
+    packages: str
+
+
+SLIM: Final = Base(SUITE, "passwd,python3,python3-venv,python3-pip,ca-certificates")
+WITH_COMPILER: Final = Base(f"{SUITE}-gcc", f"{SLIM.packages},gcc,libc6-dev,python3-dev")
 BUILD_SECONDS: Final = 600.0
 """A build that has not ended by then waits for a mirror that does not answer."""
 
@@ -30,35 +39,35 @@ class BaseError(Exception):
     """No base can be made on this machine; the message says why, in one line."""
 
 
-def base_archive(seconds: float = BUILD_SECONDS) -> Path:
+def base_archive(base: Base, seconds: float = BUILD_SECONDS) -> Path:
     """The root file system as a tar archive; it is made first where it has not been yet, unless `seconds` is 0.
 
     Raises:
         BaseError: it cannot be made here, or not within `seconds`.
     """
-    place = cache_folder() / "image" / f"{SUITE}.tar"
+    place = cache_folder() / "image" / f"{base.name}.tar"
     if not place.exists():
         if not seconds:
             raise BaseError("there is no base, make test-image makes one")
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-            _make(Path(folder), seconds).rename(place)
+            _make(base, Path(folder), seconds).rename(place)
     return place
 
 
-def _make(folder: Path, seconds: float) -> Path:
+def _make(base: Base, folder: Path, seconds: float) -> Path:
     if os.geteuid() != 0:
         raise BaseError("only root can make a base image")
     archive = folder / "base.tar"
     if shutil.which("mmdebstrap"):
         _run(
-            ["mmdebstrap", "--quiet", "--variant=essential", f"--include={PACKAGES}", SUITE, str(archive)],
+            ["mmdebstrap", "--quiet", "--variant=essential", f"--include={base.packages}", SUITE, str(archive)],
             folder,
             seconds,
         )
     elif shutil.which("debootstrap"):
         root = folder / "root"
-        _run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root)], folder, seconds)
+        _run(["debootstrap", "--variant=minbase", f"--include={base.packages}", SUITE, str(root)], folder, seconds)
         _run(["tar", "--create", f"--file={archive}", f"--directory={root}", "."], folder, seconds)
     else:
         raise BaseError("neither mmdebstrap nor debootstrap is installed")
@@ -90,9 +99,10 @@ def _run(command: list[str], folder: Path, seconds: float) -> None:
 
 
 def main() -> None:
-    """Makes it, or prints why not: tests without it are skipped, which is no failure."""
+    """Makes them, or prints why not: tests without them are skipped, which is no failure."""
     try:
-        print(base_archive(float(sys.argv[1]) if len(sys.argv) > 1 else BUILD_SECONDS))
+        for base in (SLIM, WITH_COMPILER):
+            print(base_archive(base, float(sys.argv[1]) if len(sys.argv) > 1 else BUILD_SECONDS))
     except BaseError as error:
         print(f"no base image: {error}")
 
