@@ -185,8 +185,8 @@ class Settings(ConnectionOptions, WritingOptions):
     max_ahead: Annotated[
         int,
         Option(
-            "Tasks of sessions with very many of them, and tasks whose time is far, that a consumer holds beside these "
-            "limits, as offsets only.",
+            "Most tasks that a consumer keeps as offsets only, beyond these limits: tasks of sessions with very many "
+            "of them, and tasks that are delayed for long.",
             Panel.LIMITS,
             at_least=0,
         ),

@@ -253,8 +253,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Tasks set aside",
-                "Of sessions with very many tasks and of tasks whose time is far, only the offsets are kept. The "
-                "records are read again in time.",
+                "Only the offsets are kept of sessions with very many tasks, and of tasks that are delayed for long. "
+                "The records are read again in time.",
                 (
                     Query(total("processor_set_aside_tasks"), "set aside {{group}}"),
                     Query(total("processor_delayed_set_aside_tasks"), "set aside until due {{group}}"),
@@ -336,7 +336,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel(
                 "Workers",
                 "Threads or coroutines of all consumers, sessions that they have taken, and those that wait for one. "
-                "Fleets at their limit may have no more of them.",
+                "Fleets at their limit cannot have more workers.",
                 (
                     Query(total("processor_workers"), "workers {{group}}"),
                     Query(total("processor_running_sessions"), "busy {{group}}"),
@@ -346,7 +346,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Processor cores used",
-                "By each consumer's process. Near 1 while tasks wait: handlers compute, and more processes help.",
+                "By each consumer's process. Near 1 while tasks wait means that handlers compute: add processes.",
                 (Query(total("processor_used_cores", CONSUMER), EACH),),
             ),
             Panel(

@@ -77,8 +77,8 @@ class ReportOptions(OptionSet):
     sessions: Annotated[
         LogSessions | None,
         Option(
-            "Read tasks that are not settled, and name the session with the most of them in each partition: hashed, as "
-            "in the log, or plain.",
+            "Read unsettled tasks and show the session with the most of them in each partition: hashed, as in the log, "
+            "or plain.",
         ),
     ] = None
     max_lag: Annotated[int | None, Option("Exit with code 1 if the total lag is above this.", at_least=0)] = None

@@ -58,7 +58,7 @@ class AssignmentSnapshot(NamedTuple, Generic[P]):
     urgent: int
     """Ready lanes that hold urgent tasks."""
     delayed_aside: int
-    """The same of tasks whose time is far, and of those behind them in their sessions."""
+    """The same for tasks that are delayed for long, and for those behind them in their sessions."""
     next_delay: float | None
     """When the next time of a task comes that is waited for, in seconds since the epoch."""
     partitions: Mapping[P, LedgerSnapshot]
@@ -254,7 +254,7 @@ class Assignment(Generic[P]):
         return count
 
     def make_room_of_delayed(self, limits: Usage, most: int, epoch: float) -> dict[P, int]:
-        """Sets sessions aside whose time is far, if those that wait for their time take much of what may be in flight.
+        """Sets aside sessions that are delayed for long, if delayed sessions take much of what may be in flight.
 
         Args:
             limits: of what may be in flight.

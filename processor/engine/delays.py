@@ -1,8 +1,8 @@
-"""`Delays`: the tasks of one partition whose time is far, kept as offsets with their due seconds.
+"""`Delays`: the tasks of one partition that are delayed for long, kept as offsets with their due seconds.
 
 There may be a million of them, each of a session of its own, in 28 bytes each. They are read again shortly before they
-are due. The tasks that follow one of them in its session are kept here as well, due no earlier than it: so what is due
-of a session at any moment are its oldest tasks.
+are due. The tasks that follow one of them in its session are kept here as well, due no earlier than that one. So the
+tasks of a session that are due at any moment are its oldest ones.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from processor.engine.set_aside import Stretch
 from processor.engine.stock import Usage
 
 LEAD_SECONDS = 3.0
-"""A task is read again at least so long before it is due. To open a client and to fetch takes a second or two."""
+"""A task is read again at least so long before it is due. Opening a client and fetching take a second or two."""
 
 MOST_LEAD_SECONDS = 60.0
-"""And at most so long, however long one pass over the log takes."""
+"""The upper bound of the same, however long one pass over the log takes."""
 
 GROUP = 3
-"""What is due within so many times the lead is read in the same pass, so that a range of the log is not read for each
-task anew. What is due later is far."""
+"""Tasks that are due within so many times the lead are read in the same pass, so that a range of the log is not read
+once for each task. Only tasks that are due later are set aside."""
 
 CROWDED = 0.5
-"""Tasks are set aside where those that wait for their time are this part of what may be in flight."""
+"""Tasks are set aside once delayed tasks are more than this part of what may be in flight."""
 
 ROOM = 0.5
-"""What was read again and is not settled yet is at most this part of what may be in flight."""
+"""Tasks that were read again and are not settled yet are at most this part of what may be in flight."""
 
 WORTH = 4
-"""A pass is worth its cost where there is room for the fourth part of that."""
+"""A pass is worth its cost if there is room for a quarter of that."""
 
 
 class Horizon(NamedTuple):
-    """How far a look for what is due goes."""
+    """Which due tasks a look covers."""
 
     epoch: float
     """The time, in seconds since the epoch."""
     lead: float
     """In seconds: how long before its time a task is read again."""
     room: int
-    """How many tasks may be here that were read again and are not settled, at least one."""
+    """How many tasks may be in memory that were read again and are not settled, at least one."""
 
 
 def lead_after(seconds: float) -> float:
-    """Return how long before its time a task is read again where the last pass over the log took so many seconds."""
+    """Return how long before its time a task is read again if the last pass over the log took so many seconds."""
     return min(MOST_LEAD_SECONDS, max(LEAD_SECONDS, 2 * seconds))
 
 
 def second_of(due: float) -> int:
-    """Return the second in which a task is due; 0 where it may begin at any time."""
+    """Return the second in which a task is due; 0 if it may begin at any time."""
     return int(min(max(due, 0.0), MOST_DUE))
 
 
@@ -69,13 +69,13 @@ def are_crowded(delayed: Iterable[Usage], limits: Usage) -> bool:
 
 
 def room_for_each(partitions: int, record_bytes: int, limits: Usage) -> int:
-    """Return how many tasks of each of so many partitions may be here that were read again and are not settled."""
+    """Return how many tasks per partition may be in memory that were read again and are not settled."""
     part = ROOM / max(1, partitions)
     return max(1, int(part * min(limits.tasks, limits.bytes // record_bytes)))
 
 
 class Delays:
-    """What is asked for counts as being here until its record is."""
+    """A task that is being read again counts until its record has arrived."""
 
     __slots__ = ("_back", "_last", "_low", "_table", "asked")
 
@@ -94,22 +94,22 @@ class Delays:
 
     @property
     def oldest(self) -> int | None:
-        """The lowest offset that is not asked for; None where there is none."""
+        """The lowest offset that is not being read again; None if there is none."""
         return self._table.oldest
 
     @property
     def next_due(self) -> int | None:
-        """The earliest due second of what is not asked for; None where there is nothing."""
+        """The earliest due second of tasks that are not being read again; None if there is none."""
         return self._table.next_due
 
     def stretches(self) -> list[Stretch]:
-        """Return the offsets that are not asked for."""
+        """Return the offsets that are not being read again."""
         return self._table.stretches()
 
     def last_due(self, key: bytes | None) -> int | None:
-        """Return when the last task of the session is due that is here; None where none is.
+        """Return when the session's last task that is kept here is due; None if none is kept.
 
-        A session whose last task was read again may still have one, until nothing is here that is due before that.
+        After its last task was read again, a session may still have a value, while any task here is due no later.
         """
         if key is None or not self:
             return None
@@ -117,7 +117,7 @@ class Delays:
         return last if last is not None and last >= self._earliest() else None
 
     def note(self, key: bytes | None, due: int) -> None:
-        """Its last task, which is about to be put here, is due then. A task without a key is followed by none."""
+        """Notes when the session's last task is due, which `put` is about to add. No task follows one without a key."""
         if key is not None:
             last = self.last_due(key)  # of another session with the same number, perhaps
             self._last.put(session_of(key), due if last is None else max(due, last), self._earliest())
@@ -127,10 +127,10 @@ class Delays:
         self._table.put(entries)
 
     def ask(self, horizon: Horizon, unsettled: Container[int]) -> list[int]:
-        """Take out what is to be read again now, if anything is due within the lead. Return the offsets.
+        """Takes out the tasks that are to be read again now, if any is due within the lead. Return their offsets.
 
-        Where there is no room for all that is due soon, what is due first comes first. `unsettled` are the tasks that
-        were read again and are not settled.
+        If there is no room for all that are due soon, the earliest come first. `unsettled` are the tasks that were read
+        again and are not settled.
         """
         epoch, lead, room = horizon
         due = self._table.next_due
@@ -151,17 +151,17 @@ class Delays:
         return offsets
 
     def ask_below(self, offset: int) -> list[int]:
-        """Take out what is below an offset, to be read again now, whenever it is due. Return the offsets."""
+        """Takes out the tasks below an offset, to be read again now, whenever they are due. Return their offsets."""
         return self._ask(self._table.take_below(offset))
 
     def lose_below(self, offset: int) -> list[int]:
-        """The records below an offset are gone: takes out what is not asked for of them. Return the offsets."""
+        """The records below an offset are deleted: takes out those not being read again. Return the offsets."""
         lost = [entry.offset for entry in self._table.take_below(offset)]
         self._clear()
         return lost
 
     def receive(self) -> None:
-        """One of the tasks that were asked for is here, or is gone."""
+        """One of the tasks that are being read again has arrived, or its record is deleted."""
         self.asked -= 1
         self._clear()
 
@@ -171,7 +171,7 @@ class Delays:
         return [entry.offset for entry in taken]
 
     def _earliest(self) -> int:
-        """Return the earliest due second of all, or an earlier one."""
+        """Return the earliest due second of all tasks, or a lower bound of it."""
         due = self._table.next_due
         return self._low if due is None else min(self._low, due)
 

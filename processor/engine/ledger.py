@@ -152,7 +152,7 @@ class LedgerSnapshot(NamedTuple):
     """Tasks of sessions with very many tasks of which only the offset is kept. They are not in flight."""
     sessions_aside: int
     delayed_aside: int
-    """The same of tasks whose time is far, and of those behind them in their sessions."""
+    """The same for tasks that are delayed for long, and for those behind them in their sessions."""
     next_delay_aside: float | None
     """When the first of these is due, in seconds since the epoch."""
     open_joins: int

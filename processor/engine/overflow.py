@@ -1,7 +1,7 @@
-"""`Overflow`: sets aside what fills a partition without a turn for now, and has it read again in time.
+"""`Overflow`: sets aside tasks that fill a partition and cannot run soon, and has them read again in time.
 
-That concerns lanes with very many tasks, each of which keeps some of them here, and lanes that wait for a time that is
-far, of which nothing is kept here. The tasks of a session run in this order: those in its lane, those on its shelf, and
+It concerns two kinds of lanes. Those with very many tasks keep some of them in memory; those that are delayed for long
+keep none. The tasks of a session run in this order: those in its lane, those on its shelf, and
 those that are set aside because of a delay.
 """
 
@@ -37,7 +37,7 @@ class Overflow:
 
     def __init__(self, ledger: Ledger) -> None:
         self.tasks = 0
-        """How many have no record here, whatever they wait for."""
+        """How many tasks are set aside, for either reason."""
         self.is_low = False
         """Whether a lane is about to run out of tasks while it has some that are set aside."""
         self.record_bytes = 1

@@ -117,7 +117,7 @@ class SetAside:
         self.shelves: dict[bytes | None, Shelf] = {}
         """By session. A session has one as long as any of its tasks is there or is asked for."""
         self.delays = delays
-        """Tasks whose time is far, and those behind them in their sessions. They come behind the session's shelf."""
+        """Tasks that are delayed for long, and those behind them in their sessions. They follow the session's shelf."""
         self.asked: dict[int, Shelf | None] = {}
         """By offset: tasks that are being read again, and the shelf that they were on; None is none."""
         self.read_again: dict[int, int] = {}

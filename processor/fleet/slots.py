@@ -19,7 +19,7 @@ class Slot:
     def __init__(self, index: int, *, is_extra: bool = False) -> None:
         self.index = index
         self.is_extra = is_extra
-        """Whether it was added while the fleet ran, which does without it."""
+        """Whether it was added while the fleet ran: the fleet can do without it."""
         self.is_leaving = False
         """Whether the place is taken away: its process was ordered to end, and none follows."""
         self.child: ChildProcess | None = None
@@ -30,7 +30,7 @@ class Slot:
         self.kill_at: float | None = None
         """When the process is killed, if it was ordered to end."""
         self.follows_death = False
-        """Whether the process before died, so that the next one watches."""
+        """Whether the previous process died, so that the next one watches for tasks that end it."""
         self.is_reloading = False
         """Whether the process was ordered to end because the code has changed: another follows at once."""
         self.awaits_change = False
@@ -42,24 +42,24 @@ class Slot:
         return self.child is not None or self.due is not None or self.awaits_change
 
     def call_off(self) -> None:
-        """No process follows, unless this one's exit asks for one."""
+        """No further process is started, unless the exit of this one requires it."""
         self.due, self.awaits_change = None, False
 
     def end(self, order: Drain | StopNow, patience: float) -> None:
-        """Orders the process to end, where one runs. It is killed after `patience` seconds, or when it was to be."""
+        """Orders the process to end, if one runs. It is killed after `patience` seconds, or as ordered before."""
         if self.child is not None:
             self.child.send(order)
             self.kill_at = min(monotonic() + patience, self.kill_at or math.inf)
 
     def overdue(self, now: float) -> ChildProcess | None:
-        """Return the process if it is to be killed now; once."""
+        """Return the process if it is to be killed now. Return it only once."""
         if self.kill_at is None or self.kill_at > now:
             return None
         self.kill_at = None
         return self.child
 
     def is_silent(self, seconds: float) -> bool:
-        """Return whether its process has not reported for so long; one that has to report nothing more is not silent.
+        """Return whether its process has not reported for so long, although it should.
 
         It begins to report once it has reached a broker, and does not report while it ends.
         """
@@ -100,7 +100,7 @@ class Slots:
 
     @property
     def soonest(self) -> float:
-        """When the next process is to be started or killed; infinite without one."""
+        """When the next process is to be started or killed; infinite if there is none."""
         times = [at for slot in self._slots for at in (slot.due, slot.kill_at) if at is not None]
         return min(times, default=math.inf)
 
@@ -112,7 +112,7 @@ class Slots:
         self._slots = sorted([*self._slots, slot], key=lambda each: each.index)
 
     def least_needed(self) -> Slot:
-        """Return the place that a smaller fleet does without: one whose process is away anyway, else the last one."""
+        """Return the place that the fleet gives up first: one without a running process, else the last one."""
         return max(self.staying, key=lambda each: (each.child is None, each.index))
 
     def drop(self, slot: Slot) -> None:
@@ -121,7 +121,7 @@ class Slots:
         self._remove_heartbeat(slot)
 
     def remove_heartbeats(self) -> None:
-        """Removes what processes that were killed have left."""
+        """Removes the heartbeat files that killed processes have left."""
         for slot in self._slots:
             self._remove_heartbeat(slot)
 

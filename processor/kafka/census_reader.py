@@ -15,10 +15,10 @@ from processor.operate.partition_view import PartitionView
 from processor.runtime.ports import Partition
 
 TASKS: Final = 10_000
-"""Tasks that are counted of one partition."""
+"""The most tasks that are counted in one partition."""
 
 TASKS_OF_ALL: Final = 200_000
-"""The same of all partitions together. The keys of so many tasks are in memory."""
+"""The same for all partitions together. The keys of these tasks are in memory."""
 
 SECONDS: Final = 10.0
 """Time limit for all partitions. What was counted by then is reported."""
@@ -30,7 +30,7 @@ CONFIG: Final = {
     "fetch.queue.backoff.ms": "20",
     "fetch.wait.max.ms": "50",
 }
-"""Settings of the client, which bound what it holds to some 16 MB and one response."""
+"""Settings of the client. They limit its memory to about 16 MB and one response."""
 
 AT_ONCE: Final = 500
 """Records that are taken from the client at once."""
@@ -51,7 +51,7 @@ class CensusReader:
         self._all = dict(self._open)
 
     def read(self, seconds: float = SECONDS) -> dict[Partition, Share]:
-        """Return the session with the most tasks of each partition in which tasks with a key were read."""
+        """Return the session with the most tasks of each partition, without partitions where no task has a key."""
         deadline = monotonic() + seconds
         begins = [TopicPartition(*partition, census.next_offset) for partition, census in self._open.items()]
         if begins:

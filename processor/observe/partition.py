@@ -108,7 +108,7 @@ class PartitionNow:
 
     @property
     def first_due(self) -> str | None:
-        """When the first task is due that is set aside because of a delay; None if there is none."""
+        """When the first delayed task that is set aside is due; None if there is none."""
         seconds = self.stats.next_set_aside_seconds
         return f"the first in {duration(seconds)}, in {self.name}" if seconds is not None else None
 
@@ -122,7 +122,7 @@ class PartitionNow:
         return self._judged(now)
 
     def _judged(self, now: float) -> Status:
-        """A pause explains a stall, unless its consumer would begin nothing without it either."""
+        """A pause explains a stall, unless the consumer could not begin the task without the pause either."""
         status = self._window.judge(now)
         is_cut_off = self.consumer is not None and self.consumer.state == "cut off"
         return Status.PAUSED if status is Status.STALLED and self.stats.head_paused and not is_cut_off else status

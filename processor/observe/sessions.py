@@ -23,7 +23,7 @@ class BusySession(msgspec.Struct, kw_only=True):
     waiting: int
     """most tasks that waited at one time"""
     share: float | None
-    """their part of all that waited in the partition then, None if the log does not have it"""
+    """their share of the tasks that waited in the partition then; None if the log does not have it"""
     first: float
     """when it was first and last reported, in seconds since the epoch"""
     last: float
@@ -74,7 +74,7 @@ def busy_session(load: SessionLoad, at: float) -> BusySession:
 
 
 def share_of(load: SessionLoad) -> float | None:
-    """Return a session's part of all that waits in its partition; None if the log is of an older version."""
+    """Return a session's share of the tasks that wait in its partition; None if the log is of an older version."""
     return load.waiting / load.partition_waiting if load.partition_waiting else None
 
 

@@ -41,7 +41,7 @@ class Status(IntEnum):
 
     @property
     def is_fault(self) -> bool:
-        """Whether it needs attention. A pause is in force because an operator has asked for it."""
+        """Whether it needs attention. A pause does not, since an operator has ordered it."""
         return self > Status.PAUSED
 
 

@@ -1,4 +1,4 @@
-"""`Census`: which session has the most of a partition's tasks that are not settled, from the first ones of its log."""
+"""`Census`: which session has the most unsettled tasks of a partition, counted from the oldest ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from processor.operate.partition_view import PartitionView
 
 JUMP: Final = 2000
-"""Settled offsets that are worth a jump. To read them takes a millisecond or two, and so does a fetch."""
+"""So many settled offsets are worth a jump. Reading them takes a millisecond or two, and so does a fetch."""
 
 
 class Share(NamedTuple):
@@ -17,18 +17,18 @@ class Share(NamedTuple):
     key: bytes
     """The key of its records."""
     tasks: int
-    """How many of the tasks that were read are of it."""
+    """How many of the tasks that were read belong to the session."""
     read: int
-    """Tasks that were read, none of them settled."""
+    """How many unsettled tasks were read."""
     is_all: bool
-    """Whether these are all that are left."""
+    """Whether these are all tasks that are left."""
 
 
 class Census:
     """Counts the unsettled tasks of one partition by session. Records come in the order of their offsets."""
 
     def __init__(self, view: PartitionView, most: int) -> None:
-        """At most `most` tasks are counted, below the end that `view` has."""
+        """Counts at most `most` tasks, below the end that `view` has."""
         self._settled = deque(view.settled_ranges())
         self._end = view.end
         self._most = most
@@ -37,7 +37,7 @@ class Census:
         self._is_at_end = self._is_cut = False
         self._jumped_to = 0
         self.next_offset = 0
-        """Where to read on: what is below is settled or counted."""
+        """Where to read on: all tasks below are settled or counted."""
         self._reach(view.settled_below)
 
     @property
@@ -63,21 +63,21 @@ class Census:
         self._reach(offset)
 
     def share(self) -> Share | None:
-        """Return the session with the most tasks; None if no task with a key was read. Of equals, the oldest counts."""
+        """Return the session with the most tasks, the oldest of equals; None if no task with a key was read."""
         if not self._counts:
             return None
         ((key, tasks),) = self._counts.most_common(1)
         return Share(key, tasks, self._read, self._is_at_end)
 
     def _should_jump(self, offset: int) -> bool:
-        """Return once for each long range that is settled, however many records of it come still."""
+        """Return whether to jump: once for each long settled range, however many of its records still arrive."""
         if self.is_done or self.next_offset - offset <= JUMP or self.next_offset == self._jumped_to:
             return False
         self._jumped_to = self.next_offset
         return True
 
     def _reach(self, offset: int) -> int:
-        """Everything below `offset` is passed. Return the lowest offset from there on that is not settled."""
+        """Passes everything below `offset`. Return the lowest unsettled offset from there on."""
         while self._settled and self._settled[0][1] <= offset:
             self._settled.popleft()
         is_settled = bool(self._settled) and self._settled[0][0] <= offset

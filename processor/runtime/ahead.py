@@ -1,4 +1,4 @@
-"""`Ahead`: how far a consumer goes ahead of sessions with very many tasks, and of those whose time is far."""
+"""`Ahead`: how far a consumer reads ahead of sessions with very many tasks, and of those that are delayed for long."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Ahead:
         )
 
     def make_room_of_delayed(self, delayed: Mapping[Partition, Usage]) -> bool:
-        """Sets tasks aside whose time is far, where those that wait for their time take much of what may be in flight.
+        """Sets aside tasks that are delayed for long, if delayed tasks take much of what may be in flight.
 
         `delayed` are these, by partition. Return whether any were set aside.
         """

@@ -156,7 +156,7 @@ class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
     waiting: int
     """its waiting tasks, those that are set aside included"""
     partition_waiting: int
-    """the same of all sessions of the partition, at the same time"""
+    """waiting tasks of all sessions of its partition, at the same time"""
 
 
 class HandlerLoad(msgspec.Struct, kw_only=True, frozen=True):
@@ -228,9 +228,9 @@ class ConsumerStats(Event):
     urgent_sessions: int
     """sessions that wait for a worker with a task of a priority above 0"""
     delayed_sessions: int
-    """sessions whose next task waits for the time before which it is not to begin, but for those that are set aside"""
+    """sessions whose next task waits for its earliest start time, without sessions that are set aside"""
     next_delayed_seconds: float | None
-    """time until the first task may begin that waits for its time, set aside or not; null if there is none"""
+    """time until the first delayed task may begin, set aside or not; null if there is none"""
     succeeded: int
     """tasks that succeeded"""
     failed_attempts: int
@@ -900,7 +900,7 @@ Reason = Literal["many tasks", "delays"]
 
 
 class ConsumerSetAside(Event):
-    """Sessions with very many tasks fill a partition, or many tasks wait for a time that is far.
+    """Sessions with very many tasks fill a partition, or many tasks are delayed for long.
 
     Of most of these tasks only the offsets are kept, and their records are read again in time. Logged once, until the
     partition has nothing set aside any more.
@@ -913,7 +913,7 @@ class ConsumerSetAside(Event):
     tasks: int
     """how many at first"""
     because: Reason
-    """`many tasks` of few sessions, or `delays`: many tasks wait for a time that is far"""
+    """`many tasks`: few sessions have very many tasks; `delays`: many tasks are delayed for long"""
 
 
 class ConsumerRecallFailed(Event):

@@ -75,7 +75,7 @@ CONSUMER = Family(
             "processor_delayed_sessions",
             "delayed_sessions",
             "gauge",
-            "Sessions in memory whose next task waits for the time before which it is not to begin.",
+            "Sessions in memory whose next task waits for its earliest start time.",
         ),
         Metric(
             "processor_busiest_session_waiting",
@@ -153,7 +153,7 @@ CONSUMER = Family(
             "processor_delayed_set_aside_tasks",
             "delayed_set_aside",
             "gauge",
-            "Tasks whose time is far, and those behind them, of which only the offset is kept. They are not in flight.",
+            "Tasks that are delayed for long, and those behind them, kept as offsets only. They are not in flight.",
         ),
         Metric(
             "processor_records_read_again_total",
@@ -322,7 +322,7 @@ FLEET = Family(
             "processor_fleet_scaling_at_limit",
             "scaling_at_limit",
             "gauge",
-            "1 while tasks wait, all consumers are busy, and --processes and --workers allow no more.",
+            "1 while tasks wait, all consumers are busy, and --processes, --workers or the partitions allow no more.",
         ),
         Metric(
             "processor_fleet_restarts_total",

@@ -19,7 +19,7 @@ from processor.options.connection import ConnectionOptions
 HEADINGS = ("command", "what", "since", "by", "until")
 
 NAMED: Final = 5
-"""Other groups that a refusal names."""
+"""The most other groups that the error names."""
 
 
 def list_commands(connection: ConnectionOptions, control: ControlOptions, output: Output = "table") -> int:
@@ -50,7 +50,7 @@ def list_commands(connection: ConnectionOptions, control: ControlOptions, output
 
 
 def _require_group(connection: ConnectionOptions, control: ControlOptions, others: Collection[str]) -> None:
-    """Refuse a name that neither the control topic nor the group's coordinator knows: it may be mistyped.
+    """Reject a group that neither the control topic nor the group's coordinator knows: its name may be mistyped.
 
     Raises:
         LoadError: the group does not exist.
@@ -58,7 +58,7 @@ def _require_group(connection: ConnectionOptions, control: ControlOptions, other
     with GroupView(connection, control.group) as view:
         try:
             state = view.describe()
-        except BrokerError:  # this principal may not describe the group, so that it may exist
+        except BrokerError:  # this principal may not be allowed to describe the group: it may exist
             return
     if state is None or state.state != "dead":
         return

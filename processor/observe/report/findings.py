@@ -157,19 +157,19 @@ def _behind(watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, st
 
 
 COMPUTES, WAITS = 0.8, 0.5
-"""Processor cores that the process of a busy consumer uses, from which on its threads have the interpreter for
-themselves too rarely, and up to which its handlers wait for something else most of the time."""
+"""Processor cores that the process of a busy consumer uses. From the first on, its threads mostly wait for the
+interpreter; up to the second, its handlers mostly wait for something else."""
 
 
 def _advice_for_busy(consumer: ConsumerNow) -> str:
     cores = consumer.stats.used_cores if consumer.stats is not None else 0.0  # 0 in the logs of earlier versions
     used = f"All workers are busy, and their process uses {cores:.2g} of a processor core: "
     if 0 < consumer.workers < consumer.workers_most:
-        advice = "All workers are busy, and more of them end no more tasks: raise --processes "
+        advice = "All workers are busy, and more workers do not finish more tasks: raise --processes "
     elif cores >= COMPUTES:
         advice = f"{used}handlers compute, so raise --processes "
     elif 0 < cores <= WAITS:
-        advice = f"{used}unless the machine has no more to give, handlers wait, so raise --workers, or --processes "
+        advice = f"{used}handlers wait, unless the machine has no idle core. Raise --workers, or --processes "
     else:
         advice = "All workers are busy: raise --workers if handlers wait for I/O, --processes if they compute "
     return f"{advice}(up to the number of partitions), or make the handler faster."

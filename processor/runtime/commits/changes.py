@@ -1,4 +1,4 @@
-"""`Changes`: what is to be committed now, from what the desk says is done and what the group has."""
+"""`Changes`: what is to be committed now, from what the desk has as done and what the group has."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Changes:
         self._staging = staging
 
     def take(self, partitions: Iterable[Partition] | None, *, is_patient: bool) -> Change:
-        """Return what has changed of these partitions, None being all, since the commits that were made before.
+        """Return what has changed in these partitions (None: in all) since the previous commits.
 
         `is_patient` leaves out partitions whose last skip map took long to encode.
         """

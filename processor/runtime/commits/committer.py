@@ -20,24 +20,24 @@ from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import ConsumerCommitFailed, Emit
 
 EARLY_COMMIT = 100_000
-"""Settled tasks that are worth a commit before its time: what a crash would repeat."""
+"""So many settled tasks, which a crash would repeat, are worth a commit before its time."""
 
 EARLY_COMMIT_SECONDS = 0.1
-"""And never more often than this."""
+"""The shortest time between two such commits."""
 
 UNANSWERED_SECONDS = 30.0
-"""A commit that is not answered for so long is made again. A client that has lost its coordinator answers late, when
-it has found one and has sent the commit again: one that was made meanwhile might get there before it."""
+"""A commit that is not answered for so long is made again. A client that has lost its coordinator answers late, once it
+has found one and has sent the commit again. A commit that was made meanwhile might arrive there first."""
 
 FINISH_SECONDS = 5.0
 """The same at a stop."""
 
 FIRST_ABORT_SECONDS, LAST_ABORT_SECONDS = 0.01, 0.16
-"""Between two tries of a transaction that a revoke waits for; the pauses double. A member that the group has given up
-is refused each time: it waits for 0.3 s in all."""
+"""Pauses between two tries of a transaction that a revoke waits for; each is twice as long. A member that the group has
+given up is refused each time: it waits for 0.3 s in all."""
 
 ASK_AGAIN_SECONDS = 0.2
-"""How often the group is asked whether this is a member still, while it does not answer."""
+"""How often a consumer checks that it is still a member while the group does not answer."""
 
 MAP_FAILED = "the skip maps of this commit could not be written to the progress topic"
 
@@ -66,11 +66,11 @@ class Committer:
         """Until when answers to earlier commits are waited for, at a stop."""
         self._is_finishing = False
         self._error: str | None = None
-        """The last answer, where it was a refusal."""
+        """The error of the last commit; None if it was accepted."""
         self._refusals = Repeats(LOG_AGAIN_SECONDS)
 
     def write_to(self, records: MapRecords) -> None:
-        """Has skip maps written as records where they do not fit into metadata."""
+        """From now on, skip maps that do not fit into metadata are written as records."""
         self._metadata.records = records
         self._held = HeldCommits(records)
 
@@ -86,7 +86,7 @@ class Committer:
             self._metadata.records.follow(starts, must_respond=self._staging is not None)
 
     def restore(self, start: Start) -> list[Range]:
-        """Return what the group knows to be settled above the offset where it goes on."""
+        """Return the ranges that the group has as settled above the committed offset."""
         self.forget([start.partition])
         if start.offset is None:
             return []
@@ -107,11 +107,11 @@ class Committer:
         return commit.offset if commit else None
 
     def note(self, partition: Partition, note: Note) -> None:
-        """Has the commits of the partition say this until its time."""
+        """Adds the note to the partition's commits until the note expires."""
         self._metadata.note(partition, note)
 
     def note_of(self, partition: Partition) -> Note | None:
-        """Return what the commits of the partition say beside their skip map."""
+        """Return the note in the partition's commits; None if there is none."""
         return self._metadata.note_of(partition)
 
     # --- without waiting -----------------------------------------------------------------------------

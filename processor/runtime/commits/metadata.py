@@ -1,4 +1,4 @@
-"""`Metadata`: what a commit says beside its offset: a skip map, or the reference to one, and a note."""
+"""`Metadata`: what a commit carries beside its offset: a skip map, or the reference to one, and a note."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class Metadata:
         self._shortened: set[Partition] = set()
         """Partitions whose last skip map left something out."""
         self._limits: dict[Partition, int] = {}
-        """Of partitions whose metadata was refused: the characters that are tried now."""
+        """For each partition whose metadata was refused, how many characters are tried now."""
         self._notes: dict[Partition, Note] = {}
-        """What the commits of a partition say beside their skip map, where that is anything."""
+        """The note that the commits of a partition carry beside their skip map."""
 
     # --- reading -------------------------------------------------------------------------------------
 
     def restore(self, start: Start, offset: int) -> list[Range]:
-        """Return what the group knows to be settled above the offset where it goes on."""
+        """Return the ranges that the group has as settled above the committed offset."""
         _, note = split(start.metadata)
         if note is not None:
             self._notes[start.partition] = note
@@ -76,11 +76,11 @@ class Metadata:
     # --- writing -------------------------------------------------------------------------------------
 
     def note(self, partition: Partition, note: Note) -> None:
-        """Has the commits of the partition say this until its time."""
+        """Adds the note to the partition's commits until the note expires."""
         self._notes[partition] = note
 
     def note_of(self, partition: Partition) -> Note | None:
-        """Return what the commits of the partition say beside their skip map."""
+        """Return the note in the partition's commits; None if there is none or it has expired."""
         note = self._notes.get(partition)
         if note is not None and note.until <= time():
             del self._notes[partition]
@@ -101,7 +101,7 @@ class Metadata:
     def of_cut(self, partition: Partition, cut: Cut, accepted: Commit | None) -> tuple[Commit, SkipMap, Cut] | None:
         """Return the commit of a cut, whose outputs are committed with it; and the cut that it is of.
 
-        Where a map would have one task and not another that settled with it, it is made for a cut without them.
+        If a map would contain one task but not another that settled with it, it is made for a cut without both.
 
         Args:
             partition: whose cut it is.
@@ -123,7 +123,7 @@ class Metadata:
         return Commit(partition, cut.progress.commit_point, f"{made.text}{note}"), made, cut
 
     def shorten(self, commits: Sequence[Commit], refused: frozenset[Partition]) -> None:
-        """The skip maps of these partitions are too long for the brokers: halves them."""
+        """Halves the length of these partitions' skip maps, which are too long for the brokers."""
         for partition, _, metadata in commits:
             if partition in refused and metadata:
                 if partition not in self._limits:

@@ -53,7 +53,7 @@ class SetAside:
         return counts
 
     def make_room_of_delayed(self, limits: Usage, most: int) -> dict[Partition, int]:
-        """Sets at most `most` tasks aside whose time is far, where delayed tasks take much of what may be in flight.
+        """Sets aside at most `most` tasks that are delayed for long, if delayed tasks take much of the limits.
 
         Return how many of each partition: none while any is to be looked at that may be cancelled.
         """

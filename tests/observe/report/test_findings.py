@@ -114,7 +114,7 @@ def test_falling_behind_where_more_workers_did_not_help_asks_for_more_processes(
     reports = [partition(at, committed=100 + int(at), lag=50 + int(at) * 2, waiting=90) for at in TEN]
     started = line("consumer.started", consumer=0, workers=4, workers_most=64)
     finding = only(watching(started, *reports, consumer(TEN[-1], running=8, workers=8)))
-    assert "more of them end no more tasks: raise --processes" in finding.advice
+    assert "more workers do not finish more tasks: raise --processes" in finding.advice
     finding = only(watching(started, *reports, consumer(TEN[-1], running=64, workers=64)))
     assert "raise --workers" in finding.advice
 
@@ -123,7 +123,7 @@ def test_falling_behind_where_more_workers_did_not_help_asks_for_more_processes(
     ("used_cores", "advice"),
     [
         (0.97, "uses 0.97 of a processor core: handlers compute, so raise --processes (up"),
-        (0.04, "0.04 of a processor core: unless the machine has no more to give, handlers wait, so raise --workers"),
+        (0.04, "0.04 of a processor core: handlers wait, unless the machine has no idle core. Raise --workers"),
         (0.6, "busy: raise --workers if handlers wait for I/O, --processes if they compute"),
         (0.0, "busy: raise --workers if handlers wait for I/O, --processes if they compute"),
     ],
