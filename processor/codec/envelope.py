@@ -3,9 +3,9 @@
 Every task in the default format passes through them; the general reader and writer take two to three times as long.
 They support only the shipped layout. A schema with another fingerprint takes the general path.
 
-`usual_reader` makes readers of what almost every task looks like: one function, since to call another one costs as much
-as to read a field, and only the payload is decoded at once. `read_envelope` reads any task, and reports what is wrong
-with it.
+`usual_reader` makes readers of the form that almost every task has. Such a reader is one function, since calling
+another one costs as much as reading a field, and it decodes only the payload at once. `read_envelope` reads any
+task, and reports what is wrong with it.
 
 Lengths are not compared with the bytes that remain: a slice ends at the end of the value, and reading the next field
 then raises. The last field, a number, has no length. The value's size therefore bounds memory.
@@ -81,7 +81,7 @@ def usual_reader(frame: bytes) -> Callable[[bytes], UsualContent | None]:
     """Return a reader of values that begin with `frame` and continue with a task in its usual form to their end.
 
     Its texts are ASCII of less than 64 characters each, its payload is JSON of less than 8 KiB in `bytes`, and it sets
-    no headers. The reader returns None for any other value, and for one that is not valid: `read_envelope` tells which.
+    no headers. It returns None for any other value, valid or not: `read_envelope` reads or reports those.
     """
     at, first = len(frame), len(frame) + 1
 

@@ -45,8 +45,8 @@ SPARE = 0.1
 single one."""
 
 MOST = 2.0
-"""So many times its limit the stock has at the most. What a fetch brings of one partition cannot be made smaller, and
-what it brings of fifty partitions is more than the limit: the last ones would begin when the first ones have ended."""
+"""The stock grows to at most so many times its limit. The data that a fetch returns for one partition cannot be made
+smaller, and for fifty partitions it exceeds the limit: the last ones would begin only when the first ones end."""
 
 HOLD_SECONDS = 2.0
 """A stock that stays full for so long has all its partitions paused, so that polling brings no record."""

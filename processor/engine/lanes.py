@@ -19,8 +19,8 @@ QUANTUM = 64
 few enough for others' turns."""
 
 LONE_QUANTUM = 256
-"""Tasks that a lane may have while no other one is ready. With one session and no-op tasks, each turn is a visit to the
-desk."""
+"""Tasks that a lane may have at its turn while no other lane is ready. With one session and no-op tasks, each turn
+costs a visit to the desk."""
 
 HOT_TASKS = 8
 """What a session with more than a worker's share of all that waits gets at the least.

@@ -59,7 +59,7 @@ class ProcessScaling:
         """Sum of what was used in these quiet rounds, in consumers."""
         self._rest = 0
         self.limit: str | None = None
-        """Why there is not one more although tasks wait and all are busy; None while one more is not needed."""
+        """Why no consumer is added although tasks wait and all are busy; None while none is needed."""
         self._shrink_rounds = SHRINK_ROUNDS
         self._has_shrunk = False
 

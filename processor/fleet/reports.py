@@ -32,7 +32,7 @@ class FleetReports:
         self._repeats = Repeats(self._cadence.repeat_seconds)
         self._began = time.monotonic()
         self.next_stats = self._began + settings.stats_interval
-        """When they are due, in seconds of the monotonic clock."""
+        """When the next statistics are due, in seconds of the monotonic clock."""
 
     def serving(self) -> AbstractContextManager[None]:
         """Serve the metrics, where the settings ask for it.

@@ -41,13 +41,13 @@ class FleetSize:
         self.is_scaled = bounds.is_range
         """Whether the number follows the load."""
         self.follows_load = follows_load(processes, workers)
-        """Whether the load is of interest: something follows it, and may be at its limit."""
+        """Whether consumers or workers follow the load, and so may be at their limit."""
         self._bounds = bounds
         self._scaling = ProcessScaling(*bounds) if self.is_scaled else ProcessScaling(1, 1)
 
     @property
     def limit(self) -> str | None:
-        """Why nothing more is done although tasks wait and all consumers are busy; None while that is not so."""
+        """Why the fleet cannot grow although tasks wait and all consumers are busy; None while that is not so."""
         return self._scaling.limit
 
     def observe(self, loads: Sequence[Load | None] | None) -> Step | None:

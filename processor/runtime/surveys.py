@@ -1,4 +1,4 @@
-"""`Surveys`: who asks the source for surveys. There is one at a time, and each answer goes to whoever has asked."""
+"""`Surveys`: asks the source for one survey at a time, and passes each answer to the part that requested it."""
 
 from __future__ import annotations
 
