@@ -2,7 +2,8 @@
 
 Up to that moment, in epoch seconds, the partition counts as begun when its topic had four partitions and the group had
 committed nothing: then a partition below that number is not new, whichever member begins it last. `;0@…` notes that
-the partition itself was new, and is watched until then, also by the consumer that gets it next.
+the partition itself was new, and is watched until then, also by the consumer that gets it next. It stays until the
+last cut of that partition is reached (`growth.py`).
 
 In front of that, `;+12` notes that the twelve offsets from the committed one on hold nothing unsettled but arrivals
 that wait at joins.
@@ -29,6 +30,11 @@ class Note(NamedTuple):
     """Partitions of the topic when the group began it; 0 for a partition that was new."""
     until: int
     """Epoch seconds."""
+
+    @property
+    def expires(self) -> bool:
+        """Whether it means nothing any more once its time is over."""
+        return self.begun_with > 0
 
     def __str__(self) -> str:
         return f";{self.begun_with}@{self.until}"

@@ -7,7 +7,8 @@ partition or stays, and never moves to a lower number.
 It is opened by *cuts*. A cut is an end of the new partition, and the ends of its predecessors as they were later. Once
 the group has committed those, whatever a session had before its records below the cut is settled. The first cut ends
 the hold of the partition. More follow while it is watched: a producer may learn of the growth minutes later, and write
-to the old partition meanwhile. No clock of a producer matters.
+to the old partition meanwhile. No clock of a producer matters. The last cut is made when the watch is over, and every
+producer knows: its ends hold all that was written to an old partition, and once those are committed, no bound is left.
 
 Partitions are `(topic, number)`; what the group and the brokers say comes as plain values.
 """
@@ -107,6 +108,7 @@ class _Newcomer:
         "asked",
         "begun",
         "gate",
+        "is_last_cut",
         "is_logged",
         "partitions",
         "predecessors",
@@ -119,8 +121,10 @@ class _Newcomer:
     def __init__(self, until: float | None) -> None:
         self.begun = until is not None
         self.until = until
-        """When it need not be watched any more; None before its first cut."""
+        """When its last cut is made; None before its first cut."""
         self.gate = HELD
+        self.is_last_cut = False
+        """Whether `targets` are those of the last cut."""
         self.asked = False
         """Whether it is part of the question that is under way."""
         self.is_logged = False
@@ -141,6 +145,7 @@ class Growth:
     def __init__(self) -> None:
         self._newcomers: dict[Place, _Newcomer] = {}
         self._next_question = 0.0
+        self._asked_at = 0.0
         self._is_asking = False
 
     def __bool__(self) -> bool:
@@ -152,7 +157,10 @@ class Growth:
         self._next_question = 0.0
 
     def watch(self, place: Place, until: float) -> None:
-        """The partition was assigned, and is to be watched until then: it was new to the consumer that had it."""
+        """The partition was assigned, and was new to the consumer that had it: it is watched until then.
+
+        That time may be over: then its last cut is still to be made, or to be reached.
+        """
         self._newcomers[place] = _Newcomer(until)
         self._next_question = 0.0
 
@@ -190,10 +198,14 @@ class Growth:
         """
         if self._is_asking or now < self._next_question:
             return []
-        asked = {place: n for place, n in self._newcomers.items() if not n.begun or place in blocked}
+        asked = {
+            place: newcomer
+            for place, newcomer in self._newcomers.items()
+            if not newcomer.begun or place in blocked or _is_watch_over(newcomer, now)
+        }
         for newcomer in asked.values():
             newcomer.asked = True
-        self._is_asking = bool(asked)
+        self._is_asking, self._asked_at = bool(asked), now
         return sorted({topic for topic, _ in asked})
 
     def fail(self, now: float) -> None:
@@ -217,12 +229,6 @@ class Growth:
             self._next_question = now
         return decisions
 
-    def expire(self, now: float) -> list[Decision]:
-        """Return which partitions need not be watched any more."""
-        over = [place for place, n in self._newcomers.items() if n.until is not None and now >= n.until]
-        self.forget(over)
-        return [Begin(place, None, None) for place in over]
-
     def _decide(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
         topic, number = place
         if newcomer.predecessors is None:
@@ -237,17 +243,28 @@ class Growth:
         if 0 < newcomer.partitions < len(found) and not newcomer.begun:
             decisions.append(Grown(topic, newcomer.partitions, len(found)))
         newcomer.partitions, newcomer.start = len(found), found[number].start
+        if _is_watch_over(newcomer, self._asked_at):
+            return decisions + self._last_cut(place, newcomer, found)
         return decisions + self._cut(place, newcomer, found, now)
+
+    def _last_cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent]) -> list[Decision]:
+        if not newcomer.is_last_cut:
+            newcomer.is_last_cut, newcomer.targets = True, _ends(newcomer, found)
+        newcomer.targets = _unreached(newcomer.targets or {}, found)
+        if newcomer.targets:
+            return []
+        del self._newcomers[place]
+        return [Begin(place, None, None)]
 
     def _cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
         own = found[place[1]]
         decisions: list[Decision] = []
         if newcomer.targets is None and newcomer.seen_end is not None and newcomer.seen_end > newcomer.gate:
-            newcomer.targets = {p: found[p].end for p in newcomer.predecessors or () if p in found}
+            newcomer.targets = _ends(newcomer, found)
         if newcomer.targets is None:
             newcomer.seen_end = own.end
             return decisions
-        newcomer.targets = {p: end for p, end in newcomer.targets.items() if not _has_reached(found.get(p), end)}
+        newcomer.targets = _unreached(newcomer.targets, found)
         if newcomer.targets:
             if not newcomer.is_logged and not newcomer.begun:
                 newcomer.is_logged = True
@@ -271,6 +288,20 @@ def predecessors(number: int, found: Mapping[int, Extent]) -> frozenset[int]:
     counts = [count for count in range(1, number + 1) if len(found) % count == 0]
     lineage = {number % count for count in counts}
     return frozenset(p for p, extent in found.items() if p < number and (extent.is_old or p in lineage))
+
+
+def _is_watch_over(newcomer: _Newcomer, now: float) -> bool:
+    return newcomer.until is not None and now >= newcomer.until
+
+
+def _ends(newcomer: _Newcomer, found: Mapping[int, Extent]) -> dict[int, int]:
+    """Return the ends of its predecessors."""
+    return {number: found[number].end for number in newcomer.predecessors or () if number in found}
+
+
+def _unreached(targets: Mapping[int, int], found: Mapping[int, Extent]) -> dict[int, int]:
+    """Return those of the targets that the group has not settled yet."""
+    return {number: end for number, end in targets.items() if not _has_reached(found.get(number), end)}
 
 
 def _has_reached(extent: Extent | None, end: int) -> bool:

@@ -75,9 +75,6 @@ class NewPartitions:
         """Asks what there is to ask."""
         if not self._growth or self._partitions.is_draining:
             return
-        if expired := self._growth.expire(now):
-            self._carry_out(expired)
-            self._late_producers.keep(self._growth.topics)
         topics = self._growth.question(now, self._intake.blocked())
         if topics:
             self.surveys.ask(topics, self._on_survey)
@@ -137,6 +134,8 @@ class NewPartitions:
                     partition = Partition(*place)
                     if begun_with is not None:
                         self._note(partition, begun_with)
+                    else:
+                        self._committer.drop_note(partition)
                     self._let_begin(partition, at, None)
                 case Open(place, at, gate):
                     partition = Partition(*place)

@@ -106,14 +106,36 @@ def test_an_open_partition_is_asked_about_again_only_when_something_waits_at_its
     assert growth.answer({T: {0: Extent(0, 11, 11), 1: Extent(0, 8, 3)}}, 101.0) == [Open((T, 1), None, 7)]
 
 
-def test_a_watch_ends_after_its_time() -> None:
+def test_a_watch_ends_with_a_cut_that_is_made_after_its_time() -> None:
     growth = added(1)
     settled = {0: Extent(0, 0, 0), 1: Extent(0, 0, None)}
     answers(growth, settled)
     assert answers(growth, settled, 5.0) == [Open((T, 1), 0, 0)]
-    assert growth.expire(5.0 + WATCH_SECONDS - 1) == []
-    assert growth.expire(5.0 + WATCH_SECONDS) == [Begin((T, 1), None, None)]
+    over = 5.0 + WATCH_SECONDS
+    assert growth.question(over - 1, []) == []
+    assert answers(growth, {0: Extent(0, 9, 7), 1: Extent(0, 1, 0)}, over) == []
+    assert growth.targets((T, 1)) == {0: 9}
+    assert growth.watched_until((T, 1)) == over
+    assert answers(growth, {0: Extent(0, 12, 9), 1: Extent(0, 1, 0)}, over + 1) == [Begin((T, 1), None, None)]
     assert not growth
+
+
+def test_a_question_of_before_the_end_of_the_watch_makes_no_last_cut() -> None:
+    growth = added(1)
+    settled = {0: Extent(0, 0, 0), 1: Extent(0, 0, None)}
+    answers(growth, settled)
+    assert answers(growth, settled, 5.0) == [Open((T, 1), 0, 0)]
+    over = 5.0 + WATCH_SECONDS
+    assert growth.question(over - 1, [(T, 1)]) == [T]
+    assert growth.answer({T: settled}, over) == []
+    assert answers(growth, settled, over + 1) == [Begin((T, 1), None, None)]
+
+
+def test_a_watch_that_was_over_before_the_partition_changed_hands_has_its_last_cut_with_the_next_owner() -> None:
+    growth = Growth()
+    growth.watch((T, 1), 50.0)
+    assert answers(growth, {0: Extent(0, 9, 7), 1: Extent(0, 3, 1)}, 100.0) == []
+    assert answers(growth, {0: Extent(0, 9, 9), 1: Extent(0, 3, 1)}, 101.0) == [Begin((T, 1), None, None)]
 
 
 def test_a_watch_that_another_consumer_began_goes_on_with_nothing_open() -> None:
@@ -315,7 +337,7 @@ class Growing(RuleBasedStateMachine):
         owned = self.owned[consumer][number] = Owned(log)
         if log.committed is None:
             growth.add((T, number))
-        elif log.watched_until is not None and log.watched_until > self.now:
+        elif log.watched_until is not None:
             growth.watch((T, number), log.watched_until)
         else:
             owned.gate = float("inf")
@@ -344,7 +366,6 @@ class Growing(RuleBasedStateMachine):
     @rule(consumer=st.integers(0, CONSUMERS - 1), chance=st.randoms(use_true_random=False))
     def ask(self, consumer: int, chance: random.Random) -> None:
         growth, owned = self.growths[consumer], self.owned[consumer]
-        self.carry_out(consumer, growth.expire(self.now))
         blocked = [(T, n) for n, each in owned.items() if each.gate < len(self.logs[n].records)]
         if growth.question(self.now, blocked):
             self.asked[consumer] = list(self.logs)

@@ -191,6 +191,22 @@ def test_partitions_that_never_had_a_record_are_not_new_to_the_next_consumer() -
     assert not run.of(ConsumerPartitionHeld)
 
 
+def test_a_watch_ends_once_the_old_partitions_have_settled_what_they_held_when_its_time_was_over() -> None:
+    """A producer that learned of the growth late wrote to an old one until then, behind a backlog."""
+    work, cluster = Work(0), ScriptedCluster()
+    cluster.create_topic(TOPIC, 2)
+    cluster.append(of(0, 0), of(1, 0))
+    old, new = Partition(TOPIC, 0), Partition(TOPIC, 1)
+    cluster.committed |= {old: Commit(old, 0, ""), new: Commit(new, 0, ";0@1")}
+    with RunningConsumer(work, cluster=cluster, stats_interval=0.1) as run:
+        work.until_begun(0, 0)
+        run.until_event(PartitionStats, lambda stats: stats.partition == 1 and stats.waits_for == ["t[0]@1"])
+        assert not work.has_begun(1)
+        work.open(0)
+        work.until_begun(1, 0)
+        until(lambda: cluster.committed[new] == Commit(new, 1, ""), "the partition is watched no more")
+
+
 def test_a_new_partition_does_not_wait_for_old_ones_that_never_had_a_record() -> None:
     work = Work(0)
     with grown(work, before=4, after=8) as run:

@@ -110,6 +110,10 @@ class Committer:
         """Adds the note to the partition's commits until the note expires."""
         self._metadata.note(partition, note)
 
+    def drop_note(self, partition: Partition) -> None:
+        """Adds no note to the partition's commits any more."""
+        self._metadata.drop_note(partition)
+
     def note_of(self, partition: Partition) -> Note | None:
         """Return the note in the partition's commits; None if there is none."""
         return self._metadata.note_of(partition)

@@ -79,10 +79,14 @@ class Metadata:
         """Adds the note to the partition's commits until the note expires."""
         self._notes[partition] = note
 
+    def drop_note(self, partition: Partition) -> None:
+        """Adds no note to the partition's commits any more."""
+        self._notes.pop(partition, None)
+
     def note_of(self, partition: Partition) -> Note | None:
         """Return the note in the partition's commits; None if there is none or it has expired."""
         note = self._notes.get(partition)
-        if note is not None and note.until <= time():
+        if note is not None and note.expires and note.until <= time():
             del self._notes[partition]
             return None
         return note
