@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from processor.engine.record import Record
 from processor.kafka.progress_topic import GONE
+from processor.kafka.scan import AT_ONCE, SLICE_SECONDS
 from processor.operate.census import Census, Share
 from processor.operate.partition_view import PartitionView
 from processor.runtime.ports import Partition
@@ -22,21 +23,6 @@ TASKS_OF_ALL: Final = 200_000
 
 SECONDS: Final = 10.0
 """Time limit for all partitions. What was counted by then is reported."""
-
-CONFIG: Final = {
-    "queued.min.messages": "1000",
-    "queued.max.messages.kbytes": "16384",
-    "max.partition.fetch.bytes": "262144",
-    "fetch.queue.backoff.ms": "20",
-    "fetch.wait.max.ms": "50",
-}
-"""Settings of the client. They limit its memory to about 16 MB and one response."""
-
-AT_ONCE: Final = 500
-"""Records that are taken from the client at once."""
-
-SLICE_SECONDS: Final = 0.1
-"""How long a wait inside the client may delay a signal."""
 
 
 class CensusReader:

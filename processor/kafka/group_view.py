@@ -21,12 +21,13 @@ from processor.handlers.links import JOIN
 from processor.handlers.task import NO_CONTENT, identity_of, session_of
 from processor.handlers.terms import terms_of
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
-from processor.kafka.census_reader import CONFIG, CensusReader
+from processor.kafka.census_reader import CensusReader
 from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.committed import commit_offsets, committed_offsets
 from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
 from processor.kafka.elections import NO_LEADER, description_of, until_elected
 from processor.kafka.progress_topic import read_places
+from processor.kafka.scan import MEMORY
 from processor.kafka.survey import survey_of
 from processor.operate.census import Share
 from processor.operate.lag import Oldest, Owner
@@ -238,7 +239,7 @@ class GroupView:
 
         See `census_reader` for how many tasks are read, and for how long.
         """
-        reader = self._open(**CONFIG)
+        reader = self._open(**MEMORY)
         try:
             with self._translated(f"group {self.group}"):
                 return CensusReader(reader, views).read()
