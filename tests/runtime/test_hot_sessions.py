@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from processor.engine.flow import RESERVED
 from processor.errors import BrokerError
 from processor.handlers.task import Retry, Task
 from processor.processor import Processor
@@ -176,7 +177,8 @@ def test_a_thousand_hot_sessions_over_fifty_partitions_hold_back_no_other() -> N
     assert all(offsets == sorted(offsets) for offsets in ran.values())
     assert sum(map(len, ran.values())) == 20_000
     assert {run.commit_point(n) for n in range(50)} == {500}
-    assert max(stats.in_flight for stats in run.of(ConsumerStats)) <= 10_000
+    # A share is free even where others have taken all: what is read again may find it filled (`Admission`).
+    assert max(stats.in_flight for stats in run.of(ConsumerStats)) <= 10_000 * (1 + RESERVED)
     assert run.of(ConsumerStats)[-1].records_read_again <= 20 * 25_000, "more than once for each session"
 
 
