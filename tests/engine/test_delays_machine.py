@@ -1,4 +1,4 @@
-"""The engine's machine with sessions whose time is far: they are set aside and read again, beside all that it does."""
+"""The engine's machine with sessions that are delayed for long: it also sets them aside and reads them again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ONE_NUMBER = 7
 
 
 class Delaying(Consuming):
-    """Beside the rules of the other machine: sessions are set aside whose time is far."""
+    """The rules of the other machine, and one more: sessions that are delayed for long are set aside."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Delaying(Consuming):
 
     @initialize(have_one_number=st.booleans())
     def number_the_sessions(self, have_one_number: bool) -> None:
-        """In half of the runs all sessions have the same number of 64 bits."""
+        """In half of the runs all sessions have the same 64-bit number."""
         if have_one_number:
             self.patches.append(patch.object(delays, "session_of", lambda key: ONE_NUMBER))
         for each in self.patches:

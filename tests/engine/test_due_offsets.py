@@ -1,4 +1,4 @@
-"""The compact tables of tasks whose time is far, against plain dicts, and what they need for a million tasks."""
+"""The compact tables of tasks that are delayed for long, against plain dicts, and their size for a million tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions whose time is far: nothing of them stays in memory but offsets, and they begin in time and in order."""
+"""Sessions that are delayed for long: only their offsets stay in memory, and they begin in time and in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many tasks whose time is far, on a real broker: through a kill, from the handlers' ledger."""
+"""Many tasks that are delayed for long, on a real broker: through a kill, from the handlers' ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many tasks whose time is far, in a real consumer: they hold back no others, and begin in time and in order."""
+"""Many tasks that are delayed for long, in a real consumer: they hold back no others, and begin in time and order."""
 
 from __future__ import annotations
 
