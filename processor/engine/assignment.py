@@ -1,4 +1,4 @@
-"""Everything that is assigned to one consumer: a ledger a partition, and whose turn it is among them."""
+"""Everything that is assigned to one consumer: a ledger for each partition, and the order of their turns."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Asked(NamedTuple, Generic[P]):
 
 
 class AssignmentSnapshot(NamedTuple, Generic[P]):
-    """One consumer at one moment. Tasks, not sessions, but for `running`: the lanes that are lent."""
+    """One consumer at one moment. Numbers are of tasks, except for `running`, the lanes that are lent."""
 
     in_flight: int
     waiting: int
@@ -58,9 +58,9 @@ class AssignmentSnapshot(NamedTuple, Generic[P]):
     urgent: int
     """Ready lanes that hold urgent tasks."""
     delayed_aside: int
-    """The same for tasks that are delayed for long, and for those behind them in their sessions."""
+    """Tasks that are delayed for long, and those behind them in their sessions, of which only the offset is kept."""
     next_delay: float | None
-    """When the next time of a task comes that is waited for, in seconds since the epoch."""
+    """When the next delayed task is due, in seconds since the epoch."""
     partitions: Mapping[P, LedgerSnapshot]
     busiest: Sequence[Busy[P]]
 
@@ -82,12 +82,12 @@ class Assignment(Generic[P]):
         self.lent_loans = 0
         """Lanes that are lent, those of closed ledgers too."""
         self._rotation: deque[Ledger] = deque()
-        """Ledgers that have ready lanes, each once; who has lent one goes to the end."""
+        """Ledgers that have ready lanes, each once; a ledger that has lent one goes to the end."""
         self._queued: set[Ledger] = set()
         self._parked: list[tuple[float, int, Ledger, Lane]] = []
         self._parkings = 0
         self.has_terms = False
-        """Whether any task had terms so far: until then no time is needed to lend."""
+        """Whether any task had terms so far: until then, lending does not need the time."""
         self.has_set_aside = False
         """Whether any task was set aside so far."""
         self.lead = LEAD_SECONDS
@@ -95,16 +95,16 @@ class Assignment(Generic[P]):
         self._delayed: list[tuple[float, int, Ledger, Lane]] = []
         self._delays = 0
         self.newly_delayed: list[tuple[Ledger, Lane]] | None = None
-        """Lanes that were found to be too early, where they are to be looked at; None where they are not."""
+        """Lanes found to be too early since the last check for cancellations; None while there are no such checks."""
         self._terms_of = terms_of
         self._turns: Turns | None = None
-        """Whose turn it is by urgency; None until a task has a priority."""
+        """The order of lanes by urgency; None until a task has a priority."""
         self._orphaned_keys: dict[P, set[bytes]] = {}
-        """Sessions whose handlers run on after their ledger was closed; while one does, no second is lent."""
+        """Sessions whose handlers run on after their ledger was closed; until they end, the sessions are not lent."""
         self._partition_of: dict[Ledger, P] = {}
 
     def snapshot(self, now: float, busiest: int) -> AssignmentSnapshot[P]:
-        """Return this moment, for reports, with the `busiest` sessions that have the most waiting tasks."""
+        """Return the state of this moment, for reports, with the `busiest` sessions by the number of waiting tasks."""
         sessions = [
             (waiting, partition, key)
             for partition, ledger in self.ledgers.items()
@@ -126,7 +126,7 @@ class Assignment(Generic[P]):
         )
 
     def assign(self, partition: P, committed: int | None, settled: Sequence[Range] = ()) -> Ledger:
-        """The partition is this consumer's from now on, and goes on at `committed`."""
+        """Begins an assigned partition, which goes on at `committed`."""
         if partition in self.ledgers:
             self.close(partition)
         ledger = Ledger(committed, settled, self._orphaned_keys.get(partition, ()), self._terms_of)
@@ -137,15 +137,15 @@ class Assignment(Generic[P]):
         return ledger
 
     def drain(self, partition: P) -> None:
-        """Nothing of the partition is begun any more."""
+        """Begins no further task of the partition."""
         ledger = self.ledgers[partition]
         self._dequeue(ledger)
         ledger.transition("drain")
 
     def close(self, partition: P) -> int:
-        """The partition is not this consumer's any more: its waiting tasks are forgotten; how many they were.
+        """Forgets a partition that no longer belongs to this consumer. Return how many waiting tasks it had.
 
-        Sessions that are still lent are remembered: were the partition assigned again, their tasks
+        Sessions that are still lent are remembered: if the partition is assigned again, their tasks
         wait until those handlers have ended.
         """
         ledger = self.ledgers.pop(partition)
@@ -154,7 +154,7 @@ class Assignment(Generic[P]):
         self.waiting -= forgotten
         self._dequeue(ledger)
         ledger.transition("close")
-        if ledger.lanes.delayed():  # they may be far from their time: do not keep what they hold until then
+        if ledger.lanes.delayed():  # they may be due much later: do not keep what they hold until then
             self._forget_delayed(lambda of, _: of is ledger)
         running = {loan.lane.key for loan in ledger.lent if loan.lane.key is not None}
         if running:
@@ -164,7 +164,7 @@ class Assignment(Generic[P]):
         return forgotten + (ledger.overflow.tasks if ledger.overflow is not None else 0)
 
     def admit(self, partition: P, records: Sequence[Record], now: float) -> int:
-        """Takes in records of one assigned partition, ascending; how many are to run."""
+        """Admits records of one assigned partition, ascending. Return how many are to run."""
         ledger = self.ledgers[partition]
         ready_before = len(ledger.lanes.ready)
         count = ledger.admit(records, now)
@@ -178,10 +178,10 @@ class Assignment(Generic[P]):
         return count
 
     def lend(self, limit: int, workers: int | None = None, epoch: float = 0.0) -> list[Loan]:
-        """Ready lanes with at most `limit` tasks together, from one partition after the other.
+        """Lends ready lanes with at most `limit` tasks together, from one partition after the other.
 
         With `workers`, a session that has more than a worker's share of what waits may get some more. `epoch` is the
-        time in seconds since the epoch, or anything where no task has terms: what it is too early for waits.
+        time in seconds since the epoch, or any value if no task has terms: a task for which it is too early waits.
         """
         share = None if workers is None else self.waiting // workers
         loans: list[Loan] = []
@@ -317,7 +317,7 @@ class Assignment(Generic[P]):
         return True
 
     def miss(self, ledger: Ledger, offsets: Iterable[int], below: int | None) -> list[int]:
-        """The records at these offsets are gone, and all `below` one. Return those that were set aside, ascending."""
+        """Drops records that are gone: at these offsets, and all `below` one. Return those set aside, ascending."""
         if ledger.state is not OPEN:
             return []
         assert ledger.overflow is not None
@@ -333,7 +333,7 @@ class Assignment(Generic[P]):
     def _lend_urgent(self, limit: int, epoch: float, loans: list[Loan]) -> int:
         """Adds to `loans` while a lane with an urgent task is ready. Return what is left of `limit`.
 
-        Of such a lane, only the tasks up to the most urgent one: what stands behind that is for its own turn.
+        Of such a lane it lends only the tasks up to the most urgent one: those behind it have their own turn.
         """
         turns = self._turns
         while limit > 0 and turns:
@@ -350,14 +350,14 @@ class Assignment(Generic[P]):
         return limit
 
     def settle(self, loan: Loan) -> int:
-        """Settles what the loan's borrower has done since the last time; how many tasks that are."""
+        """Settles what the loan's borrower has done since the last call. Return the number of tasks."""
         count = loan.ledger.settle(loan)
         if loan.ledger.state is not CLOSED:
             self.in_flight -= count if loan.joined is None else min(count, 1)
         return count
 
     def arrive(self, loan: Loan, due: Due, now: float) -> tuple[Standing, int]:
-        """What becomes of the loan's next record, an arrival. Return that, and the tasks settled before it.
+        """Handles the loan's next record, an arrival. Return what it is to its join, and how many tasks settled.
 
         The lane stays lent for the last one, which is settled with what follows.
         """
@@ -371,7 +371,7 @@ class Assignment(Generic[P]):
         return standing, count
 
     def mark(self, loan: Loan, identity: Identity, path: Any, now: float) -> int:
-        """The loan's next record says that a join is complete; tasks settled."""
+        """Handles the loan's next record, the marker of a complete join. Return how many tasks settled."""
         count = self.settle(loan)
         is_kept, arrivals = loan.ledger.mark(loan, identity, path, now)
         if is_kept:
@@ -381,7 +381,7 @@ class Assignment(Generic[P]):
         return count + self.release(loan)
 
     def refuse(self, ledger: Ledger, identity: Identity, error: tuple[type[Exception], str] | None) -> None:
-        """A join of an open ledger comes to nothing: its arrivals wait for a worker, see `Ledger.refuse`."""
+        """Refuses a join of an open ledger: its arrivals wait for a worker, see `Ledger.refuse`."""
         before = len(ledger.lanes.ready)
         count = ledger.refuse(identity, error)
         self.in_flight += count
@@ -389,17 +389,17 @@ class Assignment(Generic[P]):
         self._queue(ledger, len(ledger.lanes.ready) - before)
 
     def joining(self) -> Iterator[tuple[Ledger, Joins]]:
-        """Yield the open ledgers in which something waits for other branches of its group."""
+        """Yield the open ledgers that have or had arrivals waiting for other branches of their group."""
         for ledger in self.ledgers.values():
             if ledger.joins is not None and ledger.state is OPEN:
                 yield ledger, ledger.joins
 
     def release(self, loan: Loan) -> int:
-        """The loan is over: settles what was done, the rest waits for another turn; tasks settled."""
+        """Ends the loan: settles what was done; the rest waits for another turn. Return how many tasks settled."""
         return self._return(loan, first=False)
 
     def stage(self, loan: Loan, output: object, size: int, *, release: bool = True) -> int:
-        """The loan's next task is settled and `output` enters the outbox, in one step; tasks settled.
+        """Settles the loan's next task and puts `output` in the outbox, in one step. Return how many tasks settled.
 
         Without `release` the lane stays lent.
         """
@@ -407,7 +407,7 @@ class Assignment(Generic[P]):
         return self.release(loan) if release else self.settle(loan)
 
     def release_all(self, loans: Sequence[Loan]) -> int:
-        """The same of many, where those of one partition that stand together share the cost."""
+        """Does the same for many loans. Adjacent loans of one partition share the cost."""
         ledgers = list(map(_ledger_of, loans))
         if ledgers and ledgers.count(ledgers[0]) == len(ledgers):
             return self._release_of(ledgers[0], loans)
@@ -424,7 +424,7 @@ class Assignment(Generic[P]):
         return count
 
     def narrow(self, loan: Loan, count: int) -> int:
-        """Settles what was done, and leaves the loan only the next `count` tasks; tasks settled."""
+        """Settles what was done, and leaves the loan only the next `count` tasks. Return how many settled."""
         settled = self.settle(loan)
         behind = loan.ledger.narrow(loan, count)
         if loan.ledger.state is not CLOSED:
@@ -436,28 +436,28 @@ class Assignment(Generic[P]):
         return self._partition_of[ledger]
 
     def cut_short(self, loan: Loan) -> None:
-        """What the loan's borrower has not begun goes back to the lane, while the borrower may be at work."""
+        """Returns the tasks that the loan's borrower has not begun to the lane, while the borrower may be at work."""
         behind = loan.ledger.cut_short(loan)
         if loan.ledger.state is not CLOSED:
             self.waiting += behind
 
     def widen(self, loan: Loan, limit: int) -> None:
-        """The loan gets at most `limit` more tasks of its lane, whose ledger is open."""
+        """Adds at most `limit` more tasks of its lane to the loan. The ledger must be open."""
         self.waiting -= len(loan.ledger.widen(loan, limit))
 
     def settle_others(self, loan: Loan, left: Sequence[int]) -> int:
-        """Settles the loan's tasks but those at the indices `left`, of which none is done; tasks settled."""
+        """Settles the loan's tasks except those at the indices `left`, none of which is done. Return how many."""
         count = loan.ledger.settle_others(loan, left)
         if loan.ledger.state is not CLOSED:
             self.in_flight -= count
         return count
 
     def take_back(self, loan: Loan) -> None:
-        """The loan was never begun: its lane goes back to the front of its queue."""
+        """Takes back a loan that never began: its lane goes to the front of its queue."""
         self._return(loan, first=True)
 
     def park(self, loan: Loan, setback: Setback, *, failed: bool = True) -> int:
-        """The loan's next task failed, or could not begin: its lane waits until it is due; tasks settled before it."""
+        """Parks the loan's lane until its next task, which failed or did not begin, is due. Return how many settled."""
         count = self.settle(loan)
         self.lent_loans -= 1
         if loan.ledger.park(loan, setback, failed=failed):
@@ -469,7 +469,7 @@ class Assignment(Generic[P]):
         return count
 
     def hold(self, loan: Loan, setback: Setback) -> tuple[int, bool]:
-        """The loan's next task may not begin: its lane waits until `free`. Return the tasks settled before it, and
+        """Makes the loan's lane wait until `free`: its next task may not begin. Return the tasks settled before it, and
         whether anything of its ledger may still begin.
         """
         count = self.settle(loan)
@@ -494,13 +494,13 @@ class Assignment(Generic[P]):
         return loan
 
     def free(self, ledger: Ledger, lane: Lane) -> None:
-        """The next task of a lane that was held may begin."""
+        """Makes a held lane ready: its next task may begin."""
         if ledger.state is OPEN:
             ledger.lanes.wake(lane)
             self._queue(ledger, 1)
 
     def wake(self, now: float, epoch: float = 0.0) -> None:
-        """Lanes whose retry, or whose head's time, is due are ready again. `epoch` is in seconds since the epoch."""
+        """Makes lanes ready whose retry, or whose head's time, is due. `epoch` is in seconds since the epoch."""
         while self._parked and self._parked[0][0] <= now:
             _, _, ledger, lane = heapq.heappop(self._parked)
             if ledger.state is OPEN and lane.state is PARKED:
@@ -514,15 +514,15 @@ class Assignment(Generic[P]):
                 self._queue(ledger, 1)
 
     def next_delay(self) -> float | None:
-        """When the next time of a task comes that is waited for, in seconds since the epoch."""
+        """Return when the next delayed task in memory is due, in seconds since the epoch."""
         return self._delayed[0][0] if self._delayed else None
 
     def next_wake(self) -> float | None:
-        """When the next retry is due."""
+        """Return when the next retry is due; None if none is."""
         return self._parked[0][0] if self._parked else None
 
     def _keep(self, loan: Loan) -> None:
-        """The loan's next record is kept, and its lane is back."""
+        """Takes back the loan's lane without its next record, which is kept."""
         ledger = loan.ledger
         self.lent_loans -= 1
         ready = ledger.keep(loan)
@@ -546,7 +546,7 @@ class Assignment(Generic[P]):
         return count
 
     def _lift(self, ledger: Ledger) -> None:
-        """Urgent tasks have joined lanes of the ledger."""
+        """Moves the ledger's lanes that urgent tasks have joined."""
         if self._turns is None:
             self._turns = Turns(each for each in self.ledgers.values() if each.state is OPEN)
         elif ledger in self._turns.queues:
@@ -565,12 +565,12 @@ class Assignment(Generic[P]):
         ledger.delayed.clear()
 
     def _forget_delayed(self, is_over: Callable[[Ledger, Lane], bool]) -> None:
-        """Lanes wait for their time no longer, before it has come."""
+        """Removes lanes that no longer wait for their time, although it has not come."""
         self._delayed = [entry for entry in self._delayed if not is_over(entry[2], entry[3])]
         heapq.heapify(self._delayed)
 
     def _orphan_finished(self, loan: Loan) -> None:
-        """A handler of a closed ledger has ended: its session need not wait for it any more."""
+        """Unblocks the session of a loan of a closed ledger, whose handler has ended."""
         ledger = loan.ledger
         partition = self._partition_of[ledger]
         if not ledger.lent:
@@ -587,7 +587,7 @@ class Assignment(Generic[P]):
             self._queue(successor, 1)
 
     def _queue(self, ledger: Ledger, lanes: int) -> None:
-        """So many more lanes of the ledger are ready: it needs its turn, unless nothing of it may be begun."""
+        """Counts so many more ready lanes, and queues the ledger for its turn, unless none of its tasks may begin."""
         if lanes and ledger.state is OPEN:
             self.ready_lanes += lanes
             if ledger not in self._queued:

@@ -32,18 +32,18 @@ ROOM = 0.5
 """Tasks that were read again and are not settled yet are at most this part of what may be in flight."""
 
 WORTH = 4
-"""A pass is worth its cost if there is room for a quarter of that."""
+"""A pass is worth its cost if at least a quarter of that room is free."""
 
 
 class Horizon(NamedTuple):
-    """Which due tasks a look covers."""
+    """Which tasks are to be read again at a given time."""
 
     epoch: float
     """The time, in seconds since the epoch."""
     lead: float
     """In seconds: how long before its time a task is read again."""
     room: int
-    """How many tasks may be in memory that were read again and are not settled, at least one."""
+    """How many tasks that were read again may be in memory unsettled; at least one."""
 
 
 def lead_after(seconds: float) -> float:
@@ -57,7 +57,7 @@ def second_of(due: float) -> int:
 
 
 def session_of(key: bytes) -> int:
-    """Return a session's number of 64 bits. Two sessions with the same number wait for each other's tasks."""
+    """Return a session's 64-bit number. Two sessions with the same number wait for each other's tasks."""
     return hash(key)
 
 
@@ -69,7 +69,7 @@ def are_crowded(delayed: Iterable[Usage], limits: Usage) -> bool:
 
 
 def room_for_each(partitions: int, record_bytes: int, limits: Usage) -> int:
-    """Return how many tasks per partition may be in memory that were read again and are not settled."""
+    """Return how many tasks per partition that were read again may be in memory unsettled."""
     part = ROOM / max(1, partitions)
     return max(1, int(part * min(limits.tasks, limits.bytes // record_bytes)))
 
@@ -155,13 +155,13 @@ class Delays:
         return self._ask(self._table.take_below(offset))
 
     def lose_below(self, offset: int) -> list[int]:
-        """The records below an offset are deleted: takes out those not being read again. Return the offsets."""
+        """Takes out tasks below an offset, whose records are deleted, except those being read again. Return offsets."""
         lost = [entry.offset for entry in self._table.take_below(offset)]
         self._clear()
         return lost
 
     def receive(self) -> None:
-        """One of the tasks that are being read again has arrived, or its record is deleted."""
+        """Notes that a task that is being read again has arrived, or that its record is deleted."""
         self.asked -= 1
         self._clear()
 

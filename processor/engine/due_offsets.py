@@ -10,10 +10,10 @@ from typing import NamedTuple
 from processor.engine.set_aside import Stretch
 
 CHUNK = 8192
-"""Tasks that are kept together. To insert one among them, or to look for those that are due, takes less than 2 ms."""
+"""The most tasks in one chunk. Inserting one, or finding those that are due, takes less than 2 ms."""
 
 MOST_DUE = 2**32 - 1
-"""The last second that four bytes can name, in the year 2106. What is due later is looked at again then."""
+"""The last second that four bytes can hold, in the year 2106. A task that is due later is checked again then."""
 
 
 class Entry(NamedTuple):
@@ -86,7 +86,7 @@ class DueOffsets:
         self._update()
 
     def count(self, until: int, enough: int) -> int:
-        """Return how many entries are due until then; of more than `enough`, some number above that."""
+        """Return how many entries are due until then. If they are more than `enough`, the count may stop early."""
         count = 0
         for chunk in self._chunks:
             if chunk.next_due <= until:
@@ -96,7 +96,7 @@ class DueOffsets:
         return count
 
     def take(self, until: int, most: int) -> list[Entry]:
-        """Removes and returns the entries that are due until then: of the lowest offsets, at most `most`."""
+        """Removes and returns at most `most` entries that are due until then, those of the lowest offsets."""
         taken, chunks = list[Entry](), list[_Chunk]()
         for chunk in self._chunks:
             room = most - len(taken)
@@ -139,7 +139,7 @@ class DueOffsets:
         ]
 
     def _merge(self, entries: Sequence[Entry]) -> None:
-        """Adds entries among the others. Only the chunks that get some are written anew."""
+        """Adds entries among the others. Only the chunks that they go to are rewritten."""
         ends = [bisect_left(entries, chunk.offsets[0], key=_offset_of) for chunk in self._chunks[1:]]
         chunks, begin = list[_Chunk](), 0
         for chunk, end in zip(self._chunks, [*ends, len(entries)], strict=True):
@@ -160,7 +160,7 @@ class DueOffsets:
 
 
 def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
-    """Return ascending places as ranges of consecutive ones, each from its first to behind its last."""
+    """Return ascending places as ranges of consecutive ones, each from its first to one past its last."""
     runs = list[tuple[int, int]]()
     for place in places:
         if runs and runs[-1][1] == place:
@@ -178,7 +178,7 @@ def _split(entries: Sequence[Entry]) -> list[_Chunk]:
 
 
 def _add(chunks: list[_Chunk], offsets: array[int], dues: array[int]) -> None:
-    """Appends what is left of a chunk, together with the one before where both are small."""
+    """Appends the rest of a chunk, merged with the chunk before it if both are small."""
     if not offsets:
         return
     if chunks and len(chunks[-1].offsets) + len(offsets) <= CHUNK:

@@ -29,7 +29,7 @@ WATCH_SECONDS = 330.0
 (`metadata.max.age.ms` in Java, `topic.metadata.refresh.interval.ms` in librdkafka), and may be late by a request."""
 
 ASK_SECONDS = 0.25
-"""Between two questions while a cut is waited for."""
+"""Time between two surveys while a cut is awaited."""
 
 
 class Extent(NamedTuple):
@@ -39,50 +39,50 @@ class Extent(NamedTuple):
     """Its lowest offset."""
     end: int
     committed: int | None
-    """The group's offset."""
+    """The offset that the group has committed; None if there is none."""
     begun_with: int | None = None
     """What the commit notes: with how many partitions the group began the topic, 0 where the partition is watched."""
 
     kept: int = 0
-    """So many offsets from the committed one on hold nothing unsettled but arrivals that wait at joins."""
+    """Number of offsets from the committed one on among which only arrivals that wait at joins are unsettled."""
 
     @property
     def settled(self) -> int:
         """Every task in it below this offset is settled.
 
-        Arrivals are no tasks. Those that wait may wait for a branch in the new partition.
+        Arrivals are not tasks. One that waits at a join may need a branch from the new partition.
         """
         return self.start if self.committed is None else self.committed + self.kept
 
     @property
     def is_old(self) -> bool:
-        """Whether the group has worked it for longer than any watch lasts."""
+        """Whether the group has processed it for longer than any watch lasts."""
         return self.committed is not None and self.begun_with != 0
 
 
 class Begin(NamedTuple):
-    """The partition may be worked without a bound."""
+    """The partition may be processed without a bound."""
 
     place: Place
     at: int | None
     """Where it starts, if it had not begun."""
     begun_with: int | None
-    """What its commits are to note, where that is anything."""
+    """What its commits are to note; None for nothing."""
 
 
 class Hold(NamedTuple):
-    """The partition waits for others, with their offsets."""
+    """The partition waits until the group has settled others up to their `targets`."""
 
     place: Place
     targets: Mapping[int, int]
     partitions: int
-    """How many the topic has."""
+    """How many partitions the topic has."""
     before: int
     """How many it had before it grew, as far as that is known."""
 
 
 class Open(NamedTuple):
-    """The partition may be worked below `gate`."""
+    """The partition may be processed below `gate`."""
 
     place: Place
     at: int | None
@@ -126,7 +126,7 @@ class _Newcomer:
         self.is_last_cut = False
         """Whether `targets` are those of the last cut."""
         self.asked = False
-        """Whether it is part of the question that is under way."""
+        """Whether the survey that is under way is about it."""
         self.is_logged = False
         self.start: int | None = None
         """Its lowest offset in the last survey."""
@@ -152,12 +152,12 @@ class Growth:
         return bool(self._newcomers)
 
     def add(self, place: Place) -> None:
-        """The partition was assigned, and the group has committed nothing of it."""
+        """Adds an assigned partition of which the group has committed nothing."""
         self._newcomers[place] = _Newcomer(None)
         self._next_question = 0.0
 
     def watch(self, place: Place, until: float) -> None:
-        """The partition was assigned, and was new to the consumer that had it: it is watched until then.
+        """Watches an assigned partition until then: it was new to the consumer that had it before.
 
         That time may be over: then its last cut is still to be made, or to be reached.
         """
@@ -165,7 +165,7 @@ class Growth:
         self._next_question = 0.0
 
     def forget(self, places: Iterable[Place]) -> None:
-        """These are not this consumer's any more."""
+        """Forgets partitions that no longer belong to this consumer."""
         for place in places:
             self._newcomers.pop(place, None)
 
@@ -194,7 +194,7 @@ class Growth:
 
         Args:
             now: the time.
-            blocked: partitions of which something waits at the gate.
+            blocked: partitions with records that wait at the gate.
         """
         if self._is_asking or now < self._next_question:
             return []
@@ -209,7 +209,7 @@ class Growth:
         return sorted({topic for topic, _ in asked})
 
     def fail(self, now: float) -> None:
-        """The survey had no answer."""
+        """Ends a survey, which had no answer."""
         self._is_asking = False
         self._next_question = now + ASK_SECONDS
         for newcomer in self._newcomers.values():

@@ -19,11 +19,11 @@ Identity = tuple[str, str]
 """The ID of a join, and the run of its group."""
 
 SPARE_EXPIRIES = 1000
-"""Times of joins that are complete are forgotten when there are so many more of them than open joins."""
+"""Expiry times of complete joins are dropped once all times exceed twice the open joins by so many."""
 
 
 MOST_RECENT = 10_000
-"""Complete joins that are remembered, of each partition."""
+"""Complete joins that are remembered per partition."""
 
 MOST_NAMES = 10
 """Branches that one text names."""
@@ -52,9 +52,9 @@ class Due(NamedTuple):
 
 
 class KeptRecord:
-    """A record of which only what is needed is kept: what is equal in all arrivals of a join is kept once.
+    """A record reduced to what is needed. Values that are equal in all arrivals at a join are kept once.
 
-    A client's own record has a copy of its own of the headers, which hold all that follows from the group.
+    Each of the client's records has its own copy of the headers, which hold all that follows from the group.
     """
 
     __slots__ = ("pairs", "place", "shared_key", "size", "stamp", "text", "where")
@@ -176,14 +176,14 @@ class Joins:
         self.offsets: set[int] = set()
         """Of the arrivals that are kept."""
         self.kept = 0
-        """Arrivals that were kept so far."""
+        """Number of arrivals kept so far."""
         self.tasks = 0
         """Records that are kept."""
         self._expiries: list[tuple[float, Identity]] = []
         self._failed: set[Identity] = set()
         """Joins whose last arrival is there, and from which nothing follows."""
         self._recent: dict[Identity, None] = {}
-        """Joins that were complete lately, in their order: a task that ran on elsewhere may still arrive."""
+        """Recently completed joins, oldest first: a task that ran on elsewhere may still arrive."""
 
     def arrive(self, due: Due, record: Record, size: int, now: float) -> Standing:
         """Keeps an arrival of so many bytes, unless it is the last one or a repeated one.
@@ -218,7 +218,7 @@ class Joins:
                 self._doubtful.append(Doubtful(identity, now, begun, record.offset()))
 
     def take_doubtful(self, before: float) -> list[Doubtful]:
-        """Return the joins once that may have been complete, and have waited since `before` or longer."""
+        """Return, each only once, joins that may have been complete and have waited since `before` or longer."""
         found = []
         while self._doubtful and self._doubtful[0].since <= before:
             doubtful = self._doubtful.popleft()
@@ -237,11 +237,11 @@ class Joins:
         return join.kept if join is not None else {}
 
     def fail(self, identity: Identity) -> None:
-        """Nothing follows from a join that is complete: its arrivals are dead letters, and may be replayed."""
+        """Notes that nothing follows from a complete join: its arrivals are dead letters, and may be replayed."""
         self._failed.add(identity)
 
     def complete(self, identity: Identity) -> list[KeptRecord]:
-        """What follows from the join was sent: takes its arrivals. Others of it are repeated from now on."""
+        """Takes the arrivals of a join, since what follows from it was sent. Further ones are repeated from now on."""
         if identity in self._failed:
             self._failed.discard(identity)
         else:
@@ -249,7 +249,7 @@ class Joins:
         return self.take(identity)
 
     def take(self, identity: Identity) -> list[KeptRecord]:
-        """The join is over: forgets it, and returns its arrivals."""
+        """Forgets a join that is over, and returns its arrivals."""
         join = self.open.pop(identity, None)
         kept = list(join.kept.values()) if join is not None else []
         self.offsets.difference_update([record.offset() for record in kept])
@@ -281,7 +281,7 @@ class Joins:
     def holder_of(self, offset: int) -> tuple[Identity, KeptRecord, float] | None:
         """Return the join whose arrival or marker is at this offset, with the record, and since when it is kept.
 
-        It looks at join after join.
+        The cost grows with the number of joins.
         """
         for identity, join in self.open.items() if offset in self.offsets else ():
             for record in join.kept.values():
@@ -302,7 +302,7 @@ class Joins:
         self.bytes -= sum(record.size for record in records)
 
     def next_expiry(self) -> float | None:
-        """Return when the next join expires, or one that was to expire first and is complete."""
+        """Return when the next join expires, which may be complete already; None if there is none."""
         return self._expiries[0][0] if self._expiries else None
 
     def lasting(self, epoch: float) -> set[int]:
@@ -330,7 +330,7 @@ class Joins:
 
 
 def missing_ids(join_id: str, missing: Sequence[int]) -> str:
-    """Return the IDs of branches in words; of many, the first ones and how many more there are."""
+    """Return the IDs of branches as text; if there are many, the first ones and how many more there are."""
     group = join_id.removesuffix("/then")
     names = [f"{group}/{index + 1}" for index in missing[:MOST_NAMES]]
     more = len(missing) - len(names)

@@ -15,23 +15,23 @@ from processor.engine.retry import Setback
 from processor.engine.set_aside import Shelf
 
 QUANTUM = 64
-"""Tasks that one partition, and one lane of it, may have at its turn: enough to share what lending and settling cost,
-few enough for others' turns."""
+"""Tasks that one partition, and one lane of it, may have at its turn: enough to share the cost of lending and settling,
+few enough that the others' turns come soon."""
 
 LONE_QUANTUM = 256
 """Tasks that a lane may have at its turn while no other lane is ready. With one session and no-op tasks, each turn
 costs a visit to the desk."""
 
 HOT_TASKS = 8
-"""What a session with more than a worker's share of all that waits gets at the least.
+"""The smallest limit of a loan from a session that has more than a worker's share of all waiting tasks.
 
-Its tasks follow one another whatever happens, and when all else is done they are what is waited for: each visit to the
-desk between two of them is time lost. With 10 ms tasks by Zipf(1.0) it was 0.6 ms of each.
+Its tasks run one after the other in any case, and are the last to end: each visit to the desk between two of them is
+time lost. With 10 ms tasks by Zipf(1.0), that was 0.6 ms a task.
 """
 
 
 class LaneState(enum.Enum):
-    """Where a lane is. A lane without tasks that is not lent does not exist."""
+    """The state of a lane. A lane that has no task and is not lent does not exist."""
 
     READY = "has tasks, and stands in the queue for a worker"
     LENT = "a worker has it, or a dead letter or result of its head is under way"
@@ -43,7 +43,7 @@ class LaneState(enum.Enum):
 
 
 READY, LENT, PARKED, BLOCKED, DELAYED, HELD, RECALLED = LaneState
-"""By these names, for Python 3.11 takes 80 ns to look one up in its class: half of what making a lane takes."""
+"""Names of the module, since Python 3.11 takes 80 ns to look one up in its class: half the cost of making a lane."""
 
 
 class Lane:
@@ -56,7 +56,7 @@ class Lane:
         self.state = state
         self.waiting = [first]
         """A list, although tasks leave at its head. A deque allocates so much that sessions of one task are a fifth
-        slower. To move up what stays behind takes 0.1 us a thousand tasks, as no reference is counted anew."""
+        slower. Moving up the rest takes 0.1 us per thousand tasks, since no reference count changes."""
         self.attempts = 0
         """Failed attempts of the head."""
         self.setback: Setback | None = None
@@ -76,7 +76,7 @@ class Lane:
 
     @property
     def urgency(self) -> int:
-        """The priority of the most urgent task that waits in it. One must wait, and the lane must not be lent."""
+        """The priority of the most urgent task in the lane. A task must wait in it, and it must not be lent."""
         urgent = self.urgent
         if not urgent:
             return 0
@@ -86,7 +86,7 @@ class Lane:
         return urgent[0][1] if urgent else 0
 
     def urgent_tasks(self) -> int:
-        """How many of its tasks there are up to the last of the most urgent ones, which lifts those before it."""
+        """Return the number of tasks up to the last of the most urgent ones, which lifts those before it."""
         if not self.urgency or not self.urgent:
             return len(self.waiting)
         return bisect_right(self.waiting, self.urgent[0][0], key=_offset_of)
@@ -100,10 +100,10 @@ class ReadyLanes(Protocol):
     """Lanes that a worker may have, the next one at the left: a deque, or a queue that looks at more than age."""
 
     def append(self, lane: Lane, /) -> None:
-        """The lane has had its turn, or is new."""
+        """Adds a lane that has had its turn, or is new."""
 
     def appendleft(self, lane: Lane, /) -> None:
-        """The lane was taken out, and had no turn."""
+        """Puts a lane that was taken out and had no turn back in front."""
 
     def popleft(self) -> Lane:
         """Takes out the next lane."""
@@ -115,9 +115,9 @@ class ReadyLanes(Protocol):
 class Lanes:
     """The lanes of one assigned partition.
 
-    Ready lanes stand in one queue: who has had its turn goes to the end, so a session with a million
-    tasks gets as many turns as any other. A record without a key is a lane of its own, and is in the
-    queue only.
+    Ready lanes stand in one queue: a lane that has had its turn goes to the end, so a session with a
+    million tasks gets as many turns as any other. A record without a key is a lane of its own, and is
+    in the queue only.
     """
 
     __slots__ = ("_blocked", "_by_key", "_delayed", "_keyless", "_parked", "lifted", "ready", "shelves", "waiting")
@@ -126,11 +126,11 @@ class Lanes:
         """`blocked` are the sessions that must wait until `unblock`."""
         self.ready: ReadyLanes = deque()
         self.lifted: list[Lane] = []
-        """Lanes that an urgent task has joined and that stand where they did before. The caller moves them."""
+        """Lanes that an urgent task has joined, and that have not moved yet. The caller moves them."""
         self.waiting = 0
         """Tasks in lanes, without those that are lent."""
         self.shelves: Mapping[bytes | None, Shelf] = {}
-        """By session, what else it has whose records were dropped. Such a lane does not end when it is empty."""
+        """By session, its tasks whose records were dropped. The lane of such a session does not end when empty."""
         self._by_key: dict[bytes, Lane] = {}
         self._blocked = set(blocked)
         self._keyless = 0
@@ -158,7 +158,7 @@ class Lanes:
     def admit_urgent(
         self, records: Sequence[Record], keys: Sequence[bytes | None], priorities: Mapping[int, int]
     ) -> None:
-        """The same where some of the records have `priorities`, by offset."""
+        """Does the same where some of the records have `priorities`, by offset."""
         find = self._by_key.get
         for record, key in zip(records, keys, strict=True):
             lane = find(key)  # type: ignore[arg-type]  # without a key there is none
@@ -175,7 +175,7 @@ class Lanes:
     def lend(self, lane: Lane, limit: int, share: int | None = None) -> list[Record]:
         """Lends a lane that was taken out of the queue. Return at most `limit` of its oldest tasks.
 
-        Of one that has more than `share`, `HOT_TASKS` at least.
+        If it has more than `share`, the limit is at least `HOT_TASKS`.
         """
         lane.state = LENT
         records = lane.waiting
@@ -190,7 +190,7 @@ class Lanes:
         return records
 
     def lend_next(self, limit: int, share: int | None = None) -> list[tuple[Lane, list[Record]]]:
-        """The next ready lanes, with at most `limit` tasks together.
+        """Lends the next ready lanes, with at most `limit` tasks together.
 
         A lane gets at most `QUANTUM` of them while others are ready, and else `LONE_QUANTUM`. See `lend` for `share`.
         """
@@ -212,9 +212,9 @@ class Lanes:
         return lent
 
     def give_back(self, lane: Lane, unfinished: list[Record], *, first: bool = False) -> bool:
-        """A lent lane returns with what was not settled; whether it is ready again.
+        """Takes back a lent lane with its unsettled tasks. Return whether it is ready again.
 
-        It goes to the end of the queue, or to its front where it never had its turn.
+        It goes to the end of the queue or, if it never had its turn (`first`), to the front.
         """
         if unfinished:
             self.put_front(lane, unfinished)
@@ -232,9 +232,9 @@ class Lanes:
         return True
 
     def give_back_done(self, lanes: Iterable[Lane]) -> int:
-        """Lent lanes return, and all that was lent of them is settled; how many of them are ready again.
+        """Takes back lent lanes whose lent tasks are all settled. Return how many of them are ready again.
 
-        For where nothing is set aside.
+        Only for partitions of which nothing is set aside.
         """
         ready, before, by_key = self.ready, len(self.ready), self._by_key
         for lane in lanes:
@@ -250,30 +250,30 @@ class Lanes:
         return len(ready) - before
 
     def take_more(self, lane: Lane, limit: int) -> list[Record]:
-        """At most `limit` more of a lent lane's oldest tasks."""
+        """Lends at most `limit` more of a lent lane's oldest tasks. Return them."""
         records = lane.waiting[:limit]
         del lane.waiting[:limit]
         self.waiting -= len(records)
         return records
 
     def put_front(self, lane: Lane, unfinished: list[Record]) -> None:
-        """A lane gets tasks back that were lent, in front of all that it has."""
+        """Puts tasks that were lent back into the lane, in front of all others."""
         lane.waiting[:0] = unfinished
         self.waiting += len(unfinished)
 
     def park(self, lane: Lane, unfinished: list[Record]) -> None:
-        """A lent lane returns with a head that is not to run now, and waits until `wake`."""
+        """Takes back a lent lane whose head is not to run now. It waits until `wake`."""
         self.put_front(lane, unfinished)
         lane.state = PARKED
         self._parked.add(lane)
 
     def delay(self, lane: Lane) -> None:
-        """A lane that was taken out of the queue waits until `wake`: it is too early for its head."""
+        """Makes a lane that was taken out of the queue wait until `wake`: it is too early for its head."""
         lane.state = DELAYED
         self._delayed.add(lane)
 
     def is_delayed(self, key: bytes | None) -> bool:
-        """Return whether this session waits for the time of its head; a task without a key that just came does not."""
+        """Return whether this session waits for the time of its head. A new task without a key does not."""
         lane = self._by_key.get(key)  # type: ignore[arg-type]  # without a key there is none
         return lane is not None and lane.state is DELAYED
 
@@ -282,14 +282,14 @@ class Lanes:
         return list(self._delayed)
 
     def drop(self, lane: Lane) -> list[Record]:
-        """A delayed lane ends. Return its tasks."""
+        """Ends a delayed lane. Return its tasks."""
         self._delayed.discard(lane)
         self.waiting -= len(lane.waiting)
         self.end(lane)
         return lane.waiting
 
     def wake(self, lane: Lane) -> None:
-        """A parked or delayed lane's next attempt is due."""
+        """Makes a parked or delayed lane ready, whose next attempt is due."""
         self._parked.discard(lane)
         self._delayed.discard(lane)
         lane.state = READY
@@ -310,7 +310,7 @@ class Lanes:
         return self.lend(lane, 1)
 
     def unblock(self, key: bytes) -> bool:
-        """The handler that this session waited for has ended; whether its lane became ready."""
+        """Unblocks a session, whose earlier handler has ended. Return whether its lane became ready."""
         self._blocked.discard(key)
         lane = self._by_key.get(key)
         if lane is None:
@@ -319,7 +319,7 @@ class Lanes:
         return True
 
     def longest(self, count: int) -> list[tuple[bytes, int]]:
-        """The `count` sessions with the most waiting tasks, and how many."""
+        """Return the `count` sessions with the most waiting tasks, and the number of these."""
         lengths = ((len(lane.waiting) + self.waiting_elsewhere(key), key) for key, lane in self._by_key.items())
         return [(key, length) for length, key in heapq.nlargest(count, lengths)]
 
@@ -331,11 +331,11 @@ class Lanes:
         return len(shelf) + shelf.asked if shelf is not None else 0
 
     def longer_than(self, length: int) -> list[Lane]:
-        """Return the lanes in which more than `length` tasks wait, without those whose tasks have no key."""
+        """Return the lanes in which more than `length` tasks wait, except those of tasks without a key."""
         return [lane for lane in self._by_key.values() if len(lane.waiting) > length]
 
     def drop_behind(self, lane: Lane, length: int) -> list[Record]:
-        """The lane keeps its `length` oldest tasks. Return the others."""
+        """Leaves the lane its `length` oldest tasks. Return the others."""
         dropped = lane.waiting[length:]
         del lane.waiting[length:]
         self.waiting -= len(dropped)
@@ -363,7 +363,7 @@ class Lanes:
         return lane
 
     def readmit(self, key: bytes | None, records: Sequence[Record]) -> None:
-        """Appends records to a session's lane that were in none for a while."""
+        """Appends records that were in no lane for a while to their session's lane."""
         lane = self._by_key.get(key)  # type: ignore[arg-type]  # without a key there is none
         if lane is None:
             lane = self._open(key, records[0])
@@ -380,15 +380,15 @@ class Lanes:
         return key in self._by_key
 
     def parked(self) -> int:
-        """How many lanes wait for their head's next attempt."""
+        """Return how many lanes wait for their head's next attempt."""
         return len(self._parked)
 
     def delayed(self) -> int:
-        """How many lanes wait for the time of their head."""
+        """Return how many lanes wait for the time of their head."""
         return len(self._delayed)
 
     def headed_by(self, offset: int) -> Lane | None:
-        """The lane that is not lent and whose oldest task is at `offset`. It looks at lane after lane."""
+        """Return the lane that is not lent and whose oldest task is at `offset`. The cost grows with the lanes."""
         keyless = chain(self._delayed, self.ready) if self._keyless else ()
         lanes = chain(self._by_key.values(), self._parked, keyless)
         return next((lane for lane in lanes if lane.waiting and lane.waiting[0].offset() == offset), None)
@@ -406,7 +406,7 @@ class Lanes:
         return lane
 
     def end(self, lane: Lane) -> None:
-        """The lane has no task any more, here or elsewhere."""
+        """Removes a lane that has no task any more, here or set aside."""
         if lane.key is None:
             self._keyless -= 1
         else:

@@ -1,4 +1,4 @@
-"""`LastDues`: for each session of a million, the second in which its last task is due, in twelve bytes."""
+"""`LastDues`: the second in which each session's last task is due, in twelve bytes for each of a million sessions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from bisect import bisect_left
 from itertools import compress
 
 SHARDS = 1024
-"""Sorted arrays that sessions are spread over. A new session moves half of one: 8 KB where there are a million."""
+"""Sorted arrays that sessions are spread over. A new session moves half of one: 8 KB with a million sessions."""
 
 LEAST_PURGED = 64
-"""A shard with fewer sessions is not looked through for those that are over."""
+"""A shard with fewer sessions is not searched for those that are over."""
 
 
 class _Shard:
@@ -22,7 +22,7 @@ class _Shard:
         self.sessions = array("q")
         self.dues = array("I")
         self.limit = LEAST_PURGED
-        """With so many sessions it is looked through for those that are over."""
+        """With so many sessions, the shard is searched for those that are over."""
 
     def purge(self, before: int) -> None:
         left = [due >= before for due in self.dues]
@@ -32,7 +32,7 @@ class _Shard:
 
 
 class LastDues:
-    """By session, a signed number of 64 bits."""
+    """Due seconds by session, which is a signed 64-bit number."""
 
     __slots__ = ("_shards",)
 
@@ -66,5 +66,5 @@ class LastDues:
             shard.dues.insert(place, due)
 
     def clear(self) -> None:
-        """No session has a task here any more."""
+        """Forgets all sessions: none has a task here any more."""
         self._shards.clear()

@@ -1,4 +1,4 @@
-"""One assigned partition: its offsets and its lanes, and whether tasks of it may still be begun."""
+"""One assigned partition: its offsets and its lanes, and whether its tasks may still begin."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 MOST_MARKS = 1000
-"""Admissions whose time is remembered."""
+"""The most admissions whose time is remembered."""
 
 
 class LedgerState(enum.Enum):
-    """Where an assignment of a partition is in its life."""
+    """The state of one assignment of a partition."""
 
     OPEN = "records are admitted and lanes are lent"
     DRAINING = "nothing more is begun; what runs may end, and be committed"
@@ -50,7 +50,7 @@ class LedgerState(enum.Enum):
 
 
 OPEN, DRAINING, CLOSED = LedgerState
-"""By these names, for Python 3.11 takes 80 ns to look one up in its class, and it is asked for each loan."""
+"""Names of the module, since Python 3.11 takes 80 ns to look one up in its class, and each loan needs one."""
 
 TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
     (OPEN, "drain"): DRAINING,
@@ -59,7 +59,7 @@ TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
     (DRAINING, "close"): CLOSED,
     (CLOSED, "close"): CLOSED,
 }
-"""The whole life: a revoke drains and then closes, a loss closes. What is not here cannot happen."""
+"""All transitions: a revoke drains and then closes, a loss closes. Others cannot happen."""
 
 
 Stamp = tuple[int, int, int | None]
@@ -129,14 +129,14 @@ class Block(NamedTuple):
 
     record: Record
     loan: Loan | None
-    """To find the running attempt by; not to be read."""
+    """A key by which to find the running attempt; its fields are not to be read."""
     place: HeadPlace
     since: float | None
     setback: Setback | None
     attempt: int
     session_waiting: int
     delayed_until: float | None
-    """In seconds since the epoch, where its time has not come."""
+    """In seconds since the epoch, if its time has not come."""
 
 
 class LedgerSnapshot(NamedTuple):
@@ -152,7 +152,7 @@ class LedgerSnapshot(NamedTuple):
     """Tasks of sessions with very many tasks of which only the offset is kept. They are not in flight."""
     sessions_aside: int
     delayed_aside: int
-    """The same for tasks that are delayed for long, and for those behind them in their sessions."""
+    """Tasks that are delayed for long, and those behind them in their sessions, of which only the offset is kept."""
     next_delay_aside: float | None
     """When the first of these is due, in seconds since the epoch."""
     open_joins: int
@@ -163,7 +163,7 @@ class LedgerSnapshot(NamedTuple):
     failed_attempts: int
     dead_lettered: int
     cancelled: int
-    """Of those settled: without a dead letter, because they were cancelled."""
+    """Tasks settled without a dead letter, because they were cancelled."""
     skipped: int
     commit_point: int | None
     highest_settled: int | None
@@ -173,7 +173,7 @@ class LedgerSnapshot(NamedTuple):
 
 
 class Ledger:
-    """The book of one assignment of one partition."""
+    """Records what is held, lent and settled during one assignment of one partition."""
 
     __slots__ = (
         "_assigned_at",
@@ -206,7 +206,7 @@ class Ledger:
         blocked: Iterable[bytes] = (),
         terms_of: TermsOf = no_terms,
     ) -> None:
-        """`committed` is where it goes on, `settled` what is done above that, `blocked` are sessions that must wait."""
+        """`committed` is where it goes on, `settled` are ranges done above that, `blocked` sessions that must wait."""
         self.state = OPEN
         self.may_begin = True
         """Read by borrowers before each task, without the lock: false once the ledger drains."""
@@ -215,7 +215,7 @@ class Ledger:
         self.lanes = Lanes(blocked)
         self.lent: set[Loan] = set()
         self.joins: Joins | None = None
-        """What waits for other branches of its group; None until something does."""
+        """Arrivals that wait for other branches of their group; None until one does."""
         self.done = 0
         """Tasks settled, however they ended."""
         self.failed_attempts = 0
@@ -238,12 +238,12 @@ class Ledger:
         self.outbox = Outbox()
         """Empty unless outputs are committed together with offsets."""
         self.tried: dict[Lane, int] = {}
-        """Of each lane whose head has failed in a batch, how many tasks behind it have failed with it."""
+        """For each lane whose head has failed in a batch, how many tasks behind it have failed with it."""
         self._marks: deque[tuple[int, float]] = deque()
         """First offset and time of each admission, for the age of the oldest unsettled task."""
 
     def admit(self, records: Sequence[Record], now: float) -> int:
-        """Takes records in, ascending from the position on; how many are to run. `now` is in seconds."""
+        """Admits records, ascending from the position on. Return how many are to run. `now` is in seconds."""
         offsets = self.offsets
         if offsets.expects_settled:
             wanted = [record for record in records if not offsets.skips(record.offset())]
@@ -294,13 +294,13 @@ class Ledger:
         return terms if terms is not None else ANY_TIME
 
     def continues_at(self, offset: int) -> bool:
-        """Whether `offset` may be delivered next: offsets only go up."""
+        """Return whether `offset` may be delivered next: offsets only go up."""
         return self.offsets.position is None or offset >= self.offsets.position
 
     def lend(self, limit: int, share: int | None = None, epoch: float = 0.0) -> list[Loan]:
-        """The next ready lanes with at most `limit` tasks together, as `Lanes.lend_next` says.
+        """Lends the next ready lanes, with at most `limit` tasks together, as `Lanes.lend_next` does.
 
-        At `epoch`, in seconds since the epoch: a lane whose head is not to begin yet is `delayed`.
+        A lane whose head is not to begin yet at `epoch`, in seconds since the epoch, is `delayed`.
         """
         if self.terms:
             loans = list[Loan]()
@@ -320,9 +320,9 @@ class Ledger:
                 limit -= len(loan.records)
 
     def lend_lane(self, lane: Lane, limit: int, share: int | None, epoch: float) -> Loan | None:
-        """A lane that was taken out of the queue, with those of its oldest tasks that may begin at `epoch`.
+        """Lends a lane that was taken out of the queue, with those of its oldest tasks that may begin at `epoch`.
 
-        None where the first of them may not: the lane is `delayed` then.
+        Return None if the first of them may not: the lane is `delayed` then.
         """
         if share is not None and len(lane.waiting) > share:
             limit = max(limit, HOT_TASKS)
@@ -341,7 +341,7 @@ class Ledger:
         return loan
 
     def end_delay(self, lane: Lane) -> None:
-        """The time of a delayed lane's head has come."""
+        """Makes a delayed lane ready: the time of its head has come."""
         self.take_delayed([record.offset() for record in lane.waiting])
         self.lanes.wake(lane)
 
@@ -354,7 +354,7 @@ class Ledger:
         return loan
 
     def settle(self, loan: Loan) -> int:
-        """Settles what the loan's borrower has done since the last time; how many tasks that are."""
+        """Settles what the loan's borrower has done since the last call. Return the number of tasks."""
         done = loan.done
         count = done - loan.settled
         if count and self.state is not CLOSED:
@@ -365,9 +365,9 @@ class Ledger:
         return count
 
     def stage(self, loan: Loan, output: object, size: int) -> None:
-        """The loan's next task is done, and `output` of so many bytes is to be committed with it.
+        """Marks the loan's next task as done, and stages `output`, of `size` bytes, to be committed with it.
 
-        The caller settles or releases the loan in the same step. Where the ledger is closed, the task runs elsewhere.
+        The caller settles or releases the loan in the same step. If the ledger is closed, the task runs elsewhere.
         """
         record = loan.records[loan.done]
         loan.done += 1
@@ -380,7 +380,7 @@ class Ledger:
     def arrive(self, loan: Loan, due: Due, now: float) -> Standing:
         """Return what the loan's next record, an arrival, is to its join. It leaves its lane if it is kept.
 
-        The last one is not kept: it settles when what follows is sent, and the others with it. A repeated one is done.
+        The last arrival is not kept: it and the others settle when what follows is sent. A repeated one is done.
         """
         record = loan.records[loan.done]
         standing = self._joins.arrive(due, record, self.offsets.size_of([record.offset()]), now)
@@ -389,7 +389,10 @@ class Ledger:
         return standing
 
     def keep(self, loan: Loan) -> bool:
-        """The lane is back without its next record, which is kept; whether it is ready again. It may not be closed."""
+        """Takes back the loan's lane without its next record, which is kept. Return whether the lane is ready again.
+
+        The ledger may not be closed.
+        """
         record = loan.records[loan.done]
         self.terms.pop(record.offset(), None)
         self._advance(loan.lane)
@@ -400,9 +403,9 @@ class Ledger:
         return ready
 
     def mark(self, loan: Loan, identity: Identity, path: Any, now: float) -> tuple[bool, int]:
-        """The loan's next record says that a join is complete. Return whether it is kept, and how many arrivals settle.
+        """Handles a marker, the loan's next record. Return whether it is kept, and how many arrivals settle.
 
-        Of these there are some where a crash came between two commits.
+        Arrivals are left to settle if a crash came between two commits.
         """
         offset = loan.records[loan.done].offset()
         record = KeptRecord(loan.records[loan.done], self.offsets.size_of([offset]))
@@ -411,18 +414,18 @@ class Ledger:
         return True, self.settle_kept(kept.offset() for kept in self._joins.take(identity))
 
     def unmark(self, identities: Iterable[Identity]) -> int:
-        """No branch of these joins can arrive again: settles their markers. Return how many."""
+        """Settles the markers of these joins, of which no branch can arrive again. Return how many."""
         return self.settle_kept(self._joins.unmark(identities))
 
     def settle_complete(self, identities: Iterable[Identity]) -> int:
-        """These joins were complete before, as far as they wait: settles their arrivals. Return how many."""
+        """Settles the arrivals of those of these joins that still wait: they were complete before. Return how many."""
         waiting = [identity for identity in identities if self._joins.waits(identity)]
         return sum(self.settle_kept(kept.offset() for kept in self._joins.complete(each)) for each in waiting)
 
     def refuse(self, identity: Identity, error: tuple[type[Exception], str] | None) -> int:
-        """A join comes to nothing: its arrivals go back to their lane, to be dead letters. Return how many.
+        """Refuses a join: its arrivals go back to their lane, to become dead letters. Return how many.
 
-        Without an error, a worker looks at them once more.
+        Without an error, a worker checks them once more.
         """
         kept = self._joins.take(identity)
         for index, record in enumerate(kept):
@@ -436,13 +439,13 @@ class Ledger:
 
     @property
     def kept(self) -> Usage:
-        """What waits for other branches, or as a marker: it is unsettled, and does not count as in flight."""
+        """Arrivals and markers that are kept: they are unsettled, and do not count as in flight."""
         return NOTHING if self.joins is None else Usage(self.joins.tasks, self.joins.bytes)
 
     def unkept_point(self, epoch: float) -> int | None:
-        """The offset below which everything is settled but arrivals at joins that do not expire before `epoch`.
+        """Return the offset below which all is settled except arrivals at joins that do not expire before `epoch`.
 
-        In seconds since the epoch. None before anything is known.
+        `epoch` is in seconds since the epoch. Return None before any offset is known.
         """
         if self.joins is None or not self.joins.open:
             return self.secured_point
@@ -452,14 +455,14 @@ class Ledger:
         return point if self.outbox.oldest is None else min(point, self.outbox.oldest)
 
     def _point_past(self, progress: Progress, kept: Container[int]) -> int:
-        """The lowest offset that is unsettled and not one of these; the position where there is none."""
+        """Return the lowest offset that is unsettled and not one of these; the position if there is none."""
         aside = self.offsets.set_aside
         points = [stretch.offsets[stretch.start] for stretch in aside.stretches()] if aside is not None else []
         points.append(next((offset for offset in progress.unsettled if offset not in kept), progress.position))
         return min(points)
 
     def settle_kept(self, offsets: Iterable[int]) -> int:
-        """Settles records that are kept no more. Return how many."""
+        """Settles records that are no longer kept. Return how many."""
         if found := list(offsets):
             self.offsets.settle(found)
             self.done += len(found)
@@ -472,7 +475,7 @@ class Ledger:
         return self.joins
 
     def release(self, loan: Loan, *, first: bool = False) -> bool:
-        """The lane is back, with what was not done; whether it is ready again."""
+        """Takes back the loan's lane, with the tasks that are not done. Return whether it is ready again."""
         lane, records, done = loan.lane, loan.records, loan.done
         if done:
             self._advance(lane)
@@ -485,7 +488,7 @@ class Ledger:
         return ready
 
     def cut_short(self, loan: Loan) -> int:
-        """The loan keeps the task that its borrower is at; how many of those behind it go back to the lane.
+        """Leaves the loan the task that its borrower is at. Return how many behind it go back to the lane.
 
         The borrower goes through `loan.records` meanwhile, without the lock. It has begun no task behind the one at
         `done`. If `done` is unchanged after the others are out, it has begun none of them, and finds the end.
@@ -503,9 +506,9 @@ class Ledger:
         return len(behind)
 
     def narrow(self, loan: Loan, count: int) -> list[Record]:
-        """The loan goes on with its next `count` tasks. Return what follows those, which goes back to the lane.
+        """Leaves the loan only its next `count` tasks. Return those behind them, which go back to the lane.
 
-        What was done before is settled already, and leaves the loan.
+        Tasks that were done before are settled already, and leave the loan.
         """
         if loan.done:
             self._advance(loan.lane)
@@ -519,7 +522,7 @@ class Ledger:
         return behind
 
     def widen(self, loan: Loan, limit: int) -> list[Record]:
-        """The loan gets at most `limit` more tasks of its lane, up to the first that has terms. Return them."""
+        """Adds at most `limit` more tasks of its lane to the loan, up to the first that has terms. Return them."""
         if self.terms:
             behind = loan.lane.waiting[:limit]
             limit = next((n for n, record in enumerate(behind) if record.offset() in self.terms), limit)
@@ -528,7 +531,7 @@ class Ledger:
         return more
 
     def settle_others(self, loan: Loan, left: Sequence[int]) -> int:
-        """Settles the loan's tasks but those at the indices `left`, which it has from then on; how many that are."""
+        """Settles the loan's tasks except those at the indices `left`, which it keeps. Return how many settled."""
         records, kept = loan.records, set(left)
         settled = [record for index, record in enumerate(records) if index not in kept]
         if self.state is not CLOSED:
@@ -537,10 +540,10 @@ class Ledger:
         return len(settled)
 
     def release_done(self, loans: Sequence[Loan]) -> tuple[int, int]:
-        """Lanes are back whose tasks are all done; how many tasks that settles, and how many lanes are ready again.
+        """Takes back lanes whose lent tasks are all done. Return how many tasks settle, and how many lanes are ready.
 
-        It may not be closed. What all loans have in common is done once, and not for each: a million sessions once
-        each take 0.9 us for it, and 2.6 one by one.
+        The ledger may not be closed. Work that the loans have in common is done once: a million sessions of one task
+        each take 0.9 us for it, and 2.6 us one by one.
         """
         before = self.done
         unsettled = [loan.records[loan.settled :] if loan.settled else loan.records for loan in loans]
@@ -551,7 +554,7 @@ class Ledger:
         return self.done - before, self.lanes.give_back_done([loan.lane for loan in loans])
 
     def park(self, loan: Loan, setback: Setback, *, failed: bool = True) -> bool:
-        """The loan's next task failed, or could not begin, and waits; false where the ledger has closed meanwhile.
+        """Parks the loan's next task, which failed or could not begin. Return False if the ledger has closed meanwhile.
 
         With `failed`, what is left of a loan that was attempted in a batch has failed as a whole.
         """
@@ -567,29 +570,29 @@ class Ledger:
         return True
 
     def transition(self, event: str) -> None:
-        """Moves on in `TRANSITIONS`.
+        """Moves to the state that follows in `TRANSITIONS`.
 
         Raises:
-            KeyError: that cannot happen in this state.
+            KeyError: the event cannot happen in this state.
         """
         self.state = TRANSITIONS[self.state, event]
         self.may_begin = self.state is OPEN
 
     @property
     def stamp(self) -> Stamp:
-        """As long as this is the same, so is what may be committed."""
+        """While this stays the same, what may be committed does too."""
         kept = self.joins.kept if self.joins is not None else 0
         return self.done + self.missed + kept, self.skipped, self.offsets.position
 
     def progress(self) -> Progress | None:
-        """What may be committed now; None before anything is known, or once the ledger is closed."""
+        """Return what may be committed now; None before any offset is known, or once the ledger is closed."""
         progress = None if self.state is CLOSED else self.offsets.progress()
         if progress is None or self.joins is None or not self.joins.open:
             return progress
         return progress._replace(kept_until=self._point_past(progress, self.joins.offsets))
 
     def cut(self, now: float) -> Cut | None:
-        """What a transaction may commit now, at one moment; None before anything is known, or once it is closed."""
+        """Return what a transaction may commit now; None before any offset is known, or once the ledger is closed."""
         progress = self.progress()
         if progress is None:
             return None
@@ -597,17 +600,17 @@ class Ledger:
         return Cut(unsettling(progress, withheld), outputs)
 
     def committed(self, offsets: Iterable[int]) -> list[Any]:
-        """A committed transaction holds the outputs of these tasks. Return them; none once the ledger is closed."""
+        """Takes the committed outputs of these tasks out of the outbox. Return them; none once the ledger is closed."""
         return [] if self.state is CLOSED else self.outbox.commit(offsets)
 
     @property
     def secured_point(self) -> int | None:
-        """The offset below which every task is settled, and its output committed; None before anything is known."""
+        """The offset below which every task is settled, and its output committed; None before any offset is known."""
         point, oldest = self.offsets.commit_point, self.outbox.oldest
         return point if oldest is None or point is None else min(point, oldest)
 
     def oldest_age(self, now: float) -> float:
-        """Seconds since the oldest unsettled task was admitted; 0 where everything is settled."""
+        """Return the seconds since the oldest unsettled task was admitted; 0 if everything is settled."""
         oldest = self.offsets.oldest
         if oldest is None:
             return 0.0
@@ -617,7 +620,7 @@ class Ledger:
         return now - marks[0][1]
 
     def _ready_age(self, now: float) -> float:
-        """Return the seconds since the oldest task was admitted whose lane is ready; 0 where none is."""
+        """Return the seconds since the oldest task in a ready lane was admitted; 0 if no lane is ready."""
         heads = [lane.waiting[0].offset() for lane in self.lanes.ready]
         if not heads:
             return 0.0
@@ -625,9 +628,9 @@ class Ledger:
         return now - max(at for first, at in self._marks if first <= oldest)
 
     def head(self) -> Head | None:
-        """What holds the commit point. It looks at lane after lane.
+        """Return the task that holds the commit point. The cost grows with the number of lanes.
 
-        None where everything is settled, and where the record of that task is being read again.
+        Return None if everything is settled, or if the record of that task is being read again.
         """
         oldest = self.offsets.oldest
         if oldest is None:
@@ -639,7 +642,7 @@ class Ledger:
         return Head(lane.waiting[0], lane, None) if lane is not None else None
 
     def _joining(self) -> Block | None:
-        """Return the arrival or the marker that holds the commit point; None where that is neither."""
+        """Return the arrival or the marker that holds the commit point; None if it is neither."""
         oldest = self.offsets.oldest
         found = self.joins.holder_of(oldest) if self.joins is not None and oldest is not None else None
         if found is None:
@@ -649,7 +652,7 @@ class Ledger:
         return Block(record, None, "joining", since, setback, 1, 0, None)
 
     def snapshot(self, now: float) -> LedgerSnapshot:
-        """Return this moment, for reports. Its cost grows with the sessions that have tasks."""
+        """Return the state of this moment, for reports. The cost grows with the number of sessions that have tasks."""
         offsets, lanes, head, kept = self.offsets, self.lanes, self.head(), self.kept
         return LedgerSnapshot(
             in_flight=len(offsets) - kept.tasks,
@@ -683,7 +686,7 @@ class Ledger:
         return Block(head.record, head.loan, place, head.since, head.setback, head.attempt, waiting, due)
 
     def _mark(self, offset: int, now: float) -> None:
-        """Notes when `offset` came. Of very many notes every second one is dropped: ages get coarser, not wrong."""
+        """Notes when `offset` came. Of very many notes, every second one is dropped: ages get coarser, not wrong."""
         self._marks.append((offset, now))
         if len(self._marks) > MOST_MARKS:
             self._marks = deque(list(self._marks)[::2])
@@ -701,7 +704,7 @@ class Ledger:
                     self.terms.pop(number, None)
 
     def _read_terms(self, numbers: Sequence[int], headers: Sequence[Headers | None]) -> dict[int, int]:
-        """Note what binds the begin of the records with these offsets and headers. Return their priorities."""
+        """Notes the terms on which these records, by offset and headers, may begin. Return their priorities."""
         priorities = {}
         for number, pairs in zip(numbers, headers, strict=True):
             if not pairs or (terms := self._terms_of(pairs)) is None:
@@ -713,12 +716,12 @@ class Ledger:
         return priorities
 
     def add_delayed(self, numbers: Sequence[int]) -> None:
-        """The tasks at these offsets wait behind a head that is too early."""
+        """Counts the tasks at these offsets as waiting behind a head that is too early."""
         usage = self._usage_of(numbers)
         self.delayed_usage = Usage(self.delayed_usage.tasks + usage.tasks, self.delayed_usage.bytes + usage.bytes)
 
     def take_delayed(self, numbers: Sequence[int]) -> None:
-        """Those at these offsets do not wait there any more."""
+        """Counts the tasks at these offsets as no longer waiting there."""
         usage = self._usage_of(numbers)
         self.delayed_usage = Usage(self.delayed_usage.tasks - usage.tasks, self.delayed_usage.bytes - usage.bytes)
 
@@ -726,7 +729,7 @@ class Ledger:
         return Usage(len(numbers), self.offsets.size_of(numbers))
 
     def _advance(self, lane: Lane) -> None:
-        """The head of a lane is settled. The next one may have failed in a batch with it."""
+        """Resets the attempts of a lane whose head is settled. The next task may have failed in a batch with it."""
         lane.attempts = 0
         lane.setback = None
         if self.tried and (left := self.tried.pop(lane, 0)):
@@ -740,7 +743,7 @@ class Ledger:
 
 
 def headers_in(kind: type[Record], records: Sequence[Record]) -> Sequence[Headers | None] | None:
-    """Return the headers of each record; None where no record has any, so that one look at a batch ends the matter."""
+    """Return the headers of each record; None if no record has any, so that one check covers the whole batch."""
     headers = list(map(kind.headers, records))
     return headers if any(headers) else None
 

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 class Loan(msgspec.Struct, eq=False):
     """A lane that is lent, with the oldest of its tasks.
 
-    The borrower writes `done`, how many of them succeeded, after each; the owner of the lock may
-    read it at any time and settle so many, so that what is done is committed even while the next
-    task of the lane runs on and on.
+    After each task that succeeds, the borrower writes their number to `done`. The owner of the lock
+    may read it at any time and settle so many tasks, so that they are committed even while the next
+    task of the lane still runs.
 
-    A struct, since that is made in half the time. mypyc cannot compile one.
+    A struct, since creating one takes half the time. mypyc cannot compile one.
     """
 
     ledger: Ledger
     lane: Lane
     records: list[Record]
     attempt: int
-    """Of the first record; the others are on their first."""
+    """The attempt that the first record is on; the others are on their first."""
     done: int = 0
     settled: int = 0
     abandoned: bool = False
@@ -37,12 +37,12 @@ class Loan(msgspec.Struct, eq=False):
     handed_over_at: float | None = None
     """When the dead letter or the result of its next task was first sent; None where none is under way."""
     batch: Batch | None = None
-    """What it is gathered in, to be attempted with others."""
+    """The batch in which it is gathered, to be attempted with others."""
     joined: Identity | None = None
     """The join whose last arrival its next task is: the other arrivals settle with it."""
 
     @property
     def outages(self) -> int:
-        """Attempts of its next task in a row that ended because what the handler needs was away."""
+        """Attempts of its next task in a row that ended because what the handler needs was not available."""
         setback = None if self.done else self.lane.setback
         return 0 if setback is None else setback.outages

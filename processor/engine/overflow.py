@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from processor.engine.ledger import Ledger
 
 LEAST_KEPT = 2
-"""A lane keeps at least so many tasks. With fifty partitions twenty hot sessions may have ten each in flight."""
+"""A lane keeps at least so many tasks. With fifty partitions, twenty hot sessions may have ten each in flight."""
 
 KEPT_PART = 8
-"""A lane keeps at most the eighth part of what may be in flight."""
+"""A lane keeps at most one eighth of what may be in flight."""
 
 WORTH = 4
-"""It is worth setting tasks aside where they are the fourth part of all that waits."""
+"""Setting tasks aside is worth its cost if they are at least a quarter of all that wait."""
 
 
 class Overflow:
@@ -41,7 +41,7 @@ class Overflow:
         self.is_low = False
         """Whether a lane is about to run out of tasks while it has some that are set aside."""
         self.record_bytes = 1
-        """The mean of the records that were dropped last."""
+        """The mean size of the records that were dropped last, in bytes."""
         self._ledger = ledger
         self._portion = FIRST_PORTION
         self._delays = Delays()
@@ -69,14 +69,14 @@ class Overflow:
         return self._delays.last_due(key) is not None
 
     def put_aside(self, length: int, most: int) -> int:
-        """Drops the records of what waits behind the first `length` tasks of each lane. Return how many they were.
+        """Drops the records of the tasks behind the first `length` of each lane. Return how many they were.
 
-        At most `most`; a lane then keeps more.
+        At most `most` are dropped; if there are more, a lane keeps more.
         """
         before = self.tasks
         for lane in self._ledger.lanes.longer_than(length):
             room, shelf = most - (self.tasks - before), self._kept.shelves.get(lane.key)
-            # what is asked for stands between here and there
+            # tasks that are being read again stand between the lane and its shelf
             if room > 0 and (shelf is None or not shelf.asked) and not self._has_refused(lane):
                 self._put_lane_aside(lane, max(length, len(lane.waiting) - room), shelf)
         return self.tasks - before
@@ -100,7 +100,7 @@ class Overflow:
         return list(last_dues)
 
     def divert(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Sets those records aside whose session has others there already. Return the rest."""
+        """Sets aside the records of sessions that have others set aside already. Return the rest."""
         shelves, delays = self._kept.shelves, self._delays
         if not shelves and not delays:
             return records
@@ -124,7 +124,7 @@ class Overflow:
         return rest
 
     def look(self, lane: Lane) -> None:
-        """Tasks have left the lane: notes whether it is about to run out of them."""
+        """Notes whether the lane is about to run out of tasks. Called when tasks have left it."""
         shelf = self._kept.shelves.get(lane.key)
         if shelf is not None and shelf and 2 * len(lane.waiting) <= min(shelf.portion, self._portion):
             self.is_low = True
@@ -145,7 +145,7 @@ class Overflow:
         return sorted(self._kept.asked)
 
     def read_again(self, records: Iterable[Record]) -> tuple[int, int]:
-        """Takes in those of these records that were asked for. Return how many they are, and the lanes made ready."""
+        """Takes in those of these records that were asked for. Return how many, and how many lanes that makes ready."""
         asked, lanes = self._kept.asked, self._ledger.lanes
         wanted = [each for each in records if each.offset() in asked and not self._put_behind_shelf(each)]
         numbers = self._ledger.admit_again(wanted)
@@ -161,7 +161,7 @@ class Overflow:
         return len(wanted), len(lanes.ready) - ready_before
 
     def miss(self, offsets: Iterable[int]) -> list[int]:
-        """These were asked for, and their records are gone. Return which of them were still missing."""
+        """Drops tasks that were asked for, whose records are gone. Return those that had not arrived."""
         missed = [offset for offset in offsets if offset in self._kept.asked]
         for offset in missed:
             shelf = self._kept.asked.pop(offset)
@@ -173,7 +173,7 @@ class Overflow:
         return missed
 
     def miss_below(self, offset: int) -> list[int]:
-        """The log begins at `offset` now: what is set aside below it is gone. Return it, ascending."""
+        """Drops the set-aside tasks below `offset`, where the log begins now. Return their offsets, ascending."""
         gone = [each for shelf in self._kept.shelves.values() for each in shelf.take_below(offset)]
         gone += self._delays.lose_below(offset)
         self._forget(gone)
@@ -252,7 +252,7 @@ class Overflow:
     def _put_behind_shelf(self, record: Record) -> bool:
         """Puts a task that was set aside because of a delay on its session's shelf, where there is one.
 
-        Return whether it did: what is there comes first.
+        Return whether it did, so that the tasks on the shelf come first.
         """
         offset, shelf = record.offset(), self._kept.shelves.get(record.key())
         if shelf is None or self._kept.asked[offset] is not None:
@@ -276,7 +276,7 @@ class Overflow:
         return shelf.lane
 
     def _has_refused(self, lane: Lane) -> bool:
-        """Return whether a join of the lane came to nothing: why is not in the records, which are out of order too."""
+        """Return whether a join of the lane was refused. Its records lack the reason, and are out of order too."""
         terms = self._ledger.terms
         if self._ledger.joins is None:
             return False
@@ -289,7 +289,7 @@ class Overflow:
             self._ledger.lanes.lifted.append(lane)
 
     def _clear(self) -> None:
-        """Takes away shelves of which nothing is left, and has those looked after whose lanes have nothing else."""
+        """Removes empty shelves, and ends lanes that have nothing else. Checks whether the other lanes run low."""
         for key, shelf in list(self._kept.shelves.items()):
             if shelf or shelf.asked:
                 self.look(shelf.lane)
@@ -300,7 +300,7 @@ class Overflow:
 
 
 def kept_by_each(lengths: Sequence[int], waiting: int, in_flight: Usage, limits: Usage) -> int | None:
-    """Return how many tasks each lane keeps, where that frees enough of what is in flight; None where it does not.
+    """Return how many tasks each lane keeps, if that frees enough of what is in flight; None if it does not.
 
     The longer a lane is, the more it keeps: what it keeps lasts while the rest is read again.
 

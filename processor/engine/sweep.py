@@ -9,11 +9,11 @@ from typing import NamedTuple
 from processor.engine.record import Record
 
 JUMP = 2000
-"""Offsets without a wanted one that are worth a jump. To read them takes a millisecond or two, and so does a fetch."""
+"""So many offsets without a wanted one are worth a jump. Reading them takes a millisecond or two, as a fetch does."""
 
 
 class Passed(NamedTuple):
-    """What a part of the log had."""
+    """What was found in a part of the log."""
 
     found: list[Record]
     """The wanted records."""
@@ -22,7 +22,7 @@ class Passed(NamedTuple):
 
 
 class Sweep:
-    """Reads forward only. What it wants is ascending."""
+    """Reads forward only. The wanted offsets ascend."""
 
     __slots__ = ("_position", "_wanted")
 
@@ -51,7 +51,7 @@ class Sweep:
         return self._position
 
     def take(self, records: Iterable[Record]) -> Passed:
-        """These records come next, ascending. A compacted or deleted record is passed without being among them."""
+        """Passes the next records, ascending. Compacted or deleted records are not among them, and are passed too."""
         found, missed = list[Record](), list[int]()
         for record in records:
             offset = record.offset()
@@ -63,7 +63,7 @@ class Sweep:
         return Passed(found, missed)
 
     def reach(self, offset: int) -> list[int]:
-        """No record below this offset will come any more. Return the wanted offsets there."""
+        """Passes all offsets below this one: no record of them will come. Return the wanted ones among them."""
         missed = []
         while self._wanted and self._wanted[0] < offset:
             missed.append(self._wanted.popleft())

@@ -1,4 +1,4 @@
-"""`FleetReports`: what a fleet logs of itself while it runs, and the metrics that it serves."""
+"""`FleetReports`: what a fleet logs about itself while it runs, and the metrics that it serves."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from processor.version import installed_version
 
 
 class FleetReports:
-    """Belongs to the parent's thread, but for the metrics, which another one reads."""
+    """Belongs to the parent's thread, except for the metrics, which another thread reads."""
 
     def __init__(self, settings: Settings, app: str, slots: Slots, size: FleetSize, emit: Emit) -> None:
         self.totals = Totals()
         self.has_started = False
-        """Whether a consumer has started. A fleet that fails before prints one line: what is wrong."""
+        """Whether a consumer has started. A fleet that fails before that prints one line, which says what is wrong."""
         self._settings = settings
         self._app = app
         self._slots = slots
@@ -35,7 +35,7 @@ class FleetReports:
         """When the next statistics are due, in seconds of the monotonic clock."""
 
     def serving(self) -> AbstractContextManager[None]:
-        """Serve the metrics, where the settings ask for it.
+        """Serve the metrics, if the settings ask for it.
 
         Raises:
             LoadError: prometheus-client is missing.
@@ -45,7 +45,7 @@ class FleetReports:
         return serving(settings.metrics_port, settings.metrics_host, settings.group, self._snapshot)
 
     def emit_started(self) -> None:
-        """The first consumer has started."""
+        """Logs the start of the fleet: its first consumer has started."""
         self.has_started = True
         bounds = bounds_of(self._settings.processes)
         self._emit(
@@ -73,7 +73,7 @@ class FleetReports:
                 self._emit(stats)
 
     def emit_stopped(self, exit_code: int) -> None:
-        """The last consumer has exited."""
+        """Logs the end of the fleet: its last consumer has exited."""
         if self.has_started:
             uptime = time.monotonic() - self._began
             self._emit(self.totals.stats([]))

@@ -1,4 +1,4 @@
-"""`Slots`: the places in a fleet that consumers' processes fill, one after the other."""
+"""`Slots`: the places of a fleet, each of which holds one consumer's process at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Slot:
         self.is_extra = is_extra
         """Whether it was added while the fleet ran: the fleet can do without it."""
         self.is_leaving = False
-        """Whether the place is taken away: its process was ordered to end, and none follows."""
+        """Whether the place is being removed: its process was ordered to end, and none follows."""
         self.child: ChildProcess | None = None
         self.due: float | None = 0.0
         """When the next process starts; None while one runs, or when none follows."""
@@ -42,7 +42,7 @@ class Slot:
         return self.child is not None or self.due is not None or self.awaits_change
 
     def call_off(self) -> None:
-        """No further process is started, unless the exit of this one requires it."""
+        """Cancels the start of the next process, unless the exit of this one requires one."""
         self.due, self.awaits_change = None, False
 
     def end(self, order: Drain | StopNow, patience: float) -> None:
@@ -59,7 +59,7 @@ class Slot:
         return self.child
 
     def is_silent(self, seconds: float) -> bool:
-        """Return whether its process has not reported for so long, although it should.
+        """Return whether its process has not reported for so many seconds, although it should.
 
         It begins to report once it has reached a broker, and does not report while it ends.
         """
@@ -105,7 +105,7 @@ class Slots:
         return min(times, default=math.inf)
 
     def add(self) -> None:
-        """Adds a place, with the least index that is free, whose process is to be started now."""
+        """Adds a place with the lowest free index, whose process is to be started now."""
         taken = {slot.index for slot in self._slots}
         slot = Slot(min(set(range(len(taken) + 1)) - taken), is_extra=True)
         slot.due = monotonic()
@@ -116,7 +116,7 @@ class Slots:
         return max(self.staying, key=lambda each: (each.child is None, each.index))
 
     def drop(self, slot: Slot) -> None:
-        """Takes a place away whose process has exited."""
+        """Removes a place whose process has exited."""
         self._slots = [each for each in self._slots if each is not slot]
         self._remove_heartbeat(slot)
 

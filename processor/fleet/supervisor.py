@@ -74,10 +74,10 @@ def reap_orphans(own: Set[int]) -> None:
 
 
 def _undisturbed(write: Callable[[T], None]) -> Callable[[T], None]:
-    """The function, with SIGTTOU blocked while it runs.
+    """Return the function with SIGTTOU blocked while it runs.
 
-    A process in the background that writes to its terminal gets one from the kernel if `stty tostop` is set, each time
-    that it tries again, unless it blocks the signal.
+    If `stty tostop` is set, the kernel sends this signal to a background process at each attempt to write to its
+    terminal, unless the process blocks it.
     """
 
     def written(what: T) -> None:
@@ -88,13 +88,13 @@ def _undisturbed(write: Callable[[T], None]) -> Callable[[T], None]:
 
 
 def unique_name() -> str:
-    """Return a name for this start of a fleet that no other has, in the characters of a topic's name."""
+    """Return a unique name for this start of a fleet, in characters that a topic's name may have."""
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100]
     return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet")
-"""`-P`: a file in the current folder that is named like a module of ours or of Python's must not replace it."""
+"""`-P`: a file in the current folder that is named like a module of processor or of Python must not replace it."""
 
 ONE_SIGNAL: Final = 0.03
 """Seconds within which signals count as one: timeout(1) and process runners send each signal twice."""
@@ -149,14 +149,14 @@ class Supervisor:
         self._kill_after_stop_now = timing.kill_after_stop_now
         self._size = FleetSize(settings.processes, settings.workers)
         self._is_at_limit = False
-        """Whether it was logged that scaling can do no more."""
+        """Whether it was logged that scaling is at its limit."""
         self._bounds = bounds_of(settings.processes)
         self._slots = Slots(self._bounds.least, settings.heartbeat_file)
         self._reports = FleetReports(settings, app, self._slots, self._size, self._emit)
         self._selector = selectors.DefaultSelector()
         self._changes = CodeChanges(Path(), say) if settings.reload else None
         self._complaints: set[str] = set()
-        """What was printed about the code in its present state: all consumers fail alike, and one line is enough."""
+        """Reasons printed since the code last changed: all consumers fail alike, and one line is enough."""
         self._deaths = Deaths()
         self._was_up = False
         self._given_up: GiveUp | None = None
@@ -345,9 +345,9 @@ class Supervisor:
             slot.end(order, patience)
 
     def _reload_what_changed(self) -> None:
-        """Have every consumer drain and leave, and another begin in its place with the code as it is then.
+        """Have every consumer drain and leave, and another start in its place with the changed code.
 
-        A change during a drain needs nothing more: the consumer that follows has not loaded the code yet.
+        A change during a drain needs nothing more: the next consumer has not loaded the code yet.
         """
         files = self._changes.arrived() if self._changes is not None else []
         if not files or self._is_stopping:
@@ -403,7 +403,7 @@ class Supervisor:
                 self._decide(slot, exited, child.pid)
 
     def _attribute(self, slot: Slot, exited: Exit, pid: int) -> None:
-        """Note what the process ran that died, and have all others watch: its partitions may become theirs."""
+        """Note what a process that died was running, and have all others watch: its partitions may become theirs."""
         self._reports.totals.deaths += 1
         culprit = self._deaths.record(exited.running)
         self._emit(
@@ -443,7 +443,7 @@ class Supervisor:
                 self._replace(slot, exited, pid, delay)
 
     def _do_without(self, slot: Slot, reason: str) -> None:
-        """One that was added cannot start; the others work on."""
+        """Give up an added consumer that cannot start; the others go on."""
         self._slots.drop(slot)
         self._size.fail()
         self._emit(

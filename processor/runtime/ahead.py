@@ -13,10 +13,10 @@ from processor.settings import Settings
 from processor.telemetry.events import ConsumerSetAside, Emit, Reason
 
 LOOK_SECONDS = 0.1
-"""How often a partition is looked at of which more is here than may be in flight."""
+"""How often a partition is checked that has more tasks here than may be in flight."""
 
 LOOK_AGAIN_SECONDS = 0.5
-"""How often delayed tasks are looked at where none of them could be set aside: ten thousand of them take some 10 ms."""
+"""How often delayed tasks are checked while none can be set aside. A check of ten thousand takes some 10 ms."""
 
 
 class Ahead:
@@ -31,14 +31,14 @@ class Ahead:
         self._most = settings.max_ahead
         self._next_look = self._next_look_at_delayed = 0.0
         self._known: set[Partition] = set()
-        """Partitions of which tasks are set aside, as far as was logged."""
+        """Partitions for which it was logged that tasks are set aside."""
 
     def allows(self, count: int) -> bool:
         """Return whether so many more tasks may be set aside."""
         return not (set_aside := self._set_aside.tasks) or set_aside + count <= self._most
 
     def limited(self, quotas: Mapping[Partition, int]) -> Mapping[Partition, int]:
-        """Return the quotas with which no more is set aside than may be, whatever the sessions of what is admitted."""
+        """Return the quotas, lowered so that set-aside tasks keep to their limit whatever the records' sessions are."""
         set_aside = self._set_aside.partitions_among(quotas)
         if not set_aside:
             return quotas
@@ -49,7 +49,7 @@ class Ahead:
         return limited
 
     def make_room(self, partitions: Iterable[Partition], now: float) -> None:
-        """More of these is here than may be in flight: sets tasks aside of the sessions that fill it."""
+        """Sets aside tasks of the sessions that fill these partitions, which have more here than may be in flight."""
         if now < self._next_look or self._partitions.is_draining:
             return
         self._next_look = now + LOOK_SECONDS
@@ -60,7 +60,7 @@ class Ahead:
     def make_room_of_delayed(self, delayed: Mapping[Partition, Usage]) -> bool:
         """Sets aside tasks that are delayed for long, if delayed tasks take much of what may be in flight.
 
-        `delayed` are these, by partition. Return whether any were set aside.
+        `delayed` is what they take, by partition. Return whether any were set aside.
         """
         now = monotonic()
         if now < self._next_look_at_delayed or not are_crowded(delayed.values(), self._limits):

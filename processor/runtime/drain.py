@@ -1,4 +1,4 @@
-"""`Drain`: waits for the tasks that run, of a partition that is revoked or of all."""
+"""`Drain`: waits for running tasks, of revoked partitions or of all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from processor.runtime.stopping import Stopping
 from processor.telemetry.events import Emit, TaskAbandoned
 
 CHECK_SECONDS = 0.05
-"""How long one wait for running tasks takes at most. Between two, the lease is kept and a stop at once is noticed."""
+"""The longest single wait for running tasks. Between two, the lease is kept and an immediate stop is noticed."""
 
 
 REVOKE_SHARE = 0.6
@@ -66,7 +66,7 @@ class Drain:
         return monotonic() + (self._seconds.of_revoke if of_revoke else self._seconds.of_stop)
 
     def check(self, partitions: Sequence[Partition], deadline: float, *, seconds: float = CHECK_SECONDS) -> bool | None:
-        """Waits a moment for what runs of these partitions, at most so many seconds.
+        """Waits at most so many seconds for the running tasks of these partitions.
 
         Returns:
             True once nothing runs; False once the deadline is past, and what still runs is abandoned; else None.

@@ -19,12 +19,12 @@ from processor.settings import Settings
 from processor.telemetry.events import ConsumerFetchPaused, ConsumerFetchResumed, Emit
 
 TAKE = 1000
-"""Records asked for at once. No-op tasks on 64 threads, in one sitting: 270,000 a second with 500, 355,000
-with 1,000, 290,000 with 2,000: fewer make short runs of each session, more are made at one go under the
-interpreter's lock, while no worker runs."""
+"""The most records that one call of the client returns. No-op tasks on 64 threads, measured together: 270,000 a second
+with 500, 355,000 with 1,000, 290,000 with 2,000. Fewer make short runs of each session; more are created in one go
+under the interpreter's lock, while no worker runs."""
 
 POLL_SECONDS = 0.1
-"""The longest wait for a record: how late a signal may be, and a commit or a report while anything is going on."""
+"""The longest wait for a record. A signal is handled that late, and so is a commit or a report while tasks run."""
 
 QUIET_SECONDS = 2.0
 """A consumer is quiet once nothing has come and nothing was in flight for so long."""
@@ -33,7 +33,7 @@ STOCK_LIMITS = Usage(50_000, 24 * 1024 * 1024)
 """What may be fetched ahead beside what is in flight. The client's own queue is short for it, see `kafka/config.py`."""
 
 REST_SECONDS = 0.005
-"""The longest rest while there is a stock: how late a record of a quiet partition may be. It ends when tasks end."""
+"""The longest rest while there is a stock. A record of a quiet partition may be that late. Settled tasks end it."""
 
 FULL_POLL_SECONDS = 0.1
 """How often the client is polled while the stock is full. Each time at most one record comes with it; what that adds is
@@ -57,7 +57,7 @@ class Intake:
         self._poll_seconds = poll_seconds(settings)
         self.ahead = Ahead(settings, desk, emit)
         self._gates: dict[Partition, int] = {}
-        """Where partitions are not admitted from yet, and are not fetched while something waits there."""
+        """The offset from which on a partition is not admitted yet. It is not fetched while something waits there."""
         self._gated: set[Partition] = set()
         """Those of them that are not fetched."""
         self._leaving: set[Partition] = set()
@@ -65,7 +65,7 @@ class Intake:
         self.on_gated_runs: Callable[[Sequence[tuple[Partition, Sequence[Record]]]], None] = lambda _: None
         """Called with what is fetched while there are gates."""
         self._is_drained = True
-        """Whether the client had nothing more to give the last time."""
+        """Whether the client had no further records at the last call."""
         self._next_poll = 0.0
         self._busy_at = monotonic()
         """When a record last came, a task was in flight, or a partition came or went."""
@@ -108,7 +108,7 @@ class Intake:
         return now - self._busy_at >= QUIET_SECONDS and self._desk.inflow.is_empty
 
     def go_on_at(self, reset: Reset) -> None:
-        """The partition goes on at another offset, once what was fetched before is admitted."""
+        """Makes the partition go on at another offset, once what was fetched before is admitted."""
         if reset.partition in self._leaving:
             return
         if reset.partition in self._stock or reset.partition in self._gates:
@@ -117,7 +117,7 @@ class Intake:
             self._resets.carry_out(reset)
 
     def begin(self, partitions: Sequence[Partition]) -> None:
-        """These were assigned. The client keeps an application's pause over a revoke and a new assignment."""
+        """Fetches assigned partitions. The client keeps a pause over a revoke and a new assignment, so this ends it."""
         self.forget(partitions)
         if self._desk.partitions.is_draining:
             self.stop(partitions)
@@ -125,7 +125,7 @@ class Intake:
             self._source.resume(partitions)
 
     def gate(self, partition: Partition, offset: int | None) -> None:
-        """Admits of an assigned partition only what is below this offset, until the gate moves; None removes it."""
+        """Admits only records below this offset of an assigned partition, until the gate moves; None removes it."""
         if offset is None:
             self._gates.pop(partition, None)
         else:
@@ -138,21 +138,21 @@ class Intake:
                 self._source.resume([partition])
 
     def blocked(self) -> list[Partition]:
-        """Return the partitions of which something waits at their gate."""
+        """Return the partitions with records that wait at the gate."""
         return [p for p, gate in self._gates.items() if self._stock.is_blocked(p, gate)]
 
     def stop(self, partitions: Sequence[Partition]) -> None:
-        """Takes no more of these."""
+        """Fetches no more of these partitions."""
         if partitions:
             self._source.pause(partitions)
 
     def leave(self, partitions: Sequence[Partition]) -> None:
-        """Admits no more of these. They are this consumer's until they are forgotten."""
+        """Admits no more of these partitions. They belong to this consumer until they are forgotten."""
         self.forget(partitions)
         self._leaving.update(partitions)
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """These are not this consumer's any more, or are so anew."""
+        """Forgets the state of partitions that no longer belong to this consumer, or are assigned again."""
         self._busy_at = monotonic()
         self._leaving.difference_update(partitions)
         for partition in partitions:
@@ -168,7 +168,7 @@ class Intake:
         if not self._stock and self._fetching.is_calm:
             return True
         stock = self._stock.usages()
-        # what waits at a gate is for a while as good as full, and is not what others are short of
+        # a partition at its gate counts as full for a while, and not as one that is short of records
         gated = sum(partition not in stock for partition in self._gated)
         verdict = self._fetching.decide(
             stock,
@@ -205,7 +205,7 @@ class Intake:
         if not records or self._desk.partitions.is_draining:
             return
         records, ends = self._interpreted(records)
-        # what was revoked while it was taken is another consumer's: an end would count what was never admitted
+        # records of a partition that was revoked meanwhile are another consumer's: an end would count them as admitted
         ends = [end for end in ends if self._is_admitted(end.partition)]
         runs = [(p, run) for p, run in self._runs(records) if self._is_admitted(p)]
         if self._stock or self._gates or not self._fit(len(records)) or not self.ahead.allows(len(records)):
@@ -225,7 +225,7 @@ class Intake:
         return partition in self._desk.partitions and partition not in self._leaving
 
     def _fit(self, count: int) -> bool:
-        """Return whether so many records, all of one partition perhaps, leave every share as it is."""
+        """Return whether so many records, even if all are of one partition, leave every share as it is."""
         tasks, size = self._total()
         if tasks:
             self._record_bytes = max(1, size // tasks)
@@ -271,11 +271,11 @@ class Intake:
         return Usage(sum(usage.tasks for usage in in_flight), sum(usage.bytes for usage in in_flight))
 
     def _is_stocked(self) -> bool:
-        """Return whether something waits that is not at a gate."""
+        """Return whether records wait in the stock that are not at a gate."""
         return bool(self._stock) and not (self._gated and self._gated.issuperset(self._stock.partitions))
 
     def _close(self, partitions: Sequence[Partition]) -> None:
-        """Fetches none of these while they wait at their gates."""
+        """Fetches nothing of these partitions while they wait at their gates."""
         if partitions:
             self._gated.update(partitions)
             self._source.pause(partitions)
@@ -288,7 +288,7 @@ class Intake:
             self._desk.inflow.admit(runs)
 
     def _interpreted(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[End]]:
-        """Return the records among them that are records, and the partitions' ends that the others report."""
+        """Return the records without the client's reports, and the ends of partitions that those reports give."""
         kind = type(records[0])
         if not any(map(kind.error, records)):
             return records, []
@@ -298,14 +298,14 @@ class Intake:
         return [record for record, error in zip(records, errors, strict=True) if error is None], ends
 
     def _runs(self, records: Sequence[Record]) -> Iterator[tuple[Partition, Sequence[Record]]]:
-        """Yield the records by partition, as they come one behind the other."""
+        """Yield each run of consecutive records of one partition."""
         if not records:
             return
         kind = type(records[0])
         places: Sequence[object] = list(map(kind.partition, records))
         if self._has_topics:
             places = list(zip(map(kind.topic, records), places, strict=True))
-        if places.count(places[0]) == len(places):  # as often as not, and forty times as fast as to look for changes
+        if places.count(places[0]) == len(places):  # often so, and forty times as fast as a search for changes
             yield Partition(records[0].topic(), records[0].partition()), records
             return
         changes = compress(range(1, len(records)), map(ne, places, islice(places, 1, None)))
@@ -315,5 +315,5 @@ class Intake:
 
 
 def poll_seconds(settings: Settings) -> float:
-    """Return the longest wait for a record. With exactly-once, what is settled waits for a commit to be seen."""
+    """Return the longest wait for a record. With exactly-once, outputs wait for a commit before they can be read."""
     return min(POLL_SECONDS, settings.commit_seconds / 4) if settings.is_exactly_once else POLL_SECONDS

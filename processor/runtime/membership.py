@@ -1,4 +1,4 @@
-"""`Membership`: what the group decides, carried out. `Departure`: how a consumer leaves the group."""
+"""`Membership`: carries out what the group decides. `Departure`: how a consumer leaves the group."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from processor.runtime.resets import Reset
 from processor.telemetry.events import ConsumerAssigned, ConsumerLost, ConsumerRevoked, Emit
 
 QUICK_SECONDS = 0.3
-"""A drain that takes no longer is waited for inside the call of the listener, and so ends with its last task. Then the
-poller goes on: the partitions that stay wait for none that leaves."""
+"""The listener's call waits so long for a drain, so that a quick drain ends with its last task. Then the poller goes
+on: the partitions that stay do not wait for those that leave."""
 
 LAST_COMMIT_SECONDS = 5.0
 """How long a last commit is tried when the drain has used up its time."""
 
 HASTY_COMMIT_SECONDS = 1.0
-"""The same at a stop at once."""
+"""The same at an immediate stop."""
 
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.01, 0.5
-"""Between two looks for the answer to a last commit; the pauses double."""
+"""Pauses between two checks for the answer to a last commit; each is twice as long."""
 
 POLL_SECONDS = 0.1
-"""Between two looks for the end of a join."""
+"""Time between two checks for the end of a join."""
 
 JOIN_SECONDS = 1.0
 """How long a stop waits for a join that is under way. A member that leaves in the middle of it stays in the group until
@@ -62,9 +62,9 @@ class Membership:
         emit: Emit,
     ) -> None:
         self.has_joined = False
-        """Whether the group has ever assigned something, or nothing."""
+        """Whether the group has ever made an assignment, even an empty one."""
         self.in_group = False
-        """Whether it has done so since it last gave this member up."""
+        """Whether the group has done so since it last gave this member up."""
         self._desk = desk
         self._committer = committer
         self._intake = intake
@@ -74,13 +74,13 @@ class Membership:
         self._leaving: Leaving | None = None
 
     def tick(self, now: float) -> None:
-        """Gives partitions up that are drained, and asks about new ones."""
+        """Gives up partitions that are drained, and asks about new ones."""
         if self._leaving is not None and not self._drain.is_cut_short:  # a stop at once ends the drain by itself
             self.end_drain()
         self._new_partitions.tick(now)
 
     def on_assign(self, starts: Sequence[Start]) -> None:
-        """These partitions are this consumer's now."""
+        """Begins partitions that the group has assigned to this consumer."""
         self._desk.lease.renew(self._drain.keeper.tick())
         self.has_joined = self.in_group = True
         self._desk.counts.rebalances += 1
@@ -109,7 +109,7 @@ class Membership:
             continue
 
     def end_drain(self, seconds: float = 0.0) -> bool:
-        """Gives up what drains, if it is drained within so many seconds. Return whether nothing drains now."""
+        """Gives up the draining partitions if they drain within so many seconds. Return whether none drains now."""
         leaving = self._leaving
         if leaving is None:
             return True
@@ -120,7 +120,7 @@ class Membership:
         return True
 
     def give_up(self) -> None:
-        """Gives up what drains, drained or not, and commits nothing more of it."""
+        """Gives up the draining partitions, drained or not, and commits nothing more of them."""
         leaving, self._leaving = self._leaving, None
         if leaving is None:
             return
@@ -136,7 +136,7 @@ class Membership:
         leaving.release()
 
     def on_lose(self, partitions: Sequence[Partition]) -> None:
-        """Forget, commit nothing: they are another's already."""
+        """Forgets these partitions and commits nothing: they belong to another consumer already."""
         self.in_group = False
         self._leaving = None
         self._desk.counts.rebalances += 1
@@ -146,19 +146,19 @@ class Membership:
         self._emit(ConsumerLost(partitions=[str(p) for p in partitions], released=released, running=running))
 
     def on_reset(self, partition: Partition, offset: int) -> None:
-        """Retention has deleted what came next, or the topic was made anew."""
+        """Goes on at another offset: retention has deleted the next records, or the topic was recreated."""
         self._intake.go_on_at(Reset(partition, offset))
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
-        """An asynchronous commit has ended."""
+        """Handles the answer to an asynchronous commit."""
         self._committer.on_committed(commits, error)
 
     def on_survey(self, survey: Survey | None, error: str | None) -> None:
-        """It is known what some topics hold, and what the group has committed of them."""
+        """Handles the answer to a survey: what some topics hold, and what the group has committed of them."""
         self._new_partitions.surveys.on_survey(survey, error)
 
     def forget(self, partitions: Sequence[Partition]) -> int:
-        """Forgets these partitions. Return how many waiting tasks that forgets."""
+        """Forgets these partitions. Return how many waiting tasks they had."""
         released = self._desk.partitions.forget(partitions)
         self._committer.forget(partitions)
         self._intake.forget(partitions)
@@ -181,7 +181,7 @@ class Departure:
         self._deadline = -inf
 
     def drain(self, *, let_in: bool) -> bool:
-        """Begins nothing more, waits for what runs, commits. Return whether all ended and was committed in time.
+        """Begins nothing more, waits for what runs, commits. Return whether all tasks ended and were committed in time.
 
         Args:
             let_in: whether the brokers let this client in; else a join that is under way will not end.
@@ -197,11 +197,11 @@ class Departure:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the time that running tasks had to end; nothing where that was cut short."""
+        """The seconds that running tasks still have to end; 0 if the drain was cut short."""
         return 0.0 if self._drain.is_cut_short else max(0.0, self._deadline - monotonic())
 
     def leave(self) -> None:
-        """Forgets everything: what the group still asks for while this member leaves finds nothing to wait for."""
+        """Forgets everything and leaves the group. A revoke that comes meanwhile has nothing to wait for."""
         self._membership.give_up()
         self._membership.forget(self._desk.partitions.assigned)
         self._source.close(self.seconds_left)

@@ -27,8 +27,8 @@ FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 0.5, 30.0
 """A record that its topic does not accept is sent again without end: nothing may be lost, and its session waits."""
 
 MOST_BYTES = 1 << 20
-"""Of one output's records that are under way at once, or one record: its branches may have some hundreds of megabytes,
-and the client has a copy of each."""
+"""The most bytes of one output's records under way at once, unless a single record has more: its branches may have
+hundreds of megabytes, and the client has a copy of each."""
 
 
 class Output(msgspec.Struct, eq=False):
@@ -52,15 +52,15 @@ class Output(msgspec.Struct, eq=False):
 
 
 def resend_delay(output: Output) -> float:
-    """Return after how many seconds an output is sent again that failed `failures` times."""
+    """Return the seconds after which an output that failed `failures` times is sent again."""
     return spread(backoff(output.failures, FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS), random(), LAST_RESEND_SECONDS)
 
 
 class Outputs(Protocol):
-    """Where settlement leaves outputs. Each settles its task once the broker has it, or together with it."""
+    """Takes the outputs of tasks. A task settles once the broker has its output, or together with it."""
 
     def send(self, output: Output) -> None:
-        """Takes it and returns. Any thread may call it."""
+        """Takes an output and returns at once. Any thread may call it."""
 
 
 class Outbox:
@@ -96,7 +96,7 @@ class Outbox:
         self._try_again(output, output.records[0].topic, error, lambda: self._send(output))
 
     def _settle(self, output: Output) -> None:
-        """The broker has all of it."""
+        """Settles the output's task: the broker has all of its records."""
         loan, dead_letter = output.attempt.loan, output.dead_letter
         self._outcomes.settle_next(loan, dead_letter=dead_letter, result=output.result, release=output.release)
         if output.written is not None:
@@ -104,7 +104,7 @@ class Outbox:
         output.attempt.go_on()
 
     def _try_again(self, output: Output, topic: str, error: DeliveryError, again: Callable[[], None]) -> None:
-        """The topic has refused the output, or a part of it: has it sent again, after a while."""
+        """Schedules the next try of an output that the topic has refused, whole or in part."""
         delay = resend_delay(output)
         now = monotonic()
         attempt, message = output.attempt, str(error)
@@ -114,7 +114,7 @@ class Outbox:
         )
 
         def send_again() -> None:
-            if attempt.loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs the task again
+            if attempt.loan.ledger.state is LedgerState.CLOSED:  # the partition's next consumer runs the task again
                 self._outcomes.give_up(attempt.loan)
             else:
                 again()
@@ -145,9 +145,9 @@ class Shipment:
         self._left = deque(output.records)
         self._under_way = 0
         self._bytes = 0
-        """Of those under way."""
+        """Total size of the records under way."""
         self._accepted = 0
-        """Records of this try."""
+        """Number of records that the broker has accepted in this try."""
         self._refused: list[tuple[OutputRecord, DeliveryError]] = []
         self._asked = 0
 

@@ -11,12 +11,12 @@ from processor.runtime.stop_at_end import StopAtEnd
 from processor.runtime.stopping import Stopping
 
 QUIET_TICK_SECONDS = 0.5
-"""Time between two calls of the ticks while the consumer is quiet. A tick that comes ten times a second costs more than
-all else that an idle consumer does, and none has anything to do."""
+"""Time between two calls of the ticks while the consumer is quiet. Ten calls a second would cost more than all else
+that an idle consumer does, and the ticks have nothing to do."""
 
 
 class Poller:
-    """Takes records, commits offsets, reports; what the group decides comes in between, from inside the source."""
+    """Takes records, commits offsets, reports. The group's decisions arrive in between, from inside the source."""
 
     def __init__(
         self, keeper: LeaseKeeper, intake: Intake, ticks: Sequence[Callable[[float], object]], stopping: Stopping
@@ -31,7 +31,7 @@ class Poller:
         self._stopping = stopping
 
     def run(self, stop_at_end: StopAtEnd | None) -> bool:
-        """Polls until a stop is asked for, or until the end is reached. Return whether it was."""
+        """Polls until a stop is asked for, or until the end is reached. Return whether the end was reached."""
         if stop_at_end is not None:
             stop_at_end.begin()
         next_tick = 0.0

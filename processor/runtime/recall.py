@@ -1,6 +1,6 @@
-"""`Recall`: reads tasks again that were set aside, in a thread of its own that is started when it is first needed.
+"""`Recall`: reads set-aside tasks again, in a thread of its own that starts when it is first needed.
 
-The longer a pass over a partition's log takes, the earlier a task is read again that is set aside because of a delay.
+The longer a pass over a partition's log takes, the longer before its time a delayed task is read again.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import ConsumerRecallFailed, Emit
 
 TAKE = 1000
-"""Records asked for at once."""
+"""The most records that one call of the client returns."""
 
 TAKE_SECONDS = 0.05
-"""The longest wait for a record: so late may a session be noticed that runs low meanwhile."""
+"""The longest wait for a record. A session that runs low meanwhile is noticed that late."""
 
 LOOK_SECONDS = 0.05
-"""How often is looked for a session that ran out of tasks while no worker came for more."""
+"""How often the thread looks for a session that ran out of tasks while no worker came for more."""
 
 IDLE_SECONDS = 10.0
-"""Without anything to read for so long, the client is closed."""
+"""The client is closed after so long without anything to read."""
 
 AGAIN_SECONDS = 1.0
-"""After a failure a new client tries again."""
+"""The pause after a failure, before a new client tries again."""
 
 JOIN_SECONDS = 2.0
-"""How long the end of the thread is waited for."""
+"""How long `close` waits for the end of the thread."""
 
 
 class _Reading(NamedTuple):
@@ -68,14 +68,14 @@ class Recall:
         self._failures = Repeats(LOG_AGAIN_SECONDS)
 
     def start(self) -> None:
-        """Tasks are set aside. Starts the thread, unless it runs."""
+        """Starts the thread unless it runs. Called when tasks were set aside."""
         if self._thread is None and not self._closing.is_set():
             self._thread = threading.Thread(target=self._run, name="recall", daemon=True)
             self._thread.start()
         self._desk.set_aside.runs_low.set()
 
     def close(self) -> None:
-        """Reads nothing more."""
+        """Ends the thread."""
         self._closing.set()
         self._desk.set_aside.runs_low.set()
         if self._thread is not None:
@@ -137,7 +137,7 @@ class Recall:
             reader.begin(partition, sweep.jump())
 
     def _lose(self, partition: Partition, reading: _Reading, offset: int) -> None:
-        """The log begins at `offset` now."""
+        """Goes on at `offset`, where the log begins now."""
         ledger, sweep, _ = reading
         if not sweep.reach(offset):
             raise BrokerError(f"{partition} cannot be read at {sweep.next_wanted}; its log begins at {offset}")
@@ -156,7 +156,7 @@ class Recall:
             self._emit(missed_event(partition, _ranges(missed), next_offset))
 
     def _fail(self, error: Exception) -> None:
-        """What is being read is begun again with another client, after a while."""
+        """Closes the client and waits. Another client then begins the unfinished readings again."""
         if self._failures.is_due(str(error), monotonic()):
             self._emit(ConsumerRecallFailed(error=str(error), set_aside=self._desk.set_aside.tasks))
         self._close_reader()
@@ -169,7 +169,7 @@ class Recall:
 
 
 def _runs(records: Sequence[Record]) -> Iterator[tuple[Partition, list[Record]]]:
-    """Yield the records by partition, as they come one behind the other."""
+    """Yield each run of consecutive records of one partition."""
     for partition, run in groupby(records, lambda record: Partition(record.topic(), record.partition())):
         yield partition, list(run)
 

@@ -51,7 +51,7 @@ class NamePaused(Exception):
 
 
 class ForJoin(Exception):
-    """The record is not a task, but one of a join. Raised instead of calling a handler."""
+    """The record belongs to a join, and is not a task. Raised instead of calling a handler."""
 
     def __init__(self, what: Any) -> None:
         self.what = what
@@ -85,7 +85,7 @@ class Runner:
         self._check: Check | None = None
         self._is_plain = self._sole is not None and self._sole.is_plain and self._sole.payload_type is None
         self._plain: Handler | None = None
-        """The handler of all tasks, where `_make` is all that comes before its call: nothing else looks at a task."""
+        """The handler of all tasks, if nothing but `_make` comes before its call; else None."""
         own = self._sole.timeout if self._sole is not None else None
         self._plain_limit = settings.timeout if own is None else own
         self._make = _maker(codec, self._plain_limit)
@@ -93,12 +93,12 @@ class Runner:
         self._batches = Batches(settlement, lease, settings.timeout, self._prepare_with_state)
 
     def trace(self, tracing: Tracing) -> None:
-        """Has the span of each attempt begun."""
+        """Begins a span for each attempt, from now on."""
         self._tracing = tracing
         self._prepared = self._composed()
 
     def share(self, state: Any) -> None:
-        """Has `state` be the `state` of each task from now on."""
+        """Sets the `state` of each task, from now on."""
 
         def prepare(record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
             prepared = self._prepare(record, number, now)
@@ -109,18 +109,18 @@ class Runner:
         self._prepared = self._composed()
 
     def look_for_names(self, pauses: Pauses, *, also: bool = False) -> None:
-        """Has tasks of paused names held before they begin, while a name is paused, or is about to be (`also`)."""
+        """Holds tasks of paused names before they begin, while a name is paused, or is about to be (`also`)."""
         has_names = also or any(target.kind == "name" for target in pauses.in_force)
         self._paused = pauses if has_names else None
         self._prepared = self._composed()
 
     def look_for_cancelled(self, cancels: Cancels) -> None:
-        """Has cancelled tasks settled before they begin, from now on."""
+        """Settles cancelled tasks before they begin, from now on."""
         self._cancels = cancels
         self._prepared = self._composed()
 
     def watch(self, recorder: FlightRecorder | None, check: Check) -> None:
-        """Has each attempt checked and recorded before its value is decoded; None ends that."""
+        """Checks and records each attempt before its value is decoded; a recorder of None ends that."""
         self._recorder, self._check = recorder, check
         self._batches.recorder = recorder
         self._settlement.watch(recorder)
@@ -131,7 +131,7 @@ class Runner:
         return self._checked(record, number, now)
 
     def _composed(self) -> Prepare:
-        """Return `_prepare` with what the application uses; a task that is for a batch has no span yet."""
+        """Return `_prepare` with the features in use; a task for a batch has no span yet."""
         prepare = self._with_state
         if self._cancels is not None:
             prepare = _stopping_at_cancelled(prepare, self._cancels)
@@ -148,13 +148,13 @@ class Runner:
         return prepare
 
     async def work_off(self, seat: Seat, batch: deque[Loan], now: float) -> None:  # noqa: PLR0912, PLR0915 — see below
-        """Attempt the tasks of the batch's loans, of each until one does not simply succeed.
+        """Attempt the tasks of each loan in the batch, until one of them does not simply succeed.
 
         In a worker thread nothing in here waits, so that the thread drives it with one `send`: the algorithm is the
         same for both. For a task that simply succeeds, nothing is allocated but the `Task`.
 
-        It is one function, since it is on the way of each task: a call for each loan, or for each task, adds a quarter
-        to what a task costs that does nothing.
+        It is one function, since every task passes through it: a call for each loan, or for each task, adds a quarter
+        to the cost of a no-op task.
         """
         lease, window, borrower = self._lease, seat.window, seat.borrower
         keeps_results = self._settlement.keeps_results
@@ -306,7 +306,7 @@ class Runner:
 
 
 def _maker(codec: Codec, limit: float) -> Callable[[Record, int, float], Task]:
-    """Return what makes the task of a record, whose attempt with this number may take `limit` seconds from now on."""
+    """Return a function that makes the task of a record, for an attempt that may take `limit` seconds."""
     if codec.passes_values:
         return lambda record, number, now: Task(record, record.value(), number, now + limit)
     decode = codec.decode
@@ -380,7 +380,7 @@ def _stopping_at_batches(prepare: Prepare) -> Prepare:
 
 
 def _recording(prepare: Prepare, recorder: FlightRecorder, check: Check) -> Prepare:
-    """Return a `prepare` that records the task first: to decode its value may be what ends the process."""
+    """Return a `prepare` that records the task first, since decoding its value may end the process."""
 
     def prepare_recorded(record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         check(record, number)

@@ -16,11 +16,11 @@ class Seat(Protocol):
     """A worker thread, or one coroutine of the event loop."""
 
     borrower: Borrower
-    """It has the loan."""
+    """The borrower that has the loan."""
     loan: Loan | None
     """The loan that it is on."""
     task: Task | None
-    """The task that its handler is at while the window is open, or was at last."""
+    """The task that its handler runs while the window is open, or ran last."""
 
     @property
     def window(self) -> InterruptWindow:
@@ -33,8 +33,8 @@ class Seat(Protocol):
 async def call(seat: Seat, handler: Handler, task: Task | list[Task], started: float) -> Any:
     """Call a handler in the seat's window, which opens at `started` and is closed when this returns.
 
-    If it raises, the caller closes the window, as `outcome_of` does. `Runner.work_off` has these lines once more, in
-    its loop: there, one more call for each record costs speed.
+    If it raises, the caller closes the window, as `outcome_of` does. `Runner.work_off` repeats these lines in its
+    loop, where a call for each record would cost speed.
     """
     window = seat.window
     if handler.is_async:
@@ -51,7 +51,7 @@ async def call(seat: Seat, handler: Handler, task: Task | list[Task], started: f
 async def outcome_of(
     seat: Seat, handler: Handler, task: Task | list[Task], started: float
 ) -> tuple[Any, BaseException | None]:
-    """Do the same, and return what the handler returned and what it raised, or was interrupted with."""
+    """Call a handler as `call` does. Return what it returned, and what it raised or was interrupted with."""
     try:
         try:
             return await call(seat, handler, task, started), None

@@ -1,3 +1,3 @@
-"""What is committed, when, and what the group has answered. The desk says what is done (`desk/commits.py`); how a
-commit gets to the group is the source's business.
+"""What is committed, when, and what the group has answered. The desk knows what is done (`desk/commits.py`); the
+source sends commits to the group.
 """

@@ -1,4 +1,4 @@
-"""`Changes`: what is to be committed now, from what the desk has as done and what the group has."""
+"""`Changes`: finds what to commit now, which is what the desk has as done and the group does not have yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Change(NamedTuple):
     """Skip maps that are to be written first; the metadata of these commits is what follows the reference."""
 
     def add(self, commit: Commit, made: SkipMap) -> None:
-        """One more partition is to be committed."""
+        """Adds the commit of one more partition."""
         self.commits.append(commit)
         if made.record is not None:
             self.maps[commit.partition] = made.record
@@ -42,7 +42,7 @@ class Changes:
         """
         records = self._metadata.records
         if records is not None and records.is_to_be_tried():
-            self._known.stamps.clear()  # partitions were cut, or with outputs not committed at all
+            self._known.stamps.clear()  # maps were cut, or, with outputs, partitions were not committed at all
         change = Change([], {})
         if self._staging is None:
             self._add_progress(change, partitions, is_patient=is_patient)
@@ -62,14 +62,14 @@ class Changes:
     def _add_cuts(
         self, change: Change, staging: Staging, partitions: Iterable[Partition] | None, *, is_patient: bool
     ) -> None:
-        """The same with the outputs of the tasks that the commits say are settled."""
+        """Does the same with the outputs of the tasks that the commits settle."""
         for partition, ledger, stamp, cut in self._commits.cut(partitions, self._known.stamps):
             if is_patient and self._metadata.is_early(partition):
                 continue
             self._known.stamps[partition] = stamp
             accepted = self._known.accepted(partition)
             encoded = self._metadata.of_cut(partition, cut, accepted)
-            if encoded is None:  # what the group knows must not be forgotten: it goes on once it knows less
+            if encoded is None:  # no room even for the map that the group has: commit once less of that is needed
                 continue
             commit, made, whole = encoded
             outputs = whole.outputs if made.is_whole else whole.covered(made.kept)

@@ -20,7 +20,7 @@ from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import ConsumerCommitFailed, Emit
 
 EARLY_COMMIT = 100_000
-"""So many settled tasks, which a crash would repeat, are worth a commit before its time."""
+"""After so many settled tasks, which a crash would repeat, a commit is made before its time."""
 
 EARLY_COMMIT_SECONDS = 0.1
 """The shortest time between two such commits."""
@@ -37,7 +37,7 @@ FIRST_ABORT_SECONDS, LAST_ABORT_SECONDS = 0.01, 0.16
 given up is refused each time: it waits for 0.3 s in all."""
 
 ASK_AGAIN_SECONDS = 0.2
-"""How often a consumer checks that it is still a member while the group does not answer."""
+"""Time between two checks that the consumer is still a member, while the group does not answer."""
 
 MAP_FAILED = "the skip maps of this commit could not be written to the progress topic"
 
@@ -63,7 +63,7 @@ class Committer:
         self._settled_at_commit = 0
         self._asked = 0
         self._finish_by = inf
-        """Until when answers to earlier commits are waited for, at a stop."""
+        """Until when a stop waits for answers to earlier commits."""
         self._is_finishing = False
         self._error: str | None = None
         """The error of the last commit; None if it was accepted."""
@@ -94,7 +94,7 @@ class Committer:
         return self._metadata.restore(start, start.offset)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """These are not this consumer's any more."""
+        """Forgets partitions that no longer belong to this consumer."""
         for partition in partitions:
             if self._held is not None and self._held.holds(partition):
                 self._drop_held()
@@ -122,7 +122,7 @@ class Committer:
 
     @property
     def idle(self) -> bool:
-        """Whether no commit is under way that is not waited for."""
+        """Whether no asynchronous commit is under way."""
         return self._known.unanswered_since is None
 
     def commit_soon(self) -> None:
@@ -148,8 +148,8 @@ class Committer:
     def finish(self, now: float) -> bool:
         """Commits what is left. Return whether the group has all of it; call it again until it has.
 
-        A commit that is still to be answered could get to the group behind the last one, which is then made again. Such
-        a one is waited for only so long: where the coordinator went away with it, no answer will come.
+        An unanswered commit could reach the group after the last one, which is then made again. The wait for its answer
+        is bounded: if the coordinator was lost with it, no answer will come.
         """
         self._is_finishing = True
         if not self._release(now):
@@ -166,14 +166,14 @@ class Committer:
         return self._known.are_all_accepted and not is_held and is_answered
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
-        """A commit that was not waited for has ended."""
+        """Handles the answer to an asynchronous commit."""
         self._conclude(commits, error, self._known.answer(commits))
 
     def _commit_or_ask(self, *, ask: bool) -> None:
-        """Commits what has changed, or asks whether this is a member.
+        """Commits what has changed, or asks whether this consumer is still a member.
 
-        It asks by itself where there is nothing to commit, or where what there is was refused, perhaps for what is in
-        it.
+        It sends a separate question if there is nothing to commit, or if the last commit was refused, perhaps for its
+        content.
         """
         if ask and self._error is not None and self._ask():
             return
@@ -183,11 +183,11 @@ class Committer:
             self._ask()
 
     def _ask(self) -> bool:
-        """Commits once more what the group has of a partition, to learn whether this is a member still.
+        """Commits again what the group has of a partition, to learn whether this consumer is still a member.
 
-        Where it has nothing, the point where the consumer goes on is as true; its skip map is left out, since that may
-        be what the group does not accept. Each time another partition's, as one may be refused for its topic.
-        Return False where nothing can be committed.
+        If the group has nothing, it commits the current commit point, without a skip map, since the group may refuse
+        that. Each question is about another partition, since one may be refused for its topic.
+        Return False if nothing can be committed.
         """
         partitions = self._desk.partitions.assigned
         known = [commit for p in partitions if (commit := self._known.accepted(p)) is not None]
@@ -199,10 +199,10 @@ class Committer:
     # --- waiting -------------------------------------------------------------------------------------
 
     def commit_now(self, partitions: Sequence[Partition], seconds: float) -> str | None:
-        """Commits what has changed of these and waits. Return None when all is committed, else why not."""
+        """Commits what has changed in these partitions, and waits. Return None if all is committed, else why not."""
         if self._staging is not None:
             return self._commit_outputs_now(partitions, monotonic() + seconds)
-        self._drop_held()  # else it would be committed behind this
+        self._drop_held()  # else it would be committed after this
         commits = self._with_references(self._changes.take(partitions, is_patient=False), seconds)
         if commits is None:
             return self.commit_now(partitions, seconds)  # with maps that fit
@@ -217,7 +217,7 @@ class Committer:
         return error
 
     def _commit_outputs_now(self, partitions: Sequence[Partition], deadline: float) -> str | None:
-        """The same with outputs: a commit that is under way has to end first, since it holds some of them.
+        """Does the same with outputs. A commit that is under way must end first, since it holds some of them.
 
         A transaction that was aborted is tried again a few times: the generation of the one under way may have ended
         with the rebalance, and the first one after an abort may find its sequence numbers skipped.
@@ -247,7 +247,7 @@ class Committer:
         self._source.await_commit(max(0.0, deadline - monotonic()))
 
     def _with_references(self, change: Change, seconds: float) -> Sequence[Commit] | None:
-        """Return the commits with references to their skip maps, which it waits for; None where they fail."""
+        """Wait for the skip maps, and return the commits with references to them; None if they were not written."""
         if not change.maps or self._held is None:
             return change.commits
         held = self._held.hold(change.commits, change.maps, WRITE_SECONDS)
@@ -280,7 +280,7 @@ class Committer:
     def _release(self, now: float) -> bool:
         """Commits what was held for its skip maps, once they are written. Return whether nothing is held any more.
 
-        Where they are not, it will be committed with maps that fit.
+        If they were not written, the partitions are committed later with maps that fit.
         """
         if self._held is None or self._held.now is None:
             return True
@@ -292,7 +292,7 @@ class Committer:
         return True
 
     def _taken(self, held_commits: HeldCommits, held: Held) -> list[Commit] | None:
-        """Return what was held, with references; None where its skip maps were not written: it is dropped."""
+        """Return what was held, with references. If its skip maps were not written, drop it and return None."""
         held_commits.take()
         commits = held_commits.referring(held)
         if commits is None:
@@ -305,7 +305,7 @@ class Committer:
             self._drop(held, "its partitions were given up")
 
     def _drop(self, held: Held, error: str) -> None:
-        """These are not committed: what they hold is to be committed still, soon."""
+        """Drops commits that were held: their partitions are soon committed again."""
         self._known.withdraw(held.commits)
         self._error = error
         if self._staging is not None:
@@ -321,7 +321,7 @@ class Committer:
         if error is None:
             self._desk.counts.commits += 1
             if asked_at is not None:
-                self._desk.lease.renew(asked_at)  # the group takes commits from its members only
+                self._desk.lease.renew(asked_at)  # the group accepts commits from its members only
             self._refusals.forget()
             self._known.accept(commits)
             return

@@ -15,14 +15,14 @@ class Held(NamedTuple):
     """Commits, and the records that they wait for."""
 
     commits: Sequence[Commit]
-    """The metadata of those without a map yet is what follows the reference."""
+    """The metadata of a commit that waits for its map is only what follows the reference."""
     maps: Mapping[Partition, bytes]
     written: Written
     until: float
-    """How long they wait, in seconds of the monotonic clock."""
+    """When the wait ends, in seconds of the monotonic clock."""
 
     def is_over(self, now: float) -> bool:
-        """Return whether the records are written, or the time for it is over."""
+        """Return whether the records are written, or the time for that is over."""
         return self.written.done() or now >= self.until
 
     def wait(self, deadline: float) -> None:
@@ -36,15 +36,15 @@ class HeldCommits:
     def __init__(self, records: MapRecords) -> None:
         self._records = records
         self.now: Held | None = None
-        """What is held."""
+        """The commits that are held; None if there are none."""
 
     def hold(self, commits: Sequence[Commit], maps: Mapping[Partition, bytes], seconds: float) -> Held:
-        """Has these skip maps written, and holds the commits for so long."""
+        """Begins to write these skip maps, and holds the commits for at most so many seconds."""
         self.now = Held(commits, maps, self._records.write(maps), monotonic() + seconds)
         return self.now
 
     def take(self) -> Held | None:
-        """Return what is held, and hold it no more."""
+        """Return what is held, and stop holding it."""
         held, self.now = self.now, None
         return held
 

@@ -13,7 +13,7 @@ class KnownCommits:
 
     def __init__(self) -> None:
         self.stamps: dict[Partition, Stamp] = {}
-        """What the last commit of each partition was made of. While its ledger has the same stamp, nothing is new;
+        """The stamp of each partition's ledger at the last commit. While the ledger has the same stamp, nothing is new;
         without a stamp, the partition is committed again."""
         self.unanswered_since: float | None = None
         """When the oldest commit that is not answered was made, in seconds of the monotonic clock."""
@@ -25,7 +25,7 @@ class KnownCommits:
 
     @property
     def has_pending(self) -> bool:
-        """Whether a commit was sent that is not answered."""
+        """Whether a commit was sent and is not answered yet."""
         return bool(self._pending)
 
     @property
@@ -38,50 +38,50 @@ class KnownCommits:
         return self._accepted.get(partition)
 
     def start_at(self, commit: Commit) -> None:
-        """The group has had this since before the assignment."""
+        """Notes the commit that the group had when the partition was assigned."""
         self._accepted[commit.partition] = commit
 
     def send(self, commits: Sequence[Commit], *, is_awaited: bool = False) -> None:
-        """These are handed to the client; `is_awaited` are those whose answer is the next thing that happens."""
+        """Notes commits that are handed to the client; `is_awaited` if the caller waits for their answer."""
         self._sent.update((commit.partition, commit) for commit in commits)
         if not is_awaited:
             self._pending.update(commits)
 
     def answer(self, commits: Sequence[Commit]) -> float | None:
-        """The oldest commit is answered. Return when it was made."""
+        """Notes the answer to the oldest commit. Return when that commit was made."""
         made_at, self.unanswered_since = self.unanswered_since, None
         self._pending.difference_update(commits)
         return made_at
 
     def accept(self, commits: Iterable[Commit]) -> None:
-        """The group has these."""
+        """Notes commits that the group has accepted."""
         for commit in commits:
             sent = self._sent.get(commit.partition)
             if sent is None:  # forgotten meanwhile
                 continue
             self._accepted[commit.partition] = commit
             if commit != sent:
-                # A client that loses its coordinator sends a commit again, behind later ones: the group went back.
+                # A client that loses its coordinator sends a commit again, after later ones: the group went back.
                 self.stamps.pop(commit.partition, None)
 
     def refuse(self, commits: Iterable[Commit]) -> None:
-        """The group does not have these: what they hold is to be committed still."""
+        """Notes commits that the group does not have: their partitions are to be committed again."""
         for commit in commits:
             self.stamps.pop(commit.partition, None)
 
     def withdraw(self, commits: Iterable[Commit]) -> None:
-        """The same of commits that were not handed to the client."""
+        """Does the same for commits that were not handed to the client."""
         self.refuse(commits)
         if not self._pending:
             self.unanswered_since = None
 
     def give_up_waiting(self) -> None:
-        """Commits that are not answered never will be: what they hold is to be committed still."""
+        """Expects no answer to earlier commits any more: all partitions are to be committed again."""
         self.stamps.clear()
         self._pending.clear()
 
     def forget(self, partition: Partition) -> None:
-        """The partition is not this consumer's any more."""
+        """Forgets a partition that no longer belongs to this consumer."""
         self._accepted.pop(partition, None)
         if (sent := self._sent.pop(partition, None)) is not None:
             self._pending.discard(sent)

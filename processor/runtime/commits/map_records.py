@@ -24,8 +24,8 @@ AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 5.0, 60.0
 """Time without records after one was not acknowledged. It doubles with each further failure, up to the second value."""
 
 SHARE_OF_TIME: Final = 20
-"""Of the time of the poller's thread, one part in so many is spent on the maps of a partition. A map of half a million
-ranges takes some 0.3 s, so it is written every 6 s."""
+"""The maps of one partition take at most one part in so many of the poller's time. A map of half a million ranges takes
+some 0.3 s, so it is written every 6 s."""
 
 Written = Future[Mapping[Partition, Place]]
 """Where the maps of these partitions were written."""
@@ -36,7 +36,7 @@ class MapEncoded(NamedTuple):
 
     value: bytes
     ranges: Sequence[Range]
-    """All that are settled, or as many as an encoder looks at."""
+    """All settled ranges, or as many as an encoder reads."""
     kept: int
     """How many of these are in the value."""
 
@@ -51,7 +51,7 @@ class MapRecords:
         self._off_until = 0.0
         self._failures = 0
         self._is_to_be_tried = False
-        """Whether maps were cut for a failure after which none was written yet."""
+        """Whether maps were cut after a failure, and none was tried again since."""
         self._next: dict[Partition, float] = {}
         """When each partition may have its next record."""
         self._values: dict[Partition, tuple[str, bytes]] = {}
@@ -61,12 +61,12 @@ class MapRecords:
     # --- writing -------------------------------------------------------------------------------------
 
     def may_hold(self, room: int) -> bool:
-        """Return whether a map may be written as a record now, if the metadata has so much room for its reference."""
+        """Return whether a map may be written as a record now, if its reference has `room` characters of metadata."""
         topic = self._log.topic
         return topic is not None and monotonic() >= self._off_until and room >= longest_reference(topic)
 
     def is_to_be_tried(self) -> bool:
-        """Return once, when the time after a failure is over, that maps which were cut meanwhile may be written."""
+        """Return True once after a failure, when its pause is over and maps that were cut may be written again."""
         if not self._is_to_be_tried or monotonic() < self._off_until:
             return False
         self._is_to_be_tried = False
@@ -86,7 +86,7 @@ class MapRecords:
         return MapEncoded(value, ranges, kept)
 
     def write(self, values: Mapping[Partition, bytes]) -> Written:
-        """Writes the maps of partitions. The future has the place of each, or fails."""
+        """Begins to write the maps of partitions. The future has the place of each, or fails."""
         return self._log.write({p: MapRecord(key_of(self._group, *p), value) for p, value in values.items()})
 
     def references(
@@ -131,7 +131,7 @@ class MapRecords:
     # --- reading -------------------------------------------------------------------------------------
 
     def follow(self, starts: Sequence[Start], *, must_respond: bool) -> None:
-        """Reads the records that these commits refer to. `settled` has what is in them.
+        """Reads the records that these commits refer to. `settled` returns their content.
 
         Raises:
             BrokerError: `must_respond`, and no broker has responded.
@@ -149,7 +149,7 @@ class MapRecords:
             self._followed[partition] = found.get(place, f"no broker has responded within {READ_SECONDS:g} s")
 
     def settled(self, start: Start) -> list[Range] | None:
-        """Return what the record says that the commit refers to; None where it refers to none.
+        """Return the ranges in the record that the commit refers to; None if it refers to none.
 
         Raises:
             SkipMapError: the reference cannot be followed, or leads to another record.
@@ -166,14 +166,14 @@ class MapRecords:
         return ranges
 
     def known(self, partition: Partition, metadata: str, offset: int) -> list[Range] | None:
-        """Return what the map says that a commit of this consumer refers to; None where it refers to none."""
+        """Return the ranges in the map that a commit of this consumer refers to; None if it refers to none."""
         reference, value = self._values.get(partition, ("", b""))
         if not reference or not metadata.startswith(reference):
             return None
         return skipmap.decode_record(value, offset)
 
     def forget(self, partition: Partition) -> None:
-        """The partition is not this consumer's any more."""
+        """Forgets a partition that no longer belongs to this consumer."""
         self._values.pop(partition, None)
         self._next.pop(partition, None)
 

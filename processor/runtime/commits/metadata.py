@@ -16,16 +16,16 @@ from processor.telemetry.events import ConsumerSkipMapCut, ConsumerSkipMapIgnore
 
 
 class SkipMap(NamedTuple):
-    """What a commit can say of the tasks that are settled above its offset."""
+    """The tasks settled above a commit's offset, as far as the commit carries them."""
 
     text: str
     """In the metadata; empty where it is a record instead."""
     record: bytes | None
     """What is to be written to the progress topic before the commit is sent."""
     ranges: Sequence[Range]
-    """What is settled, or as much of it as an encoder looks at."""
+    """All settled ranges, or as many as an encoder reads."""
     kept: Sequence[Range]
-    """What the map has of that; the same object where it has all."""
+    """The part of `ranges` that the map has; the same object if it has all."""
 
     @property
     def is_whole(self) -> bool:
@@ -63,7 +63,7 @@ class Metadata:
             return []
 
     def _known(self, accepted: Commit | None) -> list[Range]:
-        """Return what the last skip map says: outputs of these tasks are committed, and must not be written again."""
+        """Return the ranges in the last skip map: their outputs are committed, and must not be written again."""
         if accepted is None:
             return []
         partition, offset, metadata = accepted
@@ -103,7 +103,7 @@ class Metadata:
         return Commit(partition, progress.commit_point, f"{made.text}{note}"), made
 
     def of_cut(self, partition: Partition, cut: Cut, accepted: Commit | None) -> tuple[Commit, SkipMap, Cut] | None:
-        """Return the commit of a cut, whose outputs are committed with it; and the cut that it is of.
+        """Return the commit of a cut, its skip map, and the cut that it covers, whose outputs are committed with it.
 
         If a map would contain one task but not another that settled with it, it is made for a cut without both.
 
@@ -113,7 +113,7 @@ class Metadata:
             accepted: what the group has: tasks whose outputs are committed must stay in the map.
 
         Returns:
-            None where there is not enough room even for these.
+            None if there is not enough room even for these.
         """
         room = self._room(partition, cut.progress)
         made = self._encoded(partition, cut.progress, room, is_whole=True)
@@ -138,16 +138,16 @@ class Metadata:
                 self._limits[partition] = len(metadata) // 2
 
     def forget(self, partition: Partition) -> None:
-        """The partition is not this consumer's any more."""
+        """Forgets a partition that no longer belongs to this consumer."""
         if self.records is not None:
             self.records.forget(partition)
         self._notes.pop(partition, None)
         self._shortened.discard(partition)
 
     def _encoded(self, partition: Partition, progress: Progress, room: int, *, is_whole: bool) -> SkipMap:
-        """Return the map that has `room` characters; where it does not fit, a record if there may be one now.
+        """Return a map of at most `room` characters; if it does not fit, a record, where one may be written now.
 
-        With `is_whole`, a record that leaves something out is none.
+        With `is_whole`, a record that leaves something out is not used.
         """
         ranges = progress.settled_ranges(skipmap.MOST_RANGES + 1)
         text, count = skipmap.encode(progress.commit_point, ranges, room)
@@ -158,9 +158,9 @@ class Metadata:
         return SkipMap(text, None, ranges, _first(ranges, count))
 
     def _extended(self, cut: Cut, accepted: Commit | None, room: int) -> tuple[SkipMap, Cut] | None:
-        """Return a map that has what the last one had and as much more as there is room for, and the cut that it is of.
+        """Return a map with what the last one had and as much more as there is room for, and the cut that it covers.
 
-        None where there is not enough room for what the last one had.
+        None if there is not enough room for what the last one had.
         """
         while True:
             ranges, point = cut.progress.settled_ranges(skipmap.MOST_RANGES + 1), cut.progress.commit_point
@@ -185,7 +185,7 @@ class Metadata:
         return notes if len(notes) <= self._limits.get(partition, skipmap.MAX_CHARACTERS) else ""
 
     def _report_cut(self, partition: Partition, progress: Progress, made: SkipMap) -> None:
-        """Reports that a skip map leaves something out, once until one does not."""
+        """Reports a skip map that leaves something out: once, until one is whole again."""
         if len(made.kept) == len(made.ranges):
             self._shortened.discard(partition)
         elif partition not in self._shortened:
@@ -197,5 +197,5 @@ class Metadata:
 
 
 def _first(ranges: Sequence[Range], count: int) -> Sequence[Range]:
-    """Return the first of the ranges; the same object where that is all."""
+    """Return the first of the ranges; the same object if those are all."""
     return ranges if count == len(ranges) else ranges[:count]

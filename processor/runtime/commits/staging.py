@@ -14,11 +14,11 @@ from processor.runtime.task_log import TaskLog
 from processor.telemetry.events import TaskDeliveryFailed
 
 OVERHEAD_BYTES = 1000
-"""What an output takes in memory beside its bytes, together with the attempt that it comes from."""
+"""Bytes in memory that an output and its attempt take beside the output's content."""
 
 
 class Staging:
-    """`send` may be called by every thread; all else belongs to the poller's.
+    """Any thread may call `send`; all else belongs to the poller's thread.
 
     A transaction is put together by `take`, from one cut, and lasts until `conclude`. Its outputs stay in their
     outboxes meanwhile: where it is aborted, the next one has them, in the same order.
@@ -44,11 +44,11 @@ class Staging:
             self._taken.append((ledger, staged))
 
     def records(self) -> list[OutputRecord]:
-        """Return the transaction's outputs, those of each session in their order."""
+        """Return the transaction's outputs, those of each session in order."""
         return [record for _, outputs in self._taken for staged in outputs for record in staged.output.records]
 
     def conclude(self, error: str | None) -> None:
-        """The transaction was committed, or aborted for the `error`."""
+        """Ends the transaction, which was committed, or aborted with `error`."""
         taken, self._taken = self._taken, []
         if error is None:
             for ledger, outputs in taken:

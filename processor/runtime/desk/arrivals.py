@@ -16,7 +16,7 @@ from processor.runtime.ports import Partition
 
 
 class Arrivals:
-    """Any thread may call it. `it` is the loan's next task."""
+    """Keeps and settles arrivals and markers. Any thread may call it."""
 
     def __init__(self, shared: Shared, wakeups: Wakeups, waiting: WaitingLanes) -> None:
         self._lock = shared.lock
@@ -27,11 +27,11 @@ class Arrivals:
 
     @property
     def has_any(self) -> bool:
-        """Whether anything has waited for other branches of its group so far. Read without the lock."""
+        """Whether any task has waited for other branches of its group so far. Read without the lock."""
         return self._shared.has_joins
 
     def arrive(self, loan: Loan, due: Due) -> Mapping[int, KeptRecord] | None:
-        """It is an arrival at a join: keeps it. For the last one, return the others; its loan goes on."""
+        """Keeps the loan's next task, an arrival at a join. If it is the last, return the others; the loan goes on."""
         with self._lock:
             self._shared.has_joins = True
             if loan.ledger.state is LedgerState.CLOSED or self._is_cancelled(loan):
@@ -49,7 +49,7 @@ class Arrivals:
             return None
 
     def mark(self, loan: Loan, identity: Identity, path: Mapping[str, Mapping[int, Sequence[int]]]) -> None:
-        """It says that a join is complete: keeps it."""
+        """Keeps the loan's next task, the marker of a complete join."""
         with self._lock:
             self._shared.has_joins = True
             if loan.ledger.state is LedgerState.CLOSED:
@@ -68,9 +68,9 @@ class Arrivals:
             ]
 
     def settle_markers(self, partition: Partition, ends: Mapping[Identity, int]) -> None:
-        """No branch of these joins arrives again in a partition from these offsets on: settles their markers.
+        """Settles the markers of these joins: no branch of one arrives again at or above its offset in `ends`.
 
-        But for those below whose offset something is not delivered yet, or whose arrivals wait in a lane.
+        A marker stays while offsets below that are not delivered yet, or while arrivals at its join wait in a lane.
         """
         with self._lock:
             ledger = self._assignment.ledgers.get(partition)
@@ -85,9 +85,9 @@ class Arrivals:
             self._shared.count(ledger.unmark(over))
 
     def doubtful(self, before: float) -> list[tuple[Partition, list[Doubtful]]]:
-        """Return the joins once that wait since `before` or longer, and may have been complete when they were assigned.
+        """Return, each only once, joins that have waited since `before` and may have been complete at the assignment.
 
-        In seconds of the monotonic clock.
+        `before` is in seconds of the monotonic clock.
         """
         with self._lock:
             found = [
@@ -97,12 +97,12 @@ class Arrivals:
         return [(partition, joins) for partition, joins in found if joins]
 
     def settle_complete(self, partition: Partition, identities: Iterable[Identity]) -> None:
-        """These joins of a partition were complete before: settles what has arrived again."""
+        """Settles what has arrived again at these joins of a partition, which were complete before."""
         with self._lock:
             ledger = self._assignment.ledgers.get(partition)
             if ledger is not None and ledger.state is LedgerState.OPEN:
                 self._shared.count(ledger.settle_complete(identities))
 
     def _is_cancelled(self, loan: Loan) -> bool:
-        """Return whether the loan's next record is an arrival that was cancelled after a worker had looked at it."""
+        """Return whether the loan's next record is an arrival that was cancelled after a worker had checked it."""
         return bool(self._cancels.in_force) and cancel_of_join(self._cancels, loan.records[loan.done]) is not None

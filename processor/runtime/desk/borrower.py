@@ -17,26 +17,26 @@ class Borrower(Protocol):
     """
 
     batch: deque[Loan]
-    """Lent and not begun. The borrower takes from the left, the desk takes back from the right."""
+    """Loans that have not begun. The borrower takes from the left, the desk takes back from the right."""
     finished: deque[Loan]
-    """Ended, all done or stopped in the middle, and not yet brought back."""
+    """Loans that have ended, all done or stopped midway, and are not yet brought back."""
     slow: list[float]
-    """Seconds of each attempt since the last visit that was not quick."""
+    """Durations, in seconds, of the attempts since the last visit that were not quick."""
     ended: int
-    """Attempts since the last visit, quick ones too."""
+    """Number of attempts since the last visit, quick ones included."""
     seconds: float
-    """What they took together."""
+    """Their total duration."""
     borrowed_at: float
     """When the batch was lent, in seconds of the monotonic clock; 0 while there is none."""
     batch_seconds: float
-    """How long the batch was meant to take."""
+    """The duration that the batch was sized for."""
 
     def current(self) -> Iterable[Loan]:
-        """Return the loans that it has begun and not ended."""
+        """Return the loans that have begun and not ended."""
 
 
 class Invited(Borrower, Protocol):
     """A borrower that does not wait at the desk."""
 
     def invite(self) -> None:
-        """Lanes are ready. The desk calls it under its lock: it must not block, nor come back at once."""
+        """Called by the desk when lanes are ready, under its lock: it must not block, nor call the desk itself."""

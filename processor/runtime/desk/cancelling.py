@@ -16,7 +16,7 @@ from processor.runtime.desk.wakeups import Wakeups
 
 
 class Waiting(NamedTuple):
-    """The head of a lane that waits for something else than a worker."""
+    """The head of a lane that waits for something other than a worker."""
 
     ledger: Ledger
     lane: Lane
@@ -38,7 +38,7 @@ class Cancelling:
         self._waiting = waiting
 
     def begin(self, target: CancelTarget, cancel: Cancel) -> bool:
-        """Begins none of the target's tasks any more without a look at `cancels`. Return whether that is new."""
+        """Cancels the target: none of its tasks begins without a check of `cancels`. Return whether that is new."""
         with self._lock:
             if not self.cancels.begin(target, cancel):
                 return False
@@ -53,7 +53,7 @@ class Cancelling:
             return True
 
     def end(self, target: CancelTarget) -> bool:
-        """Looks for the target's tasks no more. Return whether it was in force."""
+        """Ends the cancellation of the target. Return whether it was in force."""
         with self._lock:
             was_in_force = self.cancels.end(target)
             if not self.cancels.in_force:
@@ -62,7 +62,7 @@ class Cancelling:
             return was_in_force
 
     def unexamined(self, most: int) -> list[Waiting]:
-        """Take at most `most` of the waiting lanes that may be cancelled and were not looked at. Return their heads."""
+        """Takes at most `most` waiting lanes that may be cancelled and were not checked yet. Return their heads."""
         heads = list[Waiting]()
         with self._lock:
             unexamined = self._waiting.unexamined
@@ -79,9 +79,9 @@ class Cancelling:
         return heads
 
     def claim(self, waiting: Waiting) -> Loan | None:
-        """Lend the head of a lane that waits, whatever it waits for; None where it waits no more, or has another head.
+        """Lends the head of a waiting lane, whatever it waits for; None if it no longer waits, or has another head.
 
-        The head is not to be attempted.
+        The caller does not attempt the head.
         """
         ledger, lane, record = waiting
         with self._lock:

@@ -38,8 +38,8 @@ class Commits:
         """Settle what is done, of running batches too, and return what may be committed, offset and map in one moment.
 
         Args:
-            partitions: which; None is all that are assigned.
-            known: left out is each partition whose stamp is still this one.
+            partitions: the partitions to look at; None for all assigned ones.
+            known: stamps by partition. A partition whose stamp is unchanged is left out.
         """
         changed = []
         with self._lock:
@@ -55,9 +55,9 @@ class Commits:
         return changed
 
     def cut(self, partitions: Iterable[Partition] | None, known: Mapping[Partition, Stamp]) -> list[PartitionCut]:
-        """The same with the outboxes: progress and outputs of all partitions, in one moment.
+        """Does the same with the outboxes: progress and outputs of all partitions, in one moment.
 
-        A partition whose outbox holds anything is not left out.
+        A partition with an output in its outbox is not left out.
         """
         cuts = []
         with self._lock:
@@ -73,22 +73,22 @@ class Commits:
         return cuts
 
     def committed(self, ledger: Ledger, offsets: Iterable[int]) -> list[object]:
-        """A committed transaction holds the outputs of these tasks. Return them."""
+        """Takes the outputs of these tasks, which a transaction has committed, out of the outbox. Return them."""
         with self._lock:
             return ledger.committed(offsets)
 
     def refuse(self, ledger: Ledger, offset: int, due: float) -> None:
-        """A topic does not accept this task's output. It is withheld until `due`."""
+        """Withholds a task's output until `due`, since its topic does not accept it."""
         with self._lock:
             ledger.outbox.refuse(offset, due)
 
     @property
     def has_staged(self) -> bool:
-        """Whether any outbox holds anything."""
+        """Whether any outbox holds an output."""
         return any(ledger.outbox for ledger in self._assignment.ledgers.values())
 
     def points(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Settle what is done, and return the commit points of those that are assigned and have one.
+        """Settle what is done, and return the commit points of the partitions that are assigned and have one.
 
         Below its commit point a partition has no task that is unsettled, or whose output is not committed yet.
         """
@@ -99,7 +99,7 @@ class Commits:
         return {partition: point for partition, point in points.items() if point is not None}
 
     def unkept_points(self, partitions: Iterable[Partition], epoch: float) -> dict[Partition, int]:
-        """The same where arrivals do not count whose join does not expire before `epoch`."""
+        """Does the same, but ignores arrivals at joins that do not expire before `epoch`."""
         if not self._shared.has_joins:
             return self.points(partitions)
         with self._lock:

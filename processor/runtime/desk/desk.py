@@ -53,7 +53,7 @@ REPORTED = (
 
 
 class Report(NamedTuple):
-    """What one report says of the tasks, read at one moment."""
+    """The state of the tasks, read at one moment."""
 
     assignment: AssignmentSnapshot[Partition]
     counts: Mapping[str, int | float]
@@ -65,7 +65,7 @@ class Report(NamedTuple):
 
 
 class Desk:
-    """Each part takes the one lock around what it changes. The four that are private need it to be held."""
+    """Each part takes the one lock around what it changes. For the four private parts, the caller holds it."""
 
     def __init__(self, lease: Lease, timers: Timers, *, stages: bool = False) -> None:
         """`stages` is whether outputs wait in outboxes, to be committed together with offsets."""
@@ -74,7 +74,7 @@ class Desk:
         self._returns = returns = Returns(shared, wakeups)
         self._waiting = waiting = WaitingLanes(shared, wakeups)
         self.lease = lease
-        """Once it is over the desk lends nothing, and borrowers begin nothing of what they have."""
+        """Once it is over, the desk lends nothing, and borrowers begin none of the tasks that they have."""
         self.counts = shared.counts
         self.partitions = Partitions(shared, wakeups, returns, waiting)
         self.inflow = Inflow(shared, wakeups, stages=stages)
@@ -90,7 +90,7 @@ class Desk:
         self.commits = Commits(shared, returns)
         self.upkeep = Upkeep(shared, wakeups, returns, waiting)
 
-    # --- read without the lock, so only of about now --------------------------------------------------
+    # --- read without the lock, so approximate --------------------------------------------------------
 
     @property
     def waiting(self) -> int:
@@ -114,13 +114,13 @@ class Desk:
 
     @property
     def attempts(self) -> int:
-        """Attempts that have ended, as far as their workers have been here since."""
+        """Attempts that have ended, as of the last visit of each worker."""
         return sum(self.counts.durations.counts)
 
     # --- under the lock --------------------------------------------------------------------------------
 
     def report(self, now: float) -> Report:
-        """Return this moment, all that is done being settled. The longest duration begins anew."""
+        """Settle what is done, and return the state of this moment. The longest duration is reset."""
         with self._shared.lock:
             self._returns.collect_all()
             counts = self.counts

@@ -16,7 +16,7 @@ from processor.runtime.desk.wakeups import Wakeups
 
 
 class Gates:
-    """Any thread may call it. `it` is the loan's next task."""
+    """Asks the gates about a loan's next task. Any thread may call it."""
 
     def __init__(self, shared: Shared, wakeups: Wakeups, waiting: WaitingLanes) -> None:
         self._lock = shared.lock
@@ -25,23 +25,23 @@ class Gates:
         self._waiting = waiting
 
     def guard(self, gates: Iterable[Gate[Ledger, Lane]]) -> None:
-        """Looks after these gates from now on. For the start."""
+        """Watches these gates from now on. Called once, at the start."""
         self._waiting.gates = list(gates)
 
     @property
     def suspended(self) -> list[str]:
-        """The handlers that are suspended. Read without the lock, so only of about now."""
+        """The handlers that are suspended. Read without the lock, so approximate."""
         return [gate.name for gate in self._waiting.gates if gate.is_suspended]
 
     def begin(self, gate: Gate[Ledger, Lane], loan: Loan) -> bool:
-        """Return whether an attempt of it may begin; if not, `hold` follows."""
+        """Return whether an attempt at the loan's next task may begin. If not, the caller calls `hold`."""
         with self._lock:
             may_begin = gate.begin(loan.ledger, loan.lane, monotonic())
             self._waiting.watch(gate)
             return may_begin
 
     def end(self, gate: Gate[Ledger, Lane], loan: Loan, ending: Ending, jitter: float) -> Change | None:
-        """Its attempt has ended. Return what that changes for its handler."""
+        """Notes how the attempt at the loan's next task ended. Return what that changes for its handler."""
         with self._lock:
             now = monotonic()
             change = gate.end(loan.lane, ending, now, jitter)
@@ -51,12 +51,12 @@ class Gates:
             return change
 
     def drop(self, loan: Loan) -> None:
-        """It comes to nothing without an attempt: if its session was invited by a gate, another one may come."""
+        """Frees the places that the loan's session has at gates: its next task ends without an attempt."""
         with self._lock:
             self._waiting.drop(loan.lane, monotonic())
 
     def hold(self, gate: Gate[Ledger, Lane], loan: Loan, setback: Setback, failed: Failed | None) -> None:
-        """It may not begin, or `failed` while nothing else may: its session waits until the gate lets it."""
+        """Makes the loan's session wait until the gate lets its next task begin. `failed` is an outage that it met."""
         with self._lock:
             if failed is not None:
                 self._shared.count_failure(loan, failed)

@@ -27,9 +27,9 @@ class Gathering:
         self._waiting = waiting
 
     def gather(self, handler: Hashable, rule: BatchRule, part: Part, *, alone: bool) -> None:
-        """The loan's next tasks wait for a batch of their handler; `alone` are the next ones of a task that failed.
+        """Makes the loan's next tasks wait for a batch of their handler; with `alone`, only the first, by itself.
 
-        What follows them goes back to the lane.
+        Tasks for which the batch has no room go back to the lane.
         """
         loan, tasks = part.loan, part.tasks
         with self._lock:
@@ -50,7 +50,7 @@ class Gathering:
             self._wakeups.wake_borrowers()
 
     def widen(self, batch: Batch) -> list[Part]:
-        """Fills the room of a batch with what waits behind its own tasks. Return the parts that have got some."""
+        """Fills the room of a batch with what waits behind its own tasks. Return the parts that have grown."""
         widened = []
         with self._lock:
             for part in batch.parts:
@@ -61,13 +61,13 @@ class Gathering:
         return widened
 
     def narrow(self, batch: Batch, part: Part) -> None:
-        """What the loan has got beyond its tasks is not for its batch, and goes back to the lane."""
+        """Returns to the lane what the loan has beyond the tasks of its part: it does not belong to the batch."""
         with self._lock:
             self._shared.count(self._assignment.narrow(part.loan, len(part.tasks)))
             batch.count()
 
     def reopen(self, batch: Batch) -> None:
-        """The batch has room and is not due: it waits for more."""
+        """Makes a batch that has room and is not due wait for more tasks."""
         with self._lock:
             self._returns.give_back(batch.remove(lambda loan: not loan.ledger.may_begin))
             if batch.parts:
@@ -75,7 +75,7 @@ class Gathering:
                 self._wakeups.wake_borrowers()
 
     def restore(self, batch: Batch) -> None:
-        """The batch may not be begun now."""
+        """Puts back a batch that may not begin now."""
         with self._lock:
             self._returns.give_back(batch.remove(lambda loan: not loan.ledger.may_begin))
             if batch.parts:

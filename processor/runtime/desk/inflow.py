@@ -1,4 +1,4 @@
-"""`Inflow`: records come in, as far as there is room; and how much is held of each partition."""
+"""`Inflow`: admits records, and reports how much is held of each partition."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Inflow:
         self._stages = stages
 
     def admit(self, runs: Iterable[tuple[Partition, Sequence[Record]]]) -> None:
-        """Takes records in, each run being of one assigned partition, and wakes the workers that are worth waking."""
+        """Admits runs of records, each of one assigned partition, and wakes as many workers as are worth waking."""
         now = monotonic()
         with self._lock:
             for partition, records in runs:
@@ -32,7 +32,7 @@ class Inflow:
             self._wakeups.wake_borrowers()
 
     def rest(self, seconds: float) -> None:
-        """Waits that long, or until a quarter of what is in flight now is settled."""
+        """Waits for so many seconds, or until a quarter of what is in flight now is settled."""
         with self._lock:
             self._wakeups.wait_for_space(seconds)
 
@@ -45,13 +45,13 @@ class Inflow:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no task is held, and no output of one. It takes no lock."""
+        """Whether neither a task nor an output of one is held. It takes no lock."""
         if self._assignment.in_flight:
             return False
         return not self._stages or not any(ledger.outbox for ledger in self._assignment.ledgers.values())
 
     def total(self) -> Usage:
-        """Return the sum of `usage`, which is asked for with each batch of records. It takes no lock."""
+        """Return the sum of `usage`. Called for each batch of records; it takes no lock."""
         ledgers = self._assignment.ledgers.values()
         if self._stages or self._shared.has_joins:
             size = sum(_usage_beside_kept(ledger).bytes for ledger in ledgers)
@@ -60,7 +60,7 @@ class Inflow:
         return Usage(self._assignment.in_flight, size)
 
     def delayed_usage(self) -> dict[Partition, Usage]:
-        """Return what of that waits for its time, where something does. It takes no lock."""
+        """Return how much of `usage` waits for its time, for each partition where tasks do. It takes no lock."""
         if not self._assignment.has_terms:
             return {}
         ledgers = self._assignment.ledgers

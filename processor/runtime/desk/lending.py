@@ -17,7 +17,7 @@ from processor.runtime.desk.wakeups import Wakeups
 
 
 class Lending:
-    """For borrowers, and for what starts and ends them."""
+    """For borrowers, and for the code that starts and ends them."""
 
     def __init__(
         self,
@@ -50,31 +50,31 @@ class Lending:
         self._has_turned_away = False
 
     def enter(self, borrower: Borrower) -> None:
-        """A borrower begins; until it waits it counts as awake."""
+        """Registers a borrower. It counts as awake until it waits."""
         with self._lock:
             self._borrowers.append(borrower)
             self._wakeups.awake += 1
 
     def enter_invited(self, borrower: Invited) -> None:
-        """A borrower begins that comes when it is invited."""
+        """Registers a borrower that comes when it is invited."""
         with self._lock:
             self._borrowers.append(borrower)
             self._wakeups.invited = borrower
 
     def leave(self, borrower: Borrower) -> None:
-        """A borrower that has entered could not begin."""
+        """Removes a borrower that has entered and could not begin."""
         with self._lock:
             self._leave(borrower)
 
     def limit_borrowers(self, most: int) -> Sequence[Borrower]:
-        """Sends a borrower that comes back home while there are more than `most`. Return those that are here yet."""
+        """Has returning borrowers leave while there are more than `most`. Return those that have not left yet."""
         with self._lock:
             self._most_borrowers = most
             self._wakeups.wake_all_borrowers()
             return list(self._borrowers)
 
     def close(self) -> None:
-        """Sends the borrowers home."""
+        """Has all borrowers leave."""
         with self._lock:
             self._closed = True
             self._wakeups.wake_all_borrowers()
@@ -82,7 +82,7 @@ class Lending:
             self._wakeups.invited.invite()
 
     def go_on(self) -> None:
-        """The lease holds: borrowers that came while it did not may come again."""
+        """Wakes the borrowers that were turned away: the lease holds again."""
         if self._has_turned_away:
             with self._lock:
                 self._has_turned_away = False
@@ -104,7 +104,7 @@ class Lending:
             return False
 
     def exchange(self, borrower: Borrower, slots: int) -> bool:
-        """The same without waiting, for at most `slots` tasks. Return False when the desk is closed."""
+        """Does the same without waiting, for at most `slots` tasks. Return False when the desk is closed."""
         with self._lock:
             self._bring_back(borrower)
             if slots > 0 and not self._closed:
@@ -112,7 +112,7 @@ class Lending:
             return not self._closed
 
     def recover(self, borrower: Borrower) -> None:
-        """The borrower met an internal error: takes back all that it has, done or not."""
+        """Takes back all loans of a borrower that met an internal error, done or not."""
         with self._lock:
             self._returns.collect(borrower)
             for lent in [*borrower.current(), *borrower.batch]:
@@ -148,7 +148,7 @@ class Lending:
                 self._timers.wake()
             return False
         if assignment.lent_loans == len(loans):
-            self._timers.wake()  # after a time without loans: their deadlines are to be watched now
+            self._timers.wake()  # the first loans after none: the watchdog must watch their deadlines now
         borrower.batch.extend(loans)
         borrower.borrowed_at = now
         if assignment.ready_lanes:

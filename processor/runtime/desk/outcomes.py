@@ -1,4 +1,4 @@
-"""`Outcomes`: what became of a loan's next task: settled, staged, parked, or given up."""
+"""`Outcomes`: records what became of a loan's next task: settled, staged, parked, or given up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from processor.runtime.desk.wakeups import Wakeups
 
 
 class Outcomes:
-    """Any thread may call it. `it` is the loan's next task."""
+    """Changes the state of a loan's next task. Any thread may call it."""
 
     def __init__(self, shared: Shared, wakeups: Wakeups, waiting: WaitingLanes) -> None:
         self._lock = shared.lock
@@ -25,7 +25,7 @@ class Outcomes:
         self._waiting = waiting
 
     def settle_next(self, loan: Loan, *, dead_letter: bool = False, result: bool = False, release: bool = True) -> None:
-        """It is settled: its dead letter or result is acknowledged, and what follows from it.
+        """Settles the loan's next task: its dead letter or result, and what follows from it, are acknowledged.
 
         Without `release` its lane stays lent for good. A loan that was attempted in a batch stays lent until all of its
         tasks are settled, or are to be tried again.
@@ -38,10 +38,10 @@ class Outcomes:
     def stage(
         self, loan: Loan, output: object, size: int, *, dead_letter: bool, result: bool, release: bool = True
     ) -> None:
-        """It is settled, and `output` waits in the outbox to be committed with it: one step. See `settle_next`.
+        """Settles the loan's next task, and stages `output` to be committed with it, in one step. See `settle_next`.
 
         Args:
-            loan: whose next task it is.
+            loan: the loan whose next task is settled.
             output: what a committed transaction is to hold.
             size: of the output in memory, in bytes.
             dead_letter: whether it is a dead letter.
@@ -56,7 +56,7 @@ class Outcomes:
             self._wakeups.after_release(loan)
 
     def cancel(self, loan: Loan, failed: Failed) -> None:
-        """It is settled without a dead letter, as it was cancelled; `failed` is how far it came."""
+        """Settles the loan's next task, which was cancelled, without a dead letter. `failed` says how far it came."""
         with self._lock:
             self._shared.count_failure(loan, failed)
             loan.ledger.cancelled += 1
@@ -66,26 +66,26 @@ class Outcomes:
             self._wakeups.after_release(loan)
 
     def settle_others(self, loan: Loan, left: Sequence[int]) -> None:
-        """Of a loan that was attempted in a batch, all but the tasks at these indices have succeeded."""
+        """Settles the tasks of a loan that was attempted in a batch, except those at the indices `left`."""
         with self._lock:
             self._shared.count(self._assignment.settle_others(loan, left))
             self._wakeups.notify_space()
 
     def give_up(self, loan: Loan) -> None:
-        """The loan is over; what it has not done waits in its lane, or is another consumer's."""
+        """Ends the loan. Its tasks that are not done wait in their lane, or belong to another consumer."""
         with self._lock:
             self._shared.count(self._assignment.release(loan))
             self._wakeups.after_release(loan)
 
     def hand_over(self, loan: Loan) -> None:
-        """It succeeded; its result is on its way."""
+        """Notes that the loan's next task has succeeded and that its output is being sent."""
         loan.handed_over_at = monotonic()
         if loan.done > loan.settled:
             with self._lock:
                 self._shared.count(self._assignment.settle(loan))
 
     def fail(self, loan: Loan, failed: Failed) -> None:
-        """It failed for the last time; its dead letter is on its way."""
+        """Records the last failure of the loan's next task, whose dead letter is being sent."""
         with self._lock:
             self._shared.count_failure(loan, failed)
             self._shared.count(self._assignment.settle(loan))
@@ -95,16 +95,16 @@ class Outcomes:
             loan.lane.setback = Setback(failed.error_type, failed.message, now, now)
 
     def delay(self, loan: Loan, setback: Setback) -> None:
-        """Its dead letter or result was not accepted; it is sent again."""
+        """Notes that the task's dead letter or result was not accepted, and is sent again."""
         with self._lock:
             loan.lane.setback = setback
 
     def park(self, loan: Loan, failed: Failed, due: float) -> None:
-        """It failed; its session waits until `due`."""
+        """Records a failure of the loan's next task. Its session waits until `due`."""
         self.park_all(loan, [failed], due)
 
     def park_all(self, loan: Loan, failures: Sequence[Failed], due: float) -> None:
-        """All that is left of a loan failed in a batch; its session waits until `due`."""
+        """Records that all remaining tasks of a loan failed in a batch. Their session waits until `due`."""
         with self._lock:
             for failed in failures:
                 if failed.counts or failed.verdict is Verdict.OUTAGE:
@@ -113,7 +113,7 @@ class Outcomes:
             self._park(loan, failures[0], due, attempted=failures[0].counts)
 
     def postpone(self, loan: Loan, deferred: Deferred, due: float) -> None:
-        """It was not attempted; its session waits until `due`."""
+        """Makes the loan's session wait until `due`. Its next task was not attempted."""
         with self._lock:
             self._park(loan, deferred, due, attempted=False)
 

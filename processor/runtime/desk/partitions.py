@@ -14,7 +14,7 @@ from processor.runtime.ports import End, Partition
 
 
 class Partitions:
-    """For the poller's thread, which alone changes them: what it reads, it reads without the lock."""
+    """For the poller's thread. Only that thread changes the partitions, so it reads them without the lock."""
 
     def __init__(self, shared: Shared, wakeups: Wakeups, returns: Returns, waiting: WaitingLanes) -> None:
         self.is_draining = False
@@ -28,11 +28,11 @@ class Partitions:
 
     @property
     def assigned(self) -> list[Partition]:
-        """All of them."""
+        """All assigned partitions."""
         return list(self._assignment.ledgers)
 
     def __len__(self) -> int:
-        """How many are assigned. Any thread may read it: about now."""
+        """The number of assigned partitions. In other threads it is approximate."""
         return len(self._assignment.ledgers)
 
     def __contains__(self, partition: Partition) -> bool:
@@ -44,11 +44,11 @@ class Partitions:
         return self._assignment.ledgers[partition].offsets.position
 
     def continues_at(self, partition: Partition, offset: int) -> bool:
-        """Return whether `offset` may be delivered next of an assigned partition: offsets only go up."""
+        """Return whether `offset` may come next in an assigned partition: offsets only go up."""
         return self._assignment.ledgers[partition].continues_at(offset)
 
     def assign(self, partition: Partition, committed: int | None, settled: Sequence[Range]) -> None:
-        """The partition is this consumer's, and goes on at `committed`; `settled` is what is done above that."""
+        """Begins an assigned partition at the offset `committed`. `settled` are the ranges settled above that."""
         with self._lock:
             ledger = self._assignment.ledgers.get(partition)
             if ledger is not None:
@@ -58,14 +58,14 @@ class Partitions:
                 self._assignment.drain(partition)
 
     def restart(self, partition: Partition, offset: int) -> int:
-        """The partition's offsets went back: forgets what it holds, goes on at `offset`. Return the tasks forgotten."""
+        """Forgets the tasks of a partition whose offsets went back, and goes on at `offset`. Return how many."""
         with self._lock:
             forgotten = self._close([partition])
             self._assignment.assign(partition, offset)
             return forgotten
 
     def reach(self, ends: Iterable[End]) -> None:
-        """Nothing more will be delivered below these ends."""
+        """Notes that nothing more will be delivered below these ends."""
         with self._lock:
             for end in ends:
                 ledger = self._assignment.ledgers.get(end.partition)
@@ -73,7 +73,7 @@ class Partitions:
                     ledger.offsets.reach(end.offset)
 
     def miss(self, partition: Partition, offset: int) -> list[Range]:
-        """What lies below `offset` is gone. Return what of it was neither delivered nor settled before."""
+        """Skips records below `offset`, which are gone. Return the ranges that were neither delivered nor settled."""
         with self._lock:
             offsets = self._assignment.ledgers[partition].offsets
             missed = offsets.undelivered_below(offset)
@@ -82,12 +82,12 @@ class Partitions:
             return missed
 
     def drain_all(self) -> None:
-        """The consumer is leaving: begins no task any more, whatever is assigned yet."""
+        """Drains all partitions, also those that are assigned later: the consumer is leaving."""
         self.is_draining = True
         self.drain(self.assigned)
 
     def drain(self, partitions: Iterable[Partition]) -> None:
-        """Begins no task of these partitions any more."""
+        """Begins no further task of these partitions."""
         with self._lock:
             for partition in partitions:
                 self._assignment.drain(partition)
@@ -95,7 +95,7 @@ class Partitions:
             self._returns.take_back_all(lambda loan: not loan.ledger.may_begin)
 
     def wait_drained(self, partitions: Sequence[Partition], seconds: float) -> bool:
-        """Waits for what runs of these partitions to end and settle. Return whether it did."""
+        """Waits until the running tasks of these partitions have ended and settled. Return whether they have."""
         with self._lock:
             return self._wakeups.wait_drained(lambda: not self._lent_of(partitions), seconds)
 
@@ -105,7 +105,7 @@ class Partitions:
             return self._lent_of(partitions)
 
     def forget(self, partitions: Sequence[Partition]) -> int:
-        """These partitions are another consumer's. Return how many waiting tasks that forgets."""
+        """Forgets partitions that belong to another consumer now. Return how many waiting tasks they had."""
         with self._lock:
             return self._close(partitions)
 

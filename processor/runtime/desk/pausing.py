@@ -11,7 +11,7 @@ from processor.runtime.desk.wakeups import Wakeups
 
 
 class Pausing:
-    """For the control topic's thread, but for `hold` and `lend`."""
+    """For the control topic's thread, except `hold` and `lend`."""
 
     def __init__(self, shared: Shared, wakeups: Wakeups, returns: Returns, waiting: WaitingLanes) -> None:
         self.pauses: Pauses = waiting.pauses
@@ -24,7 +24,7 @@ class Pausing:
         self._waiting = waiting
 
     def begin(self, target: Target, pause: Pause) -> bool:
-        """Begins nothing of the target any more. Return whether it was not paused before."""
+        """Pauses the target: none of its tasks begins. Return whether it was not paused before."""
         with self._lock:
             if not self.pauses.begin(target, pause):
                 return False
@@ -32,7 +32,7 @@ class Pausing:
             return True
 
     def end(self, target: Target) -> bool:
-        """Begins tasks of the target again, unless another pause covers them. Return whether it was paused."""
+        """Resumes the tasks of the target that no other pause covers. Return whether the target was paused."""
         with self._lock:
             if not self.pauses.end(target):
                 return False
@@ -42,7 +42,7 @@ class Pausing:
             return True
 
     def hold(self, loan: Loan, name: str) -> None:
-        """Tasks of the name of the loan's next one are paused: its session waits until they are resumed."""
+        """Makes the loan's session wait until tasks with the name of its next one are resumed."""
         with self._lock:
             pause = self.pauses.of_name(name)
             if pause is None:
@@ -52,7 +52,7 @@ class Pausing:
             self._wakeups.after_release(loan)
 
     def lend(self, limit: int, workers: int | None, epoch: float) -> list[Loan]:
-        """Lends until something is not paused, as `Assignment.lend`; what is paused waits. Call it under the lock."""
+        """Lends as `Assignment.lend` does, but has paused lanes wait. Call it under the lock."""
         while loans := self._assignment.lend(limit, workers, epoch):
             free = list[Loan]()
             for loan in loans:

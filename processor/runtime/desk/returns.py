@@ -32,14 +32,14 @@ class Returns:
                 self._wakeups.drained.notify_all()
 
     def collect_all(self) -> None:
-        """Settles what any borrower has done, of the loans that it is on too."""
+        """Settles what all borrowers have done, also of loans that have not ended."""
         for borrower in self.borrowers:
             self.collect(borrower)
             for loan in borrower.current():
                 self._shared.count(self._assignment.settle(loan))
 
     def take_back(self, borrower: Borrower, wanted: Callable[[Loan], bool]) -> None:
-        """Takes the `wanted` loans that the borrower has not begun."""
+        """Takes back the `wanted` loans that the borrower has not begun."""
         kept = deque[Loan]()
         while borrower.batch:
             try:
@@ -55,13 +55,13 @@ class Returns:
         borrower.batch.extend(kept)
 
     def take_back_all(self, wanted: Callable[[Loan], bool]) -> None:
-        """Takes the `wanted` loans that no borrower has begun, gathered ones too."""
+        """Takes back the `wanted` loans that no borrower has begun, gathered ones included."""
         for borrower in self.borrowers:
             self.take_back(borrower, wanted)
         self.ungather(wanted)
 
     def recall(self, wanted: Callable[[Loan], bool]) -> None:
-        """Takes the `wanted` loans that were not begun; of those that were, the tasks that were not."""
+        """Takes back the `wanted` loans that have not begun and, of those that have, the tasks that have not."""
         self.take_back_all(wanted)
         for ledger in self._assignment.ledgers.values():
             for loan in ledger.lent:
@@ -70,15 +70,15 @@ class Returns:
         self._wakeups.wake_borrowers()
 
     def ungather(self, wanted: Callable[[Loan], bool]) -> None:
-        """Gives the `wanted` loans back to their lanes that were gathered for a batch."""
+        """Gives the `wanted` loans that were gathered for a batch back to their lanes."""
         self.give_back(self._gatherer.remove(wanted))
 
     def give_back(self, loans: Iterable[Loan]) -> None:
-        """Gives loans back to their lanes that were never begun."""
+        """Gives loans that never began back to their lanes."""
         for loan in loans:
             self._assignment.take_back(loan)
             self._wakeups.notify_drained(loan)
 
     def is_quiet(self) -> bool:
-        """Return whether no borrower has anything, but for the one that is asking."""
+        """Return whether no borrower has a loan. The calling one has brought back its own."""
         return not any(each.borrowed_at or each.batch or any(each.current()) for each in self.borrowers)

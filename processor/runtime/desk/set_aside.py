@@ -28,11 +28,11 @@ class SetAside:
 
     @property
     def tasks(self) -> int:
-        """How many are set aside. Read without the lock, so only of about now."""
+        """The number of tasks that are set aside. Read without the lock, so approximate."""
         return self._assignment.set_aside
 
     def partitions_among(self, partitions: Iterable[Partition]) -> list[Partition]:
-        """Return those of the partitions of which tasks are set aside. For the poller's thread."""
+        """Return those of the partitions that have tasks set aside. For the poller's thread."""
         if not self._assignment.has_set_aside:
             return []
         ledgers = self._assignment.ledgers
@@ -40,9 +40,9 @@ class SetAside:
         return [partition for partition, overflow in overflows if overflow is not None and overflow.tasks]
 
     def make_room(self, partitions: Iterable[Partition], limits: Usage, most: int) -> dict[Partition, int]:
-        """Sets at most `most` tasks aside where their sessions fill one of these partitions. Return how many of each.
+        """Sets aside at most `most` tasks of sessions that fill one of these partitions. Return how many of each.
 
-        `limits` are those of what may be in flight.
+        `limits` bound what may be in flight.
         """
         now, counts = monotonic(), dict[Partition, int]()
         with self._lock:
@@ -55,7 +55,7 @@ class SetAside:
     def make_room_of_delayed(self, limits: Usage, most: int) -> dict[Partition, int]:
         """Sets aside at most `most` tasks that are delayed for long, if delayed tasks take much of the limits.
 
-        Return how many of each partition: none while any is to be looked at that may be cancelled.
+        Return how many of each partition; none while a delayed lane waits to be checked for cancellation.
         """
         with self._lock:
             if self._waiting.unexamined or self._assignment.newly_delayed:
@@ -75,14 +75,14 @@ class SetAside:
             return self._assignment.ask(limits, time())
 
     def read_again(self, ledger: Ledger, records: Sequence[Record]) -> bool:
-        """Takes in records that were asked for. Return whether more of the ledger may come."""
+        """Takes in records that were asked for. Return whether the ledger takes more."""
         with self._lock:
             is_open = self._assignment.read_again(ledger, records)
             self._wakeups.wake_borrowers()
             return is_open
 
     def miss(self, ledger: Ledger, offsets: Iterable[int], below: int | None = None) -> list[int]:
-        """These offsets, and all `below` one, have no record any more. Return those that were set aside."""
+        """Drops records that are gone: at these offsets, and all `below` one. Return those that were set aside."""
         with self._lock:
             missed = self._assignment.miss(ledger, offsets, below)
             self._counts.missed_offsets += len(missed)

@@ -26,13 +26,13 @@ class Shared:
         self.lock = threading.Lock()
         self.lease = lease
         self.timers = timers
-        """Has a lock of its own, and needs none."""
+        """It has a lock of its own, and does not need this one."""
         self.assignment: Assignment[Partition] = Assignment(terms_of)
         self.gatherer = Gatherer()
         self.isolation: Isolation[Partition] = Isolation()
         self.counts = Counts()
         self.has_joins = False
-        """Whether anything has waited for other branches of its group so far. It may be read without the lock."""
+        """Whether any task has waited for other branches of its group so far. It may be read without the lock."""
         self.runs_low = threading.Event()
         """Set when a session is about to run out of tasks while others of it are set aside."""
 

@@ -1,4 +1,4 @@
-"""`Suspects`: tasks that may have ended a process of the fleet. Each is lent while no borrower has anything else."""
+"""`Suspects`: tasks that may have ended a process of the fleet. Each is lent only while no borrower has a loan."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Suspects:
         self._waiting = waiting
 
     def replace(self, suspects: Iterable[tuple[Partition, int, int]]) -> None:
-        """Runs these tasks alone from now on, and no others: partition, offset, and the deaths that count."""
+        """Replaces the suspects, each of which runs alone: partition, offset, and the deaths counted against it."""
         with self._lock:
             self._isolation.suspect(suspects)
 
     def acquit(self, partition: Partition, below: int) -> list[int]:
-        """The group has committed that all below this offset is settled. Return the offsets that were suspects."""
+        """Clears the suspects below an offset up to which the group has all as settled. Return their offsets."""
         with self._lock:
             return self._isolation.acquit(partition, below)
 
@@ -37,7 +37,7 @@ class Suspects:
         return self._isolation.deaths_of(partition, offset)
 
     def lend(self, borrower: Borrower, now: float) -> bool | None:
-        """Lends the isolated suspect if nothing runs. Return whether; None where none is isolated.
+        """Lends the isolated suspect if nothing runs. Return whether it was lent; None if no suspect is isolated.
 
         Call it under the lock.
         """

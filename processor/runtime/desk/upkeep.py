@@ -13,11 +13,11 @@ from processor.runtime.desk.wakeups import Wakeups
 from processor.runtime.expired_joins import next_expiry, refuse_expired
 
 STALE_BATCHES = 5
-"""A batch that takes so many times as long as it was meant to was sized for faster tasks: the desk takes back what its
+"""A batch that takes so many times its intended duration was sized for faster tasks: the desk takes back what its
 worker has not begun."""
 
 STALE_SECONDS = STALE_BATCHES * BATCH_SECONDS
-"""The earliest moment of that, after the batch was lent."""
+"""The least time after lending at which a batch can be stale."""
 
 
 class Upkeep:

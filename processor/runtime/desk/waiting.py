@@ -1,4 +1,4 @@
-"""`WaitingLanes`: lanes that wait for something other than a worker: a gate, the end of a pause, or a look at whether
+"""`WaitingLanes`: lanes that wait for something other than a worker: a gate, the end of a pause, or a check whether
 their head is cancelled.
 """
 
@@ -29,44 +29,44 @@ class WaitingLanes:
         self.paused = PausedLanes(self.pauses, shared.place_of)
         self.cancels = Cancels()
         self.unexamined: dict[Lane, Ledger] = {}
-        """Lanes that have begun to wait while anything is cancelled, or waited when it was."""
+        """Lanes to check for cancelled heads: they began to wait during a cancellation, or waited when it began."""
         self.watched_delay: float | None = None
         """The time of a task for which the watchdog will wake, in seconds since the epoch."""
         self._gates_due = inf
-        """When the watchdog looks after the gates next."""
+        """When the watchdog next checks the gates."""
         self._shared = shared
         self._assignment = shared.assignment
         self._wakeups = wakeups
 
     def invite(self, gate: Gate[Ledger, Lane], now: float) -> None:
-        """Lets the lanes that may begin go back to the queue for a worker."""
+        """Puts the lanes that the gate lets begin back in the queue for a worker."""
         for ledger, lane in (guests := gate.invite(now)):
             self._assignment.free(ledger, lane)
         if guests:
             self._wakeups.wake_borrowers()
 
     def watch(self, gate: Gate[Ledger, Lane]) -> None:
-        """Has the watchdog come in time for what waits at the gate."""
+        """Wakes the watchdog if the gate is due earlier than its next check of the gates."""
         due = gate.due()
         if due is not None and due < self._gates_due:
             self._gates_due = due
             self._shared.timers.wake()
 
     def watched(self) -> float:
-        """The watchdog looks at the gates now. Return when it has to again; infinite without a time."""
+        """Return when the watchdog must check the gates again; infinite if no gate is due at a known time."""
         dues = [due for gate in self.gates if (due := gate.due()) is not None]
         self._gates_due = min(dues, default=inf)
         return self._gates_due
 
     def drop(self, lane: Lane, now: float) -> None:
-        """The lane gives up its place at the gates: another one may come."""
+        """Frees the lane's places at the gates for other lanes."""
         for gate in self.gates:
             gate.drop(lane)
             self.invite(gate, now)
             self.watch(gate)
 
     def note(self, ledger: Ledger, lane: Lane) -> None:
-        """The lane begins to wait. If its head was cancelled meanwhile, no worker looks at it: the watchdog does."""
+        """Notes that the lane begins to wait. The watchdog, not a worker, then checks whether its head is cancelled."""
         if self.cancels.in_force:
             self.unexamined[lane] = ledger
             self._shared.timers.wake()
@@ -76,7 +76,7 @@ class WaitingLanes:
         return bool(self.pauses.in_force) and self.paused.pause_of(loan.ledger, loan.lane) is not None
 
     def hold_paused(self, loan: Loan, pause: Pause, name: str | None) -> None:
-        """The loan's lane waits for the end of the pause; `name` is that of its next task, if the pause is of one."""
+        """Makes the loan's lane wait for the end of the pause. `name` is that of its next task, if a name is paused."""
         now = monotonic()
         self.drop(loan.lane, now)
         settled, may_begin = self._assignment.hold(loan, Setback(PAUSED, f"paused by {pause.by}", now, now))
@@ -86,13 +86,13 @@ class WaitingLanes:
             self.note(loan.ledger, loan.lane)
 
     def withdraw(self, lane: Lane) -> None:
-        """The lane waits no more."""
+        """Ends the lane's wait for a pause or a gate."""
         self.paused.drop(lane)
         for gate in self.gates:
             gate.withdraw(lane)
 
     def forget(self, ledger: Ledger) -> None:
-        """Nothing of the ledger is begun any more: none of its lanes waits."""
+        """Ends the waits of all lanes of the ledger, of which no task begins any more."""
         isolation = self._shared.isolation
         if isolation.stage is Stage.AWAITING and isolation.loan is not None and isolation.loan.ledger is ledger:
             isolation.give_back(self._assignment)

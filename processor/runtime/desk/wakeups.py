@@ -15,12 +15,12 @@ from processor.runtime.desk.shared import Shared
 
 
 class Wakeups:
-    """Call it under the lock. The attributes may be read without."""
+    """Call it under the lock. The attributes may be read without it."""
 
     def __init__(self, shared: Shared) -> None:
         self.pace = Pace()
         self.invited: Invited | None = None
-        """The borrower that does not wait here, where there is one."""
+        """The borrower that does not wait here, if there is one."""
         self.awake = 0
         """Worker threads that do not wait for lanes."""
         self.away = 0
@@ -31,7 +31,7 @@ class Wakeups:
         self._ready = threading.Condition(shared.lock)
         self._space = threading.Condition(shared.lock)
         self._space_level = -1
-        """The poller waits until so many tasks are in flight; -1 while it does not."""
+        """The poller waits until at most so many tasks are in flight; -1 while it does not wait."""
         self._assignment = shared.assignment
         self._gatherer = shared.gatherer
         self._isolation = shared.isolation
@@ -45,7 +45,7 @@ class Wakeups:
         self.awake += 1
 
     def wake_borrowers(self) -> None:
-        """Wakes as many borrowers as what is ready is worth."""
+        """Wakes as many borrowers as the ready lanes and batches are worth."""
         assignment = self._assignment
         batches = len(self._gatherer.ready) + (self._isolation.loan is not None)
         if not assignment.ready_lanes and not batches:
@@ -63,18 +63,18 @@ class Wakeups:
         self._ready.notify_all()
 
     def wait_for_space(self, seconds: float) -> None:
-        """Waits that long, or until a quarter of what is in flight now is settled."""
+        """Waits for so many seconds, or until a quarter of what is in flight now is settled."""
         self._space_level = self._assignment.in_flight * 3 // 4
         self._space.wait(seconds)
         self._space_level = -1
 
     def notify_space(self) -> None:
-        """Tasks have settled."""
+        """Wakes the poller if enough tasks have settled."""
         if self._space_level >= self._assignment.in_flight:
             self._space.notify()
 
     def wait_drained(self, is_drained: Callable[[], bool], seconds: float) -> bool:
-        """Waits for that to be true. Return whether it is."""
+        """Waits at most so many seconds until `is_drained` returns true. Return whether it did."""
         self.draining += 1
         try:
             return self.drained.wait_for(is_drained, seconds)
@@ -82,12 +82,12 @@ class Wakeups:
             self.draining -= 1
 
     def notify_drained(self, loan: Loan) -> None:
-        """The loan is over, or waits."""
+        """Wakes the threads that wait for a drain, since the loan is over or its lane waits."""
         if self.draining and loan.ledger.state is not LedgerState.OPEN:
             self.drained.notify_all()
 
     def after_release(self, loan: Loan) -> None:
-        """The loan is over, or waits: wakes what that makes room for."""
+        """Wakes the threads for which there is room or work now, since the loan is over or its lane waits."""
         self.notify_drained(loan)
         self.notify_space()
         if self._assignment.ready_lanes:
