@@ -116,7 +116,7 @@ class PartitionStats(Event):
     set_aside_sessions: int
     """sessions that they are of"""
     delayed_set_aside: int
-    """tasks whose time is far, and those behind them in their sessions, of which only the offset is kept"""
+    """tasks that are delayed for long, and those behind them in their sessions, of which only the offset is kept"""
     next_set_aside_seconds: float | None
     """time until the first of these is due; null if there is none"""
     lag: int | None
@@ -257,7 +257,7 @@ class ConsumerStats(Event):
     set_aside: int
     """tasks of sessions with very many tasks that are not in flight, of which only the offset is kept"""
     delayed_set_aside: int
-    """tasks whose time is far, and those behind them in their sessions, of which only the offset is kept"""
+    """tasks that are delayed for long, and those behind them in their sessions, of which only the offset is kept"""
     open_joins: int
     """groups of which some branches have succeeded and others have not; their arrivals are not in flight"""
     records_read_again: int
