@@ -207,6 +207,23 @@ def test_a_watch_ends_once_the_old_partitions_have_settled_what_they_held_when_i
         until(lambda: cluster.committed[new] == Commit(new, 1, ""), "the partition is watched no more")
 
 
+def test_a_partition_whose_watch_is_over_is_not_watched_again_although_nothing_came_to_it_since() -> None:
+    cluster = ScriptedCluster()
+    cluster.create_topic(TOPIC, 2)
+    cluster.append(of(0, 0), of(1, 0))
+    old, new = Partition(TOPIC, 0), Partition(TOPIC, 1)
+    cluster.committed |= {old: Commit(old, 1, ""), new: Commit(new, 1, ";0@1")}
+    with RunningConsumer(Work(), cluster=cluster) as first:
+        until(lambda: cluster.committed[new] == Commit(new, 1, ""), "the note is gone")
+        assert first.stop().exit_code == 0
+    work = Work(0)
+    cluster.append(of(0, 1), of(1, 1))
+    with RunningConsumer(work, cluster=cluster):
+        work.until_begun(0, 1)
+        work.until_begun(1, 1)
+        work.open(0)
+
+
 def test_a_new_partition_does_not_wait_for_old_ones_that_never_had_a_record() -> None:
     work = Work(0)
     with grown(work, before=4, after=8) as run:

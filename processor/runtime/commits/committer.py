@@ -111,8 +111,9 @@ class Committer:
         self._metadata.note(partition, note)
 
     def drop_note(self, partition: Partition) -> None:
-        """Adds no note to the partition's commits any more."""
-        self._metadata.drop_note(partition)
+        """Adds no note to the partition's commits any more. One that the group has is replaced by the next commit."""
+        if self._metadata.drop_note(partition):
+            self._known.stamps.pop(partition, None)  # even if no task of the partition ever settles again
 
     def note_of(self, partition: Partition) -> Note | None:
         """Return the note in the partition's commits; None if there is none."""

@@ -79,9 +79,9 @@ class Metadata:
         """Adds the note to the partition's commits until the note expires."""
         self._notes[partition] = note
 
-    def drop_note(self, partition: Partition) -> None:
-        """Adds no note to the partition's commits any more."""
-        self._notes.pop(partition, None)
+    def drop_note(self, partition: Partition) -> bool:
+        """Adds no note to the partition's commits any more. Return whether it had one."""
+        return self._notes.pop(partition, None) is not None
 
     def note_of(self, partition: Partition) -> Note | None:
         """Return the note in the partition's commits; None if there is none or it has expired."""
