@@ -102,6 +102,17 @@ class Cut(NamedTuple):
         """
         return [staged for staged in self.outputs if is_covered(staged.offset, self.progress.commit_point, ranges)]
 
+    def noting(self, ranges: Sequence[Range]) -> Cut:
+        """Return this cut with nothing noted as settled from the first output on that such a commit leaves out.
+
+        A later task of its session may be in a partition that waits for that.
+        """
+        point, kept_until = self.progress.commit_point, self.progress.kept_until
+        left = [staged.offset for staged in self.outputs if not is_covered(staged.offset, point, ranges)]
+        if kept_until is None or not left:
+            return self
+        return self._replace(progress=self.progress._replace(kept_until=min(kept_until, *left)))
+
     def parted(self, ranges: Sequence[Range]) -> set[int]:
         """Return the offsets that such a commit would settle without the output that they belong to."""
         point = self.progress.commit_point

@@ -76,6 +76,15 @@ def test_a_skip_map_without_room_for_all_keeps_back_the_outputs_that_it_does_not
     assert offsets_of(cut.covered([])) == [0]
 
 
+def test_nothing_is_noted_as_settled_from_the_first_output_on_that_a_skip_map_has_no_room_for() -> None:
+    cut = Cut(Progress(1, (1, 3, 5), 7, (), (), 7), [staged(0), staged(6), staged(4)])
+    assert cut.noting([(2, 3)]).progress.kept_until == 4
+    assert cut.noting([(2, 5)]) == cut._replace(progress=cut.progress._replace(kept_until=6))
+    assert cut.noting([(2, 7)]) is cut
+    without = Cut(Progress(1, (1,), 7, ()), [staged(6)])
+    assert without.noting([]) is without
+
+
 def lent(count: int) -> tuple[Assignment[int], Ledger, list[Loan]]:
     assignment: Assignment[int] = Assignment()
     ledger = assignment.assign(0, 0)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from processor.engine.commit_note import kept_in
 from processor.engine.skipmap import decode
+from processor.handlers.joins import Join
 from processor.handlers.task import Reject, Task
 from processor.runtime import outbox
 from processor.runtime.ports import Commit, OutputRecord, Partition
@@ -20,9 +22,10 @@ from processor.telemetry.events import (
     TaskDeadLettered,
     TaskDeliveryFailed,
 )
-from tests.runtime.fakes import PARTITION, FakeRecord
+from tests.runtime.fakes import PARTITION, TOPIC, FakeRecord
 from tests.runtime.gate import KINDS, Gate
 from tests.runtime.running import RunningConsumer
+from tests.runtime.test_joins import SHIP, arrival
 from tests.support.until import until
 
 OTHER = PARTITION._replace(number=1)
@@ -314,6 +317,22 @@ def test_outputs_wait_while_no_skip_map_that_the_brokers_accept_covers_their_tas
         gate.open()
         until(lambda: run.commit_point() == 200)
     assert sorted(values(run)) == list(range(200))
+
+
+def test_a_commit_notes_nothing_as_settled_whose_output_waits_for_room_in_the_skip_map() -> None:
+    """Else a new partition would begin with a later task of a session whose earlier output is not committed yet."""
+    waiting = {0, *Random(7).sample(range(1, 1000), 500)}
+    groups = {offset: Join(f"{offset}/then", "t-0-0", TOPIC, 2, [SHIP]) for offset in waiting}
+    with once(lambda task: task.payload, commit_interval=60.0, drain_timeout=3.0) as run:
+        until(lambda: run.commit_point() == 0)
+        run.cluster.most_metadata = 200
+        run.push(*[arrival(n, 0, groups[n]) if n in groups else FakeRecord(n, b"", b"%d" % n) for n in range(1000)])
+        run.settled(1000 - len(waiting))
+        assert run.stop().exit_code == 3  # outputs are left
+    commit, sent = run.cluster.committed[PARTITION], set(values(run))
+    settled = set(range(commit.offset, commit.offset + kept_in(commit.metadata))) - waiting
+    assert settled
+    assert settled <= sent
 
 
 def test_outputs_that_wait_count_as_bytes_in_flight() -> None:

@@ -121,7 +121,8 @@ class Metadata:
             extended = self._extended(cut, accepted, room)
             if extended is None:
                 return None
-            made, cut = extended
+            made, whole = extended
+            cut = whole.noting(made.kept)
         self._report_cut(partition, cut.progress, made)
         note = self._notes_with(partition, cut.progress)
         return Commit(partition, cut.progress.commit_point, f"{made.text}{note}"), made, cut
