@@ -138,7 +138,7 @@ class Consumer:
         intake.ahead.on_set_aside = recall.start
         self._keeper = keeper = LeaseKeeper(desk, emit)
         drain = Drain(self._drain_seconds, desk, crew, keeper, self._stopping, emit)
-        surveys = Surveys(source)
+        surveys = Surveys(source, emit)
         new_partitions = NewPartitions(source, surveys, desk, intake, committer, emit)
         new_partitions.wait = settings.new_partitions == "wait"
         markers = JoinMarkers(settings.topics, desk, committer, surveys)

@@ -53,7 +53,7 @@ class JoinMarkers:
             self._committer.commit_soon()
             self._surveys.ask(self._topics, self._on_survey)
 
-    def _on_survey(self, survey: Survey | None, error: str | None) -> None:  # noqa: ARG002 — it is asked again
+    def _on_survey(self, survey: Survey | None) -> None:
         self._is_asking = False
         if survey is None:
             return

@@ -15,13 +15,11 @@ from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
 from processor.runtime.ports import End, Partition, Source, Start, Survey
 from processor.runtime.surveys import Surveys
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import (
     ConsumerGrowthUneven,
     ConsumerPartitionHeld,
     ConsumerPartitionReleased,
     ConsumerProducerLate,
-    ConsumerSurveyFailed,
     ConsumerTopicGrewAgain,
     Emit,
 )
@@ -50,7 +48,6 @@ class NewPartitions:
         intake.on_gated_runs = self._look_for_late_producers
         self._held_since: dict[Partition, float] = {}
         self._uneven: set[tuple[str, int]] = set()
-        self._failures = Repeats(LOG_AGAIN_SECONDS)
 
     def begin(self, starts: Sequence[Start]) -> None:
         """These were assigned: begins them, but for those that may be new."""
@@ -79,15 +76,12 @@ class NewPartitions:
         if topics:
             self.surveys.ask(topics, self._on_survey)
 
-    def _on_survey(self, survey: Survey | None, error: str | None) -> None:
+    def _on_survey(self, survey: Survey | None) -> None:
         """A survey has ended."""
         now = monotonic()
         if survey is None:
             self._growth.fail(now)
-            if self._failures.is_due(error, now):
-                self._emit(ConsumerSurveyFailed(error=error or ""))
         elif not self._partitions.is_draining:
-            self._failures.forget()
             found = _topics(survey, time())
             self._carry_out(self._growth.answer(found, now))
             for topic in self._growth.topics & found.keys():

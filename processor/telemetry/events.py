@@ -652,7 +652,10 @@ class ConsumerProducerLate(Event):
 
 
 class ConsumerSurveyFailed(Event):
-    """It could not be asked what new partitions wait for. They are held, and it is asked again."""
+    """A question to the brokers failed: what topics hold, and what the group has committed. It is asked again.
+
+    Meanwhile new partitions are held, and groups of tasks that are complete hold the commit point.
+    """
 
     event: ClassVar[str] = "consumer.survey_failed"
     level: ClassVar[Level] = "warning"

@@ -106,7 +106,7 @@ class JoiningMachine(RuleBasedStateMachine):
         self.desk.lending.enter_invited(self.worker)
         lease.renew(float("inf"))
         self.source = Source()
-        self.surveys = Surveys(self.source)  # type: ignore[arg-type]  # of the port only what is asked
+        self.surveys = Surveys(self.source, lambda _: None)  # type: ignore[arg-type]  # of the port only what is asked
         self.markers = JoinMarkers(["t"], self.desk, Commits(), self.surveys)  # type: ignore[arg-type]  # the same
         self.clock = 0.0
         commit = self.committed

@@ -12,7 +12,7 @@ from processor.errors import BrokerError
 from processor.handlers.joins import Branch, Join, Path, read_join, write_branch, write_join, write_joined
 from processor.handlers.links import Planned, read_inputs, write_plan
 from processor.handlers.task import Reject, Task
-from processor.telemetry.events import ConsumerStats, PartitionStats, TaskDeadLettered
+from processor.telemetry.events import ConsumerStats, ConsumerSurveyFailed, PartitionStats, TaskDeadLettered
 from processor.testing.memory.cluster import MemoryRecord
 from processor.testing.memory.reader import MemoryReader
 from tests.runtime.fakes import PARTITION, TOPIC
@@ -129,6 +129,21 @@ def test_a_branch_of_a_topic_that_the_group_does_not_have_is_not_waited_for() ->
     with RunningConsumer(lambda task: None) as run:
         run.push(marker(0, {"elsewhere": {7: [12]}}))
         until(lambda: run.commit_point() == 1)
+        run.stop()
+
+
+def test_a_survey_that_markers_need_and_that_fails_is_logged_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: ScriptedSource, topics: list[str]) -> None:
+        self.happens(lambda: self.listener.on_survey(None, "no broker answers"))
+
+    with RunningConsumer(lambda task: None) as run:
+        until(lambda: run.commit_point() == 0, "the partition has begun")
+        monkeypatch.setattr(ScriptedSource, "survey", fail)
+        run.push(task(0), marker(1, {TOPIC: {0: [0]}}))
+        assert run.until_event(ConsumerSurveyFailed).error == "no broker answers"
+        until(lambda: run.commit_point() == 1)
+        monkeypatch.undo()
+        until(lambda: run.commit_point() == 2)
         run.stop()
 
 
