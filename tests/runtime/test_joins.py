@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -345,6 +346,33 @@ def test_a_look_back_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) -
         until(lambda: run.commit_point() == 5)
         run.stop()
     assert len(failures) == 1
+
+
+def test_joins_that_come_to_a_look_back_while_it_reads_are_looked_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would read the same part of the log for each of them, and fall behind."""
+    monkeypatch.setattr("processor.runtime.look_back.LOOK_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("processor.runtime.look_back.TICK_SECONDS", 0.0)
+    passes, goes_on = list[ScriptedSource](), threading.Event()
+
+    def open_late(source: ScriptedSource) -> MemoryReader:
+        passes.append(source)
+        assert goes_on.wait(20)
+        return MemoryReader(source._cluster)
+
+    monkeypatch.setattr(ScriptedSource, "open_reader", open_late)
+    with RunningConsumer(lambda task: None, cluster=complete_join()) as run:
+        look_back = run.consumer._look_back
+        run.push(arrival(4, 0))
+        until(lambda: passes)
+        run.push(arrival(5, 0, Join("5/then", "t-0-0", TOPIC, 2, [SHIP])))
+        until(lambda: look_back._tasks.qsize() == 1, "it is to be looked up")
+        run.push(arrival(6, 0, Join("6/then", "t-0-0", TOPIC, 2, [SHIP])))
+        until(lambda: look_back._tasks.qsize() == 2, "it is to be looked up")
+        goes_on.set()
+        until(lambda: run.commit_point() == 5 and not look_back._tasks.qsize())
+        until(lambda: len(passes) == 2)
+        run.stop()
+    assert len(passes) == 2
 
 
 def test_a_look_back_whose_log_was_deleted_in_part_or_ends_early_ends(monkeypatch: pytest.MonkeyPatch) -> None:
