@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from processor.engine import skipmap
-from processor.engine.commit_note import split
+from processor.engine.commit_note import kept_in, split
 from processor.engine.growth import Extent, predecessors
 from processor.engine.offsets import Range
 from processor.runtime.ports import Partition
@@ -90,7 +90,7 @@ def waits_for(topic: Sequence[PartitionView], now: float) -> dict[int, list[Part
 def _extent(view: PartitionView, now: float) -> Extent:
     _, note = split(view.metadata)
     begun_with = note.begun_with if note is not None and note.until > now else None
-    return Extent(view.start, view.end, view.committed, begun_with)
+    return Extent(view.start, view.end, view.committed, begun_with, kept_in(view.metadata))
 
 
 def _unsettled(numbers: frozenset[int], found: Mapping[int, Extent]) -> list[int]:

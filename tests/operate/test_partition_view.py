@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.engine import skipmap
-from processor.engine.commit_note import Note
+from processor.engine.commit_note import Note, kept_note
 from processor.operate.partition_view import PartitionView, unread, waits_for
 from processor.runtime.ports import Partition
 
@@ -84,6 +84,11 @@ def test_a_partition_that_the_group_never_committed_waits_for_the_others() -> No
 def test_nothing_waits_in_a_group_that_has_committed_nothing_or_has_worked_everything_off() -> None:
     assert waits_for(grown(None, None), 0.0) == {}
     assert waits_for(grown(100, 100, None), 0.0) == {}
+
+
+def test_nothing_waits_for_arrivals_of_groups_that_are_not_complete() -> None:
+    assert waits_for(grown(40, None, metadata=kept_note(60)), 0.0) == {}
+    assert waits_for(grown(40, None, metadata=kept_note(59)), 0.0) == {1: [Partition("t", 0)]}
 
 
 def test_a_partition_that_was_there_when_the_group_began_is_not_new_while_a_commit_says_so() -> None:
