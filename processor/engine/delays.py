@@ -7,6 +7,7 @@ tasks of a session that are due at any moment are its oldest ones.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
@@ -140,13 +141,10 @@ class Delays:
         left = room - len(self._back)
         if WORTH * left < room:
             return []
-        until = wider = int(epoch + GROUP * lead)
-        for seconds in (lead, 1.0, 0.0):
-            if self._table.count(until, left) <= left:
-                break
-            until, wider = int(epoch + seconds), until
+        last = int(epoch + GROUP * lead)
+        until = self._last_that_fits(int(epoch), last, left)
         taken = self._table.take(until, left)
-        offsets = self._ask([*taken, *self._table.take(wider, left - len(taken))])
+        offsets = self._ask([*taken, *self._table.take(min(until + 1, last), left - len(taken))])
         self._back.update(offsets)
         return offsets
 
@@ -164,6 +162,16 @@ class Delays:
         """Notes that a task that is being read again has arrived, or that its record is deleted."""
         self.asked -= 1
         self._clear()
+
+    def _last_that_fits(self, first: int, last: int, room: int) -> int:
+        """Return the latest of these seconds by which no more tasks than `room` are due; the one before if none is.
+
+        Tasks that are due by `last` are mostly few, and are counted once.
+        """
+        if self._table.count(last, room) <= room:
+            return last
+        seconds = range(first, last)
+        return first - 1 + bisect_left(seconds, True, key=lambda second: self._table.count(second, room) > room)
 
     def _ask(self, taken: Sequence[Entry]) -> list[int]:
         self.asked += len(taken)

@@ -120,6 +120,16 @@ def test_tasks_are_read_again_before_their_time_and_together_with_what_is_due_so
     assert log.ask() == [5, 6]
 
 
+def test_what_is_due_earliest_is_read_again_first_if_there_is_no_room_for_all_that_is_due_soon() -> None:
+    """The others would take the room until their own time, and what is due earlier would be late."""
+    later = [record(n, b"%d" % n, due=HOUR + 8) for n in range(1, 11)]
+    soon = [record(n, b"%d" % n, due=HOUR + 5) for n in range(12, 18)]
+    log = Log(record(0, b"0", due=2 * HOUR), *later, record(11, b"11", due=HOUR + 2), *soon)
+    assert log.set_aside() == 17
+    log.now = float(HOUR)
+    assert log.ask(Usage(16, 10**6)) == [1, *range(11, 18)]
+
+
 def test_what_was_read_again_is_not_set_aside_a_second_time_though_its_time_is_far_once_more() -> None:
     log = Log(*far(20))
     log.set_aside()
