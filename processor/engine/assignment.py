@@ -265,7 +265,7 @@ class Assignment(Generic[P]):
             How many tasks of each partition were set aside.
         """
         ledgers = {p: ledger for p, ledger in self.ledgers.items() if ledger.delayed_usage.tasks}
-        if not are_crowded([ledger.delayed_usage for ledger in ledgers.values()], limits):
+        if most <= 0 or not are_crowded([ledger.delayed_usage for ledger in ledgers.values()], limits):
             return {}
         lanes, counts = set[Lane](), dict[P, int]()
         for partition, ledger in ledgers.items():

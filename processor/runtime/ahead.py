@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
 from processor.engine.delays import are_crowded
+from processor.engine.overflow import WORTH
 from processor.engine.stock import Usage
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Partition
@@ -13,7 +14,8 @@ from processor.settings import Settings
 from processor.telemetry.events import ConsumerSetAside, Emit, Reason
 
 LOOK_SECONDS = 0.1
-"""How often a partition is checked that has more tasks here than may be in flight."""
+"""How often a partition is checked that has more tasks here than may be in flight, and delayed tasks of which only a few
+could be set aside."""
 
 LOOK_AGAIN_SECONDS = 0.5
 """How often delayed tasks are checked while none can be set aside. A check of ten thousand takes some 10 ms."""
@@ -68,6 +70,8 @@ class Ahead:
         counts = self._set_aside.make_room_of_delayed(self._limits, self._most - self._set_aside.tasks)
         if not counts:  # they are due soon: look again later
             self._next_look_at_delayed = now + LOOK_AGAIN_SECONDS
+        elif WORTH * sum(counts.values()) < sum(usage.tasks for usage in delayed.values()):  # so are most of them
+            self._next_look_at_delayed = now + LOOK_SECONDS
         self._note(counts, "delays")
         return bool(counts)
 

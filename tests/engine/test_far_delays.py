@@ -98,8 +98,14 @@ def test_few_sessions_stay_and_so_does_what_is_due_soon() -> None:
     assert Log(*far(4)).set_aside() == 0
     assert Log(*far(8, due=1)).set_aside() == 0
     assert Log(*far(due=int(GROUP * LEAD_SECONDS) - 5)).set_aside() == 4
-    assert Log(*far()).set_aside(most=0) == 0
     assert Log(*far()).set_aside(most=3) == 3
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_where_no_task_may_be_set_aside_nothing_is_kept_for_that(most: int) -> None:
+    log = Log(*far())
+    assert log.set_aside(most) == 0
+    assert log.ledger.overflow is None
 
 
 def test_tasks_are_read_again_before_their_time_and_together_with_what_is_due_soon_after() -> None:
