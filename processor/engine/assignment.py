@@ -211,10 +211,11 @@ class Assignment(Generic[P]):
 
     @property
     def set_aside(self) -> int:
-        """Tasks of which only the offset is kept."""
+        """Tasks of which only the offset is kept. Read without the lock too, while partitions come and go."""
         if not self.has_set_aside:
             return 0
-        return sum(ledger.overflow.tasks for ledger in self.ledgers.values() if ledger.overflow is not None)
+        ledgers = list(self.ledgers.values())  # one step: the dict may change during a loop
+        return sum(ledger.overflow.tasks for ledger in ledgers if ledger.overflow is not None)
 
     @property
     def runs_low(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from time import monotonic
 from typing import NamedTuple
@@ -87,7 +88,7 @@ class Recall:
                 self._go_on()
             except Exception as error:
                 self._fail(error)
-        self._close_reader()
+        self._abandon_reader()
 
     def _go_on(self) -> None:
         if not self._readings:
@@ -159,8 +160,13 @@ class Recall:
         """Closes the client and waits. Another client then begins the unfinished readings again."""
         if self._failures.is_due(str(error), monotonic()):
             self._emit(ConsumerRecallFailed(error=str(error), set_aside=self._desk.set_aside.tasks))
-        self._close_reader()
+        self._abandon_reader()
         self._closing.wait(AGAIN_SECONDS)
+
+    def _abandon_reader(self) -> None:
+        """Closes the client, if it can be closed. Without this thread, nothing that is set aside would ever run."""
+        with suppress(Exception):
+            self._close_reader()
 
     def _close_reader(self) -> None:
         reader, self._reader = self._reader, None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from processor.engine import delays
 from processor.engine.assignment import FULL_SECONDS, Assignment
+from processor.engine.build import BUILD
 from processor.engine.delays import (
     GROUP,
     LEAD_SECONDS,
@@ -337,6 +339,23 @@ def test_a_partition_that_drains_or_is_closed_takes_what_is_set_aside_with_it() 
     assert log.ask() == []
     assert log.assignment.close(0) == 10
     assert log.assignment.set_aside == 0
+
+
+@pytest.mark.skipif(BUILD == "compiled", reason="compiled code takes no stand-in of a Ledger")
+def test_a_partition_may_be_assigned_while_another_thread_counts_what_is_set_aside() -> None:
+    """It counts without the lock. Here the partition comes in the middle of that, in the same thread."""
+    log = Log(*far())
+    log.set_aside()
+
+    class Interrupting:
+        @property
+        def overflow(self) -> None:
+            log.assignment.assign(2, 0)
+
+    interrupting: Any = Interrupting()
+    log.assignment.ledgers[1] = interrupting
+    assert log.assignment.set_aside == 9
+    assert 2 in log.assignment.ledgers
 
 
 def test_the_session_of_a_task_that_is_set_aside_may_be_asked_for() -> None:

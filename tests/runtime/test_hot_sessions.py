@@ -346,6 +346,10 @@ def test_a_reader_that_fails_is_replaced() -> None:
                 raise failures.pop(0)
             return super().take(limit, seconds)
 
+        def close(self) -> None:
+            super().close()
+            raise RuntimeError("closed already")
+
     with hot(tasks.handle) as run:
         run.source.open_reader = lambda: Failing(run.cluster)  # type: ignore[method-assign]
         run.push(*interleaved(300))
