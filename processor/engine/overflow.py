@@ -41,7 +41,7 @@ class Overflow:
         self.is_low = False
         """Whether a lane is about to run out of tasks while it has some that are set aside."""
         self.record_bytes = 1
-        """The mean size of the records that were dropped last, in bytes."""
+        """The mean size, in bytes, of the set-aside records that have been in memory."""
         self._ledger = ledger
         self._portion = FIRST_PORTION
         self._delays = Delays()
@@ -229,8 +229,9 @@ class Overflow:
     def _drop(self, offsets: Sequence[int]) -> None:
         for offset in offsets:
             self._ledger.terms.pop(offset, None)  # they are read with the record
-        self.record_bytes = max(1, self._ledger.offsets.put_aside(offsets) // len(offsets))
+        size = self.record_bytes * self.tasks + self._ledger.offsets.put_aside(offsets)
         self.tasks += len(offsets)
+        self.record_bytes = max(1, size // self.tasks)
 
     def _ask_for_lanes(self, most: int) -> None:
         self.is_low, self._portion = False, most

@@ -14,7 +14,7 @@ from processor.settings import Settings
 from processor.telemetry.events import ConsumerSetAside, Emit, Reason
 
 LOOK_SECONDS = 0.1
-"""How often a partition is checked that has more tasks here than may be in flight, and delayed tasks of which only a few
+"""How often a partition is checked that has more tasks here than may be in flight, and delayed tasks of which only few
 could be set aside."""
 
 LOOK_AGAIN_SECONDS = 0.5

@@ -381,6 +381,17 @@ def test_the_room_of_what_is_read_again_is_half_of_what_may_be_in_flight() -> No
     assert room_for_each(0, 1, Usage(1, 1)) == 1
 
 
+def test_large_tasks_are_read_again_a_few_at_once_though_a_small_one_was_set_aside_last() -> None:
+    small = record(20, b"small", due=2 * HOUR)
+    log = Log(*[FakeRecord(n, b"%d" % n, b"v" * 1000, [("due", b"%d" % HOUR)]) for n in range(20)], small)
+    limits = Usage(40, 10_000)
+    log.run()
+    assert log.assignment.make_room_of_delayed(limits, 19, log.now) == {0: 19}
+    assert log.assignment.make_room_of_delayed(Usage(2, 10_000), 1, log.now) == {0: 1}
+    log.now = float(HOUR)
+    assert len(log.ask(limits)) == 5
+
+
 def test_tasks_that_wait_crowd_others_by_their_number_or_their_bytes() -> None:
     assert not are_crowded([], LIMITS)
     assert not are_crowded([Usage(2, 10), Usage(2, 10)], LIMITS)
