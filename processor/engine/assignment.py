@@ -296,10 +296,12 @@ class Assignment(Generic[P]):
         overflows = [(p, ledger, ledger.overflow) for p, ledger in ledgers if ledger.state is OPEN and ledger.overflow]
         sessions = sum(overflow.sessions for _, _, overflow in overflows)
         delayed, asked = sum(overflow.delayed > 0 for _, _, overflow in overflows), list[Asked[P]]()
+        size = sum(ledger.offsets.bytes for ledger in self.ledgers.values())
+        free = Usage(max(0, limits.tasks - self.in_flight), max(0, limits.bytes - size))
         for partition, ledger, overflow in overflows:
-            most = portion(sessions, overflow.record_bytes, limits)
-            horizon = Horizon(epoch, self.lead, room_for_each(delayed, overflow.record_bytes, limits))
-            asked.append(Asked(partition, ledger, overflow.ask(most, horizon)))
+            most, size = portion(sessions, overflow.record_bytes, limits), overflow.record_bytes
+            room, spare = (room_for_each(delayed, size, usage) for usage in (limits, free))
+            asked.append(Asked(partition, ledger, overflow.ask(most, Horizon(epoch, self.lead, room, spare))))
         return [each for each in asked if each.offsets]
 
     def read_again(self, ledger: Ledger, records: Iterable[Record]) -> bool:

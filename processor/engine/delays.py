@@ -8,7 +8,7 @@ tasks of a session that are due at any moment are its oldest ones.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import NamedTuple
 
 from processor.engine.due_offsets import MOST_DUE, DueOffsets, Entry
@@ -45,6 +45,8 @@ class Horizon(NamedTuple):
     """In seconds: how long before its time a task is read again."""
     room: int
     """How many tasks that were read again may be in memory unsettled; at least one."""
+    spare: int = 0
+    """How many more there may be because others of them do not run soon."""
 
 
 def lead_after(seconds: float) -> float:
@@ -127,18 +129,22 @@ class Delays:
         """Adds at least one task, by ascending offset."""
         self._table.put(entries)
 
-    def ask(self, horizon: Horizon, unsettled: Container[int]) -> list[int]:
+    def ask(self, horizon: Horizon, unsettled: Container[int], idle: Callable[[float], Container[int]]) -> list[int]:
         """Takes out the tasks that are to be read again now, if any is due within the lead. Return their offsets.
 
-        If there is no room for all that are due soon, the earliest come first. `unsettled` are the tasks that were read
-        again and are not settled.
+        If there is no room for all that are due soon, the earliest come first.
+
+        Args:
+            horizon: which due tasks are meant.
+            unsettled: the tasks that were read again and are not settled.
+            idle: returns those of them that wait for a retry, for a gate, for the end of a pause or for a later time.
         """
-        epoch, lead, room = horizon
+        epoch, lead, room, _ = horizon
         due = self._table.next_due
         if due is None or due > epoch + lead:
             return []
         self._back = {offset for offset in self._back if offset in unsettled}
-        left = room - len(self._back)
+        left = self._left(horizon, idle)
         if WORTH * left < room:
             return []
         last = int(epoch + GROUP * lead)
@@ -162,6 +168,18 @@ class Delays:
         """Notes that a task that is being read again has arrived, or that its record is deleted."""
         self.asked -= 1
         self._clear()
+
+    def _left(self, horizon: Horizon, idle: Callable[[float], Container[int]]) -> int:
+        """Return how many tasks there is room for. Those that do not run soon hold back others only if memory is full.
+
+        To find them is worth it only if enough room may be left without them.
+        """
+        epoch, lead, room, spare = horizon
+        left = room - len(self._back)
+        if WORTH * left < room <= WORTH * spare:
+            waiting = idle(epoch + GROUP * lead)
+            left = max(left, min(spare, room - sum(offset not in waiting for offset in self._back)))
+        return left
 
     def _last_that_fits(self, first: int, last: int, room: int) -> int:
         """Return the latest of these seconds by which no more tasks than `room` are due; the one before if none is.

@@ -277,6 +277,10 @@ class Lanes:
         lane = self._by_key.get(key)  # type: ignore[arg-type]  # without a key there is none
         return lane is not None and lane.state is DELAYED
 
+    def parked_lanes(self) -> list[Lane]:
+        """Return the lanes that are parked or held."""
+        return list(self._parked)
+
     def delayed_lanes(self) -> list[Lane]:
         """Return the lanes that wait for the time of their head."""
         return list(self._delayed)

@@ -245,10 +245,17 @@ class Overflow:
     def _ask_for_delayed(self, horizon: Horizon) -> None:
         """Asks for what is due, and for the oldest task of all: reports say what holds the commit point."""
         delays, oldest = self._delays, self._ledger.offsets.oldest
-        taken = delays.ask(horizon, self._kept.read_again)
+        taken = delays.ask(horizon, self._kept.read_again, self._idle)
         if oldest is not None and oldest == delays.oldest:
             taken += delays.ask_below(oldest + 1)
         self._kept.asked.update(dict.fromkeys(taken))
+
+    def _idle(self, after: float) -> set[int]:
+        """Return the tasks in lanes that are parked, held, or delayed until a time `after` that one."""
+        ledger = self._ledger
+        lanes = ledger.lanes.parked_lanes()
+        lanes += [each for each in ledger.lanes.delayed_lanes() if ledger.terms[each.waiting[0].offset()].due > after]
+        return {record.offset() for lane in lanes for record in lane.waiting}
 
     def _put_behind_shelf(self, record: Record) -> bool:
         """Puts a task that was set aside because of a delay on its session's shelf, where there is one.

@@ -148,6 +148,38 @@ def test_what_was_read_again_is_not_set_aside_a_second_time_though_its_time_is_f
     assert log.assignment.in_flight == 5
 
 
+def read_and_parked(log: Log, limits: Usage) -> list[int]:
+    """What is due is read again, as much as there is room for, and fails. Return how many tasks each time."""
+    counts = []
+    while asked := log.ask(limits):
+        log.read_again(asked)
+        for loan in log.lend():
+            log.assignment.park(loan, Setback("E", "no", 0.0, 1e9))
+        counts.append(len(asked))
+    return counts
+
+
+def test_tasks_that_wait_for_a_retry_do_not_hold_back_what_is_due_while_there_is_room() -> None:
+    log, limits = Log(*far(200)), Usage(100, 10**6)
+    assert log.set_aside(most=200) == 199
+    log.now = 2.0 * HOUR
+    assert read_and_parked(log, limits) == [50, 24]
+    assert log.assignment.in_flight == 75
+
+
+def test_what_was_read_again_while_the_clock_was_ahead_does_not_hold_back_what_is_due_earlier() -> None:
+    late = [record(n, b"%d" % n, due=2 * HOUR) for n in range(60)]
+    log, limits = Log(*late, record(60, b"60", due=HOUR)), Usage(100, 10**6)
+    assert log.set_aside() == 60
+    log.now = 3.0 * HOUR
+    asked = log.ask(limits)
+    assert asked == list(range(1, 51))
+    log.now = float(HOUR)
+    log.read_again(asked)
+    assert log.run() == []
+    assert log.ask(limits) == [60]
+
+
 def test_the_oldest_task_is_read_again_whenever_it_is_due_so_that_reports_can_name_it() -> None:
     log = Log(record(0, b"first", due=20), *[record(n, b"%d" % n, due=HOUR - n) for n in range(1, 10)])
     log.set_aside()
