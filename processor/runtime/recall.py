@@ -65,6 +65,8 @@ class Recall:
         self._reader: Reader | None = None
         self._used_at = 0.0
         self._lead = LEAD_SECONDS
+        self._lead_at = 0.0
+        """When that was found, in seconds of the monotonic clock."""
         self._readings: dict[Partition, _Reading] = {}
         self._failures = Repeats(LOG_AGAIN_SECONDS)
 
@@ -131,7 +133,8 @@ class Recall:
             elif isinstance(report, Lost):
                 self._lose(partition, reading, report.offset)
         if sweep.is_done or not is_open:
-            self._lead = lead_after(monotonic() - begun_at)
+            now = monotonic()
+            self._lead, self._lead_at = lead_after(now - begun_at, self._lead, now - self._lead_at), now
             del self._readings[partition]
             reader.end(partition)
         elif sweep.should_jump:

@@ -435,5 +435,10 @@ def test_tasks_are_read_again_earlier_where_a_pass_over_the_log_takes_long() -> 
     assert [lead_after(seconds) for seconds in (0.1, 10.0, 1000.0)] == [LEAD_SECONDS, 20.0, MOST_LEAD_SECONDS]
 
 
+def test_one_short_pass_over_the_log_does_not_end_the_long_lead_that_others_need() -> None:
+    assert [lead_after(0.1, 60.0, since) for since in (0.0, 120.0, 1000.0)] == [60.0, 48.0, LEAD_SECONDS]
+    assert lead_after(30.0, 20.0, 1.0) == 60.0
+
+
 def test_a_time_that_four_bytes_cannot_name_is_looked_at_again_earlier() -> None:
     assert (second_of(float("-inf")), second_of(12.9), second_of(1e11)) == (0, 12, MOST_DUE)
