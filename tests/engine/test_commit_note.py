@@ -39,3 +39,8 @@ def test_how_far_only_arrivals_wait_is_read_beside_the_skip_map_and_the_other_no
 @pytest.mark.parametrize("text", ["", "p2:abc", ";+", ";+x", ";+-1", "p2:abc;+1;", f";+{'9' * 13}"])
 def test_what_does_not_say_how_far_only_arrivals_wait_is_left_as_it_is(text: str) -> None:
     assert (split(text), kept_in(text)) == ((text, None), 0)
+
+
+def test_only_the_note_of_a_group_that_began_means_nothing_after_its_time() -> None:
+    assert Note(4, 0).expires
+    assert not Note(0, 0).expires
