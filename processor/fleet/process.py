@@ -63,14 +63,37 @@ def _connection(descriptor: int) -> socket.socket:
     """The channel's socket, which no process that a handler starts or forks may hold open."""
     os.set_inheritable(descriptor, False)
     connection = socket.socket(fileno=descriptor)
-    os.register_at_fork(after_in_child=lambda: _be_nobodys_consumer(connection))
+    forking = _Forking()
+    os.register_at_fork(
+        before=forking.begin,
+        after_in_parent=forking.end,
+        after_in_child=lambda: _be_nobodys_consumer(connection, forking),
+    )
     return connection
 
 
-def _be_nobodys_consumer(connection: socket.socket) -> None:
+class _Forking(threading.local):
+    """Blocks stop signals in a thread that forks, until its child has the default handlers.
+
+    Without it: the child is forked and has not run yet. The consumer is killed, and its parent sends SIGTERM to all
+    that it has started. In the child the consumer's own handler takes note of it, and Python forgets in a new child
+    what its parent has noted. The child works on.
+    """
+
+    mask: frozenset[int] = frozenset()
+
+    def begin(self) -> None:
+        self.mask = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS))
+
+    def end(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+
+def _be_nobodys_consumer(connection: socket.socket, forking: _Forking) -> None:
     connection.close()
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    forking.end()
 
 
 def _install_signal_handlers(stop: Stop) -> None:

@@ -114,6 +114,22 @@ def test_a_process_that_a_handler_starts_holds_no_end_of_the_channel() -> None:
     assert "RuntimeError: 1 0 0 True" in run("tasks:handle").stderr
 
 
+def test_a_process_that_a_handler_forks_is_ended_by_a_signal_that_comes_before_its_first_instruction() -> None:
+    code = """
+import os, signal, socket
+signal.signal(signal.SIGTERM, lambda *_: None)
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))  # before the consumer's
+from processor.fleet.process import _connection
+ours, theirs = socket.socketpair()
+connection = _connection(theirs.detach())
+if not os.fork():
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert int(ended.stdout) == -signal.SIGTERM
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="becomes a parent by prctl")
 def test_the_first_process_of_a_container_waits_for_orphans() -> None:
     code = """
