@@ -100,14 +100,17 @@ class Fleet:
         """The consumers' processes that live now.
 
         Not by `psutil.Process.children`, which leaves out a child that seems older than its parent: the time of the
-        boot, from which both ages follow, may change between two looks at it.
+        boot, from which both ages follow, may change between two looks at it. Nor by `psutil.process_iter`, which keeps
+        what it has seen: a process with the number of one that has ended is left out.
         """
-        processes = psutil.process_iter(["ppid", "status"])
-        return [
-            process.pid
-            for process in processes
-            if process.info["ppid"] == self.pid and process.info["status"] != psutil.STATUS_ZOMBIE
-        ]
+        return [pid for pid in psutil.pids() if self._is_consumer(pid)]
+
+    def _is_consumer(self, pid: int) -> bool:
+        try:
+            process = psutil.Process(pid)
+            return bool(process.ppid() == self.pid and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
 
     def heard(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """The events so far with this name and these fields."""
