@@ -64,7 +64,7 @@ class DueOffsets:
 
     def __init__(self) -> None:
         self.next_due: int | None = None
-        """The earliest due second; None where there is no entry."""
+        """The earliest due second; None if there is no entry."""
         self._chunks: list[_Chunk] = []
         self._count = 0
 
@@ -73,7 +73,7 @@ class DueOffsets:
 
     @property
     def oldest(self) -> int | None:
-        """The lowest offset; None where there is no entry."""
+        """The lowest offset; None if there is no entry."""
         return self._chunks[0].offsets[0] if self._chunks else None
 
     def put(self, entries: Sequence[Entry]) -> None:

@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from processor.engine.commit_note import kept_in, split
+
 Place = tuple[str, int]
 """A topic and the number of a partition."""
 
@@ -58,6 +60,13 @@ class Extent(NamedTuple):
     def is_old(self) -> bool:
         """Whether the group has processed it for longer than any watch lasts."""
         return self.committed is not None and self.begun_with != 0
+
+
+def extent_of(start: int, end: int, committed: int | None, metadata: str, now: float) -> Extent:
+    """Return a partition with what the metadata of its commit notes at `now`, in seconds since the epoch."""
+    _, note = split(metadata)
+    begun_with = note.begun_with if note is not None and note.until > now else None
+    return Extent(start, end, committed, begun_with, kept_in(metadata))
 
 
 class Begin(NamedTuple):
@@ -233,7 +242,7 @@ class Growth:
         topic, number = place
         if newcomer.predecessors is None:
             newcomer.predecessors = predecessors(number, found)
-            begun_with = _begun_with(found)
+            begun_with = beginning_of(found)
             is_fresh = all(extent.committed is None for extent in found.values())
             if is_fresh or not newcomer.predecessors or (begun_with is not None and number < begun_with):
                 del self._newcomers[place]
@@ -309,7 +318,8 @@ def _has_reached(extent: Extent | None, end: int) -> bool:
     return extent is None or end <= extent.settled
 
 
-def _begun_with(found: Mapping[int, Extent]) -> int | None:
+def beginning_of(found: Mapping[int, Extent]) -> int | None:
+    """Return with how many partitions the group began the topic; None if no commit notes it any more."""
     return max((extent.begun_with or 0 for extent in found.values()), default=0) or None
 
 

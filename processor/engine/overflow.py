@@ -260,7 +260,7 @@ class Overflow:
     def _put_behind_shelf(self, record: Record) -> bool:
         """Puts a task that was set aside because of a delay on its session's shelf, where there is one.
 
-        Return whether it did, so that the tasks on the shelf come first.
+        Return whether it was put there, so that the tasks on the shelf come first.
         """
         offset, shelf = record.offset(), self._kept.shelves.get(record.key())
         if shelf is None or self._kept.asked[offset] is not None:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from processor.engine import skipmap
-from processor.engine.commit_note import kept_in, split
-from processor.engine.growth import Extent, predecessors
+from processor.engine.growth import Extent, beginning_of, extent_of, predecessors
 from processor.engine.offsets import Range
 from processor.runtime.ports import Partition
 
@@ -74,10 +73,12 @@ def waits_for(topic: Sequence[PartitionView], now: float) -> dict[int, list[Part
         topic: every partition of the topic.
         now: seconds since the epoch.
     """
-    found = {view.partition.number: _extent(view, now) for view in topic}
+    found = {
+        view.partition.number: extent_of(view.start, view.end, view.committed, view.metadata, now) for view in topic
+    }
     if all(extent.committed is None for extent in found.values()):
         return {}
-    begun_with = max((extent.begun_with or 0 for extent in found.values()), default=0)
+    begun_with = beginning_of(found) or 0
     waits: dict[int, list[Partition]] = {}
     for view in topic:
         number = view.partition.number
@@ -85,12 +86,6 @@ def waits_for(topic: Sequence[PartitionView], now: float) -> dict[int, list[Part
             earlier = _unsettled(predecessors(number, found), found)
             waits[number] = [Partition(view.partition.topic, other) for other in earlier]
     return {number: others for number, others in waits.items() if others}
-
-
-def _extent(view: PartitionView, now: float) -> Extent:
-    _, note = split(view.metadata)
-    begun_with = note.begun_with if note is not None and note.until > now else None
-    return Extent(view.start, view.end, view.committed, begun_with, kept_in(view.metadata))
 
 
 def _unsettled(numbers: frozenset[int], found: Mapping[int, Extent]) -> list[int]:

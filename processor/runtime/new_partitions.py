@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from time import monotonic, time
 
-from processor.engine.commit_note import Note, kept_in, split
-from processor.engine.growth import HELD, WATCH_SECONDS, Begin, Decision, Extent, Grown, Growth, Hold, Open
+from processor.engine.commit_note import Note
+from processor.engine.growth import HELD, WATCH_SECONDS, Begin, Decision, Extent, Grown, Growth, Hold, Open, extent_of
 from processor.engine.late_producers import LateProducers
 from processor.engine.record import Record
 from processor.handlers.joins import is_of_join
@@ -178,11 +178,7 @@ def _topics(survey: Survey, now: float) -> dict[str, dict[int, Extent]]:
         commit = survey.committed.get(partition)
         offset = commit.offset if commit is not None else None
         metadata = commit.metadata if commit is not None else ""
-        _, note = split(metadata)
-        begun_with = note.begun_with if note is not None and note.until > now else None
-        topics.setdefault(partition.topic, {})[partition.number] = Extent(
-            start, end, offset, begun_with, kept_in(metadata)
-        )
+        topics.setdefault(partition.topic, {})[partition.number] = extent_of(start, end, offset, metadata, now)
     return topics
 
 

@@ -21,6 +21,7 @@ from processor.engine.growth import (
     Growth,
     Hold,
     Open,
+    extent_of,
     predecessors,
 )
 
@@ -69,6 +70,12 @@ def test_a_partition_beyond_those_with_which_the_group_began_is_new() -> None:
     assert answers(growth, topic(5, 5, None, begun_with=2)) == []
     (held,) = answers(growth, topic(5, 5, None, begun_with=2))
     assert held == Hold((T, 2), {0: 10, 1: 10}, 3, 2)
+
+
+def test_a_partition_has_what_its_commit_notes_until_the_time_of_the_note() -> None:
+    assert extent_of(1, 9, 5, "p2:;+2;4@100", 99.0) == Extent(1, 9, 5, 4, 2)
+    assert extent_of(1, 9, 5, "p2:;+2;4@100", 100.0) == Extent(1, 9, 5, None, 2)
+    assert extent_of(1, 9, None, "", 0.0) == Extent(1, 9, None)
 
 
 # --- a cut -------------------------------------------------------------------------------------------

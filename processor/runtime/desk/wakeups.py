@@ -74,7 +74,7 @@ class Wakeups:
             self._space.notify()
 
     def wait_drained(self, is_drained: Callable[[], bool], seconds: float) -> bool:
-        """Waits at most so many seconds until `is_drained` returns true. Return whether it did."""
+        """Waits at most so many seconds until `is_drained` returns true. Return whether it returned true."""
         self.draining += 1
         try:
             return self.drained.wait_for(is_drained, seconds)
