@@ -10,14 +10,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.chaos import group_scenes, scenes
 from tests.chaos.scenes import Scene
+from tests.conftest import MakeTopic
+from tests.support.broker import Broker
 from tests.support.kafka_jars import PROJECT
-from tests.support.scenario import MakeScenario
+from tests.support.run import Fleet
+from tests.support.scenario import Scenario
 
 PLANTED = Path(__file__).parent / "planted"
 
@@ -92,10 +97,17 @@ def test_every_planted_bug_is_looked_for() -> None:
 
 
 @pytest.mark.parametrize("bug", CAUGHT_BY_A_SCENE)
-def test_a_scene_catches_the_bug(scenario: MakeScenario, tmp_path: Path, bug: str) -> None:
-    plant(tmp_path, bug)
+def test_a_scene_catches_the_bug(
+    broker: Broker, topic: MakeTopic, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet], bug: str
+) -> None:
+    def new_work(take: int) -> Scenario:
+        """Returns a scenario that shares no ledger and no file with an earlier take."""
+        folder = tmp_path / str(take)
+        plant(folder, bug)
+        return Scenario(broker, topic(), f"{group}-{take}", folder, partial(start_fleet, folder=folder))
+
     scene, fault = CAUGHT_BY_A_SCENE[bug]
-    verdicts = (scene(scenario()) for _ in range(TAKES))
+    verdicts = (scene(new_work(take)) for take in range(TAKES))
     assert any(fault in verdict for verdict in verdicts), "the bug was not caught"
 
 
