@@ -1,7 +1,9 @@
 """A skip map that is too long for a commit's metadata: a record of the progress topic, and the reference to it.
 
-The record's key is a JSON list: the group, and the topic and the number of the partition that the map is about. Its
-value is the map as `skipmap.encode_record` writes it. The commit's metadata is a reference: the text `r1:`, followed by
+The record's key is a JSON list: the group, and the topic and the number of the partition that the map is about. A
+partition has a second key, with a 1 at the end of the list: compaction keeps the last record of each key, so a record
+must not have the key of the one that the commit refers to until a commit refers to it instead. The record's value is
+the map as `skipmap.encode_record` writes it. The commit's metadata is a reference: the text `r1:`, followed by
 URL-safe base64 without padding of
 - a CRC-32 (4 bytes, big-endian) of the bytes after it,
 - numbers as LEB128 varints: the base of the map, the number of the progress topic's partition, the record's offset, and
@@ -9,7 +11,7 @@ URL-safe base64 without padding of
 - the name of the progress topic in UTF-8.
 
 The record is acknowledged before the offset is committed with the reference, so the reference makes both one step. A
-record without a reference means nothing. A record counts only if its key is that of the partition, its value has the
+record without a reference means nothing. A record counts only if its key is one of the partition's, its value has the
 checksum, and the map in it has the base that is committed.
 """
 
@@ -19,6 +21,7 @@ import base64
 import binascii
 import json
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from processor.engine.commit_note import split
@@ -60,9 +63,21 @@ def longest_reference(topic: str) -> int:
     return len(_PREFIX) + -(-(4 + _LONGEST_NUMBERS + len(topic.encode())) * 4 // 3)
 
 
-def key_of(group: str, topic: str, number: int) -> bytes:
-    """Return the key of the record with a partition's map. Compaction keeps the last one of each key."""
-    return json.dumps([group, topic, number], separators=(",", ":")).encode()
+def keys_of(group: str, topic: str, number: int) -> Sequence[bytes]:
+    """Return the two keys of the records with a partition's maps. Compaction keeps the last record of each."""
+    names = [group, topic, number]
+    return [json.dumps(key, separators=(",", ":")).encode() for key in (names, [*names, 1])]
+
+
+def next_key(keys: Sequence[bytes], committed: bytes | None) -> bytes:
+    """Return which of a partition's keys its next record has.
+
+    Args:
+        keys: both, from `keys_of`.
+        committed: the key of the record that the group's commit refers to; None if it refers to none.
+    """
+    first, second = keys
+    return second if committed == first else first
 
 
 def reference_in(metadata: str, committed: int) -> Reference | None:
@@ -88,19 +103,19 @@ def reference_in(metadata: str, committed: int) -> Reference | None:
     return Reference(topic, number, offset, base, checksum)
 
 
-def settled_in(reference: Reference, expected_key: bytes, key: bytes | None, value: bytes | None) -> list[Range]:
+def settled_in(reference: Reference, keys: Sequence[bytes], key: bytes | None, value: bytes | None) -> list[Range]:
     """Return the settled ranges in the record at the reference's place.
 
     Args:
         reference: where the record was found.
-        expected_key: that of the partition, from `key_of`.
+        keys: those of the partition, from `keys_of`.
         key: the record's.
         value: the record's.
 
     Raises:
         SkipMapError: it is not the record that the reference is to.
     """
-    if key != expected_key or value is None or zlib.crc32(value) != reference.checksum:
+    if key not in keys or value is None or zlib.crc32(value) != reference.checksum:
         raise SkipMapError("another record is where it refers to")
     return decode_record(value, reference.base)
 

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
 from processor.engine.offsets import Range
-from processor.engine.progress_record import Reference, key_of, reference_in, settled_in
+from processor.engine.progress_record import Reference, keys_of, reference_in, settled_in
 from processor.engine.record import Record
 from processor.engine.skipmap import SkipMapError
 from processor.errors import LoadError, ProcessorError
@@ -145,7 +145,7 @@ class GroupView:
         if isinstance(found, str):
             return f"{where} cannot be read: {found}"
         try:
-            return settled_in(reference, key_of(self.group, *partition), *found)
+            return settled_in(reference, keys_of(self.group, *partition), *found)
         except SkipMapError as error:
             return f"{where} is ignored: {error}"
 

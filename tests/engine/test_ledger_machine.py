@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from itertools import takewhile
 from math import inf
-from typing import NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,13 +21,14 @@ from processor.engine.commit_note import Note
 from processor.engine.lanes import Lane, LaneState
 from processor.engine.ledger import Ledger, LedgerState, Loan
 from processor.engine.offsets import Range
-from processor.engine.progress_record import key_of, reference_in, reference_to, settled_in
+from processor.engine.progress_record import keys_of, next_key, reference_in, reference_to, settled_in
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
 from processor.engine.set_aside import merged
 from processor.engine.stock import Usage
 from processor.engine.terms import Terms
 from tests.engine.first_version import version_1
+from tests.engine.progress_topic import MapRecord, ProgressTopic
 from tests.engine.record import FakeRecord
 
 PARTITIONS = (0, 1)
@@ -89,32 +89,6 @@ def far(ledger: Ledger) -> list[int]:
     return sorted([*asked, *(offset for part in merged(kept.delays.stretches()) for offset in part)])
 
 
-class MapRecord(NamedTuple):
-    """A record of the progress topic."""
-
-    key: bytes
-    value: bytes
-
-
-class ProgressTopic:
-    """The progress topic as the broker has it. It is compacted, and may be made anew."""
-
-    def __init__(self) -> None:
-        self.records: dict[int, MapRecord] = {}
-        self.end = 0
-
-    def write(self, record: MapRecord) -> int:
-        """Append a record. Return its offset."""
-        self.records[self.end] = record
-        self.end += 1
-        return self.end - 1
-
-    def compact(self) -> None:
-        """Keep the last record of each key."""
-        last = {record.key: offset for offset, record in self.records.items()}
-        self.records = {offset: self.records[offset] for offset in sorted(last.values())}
-
-
 class Broker:
     """One partition as the broker has it: its log, and what the group has committed."""
 
@@ -126,6 +100,8 @@ class Broker:
         self.settled_in_commit: set[int] = set()
         self.recorded: tuple[int, MapRecord] | None = None
         """Where the skip map of the commit was written, and as what; None if it is in the metadata."""
+        self.is_made_anew = False
+        """Whether the progress topic was made anew since the commit."""
 
 
 class Consuming(RuleBasedStateMachine):
@@ -206,10 +182,10 @@ class Consuming(RuleBasedStateMachine):
         if progress is None:
             return
         broker, point, ranges = self.brokers[partition], progress.commit_point, progress.settled_ranges()
-        broker.recorded = None
+        recorded = None
         if form == "r1" and ranges:  # only a map that is too long is a record
             record = self.write_map(partition, point, ranges)
-            broker.recorded = self.progress.end - 1, record
+            recorded = self.progress.end - 1, record
             broker.metadata = str(reference_to("progress", 0, self.progress.end - 1, point, record.value))
         elif form == "p1":
             broker.metadata = version_1(point, ranges)
@@ -217,7 +193,7 @@ class Consuming(RuleBasedStateMachine):
             broker.metadata, kept = skipmap.encode(point, ranges)
             assert kept == len(ranges)
         broker.metadata += note
-        broker.committed = point
+        broker.committed, broker.recorded, broker.is_made_anew = point, recorded, False
         broker.settled_in_commit = set(self.settled[partition])
 
     @rule(partition=st.sampled_from(PARTITIONS))
@@ -236,10 +212,13 @@ class Consuming(RuleBasedStateMachine):
     def make_the_progress_topic_anew(self, kept: bool) -> None:
         """Its offsets begin again, with maps of another group or of another partition at the places of the old ones."""
         old, self.progress = self.progress, ProgressTopic()
+        for broker in self.brokers.values():
+            broker.is_made_anew = True
         for _, record in sorted(old.records.items()) if kept else ():
-            group, topic, number = json.loads(record.key)
+            group, topic, number, *second = json.loads(record.key)
             stranger = ("another", number) if group == "g" else (group, 1 - number)
-            self.progress.write(MapRecord(key_of(stranger[0], topic, stranger[1]), record.value))
+            key = keys_of(stranger[0], topic, stranger[1])[len(second)]
+            self.progress.write(MapRecord(key, record.value))
 
     # --- the workers' side -------------------------------------------------------------------------
 
@@ -443,9 +422,10 @@ class Consuming(RuleBasedStateMachine):
         assert (reference.topic, reference.number, reference.offset) == ("progress", 0, at)
         found = self.progress.records.get(at)
         if found is None:
+            assert broker.is_made_anew, "compaction has removed a map that a commit refers to"
             return None
         try:
-            ranges = settled_in(reference, key_of("g", "t", partition), *found)
+            ranges = settled_in(reference, keys_of("g", "t", partition), *found)
         except skipmap.SkipMapError:
             assert found != written
             return None
@@ -455,7 +435,9 @@ class Consuming(RuleBasedStateMachine):
     def write_map(self, partition: int, point: int, ranges: list[Range]) -> MapRecord:
         value, kept = skipmap.encode_record(point, ranges)
         assert kept == len(ranges)
-        record = MapRecord(key_of("g", "t", partition), value)
+        recorded = self.brokers[partition].recorded
+        key = next_key(keys_of("g", "t", partition), recorded[1].key if recorded is not None else None)
+        record = MapRecord(key, value)
         self.progress.write(record)
         return record
 

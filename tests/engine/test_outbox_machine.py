@@ -1,5 +1,6 @@
 """Outputs and offsets in transactions against a model of the brokers, over every order of events that hypothesis finds.
 
+A skip map that does not fit into the metadata is cut, or written to the progress topic before the transaction.
 At any instant, what progress says is settled is what committed transactions hold and what the outbox holds. Each run
 ends by letting everything finish: then each output was committed once, those of a session in their order.
 """
@@ -17,7 +18,9 @@ from processor.engine import skipmap
 from processor.engine.assignment import Assignment
 from processor.engine.ledger import Ledger, LedgerState, Loan
 from processor.engine.offsets import Range
-from processor.engine.outbox import Staged
+from processor.engine.outbox import Cut, Staged
+from processor.engine.progress_record import keys_of, next_key, reference_in, reference_to, settled_in
+from tests.engine.progress_topic import MapRecord, ProgressTopic
 from tests.engine.record import FakeRecord
 
 PARTITIONS = (0, 1)
@@ -34,6 +37,8 @@ class Broker:
         self.end = 0
         self.committed: int | None = None
         self.metadata = ""
+        self.map_key: bytes | None = None
+        """The key of the record that the metadata refers to; None if the skip map is in the metadata."""
         self.outputs: list[int] = []
         """Offsets of tasks whose outputs are committed, in their order."""
 
@@ -45,6 +50,7 @@ class Part(NamedTuple):
     ledger: Ledger
     offset: int
     metadata: str
+    map_key: bytes | None
     outputs: list[Staged]
 
 
@@ -63,13 +69,17 @@ def has_output(offset: int) -> bool:
 
 
 class Transacting(RuleBasedStateMachine):
-    """Fetch, lend, settle with and without outputs, cut, commit, abort, refuse, revoke, lose, crash and restore."""
+    """Fetch, lend, settle with and without outputs, cut, commit, abort, refuse, revoke, lose, crash and restore.
+
+    And skip maps are written as records, of which a transaction may never refer to some, and compacted.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = 0.0
         self.generation = 0
         self.brokers = {partition: Broker() for partition in PARTITIONS}
+        self.progress = ProgressTopic()
         self.assignment: Assignment[int] = Assignment()
         self.fetched: dict[int, int] = {}
         self.loans: list[tuple[int, Loan]] = []
@@ -123,19 +133,36 @@ class Transacting(RuleBasedStateMachine):
     # --- transactions ------------------------------------------------------------------------------
 
     @precondition(lambda self: self.transaction is None)
-    @rule(limit=st.sampled_from(LIMITS))
-    def cut(self, limit: int) -> None:
+    @rule(limit=st.sampled_from(LIMITS), records=st.booleans())
+    def cut(self, limit: int, records: bool = False) -> None:
+        """With `records`, the progress topic takes the maps that do not fit."""
         parts = []
         for partition, ledger in self.assignment.ledgers.items():
             cut = ledger.cut(self.clock)
             if cut is None:
                 continue
-            point, known = cut.progress.commit_point, self.known(partition)
-            extended = skipmap.extend(point, cut.progress.settled_ranges(), known, limit)
+            point, ranges = cut.progress.commit_point, cut.progress.settled_ranges()
+            if records and skipmap.encode(point, ranges, limit)[1] < len(ranges):
+                parts.append(self.recorded(partition, ledger, cut))
+                continue
+            extended = skipmap.extend(point, ranges, self.known(partition), limit)
             if extended is not None:
                 metadata, kept = extended
-                parts.append(Part(partition, ledger, point, metadata, cut.covered(kept)))
+                parts.append(Part(partition, ledger, point, metadata, None, cut.covered(kept)))
         self.transaction = Transaction(parts, self.generation)
+
+    def recorded(self, partition: int, ledger: Ledger, cut: Cut) -> Part:
+        """The map is written, and acknowledged before the transaction begins."""
+        point, ranges = cut.progress.commit_point, cut.progress.settled_ranges()
+        value, kept = skipmap.encode_record(point, ranges)
+        assert kept == len(ranges)
+        key = next_key(keys_of("g", "t", partition), self.brokers[partition].map_key)
+        reference = reference_to("progress", 0, self.progress.write(MapRecord(key, value)), point, value)
+        return Part(partition, ledger, point, str(reference), key, cut.covered(ranges))
+
+    @rule()
+    def compact_the_progress_topic(self) -> None:
+        self.progress.compact()
 
     @precondition(lambda self: self.transaction is not None and not self.transaction.is_committed)
     @rule()
@@ -147,9 +174,9 @@ class Transacting(RuleBasedStateMachine):
             self.transaction = None
             return
         transaction.is_committed = True
-        for partition, _, offset, metadata, outputs in transaction.parts:
+        for partition, _, offset, metadata, map_key, outputs in transaction.parts:
             broker = self.brokers[partition]
-            broker.committed, broker.metadata = offset, metadata
+            broker.committed, broker.metadata, broker.map_key = offset, metadata, map_key
             broker.outputs += [staged.offset for staged in outputs]
 
     @precondition(lambda self: self.transaction is not None)
@@ -158,7 +185,7 @@ class Transacting(RuleBasedStateMachine):
         """The consumer learns how it ended; what was not committed is aborted."""
         transaction, self.transaction = self.transaction, None
         assert transaction is not None
-        for _, ledger, _, _, outputs in transaction.parts if transaction.is_committed else ():
+        for _, ledger, *_, outputs in transaction.parts if transaction.is_committed else ():
             committed = ledger.committed([staged.offset for staged in outputs])
             assert committed == ([] if ledger.state is LedgerState.CLOSED else [s.output for s in outputs])
 
@@ -211,11 +238,17 @@ class Transacting(RuleBasedStateMachine):
         for partition in PARTITIONS:
             self.assign(partition)
 
-    @rule(partition=st.sampled_from(PARTITIONS), limits=st.lists(st.sampled_from(LIMITS), min_size=1, max_size=2))
-    def restore_behind_a_stuck_task(self, partition: int, limits: list[int]) -> None:
+    @rule(
+        partition=st.sampled_from(PARTITIONS),
+        limits=st.lists(st.sampled_from(LIMITS), min_size=1, max_size=2),
+        records=st.booleans(),
+        aborts=st.booleans(),
+    )
+    def restore_behind_a_stuck_task(self, partition: int, limits: list[int], records: bool, aborts: bool) -> None:
         """The oldest task hangs while others are done and committed, twice perhaps; then the process dies.
 
-        By chance alone these seldom meet: what the skip map says has to be what was written, whatever room it had.
+        By chance alone these seldom meet: what the skip map says has to be what was written, whatever room it had. The
+        last transaction may be aborted, and its map is then the newest one of the progress topic.
         """
         for limit in limits:
             self.produce(partition, [b"a", None, b"b", None], 0)
@@ -226,8 +259,17 @@ class Transacting(RuleBasedStateMachine):
                 self.finish(loan)
             del self.loans[1:]
             self.end_transaction()
-            self.cut(limit)
+            self.cut(limit, records)
             self.end_transaction()
+        if aborts:
+            self.produce(partition, [None], 0)
+            self.fetch(partition, 8)
+            self.lend(8)
+            for _, loan in self.loans[1:]:
+                self.finish(loan)
+            del self.loans[1:]
+            self.cut(0, records)
+            self.compact_the_progress_topic()
         self.crash()
 
     @rule(partition=st.sampled_from(PARTITIONS), cuts=st.booleans())
@@ -301,7 +343,13 @@ class Transacting(RuleBasedStateMachine):
     def known(self, partition: int) -> list[Range]:
         """What the group knows to be settled above its offset."""
         broker = self.brokers[partition]
-        return skipmap.decode(broker.metadata, broker.committed) if broker.committed is not None else []
+        if broker.committed is None:
+            return []
+        reference = reference_in(broker.metadata, broker.committed)
+        if reference is None:
+            return skipmap.decode(broker.metadata, broker.committed)
+        assert reference.offset in self.progress.records, "compaction has removed a map that a commit refers to"
+        return settled_in(reference, keys_of("g", "t", partition), *self.progress.records[reference.offset])
 
     def finish(self, loan: Loan) -> None:
         while loan.done < len(loan.records):

@@ -13,8 +13,9 @@ from processor.engine import skipmap
 from processor.engine.commit_note import Note
 from processor.engine.progress_record import (
     Reference,
-    key_of,
+    keys_of,
     longest_reference,
+    next_key,
     reference_in,
     reference_to,
     settled_in,
@@ -36,7 +37,8 @@ REFERENCES = st.builds(
     OFFSETS,
     st.integers(0, 2**32 - 1),
 )
-KEY = key_of("g", "t", 3)
+KEYS = keys_of("g", "t", 3)
+KEY = KEYS[0]
 VALUE, _ = encode_record(5, [(7, 9), (12, 20)])
 REFERENCE = reference_to("progress", 0, 44, 5, VALUE)
 
@@ -97,17 +99,23 @@ def test_a_consumer_that_does_not_know_references_ignores_them() -> None:
         decode(str(REFERENCE), 5)
 
 
-def test_the_record_at_the_reference_has_the_ranges() -> None:
-    assert settled_in(REFERENCE, KEY, KEY, VALUE) == [(7, 9), (12, 20)]
+@pytest.mark.parametrize("key", KEYS)
+def test_the_record_at_the_reference_has_the_ranges(key: bytes) -> None:
+    assert settled_in(REFERENCE, KEYS, key, VALUE) == [(7, 9), (12, 20)]
+
+
+def test_a_record_never_has_the_key_of_the_one_that_is_committed() -> None:
+    assert KEYS == [b'["g","t",3]', b'["g","t",3,1]']
+    assert [next_key(KEYS, committed) for committed in (None, KEYS[1], KEYS[0])] == [KEYS[0], KEYS[0], KEYS[1]]
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         (None, VALUE),
-        (key_of("other", "t", 3), VALUE),
-        (key_of("g", "u", 3), VALUE),
-        (key_of("g", "t", 4), VALUE),
+        (keys_of("other", "t", 3)[0], VALUE),
+        (keys_of("g", "u", 3)[1], VALUE),
+        (keys_of("g", "t", 4)[0], VALUE),
         (KEY, None),
         (KEY, b""),
         (KEY, VALUE + b"x"),
@@ -116,18 +124,18 @@ def test_the_record_at_the_reference_has_the_ranges() -> None:
 )
 def test_another_record_is_not_trusted(key: bytes | None, value: bytes | None) -> None:
     with pytest.raises(SkipMapError, match="another record is where it refers to"):
-        settled_in(REFERENCE, KEY, key, value)
+        settled_in(REFERENCE, KEYS, key, value)
 
 
 def test_a_map_with_another_base_is_not_trusted_though_its_checksum_is_right() -> None:
     value, _ = encode_record(6, [(7, 9)])
     with pytest.raises(SkipMapError, match="belongs to offset 6"):
-        settled_in(reference_to("progress", 0, 44, 5, value), KEY, KEY, value)
+        settled_in(reference_to("progress", 0, 44, 5, value), KEYS, KEY, value)
 
 
 def test_keys_of_groups_topics_and_partitions_differ() -> None:
-    keys = {key_of(group, topic, number) for group in ("g", 'g",', "gt") for topic in ("t", "1") for number in (1, 11)}
-    assert len(keys) == 12
+    names = [(group, topic, number) for group in ("g", 'g",', "gt") for topic in ("t", "1") for number in (1, 11)]
+    assert len({key for each in names for key in keys_of(*each)}) == 24
 
 
 # --- values -------------------------------------------------------------------------------------------

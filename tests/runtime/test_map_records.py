@@ -12,7 +12,7 @@ import pytest
 
 from processor.engine import skipmap
 from processor.engine.commit_note import Note
-from processor.engine.progress_record import key_of, reference_in, reference_to, settled_in
+from processor.engine.progress_record import keys_of, reference_in, reference_to, settled_in
 from processor.errors import DeliveryError
 from processor.handlers.task import Task
 from processor.runtime.commits import committer, map_records
@@ -27,6 +27,7 @@ from processor.telemetry.events import (
     ConsumerSkipMapRefused,
     ConsumerStats,
 )
+from processor.testing.memory.cluster import MemoryRecord
 from processor.testing.memory.map_log import MemoryMapLog
 from tests.runtime.fakes import PARTITION, TOPIC, FakeRecord
 from tests.runtime.gate import Gate
@@ -67,7 +68,7 @@ def covered(cluster: ScriptedCluster) -> set[int]:
             ranges = skipmap.decode(commit.metadata, commit.offset)
         else:
             record = cluster.logs[Partition(reference.topic, reference.number)].read(reference.offset, 1)[0]
-            ranges = settled_in(reference, key_of("g", *PARTITION), record.key(), record.value())
+            ranges = settled_in(reference, keys_of("g", *PARTITION), record.key(), record.value())
         return {*range(commit.offset), *(offset for low, high in ranges for offset in range(low, high))}
 
 
@@ -195,6 +196,62 @@ def test_one_record_after_the_other_says_more() -> None:
         gate.open()
         until(lambda: run.commit_point() == ALL)
         assert reference_in(*_metadata(run.cluster)) is None
+
+
+class Noting(Refusing):
+    """A topic that takes records until it is to refuse them."""
+
+    refuses = False
+
+
+def until_a_map_is_written_that_no_commit_refers_to(run: RunningConsumer) -> set[int]:
+    """Waits until one commit refers to a record, and the next one, which refers to another, is refused.
+
+    Return what the group has as done.
+    """
+    run.push(*tasks(0, 120))
+    known = {n for n in DONE if n < 120}
+    until(lambda: covered(run.cluster) == known)
+    run.source.refusal = "the coordinator is loading"
+    written = len(run.cluster.records(MAPS))
+    run.push(*tasks(120))
+    run.until_event(ConsumerCommitFailed)
+    until(lambda: len(run.cluster.records(MAPS)) > written)
+    return known
+
+
+def test_a_shorter_map_contains_what_the_group_has_although_a_later_record_was_not_committed() -> None:
+    """Otherwise, outputs that are committed would be written once more after a crash."""
+
+    class Log(Noting):
+        pass
+
+    gate = gate_behind_done()
+    with running(gate.handle, Log, delivery="exactly-once", results_topic="r") as run:
+        known = until_a_map_is_written_that_no_commit_refers_to(run)
+        Log.refuses = True
+        run.until_event(ConsumerProgressTopicFailed)
+        run.source.refusal = None
+        for _ in range(3):
+            poll_twice(run)
+            assert covered(run.cluster) >= known
+        gate.open()
+        until(lambda: run.commit_point() == ALL)
+        assert run.stop().exit_code == 0
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+def test_compaction_keeps_the_map_that_is_committed_although_a_later_one_was_written(delivery: str) -> None:
+    gate = gate_behind_done()
+    with running(gate.handle, Noting, delivery=delivery) as run:
+        known = until_a_map_is_written_that_no_commit_refers_to(run)
+        log = run.cluster.logs[Partition(MAPS, 0)]
+        with run.cluster.changed:
+            log.records = sorted({each.key(): each for each in log.records}.values(), key=MemoryRecord.offset)
+        assert covered(run.cluster) == known
+        run.source.refusal = None
+        until(lambda: covered(run.cluster) == DONE)
+        gate.open()
 
 
 def test_a_map_that_fits_is_not_written_as_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,8 +473,8 @@ class Other(MemoryMapLog):
         (None, "no broker has responded"),
         ("there is no record", "there is no record"),
         (MapRecord(None, None), "another record"),
-        (MapRecord(key_of("g", "t", 1), b"p2:"), "another record"),
-        (MapRecord(key_of("g", *PARTITION), skipmap.encode_record(0, [(1, 200)])[0]), "another record"),
+        (MapRecord(keys_of("g", "t", 1)[0], b"p2:"), "another record"),
+        (MapRecord(keys_of("g", *PARTITION)[0], skipmap.encode_record(0, [(1, 200)])[0]), "another record"),
     ],
 )
 def test_a_reference_that_does_not_lead_to_its_record_is_reported_and_everything_runs_again(
@@ -427,7 +484,7 @@ def test_a_reference_that_does_not_lead_to_its_record_is_reported_and_everything
     cluster.create_topic(TOPIC, 1)
     cluster.append(*tasks(0, 20))
     log = Other(cluster, MAPS)
-    place = log.write({PARTITION: MapRecord(key_of("g", *PARTITION), b"")}).result()[PARTITION]
+    place = log.write({PARTITION: MapRecord(keys_of("g", *PARTITION)[0], b"")}).result()[PARTITION]
 
     value = skipmap.encode_record(0, [(5, 9)])[0]
     reference = reference_to(MAPS, place.partition.number, place.offset, 0, value)

@@ -11,7 +11,7 @@ import psutil
 from confluent_kafka import KafkaException
 
 from processor.engine import skipmap
-from processor.engine.progress_record import key_of, reference_in, settled_in
+from processor.engine.progress_record import keys_of, reference_in, settled_in
 from processor.kafka.progress_topic import read_places
 from processor.runtime.ports import MapRecord, Partition
 from processor.runtime.ports import Place as RecordPlace
@@ -429,6 +429,6 @@ class Scenario:
             place = RecordPlace(Partition(reference.topic, reference.number), reference.offset)
             record = read_places(self.servers, {}, [place], 20.0)[place]
             assert isinstance(record, MapRecord), record
-            return settled_in(reference, key_of(self.group, *partition), *record)
+            return settled_in(reference, keys_of(self.group, *partition), *record)
         except skipmap.SkipMapError:
             return []

@@ -324,7 +324,7 @@ class Committer:
             if asked_at is not None:
                 self._desk.lease.renew(asked_at)  # the group accepts commits from its members only
             self._refusals.forget()
-            self._known.accept(commits)
+            self._metadata.accept(self._known.accept(commits))
             return
         self._known.refuse(commits)
         if isinstance(error, MetadataTooLarge) and any(commit.metadata for commit in commits):

@@ -53,16 +53,16 @@ class KnownCommits:
         self._pending.difference_update(commits)
         return made_at
 
-    def accept(self, commits: Iterable[Commit]) -> None:
-        """Notes commits that the group has accepted."""
-        for commit in commits:
-            sent = self._sent.get(commit.partition)
-            if sent is None:  # forgotten meanwhile
-                continue
+    def accept(self, commits: Iterable[Commit]) -> list[Commit]:
+        """Notes commits that the group has accepted. Return them, without those of partitions that were forgotten."""
+        accepted = [commit for commit in commits if commit.partition in self._sent]
+        for commit in accepted:
+            sent = self._sent[commit.partition]
             self._accepted[commit.partition] = commit
             if commit != sent:
                 # A client that loses its coordinator sends a commit again, after later ones: the group went back.
                 self.stamps.pop(commit.partition, None)
+        return accepted
 
     def refuse(self, commits: Iterable[Commit]) -> None:
         """Notes commits that the group does not have: their partitions are to be committed again."""

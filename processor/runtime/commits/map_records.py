@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from time import monotonic
 from typing import Final, NamedTuple
 
 from processor.engine import skipmap
 from processor.engine.offsets import Progress, Range
-from processor.engine.progress_record import key_of, longest_reference, reference_in, reference_to, settled_in
+from processor.engine.progress_record import (
+    keys_of,
+    longest_reference,
+    next_key,
+    reference_in,
+    reference_to,
+    settled_in,
+)
 from processor.errors import BrokerError, DeliveryError
-from processor.runtime.ports import MapLog, MapRecord, Partition, Place, Start
+from processor.runtime.ports import Commit, MapLog, MapRecord, Partition, Place, Start
 from processor.telemetry.events import ConsumerProgressTopicFailed, Emit
 
 WRITE_SECONDS: Final = 5.0
@@ -41,6 +48,17 @@ class MapEncoded(NamedTuple):
     """How many of these are in the value."""
 
 
+class _Referred(NamedTuple):
+    """A record, and the reference to it."""
+
+    reference: str
+    record: MapRecord
+
+    def is_of(self, metadata: str) -> bool:
+        """Return whether a commit's metadata has this reference."""
+        return metadata.startswith(self.reference)
+
+
 class MapRecords:
     """Belongs to the poller's thread."""
 
@@ -54,8 +72,12 @@ class MapRecords:
         """Whether maps were cut after a failure, and none was tried again since."""
         self._next: dict[Partition, float] = {}
         """When each partition may have its next record."""
-        self._values: dict[Partition, tuple[str, bytes]] = {}
-        """The last reference to a record of each partition, and the value of that record."""
+        self._keys: dict[Partition, bytes | None] = {}
+        """The key of each partition's last record."""
+        self._written: dict[Partition, _Referred] = {}
+        """The last record of each partition that was acknowledged. The commit that refers to it may be refused."""
+        self._accepted: dict[Partition, _Referred] = {}
+        """The record that the group's commit refers to."""
         self._followed: dict[Partition, MapRecord | str] = {}
 
     # --- writing -------------------------------------------------------------------------------------
@@ -87,7 +109,13 @@ class MapRecords:
 
     def write(self, values: Mapping[Partition, bytes]) -> Written:
         """Begins to write the maps of partitions. The future has the place of each, or fails."""
-        return self._log.write({p: MapRecord(key_of(self._group, *p), value) for p, value in values.items()})
+        records = {partition: MapRecord(self._next_key(partition), value) for partition, value in values.items()}
+        self._keys.update((partition, key) for partition, (key, _) in records.items())
+        return self._log.write(records)
+
+    def _next_key(self, partition: Partition) -> bytes:
+        accepted = self._accepted.get(partition)
+        return next_key(keys_of(self._group, *partition), accepted.record.key if accepted is not None else None)
 
     def references(
         self,
@@ -117,8 +145,19 @@ class MapRecords:
         for partition, value in values.items():
             (topic, number), offset = places[partition]
             references[partition] = str(reference_to(topic, number, offset, bases[partition], value))
-            self._values[partition] = references[partition], value
+            record = MapRecord(self._keys[partition], value)
+            self._written[partition] = _Referred(references[partition], record)
         return references
+
+    def accept(self, commits: Iterable[Commit]) -> None:
+        """Notes what the group has accepted: later maps must contain what these say, and must not replace them."""
+        for partition, _, metadata in commits:
+            known = [each for each in (self._written.get(partition), self._accepted.get(partition)) if each is not None]
+            referred = next((each for each in known if each.is_of(metadata)), None)
+            if referred is not None:
+                self._accepted[partition] = referred
+            else:
+                self._accepted.pop(partition, None)
 
     def _fail(self, error: str) -> None:
         seconds = min(AGAIN_SECONDS * 2**self._failures, LONGEST_AGAIN_SECONDS)
@@ -161,21 +200,21 @@ class MapRecords:
         where = f"its record at {reference.topic}[{reference.number}]@{reference.offset}"
         if isinstance(found, str):
             raise skipmap.SkipMapError(f"{where} cannot be read: {found}")
-        ranges = settled_in(reference, key_of(self._group, *start.partition), *found)
-        self._values[start.partition] = str(reference), found.value or b""
+        ranges = settled_in(reference, keys_of(self._group, *start.partition), *found)
+        self._accepted[start.partition] = _Referred(str(reference), found)
         return ranges
 
     def known(self, partition: Partition, metadata: str, offset: int) -> list[Range] | None:
-        """Return the ranges in the map that a commit of this consumer refers to; None if it refers to none."""
-        reference, value = self._values.get(partition, ("", b""))
-        if not reference or not metadata.startswith(reference):
+        """Return the ranges in the map that the last accepted commit refers to; None if it refers to none."""
+        accepted = self._accepted.get(partition)
+        if accepted is None or not accepted.is_of(metadata):
             return None
-        return skipmap.decode_record(value, offset)
+        return skipmap.decode_record(accepted.record.value or b"", offset)
 
     def forget(self, partition: Partition) -> None:
         """Forgets a partition that no longer belongs to this consumer."""
-        self._values.pop(partition, None)
-        self._next.pop(partition, None)
+        for known in (self._keys, self._written, self._accepted, self._next):
+            known.pop(partition, None)
 
 
 def _place_in(start: Start) -> Place | None:

@@ -138,6 +138,11 @@ class Metadata:
                     self._emit(event)
                 self._limits[partition] = len(metadata) // 2
 
+    def accept(self, commits: Sequence[Commit]) -> None:
+        """Notes commits that the group has accepted."""
+        if self.records is not None:
+            self.records.accept(commits)
+
     def forget(self, partition: Partition) -> None:
         """Forgets a partition that no longer belongs to this consumer."""
         if self.records is not None:
