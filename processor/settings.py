@@ -1,4 +1,4 @@
-"""`Settings`: every option of a consumer, validated once; nothing downstream asks whether a number makes sense.
+"""`Settings`: every option of a consumer, validated once, so that no code downstream validates it again.
 
 An option of `processor run` is one field here, or in a set of `processor.options` that other commands share.
 """
@@ -37,11 +37,11 @@ def _no_file_name(path: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Settings(ConnectionOptions, WritingOptions):
-    """What one consumer needs to know. Durations are in seconds, sizes in bytes.
+    """The options of one consumer. Durations are in seconds, sizes in bytes.
 
     Raises:
         SettingsError: a value is of a wrong type or out of its range, or a Kafka setting is refused.
-        LoadError: Kafka cannot have a topic of such a name.
+        LoadError: Kafka does not allow a topic of this name.
     """
 
     topics: Annotated[
@@ -64,16 +64,16 @@ class Settings(ConnectionOptions, WritingOptions):
     new_partitions: Annotated[
         NewPartitions,
         Option(
-            "When a partition that was added to a topic begins: wait until what the others held is settled, so that no "
-            "session overtakes itself, or begin at once.",
+            "When to process a partition that was added to a topic: wait until the earlier tasks of the other "
+            "partitions are settled, so that sessions stay in order, or begin at once.",
             Panel.KAFKA,
         ),
     ] = "wait"
     processes: Annotated[
         Count,
         Option(
-            "Consumers in this fleet, one process each. With MIN..MAX, such as 1..8, their number follows the load; it "
-            "never exceeds that of the partitions.",
+            "Consumers in this fleet, one process each. With MIN..MAX, such as 1..8, their number follows the load, up "
+            "to the number of partitions.",
             Panel.WORK,
             short="-p",
             at_least=1,
@@ -84,7 +84,7 @@ class Settings(ConnectionOptions, WritingOptions):
         Count,
         Option(
             "Worker threads per consumer, or concurrent coroutines where all handlers are async. With MIN..MAX, such "
-            "as 8..64, each consumer finds the number that helps while it runs.",
+            "as 8..64, each consumer adjusts the number to its load.",
             Panel.WORK,
             short="-w",
             at_least=1,
@@ -105,7 +105,7 @@ class Settings(ConnectionOptions, WritingOptions):
     results_topic: Annotated[
         str | None,
         Option(
-            "Topic for the return values of handlers, keyed by session. A result that is too large for it holds its "
+            "Topic for the return values of handlers, keyed by session. A result that is too large for it blocks its "
             "session.",
             Panel.VALUES,
             metavar="TOPIC",
@@ -133,7 +133,7 @@ class Settings(ConnectionOptions, WritingOptions):
         str | None,
         Option(
             "Topic for tasks whose attempts are used up or whose bytes cannot be decoded. Its max.message.bytes should "
-            "be 16 KiB above that of the consumed topics; a record that it does not accept holds its session.",
+            "be 16 KiB above that of the consumed topics; a record that it does not accept blocks its session.",
             Panel.FAILURES,
             metavar="TOPIC",
             default_shown=f"TOPIC{DEAD_LETTER_SUFFIX}",
@@ -144,8 +144,8 @@ class Settings(ConnectionOptions, WritingOptions):
     control_topic: Annotated[
         str | None,
         Option(
-            "Compacted topic with the commands of processor control, which is created if it is missing. Each consumer "
-            "reads it before its first task, and obeys it.",
+            "Compacted topic with the commands of processor control; it is created if it is missing. Each consumer "
+            "applies the commands in it before its first task.",
             Panel.KAFKA,
             metavar="TOPIC",
             rule=target_fault,
@@ -155,7 +155,7 @@ class Settings(ConnectionOptions, WritingOptions):
     progress_topic: Annotated[
         str | None,
         Option(
-            "Compacted topic for the notes of what is done beyond a committed offset, where they do not fit into the "
+            "Compacted topic for skip maps (which tasks above a committed offset are done) that do not fit into the "
             "commit; it is created if it is missing. A crash then repeats only what ran since the last commit.",
             Panel.KAFKA,
             metavar="TOPIC",
@@ -185,8 +185,8 @@ class Settings(ConnectionOptions, WritingOptions):
     max_ahead: Annotated[
         int,
         Option(
-            "Most tasks that a consumer keeps as offsets only, beyond these limits: tasks of sessions with very many "
-            "of them, and tasks that are delayed for long.",
+            "Maximum number of tasks that a consumer sets aside beyond these limits, keeping only their offsets: tasks "
+            "of sessions with very many of them, and tasks with long delays.",
             Panel.LIMITS,
             at_least=0,
         ),
@@ -204,7 +204,7 @@ class Settings(ConnectionOptions, WritingOptions):
     drain_timeout: Annotated[
         float,
         Option(
-            "Time that running tasks get to finish at a stop or a revoke.", Panel.LIMITS, metavar=SECONDS, at_least=0
+            "Time limit for running tasks to finish at a stop or a revoke.", Panel.LIMITS, metavar=SECONDS, at_least=0
         ),
     ] = 25.0
     stats_interval: Annotated[
@@ -219,7 +219,10 @@ class Settings(ConnectionOptions, WritingOptions):
     heartbeat_file: Annotated[
         str | None,
         Option(
-            "File that is written every second, for processor health.", Panel.LOGS, metavar="PATH", rule=_no_file_name
+            "Heartbeat file, written every second, for processor health.",
+            Panel.LOGS,
+            metavar="PATH",
+            rule=_no_file_name,
         ),
     ] = None
     log_format: Annotated[
@@ -240,7 +243,7 @@ class Settings(ConnectionOptions, WritingOptions):
     log_errors: Annotated[
         LogErrors,
         Option(
-            "What the log shows of handlers' errors: full, or type to leave out texts, which may quote a value.",
+            "What the log contains of handlers' errors: full, or only the type, since messages may quote a value.",
             Panel.LOGS,
         ),
     ] = "full"
@@ -287,8 +290,8 @@ class Settings(ConnectionOptions, WritingOptions):
         """Refuse options that contradict each other.
 
         Raises:
-            SettingsError: two do, or a required one is empty.
-            LoadError: Kafka cannot have a topic that is written to.
+            SettingsError: two options contradict each other, or a required one is empty.
+            LoadError: Kafka does not allow the name of an output topic.
         """
         if not self.topics:
             raise SettingsError("no topic to consume: give at least one --topic")
@@ -302,12 +305,12 @@ class Settings(ConnectionOptions, WritingOptions):
         ):
             if target in self.topics:
                 raise SettingsError(
-                    f"--{option}-topic {target!r} is consumed by this command: records would go in circles"
+                    f"--{option}-topic {target!r} is consumed by this command: its output would be consumed again"
                 )
         if self.is_exactly_once and self.kafka_config.get("isolation.level") == "read_uncommitted":
             raise SettingsError(
-                "-X isolation.level=read_uncommitted is refused with --delivery exactly-once: what an aborted "
-                "transaction left of the group's offsets and of the topics would be taken for committed"
+                "-X isolation.level=read_uncommitted is refused with --delivery exactly-once: offsets and records of "
+                "an aborted transaction would be read as committed"
             )
         if self.backoff_max < self.backoff:
             raise SettingsError(f"--backoff-max {self.backoff_max:g} is below --backoff {self.backoff:g}")
@@ -315,7 +318,7 @@ class Settings(ConnectionOptions, WritingOptions):
         super().check_together()
 
     def _check_targets(self) -> None:
-        """Refuse what would be found out with the first dead letter, whose session would then wait for ever."""
+        """Refuse names that would fail only with the first dead letter, whose session would then wait forever."""
         for topic in self.topics:
             letters = self.dead_letter_topic_of(topic)
             if len(letters) > LONGEST_TOPIC:
@@ -337,7 +340,7 @@ class Settings(ConnectionOptions, WritingOptions):
             )
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """What is shown of it: no password."""
+        """Fields to show, with passwords masked."""
         return [(field.name, _shown(field.name, getattr(self, field.name))) for field in fields(self)]
 
     def __repr__(self) -> str:
@@ -345,12 +348,12 @@ class Settings(ConnectionOptions, WritingOptions):
 
     @property
     def redaction(self) -> Redaction:
-        """What of a task may stand in the log."""
+        """Which parts of a task may appear in the log."""
         return Redaction(self.log_sessions, self.log_errors)
 
     @property
     def is_exactly_once(self) -> bool:
-        """Whether outputs and offsets are committed together."""
+        """Return whether outputs and offsets are committed in one transaction."""
         return self.delivery == "exactly-once"
 
     @property
@@ -359,7 +362,7 @@ class Settings(ConnectionOptions, WritingOptions):
         return COMMIT_SECONDS[self.delivery] if self.commit_interval is None else self.commit_interval
 
     def dead_letter_topic_of(self, topic: str) -> str:
-        """The topic to which a task of `topic` goes when it is given up."""
+        """Return the topic that gets the dead letters of `topic`."""
         return self.dead_letter_topic or f"{topic}{DEAD_LETTER_SUFFIX}"
 
 

@@ -79,17 +79,17 @@ def test_results_and_dead_letters_may_share_a_topic() -> None:
         (
             {"dead_letter_topic": "t"},
             SettingsError,
-            "--dead-letter-topic 't' is consumed by this command: records would go in circles",
+            "--dead-letter-topic 't' is consumed by this command: its output would be consumed again",
         ),
         (
             {"results_topic": "t"},
             SettingsError,
-            "--results-topic 't' is consumed by this command: records would go in circles",
+            "--results-topic 't' is consumed by this command: its output would be consumed again",
         ),
         (
             {"progress_topic": "t"},
             SettingsError,
-            "--progress-topic 't' is consumed by this command: records would go in circles",
+            "--progress-topic 't' is consumed by this command: its output would be consumed again",
         ),
         (
             {"progress_topic": "t.dlq"},

@@ -14,7 +14,7 @@ def health(
     heartbeat_file: Annotated[str, Option("The --heartbeat-file of processor run.", metavar="PATH")],
     check: Annotated[
         list[Check],
-        Option("What must hold: alive, ready or progressing; repeatable.", metavar="CHECK", default_shown="all"),
+        Option("Check that must pass: alive, ready or progressing; repeatable.", metavar="CHECK", default_shown="all"),
     ] = [],  # noqa: B006 — read only
     max_age: Annotated[
         float,

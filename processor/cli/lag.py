@@ -66,10 +66,14 @@ class ReportOptions(OptionSet):
 
     samples: Annotated[
         int,
-        Option("Looks, a second apart, at partitions that lag; the verdict needs several.", at_least=1, at_most=60),
+        Option(
+            "Number of observations of partitions with lag, a second apart; the verdict needs several.",
+            at_least=1,
+            at_most=60,
+        ),
     ] = 4
     watch: Annotated[bool, Option("Repeat until Ctrl-C.")] = False
-    every: Annotated[float, Option("Time between two looks of --watch.", metavar=SECONDS, at_least=0.5)] = 2.0
+    every: Annotated[float, Option("Time between two reports of --watch.", metavar=SECONDS, at_least=0.5)] = 2.0
     control_topic: Annotated[
         str | None,
         Option("The group's control topic: shows what is paused, and since when.", metavar="TOPIC", rule=topic_fault),

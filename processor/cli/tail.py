@@ -46,7 +46,7 @@ class TailOptions(OptionSet):
         int | None,
         Option("Newest tasks to show.", short="-n", at_least=0, at_most=100_000, default_shown="10; 1000 with --since"),
     ] = None
-    follow: Annotated[bool, Option("Go on with new tasks until Ctrl-C.", short="-f")] = False
+    follow: Annotated[bool, Option("Follow: show new tasks until Ctrl-C.", short="-f")] = False
     session: Annotated[str | None, Option("Only tasks of this session.", metavar="ID")] = None
     name: Annotated[str | None, Option("Only tasks with this name.")] = None
     since: Annotated[

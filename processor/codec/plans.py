@@ -68,7 +68,7 @@ def encode_text(text: str | bytes | None) -> bytes | None:
     try:
         return text.encode() if isinstance(text, str) else text
     except UnicodeEncodeError as caught:
-        raise EncodeError(f"a text has no UTF-8: {caught.reason}") from None
+        raise EncodeError(f"a text is not valid UTF-8: {caught.reason}") from None
 
 
 def _plan(steps: Sequence[Step | Group], codec: TaskEncoder) -> list[Planned]:

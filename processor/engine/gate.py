@@ -23,7 +23,7 @@ class Ending(enum.Enum):
     """How an attempt ended, as far as it matters for those that wait."""
 
     SUCCEEDED = "the handler returned"
-    OUTAGE = "what the handler needs is away"
+    OUTAGE = "a dependency of the handler is unavailable"
     OTHER = "anything else"
 
 

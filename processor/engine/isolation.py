@@ -16,8 +16,8 @@ P = TypeVar("P", bound=Hashable)
 class Stage(enum.Enum):
     """What the isolated loan waits for."""
 
-    NONE = "no suspect is isolated: loans are lent as always"
-    AWAITING = "a suspect is next, and what runs has to end first; nothing else begins"
+    NONE = "no suspect is isolated; lanes are lent as usual"
+    AWAITING = "a suspect is next; running tasks must finish first, and nothing else begins"
     ALONE = "a suspect runs; nothing else begins"
 
 

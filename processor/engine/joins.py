@@ -32,9 +32,9 @@ MOST_NAMES = 10
 class Standing(enum.Enum):
     """What an arrival is to its join."""
 
-    KEPT = "the join waits for others"
-    REPEATED = "its branch has arrived before"
-    LAST = "all others are there"
+    KEPT = "the join waits for other branches"
+    REPEATED = "its branch has already arrived"
+    LAST = "all branches have arrived"
 
 
 class Due(NamedTuple):

@@ -33,12 +33,12 @@ time lost. With 10 ms tasks by Zipf(1.0), that was 0.6 ms a task.
 class LaneState(enum.Enum):
     """The state of a lane. A lane that has no task and is not lent does not exist."""
 
-    READY = "has tasks, and stands in the queue for a worker"
-    LENT = "a worker has it, or a dead letter or result of its head is under way"
-    PARKED = "its head failed, or cannot be read yet, and waits for its next attempt"
+    READY = "has tasks and is queued for a worker"
+    LENT = "a worker has it, or a dead letter or result of its head is being delivered"
+    PARKED = "its head failed or cannot be decoded yet, and waits for its next attempt"
     BLOCKED = "a handler of this session still runs from an earlier assignment of the partition"
-    DELAYED = "the time before which its head is not to begin has not come"
-    HELD = "its head is paused, or its handler is suspended, or runs as many attempts as it may"
+    DELAYED = "its head is delayed until its earliest start time"
+    HELD = "its head is paused, or its handler is suspended or at a limit"
     RECALLED = "all its tasks are set aside, and the next ones are being read again"
 
 

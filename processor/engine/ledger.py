@@ -45,8 +45,8 @@ class LedgerState(enum.Enum):
     """The state of one assignment of a partition."""
 
     OPEN = "records are admitted and lanes are lent"
-    DRAINING = "nothing more is begun; what runs may end, and be committed"
-    CLOSED = "the partition is not this consumer's any more: what still ends changes nothing"
+    DRAINING = "nothing new begins; running tasks may finish and be committed"
+    CLOSED = "the partition no longer belongs to this consumer; tasks that still finish have no effect"
 
 
 OPEN, DRAINING, CLOSED = LedgerState

@@ -12,12 +12,12 @@ class Cause(enum.Enum):
     """Why an attempt failed."""
 
     FAILED = "the handler raised an exception"
-    TIMED_OUT = "its time was over, and the handler ended when it was interrupted"
-    REJECTED = "no attempt can succeed, as the handler says, or its result cannot be encoded"
+    TIMED_OUT = "the attempt reached its time limit, and the handler ended when it was interrupted"
+    REJECTED = "the handler rejected the task, or its result cannot be encoded"
     UNKNOWN = "no handler is registered for the task's name"
     UNDECODABLE = "the value cannot be decoded"
-    STUCK = "its time was over, and the handler went on although it was interrupted"
-    EXPIRED = "the time in which the task had to begin was over"
+    STUCK = "the attempt reached its time limit, and the handler kept running although it was interrupted"
+    EXPIRED = "the task expired before it began"
     INVALID = "a header that sets the task's terms cannot be read"
     UNMET = "a task that it depends on is a dead letter"
     CANCELLED = "an operator has cancelled the task, and it did not begin"
@@ -34,7 +34,7 @@ class Verdict(enum.Enum):
 
     RETRY = "another attempt may succeed"
     REJECT = "no other attempt can succeed"
-    OUTAGE = "what the handler needs is away: another attempt will succeed, however many it takes"
+    OUTAGE = "a dependency of the handler is unavailable: the task is attempted until it succeeds"
 
 
 class Succeeded(NamedTuple):

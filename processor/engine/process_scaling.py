@@ -101,10 +101,10 @@ class ProcessScaling:
 
     def _limit(self, count: int, partitions: int) -> str | None:
         if count >= self._most:
-            return "the fleet may have no more"
+            return "--processes allows no more"
         if count >= partitions:
-            return "it has no more partitions"
-        return "one that was added could not start" if self._rest else None
+            return "the fleet has no more partitions"
+        return "a consumer that was added could not start" if self._rest else None
 
     def _note_quiet(self, loads: Sequence[Load]) -> Step | None:
         self._quiet_rounds += 1

@@ -116,7 +116,7 @@ def settled_in(reference: Reference, keys: Sequence[bytes], key: bytes | None, v
         SkipMapError: it is not the record that the reference is to.
     """
     if key not in keys or value is None or zlib.crc32(value) != reference.checksum:
-        raise SkipMapError("another record is where it refers to")
+        raise SkipMapError("it refers to the place of another record")
     return decode_record(value, reference.base)
 
 

@@ -106,7 +106,7 @@ def headers_for_terms(
     begin = _moment("not_before", not_before, "delay", delay)
     end = _moment("expires", expires, "expires_in", expires_in)
     if begin is not None and end is not None and end < begin:
-        raise ValueError("the task could never begin: it expires before it may")
+        raise ValueError("the task could never begin: it expires before its earliest start")
     texts = {PRIORITY: priority or None, NOT_BEFORE: begin, EXPIRES: end}
     return [(name, str(value).encode()) for name, value in texts.items() if value is not None]
 

@@ -55,7 +55,7 @@ class ConsumerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="consumer
     stuck_at: float | None = None
     """When the first running attempt exceeds its time limit and the grace period; None while nothing runs."""
     suspended: list[str] = []
-    """Handlers whose tasks wait, because something that they need is away."""
+    """Suspended handlers: their tasks wait for the end of an outage."""
     pauses: int = 0
     """Pauses in force."""
     paused_since: int | None = None
@@ -259,7 +259,7 @@ def fleet_heartbeats(file: str | None, state: Callable[[], Heartbeat], emit: Emi
 def _check(files: Sequence[Path], heartbeat: Heartbeat) -> None:
     for file in files:
         if file.exists() and not file.is_file():
-            raise LoadError(f"--heartbeat-file {str(file)!r} is not a regular file: name a file of its own")
+            raise LoadError(f"--heartbeat-file {str(file)!r} is not a regular file: give the path of a separate file")
     for file in files:
         try:
             write(file, heartbeat)

@@ -216,7 +216,7 @@ class _Loop:
             if place is not None:
                 sent.set_result(place)
             else:
-                sent.set_exception(error or DeliveryError("it is not known how the delivery ended"))
+                sent.set_exception(error or DeliveryError("the outcome of the delivery is unknown"))
         self._room.set()
 
 

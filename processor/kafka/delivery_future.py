@@ -120,7 +120,7 @@ class DeliveryFuture(Future[RecordMetadata]):
 
     def _check_process(self) -> None:
         if self._producer.is_inherited:
-            raise DeliveryError("the task was submitted by the parent process, and only that learns how it ends")
+            raise DeliveryError("the task was submitted by the parent process, and only that process learns the result")
 
     def _end(self) -> None:
         self._state = FINISHED

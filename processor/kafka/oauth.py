@@ -135,7 +135,7 @@ class OAuthTokens:
         with self._guard:
             if self._token is not None and self._token.is_fresh:
                 return self._token
-            raise TokenError(self._failure or f"{self._name} returned no token that is fresh")
+            raise TokenError(self._failure or f"{self._name} returned no fresh token")
 
     def _begin(self, config: str | None) -> _Call:
         """Call the function. The caller holds the guard."""

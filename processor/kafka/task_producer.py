@@ -89,7 +89,7 @@ class TaskProducer:
             ValueError: the session ID is empty.
         """
         if not task.session_id:
-            raise ValueError("session_id must not be empty: it is what keeps a session's tasks in order")
+            raise ValueError("session_id must not be empty: tasks with the same session_id are kept in order")
         value = self._codec.encode_task(task)
         record_headers: RecordHeaders = [*self._codec.headers_for(task)]
         if headers:
@@ -180,5 +180,5 @@ def log_event(event: Event) -> None:
     level = logging.WARNING if event.level == "warning" else logging.DEBUG
     text = getattr(event, "message", getattr(event, "error", event))
     if isinstance(event, KafkaProducerFailed):
-        text = f"the Kafka client failed, tasks that it had not sent with it; the next task opens a new one: {text}"
+        text = f"the Kafka client failed, as did the tasks that it had not sent; the next task opens a new one: {text}"
     _log.log(level, "%s", text)

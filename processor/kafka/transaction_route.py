@@ -18,7 +18,7 @@ from processor.kafka.output_transactions import Aborted, Ended, OutputTransactio
 from processor.kafka.transactional_offsets import is_member
 from processor.runtime.ports import Commit, OutputRecord, OutputsRefused
 
-NOT_A_MEMBER: Final = "the group has given this member up"
+NOT_A_MEMBER: Final = "the group has removed this member"
 
 
 class TransactionRoute:
@@ -51,7 +51,7 @@ class TransactionRoute:
         """Answers what has ended, and notices where the client does not come back."""
         self._aside.deliver()
         if self._is_under_way and self.end is None and self._transactions.is_stuck:
-            self.end = Ended("the Kafka client does not come back from a transaction")
+            self.end = Ended("the Kafka client has not returned from a transaction")
 
     def wait(self, seconds: float) -> None:
         """Waits at most so long for the transaction that is under way, and answers it."""

@@ -24,7 +24,7 @@ STATES: Final = {
     "parked": "waiting for its retry",
     "waiting": "waiting for a worker",
     "delivering": "its result or dead letter is being delivered",
-    "delayed": "waiting for the time before which it is not to begin",
+    "delayed": "waiting for its earliest start time",
     "held": "waiting for its handler, which is suspended or at a limit",
     "joining": "waiting for other branches of its group",
     "paused": "paused by an operator",

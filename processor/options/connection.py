@@ -1,4 +1,4 @@
-"""How a command reaches Kafka: the brokers, and the settings that the Kafka client takes as they are."""
+"""How a command connects to Kafka: the brokers, and settings that are passed to the Kafka client unchanged."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,19 +16,19 @@ REFUSED_KAFKA_CONFIG: Final[Mapping[str, str]] = {
     "auto.commit.enable": "offsets are committed only when everything before them is done",
     "enable.auto.offset.store": "the client must not store offsets by itself: it would commit unfinished tasks",
     "offset.store.method": "offsets are kept by the broker, with the group",
-    "enable.partition.eof": "the end of a partition is how records that are never delivered get committed past",
+    "enable.partition.eof": "the consumer uses it to commit past offsets that are never delivered",
     "partition.assignment.strategy": "sessions are handed over cooperatively; use --group-protocol",
     "group.protocol": "use --group-protocol",
     "group.id": "use --group",
     "bootstrap.servers": "use --bootstrap-servers",
     "metadata.broker.list": "use --bootstrap-servers",
-    "partitioner": "it is murmur2, or sessions would split between clients in different languages",
+    "partitioner": "it is always murmur2, so that clients in every language choose the same partition for a session",
     "enable.idempotence": "a retried send must neither repeat nor reorder a session's records",
     "acks": "a record counts as sent when all in-sync replicas have it",
     "request.required.acks": "a record counts as sent when all in-sync replicas have it",
     "consume.callback.max.messages": "the consumer polls; it has no consume callback",
     "delivery.report.only.error": "a task is settled when the broker has acknowledged its dead letter or result",
-    "transactional.id": "transactions have an ID of each consumer's own; use --delivery exactly-once",
+    "transactional.id": "each consumer has its own transactional ID; use --delivery exactly-once",
     "enable.gapless.guarantee": "one record too large would stop every dead letter after it",
 }
 """Kafka settings that would break delivery, each with the reason that its refusal gives."""
@@ -37,10 +37,10 @@ SECRET: Final = re.compile(r"password|secret|token|\.key\.pem$|oauthbearer\.conf
 """The names of Kafka settings whose values are never shown."""
 
 NAMES: Final = frozenset({"client.id", "client.rack", "group.instance.id"})
-"""Settings that are sent to brokers as texts."""
+"""Settings that are sent to brokers as strings."""
 
 LONGEST_NAME: Final = LONGEST_TEXT - 100
-"""Bytes of one: a consumer's number in its fleet is added to some."""
+"""Maximum size of these settings in bytes. A consumer appends its number in the fleet to some of them."""
 
 CALLBACK_SUFFIXES: Final = ("_cb", ".cb")
 
@@ -49,14 +49,14 @@ OAUTH_CB: Final = "oauth_cb"
 
 
 def check_kafka_config(config: Mapping[str, Any], place: str = "") -> None:
-    """Refuse what would break delivery.
+    """Refuse settings that would break delivery.
 
     Args:
-        config: settings of the Kafka client: texts, and perhaps a function `OAUTH_CB`.
-        place: where they were found, to follow the key in an error.
+        config: settings of the Kafka client: strings, and optionally a function `OAUTH_CB`.
+        place: where the settings were found; it follows the key in an error.
 
     Raises:
-        SettingsError: with the key and the reason.
+        SettingsError: a setting is refused; the message has its key and the reason.
     """
     for key in config:
         if key in REFUSED_KAFKA_CONFIG:
@@ -83,7 +83,7 @@ def _uses_tokens(config: Mapping[str, Any]) -> bool:
 
 
 def kafka_config_of(pairs: Iterable[str], place: str = "") -> dict[str, str]:
-    """The settings that several `KEY=VALUE` give; of a key that repeats, the last. A value may hold '=' and spaces.
+    """Return the settings in several `KEY=VALUE`; the last value of a repeated key. Values may contain '=' and spaces.
 
     Raises:
         SettingsError: a pair has no key or no '='. The text is not repeated: it may be a password.
@@ -92,9 +92,7 @@ def kafka_config_of(pairs: Iterable[str], place: str = "") -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise SettingsError(
-                f"--kafka-config{place} takes KEY=VALUE, and one was given without a key or without '='"
-            )
+            raise SettingsError(f"--kafka-config{place} takes KEY=VALUE, but an argument has no key or no '='")
         config[key.strip()] = value.strip()
     check_kafka_config(config, place)
     return config

@@ -30,12 +30,12 @@ class OptionSet:
         """Refuse values that contradict each other.
 
         Raises:
-            SettingsError: two do.
+            SettingsError: two options contradict each other.
         """
 
 
 def entries_of(options: type[OptionSet]) -> tuple[Entry, ...]:
-    """The table of a set of options, in the order of its fields."""
+    """Return the table of a set of options, in the order of its fields."""
     if options not in _TABLES:
         hints = get_type_hints(options, include_extras=True)
         _TABLES[options] = tuple(entry_of(field.name, hints[field.name], _default(field)) for field in fields(options))

@@ -93,14 +93,14 @@ class RegistryOptions(OptionSet):
         for option, name in REGISTRY_FIELDS.items():
             if name in given and given[name] != _default_of(type(self), option):
                 key = option.replace("_", "-") if given[name] is not False else f"no-{option.replace('_', '-')}"
-                raise SettingsError(f"--{key} is given, and --schema-registry is not")
+                raise SettingsError(f"--{key} is given without --schema-registry")
         return None
 
     def check_together(self) -> None:
         """Refuse options of a registry that contradict each other.
 
         Raises:
-            SettingsError: two do.
+            SettingsError: two options contradict each other.
         """
         super().check_together()
         _ = self.registry
@@ -122,7 +122,7 @@ class SubjectOptions(RegistryOptions):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ReadingOptions(SchemaOptions, RegistryOptions):
-    """What it takes to read values."""
+    """The options that reading values needs."""
 
     value_format: Annotated[ValueFormat, Option("Encoding of record values.", Panel.VALUES)] = "avro"
 
@@ -141,7 +141,7 @@ class ReadingOptions(SchemaOptions, RegistryOptions):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class WritingOptions(ReadingOptions, SubjectOptions):
-    """What it takes to read and to write values."""
+    """The options that reading and writing values needs."""
 
     auto_register: Annotated[bool, Option("Register missing schemas.", Panel.WRITING)] = True
     use_latest_version: Annotated[

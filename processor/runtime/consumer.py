@@ -87,7 +87,7 @@ class Pulse(NamedTuple):
     workers: int
     settled: int
     suspended: Sequence[str]
-    """Handlers whose tasks wait, because something that they need is away."""
+    """Suspended handlers: their tasks wait for the end of an outage."""
     pauses: int
     """Pauses in force."""
     paused_since: int | None

@@ -116,13 +116,13 @@ CONSUMER = Family(
             "processor_expired_tasks_total",
             "expired",
             "counter",
-            "Tasks dead-lettered because the time in which they had to begin was over.",
+            "Tasks dead-lettered because they expired before they began.",
         ),
         Metric(
             "processor_cancelled_tasks_total",
             "cancelled",
             "counter",
-            "Tasks that an operator has cancelled, those that became dead letters too.",
+            "Tasks that an operator cancelled, including those that became dead letters.",
         ),
         Metric(
             "processor_skipped_tasks_total",
@@ -153,7 +153,7 @@ CONSUMER = Family(
             "processor_delayed_set_aside_tasks",
             "delayed_set_aside",
             "gauge",
-            "Tasks that are delayed for long, and those behind them, kept as offsets only. They are not in flight.",
+            "Tasks with long delays, and those behind them, of which only the offset is kept. They are not in flight.",
         ),
         Metric(
             "processor_records_read_again_total",
@@ -179,7 +179,7 @@ CONSUMER = Family(
             "processor_suspended_handlers",
             "suspended_handlers",
             "gauge",
-            "Handlers whose tasks wait, because something that they need is away.",
+            "Suspended handlers: their tasks wait for the end of an outage.",
         ),
         Metric("processor_handler_suspensions_total", "suspensions", "counter", "Times that a handler was suspended."),
         Metric(
@@ -264,7 +264,7 @@ PARTITION = Family(
             "processor_partition_oldest_ready_seconds",
             "oldest_ready_seconds",
             "gauge",
-            "Longest time that a task that may run has waited for a worker, in seconds.",
+            "Longest time that a runnable task has waited for a worker, in seconds.",
         ),
         Metric(
             "processor_partition_head_attempt",

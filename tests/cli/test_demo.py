@@ -209,7 +209,7 @@ def test_a_check_finds_what_is_wrong_with_delays() -> None:
     assert broken_by() == set()
     assert broken_by(overdue=-0.1) == {"no task before its time"}
     assert broken_by(others_began=3.5) == {"no other session waits for them"}
-    assert broken_by(expired=len(EXPIRED) - 1) == {"what is late is not begun"}
+    assert broken_by(expired=len(EXPIRED) - 1) == {"expired tasks are not begun"}
 
 
 def test_a_fleet_that_begins_when_all_delayed_tasks_are_due_shows_nothing_wrong() -> None:
@@ -245,9 +245,9 @@ def batched_entries(size: int, alone: int = 1) -> list[Entry]:
     [
         (lambda: batched_entries(50), []),
         (lambda: batched_entries(2), ["tasks come in batches"]),
-        (lambda: batched_entries(50, alone=2), ["what failed comes by itself"]),
-        (lambda: batched_entries(50)[:-1], ["what failed comes by itself"]),
-        (list, ["tasks come in batches", "what failed comes by itself"]),
+        (lambda: batched_entries(50, alone=2), ["failed tasks run alone"]),
+        (lambda: batched_entries(50)[:-1], ["failed tasks run alone"]),
+        (list, ["tasks come in batches", "failed tasks run alone"]),
     ],
 )
 def test_a_check_finds_what_is_wrong_with_batches(entries: Callable[[], list[Entry]], broken: list[str]) -> None:

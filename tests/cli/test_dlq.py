@@ -296,7 +296,7 @@ def test_a_replay_that_is_interrupted_notes_what_it_sent(shop: Shop, tmp_path: P
     replay.send_signal(signal.SIGINT)
     out, err = replay.communicate(timeout=60)
     assert replay.returncode == 130
-    assert err.splitlines()[-1] == "processor: interrupted; the same command goes on with the rest"
+    assert err.splitlines()[-1] == "processor: interrupted; the same command continues with the rest"
     sent = checked("dlq replay", out)["letters"]
     assert 5 < sent < 300
     assert (len(shop.values()), shop.left()) == (sent, 300 - sent)

@@ -97,7 +97,7 @@ def test_a_skip_map_in_a_record_that_cannot_be_read_counts_nothing_and_is_report
     (one,) = checked("lag", out)["partitions"]
     assert (one["committed"], one["lag"], one["done_ahead"]) == (2, 8, 0)
     where = f"the skip map of {tasks}[0] at {progress}[0]@0"
-    reason = "is ignored: another record is where it refers to" if there else "cannot be read: there is no record"
+    reason = "is ignored: it refers to the place of another record" if there else "cannot be read: there is no record"
     warning = f"processor: {where} {reason}; what it lists counts as not done\n"
     assert err == warning
     assert main(["offsets", "show", "-b", broker.bootstrap_servers, "-g", group, "-o", "json"]) == 0

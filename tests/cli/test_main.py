@@ -30,9 +30,9 @@ pytestmark = pytest.mark.usefixtures("clean")
         ((*NEEDED, "--schema-registry", "h:8081"), "--schema-registry 'h:8081' is not a valid address"),
         ((*NEEDED, "--schema-registry", "http://h?x=1"), "is not a valid address"),
         ((*NEEDED, "--schema-registry", "http://h", "--value-format", "json"), "is for --value-format avro"),
-        ((*NEEDED, "--schema-registry-user", "u"), "--schema-registry-user is given, and --schema-registry is not"),
-        ((*NEEDED, "--no-auto-register"), "--no-auto-register is given, and --schema-registry is not"),
-        ((*NEEDED, "--use-latest-version"), "--use-latest-version is given, and --schema-registry is not"),
+        ((*NEEDED, "--schema-registry-user", "u"), "--schema-registry-user is given without --schema-registry"),
+        ((*NEEDED, "--no-auto-register"), "--no-auto-register is given without --schema-registry"),
+        ((*NEEDED, "--use-latest-version"), "--use-latest-version is given without --schema-registry"),
         ((*NEEDED, "-X", "enable.auto.commit=true"), "offsets are committed only when everything before them is done"),
     ],
 )

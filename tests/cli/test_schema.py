@@ -355,7 +355,7 @@ def test_no_command_shows_help(capsys: Capture) -> None:
             "--schema-registry is missing: --against registry",
         ),
         (["list", "--schema-registry", "nowhere"], 2, "--schema-registry 'nowhere' is not a valid address"),
-        (["list", "--schema-registry-user", "me"], 2, "--schema-registry-user is given, and --schema-registry is not"),
+        (["list", "--schema-registry-user", "me"], 2, "--schema-registry-user is given without --schema-registry"),
         (
             ["list", "--schema-registry", "http://127.0.0.1:1"],
             4,

@@ -84,8 +84,8 @@ LINES: list[tuple[tuple[str, ...], str]] = [
     (("demo", "-p", "99"), "--processes must be from 1 to 4, not 99"),
     # what cannot be used
     ((*NEEDED, "-X", "group.id=x"), "-X group.id is refused: use --group"),
-    ((*NEEDED, "-X", "hunter2"), "--kafka-config takes KEY=VALUE, and one was given without a key or without '='"),
-    ((*NEEDED, "-X", "=hunter2"), "--kafka-config takes KEY=VALUE, and one was given without a key or without '='"),
+    ((*NEEDED, "-X", "hunter2"), "--kafka-config takes KEY=VALUE, but an argument has no key or no '='"),
+    ((*NEEDED, "-X", "=hunter2"), "--kafka-config takes KEY=VALUE, but an argument has no key or no '='"),
     ((*NEEDED, "-X", "client.id=\udcff"), "--kafka-config must be valid UTF-8"),
     ((*NEEDED, "--schemas", "nowhere"), "--schemas 'nowhere' is not a folder"),
     (("run", "a:b", "-t", "t", "-g", ""), "--group must not be empty"),
@@ -114,7 +114,7 @@ ENVIRONMENT: list[tuple[str, str, str]] = [
     (
         "KAFKA_CONFIG",
         "hunter2",
-        "--kafka-config (in PROCESSOR_KAFKA_CONFIG) takes KEY=VALUE, and one was given without a key or without '='",
+        "--kafka-config (in PROCESSOR_KAFKA_CONFIG) takes KEY=VALUE, but an argument has no key or no '='",
     ),
     ("KAFKA_CONFIG", "group.id=x", "-X group.id (in PROCESSOR_KAFKA_CONFIG) is refused: use --group"),
 ]
@@ -142,7 +142,7 @@ FILES: list[tuple[str, int, str]] = [
     (
         "kafka-config = ['hunter2']",
         2,
-        "--kafka-config (in p.toml) takes KEY=VALUE, and one was given without a key or without '='",
+        "--kafka-config (in p.toml) takes KEY=VALUE, but an argument has no key or no '='",
     ),
     ("workers = [1, 2]", 5, "--config 'p.toml': workers must be one value, not a list of 2"),
     ("workers = []", 5, "--config 'p.toml': workers must be one value, not a list of 0"),

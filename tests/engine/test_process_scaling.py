@@ -121,9 +121,9 @@ def test_it_takes_several_rounds_in_a_row_and_all_consumers() -> None:
 @pytest.mark.parametrize(
     ("most", "partitions", "fails", "limit"),
     [
-        (2, 4, False, "the fleet may have no more"),
-        (8, 1, False, "it has no more partitions"),
-        (8, 4, True, "one that was added could not start"),
+        (2, 4, False, "--processes allows no more"),
+        (8, 1, False, "the fleet has no more partitions"),
+        (8, 4, True, "a consumer that was added could not start"),
         (8, 4, False, None),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_record_never_has_the_key_of_the_one_that_is_committed() -> None:
     ],
 )
 def test_another_record_is_not_trusted(key: bytes | None, value: bytes | None) -> None:
-    with pytest.raises(SkipMapError, match="another record is where it refers to"):
+    with pytest.raises(SkipMapError, match="it refers to the place of another record"):
         settled_in(REFERENCE, KEYS, key, value)
 
 

@@ -241,7 +241,7 @@ def test_a_fleet_that_may_not_grow_although_tasks_wait_says_so_once_each_time(fl
     parent.noted("started")
     load(parent, BUSY)
     (limited,) = parent.logged("fleet.processes_limited")
-    assert limited["reason"] == "tasks wait and all 2 consumers are busy, but the fleet may have no more"
+    assert limited["reason"] == "tasks wait and all 2 consumers are busy, but --processes allows no more"
     assert limited["processes"] == 2
     until(lambda: parent.logged("fleet.stats")[-1]["scaling_at_limit"], "it is at its limit", BOUND)
     load(parent, BUSY._replace(waits=False))
@@ -258,7 +258,7 @@ def test_a_fixed_fleet_whose_workers_follow_the_load_says_when_it_is_not_enough(
     parent.noted("started")
     load(parent, BUSY)
     (limited,) = parent.logged("fleet.processes_limited")
-    assert limited["reason"] == "tasks wait and the consumer is busy, but the fleet may have no more"
+    assert limited["reason"] == "tasks wait and the consumer is busy, but --processes allows no more"
     parent.signal()
     assert parent.ended() == 0
     assert len(parent.notes("begin")) == 1
@@ -328,7 +328,7 @@ def test_a_round_is_over_when_each_consumer_has_reported() -> None:
     assert step.processes == 3
     size.fail()
     assert [size.observe([BUSY, BUSY]) for _ in range(9)] == [None] * 9
-    assert size.limit == "tasks wait and all 2 consumers are busy, but one that was added could not start"
+    assert size.limit == "tasks wait and all 2 consumers are busy, but a consumer that was added could not start"
     assert size.observe(None) is None
     assert size.limit is None
 

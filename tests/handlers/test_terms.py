@@ -191,7 +191,7 @@ def test_the_terms_of_any_task_need_no_header() -> None:
         ({"not_before": datetime(2026, 11, 29)}, "not_before has no time zone: 2026-11-29T00:00:00"),  # noqa: DTZ001 — the fault
         ({"expires": "tomorrow"}, "expires must be epoch milliseconds or an ISO 8601 time, not 'tomorrow'"),
         ({"expires": -1}, "expires must be epoch milliseconds or an ISO 8601 time, not '-1'"),
-        ({"not_before": 2, "expires": 1}, "the task could never begin: it expires before it may"),
+        ({"not_before": 2, "expires": 1}, "the task could never begin: it expires before its earliest start"),
     ],
 )
 def test_terms_that_cannot_be_used_are_one_line(terms: dict[str, Any], said: str) -> None:

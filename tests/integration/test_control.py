@@ -250,7 +250,7 @@ def test_a_pause_is_of_exactly_one_thing(options: tuple[str, ...], sentence: str
     [
         ((), "give either --task or --session"),
         (("--task", "a", "--session", "s"), "give either --task or --session"),
-        (("--task", "a", "--name", "charge"), "--name needs --session: it narrows the tasks of one"),
+        (("--task", "a", "--name", "charge"), "--name needs --session: it selects among the tasks of a session"),
         (
             ("--task", "a", "--off", "--dead-letter"),
             "--off ends a cancellation, and --dead-letter begins one: give one of them",

@@ -30,12 +30,12 @@ class CancelOptions(ControlOptions):
     for_: Annotated[
         str,
         Option(
-            "How long consumers look for these tasks, such as 90s, 15m, 2h or 7d.",
+            "How long the cancellation is in force, such as 90s, 15m, 2h or 7d.",
             metavar="DURATION",
             rule=duration_fault,
         ),
     ] = "24h"
-    off: Annotated[bool, Option("End the cancellation: tasks that no consumer has met yet run.")] = False
+    off: Annotated[bool, Option("End the cancellation: tasks that are not settled yet run.")] = False
 
     def check_together(self) -> None:
         """Refuse neither a task nor a session, both, and a name without a session.
@@ -46,7 +46,7 @@ class CancelOptions(ControlOptions):
         if (self.task is None) == (self.session is None):
             raise SettingsError("give either --task or --session")
         if self.name is not None and self.session is None:
-            raise SettingsError("--name needs --session: it narrows the tasks of one")
+            raise SettingsError("--name needs --session: it selects among the tasks of a session")
         if self.off and self.dead_letter:
             raise SettingsError("--off ends a cancellation, and --dead-letter begins one: give one of them")
         super().check_together()

@@ -22,7 +22,7 @@ class WorkersOptions(ControlOptions):
     """A number of workers, or the end of one that was set."""
 
     count: Annotated[int | None, Argument("Workers of each consumer.", metavar="N", at_least=1)] = None
-    off: Annotated[bool, Option("Back to the number that each consumer was started with.")] = False
+    off: Annotated[bool, Option("Return to the number that each consumer was started with.")] = False
 
     def check_together(self) -> None:
         """Refuse neither, and both.

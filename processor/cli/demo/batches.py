@@ -63,7 +63,7 @@ def check_batches(planned: Sequence[Planned], entries: Sequence[Entry], _letters
     return [
         Fact("tasks come in batches", mean >= LEAST_MEAN, f"{len(sizes):,} batches, {mean:.1f} tasks on average"),
         Fact(
-            "what failed comes by itself",
+            "failed tasks run alone",
             alone == len(again) == wanted,
             f"{alone:,} of {len(again):,} later attempts alone, {wanted:,} expected",
         ),

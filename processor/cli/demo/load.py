@@ -96,7 +96,7 @@ def produce(planned: Sequence[Planned], bootstrap_servers: str) -> None:
     ):
         sent = list(_submitted(planned, dispatcher, raw))
         if dispatcher.flush() + raw.flush():
-            raise DeliveryError("the embedded broker does not take the demo's tasks")
+            raise DeliveryError("the embedded broker does not accept the demo's tasks")
         for future in sent:
             future.result()
 

@@ -135,7 +135,7 @@ def check_delays(planned: Sequence[Planned], entries: Sequence[Entry], letters: 
     return [
         Fact("no task before its time", bool(delayed) and not early, found),
         _others_go_on(entries, delayed),
-        Fact("what is late is not begun", as_expired == expired, f"{as_expired:,} of {expired:,} expired"),
+        Fact("expired tasks are not begun", as_expired == expired, f"{as_expired:,} of {expired:,} expired"),
     ]
 
 

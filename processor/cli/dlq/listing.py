@@ -24,7 +24,7 @@ from processor.options.values import ReadingOptions
 class ListOptions(OptionSet):
     """How letters are listed."""
 
-    by: Annotated[By, Option("What the letters of a group have in common.")] = "error-type"
+    by: Annotated[By, Option("Field by which the letters are grouped.")] = "error-type"
     every: Annotated[bool, Option("Include letters that were replayed or discarded.", name="all")] = False
 
 

@@ -28,8 +28,8 @@ from processor.options.values import ReadingOptions
 INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as in a shell."""
 
-Execute = Annotated[bool, Option("Do it; without it, the command only counts the letters.")]
-Limit = Annotated[int | None, Option("Letters at most.", at_least=1)]
+Execute = Annotated[bool, Option("Make the change; without it, the command only counts the letters.")]
+Limit = Annotated[int | None, Option("Maximum number of letters.", at_least=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class ReplayOptions(OptionSet):
     """How letters are replayed."""
 
     limit: Limit = None
-    rate: Annotated[float | None, Option("Letters per second at most.", metavar="PER_SECOND", above=0)] = None
+    rate: Annotated[float | None, Option("Maximum number of letters per second.", metavar="PER_SECOND", above=0)] = None
     max_replays: Annotated[
-        int, Option("Leave letters alone that were replayed so often already, and failed again.", at_least=1)
+        int, Option("Skip letters that were replayed this often already and failed again.", at_least=1)
     ] = 3
     execute: Execute = False
 
@@ -194,7 +194,7 @@ def _conclude(report: ReplayReport, verb: str, output: str, stop: Stop) -> int:
         print_lines(table((">letters", "original topic"), rows))
     note(f"processor: {_summary(report, verb)}")
     if stop.is_asked():
-        note("processor: interrupted; the same command goes on with the rest")
+        note("processor: interrupted; the same command continues with the rest")
         return INTERRUPTED
     return 0
 

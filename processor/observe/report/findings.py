@@ -34,7 +34,8 @@ ADVICE_BY_STATE: Final = {
     "dead-letters such tasks sooner.",
     "delayed": "It begins by itself at that time, which its producer has set. Other tasks go on, as "
     "far as --max-in-flight and --max-ahead reach.",
-    "held": "It begins by itself, once what its handler needs is back, or as its concurrency and rate allow.",
+    "held": "It begins by itself once the handler's dependencies are available again, or as its concurrency and rate "
+    "allow.",
     "joining": "A branch has succeeded and others of its group have not: look for them among the dead letters, and "
     "replay them. expires_in of a group limits how long it waits.",
     "paused": "It begins once it is resumed: `processor control list` shows by whom it was paused, and `processor "
