@@ -20,7 +20,7 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 class Event(msgspec.Struct, kw_only=True):
-    """Something that is worth a log line."""
+    """An event that is logged."""
 
     event: ClassVar[str]
     level: ClassVar[Level] = "info"
@@ -43,8 +43,8 @@ class HeadOfLine(msgspec.Struct, kw_only=True, frozen=True):
     """number of the current or next attempt, from 1"""
     state: HeadState
     """`waiting` for a worker; `running`; `delivering` its result or dead letter; `parked` until its next attempt;
-    `blocked` by a handler of the same session that still runs from an earlier assignment; `delayed` until the time
-    before which it is not to begin; `held` by its handler, which is suspended or at a limit; `joining`: an
+    `blocked` by a handler of the same session that still runs from an earlier assignment; `delayed` until its earliest
+    start time; `held` by its handler, which is suspended or at a limit; `joining`: an
     arrival of a group that waits for other branches; `paused` by an operator"""
     state_seconds: float
     """time spent in this state"""
@@ -87,9 +87,9 @@ class PartitionStats(Event):
     parked: int
     """sessions that wait for the next attempt of a task, or for its schema"""
     delayed: int
-    """sessions whose next task waits for the time before which it is not to begin"""
+    """sessions whose next task waits for its earliest start time"""
     paused: int
-    """tasks that wait for the end of a pause, those that are set aside too"""
+    """tasks that wait for the end of a pause, including those that are set aside"""
     active_sessions: int
     """sessions that have tasks in flight"""
     succeeded: int
@@ -110,13 +110,13 @@ class PartitionStats(Event):
     oldest_unsettled_seconds: float
     """age of the oldest unsettled task"""
     oldest_ready_seconds: float
-    """longest time that a task that may run has waited for a worker"""
+    """longest time that a runnable task has waited for a worker"""
     set_aside: int
-    """tasks of sessions with very many tasks that are not in flight, of which only the offset is kept"""
+    """tasks of sessions with very many tasks, of which only the offset is kept; they are not in flight"""
     set_aside_sessions: int
-    """sessions that they are of"""
+    """sessions of these tasks"""
     delayed_set_aside: int
-    """tasks that are delayed for long, and those behind them in their sessions, of which only the offset is kept"""
+    """tasks with long delays, and those behind them in their sessions, of which only the offset is kept"""
     next_set_aside_seconds: float | None
     """time until the first of these is due; null if there is none"""
     lag: int | None
@@ -124,7 +124,7 @@ class PartitionStats(Event):
     fetch_paused: bool
     """whether fetching is paused because the partition holds more than its share"""
     waits_for: list[str]
-    """what has to be committed before more of this new partition begins, at most ten, each as
+    """offsets that must be committed before more of this new partition begins, at most ten, each as
     TOPIC[PARTITION]@OFFSET; empty unless it is held"""
     head: HeadOfLine | None
     """the oldest unsettled task; null if everything is settled"""
@@ -135,8 +135,8 @@ class PartitionStats(Event):
 class PartitionsIdle(Event):
     """The partitions of one topic that are idle and were not logged as `partition.stats`, every ten minutes.
 
-    A consumer with more than 500 of them logs several lines, one with more than 2,000 at longer intervals. The console
-    format shows it at `debug` only.
+    A consumer with more than 500 idle partitions logs several lines; with more than 2,000, it logs at longer intervals.
+    The console format shows it at `debug` only.
     """
 
     event: ClassVar[str] = "partitions.idle"
@@ -154,7 +154,7 @@ class SessionLoad(msgspec.Struct, kw_only=True, frozen=True):
     topic: str
     partition: int
     waiting: int
-    """its waiting tasks, those that are set aside included"""
+    """its waiting tasks, including those that are set aside"""
     partition_waiting: int
     """waiting tasks of all sessions of its partition, at the same time"""
 
@@ -174,20 +174,20 @@ class HandlerLoad(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class PauseOrder(msgspec.Struct, kw_only=True):
-    """What is paused, since when, and who has ordered it."""
+    """A pause: its target, its start, and the user who gave the command."""
 
     kind: Literal["session", "name", "partition", "all"]
-    """what the pause is about"""
+    """kind of the target"""
     session_id: str
-    """the session; empty unless the pause is about one"""
+    """the session; empty for another kind of target"""
     task_name: str
-    """the task name; empty unless the pause is about one"""
+    """the task name; empty for another kind of target"""
     partition: str
-    """TOPIC:PARTITION; empty unless the pause is about one"""
+    """TOPIC:PARTITION; empty for another kind of target"""
     since: int
     """when the command was given, in milliseconds since the epoch"""
     by: str
-    """who gave it, as USER@HOST"""
+    """the user who gave it, as USER@HOST"""
 
 
 class PauseReport(PauseOrder):
@@ -208,7 +208,7 @@ class ConsumerStats(Event):
 
     uptime_seconds: float
     overdue_after_seconds: float
-    """time from this report after which the next one is overdue: the consumer, or its log, has stopped"""
+    """time from this report until the next one is overdue, which means that the consumer or its log has stopped"""
     in_flight: int
     """tasks fetched and not settled, whether they wait or run"""
     in_flight_bytes: int
@@ -243,9 +243,9 @@ class ConsumerStats(Event):
     dead_lettered: int
     """tasks sent to the dead-letter topic"""
     expired: int
-    """tasks dead-lettered because the time in which they had to begin was over"""
+    """tasks dead-lettered because they expired before they began"""
     cancelled: int
-    """tasks that an operator has cancelled, those that became dead letters too"""
+    """tasks that an operator cancelled, including those that became dead letters"""
     skipped: int
     """tasks settled before this assignment, which were not run again"""
     results: int
@@ -255,13 +255,13 @@ class ConsumerStats(Event):
     missed_offsets: int
     """offsets that retention deleted before this consumer read them; `consumer.offsets_missed` lists them"""
     set_aside: int
-    """tasks of sessions with very many tasks that are not in flight, of which only the offset is kept"""
+    """tasks of sessions with very many tasks, of which only the offset is kept; they are not in flight"""
     delayed_set_aside: int
-    """tasks that are delayed for long, and those behind them in their sessions, of which only the offset is kept"""
+    """tasks with long delays, and those behind them in their sessions, of which only the offset is kept"""
     open_joins: int
     """groups of which some branches have succeeded and others have not; their arrivals are not in flight"""
     records_read_again: int
-    """records read a second time for tasks that were set aside, those of other sessions included"""
+    """records read a second time for tasks that were set aside, including records of other sessions"""
     tasks_read_again: int
     """tasks that were set aside and have been read again"""
     handler_seconds: float
@@ -303,11 +303,11 @@ class ConsumerStats(Event):
     held_handlers: list[HandlerLoad]
     """the handlers that they wait for, and those that are suspended"""
     paused: int
-    """tasks that wait for the end of a pause, those that are set aside too; later ones are not fetched yet"""
+    """tasks that wait for the end of a pause, including those that are set aside; later ones are not fetched yet"""
     pauses: int
     """pauses in force"""
     longest_pause_seconds: float
-    """time since the oldest of them was given; 0 without one"""
+    """time since the oldest of them began; 0 without one"""
     paused_by: list[PauseReport]
     """the pauses, at most ten: those that most tasks wait for, then the oldest"""
 
@@ -326,8 +326,8 @@ class FleetStats(Event):
     silent_consumers: int
     """running consumers whose report to the fleet's parent is overdue by two intervals"""
     scaling_at_limit: bool
-    """whether tasks have waited in all consumers for three reports, all of them are busy, and scaling can do no more;
-    false where neither `--processes` nor `--workers` is a range"""
+    """whether tasks have waited in all consumers for three reports, all consumers are busy, and scaling is at its
+    limit; false where neither `--processes` nor `--workers` is a range"""
     in_flight: int
     """tasks fetched and not settled, whether they wait or run"""
     waiting: int
@@ -348,7 +348,7 @@ class FleetStats(Event):
     dead_lettered: int
     """tasks sent to the dead-letter topic"""
     cancelled: int
-    """tasks that an operator has cancelled, those that became dead letters too"""
+    """tasks that an operator cancelled, including those that became dead letters"""
     skipped: int
     """tasks settled before an assignment, which were not run again"""
     abandoned: int
@@ -380,7 +380,7 @@ class FleetStarted(Event):
     processes: int
     """number of consumers, at the start"""
     processes_most: int
-    """how many it may have, if their number follows the load; else the same"""
+    """the upper bound of a range of `--processes`; else the same"""
     workers: int
     """worker threads per consumer, at the start"""
     version: str
@@ -388,7 +388,7 @@ class FleetStarted(Event):
 
 
 class FleetReloading(Event):
-    """Python files have changed (`--reload`): each consumer drains and leaves, and another takes its place."""
+    """Python files have changed (`--reload`): each consumer drains, leaves the group, and is replaced by a new one."""
 
     event: ClassVar[str] = "fleet.reloading"
 
@@ -416,7 +416,7 @@ class FleetStopped(Event):
 
 
 class FleetProcessesChanged(Event):
-    """A fleet has one consumer more or one fewer. One that is taken away drains and leaves the group first."""
+    """A consumer was added to a fleet or removed from it. Before it is removed, it drains and leaves the group."""
 
     event: ClassVar[str] = "fleet.processes_changed"
 
@@ -424,11 +424,11 @@ class FleetProcessesChanged(Event):
     """number of consumers"""
     processes_before: int
     reason: str
-    """what was seen of the load, or the signal"""
+    """the observed load, or the signal"""
 
 
 class FleetProcessesLimited(Event):
-    """A consumer was not added or taken away: the bounds or the partitions do not allow it, or it cannot start."""
+    """A consumer was not added or removed: the bounds or the partitions do not allow it, or it cannot start."""
 
     event: ClassVar[str] = "fleet.processes_limited"
     level: ClassVar[Level] = "warning"
@@ -465,9 +465,9 @@ class FleetConsumerKilled(Event):
 
 
 class ProcessDied(Event):
-    """A consumer's process ended without a report: its code, the kernel or a signal from outside has ended it.
+    """A consumer's process ended without a report: its code, the kernel or an external signal ended it.
 
-    The fleet's consumers watch from then on: they record what they run. If another process dies, the tasks that it ran
+    From then on, the fleet's consumers record the tasks that they run. If another process dies, the tasks that it ran
     are suspects, and each suspect runs alone until it is settled.
     """
 
@@ -481,7 +481,7 @@ class ProcessDied(Event):
     """negative: the signal that killed it"""
     reason: str
     running: int
-    """tasks that ran when it died; 0 if it was not watching yet"""
+    """tasks that ran when it died; 0 if it did not record them yet"""
     suspects: list[str]
     """these tasks, at most twenty, each as TOPIC-PARTITION-OFFSET"""
 
@@ -498,7 +498,7 @@ class TaskSuspected(Event):
     partition: int
     offset: int
     deaths: int
-    """of processes that ran it, as far as they were watching"""
+    """of processes that ran it and recorded it"""
 
 
 class ConsumerStarted(Event):
@@ -511,7 +511,7 @@ class ConsumerStarted(Event):
     workers: int
     """worker threads, or coroutines that may run at once"""
     workers_most: int
-    """how many it may have, if it finds the number while it runs; else the same"""
+    """the upper bound of a range of `--workers`; else the same"""
     value_format: str
     group_protocol: str
     engine: Literal["compiled", "pure"]
@@ -519,7 +519,9 @@ class ConsumerStarted(Event):
 
 
 class ConsumerWorkersChanged(Event):
-    """A running consumer has more or fewer workers. A worker that is one too many ends what it has taken first."""
+    """A running consumer has more or fewer workers. A worker that is removed first finishes the tasks that it has
+    taken.
+    """
 
     event: ClassVar[str] = "consumer.workers_changed"
 
@@ -530,19 +532,21 @@ class ConsumerWorkersChanged(Event):
 
 
 class ConsumerWorkersLimited(Event):
-    """The system does not let so many threads run: the consumer has fewer workers than it was to have."""
+    """The system does not allow so many threads: the consumer has fewer workers than configured."""
 
     event: ClassVar[str] = "consumer.workers_limited"
     level: ClassVar[Level] = "warning"
 
     wanted: int
     workers: int
-    """worker threads that it has"""
+    """its worker threads"""
     error: str
 
 
 class ConsumerJoining(Event):
-    """The group has not let this consumer in for ten seconds, or refuses it for now. Repeated every ten seconds."""
+    """The consumer has been joining its group for ten seconds, or the group refuses it for now. Repeated every ten
+    seconds.
+    """
 
     event: ClassVar[str] = "consumer.joining"
     level: ClassVar[Level] = "warning"
@@ -553,10 +557,10 @@ class ConsumerJoining(Event):
 
 
 class ConsumerRejoining(Event):
-    """The coordinator has assigned partitions to this consumer that it never received, since an answer was lost.
+    """The coordinator has assigned partitions to this consumer that it never received, because a response was lost.
 
-    Or no member has them, since the consumer that this one replaces died between the two rounds of a rebalance. It
-    gives up what it has in order, leaves the group and joins it again.
+    Or no member has them, because the predecessor of this consumer died between the two rounds of a rebalance. The
+    consumer drains its partitions, commits, leaves the group and joins it again.
     """
 
     event: ClassVar[str] = "consumer.rejoining"
@@ -578,8 +582,8 @@ class ConsumerAssigned(Event):
 
 
 class ConsumerPartitionHeld(Event):
-    """A partition was added to its topic, and does not begin yet: other partitions may hold earlier tasks of its
-    sessions.
+    """A partition was added to its topic, and its tasks do not begin yet: other partitions may hold earlier tasks of
+    its sessions.
     """
 
     event: ClassVar[str] = "consumer.partition_held"
@@ -587,17 +591,17 @@ class ConsumerPartitionHeld(Event):
     topic: str
     partition: int
     partitions: int
-    """how many the topic has"""
+    """number of partitions of the topic"""
     partitions_before: int
-    """how many it had before it grew, as far as that is known"""
+    """their number before the topic grew, as far as it is known"""
     waits_for: list[str]
-    """what has to be committed first, at most ten, each as TOPIC[PARTITION]@OFFSET"""
+    """offsets that must be committed first, at most ten, each as TOPIC[PARTITION]@OFFSET"""
     waits_for_partitions: int
-    """how many partitions that are in all"""
+    """number of all partitions that it waits for"""
 
 
 class ConsumerPartitionReleased(Event):
-    """A partition that was held begins: what was in the other partitions before it is settled."""
+    """The tasks of a held partition begin: the earlier tasks in the other partitions are settled."""
 
     event: ClassVar[str] = "consumer.partition_released"
 
@@ -608,8 +612,8 @@ class ConsumerPartitionReleased(Event):
 
 
 class ConsumerGrowthUneven(Event):
-    """The number of a topic's partitions was not multiplied: sessions also move between the partitions that were there
-    before, and may run out of order. Multiply it: from 4 to 8 or 12.
+    """A topic's number of partitions was not multiplied: sessions also move between the old partitions, and their tasks
+    may run out of order. Multiply the number: from 4 to 8 or 12.
     """
 
     event: ClassVar[str] = "consumer.growth_uneven"
@@ -621,9 +625,7 @@ class ConsumerGrowthUneven(Event):
 
 
 class ConsumerTopicGrewAgain(Event):
-    """A topic has grown once more while partitions of an earlier growth are held. Those of the later one wait for them
-    too.
-    """
+    """A topic has grown again while partitions of an earlier growth are held. The newest partitions wait for these."""
 
     event: ClassVar[str] = "consumer.topic_grew_again"
     level: ClassVar[Level] = "warning"
@@ -634,9 +636,11 @@ class ConsumerTopicGrewAgain(Event):
 
 
 class ConsumerProducerLate(Event):
-    """A record came to a partition after its topic had grown, and its session belongs to another one: its producer has
-    not noticed the growth (`metadata.max.age.ms`), or does not partition by murmur2. Later tasks of the session may
-    overtake it. The first such record of each partition, as far as this consumer also has one of the new partitions.
+    """After its topic had grown, a record was written to a partition to which its session no longer belongs.
+
+    Its producer has not noticed the growth (`metadata.max.age.ms`), or does not partition by murmur2. Later tasks of
+    the session may overtake it. Logged for the first such record of a partition, by a consumer that also has one of the
+    new partitions.
     """
 
     event: ClassVar[str] = "consumer.producer_late"
@@ -646,13 +650,13 @@ class ConsumerProducerLate(Event):
     partition: int
     offset: int
     belongs_to: int
-    """the partition that murmur2 gives its session"""
+    """the partition of its session by murmur2"""
     partitions: int
-    """how many the topic has"""
+    """number of partitions of the topic"""
 
 
 class ConsumerSurveyFailed(Event):
-    """A question to the brokers failed: what topics hold, and what the group has committed. It is asked again.
+    """A request to the brokers for the topics' and the group's offsets failed. It is sent again.
 
     Meanwhile new partitions are held, and groups of tasks that are complete hold the commit point.
     """
@@ -664,7 +668,7 @@ class ConsumerSurveyFailed(Event):
 
 
 class ConsumerRevoked(Event):
-    """The group took partitions back in an orderly way: this consumer drained them and committed their offsets."""
+    """The group revoked partitions: this consumer drained them and committed their offsets."""
 
     event: ClassVar[str] = "consumer.revoked"
 
@@ -678,7 +682,7 @@ class ConsumerRevoked(Event):
 
 
 class ConsumerReadingOn(Event):
-    """Partitions that the group takes back drain for long, so a second client reads those that stay meanwhile.
+    """Revoked partitions take long to drain, so a second client meanwhile reads the partitions that stay.
 
     The consumer's own client fetches nothing until the drain has ended.
     """
@@ -690,7 +694,7 @@ class ConsumerReadingOn(Event):
 
 
 class ConsumerReadingOnFailed(Event):
-    """Partitions that the group takes back drain for long, and those that stay cannot be read meanwhile.
+    """Revoked partitions take long to drain, and the partitions that stay cannot be read meanwhile.
 
     Their new tasks wait until the drain has ended.
     """
@@ -754,9 +758,9 @@ class ConsumerCommitFailed(Event):
 
 
 class ConsumerDrainShortened(Event):
-    """Tasks of a revoked partition get less time to end than `--drain-timeout`: the group gives up a member that takes
-    longer than `max.poll.interval.ms` to release its partitions. What still runs then is reported as `task.abandoned`.
-    Without that setting, the interval is long enough for `--drain-timeout`. Raise it, or lower `--drain-timeout`.
+    """Tasks of a revoked partition get less time to finish than `--drain-timeout`, because the group evicts a member
+    that takes longer than `max.poll.interval.ms` to release its partitions. Tasks that still run then are reported as
+    `task.abandoned`. Raise that setting, remove it (its default is long enough), or lower `--drain-timeout`.
     """
 
     event: ClassVar[str] = "consumer.drain_shortened"
@@ -765,15 +769,15 @@ class ConsumerDrainShortened(Event):
     drain_timeout_seconds: float
     """`--drain-timeout`"""
     revoke_drain_seconds: float
-    """how long running tasks get when a partition is revoked"""
+    """time limit for running tasks to finish when a partition is revoked"""
     poll_interval_seconds: float
     """`-X max.poll.interval.ms`"""
 
 
 class ConsumerSkipMapRefused(Event):
     """The brokers do not accept so much commit metadata (`offset.metadata.max.bytes`); this partition's skip maps are
-    shorter from now on. Offsets are committed as before. Raise that setting on the brokers: what a shorter map leaves
-    out runs again after a crash.
+    shorter from now on. Offsets are committed as before. Raise that setting on the brokers: tasks that a shorter map
+    leaves out run again after a crash.
     """
 
     event: ClassVar[str] = "consumer.skip_map_refused"
@@ -788,8 +792,8 @@ class ConsumerSkipMapRefused(Event):
 class ConsumerProgressTopicFailed(Event):
     """A skip map that does not fit into a commit's metadata could not be written to `--progress-topic`.
 
-    Commits go on with maps that leave something out; after a crash, that runs again. The topic is tried again within a
-    minute, and this is logged once until it takes a map.
+    Commits continue with shorter maps; after a crash, tasks that these leave out run again. The topic is tried again
+    within a minute. Logged once until a map has been written again.
     """
 
     event: ClassVar[str] = "consumer.progress_topic_failed"
@@ -802,8 +806,8 @@ class ConsumerProgressTopicFailed(Event):
 class ConsumerProgressTopicNotCompacted(Event):
     """The cleanup policy of `--progress-topic` is not `compact`.
 
-    Retention may delete a skip map that a commit refers to, and what it says is done would run again after a crash. Set
-    the topic's `cleanup.policy` to `compact`.
+    Retention may delete a skip map that a commit refers to; after a crash, the tasks in it would run again. Set the
+    topic's `cleanup.policy` to `compact`.
     """
 
     event: ClassVar[str] = "consumer.progress_topic_not_compacted"
@@ -814,23 +818,23 @@ class ConsumerProgressTopicNotCompacted(Event):
 
 
 class ConsumerCommitsRerouted(Event):
-    """A rebalance that waits for another member holds this consumer's commits back, so they go in transactions.
+    """A rebalance waits for another member and delays this consumer's commits.
 
-    They do until the rebalance is over.
+    Until the rebalance is over, the consumer commits by transactions.
     """
 
     event: ClassVar[str] = "consumer.commits_rerouted"
 
     held_seconds: float
-    """for which a commit had not been answered"""
+    """time for which a commit had no response"""
     transactional_id: str
 
 
 class ConsumerCommitsHeld(Event):
-    """A rebalance holds this consumer's commits back, and they cannot go in transactions.
+    """A rebalance delays this consumer's commits, and it cannot commit by transactions.
 
-    What settles from now on until the rebalance is over runs again if this consumer dies meanwhile. A stop waits for
-    the end of the rebalance as long as its drain timeout lasts.
+    Tasks that settle before the rebalance is over run again if this consumer dies meanwhile. A stop waits for the end
+    of the rebalance within the drain timeout.
     """
 
     event: ClassVar[str] = "consumer.commits_held"
@@ -884,7 +888,7 @@ class ConsumerOffsetsRewound(Event):
 
 
 class ConsumerOffsetsMissed(Event):
-    """Retention deleted records before this consumer read them, or read them again. They were never processed."""
+    """Retention deleted records before this consumer read them, or read them again. Their tasks never ran."""
 
     event: ClassVar[str] = "consumer.offsets_missed"
     level: ClassVar[Level] = "error"
@@ -903,10 +907,10 @@ Reason = Literal["many tasks", "delays"]
 
 
 class ConsumerSetAside(Event):
-    """Sessions with very many tasks fill a partition, or many tasks are delayed for long.
+    """Sessions with very many tasks fill a partition, or many tasks have long delays.
 
-    Of most of these tasks only the offsets are kept, and their records are read again in time. Logged once, until the
-    partition has nothing set aside any more.
+    The consumer keeps only the offsets of most of these tasks, and reads their records again in time. Logged once,
+    until no task of the partition is set aside any more.
     """
 
     event: ClassVar[str] = "consumer.set_aside"
@@ -916,7 +920,7 @@ class ConsumerSetAside(Event):
     tasks: int
     """how many at first"""
     because: Reason
-    """`many tasks`: few sessions have very many tasks; `delays`: many tasks are delayed for long"""
+    """`many tasks`: few sessions have very many tasks; `delays`: many tasks have long delays"""
 
 
 class ConsumerRecallFailed(Event):
@@ -993,9 +997,9 @@ class ConsumerFailed(Event):
 
 
 class ConsumerLifespanFailed(Event):
-    """The application's lifespan failed, or took too long, after its `yield`. The stop goes on all the same.
+    """The application's lifespan failed, or took too long, after its `yield`. The stop continues.
 
-    One that fails before its `yield` is the error of `consumer.failed`.
+    A lifespan that fails before its `yield` is reported by `consumer.failed`.
     """
 
     event: ClassVar[str] = "consumer.lifespan_failed"
@@ -1094,7 +1098,7 @@ class KafkaProducerFailed(Event):
     """name of the error code"""
     message: str
     reopen_in_seconds: float
-    """until a new producer may open; above 0 where the last one delivered nothing either"""
+    """time until a new producer may open; above 0 if the last one delivered nothing"""
 
 
 class KafkaTokenFailed(Event):
@@ -1108,7 +1112,7 @@ class KafkaTokenFailed(Event):
 
     error: str
     last_expires_in_seconds: float
-    """until the last token expires; negative since it has expired"""
+    """time until the last token expires; negative after that"""
 
 
 class KafkaTokenRenewed(Event):
@@ -1120,9 +1124,9 @@ class KafkaTokenRenewed(Event):
 
 
 class OutputTooLarge(Event):
-    """A topic refuses a dead letter or a result for its size, although it was sent alone and compressed.
+    """A topic refuses a dead letter or a result because of its size, although it was sent alone and compressed.
 
-    Its session waits, and it is sent again until a limit is raised. Logged once for each topic and consumer.
+    The session waits, and the record is sent again until a limit is raised. Logged once for each topic and consumer.
     """
 
     event: ClassVar[str] = "consumer.output_too_large"
@@ -1136,29 +1140,29 @@ class OutputTooLarge(Event):
 
 
 class ControlPaused(PauseOrder, Event):
-    """A command of the control topic paused something. Nothing of it begins until it is resumed; what runs goes on."""
+    """A command in the control topic paused tasks: none of them begins until it is resumed; running tasks continue."""
 
     event: ClassVar[str] = "control.paused"
 
 
 class ControlResumed(Event):
-    """A command of the control topic resumed what was paused. What another pause covers still waits."""
+    """A command in the control topic ended a pause. Tasks that another pause covers still wait."""
 
     event: ClassVar[str] = "control.resumed"
 
     kind: Literal["session", "name", "partition", "all"]
-    """what was paused"""
+    """kind of the target"""
     session_id: str
-    """the session; empty unless the pause was about one"""
+    """the session; empty for another kind of target"""
     task_name: str
-    """the task name; empty unless the pause was about one"""
+    """the task name; empty for another kind of target"""
     partition: str
-    """TOPIC:PARTITION; empty unless the pause was about one"""
+    """TOPIC:PARTITION; empty for another kind of target"""
 
 
 class ControlCancelled(Event):
-    """A command of the control topic cancelled tasks: those that did not begin are settled without running, and those
-    that run are interrupted. Each is logged as `task.cancelled`.
+    """A command in the control topic cancelled tasks: tasks that have not begun are settled without running, and
+    running tasks are interrupted. Each is logged as `task.cancelled`.
     """
 
     event: ClassVar[str] = "control.cancelled"
@@ -1168,20 +1172,20 @@ class ControlCancelled(Event):
     session_id: str
     """the session; empty if one task is cancelled"""
     task_name: str
-    """the name of its tasks that are cancelled; empty for all"""
+    """the name of the cancelled tasks of the session; empty for all"""
     since: int
     """when the command was given, in milliseconds since the epoch; a session's tasks that are produced later are not
     covered"""
     until: int
-    """how long consumers look for these tasks, in milliseconds since the epoch"""
+    """when the cancellation expires, in milliseconds since the epoch"""
     dead_letter: bool
     """whether the tasks become dead letters"""
     by: str
-    """who gave the command, as USER@HOST"""
+    """the user who gave the command, as USER@HOST"""
 
 
 class ControlCancelEnded(Event):
-    """A cancellation has ended. What it covered and no consumer has met runs."""
+    """A cancellation has ended. Tasks that it covered and that are not settled yet run."""
 
     event: ClassVar[str] = "control.cancel_ended"
 
@@ -1190,13 +1194,15 @@ class ControlCancelEnded(Event):
     session_id: str
     """the session; empty if one task was cancelled"""
     task_name: str
-    """the name of its tasks that were cancelled; empty for all"""
+    """the name of the cancelled tasks of the session; empty for all"""
     reason: Literal["expired", "withdrawn"]
-    """whether its time is over, or an operator has ended it"""
+    """whether it expired, or an operator ended it"""
 
 
 class ControlForeignRecord(Event):
-    """The control topic holds a record that is not a command. It and all others like it are ignored."""
+    """The control topic contains a record that is not a command. The consumer ignores all such records; only the first
+    is logged.
+    """
 
     event: ClassVar[str] = "control.foreign_record"
     level: ClassVar[Level] = "warning"
@@ -1206,7 +1212,7 @@ class ControlForeignRecord(Event):
 
 
 class ControlFailed(Event):
-    """The control topic cannot be read any more. The consumer obeys what it has read, and goes on trying."""
+    """The control topic cannot be read any more. The commands that were read stay in force, and reading is retried."""
 
     event: ClassVar[str] = "control.failed"
     level: ClassVar[Level] = "warning"
@@ -1216,7 +1222,7 @@ class ControlFailed(Event):
 
 
 class ControlUnread(Event):
-    """The control topic could not be read to its end in time. The consumer starts, and may run what is paused until it
+    """The control topic could not be read to its end in time. The consumer starts, and may run paused tasks until it
     has read the topic.
     """
 
@@ -1228,8 +1234,8 @@ class ControlUnread(Event):
 
 
 class HandlerSuspended(Event):
-    """Ten attempts of a handler in a row found something away that it needs (`outage_on`). Its tasks wait, without an
-    attempt or a worker, and one of them tries now and then.
+    """Ten attempts of a handler in a row failed because of an outage (`outage_on`). Its tasks wait without a worker;
+    now and then, one of them is attempted.
     """
 
     event: ClassVar[str] = "handler.suspended"
@@ -1345,13 +1351,13 @@ class HandlerLog(Event):
     """name of the logger"""
     message: str
     fields: dict[str, Any]
-    """what structlog's loggers have besides the message, or `extra` of `logging`"""
+    """the fields of a structlog line, or `extra` of `logging`"""
     error_type: str | None
     """exception that was logged with the line"""
     error: str | None
     traceback: str | None
     stack: str | None
-    """where the line was logged, if that was asked for (`stack_info`)"""
+    """where the line was logged, with `stack_info`"""
 
 
 class TaskSucceeded(TaskEvent):
@@ -1404,15 +1410,15 @@ class TaskCancelled(TaskEvent):
     event: ClassVar[str] = "task.cancelled"
 
     running: bool
-    """whether it had begun; its handler was interrupted, or its attempt failed"""
+    """whether an attempt had begun; its handler was interrupted, or the attempt failed"""
     dead_letter: bool
     """whether it becomes a dead letter"""
     unmet: int
-    """tasks that were to follow from it; with a dead letter, they become dead letters as well"""
+    """tasks that would have followed it; with a dead letter, they become dead letters as well"""
     since: int
     """when the command was given, in milliseconds since the epoch"""
     by: str
-    """who gave the command, as USER@HOST"""
+    """the user who gave the command, as USER@HOST"""
 
 
 class TaskTimedOut(TaskEvent):
