@@ -1,12 +1,13 @@
 """An order as a group: stock, payment and parcel are worked on at the same time, and it ships when all are done.
 
-Each task is of the session that must not run two at a time: the article, the customer, the warehouse.
+The session of each task is the resource that only one task may use at a time: the article, the customer, the warehouse.
 
     processor run examples.fan_out:app -b localhost:9092 -t orders -g shop --value-format json
     python examples/fan_out.py localhost:9092 --orders 3
 
 If the card is refused, the order waits: the dead-letter topic has `charge` with its reason, and a notice for `ship`.
-`processor dlq replay` lets it go on. After a day without, the order expires, and its dead letters name what is missing.
+`processor dlq replay` continues it. Without a replay the order expires after a day, and its dead letters name the
+missing branches.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """An order as a chain of tasks: the stock is reserved, the customer is charged, and the parcel is packed and shipped.
 
-Each task is of the session that must not run two at a time: the article, the customer, the warehouse.
+The session of each task is the resource that only one task may use at a time: the article, the customer, the warehouse.
 
     processor run examples.order:app -b localhost:9092 -t orders -g shop --value-format json
     python examples/order.py localhost:9092 --orders 3
 
 A task is sent once the one before has succeeded. If the card is refused, nothing is packed: the dead-letter topic has
-`charge` with its reason, and a notice for each task that was to follow. `processor dlq replay` goes on with the chain.
+`charge` with its reason, and a notice for each task that would follow. `processor dlq replay` continues the chain.
 """
 
 from __future__ import annotations
