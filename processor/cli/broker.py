@@ -45,12 +45,12 @@ def broker(
     It prints PROCESSOR_BOOTSTRAP_SERVERS=HOST:PORT, the variable that every
     other command reads. SIGTERM or SIGINT (Ctrl-C) stops it, with exit code 0.
 
-    Everything is in memory and lost at the stop. Each partition keeps its last
-    5 MB. A missing topic is created when something is sent to it. There are no
-    admin requests, no transactions, no TLS and no login; it listens on 127.0.0.1.
+    All data is in memory and lost at the stop. Each partition keeps its last
+    5 MB. A missing topic is created when a record is sent to it. The broker
+    listens on 127.0.0.1, and supports no admin requests, transactions, TLS or login.
 
-    Give consumers --group-protocol consumer: a classic group takes its session
-    timeout to rebalance here.
+    Give consumers --group-protocol consumer: in this broker, a classic group
+    takes its session timeout to rebalance.
     """
     from processor.kafka.embedded import EmbeddedBroker  # here, so that help does without
     from processor.telemetry import logs

@@ -27,9 +27,9 @@ def doctor(
     ] = None,
     output: Output = "table",
 ) -> int:
-    """Check each thing that run needs, with the options of run: names, login, rights, topics, group, APP, limits.
+    """Check what run needs, with the options of run: names, login, permissions, topics, group, APP, limits.
 
-    Each check is ok, a warning, or a failure, with what was found and what to do.
+    Each check is ok, a warning, or a failure, with its finding and what to do.
     The exit code is 1 if a check fails. Nothing is changed: no topic is created,
     and no group is joined.
     """

@@ -27,7 +27,8 @@ def health(
 ) -> int:
     """Report in one line of JSON whether a fleet is alive, ready and progressing.
 
-    The exit code is 0 if every --check holds, else 1. The command asks no broker: a fleet that waits for one is alive.
+    The exit code is 0 if every --check passes, else 1. The command sends no request to a broker: a fleet that waits for
+    its broker is alive.
 
     alive: every consumer has polled within --max-age.
     ready: every consumer has partitions, or is in the group and none is left for it.

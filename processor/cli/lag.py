@@ -116,11 +116,11 @@ def lag(
 ) -> int:
     """Show the lag of a group per partition, with what is done already.
 
-    Tasks behind the committed offset may be done: the commit lists them.
+    Tasks above the committed offset may be done already: the commit lists them.
     "12,031 behind, 11,990 of them done, 41 left" is such a group. The verdict
     is explained in docs/OPERATING.md.
 
-    A group whose members lag is looked at four times, a second apart.
+    If a group lags, the command takes four samples, a second apart.
     """
     connection = with_tokens(connection, lambda _: None)
     control = report.control_topic

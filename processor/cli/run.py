@@ -21,7 +21,7 @@ def run(
     """Run APP's handlers on the tasks of one or more topics.
 
     The sessions of each partition run in parallel, and the tasks of one session one after the other, in order.
-    The first SIGTERM or SIGINT lets running tasks finish; the second ends at once.
+    After the first SIGTERM or SIGINT, running tasks finish; the second ends the process at once.
     """
     return _run_fleet(settings, app)
 

@@ -73,9 +73,10 @@ def tail(
 ) -> int:
     """Show the newest tasks of a topic, decoded as `run` decodes them, one in each line.
 
-    A line has the time, the place, the session, the name, the ID and the payload.
-    The newest of all partitions, the latest last. A value that cannot be decoded
-    is shown with the reason. With -o json, each line is one JSON document.
+    A line has the time, the partition and offset, the session, the name, the ID and
+    the payload. The newest tasks of all partitions are shown, the latest last. A value
+    that cannot be decoded is shown with the reason. With -o json, each line is one
+    JSON document.
     """
     connection = with_tokens(connection, lambda _: None)
     config = admin_config(connection.bootstrap_servers, connection.kafka_config)

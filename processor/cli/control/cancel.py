@@ -62,11 +62,11 @@ class CancelOptions(ControlOptions):
 def cancel(connection: ConnectionOptions, options: CancelOptions) -> int:
     """Settle a task, or all tasks of a session produced until now, without running them.
 
-    Wherever they wait, they are settled when their session comes to them. One
-    that runs gets TaskCancelled, or asyncio.CancelledError if it is async, and
-    is not attempted again. What was to follow from them is not sent.
+    Waiting tasks are settled when it is their turn in their session. A running
+    handler gets TaskCancelled, or asyncio.CancelledError if it is async, and its
+    task is not attempted again. Tasks that would follow are not sent.
 
-    It acts at once. The control topic is created if it is missing.
+    The command acts at once. The control topic is created if it is missing.
     """
     connection = with_tokens(connection, lambda _: None)
     topic, group, target = options.control_topic, options.group, options.target

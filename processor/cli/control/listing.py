@@ -23,7 +23,7 @@ NAMED: Final = 5
 
 
 def list_commands(connection: ConnectionOptions, control: ControlOptions, output: Output = "table") -> int:
-    """Show what is paused and cancelled and how many workers are set, since when, and who gave the command."""
+    """Show pauses, cancellations and the number of workers, each with its start and author."""
     connection = with_tokens(connection, lambda _: None)
     found = commands_of(connection, control.control_topic, control.group)
     if control.group not in found.groups:

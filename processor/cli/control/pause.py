@@ -12,12 +12,12 @@ from processor.options.connection import ConnectionOptions
 
 
 def pause(connection: ConnectionOptions, options: TargetOptions) -> int:
-    """Begin no task of a session, a name, a partition, or the whole group until it is resumed.
+    """Pause the tasks of a session, a name, a partition, or the whole group until they are resumed.
 
-    What runs goes on, and so does everything else. The order of each session
+    Running tasks continue, and so do all others. The order of each session
     is kept. The pause survives restarts of the fleet.
 
-    It acts at once. The control topic is created if it is missing.
+    The command acts at once. The control topic is created if it is missing.
     """
     connection = with_tokens(connection, lambda _: None)
     send_command(connection, options.control_topic, options.group, options.target, Pause(now(), author()))
@@ -26,9 +26,9 @@ def pause(connection: ConnectionOptions, options: TargetOptions) -> int:
 
 
 def resume(connection: ConnectionOptions, options: TargetOptions) -> int:
-    """End one pause. What another pause covers still waits.
+    """End one pause. Tasks that another pause covers still wait.
 
-    --all ends the pause of the whole group only. It acts at once.
+    --all ends only the pause of the whole group. The command acts at once.
     """
     connection = with_tokens(connection, lambda _: None)
     was_paused = options.target in commands_of(connection, options.control_topic, options.group).pauses.in_force

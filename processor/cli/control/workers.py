@@ -36,11 +36,11 @@ class WorkersOptions(ControlOptions):
 
 
 def workers(connection: ConnectionOptions, options: WorkersOptions) -> int:
-    """Have each consumer of the group run N workers, in place of its --workers.
+    """Set the number of workers of each consumer of the group, in place of its --workers.
 
-    It acts at once and needs no rebalance. A worker that is one too many ends
-    the task that it runs. The number survives restarts of the fleet, until
-    --off. The control topic is created if it is missing.
+    The command acts at once and needs no rebalance. A worker that is removed first
+    finishes the tasks that it has taken. The number survives restarts of the fleet
+    until --off. The control topic is created if it is missing.
     """
     connection = with_tokens(connection, lambda _: None)
     topic, group = options.control_topic, options.group

@@ -69,7 +69,7 @@ def demo(
     sessions, some of which fail. At the end it checks that none was lost,
     repeated or overtaken, and reports throughput and balance.
     --show adds urgent or delayed tasks, or tasks that are handled in batches,
-    and checks what becomes of them.
+    and checks their outcome.
     The exit code is 1 if a check fails.
     """
     console = Console()

@@ -59,12 +59,12 @@ def replay(
     options: ReplayOptions,
     output: Output = "table",
 ) -> int:
-    """Send dead letters to their original topics again, and note that they are dealt with.
+    """Send dead letters to their original topics again, and mark them as dealt with.
 
-    The same key, value and headers, without those that dead-lettering has
-    added, and with dlq-replays, which counts. The letters of a session keep
-    their order. A letter is noted once the broker has acknowledged it. After
-    a stop of any kind, the same command goes on with those that are not noted.
+    Key, value and headers are the same, without the headers that dead-lettering
+    has added, and with dlq-replays, which counts replays. The letters of a session
+    keep their order. A letter is marked once the broker has acknowledged it. After
+    a stop of any kind, the same command continues with the letters that are not marked.
 
     Only letters that are in the topic at the start are replayed.
     """
@@ -97,7 +97,7 @@ def discard(
     options: DiscardOptions,
     output: Output = "table",
 ) -> int:
-    """Note that dead letters are dealt with, without sending them anywhere.
+    """Mark dead letters as dealt with, without sending them anywhere.
 
     They stay in the topic until its retention deletes them; `dlq list --all` shows them.
     """

@@ -60,11 +60,11 @@ def monitor(
 ) -> int:
     """Watch a fleet live, from its JSON logs alone.
 
-    Shows which partitions lag and which session each commit point waits
-    for, since when and why; throughput, latency, failures, rebalances and
-    restarts. Off a terminal it prints a line every ten seconds and a summary
-    at the end. Ctrl-C ends it, as does the end of standard input. A page
-    (--serve) is read only, has no login, and stays until Ctrl-C.
+    Shows which partitions lag, and which session each commit point waits
+    for, with start and reason; throughput, latency, failures, rebalances and
+    restarts. If its output is not a terminal, it prints a line every ten seconds
+    and a summary at the end. Ctrl-C ends it, as does the end of standard input.
+    A page (--serve) is read-only, has no login, and stays until Ctrl-C.
 
     kubectl logs -f --prefix -l app=shop | processor monitor
     """

@@ -36,12 +36,12 @@ def report(
     ] = None,
     window: log_files.Window = log_files.WINDOW_DEFAULT,
 ) -> int:
-    """Sum up a run from its logs.
+    """Summarize a run from its logs.
 
-    Gives a verdict on every partition with advice, the tasks that commit
-    points waited for, and failures by error; with --html as one page with
+    The report has a verdict on every partition with advice, the tasks that commit
+    points waited for, and failures by error. With --html it is one page with
     plots over time, which loads nothing and runs no script. Several logs, of
-    several pods or rotated, are read together in the order of their times.
+    several pods or rotated, are merged in the order of their times.
     """
     stats, watch = ReadStats(), Watch(window)
     if html is not None:

@@ -40,11 +40,11 @@ def reset(
     execute: Execute = False,
     output: Output = "table",
 ) -> int:
-    """Move what a group has committed, while it has no members.
+    """Move the committed offsets of a group that has no members.
 
-    Without --execute it shows what it would do: the offsets before and after,
+    Without --execute, the command shows what it would do: the offsets before and after,
     how many settled offsets would run again, and how many would be skipped.
-    A reset drops the skip maps: what was done ahead of the commit runs again.
+    A reset drops the skip maps: tasks that were done ahead of the commit run again.
     """
     target = target_of(to, time.time())
     with GroupView(with_tokens(connection, lambda _: None), group) as view:

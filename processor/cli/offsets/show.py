@@ -20,7 +20,7 @@ def show(
     topic: SelectionOption = [],  # noqa: B006 — read only
     output: Output = "table",
 ) -> int:
-    """Show what a group has committed, and what the skip map in each commit says."""
+    """Show the offsets that a group has committed, and the skip map in each commit."""
     with GroupView(with_tokens(connection, lambda _: None), group) as view:
         report = OffsetsReport(group=group, partitions=[_offset(one) for one in selected(view, topic)])
     if output == "json":

@@ -54,13 +54,13 @@ def produce(
     topic: Annotated[str, Option("Topic to send to.", Panel.KAFKA, short="-t", rule=topic_fault)],
     file: Annotated[str, Argument("JSON Lines, one task a line; - is standard input.", metavar="FILE")] = "-",
 ) -> int:
-    """Send the tasks of FILE, each session's to one partition and in the order of the lines.
+    """Send the tasks in FILE, those of each session to one partition and in the order of the lines.
 
-    A line is {"session_id": "s1", "name": "charge", "payload": {…}}, with "id" and "headers" where wanted,
-    and with "priority" (0 to 9), "not_before" or "delay", "expires" or "expires_in": times are epoch
+    A line is {"session_id": "s1", "name": "charge", "payload": {…}}. Optional members are "id", "headers",
+    "priority" (0 to 9), "not_before" or "delay", and "expires" or "expires_in": times are epoch
     milliseconds or ISO 8601, "delay" and "expires_in" are seconds from now. "then" is a task that is sent
-    once this one has succeeded; it may have a "then" of its own. "group" is in place of a task: a list of tasks
-    that run side by side, and "then" is sent once all of them have succeeded.
+    once this one has succeeded; it may have its own "then". "group" takes the place of a task: a list of tasks
+    that run concurrently; "then" is sent once all of them have succeeded.
     A bad line is reported with its number and not sent; the exit code is then 1.
     """
     with _opened(file) as stream, Signals() as signals:
