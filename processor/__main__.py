@@ -1,4 +1,4 @@
-"""The first instructions of the command `processor`, and of `python -m processor`: signals, then everything else."""
+"""The first instructions of `processor` and `python -m processor`: they handle signals before all other imports."""
 
 import sys
 

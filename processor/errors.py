@@ -76,4 +76,4 @@ class DeliveryError(ProcessorError):
 
 
 class RecordTooLarge(DeliveryError):
-    """A topic, or the client, does not take a record of this size, or the batch that it was sent in."""
+    """A topic, or the client, does not accept a record of this size, or the batch that contains it."""

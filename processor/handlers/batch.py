@@ -14,11 +14,11 @@ MOST_TASKS = 100_000
 """The largest batch. A consumer holds all of its tasks in memory."""
 
 _SINGLE: Final = ("concurrency", "rate")
-"""Keywords about single tasks."""
+"""Keywords for single tasks only."""
 
 
 class BatchError(Exception):
-    """Raised by the handler of a batch: these of its tasks failed, and all others succeeded.
+    """Raised by a batch handler: the given tasks failed, and all others succeeded.
 
     Args:
         errors: the exception of each task that failed, by its index in the batch.
@@ -48,10 +48,10 @@ class BatchError(Exception):
 
 
 def check_batch_keywords(given: Mapping[str, object]) -> None:
-    """Checks that a batch has each keyword that is given: `concurrency` and `rate` are about single tasks only.
+    """Check that a batch allows each keyword that is given: `concurrency` and `rate` are only for single tasks.
 
     Raises:
-        SettingsError: it has not.
+        SettingsError: a keyword is not allowed.
     """
     for name in _SINGLE:
         if given.get(name) is not None:

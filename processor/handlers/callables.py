@@ -8,7 +8,7 @@ from typing import Any
 
 
 def is_kind(kind: Callable[[object], bool], function: Callable[..., Any]) -> bool:
-    """Return whether `kind` is true of the function, or of an object's `__call__`."""
+    """Return whether `kind` holds for the function, or for an object's `__call__`."""
     return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 — its kind is inspected
 
 

@@ -1,4 +1,4 @@
-"""`Middleware`: a function of the application that surrounds each attempt of its handlers."""
+"""`Middleware`: a function of the application that wraps each attempt of its handlers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from processor.handlers.callables import is_kind, label, lacks_arguments
 from processor.handlers.task import Task
 
 Call = Callable[[Task[Any]], Any]
-"""What a middleware surrounds: the handler, or the next middleware."""
+"""What a middleware wraps: the handler, or the next middleware."""
 
 M = TypeVar("M", bound=Callable[[Any, Any], Any])
 
 
 class Middleware(msgspec.Struct, frozen=True):
-    """One middleware. A plain one surrounds plain handlers, an async one async handlers."""
+    """One middleware. A plain middleware wraps plain handlers, an async one async handlers."""
 
     function: Callable[[Any, Any], Any]
     is_async: bool

@@ -20,7 +20,7 @@ Errors = type[BaseException] | Iterable[type[BaseException]]
 
 
 class PolicyKeywords(TypedDict, total=False):
-    """What a handler sets for its own tasks. None, or left out, is the consumer's option or no rule."""
+    """The policy of one handler. If a keyword is None or left out, the consumer's option applies, or no rule."""
 
     timeout: float | None
     """time limit for one attempt in seconds, in place of `--timeout`"""
@@ -32,8 +32,8 @@ class PolicyKeywords(TypedDict, total=False):
     reject_on: Errors | None
     """exceptions after which a task is dead-lettered at once, even if they are among those of `retry_on`"""
     outage_on: Errors | None
-    """exceptions that mean that something the handler needs is away: the task is attempted again until it succeeds, and
-    after ten such attempts in a row the handler is suspended until one succeeds"""
+    """exceptions that mean an outage of a dependency of the handler: the task is attempted again until it succeeds,
+    and after ten such attempts in a row the handler is suspended until one succeeds"""
     backoff: float | None
     """seconds before the second attempt, in place of `--backoff`"""
     backoff_max: float | None
@@ -44,8 +44,8 @@ class PolicyKeywords(TypedDict, total=False):
     """attempts of the handler that one consumer begins in a second, a minute or an hour, as `"100/s"`, `"30/m"` or
     `"500/h"`; its other tasks wait without a worker"""
     expires: float | None
-    """seconds after its record's timestamp in which a task must begin, else it is dead-lettered with `Expired`; the
-    header `task-expires` takes precedence"""
+    """seconds after its record's timestamp within which a task must begin; otherwise it is dead-lettered with
+    `Expired`. The header `task-expires` takes precedence"""
 
 
 def check_keywords(given: Mapping[str, object]) -> None:
@@ -70,7 +70,7 @@ def check_names(given: Iterable[str], owner: str, known: Sequence[str]) -> None:
     """Checks that each keyword of `owner` is a known one.
 
     Raises:
-        SettingsError: one is not; with the one that it resembles, or all.
+        SettingsError: a keyword is unknown; the message has a similar one, or all.
     """
     for name in given:
         if name not in known:
@@ -80,7 +80,7 @@ def check_names(given: Iterable[str], owner: str, known: Sequence[str]) -> None:
 
 
 def error_rules(given: Mapping[str, Any]) -> ErrorRules:
-    """Return what the exceptions of a handler mean, from its keywords.
+    """Return the rules for a handler's exceptions, from its keywords.
 
     Raises:
         SettingsError: a value is not a type of exceptions.

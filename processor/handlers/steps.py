@@ -1,4 +1,4 @@
-"""`Step`: a task to be, and what follows from it; `group`: tasks that run side by side, and what follows from all."""
+"""`Step`: a task that will be sent, and the steps that follow; `group`: concurrent tasks, and their next step."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from processor.handlers.terms import Time
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A task to be. `charge.then(ship).then(notify)` is a chain: each task is sent once the one before has succeeded.
+    """A task that will be sent. `charge.then(ship).then(notify)` is a chain: each task is sent once the one before
+    has succeeded.
 
-    A step is never changed: `then` returns a new one. The fields are those of `Dispatcher.submit`.
+    A step is immutable: `then` returns a new one. The fields are those of `Dispatcher.submit`.
     """
 
     session_id: str
@@ -21,28 +22,28 @@ class Step:
     name: str = ""
     _: KW_ONLY
     id: str | None = None
-    """Of the first step only. A task that follows has the ID of its predecessor with `/1` behind it."""
+    """Only for the first step. A task that follows has the ID of its predecessor with `/1` appended."""
     headers: Mapping[str, str | bytes | None] | None = field(default=None, repr=False)
     topic: str | None = None
-    """Where it is sent if it follows from another one; None is the topic of that one."""
+    """The topic to which a step that follows another one is sent; None is the topic of its predecessor."""
     priority: int = 0
     not_before: Time | None = None
     delay: float | None = None
-    """Seconds from when it is sent: for a step that follows, from the success of its predecessor."""
+    """Earliest start in seconds from when it is sent: for a step that follows, from the success of its predecessor."""
     expires: Time | None = None
     expires_in: float | None = None
     """Seconds from when it is sent."""
     following: tuple[Step | Group, ...] = ()
-    """What comes after it, in order. Use `then`."""
+    """The steps that follow, in order. Use `then`."""
 
     def then(self, step: Step | Group) -> Step:
-        """Return this chain with `step`, and what follows from that, at its end."""
+        """Return this chain with `step`, and the steps that follow it, appended."""
         return replace(self, following=(*self.following, replace(step, following=()), *step.following))
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Branches that run side by side; what follows begins when all of them have succeeded. Use `group`."""
+    """Branches that run concurrently; the next step is sent when all of them have succeeded. Use `group`."""
 
     branches: tuple[Step | Group, ...]
     _: KW_ONLY
@@ -53,10 +54,10 @@ class Group:
     expires_in: float | None = None
     """The same, in seconds from when it begins."""
     following: tuple[Step | Group, ...] = ()
-    """What comes after it, in order. Use `then`."""
+    """The steps that follow, in order. Use `then`."""
 
     def then(self, step: Step | Group) -> Group:
-        """Return this group with `step`, and what follows from that, at its end."""
+        """Return this group with `step`, and the steps that follow it, appended."""
         return replace(self, following=(*self.following, replace(step, following=()), *step.following))
 
 
@@ -70,10 +71,11 @@ def group(
     """Return a group: `group([reserve, charge]).then(ship)` ships when both have succeeded.
 
     Args:
-        branches: steps, chains and groups. `task.inputs` of what follows has what they returned, in this order.
-        id: its branches are ID/1, ID/2 and so on, and what follows is ID/then. Only where it is submitted.
-        expires: until when all branches must have succeeded: epoch milliseconds, ISO 8601 or a `datetime`, both with a
-            time zone. Those that have are dead letters then.
+        branches: steps, chains and groups. `task.inputs` of the next step has their return values, in this order.
+        id: the group's ID, only for a submitted group. The IDs of its branches are ID/1, ID/2 and so on, and that of
+            the next step is ID/then.
+        expires: the time by which all branches must have succeeded: epoch milliseconds, ISO 8601 or a `datetime`, the
+            latter two with a time zone. After it, the arrivals of branches that have succeeded become dead letters.
         expires_in: the same, in seconds from when the group begins.
 
     Raises:
@@ -85,16 +87,16 @@ def group(
 
 
 NO_PAYLOAD: Final = object()
-"""What `submit` has as its payload where it is given a step or a group."""
+"""The default payload of `submit`, for a step or a group."""
 
 ALONE: Final = (NO_PAYLOAD, "", None, None, 0, None, None, None, None)
 
 
 def check_alone(*others: object) -> None:
-    """Checks that `submit` was given nothing beside a step or a group.
+    """Check that `submit` got no other argument beside a step or a group.
 
     Raises:
-        TypeError: it was.
+        TypeError: it got one.
     """
     if others != ALONE:
         raise TypeError("submit takes a Step or a group alone: give what belongs to the task to the Step")

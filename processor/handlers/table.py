@@ -26,15 +26,15 @@ B = TypeVar("B", bound=BatchFunction)
 
 
 class Handler(msgspec.Struct, eq=False):
-    """One handler function and its limits. None means the consumer's option."""
+    """One handler function and its policy. None means the consumer's option."""
 
     function: Callable[[Any], Any]
-    """It takes a task, or a list of them where it has a `batch`."""
+    """It takes a task, or a list of tasks if `batch` is set."""
     call: Callable[[Any], Any]
     """The function, inside the application's middleware."""
     is_async: bool
     name: str = "default"
-    """What the log calls it: the name, or the schema, that it is registered for."""
+    """Its name in the log: the task name or schema for which it is registered."""
     timeout: float | None = None
     """Time limit for one attempt in seconds."""
     max_attempts: int | None = None
@@ -51,15 +51,15 @@ class Handler(msgspec.Struct, eq=False):
     concurrency: int | None = None
     """Attempts that one consumer runs at once."""
     rate: tuple[int, float] | None = None
-    """So many attempts may begin in so many seconds in one consumer."""
+    """The number of attempts that one consumer may begin, and the seconds in which it may begin them."""
     expires: float | None = None
-    """Seconds after its timestamp in which a task must begin."""
+    """Seconds after its timestamp within which a task must begin."""
     is_guarded: bool = False
-    """Whether something that it sets is to be checked before each attempt."""
+    """Whether its policy has to be checked before each attempt."""
     is_plain: bool = False
-    """Whether it is called without further ado: it is neither async nor guarded."""
+    """Whether it can be called directly: it is neither async nor guarded."""
     batch: BatchRule | None = None
-    """When a batch is called; None where the function takes one task."""
+    """When a batch is called; None if the function takes one task."""
 
 
 class Handlers:
@@ -118,17 +118,17 @@ class Handlers:
         """Registers the decorated function, plain or `async`, for batches of tasks named `name`.
 
         It takes a list of tasks of one or several sessions, those of one session in their order and without a gap. It
-        returns None, or a list with a result for each task. What it raises is a failed attempt of each task; a
-        `BatchError` is one of those tasks that it names, and the others have succeeded. A task that has failed is
-        attempted again by itself, in a list of one. Middleware does not surround it.
+        returns None, or a list with a result for each task. An exception is a failed attempt of each task. A
+        `BatchError` is a failed attempt of the tasks that it names; the others have succeeded. A failed task is
+        attempted again alone, in a list of one. Middleware does not wrap the function.
 
         If its parameter is annotated with `list[Task[Order]]`, each payload is converted to an `Order`.
 
         Args:
             name: the tasks' name; optional if `schema` is given.
             size: tasks of a full batch, which is called at once.
-            wait: seconds that a task waits for its batch to become full at the most.
-            sessions: 1 for one session a batch, None for any number.
+            wait: longest time in seconds that a task waits for its batch to become full.
+            sessions: 1 for batches of one session only, None for any number of sessions.
             schema: as for `task`.
             keywords: the handler's own policy, see `PolicyKeywords`; `timeout` is that of a whole batch.
 
@@ -180,9 +180,9 @@ class Handlers:
     def middleware(self, function: M) -> M:
         """Registers the decorated function around each attempt of the handlers of its kind, plain or `async`.
 
-        It gets the task and the next call: `def timed(task, call): return call(task)`. What it returns is the result,
-        and what it raises is the attempt's error. The first registered is outermost. A handler may be registered
-        before or after it.
+        It gets the task and the next callable: `def timed(task, call): return call(task)`. Its return value is the
+        result, and its exception is the error of the attempt. The middleware that is registered first is outermost. A
+        handler may be registered before or after it.
 
         Raises:
             LoadError: the function cannot be called with two arguments, or is a generator.
@@ -197,7 +197,7 @@ class Handlers:
             handler.call = inside(self._middleware, handler.function, is_async=handler.is_async)
 
     def check_middleware(self) -> None:
-        """Checks that middleware surrounds a handler, if there is any.
+        """Check that middleware wraps at least one handler, if there is any middleware.
 
         Raises:
             LoadError: all handlers are of one kind, plain or `async`, and all middleware of the other.
@@ -207,8 +207,8 @@ class Handlers:
     def lifespan(self, function: L) -> L:
         """Registers the decorated generator function, plain or `async`, which yields once.
 
-        Each consumer runs it up to its `yield` before it joins the group, and the rest of it after its last task. What
-        it yields is `task.state`. If it raises an exception before it yields, the consumer does not start.
+        Each consumer runs it up to its `yield` before it joins the group, and the rest after its last task. The yielded
+        value is `task.state`. If it raises an exception before it yields, the consumer does not start.
 
         Raises:
             SettingsError: there is a lifespan already.
@@ -273,7 +273,7 @@ class Handlers:
         """Returns `app` itself, or new handlers with the function `app` as the default.
 
         Raises:
-            LoadError: `app` is neither, has no handlers, or is a generator; or its middleware surrounds none of them.
+            LoadError: `app` is neither, has no handlers, or is a generator; or its middleware wraps none of them.
         """
         if isinstance(app, Handlers):
             if not app.handlers:

@@ -90,12 +90,12 @@ class Retry(Exception):
         return text if cause is None else f"{text} ({type(cause).__name__}: {cause})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A handler may raise it in a process of its own, from which exceptions come pickled."""
+        """A handler may raise it in another process, whose exceptions are pickled."""
         return partial(type(self), after=self.after, counts=self.counts), self.args
 
 
 class Interrupt(BaseException):
-    """What is raised inside a running handler from outside."""
+    """An exception that interrupts a running handler."""
 
 
 class TaskTimeout(Interrupt):
@@ -137,25 +137,27 @@ class UnknownTask(Exception):
 
 
 class InvalidHeader(Exception):
-    """The error of a dead-lettered task one of whose `task-` headers cannot be read. It was not attempted."""
+    """The error of a dead-lettered task with an invalid `task-` header. It was not attempted."""
 
     __module__ = "processor"
 
 
 class DependencyFailed(Exception):
-    """The error of a dead-lettered task that was to follow from another one, which is a dead letter itself."""
+    """The error of a dead-lettered task whose predecessor in a chain or a group is a dead letter."""
 
     __module__ = "processor"
 
 
 class Expired(Exception):
-    """The error of a dead-lettered task whose time to begin was over. `dlq-attempts` counts those made in time."""
+    """The error of a dead-lettered task that expired before it began. `dlq-attempts` counts attempts made in time."""
 
     __module__ = "processor"
 
 
 class ProcessDied(Exception):
-    """The error of a dead-lettered task whose processes died while they ran it. `dlq-attempts` counts those deaths."""
+    """The error of a dead-lettered task whose consumer processes died while they ran it. `dlq-attempts` counts the
+    deaths.
+    """
 
     __module__ = "processor"
 
@@ -178,9 +180,9 @@ class Task(msgspec.Struct, Generic[P], eq=False):
     _headers: dict[str, bytes | None] | None = None
     _deadline: float | None = None
     state: Any = None
-    """What the application's lifespan has yielded in this consumer; None without a lifespan."""
+    """The value that the application's lifespan yielded in this consumer; None without a lifespan."""
     _span: OpenSpan | None = None
-    """The span of this attempt, where attempts are traced."""
+    """The span of this attempt, if attempts are traced."""
 
     @property
     def topic(self) -> str:
@@ -227,7 +229,7 @@ class Task(msgspec.Struct, Generic[P], eq=False):
 
     @property
     def inputs(self) -> list[Any]:
-        """What the tasks returned that this one follows from, in order; empty where it follows from none."""
+        """The return values of the tasks that this one follows, in order; empty if it follows none."""
         value = dict(self._record.headers() or ()).get("task-inputs")
         if value is None:
             return []

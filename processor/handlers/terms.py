@@ -31,7 +31,7 @@ Time = int | str | datetime
 
 
 def terms_of(headers: Headers) -> Terms | None:
-    """Return what the headers of a record ask for; None where they ask for nothing. The last of each name counts."""
+    """Return the terms that the headers of a record set; None if they set none. The last header of each name counts."""
     found = {name: value for name, value in headers if name in NAMES}
     if not found:
         return None
@@ -68,9 +68,9 @@ def check_begin(terms: Terms, epoch: float) -> None:
 
 
 def check_age(record: Record, seconds: float, terms: Terms | None, epoch: float) -> None:
-    """Checks that a task may begin at `epoch` whose handler takes it for at most `seconds` after its timestamp.
+    """Check that a task may begin at `epoch` if its handler sets an expiry of `seconds` after its timestamp.
 
-    A header that says until when it may begin takes precedence. A record without a timestamp does not expire.
+    The header `task-expires` takes precedence. A record without a timestamp does not expire.
 
     Raises:
         Expired: it is too late.
@@ -89,10 +89,10 @@ def headers_for_terms(
     expires: Time | None = None,
     expires_in: float | None = None,
 ) -> Headers:
-    """Return the headers that ask for these terms.
+    """Return the headers that set these terms.
 
     Args:
-        priority: 0 to 9; 0 is that of any task, and needs no header.
+        priority: 0 to 9; 0 is the default, and needs no header.
         not_before: the task does not begin before this time.
         delay: the same, in seconds from now.
         expires: the task does not begin after this time.
