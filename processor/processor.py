@@ -1,4 +1,4 @@
-"""`Processor`: what an application is, its handlers and how they are run from Python."""
+"""`Processor`: an application, which has handlers and can run them from Python."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Processor(Handlers):
     def __init__(self) -> None:
         super().__init__()
         self._guard = threading.Lock()
-        """Of what follows: `stop` comes from another thread than `run`."""
+        """Guards the attributes below: `stop` is called from another thread than `run`."""
         self._consumers: list[Consumer] = []
         self._stop_asked = False
 
@@ -49,22 +49,22 @@ class Processor(Handlers):
         bootstrap_servers: str = "localhost:9092",
         **settings: Any,
     ) -> int:
-        """Runs one consumer in this process until it is stopped, and returns its exit code: 0 after a clean stop.
+        """Run one consumer in this process until it is stopped, and return its exit code: 0 after a clean stop.
 
-        In the main thread the first SIGTERM or SIGINT stops it in order and the second at once; `stop` does from
-        anywhere. The log goes to stderr. A handler that cannot be interrupted ends the run, since nothing can replace
-        the process. For several consumers, or for one that is replaced, use `processor run`.
+        In the main thread, the first SIGTERM or SIGINT stops it cleanly, and the second at once; any thread may call
+        `stop`. The log goes to stderr. A handler that cannot be interrupted ends the run, since nothing can replace
+        the process. For several consumers, or for automatic replacement, use `processor run`.
 
         Args:
             topics: one or several topics to consume.
             group: the consumer group.
-            bootstrap_servers: HOST:PORT, several with commas.
+            bootstrap_servers: HOST:PORT, or several separated by commas.
             settings: the other fields of `Settings`, named like the long options: `workers=8`, `value_format="json"`.
 
         Raises:
-            SettingsError: an option cannot be used.
+            SettingsError: an option is invalid.
             LoadError: there is no handler, a topic does not exist, or a schema cannot be loaded.
-            BrokerError: no broker answers, or it does not let this client in.
+            BrokerError: no broker responds, or the brokers deny access.
         """
         # Loaded here: a program that only registers handlers needs no Kafka client.
         from processor.boot.in_process import run_in_process
@@ -85,9 +85,10 @@ class Processor(Handlers):
             self._left(running)
 
     def stop(self) -> None:
-        """Lets `run` take no more tasks, finish those that run, commit and return. Does not wait; any thread may ask.
+        """Stop `run`: it fetches no more tasks, finishes the running ones, commits and returns.
 
-        When nothing runs, the next `run` ends as soon as it has begun: a stop is not lost to one that is just starting.
+        This method does not wait, and any thread may call it. If no `run` is active, the next one ends as soon as it
+        has begun, so that a stop is not lost while `run` starts.
         """
         with self._guard:
             self._stop_asked = True

@@ -29,8 +29,8 @@ Sent = asyncio.Future[RecordMetadata]
 class AsyncDispatcher:
     """Sends tasks as `Dispatcher` does, from the coroutines of one event loop, which it never blocks.
 
-    Each session's tasks go to one partition, in the order in which `submit` began to run. A child process that inherits
-    one by a fork may use it too, in an event loop of its own: it has a client of its own there.
+    Each session's tasks go to one partition, in the order in which `submit` began to run. After a fork, the child
+    process may use the dispatcher too, in its own event loop and with its own client.
 
     ```python
     async with AsyncDispatcher("localhost:9092", "tasks") as dispatcher:
@@ -69,15 +69,16 @@ class AsyncDispatcher:
         )
         self._tasks: TaskProducer | None = None
         self._loop: _Loop | None = None
-        """The event loop that it is used in; None before the first use."""
+        """The event loop in which it is used; None before the first use."""
 
     async def open(self) -> None:
-        """Opens the producer in another thread; brokers are asked by the first task. Nothing if it is open already.
+        """Open the producer in another thread. It connects to the brokers with the first task. A second call does
+        nothing.
 
         Raises:
             SettingsError: a Kafka setting cannot be used.
-            LoadError: a schema cannot be loaded, or the registry does not take it.
-            RegistryError: the registry does not answer, or does not let this client in.
+            LoadError: a schema cannot be loaded, or the registry rejects it.
+            RegistryError: the registry does not respond, or denies access.
             BrokerError: `oauth_cb` returns no token.
         """
         async with self._bound().turn:
@@ -99,28 +100,30 @@ class AsyncDispatcher:
         expires: Time | None = None,
         expires_in: float | None = None,
     ) -> RecordMetadata:
-        """Sends a task, waits until it is acknowledged, and returns where its record was written.
+        """Send a task, wait until it is acknowledged, and return the topic, partition and offset of its record.
 
-        While too many tasks are pending, it waits for its turn first. To have several on their way at once, run it in
-        tasks of asyncio, as `asyncio.gather` does. A task whose `submit` is cancelled may have been sent.
+        While too many tasks are pending, it waits first. To send several tasks at once, run it in several tasks of
+        asyncio, as `asyncio.gather` does. A task whose `submit` is cancelled may have been sent.
 
         Args:
-            session_id: whose task it is; the record's key in UTF-8. Or a `Step` or a group, alone, with what follows.
-            payload: what the handler gets.
-            name: which handler takes it.
-            id: names the task; without one its reader calls it TOPIC-PARTITION-OFFSET.
-            headers: the record's headers.
+            session_id: the session; its UTF-8 encoding is the key of the record. Or a `Step` or a group, alone,
+                with the steps that follow.
+            payload: the payload that the handler receives.
+            name: the name of the handler.
+            id: the ID of the task; TOPIC-PARTITION-OFFSET if there is none.
+            headers: additional headers of the record.
             priority: 0 to 9; sessions with more urgent tasks run first.
-            not_before: it does not begin before this time: epoch milliseconds, ISO 8601 or a `datetime`, both with a
-                time zone.
+            not_before: the task does not begin before this time: epoch milliseconds, ISO 8601 or a `datetime`, the
+                latter two with a time zone.
             delay: the same, in seconds from now.
-            expires: it does not begin after this time; then it becomes a dead letter.
+            expires: the task does not begin after this time, and then becomes a dead letter.
             expires_in: the same, in seconds from now.
 
         Raises:
             DeliveryError: the record could not be delivered.
-            EncodeError: a payload cannot be written in this format, a text has no UTF-8, or what follows is too large.
-            ValueError: the session ID is empty, or one of the terms from `priority` on cannot be used.
+            EncodeError: a payload cannot be encoded in this format, a text cannot be encoded in UTF-8, or the steps
+                that follow are too large.
+            ValueError: the session ID is empty, or one of the terms from `priority` on is invalid.
             TypeError: a step was given together with other arguments.
             RuntimeError: the dispatcher is closed, is not open yet, or is used in another event loop.
         """
@@ -140,17 +143,18 @@ class AsyncDispatcher:
         return await delivery.sent
 
     async def flush(self, seconds: float = CLOSE_SECONDS) -> int:
-        """Waits at most `seconds` until each task is acknowledged or has failed, and returns how many are neither."""
+        """Wait at most `seconds` until every task is acknowledged or has failed. Return how many are neither."""
         return await asyncio.to_thread(self._opened().client.flush, seconds)
 
     def pending(self) -> int:
-        """How many tasks were handed to the client and are neither acknowledged nor failed."""
+        """Return the number of tasks that are neither acknowledged nor failed."""
         return len(self._opened().client)
 
     async def close(self, seconds: float = CLOSE_SECONDS) -> int:
-        """Flushes and closes, and returns how many tasks were not acknowledged within `seconds`: their `submit` fails.
+        """Flush and close. Return the number of tasks that were not acknowledged within `seconds`; their `submit`
+        fails.
 
-        Safe to call again, and where it was never opened.
+        A second call does nothing, and neither does a call before it was opened.
         """
         return 0 if self._tasks is None else await asyncio.to_thread(self._tasks.client.close, seconds)
 

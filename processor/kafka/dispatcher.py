@@ -85,28 +85,29 @@ class Dispatcher:
         expires: Time | None = None,
         expires_in: float | None = None,
     ) -> DeliveryFuture:
-        """Send a task. It waits only while `max_pending` tasks are unacknowledged.
+        """Send a task. The call blocks only while `max_pending` tasks are unacknowledged.
 
-        The result of the future is the place of the record (`RecordMetadata`); its error is a `DeliveryError`.
+        The result of the future is the topic, partition and offset of the record (`RecordMetadata`); its error is a
+        `DeliveryError`.
 
         Args:
             session_id: the session; its UTF-8 encoding is the key of the record. Or a `Step` or a group, alone,
-                with what follows.
+                with the steps that follow.
             payload: the payload that the handler receives.
             name: the name of the handler.
             id: the ID of the task; TOPIC-PARTITION-OFFSET if there is none.
             headers: additional headers of the record.
             priority: 0 to 9; sessions with more urgent tasks run first.
-            not_before: it does not begin before this time: epoch milliseconds, ISO 8601 or a `datetime`, both with a
-                time zone.
+            not_before: the task does not begin before this time: epoch milliseconds, ISO 8601 or a `datetime`, the
+                latter two with a time zone.
             delay: the same, in seconds from now.
-            expires: it does not begin after this time; then it becomes a dead letter.
+            expires: the task does not begin after this time, and then becomes a dead letter.
             expires_in: the same, in seconds from now.
 
         Raises:
-            EncodeError: a payload cannot be encoded in this format, a text cannot be encoded in UTF-8, or what follows
-                is too large.
-            ValueError: the session ID is empty, or one of the terms from `priority` on cannot be used.
+            EncodeError: a payload cannot be encoded in this format, a text cannot be encoded in UTF-8, or the steps
+                that follow are too large.
+            ValueError: the session ID is empty, or one of the terms from `priority` on is invalid.
             TypeError: a step was given together with other arguments.
             RuntimeError: the dispatcher is closed.
         """

@@ -1,5 +1,5 @@
-"""For users' tests: handlers run on tasks in the real engine, without Kafka, on topics in memory. What only this
-project's own tests need is in `tests/support`.
+"""For users' tests: handlers run on tasks in the real engine, without Kafka, on topics in memory. Support for this
+project's own tests is in `tests/support`.
 
 ```python
 from processor.testing import run, task

@@ -42,29 +42,29 @@ def run(  # noqa: PLR0913 — options, each given by its name
     seconds: float = 60.0,
     **options: Any,
 ) -> Report:
-    """Run `app` on `tasks` until each has succeeded or is a dead letter, and report what became of them.
+    """Run `app` on `tasks` until each task has succeeded or is a dead letter, and return a report.
 
     The threads, the order, the retries and the codec are those of `processor run`; only Kafka is in memory. Tasks that
-    follow from others run as well, in a consumer for each link of the chain. A group of which a branch is a dead letter
-    is left waiting.
+    follow other tasks run as well, in one consumer for each link of the chain. If a branch of a group is a dead letter,
+    the group is left waiting.
 
     Args:
         app: a handler, plain or async, or a `Processor`.
-        tasks: in the order in which they are produced.
-        value_format: how payloads and results travel; one that cannot be written in it is an error here too.
+        tasks: the tasks, in the order in which they are produced.
+        value_format: encoding of payloads and results; one that cannot be encoded is an error here too.
         schemas: a folder of .avsc files.
-        workers: threads, or coroutines where every handler is async.
-        partitions: over which the sessions are spread.
-        backoff: seconds before a second attempt; none, so that tests of failures are fast.
-        backoff_max: seconds.
-        seconds: that all of it may take.
+        workers: number of threads, or of coroutines if every handler is async.
+        partitions: number of partitions.
+        backoff: seconds before a second attempt; 0 by default, so that tests of failures are fast.
+        backoff_max: longest delay between two attempts in seconds.
+        seconds: time limit for the whole run.
         options: any other field of `Settings`, such as `max_attempts` or `timeout`.
 
     Raises:
-        TimeoutError: not everything was settled in time.
-        ProcessorError: a handler went on after its timeout and could not be stopped, or the consumer failed.
-        SettingsError: an option or a task cannot be used.
-        EncodeError: a payload cannot be written in the value format.
+        TimeoutError: a task was not settled in time.
+        ProcessorError: a handler kept running after its timeout and could not be stopped, or the consumer failed.
+        SettingsError: an option or a task is invalid.
+        EncodeError: a payload cannot be encoded in the value format.
         LoadError: `app` is not an application, a schema cannot be loaded, or the lifespan failed before its `yield`.
     """
     if partitions < 1:
@@ -133,11 +133,11 @@ def _run_until(deadline: float, seconds: float, consumer: Consumer, events: Sequ
 
 def _why(events: Sequence[Event]) -> str:
     reasons = [getattr(event, "reason", None) or getattr(event, "error", None) for event in events]
-    return next((str(reason) for reason in reversed(reasons) if reason), "it did not say why")
+    return next((str(reason) for reason in reversed(reasons) if reason), "its log has no reason")
 
 
 class _RememberingCodec:
-    """The real codec, and what handlers returned."""
+    """The real codec; it collects the return values of handlers."""
 
     def __init__(self, real: ValueCodec) -> None:
         self.real = real

@@ -1,4 +1,4 @@
-"""`Report`: what became of the tasks of a run."""
+"""`Report`: the outcome of the tasks of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Payloads(Protocol):
     """The payloads of a run's tasks."""
 
     payloads: dict[tuple[int, int], Any]
-    """What was given, by partition and offset."""
+    """The tasks as they were given, by partition and offset."""
 
     def payload_in(self, record: Record) -> Any:
         """Return the payload of a task that was not given, or what a branch returned that has arrived at its join."""
@@ -43,21 +43,21 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """The exception's name with its module."""
     error: str
     headers: dict[str, bytes | None]
-    """Those of the record in the dead-letter topic."""
+    """The headers of the record in the dead-letter topic."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the tasks."""
+    """The outcome of the tasks."""
 
     done: list[Done]
     """In the order in which they succeeded."""
     results: list[Any]
-    """What handlers returned, without None, in the order in which they did."""
+    """The return values of handlers, without None, in the order in which they returned."""
     dead_letters: list[DeadLetter]
     retried: int
     """How many attempts failed and were followed by another."""
     exit_code: int
-    """What `processor run` would have ended with."""
+    """The exit code of a `processor run`."""
 
     def order_of(self, session_id: str) -> list[Any]:
         """Return the payloads of this session's tasks that succeeded, in the order in which they did."""

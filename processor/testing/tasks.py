@@ -1,4 +1,4 @@
-"""The tasks that a test gives, and the records that they become."""
+"""The tasks of a test, and the records that they become."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ TOPIC: Final = "test"
 
 HeaderValues = Mapping[str, str | bytes | None]
 Given = Task | Step | Group | tuple[str, Any] | Mapping[str, Any]
-"""A task to run: one made by `task`, a `Step` or a group with what follows from it,
-`(session_id, payload)`, or a dict.
+"""A task to run: a task made by `task`, a `Step` or a group, `(session_id, payload)`, or a dict.
 
 A dict has some of `session_id`, `payload`, `name`, `id` and `headers`, and of the terms `priority`, `not_before`,
 `delay`, `expires` and `expires_in`, as `Dispatcher.submit` takes them. A dict with `value` in place of `payload` is a
-record with just these bytes, decodable or not."""
+record with exactly these bytes, decodable or not."""
 
 _TERMS: Final = frozenset({"priority", "not_before", "delay", "expires", "expires_in"})
 _MEMBERS: Final = _TERMS | {"session_id", "payload", "name", "id", "headers", "value"}
@@ -49,21 +48,21 @@ def task(  # noqa: PLR0913 — what a task consists of
     state: Any = None,
     inputs: Sequence[Any] = (),
 ) -> Task:
-    """Return a task to call a handler with, or to give to `run`.
+    """Return a task to call a handler with, or to pass to `run`.
 
     Args:
-        payload: what the handler gets, as it is.
-        session_id: the record's key; "" is a record without one.
-        name: which handler takes it.
-        id: None is TOPIC-PARTITION-OFFSET.
-        headers: text is written in UTF-8.
-        topic: the topic that it seems to come from.
-        partition: its number there.
-        offset: its offset there.
-        attempt: 1 for the first.
-        timeout: seconds that its handler still has.
-        inputs: what the tasks returned that it follows from.
-        state: what the application's lifespan would have yielded. `run` ignores it, and runs the lifespan itself.
+        payload: the payload, which the handler gets unchanged.
+        session_id: the record's key; "" is a record without a key.
+        name: the name of the handler.
+        id: the task's ID; None is TOPIC-PARTITION-OFFSET.
+        headers: the record's headers; text is encoded in UTF-8.
+        topic: the topic of the record.
+        partition: the partition of the record.
+        offset: the offset of the record.
+        attempt: the number of the attempt, 1 for the first.
+        timeout: seconds until the handler's time limit.
+        inputs: the return values of the tasks that it follows.
+        state: the value of `task.state`. `run` ignores it, and runs the lifespan itself.
     """
     links: Headers = [(INPUTS, write_inputs(inputs))] if inputs else []
     place = Partition(topic, partition)
