@@ -13,7 +13,7 @@ Resolve = Callable[[Any], Any]
 
 
 def default_maker(node: Any, default: Any, resolve: Resolve) -> Callable[[], Any]:
-    """A function that returns the default value. A list or dict is made anew by each call, as a handler may edit it.
+    """A function that returns the default value. Each call makes a new list or dict, since a handler may edit it.
 
     Raises:
         ValueError: the default does not match its type.

@@ -69,7 +69,7 @@ class Checkup:
             self._cluster = error
 
     def findings(self) -> Iterator[Finding]:
-        """Run the checks; each finding is yielded as soon as it is there."""
+        """Run the checks; each finding is yielded as soon as it is available."""
         yield from self._kafka()
         if self._settings.registry is not None:
             yield _registry_finding(self._settings.registry)

@@ -45,7 +45,7 @@ class ClusterCheckup:
         """How many brokers the cluster has; None if none has responded."""
 
     def findings(self) -> Iterator[Finding]:
-        """Run the checks; each finding is yielded as soon as it is there."""
+        """Run the checks; each finding is yielded as soon as it is available."""
         try:
             advertised = self._facts.brokers()
         except ProcessorError as error:
@@ -111,7 +111,7 @@ class ClusterCheckup:
                 yield found
 
     def _control(self, control: States) -> Iterator[Finding]:
-        """Judge the control topic, if there is to be one."""
+        """Check the control topic, if one is set."""
         for name, state in control.items():
             if state is not None:
                 yield _topic_finding(state)

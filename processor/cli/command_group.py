@@ -1,4 +1,4 @@
-"""A command that has commands of its own, such as `processor offsets show`."""
+"""A command with subcommands, such as `processor offsets show`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from processor.cli.parameters import HELP_OPTIONS, Group, add_command
 
 
 def command_group(name: str, help_text: str, commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
-    """Return the command `name`. Without one of its own commands, it shows its help."""
+    """Return the command `name`. Without a subcommand, it shows its help."""
     group = typer.Typer(
         name=name,
         cls=Group,

@@ -46,7 +46,7 @@ def doctor(
 
 
 def _printed(findings: Iterable[Finding]) -> list[Finding]:
-    """Print each finding as soon as it is there, since some take seconds, and return all of them."""
+    """Print each finding as soon as it is available, since some take seconds, and return all of them."""
     printed = []
     for finding in findings:
         typer.echo("\n".join(_lines(finding)))

@@ -62,7 +62,7 @@ HEADINGS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(OptionSet):
-    """How often the group is looked at, and what for."""
+    """How often the group is sampled, and what is reported."""
 
     samples: Annotated[
         int,
@@ -289,7 +289,7 @@ def _watch(survey: LagSurvey, every: float, output: str) -> None:
 def _repeat(
     survey: LagSurvey, every: float, stop: Stop, show: Callable[[LagReport], None], fail: Callable[[str], None]
 ) -> None:
-    """Look and show until a signal comes. What fails is reported, and tried again: brokers and groups come back."""
+    """Sample and report until a signal comes. A failure is reported and retried: brokers and groups may return."""
     while not stop.is_asked():
         try:
             survey.look()

@@ -24,7 +24,7 @@ LOOK_EVERY: Final = 1024
 
 
 class NotesConsole(Console):
-    """Standard error, for what a command reports beside its work. Where it cannot be written, the work goes on."""
+    """Standard error, for what a command reports beside its work. If it cannot be written, the work continues."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True)

@@ -30,7 +30,7 @@ def step_headers(step: Step, codec: TaskEncoder) -> Headers:
 
     Raises:
         EncodeError: a payload that follows cannot be written in this format, or all of them are too large.
-        ValueError: a term cannot be used, or a step that follows has no session ID, or an ID of its own.
+        ValueError: a term cannot be used, or a step that follows has no session ID, or has its own ID.
     """
     headers = headers_for_terms(step.priority, step.not_before, step.delay, step.expires, step.expires_in)
     if step.following:
@@ -43,7 +43,7 @@ def group_headers(group: Group, codec: TaskEncoder) -> Headers:
 
     Raises:
         EncodeError: a payload cannot be written in this format, all of them are too large, or the ID has no UTF-8.
-        ValueError: a term cannot be used, or a step has no session ID, or an ID of its own.
+        ValueError: a term cannot be used, or a step has no session ID, or has its own ID.
     """
     named: Headers = [("task-id", encode_text(group.id))] if group.id else []
     plan = write_plan(_plan((replace(group, id=None, following=()), *group.following), codec))
@@ -60,7 +60,7 @@ def encode_headers(headers: Mapping[str, str | bytes | None]) -> Headers:
 
 
 def encode_text(text: str | bytes | None) -> bytes | None:
-    """Return text in UTF-8, and everything else as it is.
+    """Return text encoded in UTF-8, and any other value unchanged.
 
     Raises:
         EncodeError: the text has no UTF-8.

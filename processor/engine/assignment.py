@@ -39,7 +39,7 @@ class Busy(NamedTuple, Generic[P]):
 
 
 class Asked(NamedTuple, Generic[P]):
-    """Tasks of one partition that are to be read again."""
+    """Tasks of one partition to read again."""
 
     partition: P
     ledger: Ledger
@@ -126,7 +126,7 @@ class Assignment(Generic[P]):
         )
 
     def assign(self, partition: P, committed: int | None, settled: Sequence[Range] = ()) -> Ledger:
-        """Begins an assigned partition, which goes on at `committed`."""
+        """Begin an assigned partition, which continues at `committed`."""
         if partition in self.ledgers:
             self.close(partition)
         ledger = Ledger(committed, settled, self._orphaned_keys.get(partition, ()), self._terms_of)
@@ -286,7 +286,7 @@ class Assignment(Generic[P]):
         return counts
 
     def ask(self, limits: Usage, epoch: float = 0.0) -> list[Asked[P]]:
-        """Return what is to be read again now.
+        """Return the tasks to read again now.
 
         Args:
             limits: of what may be in flight.

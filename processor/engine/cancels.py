@@ -16,7 +16,8 @@ class CancelTarget(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """When something was cancelled, by whom, and what becomes of its tasks. Times are in milliseconds since the epoch.
+    """The time and the author of a cancellation, and the outcome of its tasks. Times are in milliseconds since the
+    epoch.
 
     Of a session, it covers the tasks that were produced until `since`. Of a task, it covers every record with its ID,
     also one that is still to come, such as a task that follows from another one; but not its replay after `since`.

@@ -1,6 +1,6 @@
 """`Delays`: the tasks of one partition that are delayed for long, kept as offsets with their due seconds.
 
-There may be a million of them, each of a session of its own, in 28 bytes each. They are read again shortly before they
+There may be a million of them, each of another session, in 28 bytes each. They are read again shortly before they
 are due. The tasks that follow one of them in its session are kept here as well, due no earlier than that one. So the
 tasks of a session that are due at any moment are its oldest ones.
 """
@@ -40,7 +40,7 @@ WORTH = 4
 
 
 class Horizon(NamedTuple):
-    """Which tasks are to be read again at a given time."""
+    """Which tasks to read again at a given time."""
 
     epoch: float
     """The time, in seconds since the epoch."""
@@ -137,7 +137,7 @@ class Delays:
         self._table.put(entries)
 
     def ask(self, horizon: Horizon, unsettled: Container[int], idle: Callable[[float], Container[int]]) -> list[int]:
-        """Takes out the tasks that are to be read again now, if any is due within the lead. Return their offsets.
+        """Take out the tasks to read again now, if any is due within the lead. Return their offsets.
 
         If there is no room for all that are due soon, the earliest come first.
 

@@ -1,7 +1,7 @@
 """Fairness between partitions: how much of each is fetched, and how much of each is admitted.
 
 Two stores stand between the broker and the workers. What is *in flight* was admitted: it has its lane and its offset,
-and is bounded by `--max-in-flight`; tasks whose time has not come have room of their own (`without_delayed`). The
+and is bounded by `--max-in-flight`; delayed tasks have separate limits (`without_delayed`). The
 *stock* before it was fetched and not admitted yet. Each store has a rule:
 
 - `Admission` fills what is in flight evenly. Each partition has a share that no other may use, and the common rest goes
@@ -107,7 +107,7 @@ class Admission(Generic[P]):
 def without_delayed(in_flight: Mapping[P, Usage], delayed: Mapping[P, Usage], limits: Usage) -> Mapping[P, Usage]:
     """Return what counts as in flight where some of it is `delayed`: waits for a time at which it may begin.
 
-    Delayed tasks have room of their own, as large as the limits: otherwise a stock of them would keep all others from
+    Delayed tasks have separate limits of the same size: otherwise many of them would keep all others from
     being admitted. Where they fill it, each partition's tasks above it count.
     """
     tasks, size = sum(usage.tasks for usage in delayed.values()), sum(usage.bytes for usage in delayed.values())
@@ -196,7 +196,7 @@ class Fetching(Generic[P]):
         return [partition for partition in lasting if parts[partition] > left]
 
     def _fill(self, parts: Mapping[P, float], now: float) -> None:
-        """What partitions that are paused have may never be worked off: the others go on in what they leave."""
+        """Tasks of paused partitions may never be done: other partitions continue in the room that these leave."""
         paused = sum(parts.get(partition, 0.0) for partition in self._paused_at)
         room = max(SPARE, 1.0 - paused)
         used = sum(parts.values()) - paused

@@ -83,7 +83,7 @@ class Gate(Generic[G, L]):
         return len(self._running)
 
     def begin(self, group: G, lane: L, now: float) -> bool:
-        """The lane's next task is to be attempted. Return whether it may; if not, the lane waits from `wait` on."""
+        """Return whether the lane's next task may be attempted now; if not, the lane waits from `wait` on."""
         if lane in self._running:
             return True
         if lane in self._invited:
@@ -133,7 +133,7 @@ class Gate(Generic[G, L]):
         return change
 
     def drop(self, lane: L) -> None:
-        """The lane gives up its place, without an end that says anything."""
+        """The lane gives up its place, without an attempt that shows whether the handler works."""
         self._leave(lane)
         self._update()
 
@@ -150,7 +150,7 @@ class Gate(Generic[G, L]):
         self._update()
 
     def due(self) -> float | None:
-        """Return when `invite` is to be called, if nothing ends before; None where only an end makes room."""
+        """Return when to call `invite` if no attempt ends before; None if only the end of an attempt makes room."""
         if not self.waiting or self._slots() < 1:
             return None
         rate_at = float("-inf") if self._rate is None else self._rate.free_at(len(self._invited) + 1)

@@ -137,7 +137,7 @@ class Gatherer:
             batch = self._made_now(handler, rule, now + rule.wait)
             self._keep_open(batch)
         batch.join(part)
-        if batch.room <= part.waiting:  # what waits behind the others is looked at by `tend`
+        if batch.room <= part.waiting:  # `tend` examines what waits behind the others
             self._close(batch)
 
     def add_alone(self, handler: Hashable, rule: BatchRule, part: Part, now: float) -> None:
@@ -164,7 +164,7 @@ class Gatherer:
         """A borrower returns a batch that has room still, and is not due: it waits for more.
 
         What stands behind its tasks now is not for it. Where another batch of its handler has been opened meanwhile,
-        they are one; without enough room for that, it is called as it is.
+        they are one; without enough room for that, it is called without them.
         """
         batch.is_lent = False
         for part in batch.parts:

@@ -118,7 +118,7 @@ class Join:
         self.kept: dict[int, KeptRecord] = {}
         """By the index of the branch."""
         self.is_ending = False
-        """Whether the last arrival is there, and what follows is on its way."""
+        """Whether the last arrival has been delivered, and the next task is being sent."""
 
     @property
     def missing(self) -> list[int]:
@@ -260,7 +260,7 @@ class Joins:
         return kept
 
     def mark(self, identity: Identity, marker: Marker) -> bool:
-        """Keeps a marker. Return whether the join had none; its arrivals, if any are kept, are to be taken."""
+        """Keep a marker. Return whether the join had none; then the caller takes its arrivals, if any are kept."""
         if identity in self.markers:
             return False
         self._recent.pop(identity, None)

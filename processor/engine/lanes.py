@@ -116,7 +116,7 @@ class Lanes:
     """The lanes of one assigned partition.
 
     Ready lanes stand in one queue: a lane that has had its turn goes to the end, so a session with a
-    million tasks gets as many turns as any other. A record without a key is a lane of its own, and is
+    million tasks gets as many turns as any other. A record without a key gets its own lane, and is
     in the queue only.
     """
 

@@ -93,7 +93,7 @@ class Head(NamedTuple):
 
     @property
     def place(self) -> HeadPlace:
-        """Where the task is: with a worker, on its way as a dead letter or result, or in its lane."""
+        """Where the task is: with a worker, being delivered as a dead letter or result, or in its lane."""
         if self.loan is not None:
             if self.loan.batch is not None and not self.loan.batch.is_lent:
                 return "waiting"
@@ -206,7 +206,9 @@ class Ledger:
         blocked: Iterable[bytes] = (),
         terms_of: TermsOf = no_terms,
     ) -> None:
-        """`committed` is where it goes on, `settled` are ranges done above that, `blocked` sessions that must wait."""
+        """`committed` is where it continues, `settled` are ranges done above that, `blocked` are sessions that must
+        wait.
+        """
         self.state = OPEN
         self.may_begin = True
         """Read by borrowers before each task, without the lock: false once the ledger drains."""
@@ -499,7 +501,7 @@ class Ledger:
             del records[end:]
             if loan.done < end:
                 break
-            records.extend(behind)  # it went on meanwhile, and may be at one of them
+            records.extend(behind)  # it continued meanwhile, and may be at one of them
             behind = []
         if behind and self.state is not CLOSED:
             self.lanes.put_front(loan.lane, behind)

@@ -16,7 +16,7 @@ Range = tuple[int, int]
 """Offsets from the first, inclusive, to the second, exclusive."""
 
 BLOCK = 64
-"""Unsettled offsets that are looked at together. Fewer cost more looks; with more, fewer blocks have no gap."""
+"""Unsettled offsets that are examined together. Fewer cost more examinations; with more, fewer blocks have no gap."""
 
 
 class Progress(NamedTuple):

@@ -64,7 +64,7 @@ class Failed(NamedTuple):
 
 
 class Deferred(NamedTuple):
-    """There was no attempt: what is needed to decode the value is away for now. No attempt is used up."""
+    """There was no attempt: the schema of the value is unavailable for now. No attempt is used up."""
 
     error_type: str
     """The exception's name with its module."""

@@ -130,7 +130,7 @@ class Overflow:
             self.is_low = True
 
     def ask(self, most: int, horizon: Horizon) -> list[int]:
-        """Return the offsets of the tasks that are to be read again now, ascending.
+        """Return the offsets of the tasks to read again now, ascending.
 
         Where any lane runs low, it asks for each lane that has less than a portion, since one pass over the log serves
         all of them. A portion is at most `most` tasks. What is due within the horizon is asked for as well. Nothing

@@ -64,7 +64,7 @@ class PausedLanes:
     def take_resumed(self, target: Target) -> list[tuple[Ledger, Lane]]:
         """Take out the lanes that no pause covers any more, now that this one has ended.
 
-        Of a thousand paused sessions, each resume looks at the lanes of its own session only.
+        With a thousand paused sessions, each resume examines only the lanes of its own session.
         """
         resumed = [
             (ledger, lane)

@@ -74,7 +74,7 @@ class ProcessScaling:
         self._rest = FAILED_ROUNDS
 
     def observe(self, loads: Sequence[Load]) -> Step | None:
-        """Take a round of reports, one of each consumer. Return what is to be changed; it counts as done."""
+        """Take a round of reports, one of each consumer. Return the change to make; it counts as done."""
         self._rest = max(0, self._rest - 1)
         strained = sum(load.waits and load.use >= BUSY and load.partitions > 0 for load in loads)
         if strained:

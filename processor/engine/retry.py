@@ -62,7 +62,7 @@ class Policy(NamedTuple):
     def with_own(self, max_attempts: int | None, backoff: float | None, backoff_max: float | None) -> Policy:
         """Return the policy of a handler that sets some of these itself; None is what it does not set.
 
-        A first delay of its own is never cut to a longest one that is not.
+        A handler's own first delay is never cut to the consumer's longest delay.
         """
         most = max(self.backoff_max, backoff or 0.0) if backoff_max is None else backoff_max
         return Policy(max_attempts or self.max_attempts, self.backoff if backoff is None else backoff, most)

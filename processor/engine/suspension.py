@@ -1,4 +1,4 @@
-"""`Suspension`: what a handler needs is away, and for how long its tasks wait for it.
+"""`Suspension`: an outage of a handler's dependency, and for how long its tasks wait.
 
 | state | attempts that may run |
 | --- | --- |
@@ -75,7 +75,7 @@ class Suspension:
         return False
 
     def pass_over(self) -> None:
-        """An attempt failed for a reason of its own, so that what is needed may well be there: another one is due."""
+        """An attempt failed for another reason, so the dependency may be available again: the next probe is due."""
         if not self.is_suspended:
             self.row = 0
 

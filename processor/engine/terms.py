@@ -30,12 +30,12 @@ class Terms(NamedTuple):
 
     @property
     def bind_its_begin(self) -> bool:
-        """Whether something is to be checked before the task begins; a priority is not."""
+        """Whether a term must be checked before the task begins; a priority need not be."""
         return self._replace(priority=0) != ANY_TIME
 
     @property
     def due(self) -> float:
-        """When the task is to be taken up: once it may begin, or once it has expired."""
+        """When the task becomes due: once it may begin, or once it has expired."""
         return min(self.not_before, self.expires)
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 FACTORS: Final = (2.0, 1.5, 1.25)
 """How many times as many workers a trial has, or how many times fewer. The first one doubles; one that was undone makes
-the next one smaller, and one that paid makes it larger. A smaller step could not be told apart from chance."""
+the next one smaller, and one that paid makes it larger. A smaller step could not be distinguished from chance."""
 
 HELPS: Final = 0.3
 """Elasticity of the rate (its relative change by that of the number) from which on more workers help. It is 1 where
@@ -112,7 +112,7 @@ class WorkerScaling:
         self._has_shrunk = False
 
     def observe(self, sample: Sample) -> Resize | None:
-        """Take a sample. Return what is to be changed; it counts as done."""
+        """Take a sample. Return the change to make; it counts as done."""
         self._hold -= sample.seconds
         if self._settling > 0.0:
             self._settling -= sample.seconds

@@ -81,7 +81,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
 
 
 class Recycling(msgspec.Struct, frozen=True, tag="recycling"):
-    """A handler cannot be stopped: the consumer exits, and is to be replaced at once."""
+    """A handler cannot be stopped: the consumer exits, and must be replaced at once."""
 
 
 class Settled(msgspec.Struct, frozen=True, tag="settled"):

@@ -54,7 +54,7 @@ class ChildProcess:
         # It unblocks both signals itself, `processor/fleet/__main__.py`, once it has handlers for them.
         with theirs, blocked_signals(*STOP_SIGNALS):
             try:
-                # A session of its own: Ctrl-C on the terminal reaches the parent only, which orders a drain.
+                # In its own session: Ctrl-C on the terminal reaches only the parent, which orders a drain.
                 self._process = subprocess.Popen(
                     [*command, str(theirs.fileno())],
                     pass_fds=(theirs.fileno(), *memory),
@@ -119,7 +119,7 @@ class ChildProcess:
         while self._is_open:
             try:
                 reports = self._channel.receive(wait=False)
-            except msgspec.MsgspecError:  # not a report; its exit code will tell how it ended
+            except msgspec.MsgspecError:  # not a report; its exit code will show how it ended
                 reports = None
             if reports is None:
                 self._is_open = False
@@ -163,10 +163,10 @@ class ChildProcess:
         return Exit(code, lived, self.joined, self._finished, self._recycling, self._failure, died, running)
 
     def _end_orphans(self) -> None:
-        """Send SIGTERM to what its handlers have started and not put into a process group of its own.
+        """Send SIGTERM to processes that its handlers have started and not put into another process group.
 
-        Work on a task of a consumer that died would go on beside the task's next attempt, and a pool's workers wait for
-        ever. As long as the group has a process, its number cannot become another's.
+        Work on a task of a consumer that died would continue during the task's next attempt, and a pool's workers wait
+        for ever. As long as the group has a process, its number cannot become another's.
         """
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGTERM)

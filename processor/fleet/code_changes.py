@@ -123,5 +123,5 @@ class CodeChanges:
 
     def _note(self, paths: list[str]) -> None:
         self._changed.extend(str(PurePath(path).relative_to(self._folder)) for path in paths)
-        with contextlib.suppress(OSError):  # full: a byte is on its way already; or closed
+        with contextlib.suppress(OSError):  # full: a byte has already been written; or closed
             self._writer.send(b".")

@@ -126,7 +126,7 @@ def _obey(stop: Stop, watch: Callable[[Sequence[Suspect]], None], order: Order) 
 
 
 def _leave(exit_code: int, channel: Channel[Order]) -> None:
-    """Ends the process, also where a thread of a handler's would hold an ordinary exit up for ever."""
+    """End the process, even if a thread of a handler would block an ordinary exit forever."""
     channel.flush(1.0)
     guard = threading.Timer(EXIT_GRACE, _end, (exit_code,))
     guard.daemon = True
@@ -151,7 +151,7 @@ def _shut_down_process_pools() -> None:
 
 
 def _end(exit_code: int) -> None:
-    """Ends this process and its children of multiprocessing: a pool's worker would wait for ever for work.
+    """Ends this process and its children of multiprocessing: a pool's worker would wait forever for work.
 
     The fleet's parent does this for whatever is left, but it may be gone itself.
     """

@@ -52,7 +52,7 @@ class Slot:
             self.kill_at = min(monotonic() + patience, self.kill_at or math.inf)
 
     def overdue(self, now: float) -> ChildProcess | None:
-        """Return the process if it is to be killed now. Return it only once."""
+        """Return the process if it must be killed now. Return it only once."""
         if self.kill_at is None or self.kill_at > now:
             return None
         self.kill_at = None
@@ -100,12 +100,12 @@ class Slots:
 
     @property
     def soonest(self) -> float:
-        """When the next process is to be started or killed; infinite if there is none."""
+        """When the next process must be started or killed; infinite if there is none."""
         times = [at for slot in self._slots for at in (slot.due, slot.kill_at) if at is not None]
         return min(times, default=math.inf)
 
     def add(self) -> None:
-        """Adds a place with the lowest free index, whose process is to be started now."""
+        """Add a place with the lowest free index, whose process must be started now."""
         taken = {slot.index for slot in self._slots}
         slot = Slot(min(set(range(len(taken) + 1)) - taken), is_extra=True)
         slot.due = monotonic()

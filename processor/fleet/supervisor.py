@@ -443,7 +443,7 @@ class Supervisor:
                 self._replace(slot, exited, pid, delay)
 
     def _do_without(self, slot: Slot, reason: str) -> None:
-        """Give up an added consumer that cannot start; the others go on."""
+        """Give up on an added consumer that cannot start; the others continue."""
         self._slots.drop(slot)
         self._size.fail()
         self._emit(

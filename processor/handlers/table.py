@@ -226,7 +226,7 @@ class Handlers:
 
     @property
     def names(self) -> list[str]:
-        """The task names with a handler of their own, sorted."""
+        """The task names that have their own handler, sorted."""
         return sorted(self._handlers)
 
     @property

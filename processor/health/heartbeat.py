@@ -166,7 +166,7 @@ def _scratch(path: Path) -> Path:
 
 
 class HeartbeatWriter:
-    """Writes a heartbeat every second, in a thread of its own, which a disk that hangs or is full can block safely.
+    """Writes a heartbeat every second, in a separate thread, which a disk that hangs or is full can block safely.
 
     Args:
         path: the file.

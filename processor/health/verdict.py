@@ -44,7 +44,7 @@ class ConsumerHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fa
     """worker threads, or coroutines that may run at once"""
     settled: int = 0
     suspended: list[str] = []
-    """handlers whose tasks wait, because something that they need is away; the consumer is none the worse for it"""
+    """suspended handlers, whose tasks wait for the end of an outage; this does not affect the health of the consumer"""
     pauses: int = 0
     """pauses in force"""
     paused_since: int | None = None

@@ -1,4 +1,4 @@
-"""`Aside`: runs calls that may take seconds in a thread of their own, so that the poller continues meanwhile."""
+"""`Aside`: runs calls that may take seconds in a separate thread, so that the poller continues meanwhile."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ class _Ended(NamedTuple):
 
 
 class _Delivery:
-    """The end of one record, on its way to the loop."""
+    """The outcome of one record, which is passed to the loop."""
 
     __slots__ = ("_client", "_loop", "sent")
 

@@ -169,7 +169,7 @@ class CommitRoute:
 
 
 def refusal(error: KafkaError, refused: Sequence[TopicPartition]) -> str:
-    """Return the reason of a refusal. Each partition may have an error of its own."""
+    """Return the reason of a refusal. Each partition may have its own error."""
     codes = {Partition(t.topic, t.partition): (t.error or error).code() for t in refused}
     large = [partition for partition, code in codes.items() if code == KafkaError.OFFSET_METADATA_TOO_LARGE]
     return MetadataTooLarge(TOO_LARGE, large) if large else reason_of(error)

@@ -49,7 +49,7 @@ _POLL_SECONDS: Final = 0.2
 
 
 class ControlTopic:
-    """The records of a control topic, from the first one on, read in a thread of its own."""
+    """The records of a control topic, from the first one on, read in a separate thread."""
 
     def __init__(self, connection: ConnectionOptions, topic: str, emit: Emit) -> None:
         """Opens the client, without a request.

@@ -125,7 +125,7 @@ class DeadLetters:
         return letter
 
     def _check_topic(self) -> None:
-        """Refuse a topic without letters if it has other records, or if it has dead letters of its own elsewhere."""
+        """Refuse a topic without letters if it has other records, or if its own dead letters are in another topic."""
         likely = f"{self.topic}{DEAD_LETTER_SUFFIX}"
         if len(likely) <= LONGEST_TOPIC and likely in self._admin.partitions([likely], ANSWER_SECONDS, tolerant=True):
             raise SettingsError(f"{self.topic} has no dead letters, and {likely} exists: give -t {likely}")

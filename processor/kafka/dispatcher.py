@@ -20,7 +20,7 @@ class Dispatcher:
 
     The producer is idempotent and partitions like the Java client (murmur2 of the session ID). So the tasks of a
     session are in one partition, in whatever language they are sent. Any thread may call it. A process that was forked
-    may use it as well: the first task that it sends opens a client of its own.
+    may use it as well: the first task that it sends opens its own client.
 
     ```python
     with Dispatcher("localhost:9092", "tasks") as dispatcher:

@@ -1,4 +1,4 @@
-"""`GroupInquiry`: what the coordinator knows of a group, asked for over a connection of its own."""
+"""`GroupInquiry`: the coordinator's description of a group, requested over a separate connection."""
 
 from __future__ import annotations
 

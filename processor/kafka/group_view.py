@@ -64,7 +64,7 @@ class GroupState(NamedTuple):
 
 
 class GroupView:
-    """One group, over connections of its own. Belongs to one thread, which its methods block.
+    """One group, over separate connections. Belongs to one thread, which its methods block.
 
     Every method raises BrokerError if no broker responds or access is denied.
     """

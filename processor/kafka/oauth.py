@@ -76,7 +76,7 @@ class _Call:
 class OAuthTokens:
     """The `oauth_cb` of all Kafka clients of a process. It caches the token that a function returns while it is fresh.
 
-    Each client calls it in a thread of its own before a token expires, idle or not. The function runs in another
+    Each client calls it in a separate thread before a token expires, idle or not. The function runs in another
     thread, one call at a time, so that a function that hangs blocks a client for at most `NEXT_SECONDS`.
 
     Mutable state, under `_guard`: `_token`, `_call`, `_failure` and `_failed_at`.

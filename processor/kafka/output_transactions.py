@@ -28,7 +28,7 @@ START_SECONDS: Final = 30.0
 """How long the brokers may take to let the producer begin; the first one of a cluster makes its topic for them."""
 
 STUCK_SECONDS: Final = 30.0
-"""A call of the client that takes so long, and was given `CALL_SECONDS`, will not come back."""
+"""A call of the client with the time-out `CALL_SECONDS` that takes this long will not return."""
 
 DEFAULTS: Final = {
     # A topic was there at the start; a transaction does not last until a missing one comes.
@@ -54,7 +54,7 @@ AWAY: Final = NO_RESPONSE | NO_COORDINATOR | {KafkaError._INCONSISTENT}
 
 
 class Ended(ProcessorError):
-    """The producer cannot go on, and whether its last transaction was committed may be unknown."""
+    """The producer has a fatal error, and it may be unknown whether its last transaction was committed."""
 
 
 class Aborted(ProcessorError):
@@ -101,7 +101,7 @@ class OutputTransactions:
         """Why the brokers did not take an output of this transaction."""
         self._closing = threading.Event()
         self._called_at: float | None = None
-        """When the call of the client was made that has not come back."""
+        """When the call of the client was made that has not returned."""
         self._too_small: set[str] = set()
         """Topics already logged for rejecting a record."""
 
@@ -123,7 +123,7 @@ class OutputTransactions:
 
         Raises:
             Aborted: nothing of it was committed.
-            Ended: the producer cannot go on.
+            Ended: the producer has a fatal error.
             SettingsError, LoadError, BrokerError: a client cannot be opened.
         """
         if self._step and monotonic() > self._dense_until:
@@ -140,7 +140,7 @@ class OutputTransactions:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the client does not come back from a call, as happens when its brokers die. Any thread may ask."""
+        """Whether the client does not return from a call, as happens when its brokers die. Any thread may ask."""
         called_at = self._called_at
         return called_at is not None and monotonic() - called_at > STUCK_SECONDS
 
@@ -246,10 +246,10 @@ class OutputTransactions:
                 self._report_too_large(message)
 
     def _abort(self, producer: Producer, error: KafkaError, refused: dict[int, str]) -> ProcessorError:
-        """Ends the transaction. Return the error that is to be raised.
+        """End the transaction. Return the error to raise.
 
-        After a refusal the producer goes on. Where brokers were away, another one with the same ID aborts what this one
-        began: the client may wait for ever in its next transaction (librdkafka 2.16).
+        After a refusal, the producer continues. If brokers were unavailable, another one with the same ID aborts what
+        this one began: the client may wait forever in its next transaction (librdkafka 2.16).
         """
         if _is_final(error):
             return self._stopped(error)

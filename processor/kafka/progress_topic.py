@@ -231,7 +231,7 @@ class _Reading:
             self._next(partition, MapRecord(record.key(), record.value()) if is_it else "it is deleted")
 
     def _next(self, partition: Partition, found: MapRecord | str) -> None:
-        """Note what is at the lowest offset that is wanted of the partition, and go on with the next one."""
+        """Note the record at the lowest requested offset of the partition, and continue with the next one."""
         wanted = self._wanted[partition]
         self._found[Place(partition, wanted.pop())] = found
         if wanted:

@@ -160,7 +160,7 @@ def _no_answer() -> str:
 
 
 def _in_parallel(function: Callable[[Item], Result], items: Sequence[Item], seconds: float) -> dict[Item, Result]:
-    """Call `function` with each item in a thread of its own. What takes longer than `seconds` is left out.
+    """Call `function` with each item in a separate thread. Calls that take longer than `seconds` are left out.
 
     The threads are daemons: a resolver that hangs does not delay the end of the process.
     """

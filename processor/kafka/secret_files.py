@@ -21,7 +21,7 @@ SECRETS: Final = (
     "ssl.key.pem",
     "ssl.keystore.password",
 )
-"""The client's secret settings that have no variant with a file of their own."""
+"""The client's secret settings that have no variant for a file."""
 
 
 def with_secrets(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -375,7 +375,7 @@ class KafkaSource:
         return high if high >= 0 else None
 
     def open_reader(self) -> KafkaReader:
-        """Return a reader with a client of its own. Any thread may call this.
+        """Return a reader with its own client. Any thread may call this.
 
         Raises:
             ProcessorError: the client cannot be opened.
@@ -383,12 +383,12 @@ class KafkaSource:
         return KafkaReader(self._settings, self._emit)
 
     def close(self, seconds: float = 0.0) -> None:
-        """Leaves the group, unless the user has set a `group.instance.id`: such a member is expected to come back.
+        """Leaves the group, unless the user has set a `group.instance.id`: such a member is expected to return.
 
         If a member leaves during a rebalance, the coordinator assigns partitions to it all the same, and they are not
         served until its session ends. So this waits for the end of the rebalance, for at most `seconds`.
         """
-        with suppress(KafkaException):  # a client that cannot go on has nothing left to release
+        with suppress(KafkaException):  # a failed client has nothing left to release
             self._release(self._leaving)
         if self._stand_in is not None:
             self._stand_in.close()
@@ -409,7 +409,7 @@ class KafkaSource:
     def _unsubscribe(self) -> None:
         """Leave the group as a static member. Closing the client alone would not."""
         deadline = monotonic() + LEAVE_SECONDS
-        with suppress(KafkaException, RuntimeError):  # a client that cannot go on has left, and one may be closed
+        with suppress(KafkaException, RuntimeError):  # a failed client has left, and one may be closed
             self._consumer.unsubscribe()
             while self._consumer.assignment() and monotonic() < deadline:
                 self._consumer.poll(AGAIN_SECONDS)

@@ -100,7 +100,7 @@ class StandIn:
         return _taken(records, self._splice.is_taken_from_member)
 
     def hand_back(self, consumer: Consumer) -> dict[Partition, int]:
-        """Let the member's client go on where this one is. Return its new positions. To be called before the release.
+        """Let the member's client continue where this one is. Return its new positions. Call this before the release.
 
         Without its seek, the client would only fetch again what is then filtered out.
         """
@@ -128,7 +128,7 @@ class StandIn:
             self._client.resume(self._positions(partitions))
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """These are the group's, or begin anew elsewhere."""
+        """The group has these partitions back, or they begin again elsewhere."""
         self._splice.forget(partitions)
 
     def high_watermark(self, partition: Partition) -> int:

@@ -1,4 +1,4 @@
-"""`Surveyor`: asks in a thread of its own what topics hold and what the group has committed, and never joins the group.
+"""`Surveyor`: queries the offsets of topics and of the group, in a separate thread and without joining the group.
 
 Not with an admin client: one that asks for a group's offsets while its broker is killed can take the process with it
 (confluent-kafka 2.16).

@@ -105,7 +105,7 @@ class TaskProducer:
         Raises:
             EncodeError: a payload cannot be written in this format, or what follows is too large.
             ValueError: a session ID is empty, a term cannot be used, a step that follows has an ID, or the first one
-                has a topic of its own.
+                has its own topic.
         """
         if isinstance(step, Group):
             headers: RecordHeaders = [*group_headers(step, self._codec), *current_headers()]

@@ -48,7 +48,7 @@ class TransactionRoute:
         self._aside.run(lambda: self._committed(transaction), lambda error: self._conclude(commits, error))
 
     def deliver(self) -> None:
-        """Answers what has ended, and notices where the client does not come back."""
+        """Report what has ended, and notice if the client does not return from a call."""
         self._aside.deliver()
         if self._is_under_way and self.end is None and self._transactions.is_stuck:
             self.end = Ended("the Kafka client has not returned from a transaction")
@@ -69,7 +69,7 @@ class TransactionRoute:
             self._transactions.commit(transaction)
         except ProcessorError as error:
             return error
-        except Exception as error:  # noqa: BLE001 — the poller would wait for its answer for ever
+        except Exception as error:  # noqa: BLE001 — the poller would wait forever for its answer
             return Ended(f"the transaction failed: {type(error).__name__}: {error}")
         return None
 

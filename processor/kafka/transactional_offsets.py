@@ -1,4 +1,4 @@
-"""`TransactionalOffsets`: commits a member's offsets in Kafka transactions, over a connection of its own.
+"""`TransactionalOffsets`: commits a member's offsets in Kafka transactions, over a separate connection.
 
 While a coordinator waits for a member, it does not respond to the others' requests to join, and later requests on the
 same connections, such as commits, wait behind them. The offsets of a transaction arrive on another connection. The

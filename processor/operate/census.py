@@ -42,13 +42,13 @@ class Census:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more is to be read."""
+        """Whether everything has been read."""
         return self._is_at_end or self._is_cut or self._read >= self._most
 
     def take(self, offset: int, key: bytes | None) -> bool:
         """Count the record at `offset` unless it is settled. Return whether to read on at `next_offset` instead.
 
-        A record without a key is a session of its own, and counts as a task only.
+        A record without a key forms a session by itself, and counts only as a task.
         """
         if offset >= self.next_offset and not self.is_done and self._reach(offset) == offset < self._end:
             self._read += 1

@@ -55,7 +55,7 @@ class Oldest(NamedTuple):
     timestamp: int
     """Milliseconds since the epoch; -1 if it is not known."""
     due: float = -inf
-    """When its task is to be taken up, in seconds since the epoch."""
+    """When its task becomes due, in seconds since the epoch."""
     key: bytes | None = None
     name: str | None = None
     """The task's, as far as its headers have it."""

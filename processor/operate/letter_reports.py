@@ -1,4 +1,4 @@
-"""What `processor dlq` prints of dead letters: groups of them, single ones, and what became of them."""
+"""What `processor dlq` prints of dead letters: groups of them, single ones, and counts of replays."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A letter is dealt with once it was replayed or discarded. The notes are commits 
 nothing else: an offset below which every letter is dealt with, and a skip map (`engine/skipmap.py`) with those above.
 
 A skip map has at most 4,096 characters, and a filter may pick any letters. So there may be several *pages*, the commits
-of further groups. Page 0 begins at the offset below which everything is dealt with, another at an offset of its own.
+of further groups. Page 0 begins at the offset below which everything is dealt with, other pages at their own offsets.
 Behind its skip map, page 0 notes how many further pages there are, in the form of `engine/commit_note.py`.
 
 What is marked is the union of all pages. Marks move from a page to a new one only, which is written first, then counted

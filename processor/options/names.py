@@ -8,7 +8,7 @@ LONGEST_TOPIC: Final = 249
 
 LONGEST_TEXT: Final = 32_767
 """Bytes of a text in Kafka's protocol, whose lengths are signed 16-bit numbers. A broker hangs up on a request with a
-longer one, and the client would connect again for ever."""
+longer one, and the client would reconnect forever."""
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 

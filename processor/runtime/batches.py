@@ -1,6 +1,6 @@
 """`Batches`: handlers that take many tasks at once. Gathers their tasks, calls them, and takes each batch apart.
 
-A worker that meets a task of such a handler hands its lane to the desk's gatherer, and goes on with other lanes. A
+A worker that takes a task of such a handler hands its lane to the desk's gatherer, and continues with other lanes. A
 batch that is ready is lent like a lane, to a worker thread or to a coroutine.
 """
 

@@ -111,7 +111,7 @@ class Consumer:
         self._emit = emit
         self._stopping = Stopping(emit)
         self._drain_seconds = DrainSeconds.within(settings.drain_timeout, source.poll_seconds)
-        # what becomes of tasks
+        # the outcomes of tasks
         timers = Timers()
         lease = Lease(source.session_seconds)
         self._desk = desk = Desk(lease, timers, stages=settings.is_exactly_once)
@@ -212,7 +212,7 @@ class Consumer:
         )
 
     def run(self) -> ExitStatus:
-        """Consumes until a stop is asked for, until `--stop-at-end` is reached, or until it cannot go on.
+        """Consume until a stop is requested, until `--stop-at-end` is reached, or until an error ends it.
 
         Raises:
             LoadError: the application's lifespan failed before its `yield`.

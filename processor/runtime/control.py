@@ -32,7 +32,7 @@ class Feed(Protocol):
     """The records of a control topic."""
 
     def start(self, apply: Apply) -> None:
-        """Reads from the first record on, and calls `apply` in a thread of its own until `close`."""
+        """Read from the first record on, and call `apply` in a separate thread until `close`."""
 
     def wait(self, seconds: float) -> bool:
         """Waits at most so long until all records that the topic had at the start are applied. Return whether."""
@@ -97,7 +97,9 @@ class Control:
             self._feed.close()
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
-        """Obeys one record, at the start only if none with the same key follows. Logs the first that is no command."""
+        """Apply one record; at the start, only if no record with the same key follows. Log the first one that is not a
+        command.
+        """
         with self._lock:
             if self._unapplied is not None:
                 self._unapplied.pop(key, None)

@@ -1,4 +1,4 @@
-"""Async handlers: an event loop in a thread of its own, which borrows lanes as a worker thread does.
+"""Async handlers: an event loop in a separate thread, which borrows lanes as a worker thread does.
 
 An application whose handlers are all async runs here alone: `--workers` bounds the coroutines. Where
 some are plain functions, worker threads run them all, and wait here for those that are async.
@@ -101,10 +101,10 @@ class EventLoop:
         self.thread.start()
 
     def close(self) -> None:
-        """Cancels what still runs in the loop, and ends it. A coroutine that goes on all the same is left alone."""
+        """Cancel what still runs in the loop, and end it. A coroutine that continues nevertheless is left alone."""
         self.loop.call_soon_threadsafe(self._cancel_all)
         self.thread.join(CLOSE_SECONDS)
-        # A process that goes on, as a test run does, must not collect the sockets of loops that ended.
+        # A process that continues, such as a test run, must not accumulate the sockets of loops that ended.
         if not self.thread.is_alive() and not asyncio.all_tasks(self.loop):
             self.loop.close()
         else:
@@ -166,7 +166,7 @@ class TaskOrigin(NamedTuple):
 
 
 class Coroutines:
-    """Borrows for the loop: at most `most` coroutines at once, each on a loan of its own."""
+    """Borrows for the loop: at most `most` coroutines at once, each on its own loan."""
 
     def __init__(self, host: EventLoop, most: int, desk: Desk, runner: Runner, emit: Emit) -> None:
         self.batch: deque[Loan] = deque()
@@ -200,7 +200,7 @@ class Coroutines:
         self._lending.enter_invited(self)
 
     def resize(self, most: int) -> None:
-        """Runs at most `most` coroutines at once from now on. Those that run go on."""
+        """Run at most `most` coroutines at once from now on. Running ones continue."""
         self._most = most
         with contextlib.suppress(RuntimeError):  # the loop is closed: the consumer has left
             self.host.loop.call_soon_threadsafe(self._visit)
@@ -243,7 +243,9 @@ class Coroutines:
             self._visit_soon()
 
     def _visit_soon(self) -> None:
-        """Visits the desk once everything that is ready in the loop has run: what ends together comes back together."""
+        """Visit the desk once everything that is ready in the loop has run: loans that end together are returned
+        together.
+        """
         if not self._visit_due:
             self._visit_due = True
             self.host.loop.call_soon(self._visit)

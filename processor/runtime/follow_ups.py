@@ -50,7 +50,7 @@ class Origin(NamedTuple):
     """What is known of all that follows from one record."""
 
     topic: str
-    """Where it is sent, unless it has a topic of its own."""
+    """The topic to which it is sent, unless it has its own."""
     run: str
     """The place of the record."""
     trace: Headers

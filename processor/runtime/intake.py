@@ -108,7 +108,7 @@ class Intake:
         return now - self._busy_at >= QUIET_SECONDS and self._desk.inflow.is_empty
 
     def go_on_at(self, reset: Reset) -> None:
-        """Makes the partition go on at another offset, once what was fetched before is admitted."""
+        """Continue the partition at another offset, once the records that were fetched before are admitted."""
         if reset.partition in self._leaving:
             return
         if reset.partition in self._stock or reset.partition in self._gates:
@@ -225,7 +225,7 @@ class Intake:
         return partition in self._desk.partitions and partition not in self._leaving
 
     def _fit(self, count: int) -> bool:
-        """Return whether so many records, even if all are of one partition, leave every share as it is."""
+        """Return whether this number of records, even if all are of one partition, changes no share."""
         tasks, size = self._total()
         if tasks:
             self._record_bytes = max(1, size // tasks)

@@ -54,7 +54,7 @@ class InterruptWindow:
         self.fired = started
 
     def give_up(self, started: float) -> bool:
-        """Watchdog: gives up the attempt that began at `started`, if it still runs. Return whether it does."""
+        """Watchdog: gives up on the attempt that began at `started`, if it still runs. Return whether it does."""
         self.verdict = DECIDING
         if self.started != started:
             self.verdict = NONE
@@ -131,7 +131,7 @@ class CoroutineWindow(InterruptWindow):
             self.firing = POSTED
 
     def _withdraw(self) -> None:
-        """The coroutine goes on with its next attempt as if it had never been cancelled."""
+        """The coroutine continues with its next attempt as if it had never been cancelled."""
         if self.coroutine is not None:
             self.coroutine.uncancel()
 

@@ -1,4 +1,4 @@
-"""`Joining`: what becomes of the records of a join: arrivals, markers, and those by which a group begins."""
+"""`Joining`: handles the records of a join: arrivals, markers, and records that begin a group."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`LifespanRun`: an application's lifespan in one consumer, from before its first task until after its last.
 
 What a generator opens often belongs to the thread or to the asyncio task that opened it. So both halves of it run in
-one: a thread of its own, or for an async generator one task of the consumer's event loop.
+one: a separate thread, or for an async generator one task of the consumer's event loop.
 """
 
 from __future__ import annotations

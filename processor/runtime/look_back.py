@@ -53,7 +53,7 @@ Task = tuple[Partition, Sequence[Doubtful]]
 
 
 class LookBack:
-    """`tick` and `close` are for the poller's thread. It has a thread of its own from the first such join on."""
+    """`tick` and `close` are for the poller's thread. A separate thread starts with the first such join."""
 
     def __init__(self, desk: Desk, source: Source) -> None:
         self._arrivals = desk.arrivals

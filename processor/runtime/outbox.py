@@ -42,7 +42,7 @@ class Output(msgspec.Struct, eq=False):
     result: bool = False
     """Whether one of them is a result."""
     release: bool = True
-    """Whether the lane goes on once its task is settled; else it stays lent for good."""
+    """Whether the lane continues once its task is settled; otherwise it stays lent permanently."""
     written: Callable[[], None] | None = None
     """Called once, when the broker has the records for good."""
     last_alone: bool = False

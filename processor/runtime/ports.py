@@ -54,7 +54,7 @@ class Partition(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where an assigned partition goes on: what the group has committed for it."""
+    """The start of an assigned partition: what the group has committed for it."""
 
     partition: Partition
     offset: int | None
@@ -63,7 +63,7 @@ class Start(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """What is to be committed for one partition."""
+    """The commit of one partition."""
 
     partition: Partition
     offset: int
@@ -169,7 +169,7 @@ class Listener(Protocol):
         """These are gone already: forget, commit nothing. The group refuses commits of a member that it gave up."""
 
     def on_reset(self, partition: Partition, offset: int) -> None:
-        """The next offset of the partition does not exist (any more): its records go on at `offset`."""
+        """The next offset of the partition does not exist (any more): its records continue at `offset`."""
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
         """Commits that were not waited for have ended, with an error or without; each is answered once.
@@ -232,7 +232,7 @@ class Source(Protocol):
 
         Raises:
             BrokerError: this client is not let in (any more).
-            ProcessorError: the client cannot go on.
+            ProcessorError: the client failed and cannot continue.
         """
 
     def interpret(self, record: Record) -> End | None:
@@ -242,7 +242,7 @@ class Source(Protocol):
 
         Raises:
             BrokerError: this client is not let in (any more).
-            ProcessorError: the client cannot go on.
+            ProcessorError: the client failed and cannot continue.
         """
 
     def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
@@ -372,7 +372,7 @@ class Codec(Protocol):
 
     @property
     def passes_values(self) -> bool:
-        """Whether a record's value is always the payload, as it is, and sets nothing else."""
+        """Whether a record's value is always the unchanged payload, and sets no other field."""
 
     def decode(self, record: Record) -> Decoded:
         """Return what the record's value says. The payload of a record without a value is None.

@@ -1,4 +1,4 @@
-"""`Recall`: reads set-aside tasks again, in a thread of its own that starts when it is first needed.
+"""`Recall`: reads set-aside tasks again, in a separate thread that starts when it is first needed.
 
 The longer a pass over a partition's log takes, the longer before its time a delayed task is read again.
 """

@@ -16,7 +16,7 @@ MOST_SPANS = 100
 
 
 class Reset(NamedTuple):
-    """What was to come next of a partition is not there: it goes on at `offset`."""
+    """The next offset of a partition does not exist: the partition continues at `offset`."""
 
     partition: Partition
     offset: int
@@ -31,7 +31,7 @@ class Resets:
         self._emit = emit
 
     def carry_out(self, reset: Reset) -> None:
-        """Retention has deleted what came next, or the topic was made anew."""
+        """Retention has deleted the next records, or the topic was recreated."""
         partition, offset = reset
         if self._partitions.is_draining or partition not in self._partitions:
             return
@@ -59,7 +59,7 @@ class Resets:
 
 
 def missed_event(partition: Partition, missed: Sequence[Range], next_offset: int) -> ConsumerOffsetsMissed:
-    """Return the event that reports these ranges, after which the partition goes on at `next_offset`."""
+    """Return the event that reports these ranges, after which the partition continues at `next_offset`."""
     return ConsumerOffsetsMissed(
         topic=partition.topic,
         partition=partition.number,

@@ -42,7 +42,7 @@ class Tracing:
         """Prepare an attempt, and begin its span in the thread or coroutine that calls this.
 
         Raises:
-            Exception: what `prepare` raises. There is no span then, as the handler is not called.
+            Exception: the exception of `prepare`. There is no span then, since the handler is not called.
         """
         prepared = prepare(record, number, now)
         self._begin(prepared[0])

@@ -81,7 +81,7 @@ class Watchdog:
         while not self._closed:
             try:
                 self._go_round()
-            except Exception as error:  # without a watchdog no deadline holds: log it, and go on
+            except Exception as error:  # without a watchdog no deadline holds: log it and continue
                 self._emit(ConsumerWorkerError(worker="watchdog", error=f"{type_name(error)}: {error}"))
 
     def _go_round(self) -> None:

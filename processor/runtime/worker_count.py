@@ -15,7 +15,7 @@ from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, ConsumerWorkersChanged, ConsumerWorkersLimited, Emit
 
 SAMPLE_SECONDS: Final = 0.25
-"""Between two looks at the workers, where their number is to be found while they run."""
+"""Time between two samples of the workers, if their number is adjusted automatically."""
 
 CLOSE_SECONDS: Final = 1.0
 """How long the end waits for workers that are being started."""
@@ -67,7 +67,7 @@ class WorkerCount:
             self._change(count, f"set by {by}")
 
     def release(self) -> None:
-        """Has the configured number again; with bounds, it is found anew from the nearest one that they allow."""
+        """Restore the configured number; with bounds, the search continues from the nearest number that they allow."""
         with self._lock:
             if self._is_ordered:
                 self._is_ordered = False

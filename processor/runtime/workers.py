@@ -119,7 +119,7 @@ class Worker:
             try:
                 self._serve()
                 return
-            except BaseException as error:  # a fault of ours, never a handler's: log it, go on with the next batch
+            except BaseException as error:  # an internal error, never a handler's: log it, continue with the next batch
                 self.emit(ConsumerWorkerError(worker=self.name, error=f"{type_name(error)}: {error}"))
                 self.window.close()
                 self._lending.recover(self)
@@ -128,4 +128,4 @@ class Worker:
     def _serve(self) -> None:
         while not self.window.given_up and self._lending.borrow(self):
             run_at_once(self._runner.work_off(self, self.batch, monotonic()))
-        # A stuck handler's session is held until the process ends, and so is its thread: it does not come back.
+        # A stuck handler blocks its session and its thread until the process ends.

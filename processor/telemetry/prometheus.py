@@ -42,7 +42,7 @@ def serving(port: int | None, host: str, group: str, snapshot: Callable[[], Metr
         port: the port to listen on.
         host: the address to listen on.
         group: the consumer group, a label of each metric.
-        snapshot: called for each scrape, in a thread of its own.
+        snapshot: called for each scrape, in a separate thread.
 
     Raises:
         LoadError: prometheus-client is not installed.

@@ -89,7 +89,7 @@ def _fields(kind: type[msgspec.Struct]) -> list[tuple[str, Any, Any]]:
 
 
 def _type(kind: Any) -> Any:
-    """`kind` as it is read: a later version may add a word to a `Literal`."""
+    """Return `kind` for reading: a later version may add a word to a `Literal`."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:
         return str

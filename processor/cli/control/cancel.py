@@ -19,7 +19,7 @@ from processor.options.option import Option
 
 @dataclass(frozen=True, kw_only=True)
 class CancelOptions(ControlOptions):
-    """What is cancelled, and what becomes of it."""
+    """What is cancelled, and how."""
 
     task: Annotated[str | None, Option("The task with this ID.", metavar="ID")] = None
     session: Annotated[

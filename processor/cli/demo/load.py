@@ -121,7 +121,7 @@ def _submitted(planned: Sequence[Planned], dispatcher: Dispatcher, raw: Dispatch
 
 
 class Sending(threading.Thread):
-    """Sends the tasks from a thread of its own.
+    """Sends the tasks from a separate thread.
 
     Args:
         planned: the tasks.

@@ -31,7 +31,7 @@ EXPIRES_IN_SECONDS: Final = 0.5
 
 
 class Show(msgspec.Struct, frozen=True):
-    """A load of its own."""
+    """A kind of load."""
 
     tasks: int
     """How many there are by default."""
@@ -52,7 +52,7 @@ def _failing(planned: Sequence[Planned]) -> str:
 
 
 def plan_priorities(tasks: int, sessions: int) -> list[Planned]:
-    """Urgent tasks, each of a session of its own, spread over the second half of the load."""
+    """Urgent tasks, each of another session, spread over the second half of the load."""
     chance = random.Random(2)
     urgent = max(1, tasks // URGENT_ONE_IN)
     planned = plan(tasks - urgent, sessions)
@@ -125,7 +125,7 @@ def _delayed(planned: Sequence[Planned]) -> str:
 
 
 def check_delays(planned: Sequence[Planned], entries: Sequence[Entry], letters: Sequence[Record]) -> list[Fact]:
-    """Check that delayed tasks begin when they may, that others do not wait for them, and what became of the late."""
+    """Check that delayed tasks begin when they may, that others do not wait for them, and that late ones expire."""
     delayed = [entry for entry in entries if entry.overdue is not None]
     early = sum((entry.overdue or 0.0) < 0 for entry in delayed)
     found = f"{len(delayed):,} delayed" + (f", {early:,} early" if early else "")

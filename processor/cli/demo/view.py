@@ -100,7 +100,7 @@ def _state(consumer: ConsumerNow | None) -> str:
 
 
 class View:
-    """Follows the log and shows the state of the fleet, from a thread of its own, while it is entered.
+    """Follows the log and shows the state of the fleet, in a separate thread, inside its context.
 
     Args:
         console: where it is shown.

@@ -1,4 +1,4 @@
-"""`processor dlq replay` and `processor dlq discard`: what becomes of dead letters."""
+"""`processor dlq replay` and `processor dlq discard`."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def reset(
 
 
 def _refuse_members(view: GroupView) -> None:
-    """Check that the group has no members. A broker whose coordinator does not say so refuses the commit itself.
+    """Check that the group has no members. If its coordinator does not report them, the broker refuses the commit.
 
     Raises:
         ProcessorError: it has members.

@@ -1,1 +1,1 @@
-"""`processor produce`: tasks from JSON Lines, and what became of them."""
+"""`processor produce`: sends tasks from JSON Lines, and reports the result."""

@@ -97,7 +97,7 @@ def _standard_input() -> BinaryIO:
 class Signals:
     """SIGINT and SIGTERM: the first ends the reading, the second ends everything.
 
-    While a line is read the first one interrupts it, for standard input may keep us waiting for ever.
+    While a line is read, the first one interrupts it, since standard input may never end.
     While a task is handed over it only leaves a note.
     """
 
@@ -166,7 +166,7 @@ class ClientLog(logging.Handler):
 
 
 def _dispatcher(connection: ConnectionOptions, values: WritingOptions, topic: str, target: Target) -> Dispatcher:
-    """Its batches are no larger than the topic takes: one that is too large is refused with all its tasks."""
+    """Its batches are not larger than the topic accepts: one that is too large is refused with all its tasks."""
     config = dict(connection.kafka_config)
     limit = target.max_message_bytes
     if limit is not None and limit < CLIENTS_BATCH_BYTES:
@@ -190,7 +190,7 @@ def _size(stream: BinaryIO) -> int | None:
 
 
 class Sending:
-    """One run over the lines: submits tasks, reports bad lines, and knows at the end what became of all."""
+    """One run over the lines: submits tasks, reports bad lines, and knows the outcome of all tasks at the end."""
 
     def __init__(self, lines: TaskLines, dispatcher: Dispatcher, signals: Signals) -> None:
         self._lines = lines
@@ -271,7 +271,7 @@ class Sending:
             self._say(f"line {self._lines.number}: {reason}")
 
     def _flush(self, progress: SendProgress) -> None:
-        """In slices, so that a second signal is heard."""
+        """Wait in slices, so that a second signal is noticed."""
         while self._dispatcher.flush(SLICE_SECONDS):
             self._tally.settle()
             progress.show(self._lines.bytes_read, self._tally.delivered)

@@ -1,4 +1,4 @@
-"""`Tally`, what became of the tasks that were sent, from the broker's acknowledgements."""
+"""`Tally`: the outcome of the tasks that were sent, from the broker's acknowledgements."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Tally:
             self._offsets[partition] = offset
             if offset <= before:
                 self._report(f"partition {partition}: offset {offset} after {before}")
-        # Hashes, not texts: a million of them are what a session may cost. 64 bits tell them apart.
+        # Hashes, not texts, since there may be a million sessions. 64 bits distinguish them.
         session = hash(session_id)
         if len(self._partition_of) < SESSIONS_COUNTED:
             self._stay(session_id, self._partition_of.setdefault(session, partition), partition)

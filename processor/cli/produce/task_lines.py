@@ -56,7 +56,7 @@ class TaskLine(Planned, frozen=True, forbid_unknown_fields=True):
 
 
 class FollowingTextTask(FollowingTask, frozen=True, forbid_unknown_fields=True):
-    """The same where the payload becomes the record's value as it is; null is a record without a value."""
+    """The same if the payload becomes the record's value unchanged; null is a record without a value."""
 
     payload: str | msgspec.UnsetType | None = msgspec.UNSET
     group: Sequence[FollowingTextTask] | None = None
@@ -64,7 +64,7 @@ class FollowingTextTask(FollowingTask, frozen=True, forbid_unknown_fields=True):
 
 
 class TextTaskLine(TaskLine, frozen=True, forbid_unknown_fields=True):
-    """The same where the payload becomes the record's value as it is; null is a record without a value."""
+    """The same if the payload becomes the record's value unchanged; null is a record without a value."""
 
     payload: str | msgspec.UnsetType | None = msgspec.UNSET
     group: Sequence[FollowingTextTask] | None = None

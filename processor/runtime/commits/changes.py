@@ -17,7 +17,7 @@ class Change(NamedTuple):
 
     commits: list[Commit]
     maps: dict[Partition, bytes]
-    """Skip maps that are to be written first; the metadata of these commits is what follows the reference."""
+    """Skip maps to write first; the metadata of these commits is what follows the reference."""
 
     def add(self, commit: Commit, made: SkipMap) -> None:
         """Adds the commit of one more partition."""

@@ -65,7 +65,7 @@ class KnownCommits:
         return accepted
 
     def refuse(self, commits: Iterable[Commit]) -> None:
-        """Notes commits that the group does not have: their partitions are to be committed again."""
+        """Note commits that the group does not have: their partitions must be committed again."""
         for commit in commits:
             self.stamps.pop(commit.partition, None)
 
@@ -76,7 +76,7 @@ class KnownCommits:
             self.unanswered_since = None
 
     def give_up_waiting(self) -> None:
-        """Expects no answer to earlier commits any more: all partitions are to be committed again."""
+        """Expect no response to earlier commits any more: all partitions must be committed again."""
         self.stamps.clear()
         self._pending.clear()
 

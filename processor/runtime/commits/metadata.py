@@ -21,7 +21,7 @@ class SkipMap(NamedTuple):
     text: str
     """In the metadata; empty where it is a record instead."""
     record: bytes | None
-    """What is to be written to the progress topic before the commit is sent."""
+    """The records to write to the progress topic before the commit is sent."""
     ranges: Sequence[Range]
     """All settled ranges, or as many as an encoder reads."""
     kept: Sequence[Range]

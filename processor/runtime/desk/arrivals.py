@@ -31,7 +31,7 @@ class Arrivals:
         return self._shared.has_joins
 
     def arrive(self, loan: Loan, due: Due) -> Mapping[int, KeptRecord] | None:
-        """Keeps the loan's next task, an arrival at a join. If it is the last, return the others; the loan goes on."""
+        """Keep the loan's next task, an arrival at a join. If it is the last, return the others; the loan continues."""
         with self._lock:
             self._shared.has_joins = True
             if loan.ledger.state is LedgerState.CLOSED or self._is_cancelled(loan):

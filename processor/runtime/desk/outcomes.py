@@ -1,4 +1,4 @@
-"""`Outcomes`: records what became of a loan's next task: settled, staged, parked, or given up."""
+"""`Outcomes`: records the outcome of a loan's next task: settled, staged, parked, or given up."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Outcomes:
         """Settles the loan's next task: its dead letter or result, and what follows from it, are acknowledged.
 
         Without `release` its lane stays lent for good. A loan that was attempted in a batch stays lent until all of its
-        tasks are settled, or are to be tried again.
+        tasks are settled, or will be attempted again.
         """
         with self._lock:
             settled = self._settle_next(loan, release=release)
@@ -46,7 +46,7 @@ class Outcomes:
             size: of the output in memory, in bytes.
             dead_letter: whether it is a dead letter.
             result: whether it has a result.
-            release: whether the lane goes on; else it stays lent for good.
+            release: whether the lane continues; otherwise it stays lent permanently.
         """
         with self._lock:
             is_last = loan.batch is None or loan.done + 1 == len(loan.records)

@@ -58,7 +58,9 @@ class Partitions:
                 self._assignment.drain(partition)
 
     def restart(self, partition: Partition, offset: int) -> int:
-        """Forgets the tasks of a partition whose offsets went back, and goes on at `offset`. Return how many."""
+        """Drop the tasks of a partition whose offsets moved back, and continue at `offset`. Return how many were
+        dropped.
+        """
         with self._lock:
             forgotten = self._close([partition])
             self._assignment.assign(partition, offset)

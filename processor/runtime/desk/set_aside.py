@@ -63,7 +63,7 @@ class SetAside:
             return self._assignment.make_room_of_delayed(limits, most, time())
 
     def ask(self, limits: Usage, lead: float) -> list[Asked[Partition]]:
-        """Return what is to be read again now.
+        """Return the tasks to read again now.
 
         Args:
             limits: of what may be in flight.

@@ -26,7 +26,7 @@ class Shared:
         self.lock = threading.Lock()
         self.lease = lease
         self.timers = timers
-        """It has a lock of its own, and does not need this one."""
+        """It has its own lock, and does not need this one."""
         self.assignment: Assignment[Partition] = Assignment(terms_of)
         self.gatherer = Gatherer()
         self.isolation: Isolation[Partition] = Isolation()

@@ -13,7 +13,7 @@ from processor.testing.memory.cluster import MemoryCluster
 
 
 class MemorySink:
-    """A producer, as the `Sink` port. It acknowledges from a thread of its own, as the Kafka client does."""
+    """A producer, as the `Sink` port. It acknowledges from a separate thread, as the Kafka client does."""
 
     def __init__(self, cluster: MemoryCluster) -> None:
         self._cluster = cluster

@@ -83,7 +83,7 @@ class MemorySource:
         return self._cluster.commit(self, commits, whole=whole)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
-        """Delivers none of these until `resume`, even where they are assigned anew."""
+        """Deliver none of these until `resume`, even if they are assigned again."""
         self._paused.update(partitions)
 
     def resume(self, partitions: Sequence[Partition]) -> None:
