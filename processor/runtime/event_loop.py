@@ -36,6 +36,8 @@ CANCEL_SECONDS = 0.25
 CLOSE_SECONDS = 0.5
 """How long a coroutine that blocks the loop may hold up the end."""
 
+DESTROYED: Final = "Task was destroyed but it is pending!"
+"""What asyncio reports of a coroutine that is collected before its end."""
 
 _left_alone: Final[list[EventLoop]] = []
 """Loops with coroutines that did not accept their end. If such a one were collected, whatever runs then would get its
@@ -108,6 +110,7 @@ class EventLoop:
         if not self.thread.is_alive() and not asyncio.all_tasks(self.loop):
             self.loop.close()
         else:
+            self.loop.set_exception_handler(_report_all_but_the_end)
             _left_alone.append(self)
 
     async def _captured(
@@ -141,6 +144,12 @@ class EventLoop:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+
+
+def _report_all_but_the_end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Reports what the loop reports, except for a coroutine that ends with the process: that one is left alone."""
+    if context.get("message") != DESTROYED:
+        loop.default_exception_handler(context)
 
 
 async def _call_within(handler: Handler, task: Task | list[Task], limit: float) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 from collections import Counter
 
@@ -11,6 +12,8 @@ import pytest
 
 from processor.handlers.task import Task
 from processor.processor import Processor
+from processor.runtime import event_loop
+from processor.runtime.event_loop import EventLoop
 from processor.telemetry.events import ConsumerWorkerError, TaskTimedOut
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.gate import Gate, give_way
@@ -186,6 +189,34 @@ def test_a_stop_at_once_cancels_what_runs_in_the_loop_and_closes_it(beside: bool
     assert not run.cluster.records("t.dlq")
     assert not run.of(ConsumerWorkerError)
     assert run.commit_point() in (None, 0)
+
+
+def test_a_coroutine_that_is_left_alone_is_no_error_of_the_process_that_ends_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left_alone: list[EventLoop] = []
+    monkeypatch.setattr(event_loop, "_left_alone", left_alone)
+    begun = threading.Event()
+
+    async def refuse() -> None:
+        while True:
+            begun.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    host = EventLoop()
+    host.start()
+    asyncio.run_coroutine_threadsafe(refuse(), host.loop)
+    assert begun.wait(60)
+    host.close()
+    assert left_alone == [host]
+    host.loop.call_exception_handler({"message": "another error"})
+    host.thread.join()
+    host.loop.close()
+    left_alone.clear()
+    del host
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records] == ["another error"]
 
 
 def test_a_coroutine_that_does_not_accept_its_cancellation_does_not_hold_up_the_end() -> None:
