@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.support.lifeline import die_with_parent
+from tests.support.processes import descendants
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 60
@@ -50,7 +50,7 @@ def shell(clone: Path) -> Iterator[subprocess.Popen[str]]:
         preexec_fn=die_with_parent(),
     )
     yield process
-    for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+    for child in descendants(process.pid) if process.poll() is None else []:
         child.kill()
     process.kill()
     process.communicate()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 import pytest
 from rich.console import Console
 
@@ -24,6 +23,7 @@ from processor.cli.demo.view import Progress, Size, screen
 from processor.engine.record import Headers
 from tests.cli.conftest import Start
 from tests.observe.building import consumer, line, partition, watching
+from tests.support.processes import descendants
 from tests.support.until import until
 
 SECONDS = 90.0
@@ -419,13 +419,13 @@ def test_an_interrupted_demo_leaves_no_process_behind(start: Start) -> None:
     for shown_line in process.stdout:
         if "working" in shown_line:
             break
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) == 2
+    below = descendants(process.pid)
+    assert len(below) == 2
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, out + err
     assert "stopped before the end" in out
-    until(lambda: not any(child.is_running() for child in children), "its processes end", 10)
+    until(lambda: not any(child.is_running() for child in below), "its processes end", 10)
 
 
 def test_a_demo_with_a_wrong_option_says_so(start: Start) -> None:

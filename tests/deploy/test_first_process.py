@@ -18,6 +18,7 @@ from tests.conftest import MakeTopic, Produce
 from tests.support.broker import Broker
 from tests.support.first_process import container, writable_folder
 from tests.support.lifeline import die_with_parent
+from tests.support.processes import children
 from tests.support.until import until
 
 BOUND = 40.0
@@ -46,8 +47,7 @@ def first_process(
     with (folder / "log").open("wb") as log:
         outer = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, preexec_fn=die_with_parent())
     try:
-        until(lambda: psutil.Process(outer.pid).children(), "unshare has forked", BOUND)
-        yield outer, psutil.Process(outer.pid).children()[0]
+        yield outer, until(lambda: children(outer.pid), "unshare has forked", BOUND)[0]
     finally:
         outer.kill()
         outer.wait()
@@ -69,7 +69,7 @@ def test_the_first_process_runs_read_only_reaps_orphans_and_stops_cleanly(
     with first_process(command, tmp_path, scratch) as (outer, first):
         until((scratch / "orphan").exists, "the orphan has reported its parent", BOUND)
         assert (scratch / "orphan").read_text().split() == ["PPid:", "1"]
-        until(lambda: len(first.children()) == 1, "only the consumer is left as a child of the first process", BOUND)
+        until(lambda: len(children(first.pid)) == 1, "only the consumer is left as a child of the first process", BOUND)
         until(
             lambda: judge_fleet(scratch / "heartbeat", 60).holds(list(Check)),
             "the heartbeat is that of a healthy fleet",

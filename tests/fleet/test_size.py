@@ -17,6 +17,7 @@ from processor.fleet.size import FleetSize, load_of
 from processor.health.heartbeat import FleetHeartbeat, read
 from processor.options.bounds import Bounds
 from tests.fleet.parent_process import BOUND, Fleet, Parent
+from tests.support.processes import children, descendants
 from tests.support.stats import consumer_stats, partition_stats
 from tests.support.until import until
 
@@ -190,13 +191,13 @@ def test_a_fleet_in_the_background_of_a_terminal_that_stops_writers_writes_and_s
     os.close(theirs)
     try:
         until(lambda: shows(b"fleet.started"), "the fleet writes to the terminal", BOUND)
-        (fleet,) = psutil.Process(shell.pid).children()
+        (fleet,) = children(shell.pid)
         fleet.terminate()
         assert shell.wait(BOUND) == 0
         until(lambda: shows(b"fleet.stopped"), "the last line", BOUND)
         assert b"fleet.processes_" not in shown
     finally:
-        for process in [*psutil.Process(shell.pid).children(recursive=True), shell] if shell.poll() is None else []:
+        for process in [*descendants(shell.pid), shell] if shell.poll() is None else []:
             process.kill()
         os.close(ours)
 
@@ -215,7 +216,7 @@ def test_a_busy_fleet_grows_to_its_bound_and_an_idle_one_shrinks_again(fleet: Fl
     reasons = [line["reason"] for line in parent.logged("fleet.processes_changed")]
     assert reasons[:2] == ["tasks wait and the consumer is busy", "tasks wait and all 2 consumers are busy"]
     assert reasons[3] == "there was work for 0.0 of 2 consumers on average, and no task waited for long"
-    until(lambda: len(psutil.Process(parent.process.pid).children()) == 1, "two consumers have left")
+    until(lambda: len(children(parent.process.pid)) == 1, "two consumers have left")
     assert {line["index"] for line in parent.notes("Drain")} == {1, 2}
     parent.signal()
     assert parent.ended() == 0

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -19,9 +20,10 @@ import psutil
 from tests.support.kafka_jars import PROJECT
 from tests.support.lifeline import die_with_parent
 from tests.support.log_schema import check
+from tests.support.processes import children, descendants
 from tests.support.until import until
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 
 
@@ -97,25 +99,20 @@ class Fleet:
         return "its last words:\n" + "\n".join(line[:1000] for line in said)
 
     def consumers(self) -> list[int]:
-        """The consumers' processes that live now.
-
-        Not by `psutil.Process.children`, which leaves out a child that seems older than its parent: the time of the
-        boot, from which both ages follow, may change between two looks at it. Nor by `psutil.process_iter`, which keeps
-        what it has seen: a process with the number of one that has ended is left out.
-        """
-        return [pid for pid in psutil.pids() if self._is_consumer(pid)]
-
-    def _is_consumer(self, pid: int) -> bool:
-        try:
-            process = psutil.Process(pid)
-            return bool(process.ppid() == self.pid and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return False
+        """The consumers' processes that live now."""
+        return [process.pid for process in children(self.pid) if _lives(process)]
 
     def heard(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """The events so far with this name and these fields."""
         with self._heard:
             return [known for known in self.events if _fits(known, event, fields)]
+
+    def seconds_between(self, earlier: str, later: str, **fields: object) -> float:
+        """Return the time between the last events with these names and fields, by the log: a wall clock's, in ms."""
+        began, ended = (
+            datetime.fromisoformat(self.heard(event, **fields)[-1]["timestamp"]) for event in (earlier, later)
+        )
+        return (ended - began).total_seconds()
 
     def wait_for(
         self, event: str, timeout: float = START_SECONDS, *, count: int = 1, **fields: object
@@ -221,7 +218,7 @@ class Fleet:
     def _family(self) -> list[psutil.Process]:
         try:
             parent = psutil.Process(self.pid)
-            return [parent, *parent.children(recursive=True)]
+            return [parent, *descendants(self.pid)]
         except psutil.NoSuchProcess:
             return []
 
