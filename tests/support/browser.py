@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support.lifeline import die_with_parent
+from tests.support.until import until
 
 SECONDS = 60.0
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -80,7 +81,7 @@ class Browser:
         )
         os.close(theirs_in)
         os.close(theirs_out)
-        target = self.ask("Target.getTargets")["targetInfos"][0]["targetId"]
+        target = until(self._page, "the browser has opened its page", SECONDS)
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Log", "Runtime"):
             self.ask(f"{domain}.enable")
@@ -129,6 +130,15 @@ class Browser:
                 assert "error" not in told, told
                 result: dict[str, Any] = told["result"]
                 return result
+
+    def _page(self) -> str | None:
+        """Return the page's target, if it is there yet.
+
+        The browser may list its own surfaces sooner, such as the list of tabs, whose size follows from their content:
+        "Target does not support metrics override".
+        """
+        targets = self.ask("Target.getTargets")["targetInfos"]
+        return next((str(each["targetId"]) for each in targets if each["type"] == "page"), None)
 
     def _hear(self, deadline: float) -> dict[str, Any]:
         while b"\0" not in self._rest:
