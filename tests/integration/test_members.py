@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from processor.fleet.restarts import Backoff
 from tests.support import cluster
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
@@ -20,14 +21,27 @@ BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 SETTLED_SECONDS = 3.0
 """Between two changes of the group: longer than one of them takes."""
 
+START_SECONDS = 1.5
+"""The time that a consumer's process takes to start on a machine without other load."""
+
+
+def slowness(*start_seconds: float) -> float:
+    """Return how many times longer starts under the load of a test took than one without load takes, at least 1.0."""
+    return max(1.0, max(start_seconds) / START_SECONDS)
+
 
 @BOTH
 def test_a_rolling_replacement_delays_tasks_by_a_second_at_most(scenario: MakeScenario, protocol: str) -> None:
     """Two consumers are replaced one by one under 300 tasks a second."""
     work = scenario(partitions=12)
 
+    starts: list[float] = []
+
     def start() -> Fleet:
+        began = time.monotonic()
         fleet = work.run("vary", "-w", "16", "--group-protocol", protocol)
+        fleet.wait_for("consumer.started")
+        starts.append(time.monotonic() - began)
         fleet.wait_for_partitions()
         return fleet
 
@@ -46,8 +60,9 @@ def test_a_rolling_replacement_delays_tasks_by_a_second_at_most(scenario: MakeSc
     work.wait_lag(0)
     assert all(fleet.stop() == 0 for fleet in fleets)
     assert waits.tasks > 3000
-    assert waits.p99 <= 1.0, waits
-    assert waits.longest <= 1.5, waits
+    slow = slowness(*(seconds / 2 for seconds in starts[2:]))  # a parent starts, and then its consumer
+    assert waits.p99 <= 1.0 * slow, waits
+    assert waits.longest <= 1.5 * slow, waits
     assert work.faults() == {}
     assert work.repeated() == []
 
@@ -55,6 +70,13 @@ def test_a_rolling_replacement_delays_tasks_by_a_second_at_most(scenario: MakeSc
 def are_shared_evenly(fleet: Fleet, each: int) -> bool:
     """Whether each of three consumers has so many partitions: the last rebalance of the start is over."""
     return [len(fleet.partitions_of(consumer)) for consumer in range(3)] == [each] * 3
+
+
+def seconds_to_replace(fleet: Fleet, consumer: int) -> float:
+    """Return how long the last successor of a consumer took to start, by the log and without the fleet's own delay."""
+    delay = float(fleet.heard("fleet.consumer_exited", consumer=consumer)[-1]["restart_in_seconds"])
+    assert delay <= Backoff().first
+    return fleet.seconds_between("fleet.consumer_exited", "consumer.started", consumer=consumer) - delay
 
 
 def members_of(work: Scenario) -> list[str]:
@@ -67,10 +89,8 @@ def members_of(work: Scenario) -> list[str]:
 def test_a_killed_consumer_is_replaced_at_once_and_the_others_do_not_notice(scenario: MakeScenario) -> None:
     """Each of three is killed; its successor has its partitions as soon as it is up, and nothing else moves."""
     work = scenario(partitions=12)
-    began = time.monotonic()
     fleet = work.run("vary", "-w", "16", "-p", "3")
     fleet.wait_for("consumer.assigned", count=3)
-    start_seconds = time.monotonic() - began
     until(lambda: are_shared_evenly(fleet, 4), "the consumers have joined", 60, pause=0.1)
     fleet.wait_for("consumer.stats", count=9)
     with steady_load(work, rate=300) as load:
@@ -87,9 +107,10 @@ def test_a_killed_consumer_is_replaced_at_once_and_the_others_do_not_notice(scen
             assert len(fleet.heard("consumer.assigned")) == assigned + 1, "the group has rebalanced"
             recent = [place for place, at in list(load.produced.items()) if killed_at < at < killed_at + 2_000_000_000]
             theirs = [place for place in recent if place.partition not in mine]
-            # Python takes as long to start as the machine lets it.
-            assert load.waits(work.ledger.entries(), places=recent).longest <= max(3.0, 2.0 * start_seconds)
-            assert load.waits(work.ledger.entries(), places=theirs).p99 <= 1.0
+            # Python takes as long to start as the machine lets it: this start is beside the same load.
+            slow = slowness(seconds_to_replace(fleet, consumer))
+            assert load.waits(work.ledger.entries(), places=recent).longest <= 3.0 * slow
+            assert load.waits(work.ledger.entries(), places=theirs).p99 <= 1.0 * slow
     work.wait_done(len(work.places))
     work.wait_lag(0)
     assert fleet.stop() == 0
@@ -173,17 +194,17 @@ def test_a_drain_never_outlasts_the_time_in_which_the_client_must_be_polled(
 def test_a_stop_before_the_group_has_assigned_anything_waits_for_no_join(scenario: MakeScenario, protocol: str) -> None:
     """The group waits for a member that was killed. A consumer that has no partitions has nothing to hand back."""
     work = scenario(partitions=4)
-    killed = work.run("note", "--group-protocol", protocol)
+    options = ["--group-protocol", protocol, *(["-X", "session.timeout.ms=12000"] if protocol == "classic" else [])]
+    killed = work.run("note", *options)
     killed.wait_for("consumer.assigned")
     work.kill(killed)
-    waiting = work.run("note", "--group-protocol", protocol)
+    waiting = work.run("note", *options)
     waiting.wait_for("consumer.started")
     time.sleep(0.7)  # time is tested: the join is under way
     assert not [event for event in waiting.heard("consumer.assigned") if event["partitions"]]
-    began = time.monotonic()
     assert waiting.stop() == 0
-    assert time.monotonic() - began < 2.0
-    third = work.run("note", "--group-protocol", protocol)
+    assert waiting.seconds_between("consumer.stopping", "fleet.stopped") < 2.0
+    third = work.run("note", *options)
     until(lambda: len(partitions_assigned(third)) == 4, seconds=60)
     assert third.stop() == 0
 

@@ -179,8 +179,8 @@ def test_take_waits_for_the_first_record_no_longer_than_its_seconds_and_no_short
     assert [len(member.take(100, 0.2)) for _ in range(3)] == [0] * 3
     assert 0.5 <= time.monotonic() - began < 5.0
     began = time.monotonic()
-    assert [len(member.take(100, 0.0)) for _ in range(3)] == [0] * 3
-    assert time.monotonic() - began < 0.2
+    assert [len(member.take(100, 0.0)) for _ in range(50)] == [0] * 50
+    assert time.monotonic() - began < 5.0, "50 times 0.2 s are 10 s"
 
 
 def test_take_returns_with_the_first_record_and_does_not_wait_for_more(cluster: Cluster) -> None:
