@@ -14,7 +14,7 @@ import pytest
 from processor.errors import LoadError
 from processor.fleet.code_changes import CodeChanges, is_code
 
-BOUND = 20.0
+BOUND = 60.0
 """Seconds that a change may take to be seen on a busy machine."""
 
 

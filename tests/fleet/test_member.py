@@ -15,7 +15,7 @@ from tests.support.until import until
 
 RUN = (sys.executable, "-P", "-m", "processor", "run")
 OPTIONS = ("-t", "orders", "-g", "shop", "-b", "127.0.0.1:1")
-BOUND = 30.0
+BOUND = 60.0
 
 
 def run(app: str, *options: str) -> subprocess.CompletedProcess[str]:

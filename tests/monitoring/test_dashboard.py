@@ -89,11 +89,11 @@ def test_every_query_of_the_dashboard_has_an_answer(scenario: MakeScenario, pipe
     work.produce([(b"r", b"rejected"), (b"f", b"fails twice")])
     work.wait_done(201)
     dead = f'processor_fleet_consumers{{group="{work.group}"}} == 2'
-    wait_until(lambda: pipeline.store.query(dead), 30)
+    wait_until(lambda: pipeline.store.query(dead), 60)
     given = {"$group": work.group, "$topic": work.topic, "$__rate_interval": "30s", "$__range": "1m"}
     for query in dashboard.queries():
         filled = reduce(lambda text, name: text.replace(name, given[name]), given, query)
         assert "$" not in filled
         filled = filled.removesuffix(" > 0")  # such a panel leaves out what is 0, which everything may be here
-        wait_until(partial(pipeline.store.query, filled), 20, partial(str, filled))
+        wait_until(partial(pipeline.store.query, filled), 60, partial(str, filled))
     assert fleet.stop() == 0

@@ -24,9 +24,9 @@ def test_every_metric_of_a_real_fleet_arrives_with_the_value_that_was_logged_las
     work.wait_done(201)
     assert fleet.stop() == 0
     store, group = pipeline.store, f'group="{work.group}"'
-    wait_until(lambda: store.value(f"processor_fleet_consumers{{{group}}}") == 0, 30)
+    wait_until(lambda: store.value(f"processor_fleet_consumers{{{group}}}") == 0, 60)
     stats = fleet.heard("consumer.stats")[-1]
-    wait_until(lambda: store.value(f"processor_succeeded_tasks_total{{{group}}}") == stats["succeeded"] == 201, 30)
+    wait_until(lambda: store.value(f"processor_succeeded_tasks_total{{{group}}}") == stats["succeeded"] == 201, 60)
     for family in FAMILIES:
         for metric in family.metrics:
             assert store.query(f"{metric.name}{{{group}}}"), metric.name
@@ -48,10 +48,10 @@ def test_the_head_of_a_partition_is_a_metric_that_returns_to_0(scenario: MakeSce
     work.produce([(b"a", b"%d" % n) for n in range(5)])
     fleet = work.run("wait_for_go", *QUICK)
     head = f'processor_partition_head_session_waiting{{group="{work.group}"}}'
-    wait_until(lambda: pipeline.store.value(head) == 4, 30)
+    wait_until(lambda: pipeline.store.value(head) == 4, 60)
     assert pipeline.store.value(f'processor_partition_head_attempt{{group="{work.group}"}}') == 1
     work.go()
-    wait_until(lambda: pipeline.store.value(head) == 0, 30)
+    wait_until(lambda: pipeline.store.value(head) == 0, 60)
     assert fleet.stop() == 0
 
 
@@ -75,7 +75,7 @@ def test_lines_in_the_formats_of_docker_and_kubernetes_are_read(pipeline: Pipeli
     (tmp_path / "cri.jsonl").write_text(f"2026-01-02T03:04:05.7Z stderr F {stats_line('cri')}\n")
     (tmp_path / "plain.jsonl").write_text(f"Traceback (most recent call last):\n{{no json\n{stats_line('plain')}\n")
     read = 'sum(processor_fleet_consumers{group=~"docker|cri|plain"})'
-    wait_until(lambda: pipeline.store.value(read) == 9, 20)
+    wait_until(lambda: pipeline.store.value(read) == 9, 60)
     others = [record for record in pipeline.log_store.records if "log_version" not in str(record["body"])]
     assert others == []
 
@@ -89,7 +89,7 @@ def test_a_log_record_has_time_severity_trace_and_the_names_of_opentelemetry(
     work.produce([(b"anna", b"rejected", [header])])
     fleet = work.run("fail", *QUICK)
     line = fleet.wait_for("task.dead_lettered")
-    wait_until(lambda: any(record.get("traceId") == trace for record in pipeline.log_store.records), 30)
+    wait_until(lambda: any(record.get("traceId") == trace for record in pipeline.log_store.records), 60)
     record = next(record for record in pipeline.log_store.records if record.get("traceId") == trace)
     attributes = {one["key"]: next(iter(one["value"].values()), None) for one in record["attributes"]}
     assert (record["spanId"], record["severityText"], record["severityNumber"]) == (span, "warning", 13)

@@ -69,7 +69,7 @@ def test_spans_of_a_fleet_pass_a_real_collector(
             env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector},
         )
         assert fleet.wait() == 0
-    wait_until(lambda: len(store.spans) == 2, 30, lambda: store.spans)
+    wait_until(lambda: len(store.spans) == 2, 60, lambda: store.spans)
     assert {(span.name, span.trace_id, span.parent_id, span.service) for span in store.spans} == {
         ("process orders", TRACE, PARENT, "shop")
     }

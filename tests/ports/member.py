@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from processor.runtime.ports import Commit, Partition, Record, Source, Start, Survey
 
-SECONDS = 30.0
+SECONDS = 60.0
 """How long a member may take for what a test waits for."""
 
 TAKE_SECONDS = 0.05

@@ -19,7 +19,7 @@ from tests.support.until import until
 
 E = TypeVar("E", bound=Event)
 
-SECONDS = 20.0
+SECONDS = 60.0
 """How long a test waits for anything."""
 
 

@@ -30,7 +30,7 @@ from tests.runtime.test_joins import SHIP, arrival
 from tests.support.scripted_kafka import ScriptedCluster, ScriptedSource
 from tests.support.until import until
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 Place = tuple[str, int, int]
 """A topic, a partition and an offset."""

@@ -322,7 +322,7 @@ class Scenario:
         """SIGKILL for all of it; what ran then ended then."""
         self.deaths.update(fleet.kill())
 
-    def wait_begun(self, runs: int = 1, seconds: float = 30.0) -> None:
+    def wait_begun(self, runs: int = 1, seconds: float = 60.0) -> None:
         """Waits until so many handlers have been entered.
 
         Raises:
@@ -334,7 +334,7 @@ class Scenario:
 
         until(lambda: begun() >= runs, lambda: f"{begun()} of {runs} handlers were entered", seconds, 0.02)
 
-    def wait_done(self, tasks: int, seconds: float = 60.0) -> list[Entry]:
+    def wait_done(self, tasks: int, seconds: float = 120.0) -> list[Entry]:
         """Waits until so many tasks have succeeded at least once, and returns the ledger.
 
         Raises:
@@ -363,7 +363,7 @@ class Scenario:
         except (KafkaException, TimeoutError):
             return None
 
-    def wait_lag(self, lag: int, seconds: float = 30.0) -> None:
+    def wait_lag(self, lag: int, seconds: float = 60.0) -> None:
         """Waits until the group's lag is `lag`.
 
         Raises:
