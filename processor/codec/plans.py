@@ -42,8 +42,8 @@ def group_headers(group: Group, codec: TaskEncoder) -> Headers:
     """Return the headers of the record by which a group begins. Its key is the group's ID, and it has no value.
 
     Raises:
-        EncodeError: a payload cannot be written in this format, all of them are too large, or the ID has no UTF-8.
-        ValueError: a term cannot be used, or a step has no session ID, or has its own ID.
+        EncodeError: a payload cannot be written in this format, all of them are too large, or the ID cannot be encoded
+        in UTF-8. ValueError: a term cannot be used, or a step has no session ID, or has its own ID.
     """
     named: Headers = [("task-id", encode_text(group.id))] if group.id else []
     plan = write_plan(_plan((replace(group, id=None, following=()), *group.following), codec))
@@ -54,7 +54,7 @@ def encode_headers(headers: Mapping[str, str | bytes | None]) -> Headers:
     """Return headers as they are in a record, with text in UTF-8.
 
     Raises:
-        EncodeError: a text has no UTF-8.
+        EncodeError: a text cannot be encoded in UTF-8.
     """
     return [(name, encode_text(text)) for name, text in headers.items()]
 
@@ -63,7 +63,7 @@ def encode_text(text: str | bytes | None) -> bytes | None:
     """Return text encoded in UTF-8, and any other value unchanged.
 
     Raises:
-        EncodeError: the text has no UTF-8.
+        EncodeError: the text cannot be encoded in UTF-8.
     """
     try:
         return text.encode() if isinstance(text, str) else text

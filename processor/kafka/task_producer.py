@@ -85,7 +85,7 @@ class TaskProducer:
         """Return the task as a record. `terms` are the headers of its terms, which win.
 
         Raises:
-            EncodeError: the payload cannot be written in this format, or a text has no UTF-8.
+            EncodeError: the payload cannot be written in this format, or a text cannot be encoded in UTF-8.
             ValueError: the session ID is empty.
         """
         if not task.session_id:

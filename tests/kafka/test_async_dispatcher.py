@@ -305,7 +305,7 @@ def test_a_step_that_cannot_be_sent_is_refused_by_both(broker: EmbeddedBroker) -
         (ValueError, (CHAIN.then(Step("c", 1, id="x")),), {}, "takes no id"),
         (EncodeError, (CHAIN.then(Step("c", "x" * 300_000)),), {}, "what follows from the task is too large"),
         (EncodeError, (group([Step("c", "x" * 300_000)]),), {}, "what follows from the task is too large"),
-        (EncodeError, (group([Step("c", 1)], id="\ud800"),), {}, "a text has no UTF-8"),
+        (EncodeError, (group([Step("c", 1)], id="\ud800"),), {}, "a text is not valid UTF-8"),
         (ValueError, (group([group([Step("c", 1)], id="x")]),), {}, "takes no id"),
         (ValueError, (group([Step("c", 1)], expires="soon"),), {}, "expires must be"),
     ]

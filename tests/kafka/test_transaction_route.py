@@ -155,7 +155,7 @@ def test_a_client_that_does_not_come_back_is_the_end(route: Route) -> None:
     route.transactions.may_end.clear()
     route.send()
     route.route.deliver()
-    assert "does not come back" in str(route.route.end)
+    assert "has not returned" in str(route.route.end)
     assert route.answers == []
 
 
