@@ -13,7 +13,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.support import cluster, ledger
 from tests.support.ledger import Finding, Place
-from tests.support.scenario import Scenario
+from tests.support.scenario import OUTLASTING, Scenario
 from tests.support.until import until
 
 Verdict = dict[str, list[Finding]]
@@ -21,6 +21,8 @@ Scene = Callable[[Scenario], Verdict]
 
 NOTICED_SOON = ("-X", "session.timeout.ms=3000", "-X", "heartbeat.interval.ms=300")
 QUICK = ("--commit-interval", "0.2", *NOTICED_SOON)
+PATIENT = ("-X", "heartbeat.interval.ms=300", *OUTLASTING)
+"""For a group of which no member dies: it learns of changes soon, and gives up none that a busy machine holds up."""
 
 
 def verdict(
@@ -47,7 +49,7 @@ def clean_run(work: Scenario) -> Verdict:
     A handler takes several times as long as a round of tasks takes to arrive, on a slow machine too.
     """
     work.produce_sessions(6, 6)
-    fleet = work.run("note", "-w", "16", *QUICK, seconds=0.5)
+    fleet = work.run("note", "-w", "16", "--commit-interval", "0.2", *PATIENT, seconds=0.5)
     work.wait_begun()
     for _ in range(6):
         work.produce_sessions(6, 6)
@@ -142,9 +144,10 @@ def supply_until(work: Scenario, condition: Callable[[], object], what: str) -> 
 def come_and_go(work: Scenario) -> Verdict:
     """A second consumer joins and leaves while every worker has a task that takes its time."""
     work.produce_sessions(300, 24)
-    first = work.run("note", "-w", "8", *QUICK, seconds=0.1)
+    options = ("-w", "8", "--commit-interval", "0.2", *PATIENT)
+    first = work.run("note", *options, seconds=0.1)
     work.wait_begun()
-    second = work.run("note", "-w", "8", *QUICK, seconds=0.1)
+    second = work.run("note", *options, seconds=0.1)
     joined = lambda: any(event["partitions"] for event in second.heard("consumer.assigned"))  # noqa: E731 — a condition
     done = supply_until(work, joined, "the second consumer has partitions")
     work.wait_done(done + 50)

@@ -30,6 +30,9 @@ BATCHES = 8
 """At least so many: the stream goes on while there are faults."""
 BATCHES_AFTER = 3
 """So many begin once the last fault is mended."""
+BACKLOG = 600
+"""No batch begins while so many tasks have not begun. Most of what waits is of the busiest session, one task at a time.
+Of a stream without this bound, what comes while fleets start would take longer to be done than a round may last."""
 HANDLER_SECONDS = 0.02
 """With it the busiest session has work nearly all the time: a fault at a random instant meets somebody at work."""
 NEAR = 200_000_000
@@ -170,6 +173,8 @@ class Storm:
     def _produce(self) -> None:
         left = BATCHES_AFTER
         for number in count():
+            while self._backlog() >= BACKLOG:
+                time.sleep(0.1)
             if number >= BATCHES and not left:
                 break
             left -= bool(left and self._calm.is_set())
@@ -180,6 +185,11 @@ class Storm:
             self._rejected |= {place for place, (_, payload) in placed if payload == b"rejected"}
             time.sleep(0.1)
         self._streamed = True
+
+    def _backlog(self) -> int:
+        """Return the number of tasks that have not begun."""
+        begun = {entry.place for entry in self.work.ledger.entries() if entry.kind == "start"}
+        return len(self.work.places) - len(begun)
 
     def _session(self) -> bytes:
         return b"s%d" % self._tasks_of.choices(range(SESSIONS), self._weights)[0]

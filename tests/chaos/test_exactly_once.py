@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.chaos.scenes import NOTICED_SOON
+from tests.chaos.scenes import NOTICED_SOON, PATIENT
 from tests.chaos.test_instants import dying
 from tests.chaos.traps import TRANSACTION_TRAPS
 from tests.conftest import MakeBroker, Wired
@@ -51,8 +51,8 @@ def test_rebalances_between_and_in_the_middle_of_transactions_lose_and_repeat_no
     """A transaction is nearly always under way: each one lasts longer than the pause between two."""
     work = scenario(8)
     produce(work, 2_000, 60)
-    sessions = NOTICED_SOON if protocol == "classic" else ()
-    options = ("-w", "8", "--group-protocol", protocol, *sessions, *exactly_once(work), "--commit-interval", "0.01")
+    members = PATIENT if protocol == "classic" else ()
+    options = ("-w", "8", "--group-protocol", protocol, *members, *exactly_once(work), "--commit-interval", "0.01")
     first = work.run("reply", *options, seconds=0.02)
     work.wait_begun()
     for _ in range(2):

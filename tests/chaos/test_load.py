@@ -6,7 +6,7 @@ import random
 import signal
 import time
 
-from tests.chaos.scenes import NOTICED_SOON, QUICK
+from tests.chaos.scenes import NOTICED_SOON, PATIENT
 from tests.support.scenario import MakeScenario
 from tests.support.until import until
 
@@ -35,10 +35,11 @@ def test_sessions_by_zipf_and_one_with_half_of_the_load_keep_every_promise(scena
     weights = [1 / rank for rank in range(1, 301)]
     by_zipf = [b"z%d" % n for n in chance.choices(range(300), weights, k=2_000)]
     work.produce((session, b"") for pair in zip(by_zipf, [b"hot"] * 2_000, strict=True) for session in pair)
-    fleet = work.run("note", "-p", "2", "-w", "8", *QUICK, seconds=0.001)
+    options = ("-p", "2", "-w", "8", "--commit-interval", "0.2", *PATIENT)
+    fleet = work.run("note", *options, seconds=0.001)
     work.wait_done(1_500)
     assert fleet.stop() == 0
-    assert work.run("note", "-p", "2", "-w", "8", *QUICK, "--stop-at-end", seconds=0.001).wait() == 0
+    assert work.run("note", *options, "--stop-at-end", seconds=0.001).wait() == 0
     assert work.faults() == {}
     assert work.repeated() == []
     assert work.lag == 0
