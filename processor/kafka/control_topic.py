@@ -37,6 +37,7 @@ from processor.runtime.commands import (
 from processor.runtime.control import Apply
 from processor.runtime.ports import Record
 from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
+from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ControlFailed, Emit
 
 COMPACTED: Final = {"cleanup.policy": "compact"}
@@ -46,6 +47,10 @@ _AT_ONCE: Final = 1000
 
 _POLL_SECONDS: Final = 0.2
 """How long one call of the client may delay the end of the thread."""
+
+
+SETTLING_SECONDS: Final = 5.0
+"""A topic that was just created may be unknown to some brokers for so long."""
 
 
 class ControlTopic:
@@ -88,8 +93,9 @@ class ControlTopic:
             for record in cast(list[Record], self._client.consume(_AT_ONCE, _POLL_SECONDS)):
                 error = cast(KafkaError | None, record.error())
                 if error is None:
-                    apply(record.key(), record.value())
+                    self._apply(apply, record)
                 elif error.code() == KafkaError._PARTITION_EOF:
+                    self._failures.forget()
                     unread.discard(record.partition())
                 else:
                     self._report(error)
@@ -97,14 +103,24 @@ class ControlTopic:
                 self._is_read.set()
         self._client.close()
 
+    def _apply(self, apply: Apply, record: Record) -> None:
+        """Goes on with the next command after a fault of ours: without this thread, none would be obeyed any more."""
+        try:
+            apply(record.key(), record.value())
+        except Exception as error:  # noqa: BLE001 — whatever it is, the log has it
+            self._log(f"{type_name(error)}: {error}")
+
     def _report(self, error: KafkaError) -> None:
         """Logs why the topic cannot be read any more. The client tries again by itself."""
-        reason = reason_of(error)
+        self._log(reason_of(error))
+
+    def _log(self, reason: str) -> None:
         if self._failures.is_due(reason, monotonic()):
             self._emit(ControlFailed(topic=self._topic, error=reason))
 
     def _assign(self) -> set[int]:
         """Begin with the first record of each partition, as soon as a broker says which there are. Return them."""
+        unknown_from = monotonic() + SETTLING_SECONDS
         while not self._is_closed.is_set():
             try:
                 topic = self._client.list_topics(self._topic, timeout=SLICE_SECONDS).topics[self._topic]
@@ -115,6 +131,8 @@ class ControlTopic:
                 numbers = set(topic.partitions)
                 self._client.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in numbers])
                 return numbers
+            if topic.error is not None and monotonic() > unknown_from:
+                self._report(topic.error)
             self._is_closed.wait(_POLL_SECONDS)
         return set()
 
