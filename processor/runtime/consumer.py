@@ -142,7 +142,7 @@ class Consumer:
         new_partitions = NewPartitions(source, surveys, desk, intake, committer, emit)
         new_partitions.wait = settings.new_partitions == "wait"
         markers = JoinMarkers(settings.topics, desk, committer, surveys)
-        self._look_back = look_back = LookBack(desk, source)
+        self._look_back = look_back = LookBack(desk, source, emit)
         self._membership = Membership(desk, committer, intake, new_partitions, drain, emit)
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
         # the loop

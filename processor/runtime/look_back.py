@@ -20,11 +20,16 @@ from time import monotonic
 
 from processor.engine.joins import Doubtful, Identity
 from processor.engine.record import Record
+from processor.errors import ProcessorError
 from processor.handlers.joins import Joined, read_arrival
 from processor.handlers.links import JOINED
 from processor.handlers.task import InvalidHeader
 from processor.runtime.desk import Desk
-from processor.runtime.ports import End, Lost, Partition, Source
+from processor.runtime.log_pass import records_between
+from processor.runtime.ports import Partition, Source
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
+from processor.telemetry.error_text import type_name
+from processor.telemetry.events import ConsumerLookBackFailed, Emit
 
 LOOK_AFTER_SECONDS = 5.0
 """A join that waits for so long is looked up. Most are complete before."""
@@ -34,17 +39,11 @@ TICK_SECONDS = 1.0
 MOST_OFFSETS = 1_000_000
 """Of a partition that are read, the latest ones: some seconds of a core."""
 
-TAKE = 1000
-"""Records asked for at once."""
-
-TAKE_SECONDS = 0.1
-"""The longest wait for a record."""
-
 REST = 9
 """A rest takes so many times as long as the pass before it: passes take a tenth of a core at most."""
 
 AGAIN_SECONDS = 1.0
-"""After a failure it is tried again. What keeps this client from reading is logged by the others."""
+"""The pause after a failure."""
 
 JOIN_SECONDS = 2.0
 """How long the end of the thread is waited for."""
@@ -55,9 +54,11 @@ Task = tuple[Partition, Sequence[Doubtful]]
 class LookBack:
     """`tick` and `close` are for the poller's thread. A separate thread starts with the first such join."""
 
-    def __init__(self, desk: Desk, source: Source) -> None:
+    def __init__(self, desk: Desk, source: Source, emit: Emit) -> None:
         self._arrivals = desk.arrivals
         self._source = source
+        self._emit = emit
+        self._failures: dict[Partition, Repeats] = {}
         self._next = 0.0
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -83,15 +84,30 @@ class LookBack:
 
     def _run(self) -> None:
         while not self._closing.is_set() and (task := self._tasks.get()) is not None:
-            for each in self._together(task):
+            for partition, joins in self._together(task):
                 began = monotonic()
                 try:
-                    self._look_up(*each)
-                except Exception:
-                    self._tasks.put(each)
+                    self._look_up(partition, joins)
+                except Exception as error:
+                    self._fail(partition, joins, error)
                     self._closing.wait(AGAIN_SECONDS)
                 else:
+                    self._failures.pop(partition, None)
                     self._closing.wait(REST * (monotonic() - began))
+
+    def _fail(self, partition: Partition, joins: Sequence[Doubtful], error: Exception) -> None:
+        """Has the joins looked up again while they wait, unless the fault is ours and would come again."""
+        is_ours = not isinstance(error, ProcessorError)
+        retries = not is_ours and self._arrivals.are_open(partition, [join.identity for join in joins])
+        text = f"{type_name(error)}: {error}" if is_ours else str(error)
+        if self._failures.setdefault(partition, Repeats(LOG_AGAIN_SECONDS)).is_due(text, monotonic()):
+            self._emit(
+                ConsumerLookBackFailed(
+                    topic=partition.topic, partition=partition.number, error=text, joins=len(joins), retries=retries
+                )
+            )
+        if retries:
+            self._tasks.put((partition, joins))
 
     def _together(self, task: Task) -> list[Task]:
         """Return this task and all others that have come, those of a partition as one."""
@@ -113,22 +129,17 @@ class LookBack:
             self._arrivals.settle_complete(partition, complete)
 
     def _complete_between(self, partition: Partition, offset: int, end: int) -> set[Identity]:
-        """Return the joins of which the log has a marker from `offset` on, below `end`."""
+        """Return the joins of which the log has a marker from `offset` on, below `end`.
+
+        Raises:
+            BrokerError: the log ends below `end`, or nothing is delivered.
+            ProcessorError: the client cannot read.
+        """
         found = set[Identity]()
         with closing(self._source.open_reader()) as reader:
-            reader.begin(partition, offset)
-            while offset < end and not self._closing.is_set():
-                for record in reader.take(TAKE, TAKE_SECONDS):
-                    if record.error() is None:
-                        offset = record.offset() + 1
-                        found.update(_completed_by(record))
-                        continue
-                    match reader.interpret(record):
-                        case End(_, reached):
-                            offset = max(offset, reached)
-                        case Lost(_, start):
-                            offset = max(offset, start)
-                            reader.begin(partition, offset)
+            for records in records_between(reader, partition, offset, end, self._closing.is_set):
+                for record in records:
+                    found.update(_completed_by(record))
         return found
 
 

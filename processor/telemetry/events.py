@@ -932,6 +932,28 @@ class ConsumerRecallFailed(Event):
     error: str
     set_aside: int
     """tasks of which only the offset is kept"""
+    topic: str | None = None
+    """null if the client cannot read at all"""
+    partition: int | None = None
+    """the partition that cannot be read; the others go on"""
+
+
+class ConsumerLookBackFailed(Event):
+    """The log could not be searched for groups that were complete before their partition came to this consumer.
+
+    A branch that has arrived again waits meanwhile. Logged once for each cause, and again after a while.
+    """
+
+    event: ClassVar[str] = "consumer.look_back_failed"
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partition: int
+    error: str
+    joins: int
+    """groups that were to be looked up"""
+    retries: bool
+    """whether it is tried again: not after an internal error, nor if the groups wait no longer"""
 
 
 class ConsumerFetchPaused(Event):

@@ -96,6 +96,14 @@ class Arrivals:
             ]
         return [(partition, joins) for partition, joins in found if joins]
 
+    def are_open(self, partition: Partition, identities: Iterable[Identity]) -> bool:
+        """Return whether any of these joins of a partition still waits for branches in this consumer."""
+        with self._lock:
+            ledger = self._assignment.ledgers.get(partition)
+            if ledger is None or ledger.joins is None:
+                return False
+            return any(identity in ledger.joins.open for identity in identities)
+
     def settle_complete(self, partition: Partition, identities: Iterable[Identity]) -> None:
         """Settles what has arrived again at these joins of a partition, which were complete before."""
         with self._lock:
