@@ -90,6 +90,8 @@ class Assignment(Generic[P]):
         """Whether any task had terms so far: until then, lending does not need the time."""
         self.has_set_aside = False
         """Whether any task was set aside so far."""
+        self._limits = Usage(0, 0)
+        """Of what may be in flight, as of the last `ask`."""
         self.lead = LEAD_SECONDS
         """How many seconds before its time a task is read again that was set aside because of a delay."""
         self._delayed: list[tuple[float, int, Ledger, Lane]] = []
@@ -292,7 +294,8 @@ class Assignment(Generic[P]):
             limits: of what may be in flight.
             epoch: the time, in seconds since the epoch, or anything where nothing is set aside because of a delay.
         """
-        ledgers = self.ledgers.items()
+        self._limits = limits
+        ledgers, (room, none_here) = self.ledgers.items(), self._room_again()
         overflows = [(p, ledger, ledger.overflow) for p, ledger in ledgers if ledger.state is OPEN and ledger.overflow]
         sessions = sum(overflow.sessions for _, _, overflow in overflows)
         delayed, asked = sum(overflow.delayed > 0 for _, _, overflow in overflows), list[Asked[P]]()
@@ -300,16 +303,21 @@ class Assignment(Generic[P]):
         free = Usage(max(0, limits.tasks - self.in_flight), max(0, limits.bytes - size))
         for partition, ledger, overflow in overflows:
             most, size = portion(sessions, overflow.record_bytes, limits), overflow.record_bytes
-            room, spare = (room_for_each(delayed, size, usage) for usage in (limits, free))
-            asked.append(Asked(partition, ledger, overflow.ask(most, Horizon(epoch, self.lead, room, spare))))
+            tasks, spare = (room_for_each(delayed, size, usage) for usage in (limits, free))
+            if none_here or overflow.needs <= room:
+                asked.append(Asked(partition, ledger, overflow.ask(most, Horizon(epoch, self.lead, tasks, spare))))
         return [each for each in asked if each.offsets]
 
     def read_again(self, ledger: Ledger, records: Iterable[Record]) -> bool:
-        """Takes in those of the records that were asked for. Return whether the ledger is still open."""
+        """Takes in those of the records that were asked for, while there is room. Return whether it takes more.
+
+        If not, the ledger is not open, or the rest of what was asked for is set aside again.
+        """
         if ledger.state is not OPEN:
             return False
         assert ledger.overflow is not None
-        count, ready = ledger.overflow.read_again(records)
+        room, none_here = self._room_again()
+        count, ready = ledger.overflow.read_again(records, room, at_least_one=none_here)
         self.in_flight += count
         self.waiting += count
         self._queue(ledger, ready)
@@ -317,7 +325,16 @@ class Assignment(Generic[P]):
             self.has_terms = True
         if ledger.lanes.lifted:
             self._lift(ledger)
-        return True
+        return not ledger.overflow.needs
+
+    def _room_again(self) -> tuple[int, bool]:
+        """Return how many more bytes may be read again, and whether nothing that was read again is in flight.
+
+        Memory may be full of other tasks, which wait. So what is read again may take half of the limit all the same.
+        """
+        again = sum(ledger.bytes_again for ledger in self.ledgers.values())
+        held = sum(ledger.offsets.bytes - ledger.kept.bytes for ledger in self.ledgers.values())
+        return max(self._limits.bytes // 2 - again, self._limits.bytes - held), not again
 
     def miss(self, ledger: Ledger, offsets: Iterable[int], below: int | None) -> list[int]:
         """Drops records that are gone: at these offsets, and all `below` one. Return those set aside, ascending."""

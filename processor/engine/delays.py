@@ -161,6 +161,10 @@ class Delays:
         self._back.update(offsets)
         return offsets
 
+    def hasten(self, offsets: Sequence[int], epoch: float) -> None:
+        """Has tasks be read again now, whenever they are due: the first ones of their sessions, ascending."""
+        self._table.hasten(offsets, second_of(epoch))
+
     def ask_below(self, offset: int) -> list[int]:
         """Takes out the tasks below an offset, to be read again now, whenever they are due. Return their offsets."""
         return self._ask(self._table.take_below(offset))
@@ -170,6 +174,13 @@ class Delays:
         lost = [entry.offset for entry in self._table.take_below(offset)]
         self._clear()
         return lost
+
+    def put_back(self, offsets: Sequence[int]) -> None:
+        """Puts tasks back that were to be read again, ascending and at least one. They are due as early as any such."""
+        self._table.put([Entry(offset, self._low) for offset in offsets])
+        self._back.difference_update(offsets)
+        self.asked -= len(offsets)
+        self._clear()
 
     def receive(self) -> None:
         """Notes that a task that is being read again has arrived, or that its record is deleted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -111,6 +111,20 @@ class DueOffsets:
             _add(chunks, offsets, dues)
         self._replace(chunks, len(taken))
         return taken
+
+    def hasten(self, offsets: Sequence[int], due: int) -> None:
+        """Makes those of these ascending offsets that are here due at `due` at the latest."""
+        for index, chunk in enumerate(self._chunks):
+            first, end = bisect_left(offsets, chunk.offsets[0]), bisect_right(offsets, chunk.offsets[-1])
+            if first == end:
+                continue
+            dues = chunk.dues[:]
+            for offset in offsets[first:end]:
+                place = bisect_left(chunk.offsets, offset)
+                if chunk.offsets[place] == offset:
+                    dues[place] = min(dues[place], due)
+            self._chunks[index] = _Chunk(chunk.offsets, dues)
+        self._update()
 
     def take_below(self, offset: int) -> list[Entry]:
         """Removes and returns the entries below an offset, ascending."""

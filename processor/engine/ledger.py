@@ -273,17 +273,30 @@ class Ledger:
         self._mark(numbers[0], now)
         return len(records)
 
-    def admit_again(self, records: Sequence[Record]) -> list[int]:
-        """Takes in records of tasks that were set aside. Return their offsets."""
+    def admit_again(self, records: Sequence[Record], sizes: Sequence[int]) -> list[int]:
+        """Takes in records of tasks that were set aside, of these sizes in bytes. Return their offsets."""
         if not records:
             return []
         kind = type(records[0])
         numbers = list(map(kind.offset, records))
         headers = headers_in(kind, records)
-        self.offsets.read_again(numbers, sizes_of(kind, records, list(map(kind.key, records)), headers))
+        self.offsets.read_again(numbers, sizes)
         if headers is not None:
             self._read_terms(numbers, headers)
         return numbers
+
+    def record_sizes(self, records: Sequence[Record]) -> list[int]:
+        """Return the size of each record in bytes."""
+        if not records:
+            return []
+        kind = type(records[0])
+        return sizes_of(kind, records, list(map(kind.key, records)), headers_in(kind, records))
+
+    @property
+    def bytes_again(self) -> int:
+        """The bytes of tasks that were read again and are in flight."""
+        kept = self.offsets.set_aside
+        return max(0, kept.again_bytes - self.kept.bytes) if kept is not None else 0
 
     def has_session(self, key: bytes | None) -> bool:
         """Return whether the session has tasks in its lane, or may have some that are set aside."""

@@ -166,6 +166,7 @@ class Offsets:
         """The records of offsets that were set aside are here again, with these sizes in bytes."""
         assert self.set_aside is not None
         self.set_aside.read_again.update(zip(offsets, sizes, strict=True))
+        self.set_aside.again_bytes += sum(sizes)
         self.bytes += sum(sizes)
 
     def reach(self, position: int) -> None:
@@ -203,12 +204,16 @@ class Offsets:
         return Progress(point, unsettled, self.position, tuple(self._ahead), others.stretches())
 
     def _drop(self, offsets: Sequence[int]) -> None:
-        again = self.set_aside.read_again if self.set_aside is not None else None
-        if not again:
+        if self.set_aside is None or not (again := self.set_aside.read_again):
             self.bytes -= sum(map(self._unsettled.pop, offsets))
             return
         for offset in offsets:
-            self.bytes -= again.pop(offset) if offset in again else self._unsettled.pop(offset)
+            if offset in again:
+                size = again.pop(offset)
+                self.set_aside.again_bytes -= size
+            else:
+                size = self._unsettled.pop(offset)
+            self.bytes -= size
 
     def _forget_ahead_below(self, position: int) -> None:
         ahead = self._ahead

@@ -7,14 +7,17 @@ those that are set aside because of a delay.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from processor.engine.delays import Delays, Horizon, second_of
 from processor.engine.due_offsets import Entry
 from processor.engine.lanes import DELAYED, RECALLED, Lane
 from processor.engine.record import Record
-from processor.engine.set_aside import FIRST_PORTION, MOST_PORTION, SetAside, Shelf
+from processor.engine.set_aside import FIRST_PORTION, MOST_PORTION, SetAside, Shelf, Stretch
 from processor.engine.stock import Usage
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ WORTH = 4
 class Overflow:
     """Belongs to one ledger, and exists once tasks of it were set aside."""
 
-    __slots__ = ("_delays", "_kept", "_ledger", "_portion", "is_low", "record_bytes", "tasks")
+    __slots__ = ("_delays", "_kept", "_ledger", "_portion", "is_low", "needs", "record_bytes", "tasks")
 
     def __init__(self, ledger: Ledger) -> None:
         self.tasks = 0
@@ -42,6 +45,8 @@ class Overflow:
         """Whether a lane is about to run out of tasks while it has some that are set aside."""
         self.record_bytes = 1
         """The mean size, in bytes, of the set-aside records that have been in memory."""
+        self.needs = 0
+        """The size, in bytes, of the record that did not fit into memory in the last pass; 0 if all did."""
         self._ledger = ledger
         self._portion = FIRST_PORTION
         self._delays = Delays()
@@ -63,6 +68,11 @@ class Overflow:
     def next_due(self) -> int | None:
         """When the first of these is due, in seconds since the epoch; None where there is none."""
         return self._delays.next_due
+
+    @property
+    def asked(self) -> list[int]:
+        """The offsets of the tasks that are being read again, ascending."""
+        return sorted(self._kept.asked)
 
     def may_hold(self, key: bytes | None) -> bool:
         """Return whether tasks of the session may be set aside because of a delay."""
@@ -142,13 +152,25 @@ class Overflow:
             self._ask_for_lanes(most)
         if self._delays:
             self._ask_for_delayed(horizon)
-        return sorted(self._kept.asked)
+        return self.asked
 
-    def read_again(self, records: Iterable[Record]) -> tuple[int, int]:
-        """Takes in those of these records that were asked for. Return how many, and how many lanes that makes ready."""
+    def read_again(self, records: Iterable[Record], room: int, *, at_least_one: bool) -> tuple[int, int]:
+        """Takes in those of these records that were asked for. Return how many, and how many lanes that makes ready.
+
+        From the first one on that does not fit into memory, what is asked for is set aside again.
+
+        Args:
+            records: ascending.
+            room: how many bytes of them may be taken in.
+            at_least_one: take in the first one whatever its size.
+        """
         asked, lanes = self._kept.asked, self._ledger.lanes
         wanted = [each for each in records if each.offset() in asked and not self._put_behind_shelf(each)]
-        numbers = self._ledger.admit_again(wanted)
+        sizes = self._ledger.record_sizes(wanted)
+        fitting = max(bisect_right(list(accumulate(sizes)), room), int(at_least_one and bool(wanted)))
+        self.needs = sizes[fitting] if fitting < len(sizes) else 0
+        wanted, sizes = wanted[:fitting], sizes[:fitting]
+        numbers = self._ledger.admit_again(wanted, sizes)
         ready_before, delayed = len(lanes.ready), list[int]()
         for number, record in zip(numbers, wanted, strict=True):
             shelf = asked.pop(number)
@@ -157,8 +179,21 @@ class Overflow:
                 delayed.append(number)
         self.tasks -= len(wanted)
         self._ledger.add_delayed(delayed)
+        if self.needs:
+            self._put_back()
         self._clear()
         return len(wanted), len(lanes.ready) - ready_before
+
+    def delayed_stretches(self) -> Sequence[Stretch]:
+        """Return the offsets that are set aside because of a delay and are not being read again."""
+        return self._delays.stretches()
+
+    def hasten(self, offsets: Sequence[int], epoch: float) -> None:
+        """Has tasks that are set aside because of a delay be read again now, at `epoch`.
+
+        They ascend, and are the first ones of their sessions there.
+        """
+        self._delays.hasten(offsets, epoch)
 
     def miss(self, offsets: Iterable[int]) -> list[int]:
         """Drops tasks that were asked for, whose records are gone. Return those that had not arrived."""
@@ -269,6 +304,19 @@ class Overflow:
         self._delays.receive()
         shelf.put(offset)
         return True
+
+    def _put_back(self) -> None:
+        """Sets aside again what is asked for. Of each session, what has arrived comes before it."""
+        shelves: dict[Shelf | None, list[int]] = {}
+        for offset, shelf in sorted(self._kept.asked.items(), key=itemgetter(0)):
+            shelves.setdefault(shelf, []).append(offset)
+        for shelf, offsets in shelves.items():
+            if shelf is None:
+                self._delays.put_back(offsets)
+            else:
+                shelf.asked -= len(offsets)
+                shelf.put_front(offsets)
+        self._kept.asked.clear()
 
     def _take_in(self, record: Record) -> Lane:
         self._delays.receive()

@@ -111,7 +111,7 @@ class Shelf:
 class SetAside:
     """The unsettled tasks of one partition that were set aside, those that have been read again included."""
 
-    __slots__ = ("asked", "delays", "read_again", "shelves")
+    __slots__ = ("again_bytes", "asked", "delays", "read_again", "shelves")
 
     def __init__(self, delays: Delays) -> None:
         self.shelves: dict[bytes | None, Shelf] = {}
@@ -122,6 +122,8 @@ class SetAside:
         """By offset: tasks that are being read again, and the shelf that they were on; None is none."""
         self.read_again: dict[int, int] = {}
         """The offsets of tasks that are in their lanes again, and the sizes of their records in bytes."""
+        self.again_bytes = 0
+        """Of these records together."""
 
     @property
     def oldest(self) -> int | None:

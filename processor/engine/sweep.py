@@ -41,6 +41,11 @@ class Sweep:
         return self._wanted[0]
 
     @property
+    def last_wanted(self) -> int:
+        """The highest offset that is wanted. There must be one."""
+        return self._wanted[-1]
+
+    @property
     def should_jump(self) -> bool:
         """Whether the next wanted offset is far from the last one that was passed."""
         return bool(self._wanted) and self._wanted[0] - self._position > JUMP

@@ -8,7 +8,7 @@ from typing import Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import ACCESS_DENIED, error_of, open_client, reader_config
+from processor.kafka.config import ACCESS_DENIED, NO_TOPIC, error_of, open_client, reader_config
 from processor.kafka.scan import MEMORY
 from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import End, Lost, Partition, Record
@@ -33,10 +33,17 @@ class KafkaReader:
         self._begun: set[Partition] = set()
 
     def begin(self, partition: Partition, offset: int) -> None:
-        """Delivers the partition from this offset on. A new assignment drops what was fetched at another offset."""
+        """Delivers the partition from this offset on. A new assignment drops what was fetched at another offset.
+
+        Raises:
+            ProcessorError: the client cannot go on.
+        """
         if partition in self._begun:
             self.end(partition)
-        self._client.incremental_assign([TopicPartition(*partition, offset)])
+        try:
+            self._client.incremental_assign([TopicPartition(*partition, offset)])
+        except KafkaException as caught:
+            raise error_of(caught.args[0], self._servers, about=str(partition)) from None
         self._begun.add(partition)
 
     def end(self, partition: Partition) -> None:
@@ -45,14 +52,22 @@ class KafkaReader:
         self._begun.discard(partition)
 
     def take(self, limit: int, seconds: float) -> Sequence[Record]:
-        """Return the first record as soon as it arrives, and those that are here already."""
-        return polled(self._client, limit, seconds)
+        """Return the first record as soon as it arrives, and those that are here already.
+
+        Raises:
+            ProcessorError: the client cannot go on.
+        """
+        try:
+            return polled(self._client, limit, seconds)
+        except KafkaException as caught:
+            raise error_of(caught.args[0], self._servers) from None
 
     def interpret(self, record: Record) -> End | Lost | None:
         """Return the end of a partition, or where its log begins.
 
         Raises:
             BrokerError: the brokers deny access, or do not say where the log begins.
+            LoadError: the topic does not exist any more.
         """
         error = cast(KafkaError, record.error())
         if error.code() == KafkaError._PARTITION_EOF:
@@ -60,6 +75,8 @@ class KafkaReader:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             partition = Partition(record.topic(), record.partition())
             return Lost(partition, self._start_of(partition))
+        if error.code() in NO_TOPIC:
+            raise error_of(error, self._servers, about=str(record.topic()))
         # The client looks the group up, and reading does without it. Other errors pass.
         if error.code() in ACCESS_DENIED and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
             raise error_of(error, self._servers, about=f"topic {record.topic()}")

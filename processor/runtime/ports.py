@@ -186,7 +186,11 @@ class Reader(Protocol):
     """Reads records of any partition once more, outside of the group. One thread calls it."""
 
     def begin(self, partition: Partition, offset: int) -> None:
-        """Delivers the partition from this offset on, whatever was delivered of it before."""
+        """Delivers the partition from this offset on, whatever was delivered of it before.
+
+        Raises:
+            ProcessorError: the client cannot go on.
+        """
 
     def end(self, partition: Partition) -> None:
         """Delivers nothing more of a partition that was begun."""
@@ -195,6 +199,9 @@ class Reader(Protocol):
         """At most `limit` records, those of a partition in the order of their offsets. It waits at most `seconds`.
 
         A record whose `error()` is not None has no content: give it to `interpret`.
+
+        Raises:
+            ProcessorError: the client cannot go on.
         """
 
     def interpret(self, record: Record) -> End | Lost | None:
@@ -202,6 +209,7 @@ class Reader(Protocol):
 
         Raises:
             BrokerError: this client is not let in, or the start of the log cannot be asked for.
+            LoadError: the topic does not exist any more.
         """
 
     def close(self) -> None:

@@ -6,11 +6,11 @@ The longer a pass over a partition's log takes, the longer before its time a del
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import groupby
 from time import monotonic
-from typing import NamedTuple
 
 from processor.engine.delays import LEAD_SECONDS, lead_after
 from processor.engine.ledger import Ledger
@@ -37,19 +37,42 @@ IDLE_SECONDS = 10.0
 """The client is closed after so long without anything to read."""
 
 AGAIN_SECONDS = 1.0
-"""The pause after a failure, before a new client tries again."""
+"""The pause after a failure, of one partition or of the client, before the next try."""
+
+STALL_SECONDS = 30.0
+"""A partition of which nothing is delivered for so long is begun again, and that is logged."""
+
+GONE_SECONDS = 300.0
+"""A log that ends below a wanted offset for so long has lost it. After an election, the end of a log may be lower for
+a moment, until the followers of the new leader have caught up."""
+
+SHORT_SECONDS = 60.0
+"""A log that was not found to be too short for so long has to be so for `GONE_SECONDS` once more."""
 
 JOIN_SECONDS = 2.0
 """How long `close` waits for the end of the thread."""
 
 
-class _Reading(NamedTuple):
-    """What is being read of one partition."""
+@dataclass(slots=True)
+class _Short:
+    """A log that ends below a wanted offset. Times are in seconds of the monotonic clock."""
+
+    ledger: Ledger
+    since: float
+    seen_at: float
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is being read of one partition. Times are in seconds of the monotonic clock."""
 
     ledger: Ledger
     sweep: Sweep
     begun_at: float
-    """In seconds of the monotonic clock."""
+    moved_at: float
+    """When the client last delivered anything of it."""
+    again_at: float | None = None
+    """When it is begun again after a failure; None while the client reads it."""
 
 
 class Recall:
@@ -68,7 +91,10 @@ class Recall:
         self._lead_at = 0.0
         """When that was found, in seconds of the monotonic clock."""
         self._readings: dict[Partition, _Reading] = {}
-        self._failures = Repeats(LOG_AGAIN_SECONDS)
+        self._short: dict[Partition, _Short] = {}
+        """Partitions whose log ends below a wanted offset; one stays until a record of it comes."""
+        self._failures: dict[Partition | None, Repeats] = {}
+        """By partition; None is the client itself."""
 
     def start(self) -> None:
         """Starts the thread unless it runs. Called when tasks were set aside."""
@@ -95,60 +121,135 @@ class Recall:
     def _go_on(self) -> None:
         if not self._readings:
             self._desk.set_aside.runs_low.wait(LOOK_SECONDS if self._desk.set_aside.tasks else IDLE_SECONDS)
-        asked, now = self._desk.set_aside.ask(self._limits, self._lead), monotonic()
-        self._readings.update((each.partition, _Reading(each.ledger, Sweep(each.offsets), now)) for each in asked)
-        if self._reader is not None:
-            self._begin(self._reader, [each.partition for each in asked])
+        self._forget_closed()
+        self._ask()
         if self._readings:
             self._read()
         elif self._reader is not None and monotonic() - self._used_at > IDLE_SECONDS:
             self._close_reader()
 
-    def _begin(self, reader: Reader, partitions: Iterable[Partition]) -> None:
-        for partition in partitions:
-            reader.begin(partition, self._readings[partition].sweep.jump())
+    def _forget_closed(self) -> None:
+        """Reads no further of partitions that are given up. Nothing may be delivered of them that would end it."""
+        for partition, reading in list(self._readings.items()):
+            if not reading.ledger.may_begin:
+                self._end(partition)
+                self._short.pop(partition, None)
+                self._failures.pop(partition, None)
+
+    def _ask(self) -> None:
+        asked, now = self._desk.set_aside.ask(self._limits, self._lead), monotonic()
+        for partition, ledger, offsets in asked:
+            self._readings[partition] = _Reading(ledger, Sweep(offsets), now, now)
+        for each in asked:
+            if self._reader is not None:
+                self._begin(self._reader, each.partition, self._readings[each.partition])
+
+    def _begin(self, reader: Reader, partition: Partition, reading: _Reading) -> None:
+        try:
+            reader.begin(partition, reading.sweep.jump())
+        except Exception as error:
+            self._hold_back(partition, reading, str(error))
+
+    def _begin_again(self, reader: Reader) -> Reader | None:
+        """Begins what this client does not read yet, with all that is still asked for, whatever a failure cut short.
+
+        Return the client, or None if it was closed because nothing could be begun.
+        """
+        now = monotonic()
+        for partition, reading in list(self._readings.items()):
+            if self._reader is None:
+                return None
+            if reading.again_at is None or reading.again_at > now:
+                continue
+            offsets = self._desk.set_aside.asked(reading.ledger)
+            if offsets:
+                reading.sweep, reading.moved_at, reading.again_at = Sweep(offsets), now, None
+                self._begin(reader, partition, reading)
+            else:
+                del self._readings[partition]
+        return self._reader
 
     def _read(self) -> None:
         if self._reader is None:
+            now = monotonic()
+            if all(reading.again_at is not None and reading.again_at > now for reading in self._readings.values()):
+                self._closing.wait(LOOK_SECONDS)
+                return
             self._reader = self._source.open_reader()
-            self._begin(self._reader, self._readings)
-        records = self._reader.take(TAKE, TAKE_SECONDS)
+            for reading in self._readings.values():
+                reading.again_at = reading.again_at or now
+        if (reader := self._begin_again(self._reader)) is None:
+            return
+        records = reader.take(TAKE, TAKE_SECONDS)
         self._used_at = monotonic()
         self._desk.counts.records_read_again += len(records)
-        for partition, run in _runs(records):
-            if partition in self._readings:
-                self._receive(self._reader, partition, self._readings[partition], run)
         if records:
-            self._failures.forget()
+            self._failures.pop(None, None)
+        for partition, run in _runs(records):
+            found = self._readings.get(partition)
+            if found is not None and found.again_at is None:
+                self._receive(reader, partition, found, run)
+        self._check_for_stalls()
 
     def _receive(self, reader: Reader, partition: Partition, reading: _Reading, run: Sequence[Record]) -> None:
-        ledger, sweep, begun_at = reading
-        found, missed = sweep.take(record for record in run if record.error() is None)
+        """A fault of this partition holds back no other one."""
+        try:
+            self._take_in(reader, partition, reading, run)
+        except Exception as error:
+            self._hold_back(partition, reading, str(error))
+
+    def _take_in(self, reader: Reader, partition: Partition, reading: _Reading, run: Sequence[Record]) -> None:
+        ledger, sweep = reading.ledger, reading.sweep
+        records = [record for record in run if record.error() is None]
+        if records:
+            reading.moved_at = self._used_at
+            self._short.pop(partition, None)
+            self._failures.pop(partition, None)
+        found, missed = sweep.take(records)
         is_open = self._desk.set_aside.read_again(ledger, found)
-        self._desk.counts.tasks_read_again += len(found) if is_open else 0
         self._miss(partition, ledger, missed)
         for report in [reader.interpret(record) for record in run if record.error() is not None]:
+            if report is not None:
+                reading.moved_at = self._used_at
             if isinstance(report, End):
                 self._miss(partition, ledger, sweep.reach(report.offset))
+                self._check_length(partition, reading, f"ends at {report.offset}")
             elif isinstance(report, Lost):
-                self._lose(partition, reading, report.offset)
+                self._lose(reader, partition, reading, report.offset)
         if sweep.is_done or not is_open:
             now = monotonic()
-            self._lead, self._lead_at = lead_after(now - begun_at, self._lead, now - self._lead_at), now
-            del self._readings[partition]
-            reader.end(partition)
+            self._lead, self._lead_at = lead_after(now - reading.begun_at, self._lead, now - self._lead_at), now
+            self._end(partition)
         elif sweep.should_jump:
             reader.begin(partition, sweep.jump())
 
-    def _lose(self, partition: Partition, reading: _Reading, offset: int) -> None:
+    def _lose(self, reader: Reader, partition: Partition, reading: _Reading, offset: int) -> None:
         """Goes on at `offset`, where the log begins now."""
-        ledger, sweep, _ = reading
-        if not sweep.reach(offset):
-            raise BrokerError(f"{partition} cannot be read at {sweep.next_wanted}; its log begins at {offset}")
-        missed = self._desk.set_aside.miss(ledger, (), offset)
-        self._report_missed(partition, missed, offset)
-        if not sweep.is_done and self._reader is not None:
-            self._reader.begin(partition, sweep.jump())
+        ledger, sweep = reading.ledger, reading.sweep
+        if sweep.reach(offset):
+            missed = self._desk.set_aside.miss(ledger, (), offset)
+            self._report_missed(partition, missed, offset)
+            if not sweep.is_done:
+                reader.begin(partition, sweep.jump())
+        else:  # out of range, and not below the beginning
+            self._check_length(partition, reading, f"begins at {offset}")
+
+    def _check_length(self, partition: Partition, reading: _Reading, where: str) -> None:
+        """Gives up wanted offsets that the log has not reached for long: they are lost with an unclean election.
+
+        Raises:
+            BrokerError: the log ends below a wanted offset, and has not done so for long.
+        """
+        sweep, now = reading.sweep, self._used_at
+        if sweep.is_done:
+            return
+        short = self._short.get(partition)
+        if short is None or short.ledger is not reading.ledger or now - short.seen_at > SHORT_SECONDS:
+            short = self._short[partition] = _Short(reading.ledger, now, now)
+        short.seen_at = now
+        if now - short.since < GONE_SECONDS:
+            raise BrokerError(f"{partition} has no offset {sweep.next_wanted}, which was set aside: its log {where}")
+        self._miss(partition, reading.ledger, sweep.reach(sweep.last_wanted + 1))
 
     def _miss(self, partition: Partition, ledger: Ledger, offsets: Sequence[int]) -> None:
         if offsets:
@@ -159,12 +260,46 @@ class Recall:
         if missed:
             self._emit(missed_event(partition, _ranges(missed), next_offset))
 
+    def _check_for_stalls(self) -> None:
+        """A client may wait without an error, such as for a topic that was deleted."""
+        for partition, reading in list(self._readings.items()):
+            if reading.again_at is None and self._used_at - reading.moved_at > STALL_SECONDS:
+                wanted = reading.sweep.next_wanted
+                self._hold_back(partition, reading, f"no record of {partition} was delivered, from {wanted} on")
+
+    def _hold_back(self, partition: Partition, reading: _Reading, error: str) -> None:
+        """Begins the partition again after a pause; with another client, unless this one reads other partitions."""
+        self._log(partition, error)
+        reading.again_at = monotonic() + AGAIN_SECONDS
+        if self._reader is not None:
+            with suppress(Exception):
+                self._reader.end(partition)
+        if all(each.again_at is not None for each in self._readings.values()):
+            self._abandon_reader()
+
     def _fail(self, error: Exception) -> None:
         """Closes the client and waits. Another client then begins the unfinished readings again."""
-        if self._failures.is_due(str(error), monotonic()):
-            self._emit(ConsumerRecallFailed(error=str(error), set_aside=self._desk.set_aside.tasks))
+        self._log(None, str(error))
         self._abandon_reader()
         self._closing.wait(AGAIN_SECONDS)
+
+    def _log(self, partition: Partition | None, error: str) -> None:
+        now = monotonic()
+        if self._failures.setdefault(partition, Repeats(LOG_AGAIN_SECONDS)).is_due(error, now):
+            self._emit(
+                ConsumerRecallFailed(
+                    error=error,
+                    set_aside=self._desk.set_aside.tasks,
+                    topic=partition.topic if partition is not None else None,
+                    partition=partition.number if partition is not None else None,
+                )
+            )
+
+    def _end(self, partition: Partition) -> None:
+        """Reads no further of the partition."""
+        reading = self._readings.pop(partition)
+        if self._reader is not None and reading.again_at is None:
+            self._reader.end(partition)
 
     def _abandon_reader(self) -> None:
         """Closes the client, if it can be closed. Without this thread, nothing that is set aside would ever run."""

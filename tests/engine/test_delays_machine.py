@@ -68,7 +68,7 @@ class Delaying(Consuming):
     @precondition(lambda self: self.assignment.set_aside)
     @rule()
     def ask(self) -> None:
-        for partition, ledger, offsets in self.assignment.ask(LIMITS, self.epoch):
+        for partition, ledger, offsets in self.assignment.ask(self.limits, self.epoch):
             assert offsets == sorted(set(offsets))
             self.asked.append((partition, ledger, offsets))
 

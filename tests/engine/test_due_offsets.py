@@ -24,6 +24,7 @@ operations = st.lists(
         st.tuples(st.just("put"), entries),
         st.tuples(st.just("take"), st.tuples(st.integers(0, 12), st.integers(0, 9))),
         st.tuples(st.just("below"), st.integers(0, 40)),
+        st.tuples(st.just("hasten"), st.tuples(st.frozensets(st.integers(0, 60), max_size=9), st.integers(0, 12))),
     ),
     max_size=20,
 )
@@ -47,6 +48,9 @@ def test_what_is_put_in_is_taken_out_once_by_time_or_by_offset(operations: list[
                     assert table.take(until, most) == due
                     for offset, _ in due:
                         del model[offset]
+                case "hasten", (frozenset(offsets), int(until)):
+                    table.hasten(sorted(offsets), until)
+                    model |= {offset: min(model[offset], until) for offset in offsets & model.keys()}
                 case "below", int(offset):
                     below = sorted(pair for pair in model.items() if pair[0] < offset)
                     assert table.take_below(offset) == below

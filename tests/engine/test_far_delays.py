@@ -424,6 +424,44 @@ def test_large_tasks_are_read_again_a_few_at_once_though_a_small_one_was_set_asi
     assert len(log.ask(limits)) == 5
 
 
+def test_tasks_that_are_to_be_read_again_at_once_are_although_their_time_is_far() -> None:
+    log = Log(*far())
+    log.set_aside()
+    log.admit(*[record(10 + n, b"%d" % n) for n in range(1, 10)])
+    assert log.ledger.overflow is not None
+    assert [offset for part in log.ledger.overflow.delayed_stretches() for offset in part.offsets] == [
+        *range(1, 10),
+        *range(11, 20),
+    ]
+    log.ledger.overflow.hasten([3, 7, 13], log.now)
+    assert log.ask() == [3, 7, 13]
+    log.read_again([3, 7, 13])
+    assert log.run() == []
+    log.now = HOUR + 10.0
+    ran = log.run()
+    while asked := log.ask():
+        log.read_again(asked)
+        ran += log.run()
+    assert all(ran.index(n) < ran.index(10 + n) for n in range(1, 10))
+
+
+def test_large_tasks_behind_small_ones_do_not_take_more_memory_than_there_is_and_keep_their_order() -> None:
+    """The mean size of what was set aside does not know them."""
+    log, limits = Log(*far()), Usage(100, 3000)
+    log.set_aside()
+    log.admit(*[FakeRecord(10 + n, b"%d" % n, b"v" * 1000) for n in range(1, 10)])
+    log.now = HOUR + 10.0
+    ran, most = log.run(), 0
+    while asked := log.ask(limits):
+        log.assignment.read_again(log.ledger, [log.records[offset] for offset in asked])
+        most = max(most, log.ledger.offsets.bytes)
+        ran += log.run()
+    assert sorted(ran) == [*range(10), *range(11, 20)]
+    assert all(ran.index(n) < ran.index(10 + n) for n in range(1, 10))
+    assert most <= limits.bytes
+    assert (log.assignment.set_aside, log.assignment.in_flight) == (0, 0)
+
+
 def test_tasks_that_wait_crowd_others_by_their_number_or_their_bytes() -> None:
     assert not are_crowded([], LIMITS)
     assert not are_crowded([Usage(2, 10), Usage(2, 10)], LIMITS)

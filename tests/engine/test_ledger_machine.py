@@ -127,6 +127,8 @@ class Consuming(RuleBasedStateMachine):
         """Lanes whose next task may not begin until they are freed."""
         self.asked: list[tuple[int, Ledger, list[int]]] = []
         """Offsets that are to be read again."""
+        self.limits = LIMITS
+        """Of what may be in flight, for what is read again."""
         self.settled: dict[int, set[int]] = defaultdict(set)
         self.ran: dict[int, set[int]] = defaultdict(set)
         """Settled in this life of the process, since the last crash."""
@@ -349,10 +351,15 @@ class Consuming(RuleBasedStateMachine):
     @precondition(lambda self: self.assignment.set_aside)
     @rule()
     def ask(self) -> None:
-        assert self.assignment.runs_low or not self.assignment.ask(LIMITS)
-        for partition, ledger, offsets in self.assignment.ask(LIMITS):
+        assert self.assignment.runs_low or not self.assignment.ask(self.limits)
+        for partition, ledger, offsets in self.assignment.ask(self.limits):
             assert offsets == sorted(set(offsets))
             self.asked.append((partition, ledger, offsets))
+
+    @rule(size=st.sampled_from([LIMITS.bytes, 4, 1]))
+    def bound_memory(self, size: int) -> None:
+        """What is read again has this room, in bytes."""
+        self.limits = Usage(LIMITS.tasks, size)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
@@ -592,11 +599,12 @@ class Consuming(RuleBasedStateMachine):
         return self.settled[partition] if ledger.state is not LedgerState.CLOSED else set()
 
     def deliver(self, partition: int, ledger: Ledger, offsets: list[int]) -> bool:
-        """The log is read from the first of these offsets to the last. Return whether the ledger is still open."""
+        """The log is read from the first of these offsets to the last. Return whether the ledger takes more."""
         log = self.brokers[partition].log
         passed = [record for record in log if offsets[0] <= record.offset() <= offsets[-1]]
         is_open = self.assignment.read_again(ledger, passed)
-        assert is_open == (ledger.state is LedgerState.OPEN)
+        is_full = ledger.overflow is not None and ledger.overflow.needs > 0
+        assert is_open == (ledger.state is LedgerState.OPEN and not is_full)
         return is_open
 
     def take(self, data: st.DataObject) -> Loan:

@@ -341,3 +341,66 @@ def test_what_is_read_again_at_once_is_a_quarter_of_the_limits_for_all_sessions_
     assert portion(10_000, 100, FULL) == 1
     assert portion(1, 1 << 20, FULL) == 16
     assert portion(0, 1, Usage(1, 1)) == 1
+
+
+TIGHT = Usage(64, 4000)
+"""Sixteen tasks of one session are read again at once, if they are small."""
+
+
+def test_very_large_records_behind_small_ones_do_not_take_more_memory_than_there_is() -> None:
+    """The mean size of what was set aside does not know them."""
+    log, loan = hot()
+    log.make_room()
+    log.admit(*[FakeRecord(n, b"hot", b"v" * (900 if n % 4 else 10)) for n in range(20, 100)])
+    loans, ran, most = [loan], list[int](), 0
+    while loans:
+        for loan in loans:
+            ran += [record.offset() for record in loan.records]
+            end(log.assignment, loan)
+        for _, ledger, asked in log.assignment.ask(TIGHT):
+            log.assignment.read_again(ledger, [log.records[offset] for offset in asked])
+        most = max(most, log.ledger.offsets.bytes)
+        loans = log.lend(1)
+    assert ran == list(range(100))
+    assert most <= TIGHT.bytes
+    assert (log.assignment.set_aside, log.assignment.in_flight, log.ledger.offsets.bytes) == (0, 0, 0)
+
+
+def test_a_record_that_is_larger_than_memory_is_read_again_when_nothing_else_is() -> None:
+    log, loan = hot()
+    log.make_room()
+    log.admit(FakeRecord(20, b"hot", b"v" * 5000), *tasks(b"hot", 21))
+    (first,) = log.assignment.ask(TIGHT)
+    assert first.offsets == list(range(5, 21))
+    assert not log.read_again(first.offsets)
+    assert log.ledger.offsets.bytes == 20 * len(b"hotv")
+    loans = [loan]
+    while loans:
+        assert log.assignment.ask(TIGHT) == []
+        end(log.assignment, loans.pop())
+        loans = log.lend(1)
+    (second,) = log.assignment.ask(TIGHT)
+    assert second.offsets == [20, 21]
+    assert not log.read_again(second.offsets)
+    assert log.ledger.offsets.bytes == len(b"hot") + 5000
+    (loan,) = log.lend()
+    end(log.assignment, loan)
+    (third,) = log.assignment.ask(TIGHT)
+    assert third.offsets == [21]
+    assert log.read_again(third.offsets)
+
+
+def test_what_is_read_again_has_half_of_the_limit_although_memory_is_full_of_others() -> None:
+    log, loan = hot(FakeRecord(20, b"b", b"v" * TIGHT.bytes))
+    log.make_room()
+    log.admit(*[FakeRecord(n, b"hot", b"v" * 497) for n in range(21, 30)])
+    (first,) = log.assignment.ask(TIGHT)
+    assert log.read_again(first.offsets)
+    loans = [loan]
+    while loans:
+        end(log.assignment, loans.pop())
+        loans = log.lend(1)
+    (second,) = log.assignment.ask(TIGHT)
+    assert second.offsets == list(range(22, 30))
+    assert not log.read_again(second.offsets)
+    assert offsets(log.lend()) == [[22, 23, 24, 25]]

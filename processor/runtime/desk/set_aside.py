@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from time import monotonic, time
+from typing import NamedTuple
 
 from processor.engine.assignment import Asked
-from processor.engine.ledger import Ledger
+from processor.engine.ledger import OPEN, Ledger
+from processor.engine.set_aside import Stretch
 from processor.engine.stock import Usage
 from processor.runtime.desk.shared import Shared
 from processor.runtime.desk.waiting import WaitingLanes
 from processor.runtime.desk.wakeups import Wakeups
 from processor.runtime.ports import Partition, Record
+
+
+class Delayed(NamedTuple):
+    """The tasks of a partition that are set aside because of a delay."""
+
+    partition: Partition
+    ledger: Ledger
+    stretches: Sequence[Stretch]
 
 
 class SetAside:
@@ -74,10 +84,33 @@ class SetAside:
             self._assignment.lead = lead
             return self._assignment.ask(limits, time())
 
+    def asked(self, ledger: Ledger) -> list[int]:
+        """Return the offsets that are still to be read again of a partition, ascending; none once it is given up."""
+        with self._lock:
+            return ledger.overflow.asked if ledger.state is OPEN and ledger.overflow is not None else []
+
+    def delayed(self) -> list[Delayed]:
+        """Return what is set aside because of a delay, by partition."""
+        with self._lock:
+            return [
+                Delayed(partition, ledger, ledger.overflow.delayed_stretches())
+                for partition, ledger in self._assignment.ledgers.items()
+                if ledger.state is OPEN and ledger.overflow is not None and ledger.overflow.delayed
+            ]
+
+    def hasten(self, ledger: Ledger, offsets: Sequence[int]) -> None:
+        """Has delayed tasks be read again now: ascending, and the first ones of their sessions that are set aside."""
+        with self._lock:
+            if ledger.state is OPEN and ledger.overflow is not None:
+                ledger.overflow.hasten(offsets, time())
+        self.runs_low.set()
+
     def read_again(self, ledger: Ledger, records: Sequence[Record]) -> bool:
         """Takes in records that were asked for. Return whether the ledger takes more."""
         with self._lock:
+            before = self._assignment.waiting
             is_open = self._assignment.read_again(ledger, records)
+            self._counts.tasks_read_again += self._assignment.waiting - before
             self._wakeups.wake_borrowers()
             return is_open
 
