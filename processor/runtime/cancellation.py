@@ -7,10 +7,11 @@ at the head of a lane that no worker gets for now. Such lanes are examined, each
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic, time
 
 from processor.engine.cancels import Cancel, CancelTarget
-from processor.engine.ledger import Loan
+from processor.engine.ledger import Ledger, Loan
 from processor.engine.outcome import Cancelled
 from processor.engine.record import Record
 from processor.errors import DecodeError, NotReady
@@ -41,6 +42,8 @@ class Cancellation:
         self._settlement = settlement
         self._crew = crew
         self._emit = emit
+        self.on_cancelled: Callable[[], None] = lambda: None
+        """Called when something new is cancelled."""
 
     @property
     def is_in_force(self) -> bool:
@@ -63,6 +66,7 @@ class Cancellation:
                     by=cancel.by,
                 )
             )
+            self.on_cancelled()
 
     def end(self, target: CancelTarget) -> None:
         """Cancels no more of the target's tasks."""
@@ -84,6 +88,14 @@ class Cancellation:
             loan = self._desk.cancelling.claim(waiting) if cancel is not None else None
             if loan is not None and cancel is not None:
                 self._settle(loan, task, cancel)
+
+    def covers(self, ledger: Ledger, record: Record) -> bool:
+        """Return whether a waiting task is cancelled. Any thread may ask."""
+        if not self._cancels.may_cover(record.key()):
+            return False
+        if ledger.terms_of(record).arrives:
+            return cancel_of_join(self._cancels, record) is not None
+        return cancel_of(self._cancels, self._task_of(record, 1)) is not None
 
     def interrupt(self) -> None:
         """Interrupts the attempts whose tasks are cancelled; of a batch, only if all of its tasks are."""

@@ -11,6 +11,7 @@ from processor.engine.lease import Lease
 from processor.errors import BrokerError, DrainTimeout, LoadError, ProcessorError
 from processor.handlers.table import Handlers
 from processor.options.bounds import bounds_of
+from processor.runtime.cancel_search import CancelSearch
 from processor.runtime.cancellation import Cancellation
 from processor.runtime.commits.committer import Committer
 from processor.runtime.commits.map_records import MapRecords
@@ -136,6 +137,8 @@ class Consumer:
         intake = Intake(settings, source, desk, resets, emit)
         self._recall = recall = Recall(settings, desk, source, emit)
         intake.ahead.on_set_aside = recall.start
+        self._cancel_search = search = CancelSearch(desk, source, cancellation.covers, emit)
+        cancellation.on_cancelled = search.start
         self._keeper = keeper = LeaseKeeper(desk, emit)
         drain = Drain(self._drain_seconds, desk, crew, keeper, self._stopping, emit)
         surveys = Surveys(source, emit)
@@ -317,6 +320,7 @@ class Consumer:
         self._control.close()
         self._worker_count.close()
         self._recall.close()
+        self._cancel_search.close()
         self._look_back.close()
         self._watchdog.close()
         self._desk.lending.close()

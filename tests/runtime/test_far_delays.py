@@ -10,16 +10,20 @@ from typing import Any
 import pytest
 
 from processor.engine.cancels import CancelTarget
+from processor.errors import BrokerError
 from processor.handlers.task import Task
+from processor.runtime import cancel_search
 from processor.telemetry.events import (
     ConsumerOffsetsMissed,
+    ConsumerRecallFailed,
     ConsumerRevoked,
     ConsumerSetAside,
     ConsumerStats,
-    ControlCancelled,
     PartitionStats,
+    TaskCancelled,
 )
 from processor.testing.memory.cluster import MemoryRecord
+from processor.testing.memory.reader import MemoryReader
 from tests.runtime.fakes import PARTITION
 from tests.runtime.running import RunningConsumer
 from tests.runtime.test_cancellation import Commands
@@ -194,15 +198,75 @@ def test_a_task_that_expires_while_it_is_set_aside_is_a_dead_letter_at_its_time(
     assert list(ran.at) == [100]
 
 
-def test_a_task_that_is_cancelled_while_it_is_set_aside_is_settled_when_it_is_read_again(clock: Clock) -> None:
+def settled_offsets(run: RunningConsumer) -> list[int]:
+    return sorted(event.offset for event in run.of(TaskCancelled))
+
+
+def test_a_session_that_is_cancelled_while_it_is_set_aside_is_settled_at_once(clock: Clock) -> None:
+    """Although its time is far, and others of the partition stay where they are."""
     ran, feed = Ran(), Commands()
     with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        run.push(*delayed(300))
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 500)
+        feed.cancel(CancelTarget("session", "s200"), since=milliseconds(HOUR))
+        until(lambda: settled_offsets(run) == [200, 500], lambda: settled_offsets(run), SECONDS)
+        assert not ran.at
+        clock.shift = HOUR
+        run.settled(600)
+        assert run.stop().exit_code == 0
+    assert run.of(ConsumerStats)[-1].cancelled == 2
+    assert sorted(ran.at) == [n for n in range(600) if n not in (200, 500)]
+    assert ran.is_in_order()
+
+
+def test_a_task_that_is_cancelled_by_its_id_while_it_is_set_aside_is_settled_at_once(clock: Clock) -> None:
+    ran, feed = Ran(), Commands()
+    with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        run.push(*[record(n, b"s%d" % n if n % 2 else None, not_before=milliseconds(HOUR)) for n in range(300)])
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 250)
+        feed.cancel(CancelTarget("task", "t-0-201"))
+        feed.cancel(CancelTarget("task", "t-0-202"))
+        until(lambda: settled_offsets(run) == [201, 202], lambda: settled_offsets(run), SECONDS)
+        assert not ran.at
+        assert run.stop().exit_code == 0
+
+
+def test_a_cancelled_task_behind_one_of_its_session_that_is_not_settles_when_its_session_comes_to_it(
+    clock: Clock,
+) -> None:
+    ran, feed = Ran(), Commands()
+    with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        run.push(*delayed(300))
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 500)
+        feed.cancel(CancelTarget("task", "t-0-500"))
+        feed.cancel(CancelTarget("task", "t-0-250"))
+        until(lambda: settled_offsets(run) == [250], lambda: settled_offsets(run), SECONDS)
+        clock.shift = HOUR
+        run.settled(600)
+        assert run.stop().exit_code == 0
+    assert settled_offsets(run) == [250, 500]
+    assert ran.is_in_order()
+
+
+def test_a_search_for_cancelled_tasks_that_fails_is_logged_once_and_made_again(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancel_search, "AGAIN_SECONDS", 0.01)
+    ran, feed, failures = Ran(), Commands(), [BrokerError("no broker") for _ in range(3)]
+    with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        open_reader = run.source.open_reader
+
+        def failing() -> MemoryReader:
+            if failures:
+                raise failures.pop()
+            return open_reader()
+
         run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(300)])
         run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 250)
+        monkeypatch.setattr(run.source, "open_reader", failing)
         feed.cancel(CancelTarget("session", "s200"), since=milliseconds(HOUR))
-        run.until_event(ControlCancelled)
-        clock.shift = HOUR
-        run.settled(300)
+        until(lambda: settled_offsets(run) == [200], lambda: settled_offsets(run), SECONDS)
         assert run.stop().exit_code == 0
-    assert run.of(ConsumerStats)[-1].cancelled == 1
-    assert sorted(ran.at) == [n for n in range(300) if n != 200]
+    (failed,) = run.of(ConsumerRecallFailed)
+    assert (failed.topic, failed.partition) == PARTITION
+    assert failed.error == "cancelled tasks cannot be looked up: no broker"

@@ -1,0 +1,160 @@
+"""`CancelSearch`: finds cancelled tasks among those that are set aside because of a delay, so that they settle at once.
+
+Only the offsets of these tasks are kept. Without a search, a cancelled one would be met when it is read again, shortly
+before its time, and the cancellation may be over by then. So their part of the log is read once after a cancellation,
+in a thread of its own, and what is cancelled is read again now. A task behind another one of its session that is not
+cancelled stays where it is: it settles when its session comes to it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from time import monotonic
+
+from processor.engine.ledger import Ledger
+from processor.engine.record import Record
+from processor.engine.set_aside import merged
+from processor.engine.sweep import JUMP
+from processor.errors import ProcessorError
+from processor.runtime.desk import Delayed, Desk
+from processor.runtime.log_pass import records_between
+from processor.runtime.ports import Partition, Reader, Source
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
+from processor.telemetry.error_text import type_name
+from processor.telemetry.events import ConsumerRecallFailed, Emit
+
+AT_ONCE = 100_000
+"""The most offsets that are looked for in one pass over the log: some megabytes."""
+
+HASTENED = 8192
+"""Tasks that are made due at once, under the lock: some milliseconds."""
+
+REST = 1
+"""A rest takes so many times as long as the work before it, since tasks may have to be decoded."""
+
+AGAIN_SECONDS = 1.0
+"""The pause after a failure."""
+
+JOIN_SECONDS = 2.0
+"""How long the end of the thread is waited for."""
+
+Covers = Callable[[Ledger, Record], bool]
+
+
+class CancelSearch:
+    """`start` is for the control topic's thread, `close` for the poller's."""
+
+    def __init__(self, desk: Desk, source: Source, covers: Covers, emit: Emit) -> None:
+        """`covers` returns whether a record of a ledger is cancelled."""
+        self._desk = desk
+        self._source = source
+        self._covers = covers
+        self._emit = emit
+        self._failures: dict[Partition, Repeats] = {}
+        self._thread: threading.Thread | None = None
+        self._wanted = threading.Event()
+        self._closing = threading.Event()
+
+    def start(self) -> None:
+        """Has all tasks searched that are set aside now. Called when something was cancelled."""
+        if not self._desk.set_aside.tasks or self._closing.is_set():
+            return
+        self._wanted.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="cancel-search", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Searches no more."""
+        self._closing.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_SECONDS)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wanted.wait()
+            self._wanted.clear()
+            left = self._desk.set_aside.delayed()
+            while left and not self._wanted.is_set():
+                left = [each for each in left if not self._try(each)]
+                if left:
+                    self._wanted.wait(AGAIN_SECONDS)
+
+    def _try(self, delayed: Delayed) -> bool:
+        """Searches a partition. Return false if that is to be tried again."""
+        try:
+            if delayed.ledger.may_begin and not self._closing.is_set():
+                self._search(delayed)
+        except ProcessorError as error:
+            self._log(delayed.partition, str(error))
+            return False
+        except Exception as error:  # a fault of ours would come again: the tasks settle when they are read again
+            self._log(delayed.partition, f"{type_name(error)}: {error}")
+            return True
+        self._failures.pop(delayed.partition, None)
+        return True
+
+    def _search(self, delayed: Delayed) -> None:
+        with closing(self._source.open_reader()) as reader:
+            keys, found = set[bytes](), list[int]()
+            for record in self._records(reader, delayed):
+                if self._covers(delayed.ledger, record):
+                    key = record.key()
+                    if key is None:
+                        found.append(record.offset())
+                    else:
+                        keys.add(key)
+            if keys:
+                found += self._first_of(reader, delayed, keys)
+        found.sort()
+        for first in range(0, len(found), HASTENED):
+            self._desk.set_aside.hasten(delayed.ledger, found[first : first + HASTENED])
+
+    def _first_of(self, reader: Reader, delayed: Delayed, keys: set[bytes]) -> list[int]:
+        """Return the offsets of cancelled tasks of these sessions that have no other ones before them."""
+        found = list[int]()
+        for record in self._records(reader, delayed):
+            if (key := record.key()) is not None and key in keys:
+                if self._covers(delayed.ledger, record):
+                    found.append(record.offset())
+                else:
+                    keys.discard(key)
+        return found
+
+    def _records(self, reader: Reader, delayed: Delayed) -> Iterator[Record]:
+        """Yield the records of the tasks, ascending, with rests between them."""
+        for offsets in _spans(merged(delayed.stretches)):
+            wanted, began = frozenset(offsets), monotonic()
+            for records in records_between(
+                reader, delayed.partition, offsets[0], offsets[-1] + 1, self._closing.is_set
+            ):
+                self._desk.counts.records_read_again += len(records)
+                yield from (record for record in records if record.offset() in wanted)
+                self._closing.wait(REST * (monotonic() - began))
+                began = monotonic()
+
+    def _log(self, partition: Partition, error: str) -> None:
+        if self._failures.setdefault(partition, Repeats(LOG_AGAIN_SECONDS)).is_due(error, monotonic()):
+            self._emit(
+                ConsumerRecallFailed(
+                    error=f"cancelled tasks cannot be looked up: {error}",
+                    set_aside=self._desk.set_aside.tasks,
+                    topic=partition.topic,
+                    partition=partition.number,
+                )
+            )
+
+
+def _spans(parts: Iterable[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield ascending offsets in spans that are worth one pass each."""
+    span = list[int]()
+    for part in parts:
+        if span and (part[0] - span[-1] > JUMP or len(span) >= AT_ONCE):
+            yield span
+            span = []
+        span += part
+    if span:
+        yield span
