@@ -251,7 +251,9 @@ class Assignment(Generic[P]):
         if ledger.overflow is None:
             ledger.overflow = Overflow(ledger)
         self.has_set_aside = True
-        count = ledger.overflow.put_aside(kept, most)
+        overflow = ledger.overflow
+        sessions = self._sessions_aside - overflow.sessions + overflow.sessions_with(kept)
+        count = overflow.put_aside(kept, most, portion(sessions, overflow.record_bytes, limits))
         self.in_flight -= count
         self.waiting -= count
         return count
@@ -287,6 +289,12 @@ class Assignment(Generic[P]):
             self.waiting -= sum(counts.values())
         return counts
 
+    @property
+    def _sessions_aside(self) -> int:
+        """How many sessions have tasks that are set aside because they have very many, in open ledgers."""
+        overflows = [ledger.overflow for ledger in self.ledgers.values() if ledger.state is OPEN]
+        return sum(overflow.sessions for overflow in overflows if overflow is not None)
+
     def ask(self, limits: Usage, epoch: float = 0.0) -> list[Asked[P]]:
         """Return the tasks to read again now.
 
@@ -297,7 +305,7 @@ class Assignment(Generic[P]):
         self._limits = limits
         ledgers, (room, none_here) = self.ledgers.items(), self._room_again()
         overflows = [(p, ledger, ledger.overflow) for p, ledger in ledgers if ledger.state is OPEN and ledger.overflow]
-        sessions = sum(overflow.sessions for _, _, overflow in overflows)
+        sessions = self._sessions_aside
         delayed, asked = sum(overflow.delayed > 0 for _, _, overflow in overflows), list[Asked[P]]()
         size = sum(ledger.offsets.bytes for ledger in self.ledgers.values())
         free = Usage(max(0, limits.tasks - self.in_flight), max(0, limits.bytes - size))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from processor.engine.delays import Delays, Horizon, second_of
 from processor.engine.due_offsets import Entry
 from processor.engine.lanes import DELAYED, RECALLED, Lane
 from processor.engine.record import Record
-from processor.engine.set_aside import FIRST_PORTION, MOST_PORTION, SetAside, Shelf, Stretch
+from processor.engine.set_aside import FIRST_PORTION, MOST_PORTION, SetAside, Shelf, Stretch, allot
 from processor.engine.stock import Usage
 
 if TYPE_CHECKING:
@@ -78,17 +78,25 @@ class Overflow:
         """Return whether tasks of the session may be set aside because of a delay."""
         return self._delays.last_due(key) is not None
 
-    def put_aside(self, length: int, most: int) -> int:
+    def sessions_with(self, length: int) -> int:
+        """Return how many sessions have tasks that are set aside if lanes keep this many of theirs."""
+        shelves = self._kept.shelves
+        return len(shelves) + sum(lane.key not in shelves for lane in self._ledger.lanes.longer_than(length))
+
+    def put_aside(self, length: int, most: int, portion: int) -> int:
         """Drops the records of the tasks behind the first `length` of each lane. Return how many they were.
 
-        At most `most` are dropped; if there are more, a lane keeps more.
+        At most `most` are dropped; if there are more, a lane keeps more. It also keeps what was read again already, as
+        far as it may have that while `portion` tasks of each session may be read again at once.
         """
         before = self.tasks
         for lane in self._ledger.lanes.longer_than(length):
             room, shelf = most - (self.tasks - before), self._kept.shelves.get(lane.key)
             # tasks that are being read again stand between the lane and its shelf
             if room > 0 and (shelf is None or not shelf.asked) and not self._has_refused(lane):
-                self._put_lane_aside(lane, max(length, len(lane.waiting) - room), shelf)
+                kept = max(length, len(lane.waiting) - room, self._read_again_in(lane, shelf, portion))
+                if kept < len(lane.waiting):
+                    self._put_lane_aside(lane, kept, shelf)
         return self.tasks - before
 
     def put_delayed_aside(self, after: float, most: int) -> list[Lane]:
@@ -136,15 +144,15 @@ class Overflow:
     def look(self, lane: Lane) -> None:
         """Notes whether the lane is about to run out of tasks. Called when tasks have left it."""
         shelf = self._kept.shelves.get(lane.key)
-        if shelf is not None and shelf and 2 * len(lane.waiting) <= min(shelf.portion, self._portion):
+        if shelf is not None and shelf and 2 * len(lane.waiting) <= shelf.share:
             self.is_low = True
 
     def ask(self, most: int, horizon: Horizon) -> list[int]:
         """Return the offsets of the tasks to read again now, ascending.
 
-        Where any lane runs low, it asks for each lane that has less than a portion, since one pass over the log serves
-        all of them. A portion is at most `most` tasks. What is due within the horizon is asked for as well. Nothing
-        more is asked for until all of it is here.
+        Where any lane runs low, it asks for each lane that has less than its share, since one pass over the log serves
+        all of them. A share is on average at most `most` tasks. What is due within the horizon is asked for as well.
+        Nothing more is asked for until all of it is here.
         """
         if self._kept.asked:
             return []
@@ -226,10 +234,25 @@ class Overflow:
             ledger.take_delayed(offsets)
         self._drop(offsets)
         if shelf is None:
-            self._kept.shelves[lane.key] = Shelf(lane, offsets)
+            shelf = self._kept.shelves[lane.key] = Shelf(lane, offsets)
+            shelf.share = min(shelf.portion, self._portion)
         else:
             shelf.put_front(offsets)
+            shelf.held -= len(offsets)
         self.look(lane)
+
+    def _read_again_in(self, lane: Lane, shelf: Shelf | None, portion: int) -> int:
+        """Return how many of a lane's first tasks it keeps since the last one of them was read again.
+
+        A lane has at most two shares. Where more sessions share the room by now than did when it got them, it keeps as
+        much less.
+        """
+        most = 2 * portion
+        if shelf is not None:
+            most = max(2 * shelf.share, shelf.held) * min(portion, self._portion) // self._portion
+        read_again = self._kept.read_again
+        waiting = enumerate(islice(lane.waiting, most), 1)
+        return max((count for count, record in waiting if record.offset() in read_again), default=0)
 
     def _may_leave(self, lane: Lane, head: int) -> bool:
         """Return whether a delayed lane may be dropped.
@@ -270,12 +293,17 @@ class Overflow:
 
     def _ask_for_lanes(self, most: int) -> None:
         self.is_low, self._portion = False, most
-        for shelf in self._kept.shelves.values():
-            portion = min(shelf.portion, most)
-            if len(shelf.lane.waiting) < portion:
-                taken = shelf.take(portion)
+        shelves = sorted(self._kept.shelves.values(), key=_waiting_in)
+        allot(shelves, most)
+        room = 2 * most * len(shelves) - sum(map(_waiting_in, shelves))
+        for shelf in shelves:
+            waiting = _waiting_in(shelf)
+            if waiting < shelf.share:
+                taken = shelf.take(min(shelf.share, max(1, room)))
+                room -= len(taken)
                 shelf.asked += len(taken)
                 self._kept.asked.update(dict.fromkeys(taken, shelf))
+            shelf.held = waiting + shelf.asked
 
     def _ask_for_delayed(self, horizon: Horizon) -> None:
         """Asks for what is due, and for the oldest task of all: reports say what holds the commit point."""
@@ -353,6 +381,10 @@ class Overflow:
             del self._kept.shelves[key]
             if shelf.lane.state is RECALLED:
                 self._ledger.lanes.end(shelf.lane)
+
+
+def _waiting_in(shelf: Shelf) -> int:
+    return len(shelf.lane.waiting)
 
 
 def kept_by_each(lengths: Sequence[int], waiting: int, in_flight: Usage, limits: Usage) -> int | None:

@@ -22,6 +22,8 @@ FIRST_PORTION = 256
 MOST_PORTION = 4096
 """The same of a session that has run out of tasks again and again."""
 
+LEAST_SHARE = 16
+"""Where the sessions of a partition share the room, each gets at least one in so many of an equal share."""
 
 WINDOW = 4096
 """Offsets of several sessions are put in order within windows of so many."""
@@ -62,14 +64,18 @@ def merged(stretches: Sequence[Stretch]) -> Iterator[Sequence[int]]:
 class Shelf:
     """The tasks of one lane of which only the offsets are kept, oldest first. They come behind what the lane has."""
 
-    __slots__ = ("_offsets", "_start", "asked", "lane", "portion")
+    __slots__ = ("_offsets", "_start", "asked", "held", "lane", "portion", "share")
 
     def __init__(self, lane: Lane, offsets: Iterable[int]) -> None:
         self.lane = lane
         self.asked = 0
         """Tasks that were taken from here and are being read again."""
         self.portion = FIRST_PORTION
-        """How many are read again at once."""
+        """How many are read again at once, where there is room."""
+        self.share = FIRST_PORTION
+        """How many there is room for."""
+        self.held = len(lane.waiting)
+        """Tasks that the lane had when the last pass over the log began, with those that were asked for then."""
         self._offsets = array("q", offsets)
         self._start = 0
 
@@ -80,6 +86,13 @@ class Shelf:
     def oldest(self) -> int:
         """The lowest offset. There must be one."""
         return self._offsets[self._start]
+
+    @property
+    def pace(self) -> int:
+        """How many tasks have left the lane since the last pass began; twice as many if it ran out of them."""
+        waiting = len(self.lane.waiting)
+        left = max(0, self.held - waiting)
+        return left if waiting else 2 * left
 
     def put(self, offset: int) -> None:
         """Appends an offset above all others."""
@@ -106,6 +119,22 @@ class Shelf:
     def stretch(self) -> Stretch:
         """Return what is here now."""
         return Stretch(self._offsets, self._start, len(self._offsets))
+
+
+def allot(shelves: Sequence[Shelf], most: int) -> None:
+    """Sets the share of each: `most` on average, where they do not all want less, and more for faster sessions.
+
+    One pass over the log serves all of them. With equal shares the fastest one runs low when the others have hardly
+    begun theirs, and the next pass is for it alone. In proportion to their pace, all run low at the same time.
+    """
+    if all(shelf.portion <= most for shelf in shelves):
+        for shelf in shelves:
+            shelf.share = shelf.portion
+        return
+    least, paces = max(1, most // LEAST_SHARE), [max(1, shelf.pace) for shelf in shelves]
+    spare, total = (most - least) * len(shelves), sum(paces)
+    for shelf, pace in zip(shelves, paces, strict=True):
+        shelf.share = min(shelf.portion, least + spare * pace // total)
 
 
 class SetAside:

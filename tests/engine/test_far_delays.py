@@ -316,13 +316,13 @@ def test_what_was_read_again_is_put_behind_what_its_session_has_on_a_shelf() -> 
     asked = log.ask(many)
     log.read_again(asked)
     log.run()
-    assert log.assignment.make_room(0, Usage(32, 10**6), 100, FULL_SECONDS) == 46
+    assert log.assignment.make_room(0, Usage(32, 10**6), 100, FULL_SECONDS) == 34  # two portions stay
     log.admit(record(61, b"hot"))
     log.now = 2.0 * HOUR
     log.ledger.overflow.is_low = False  # type: ignore[union-attr]
     assert log.ask(many) == [*range(1, 10), 60, 61]
     log.read_again([*range(1, 10), 60, 61])
-    assert (log.assignment.set_aside, log.ledger.snapshot(0.0).delayed_aside) == (48, 0)
+    assert (log.assignment.set_aside, log.ledger.snapshot(0.0).delayed_aside) == (36, 0)
     ran = log.run()
     while asked := log.ask(many):
         log.read_again(asked)

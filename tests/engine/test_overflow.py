@@ -288,15 +288,62 @@ def test_a_parked_lane_stays_parked_while_its_tasks_are_read_again() -> None:
     assert offsets(log.lend(2)) == [[0, 1]]
 
 
-def test_a_lane_that_is_long_again_after_its_tasks_were_read_again_is_set_aside_again() -> None:
+def test_a_lane_that_is_long_again_after_its_tasks_were_read_again_keeps_two_portions_of_them() -> None:
     log, _ = hot()
     log.make_room()
     log.read_again(log.ask())
     assert log.assignment.set_aside == 0
-    assert log.make_room() == 15
-    assert log.assignment.set_aside == 15
-    log.read_again(log.ask()[:3])
+    assert log.make_room() == 19 - 2 * portion(1, 1, LIMITS) == 3
+    assert log.assignment.set_aside == 3
     assert log.make_room() == 0
+
+
+def test_nothing_of_a_lane_is_set_aside_while_tasks_of_it_are_being_read_again() -> None:
+    log, _ = hot(count=40)
+    log.make_room()
+    asked = log.ask()
+    log.read_again(asked[:3])
+    assert log.make_room() == 0
+    assert log.assignment.set_aside == 40 - 5 - 3
+
+
+def test_what_was_read_again_of_a_single_session_is_not_set_aside_a_second_time() -> None:
+    log, loan = hot(count=100)
+    assert log.make_room() == 95
+    read_again = list[int]()
+    while log.assignment.set_aside:
+        ((_, _, asked),) = log.assignment.ask(LIMITS)
+        log.read_again(asked)
+        read_again += asked
+        assert log.make_room() == 0
+        end(log.assignment, loan)
+        (loan,) = log.lend(8)
+    assert read_again == list(range(5, 100))
+
+
+def test_a_lane_keeps_less_of_what_was_read_again_once_more_sessions_share_the_room() -> None:
+    log, _ = hot(count=100)
+    log.make_room()
+    log.read_again(offset for _, _, asked in log.assignment.ask(LIMITS) for offset in asked)
+    log.admit(*tasks(b"warm", *range(100, 140)))
+    log.lend(1)
+    assert [len(lane.waiting) for lane in log.ledger.lanes.longer_than(0)] == [12, 39]
+    assert log.make_room() == 4 + 35
+    assert [len(lane.waiting) for lane in log.ledger.lanes.longer_than(0)] == [8, 4]
+
+
+def test_a_faster_session_gets_more_than_an_equal_share_and_all_together_no_more_than_before() -> None:
+    log, limits, most = Log(*[FakeRecord(n, b"%d" % (n % 2), b"v") for n in range(4000)]), Usage(400, 10**6), 0
+    (fast,), _ = log.lend(1), log.lend(1)
+    log.assignment.make_room(0, limits, 4000, FULL_SECONDS)
+    for _ in range(12):
+        for _, _, asked in log.assignment.ask(limits):
+            most = max(most, len(asked))
+            log.read_again(asked)
+        assert log.assignment.waiting <= limits.tasks // 2
+        end(log.assignment, fast)
+        (fast,) = log.lend(40)
+    assert most > portion(2, 1, limits)
 
 
 def test_a_lane_keeps_less_where_what_all_of_them_keep_fills_the_partition() -> None:
@@ -305,7 +352,7 @@ def test_a_lane_keeps_less_where_what_all_of_them_keep_fills_the_partition() -> 
         log.lend(1)
     log.make_room()
     assert log.ledger.overflow is not None
-    assert log.ledger.overflow.put_aside(2, 3) == 3
+    assert log.ledger.overflow.put_aside(2, 3, 8) == 3
     asked = log.ask()
     assert asked[:4] == [6, 8, 9, 10]
     log.read_again(asked)

@@ -101,7 +101,7 @@ def read(log: list[FakeRecord], offsets: Sequence[int]) -> list[Record]:
 
 @pytest.mark.parametrize(
     ("most", "seconds", "times"),
-    [(2_000, alike, 10), (2_000, unlike, 20), (500, alike, 40), (500, unlike, 3 * HOT)],
+    [(2_000, alike, 10), (2_000, unlike, 14), (500, alike, 25), (500, unlike, 35)],
 )
 def test_the_log_is_read_again_a_bounded_number_of_times_however_unlike_the_sessions_are(
     most: int, seconds: Seconds, times: int

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from processor.engine.lanes import READY, Lane
 from processor.engine.offsets import Progress
-from processor.engine.set_aside import WINDOW, Shelf, Stretch, merged
+from processor.engine.set_aside import FIRST_PORTION, WINDOW, Shelf, Stretch, allot, merged
 from tests.engine.record import FakeRecord
 
 some_offsets = st.sets(st.integers(0, 60)).map(sorted)
@@ -75,6 +75,22 @@ def test_nothing_that_is_set_aside_counts_as_settled(unsettled: list[int], shelv
     settled = {offset for low, high in progress.settled_ranges() for offset in range(low, high)}
     assert settled == {*range(point, 61), *range(70, 80)} - taken
     assert progress.settled_ranges(most) == progress.settled_ranges()[:most]
+
+
+def test_sessions_share_the_room_in_proportion_to_their_pace_and_none_gets_less_than_a_part_of_it() -> None:
+    fast, slow, idle = shelf_of(), shelf_of(), shelf_of()
+    fast.held, slow.held, idle.held = 1 + 30, 1 + 10, 0
+    allot([fast, slow, idle], 100)
+    assert [fast.share, slow.share, idle.share] == [6 + 282 * 30 // 41, 6 + 282 * 10 // 41, 6 + 282 // 41]
+    slow.lane.waiting.clear()
+    assert slow.pace == 2 * 11, "it ran out of tasks, and may be faster than it could show"
+    slow.held = 1000
+    allot([fast, slow, idle], 100)
+    assert slow.share == FIRST_PORTION
+    allot([fast, slow, idle], FIRST_PORTION)
+    assert [fast.share, slow.share, idle.share] == [FIRST_PORTION] * 3
+    allot([fast, slow], 1)
+    assert [fast.share, slow.share] == [1, 1]
 
 
 def test_a_million_tasks_take_ten_megabytes_and_fewer_as_they_go() -> None:

@@ -105,8 +105,8 @@ def test_a_hot_session_holds_back_no_other_and_runs_in_order() -> None:
     assert run.commit_point() == 2000
     (began,) = run.of(ConsumerSetAside)
     assert (began.topic, began.partition) == PARTITION
-    # there is no upper limit: on a slow machine, some are set aside once more after they were read again
-    assert run.of(ConsumerStats)[-1].tasks_read_again >= 900
+    # of a single session, nothing is set aside a second time
+    assert 900 <= run.of(ConsumerStats)[-1].tasks_read_again <= 1000
     assert run.of(ConsumerStats)[-1].records_read_again >= run.of(ConsumerStats)[-1].tasks_read_again
     assert run.of(ConsumerStats)[-1].set_aside == 0
 
