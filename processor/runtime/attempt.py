@@ -37,10 +37,10 @@ from processor.telemetry.handler_logs import NO_TASK
 from processor.telemetry.trace_context import Trace, trace_context
 
 OWN_FOLDER: Final = str(Path(__file__).parent)
-"""Frames of this folder are left out of a traceback: it is the handler's."""
+"""Frames of this folder are left out of a traceback, which shows only the handler's."""
 
 UNRUN: Final = frozenset((CoroutineType, GeneratorType, AsyncGeneratorType))
-"""What a call returns instead of running: of a handler, it would pass for a success that never was."""
+"""Types that a call returns without running its code. From a handler, they would count as a success."""
 
 
 BEFORE_ITS_HANDLER: Final = {
@@ -51,7 +51,7 @@ BEFORE_ITS_HANDLER: Final = {
     DependencyFailed: Cause.UNMET,
     ProcessDied: Cause.DEADLY,
 }
-"""Why a task failed whose handler was not called."""
+"""Why a task failed without a call of its handler."""
 
 
 def nothing() -> None:
@@ -59,40 +59,40 @@ def nothing() -> None:
 
 
 class Attempt(msgspec.Struct, eq=False):
-    """One attempt at a task. It is made only where the task did not simply succeed."""
+    """One attempt at a task. The object is made only if the task did not simply succeed."""
 
     loan: Loan
-    """The record is the loan's next one."""
+    """The loan whose next record is attempted."""
     record: Record
     number: int
     """1 for the first."""
     outcome: Outcome
     task: Task | None = None
-    """None where the value could not be decoded."""
+    """None if the value could not be decoded."""
     handler: Handler | None = None
-    """None where none was found."""
+    """None if none was found."""
     limit: float = 0.0
-    """Seconds that it was allowed to take."""
+    """Its time limit in seconds."""
     seconds: float = 0.0
-    """Seconds that it took."""
+    """Its duration in seconds."""
     go_on: Callable[[], object] = nothing
-    """What follows once its task is settled: in a batch, others of its session do."""
+    """Called once the task is settled: in a batch, other tasks of its session continue."""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What each event about its task has; where the value could not be decoded, what its record says."""
+        """Return the fields of each event about the task; if its value cannot be decoded, those of its record."""
         if self.task is not None:
             return {**fields_of(self.task), "attempt": self.number}
         return _fields(self.record, NO_CONTENT, self.number, None)
 
 
 def fields_of(task: Task) -> dict[str, Any]:
-    """What each event about the task has."""
+    """Return the fields of each event about the task."""
     return _fields(task._record, task._content, task.attempt, task._span.trace if task._span is not None else None)
 
 
 def batch_fields(first: Task) -> dict[str, Any]:
-    """What a line has that the handler of a batch logs, from the batch's first task: it may be about any of them."""
+    """Return the fields of a line that a batch handler logs, from the first task: it may concern any of them."""
     return {**NO_TASK, "task_name": first.name}
 
 
@@ -113,7 +113,7 @@ def _fields(record: Record, content: Decoded, number: int, trace: Trace | None) 
 
 
 class ForBatch(Exception):
-    """Raised instead of calling the handler: the task is attempted with others."""
+    """Raised instead of calling the handler: the task is attempted in a batch."""
 
     def __init__(self, task: Task, handler: Handler) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class ForBatch(Exception):
 
 
 def ended_with(error: BaseException, *, began: bool, handler: Handler | None) -> Failed | Deferred:
-    """Return what an attempt ended with that raised `error`; `began` says whether the handler had been called."""
+    """Return the outcome of an attempt that raised `error`; `began` is whether the handler had been called."""
     if not began and isinstance(error, NotReady):
         return Deferred(type_name(error), message_of(error), error.retry_in)
     failed = failed_with(error, began=began)
@@ -137,7 +137,7 @@ def ended_with(error: BaseException, *, began: bool, handler: Handler | None) ->
 
 
 def raised_in(error: BaseException, window: InterruptWindow) -> BaseException:
-    """Closes the window of a handler that has ended with `error`. Return the error, or what it was interrupted with.
+    """Close the window of a handler that has ended with `error`. Return the error, or the interrupting exception.
 
     A coroutine that is interrupted is cancelled. Where in its handler it was stays known.
     """
@@ -147,13 +147,13 @@ def raised_in(error: BaseException, window: InterruptWindow) -> BaseException:
 
 
 def failed_with(error: BaseException, *, began: bool) -> Failed:
-    """Return the failure of an attempt that raised `error`, or whose result did when it was encoded."""
+    """Return the failure of an attempt that raised `error`, or whose result could not be encoded."""
     frames = frames_of(error, without=OWN_FOLDER) if began else None
     return Failed(_cause(error, began), type_name(error), message_of(error), frames)
 
 
 def returned_unrun(value: Any) -> Failed:
-    """Return the failure of an attempt that returned `value`, one of `UNRUN`: code that nothing will run."""
+    """Return the failure of an attempt that returned `value`, one of `UNRUN`: its code has not run."""
     what = {CoroutineType: "a coroutine that is not awaited"}.get(type(value), "a generator that is not iterated")
     if isinstance(value, CoroutineType):
         with contextlib.suppress(Exception):  # Python would warn of it, at a place that has nothing to do with it

@@ -37,14 +37,14 @@ class Batches:
     """Any thread may call it."""
 
     def __init__(self, settlement: Settlement, lease: Lease, limit: float, prepare: Prepare) -> None:
-        """`limit` is how long an attempt may take whose handler sets no limit, `prepare` makes a task of a record."""
+        """`limit` is the time limit of handlers that set none, and `prepare` makes a task of a record."""
         self._desk = settlement.desk
         self._settlement = settlement
         self._lease = lease
         self._limit = limit
         self._prepare = prepare
         self.recorder: FlightRecorder | None = None
-        """Where what runs is recorded, after a process of the fleet has died."""
+        """Records the running tasks, after a process of the fleet has died."""
 
     def gather(self, attempt: Attempt, gathered: Gathered) -> None:
         """The attempt's task is for a batch, and so are those behind it in its loan that are for the same handler."""
@@ -70,7 +70,7 @@ class Batches:
         return monotonic()
 
     def _begin(self, batch: Batch, now: float) -> list[Task]:
-        """Return the tasks to attempt: none where the batch waits on, or where nothing of it may be begun."""
+        """Return the tasks to attempt: none if the batch still waits, or if none of its tasks may begin."""
         if now >= self._lease.until:
             self._desk.gathering.restore(batch)
             return []
@@ -96,7 +96,7 @@ class Batches:
                 self._desk.gathering.narrow(batch, part)
 
     def _leave_out_expired(self, batch: Batch, part: Part) -> None:
-        """A task that has expired while it waited for its batch goes back to its lane, where a worker meets it."""
+        """Return a task that has expired while it waited for its batch to its lane, where a worker handles it."""
         handler, ledger = batch.handler, part.loan.ledger
         assert isinstance(handler, Handler)
         if handler.expires is None and not ledger.terms:
@@ -107,7 +107,7 @@ class Batches:
             self._desk.gathering.narrow(batch, part)
 
     def _tasks_of(self, ledger: Ledger, records: Sequence[Record], handler: object) -> list[Task]:
-        """Return the tasks of the first records, as far as they are for this handler."""
+        """Return the tasks of the first records, up to the first one for another handler."""
         now, tasks = monotonic(), list[Task]()
         if self.recorder is not None:
             self.recorder.begin(records)
@@ -151,13 +151,13 @@ class Batches:
         self._conclude(seat, batch, outcomes_of(value, error, handler, len(tasks)), seconds)
 
     def _is_plain(self, batch: Batch) -> bool:
-        """Return whether nothing follows from a success of any of its tasks, and nothing is noted of it."""
+        """Return whether a success of any of its tasks needs no further step and no record."""
         if batch.alone or self._settlement.note_success is not None:
             return False
         return not any(loan.ledger.terms for loan in batch.loans)
 
     def _conclude(self, seat: Seat, batch: Batch, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """Each task of a batch ends as if it had been attempted by itself."""
+        """End each task of a batch as if it had been attempted alone."""
         handler, limit, rest = batch.handler, seat.window.limit, iter(outcomes)
         assert isinstance(handler, Handler)
         for part in batch.parts:
@@ -174,7 +174,7 @@ class Batches:
 
 
 def _why_not(task: Task, handler: Handler, ledger: Ledger) -> Expired | InvalidHeader | None:
-    """Return why a task may not begin any more, by its headers or by its handler; None where it may."""
+    """Return why a task may not begin any more, by its headers or by its handler; None if it may."""
     if handler.expires is None and not ledger.terms:
         return None
     terms, epoch = ledger.terms.get(task.offset), time()
@@ -188,7 +188,7 @@ def _why_not(task: Task, handler: Handler, ledger: Ledger) -> Expired | InvalidH
 
 
 def outcomes_of(value: Any, error: BaseException | None, handler: Handler, count: int) -> list[Outcome]:
-    """Return how each of `count` tasks ended, whose handler returned `value` or raised `error`."""
+    """Return the outcome of each of `count` tasks whose handler returned `value` or raised `error`."""
     if isinstance(error, BatchError) and max(error.errors) < count:
         return [_failed(error.errors[n], handler) if n in error.errors else Succeeded(None) for n in range(count)]
     if isinstance(error, BatchError):
@@ -207,9 +207,9 @@ def outcomes_of(value: Any, error: BaseException | None, handler: Handler, count
 
 
 def _failed(error: BaseException, handler: Handler, *, of_many: bool = False) -> Outcome:
-    """Return what an exception means for a task.
+    """Return the outcome of a task for an exception of its handler.
 
-    Where it was raised for a batch `of_many` tasks, it may be about one of them only. So none is dead-lettered for what
+    If it was raised for a batch `of_many` tasks, it may concern only one of them. So none is dead-lettered for what
     it is: each is attempted by itself. An outage is about none of them, and they stay together.
     """
     failed = ended_with(error, began=True, handler=handler)

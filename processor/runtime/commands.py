@@ -1,6 +1,6 @@
 """The records of a control topic: commands to the consumers of a group.
 
-The key names what a command is about, so that compaction keeps the last one. A tombstone ends it.
+The key names the target of a command, so that compaction keeps the last command for it. A tombstone ends it.
 
 | key | value |
 | --- | --- |
@@ -20,7 +20,7 @@ from processor.engine.pauses import Kind, Pause, Target
 
 
 class WorkersTarget(NamedTuple):
-    """The number of workers of each consumer. What a command is about, as a `Target` is."""
+    """The number of workers of each consumer, as the target of a command."""
 
     kind: Literal["workers"] = "workers"
     text: str = ""
@@ -30,7 +30,7 @@ WORKERS: Final = WorkersTarget()
 
 
 class WorkersOrder(NamedTuple):
-    """How many workers each consumer is to have, since when, and who has ordered it."""
+    """The number of workers of each consumer, with the time and the author of the command."""
 
     workers: int
     since: int
@@ -46,7 +46,7 @@ Command = (
     | tuple[str, WorkersTarget, WorkersOrder | None]
     | tuple[str, CancelTarget, Cancel | None]
 )
-"""A group, what the command is about, and the command; None where the record ends it."""
+"""A group, the target of a command, and the command; None if the record ends it."""
 
 
 class _Value(msgspec.Struct):
@@ -81,7 +81,7 @@ def value_of(command: AnyCommand) -> bytes:
 
 
 def read_command(key: bytes | None, value: bytes | None) -> Command:
-    """Return what a record of a control topic says.
+    """Return the command in a record of a control topic.
 
     Raises:
         ValueError: the record is not a command.

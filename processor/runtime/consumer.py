@@ -67,20 +67,20 @@ more. A fleet kills a consumer ten seconds after its drain timeout, and five sec
 
 
 class ExitStatus(NamedTuple):
-    """How a consumer ended."""
+    """The end of a consumer."""
 
     exit_code: int
     recycle: bool
     """A handler is stuck: another process should take this one's place at once."""
     finished: bool
-    """The end that `--stop-at-end` asks for was reached."""
+    """Whether the end for `--stop-at-end` was reached."""
 
 
 class Pulse(NamedTuple):
     """A consumer at one moment, for health checks; moments in seconds of the monotonic clock."""
 
     last_loop_at: float
-    """When the poller last went round."""
+    """When the poller last completed a loop."""
     in_group: bool
     stopping: bool
     partitions: int
@@ -92,9 +92,9 @@ class Pulse(NamedTuple):
     pauses: int
     """Pauses in force."""
     paused_since: int | None
-    """When the oldest of them was given, in milliseconds since the epoch."""
+    """When the oldest of them began, in milliseconds since the epoch."""
     stuck_at: float | None
-    """When the first of the running attempts will be past its time and its grace."""
+    """When the first of the running attempts exceeds its time limit and the grace period."""
 
 
 class Consumer:
@@ -164,31 +164,31 @@ class Consumer:
         self._poller = Poller(keeper, intake, ticks, self._stopping)
 
     def trace(self, spans: Spans) -> None:
-        """Has each attempt traced, from before the first one on."""
+        """Trace each attempt. Call this before the first attempt."""
         self._tracing = tracing = Tracing(spans, self._settings)
         self._settlement.trace(tracing)
         self._runner.trace(tracing)
 
     def report_to(self, on_stats: OnStats) -> None:
-        """Has `on_stats` called with the statistics every `--stats-interval`, in the poller's thread."""
+        """Call `on_stats` with the statistics every `--stats-interval`, in the poller's thread."""
         self._reports.on_stats = on_stats
 
     def obey(self, feed: Feed) -> None:
-        """Has the commands of a control topic obeyed, from before the first task on."""
+        """Apply the commands of a control topic. Call this before the first task."""
         self._control.follow(feed)
 
     @property
     def death_watch(self) -> DeathWatch:
-        """What it does after a process of its fleet has died."""
+        """The reaction to the death of a process of the fleet."""
         return self._death_watch
 
     def write_maps_to(self, log: MapLog) -> None:
-        """Has skip maps that do not fit into commits written to a progress topic, and those that are there read."""
+        """Write skip maps that do not fit into commits to a progress topic, and read those in it."""
         self._map_log = log
         self._committer.write_to(MapRecords(self._settings.group, log, self._emit))
 
     def request_stop(self, reason: str) -> None:
-        """Takes no more records, lets running tasks end within the drain timeout, commits, leaves the group.
+        """Fetch no more records, let running tasks finish within the drain timeout, commit, and leave the group.
 
         Any thread may ask, a signal handler too.
         """

@@ -1,4 +1,4 @@
-"""`Control`: obeys the control topic. A record there is a command, and a tombstone ends what it began."""
+"""`Control`: applies the control topic. A record in it is a command, and a tombstone ends it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Feed(Protocol):
         """Read from the first record on, and call `apply` in a separate thread until `close`."""
 
     def wait(self, seconds: float) -> bool:
-        """Waits at most so long until all records that the topic had at the start are applied. Return whether."""
+        """Wait at most `seconds` until all records that the topic had at the start are applied. Return whether they
+        are.
+        """
 
     def close(self) -> None:
         """Ends the thread."""
@@ -60,14 +62,14 @@ class Control:
         """The last record of each key, until the start has read the topic."""
 
     def follow(self, feed: Feed) -> None:
-        """Takes the commands from `feed`. For before the start."""
+        """Take the commands from `feed`. Call this before the start."""
         self._feed = feed
 
     def start(self, stopping: Stopping) -> None:
         """Applies what is in force, before the first task. Waits at most `READ_SECONDS`, and not beyond a stop.
 
         The topic may still have commands that were ended or replaced later, since compaction leaves its newest
-        segment alone. They are neither obeyed nor logged.
+        segment alone. They are neither applied nor logged.
         """
         if self._feed is None:
             return

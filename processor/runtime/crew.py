@@ -1,4 +1,4 @@
-"""`Crew`: what makes attempts, worker threads or the event loop, seen as one."""
+"""`Crew`: the worker threads or the event loop, which make attempts, behind one interface."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Crew:
 
     def __init__(self, size: int, handlers: Handlers, desk: Desk, runner: Runner, emit: Emit) -> None:
         self.size = size
-        """How many there are, but for those that leave when they have ended what they have borrowed."""
+        """Number of workers, without those that leave once they have finished what they have borrowed."""
         self._desk = desk
         self._runner = runner
         self._emit = emit
@@ -41,14 +41,14 @@ class Crew:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop, where anything of the application is async."""
+        """The event loop, if any part of the application is async."""
         return self._event_loop.loop if self._event_loop is not None else None
 
     def start(self) -> None:
         """Starts the threads.
 
         Raises:
-            ProcessorError: the system does not let so many run.
+            ProcessorError: the system does not allow so many threads.
         """
         try:
             if self._event_loop is not None:
@@ -60,17 +60,17 @@ class Crew:
 
     @property
     def busy(self) -> int:
-        """How many workers are on something."""
+        """Number of busy workers."""
         match self.members:
             case [Coroutines() as coroutines]:
                 return coroutines.busy
         return self._desk.awake
 
     def resize(self, size: int) -> str | None:
-        """Has `size` workers from now on. Nothing that is borrowed is given back. Any thread may ask.
+        """Set the number of workers. Workers keep what they have borrowed. Any thread may call this.
 
         Return:
-            Why there are fewer, if the system does not let so many threads run.
+            Why there are fewer, if the system does not allow so many threads.
         """
         with self._resizing:
             self.size = size
@@ -110,7 +110,7 @@ class Crew:
         return {loan: started for lent, started in begun if lent is not None and started for loan in members(lent)}
 
     def stuck_at(self) -> float | None:
-        """Return when the first of the running attempts will be past its time and its grace; None while none runs."""
+        """Return when the first of the running attempts exceeds its limit and grace period; None while none runs."""
         moments = []
         for seat in self.seats():
             window = seat.window

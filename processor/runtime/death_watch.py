@@ -1,4 +1,4 @@
-"""`DeathWatch`: what a consumer does after a process of its fleet has died: it records what runs, and runs suspects
+"""`DeathWatch`: after a process of the fleet has died, a consumer records the tasks that it runs, and runs suspects
 alone.
 """
 
@@ -47,7 +47,7 @@ class DeathWatch:
         self._open_recorder: Callable[[], FlightRecorder] | None = None
         self._recorder: FlightRecorder | None = None
         self._until: float | None = None
-        """When the watch ends at the earliest; None while there is none."""
+        """The earliest end of the watch; None while there is none."""
         self._next_look = 0.0
         self._old: set[Partition] = set()
         """Partitions that this consumer had before the watch: what has killed another process is in none of them."""

@@ -47,7 +47,7 @@ TRACE: Final = ("traceparent", "tracestate")
 
 
 class Origin(NamedTuple):
-    """What is known of all that follows from one record."""
+    """Facts about all records that follow from one record."""
 
     topic: str
     """The topic to which it is sent, unless it has its own."""
@@ -65,7 +65,7 @@ class Came(NamedTuple):
     """A branch that has arrived at its join."""
 
     value: bytes
-    """What it returned, as one member of the header `task-inputs`."""
+    """Its return value, as one member of the header `task-inputs`."""
     path: Path
 
 

@@ -1,4 +1,4 @@
-"""`Gatekeeper`: asks before an attempt of a handler that has limits whether it may begin, and reports how it ended."""
+"""`Gatekeeper`: checks before an attempt of a handler with limits whether it may begin, and reports its outcome."""
 
 from __future__ import annotations
 

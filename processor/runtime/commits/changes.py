@@ -1,4 +1,4 @@
-"""`Changes`: finds what to commit now, which is what the desk has as done and the group does not have yet."""
+"""`Changes`: finds what to commit now: the progress that the desk has and the group does not have yet."""
 
 from __future__ import annotations
 

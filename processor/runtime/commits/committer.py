@@ -1,4 +1,4 @@
-"""`Committer`: when commits are made, and what follows from their answers."""
+"""`Committer`: makes commits, and handles the responses to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import ConsumerCommitFailed, Emit
 
 EARLY_COMMIT = 100_000
-"""After so many settled tasks, which a crash would repeat, a commit is made before its time."""
+"""Number of settled tasks, which a crash would repeat, after which a commit is made before its time."""
 
 EARLY_COMMIT_SECONDS = 0.1
 """The shortest time between two such commits."""

@@ -15,7 +15,7 @@ from processor.runtime.ports import Partition
 
 
 class PartitionCut(NamedTuple):
-    """What may be committed of one partition, read at one moment."""
+    """The progress of one partition, read at one moment."""
 
     partition: Partition
     ledger: Ledger

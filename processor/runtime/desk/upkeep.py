@@ -1,4 +1,4 @@
-"""`Upkeep`: what becomes due while no thread comes to the desk for it. The watchdog calls it."""
+"""`Upkeep`: handles what becomes due while no thread visits the desk. The watchdog calls it."""
 
 from __future__ import annotations
 
