@@ -7,12 +7,16 @@ configured to raise an error, and the user's `auto.offset.reset` is applied here
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.errors import ProcessorError, SettingsError
+from processor.kafka.config import reason_of
 from processor.runtime.ports import Partition
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
+from processor.telemetry.events import Emit, KafkaClientError
 
 KEY: Final = "auto.offset.reset"
 POLICIES: Final[Mapping[str, int | None]] = {
@@ -33,7 +37,7 @@ ASK_SECONDS: Final = 1.0
 class Resets:
     """The partitions without a valid offset. For the poller's thread only."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], emit: Emit) -> None:
         """Reads the policy from the client's configuration.
 
         Raises:
@@ -43,6 +47,8 @@ class Resets:
         if self._policy not in POLICIES:
             raise SettingsError(f"-X {KEY} must be one of {', '.join(POLICIES)}, not {self._policy!r}")
         self._astray: set[Partition] = set()
+        self._emit = emit
+        self._failures: dict[Partition, Repeats] = {}
 
     def __bool__(self) -> bool:
         return bool(self._astray)
@@ -79,7 +85,9 @@ class Resets:
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Removes partitions that are no longer assigned to this consumer."""
-        self._astray.difference_update(partitions)
+        for partition in partitions:
+            self._astray.discard(partition)
+            self._failures.pop(partition, None)
 
     def found(self, consumer: Consumer) -> Iterator[tuple[Partition, int]]:
         """Continues partitions that have records, and yields the offset of each. Others remain until a later call."""
@@ -88,10 +96,18 @@ class Resets:
             try:
                 low, high = consumer.get_watermark_offsets(where, timeout=ASK_SECONDS)
                 where.offset = low if self.first == OFFSET_BEGINNING else high
-            except KafkaException:  # the client itself reports an unreachable broker
+            except KafkaException as caught:
+                self._log(partition, caught.args[0])
                 continue
             # The client rejects a seek here, since it has stopped fetching the partition after the error.
             consumer.incremental_unassign([where])
             consumer.incremental_assign([where])
             self._astray.discard(partition)
+            self._failures.pop(partition, None)
             yield partition, where.offset
+
+    def _log(self, partition: Partition, error: KafkaError) -> None:
+        """Logs why a partition stays as it is. The client reports an unreachable broker, but not a missing leader."""
+        if self._failures.setdefault(partition, Repeats(LOG_AGAIN_SECONDS)).is_due(error.code(), monotonic()):
+            message = f"the offsets of {partition} cannot be looked up: {reason_of(error)}"
+            self._emit(KafkaClientError(code=error.name(), message=message))

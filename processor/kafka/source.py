@@ -118,7 +118,7 @@ class KafkaSource:
         """When the client is replaced by another one: it has ended before it was in the group."""
         self.session_seconds = _session_seconds(self._config)
         self.poll_seconds = float(self._config.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)) / 1000
-        self._resets = Resets(settings.kafka_config)
+        self._resets = Resets(settings.kafka_config, emit)
         self.begins_at_start = self._resets.begins_at_start
         self._surveyor = Surveyor(settings)
         self._final: KafkaError | None = None
