@@ -16,7 +16,7 @@ def found(sweep: Sweep, *offsets: int) -> tuple[list[int], list[int]]:
 def test_what_is_not_wanted_is_passed_and_what_is_wanted_and_not_there_is_missed() -> None:
     sweep = Sweep([3, 5, 6, 9])
     assert found(sweep, 3, 4) == ([3], [])
-    assert sweep.next_wanted == 5
+    assert (sweep.next_wanted, sweep.last_wanted) == (5, 9)
     assert found(sweep, 6, 7) == ([6], [5])
     assert found(sweep, 10, 11) == ([], [9])
     assert found(sweep, 12) == ([], [])

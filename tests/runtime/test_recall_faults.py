@@ -10,7 +10,7 @@ import pytest
 from processor.errors import BrokerError
 from processor.runtime import recall
 from processor.runtime.desk.set_aside import SetAside
-from processor.runtime.ports import End, Lost, Record
+from processor.runtime.ports import End, Lost, Partition, Record
 from processor.telemetry.events import ConsumerOffsetsMissed, ConsumerRecallFailed
 from processor.testing.memory.cluster import MemoryRecord
 from processor.testing.memory.reader import END, MemoryReader
@@ -116,6 +116,31 @@ def test_tasks_that_a_log_has_lost_at_its_end_are_missed(monkeypatch: pytest.Mon
     assert set(range(0, 100, 2)) <= set(tasks.hot)
     assert missed >= 100
     assert run.of(ConsumerRecallFailed)
+
+
+def test_a_log_that_was_long_enough_for_a_while_has_to_be_too_short_for_as_long_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recall, "GONE_SECONDS", 0.01)
+    monkeypatch.setattr(recall, "SHORT_SECONDS", -1.0)
+    tasks, tries = Sessions(), list[int]()
+    Short.is_short.set()
+
+    class Counting(Short):
+        def begin(self, partition: Partition, offset: int) -> None:
+            super().begin(partition, offset)
+            tries.append(offset)
+
+    with hot(tasks.handle) as run:
+        run.source.open_reader = lambda: Counting(run.cluster)  # type: ignore[method-assign]
+        run.push(*interleaved(300))
+        tasks.until_others(300)
+        tasks.let_all()
+        until(lambda: tries.count(100) >= 4, lambda: tries, SECONDS)
+        Short.is_short.clear()
+        until(lambda: run.commit_point() == 600, "all tasks", SECONDS)
+        assert run.stop().exit_code == 0
+    assert not run.of(ConsumerOffsetsMissed)
 
 
 def test_a_partition_of_which_nothing_is_delivered_is_logged_and_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
