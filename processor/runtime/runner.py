@@ -85,10 +85,11 @@ class Runner:
         self._check: Check | None = None
         self._is_plain = self._sole is not None and self._sole.is_plain and self._sole.payload_type is None
         self._plain: Handler | None = None
-        """The handler of all tasks, if nothing but `_make` comes before its call; else None."""
+        """The handler of all tasks, if nothing comes before its call but that its task is made; else None."""
         own = self._sole.timeout if self._sole is not None else None
         self._plain_limit = settings.timeout if own is None else own
         self._make = _maker(codec, self._plain_limit)
+        self._passes_values = codec.passes_values
         self._prepared = self._composed()
         self._batches = Batches(settlement, lease, settings.timeout, self._prepare_with_state)
 
@@ -154,83 +155,95 @@ class Runner:
         same for both. For a task that simply succeeds, nothing is allocated but the `Task`.
 
         It is one function, since every task passes through it: a call for each loan, or for each task, adds a quarter
-        to the cost of a no-op task.
+        to the cost of a no-op task. Attempts and their time are added to the borrower's once for all loans.
         """
         lease, window, borrower = self._lease, seat.window, seat.borrower
-        keeps_results = self._settlement.keeps_results
-        while batch and window.verdict != GIVEN_UP:
-            try:
-                loan = seat.loan = batch.popleft()
-            except IndexError:  # the desk took it back between the check and the pop
-                break
-            if loan.batch is not None:
-                now = await self._batches.work_off(seat, loan.batch, now)
-                continue
-            ledger, note_success = loan.ledger, self._settlement.note_success
-            terms, make = ledger.terms, self._make
-            prepare = partial(self._prepare_on_terms, terms) if terms else self._prepared
-            plain = None if terms else self._plain
-            if plain is not None:
-                window.limit = self._plain_limit
-            number, done, began_at = loan.attempt, 0, now
-            for record in loan.records:
-                if not ledger.may_begin or now >= lease.until:
-                    break
-                outcome: NotSucceeded | None = None
-                handler = task = value = None
-                started = now
+        keeps_results, passes_values = self._settlement.keeps_results, self._passes_values
+        make, limit = self._make, self._plain_limit
+        ended, began_at = 0, now
+        try:
+            while batch and window.verdict != GIVEN_UP:
                 try:
-                    try:
-                        if plain is None:
-                            task, handler, window.limit = prepare(record, number, now)
-                        else:
-                            task, handler = make(record, number, now), plain
-                        seat.task = task
-                        if handler.is_plain:
-                            window.started = now
-                            value = handler.call(task)
-                        else:
-                            value = await (
-                                self._call_guarded(seat, loan, handler, task)
-                                if handler.is_guarded
-                                else seat.call_async(handler, task, now)
-                            )
-                        window.started = 0.0
-                        if window.firing or window.verdict:
-                            window.close()
-                    except BaseException as error:
-                        outcome = _caught(error, window, handler)
-                except Interrupt as error:  # it arrived after the handler had ended, before the window was closed
-                    window.close()
-                    outcome = ended_with(error, began=True, handler=handler)
-                if value is not None and type(value) in UNRUN:
-                    outcome = returned_unrun(value)
-                now = monotonic()
-                seconds = now - started
-                if seconds > QUICK_SECONDS and (outcome is None or outcome.is_attempt):
-                    borrower.slow.append(seconds)
-                if (
-                    outcome is not None
-                    or (value is not None and keeps_results)
-                    or window.verdict
-                    or (terms and is_followed(terms, record))
-                ):
-                    borrower.ended += done + (outcome is None or outcome.is_attempt)
-                    borrower.seconds += now - began_at
-                    ending = Dropped() if window.given_up else Succeeded(value) if outcome is None else outcome
-                    self._conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
-                    seat.loan = None  # not before: if that fails, the desk takes back what the seat has
-                    now = monotonic()
+                    loan = seat.loan = batch.popleft()
+                except IndexError:  # the desk took it back between the check and the pop
                     break
-                if note_success is not None:
-                    note_success(Attempt(loan, record, number, Succeeded(value), task, handler, window.limit, seconds))
-                loan.done = done = done + 1
-                number = 1
-            if seat.loan is not None:
-                borrower.ended += done
-                borrower.seconds += now - began_at
-                borrower.finished.append(loan)
-                seat.loan = None
+                if loan.batch is not None:
+                    borrower.seconds += now - began_at
+                    began_at = now
+                    now = began_at = await self._batches.work_off(seat, loan.batch, now)
+                    continue
+                ledger, note_success = loan.ledger, self._settlement.note_success
+                terms = ledger.terms
+                prepare = partial(self._prepare_on_terms, terms) if terms else self._prepared
+                plain = None if terms else self._plain
+                if plain is not None:
+                    window.limit = limit
+                number, done = loan.attempt, 0
+                for record in loan.records:
+                    if not ledger.may_begin or now >= lease.until:
+                        break
+                    outcome: NotSucceeded | None = None
+                    handler = task = value = None
+                    started = now
+                    try:
+                        try:
+                            if plain is None:
+                                task, handler, window.limit = prepare(record, number, now)
+                            elif passes_values:
+                                task, handler = Task(record, record.value(), number, now + limit), plain
+                            else:
+                                task, handler = make(record, number, now), plain
+                            seat.task = task
+                            if handler.is_plain:
+                                window.started = now
+                                value = handler.call(task)
+                            else:
+                                value = await (
+                                    self._call_guarded(seat, loan, handler, task)
+                                    if handler.is_guarded
+                                    else seat.call_async(handler, task, now)
+                                )
+                            window.started = 0.0
+                            if window.firing or window.verdict:
+                                window.close()
+                        except BaseException as error:
+                            outcome = _caught(error, window, handler)
+                    except Interrupt as error:  # it arrived after the handler had ended, before the window was closed
+                        window.close()
+                        outcome = ended_with(error, began=True, handler=handler)
+                    if value is not None and type(value) in UNRUN:
+                        outcome = returned_unrun(value)
+                    now = monotonic()
+                    seconds = now - started
+                    if seconds > QUICK_SECONDS and (outcome is None or outcome.is_attempt):
+                        borrower.slow.append(seconds)
+                    if (
+                        outcome is not None
+                        or (value is not None and keeps_results)
+                        or window.verdict
+                        or (terms and is_followed(terms, record))
+                    ):
+                        ended += done + (outcome is None or outcome.is_attempt)
+                        borrower.seconds += now - began_at
+                        began_at = now
+                        ending = Dropped() if window.given_up else Succeeded(value) if outcome is None else outcome
+                        self._conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
+                        seat.loan = None  # not before: if that fails, the desk takes back what the seat has
+                        now = began_at = monotonic()
+                        break
+                    if note_success is not None:
+                        note_success(
+                            Attempt(loan, record, number, Succeeded(value), task, handler, window.limit, seconds)
+                        )
+                    loan.done = done = done + 1
+                    number = 1
+                if seat.loan is not None:
+                    ended += done
+                    borrower.finished.append(loan)
+                    seat.loan = None
+        finally:
+            borrower.ended += ended
+            borrower.seconds += now - began_at
 
     async def _call_guarded(self, seat: Seat, loan: Loan, handler: Handler, task: Task) -> Any:
         """Call a handler that has limits. Return what it returns.
@@ -306,9 +319,7 @@ class Runner:
 
 
 def _maker(codec: Codec, limit: float) -> Callable[[Record, int, float], Task]:
-    """Return a function that makes the task of a record, for an attempt that may take `limit` seconds."""
-    if codec.passes_values:
-        return lambda record, number, now: Task(record, record.value(), number, now + limit)
+    """Return a function that makes the task of a record from its decoded value, which may take `limit` seconds."""
     decode = codec.decode
 
     def make(record: Record, number: int, now: float) -> Task:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import pytest
 
+from processor.engine.pace import BATCH_SECONDS
 from processor.handlers.task import Task
+from processor.runtime.runner import run_at_once
+from processor.runtime.workers import Worker
 from processor.telemetry.events import ConsumerWorkerError, Event, TaskDeadLettered, TaskSucceeded
-from tests.runtime.fakes import FakeCodec, FakeRecord
+from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord
 from tests.runtime.gate import KINDS, Gate
 from tests.runtime.running import RunningConsumer
 from tests.support.until import until
@@ -96,6 +100,25 @@ def test_a_log_that_raises_in_a_worker_costs_no_task(kind: str) -> None:
     assert len(run.of(ConsumerWorkerError)) == 3
     assert {event.offset for event in run.of(TaskSucceeded)} == set(range(20))
     assert len(gate.passed) == 23
+
+
+def test_attempts_that_ended_before_a_fault_in_their_batch_are_counted_with_their_time() -> None:
+    run = RunningConsumer(lambda _: None, events=FaultyLog(Faulty(3)), log_level="debug")
+    desk, runner = run.consumer._desk, run.consumer._runner
+    desk.partitions.assign(PARTITION, 0, ())
+    now = monotonic()
+    desk.lease.tick(now)
+    desk.lease.renew(now)
+    desk.inflow.admit([(PARTITION, sessions(4, 4))])
+    worker = Worker(0, desk, runner, run.events.append, None)
+    desk.lending.enter(worker)
+    desk.lending._pace.seconds = BATCH_SECONDS / 4
+    assert desk.lending.borrow(worker)
+    assert len(worker.batch) == 4
+    with pytest.raises(RuntimeError, match="a fault in call 3"):
+        run_at_once(runner.work_off(worker, worker.batch, now - 1.0))
+    assert (worker.ended, len(worker.finished), len(worker.batch)) == (2, 2, 1)
+    assert worker.seconds >= 1.0
 
 
 def test_a_session_keeps_its_order_over_a_fault() -> None:
