@@ -125,7 +125,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
-    """The broker that the whole run shares; nobody may stop it."""
+    """The broker that the whole run shares; no test may stop it."""
     with running_broker() as shared:
         yield shared
 
@@ -177,7 +177,7 @@ def topic(broker: Broker, admin: AdminClient, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def group(request: pytest.FixtureRequest) -> str:
-    """The name of a consumer group that nobody else uses."""
+    """The name of a consumer group that no other test uses."""
     return _unique_name(request)
 
 

@@ -105,7 +105,7 @@ def test_the_broker_dies_with_the_test_run(tmp_path: Path) -> None:
     )
 
 
-def test_where_nothing_can_run_a_broker_one_message_tells_the_three_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_run_a_broker_one_message_names_the_three_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(brokers.ADDRESS, raising=False)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(BrokerUnavailable, match=r"PROCESSOR_TEST_BOOTSTRAP_SERVERS.*Maven.*Docker"):

@@ -1,4 +1,4 @@
-"""The command line as a child of the test: heard, waited for, and gone afterwards. Its part is played by a stand-in."""
+"""The command line as a child of the test: read, waited for, and ended afterwards. A stand-in takes its place."""
 
 from __future__ import annotations
 

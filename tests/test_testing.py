@@ -91,7 +91,7 @@ def test_a_value_that_cannot_be_read_is_a_dead_letter_with_its_bytes() -> None:
     assert (letter.payload, letter.attempts) == (b"\x00nonsense", 0)
 
 
-def test_handlers_are_found_by_name_and_an_unknown_name_is_told() -> None:
+def test_handlers_are_found_by_name_and_an_unknown_name_is_reported() -> None:
     app, seen = Processor(), list[object]()
 
     @app.task("charge")
@@ -176,7 +176,7 @@ def test_an_attempt_that_takes_too_long_times_out() -> None:
     assert letter.error_type == "processor.TaskTimeout"
 
 
-def test_what_is_not_done_in_time_is_told() -> None:
+def test_a_task_that_is_not_done_in_time_is_reported() -> None:
     def handle(task: Task) -> None:
         raise ConnectionError("not yet")
 
@@ -218,7 +218,7 @@ def test_a_plain_task_has_no_session_and_no_name() -> None:
     assert made.timestamp > 0
 
 
-def test_a_handler_that_cannot_be_stopped_is_told() -> None:
+def test_a_handler_that_cannot_be_stopped_is_reported() -> None:
     def handle(task: Task) -> None:
         time.sleep(9)
 

@@ -1,4 +1,5 @@
-"""When tasks ended, told by handlers of any process in one file: eight bytes each, appended in one system call."""
+"""The times at which tasks ended, written by handlers of any process to one file: eight bytes each, in one system
+call."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ class Ends:
 
 
 def read(path: str) -> list[int]:
-    """The times so far, ascending; none where nobody has written yet."""
+    """The times so far, ascending; none if none was written yet."""
     try:
         return sorted(stamp for (stamp,) in STAMP.iter_unpack(Path(path).read_bytes()))
     except FileNotFoundError:

@@ -17,7 +17,7 @@ CLOCK = Clock(JOB)
 
 SECONDS = JOB.seconds
 WARM_UP_SECONDS = 1.0
-"""What comes in this time after the first record tells of the start, and not of how it goes on."""
+"""Records in this time after the first one measure the start, not the steady state."""
 
 
 def chosen() -> Callable[[Task], Any] | Processor:

@@ -135,7 +135,7 @@ def _cells(verdict: Verdict, good: str = "", bad: str = "") -> tuple[str, str, s
 
 
 def spread(of: Spread) -> str:
-    """`median (least–most)`, each with as many digits as tell."""
+    """`median (least–most)`, each with its significant digits."""
     if of.least == of.most:
         return _number(of.median)
     return f"{_number(of.median)} ({_number(of.least)}–{_number(of.most)})"

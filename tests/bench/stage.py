@@ -33,7 +33,7 @@ FROM_THE_BEGINNING = {"auto.offset.reset": "earliest"}
 
 
 class ArmFailed(Exception):
-    """An arm did not tell what it measured; the message holds its last word."""
+    """An arm did not report its result; the message has its last output."""
 
 
 class Stage:
@@ -81,7 +81,7 @@ class Stage:
         return self._topics[load]
 
     def name(self, what: str) -> str:
-        """A name for a topic that nobody else has."""
+        """A unique name for a topic."""
         return f"{self._prefix}{what}-{uuid.uuid4().hex[:4]}"
 
     def delete_topics(self) -> None:
@@ -93,7 +93,7 @@ class Stage:
                 deleted.exception(SECONDS)
 
     def job(self, topic: str, tasks: int, **more: Any) -> Job:
-        """A job of a group that nobody else has."""
+        """A job in a unique group."""
         group = f"{topic}-{uuid.uuid4().hex[:8]}"
         settings = Settings(topics=(topic,), group=group, bootstrap_servers=self.servers)
         # A loop has nobody to tell it where to begin, as the processor has.

@@ -41,7 +41,7 @@ def test_every_chart_on_the_page_is_there() -> None:
     assert [name for name in shown if not (PAGE.parent / name).is_file()] == []
 
 
-def test_a_sweep_tells_the_median_at_each_value_and_measures_once_for_lines_of_one_trial() -> None:
+def test_a_sweep_shows_the_median_at_each_value_and_measures_once_for_lines_of_one_trial() -> None:
     ran: list[float] = []
 
     def trial(_: Stage, value: float) -> dict[str, float]:

@@ -92,7 +92,7 @@ def a_minute_without_a_broker(storm: Storm) -> None:
 
 
 def pause_the_broker(storm: Storm) -> None:
-    """SIGSTOP of the broker: its connections stay open and nobody answers."""
+    """SIGSTOP of the broker: its connections stay open without a response."""
     storm.world.broker.pause()
     storm.rest(1.0, 10.0)
     storm.world.broker.resume()

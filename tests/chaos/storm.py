@@ -34,7 +34,7 @@ BACKLOG = 600
 """No batch begins while so many tasks have not begun. Most of what waits is of the busiest session, one task at a time.
 Of a stream without this bound, what comes while fleets start would take longer to be done than a round may last."""
 HANDLER_SECONDS = 0.02
-"""With it the busiest session has work nearly all the time: a fault at a random instant meets somebody at work."""
+"""With it the busiest session has work nearly all the time: a fault at a random instant meets a running handler."""
 NEAR = 200_000_000
 """Nanoseconds: a fault met the work when a handler began or ended so near to it."""
 SESSIONS = 60
@@ -162,7 +162,7 @@ class Storm:
         return self._outcome(fault)
 
     def _await_work(self) -> None:
-        """Until a handler runs; where nobody has a partition just now, the fault comes to that."""
+        """Wait until a handler runs; if no consumer has a partition now, the fault occurs then."""
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
             entries = self.work.ledger.entries()
@@ -227,7 +227,7 @@ class Storm:
         return Outcome(len(self.work.places), met, len(self.work.repeated()), faults, delivery)
 
     def _met(self) -> int:
-        """How many faults came while somebody was at work."""
+        """Number of faults that occurred while a handler was running."""
         times = [entry.at for entry in self.work.ledger.entries()]
         return sum(any(abs(at - instant) < NEAR for at in times) for instant in self._instants)
 

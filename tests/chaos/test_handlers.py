@@ -1,4 +1,4 @@
-"""Handlers that do what no handler should: it is their own task's failure, and nobody else's."""
+"""Handlers that do what no handler should: only their own task fails."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def in_transaction(producer: Producer, topic: str, rows: Iterable[cluster.Row]) 
     return places
 
 
-def test_a_topic_that_is_made_anew_forgets_what_was_set_aside_of_the_old_one(
+def test_a_recreated_topic_runs_no_task_that_was_set_aside_of_the_old_one(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
     work = scenario(partitions=1)

@@ -1,4 +1,4 @@
-"""What a machine can do to a process: a disk that is full, a stderr that nobody reads, a clock that steps."""
+"""Faults of the machine: a full disk, a stderr without a reader, a clock that steps."""
 
 from __future__ import annotations
 

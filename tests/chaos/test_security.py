@@ -1,4 +1,4 @@
-"""A broker that asks who is there: who is not let in hears why at the start, and nobody hears a secret."""
+"""A broker with authentication: a refused client reports the reason at the start, and no secret is logged."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _hides(fleet: Fleet, *secrets: str) -> bool:
     return not any(secret in said for secret in secrets)
 
 
-def test_who_does_not_come_in_hears_why_in_one_line_and_no_secret(
+def test_a_refused_client_reports_the_reason_in_one_line_without_a_secret(
     guarded: GuardedBroker, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     """All at once, since two of them are not refused but hung up on, which takes the ten seconds of no answer."""
@@ -356,7 +356,7 @@ def _produce(visit: Visit, password: str, task: bytes) -> subprocess.CompletedPr
     return subprocess.run(command, input=task, capture_output=True, timeout=60, check=False)
 
 
-def test_a_password_that_is_changed_is_read_anew_when_the_old_one_is_refused(visit: Visit) -> None:
+def test_a_password_that_is_changed_is_read_again_when_the_old_one_is_refused(visit: Visit) -> None:
     """Connections that are open stay so; the next ones, here after a restart of the broker, need the new password."""
     visit.grant()
     work = visit.work

@@ -1,4 +1,4 @@
-"""Topics that change under a consumer: more partitions, made anew, records deleted before it got to them."""
+"""Topics that change under a consumer: added partitions, recreated topics, records deleted before they were read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_records_deleted_before_they_were_read_are_reported_offset_by_offset(
 def test_retention_that_overtakes_a_slow_consumer_leaves_out_only_what_it_did_not_hold(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
-    """It holds some tasks and works on one when the records behind are deleted: those run, and the rest is told."""
+    """It runs one task and holds some more when later records are deleted: those run, and the rest is reported."""
     work = scenario(partitions=1)
     work.produce([(b"stuck", b"first")])
     for _ in range(50):  # a batch of its own each: the client fetches whole batches, and must not have all of them
@@ -88,7 +88,7 @@ def test_retention_that_overtakes_a_slow_consumer_leaves_out_only_what_it_did_no
     assert work.repeated() == []
 
 
-def test_a_topic_that_is_made_anew_under_the_same_name_is_worked_from_its_beginning(
+def test_a_topic_that_is_recreated_under_the_same_name_is_processed_from_its_beginning(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
     work = scenario(partitions=2)

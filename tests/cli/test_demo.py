@@ -428,7 +428,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(start: Start) -> None:
     until(lambda: not any(child.is_running() for child in below), "its processes end", 10)
 
 
-def test_a_demo_with_a_wrong_option_says_so(start: Start) -> None:
+def test_a_demo_with_a_wrong_option_is_rejected_in_one_line(start: Start) -> None:
     process = start("demo", "--processes", "9")
     _out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 2

@@ -144,7 +144,7 @@ def test_ctrl_c_ends_it_while_a_viewer_does_not_read(serve: Serve, log: Path) ->
     assert "Head of line" in out
 
 
-def test_a_log_that_ends_leaves_the_page_which_says_so(serve: Serve, log: Path) -> None:
+def test_a_log_that_ends_leaves_the_page_which_shows_it(serve: Serve, log: Path) -> None:
     page = serve("--every", "0.1", stdin=subprocess.PIPE)
     assert page.process.stdin is not None
     with Viewer(page.port) as viewer:

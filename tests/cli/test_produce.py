@@ -144,7 +144,7 @@ def test_bad_lines_are_reported_by_number_and_the_others_are_sent(broker: Broker
     assert len(cluster.read_all(broker.bootstrap_servers, name)) == 3
 
 
-def test_only_the_first_twenty_bad_lines_are_told(broker: Broker, topic: MakeTopic) -> None:
+def test_only_the_first_twenty_bad_lines_are_reported(broker: Broker, topic: MakeTopic) -> None:
     code, _, err = run(*to(broker, topic(1)), text="x\n" * 1_025)
     assert code == 1
     assert err.splitlines()[19].startswith("line 20:")
@@ -347,7 +347,7 @@ def read(text: bytes, value_format: Any = "json") -> list[TaskLine | BadLine]:
         (b'{"session_id": "s", "payload": 1} {}', "not valid JSON: trailing characters at byte 35"),
     ],
 )
-def test_what_is_wrong_with_a_line_is_told(text: bytes, said: str) -> None:
+def test_the_fault_of_a_line_is_reported(text: bytes, said: str) -> None:
     (bad,) = read(text)
     assert isinstance(bad, BadLine)
     assert said in bad.reason
@@ -388,7 +388,7 @@ def test_what_follows_has_text_as_its_payload_where_values_are_bytes() -> None:
     assert "then.payload must be text" in bad.reason
 
 
-def test_lines_with_what_follows_are_sent_and_bad_ones_told(broker: Broker, topic: MakeTopic) -> None:
+def test_lines_with_what_follows_are_sent_and_bad_ones_reported(broker: Broker, topic: MakeTopic) -> None:
     name = topic(1)
     then = {"session_id": "b", "payload": 2}
     lines = [line(1, then=then), line(2, then={**then, "delay": -1}), line(3, then={**then, "payload": "x" * 300_000})]

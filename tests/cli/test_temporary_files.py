@@ -29,7 +29,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_without_a_folder_for_temporary_files_a_command_says_so_in_one_line(arguments: tuple[str, ...]) -> None:
+def test_without_a_folder_for_temporary_files_a_command_reports_it_in_one_line(arguments: tuple[str, ...]) -> None:
     refused = run(*arguments)
     assert (refused.returncode, refused.stderr) == (2, SENTENCE)
 

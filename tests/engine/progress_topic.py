@@ -13,7 +13,7 @@ class MapRecord(NamedTuple):
 
 
 class ProgressTopic:
-    """It is compacted, and may be made anew."""
+    """It is compacted, and may be recreated."""
 
     def __init__(self) -> None:
         self.records: dict[int, MapRecord] = {}

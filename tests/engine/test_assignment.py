@@ -253,7 +253,7 @@ def test_a_batch_that_is_brought_back_settles_what_one_by_one_would() -> None:
     assert [record.offset() for loan in assignment.lend(9) for record in loan.records] == [5, 4]
 
 
-def test_a_session_that_succeeded_after_a_failure_starts_anew_in_a_batch_too() -> None:
+def test_a_session_that_succeeded_after_a_failure_starts_again_in_a_batch_too() -> None:
     assignment: Assignment[int] = Assignment()
     assignment.assign(0, 0)
     assignment.admit(0, records(b"a"), 0.0)

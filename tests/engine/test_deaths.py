@@ -43,7 +43,7 @@ def test_a_death_of_which_nothing_is_recorded_suspects_nothing() -> None:
     assert deaths.suspects == []
 
 
-def test_what_is_settled_is_forgotten_and_counting_begins_anew() -> None:
+def test_a_settled_task_is_forgotten_and_counting_begins_again() -> None:
     deaths = Deaths()
     deaths.record([place(1)])
     deaths.forget([place(1), place(9)])

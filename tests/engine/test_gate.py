@@ -281,7 +281,7 @@ class Passing(RuleBasedStateMachine):
 
     @invariant()
     def what_is_due_lies_ahead(self) -> None:
-        """Else whoever waits for it would go round without a pause."""
+        """Otherwise a thread that waits for it would loop without a pause."""
         self.invite()
         due = self.gate.due()
         assert due is None or due > self.clock - 1e-9

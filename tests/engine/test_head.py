@@ -45,7 +45,7 @@ def test_a_head_that_is_lent_is_the_first_of_its_loan_that_is_not_settled() -> N
     assert (head.record.offset(), head.loan) == (2, loan)
 
 
-def test_a_parked_head_tells_why() -> None:
+def test_a_parked_head_has_its_error() -> None:
     assignment, ledger = assigned(b"a", b"b")
     (loan,) = assignment.lend(1)
     assignment.park(loan, SETBACK)
@@ -77,7 +77,7 @@ def test_a_setback_is_forgotten_with_the_task_that_had_it() -> None:
 
 
 def test_a_task_that_no_lane_has_is_not_a_head() -> None:
-    """It cannot be; were it so, a report would tell of nothing rather than fail."""
+    """This cannot happen; if it did, the report would be empty rather than fail."""
     _, ledger = assigned(b"a")
     ledger.lanes._by_key.clear()
     assert ledger.head() is None

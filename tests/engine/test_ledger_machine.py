@@ -101,7 +101,7 @@ class Broker:
         self.recorded: tuple[int, MapRecord] | None = None
         """Where the skip map of the commit was written, and as what; None if it is in the metadata."""
         self.is_made_anew = False
-        """Whether the progress topic was made anew since the commit."""
+        """Whether the progress topic was recreated since the commit."""
 
 
 class Consuming(RuleBasedStateMachine):
@@ -239,7 +239,7 @@ class Consuming(RuleBasedStateMachine):
     @precondition(lambda self: self.loans)
     @rule(data=st.data())
     def work(self, data: st.DataObject) -> None:
-        """A worker does some of a loan; somebody else may settle that before the loan is over."""
+        """A worker does some tasks of a loan; another thread may settle them before the loan is over."""
         loan = data.draw(st.sampled_from(self.loans))
         self.do(loan, data.draw(st.integers(0, len(loan.records) - loan.done)))
         self.assignment.settle(loan)
@@ -594,7 +594,7 @@ class Consuming(RuleBasedStateMachine):
         return self.places[loan.records[0]]
 
     def restored(self, partition: int) -> set[int]:
-        """What this assignment was told to be settled: it never runs again in it."""
+        """Offsets that were settled before this assignment: they never run again in it."""
         ledger = self.assignment.ledgers[partition]
         return self.settled[partition] if ledger.state is not LedgerState.CLOSED else set()
 

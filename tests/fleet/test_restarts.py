@@ -89,7 +89,7 @@ def test_a_crash_at_the_start_is_tried_again() -> None:
     assert follow(exited(-11, joined=False), fleet_was_up=False) == Replace(0.5)
 
 
-def test_the_wait_doubles_up_to_its_maximum_and_starts_anew_after_a_long_life() -> None:
+def test_the_wait_doubles_up_to_its_maximum_and_starts_again_after_a_long_life() -> None:
     delays: list[float] = []
     last: float | None = None
     for _ in range(9):

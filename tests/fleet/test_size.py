@@ -237,7 +237,7 @@ def test_a_fleet_does_not_grow_beyond_its_partitions(fleet: Fleet) -> None:
     assert parent.ended() == 0
 
 
-def test_a_fleet_that_may_not_grow_although_tasks_wait_says_so_once_each_time(fleet: Fleet) -> None:
+def test_a_fleet_that_may_not_grow_although_tasks_wait_reports_it_once_each_time(fleet: Fleet) -> None:
     parent = fleet(LOADED, processes="1..2", stats_interval=0.1)
     parent.noted("started")
     load(parent, BUSY)

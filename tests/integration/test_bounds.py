@@ -1,4 +1,4 @@
-"""What is held in memory is bounded, and nobody starves: against a real broker."""
+"""Memory is bounded, and no session starves: against a real broker."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_a_second_signal_ends_at_once_and_loses_only_what_runs(scenario: MakeSce
     assert {finding.place for finding in work.repeated()} <= {work.places[-1]}
 
 
-def test_a_drain_that_takes_too_long_is_exit_3_and_is_told(scenario: MakeScenario) -> None:
+def test_a_drain_that_takes_too_long_is_exit_3_and_is_reported(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce([(b"stuck", b"")])
     fleet = work.run("stick", "--drain-timeout", "1", "--timeout", "600")

@@ -86,7 +86,7 @@ def test_a_result_is_written_before_its_task_settles(scenario: MakeScenario) -> 
 
 
 def test_a_dead_letter_that_cannot_be_written_holds_its_session_only(scenario: MakeScenario) -> None:
-    """The topic takes nothing of that size: the task stays unsettled, is told of, and is not lost."""
+    """The topic accepts no record of that size: the task stays unsettled, is reported, and is not lost."""
     work = scenario(partitions=1)
     small = cluster.create_topic(work.servers, f"{work.topic}-small", 1, max_message_bytes=100)
     work.produce([(b"bad", b"fails always"), (b"bad", b"works")])

@@ -170,7 +170,7 @@ def test_an_instance_id_whose_owner_has_died_is_waited_for(scenario: MakeScenari
 
 
 def test_a_wait_for_a_dead_member_is_reported(scenario: MakeScenario) -> None:
-    """The coordinator lets nobody in until it has given up the member that is silent."""
+    """The coordinator admits no member until it has evicted the silent one."""
     work = scenario()
     first = work.run("note", "-X", "session.timeout.ms=20000")
     first.wait_for("consumer.assigned")

@@ -1,4 +1,4 @@
-"""Keys, headers, names and errors from somebody who wants to write into the log, or into the terminal that shows it."""
+"""Hostile keys, headers, names and errors: they can forge no log line and control no terminal."""
 
 from __future__ import annotations
 

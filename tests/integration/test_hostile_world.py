@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 
 def commit(work: Scenario, *places: TopicPartition) -> None:
-    """Commits for the group as another tool would, while nobody is in it."""
+    """Commits for the group as another tool would, while the group has no member."""
     consumer = Consumer({"bootstrap.servers": work.servers, "group.id": work.group, "log_level": 0})
     try:
         consumer.commit(offsets=list(places), asynchronous=False)

@@ -169,7 +169,7 @@ def test_it_pauses_what_the_member_has_paused_and_hands_that_back_at_once(openin
     assert reading.stand_in.next == {ONE: 3}
 
 
-def test_a_client_that_cannot_be_opened_is_logged_and_helps_nobody(opening: Any) -> None:
+def test_a_client_that_cannot_be_opened_is_logged_and_reads_nothing(opening: Any) -> None:
     reading = opening({ONE: 5}, opened=SettingsError("no such setting"))
     assert not reading.stand_in.is_open
     assert reading.failures == ["no such setting"]
@@ -207,7 +207,7 @@ def test_its_client_is_closed_in_the_end_though_the_member_has_not_caught_up(
 
 
 def test_a_partition_whose_offset_the_member_has_to_reset_is_the_members_alone(opening: Any) -> None:
-    """The topic was made anew, perhaps: lower offsets come again."""
+    """The topic may have been recreated: lower offsets are delivered again."""
     reading = opening({ONE: 5})
     reading.take(*records(5, 8))
     lost = ErrorRecord(8, KafkaError._AUTO_OFFSET_RESET)

@@ -92,7 +92,7 @@ def test_partitions_have_to_be_missing_in_checks_one_behind_the_other(
     assert not watched.watch.unserved()
 
 
-def test_a_rebalance_makes_the_checks_begin_anew(watched: Watched) -> None:
+def test_a_rebalance_makes_the_checks_begin_again(watched: Watched) -> None:
     watched.watch.on_rebalanced()
     watched.check(frozenset({A}))
     watched.watch.on_rebalanced()

@@ -49,7 +49,7 @@ def test_one_round_may_have_more_sessions_than_are_kept() -> None:
     assert sessions.busiest()[0].waiting == 10 * KEPT - 1
 
 
-def test_a_forgotten_session_starts_anew() -> None:
+def test_a_forgotten_session_starts_again() -> None:
     sessions = Sessions(kept=1)
     sessions.note([load("small", 1)], 1.0)
     sessions.note([load("large", 9), load("larger", 10)], 2.0)

@@ -136,7 +136,7 @@ def test_what_is_replayed_after_its_cancellation_runs_and_what_is_sent_otherwise
 
 
 @pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
-def test_cancelled_tasks_become_dead_letters_where_the_command_says_so(delivery: str) -> None:
+def test_cancelled_tasks_become_dead_letters_if_the_command_asks_for_it(delivery: str) -> None:
     feed = Commands()
     with obeying(app_of(lambda task: None), feed, delivery=delivery) as run:
         until(lambda: hasattr(feed, "apply"))

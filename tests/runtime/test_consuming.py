@@ -108,7 +108,7 @@ def test_offsets_that_go_back_are_a_new_beginning() -> None:
         run.settled(10)
 
         def replace_unnoticed() -> None:
-            """The topic is made anew, and the client reads it without noticing."""
+            """The topic is recreated, and the client reads it without noticing."""
             run.cluster.create_topic("t", 1)
             run.push(*[FakeRecord(n, b"s", b"new") for n in range(5)])
             run.source.positions[PARTITION] = 0

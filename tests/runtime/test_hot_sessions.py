@@ -362,7 +362,7 @@ def test_a_reader_that_fails_is_replaced() -> None:
 
 
 def test_a_log_that_cannot_be_read_where_it_should_be_is_asked_again_later() -> None:
-    """Its start is below what is wanted, and still the broker does not have that: it is being made anew."""
+    """Its start is below the wanted offset, but the broker does not have that: the topic is being recreated."""
     tasks = Sessions()
 
     class Stray(MemoryReader):

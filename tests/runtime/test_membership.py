@@ -296,7 +296,7 @@ def test_a_handler_that_outlives_the_drain_timeout_of_a_revoke_is_abandoned_and_
     assert run.of(ConsumerStats)[-1].abandoned == 1
 
 
-def test_a_task_that_waits_for_its_next_attempt_is_released_by_a_revoke_and_begins_anew_where_it_goes() -> None:
+def test_a_task_that_waits_for_its_next_attempt_is_released_by_a_revoke_and_begins_again_in_its_next_consumer() -> None:
     attempts: list[int] = []
 
     def fail_at_first(task: Task) -> None:

@@ -119,7 +119,7 @@ def test_a_reject_is_a_reject_whatever_the_rules_say() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_retry_without_a_time_is_a_failed_attempt_that_says_so(kind: str) -> None:
+def test_a_retry_without_a_time_is_a_failed_attempt_with_that_reason(kind: str) -> None:
     def ask(task: Task) -> None:
         raise Retry(after=-5)
 

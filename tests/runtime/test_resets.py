@@ -1,4 +1,4 @@
-"""The offset that comes next is not there: retention has deleted it, or the topic was made anew."""
+"""The next offset of a partition does not exist: retention has deleted it, or the topic was recreated."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_assignment_without_an_offset_misses_nothing_by_beginning_late() -> N
     assert run.commit_point() == 30
 
 
-def test_a_topic_made_anew_begins_anew_even_while_it_is_empty() -> None:
+def test_a_recreated_topic_begins_again_even_while_it_is_empty() -> None:
     with RunningConsumer(ignore) as run:
         run.push(*records(0, 10))
         run.settled(10)

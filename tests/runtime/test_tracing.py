@@ -235,7 +235,7 @@ def test_the_span_of_a_stuck_handler_ends_when_the_watchdog_gives_it_up() -> Non
     assert len(consumer.exporter.get_finished_spans()) == 1
 
 
-def test_a_handler_that_outlives_its_consumer_has_a_span_that_says_so() -> None:
+def test_a_handler_that_outlives_its_consumer_has_a_span_with_that_error() -> None:
     go = threading.Event()
     begun = threading.Event()
 

@@ -16,7 +16,7 @@ PORTS = range(15_000, 32_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports of loopback that nobody listens at now."""
+    """This number of free ports of loopback."""
     held: list[socket.socket] = []
     chance = random.Random(os.urandom(8))
     try:

@@ -44,7 +44,7 @@ class Broker(Protocol):
 
 
 class GivenBroker:
-    """A broker that is there already; nobody here may stop it."""
+    """A broker that runs already; the tests must not stop it."""
 
     log_path: Path | None = None
 

@@ -114,7 +114,7 @@ def _answered(asker: Consumer, wanted: list[TopicPartition]) -> list[TopicPartit
 
 
 def lag(bootstrap_servers: str, group: str, topic: str) -> int:
-    """Records between what the group has committed and the topic's ends, as `kafka-consumer-groups` would tell."""
+    """Records between the group's committed offsets and the topic's ends, as `kafka-consumer-groups` reports them."""
     places = committed(bootstrap_servers, group, topic)
     ends = end_offsets(bootstrap_servers, topic)
     return sum(end - (places[number].offset if number in places else 0) for number, end in ends.items())

@@ -22,7 +22,7 @@ WITHOUT_IMAGE = ("3.3.2",)
 
 
 def docker_answers() -> bool:
-    """Whether there is a Docker that does what it is told."""
+    """Whether there is a working Docker engine."""
     if shutil.which("docker") is None:
         return False
     asked = subprocess.run(["docker", "info"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
@@ -78,7 +78,7 @@ class DockerBroker:
         _docker("kill", self._name)
 
     def pause(self) -> None:
-        """Stops it in its tracks: its connections stay open and nobody answers."""
+        """Suspends it: its connections stay open without a response."""
         _docker("pause", self._name)
 
     def resume(self) -> None:

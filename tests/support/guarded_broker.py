@@ -30,7 +30,7 @@ from tests.support.java_broker import JavaBroker
 
 SECONDS = 30.0
 UNSECURED = "org.apache.kafka.common.security.oauthbearer.internals.unsecured"
-"""It believes tokens that nobody has signed."""
+"""It accepts unsigned tokens."""
 
 PLAINTEXT = "PLAINTEXT://127.0.0.1:{port}"
 
@@ -106,7 +106,7 @@ class GuardedBroker:
         return cluster.admin_of(self.broker.bootstrap_servers)
 
     def add_user(self, name: str, password: str) -> None:
-        """Lets somebody in by SCRAM, without any right yet."""
+        """Adds a SCRAM user, without any permission yet."""
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         upsertion = UserScramCredentialUpsertion(name, info, password.encode())
         admin = self.admin
@@ -119,7 +119,7 @@ class GuardedBroker:
             given.result(SECONDS)
 
     def take_away(self, principal: str, *rights: Right) -> None:
-        """Takes rights away; the broker lets nobody use them from the next request on."""
+        """Revokes permissions; the broker enforces that from the next request on."""
         admin = self.admin
         filters = [AclBindingFilter(*_row(principal, right)) for right in rights]
         for taken in admin.delete_acls(filters).values():

@@ -111,7 +111,7 @@ class JavaBroker:
             self._process = None
 
     def pause(self) -> None:
-        """Stops it in its tracks (SIGSTOP): its connections stay open and nobody answers."""
+        """Suspends it (SIGSTOP): its connections stay open without a response."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:

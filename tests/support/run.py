@@ -93,7 +93,7 @@ class Fleet:
 
     @property
     def last_words(self) -> str:
-        """What it said last, for whoever has to find out what went wrong; of the statistics one is enough."""
+        """Its last output, to find the cause of a failure; one line of the statistics is enough."""
         told = [event for event in self.events if not event["event"].endswith(".stats")][-20:] + self.events[-1:]
         said = [*self.lines[-20:], *map(str, told)]
         return "its last words:\n" + "\n".join(line[:1000] for line in said)

@@ -353,11 +353,11 @@ class Scenario:
 
     @property
     def lag(self) -> int:
-        """The group's lag, as other tools tell it."""
+        """The group's lag, as other tools report it."""
         return cluster.lag(self.servers, self.group, self.topic)
 
     def known_lag(self) -> int | None:
-        """The same, or None while nobody knows: the broker is away, or the group's coordinator on its way back."""
+        """The same, or None while it is unknown: the broker or the group's coordinator is unavailable."""
         try:
             return self.lag
         except (KafkaException, TimeoutError):

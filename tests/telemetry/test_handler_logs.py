@@ -130,7 +130,7 @@ def test_values_that_json_does_not_have_are_logged_as_text() -> None:
     assert events[1].fields == {"path": "<class 'object'>"}
 
 
-def test_loggers_that_were_bound_at_import_are_heard_too() -> None:
+def test_lines_of_loggers_that_were_bound_at_import_are_logged_too() -> None:
     with unconfigured():
         early = structlog.get_logger("shop").bind(service="shop")
         events: list[Any] = []

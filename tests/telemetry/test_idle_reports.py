@@ -100,7 +100,7 @@ def test_an_idle_partition_is_logged_again_when_it_changes() -> None:
     assert logged == [[before], [], [after], []]
 
 
-def test_a_partition_that_comes_back_is_logged_anew() -> None:
+def test_a_partition_that_is_assigned_again_is_logged_again() -> None:
     reports = idle_reports()
     logged = [of_partitions(reports.to_log(QUIET, partitions, 0.0)) for partitions in ([idle()], [], [idle()])]
     assert logged == [[idle()], [], [idle()]]

@@ -1,4 +1,4 @@
-"""What an arm is to do, and the clock that tells how long it took. Needs nothing but Python 3.9."""
+"""The work of an arm, and the clock that measures it. Needs only Python 3.9."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Clock:
         tell({**self.figures, **told, **figures, "rss_peak_mb": peak_mb(), **self._after()}, self.versions)
 
     def watch(self, settled: Callable[[], int], more: Callable[[], dict[str, float]]) -> None:
-        """Ends the clock when `settled()` says so, and tells `more`: for arms that count by themselves. A thread."""
+        """Ends the clock when `settled()` returns true, and reports `more`: for arms that count themselves."""
         threading.Thread(target=self._sample, args=(settled, more), daemon=True).start()
 
     def _after(self) -> dict[str, float]:

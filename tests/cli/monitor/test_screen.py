@@ -48,7 +48,7 @@ def test_the_first_line_has_the_group_the_faults_and_the_consumers() -> None:
     assert first.strip() == "shop on orders · 1 of 2 partitions at fault · 1 consumer"
 
 
-def test_a_fleet_without_a_fault_says_so_with_the_partitions_that_are_not_listed_yet() -> None:
+def test_a_fleet_without_a_fault_is_shown_as_such_with_the_partitions_that_are_not_listed_yet() -> None:
     first = drawn(watching(consumer(0, assigned_partitions=8), partition(0, lag=0))).splitlines()[0]
     assert "8 partitions (7 idle, not listed yet), none at fault" in first
 

@@ -44,7 +44,7 @@ def test_every_section_has_its_place_on_the_page() -> None:
     assert set(re.findall(r'id="(\w+)"', shell())) == drawn | {"connection"}
 
 
-def test_before_the_first_event_it_says_so_and_what_is_read_instead() -> None:
+def test_before_the_first_event_the_page_shows_that_and_what_is_read_instead() -> None:
     stats = ReadStats(lines=3, foreign=3)
     drawn = sections(Observed(Watch(), stats, BEGAN))
     assert "Waiting for the first event" in words(drawn["state"])

@@ -53,7 +53,7 @@ def test_a_partition_that_is_held_says_what_it_waits_for_whatever_its_verdict() 
         assert "begins by itself" in finding.advice
 
 
-def test_a_partition_that_is_paused_is_no_fault_and_says_by_whom() -> None:
+def test_a_paused_partition_is_not_a_fault_and_shows_by_whom() -> None:
     paused = head(state="paused", error_type="processor.Paused", error="paused by ann@ops-1")
     finding = only(watching(*stalled(head=paused, head_paused=True)))
     assert (finding.status, finding.word, finding.status.is_fault) == (Status.PAUSED, "paused", False)

@@ -49,7 +49,7 @@ def test_it_begins_with_the_group_the_topics_the_time_and_the_totals() -> None:
     )
 
 
-def test_a_log_whose_group_is_not_known_yet_says_so() -> None:
+def test_a_log_whose_group_is_not_known_yet_is_reported_as_such() -> None:
     assert about(watching(line("task.timed_out"))) == "group not known yet"
 
 
