@@ -11,7 +11,7 @@ import pytest
 
 from processor import Processor, Reject, Step, Task
 from processor.errors import EncodeError, LoadError, ProcessorError, SettingsError
-from processor.options.values import ValueFormat
+from processor.options.value_formats import ValueFormat
 from processor.testing import run, task
 
 

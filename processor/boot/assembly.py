@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from processor.avro.schemas import shipped_schemas
 from processor.boot.tokens import with_tokens
 from processor.codec.avro_values import RESULT
-from processor.codec.select import ValueCodec, codec_of
+from processor.codec.select import codec_of
+from processor.codec.value_codec import ValueCodec
 from processor.handlers.table import Handlers
 from processor.kafka.admin import TopicAdmin, check_topics, ensure_topics
 from processor.kafka.config import admin_config, sink_configs

@@ -33,6 +33,7 @@ from processor.operate.checkup import (
     warning,
 )
 from processor.options.bounds import bounds_of
+from processor.options.value_formats import VALUE_FORMATS
 from processor.registry_settings import RegistrySettings
 from processor.settings import Settings
 
@@ -73,7 +74,7 @@ class Checkup:
         yield from self._kafka()
         if self._settings.registry is not None:
             yield _registry_finding(self._settings.registry)
-        if self._settings.value_format == "avro":
+        if VALUE_FORMATS[self._settings.value_format].has_schemas:
             yield self._schemas()
         if self._app is not None:
             yield self._loaded(self._app)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from processor.codec.select import ValueCodec, codec_for
+from processor.codec.select import codec_for
+from processor.codec.value_codec import ValueCodec
 from processor.options.values import ReadingOptions
 
 

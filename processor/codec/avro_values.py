@@ -9,10 +9,10 @@ from uuid import UUID
 import msgspec
 
 from processor.avro.fault import Fault, Unresolvable
-from processor.avro.readers import written_names
+from processor.avro.readers import reader_schema, written_names
 from processor.avro.resolution import Resolution
 from processor.avro.schema import Schema
-from processor.avro.schemas import Schemas, shipped_schemas
+from processor.avro.schemas import Schemas, load_schemas, shipped_schemas
 from processor.codec.body import read_body, write_body
 from processor.codec.envelope import LAYOUT, read_envelope, usual_reader, write_envelope
 from processor.codec.framing import (
@@ -25,8 +25,10 @@ from processor.codec.framing import (
 )
 from processor.codec.messages import Outgoing, epoch_milliseconds, result_of
 from processor.codec.registry_port import Framing, SchemaRegistry
+from processor.codec.value_codec import CodecInputs
 from processor.engine.record import Headers, Record
 from processor.errors import DecodeError, EncodeError
+from processor.handlers.table import Handlers
 from processor.handlers.task import Content, Decoded, Task
 
 TASK = "processor.Task"
@@ -235,6 +237,32 @@ class AvroCodec:
         if self._registry is None:
             raise DecodeError(NO_REGISTRY.format(schema_id))
         return self._registry.schema_by_id(schema_id)
+
+
+def codec(inputs: CodecInputs) -> AvroCodec:
+    """The codec of this format.
+
+    Raises:
+        LoadError: a schema cannot be loaded or found, two handlers are registered for the same records, or the
+            registry rejects the schema of tasks.
+        RegistryError: the registry does not respond.
+    """
+    schemas = load_schemas(inputs.schemas)
+    return AvroCodec(
+        schemas,
+        inputs.registry,
+        readers=_bound_readers(inputs.app, schemas, inputs.schemas) if inputs.app is not None else (),
+        task_topic=inputs.task_topic,
+        results_topic=inputs.results_topic,
+    )
+
+
+def _bound_readers(app: Handlers, schemas: Schemas, folder: str | None) -> list[Schema]:
+    """Return the schemas that handlers declare, once all are found and each is bound to the records that it reads."""
+    readers = {declared: reader_schema(declared, schemas, folder) for declared in app.schemas}
+    for declared, reader in readers.items():
+        app.bind(declared, written_names(reader))
+    return list(readers.values())
 
 
 def _read_nothing(_value: bytes) -> None:

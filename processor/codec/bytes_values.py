@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from processor.codec.messages import Outgoing
+from processor.codec.value_codec import CodecInputs
 from processor.engine.record import Headers, Record
 from processor.errors import EncodeError
 from processor.handlers.task import Content, Task
@@ -39,6 +40,11 @@ class BytesCodec:
             EncodeError: the return value is neither bytes nor text.
         """
         return _written(result, "the handler's return value")
+
+
+def codec(inputs: CodecInputs) -> BytesCodec:
+    """The codec of this format, which needs nothing."""
+    return BytesCodec()
 
 
 def _written(value: Any, noun: str) -> bytes:

@@ -8,6 +8,7 @@ import msgspec
 
 from processor.codec.body import JSON_TYPE, read_json, write_json
 from processor.codec.messages import Outgoing, result_of
+from processor.codec.value_codec import CodecInputs
 from processor.engine.record import Headers, Record
 from processor.errors import DecodeError
 from processor.handlers.task import Content, Task
@@ -62,6 +63,11 @@ class JsonCodec:
             EncodeError: the return value has no JSON form.
         """
         return write_json(result_of(task, result, JSON_TYPE), "the handler's return value")
+
+
+def codec(inputs: CodecInputs) -> JsonCodec:
+    """The codec of this format, which needs nothing."""
+    return JsonCodec()
 
 
 def _opened(envelope: dict[str, Any]) -> Content:

@@ -20,7 +20,7 @@ from processor.kafka.after_fork import renew_after_fork
 from processor.kafka.delivery_future import RecordMetadata, metadata_of
 from processor.kafka.polled_producer import PolledProducer
 from processor.kafka.task_producer import CLOSE_SECONDS, ROOM_SECONDS, TaskProducer, check_options
-from processor.options.values import ValueFormat
+from processor.options.value_formats import ValueFormat
 from processor.registry_settings import RegistrySettings
 
 Sent = asyncio.Future[RecordMetadata]

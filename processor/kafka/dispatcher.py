@@ -11,7 +11,7 @@ from processor.handlers.steps import NO_PAYLOAD, Group, Step, check_alone
 from processor.handlers.terms import Time, headers_for_terms
 from processor.kafka.delivery_future import DeliveryFuture
 from processor.kafka.task_producer import CLOSE_SECONDS, ROOM_SECONDS, TaskProducer
-from processor.options.values import ValueFormat
+from processor.options.value_formats import ValueFormat
 from processor.registry_settings import RegistrySettings
 
 

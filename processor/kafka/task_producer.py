@@ -10,7 +10,8 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from processor.codec.messages import Outgoing
 from processor.codec.plans import encode_headers, encode_text, group_headers, step_headers
-from processor.codec.select import ValueCodec, codec_for
+from processor.codec.select import codec_for
+from processor.codec.value_codec import ValueCodec
 from processor.engine.record import Headers
 from processor.errors import DeliveryError, ProcessorError, RecordTooLarge, SettingsError
 from processor.handlers.steps import Group, Step
@@ -21,7 +22,7 @@ from processor.kafka.polled_producer import PolledProducer, ProducerClosed, Reco
 from processor.kafka.registry.consumer import open_registry
 from processor.options.connection import OAUTH_CB, check_kafka_config
 from processor.options.names import topic_fault
-from processor.options.values import ValueFormat
+from processor.options.value_formats import WITH_SCHEMAS, ValueFormat, traits_of
 from processor.registry_settings import RegistrySettings
 from processor.telemetry.events import Event, KafkaProducerFailed
 from processor.telemetry.spans import current_headers
@@ -168,8 +169,10 @@ def _codec(
 ) -> ValueCodec:
     if schema_registry is None:
         return codec_for(value_format, schemas)
-    if value_format != "avro":
-        raise SettingsError(f"a schema registry is for Avro: values in {value_format} have no schema")
+    if not traits_of(value_format).has_schemas:
+        raise SettingsError(
+            f"a schema registry is for values in {WITH_SCHEMAS}: values in {value_format} have no schema"
+        )
     settings = RegistrySettings(url=schema_registry) if isinstance(schema_registry, str) else schema_registry
     with open_registry(settings) as registry:
         return codec_for(value_format, schemas, registry, task_topic=topic)

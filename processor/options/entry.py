@@ -1,10 +1,11 @@
 """`Entry`: an option together with its field: its names, its default as text, and how a value is read and checked."""
 
 import functools
+import operator
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
 
 from processor.errors import SettingsError
 from processor.options.bounds import bounds_of
@@ -196,8 +197,17 @@ def entry_of(name: str, hint: Any, default: Any) -> Entry:
     is_union = isinstance(plain, types.UnionType) or get_origin(plain) is Union
     members = get_args(plain) if is_union else (plain,)
     kept = [member for member in members if member is not types.NoneType]
-    hint = kept[0] if len(kept) == 1 else plain
+    hint = kept[0] if len(kept) == 1 else _one_literal(kept) or plain
     return Entry(name, hint, default, option, is_nullable=len(kept) < len(members))
+
+
+def _one_literal(members: Sequence[Any]) -> Any:
+    """Return one Literal for several, each of which may be annotated with what is true of it; None for other types."""
+    plain = [get_args(member)[0] if get_origin(member) is Annotated else member for member in members]
+    if any(get_origin(member) is not Literal for member in plain):
+        return None
+    values = tuple(value for member in plain for value in get_args(member))
+    return operator.getitem(cast(Any, Literal), values)
 
 
 def in_order(entries: Mapping[str, Entry]) -> Iterator[Entry]:

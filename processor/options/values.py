@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from msgspec.structs import fields as fields_of_struct
 
 from processor.errors import SettingsError
 from processor.options.option import Option, Panel
 from processor.options.option_set import OptionSet
+from processor.options.value_formats import VALUE_FORMATS, WITH_SCHEMAS, ValueFormat
 from processor.registry_settings import RegistrySettings, SubjectNameStrategy
-
-ValueFormat = Literal["avro", "json", "bytes"]
 
 
 def _no_folder(folder: str) -> str | None:
@@ -133,9 +132,9 @@ class ReadingOptions(SchemaOptions, RegistryOptions):
             SettingsError: two options contradict each other.
         """
         super().check_together()
-        if self.registry is not None and self.value_format != "avro":
+        if self.registry is not None and not VALUE_FORMATS[self.value_format].has_schemas:
             raise SettingsError(
-                f"--schema-registry is for --value-format avro: values in {self.value_format} have no schema"
+                f"--schema-registry is for --value-format {WITH_SCHEMAS}: values in {self.value_format} have no schema"
             )
 
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from processor.codec.select import ValueCodec, codec_of
+from processor.codec.select import codec_of
+from processor.codec.value_codec import ValueCodec
 from processor.engine.record import Record
 from processor.errors import ProcessorError, SettingsError
 from processor.handlers.table import Function, Handlers
-from processor.options.values import ValueFormat
+from processor.options.value_formats import ValueFormat
 from processor.processor import Processor
 from processor.runtime.consumer import Consumer
 from processor.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from processor.codec.messages import Outgoing
 from processor.codec.plans import group_headers, step_headers
-from processor.codec.select import ValueCodec
+from processor.codec.value_codec import ValueCodec
 from processor.engine.record import Headers, Record
 from processor.errors import SettingsError
 from processor.handlers.joins import is_of_join, returned_by

@@ -17,7 +17,7 @@ from processor.avro.tools.sample import Sampler
 from processor.codec.anatomy import Anatomy, anatomy_of
 from processor.codec.avro_values import AvroCodec
 from processor.codec.messages import Outgoing
-from processor.codec.select import ValueCodec
+from processor.codec.value_codec import ValueCodec
 from processor.errors import DecodeError
 from processor.handlers.task import Decoded
 from tests.avro.avro_types import evolved, schemas

@@ -17,7 +17,7 @@ from processor.avro.schemas import Schemas, shipped_schemas
 from processor.codec.avro_values import AvroCodec
 from processor.codec.bytes_values import BytesCodec
 from processor.codec.json_values import JsonCodec
-from processor.codec.select import ValueCodec
+from processor.codec.value_codec import ValueCodec
 from processor.errors import DecodeError
 from processor.handlers.task import Content
 from tests.codec.record import GivenRecord, as_content

@@ -14,7 +14,7 @@ from processor.codec.registry_port import Framing
 from processor.codec.select import codec_for
 from processor.errors import EncodeError
 from processor.handlers.links import Planned, read_plan
-from processor.options.values import ValueFormat
+from processor.options.value_formats import ValueFormat
 from processor.runtime.ports import Partition
 from processor.testing.memory.cluster import MemoryRecord
 

@@ -10,7 +10,7 @@ from processor.codec.messages import Outgoing
 from processor.codec.select import codec_for
 from processor.errors import LoadError
 from processor.handlers.task import Content, Task
-from processor.options.values import ValueFormat
+from processor.options.value_formats import ValueFormat
 from tests.codec.record import GivenRecord, as_content
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from processor import Dispatcher, Step
-from processor.options.values import ValueFormat
+from processor.options.value_formats import ValueFormat
 from tests.conftest import MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker

@@ -21,7 +21,7 @@ from processor.kafka.delivery_future import DeliveryFuture, RecordMetadata
 from processor.kafka.dispatcher import Dispatcher
 from processor.kafka.polled_producer import PolledProducer
 from processor.kafka.task_producer import LOGGER
-from processor.options.values import ValueFormat
+from processor.options.value_formats import ValueFormat
 from tests.conftest import MakeTopic, Wired
 from tests.support import cluster
 from tests.support.broker import Broker

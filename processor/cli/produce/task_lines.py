@@ -11,7 +11,7 @@ import msgspec
 
 from processor.handlers.mismatch import mismatch
 from processor.handlers.steps import Group, Step, group
-from processor.options.values import ValueFormat
+from processor.options.value_formats import VALUE_FORMATS, ValueFormat
 from processor.telemetry.printable import printable
 
 LINE_BYTES = 64 * 1024 * 1024
@@ -139,7 +139,7 @@ class TaskLines:
 
     def __init__(self, stream: BinaryIO, value_format: ValueFormat) -> None:
         self._stream = stream
-        kind = TextTaskLine if value_format == "bytes" else TaskLine
+        kind = TextTaskLine if VALUE_FORMATS[value_format].takes_text else TaskLine
         self._decode: Callable[[bytes], TaskLine] = msgspec.json.Decoder(kind).decode
         self.number = 0
         self.bytes_read = 0
