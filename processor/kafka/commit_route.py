@@ -2,13 +2,14 @@
 
 The client is used unless it is blocked: with the classic protocol, a coordinator that waits for a member (a dead one
 until its session ends, or one that drains) answers no other request on the connections of the others. Then the offsets
-are committed in transactions, see `transactional_offsets`, until the rebalance is over.
+are committed in transactions, see `transactional_offsets`, until the rebalance is over. `commit_and_wait` is for the
+end, when the poller has nothing else to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -16,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from processor.errors import ProcessorError
 from processor.kafka.aside import Aside
 from processor.kafka.config import reason_of
+from processor.kafka.elections import NO_COORDINATOR
 from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.transactional_offsets import Refused, TransactionalOffsets, is_member
 from processor.runtime.ports import Commit, MetadataTooLarge, Partition
@@ -24,6 +26,12 @@ from processor.telemetry.events import ConsumerCommitsHeld, ConsumerCommitsRerou
 
 PATIENCE_SECONDS: Final = 1.0
 """Time without a response to a commit after which the state of the group is requested. Most responses take 10 ms."""
+
+AGAIN_SECONDS: Final = 0.1
+"""Time between two tries of a commit that is waited for."""
+
+PASSING: Final = NO_COORDINATOR | {KafkaError.REQUEST_TIMED_OUT}
+"""Refusals of a commit while a coordinator moves or starts. The client marks them retriable for transactions only."""
 
 TOO_LARGE: Final = "the metadata is longer than offset.metadata.max.bytes"
 
@@ -166,6 +174,35 @@ class CommitRoute:
         if error != self._logged:
             self._logged = error
             self._emit(ConsumerCommitsHeld(error=error, transactional_id=self._transactions.transactional_id))
+
+
+def commit_and_wait(consumer: Consumer, commits: Sequence[Commit], seconds: float) -> str | None:
+    """Commit through the client and wait, at least until its own timeout. Return None, or the reason of a refusal.
+
+    Args:
+        consumer: the member's client.
+        commits: of assigned partitions.
+        seconds: for how long a refusal that may pass is followed by another try.
+    """
+    deadline = monotonic() + seconds
+    while True:
+        error, refused = _try_commit(consumer, commits)
+        if error is None:
+            return None
+        if not (error.retriable() or error.code() in PASSING) or monotonic() >= deadline:
+            return refusal(error, refused)
+        sleep(AGAIN_SECONDS)  # a coordinator that refuses does so at once
+
+
+def _try_commit(consumer: Consumer, commits: Sequence[Commit]) -> tuple[KafkaError | None, list[TopicPartition]]:
+    """Return the first error, and the partitions that were refused."""
+    asked = positions(commits)
+    try:
+        committed = consumer.commit(offsets=asked, asynchronous=False)
+    except KafkaException as caught:
+        return caught.args[0], asked
+    refused = [t for t in committed or () if t.error is not None]
+    return (refused[0].error, refused) if refused else (None, [])
 
 
 def refusal(error: KafkaError, refused: Sequence[TopicPartition]) -> str:

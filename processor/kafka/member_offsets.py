@@ -1,0 +1,121 @@
+"""`MemberOffsets`: where a member's group continues and its topics end, asked through its own client.
+
+Each question blocks the poller's thread until there is an answer, within a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+
+from processor.kafka.access import Access
+from processor.kafka.client_errors import end_of
+from processor.kafka.config import error_of, reason_of
+from processor.kafka.resets import Resets
+from processor.runtime.ports import Partition, Start
+from processor.settings import Settings
+from processor.telemetry.events import Emit, KafkaClientError
+
+ASK_SECONDS: Final = 5.0
+"""Time limit for one request to the broker."""
+
+RESTORE_SECONDS: Final = 30.0
+"""Time limit for an assignment to get the offsets that the group has committed."""
+
+
+class MemberOffsets:
+    """Belongs to the poller's thread."""
+
+    def __init__(self, settings: Settings, access: Access, resets: Resets, emit: Emit) -> None:
+        self._settings = settings
+        self._access = access
+        self._resets = resets
+        self._emit = emit
+
+    def ends(self, consumer: Consumer) -> dict[Partition, int]:
+        """Return the end offset of every partition of the topics that is not empty.
+
+        Raises:
+            BrokerError: no broker responds, or they deny access.
+        """
+        ends = {}
+        for topic in self._settings.topics:
+            for number in self._ask(consumer.list_topics, topic).topics[topic].partitions:
+                low, high = self._ask(consumer.get_watermark_offsets, TopicPartition(topic, number))
+                if high > low:
+                    ends[Partition(topic, number)] = high
+        return ends
+
+    def _ask(self, question: Any, about: Any) -> Any:
+        try:
+            return question(about, timeout=ASK_SECONDS)
+        except KafkaException as caught:
+            raise error_of(caught.args[0], self._settings.bootstrap_servers) from None
+
+    def committed(self, consumer: Consumer, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Return the offsets that the group has committed; none while no broker responds."""
+        try:
+            found = consumer.committed([TopicPartition(*p) for p in partitions], timeout=ASK_SECONDS)
+        except KafkaException as caught:
+            self._emit(KafkaClientError(code=caught.args[0].name(), message=reason_of(caught.args[0])))
+            return {}
+        return {Partition(t.topic, t.partition): t.offset for t in found if t.error is None and t.offset >= 0}
+
+    def restore(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[Start]:
+        """Set in each assigned partition the offset at which it begins, and return where the group continues.
+
+        Raises:
+            BrokerError: the brokers deny access.
+            ProcessorError: there is no answer, and delivery is exactly-once; or a partition has no offset, and none
+                may be chosen.
+        """
+        starts, otherwise = self._starts(consumer, partitions)
+        known = {start.partition: start.offset for start in starts}
+        for partition in partitions:
+            offset = known[Partition(partition.topic, partition.partition)]
+            # The offset and the skip map that belongs to it must come from one response.
+            partition.offset = offset if offset is not None else otherwise
+        return starts
+
+    def _starts(self, consumer: Consumer, partitions: list[TopicPartition]) -> tuple[list[Start], int]:
+        """Return where the group continues, and the client's logical offset for partitions without a commit.
+
+        The request is repeated until there is a response, within a limit that keeps this member in the group.
+        """
+        if not partitions:
+            return [], OFFSET_INVALID
+        deadline = monotonic() + RESTORE_SECONDS
+        while True:
+            try:
+                asked = [TopicPartition(t.topic, t.partition) for t in partitions]
+                starts = [_start(t) for t in consumer.committed(asked, timeout=ASK_SECONDS)]
+                return starts, OFFSET_INVALID if all(s.offset is not None for s in starts) else self._resets.first
+            except KafkaException as caught:
+                error: KafkaError = caught.args[0]
+            if self._access.is_denied(error.code()):
+                raise self._access.error_of(error)
+            if monotonic() >= deadline:
+                return self._starts_unknown(partitions, error), OFFSET_INVALID
+
+    def _starts_unknown(self, partitions: list[TopicPartition], error: KafkaError) -> list[Start]:
+        if self._settings.is_exactly_once:  # tasks that the skip maps list would be done twice
+            raise end_of(error)
+        # With OFFSET_INVALID the client requests the offsets itself. Only the skip maps are lost.
+        message = f"the group's offsets cannot be read: {reason_of(error)}"
+        self._emit(KafkaClientError(code=error.name(), message=message))
+        return [Start(partition, None, "") for partition in names_of(partitions)]
+
+
+def names_of(partitions: Sequence[TopicPartition]) -> list[Partition]:
+    """Return the partitions in the program's form."""
+    return [Partition(t.topic, t.partition) for t in partitions]
+
+
+def _start(found: TopicPartition) -> Start:
+    if found.error is not None:
+        raise KafkaException(found.error)
+    partition = Partition(found.topic, found.partition)
+    return Start(partition, found.offset if found.offset >= 0 else None, found.metadata or "")
