@@ -7,7 +7,8 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 from processor.errors import ProcessorError
-from processor.kafka.config import ACCESS_DENIED, Config, error_of
+from processor.kafka.config import Config
+from processor.kafka.errors import ACCESS_DENIED, error_of
 from processor.options.connection import OAUTH_CB
 from processor.settings import Settings
 

@@ -15,7 +15,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from processor.errors import AccessDenied, BrokerError, LoadError, ProcessorError
 from processor.kafka.client_log import client_hooks, discard
-from processor.kafka.config import ACCESS_DENIED, NO_RESPONSE, NO_TOPIC, Config, error_of, open_client, reason_of
+from processor.kafka.config import Config, open_client
+from processor.kafka.errors import ACCESS_DENIED, NO_RESPONSE, NO_TOPIC, error_of, reason_of
 from processor.options.names import INTERNAL
 from processor.telemetry.events import Emit
 

@@ -11,7 +11,8 @@ from confluent_kafka import KafkaError
 from processor.errors import ProcessorError
 from processor.kafka.access import Access
 from processor.kafka.admin import broker_settings
-from processor.kafka.config import ACCESS_DENIED, CLIENT_SESSION_MS, SESSION_MS, Config, admin_config, reason_of
+from processor.kafka.config import CLIENT_SESSION_MS, SESSION_MS, Config, admin_config
+from processor.kafka.errors import ACCESS_DENIED, reason_of
 from processor.kafka.joining import Joining
 from processor.kafka.refusals import TEMPORARY, code_of, mistake_of
 from processor.settings import Settings

@@ -18,8 +18,9 @@ from confluent_kafka.cimpl import NewTopic
 from processor.errors import AccessDenied, ProcessorError
 from processor.kafka.admin import TopicAdmin
 from processor.kafka.client_log import client_hooks, discard
-from processor.kafka.config import NO_TOPIC, admin_config, consumer_config, error_of, open_client
+from processor.kafka.config import admin_config, consumer_config, open_client
 from processor.kafka.elections import description_of
+from processor.kafka.errors import NO_TOPIC, error_of
 from processor.kafka.group_protocol import check_consumer_protocol
 from processor.kafka.group_view import ENDED
 from processor.kafka.progress_topic import policy_of

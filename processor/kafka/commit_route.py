@@ -16,8 +16,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.errors import ProcessorError
 from processor.kafka.aside import Aside
-from processor.kafka.config import reason_of
 from processor.kafka.elections import NO_COORDINATOR
+from processor.kafka.errors import reason_of
 from processor.kafka.group_inquiry import GroupInquiry
 from processor.kafka.transactional_offsets import Refused, TransactionalOffsets, is_member
 from processor.runtime.ports import Commit, MetadataTooLarge, Partition

@@ -22,7 +22,8 @@ from processor.kafka.admin import (
     missing_topics,
 )
 from processor.kafka.client_log import client_hooks, discard
-from processor.kafka.config import admin_config, error_of, open_client, producer_config, reader_config, reason_of
+from processor.kafka.config import admin_config, open_client, producer_config, reader_config
+from processor.kafka.errors import error_of, reason_of
 from processor.kafka.reading import records_of
 from processor.options.connection import ConnectionOptions
 from processor.runtime.commands import (

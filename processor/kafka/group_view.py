@@ -24,8 +24,9 @@ from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, missing_topics
 from processor.kafka.census_reader import CensusReader
 from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.committed import commit_offsets, committed_offsets
-from processor.kafka.config import NO_TOPIC, admin_config, error_of, open_client, reader_config
+from processor.kafka.config import admin_config, open_client, reader_config
 from processor.kafka.elections import NO_LEADER, description_of, until_elected
+from processor.kafka.errors import NO_TOPIC, error_of
 from processor.kafka.progress_topic import read_places
 from processor.kafka.scan import MEMORY
 from processor.kafka.survey import survey_of

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from processor.kafka.aside import Aside
-from processor.kafka.config import Config, reason_of
+from processor.kafka.config import Config
+from processor.kafka.errors import reason_of
 from processor.kafka.stand_in import StandIn
 from processor.runtime.ports import Partition, Record
 from processor.telemetry.events import ConsumerReadingOnFailed, Emit

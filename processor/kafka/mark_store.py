@@ -10,7 +10,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from processor.kafka.admin import ANSWER_SECONDS
 from processor.kafka.client_log import client_hooks, discard
 from processor.kafka.committed import commit_offsets, committed_offsets
-from processor.kafka.config import error_of, open_client, reader_config
+from processor.kafka.config import open_client, reader_config
+from processor.kafka.errors import error_of
 from processor.operate.marks import Marks, Page, further_pages
 from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import Partition

@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from processor.kafka.access import Access
 from processor.kafka.client_errors import end_of
-from processor.kafka.config import error_of, reason_of
+from processor.kafka.errors import error_of, reason_of
 from processor.kafka.resets import Resets
 from processor.runtime.ports import Partition, Start
 from processor.settings import Settings

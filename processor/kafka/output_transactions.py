@@ -16,8 +16,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from processor.errors import LoadError, ProcessorError
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import ACCESS_DENIED, NO_RESPONSE, Config, error_of, open_client, reason_of, sink_configs
+from processor.kafka.config import Config, open_client, sink_configs
 from processor.kafka.elections import NO_COORDINATOR
+from processor.kafka.errors import ACCESS_DENIED, NO_RESPONSE, error_of, reason_of
 from processor.kafka.polled_producer import PURGED, TOO_LARGE
 from processor.kafka.transactional_offsets import CALL_SECONDS, TRANSACTION_MS, UNUSABLE
 from processor.runtime.ports import OutputRecord

@@ -14,7 +14,8 @@ from processor.engine.retry import backoff
 from processor.errors import DeliveryError, ProcessorError, RecordTooLarge
 from processor.kafka.after_fork import never_destroy
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import Config, error_of, open_client, reason_of
+from processor.kafka.config import Config, open_client
+from processor.kafka.errors import error_of, reason_of
 from processor.telemetry.events import Emit, Event, KafkaClientError, KafkaProducerFailed
 
 OnDelivery = Callable[[KafkaError | None, Message], None]

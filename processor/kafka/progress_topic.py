@@ -15,15 +15,8 @@ from confluent_kafka.admin import AclOperation
 from processor.errors import DeliveryError, ProcessorError
 from processor.kafka.admin import ANSWER_SECONDS, Ensured, TopicAdmin
 from processor.kafka.client_log import client_hooks, discard
-from processor.kafka.config import (
-    ACCESS_DENIED,
-    NO_TOPIC,
-    Config,
-    open_client,
-    producer_config,
-    reader_config,
-    reason_of,
-)
+from processor.kafka.config import Config, open_client, producer_config, reader_config
+from processor.kafka.errors import ACCESS_DENIED, NO_TOPIC, reason_of
 from processor.kafka.polled_producer import OnDelivery, PolledProducer
 from processor.runtime.commits.map_records import WRITE_SECONDS
 from processor.runtime.ports import MapRecord, Partition, Place, Record

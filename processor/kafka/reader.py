@@ -8,7 +8,8 @@ from typing import Final, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import ACCESS_DENIED, NO_TOPIC, error_of, open_client, reader_config
+from processor.kafka.config import open_client, reader_config
+from processor.kafka.errors import ACCESS_DENIED, NO_TOPIC, error_of
 from processor.kafka.scan import MEMORY
 from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import End, Lost, Partition, Record

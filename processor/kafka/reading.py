@@ -12,8 +12,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from processor.errors import BrokerError, LoadError
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, check_topics
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import admin_config, error_of, open_client, reader_config
+from processor.kafka.config import admin_config, open_client, reader_config
 from processor.kafka.elections import watermarks
+from processor.kafka.errors import error_of
 from processor.runtime.ports import Partition, Record
 
 SLICE_SECONDS = 0.2

@@ -13,7 +13,7 @@ from typing import Any, Final
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.errors import ProcessorError, SettingsError
-from processor.kafka.config import reason_of
+from processor.kafka.errors import reason_of
 from processor.runtime.ports import Partition
 from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import Emit, KafkaClientError

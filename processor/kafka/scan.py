@@ -13,8 +13,9 @@ from processor.engine.record import Record
 from processor.errors import BrokerError
 from processor.kafka.admin import ANSWER_SECONDS
 from processor.kafka.client_log import client_hooks, discard
-from processor.kafka.config import ACCESS_DENIED, error_of, open_client, reader_config
+from processor.kafka.config import open_client, reader_config
 from processor.kafka.elections import watermarks
+from processor.kafka.errors import ACCESS_DENIED, error_of
 from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import Partition
 

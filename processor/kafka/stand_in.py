@@ -17,7 +17,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from processor.engine.splice import Splice
 from processor.kafka.aside import Aside
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import MEMBERSHIP, Config, open_client, reason_of, without
+from processor.kafka.config import MEMBERSHIP, Config, open_client, without
+from processor.kafka.errors import reason_of
 from processor.kafka.reader import polled
 from processor.runtime.ports import Partition, Record
 from processor.telemetry.events import ConsumerReadingOn, ConsumerReadingOnFailed, Emit

@@ -16,7 +16,8 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from processor.kafka.aside import Aside
 from processor.kafka.client_log import client_hooks
 from processor.kafka.committed import committed_offsets
-from processor.kafka.config import error_of, open_client, reader_config
+from processor.kafka.config import open_client, reader_config
+from processor.kafka.errors import error_of
 from processor.runtime.ports import Commit, Partition, Survey
 from processor.settings import Settings
 from processor.telemetry.events import Event

@@ -19,7 +19,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from processor.errors import ProcessorError
 from processor.kafka.client_log import client_hooks
-from processor.kafka.config import ACCESS_DENIED, Config, open_client, producer_config, reason_of
+from processor.kafka.config import Config, open_client, producer_config
+from processor.kafka.errors import ACCESS_DENIED, reason_of
 from processor.settings import Settings
 from processor.telemetry.events import Emit
 

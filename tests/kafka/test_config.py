@@ -15,11 +15,11 @@ from processor.kafka.config import (
     PRODUCER_ONLY,
     admin_config,
     consumer_config,
-    error_of,
     open_client,
     producer_config,
     reader_config,
 )
+from processor.kafka.errors import error_of
 from processor.options.connection import REFUSED_KAFKA_CONFIG
 from processor.settings import GroupProtocol, Settings
 from processor.telemetry.events import Event, KafkaClientError, KafkaClientLog

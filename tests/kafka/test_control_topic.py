@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from processor.kafka import control_topic
-from processor.kafka.config import reason_of
 from processor.kafka.control_topic import ControlTopic
+from processor.kafka.errors import reason_of
 from processor.options.connection import ConnectionOptions
 from processor.telemetry.events import ControlFailed, Event
 from tests.support.until import until
