@@ -14,16 +14,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from processor.boot.signals import Signals, blocked_signals, signal_name
 from processor.engine.deaths import Deaths
-from processor.engine.process_scaling import Step
 from processor.fleet.channel import Begin, Drain, StopNow, Watch
 from processor.fleet.child import ChildProcess
 from processor.fleet.code_changes import CodeChanges
+from processor.fleet.orphans import reap_orphans
 from processor.fleet.reports import FleetReports
 from processor.fleet.restarts import (
     DRAIN_TIMED_OUT,
@@ -36,6 +36,7 @@ from processor.fleet.restarts import (
     combined,
     what_follows,
 )
+from processor.fleet.scaling import FleetScaling
 from processor.fleet.size import SIZE_SIGNALS, FleetSize
 from processor.fleet.slots import Slot, Slots
 from processor.health.heartbeat import INTERVAL_SECONDS as HEARTBEAT_SECONDS
@@ -47,8 +48,6 @@ from processor.telemetry.events import (
     Emit,
     FleetConsumerExited,
     FleetConsumerKilled,
-    FleetProcessesChanged,
-    FleetProcessesLimited,
     FleetReloading,
     FleetStopping,
     ProcessDied,
@@ -56,21 +55,6 @@ from processor.telemetry.events import (
 )
 
 T = TypeVar("T")
-
-
-def reap_orphans(own: Set[int]) -> None:
-    """Wait for adopted processes that have exited, which otherwise remain zombies. Those in `own` are left alone.
-
-    The first process of a container becomes the parent of whatever a handler started and did not wait for.
-    """
-    while True:
-        try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
-        if ended is None or ended.si_pid in own:  # an own one is returned again until its owner has waited for it
-            return
-        os.waitpid(ended.si_pid, 0)
 
 
 def _undisturbed(write: Callable[[T], None]) -> Callable[[T], None]:
@@ -147,12 +131,11 @@ class Supervisor:
         self._backoff = timing.backoff
         self._kill_after_drain = settings.drain_timeout + timing.kill_after_drain
         self._kill_after_stop_now = timing.kill_after_stop_now
-        self._size = FleetSize(settings.processes, settings.workers)
-        self._is_at_limit = False
-        """Whether it was logged that scaling is at its limit."""
         self._bounds = bounds_of(settings.processes)
         self._slots = Slots(self._bounds.least, settings.heartbeat_file)
-        self._reports = FleetReports(settings, app, self._slots, self._size, self._emit)
+        size = FleetSize(settings.processes, settings.workers)
+        self._scaling = FleetScaling(size, self._slots, self._emit, self._kill_after_drain)
+        self._reports = FleetReports(settings, app, self._slots, size, self._emit)
         self._selector = selectors.DefaultSelector()
         self._changes = CodeChanges(Path(), say) if settings.reload else None
         self._complaints: set[str] = set()
@@ -214,7 +197,8 @@ class Supervisor:
             self._reload_what_changed()
             self._retire_exited()
             self._kill_overdue()
-            self._follow_load()
+            if self._can_resize:
+                self._scaling.follow_load()
             self._reports.emit_stats_when_due()
             self._start_due()
             if not any(slot.is_in_use for slot in self._slots):
@@ -264,7 +248,8 @@ class Supervisor:
         if number == signal.SIGCHLD:
             return
         if number in SIZE_SIGNALS:
-            self._resize_by_hand(number)
+            if self._can_resize:
+                self._scaling.obey(number)
             return
         now = time.monotonic()
         if now - self._last_signal < ONE_SIGNAL:
@@ -278,58 +263,13 @@ class Supervisor:
         else:
             self._kill_all()
 
-    def _follow_load(self) -> None:
-        if not self._size.follows_load or self._is_stopping or not self._reports.has_started:
-            return
-        children = [slot.child for slot in self._slots if not slot.is_leaving and not slot.is_reloading]
-        joined = [child for child in children if child is not None and child.joined]
-        if len(joined) < len(self._slots):
-            self._size.observe(None)
-            self._report_limit()
-            return
-        step = self._size.observe([child.load for child in joined])
-        self._report_limit()
-        if all(child.load is not None for child in joined):  # the round is over
-            for child in joined:
-                child.load = None
-        if step is not None:
-            self._resize(step)
-
-    def _report_limit(self) -> None:
-        limit, was_at_limit = self._size.limit, self._is_at_limit
-        self._is_at_limit = limit is not None
-        if limit is not None and not was_at_limit:
-            self._emit(FleetProcessesLimited(processes=len(self._slots.staying), reason=limit))
-
-    def _resize_by_hand(self, number: int) -> None:
-        if self._is_stopping or not self._reports.has_started:
-            return
-        match self._size.asked(number, len(self._slots.staying)):
-            case Step() as step:
-                self._resize(step)
-            case reason:
-                self._emit(FleetProcessesLimited(processes=len(self._slots.staying), reason=reason))
-
-    def _resize(self, step: Step) -> None:
-        before = len(self._slots.staying)
-        if step.processes > before:
-            self._slots.add()
-        else:
-            self._take_place(step.reason)
-        self._emit(FleetProcessesChanged(processes=step.processes, processes_before=before, reason=step.reason))
-
-    def _take_place(self, reason: str) -> None:
-        slot = self._slots.least_needed()
-        slot.call_off()
-        if slot.child is None:
-            self._slots.drop(slot)
-        else:
-            slot.is_leaving = True
-            slot.end(Drain(f"one consumer fewer: {reason}"), self._kill_after_drain)
-
     @property
     def _is_stopping(self) -> bool:
         return self._orders > 0
+
+    @property
+    def _can_resize(self) -> bool:
+        return self._reports.has_started and not self._is_stopping
 
     def _drain(self, reason: str) -> None:
         if self._reports.has_started:
@@ -436,21 +376,11 @@ class Supervisor:
             case AwaitChange(reason):
                 self._await_change(slot, reason)
             case GiveUp(reason) if slot.is_extra:
-                self._do_without(slot, reason)
+                self._scaling.do_without(slot, reason)
             case GiveUp() as given_up:
                 self._give_up(given_up)
             case Replace(delay):
                 self._replace(slot, exited, pid, delay)
-
-    def _do_without(self, slot: Slot, reason: str) -> None:
-        """Give up on an added consumer that cannot start; the others continue."""
-        self._slots.drop(slot)
-        self._size.fail()
-        self._emit(
-            FleetProcessesLimited(
-                processes=len(self._slots.staying), reason=f"a consumer that was added cannot start: {reason}"
-            )
-        )
 
     def _replace(self, slot: Slot, exited: Exit, pid: int, delay: float) -> None:
         slot.due = time.monotonic() + delay

@@ -134,7 +134,7 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
 def test_the_first_process_of_a_container_waits_for_orphans() -> None:
     code = """
 import ctypes, os, time
-from processor.fleet.supervisor import reap_orphans
+from processor.fleet.orphans import reap_orphans
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 own = os.fork()

@@ -1,0 +1,21 @@
+"""Waits for processes that this one has adopted, where it is the first process of a container."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Set
+
+
+def reap_orphans(own: Set[int]) -> None:
+    """Wait for adopted processes that have exited, which otherwise remain zombies. Those in `own` are left alone.
+
+    The first process of a container becomes the parent of whatever a handler started and did not wait for.
+    """
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in own:  # an own one is returned again until its owner has waited for it
+            return
+        os.waitpid(ended.si_pid, 0)
