@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from time import monotonic
 
 from processor.engine.delays import are_crowded
@@ -10,6 +10,7 @@ from processor.engine.overflow import WORTH
 from processor.engine.stock import Usage
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Partition
+from processor.runtime.recall import Recall
 from processor.settings import Settings
 from processor.telemetry.events import ConsumerSetAside, Emit, Reason
 
@@ -24,10 +25,9 @@ LOOK_AGAIN_SECONDS = 0.5
 class Ahead:
     """Belongs to the poller's thread."""
 
-    def __init__(self, settings: Settings, desk: Desk, emit: Emit) -> None:
-        self.on_set_aside: Callable[[], None] = lambda: None
-        """Called when tasks were set aside."""
+    def __init__(self, settings: Settings, desk: Desk, recall: Recall, emit: Emit) -> None:
         self._set_aside, self._partitions = desk.set_aside, desk.partitions
+        self._recall = recall
         self._emit = emit
         self._limits = Usage(settings.max_in_flight, settings.max_in_flight_bytes)
         self._most = settings.max_ahead
@@ -78,7 +78,7 @@ class Ahead:
     def _note(self, counts: Mapping[Partition, int], because: Reason) -> None:
         if counts:
             self._log(counts, because)
-            self.on_set_aside()
+            self._recall.start()
 
     def _log(self, counts: Mapping[Partition, int], because: Reason) -> None:
         """Logs each partition once, until nothing of it is set aside any more."""

@@ -11,6 +11,7 @@ from processor.engine.lease import Lease
 from processor.errors import BrokerError, DrainTimeout, LoadError, ProcessorError
 from processor.handlers.table import Handlers
 from processor.options.bounds import bounds_of
+from processor.runtime.ahead import Ahead
 from processor.runtime.cancel_search import CancelSearch
 from processor.runtime.cancellation import Cancellation
 from processor.runtime.commits.committer import Committer
@@ -134,9 +135,8 @@ class Consumer:
         # what the group decides
         self._committer = committer = Committer(settings.commit_seconds, desk, source, emit, staging)
         resets = Resets(desk, committer, emit)
-        intake = Intake(settings, source, desk, resets, emit)
         self._recall = recall = Recall(settings, desk, source, emit)
-        intake.ahead.on_set_aside = recall.start
+        intake = Intake(settings, source, desk, resets, Ahead(settings, desk, recall, emit), emit)
         self._cancel_search = search = CancelSearch(desk, source, cancellation.covers, emit)
         cancellation.on_cancelled = search.start
         self._keeper = keeper = LeaseKeeper(desk, emit)

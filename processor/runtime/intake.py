@@ -43,7 +43,9 @@ bounded, since `Fetching` pauses everything after a while."""
 class Intake:
     """Carries out what `Admission` and `Fetching` decide. Belongs to the poller's thread."""
 
-    def __init__(self, settings: Settings, source: Source, desk: Desk, resets: Resets, emit: Emit) -> None:
+    def __init__(
+        self, settings: Settings, source: Source, desk: Desk, resets: Resets, ahead: Ahead, emit: Emit
+    ) -> None:
         self._source = source
         self._desk = desk
         self._resets = resets
@@ -55,7 +57,7 @@ class Intake:
         self._stock: Stock[Partition, End | Reset] = Stock()
         self._record_bytes = 1024
         self._poll_seconds = poll_seconds(settings)
-        self.ahead = Ahead(settings, desk, emit)
+        self._ahead = ahead
         self._gates: dict[Partition, int] = {}
         """The offset from which on a partition is not admitted yet. It is not fetched while something waits there."""
         self._gated: set[Partition] = set()
@@ -88,7 +90,7 @@ class Intake:
         if self._stock:
             self._admit_stock()
             if self._stock:
-                self.ahead.make_room([p for p in self._stock.partitions if p not in self._gated], now)
+                self._ahead.make_room([p for p in self._stock.partitions if p not in self._gated], now)
         if self._may_take(now):
             seconds = 0.0 if self._is_stocked() else self._poll_seconds
             records = self._source.take(TAKE, seconds)
@@ -208,7 +210,7 @@ class Intake:
         # records of a partition that was revoked meanwhile are another consumer's: an end would count them as admitted
         ends = [end for end in ends if self._is_admitted(end.partition)]
         runs = [(p, run) for p, run in self._runs(records) if self._is_admitted(p)]
-        if self._stock or self._gates or not self._fit(len(records)) or not self.ahead.allows(len(records)):
+        if self._stock or self._gates or not self._fit(len(records)) or not self._ahead.allows(len(records)):
             if self._gates:
                 self.on_gated_runs(runs)
             for partition, run in runs:
@@ -243,7 +245,7 @@ class Intake:
         if self._gates:
             self._close([partition for partition in self.blocked() if partition not in self._gated])
         stock = {p: usage for p, usage in self._stock.usages().items() if p not in self._gated}
-        quotas = self.ahead.limited(self._admission.quotas(self._usage(), stock))
+        quotas = self._ahead.limited(self._admission.quotas(self._usage(), stock))
         for partition in self._stock.partitions:
             for entry in self._stock.take(partition, quotas.get(partition, 0), self._gates.get(partition)):
                 match entry:
@@ -259,7 +261,7 @@ class Intake:
         in_flight, delayed = self._desk.inflow.usage(), self._desk.inflow.delayed_usage()
         if not delayed:
             return in_flight
-        if self.ahead.make_room_of_delayed(delayed):
+        if self._ahead.make_room_of_delayed(delayed):
             in_flight, delayed = self._desk.inflow.usage(), self._desk.inflow.delayed_usage()
         return without_delayed(in_flight, delayed, self._limits)
 

@@ -43,7 +43,8 @@ def test_delayed_tasks_are_looked_at_again_later_if_few_can_be_set_aside(
     desk, now = Desk(), 100.0
     monkeypatch.setattr(ahead, "monotonic", lambda: now)
     fake: Any = desk
-    looking = Ahead(Settings(topics=("t",), group="g", max_in_flight=100), fake, lambda _: None)
+    recall: Any = SimpleNamespace(start=lambda: None)
+    looking = Ahead(Settings(topics=("t",), group="g", max_in_flight=100), fake, recall, lambda _: None)
     desk.count = count
     assert looking.make_room_of_delayed(DELAYED) == (count > 0)
     assert looking.make_room_of_delayed(DELAYED) == (not seconds)

@@ -11,10 +11,12 @@ from processor.engine.flow import RATE_SECONDS
 from processor.engine.growth import HELD
 from processor.engine.lease import Lease
 from processor.handlers.task import Task
+from processor.runtime.ahead import Ahead
 from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
 from processor.runtime.ports import Commit, Partition, Start, Survey
+from processor.runtime.recall import Recall
 from processor.runtime.resets import Reset, Resets
 from processor.runtime.timers import Timers
 from processor.settings import Settings
@@ -40,7 +42,9 @@ class Fetched:
         committer = Committer(1.0, self.desk, self.source, self.events.append)
         chosen = Settings(topics=("t",), group="g", max_in_flight=max_in_flight)
         resets = Resets(self.desk, committer, self.events.append)
-        self.intake = Intake(chosen, self.source, self.desk, resets, self.events.append)
+        recall = Recall(chosen, self.desk, self.source, self.events.append)
+        ahead = Ahead(chosen, self.desk, recall, self.events.append)
+        self.intake = Intake(chosen, self.source, self.desk, resets, ahead, self.events.append)
         self.source.open(self)
         self.source.take(0, 0.0)  # its assignment
 
