@@ -8,8 +8,7 @@ if TYPE_CHECKING:
 
     from processor.errors import ProcessorError
     from processor.handlers.batch import BatchError
-    from processor.handlers.steps import Group, Step, group
-    from processor.handlers.task import (
+    from processor.handlers.exceptions import (
         Cancelled,
         DependencyFailed,
         Expired,
@@ -17,10 +16,11 @@ if TYPE_CHECKING:
         ProcessDied,
         Reject,
         Retry,
-        Task,
         TaskCancelled,
         TaskTimeout,
     )
+    from processor.handlers.steps import Group, Step, group
+    from processor.handlers.task import Task
     from processor.kafka.async_dispatcher import AsyncDispatcher
     from processor.kafka.dispatcher import Dispatcher
     from processor.processor import Processor
@@ -56,23 +56,23 @@ __all__ = [
 _MODULES = {
     "AsyncDispatcher": "processor.kafka.async_dispatcher",
     "BatchError": "processor.handlers.batch",
-    "Cancelled": "processor.handlers.task",
-    "DependencyFailed": "processor.handlers.task",
+    "Cancelled": "processor.handlers.exceptions",
+    "DependencyFailed": "processor.handlers.exceptions",
     "Dispatcher": "processor.kafka.dispatcher",
-    "Expired": "processor.handlers.task",
+    "Expired": "processor.handlers.exceptions",
     "Group": "processor.handlers.steps",
-    "InvalidHeader": "processor.handlers.task",
-    "ProcessDied": "processor.handlers.task",
+    "InvalidHeader": "processor.handlers.exceptions",
+    "ProcessDied": "processor.handlers.exceptions",
     "Processor": "processor.processor",
     "ProcessorError": "processor.errors",
     "RegistrySettings": "processor.registry_settings",
-    "Reject": "processor.handlers.task",
-    "Retry": "processor.handlers.task",
+    "Reject": "processor.handlers.exceptions",
+    "Retry": "processor.handlers.exceptions",
     "Settings": "processor.settings",
     "Step": "processor.handlers.steps",
     "Task": "processor.handlers.task",
-    "TaskCancelled": "processor.handlers.task",
-    "TaskTimeout": "processor.handlers.task",
+    "TaskCancelled": "processor.handlers.exceptions",
+    "TaskTimeout": "processor.handlers.exceptions",
     "group": "processor.handlers.steps",
 }
 

@@ -8,8 +8,9 @@ import msgspec
 
 from processor.engine.record import Record
 from processor.errors import DecodeError
+from processor.handlers.exceptions import InvalidHeader
 from processor.handlers.joins import is_of_join, returned_by
-from processor.handlers.task import NO_CONTENT, Content, Decoded, InvalidHeader, headers_of, identity_of
+from processor.handlers.task import NO_CONTENT, Content, Decoded, headers_of, identity_of
 from processor.runtime.ports import Codec
 
 

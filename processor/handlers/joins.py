@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from processor.engine.record import Record
+from processor.handlers.exceptions import InvalidHeader
 from processor.handlers.links import (
     ARRIVAL,
     BRANCH,
@@ -27,7 +28,6 @@ from processor.handlers.links import (
     read_inputs,
     read_plan,
 )
-from processor.handlers.task import InvalidHeader
 
 NAME: Final = "processor.join"
 """The name of arrivals and markers."""

@@ -10,10 +10,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from processor.engine.record import Headers
 from processor.errors import EncodeError
+from processor.handlers.exceptions import InvalidHeader
 from processor.handlers.mismatch import mismatch
-from processor.handlers.task import DependencyFailed, InvalidHeader
 from processor.options.names import topic_fault
 from processor.telemetry.printable import printable
 
@@ -85,26 +84,6 @@ class _Input(msgspec.Struct, forbid_unknown_fields=True):
 _read_plan = msgspec.json.Decoder(Plan).decode
 _read_inputs = msgspec.json.Decoder(list[_Input]).decode
 _write = msgspec.json.Encoder().encode
-
-
-def check_links(headers: Headers) -> None:
-    """Checks the headers that link a task, before it begins.
-
-    Raises:
-        InvalidHeader: one of them cannot be read.
-        DependencyFailed: the task is a replayed dead letter of this kind.
-    """
-    found = {name: value for name, value in headers if name in LINKS}
-    if THEN in found:
-        read_plan(found[THEN])
-    if INPUTS in found:
-        read_inputs(found[INPUTS])
-    if JOIN in found or BRANCH in found:
-        from processor.handlers.joins import check_branch  # not at the top: that module needs this one
-
-        check_branch(found)
-    if AFTER in found:
-        raise DependencyFailed(unmet((found[AFTER] or b"").decode("utf-8", "backslashreplace")))
 
 
 def unmet(task_id: str) -> str:

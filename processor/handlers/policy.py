@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict
 
 from processor.engine.retry import ErrorRules, ErrorTypes
 from processor.errors import SettingsError
-from processor.handlers.task import Reject, Retry
+from processor.handlers.exceptions import Reject, Retry
 
 _RATE: Final = re.compile(r"([0-9]{1,9})/([smh])")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}

@@ -13,11 +13,12 @@ from processor.engine.retry import DEFAULT_RULES, ErrorRules
 from processor.errors import LoadError, SettingsError
 from processor.handlers.batch import batch_rule, check_batch_keywords
 from processor.handlers.callables import is_kind, label
+from processor.handlers.exceptions import UnknownTask
 from processor.handlers.lifespan import L, Lifespan
 from processor.handlers.middleware import M, Middleware, check_kinds, inside
 from processor.handlers.payload import payload_type
 from processor.handlers.policy import PolicyKeywords, check_keywords, error_rules, rate_of
-from processor.handlers.task import Task, UnknownTask
+from processor.handlers.task import Task
 
 Function = Callable[[Task[Any]], Any]
 F = TypeVar("F", bound=Function)

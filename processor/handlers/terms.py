@@ -9,8 +9,8 @@ from typing import Final
 
 from processor.engine.record import Headers, Record
 from processor.engine.terms import Terms
+from processor.handlers.exceptions import Expired, InvalidHeader
 from processor.handlers.links import ARRIVAL, JOIN, JOINED, LINKS, THEN
-from processor.handlers.task import Expired, InvalidHeader
 
 PRIORITY: Final = "task-priority"
 NOT_BEFORE: Final = "task-not-before"

@@ -15,22 +15,19 @@ from processor.engine.ledger import Loan
 from processor.engine.outcome import Cause, Deferred, Failed, Outcome, Verdict
 from processor.engine.record import Record
 from processor.errors import DecodeError, EncodeError, NotReady
-from processor.handlers.table import Handler
-from processor.handlers.task import (
-    NO_CONTENT,
-    Decoded,
+from processor.handlers.exceptions import (
     DependencyFailed,
     Expired,
     InvalidHeader,
     ProcessDied,
     Reject,
     Retry,
-    Task,
     TaskCancelled,
     TaskTimeout,
     UnknownTask,
-    identity_of,
 )
+from processor.handlers.table import Handler
+from processor.handlers.task import NO_CONTENT, Decoded, Task, identity_of
 from processor.runtime.interrupt import InterruptWindow
 from processor.telemetry.error_text import frames_of, message_of, type_name
 from processor.telemetry.handler_logs import NO_TASK

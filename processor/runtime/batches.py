@@ -21,8 +21,9 @@ from processor.engine.outcome import Cause, Failed, Gathered, Outcome, Succeeded
 from processor.engine.record import Record
 from processor.engine.terms import Terms
 from processor.handlers.batch import BatchError
+from processor.handlers.exceptions import Expired, InvalidHeader
 from processor.handlers.table import Handler
-from processor.handlers.task import Expired, InvalidHeader, Task
+from processor.handlers.task import Task
 from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ended_with, returned_unrun
 from processor.runtime.flight_recorder import FlightRecorder

@@ -15,7 +15,8 @@ from processor.engine.ledger import Ledger, Loan
 from processor.engine.outcome import Cancelled
 from processor.engine.record import Record
 from processor.errors import DecodeError, NotReady
-from processor.handlers.task import NO_CONTENT, Task, TaskCancelled
+from processor.handlers.exceptions import TaskCancelled
+from processor.handlers.task import NO_CONTENT, Task
 from processor.runtime.attempt import Attempt
 from processor.runtime.cancelled import cancel_of, cancel_of_join
 from processor.runtime.crew import Crew

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from processor.engine.deaths import LEAST_DEATHS, Suspect, TaskPlace
-from processor.handlers.task import ProcessDied
+from processor.handlers.exceptions import ProcessDied
 from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.flight_recorder import FlightRecorder

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from processor.engine.assignment import Assignment
 from processor.engine.joins import missing_ids
-from processor.handlers.task import Expired
+from processor.handlers.exceptions import Expired
 from processor.handlers.terms import shown_time
 
 P = TypeVar("P", bound=Hashable)

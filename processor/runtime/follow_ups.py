@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from processor.engine.record import Headers, Record
 from processor.engine.terms import Terms
+from processor.handlers.exceptions import InvalidHeader
 from processor.handlers.joins import (
     NAME,
     Arrival,
@@ -38,7 +39,7 @@ from processor.handlers.links import (
     write_inputs,
     write_plan,
 )
-from processor.handlers.task import InvalidHeader, Task
+from processor.handlers.task import Task
 from processor.handlers.terms import EXPIRES, headers_for_terms
 from processor.runtime.ports import OutputRecord
 

@@ -23,7 +23,7 @@ import asyncio
 import ctypes
 import time
 
-from processor.handlers.task import Interrupt, TaskTimeout
+from processor.handlers.exceptions import Interrupt, TaskTimeout
 
 NONE, DECIDING, POSTED, GIVEN_UP = 0, 1, 2, 3
 

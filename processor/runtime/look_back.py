@@ -21,9 +21,9 @@ from time import monotonic
 from processor.engine.joins import Doubtful, Identity
 from processor.engine.record import Record
 from processor.errors import ProcessorError
+from processor.handlers.exceptions import InvalidHeader
 from processor.handlers.joins import Joined, read_arrival
 from processor.handlers.links import JOINED
-from processor.handlers.task import InvalidHeader
 from processor.runtime.desk import Desk
 from processor.runtime.log_pass import records_between
 from processor.runtime.ports import Partition, Source

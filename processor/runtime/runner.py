@@ -18,11 +18,12 @@ from processor.engine.outcome import Arrived, Cancelled, Deferred, Dropped, Fail
 from processor.engine.pauses import Pauses
 from processor.engine.record import Record
 from processor.engine.terms import Terms
+from processor.handlers.dependencies import check_links
+from processor.handlers.exceptions import Interrupt
 from processor.handlers.joins import read_arrival
-from processor.handlers.links import check_links
 from processor.handlers.payload import convert
 from processor.handlers.table import Handler, Handlers
-from processor.handlers.task import NO_CONTENT, Interrupt, Task
+from processor.handlers.task import NO_CONTENT, Task
 from processor.handlers.terms import check_age, check_begin
 from processor.runtime.attempt import UNRUN, Attempt, ForBatch, ended_with, raised_in, returned_unrun
 from processor.runtime.batches import Batches

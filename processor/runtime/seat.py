@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from processor.engine.ledger import Loan
+from processor.handlers.exceptions import Interrupt
 from processor.handlers.table import Handler
-from processor.handlers.task import Interrupt, Task
+from processor.handlers.task import Task
 from processor.runtime.attempt import raised_in
 from processor.runtime.desk import Borrower
 from processor.runtime.interrupt import InterruptWindow

@@ -18,10 +18,11 @@ from processor.engine.outcome import Arrived, Cancelled, Cause, Deferred, Failed
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Policy
 from processor.errors import EncodeError
+from processor.handlers.exceptions import Cancelled as CancelledError
+from processor.handlers.exceptions import DependencyFailed
 from processor.handlers.links import unmet
 from processor.handlers.table import Handler
-from processor.handlers.task import Cancelled as CancelledError
-from processor.handlers.task import DependencyFailed, Task
+from processor.handlers.task import Task
 from processor.runtime.attempt import Attempt, failed_with
 from processor.runtime.cancelled import cancel_of
 from processor.runtime.desk import Desk

@@ -12,8 +12,9 @@ from typing import Any
 
 from processor.engine.ledger import Loan
 from processor.engine.pace import BATCH_SECONDS
+from processor.handlers.exceptions import Interrupt, TaskCancelled, TaskTimeout
 from processor.handlers.table import Handler
-from processor.handlers.task import Interrupt, Task, TaskCancelled, TaskTimeout
+from processor.handlers.task import Task
 from processor.runtime.attempt import batch_fields, fields_of
 from processor.runtime.desk import Borrower, Desk
 from processor.runtime.event_loop import EventLoop

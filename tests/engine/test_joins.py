@@ -13,7 +13,7 @@ from processor.engine.outbox import Cut, Staged, unsettling
 from processor.engine.record import Headers
 from processor.engine.stock import Usage
 from processor.engine.terms import Terms
-from processor.handlers.task import Expired
+from processor.handlers.exceptions import Expired
 from tests.engine.record import FakeRecord
 
 JOIN: Identity = ("7/then", "t-0-1")

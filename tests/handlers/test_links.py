@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from processor import DependencyFailed, InvalidHeader
 from processor.engine.terms import Terms
 from processor.errors import EncodeError
+from processor.handlers.dependencies import check_links
 from processor.handlers.links import (
     MOST_BYTES,
     Planned,
-    check_links,
     read_inputs,
     read_plan,
     write_inputs,

@@ -14,7 +14,8 @@ import pytest
 from processor.engine import lease
 from processor.engine.record import Headers
 from processor.handlers.batch import BatchError
-from processor.handlers.task import Reject, Retry, Task, TaskTimeout
+from processor.handlers.exceptions import Reject, Retry, TaskTimeout
+from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.telemetry.events import TaskAbandoned, TaskDeadLettered, TaskStuck, TaskSucceeded, TaskTimedOut
 from processor.testing.memory.cluster import MemoryRecord

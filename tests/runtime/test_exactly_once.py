@@ -11,8 +11,9 @@ import pytest
 
 from processor.engine.commit_note import kept_in
 from processor.engine.skipmap import decode
+from processor.handlers.exceptions import Reject
 from processor.handlers.joins import Join
-from processor.handlers.task import Reject, Task
+from processor.handlers.task import Task
 from processor.runtime import outbox
 from processor.runtime.ports import Commit, OutputRecord, Partition
 from processor.telemetry.events import (

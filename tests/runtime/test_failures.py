@@ -10,7 +10,8 @@ from time import monotonic
 
 import pytest
 
-from processor.handlers.task import Reject, Task
+from processor.handlers.exceptions import Reject
+from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.runtime.interrupt import grace
 from processor.runtime.watchdog import CHECK_SECONDS

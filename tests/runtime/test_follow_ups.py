@@ -10,8 +10,9 @@ import pytest
 
 from processor import BatchError, Processor
 from processor.engine.record import Headers
+from processor.handlers.exceptions import Reject
 from processor.handlers.links import Planned, read_inputs, read_plan, write_plan
-from processor.handlers.task import Reject, Task
+from processor.handlers.task import Task
 from processor.runtime import outbox
 from processor.telemetry.events import ConsumerStats, TaskDeadLettered, TaskDeliveryFailed
 from processor.testing.memory.cluster import MemoryRecord

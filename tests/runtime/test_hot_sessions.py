@@ -10,7 +10,8 @@ import pytest
 
 from processor.engine.flow import RESERVED
 from processor.errors import BrokerError
-from processor.handlers.task import Retry, Task
+from processor.handlers.exceptions import Retry
+from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.runtime.ports import Partition, Record
 from processor.telemetry.events import (

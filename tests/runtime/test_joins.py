@@ -10,9 +10,10 @@ import pytest
 
 from processor.engine.record import Headers
 from processor.errors import BrokerError
+from processor.handlers.exceptions import Reject
 from processor.handlers.joins import Branch, Join, Path, read_join, write_branch, write_join, write_joined
 from processor.handlers.links import Planned, read_inputs, write_plan
-from processor.handlers.task import Reject, Task
+from processor.handlers.task import Task
 from processor.telemetry.events import ConsumerStats, ConsumerSurveyFailed, PartitionStats, TaskDeadLettered
 from processor.testing.memory.cluster import MemoryRecord
 from processor.testing.memory.reader import MemoryReader

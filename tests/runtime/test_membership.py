@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from processor.handlers.task import Reject, Task
+from processor.handlers.exceptions import Reject
+from processor.handlers.task import Task
 from processor.runtime.ports import Partition
 from processor.telemetry.events import (
     ConsumerAssigned,

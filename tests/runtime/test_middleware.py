@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from processor.handlers.task import Reject, Task, TaskTimeout
+from processor.handlers.exceptions import Reject, TaskTimeout
+from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.telemetry.events import TaskTimedOut
 from tests.runtime.fakes import FakeRecord

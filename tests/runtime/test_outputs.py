@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from processor.handlers.task import Reject, Task
+from processor.handlers.exceptions import Reject
+from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.runtime import outbox
 from processor.telemetry.events import ConsumerStats, TaskDeadLettered, TaskDeliveryFailed, TaskRetrying

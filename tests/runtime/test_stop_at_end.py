@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from processor.handlers.task import Reject, Task
+from processor.handlers.exceptions import Reject
+from processor.handlers.task import Task
 from processor.runtime.ports import Commit
 from processor.telemetry.events import ConsumerStopping, TaskStuck
 from tests.runtime.fakes import PARTITION, FakeRecord

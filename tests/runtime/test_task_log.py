@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from processor.handlers.task import Reject, Task
+from processor.handlers.exceptions import Reject
+from processor.handlers.task import Task
 from processor.runtime import task_log
 from processor.runtime.task_log import PER_SECOND, in_sample
 from processor.telemetry.events import ConsumerStats, TaskDeadLettered, TaskRetrying, TaskSucceeded

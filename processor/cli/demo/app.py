@@ -11,7 +11,8 @@ from typing import Final, Literal
 import msgspec
 
 from processor.handlers.batch import BatchError
-from processor.handlers.task import Reject, Task
+from processor.handlers.exceptions import Reject
+from processor.handlers.task import Task
 from processor.handlers.terms import NOT_BEFORE
 from processor.processor import Processor
 
