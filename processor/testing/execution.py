@@ -14,7 +14,8 @@ from processor.errors import ProcessorError, SettingsError
 from processor.handlers.table import Function, Handlers
 from processor.options.value_formats import ValueFormat
 from processor.processor import Processor
-from processor.runtime.consumer import Consumer
+from processor.runtime.consumer import Consumer, ExitStatus
+from processor.runtime.ports import Codec
 from processor.settings import Settings
 from processor.telemetry.events import Event
 from processor.testing.memory.cluster import MemoryCluster
@@ -92,44 +93,72 @@ def run(  # noqa: PLR0913 — options, each given by its name
     load = Load(cluster, topic, codec.real)
     for given in tasks:
         load.produce(given)
-    events: list[Event] = []
-    deadline = time.monotonic() + seconds
-
-    def run_to_end() -> int:
-        source, sink = MemorySource(cluster, settings.topics), MemorySink(cluster)
-        source.longest_wait = IDLE_SECONDS
-        return _run_until(deadline, seconds, Consumer(settings, handlers, source, sink, codec, events.append), events)
-
-    exit_code = run_to_end()
-    while not cluster.is_done(topic):  # a consumer stops at the end that was there when it started
-        before = cluster.state()
-        exit_code = run_to_end()
-        if cluster.state() == before:  # what is left waits for branches that are dead letters
-            break
+    members = _Members(settings, handlers, codec, cluster, seconds)
+    exit_code = members.run()
     load.note_follow_ups()
     letters = cluster.records(settings.dead_letter_topic_of(topic))
-    return report_of(load, events, letters, codec.results, exit_code)
+    return report_of(load, members.events, letters, codec.results, exit_code)
 
 
-def _run_until(deadline: float, seconds: float, consumer: Consumer, events: Sequence[Event]) -> int:
-    late = threading.Event()
+class _Members:
+    """Consumers of one group, one after another, until nothing more can be done.
 
-    def give_up() -> None:
-        late.set()
-        consumer.request_stop_now(f"not done within {seconds:g} s")
+    Args:
+        settings: of each consumer.
+        handlers: the application.
+        codec: shared by all of them.
+        cluster: what they consume from, in memory.
+        seconds: that all of them together may take.
+    """
 
-    timer = threading.Timer(deadline - time.monotonic(), give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        status = consumer.run()
-    finally:
-        timer.cancel()
-    if late.is_set() and not status.finished:
-        raise TimeoutError(f"not every task was settled within {seconds:g} seconds")
-    if status.recycle or not status.finished:
-        raise ProcessorError(f"the consumer ended before the last task: {_why(events)}")
-    return status.exit_code
+    def __init__(
+        self, settings: Settings, handlers: Handlers, codec: Codec, cluster: MemoryCluster, seconds: float
+    ) -> None:
+        self._settings = settings
+        self._handlers = handlers
+        self._codec = codec
+        self._cluster = cluster
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self.events: list[Event] = []
+
+    def run(self) -> int:
+        """Return the exit code of the last one."""
+        topic = self._settings.topics[0]
+        exit_code = self._run_to_end()
+        while not self._cluster.is_done(topic):  # a consumer stops at the end that was there when it started
+            before = self._cluster.state()
+            exit_code = self._run_to_end()
+            if self._cluster.state() == before:  # what is left waits for branches that are dead letters
+                break
+        return exit_code
+
+    def _run_to_end(self) -> int:
+        source, sink = MemorySource(self._cluster, self._settings.topics), MemorySink(self._cluster)
+        source.longest_wait = IDLE_SECONDS
+        consumer = Consumer(self._settings, self._handlers, source, sink, self._codec, self.events.append)
+        status = self._run_in_time(consumer)
+        if status.recycle or not status.finished:
+            raise ProcessorError(f"the consumer ended before the last task: {_why(self.events)}")
+        return status.exit_code
+
+    def _run_in_time(self, consumer: Consumer) -> ExitStatus:
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            consumer.request_stop_now(f"not done within {self._seconds:g} s")
+
+        timer = threading.Timer(self._deadline - time.monotonic(), give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            status = consumer.run()
+        finally:
+            timer.cancel()
+        if late.is_set() and not status.finished:
+            raise TimeoutError(f"not every task was settled within {self._seconds:g} seconds")
+        return status
 
 
 def _why(events: Sequence[Event]) -> str:
