@@ -9,7 +9,7 @@ from typing import Any
 from processor.engine.durations import Durations
 from processor.engine.gate import GateSnapshot
 from processor.engine.ledger import Block, LedgerSnapshot, Loan
-from processor.engine.paused_lanes import PauseLoad
+from processor.engine.paused_lanes import PauseLoad, PausesSnapshot
 from processor.engine.retry import PAUSED
 from processor.runtime.commits.committer import Committer
 from processor.runtime.crew import Crew
@@ -118,22 +118,21 @@ class Statistics:
     ) -> ConsumerStats:
         assignment, counts = report.assignment, self._desk.counts
         tasks: dict[str, Any] = dict(report.counts)
-        settled = tasks.pop("settled")
+        rates = self._rates(tasks.pop("settled"), now)
         tasks["skipped"] += sum(p.skipped for p in partitions)
         tasks["handler_seconds"] = round(tasks["handler_seconds"], 3)
-        seconds, used = max(now - self._last, 1e-9), process_time()
-        rate, cores = (settled - self._last_settled) / seconds, (used - self._last_used) / seconds
-        self._last, self._last_settled, self._last_used = now, settled, used
         lags = [p.lag for p in partitions if p.lag is not None]
         busiest = [_load(*busy, assignment.partitions[busy.partition]) for busy in assignment.busiest]
         return ConsumerStats(
             **tasks,
+            **rates,
             **self._latencies(report.durations, report.longest_seconds),
+            **_held(report.gates),
+            **_paused(report.pauses),
             in_flight=assignment.in_flight,
             waiting=assignment.waiting,
             running=assignment.running,
             workers=self._crew.size,
-            used_cores=round(cores, 2),
             ready_sessions=self._desk.ready,
             uptime_seconds=round(now - self._started, 3),
             overdue_after_seconds=overdue,
@@ -142,7 +141,6 @@ class Statistics:
             urgent_sessions=assignment.urgent,
             delayed_sessions=sum(p.delayed for p in partitions),
             next_delayed_seconds=_seconds_until(assignment.next_delay),
-            tasks_per_second=round(rate, 1),
             abandoned=counts.abandoned,
             missed_offsets=counts.missed_offsets,
             set_aside=assignment.set_aside,
@@ -160,14 +158,14 @@ class Statistics:
             oldest_running_seconds=round(now - min(running.values(), default=now), 3),
             suppressed_warnings=self._log.suppressed,
             busiest_sessions=busiest,
-            suspended_handlers=sum(gate.suspended_seconds is not None for gate in report.gates),
-            held=sum(gate.waiting for gate in report.gates),
-            paused=sum(report.pauses.waiting.values()),
-            pauses=report.pauses.in_force,
-            longest_pause_seconds=_seconds_since(report.pauses.since),
-            paused_by=[_pause(load) for load in report.pauses.loads],
-            held_handlers=[_held(gate) for gate in report.gates if gate.waiting or gate.suspended_seconds is not None],
         )
+
+    def _rates(self, settled: int, now: float) -> dict[str, Any]:
+        """Of the time since the last report."""
+        seconds, used = max(now - self._last, 1e-9), process_time()
+        rate, cores = (settled - self._last_settled) / seconds, (used - self._last_used) / seconds
+        self._last, self._last_settled, self._last_used = now, settled, used
+        return {"tasks_per_second": round(rate, 1), "used_cores": round(cores, 2)}
 
     def _latencies(self, durations: Durations, longest: float) -> dict[str, Any]:
         """Of the last interval, and the buckets since the start."""
@@ -254,7 +252,26 @@ def _state(block: Block, running: Mapping[Loan, float]) -> tuple[HeadState, floa
             return place, block.since
 
 
-def _held(gate: GateSnapshot) -> HandlerLoad:
+def _held(gates: Sequence[GateSnapshot]) -> dict[str, Any]:
+    """Return the fields about tasks that wait for their handler, which is suspended or at a limit."""
+    return {
+        "held": sum(gate.waiting for gate in gates),
+        "suspended_handlers": sum(gate.suspended_seconds is not None for gate in gates),
+        "held_handlers": [_handler(gate) for gate in gates if gate.waiting or gate.suspended_seconds is not None],
+    }
+
+
+def _paused(pauses: PausesSnapshot) -> dict[str, Any]:
+    """Return the fields about tasks that an operator has paused."""
+    return {
+        "paused": sum(pauses.waiting.values()),
+        "pauses": pauses.in_force,
+        "longest_pause_seconds": _seconds_since(pauses.since),
+        "paused_by": [_pause(load) for load in pauses.loads],
+    }
+
+
+def _handler(gate: GateSnapshot) -> HandlerLoad:
     return HandlerLoad(
         handler=gate.name,
         waiting=gate.waiting,
