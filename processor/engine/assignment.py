@@ -252,7 +252,8 @@ class Assignment(Generic[P]):
             ledger.overflow = Overflow(ledger)
         self.has_set_aside = True
         overflow = ledger.overflow
-        sessions = self._sessions_aside - overflow.sessions + overflow.sessions_with(kept)
+        # sessions of other partitions may have all of their tasks in memory again: each partition keeps to its part
+        sessions = overflow.sessions_with(kept) * len(self.ledgers)
         count = overflow.put_aside(kept, most, portion(sessions, overflow.record_bytes, limits))
         self.in_flight -= count
         self.waiting -= count

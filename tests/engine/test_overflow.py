@@ -332,6 +332,22 @@ def test_a_lane_keeps_less_of_what_was_read_again_once_more_sessions_share_the_r
     assert [len(lane.waiting) for lane in log.ledger.lanes.longer_than(0)] == [8, 4]
 
 
+def test_what_was_read_again_of_many_partitions_leaves_room_for_the_tasks_of_others() -> None:
+    """It was read again while few sessions had tasks set aside, and so there was room for all of it."""
+    assignment: Assignment[int] = Assignment(terms_of)
+    log = {n: FakeRecord(n, b"hot", b"v") for n in range(30)}
+    for partition in range(4):
+        assignment.assign(partition, 0)
+        assignment.admit(partition, list(log.values()), 0.0)
+        assignment.lend(1)
+        assert assignment.make_room(partition, WIDER, 100, FULL_SECONDS)
+        for _, ledger, asked in assignment.ask(FULL):
+            assignment.read_again(ledger, [log[number] for number in asked])
+    assert (assignment.in_flight, assignment.set_aside) == (4 * 30, 0)
+    assert sum(assignment.make_room(partition, WIDER, 100, FULL_SECONDS) for partition in range(4)) == 4 * 21
+    assert assignment.in_flight <= WIDER.tasks // 2 + 4
+
+
 def test_a_faster_session_gets_more_than_an_equal_share_and_all_together_no_more_than_before() -> None:
     log, limits, most = Log(*[FakeRecord(n, b"%d" % (n % 2), b"v") for n in range(4000)]), Usage(400, 10**6), 0
     (fast,), _ = log.lend(1), log.lend(1)
