@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from processor.engine.flow import RESERVED
 from tests.support.cluster import Row
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario
@@ -14,6 +15,13 @@ from tests.support.until import until
 TASKS = 4000
 
 MANY = 100_000
+
+HOT_SESSIONS = 1_000
+
+EACH = 20
+"""Tasks of each of them; a quarter as many are of others."""
+
+MAX_AHEAD = HOT_SESSIONS * EACH
 
 
 def test_a_kill_past_a_hot_session_repeats_nothing_of_the_others_and_keeps_every_order(scenario: MakeScenario) -> None:
@@ -46,6 +54,29 @@ def mixed(slow: int, others: int, sessions: int = 200) -> list[Row]:
 def succeeded(fleet: Fleet) -> int:
     stats = fleet.heard("consumer.stats")
     return int(stats[-1]["succeeded"]) if stats else 0
+
+
+def test_a_thousand_hot_sessions_over_fifty_partitions_hold_back_no_other_and_keep_their_order(
+    scenario: MakeScenario,
+) -> None:
+    """Until they may begin, all tasks of the others are done, and most of theirs are set aside."""
+    work = scenario(partitions=50)
+    others = HOT_SESSIONS * EACH // 4
+    tasks = others + HOT_SESSIONS * EACH
+    period = HOT_SESSIONS * 5 // 4  # four of five tasks are of a hot session
+    work.produce((b"slow%d" % (n % period) if n % 5 else b"s%d" % n, b"") for n in range(tasks))
+    fleet = work.run("defer_if_slow", "--max-ahead", str(MAX_AHEAD))
+    until(lambda: succeeded(fleet) == others, lambda: f"{succeeded(fleet)} of {others} are done", 90, pause=0.1)
+    until(lambda: fleet.heard("consumer.stats")[-1]["set_aside"] >= MAX_AHEAD / 2, "most are set aside", 60, pause=0.1)
+    assert {entry.session[:4] == "slow" for entry in work.ledger.entries()} == {False}
+    work.go()
+    work.wait_lag(0, 90)
+    assert fleet.stop() == 0
+    assert work.faults() == {}
+    assert work.repeated() == []
+    stats = fleet.heard("consumer.stats")
+    assert max(each["set_aside"] for each in stats) <= MAX_AHEAD
+    assert max(each["in_flight"] for each in stats) <= 10_000 * (1 + RESERVED)
 
 
 @pytest.mark.parametrize(("slow", "is_recorded"), [(1_500, False), (25_000, True)], ids=["metadata", "record"])
