@@ -10,12 +10,16 @@ the hold of the partition. More follow while it is watched: a producer may learn
 to the old partition meanwhile. No clock of a producer matters. The last cut is made when the watch is over, and every
 producer knows: its ends hold all that was written to an old partition, and once those are committed, no bound is left.
 
+The watch begins when the growth is seen, not when the partition begins: a partition may be held for hours, by a task
+that is delayed, and its last cut is not made after that, but meanwhile.
+
 Partitions are `(topic, number)`; what the group and the brokers say comes as plain values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from math import inf
 from typing import NamedTuple
 
 from processor.engine.commit_note import kept_in, split
@@ -27,11 +31,15 @@ HELD = -1
 """The gate of a partition of which nothing may begin, not even its first offset."""
 
 WATCH_SECONDS = 330.0
-"""For so long after its first cut a partition is watched: producers ask for a topic's partitions every five minutes
+"""For so long after it was first seen a partition is watched: producers ask for a topic's partitions every five minutes
 (`metadata.max.age.ms` in Java, `topic.metadata.refresh.interval.ms` in librdkafka), and may be late by a request."""
 
-ASK_SECONDS = 0.25
-"""Time between two surveys while a cut is awaited."""
+ASK_SECONDS, LONGEST_ASK_SECONDS = 0.25, 10.0
+"""The shortest and the longest time between two surveys while a cut is awaited."""
+
+ASK_SHARE = 20
+"""Between these, the time is one part in so many of that for which the cut has been awaited: the partition begins late
+by at most a twentieth of it."""
 
 
 class Extent(NamedTuple):
@@ -107,7 +115,18 @@ class Grown(NamedTuple):
     partitions: int
 
 
-Decision = Begin | Hold | Open | Grown
+class Uneven(NamedTuple):
+    """The number of partitions was not multiplied: sessions move between old partitions too, and nothing waits there.
+
+    Each partition of the topic that is new reports it.
+    """
+
+    topic: str
+    before: int
+    partitions: int
+
+
+Decision = Begin | Hold | Open | Grown | Uneven
 
 
 class _Newcomer:
@@ -115,10 +134,12 @@ class _Newcomer:
 
     __slots__ = (
         "asked",
+        "awaited_since",
         "begun",
         "gate",
-        "is_last_cut",
         "is_logged",
+        "last_targets",
+        "next_question",
         "partitions",
         "predecessors",
         "seen_end",
@@ -130,12 +151,14 @@ class _Newcomer:
     def __init__(self, until: float | None) -> None:
         self.begun = until is not None
         self.until = until
-        """When its last cut is made; None before its first cut."""
+        """When its last cut is made; None before it is found in a survey."""
         self.gate = HELD
-        self.is_last_cut = False
-        """Whether `targets` are those of the last cut."""
         self.asked = False
         """Whether the survey that is under way is about it."""
+        self.next_question = -inf
+        """When it may be asked about again."""
+        self.awaited_since: float | None = None
+        """When its latest cut was made, or it was asked about for the first time since it begins, or began."""
         self.is_logged = False
         self.start: int | None = None
         """Its lowest offset in the last survey."""
@@ -146,6 +169,14 @@ class _Newcomer:
         """Its end in an earlier survey: where the next cut is made."""
         self.targets: dict[int, int] | None = None
         """What the cut at `seen_end` waits for; None while there is none."""
+        self.last_targets: dict[int, int] | None = None
+        """What the last cut waits for; None before it is made."""
+
+    def await_until(self, now: float, *, may_cut: bool) -> None:
+        """Sets when to ask again: at once if the next answer may make a cut, else later the longer it takes."""
+        since = now if self.awaited_since is None else self.awaited_since
+        pause = min(max((now - since) / ASK_SHARE, ASK_SECONDS), LONGEST_ASK_SECONDS)
+        self.next_question = now if may_cut else now + pause
 
 
 class Growth:
@@ -153,7 +184,6 @@ class Growth:
 
     def __init__(self) -> None:
         self._newcomers: dict[Place, _Newcomer] = {}
-        self._next_question = 0.0
         self._asked_at = 0.0
         self._is_asking = False
 
@@ -163,7 +193,6 @@ class Growth:
     def add(self, place: Place) -> None:
         """Adds an assigned partition of which the group has committed nothing."""
         self._newcomers[place] = _Newcomer(None)
-        self._next_question = 0.0
 
     def watch(self, place: Place, until: float) -> None:
         """Watches an assigned partition until then: it was new to the consumer that had it before.
@@ -171,7 +200,6 @@ class Growth:
         That time may be over: then its last cut is still to be made, or to be reached.
         """
         self._newcomers[place] = _Newcomer(until)
-        self._next_question = 0.0
 
     def forget(self, places: Iterable[Place]) -> None:
         """Forgets partitions that no longer belong to this consumer."""
@@ -184,14 +212,14 @@ class Growth:
         return {topic for topic, _ in self._newcomers}
 
     def watched_until(self, place: Place) -> float | None:
-        """Return until when the partition is watched; None where it is not, or has not begun."""
+        """Return until when the partition is watched; None where it is not, or was not found in a survey yet."""
         newcomer = self._newcomers.get(place)
         return newcomer.until if newcomer is not None else None
 
     def targets(self, place: Place) -> Mapping[int, int]:
         """Return which offsets of which partitions have to be committed before more of the partition may begin."""
         newcomer = self._newcomers.get(place)
-        return (newcomer.targets or {}) if newcomer is not None else {}
+        return (newcomer.targets or newcomer.last_targets or {}) if newcomer is not None else {}
 
     def start(self, place: Place) -> int | None:
         """Return the lowest offset of a partition that has not begun; None if it has, or is not surveyed yet."""
@@ -205,24 +233,28 @@ class Growth:
             now: the time.
             blocked: partitions with records that wait at the gate.
         """
-        if self._is_asking or now < self._next_question:
+        if self._is_asking:
             return []
-        asked = {
+        waiting = {
             place: newcomer
             for place, newcomer in self._newcomers.items()
             if not newcomer.begun or place in blocked or _is_watch_over(newcomer, now)
         }
-        for newcomer in asked.values():
-            newcomer.asked = True
-        self._is_asking, self._asked_at = bool(asked), now
-        return sorted({topic for topic, _ in asked})
+        topics = {topic for (topic, _), newcomer in waiting.items() if newcomer.next_question <= now}
+        for (topic, _), newcomer in waiting.items():
+            newcomer.asked = topic in topics
+            if newcomer.awaited_since is None:
+                newcomer.awaited_since = now
+        self._is_asking, self._asked_at = bool(topics), now
+        return sorted(topics)
 
     def fail(self, now: float) -> None:
         """Ends a survey, which had no answer."""
         self._is_asking = False
-        self._next_question = now + ASK_SECONDS
         for newcomer in self._newcomers.values():
-            newcomer.asked = False
+            if newcomer.asked:
+                newcomer.asked = False
+                newcomer.await_until(now, may_cut=False)
 
     def answer(self, topics: Mapping[str, Mapping[int, Extent]], now: float) -> list[Decision]:
         """Return what follows from a survey of the topics, each with its partitions by number."""
@@ -234,12 +266,12 @@ class Growth:
             if number in found:  # a broker may not know of it yet
                 decided = self._decide((topic, number), newcomer, found, now)
                 decisions += [decision for decision in decided if decision not in decisions]
-        if any(n.targets is None for _, n in asked if n.partitions):  # a cut may be made with the next answer
-            self._next_question = now
+                newcomer.await_until(now, may_cut=newcomer.targets is None and newcomer.last_targets is None)
         return decisions
 
     def _decide(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
         topic, number = place
+        decisions: list[Decision] = []
         if newcomer.predecessors is None:
             newcomer.predecessors = predecessors(number, found)
             begun_with = beginning_of(found)
@@ -248,28 +280,34 @@ class Growth:
                 del self._newcomers[place]
                 at = None if newcomer.begun else found[number].start
                 return [Begin(place, at, len(found) if is_fresh else begun_with)]
-        decisions: list[Decision] = []
-        if 0 < newcomer.partitions < len(found) and not newcomer.begun:
-            decisions.append(Grown(topic, newcomer.partitions, len(found)))
+            if not newcomer.begun:
+                newcomer.until = now + WATCH_SECONDS
+                decisions += _unless_multiplied(topic, _before(found), len(found))
+        if 0 < newcomer.partitions < len(found):
+            decisions += _unless_multiplied(topic, newcomer.partitions, len(found))
+            if not newcomer.begun:
+                decisions.append(Grown(topic, newcomer.partitions, len(found)))
         newcomer.partitions, newcomer.start = len(found), found[number].start
-        if _is_watch_over(newcomer, self._asked_at):
-            return decisions + self._last_cut(place, newcomer, found)
-        return decisions + self._cut(place, newcomer, found, now)
+        return decisions + (self._last_cut(place, newcomer, found, now) or self._cut(place, newcomer, found, now))
 
-    def _last_cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent]) -> list[Decision]:
-        if not newcomer.is_last_cut:
-            newcomer.is_last_cut, newcomer.targets = True, _ends(newcomer, found)
-        newcomer.targets = _unreached(newcomer.targets or {}, found)
-        if newcomer.targets:
+    def _last_cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
+        if newcomer.last_targets is None:
+            if not _is_watch_over(newcomer, self._asked_at):
+                return []
+            newcomer.last_targets, newcomer.awaited_since = _ends(newcomer, found), now
+        newcomer.last_targets = _unreached(newcomer.last_targets, found)
+        if newcomer.last_targets:
             return []
         del self._newcomers[place]
-        return [Begin(place, None, None)]
+        return [Begin(place, None if newcomer.begun else found[place[1]].start, None)]
 
     def _cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
         own = found[place[1]]
         decisions: list[Decision] = []
+        if newcomer.begun and newcomer.last_targets is not None and newcomer.targets is None:
+            return decisions  # a cut that was made now would wait for more than the last one
         if newcomer.targets is None and newcomer.seen_end is not None and newcomer.seen_end > newcomer.gate:
-            newcomer.targets = _ends(newcomer, found)
+            newcomer.targets, newcomer.awaited_since = _ends(newcomer, found), now
         if newcomer.targets is None:
             newcomer.seen_end = own.end
             return decisions
@@ -282,9 +320,7 @@ class Growth:
         assert newcomer.seen_end is not None
         decisions.append(Open(place, None if newcomer.begun else own.start, newcomer.seen_end))
         newcomer.gate, newcomer.targets, newcomer.seen_end = newcomer.seen_end, None, own.end
-        if not newcomer.begun:
-            newcomer.begun = True
-            newcomer.until = now + WATCH_SECONDS
+        newcomer.begun, newcomer.awaited_since = True, None
         return decisions
 
 
@@ -309,13 +345,16 @@ def _ends(newcomer: _Newcomer, found: Mapping[int, Extent]) -> dict[int, int]:
 
 
 def _unreached(targets: Mapping[int, int], found: Mapping[int, Extent]) -> dict[int, int]:
-    """Return those of the targets that the group has not settled yet."""
-    return {number: end for number, end in targets.items() if not _has_reached(found.get(number), end)}
+    """Return those of the targets that the group has not settled yet. A partition that is gone holds up nothing.
+
+    A partition that ends below its target was made anew, or has lost records: its target is its end.
+    """
+    present = {number: min(end, found[number].end) for number, end in targets.items() if number in found}
+    return {number: end for number, end in present.items() if end > found[number].settled}
 
 
-def _has_reached(extent: Extent | None, end: int) -> bool:
-    """Return whether the group has settled everything below `end`; a partition that is gone holds up nothing."""
-    return extent is None or end <= extent.settled
+def _unless_multiplied(topic: str, before: int, partitions: int) -> list[Decision]:
+    return [Uneven(topic, before, partitions)] if partitions % before else []
 
 
 def beginning_of(found: Mapping[int, Extent]) -> int | None:

@@ -140,8 +140,8 @@ class Intake:
                 self._source.resume([partition])
 
     def blocked(self) -> list[Partition]:
-        """Return the partitions with records that wait at the gate."""
-        return [p for p, gate in self._gates.items() if self._stock.is_blocked(p, gate)]
+        """Return the partitions whose records wait at the gate, fetched or not."""
+        return [p for p, gate in self._gates.items() if gate < 0 or self._stock.is_blocked(p, gate)]
 
     def stop(self, partitions: Sequence[Partition]) -> None:
         """Fetches no more of these partitions."""

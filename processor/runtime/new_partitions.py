@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from time import monotonic, time
 
 from processor.engine.commit_note import Note
-from processor.engine.growth import HELD, WATCH_SECONDS, Begin, Decision, Extent, Grown, Growth, Hold, Open, extent_of
+from processor.engine.growth import (
+    HELD,
+    WATCH_SECONDS,
+    Begin,
+    Decision,
+    Extent,
+    Grown,
+    Growth,
+    Hold,
+    Open,
+    Uneven,
+    extent_of,
+)
 from processor.engine.late_producers import LateProducers
 from processor.engine.record import Record
 from processor.handlers.joins import is_of_join
@@ -47,7 +59,7 @@ class NewPartitions:
         self._late_producers = LateProducers()
         intake.on_gated_runs = self._look_for_late_producers
         self._held_since: dict[Partition, float] = {}
-        self._uneven: set[tuple[str, int]] = set()
+        self._uneven: set[Uneven] = set()
 
     def begin(self, starts: Sequence[Start]) -> None:
         """These were assigned: begins them, but for those that may be new."""
@@ -118,8 +130,8 @@ class NewPartitions:
         self._growth.watch(partition, monotonic() + min(seconds, WATCH_SECONDS))  # clocks may differ
         self._intake.gate(partition, HELD)
 
-    def _note(self, partition: Partition, begun_with: int) -> None:
-        self._committer.note(partition, Note(begun_with, int(time() + WATCH_SECONDS)))
+    def _note(self, partition: Partition, begun_with: int, seconds: float) -> None:
+        self._committer.note(partition, Note(begun_with, int(time() + seconds)))
 
     def _carry_out(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
@@ -127,19 +139,23 @@ class NewPartitions:
                 case Begin(place, at, begun_with):
                     partition = Partition(*place)
                     if begun_with is not None:
-                        self._note(partition, begun_with)
+                        self._note(partition, begun_with, WATCH_SECONDS)
                     else:
                         self._committer.drop_note(partition)
                     self._let_begin(partition, at, None)
                 case Open(place, at, gate):
                     partition = Partition(*place)
                     if at is not None:
-                        self._note(partition, 0)
+                        until = self._growth.watched_until(place)
+                        assert until is not None
+                        self._note(partition, 0, until - monotonic())
                     self._let_begin(partition, at, gate)
                 case Hold():
                     self._log_hold(decision)
                 case Grown(topic, before, partitions):
                     self._emit(ConsumerTopicGrewAgain(topic=topic, partitions_before=before, partitions=partitions))
+                case Uneven():
+                    self._warn_of_uneven(decision)
 
     def _let_begin(self, partition: Partition, at: int | None, gate: int | None) -> None:
         """Moves the gate. A partition that begins is committed at its start at once: then it is not new any more."""
@@ -166,9 +182,13 @@ class NewPartitions:
                 waits_for_partitions=len(hold.targets),
             )
         )
-        if hold.partitions % hold.before and (topic, hold.partitions) not in self._uneven:
-            self._uneven.add((topic, hold.partitions))
-            self._emit(ConsumerGrowthUneven(topic=topic, partitions_before=hold.before, partitions=hold.partitions))
+
+    def _warn_of_uneven(self, uneven: Uneven) -> None:
+        """Warns once, however many partitions report it."""
+        if uneven not in self._uneven:
+            self._uneven.add(uneven)
+            topic, before, partitions = uneven
+            self._emit(ConsumerGrowthUneven(topic=topic, partitions_before=before, partitions=partitions))
 
 
 def _topics(survey: Survey, now: float) -> dict[str, dict[int, Extent]]:

@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from processor.engine.growth import (
     ASK_SECONDS,
+    ASK_SHARE,
     HELD,
+    LONGEST_ASK_SECONDS,
     WATCH_SECONDS,
     Begin,
     Decision,
@@ -21,6 +23,7 @@ from processor.engine.growth import (
     Growth,
     Hold,
     Open,
+    Uneven,
     extent_of,
     predecessors,
 )
@@ -67,9 +70,27 @@ def test_a_partition_below_all_that_are_committed_is_not_new() -> None:
 
 def test_a_partition_beyond_those_with_which_the_group_began_is_new() -> None:
     growth = added(2)
-    assert answers(growth, topic(5, 5, None, begun_with=2)) == []
-    (held,) = answers(growth, topic(5, 5, None, begun_with=2))
-    assert held == Hold((T, 2), {0: 10, 1: 10}, 3, 2)
+    found = topic(5, 5, None, None, begun_with=2)
+    assert answers(growth, found) == []
+    (held,) = answers(growth, found)
+    assert held == Hold((T, 2), {0: 10, 1: 10}, 4, 2)
+
+
+def test_a_growth_that_does_not_multiply_the_partitions_is_uneven_whether_something_waits_for_it_or_not() -> None:
+    growth = added(2)
+    settled = {n: Extent(0, 10, 10) for n in range(2)} | {2: Extent(0, 3, None)}
+    assert answers(growth, settled) == [Uneven(T, 2, 3)]
+    assert answers(growth, settled) == [Open((T, 2), 0, 3)]
+
+
+def test_a_second_growth_is_uneven_if_it_does_not_multiply_what_the_first_one_left() -> None:
+    growth = added(4)
+    first = {n: Extent(0, 10, 10) for n in range(4)} | {n: Extent(0, 3, None) for n in range(4, 8)}
+    assert answers(growth, first) == []
+    assert answers(growth, first) == [Open((T, 4), 0, 3)]
+    second = first | {n: Extent(0, 0, None) for n in range(8, 12)}
+    assert growth.question(1.0, [(T, 4)]) == [T]
+    assert growth.answer({T: second}, 1.0) == [Uneven(T, 8, 12)]
 
 
 def test_a_partition_has_what_its_commit_notes_until_the_time_of_the_note() -> None:
@@ -92,7 +113,7 @@ def test_a_new_partition_opens_once_the_ends_of_the_others_are_committed_up_to_t
     assert growth.question(ASK_SECONDS / 2, []) == []
     assert answers(growth, {0: Extent(0, 20, 11), 1: Extent(2, 5, None)}, 1.0) == []
     assert answers(growth, {0: Extent(0, 20, 12), 1: Extent(2, 9, None)}, 2.0) == [Open((T, 1), 2, 3)]
-    assert growth.watched_until((T, 1)) == 2.0 + WATCH_SECONDS
+    assert growth.watched_until((T, 1)) == WATCH_SECONDS
     assert growth.targets((T, 1)) == {}
     assert growth.start((T, 1)) is None
 
@@ -118,7 +139,7 @@ def test_a_watch_ends_with_a_cut_that_is_made_after_its_time() -> None:
     settled = {0: Extent(0, 0, 0), 1: Extent(0, 0, None)}
     answers(growth, settled)
     assert answers(growth, settled, 5.0) == [Open((T, 1), 0, 0)]
-    over = 5.0 + WATCH_SECONDS
+    over = WATCH_SECONDS
     assert growth.question(over - 1, []) == []
     assert answers(growth, {0: Extent(0, 9, 7), 1: Extent(0, 1, 0)}, over) == []
     assert growth.targets((T, 1)) == {0: 9}
@@ -132,7 +153,7 @@ def test_a_question_of_before_the_end_of_the_watch_makes_no_last_cut() -> None:
     settled = {0: Extent(0, 0, 0), 1: Extent(0, 0, None)}
     answers(growth, settled)
     assert answers(growth, settled, 5.0) == [Open((T, 1), 0, 0)]
-    over = 5.0 + WATCH_SECONDS
+    over = WATCH_SECONDS
     assert growth.question(over - 1, [(T, 1)]) == [T]
     assert growth.answer({T: settled}, over) == []
     assert answers(growth, settled, over + 1) == [Begin((T, 1), None, None)]
@@ -143,6 +164,31 @@ def test_a_watch_that_was_over_before_the_partition_changed_hands_has_its_last_c
     growth.watch((T, 1), 50.0)
     assert answers(growth, {0: Extent(0, 9, 7), 1: Extent(0, 3, 1)}, 100.0) == []
     assert answers(growth, {0: Extent(0, 9, 9), 1: Extent(0, 3, 1)}, 101.0) == [Begin((T, 1), None, None)]
+
+
+def test_a_partition_that_is_held_for_longer_than_producers_need_has_its_last_cut_meanwhile() -> None:
+    """Else it would wait once more behind what came to the old partitions after it began."""
+    growth = added(1)
+    answers(growth, {0: Extent(0, 9, 7), 1: Extent(0, 3, None)})
+    (held,) = answers(growth, {0: Extent(0, 9, 7), 1: Extent(0, 3, None)})
+    assert isinstance(held, Hold)
+    assert answers(growth, {0: Extent(0, 20, 8), 1: Extent(0, 4, None)}, WATCH_SECONDS) == []
+    assert growth.targets((T, 1)) == {0: 9}
+    much_later = 10 * WATCH_SECONDS
+    assert answers(growth, {0: Extent(0, 50, 9), 1: Extent(0, 8, None)}, much_later) == [Open((T, 1), 0, 3)]
+    assert growth.targets((T, 1)) == {0: 20}
+    assert answers(growth, {0: Extent(0, 60, 19), 1: Extent(0, 9, 3)}, much_later + 10) == []
+    assert answers(growth, {0: Extent(0, 70, 20), 1: Extent(0, 9, 3)}, much_later + 20) == [Begin((T, 1), None, None)]
+
+
+def test_a_partition_that_has_not_begun_when_its_last_cut_is_reached_begins_at_its_start_without_a_bound() -> None:
+    growth = added(1)
+    found = {0: Extent(0, 9, 7), 1: Extent(2, 3, None)}
+    answers(growth, found)
+    (held,) = answers(growth, found, WATCH_SECONDS)
+    assert held == Hold((T, 1), {0: 9}, 2, 1)
+    assert answers(growth, {0: Extent(0, 20, 9), 1: Extent(2, 4, None)}, WATCH_SECONDS + 1) == [Begin((T, 1), 2, None)]
+    assert not growth
 
 
 def test_a_watch_that_another_consumer_began_goes_on_with_nothing_open() -> None:
@@ -203,10 +249,25 @@ def test_nothing_is_asked_where_nothing_is_new() -> None:
 def test_one_question_is_asked_at_a_time_and_again_after_a_failure() -> None:
     growth = added(1)
     assert growth.question(0.0, []) == [T]
-    assert growth.question(9.0, []) == []
-    growth.fail(9.0)
-    assert growth.question(9.0, []) == []
-    assert growth.question(9.0 + ASK_SECONDS, []) == [T]
+    assert growth.question(1.0, []) == []
+    growth.fail(1.0)
+    assert growth.question(1.0, []) == []
+    assert growth.question(1.0 + ASK_SECONDS, []) == [T]
+
+
+def test_a_partition_that_waits_for_long_is_asked_about_less_often_and_holds_up_no_question_about_another() -> None:
+    growth = added(1)
+    found = topic(5, None, ends=10)
+    answers(growth, found)
+    assert len(answers(growth, found)) == 1
+    for waited in (ASK_SECONDS, 20.0, 100.0, 300.0):
+        assert answers(growth, found, waited) == []
+        pause = min(max(waited / ASK_SHARE, ASK_SECONDS), LONGEST_ASK_SECONDS)
+        assert growth.question(waited + pause - 0.01, []) == []
+        assert growth.question(waited + pause, []) == [T]
+        growth.fail(waited)
+    growth.add(("u", 1))
+    assert growth.question(300.0, []) == ["u"]
 
 
 def test_an_answer_says_nothing_of_a_partition_that_was_assigned_after_the_question() -> None:
@@ -232,6 +293,16 @@ def test_a_partition_that_is_gone_holds_up_nothing() -> None:
     answers(growth, found)
     answers(growth, found)
     assert answers(growth, {1: Extent(0, 6, None)}, 1.0) == [Open((T, 1), 0, 6)]
+
+
+def test_a_partition_that_is_made_anew_is_waited_for_up_to_its_present_end() -> None:
+    growth = added(1)
+    found = {0: Extent(0, 1000, 4), 1: Extent(0, 6, None)}
+    answers(growth, found)
+    answers(growth, found)
+    assert answers(growth, {0: Extent(0, 3, None), 1: Extent(0, 6, None)}, 1.0) == []
+    assert growth.targets((T, 1)) == {0: 3}
+    assert answers(growth, {0: Extent(0, 30, 3), 1: Extent(0, 6, None)}, 2.0) == [Open((T, 1), 0, 6)]
 
 
 def test_nothing_is_known_of_other_partitions() -> None:
@@ -396,6 +467,14 @@ class Growing(RuleBasedStateMachine):
             self.now += ASK_SECONDS
 
     @rule(consumer=st.integers(0, CONSUMERS - 1))
+    def fail(self, consumer: int) -> None:
+        """No broker answers."""
+        if self.asked[consumer]:
+            self.asked[consumer], self.seen[consumer] = [], {}
+            self.growths[consumer].fail(self.now)
+            self.now += ASK_SECONDS
+
+    @rule(consumer=st.integers(0, CONSUMERS - 1))
     def survey(self, consumer: int) -> None:
         """One survey, or the rest of one, in which nothing changes."""
         self.ask(consumer, random.Random(0))
@@ -414,7 +493,7 @@ class Growing(RuleBasedStateMachine):
                     assert gate > owned.gate
                     owned.gate = gate
                     if at is not None:
-                        owned.position, owned.watched_until = at, self.now + WATCH_SECONDS
+                        owned.position, owned.watched_until = at, self.growths[consumer].watched_until((T, number))
 
     # --- work
 
@@ -446,6 +525,7 @@ class Growing(RuleBasedStateMachine):
         for number in self.logs.keys() - self.owned[0].keys() - self.owned[1].keys():
             self.take(0, number)
         for _ in range(4 * len(self.logs) + 4):
+            self.now += LONGEST_ASK_SECONDS
             for consumer in range(CONSUMERS):
                 self.survey(consumer)
                 self.survey(consumer)

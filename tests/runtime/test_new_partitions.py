@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from processor.engine.commit_note import Note
+from processor.engine.growth import WATCH_SECONDS
 from processor.engine.murmur2 import partition_of
 from processor.handlers.joins import Join
 from processor.handlers.task import Task
@@ -131,6 +134,16 @@ def test_an_uneven_growth_is_warned_of_once() -> None:
         run.settled(4)
     (event,) = run.of(ConsumerGrowthUneven)
     assert (event.partitions_before, event.partitions) == (2, 5)
+
+
+def test_an_uneven_growth_is_warned_of_although_no_partition_is_held() -> None:
+    work = Work()
+    with grown(work, before=2, after=5) as run:
+        run.settled(4)
+        event = run.until_event(ConsumerGrowthUneven)
+    assert (event.partitions_before, event.partitions) == (2, 5)
+    assert len(run.of(ConsumerGrowthUneven)) == 1
+    assert not run.of(ConsumerPartitionHeld)
 
 
 def test_a_new_partition_without_a_backlog_elsewhere_begins_without_being_held() -> None:
@@ -319,6 +332,22 @@ def test_a_member_that_loses_its_partitions_holds_the_new_ones_again() -> None:
         work.open(0)
         until(lambda: run.commit_point(3) == 1)
     assert work.begun.count((TOPIC, 3, 0)) == 1
+
+
+def test_a_watched_partition_that_changes_hands_goes_on_before_its_watch_is_over() -> None:
+    """Its next owner fetches nothing of it before the first cut, so nothing shows that records wait."""
+    work, cluster = Work(0), ScriptedCluster()
+    cluster.create_topic(TOPIC, 2)
+    cluster.append(of(0, 0), of(1, 0))
+    old, new, note = Partition(TOPIC, 0), Partition(TOPIC, 1), str(Note(0, int(time.time() + WATCH_SECONDS)))
+    cluster.committed |= {old: Commit(old, 0, ""), new: Commit(new, 0, note)}
+    with RunningConsumer(work, cluster=cluster, stats_interval=0.1) as run:
+        work.until_begun(0, 0)
+        run.until_event(PartitionStats, lambda stats: stats.partition == 1 and stats.waits_for == ["t[0]@1"])
+        assert not work.has_begun(1)
+        work.open(0)
+        work.until_begun(1, 0)
+        until(lambda: cluster.committed[new] == Commit(new, 1, note), "its commits still note the watch")
 
 
 def test_a_second_growth_is_reported_and_waits_for_the_partitions_that_are_held() -> None:
