@@ -127,11 +127,13 @@ class Assignment(Generic[P]):
             busiest=[Busy(*session) for session in sorted(sessions, key=lambda each: -each[0])[:busiest]],
         )
 
-    def assign(self, partition: P, committed: int | None, settled: Sequence[Range] = ()) -> Ledger:
-        """Begin an assigned partition, which continues at `committed`."""
+    def assign(
+        self, partition: P, committed: int | None, settled: Sequence[Range] = (), kept_until: int | None = None
+    ) -> Ledger:
+        """Begin an assigned partition, which continues at `committed`; see `Ledger` for what is settled above."""
         if partition in self.ledgers:
             self.close(partition)
-        ledger = Ledger(committed, settled, self._orphaned_keys.get(partition, ()), self._terms_of)
+        ledger = Ledger(committed, settled, self._orphaned_keys.get(partition, ()), self._terms_of, kept_until)
         self.ledgers[partition] = ledger
         self._partition_of[ledger] = partition
         if self._turns is not None:

@@ -5,8 +5,9 @@ committed nothing: then a partition below that number is not new, whichever memb
 the partition itself was new, and is watched until then, also by the consumer that gets it next. It stays until the
 last cut of that partition is reached (`growth.py`).
 
-In front of that, `;+12` notes that the twelve offsets from the committed one on hold nothing unsettled but arrivals
-that wait at joins.
+In front of that, `;+12` notes that of the twelve offsets from the committed one on, every task is settled. Only records
+of joins are not, such as arrivals that wait. So a skip map that has no room for all of these tasks leaves nothing out.
+It counts only behind a skip map, or a reference to one, that belongs to the committed offset: `noted_until` checks it.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ class Note(NamedTuple):
 
 
 def kept_note(count: int) -> str:
-    """Return the note that so many offsets hold nothing unsettled but arrivals; empty if there are none."""
-    return f"{KEPT}{count}" if count else ""
+    """Return the note that so many offsets hold nothing unsettled but records of joins; empty if there are none."""
+    return f"{KEPT}{count}" if count > 0 else ""
 
 
 def kept_in(metadata: str) -> int:
-    """Return how many offsets a commit's metadata notes as holding nothing unsettled but arrivals."""
+    """Return how many offsets a commit's metadata notes as holding nothing unsettled but records of joins."""
     return _split_kept(_split_note(metadata)[0])[1]
 
 

@@ -22,7 +22,8 @@ from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from typing import NamedTuple
 
-from processor.engine.commit_note import kept_in, split
+from processor.engine.commit_note import split
+from processor.engine.progress_record import noted_until
 
 Place = tuple[str, int]
 """A topic and the number of a partition."""
@@ -54,7 +55,7 @@ class Extent(NamedTuple):
     """What the commit notes: with how many partitions the group began the topic, 0 where the partition is watched."""
 
     kept: int = 0
-    """Number of offsets from the committed one on among which only arrivals that wait at joins are unsettled."""
+    """Number of offsets from the committed one on among which only records of joins are unsettled."""
 
     @property
     def settled(self) -> int:
@@ -74,7 +75,8 @@ def extent_of(start: int, end: int, committed: int | None, metadata: str, now: f
     """Return a partition with what the metadata of its commit notes at `now`, in seconds since the epoch."""
     _, note = split(metadata)
     begun_with = note.begun_with if note is not None and note.until > now else None
-    return Extent(start, end, committed, begun_with, kept_in(metadata))
+    noted = noted_until(metadata, committed) if committed is not None else None
+    return Extent(start, end, committed, begun_with, noted - committed if noted and committed is not None else 0)
 
 
 class Begin(NamedTuple):

@@ -186,6 +186,7 @@ class Ledger:
         "done",
         "failed_attempts",
         "joins",
+        "kept_until",
         "lanes",
         "lent",
         "may_begin",
@@ -205,9 +206,16 @@ class Ledger:
         settled: Sequence[Range] = (),
         blocked: Iterable[bytes] = (),
         terms_of: TermsOf = no_terms,
+        kept_until: int | None = None,
     ) -> None:
-        """`committed` is where it continues, `settled` are ranges done above that, `blocked` are sessions that must
-        wait.
+        """Begins an assignment.
+
+        Args:
+            committed: where it continues.
+            settled: ranges done above that.
+            blocked: sessions that must wait.
+            terms_of: reads the terms of a record, and whether it is one of a join.
+            kept_until: the offset below which every task was settled before; None where no commit noted one.
         """
         self.state = OPEN
         self.may_begin = True
@@ -237,6 +245,8 @@ class Ledger:
         self.delayed_usage = NOTHING
         """The tasks that wait in lanes whose head is too early."""
         self._terms_of = terms_of
+        self.kept_until = kept_until or 0
+        """Every task below it is settled, as a commit may have noted: so it never gets lower. 0 where there is none."""
         self.outbox = Outbox()
         """Empty unless outputs are committed together with offsets."""
         self.tried: dict[Lane, int] = {}
@@ -247,8 +257,8 @@ class Ledger:
     def admit(self, records: Sequence[Record], now: float) -> int:
         """Admits records, ascending from the position on. Return how many are to run. `now` is in seconds."""
         offsets = self.offsets
-        if offsets.expects_settled:
-            wanted = [record for record in records if not offsets.skips(record.offset())]
+        if offsets.expects_settled or self.kept_until > (offsets.position or 0):
+            wanted = [record for record in records if not self._skips(record)]
             self.skipped += len(records) - len(wanted)
             records = wanted
             if not records:
@@ -272,6 +282,16 @@ class Ledger:
             self.add_delayed([n for n, key in zip(numbers, keys, strict=True) if self.lanes.is_delayed(key)])
         self._mark(numbers[0], now)
         return len(records)
+
+    def _skips(self, record: Record) -> bool:
+        """Return whether the record was settled in an earlier assignment, as its skip map lists or a note says."""
+        offset = record.offset()
+        if self.offsets.skips(offset):
+            return True
+        if offset >= self.kept_until or self.terms_of(record).arrives:
+            return False
+        self.offsets.reach(offset + 1)
+        return True
 
     def admit_again(self, records: Sequence[Record], sizes: Sequence[int]) -> list[int]:
         """Takes in records of tasks that were set aside, of these sizes in bytes. Return their offsets."""
@@ -390,7 +410,9 @@ class Ledger:
             others: tuple[int, ...] = ()
             if loan.joined is not None:
                 others = tuple(kept.offset() for kept in self._joins.arrivals(loan.joined).values())
-            self.outbox.put(Staged(record.offset(), record.key(), output, size, others))
+            terms = self.terms.get(record.offset())
+            arrives = terms is not None and terms.arrives
+            self.outbox.put(Staged(record.offset(), record.key(), output, size, others, arrives))
 
     def arrive(self, loan: Loan, due: Due, now: float) -> Standing:
         """Return what the loan's next record, an arrival, is to its join. It leaves its lane if it is kept.
@@ -602,9 +624,11 @@ class Ledger:
     def progress(self) -> Progress | None:
         """Return what may be committed now; None before any offset is known, or once the ledger is closed."""
         progress = None if self.state is CLOSED else self.offsets.progress()
-        if progress is None or self.joins is None or not self.joins.open:
+        if progress is None or (self.joins is None and not self.kept_until):
             return progress
-        return progress._replace(kept_until=self._point_past(progress, self.joins.offsets))
+        kept = self.joins.offsets if self.joins is not None else ()
+        self.kept_until = max(self.kept_until, self._point_past(progress, kept))
+        return progress._replace(kept_until=self.kept_until)
 
     def cut(self, now: float) -> Cut | None:
         """Return what a transaction may commit now; None before any offset is known, or once the ledger is closed."""
@@ -612,7 +636,7 @@ class Ledger:
         if progress is None:
             return None
         outputs, withheld = self.outbox.content(now)
-        return Cut(unsettling(progress, withheld), outputs)
+        return Cut(unsettling(progress, withheld, self.outbox.tasks_in(withheld)), outputs)
 
     def committed(self, offsets: Iterable[int]) -> list[Any]:
         """Takes the committed outputs of these tasks out of the outbox. Return them; none once the ledger is closed."""

@@ -36,7 +36,7 @@ class Progress(NamedTuple):
     set_aside: Sequence[Stretch] = ()
     """The unsettled offsets of which only the offset is kept. There may be a million of them."""
     kept_until: int | None = None
-    """Below it, nothing is unsettled but arrivals that wait at joins; None where there are none."""
+    """Every task below it is settled: what is unsettled there are records of joins. None where there are none."""
 
     def settled_ranges(self, most: int | None = None) -> list[Range]:
         """The lowest `most` ranges that are settled above the commit point; None is all.

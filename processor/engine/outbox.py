@@ -25,7 +25,9 @@ class Staged(NamedTuple):
     size: int
     """In bytes, as it counts in memory."""
     others: tuple[int, ...] = ()
-    """Lower offsets of tasks that settled with it: a commit that says so of one says so of all."""
+    """Lower offsets of arrivals that settled with it: a commit that says so of one says so of all."""
+    arrives: bool = False
+    """Whether it is that of a record of a join, which a note about tasks does not cover."""
 
 
 class Outbox:
@@ -86,6 +88,10 @@ class Outbox:
                 free.append(staged)
         return free, withheld
 
+    def tasks_in(self, offsets: Iterable[int]) -> set[int]:
+        """Return those of these offsets, whose outputs are here, that are tasks, and not records of joins."""
+        return {offset for offset in offsets if offset in self._staged and not self._staged[offset].arrives}
+
 
 class Cut(NamedTuple):
     """One partition at one moment: what a transaction may commit of it."""
@@ -98,20 +104,15 @@ class Cut(NamedTuple):
     def covered(self, ranges: Sequence[Range]) -> list[Staged]:
         """Return the outputs of the tasks that a commit covers whose skip map has these ranges.
 
-        A skip map without room for all says nothing of the others. Were their outputs sent, a crash would repeat them.
+        A task is covered as well if the commit notes that every task up to it is settled. A commit without room for all
+        says nothing of the others. Were their outputs sent, a crash would repeat them.
         """
-        return [staged for staged in self.outputs if is_covered(staged.offset, self.progress.commit_point, ranges)]
-
-    def noting(self, ranges: Sequence[Range]) -> Cut:
-        """Return this cut with nothing noted as settled from the first output on that such a commit leaves out.
-
-        A later task of its session may be in a partition that waits for that.
-        """
-        point, kept_until = self.progress.commit_point, self.progress.kept_until
-        left = [staged.offset for staged in self.outputs if not is_covered(staged.offset, point, ranges)]
-        if kept_until is None or not left:
-            return self
-        return self._replace(progress=self.progress._replace(kept_until=min(kept_until, *left)))
+        point, noted = self.progress.commit_point, self.progress.kept_until or 0
+        return [
+            staged
+            for staged in self.outputs
+            if is_covered(staged.offset, point, ranges) or (staged.offset < noted and not staged.arrives)
+        ]
 
     def parted(self, ranges: Sequence[Range]) -> set[int]:
         """Return the offsets that such a commit would settle without the output that they belong to."""
@@ -128,7 +129,7 @@ class Cut(NamedTuple):
         """Return this cut with these tasks, and those that settled with them, counting as unsettled."""
         parted = [staged for staged in self.outputs if not offsets.isdisjoint(staged.others)]
         left = {offset for staged in parted for offset in (staged.offset, *staged.others)}
-        return Cut(unsettling(self.progress, left), [each for each in self.outputs if each.offset not in left])
+        return Cut(unsettling(self.progress, left, ()), [each for each in self.outputs if each.offset not in left])
 
 
 def is_covered(offset: int, commit_point: int, ranges: Sequence[Range]) -> bool:
@@ -141,11 +142,11 @@ def _end_of(settled: Range) -> int:
     return settled[1]
 
 
-def unsettling(progress: Progress, offsets: Collection[int]) -> Progress:
-    """Return the progress as it is without these offsets being settled."""
+def unsettling(progress: Progress, offsets: Collection[int], tasks: Collection[int]) -> Progress:
+    """Return the progress as it is without these offsets being settled, of which some are those of tasks."""
     if not offsets:
         return progress
     unsettled = tuple(sorted({*progress.unsettled, *offsets}))
-    kept_until = None if progress.kept_until is None else min(progress.kept_until, *offsets)
+    kept_until = None if progress.kept_until is None else min((progress.kept_until, *tasks))
     point = min(progress.commit_point, unsettled[0])
     return progress._replace(commit_point=point, unsettled=unsettled, kept_until=kept_until)

@@ -24,9 +24,9 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from processor.engine.commit_note import split
+from processor.engine.commit_note import kept_in, split
 from processor.engine.offsets import Range
-from processor.engine.skipmap import SkipMapError, decode_record, varint
+from processor.engine.skipmap import SkipMapError, base_of, decode_record, varint
 
 _PREFIX = "r1:"
 _NUMBERS = 4
@@ -101,6 +101,21 @@ def reference_in(metadata: str, committed: int) -> Reference | None:
     if base != committed:
         raise SkipMapError(f"it belongs to offset {base}")
     return Reference(topic, number, offset, base, checksum)
+
+
+def noted_until(metadata: str, committed: int) -> int | None:
+    """Return the offset below which a commit notes that every task is settled; None if it notes none.
+
+    Metadata that another tool has copied to another offset notes nothing. What a reference leads to is not looked at.
+    """
+    kept = kept_in(metadata)
+    if not kept:
+        return None
+    try:
+        belongs = reference_in(metadata, committed) is not None or base_of(metadata) == committed
+    except SkipMapError:
+        return None
+    return committed + kept if belongs else None
 
 
 def settled_in(reference: Reference, keys: Sequence[bytes], key: bytes | None, value: bytes | None) -> list[Range]:

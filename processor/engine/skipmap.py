@@ -59,6 +59,9 @@ CHUNK = 256
 UNUSED = 64
 """The part of the limit, one in so many characters, that is not worth another attempt."""
 
+BASE_CHARACTERS = 22
+"""The longest map without a range."""
+
 Text = TypeVar("Text", str, bytes)
 
 _PREFIX, _PREFIX_1 = "p2:", "p1:"
@@ -80,6 +83,11 @@ def encode(base: int, ranges: Sequence[Range], limit: int = MAX_CHARACTERS) -> t
     """
     body = _Body(base, ranges)
     return _longest(lambda count: _text(body.first(count)), min(len(ranges), MOST_RANGES), limit, ("", FIRST_TRY))
+
+
+def encode_base(base: int) -> str:
+    """Return a map without a range for a commit at `base`: it shows which offset the notes behind it belong to."""
+    return _text(varint(base))
 
 
 def encode_record(base: int, ranges: Sequence[Range], limit: int = RECORD_BYTES) -> tuple[bytes, int]:
@@ -163,19 +171,28 @@ def decode(text: str, committed: int) -> list[Range]:
     text, _ = split(text)
     if not text:
         return []
-    prefix = text[: len(_PREFIX)]
-    if prefix not in (_PREFIX, _PREFIX_1):
-        raise SkipMapError("it was not written by this version of this program")
-    is_first = prefix == _PREFIX_1
-    checked = _unquoted(text[len(prefix) :])
-    numbers = _numbers(_body(checked, zlib.MAX_WBITS if is_first else -zlib.MAX_WBITS, _MAX_INFLATED))
+    numbers = _numbers(_text_body(text))
     _check_base(numbers, committed)
     ranges: list[Range] = []
-    if is_first:
+    if text.startswith(_PREFIX_1):
         _add_ranges(numbers[1:], committed, ranges)
     else:
         _add_chunks(numbers, committed, ranges)
     return ranges
+
+
+def base_of(text: str) -> int | None:
+    """Return the offset that a map belongs to; None for an empty text. Does not decode the map, and ignores a note.
+
+    Raises:
+        SkipMapError: the text was written by another program or version, or is damaged.
+    """
+    text, _ = split(text)
+    if not text:
+        return None
+    body = _text_body(text)
+    end = next((index for index, byte in enumerate(body) if byte < 0x80), len(body))
+    return _numbers(body[: end + 1])[0]
 
 
 def decode_record(value: bytes, committed: int) -> list[Range]:
@@ -285,6 +302,15 @@ def _unquoted(text: str) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise SkipMapError("it is not valid base64") from None
+
+
+def _text_body(text: str) -> bytes:
+    """Return the numbers of a map in metadata as bytes."""
+    prefix = text[: len(_PREFIX)]
+    if prefix not in (_PREFIX, _PREFIX_1):
+        raise SkipMapError("it was not written by this version of this program")
+    window = zlib.MAX_WBITS if prefix == _PREFIX_1 else -zlib.MAX_WBITS
+    return _body(_unquoted(text[len(prefix) :]), window, _MAX_INFLATED)
 
 
 def _body(checked: bytes, window: int, most: int) -> bytes:

@@ -13,6 +13,7 @@ from processor.engine import skipmap
 from processor.engine.joins import Identity, Marker
 from processor.engine.offsets import Range
 from processor.engine.outbox import is_covered
+from processor.engine.progress_record import noted_until
 from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, Partition, Survey
@@ -79,7 +80,7 @@ class Committed:
     def __init__(self, survey: Survey) -> None:
         self._topics = {partition.topic for partition in survey.bounds}
         self._commits = survey.committed
-        self._ranges: dict[Partition, list[Range]] = {}
+        self._settled: dict[Partition, tuple[int, list[Range]]] = {}
 
     def has_all(self, path: Mapping[str, Mapping[int, Sequence[int]]]) -> bool:
         """Return whether all tasks at these places are settled that are of the topics of the survey."""
@@ -93,14 +94,16 @@ class Committed:
 
     def _has(self, partition: Partition, offset: int) -> bool:
         commit = self._commits.get(partition)
-        return commit is not None and is_covered(offset, commit.offset, self._ranges_of(commit))
+        return commit is not None and is_covered(offset, *self._settled_by(commit))
 
-    def _ranges_of(self, commit: Commit) -> list[Range]:
-        ranges = self._ranges.get(commit.partition)
-        if ranges is None:
+    def _settled_by(self, commit: Commit) -> tuple[int, list[Range]]:
+        """Return the offset below which no task is unsettled, and the ranges in the skip map."""
+        settled = self._settled.get(commit.partition)
+        if settled is None:
             try:
                 ranges = skipmap.decode(commit.metadata, commit.offset)
             except skipmap.SkipMapError:
                 ranges = []
-            self._ranges[commit.partition] = ranges
-        return ranges
+            settled = noted_until(commit.metadata, commit.offset) or commit.offset, ranges
+            self._settled[commit.partition] = settled
+        return settled

@@ -87,9 +87,9 @@ class Membership:
         settled_ahead = 0
         self._committer.follow(starts)
         for start in starts:
-            ranges = self._committer.restore(start)
+            ranges, kept_until = self._committer.restore(start)
             settled_ahead += sum(high - low for low, high in ranges)
-            self._desk.partitions.assign(start.partition, start.offset, ranges)
+            self._desk.partitions.assign(start.partition, start.offset, ranges, kept_until)
         self._new_partitions.begin(starts)
         names = [f"{s.partition}@{s.offset if s.offset is not None else 'start'}" for s in starts]
         self._emit(ConsumerAssigned(partitions=names, settled_ahead=settled_ahead))

@@ -859,7 +859,9 @@ class ConsumerSkipMapIgnored(Event):
 
 
 class ConsumerSkipMapCut(Event):
-    """A skip map did not fit into the commit's metadata: after a crash, settled tasks that it leaves out run again."""
+    """A skip map did not fit into the commit's metadata: after a crash, settled tasks that it leaves out run again.
+    While groups wait, those below the oldest unsettled task do not: the commit notes how far every task is settled.
+    """
 
     event: ClassVar[str] = "consumer.skip_map_cut"
     level: ClassVar[Level] = "warning"

@@ -27,6 +27,7 @@ from processor.engine.growth import (
     extent_of,
     predecessors,
 )
+from processor.engine.skipmap import encode_base
 
 T = "t"
 
@@ -94,8 +95,10 @@ def test_a_second_growth_is_uneven_if_it_does_not_multiply_what_the_first_one_le
 
 
 def test_a_partition_has_what_its_commit_notes_until_the_time_of_the_note() -> None:
-    assert extent_of(1, 9, 5, "p2:;+2;4@100", 99.0) == Extent(1, 9, 5, 4, 2)
-    assert extent_of(1, 9, 5, "p2:;+2;4@100", 100.0) == Extent(1, 9, 5, None, 2)
+    metadata = f"{encode_base(5)};+2;4@100"
+    assert extent_of(1, 9, 5, metadata, 99.0) == Extent(1, 9, 5, 4, 2)
+    assert extent_of(1, 9, 5, metadata, 100.0) == Extent(1, 9, 5, None, 2)
+    assert extent_of(1, 9, 6, metadata, 99.0) == Extent(1, 9, 6, 4, 0)  # copied to another offset
     assert extent_of(1, 9, None, "", 0.0) == Extent(1, 9, None)
 
 

@@ -450,7 +450,45 @@ def kept_until(ledger: Ledger) -> int | None:
 
 def test_what_is_withheld_counts_as_neither_settled_nor_kept() -> None:
     progress = Progress(2, (2,), 9, (), kept_until=9)
-    assert unsettling(progress, {5, 7}) == Progress(2, (2, 5, 7), 9, (), kept_until=5)
+    assert unsettling(progress, {5, 7}, {5, 7}) == Progress(2, (2, 5, 7), 9, (), kept_until=5)
+
+
+def test_tasks_that_a_commit_has_noted_as_settled_are_skipped_and_records_of_joins_are_not() -> None:
+    assignment: Assignment[int] = Assignment(terms_of)
+    ledger = assignment.assign(0, 2, [(3, 4)], kept_until=6)
+    arrival: Headers = [("task-arrival", b"")]
+    log = [FakeRecord(2, b"7/then", b"", arrival), *(FakeRecord(n, b"s") for n in (3, 4))]
+    assert assignment.admit(0, log, 0.0) == 1
+    assert (ledger.offsets.position, ledger.skipped) == (5, 2)
+    assert kept_until(ledger) == 6
+    assert assignment.admit(0, [FakeRecord(n, b"s") for n in (5, 6, 7)], 0.0) == 2
+    assert (ledger.offsets.position, ledger.skipped) == (8, 3)
+    assert [loan.records[0].offset() for loan in assignment.lend(9)] == [2, 6]
+    assert kept_until(ledger) == 6
+
+
+def test_what_a_commit_may_have_noted_is_not_taken_back_when_a_join_expires() -> None:
+    assignment = assignment_of(record(0), FakeRecord(1, b"s"))
+    ledger = assignment.ledgers[0]
+    assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0)
+    task = lend(assignment)
+    task.done = 1
+    assignment.release(task)
+    assert kept_until(ledger) == 2
+    assignment.refuse(ledger, JOIN, (TimeoutError, "expired"))
+    assert kept_until(ledger) == 2
+
+
+def test_a_staged_record_of_a_join_is_told_from_a_task() -> None:
+    assignment: Assignment[int] = Assignment(terms_of)
+    assignment.assign(0, 0)
+    assignment.admit(0, [FakeRecord(0, b"g", b"", [("task-arrival", b"")]), FakeRecord(1, b"s")], 0.0)
+    loans = sorted(assignment.lend(9), key=lambda loan: loan.records[0].offset())
+    for loan in loans:
+        assignment.stage(loan, "output", 1)
+    cut = assignment.ledgers[0].cut(0.0)
+    assert cut is not None
+    assert [(staged.offset, staged.arrives) for staged in cut.outputs] == [(0, True), (1, False)]
 
 
 def test_only_so_many_joins_are_given_up_at_once() -> None:

@@ -63,9 +63,9 @@ def test_a_refusal_is_forgotten_with_its_output_and_one_of_a_committed_output_is
 
 def test_withheld_tasks_count_as_unsettled() -> None:
     progress = Progress(4, (4, 7), 9, ())
-    assert unsettling(progress, set()) is progress
-    assert unsettling(progress, {2, 5}) == Progress(2, (2, 4, 5, 7), 9, ())
-    assert unsettling(Progress(9, (), 9, ()), {8}) == Progress(8, (8,), 9, ())
+    assert unsettling(progress, set(), ()) is progress
+    assert unsettling(progress, {2, 5}, {2, 5}) == Progress(2, (2, 4, 5, 7), 9, ())
+    assert unsettling(Progress(9, (), 9, ()), {8}, {8}) == Progress(8, (8,), 9, ())
 
 
 def test_a_skip_map_without_room_for_all_keeps_back_the_outputs_that_it_does_not_cover() -> None:
@@ -76,13 +76,22 @@ def test_a_skip_map_without_room_for_all_keeps_back_the_outputs_that_it_does_not
     assert offsets_of(cut.covered([])) == [0]
 
 
-def test_nothing_is_noted_as_settled_from_the_first_output_on_that_a_skip_map_has_no_room_for() -> None:
-    cut = Cut(Progress(1, (1, 3, 5), 7, (), (), 7), [staged(0), staged(6), staged(4)])
-    assert cut.noting([(2, 3)]).progress.kept_until == 4
-    assert cut.noting([(2, 5)]) == cut._replace(progress=cut.progress._replace(kept_until=6))
-    assert cut.noting([(2, 7)]) is cut
-    without = Cut(Progress(1, (1,), 7, ()), [staged(6)])
-    assert without.noting([]) is without
+def test_a_note_covers_tasks_for_which_a_skip_map_has_no_room_and_no_records_of_joins() -> None:
+    joined = staged(4)._replace(others=(2,), arrives=True)
+    cut = Cut(Progress(1, (1, 3, 5), 9, (), (), 7), [staged(0), staged(6), joined, staged(8)])
+    assert offsets_of(cut.covered([])) == [0, 6]
+    assert offsets_of(cut.covered([(2, 3), (4, 5)])) == [0, 6, 4]
+    assert offsets_of(cut.covered([(2, 3), (4, 5), (8, 9)])) == [0, 6, 4, 8]
+
+
+def test_what_is_withheld_of_a_join_ends_no_note_about_tasks() -> None:
+    outbox = outbox_of(staged(4)._replace(others=(2,), arrives=True), staged(6), staged(8))
+    assert outbox.tasks_in({2, 4, 6}) == {6}
+    noting = Progress(9, (), 9, (), (), 9)
+    assert unsettling(noting, {2, 4}, outbox.tasks_in({2, 4})) == Progress(2, (2, 4), 9, (), (), 9)
+    assert unsettling(noting, {4, 6}, outbox.tasks_in({4, 6})) == Progress(4, (4, 6), 9, (), (), 6)
+    beyond = Progress(5, (), 5, (), (), 20)  # noted before the assignment, and not delivered yet
+    assert unsettling(beyond, {4}, ()).kept_until == 20
 
 
 def lent(count: int) -> tuple[Assignment[int], Ledger, list[Loan]]:

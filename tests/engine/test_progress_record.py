@@ -16,6 +16,7 @@ from processor.engine.progress_record import (
     keys_of,
     longest_reference,
     next_key,
+    noted_until,
     reference_in,
     reference_to,
     settled_in,
@@ -25,6 +26,7 @@ from processor.engine.skipmap import (
     decode,
     decode_record,
     encode,
+    encode_base,
     encode_record,
 )
 
@@ -43,6 +45,9 @@ VALUE, _ = encode_record(5, [(7, 9), (12, 20)])
 REFERENCE = reference_to("progress", 0, 44, 5, VALUE)
 
 
+MAP = encode(5, [(7, 9)])[0]
+
+
 def quoted(body: bytes) -> str:
     return "r1:" + base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4) + body).decode().rstrip("=")
 
@@ -53,6 +58,21 @@ def test_a_reference_comes_back_as_it_was_with_a_note_behind_it(reference: Refer
     assert len(text) <= longest_reference(reference.topic)
     assert text.isascii()
     assert reference_in(f"{text}{note or ''}", reference.base) == reference
+
+
+@pytest.mark.parametrize("text", [MAP, encode_base(5), str(REFERENCE)])
+@pytest.mark.parametrize("note", ["", ";4@9"])
+def test_how_far_every_task_is_settled_is_noted_behind_a_map_or_a_reference_of_the_same_offset(
+    text: str, note: str
+) -> None:
+    assert noted_until(f"{text};+12{note}", 5) == 17
+    assert noted_until(f"{text}{note}", 5) is None
+    assert noted_until(f"{text};+12{note}", 6) is None
+
+
+@pytest.mark.parametrize("text", ["", "p2:", "theirs", "r1:", MAP[:-1]])
+def test_a_note_behind_anything_else_says_nothing(text: str) -> None:
+    assert noted_until(f"{text};+12", 5) is None
 
 
 @given(REFERENCES, OFFSETS)

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.engine.offsets import Progress
-from processor.engine.skipmap import CHUNK, MAX_CHARACTERS, MOST_RANGES, SkipMapError, decode, encode, extend
+from processor.engine.skipmap import (
+    BASE_CHARACTERS,
+    CHUNK,
+    MAX_CHARACTERS,
+    MOST_RANGES,
+    SkipMapError,
+    base_of,
+    decode,
+    encode,
+    encode_base,
+    extend,
+)
 from tests.engine.first_version import packed, version_1
 
 Ranges = list[tuple[int, int]]
@@ -50,6 +61,21 @@ def test_a_map_comes_back_as_it_was(written: tuple[int, Ranges]) -> None:
     text, kept = encode(base, ranges, limit=100_000)
     assert kept == len(ranges)
     assert decode(text, base) == ranges
+
+
+@given(maps())
+def test_the_base_of_a_map_is_read_without_its_ranges(written: tuple[int, Ranges]) -> None:
+    base, ranges = written
+    assert base_of(encode(base, ranges, limit=100_000)[0]) == (base if ranges else None)
+    assert base_of(version_1(base, ranges)) == (base if version_1(base, ranges) else None)
+    assert base_of("") is None
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_a_map_without_a_range_says_which_offset_it_belongs_to(base: int) -> None:
+    text = encode_base(base)
+    assert len(text) <= BASE_CHARACTERS
+    assert (base_of(f"{text};+7"), decode(text, base)) == (base, [])
 
 
 @given(maps())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from processor.engine import skipmap
 from processor.engine.commit_note import kept_in
 from processor.engine.skipmap import decode
 from processor.handlers.exceptions import Reject
@@ -323,17 +324,36 @@ def test_outputs_wait_while_no_skip_map_that_the_brokers_accept_covers_their_tas
 def test_a_commit_notes_nothing_as_settled_whose_output_waits_for_room_in_the_skip_map() -> None:
     """Else a new partition would begin with a later task of a session whose earlier output is not committed yet."""
     waiting = {0, *Random(7).sample(range(1, 1000), 500)}
+    stuck = min(set(range(500, 1000)) - waiting)
     groups = {offset: Join(f"{offset}/then", "t-0-0", TOPIC, 2, [SHIP]) for offset in waiting}
-    with once(lambda task: task.payload, commit_interval=60.0, drain_timeout=3.0) as run:
+
+    def handler(task: Task) -> bytes:
+        if task.offset == stuck:
+            raise ConnectionError("not yet")
+        payload: bytes = task.payload
+        return payload
+
+    with once(handler, commit_interval=60.0, drain_timeout=3.0, backoff=60.0, backoff_max=60.0) as run:
         until(lambda: run.commit_point() == 0)
         run.cluster.most_metadata = 200
-        run.push(*[arrival(n, 0, groups[n]) if n in groups else FakeRecord(n, b"", b"%d" % n) for n in range(1000)])
-        run.settled(1000 - len(waiting))
+        run.push(*[arrival(n, 0, groups[n]) if n in groups else FakeRecord(n, None, b"%d" % n) for n in range(1000)])
+        run.settled(1000 - len(waiting) - 1)
         assert run.stop().exit_code == 3  # outputs are left
     commit, sent = run.cluster.committed[PARTITION], set(values(run))
     settled = set(range(commit.offset, commit.offset + kept_in(commit.metadata))) - waiting
-    assert settled
+    assert settled == set(range(stuck)) - waiting
     assert settled <= sent
+
+
+def test_outputs_of_tasks_behind_groups_that_wait_need_no_room_in_the_skip_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skipmap, "MAX_CHARACTERS", 200)
+    waiting = {0, *Random(7).sample(range(1, 1000), 500)}
+    groups = {offset: Join(f"{offset}/then", "t-0-0", TOPIC, 2, [SHIP]) for offset in waiting}
+    with once(lambda task: task.payload, drain_timeout=20.0) as run:
+        run.push(*[arrival(n, 0, groups[n]) if n in groups else FakeRecord(n, None, b"%d" % n) for n in range(1000)])
+        until(lambda: len(values(run)) == 1000 - len(waiting))
+        assert run.stop().exit_code == 0
+    assert run.commit_point() == 0
 
 
 def test_outputs_that_wait_count_as_bytes_in_flight() -> None:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
 
+from processor.engine import skipmap
 from processor.engine.record import Headers
 from processor.errors import BrokerError
 from processor.handlers.exceptions import Reject
 from processor.handlers.joins import Branch, Join, Path, read_join, write_branch, write_join, write_joined
 from processor.handlers.links import Planned, read_inputs, write_plan
 from processor.handlers.task import Task
-from processor.telemetry.events import ConsumerStats, ConsumerSurveyFailed, PartitionStats, TaskDeadLettered
+from processor.runtime.join_markers import Committed
+from processor.runtime.ports import Commit, Survey
+from processor.telemetry.events import (
+    ConsumerSkipMapCut,
+    ConsumerStats,
+    ConsumerSurveyFailed,
+    PartitionStats,
+    TaskDeadLettered,
+)
 from processor.testing.memory.cluster import MemoryRecord
 from processor.testing.memory.reader import MemoryReader
 from tests.runtime.fakes import PARTITION, TOPIC
@@ -384,3 +394,39 @@ def test_a_look_back_whose_log_was_deleted_in_part_or_ends_early_ends(monkeypatc
         run.push(arrival(4, 0), arrival(5, 0, Join("9/then", "t-0-1", TOPIC, 2, [SHIP])))
         until(lambda: run.commit_point() == 5)
         run.stop()
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+def test_a_task_behind_groups_that_wait_does_not_run_again_although_the_skip_map_has_no_room_for_it(
+    monkeypatch: pytest.MonkeyPatch, delivery: str
+) -> None:
+    """With exactly-once, its result does not wait for the groups either."""
+    monkeypatch.setattr(skipmap, "MAX_CHARACTERS", 64)
+    waiting = {0: 200} | {offset: 201 + n for n, offset in enumerate(Random(7).sample(range(1, 200), 99))}
+    joins = {offset: Join(f"{offset}/then", "t-0-0", TOPIC, 2, [SHIP]) for offset in waiting}
+    tasks = [offset for offset in range(200) if offset not in waiting]
+    ran: list[int] = []
+
+    def handler(task: Task) -> bytes:
+        ran.append(task.offset)
+        return b"done"
+
+    with RunningConsumer(handler, delivery=delivery, results_topic="r") as first:
+        first.push(*(arrival(n, 0, joins[n]) if n in joins else task(n, b"s%d" % n) for n in range(200)))
+        until(lambda: len(first.cluster.records("r")) == len(tasks), "the results are written")
+        first.until_event(ConsumerSkipMapCut)
+        assert first.stop().exit_code == 0
+    assert first.cluster.committed[PARTITION].offset == 0
+    with RunningConsumer(handler, cluster=first.cluster, delivery=delivery, results_topic="r") as second:
+        second.push(*(arrival(last, 1, joins[offset]) for offset, last in waiting.items()), task(300))
+        until(lambda: len(shipped(second)) == len(joins), "the groups are complete")
+        until(lambda: len(second.cluster.records("r")) == len(tasks) + 1)
+        second.stop()
+    assert sorted(ran) == [*tasks, 300]
+
+
+def test_a_task_is_committed_for_good_whose_offset_a_commit_notes_as_settled() -> None:
+    commit = Commit(PARTITION, 2, f"{skipmap.encode_base(2)};+5")
+    committed = Committed(Survey({PARTITION: (0, 9)}, {PARTITION: commit}))
+    assert committed.has_all({TOPIC: {0: [1, 6]}})
+    assert not committed.has_all({TOPIC: {0: [7]}})

@@ -7,12 +7,11 @@ from math import inf
 from time import monotonic, sleep
 
 from processor.engine.commit_note import Note
-from processor.engine.offsets import Range
 from processor.runtime.commits.changes import Change, Changes
 from processor.runtime.commits.held import Held, HeldCommits
 from processor.runtime.commits.known import KnownCommits
 from processor.runtime.commits.map_records import WRITE_SECONDS, MapRecords
-from processor.runtime.commits.metadata import Metadata
+from processor.runtime.commits.metadata import Metadata, Restored
 from processor.runtime.commits.staging import Staging
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, MetadataTooLarge, OutputsRefused, Partition, Source, Start
@@ -85,11 +84,11 @@ class Committer:
         if self._metadata.records is not None:
             self._metadata.records.follow(starts, must_respond=self._staging is not None)
 
-    def restore(self, start: Start) -> list[Range]:
-        """Return the ranges that the group has as settled above the committed offset."""
+    def restore(self, start: Start) -> Restored:
+        """Return what the group has as settled above the committed offset."""
         self.forget([start.partition])
         if start.offset is None:
-            return []
+            return Restored([], None)
         self._known.start_at(Commit(start.partition, start.offset, start.metadata))
         return self._metadata.restore(start, start.offset)
 

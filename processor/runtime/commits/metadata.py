@@ -10,6 +10,7 @@ from processor.engine import skipmap
 from processor.engine.commit_note import KEPT_CHARACTERS, Note, kept_note, split
 from processor.engine.offsets import Progress, Range
 from processor.engine.outbox import Cut
+from processor.engine.progress_record import noted_until
 from processor.runtime.commits.map_records import MapRecords
 from processor.runtime.ports import Commit, Partition, Start
 from processor.telemetry.events import ConsumerSkipMapCut, ConsumerSkipMapIgnored, ConsumerSkipMapRefused, Emit
@@ -33,6 +34,14 @@ class SkipMap(NamedTuple):
         return self.kept is self.ranges
 
 
+class Restored(NamedTuple):
+    """What a commit says is settled above its offset."""
+
+    ranges: list[Range]
+    kept_until: int | None
+    """The offset below which it notes that every task is settled; None if it notes none."""
+
+
 class Metadata:
     """Encodes skip maps, and reports those that are cut, refused or ignored. Belongs to the poller's thread."""
 
@@ -49,8 +58,11 @@ class Metadata:
 
     # --- reading -------------------------------------------------------------------------------------
 
-    def restore(self, start: Start, offset: int) -> list[Range]:
-        """Return the ranges that the group has as settled above the committed offset."""
+    def restore(self, start: Start, offset: int) -> Restored:
+        """Return what the group has as settled above the committed offset."""
+        return Restored(self._restored_ranges(start, offset), noted_until(start.metadata, offset))
+
+    def _restored_ranges(self, start: Start, offset: int) -> list[Range]:
         _, note = split(start.metadata)
         if note is not None:
             self._notes[start.partition] = note
@@ -97,10 +109,10 @@ class Metadata:
 
     def of_progress(self, partition: Partition, progress: Progress) -> tuple[Commit, SkipMap]:
         """Return the commit of what is settled; its skip map may be cut."""
-        room, note = self._room(partition, progress), self._notes_with(partition, progress)
+        progress = self._with_notable(partition, progress)
+        room = self._room(partition, may_note=progress.kept_until is not None)
         made = self._encoded(partition, progress, room, is_whole=False)
-        self._report_cut(partition, progress, made)
-        return Commit(partition, progress.commit_point, f"{made.text}{note}"), made
+        return self._commit(partition, progress, made), made
 
     def of_cut(self, partition: Partition, cut: Cut, accepted: Commit | None) -> tuple[Commit, SkipMap, Cut] | None:
         """Return the commit of a cut, its skip map, and the cut that it covers, whose outputs are committed with it.
@@ -110,22 +122,23 @@ class Metadata:
         Args:
             partition: whose cut it is.
             cut: its progress and outputs, at one moment.
-            accepted: what the group has: tasks whose outputs are committed must stay in the map.
+            accepted: what the group has: tasks whose outputs are committed must stay in the map, or in what is noted.
 
         Returns:
             None if there is not enough room even for these.
         """
-        room = self._room(partition, cut.progress)
+        cut = cut._replace(progress=self._with_notable(partition, cut.progress))
+        noted = noted_until(accepted.metadata, accepted.offset) if accepted is not None else None
+        if cut.progress.kept_until is None and (noted or 0) > cut.progress.commit_point:
+            return None
+        room = self._room(partition, may_note=True)
         made = self._encoded(partition, cut.progress, room, is_whole=True)
         if not made.is_whole:
             extended = self._extended(cut, accepted, room)
             if extended is None:
                 return None
-            made, whole = extended
-            cut = whole.noting(made.kept)
-        self._report_cut(partition, cut.progress, made)
-        note = self._notes_with(partition, cut.progress)
-        return Commit(partition, cut.progress.commit_point, f"{made.text}{note}"), made, cut
+            made, cut = extended
+        return self._commit(partition, cut.progress, made), made, cut
 
     def shorten(self, commits: Sequence[Commit], refused: frozenset[Partition]) -> None:
         """Halves the length of these partitions' skip maps, which are too long for the brokers."""
@@ -150,14 +163,32 @@ class Metadata:
         self._notes.pop(partition, None)
         self._shortened.discard(partition)
 
+    def _commit(self, partition: Partition, progress: Progress, made: SkipMap) -> Commit:
+        self._report_cut(partition, progress, made)
+        notes, text = self._notes_with(partition, progress), made.text
+        if not text and made.record is None and _kept(progress) > 0:
+            text = skipmap.encode_base(progress.commit_point)
+        return Commit(partition, progress.commit_point, f"{text}{notes}")
+
+    def _with_notable(self, partition: Partition, progress: Progress) -> Progress:
+        """Return the progress, without what it notes if metadata has no room for notes behind the shortest map."""
+        if progress.kept_until is None:
+            return progress
+        has_room = self._room(partition, may_note=True) >= skipmap.BASE_CHARACTERS
+        return progress if has_room else progress._replace(kept_until=None)
+
+    def _limit(self, partition: Partition) -> int:
+        return self._limits.get(partition, skipmap.MAX_CHARACTERS)
+
     def _encoded(self, partition: Partition, progress: Progress, room: int, *, is_whole: bool) -> SkipMap:
         """Return a map of at most `room` characters; if it does not fit, a record, where one may be written now.
 
         With `is_whole`, a record that leaves something out is not used.
         """
         ranges = progress.settled_ranges(skipmap.MOST_RANGES + 1)
+        beside = self._limit(partition) - len(self._notes_with(partition, progress))  # a reference never gets longer
         text, count = skipmap.encode(progress.commit_point, ranges, room)
-        if count < len(ranges) and self.records is not None and self.records.may_hold(room):
+        if count < len(ranges) and self.records is not None and self.records.may_hold(beside):
             value, recorded, kept = self.records.encode(partition, progress)
             if kept == len(recorded) or not is_whole:
                 return SkipMap("", value, recorded, _first(recorded, kept))
@@ -178,17 +209,19 @@ class Metadata:
                 return SkipMap(text, None, ranges, kept), cut
             cut = cut.without(parted)
 
-    def _room(self, partition: Partition, progress: Progress) -> int:
-        """Return how many characters a skip map may have beside the notes that follow it."""
-        notes = self._notes_with(partition, progress)
-        kept = KEPT_CHARACTERS if progress.kept_until is not None else 0  # it may get longer in a cut without some
-        return max(0, self._limits.get(partition, skipmap.MAX_CHARACTERS) - len(notes) - kept)
+    def _room(self, partition: Partition, *, may_note: bool) -> int:
+        """Return how many characters a skip map may have beside the notes that follow it.
+
+        With `may_note`, that is enough for the longest note of how far every task is settled: what one map has must fit
+        into the next one as well, which may note more.
+        """
+        notes = len(str(self.note_of(partition) or "")) + (KEPT_CHARACTERS if may_note else 0)
+        return max(0, self._limit(partition) - notes)
 
     def _notes_with(self, partition: Partition, progress: Progress) -> str:
         """Return the notes that follow the skip map, if there is room for them."""
-        kept = 0 if progress.kept_until is None else progress.kept_until - progress.commit_point
-        notes = f"{kept_note(kept)}{self.note_of(partition) or ''}"
-        return notes if len(notes) <= self._limits.get(partition, skipmap.MAX_CHARACTERS) else ""
+        notes = f"{kept_note(_kept(progress))}{self.note_of(partition) or ''}"
+        return notes if len(notes) <= self._limit(partition) else ""
 
     def _report_cut(self, partition: Partition, progress: Progress, made: SkipMap) -> None:
         """Reports a skip map that leaves something out: once, until one is whole again."""
@@ -200,6 +233,11 @@ class Metadata:
             topic, number = partition
             until = progress.settled_ranges()[-1][1]
             self._emit(ConsumerSkipMapCut(topic=topic, partition=number, kept_until=kept_until, settled_until=until))
+
+
+def _kept(progress: Progress) -> int:
+    """Return how many offsets from the commit point on hold no unsettled task, as far as that is to be noted."""
+    return 0 if progress.kept_until is None else progress.kept_until - progress.commit_point
 
 
 def _first(ranges: Sequence[Range], count: int) -> Sequence[Range]:

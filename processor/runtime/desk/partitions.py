@@ -47,13 +47,22 @@ class Partitions:
         """Return whether `offset` may come next in an assigned partition: offsets only go up."""
         return self._assignment.ledgers[partition].continues_at(offset)
 
-    def assign(self, partition: Partition, committed: int | None, settled: Sequence[Range]) -> None:
-        """Begins an assigned partition at the offset `committed`. `settled` are the ranges settled above that."""
+    def assign(
+        self, partition: Partition, committed: int | None, settled: Sequence[Range], kept_until: int | None = None
+    ) -> None:
+        """Begins an assigned partition.
+
+        Args:
+            partition: which one.
+            committed: the offset at which it goes on.
+            settled: the ranges settled above that.
+            kept_until: the offset below which every task was settled before; None where no commit noted one.
+        """
         with self._lock:
             ledger = self._assignment.ledgers.get(partition)
             if ledger is not None:
                 self._waiting.forget(ledger)
-            self._assignment.assign(partition, committed, settled)
+            self._assignment.assign(partition, committed, settled, kept_until)
             if self.is_draining:
                 self._assignment.drain(partition)
 
