@@ -9,13 +9,14 @@ cancelled stays where it is: it settles when its session comes to it.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from time import monotonic
 
 from processor.engine.ledger import Ledger
 from processor.engine.record import Record
-from processor.engine.set_aside import merged
+from processor.engine.set_aside import Stretch, merged
 from processor.engine.sweep import JUMP
 from processor.errors import ProcessorError
 from processor.runtime.desk import Delayed, Desk
@@ -33,6 +34,9 @@ HASTENED = 8192
 
 REST = 1
 """A rest takes so many times as long as the work before it, since tasks may have to be decoded."""
+
+LOOK_SECONDS = 5.0
+"""How often it looks for tasks that were set aside during a cancellation, because their sessions had others there."""
 
 AGAIN_SECONDS = 1.0
 """The pause after a failure."""
@@ -53,16 +57,16 @@ class CancelSearch:
         self._covers = covers
         self._emit = emit
         self._failures: dict[Partition, Repeats] = {}
+        self._searched: dict[Ledger, int] = {}
+        """What is set aside below these offsets was searched for all that is cancelled."""
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
         self._closing = threading.Event()
 
     def start(self) -> None:
-        """Has all tasks searched that are set aside now. Called when something was cancelled."""
-        if not self._desk.set_aside.tasks or self._closing.is_set():
-            return
+        """Has all tasks searched that are set aside. Called when something was cancelled."""
         self._wanted.set()
-        if self._thread is None:
+        if self._thread is None and not self._closing.is_set():
             self._thread = threading.Thread(target=self._run, name="cancel-search", daemon=True)
             self._thread.start()
 
@@ -75,13 +79,23 @@ class CancelSearch:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._wanted.wait()
-            self._wanted.clear()
-            left = self._desk.set_aside.delayed()
+            self._wanted.wait(LOOK_SECONDS if self._desk.cancelling.cancels.in_force else None)
+            if self._wanted.is_set():
+                self._wanted.clear()
+                self._searched.clear()
+            left = self._unsearched()
             while left and not self._wanted.is_set():
                 left = [each for each in left if not self._try(each)]
                 if left:
                     self._wanted.wait(AGAIN_SECONDS)
+
+    def _unsearched(self) -> list[Delayed]:
+        """Return the partitions of which tasks were not searched yet."""
+        if not self._desk.cancelling.cancels.in_force or not self._desk.set_aside.tasks:
+            return []
+        delayed = self._desk.set_aside.delayed()
+        self._searched = {each.ledger: self._searched.get(each.ledger, 0) for each in delayed}
+        return [each for each in delayed if each.end > self._searched[each.ledger]]
 
     def _try(self, delayed: Delayed) -> bool:
         """Searches a partition. Return false if that is to be tried again."""
@@ -93,14 +107,15 @@ class CancelSearch:
             return False
         except Exception as error:  # a fault of ours would come again: the tasks settle when they are read again
             self._log(delayed.partition, f"{type_name(error)}: {error}")
-            return True
-        self._failures.pop(delayed.partition, None)
+        else:
+            self._failures.pop(delayed.partition, None)
+        self._searched[delayed.ledger] = delayed.end
         return True
 
     def _search(self, delayed: Delayed) -> None:
         with closing(self._source.open_reader()) as reader:
             keys, found = set[bytes](), list[int]()
-            for record in self._records(reader, delayed):
+            for record in self._records(reader, delayed, self._searched[delayed.ledger]):
                 if self._covers(delayed.ledger, record):
                     key = record.key()
                     if key is None:
@@ -116,7 +131,7 @@ class CancelSearch:
     def _first_of(self, reader: Reader, delayed: Delayed, keys: set[bytes]) -> list[int]:
         """Return the offsets of cancelled tasks of these sessions that have no other ones before them."""
         found = list[int]()
-        for record in self._records(reader, delayed):
+        for record in self._records(reader, delayed, 0):
             if (key := record.key()) is not None and key in keys:
                 if self._covers(delayed.ledger, record):
                     found.append(record.offset())
@@ -124,9 +139,10 @@ class CancelSearch:
                     keys.discard(key)
         return found
 
-    def _records(self, reader: Reader, delayed: Delayed) -> Iterator[Record]:
-        """Yield the records of the tasks, ascending, with rests between them."""
-        for offsets in _spans(merged(delayed.stretches)):
+    def _records(self, reader: Reader, delayed: Delayed, begin: int) -> Iterator[Record]:
+        """Yield the records of the tasks from an offset on, ascending, with rests between them."""
+        stretches = [Stretch(each, bisect_left(each, begin, start, end), end) for each, start, end in delayed.stretches]
+        for offsets in _spans(merged(stretches)):
             wanted, began = frozenset(offsets), monotonic()
             for records in records_between(
                 reader, delayed.partition, offsets[0], offsets[-1] + 1, self._closing.is_set

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from processor.cli.main import main
 from tests.support.scenario import MakeScenario
 
 SESSIONS = 600
@@ -40,3 +41,20 @@ def test_a_kill_while_delayed_tasks_are_set_aside_loses_none_and_keeps_every_ord
     begun = {entry.place: entry.at for entry in entries if entry.kind == "start"}
     assert min(begun[place] for place in delayed) >= due_at - 5_000_000, "the clocks may differ by that"
     assert max(begun[place] for place in set(begun) - delayed) < due_at
+
+
+def test_cancelled_tasks_that_are_set_aside_for_an_hour_are_settled_at_once(scenario: MakeScenario) -> None:
+    work = scenario(partitions=1)
+    control = ("--control-topic", f"{work.topic}.control")
+    fleet = work.run("note", "-w", "4", "--max-in-flight", "100", "--commit-interval", "0.2", *control)
+    fleet.wait_for("consumer.assigned", timeout=60.0)
+    due = b"%d" % int(1000 * (time.time() + 3600))
+    work.produce((b"s%d" % (n % 300), b"", [("task-not-before", due)]) for n in range(600))
+    fleet.wait_for("consumer.set_aside", because="delays")
+    target = ("-b", work.servers, "-g", work.group, *control)
+    assert main(["control", "cancel", *target, "--session", "s200"]) == 0
+    assert main(["control", "cancel", *target, "--task", f"{work.topic}-0-250"]) == 0
+    for offset in (200, 500, 250):
+        fleet.wait_for("task.cancelled", offset=offset)
+    assert fleet.stop() == 0
+    assert not work.ledger.entries()

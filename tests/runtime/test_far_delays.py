@@ -248,6 +248,23 @@ def test_a_cancelled_task_behind_one_of_its_session_that_is_not_settles_when_its
     assert ran.is_in_order()
 
 
+def test_a_task_of_a_cancelled_session_that_is_fetched_later_and_set_aside_at_once_is_settled(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was produced before the cancellation. No worker looks at it, since its session had tasks set aside."""
+    monkeypatch.setattr(cancel_search, "LOOK_SECONDS", 0.05)
+    ran, feed, records = Ran(), Commands(), delayed(300)
+    with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        run.push(*records[:300])
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 250)
+        feed.cancel(CancelTarget("session", "s200"), since=milliseconds(HOUR))
+        until(lambda: settled_offsets(run) == [200], lambda: settled_offsets(run), SECONDS)
+        run.push(*records[300:])
+        until(lambda: settled_offsets(run) == [200, 500], lambda: settled_offsets(run), SECONDS)
+        assert not ran.at
+        assert run.stop().exit_code == 0
+
+
 def test_a_search_for_cancelled_tasks_that_fails_is_logged_once_and_made_again(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,11 @@ class Delayed(NamedTuple):
     ledger: Ledger
     stretches: Sequence[Stretch]
 
+    @property
+    def end(self) -> int:
+        """The offset behind the last one; 0 if all are being read again."""
+        return max((stretch.offsets[stretch.end - 1] + 1 for stretch in self.stretches), default=0)
+
 
 class SetAside:
     """The poller's thread sets tasks aside, another one reads them again."""
