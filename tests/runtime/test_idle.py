@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from itertools import pairwise
 from time import monotonic
 
@@ -10,12 +11,14 @@ import pytest
 
 from processor import Task
 from processor.engine.lease import Lease
+from processor.engine.record import Record
 from processor.runtime import intake, watchdog
 from processor.runtime.death_watch import DeathWatch
 from processor.runtime.poller import QUIET_TICK_SECONDS
 from processor.runtime.timers import Timers
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.support.scripted_kafka import ScriptedSource
 from tests.support.until import until
 
 
@@ -58,6 +61,29 @@ def test_a_quiet_poller_calls_its_ticks_less_often_until_something_comes(monkeyp
         assert busy.began.wait(20)
         since = monotonic()
         until(lambda: any(b - a < QUIET_TICK_SECONDS for a, b in pairwise(at for at in ticked if at > since)))
+        busy.let_go.set()
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+def test_a_quiet_poller_waits_longer_for_a_record_until_one_comes(
+    delivery: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "QUIET_SECONDS", 0.1)
+    waits, take = list[float](), ScriptedSource.take
+
+    def note(source: ScriptedSource, limit: int, seconds: float) -> Sequence[Record]:
+        waits.append(seconds)
+        return take(source, limit, seconds)
+
+    monkeypatch.setattr(ScriptedSource, "take", note)
+    busy = Busy()
+    with RunningConsumer(busy.handle, delivery=delivery) as run:
+        until(lambda: waits[-1:] == [intake.QUIET_POLL_SECONDS])
+        run.push(FakeRecord(0, b"s1"))
+        assert busy.began.wait(20)
+        begun = len(waits)
+        until(lambda: len(waits) > begun + 2)
+        assert max(waits[begun + 2 :]) <= intake.POLL_SECONDS < intake.QUIET_POLL_SECONDS
         busy.let_go.set()
 
 
