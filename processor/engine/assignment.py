@@ -25,6 +25,10 @@ FULL_SECONDS = 0.25
 """A partition of which nothing is ready is given room once its oldest task has waited so long. One whose tasks are
 settled faster than that is full for a moment only."""
 
+MOST_DELIVERING = 16
+"""A partition of which more lanes than this wait for an acknowledgement is not full either: they are ready soon. With
+fewer of them, a session that has very many tasks may be why nothing is ready."""
+
 _ledger_of = attrgetter("ledger")
 
 P = TypeVar("P", bound=Hashable)
@@ -243,7 +247,7 @@ class Assignment(Generic[P]):
         ledger = self.ledgers.get(partition)
         if ledger is None or ledger.state is not OPEN or ledger.lanes.ready or most <= 0:
             return 0
-        if ledger.oldest_age(now) < FULL_SECONDS:
+        if ledger.oldest_age(now) < FULL_SECONDS or ledger.delivering(now - FULL_SECONDS) > MOST_DELIVERING:
             return 0
         offsets, lengths = ledger.offsets, [len(lane.waiting) for lane in ledger.lanes.longer_than(0)]
         held = Usage(len(offsets) - ledger.kept.tasks, offsets.bytes - ledger.kept.bytes)

@@ -474,6 +474,10 @@ class Ledger:
             self.add_delayed([record.offset() for record in kept])
         return len(kept)
 
+    def delivering(self, since: float) -> int:
+        """Return how many lent lanes wait for an output to be acknowledged that was sent after `since`, in seconds."""
+        return sum(loan.handed_over_at is not None and loan.handed_over_at > since for loan in self.lent)
+
     @property
     def kept(self) -> Usage:
         """Arrivals and markers that are kept: they are unsettled, and do not count as in flight."""

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -95,6 +96,8 @@ class PolledProducer:
         self._counting = threading.Lock()
         self._reported = 0
         self._ended = threading.Event()
+        self.after_reports: Callable[[], None] | None = None
+        """Called after callbacks, by the thread that ran them. What it raises is logged, as with a callback."""
 
     def __len__(self) -> int:
         """Number of records that were accepted but not yet `reported`."""
@@ -271,8 +274,15 @@ class PolledProducer:
 
     def _poll(self, client: Producer, seconds: float) -> None:
         """Lets the client run callbacks. A callback that raises must not prevent the others."""
+        self._guarded(client, partial(client.poll, seconds))
+        if self.after_reports is not None:
+            self._guarded(client, self.after_reports)
+        if self._failure is not None:
+            self._retire_when_reported(client)
+
+    def _guarded(self, client: Producer, call: Callable[[], object]) -> None:
         try:
-            client.poll(seconds)
+            call()
         except Exception as caught:  # noqa: BLE001  a callback may raise any exception
             error = caught.args[0] if isinstance(caught, KafkaException) else None
             if isinstance(error, KafkaError) and error.fatal():
@@ -280,8 +290,6 @@ class PolledProducer:
                     self._note_failure(client, error)
             else:
                 self._emit(KafkaClientError(code="callback", message=f"{type(caught).__name__}: {caught}"))
-        if self._failure is not None:
-            self._retire_when_reported(client)
 
     def _note_failure(self, client: Producer, error: KafkaError) -> None:
         """Records a failure. Only the client's `poll` provides the reason. The caller holds the guard."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -60,6 +60,11 @@ class KafkaSink:
             ProducerClosed: the sink is closed.
         """
         self._producers[0].open()
+
+    def after_reports(self, call: Callable[[], None]) -> None:
+        """Has `call` called after the client has run callbacks, by the thread that ran them."""
+        for producer in self._producers:
+            producer.after_reports = call
 
     def send(
         self,

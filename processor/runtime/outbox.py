@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from random import random
 from time import monotonic
@@ -29,6 +30,10 @@ FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 0.5, 30.0
 MOST_BYTES = 1 << 20
 """The most bytes of one output's records under way at once, unless a single record has more: its branches may have
 hundreds of megabytes, and the client has a copy of each."""
+
+TOGETHER_SECONDS = 0.002
+"""For how long acknowledgements are gathered, before their tasks settle together. The client reports hundreds of them
+in that time, unless its thread waits for the interpreter; then none waits for many others."""
 
 
 class Output(msgspec.Struct, eq=False):
@@ -66,7 +71,8 @@ class Outputs(Protocol):
 class Outbox:
     """Sends outputs until they are acknowledged, or their partition is another consumer's. Any thread may call it.
 
-    The output's loan stays lent until then.
+    The output's loan stays lent until then. Tasks whose outputs are acknowledged together settle together: to take the
+    lock and to wake a worker for each one costs more than all else that is done for a result.
     """
 
     def __init__(self, desk: Desk, sink: Sink, timers: Timers, log: TaskLog) -> None:
@@ -74,6 +80,13 @@ class Outbox:
         self._sink = sink
         self._timers = timers
         self._log = log
+        self._acknowledged: deque[Output] = deque()
+        """Outputs whose tasks are not settled yet. Each step on it is atomic: the thread that pops one settles it."""
+        self._acknowledged_since = 0.0
+        """When the first of them was acknowledged, in seconds of the monotonic clock."""
+        self._settled: deque[Output] = deque()
+        """Outputs whose tasks are settled, and of which something may follow."""
+        sink.after_reports(self._settle_acknowledged)
 
     def send(self, output: Output) -> None:
         """Sends its records, side by side, and returns."""
@@ -82,7 +95,7 @@ class Outbox:
         if len(output.records) == 1:
             self._send(output)
         else:
-            Shipment(output, self._sink, self._settle, self._try_again).go_on()
+            Shipment(output, self._sink, self._acknowledge, self._try_again).go_on()
 
     def _send(self, output: Output) -> None:
         topic, key, value, headers, partition = output.records[0]
@@ -90,18 +103,29 @@ class Outbox:
 
     def _on_delivery(self, output: Output, error: DeliveryError | None) -> None:
         if error is None:
-            self._settle(output)
+            self._acknowledge(output)
             return
         output.failures += 1
         self._try_again(output, output.records[0].topic, error, lambda: self._send(output))
 
-    def _settle(self, output: Output) -> None:
-        """Settles the output's task: the broker has all of its records."""
-        loan, dead_letter = output.attempt.loan, output.dead_letter
-        self._outcomes.settle_next(loan, dead_letter=dead_letter, result=output.result, release=output.release)
-        if output.written is not None:
-            output.written()
-        output.attempt.go_on()
+    def _acknowledge(self, output: Output) -> None:
+        """Notes that the broker has all of the output's records. Its task settles with those of others, and soon."""
+        if not self._acknowledged:
+            self._acknowledged_since = monotonic()
+        self._acknowledged.append(output)
+        if monotonic() - self._acknowledged_since >= TOGETHER_SECONDS:
+            self._settle_acknowledged()
+
+    def _settle_acknowledged(self) -> None:
+        """Settles the tasks whose outputs are acknowledged, and does what follows."""
+        outputs = list(_popped(self._acknowledged))
+        if outputs:
+            self._outcomes.settle_all([(o.attempt.loan, o.dead_letter, o.result, o.release) for o in outputs])
+            self._settled.extend(outputs)
+        for output in _popped(self._settled):
+            if output.written is not None:
+                output.written()
+            output.attempt.go_on()
 
     def _try_again(self, output: Output, topic: str, error: DeliveryError, again: Callable[[], None]) -> None:
         """Schedules the next try of an output that the topic has refused, whole or in part."""
@@ -120,6 +144,13 @@ class Outbox:
                 again()
 
         self._timers.schedule(now + delay, send_again)
+
+
+def _popped(outputs: deque[Output]) -> Iterator[Output]:
+    """Yield outputs and take them out, until none is left. Several threads may do so at once."""
+    with suppress(IndexError):
+        while True:
+            yield outputs.popleft()
 
 
 class Shipment:

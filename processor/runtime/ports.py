@@ -343,6 +343,9 @@ class Sink(Protocol):
         Records with the same key arrive in the order in which they were sent.
         """
 
+    def after_reports(self, call: Callable[[], None]) -> None:
+        """Has `call` called after acknowledgements, by the thread that has called `delivered` for one or several."""
+
     def close(self, seconds: float) -> int:
         """Waits at most `seconds` for what is under way; returns how many records were not acknowledged.
 

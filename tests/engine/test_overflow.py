@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from processor.engine.assignment import FULL_SECONDS, Assignment
+from processor.engine.assignment import FULL_SECONDS, MOST_DELIVERING, Assignment
 from processor.engine.lanes import LaneState
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.overflow import kept_by_each, portion
@@ -102,6 +102,23 @@ def test_nothing_is_set_aside_while_another_lane_is_ready_or_nothing_has_waited_
     assert log.make_room(most=0) == 0
     assert not log.assignment.has_set_aside
     assert log.make_room(most=7) == 7
+
+
+def test_nothing_is_set_aside_while_many_lanes_wait_for_acknowledgements_that_are_not_overdue() -> None:
+    log, _ = hot(*(FakeRecord(100 + number, b"s%d" % number, b"v") for number in range(MOST_DELIVERING)))
+    assert len(log.ledger.lent) == MOST_DELIVERING + 1
+    for loan in log.ledger.lent:
+        loan.handed_over_at = FULL_SECONDS / 2
+    assert log.make_room() == 0
+    next(iter(log.ledger.lent)).handed_over_at = None
+    assert log.make_room() == 15
+
+
+def test_acknowledgements_that_are_overdue_do_not_keep_tasks_from_being_set_aside() -> None:
+    log, _ = hot(*(FakeRecord(100 + number, b"s%d" % number, b"v") for number in range(MOST_DELIVERING)))
+    for loan in log.ledger.lent:
+        loan.handed_over_at = -FULL_SECONDS
+    assert log.make_room() == 15
 
 
 def test_nothing_is_set_aside_where_no_lane_is_long() -> None:

@@ -15,6 +15,7 @@ from processor.telemetry.events import Event, KafkaClientError, OutputTooLarge
 from tests.conftest import MakeTopic
 from tests.support import cluster
 from tests.support.broker import Broker
+from tests.support.until import until
 
 NOWHERE = "127.0.0.1:1"
 Outcomes = queue.Queue[DeliveryError | None]
@@ -55,6 +56,19 @@ def test_a_callback_that_fails_does_not_silence_the_others(broker: Broker, topic
     assert outcomes.get(timeout=30) is None
     sink.close(5)
     assert KafkaClientError(code="callback", message="RuntimeError: a fault of the callback") in events
+
+
+def test_a_fault_of_what_follows_acknowledgements_is_logged_and_ends_nothing() -> None:
+    events: list[Event] = []
+    sink = KafkaSink(sink_configs(NOWHERE, {}), events.append)
+
+    def fail() -> None:
+        raise RuntimeError("a fault of what follows")
+
+    sink.after_reports(fail)
+    sink.warm()
+    until(lambda: events.count(KafkaClientError(code="callback", message="RuntimeError: a fault of what follows")) > 1)
+    assert sink.close(5) == 0
 
 
 def test_a_sink_that_sends_nothing_opens_no_client() -> None:

@@ -139,6 +139,16 @@ def test_an_acknowledgement_comes_by_itself_and_from_another_thread(target: Targ
     assert threads.get(timeout=SECONDS) != threading.get_ident()
 
 
+def test_what_follows_acknowledgements_is_called_after_them_by_their_thread(target: Target) -> None:
+    reported, calls = list[int](), queue.Queue[tuple[int, int]]()
+    target.sink.after_reports(lambda: calls.put((len(reported), threading.get_ident())))
+    for _ in range(3):
+        target.sink.send(target.topic, b"k", b"v", None, lambda error: reported.append(threading.get_ident()))
+    while (call := calls.get(timeout=SECONDS))[0] < 3:
+        pass
+    assert call == (3, reported[-1])
+
+
 def test_a_close_waits_for_what_is_under_way(target: Target) -> None:
     outcomes = Outcomes()
     for _ in range(100):

@@ -11,12 +11,15 @@ import pytest
 
 from processor.engine import skipmap
 from processor.engine.commit_note import kept_in
+from processor.engine.lease import Lease
 from processor.engine.skipmap import decode
 from processor.handlers.exceptions import Reject
 from processor.handlers.joins import Join
 from processor.handlers.task import Task
 from processor.runtime import outbox
+from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, OutputRecord, Partition
+from processor.runtime.timers import Timers
 from processor.telemetry.events import (
     ConsumerCommitFailed,
     ConsumerSkipMapRefused,
@@ -27,6 +30,7 @@ from processor.telemetry.events import (
 from tests.runtime.fakes import PARTITION, TOPIC, FakeRecord
 from tests.runtime.gate import KINDS, Gate
 from tests.runtime.running import RunningConsumer
+from tests.runtime.test_join_machine import Worker
 from tests.runtime.test_joins import SHIP, arrival
 from tests.support.until import until
 
@@ -56,6 +60,31 @@ def tasks(first: int, end: int, sessions: int = 3, partition: int = 0) -> list[F
 
 def values(run: RunningConsumer, topic: str = RESULTS) -> list[int]:
     return [int(record.value() or b"") for record in run.cluster.records(topic)]
+
+
+@pytest.mark.parametrize("comes", ["the borrower", "the watchdog", "the committer"])
+def test_an_output_is_staged_by_the_thread_that_comes_to_the_desk_first(comes: str) -> None:
+    """Its borrower may be on a task that takes long."""
+    lease, worker = Lease(45.0), Worker()
+    lease.renew(float("inf"))
+    desk = Desk(lease, Timers(), stages=True)
+    desk.lending.enter_invited(worker)
+    desk.partitions.assign(PARTITION, 0, [])
+    desk.inflow.admit([(PARTITION, [FakeRecord(0, b"a"), FakeRecord(1, b"a")])])
+    assert desk.lending.exchange(worker, 1)
+    loan = worker.batch.popleft()
+    desk.outcomes.stage(loan, "output", 10, dead_letter=False, result=True)
+    assert (desk.running, desk.counts.results, desk.commits.has_staged) == (1, 0, False)
+    if comes == "the borrower":
+        desk.lending.exchange(worker, 0)
+    elif comes == "the watchdog":
+        desk.upkeep.tend(time.monotonic())
+    else:
+        (cut,) = desk.commits.cut(None, {})
+        assert [staged.output for staged in cut.cut.outputs] == ["output"]
+        assert cut.cut.progress.commit_point == 1
+    assert (desk.running, desk.counts.results, desk.commits.has_staged) == (0, 1, True)
+    assert (desk.ready, desk.waiting) == (1, 1)
 
 
 def keep_next(run: RunningConsumer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,8 @@ from processor.handlers.exceptions import Reject
 from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.runtime import outbox
-from processor.telemetry.events import ConsumerStats, TaskDeadLettered, TaskDeliveryFailed, TaskRetrying
+from processor.runtime.desk.outcomes import Acknowledged, Outcomes
+from processor.telemetry.events import ConsumerStats, Event, TaskDeadLettered, TaskDeliveryFailed, TaskRetrying
 from tests.runtime.fakes import PRODUCED_AT, FakeRecord
 from tests.runtime.gate import KINDS
 from tests.runtime.running import RunningConsumer
@@ -101,6 +102,41 @@ def test_a_session_waits_until_its_result_is_acknowledged_and_no_other_does() ->
     assert ran.index(b"a0") < ran.index(b"a1")
 
 
+def settling(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tasks settled together each time, from now on."""
+    counts, settle_all = list[int](), Outcomes.settle_all
+
+    def note(outcomes: Outcomes, outputs: Sequence[Acknowledged]) -> None:
+        settle_all(outcomes, outputs)
+        counts.append(len(outputs))
+
+    monkeypatch.setattr(Outcomes, "settle_all", note)
+    return counts
+
+
+def test_tasks_whose_results_are_acknowledged_together_settle_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "TOGETHER_SECONDS", 60.0)
+    counts = settling(monkeypatch)
+    with RunningConsumer(lambda task: b"result", results_topic="r") as run:
+        run.sink.holding = True
+        run.push(*(FakeRecord(offset, b"s%d" % (offset % 20)) for offset in range(40)))
+        until(lambda: len(run.sink.held) == 20)
+        run.sink.acknowledge()
+        until(lambda: sum(counts) == 40)
+    assert counts[0] == 20
+
+
+def test_an_acknowledged_result_does_not_wait_for_others_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each report may wait for the interpreter while handlers run: no end of a series is waited for then."""
+    monkeypatch.setattr(outbox, "TOGETHER_SECONDS", 0.0)
+    counts = settling(monkeypatch)
+    with RunningConsumer(lambda task: b"result", results_topic="r") as run:
+        run.sink.after_reports(lambda: None)
+        run.push(*(FakeRecord(offset, b"s%d" % offset) for offset in range(5)))
+        until(lambda: len(counts) == 5)
+    assert counts == [1] * 5
+
+
 # --- dead letters -----------------------------------------------------------------------------------
 
 
@@ -131,6 +167,30 @@ def test_a_dead_letter_is_its_record_with_where_it_comes_from_and_why(kind: str)
 
 def test_a_dead_letter_goes_to_the_topic_that_was_chosen() -> None:
     assert letter_of(reject, FakeRecord(0, None), dead_letter_topic="letters")[:2] == ("letters", None)
+
+
+class Failing(list[Event]):
+    """A log that cannot be written once."""
+
+    def append(self, event: Event) -> None:
+        if isinstance(event, TaskDeadLettered) and not any(isinstance(each, TaskDeadLettered) for each in self):
+            super().append(event)
+            raise OSError("the disk is full")
+        super().append(event)
+
+
+def test_a_dead_letter_that_cannot_be_logged_holds_up_none_that_was_acknowledged_with_it() -> None:
+    with RunningConsumer(reject, events=Failing()) as run:
+        run.sink.holding = True
+        run.push(FakeRecord(0, b"a"), FakeRecord(1, b"b"))
+        until(lambda: len(run.sink.held) == 2)
+        with pytest.raises(OSError, match="full"):
+            run.sink.acknowledge()
+        run.settled(2)
+        assert len(run.of(TaskDeadLettered)) == 1
+        run.push(FakeRecord(2, b"c"))
+        run.settled(3)
+        until(lambda: len(run.of(TaskDeadLettered)) == 3)
 
 
 def test_a_task_without_a_handler_is_a_dead_letter_that_names_those_there_are() -> None:

@@ -53,6 +53,9 @@ class Line:
         self.sent.append(key.decode())
         self.answer(key.decode(), delivered)
 
+    def after_reports(self, call: Callable[[], None]) -> None:
+        raise NotImplementedError
+
     def close(self, seconds: float) -> int:
         raise NotImplementedError
 

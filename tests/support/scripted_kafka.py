@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from processor.errors import DeliveryError
@@ -226,6 +227,8 @@ class ScriptedSink(MemorySink):
         """Where it is set, only records for this topic are refused."""
         self.holding = False
         self.held: list[Delivered] = []
+        """Called with None, one acknowledges a single record."""
+        self._is_acknowledging = False
         self._lock = threading.Lock()
 
     def send(
@@ -250,8 +253,11 @@ class ScriptedSink(MemorySink):
         """Acknowledges everything that is held back, and holds back nothing more."""
         with self._lock:
             held, self.held, self.holding = self.held, [], False
+        self._is_acknowledging = True
         for delivered in held:
             delivered(None)
+        self._is_acknowledging = False
+        self._after_reports()
 
     def close(self, seconds: float) -> int:
         unacknowledged = super().close(seconds)
@@ -264,6 +270,11 @@ class ScriptedSink(MemorySink):
     def _acknowledged(self, delivered: Delivered, error: DeliveryError | None) -> None:
         with self._lock:
             if self.holding and error is None:
-                self.held.append(delivered)
+                self.held.append(partial(self._report_held, delivered))
                 return
         delivered(error)
+
+    def _report_held(self, delivered: Delivered, error: DeliveryError | None) -> None:
+        delivered(error)
+        if not self._is_acknowledging:
+            self._after_reports()

@@ -12,6 +12,9 @@ from processor.runtime.desk.shared import Shared
 from processor.runtime.desk.waiting import WaitingLanes
 from processor.runtime.desk.wakeups import Wakeups
 
+Acknowledged = tuple[Loan, bool, bool, bool]
+"""A loan whose next task's output the broker has; and `dead_letter`, `result`, `release` of `Outcomes.settle_next`."""
+
 
 class Outcomes:
     """Changes the state of a loan's next task. Any thread may call it."""
@@ -32,13 +35,25 @@ class Outcomes:
         """
         with self._lock:
             settled = self._settle_next(loan, release=release)
-            self._count_output(loan, settled, dead_letter=dead_letter, result=result)
+            self._shared.count_output(loan, settled, dead_letter=dead_letter, result=result)
             self._wakeups.after_release(loan)
+
+    def settle_all(self, outputs: Sequence[Acknowledged]) -> None:
+        """Does the same for the next tasks of many loans, and wakes other threads once."""
+        with self._lock:
+            for loan, dead_letter, result, release in outputs:
+                settled = self._settle_next(loan, release=release)
+                self._shared.count_output(loan, settled, dead_letter=dead_letter, result=result)
+                self._wakeups.notify_drained(loan)
+            self._wakeups.after_releases()
 
     def stage(
         self, loan: Loan, output: object, size: int, *, dead_letter: bool, result: bool, release: bool = True
     ) -> None:
         """Settles the loan's next task, and stages `output` to be committed with it, in one step. See `settle_next`.
+
+        The step is taken when a thread next comes to the desk: to take the lock here, for each task, would have the
+        workers queue for it. The borrower comes after its batch, the watchdog if that takes long.
 
         Args:
             loan: the loan whose next task is settled.
@@ -48,11 +63,14 @@ class Outcomes:
             result: whether it has a result.
             release: whether the lane continues; otherwise it stays lent permanently.
         """
+        if loan.batch is None and release:
+            self._shared.staging.append((loan, output, size, dead_letter, result))
+            return
         with self._lock:
             is_last = loan.batch is None or loan.done + 1 == len(loan.records)
             loan.abandoned = is_last and not release
             settled = self._assignment.stage(loan, output, size, release=is_last and release)
-            self._count_output(loan, settled, dead_letter=dead_letter, result=result)
+            self._shared.count_output(loan, settled, dead_letter=dead_letter, result=result)
             self._wakeups.after_release(loan)
 
     def cancel(self, loan: Loan, failed: Failed) -> None:
@@ -131,12 +149,3 @@ class Outcomes:
         is_last = loan.batch is None or loan.done == len(loan.records)
         loan.abandoned = is_last and not release
         return self._assignment.release(loan) if is_last and release else self._assignment.settle(loan)
-
-    def _count_output(self, loan: Loan, settled: int, *, dead_letter: bool, result: bool) -> None:
-        counts = self._counts
-        letters = settled if dead_letter and loan.joined is not None else int(dead_letter)
-        counts.settled += settled
-        counts.succeeded += settled - letters
-        counts.dead_lettered += letters
-        counts.results += result
-        loan.ledger.dead_lettered += letters

@@ -23,7 +23,9 @@ class Returns:
         self._wakeups = wakeups
 
     def collect(self, borrower: Borrower) -> None:
-        """Settles what the borrower has finished."""
+        """Settles what the borrower has finished, and what was staged meanwhile."""
+        if self._shared.staging:
+            self.stage()
         finished = borrower.finished
         if finished:  # the borrower may append meanwhile, and only the desk takes from it
             loans = [finished.popleft() for _ in range(len(finished))]
@@ -31,8 +33,18 @@ class Returns:
             if self._wakeups.draining:
                 self._wakeups.drained.notify_all()
 
+    def stage(self) -> None:
+        """Settles the tasks whose outputs are to be staged, and stages them."""
+        staging = self._shared.staging
+        for _ in range(len(staging)):  # only the desk takes from it
+            loan, output, size, dead_letter, result = staging.popleft()
+            settled = self._assignment.stage(loan, output, size)
+            self._shared.count_output(loan, settled, dead_letter=dead_letter, result=result)
+            self._wakeups.notify_drained(loan)
+
     def collect_all(self) -> None:
         """Settles what all borrowers have done, also of loans that have not ended."""
+        self.stage()
         for borrower in self.borrowers:
             self.collect(borrower)
             for loan in borrower.current():

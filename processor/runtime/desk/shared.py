@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 from processor.engine.assignment import Assignment
 from processor.engine.gatherer import Gatherer
@@ -14,6 +15,9 @@ from processor.handlers.terms import terms_of
 from processor.runtime.counts import Counts
 from processor.runtime.ports import Partition
 from processor.runtime.timers import Timers
+
+ToStage = tuple[Loan, object, int, bool, bool]
+"""A loan, the output of its next task, its size in bytes, and whether it is a dead letter, and has a result."""
 
 
 class Shared:
@@ -31,6 +35,8 @@ class Shared:
         self.gatherer = Gatherer()
         self.isolation: Isolation[Partition] = Isolation()
         self.counts = Counts()
+        self.staging: deque[ToStage] = deque()
+        """Outputs that are staged when a thread next has the lock. Any thread may append one without it."""
         self.has_joins = False
         """Whether any task has waited for other branches of its group so far. It may be read without the lock."""
         self.runs_low = threading.Event()
@@ -45,6 +51,16 @@ class Shared:
         """Counts tasks that have settled and succeeded."""
         self.counts.settled += settled
         self.counts.succeeded += settled
+
+    def count_output(self, loan: Loan, settled: int, *, dead_letter: bool, result: bool) -> None:
+        """Counts tasks that have settled with an output."""
+        counts = self.counts
+        letters = settled if dead_letter and loan.joined is not None else int(dead_letter)
+        counts.settled += settled
+        counts.succeeded += settled - letters
+        counts.dead_lettered += letters
+        counts.results += result
+        loan.ledger.dead_lettered += letters
 
     def count_failure(self, loan: Loan, failed: Failed) -> None:
         """Counts how an attempt at a task of the loan failed, or why there was none."""

@@ -44,6 +44,7 @@ class Upkeep:
                 refuse_expired(self._assignment, epoch)
             for gate in self._waiting.gates:
                 self._waiting.invite(gate, now)
+            self._returns.stage()
             self._take_back_stale(now)
             self._shared.gatherer.tend(now)
             self._wakeups.wake_borrowers()

@@ -89,6 +89,10 @@ class Wakeups:
     def after_release(self, loan: Loan) -> None:
         """Wakes the threads for which there is room or work now, since the loan is over or its lane waits."""
         self.notify_drained(loan)
+        self.after_releases()
+
+    def after_releases(self) -> None:
+        """Does so for loans of which no drain waits to be notified."""
         self.notify_space()
         if self._assignment.ready_lanes:
             self.wake_borrowers()

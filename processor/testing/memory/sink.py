@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from processor.engine.record import Headers
@@ -20,6 +21,7 @@ class MemorySink:
         self._guard = threading.Lock()
         self._closed = False
         self._unacknowledged: SimpleQueue[Delivered | None] = SimpleQueue()
+        self._after_reports: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._acknowledge_all, name="memory-sink", daemon=True)
         self._thread.start()
 
@@ -39,6 +41,10 @@ class MemorySink:
                 self._unacknowledged.put(delivered)
                 return
         delivered(DeliveryError(f"{topic}: this sink has stopped sending"))
+
+    def after_reports(self, call: Callable[[], None]) -> None:
+        """Calls it after each acknowledgement."""
+        self._after_reports = call
 
     def close(self, seconds: float) -> int:
         """Waits at most `seconds` for acknowledgements. Return how many did not come."""
@@ -70,5 +76,6 @@ class MemorySink:
         """A callback that raises must not keep the others from being called, nor go unnoticed."""
         try:
             delivered(error)
+            self._after_reports()
         except Exception:  # noqa: BLE001 — whatever it is
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
