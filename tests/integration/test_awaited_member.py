@@ -169,11 +169,15 @@ def test_a_coordinator_that_restarts_while_the_group_waits_costs_a_stop_nothing(
 def test_a_commit_that_the_group_takes_while_it_waits_may_refer_to_a_recorded_skip_map(
     own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
-    """A member is paused for less than its session. Little fits into the metadata of the other one's commits."""
+    """A member is paused for less than its session. Little fits into the metadata of the other one's commits.
+
+    The member that gets the partition next runs nothing of what is done.
+    """
     broker = own_broker({"offset.metadata.max.bytes": "256"})
     work = Scenario(broker, cluster.create_topic(broker.bootstrap_servers, "work", 2), group, tmp_path, start_fleet)
     options = ("-w", "8", "--progress-topic", "progress", "--commit-interval", "0.1", "-X", "session.timeout.ms=120000")
-    sleeper, survivor = (work.run("wait_if_slow", *options, "--timeout", "600") for _ in range(2))
+    patient = (*options, "--timeout", "600", "--drain-timeout", "1")
+    sleeper, survivor = (work.run("wait_if_slow", *patient) for _ in range(2))
     for fleet in (sleeper, survivor):
         fleet.wait_for_partitions()
     (paused,) = map(psutil.Process, sleeper.consumers())
@@ -196,8 +200,15 @@ def test_a_commit_that_the_group_takes_while_it_waits_may_refer_to_a_recorded_sk
         commits = cluster.committed(work.servers, group, work.topic).values()
         assert sum(reference_in(one.metadata or "", one.offset) is not None for one in commits) == 1
         assert not any(event["partitions"] for event in third.heard("consumer.assigned"))
+        known = work.known_done()
     finally:
         work.wake(paused)
+    assert survivor.stop() == 3  # one task still ran
+    third.wait_for("consumer.assigned", settled_ahead=2000)  # it has followed the reference
+    work.go()
+    work.wait_done(len(work.places))
+    assert {finding.place for finding in work.repeated()} & known == set()
+    assert "lost" not in work.faults()
 
 
 @pytest.fixture
