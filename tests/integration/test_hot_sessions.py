@@ -7,6 +7,8 @@ import random
 import pytest
 
 from processor.engine.flow import RESERVED
+from tests.support import appearances
+from tests.support.appearances import exactly_once
 from tests.support.cluster import Row
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario
@@ -79,17 +81,27 @@ def test_a_thousand_hot_sessions_over_fifty_partitions_hold_back_no_other_and_ke
     assert max(each["in_flight"] for each in stats) <= 10_000 * (1 + RESERVED)
 
 
-@pytest.mark.parametrize(("slow", "is_recorded"), [(1_500, False), (25_000, True)], ids=["metadata", "record"])
+@pytest.mark.parametrize(
+    ("slow", "is_recorded", "delivery"),
+    [(1_500, False, "at-least-once"), (25_000, True, "at-least-once"), (5_000, True, "exactly-once")],
+    ids=["metadata", "record", "exactly-once"],
+)
 def test_a_kill_with_a_hundred_thousand_done_past_a_hot_session_repeats_only_what_ran_since_the_last_commit(
-    scenario: MakeScenario, slow: int, is_recorded: bool
+    scenario: MakeScenario, slow: int, is_recorded: bool, delivery: str
 ) -> None:
-    """In the metadata as far as it reaches, which is some hundred thousand with one task in sixty of the session."""
+    """In the metadata as far as it reaches, which is some hundred thousand with one task in sixty of the session.
+
+    With exactly-once, a reader of committed records sees each output once.
+    """
     work = scenario(partitions=1)
     work.produce(mixed(slow, MANY))
-    options: tuple[str, ...] = ("-w", "8", "--max-in-flight", "1000", "--commit-interval", "0.5", "--timeout", "600")
+    is_exactly_once = delivery == "exactly-once"
+    options: tuple[str, ...] = ("-w", "8", "--max-in-flight", "1000", "--timeout", "600")
     options += ("-X", "session.timeout.ms=6000")
+    options += exactly_once(work) if is_exactly_once else ("--commit-interval", "0.5")
     options += ("--progress-topic", f"{work.topic}.progress") if is_recorded else ()
-    fleet = work.run("wait_if_slow", *options)
+    handler = "reply_if_slow" if is_exactly_once else "wait_if_slow"
+    fleet = work.run(handler, *options)
     until(lambda: succeeded(fleet) == MANY, lambda: f"{succeeded(fleet)} of {MANY} are done", 120, pause=0.2)
     assert fleet.heard("consumer.set_aside")
     until(lambda: len(work.known_done()) == MANY, "the group knows what is done", 60, pause=0.2)
@@ -99,8 +111,10 @@ def test_a_kill_with_a_hundred_thousand_done_past_a_hot_session_repeats_only_wha
     work.kill(fleet)
     known = work.known_done()
     work.go()
-    again = work.run("wait_if_slow", *options, "--stop-at-end")
+    again = work.run(handler, *options, "--stop-at-end")
     assert again.wait(120) == 0
+    if is_exactly_once:
+        assert appearances.wrong(work) == {}
     assert len(known) >= MANY
     assert {finding.place for finding in work.repeated()} & known == set()
     assert work.faults() == {}

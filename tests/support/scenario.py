@@ -128,6 +128,10 @@ async def wait_if_slow_async(task):
         while is_slow and not os.path.exists("go"):
             await asyncio.sleep(0.01)
 
+def reply_if_slow(task):
+    wait_if_slow(task)
+    return b""
+
 def defer_if_slow(task):
     if task.session_id.startswith("slow") and not os.path.exists("go"):
         raise Retry(after=1.0, counts=False)
@@ -316,7 +320,7 @@ class Scenario:
         )
 
     def go(self) -> None:
-        """Lets the handlers `wait_for_go`, `wait_if_slow` and `defer_if_slow` end."""
+        """Lets the handlers `wait_for_go`, `wait_if_slow`, `reply_if_slow` and `defer_if_slow` end."""
         (self.ledger.path.parent / "go").touch()
 
     @property
