@@ -23,7 +23,7 @@ COMPILED_DELIVERY := tests/integration/test_delivery.py -k 'once or kill or come
 COMPILED_TOOLS := hypothesis jsonschema psutil pytest pytest-timeout pytest-xdist
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-compiled test-monitoring test-image test-cluster quick lint wheel bench bench-sweeps bench-page clean
+.PHONY: help demo test prepare-compiled test-compiled test-monitoring test-image test-cluster quick lint wheel bench bench-sweeps bench-page clean
 .DEFAULT_GOAL := help
 
 help:
@@ -48,15 +48,23 @@ test-monitoring: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.support.go_tools $(BUILD_SECONDS)
 	PROCESSOR_TEST_MONITORING=1 $(BIN)/python -m pytest tests/monitoring --durations=15
 
-# Outside of the checkout, so that nothing but the wheel can be imported as `processor`. State machines, whose test is
-# called runTest, take long, and run as Python.
+# The compiled wheel, installed by itself with the tests' tools, in the folder COMPILED. It lies outside of the checkout, so
+# that nothing but the wheel can be imported as `processor`.
+prepare-compiled: $(VENV)/.installed-dev
+	@if $(BIN)/python -m tests.support.c_compiler 'the compiled engine is not built'; then set -ex; \
+	  $(MAKE) --no-print-directory wheel DIST='$(COMPILED)/dist'; \
+	  $(BIN)/python -m venv '$(COMPILED)/venv'; \
+	  '$(COMPILED)/venv/bin/pip' install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    '$(COMPILED)'/dist/*.whl $(COMPILED_TOOLS); \
+	  touch '$(COMPILED)/prepared'; fi
+
+# COMPILED names a folder that `prepare-compiled` has filled from the same source; without it a new one is filled. State
+# machines, whose test is called runTest, take long, and run as Python.
 test-compiled: $(VENV)/.installed-dev
 	@if $(BIN)/python -m tests.support.c_compiler 'skipped, the compiled engine is not tested'; then set -ex; \
-	  bare=$$(mktemp -d); trap 'rm -rf "$$bare"' EXIT; \
-	  $(MAKE) --no-print-directory wheel DIST="$$bare/dist"; \
-	  $(BIN)/python -m venv "$$bare/venv"; \
-	  "$$bare/venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt \
-	    "$$bare"/dist/*.whl $(COMPILED_TOOLS); \
+	  bare='$(COMPILED)'; if [ ! -e "$$bare/prepared" ]; then \
+	    bare=$$(mktemp -d); trap 'rm -rf "$$bare"' EXIT; \
+	    $(MAKE) --no-print-directory prepare-compiled COMPILED="$$bare"; fi; \
 	  cp -r tests docs schemas pyproject.toml "$$bare"; \
 	  export PROCESSOR_TEST_ENGINE=compiled PROCESSOR_TEST_CACHE="$${PROCESSOR_TEST_CACHE:-$(CURDIR)/.cache}"; \
 	  cd "$$bare"; venv/bin/python -m pytest $(COMPILED_QUICK) -k 'not runTest' --numprocesses=2 --durations=5; \

@@ -11,11 +11,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -23,12 +21,14 @@ import pytest
 
 from processor.health.verdict import Check
 from tests.conftest import MakeTopic, Produce
-from tests.deploy.dockerfile import DOCKERFILE, PROJECT, arguments_of, stages
+from tests.deploy import image_store
+from tests.deploy.dockerfile import PROJECT
 from tests.support import cluster
 from tests.support.broker import Broker
 from tests.support.built_image import Builder, BuildError, Image, obstacle
-from tests.support.image_base import SLIM, WITH_COMPILER, BaseError
+from tests.support.image_base import BaseError
 from tests.support.lifeline import die_with_parent
+from tests.support.processes import children
 from tests.support.until import until
 
 IMAGE = "PROCESSOR_TEST_IMAGE"
@@ -37,7 +37,7 @@ IMAGE = "PROCESSOR_TEST_IMAGE"
 pytestmark = pytest.mark.timeout(900)
 
 BOUND = 40.0
-SOON = 5.0
+SOON = 9.5
 """Seconds for a stop of what has not begun, on a busy machine; an engine would wait 10 s and then kill."""
 OWN_MEGABYTES = 90
 """The most that the layers above the base may have; docs/DEPLOY.md says what is in them."""
@@ -71,20 +71,18 @@ def builder() -> Iterator[Builder]:
         pytest.skip(f"builds two bases and an image, which takes four minutes: {IMAGE}=1 or make test-image")
     if reason := obstacle():
         pytest.skip(f"the image is not built: {reason}")
-    with tempfile.TemporaryDirectory(prefix="processor-image-") as folder, Builder(Path(folder)) as building:
+    with ExitStack() as stack:
         try:
-            for stage, base in zip(stages(), (WITH_COMPILER, SLIM), strict=True):
-                building.take_base(arguments_of(stage, "FROM")[0].removesuffix(" AS build"), base)
-            building.download(sys.executable)
+            filled = stack.enter_context(image_store.filled_store())
         except (BaseError, BuildError) as error:
             pytest.skip(f"the image is not built: {error}")
-        yield building
+        yield filled
 
 
 @pytest.fixture(scope="module")
 def image(builder: Builder) -> Image:
     """What deploy/Dockerfile makes."""
-    return builder.build(DOCKERFILE, PROJECT, "session-processor:0.1.0")
+    return image_store.image(builder)
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +110,7 @@ class Container:
     @property
     def first(self) -> psutil.Process:
         """Its first process; the outer one is unshare."""
-        children = until(lambda: psutil.Process(self.outer.pid).children(), "the container has begun", BOUND)
-        return children[0]
+        return until(lambda: children(self.outer.pid), "the container has begun", BOUND)[0]
 
     @property
     def log(self) -> str:

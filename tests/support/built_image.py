@@ -80,7 +80,7 @@ class Image:
 
 
 class Builder:
-    """buildah with a store of its own in `folder`, which is empty.
+    """buildah with a store of its own in `folder`, which is empty or was filled by another Builder.
 
     Dependencies come from a folder of wheels that the machine's own pip has downloaded, so that builds need no network.
     """
@@ -90,7 +90,7 @@ class Builder:
         self._wheels = folder / "wheels"
         self._pip_config = folder / "pip.conf"
         self._pip_config.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
-        self._driver = "overlay"
+        self._driver = "vfs" if (folder / "vfs").exists() else "overlay"
 
     def __enter__(self) -> Self:
         return self
@@ -156,6 +156,18 @@ class Builder:
         self._buildah(
             *("bud", "--pull-never", "--format=docker", *volumes, f"--file={dockerfile}", f"--tag={tag}", str(context))
         )
+        return self.image(tag)
+
+    def has(self, tag: str) -> bool:
+        """Return whether the image `tag` has been built."""
+        return f"localhost/{tag}" in self._buildah("images", "--format={{.Name}}:{{.Tag}}").splitlines()
+
+    def image(self, tag: str) -> Image:
+        """Returns the image `tag`, which has been built.
+
+        Raises:
+            BuildError: its files cannot be mounted.
+        """
         root = Path(self._buildah("mount", self._buildah("from", "--pull-never", f"localhost/{tag}")))
         inspected = json.loads(self._buildah("inspect", "--type=image", f"localhost/{tag}"))
         layers = json.loads(inspected["Manifest"])["layers"]
