@@ -131,7 +131,7 @@ class Metadata:
         noted = noted_until(accepted.metadata, accepted.offset) if accepted is not None else None
         if cut.progress.kept_until is None and (noted or 0) > cut.progress.commit_point:
             return None
-        room = self._room(partition, may_note=True)
+        room = self._room(partition, may_note=cut.progress.kept_until is not None)
         made = self._encoded(partition, cut.progress, room, is_whole=True)
         if not made.is_whole:
             extended = self._extended(cut, accepted, room)
