@@ -134,8 +134,9 @@ class Lanes:
         self._by_key: dict[bytes, Lane] = {}
         self._blocked = set(blocked)
         self._keyless = 0
-        self._parked: set[Lane] = set()
-        self._delayed: set[Lane] = set()
+        # Not sets, whose order depends on where lanes lie in memory: the same tasks are set aside in each run.
+        self._parked: dict[Lane, None] = {}
+        self._delayed: dict[Lane, None] = {}
 
     def __len__(self) -> int:
         return len(self._by_key) + self._keyless
@@ -265,12 +266,12 @@ class Lanes:
         """Takes back a lent lane whose head is not to run now. It waits until `wake`."""
         self.put_front(lane, unfinished)
         lane.state = PARKED
-        self._parked.add(lane)
+        self._parked[lane] = None
 
     def delay(self, lane: Lane) -> None:
         """Makes a lane that was taken out of the queue wait until `wake`: it is too early for its head."""
         lane.state = DELAYED
-        self._delayed.add(lane)
+        self._delayed[lane] = None
 
     def is_delayed(self, key: bytes | None) -> bool:
         """Return whether this session waits for the time of its head. A new task without a key does not."""
@@ -278,24 +279,24 @@ class Lanes:
         return lane is not None and lane.state is DELAYED
 
     def parked_lanes(self) -> list[Lane]:
-        """Return the lanes that are parked or held."""
+        """Return the lanes that are parked or held, those that have been so longest first."""
         return list(self._parked)
 
     def delayed_lanes(self) -> list[Lane]:
-        """Return the lanes that wait for the time of their head."""
+        """Return the lanes that wait for the time of their head, those that have waited longest first."""
         return list(self._delayed)
 
     def drop(self, lane: Lane) -> list[Record]:
         """Ends a delayed lane. Return its tasks."""
-        self._delayed.discard(lane)
+        self._delayed.pop(lane, None)
         self.waiting -= len(lane.waiting)
         self.end(lane)
         return lane.waiting
 
     def wake(self, lane: Lane) -> None:
         """Makes a parked or delayed lane ready, whose next attempt is due."""
-        self._parked.discard(lane)
-        self._delayed.discard(lane)
+        self._parked.pop(lane, None)
+        self._delayed.pop(lane, None)
         lane.state = READY
         self.ready.append(lane)
 
@@ -309,8 +310,8 @@ class Lanes:
 
     def claim(self, lane: Lane) -> list[Record]:
         """Lends the head of a lane that waits, whatever it waits for."""
-        self._parked.discard(lane)
-        self._delayed.discard(lane)
+        self._parked.pop(lane, None)
+        self._delayed.pop(lane, None)
         return self.lend(lane, 1)
 
     def unblock(self, key: bytes) -> bool:

@@ -103,6 +103,12 @@ def test_few_sessions_stay_and_so_does_what_is_due_soon() -> None:
     assert Log(*far()).set_aside(most=3) == 3
 
 
+def test_if_not_all_may_be_set_aside_those_that_were_delayed_first_are() -> None:
+    log = Log(*far(50))
+    assert log.set_aside(most=10) == 10
+    assert list(log.ledger.terms) == [0, *range(11, 50)]
+
+
 @pytest.mark.parametrize("most", [0, -1])
 def test_where_no_task_may_be_set_aside_nothing_is_kept_for_that(most: int) -> None:
     log = Log(*far())
