@@ -87,8 +87,11 @@ def test_nothing_waits_in_a_group_that_has_committed_nothing_or_has_worked_every
 
 
 def test_nothing_waits_for_arrivals_of_groups_that_are_not_complete() -> None:
-    assert waits_for(grown(40, None, metadata=kept_note(60)), 0.0) == {}
-    assert waits_for(grown(40, None, metadata=kept_note(59)), 0.0) == {1: [Partition("t", 0)]}
+    base = skipmap.encode_base(40)
+    assert waits_for(grown(40, None, metadata=f"{base}{kept_note(60)}"), 0.0) == {}
+    assert waits_for(grown(40, None, metadata=f"{base}{kept_note(59)}"), 0.0) == {1: [Partition("t", 0)]}
+    copied = f"{skipmap.encode_base(39)}{kept_note(60)}"  # by a tool, to another offset
+    assert waits_for(grown(40, None, metadata=copied), 0.0) == {1: [Partition("t", 0)]}
 
 
 def test_a_partition_that_was_there_when_the_group_began_is_not_new_while_a_commit_says_so() -> None:
