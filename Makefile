@@ -32,12 +32,14 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/processor demo
 
-# The engine first and by itself: it is to be covered to its last branch by its own tests, not by chance from elsewhere.
-# The others mostly wait, for processes to start, sessions to expire and servers to come back: three processes run them, each
-# with a broker of its own. A file's tests stay in one process, so that they share what the file builds.
+# The engine first and by itself: it is to be covered to its last branch by its own tests, not by chance from elsewhere. They
+# only compute, in two processes. The others mostly wait, for processes to start, sessions to expire and servers to come back:
+# three processes run them, each with a broker of its own. A file's tests stay in one process, so that they share what the
+# file builds.
 test: $(VENV)/.installed-dev
-	@status=0; set -x; \
-	  $(BIN)/coverage run --branch --source=processor/engine -m pytest tests/engine || status=1; \
+	@status=0; set -x; rm -f .coverage .coverage.*; \
+	  $(BIN)/coverage run --rcfile=tests/engine/coverage.ini -m pytest tests/engine --numprocesses=2 --durations=10 || status=1; \
+	  $(BIN)/coverage combine --quiet || status=1; \
 	  $(BIN)/coverage report --fail-under=100 || status=1; \
 	  $(BIN)/python -m pytest $(addprefix --ignore=,tests/engine $(WAITING)) --numprocesses=3 --dist=loadfile \
 	    --durations=10 || status=1; \
