@@ -27,7 +27,7 @@ from processor.runtime.ports import Commit, Partition, Start
 from tests.engine.record import FakeRecord
 
 PLACE = Partition("t", 0)
-LIMITS = (30, 64, 80, 4096)
+LIMITS = (30, 40, 64, 4096)
 """Characters of metadata: too few for a note, few, all."""
 
 
@@ -84,16 +84,16 @@ class Noting(RuleBasedStateMachine):
     def produce(self, keys: list[bytes | None]) -> None:
         self.log += [FakeRecord(len(self.log) + n, key) for n, key in enumerate(keys)]
 
-    @rule(opens=st.lists(st.booleans(), min_size=1, max_size=4))
-    def arrive(self, opens: list[bool]) -> None:
-        """Arrivals with a task behind each: the first one of a join, or the last one of the oldest that waits."""
-        for is_first in opens:
+    @rule(opens=st.lists(st.tuples(st.booleans(), st.integers(1, 3)), min_size=1, max_size=4))
+    def arrive(self, opens: list[tuple[bool, int]]) -> None:
+        """Arrivals with tasks behind each: the first one of a join, or the last one of the oldest that waits."""
+        for is_first, tasks in opens:
             if is_first or not self.half:
                 self.half.append(next(self.joins))
                 self.append_arrival(self.half[-1], 0)
             else:
                 self.append_arrival(self.half.pop(0), 1)
-            self.produce([None])
+            self.produce([None] * tasks)
 
     def append_arrival(self, join: int, branch: int) -> None:
         self.branches[len(self.log)] = join, branch
@@ -192,10 +192,10 @@ class Noting(RuleBasedStateMachine):
     def crash(self) -> None:
         self.start()
 
-    @rule(arrivals=st.integers(1, 12), is_reversed=st.booleans())
-    def restore_behind_joins_that_wait(self, arrivals: int, is_reversed: bool) -> None:
+    @rule(gaps=st.lists(st.integers(1, 5), min_size=8, max_size=16), is_reversed=st.booleans())
+    def restore_behind_joins_that_wait(self, gaps: list[int], is_reversed: bool) -> None:
         """Much is done behind joins, so that a map has no room for all of it; then the process dies."""
-        self.arrive([True] * arrivals)
+        self.arrive([(True, gap) for gap in gaps])
         self.fetch(100)
         self.loans += self.assignment.lend(100)
         for loan in sorted(self.loans, key=lambda each: each.records[0].offset(), reverse=is_reversed):
@@ -207,7 +207,7 @@ class Noting(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Everything comes to an end: all joins complete, and everything is committed."""
-        self.arrive([False] * len(self.half))
+        self.arrive([(False, 1)] * len(self.half))
         for _ in range(1000):
             while self.loans:
                 self.finish(self.loans.pop())
@@ -226,5 +226,5 @@ class Noting(RuleBasedStateMachine):
             assert len(set(self.outputs)) == len(self.outputs)
 
 
-Noting.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Noting.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 TestNoting: Callable[..., object] = Noting.TestCase
