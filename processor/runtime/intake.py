@@ -7,7 +7,7 @@ from itertools import compress, islice, pairwise
 from operator import ne
 from time import monotonic
 
-from processor.engine.flow import RESERVED, Admission, Fetching, without_delayed
+from processor.engine.flow import RESERVED, Admission, Fetching, Filling, without_delayed
 from processor.engine.ledger import headers_in, sizes_of
 from processor.engine.record import Record
 from processor.engine.stock import Run, Stock, Usage
@@ -46,7 +46,7 @@ bounded, since `Fetching` pauses everything after a while."""
 
 
 class Intake:
-    """Carries out what `Admission` and `Fetching` decide. Belongs to the poller's thread."""
+    """Carries out what `Admission`, `Filling` and `Fetching` decide. Belongs to the poller's thread."""
 
     def __init__(
         self, settings: Settings, source: Source, desk: Desk, resets: Resets, ahead: Ahead, emit: Emit
@@ -58,6 +58,7 @@ class Intake:
         self._has_topics = len(settings.topics) > 1
         self._limits = Usage(settings.max_in_flight, settings.max_in_flight_bytes)
         self._admission: Admission[Partition] = Admission(self._limits)
+        self._filling: Filling[Partition] = Filling()
         self._fetching: Fetching[Partition] = Fetching(STOCK_LIMITS)
         self._stock: Stock[Partition, End | Reset] = Stock()
         self._record_bytes = 1024
@@ -93,7 +94,7 @@ class Intake:
     def take(self, now: float) -> None:
         """Takes what the client has, and admits what there is room for."""
         if self._stock:
-            self._admit_stock()
+            self._admit_stock(now)
             if self._stock:
                 self._ahead.make_room([p for p in self._stock.partitions if p not in self._gated], now)
         if self._may_take(now):
@@ -226,7 +227,7 @@ class Intake:
                 self._put(partition, run)
             for end in ends:
                 self._stock.mark(end.partition, end)
-            self._admit_stock()
+            self._admit_stock(monotonic())
             return
         self._admit(runs)
         if ends:
@@ -249,12 +250,16 @@ class Intake:
         keys = list(map(kind.key, run))
         self._stock.put(partition, run, sum(sizes_of(kind, run, keys, headers_in(kind, run))))
 
-    def _admit_stock(self) -> None:
-        """Admits what there is room for."""
+    def _admit_stock(self, now: float) -> None:
+        """Admits what there is room for, if a filling is due."""
         if self._gates:
             self._close([partition for partition in self.blocked() if partition not in self._gated])
+        elif not self._filling.is_due(self._desk.inflow.usage(), self._stock.partitions, now):
+            return
         stock = {p: usage for p, usage in self._stock.usages().items() if p not in self._gated}
-        quotas = self._ahead.limited(self._admission.quotas(self._usage(), stock))
+        in_flight = self._usage()
+        quotas = self._ahead.limited(self._admission.quotas(in_flight, stock))
+        self._filling.note(in_flight, stock, quotas, now)
         for partition in self._stock.partitions:
             for entry in self._stock.take(partition, quotas.get(partition, 0), self._gates.get(partition)):
                 match entry:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.engine.flow import (
+    FILL_SECONDS,
     GO_ON,
     HOLD_SECONDS,
     MOST,
@@ -20,6 +21,7 @@ from processor.engine.flow import (
     RESUME_SECONDS,
     Admission,
     Fetching,
+    Filling,
     Verdict,
     without_delayed,
 )
@@ -125,6 +127,48 @@ def test_the_room_of_delayed_tasks_is_bounded_in_bytes_too() -> None:
     in_flight = {"a": Usage(10, 400), "b": Usage(1, 1)}
     counted = without_delayed(in_flight, {"a": Usage(10, 400)}, Usage(1000, 100))
     assert counted == {"a": Usage(8, 300), "b": Usage(1, 1)}
+
+
+# --- when it is admitted -----------------------------------------------------------------------------
+
+
+def filled(in_flight: Mapping[str, Usage], stock: Mapping[str, Usage], **admitted: int) -> Filling[str]:
+    """Return a filling that was made at 10 s."""
+    filling: Filling[str] = Filling()
+    filling.note(in_flight, stock, admitted, 10.0)
+    return filling
+
+
+def test_the_first_filling_is_due() -> None:
+    assert Filling[str]().is_due(tasks(a=1000), ["a"], 0.0)
+
+
+def test_a_filling_is_due_once_a_quarter_of_what_it_left_in_flight_is_settled() -> None:
+    filling = filled(tasks(a=300, b=300), tasks(a=5000, b=5000), a=100, b=100)
+    assert not filling.is_due(tasks(a=300, b=301), ["a", "b"], 10.0)
+    assert filling.is_due(tasks(a=300, b=300), ["a", "b"], 10.0)
+
+
+def test_a_filling_is_due_once_half_of_one_partition_is_settled_that_has_more_in_the_stock() -> None:
+    filling = filled(tasks(a=10, b=990), tasks(a=90, b=5000, c=5), a=10, c=5)
+    assert not filling.is_due(tasks(a=11, b=990, c=0), ["a", "b"], 10.0)
+    assert filling.is_due(tasks(a=10, b=990, c=5), ["a", "b"], 10.0)
+
+
+def test_a_partition_of_which_all_was_admitted_asks_for_no_filling() -> None:
+    filling = filled(tasks(a=990, b=0), tasks(a=5000, b=10), b=10)
+    assert not filling.is_due(tasks(a=990, b=0), ["a"], 10.0)
+
+
+def test_what_is_fetched_of_a_partition_with_an_empty_stock_is_admitted_at_once() -> None:
+    filling = filled(tasks(a=990, b=0), tasks(a=5000, b=10), b=10)
+    assert filling.is_due(tasks(a=990, b=10), ["a", "b"], 10.0)
+
+
+def test_a_filling_is_due_after_a_while_although_nothing_is_settled() -> None:
+    filling = filled(tasks(a=1000), tasks(a=5000))
+    assert not filling.is_due(tasks(a=1000), ["a"], 10.0 + FILL_SECONDS / 2)
+    assert filling.is_due(tasks(a=1000), ["a"], 10.0 + FILL_SECONDS)
 
 
 # --- what is fetched ---------------------------------------------------------------------------------
