@@ -14,11 +14,19 @@ about 1 ms 308,000 to 646,000. Longer batches gain nothing, and lanes wait longe
 """
 
 LONG_BATCH_SECONDS = 0.016
-"""Maximum duration of a batch. Below it, a batch is half of a worker's share of the waiting tasks.
+"""Maximum duration of a batch for up to 16 workers. Below it, a batch is half of a worker's share of the waiting tasks.
 
-With tasks of 1 ms on 64 threads that were lent one by one, the lock took four fifths of the interpreter's time. Batches
-of 8 ms reached 29,000 to 35,000 tasks per second, of 16 ms 35,000 to 38,500, of 32 ms 37,000 to 38,000, measured
-alternately on a busy machine.
+With tasks of 1 ms on 64 threads that were lent one by one, the lock took four fifths of the interpreter's time.
+"""
+
+LONGEST_BATCH_SECONDS = 0.064
+"""Maximum duration of a batch for 64 workers and more."""
+
+RETURN_SECONDS = 0.001
+"""Minimum mean time between two returns of any worker for its next batch: the more workers, the longer their batches.
+
+A return takes 0.1 ms of CPU if threads compete for two cores, and meanwhile no other thread has the interpreter. With
+tasks of 1 ms on 64 threads, batches of 16 ms reached 31,000 tasks per second, of 32 and 64 ms 35,000 to 36,000.
 """
 
 MOST = 256
@@ -47,7 +55,8 @@ class Pace:
     def batch_seconds(self, waiting: int, workers: int) -> float:
         """Target duration of a batch in seconds, for this number of waiting tasks and workers."""
         share = waiting * self.seconds / workers
-        return min(max(BATCH_SECONDS, share / 2), LONG_BATCH_SECONDS)
+        longest = min(max(LONG_BATCH_SECONDS, workers * RETURN_SECONDS), LONGEST_BATCH_SECONDS)
+        return min(max(BATCH_SECONDS, share / 2), longest)
 
     def batch_size(self, seconds: float = BATCH_SECONDS) -> int:
         """Number of tasks to lend to one worker, for a batch of this duration."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from processor.engine.cancels import Cancel
 from processor.engine.outcome import Arrived, Cancelled, Cause, Deferred, Failed, Held, Paused, Verdict
-from processor.engine.pace import BATCH_SECONDS, LONG_BATCH_SECONDS, MOST, Pace
+from processor.engine.pace import BATCH_SECONDS, LONG_BATCH_SECONDS, LONGEST_BATCH_SECONDS, MOST, Pace
 from processor.engine.retry import DEFAULT_RULES, RETRIED, ErrorRules, Policy, backoff, spread
 
 POLICY = Policy(max_attempts=3, backoff=0.5, backoff_max=30.0)
@@ -96,7 +96,9 @@ def test_a_turn_is_half_of_what_waits_for_a_worker_within_its_bounds() -> None:
     pace.seconds = 0.001
     assert pace.batch_seconds(0, 64) == pace.batch_seconds(128, 64) == BATCH_SECONDS
     assert pace.batch_seconds(640, 64) == 0.005
-    assert pace.batch_seconds(10_000, 64) == LONG_BATCH_SECONDS
+    assert pace.batch_seconds(10_000, 4) == pace.batch_seconds(10_000, 16) == LONG_BATCH_SECONDS
+    assert pace.batch_seconds(100_000, 32) == 0.032
+    assert pace.batch_seconds(100_000, 64) == pace.batch_seconds(100_000, 200) == LONGEST_BATCH_SECONDS
     assert (pace.batch_size(), pace.batch_size(LONG_BATCH_SECONDS)) == (1, 16)
 
 

@@ -16,6 +16,9 @@ STALE_BATCHES = 5
 """A batch that takes so many times its intended duration was sized for faster tasks: the desk takes back what its
 worker has not begun."""
 
+SPARE_SECONDS = 0.064
+"""A long batch is taken back so long after its intended end: four times `LONG_BATCH_SECONDS`."""
+
 STALE_SECONDS = STALE_BATCHES * BATCH_SECONDS
 """The least time after lending at which a batch can be stale."""
 
@@ -52,7 +55,7 @@ class Upkeep:
 
     def _take_back_stale(self, now: float) -> None:
         borrowers = self._returns.borrowers
-        stale = [b for b in borrowers if b.borrowed_at and now - b.borrowed_at > STALE_BATCHES * b.batch_seconds]
+        stale = [b for b in borrowers if b.borrowed_at and now - b.borrowed_at > _stale_after(b.batch_seconds)]
         for borrower in stale:
             self._returns.collect(borrower)
             self._returns.take_back(borrower, lambda _: True)
@@ -66,3 +69,8 @@ class Upkeep:
         dues = [inf if retry is None else retry, self._waiting.watched(), *(now + at - epoch for at in epochs)]
         due = min(dues)
         return None if due == inf else due
+
+
+def _stale_after(batch_seconds: float) -> float:
+    """Return after how many seconds a batch of this intended duration is stale."""
+    return min(STALE_BATCHES * batch_seconds, batch_seconds + SPARE_SECONDS)
