@@ -131,7 +131,7 @@ def without_delayed(in_flight: Mapping[P, Usage], delayed: Mapping[P, Usage], li
 
 
 class Filling(Generic[P]):
-    """When what is in flight is filled up from the stock again.
+    """When what is in flight is filled up from the stock again, while lanes wait for a worker; else it is due at once.
 
     A filling has costs that do not depend on how much is admitted, and workers wait meanwhile for the interpreter's
     lock. With one every 5 ms, 64 workers on tasks of 1 ms had a tenth less.

@@ -254,7 +254,7 @@ class Intake:
         """Admits what there is room for, if a filling is due."""
         if self._gates:
             self._close([partition for partition in self.blocked() if partition not in self._gated])
-        elif not self._filling.is_due(self._desk.inflow.usage(), self._stock.partitions, now):
+        elif not self._is_filling_due(now):
             return
         stock = {p: usage for p, usage in self._stock.usages().items() if p not in self._gated}
         in_flight = self._usage()
@@ -269,6 +269,13 @@ class Intake:
                         self._resets.carry_out(entry)
                     case Run(records):
                         self._admit([(partition, records)])
+
+    def _is_filling_due(self, now: float) -> bool:
+        """Return whether to fill what is in flight. Most of it may wait for long; then little of it settles at a time,
+        and workers without a lane would wait for the next filling.
+        """
+        inflow = self._desk.inflow
+        return inflow.runs_dry or self._filling.is_due(inflow.usage(), self._stock.partitions, now)
 
     def _usage(self) -> Mapping[Partition, Usage]:
         """Return what counts as in flight of each assigned partition."""

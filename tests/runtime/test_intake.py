@@ -23,6 +23,7 @@ from processor.settings import Settings
 from processor.telemetry.events import ConsumerFetchPaused, ConsumerFetchResumed, ConsumerOffsetsMissed, Event
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.running import RunningConsumer
+from tests.runtime.test_join_machine import Worker
 from tests.support.scripted_kafka import ScriptedCluster, ScriptedSource
 from tests.support.until import until
 
@@ -297,6 +298,29 @@ def test_a_partition_that_comes_back_has_no_gate() -> None:
     fetched.come(QUIET, 0, 2)
     fetched.take(2)
     assert fetched.in_flight(QUIET) == 2
+
+
+def test_room_is_filled_at_once_while_no_lane_is_ready() -> None:
+    """Most of what is in flight may take long. Then a quarter of it is not settled soon."""
+    fetched = Fetched()
+    fetched.take()  # the ends of both
+    fetched.come(BUSY, 0, 500)
+    fetched.take()
+    in_flight = fetched.in_flight(BUSY)
+    fetched.desk.lease.renew(float("inf"))
+    lending, worker = fetched.desk.lending, Worker()
+    lending.enter_invited(worker)
+    lending.exchange(worker, 10)
+    for loan in worker.batch:
+        loan.done = 1
+    worker.finished.extend(worker.batch)
+    worker.batch.clear()
+    lending.exchange(worker, in_flight - 11)
+    fetched.take()
+    assert fetched.in_flight(BUSY) == in_flight - 10  # one lane is ready
+    lending.exchange(worker, 1)
+    fetched.take()
+    assert fetched.in_flight(BUSY) == in_flight
 
 
 def test_tasks_of_a_quiet_partition_are_done_while_the_backlog_of_another_is_stuck() -> None:

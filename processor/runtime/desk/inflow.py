@@ -50,6 +50,11 @@ class Inflow:
             return False
         return not self._stages or not any(ledger.outbox for ledger in self._assignment.ledgers.values())
 
+    @property
+    def runs_dry(self) -> bool:
+        """Whether no lane waits for a worker: each one is lent, or waits for something else. It takes no lock."""
+        return not self._assignment.ready_lanes
+
     def total(self) -> Usage:
         """Return the sum of `usage`. Called for each batch of records; it takes no lock."""
         ledgers = self._assignment.ledgers.values()
