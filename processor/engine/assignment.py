@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -28,6 +28,9 @@ settled faster than that is full for a moment only."""
 MOST_DELIVERING = 16
 """A partition of which more lanes than this wait for an acknowledgement is not full either: they are ready soon. With
 fewer of them, a session that has very many tasks may be why nothing is ready."""
+
+LANES_SEEN = 4
+"""Ready lanes from which the number of tasks in all of them is estimated."""
 
 _ledger_of = attrgetter("ledger")
 
@@ -216,6 +219,15 @@ class Assignment(Generic[P]):
         if self.has_set_aside:
             self._look_after(loans)
         return loans
+
+    def estimate_ready_tasks(self) -> int:
+        """Return about how many of the waiting tasks may be lent: the next ready lanes stand for all of them.
+
+        The other waiting tasks are in lanes that are lent, or wait for a time. There may be many times as many.
+        """
+        lanes = islice(self._rotation[0].lanes.ready if self._rotation else (), LANES_SEEN)
+        counts = [len(lane.waiting) for lane in lanes]
+        return min(self.waiting, self.ready_lanes * sum(counts) // max(1, len(counts)))
 
     @property
     def set_aside(self) -> int:

@@ -64,6 +64,25 @@ def test_a_session_with_more_than_a_workers_share_gets_some_more() -> None:
     assert len(loan.records) == HOT_TASKS
 
 
+def test_tasks_of_sessions_that_wait_for_a_time_are_not_estimated_as_ready() -> None:
+    assignment: Assignment[int] = Assignment()
+    assert assignment.estimate_ready_tasks() == 0
+    assignment.assign(0, 0)
+    assignment.admit(0, records(*[b"parked %d" % n for n in range(50)]), 0.0)
+    for loan in assignment.lend(50):
+        assignment.park(loan, setback(9.0))
+    assert (assignment.waiting, assignment.estimate_ready_tasks()) == (50, 0)
+    assignment.admit(0, records(*[b"ready %d" % n for n in range(10)] * 2, start=50), 0.0)
+    assert (assignment.waiting, assignment.estimate_ready_tasks()) == (70, 20)
+
+
+def test_no_more_tasks_are_estimated_as_ready_than_wait() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assignment.admit(0, records(*[b"hot"] * 100, *[b"cold %d" % n for n in range(99)]), 0.0)
+    assert assignment.estimate_ready_tasks() == assignment.waiting == 199
+
+
 def test_partitions_take_turns() -> None:
     assignment: Assignment[int] = Assignment()
     for partition in (0, 1):

@@ -7,6 +7,7 @@ from math import inf
 from time import monotonic, time
 
 from processor.engine.gatherer import members
+from processor.engine.pace import BATCH_SECONDS
 from processor.runtime.desk.borrower import Borrower, Invited
 from processor.runtime.desk.pausing import Pausing
 from processor.runtime.desk.returns import Returns
@@ -97,7 +98,7 @@ class Lending:
                 if workers > self._most_borrowers:
                     self._leave(borrower)
                     return False
-                borrower.batch_seconds = self._pace.batch_seconds(self._assignment.waiting, workers)
+                borrower.batch_seconds = self._batch_seconds(workers)
                 if self._lend(borrower, self._pace.batch_size(borrower.batch_seconds), workers):
                     return True
                 self._wakeups.wait_for_lanes()
@@ -123,6 +124,13 @@ class Lending:
                         gate.drop(loan.lane)
             borrower.batch.clear()
             self._wakeups.wake_borrowers()
+
+    def _batch_seconds(self, workers: int) -> float:
+        """Return the target duration of a batch. A long one would take lanes from other workers if few are ready."""
+        seconds = self._pace.batch_seconds(self._assignment.waiting, workers)
+        if seconds <= BATCH_SECONDS:
+            return seconds
+        return self._pace.batch_seconds(self._assignment.estimate_ready_tasks(), workers)
 
     def _lend(self, borrower: Borrower, limit: int, workers: int | None = None) -> bool:
         now = monotonic()
