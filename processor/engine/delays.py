@@ -1,6 +1,6 @@
 """`Delays`: the tasks of one partition that are delayed for long, kept as offsets with their due seconds.
 
-There may be a million of them, each of another session, in 28 bytes each. They are read again shortly before they
+There may be a million of them, each of another session, in 32 bytes each. They are read again shortly before they
 are due. The tasks that follow one of them in its session are kept here as well, due no earlier than that one. So the
 tasks of a session that are due at any moment are its oldest ones.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import NamedTuple
 
 from processor.engine.due_offsets import MOST_DUE, DueOffsets, Entry
-from processor.engine.last_dues import LastDues
+from processor.engine.last_dues import Last, LastDues
 from processor.engine.set_aside import Stretch
 from processor.engine.stock import Usage
 
@@ -119,18 +119,16 @@ class Delays:
     def last_due(self, key: bytes | None) -> int | None:
         """Return when the session's last task that is kept here is due; None if none is kept.
 
-        After its last task was read again, a session may still have a value, while any task here is due no later.
+        If the record of a task was deleted, its session may still have a value, while any task here is due no later.
         """
-        if key is None or not self:
-            return None
-        last = self._last.get(session_of(key))
-        return last if last is not None and last >= self._earliest() else None
+        last = self._last_of(key)
+        return last.due if last is not None else None
 
-    def note(self, key: bytes | None, due: int) -> None:
-        """Notes when the session's last task is due, which `put` is about to add. No task follows one without a key."""
+    def note(self, key: bytes | None, due: int, tasks: int = 1) -> None:
+        """Notes when the last of so many tasks of a session is due, which `put` adds. None follows one without a key."""
         if key is not None:
-            last = self.last_due(key)  # of another session with the same number, perhaps
-            self._last.put(session_of(key), due if last is None else max(due, last), self._earliest())
+            last = self._last_of(key) or Last(0, 0)  # of another session with the same number, perhaps
+            self._last.put(session_of(key), Last(max(due, last.due), last.tasks + tasks), self._earliest())
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Adds at least one task, by ascending offset."""
@@ -161,9 +159,9 @@ class Delays:
         self._back.update(offsets)
         return offsets
 
-    def hasten(self, offsets: Sequence[int], epoch: float) -> None:
-        """Has tasks be read again now, whenever they are due: the first ones of their sessions, ascending."""
-        self._table.hasten(offsets, second_of(epoch))
+    def hasten(self, entries: Sequence[Entry]) -> None:
+        """Has tasks be read again earlier, by ascending offset: of a session, each after those before it."""
+        self._table.hasten(entries)
 
     def ask_below(self, offset: int) -> list[int]:
         """Takes out the tasks below an offset, to be read again now, whenever they are due. Return their offsets."""
@@ -176,15 +174,18 @@ class Delays:
         return lost
 
     def put_back(self, offsets: Sequence[int]) -> None:
-        """Puts tasks back that were to be read again, ascending and at least one. They are due as early as any such."""
-        self._table.put([Entry(offset, self._low) for offset in offsets])
+        """Puts tasks back that were to be read again, ascending and at least one. None here is due earlier."""
+        due = self._earliest()
+        self._table.put([Entry(offset, due) for offset in offsets])
         self._back.difference_update(offsets)
         self.asked -= len(offsets)
         self._clear()
 
-    def receive(self) -> None:
-        """Notes that a task that is being read again has arrived, or that its record is deleted."""
+    def receive(self, key: bytes | None = None) -> None:
+        """Notes that a task that is being read again has arrived, with this key, or that its record is deleted."""
         self.asked -= 1
+        if key is not None:
+            self._last.take(session_of(key))
         self._clear()
 
     def _left(self, horizon: Horizon, idle: Callable[[float], Container[int]]) -> int:
@@ -213,6 +214,12 @@ class Delays:
         self.asked += len(taken)
         self._low = min([self._low, *(entry.due for entry in taken)])
         return [entry.offset for entry in taken]
+
+    def _last_of(self, key: bytes | None) -> Last | None:
+        if key is None or not self:
+            return None
+        last = self._last.get(session_of(key))
+        return last if last is not None and last.due >= self._earliest() else None
 
     def _earliest(self) -> int:
         """Return the earliest due second of all tasks, or a lower bound of it."""

@@ -112,14 +112,15 @@ class DueOffsets:
         self._replace(chunks, len(taken))
         return taken
 
-    def hasten(self, offsets: Sequence[int], due: int) -> None:
-        """Makes those of these ascending offsets that are here due at `due` at the latest."""
+    def hasten(self, entries: Sequence[Entry]) -> None:
+        """Makes those of these entries, by ascending offset, that are here due no later than they say."""
         for index, chunk in enumerate(self._chunks):
-            first, end = bisect_left(offsets, chunk.offsets[0]), bisect_right(offsets, chunk.offsets[-1])
+            first = bisect_left(entries, chunk.offsets[0], key=_offset_of)
+            end = bisect_right(entries, chunk.offsets[-1], key=_offset_of)
             if first == end:
                 continue
             dues = chunk.dues[:]
-            for offset in offsets[first:end]:
+            for offset, due in entries[first:end]:
                 place = bisect_left(chunk.offsets, offset)
                 if chunk.offsets[place] == offset:
                     dues[place] = min(dues[place], due)

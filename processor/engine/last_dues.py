@@ -1,10 +1,14 @@
-"""`LastDues`: the second in which each session's last task is due, in twelve bytes for each of a million sessions."""
+"""`LastDues`: how many tasks each session has, and the second in which its last one is due.
+
+It takes sixteen bytes for each of a million sessions.
+"""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
 from itertools import compress
+from typing import NamedTuple
 
 SHARDS = 1024
 """Sorted arrays that sessions are spread over. A new session moves half of one: 8 KB with a million sessions."""
@@ -13,14 +17,23 @@ LEAST_PURGED = 64
 """A shard with fewer sessions is not searched for those that are over."""
 
 
+class Last(NamedTuple):
+    """The tasks of one session."""
+
+    due: int
+    """The second in which the last one is due."""
+    tasks: int
+
+
 class _Shard:
     """Sessions in ascending order."""
 
-    __slots__ = ("dues", "limit", "sessions")
+    __slots__ = ("counts", "dues", "limit", "sessions")
 
     def __init__(self) -> None:
         self.sessions = array("q")
         self.dues = array("I")
+        self.counts = array("I")
         self.limit = LEAST_PURGED
         """With so many sessions, the shard is searched for those that are over."""
 
@@ -28,7 +41,12 @@ class _Shard:
         left = [due >= before for due in self.dues]
         self.sessions = array("q", compress(self.sessions, left))
         self.dues = array("I", compress(self.dues, left))
+        self.counts = array("I", compress(self.counts, left))
         self.limit = max(LEAST_PURGED, 3 * len(self.dues) // 2)
+
+    def place_of(self, session: int) -> int | None:
+        place = bisect_left(self.sessions, session)
+        return place if place < len(self.sessions) and self.sessions[place] == session else None
 
 
 class LastDues:
@@ -42,28 +60,35 @@ class LastDues:
     def __len__(self) -> int:
         return sum(len(shard.dues) for shard in self._shards.values())
 
-    def get(self, session: int) -> int | None:
-        """Return the due second of the session's last task; None where it has none here."""
+    def get(self, session: int) -> Last | None:
+        """Return what the session has; None where it has no task here."""
         shard = self._shards.get(session % SHARDS)
-        if shard is None:
+        place = shard.place_of(session) if shard is not None else None
+        if shard is None or place is None or not shard.counts[place]:
             return None
-        place = bisect_left(shard.sessions, session)
-        is_here = place < len(shard.sessions) and shard.sessions[place] == session
-        return shard.dues[place] if is_here else None
+        return Last(shard.dues[place], shard.counts[place])
 
-    def put(self, session: int, due: int, before: int) -> None:
-        """Notes the due second of the session's last task. Sessions whose last one was due `before` may be dropped."""
+    def put(self, session: int, last: Last, before: int) -> None:
+        """Notes what the session has. Sessions whose last task was due `before` may be dropped."""
         shard = self._shards.get(session % SHARDS)
         if shard is None:
             shard = self._shards[session % SHARDS] = _Shard()
         elif len(shard.dues) >= shard.limit:
             shard.purge(before)
+        if (known := shard.place_of(session)) is not None:
+            shard.dues[known], shard.counts[known] = last
+            return
         place = bisect_left(shard.sessions, session)
-        if place < len(shard.sessions) and shard.sessions[place] == session:
-            shard.dues[place] = due
-        else:
-            shard.sessions.insert(place, session)
-            shard.dues.insert(place, due)
+        shard.sessions.insert(place, session)
+        shard.dues.insert(place, last.due)
+        shard.counts.insert(place, last.tasks)
+
+    def take(self, session: int) -> None:
+        """Notes that the session has one task less."""
+        shard = self._shards.get(session % SHARDS)
+        place = shard.place_of(session) if shard is not None else None
+        if shard is not None and place is not None and shard.counts[place]:
+            shard.counts[place] -= 1
 
     def clear(self) -> None:
         """Forgets all sessions: none has a task here any more."""

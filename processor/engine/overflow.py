@@ -196,12 +196,12 @@ class Overflow:
         """Return the offsets that are set aside because of a delay and are not being read again."""
         return self._delays.stretches()
 
-    def hasten(self, offsets: Sequence[int], epoch: float) -> None:
-        """Has tasks that are set aside because of a delay be read again now, at `epoch`.
+    def hasten(self, entries: Sequence[Entry]) -> None:
+        """Has tasks that are set aside because of a delay be read again earlier, by ascending offset.
 
-        They ascend, and are the first ones of their sessions there.
+        Of a session, no task may be due before those in front of it.
         """
-        self._delays.hasten(offsets, epoch)
+        self._delays.hasten(entries)
 
     def miss(self, offsets: Iterable[int]) -> list[int]:
         """Drops tasks that were asked for, whose records are gone. Return those that had not arrived."""
@@ -280,7 +280,7 @@ class Overflow:
         ledger.take_delayed(offsets)
         self._delays.put(entries)
         for lane, due in last_dues.items():
-            self._delays.note(lane.key, due)
+            self._delays.note(lane.key, due, len(lane.waiting))
             ledger.lanes.drop(lane)
         self._drop(offsets)
 
@@ -329,7 +329,7 @@ class Overflow:
         if shelf is None or self._kept.asked[offset] is not None:
             return False
         del self._kept.asked[offset]
-        self._delays.receive()
+        self._delays.receive(record.key())
         shelf.put(offset)
         return True
 
@@ -347,7 +347,7 @@ class Overflow:
         self._kept.asked.clear()
 
     def _take_in(self, record: Record) -> Lane:
-        self._delays.receive()
+        self._delays.receive(record.key())
         lane = self._ledger.lanes.take_in(record)
         self._lift(lane, record)
         return lane

@@ -3,7 +3,8 @@
 Only the offsets of these tasks are kept. Without a search, a cancelled one would be met when it is read again, shortly
 before its time, and the cancellation may be over by then. So their part of the log is read once after a cancellation,
 in a thread of its own, and what is cancelled is read again now. A task behind another one of its session that is not
-cancelled stays where it is: it settles when its session comes to it.
+cancelled is due with that one: it settles when its session comes to it. A task that only waited behind cancelled ones
+is due at its own time.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from time import monotonic
+from time import monotonic, time
 
+from processor.engine.delays import second_of
+from processor.engine.due_offsets import Entry
 from processor.engine.ledger import Ledger
 from processor.engine.record import Record
 from processor.engine.set_aside import Stretch, merged
@@ -59,6 +62,8 @@ class CancelSearch:
         self._failures: dict[Partition, Repeats] = {}
         self._searched: dict[Ledger, int] = {}
         """What is set aside below these offsets was searched for all that is cancelled."""
+        self._dues: dict[Ledger, dict[bytes, int]] = {}
+        """By sessions that had cancelled tasks there: the second in which their last task is due without these."""
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
         self._closing = threading.Event()
@@ -83,6 +88,7 @@ class CancelSearch:
             if self._wanted.is_set():
                 self._wanted.clear()
                 self._searched.clear()
+                self._dues.clear()
             left = self._unsearched()
             while left and not self._wanted.is_set():
                 left = [each for each in left if not self._try(each)]
@@ -95,6 +101,7 @@ class CancelSearch:
             return []
         delayed = self._desk.set_aside.delayed()
         self._searched = {each.ledger: self._searched.get(each.ledger, 0) for each in delayed}
+        self._dues = {each.ledger: self._dues.get(each.ledger, {}) for each in delayed}
         return [each for each in delayed if each.end > self._searched[each.ledger]]
 
     def _try(self, delayed: Delayed) -> bool:
@@ -113,31 +120,34 @@ class CancelSearch:
         return True
 
     def _search(self, delayed: Delayed) -> None:
+        dues, now, begin = dict(self._dues[delayed.ledger]), second_of(time()), self._searched[delayed.ledger]
         with closing(self._source.open_reader()) as reader:
-            keys, found = set[bytes](), list[int]()
-            for record in self._records(reader, delayed, self._searched[delayed.ledger]):
-                if self._covers(delayed.ledger, record):
-                    key = record.key()
+            keys, found = set[bytes](), list[Entry]()
+            for record in self._records(reader, delayed, begin):
+                if (key := record.key()) in dues:
+                    found.append(self._entry(delayed.ledger, record, dues))
+                elif self._covers(delayed.ledger, record):
                     if key is None:
-                        found.append(record.offset())
+                        found.append(Entry(record.offset(), now))
                     else:
                         keys.add(key)
             if keys:
-                found += self._first_of(reader, delayed, keys)
+                new = dict.fromkeys(keys, now)
+                records = self._records(reader, delayed, 0)
+                found += [self._entry(delayed.ledger, record, new) for record in records if record.key() in new]
+                dues |= new
+        self._dues[delayed.ledger] = dues
         found.sort()
         for first in range(0, len(found), HASTENED):
             self._desk.set_aside.hasten(delayed.ledger, found[first : first + HASTENED])
 
-    def _first_of(self, reader: Reader, delayed: Delayed, keys: set[bytes]) -> list[int]:
-        """Return the offsets of cancelled tasks of these sessions that have no other ones before them."""
-        found = list[int]()
-        for record in self._records(reader, delayed, 0):
-            if (key := record.key()) is not None and key in keys:
-                if self._covers(delayed.ledger, record):
-                    found.append(record.offset())
-                else:
-                    keys.discard(key)
-        return found
+    def _entry(self, ledger: Ledger, record: Record, dues: dict[bytes, int]) -> Entry:
+        """Return when the session's next task is due: not before its time, unless it is cancelled, and in its turn."""
+        key = record.key()
+        assert key is not None
+        if not self._covers(ledger, record):
+            dues[key] = max(dues[key], second_of(ledger.terms_of(record).due))
+        return Entry(record.offset(), dues[key])
 
     def _records(self, reader: Reader, delayed: Delayed, begin: int) -> Iterator[Record]:
         """Yield the records of the tasks from an offset on, ascending, with rests between them."""

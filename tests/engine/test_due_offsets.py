@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.engine import due_offsets, last_dues
-from processor.engine.delays import Delays
+from processor.engine.delays import Delays, Horizon
 from processor.engine.due_offsets import MOST_DUE, DueOffsets, Entry
-from processor.engine.last_dues import SHARDS, LastDues
+from processor.engine.last_dues import SHARDS, Last, LastDues
 from processor.engine.set_aside import merged
 
 SMALL = 4
@@ -49,7 +49,7 @@ def test_what_is_put_in_is_taken_out_once_by_time_or_by_offset(operations: list[
                     for offset, _ in due:
                         del model[offset]
                 case "hasten", (frozenset(offsets), int(until)):
-                    table.hasten(sorted(offsets), until)
+                    table.hasten([Entry(offset, until) for offset in sorted(offsets)])
                     model |= {offset: min(model[offset], until) for offset in offsets & model.keys()}
                 case "below", int(offset):
                     below = sorted(pair for pair in model.items() if pair[0] < offset)
@@ -77,9 +77,9 @@ def test_what_a_stretch_names_stays_when_entries_come_and_go() -> None:
 def test_the_last_due_second_of_each_session_is_kept(notes: list[tuple[int, int]]) -> None:
     last, model = LastDues(), dict[int, int]()
     for session, due in notes:
-        last.put(session, due, 0)
+        last.put(session, Last(due, 1), 0)
         model[session] = due
-    assert {session: last.get(session) for session in model} == model
+    assert {session: last.get(session) for session in model} == {each: Last(due, 1) for each, due in model.items()}
     assert len(last) == len(model)
     last.clear()
     assert not any(last.get(session) for session in model)
@@ -89,10 +89,33 @@ def test_sessions_that_are_over_are_dropped_when_others_need_their_place() -> No
     last = LastDues()
     of_one_shard = [SHARDS * n for n in range(10 * last_dues.LEAST_PURGED)]
     for due, session in enumerate(of_one_shard):
-        last.put(session, due, due - 10)
+        last.put(session, Last(due, 1), due - 10)
     assert len(last) <= 2 * last_dues.LEAST_PURGED
-    assert [last.get(session) for session in of_one_shard[-10:]] == list(range(len(of_one_shard)))[-10:]
+    assert [last.get(session) for session in of_one_shard[-10:]] == [
+        Last(due, 1) for due in range(len(of_one_shard))[-10:]
+    ]
     assert last.get(of_one_shard[0]) is None
+
+
+def test_a_session_is_known_until_its_last_task_was_read_again() -> None:
+    delays = Delays()
+    delays.put([Entry(0, 5), Entry(1, 900), Entry(2, 900)])
+    delays.note(b"first", 5)
+    delays.note(b"second", 900, 2)
+    delays.hasten([Entry(1, 1), Entry(2, 1)])
+    assert delays.ask(Horizon(1.0, 1.0, 100), (), lambda _: ()) == [1, 2]
+    delays.receive(b"second")
+    assert delays.last_due(b"second") == 900
+    delays.receive(b"second")
+    assert (delays.last_due(b"first"), delays.last_due(b"second")) == (5, None)
+
+
+def test_a_session_that_is_not_known_has_no_task_to_take() -> None:
+    last = LastDues()
+    last.put(SHARDS, Last(5, 1), 0)
+    for session in (SHARDS, SHARDS, 2 * SHARDS, 1):
+        last.take(session)
+    assert [last.get(session) for session in (SHARDS, 2 * SHARDS, 1)] == [None] * 3
 
 
 def fill(delays: Delays, offsets: range) -> None:

@@ -19,7 +19,7 @@ from processor.engine.delays import (
     room_for_each,
     second_of,
 )
-from processor.engine.due_offsets import MOST_DUE
+from processor.engine.due_offsets import MOST_DUE, Entry
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.retry import Setback
 from processor.engine.stock import Usage
@@ -439,7 +439,7 @@ def test_tasks_that_are_to_be_read_again_at_once_are_although_their_time_is_far(
         *range(1, 10),
         *range(11, 20),
     ]
-    log.ledger.overflow.hasten([3, 7, 13], log.now)
+    log.ledger.overflow.hasten([Entry(offset, int(log.now)) for offset in (3, 7, 13)])
     assert log.ask() == [3, 7, 13]
     log.read_again([3, 7, 13])
     assert log.run() == []

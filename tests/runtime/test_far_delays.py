@@ -287,3 +287,28 @@ def test_a_search_for_cancelled_tasks_that_fails_is_logged_once_and_made_again(
     (failed,) = run.of(ConsumerRecallFailed)
     assert (failed.topic, failed.partition) == PARTITION
     assert failed.error == "cancelled tasks cannot be looked up: no broker"
+
+
+def test_a_session_goes_on_at_once_after_its_delayed_task_is_cancelled_while_it_is_set_aside(clock: Clock) -> None:
+    """As it does where the delayed task is in memory: what waited behind it has no delay of its own."""
+    ran, feed = Ran(), Commands()
+    with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        run.push(*delayed(300))
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 500)
+        feed.cancel(CancelTarget("task", "t-0-200"))
+        until(lambda: settled_offsets(run) == [200], lambda: settled_offsets(run), SECONDS)
+        until(lambda: list(ran.at) == [500], lambda: dict(ran.at), 8.0)
+        assert run.stop().exit_code == 0
+
+
+def test_a_task_that_comes_after_its_whole_session_was_cancelled_while_set_aside_runs_at_once(clock: Clock) -> None:
+    ran, feed = Ran(), Commands()
+    with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        run.push(*delayed(300))
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 500)
+        feed.cancel(CancelTarget("task", "t-0-200"))
+        feed.cancel(CancelTarget("task", "t-0-500"))
+        until(lambda: settled_offsets(run) == [200, 500], lambda: settled_offsets(run), SECONDS)
+        run.push(record(600, b"s200"))
+        until(lambda: list(ran.at) == [600], lambda: dict(ran.at), 8.0)
+        assert run.stop().exit_code == 0

@@ -7,6 +7,7 @@ from time import monotonic, time
 from typing import NamedTuple
 
 from processor.engine.assignment import Asked
+from processor.engine.due_offsets import Entry
 from processor.engine.ledger import OPEN, Ledger
 from processor.engine.set_aside import Stretch
 from processor.engine.stock import Usage
@@ -103,11 +104,11 @@ class SetAside:
                 if ledger.state is OPEN and ledger.overflow is not None and ledger.overflow.delayed
             ]
 
-    def hasten(self, ledger: Ledger, offsets: Sequence[int]) -> None:
-        """Has delayed tasks be read again now: ascending, and the first ones of their sessions that are set aside."""
+    def hasten(self, ledger: Ledger, entries: Sequence[Entry]) -> None:
+        """Has delayed tasks be read again earlier, by ascending offset: of a session, each after those before it."""
         with self._lock:
             if ledger.state is OPEN and ledger.overflow is not None:
-                ledger.overflow.hasten(offsets, time())
+                ledger.overflow.hasten(entries)
         self.runs_low.set()
 
     def read_again(self, ledger: Ledger, records: Sequence[Record]) -> bool:
