@@ -270,8 +270,8 @@ class Assignment(Generic[P]):
             ledger.overflow = Overflow(ledger)
         self.has_set_aside = True
         overflow = ledger.overflow
-        # sessions of other partitions may have all of their tasks in memory again: each partition keeps to its part
-        sessions = overflow.sessions_with(kept) * len(self.ledgers)
+        # sessions of other partitions, too, may have all of their tasks in memory again
+        sessions = sum(each.sessions_with(kept) for each in self._open_overflows)
         count = overflow.put_aside(kept, most, portion(sessions, overflow.record_bytes, limits))
         self.in_flight -= count
         self.waiting -= count
@@ -311,8 +311,13 @@ class Assignment(Generic[P]):
     @property
     def _sessions_aside(self) -> int:
         """How many sessions have tasks that are set aside because they have very many, in open ledgers."""
+        return sum(overflow.sessions for overflow in self._open_overflows)
+
+    @property
+    def _open_overflows(self) -> list[Overflow]:
+        """What is set aside of the open ledgers that had tasks set aside."""
         overflows = [ledger.overflow for ledger in self.ledgers.values() if ledger.state is OPEN]
-        return sum(overflow.sessions for overflow in overflows if overflow is not None)
+        return [overflow for overflow in overflows if overflow is not None]
 
     def ask(self, limits: Usage, epoch: float = 0.0) -> list[Asked[P]]:
         """Return the tasks to read again now.

@@ -349,6 +349,20 @@ def test_a_lane_keeps_less_of_what_was_read_again_once_more_sessions_share_the_r
     assert [len(lane.waiting) for lane in log.ledger.lanes.longer_than(0)] == [8, 4]
 
 
+def test_tasks_of_the_only_hot_session_of_many_partitions_are_not_set_aside_twice() -> None:
+    log, loan = hot(count=600)
+    for partition in range(1, 10):
+        log.assignment.assign(partition, 0)
+    assert log.assignment.make_room(0, FULL, 1000, FULL_SECONDS) == 343
+    while len(loan.lane.waiting) > 128:
+        end(log.assignment, loan)
+        (loan,) = log.lend(64)
+    (asked,) = log.assignment.ask(FULL)
+    assert len(asked.offsets) == 256
+    log.read_again(asked.offsets)
+    assert log.assignment.make_room(0, FULL, 1000, FULL_SECONDS) == 0
+
+
 def test_what_was_read_again_of_many_partitions_leaves_room_for_the_tasks_of_others() -> None:
     """It was read again while few sessions had tasks set aside, and so there was room for all of it."""
     assignment: Assignment[int] = Assignment(terms_of)
