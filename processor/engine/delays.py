@@ -125,7 +125,7 @@ class Delays:
         return last.due if last is not None else None
 
     def note(self, key: bytes | None, due: int, tasks: int = 1) -> None:
-        """Notes when the last of so many tasks of a session is due, which `put` adds. None follows one without a key."""
+        """Notes when the last of so many tasks of a session is due, which `put` adds. None follows one without key."""
         if key is not None:
             last = self._last_of(key) or Last(0, 0)  # of another session with the same number, perhaps
             self._last.put(session_of(key), Last(max(due, last.due), last.tasks + tasks), self._earliest())

@@ -83,17 +83,15 @@ class CancelSearch:
             self._thread.join(JOIN_SECONDS)
 
     def _run(self) -> None:
+        seconds = LOOK_SECONDS
         while not self._closing.is_set():
-            self._wanted.wait(LOOK_SECONDS if self._desk.cancelling.cancels.in_force else None)
+            self._wanted.wait(seconds if self._desk.cancelling.cancels.in_force else None)
             if self._wanted.is_set():
                 self._wanted.clear()
                 self._searched.clear()
                 self._dues.clear()
-            left = self._unsearched()
-            while left and not self._wanted.is_set():
-                left = [each for each in left if not self._try(each)]
-                if left:
-                    self._wanted.wait(AGAIN_SECONDS)
+            failed = [each for each in self._unsearched() if not self._try(each)]
+            seconds = AGAIN_SECONDS if failed else LOOK_SECONDS
 
     def _unsearched(self) -> list[Delayed]:
         """Return the partitions of which tasks were not searched yet."""

@@ -289,6 +289,30 @@ def test_a_search_for_cancelled_tasks_that_fails_is_logged_once_and_made_again(
     assert failed.error == "cancelled tasks cannot be looked up: no broker"
 
 
+def test_a_search_that_fails_ends_with_the_cancellation(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancel_search, "AGAIN_SECONDS", 0.01)
+    ran, feed, tries = Ran(), Commands(), list[str]()
+    with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        open_reader = run.source.open_reader
+
+        def failing() -> MemoryReader:
+            tries.append(threading.current_thread().name)
+            if tries[-1] == "cancel-search":
+                raise BrokerError("no broker")
+            return open_reader()
+
+        run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(300)])
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 250)
+        monkeypatch.setattr(run.source, "open_reader", failing)
+        feed.cancel(CancelTarget("task", "t-0-200"))
+        until(lambda: tries.count("cancel-search") > 3, lambda: tries, SECONDS)
+        feed.withdraw(CancelTarget("task", "t-0-200"))
+        made, reports = tries.count("cancel-search"), len(run.of(ConsumerStats))
+        until(lambda: len(run.of(ConsumerStats)) > reports + 3, seconds=SECONDS)  # thirty times the pause
+        assert run.stop().exit_code == 0
+    assert tries.count("cancel-search") <= made + 1
+
+
 def test_a_session_goes_on_at_once_after_its_delayed_task_is_cancelled_while_it_is_set_aside(clock: Clock) -> None:
     """As it does where the delayed task is in memory: what waited behind it has no delay of its own."""
     ran, feed = Ran(), Commands()
