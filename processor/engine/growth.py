@@ -275,6 +275,8 @@ class Growth:
         topic, number = place
         decisions: list[Decision] = []
         if newcomer.predecessors is None:
+            if not newcomer.begun and found[number].committed is not None:
+                return self._recognise(place, newcomer, found, now)
             newcomer.predecessors = predecessors(number, found)
             begun_with = beginning_of(found)
             is_fresh = all(extent.committed is None for extent in found.values())
@@ -291,6 +293,15 @@ class Growth:
                 decisions.append(Grown(topic, newcomer.partitions, len(found)))
         newcomer.partitions, newcomer.start = len(found), found[number].start
         return decisions + (self._last_cut(place, newcomer, found, now) or self._cut(place, newcomer, found, now))
+
+    def _recognise(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
+        """Take a partition that has begun, although the group's offsets could not be read when it was assigned."""
+        own = found[place[1]]
+        if own.is_old:
+            del self._newcomers[place]
+            return [Begin(place, None, own.begun_with)]
+        newcomer.begun, newcomer.until = True, now + WATCH_SECONDS
+        return self._decide(place, newcomer, found, now)
 
     def _last_cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
         if newcomer.last_targets is None:
@@ -356,7 +367,7 @@ def _unreached(targets: Mapping[int, int], found: Mapping[int, Extent]) -> dict[
 
 
 def _unless_multiplied(topic: str, before: int, partitions: int) -> list[Decision]:
-    return [Uneven(topic, before, partitions)] if partitions % before else []
+    return [Uneven(topic, before, partitions)] if before and partitions % before else []
 
 
 def beginning_of(found: Mapping[int, Extent]) -> int | None:
@@ -365,5 +376,9 @@ def beginning_of(found: Mapping[int, Extent]) -> int | None:
 
 
 def _before(found: Mapping[int, Extent]) -> int:
-    """Return the count before the growth: the lowest number that is not old."""
+    """Return the count before the growth: the lowest number that is not old; 0 if that is not known.
+
+    It is not known if the group has committed higher partitions only, as a plain consumer does that commits what had
+    records.
+    """
     return min(number for number, extent in found.items() if not extent.is_old)

@@ -94,6 +94,34 @@ def test_a_second_growth_is_uneven_if_it_does_not_multiply_what_the_first_one_le
     assert growth.answer({T: second}, 1.0) == [Uneven(T, 8, 12)]
 
 
+def test_a_group_that_has_committed_only_higher_partitions_begins_the_lower_ones_in_order() -> None:
+    growth = added(0, 1)
+    assert answers(growth, topic(None, None, 10)) == [Begin((T, 0), 0, None)]
+    (held,) = answers(growth, topic(0, None, 10))
+    assert held == Hold((T, 1), {0: 10}, 3, 1)
+    assert answers(growth, topic(10, None, 10), 1.0) == [Open((T, 1), 0, 10)]
+
+
+def test_nothing_is_called_uneven_while_the_count_before_is_not_known() -> None:
+    assert answers(added(1), topic(None, None, 10)) == []
+
+
+def test_a_partition_whose_commit_could_not_be_read_at_its_assignment_goes_on_where_the_group_is() -> None:
+    growth = added(0, 1)
+    found = topic(900, 5, ends=1000)
+    assert answers(growth, found) == [Begin((T, 0), None, None), Begin((T, 1), None, None)]
+    assert not growth
+
+
+def test_a_watched_partition_whose_commit_could_not_be_read_at_its_assignment_is_watched_again() -> None:
+    growth = added(1)
+    found = {0: Extent(0, 10, 10), 1: Extent(0, 7, 3, 0)}
+    assert answers(growth, found) == []
+    assert growth.watched_until((T, 1)) == WATCH_SECONDS
+    assert growth.question(0.0, [(T, 1)]) == [T]
+    assert growth.answer({T: found}, 0.0) == [Open((T, 1), None, 7)]
+
+
 def test_a_partition_has_what_its_commit_notes_until_the_time_of_the_note() -> None:
     metadata = f"{encode_base(5)};+2;4@100"
     assert extent_of(1, 9, 5, metadata, 99.0) == Extent(1, 9, 5, 4, 2)
