@@ -12,11 +12,14 @@ import pytest
 from processor.engine import skipmap
 from processor.engine.commit_note import kept_in
 from processor.engine.lease import Lease
+from processor.engine.offsets import Progress
+from processor.engine.outbox import Cut, Staged
 from processor.engine.skipmap import decode
 from processor.handlers.exceptions import Reject
 from processor.handlers.joins import Join
 from processor.handlers.task import Task
 from processor.runtime import outbox
+from processor.runtime.commits.metadata import Metadata
 from processor.runtime.desk import Desk
 from processor.runtime.ports import Commit, OutputRecord, Partition
 from processor.runtime.timers import Timers
@@ -383,6 +386,22 @@ def test_outputs_of_tasks_behind_groups_that_wait_need_no_room_in_the_skip_map(m
         until(lambda: len(values(run)) == 1000 - len(waiting))
         assert run.stop().exit_code == 0
     assert run.commit_point() == 0
+
+
+def test_a_skip_map_that_was_full_before_the_first_group_waited_leaves_room_for_the_note() -> None:
+    """The arrivals that it lists as unsettled may wait for hours, so that it does not get shorter."""
+    metadata, unsettled = Metadata(lambda _: None), sorted({0, *Random(2).sample(range(1, 60_000), 30_000)})
+    progress = Progress(0, unsettled, 60_000, ())
+    encoded = metadata.of_cut(PARTITION, Cut(progress, []), None)
+    assert encoded is not None
+    full, made, _ = encoded
+    assert not made.is_whole
+    cut = Cut(progress._replace(kept_until=60_000), [Staged(59_999, None, "output", 1)])
+    encoded = metadata.of_cut(PARTITION, cut, full)
+    assert encoded is not None
+    commit, made, whole = encoded
+    assert whole.covered(made.kept) == cut.outputs
+    assert kept_in(commit.metadata) == 60_000
 
 
 def test_outputs_that_wait_count_as_bytes_in_flight() -> None:

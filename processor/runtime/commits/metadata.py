@@ -15,6 +15,9 @@ from processor.runtime.commits.map_records import MapRecords
 from processor.runtime.ports import Commit, Partition, Start
 from processor.telemetry.events import ConsumerSkipMapCut, ConsumerSkipMapIgnored, ConsumerSkipMapRefused, Emit
 
+AMPLE = 256
+"""Characters of metadata of which a few can be left for a note that a later commit may need. Of less, a map needs all."""
+
 
 class SkipMap(NamedTuple):
     """The tasks settled above a commit's offset, as far as the commit carries them."""
@@ -131,7 +134,9 @@ class Metadata:
         noted = noted_until(accepted.metadata, accepted.offset) if accepted is not None else None
         if cut.progress.kept_until is None and (noted or 0) > cut.progress.commit_point:
             return None
-        room = self._room(partition, may_note=cut.progress.kept_until is not None)
+        # a map that fills the metadata would have to shrink before any commit could note something behind it
+        may_note = cut.progress.kept_until is not None or self._limit(partition) >= AMPLE
+        room = self._room(partition, may_note=may_note)
         made = self._encoded(partition, cut.progress, room, is_whole=True)
         if not made.is_whole:
             extended = self._extended(cut, accepted, room)
