@@ -388,6 +388,24 @@ def test_outputs_of_tasks_behind_groups_that_wait_need_no_room_in_the_skip_map(m
     assert run.commit_point() == 0
 
 
+def test_a_skip_map_that_is_refused_gets_no_shorter_than_the_one_that_the_group_has() -> None:
+    """A shorter one would leave out tasks whose outputs are committed, so that no commit would be possible."""
+    metadata, unsettled = Metadata(lambda _: None), sorted({0, *Random(2).sample(range(1, 60_000), 30_000)})
+    cut = Cut(Progress(0, unsettled, 60_000, ()), [])
+    known = Commit(PARTITION, 0, skipmap.encode(0, cut.progress.settled_ranges(), 990)[0])
+    metadata.accept([known])
+    encoded = metadata.of_cut(PARTITION, cut, known)
+    while encoded is not None and len(encoded[0].metadata) > 1000:  # what the brokers accept
+        other = Commit(OTHER, 0, "p2:short")
+        metadata.shorten([encoded[0], other], frozenset([PARTITION, OTHER]))
+        encoded = metadata.of_cut(PARTITION, cut, known)
+    assert encoded is not None
+    assert set(decode(known.metadata, 0)) <= set(decode(encoded[0].metadata, 0))
+    encoded = metadata.of_cut(OTHER, cut, None)
+    assert encoded is not None
+    assert len(encoded[0].metadata) > 4000, "a transaction was refused for another partition's map"
+
+
 def test_a_skip_map_that_was_full_before_the_first_group_waited_leaves_room_for_the_note() -> None:
     """The arrivals that it lists as unsettled may wait for hours, so that it does not get shorter."""
     metadata, unsettled = Metadata(lambda _: None), sorted({0, *Random(2).sample(range(1, 60_000), 30_000)})

@@ -16,7 +16,7 @@ from processor.runtime.ports import Commit, Partition, Start
 from processor.telemetry.events import ConsumerSkipMapCut, ConsumerSkipMapIgnored, ConsumerSkipMapRefused, Emit
 
 AMPLE = 256
-"""Characters of metadata of which a few can be left for a note that a later commit may need. Of less, a map needs all."""
+"""Characters of metadata of which a few can be left for a note that a later commit may need; maps need fewer whole."""
 
 
 class SkipMap(NamedTuple):
@@ -56,6 +56,8 @@ class Metadata:
         """Partitions whose last skip map left something out."""
         self._limits: dict[Partition, int] = {}
         """For each partition whose metadata was refused, how many characters are tried now."""
+        self._accepted_characters = 0
+        """The longest metadata that the group has accepted of any partition."""
         self._notes: dict[Partition, Note] = {}
         """The note that the commits of a partition carry beside their skip map."""
 
@@ -63,6 +65,7 @@ class Metadata:
 
     def restore(self, start: Start, offset: int) -> Restored:
         """Return what the group has as settled above the committed offset."""
+        self._accepted_characters = max(self._accepted_characters, len(start.metadata))
         return Restored(self._restored_ranges(start, offset), noted_until(start.metadata, offset))
 
     def _restored_ranges(self, start: Start, offset: int) -> list[Range]:
@@ -146,18 +149,26 @@ class Metadata:
         return self._commit(partition, cut.progress, made), made, cut
 
     def shorten(self, commits: Sequence[Commit], refused: frozenset[Partition]) -> None:
-        """Halves the length of these partitions' skip maps, which are too long for the brokers."""
-        for partition, _, metadata in commits:
-            if partition in refused and metadata:
+        """Halves the length of these partitions' skip maps, which are too long for the brokers.
+
+        A transaction is refused as a whole. What is no longer than metadata that was accepted stays, and none gets
+        shorter than that: with exactly-once, no map is committed that leaves out what an earlier one had.
+        """
+        lengths = {partition: len(text) for partition, _, text in commits if partition in refused and text}
+        if max(lengths.values(), default=0) <= self._accepted_characters:  # the brokers accept less than before
+            self._accepted_characters = 0
+        for partition, length in lengths.items():
+            if length > self._accepted_characters:
                 if partition not in self._limits:
                     event = ConsumerSkipMapRefused(
-                        topic=partition.topic, partition=partition.number, refused_characters=len(metadata)
+                        topic=partition.topic, partition=partition.number, refused_characters=length
                     )
                     self._emit(event)
-                self._limits[partition] = len(metadata) // 2
+                self._limits[partition] = max(length // 2, self._accepted_characters)
 
     def accept(self, commits: Sequence[Commit]) -> None:
         """Notes commits that the group has accepted."""
+        self._accepted_characters = max([self._accepted_characters, *(len(commit.metadata) for commit in commits)])
         if self.records is not None:
             self.records.accept(commits)
 
