@@ -74,7 +74,11 @@ class Handover:
             return
         if self.stand_in is not None:
             self.stand_in.close()
-            starts.update(self.stand_in.next)
+            for partition, offset in self.stand_in.next.items():
+                # The member's client is ahead if it delivered a record in this call: that is taken, and must not be
+                # read again, which would look like a partition whose offsets went back.
+                if partition not in starts or offset > max(0, starts[partition]):
+                    starts[partition] = offset
         if starts:
             paused = self._paused & starts.keys()
             self.stand_in = StandIn(self._config, starts, paused, self._aside, self._emit)
