@@ -50,7 +50,7 @@ TRAPS: dict[str, tuple[type, str, Condition, bool, int]] = {
     "when a commit is answered": (Committer, "on_committed", always, False, 2),
     "before a dead letter is sent": (KafkaSink, "send", always, False, 3),
     "after a dead letter was sent": (KafkaSink, "send", always, True, 3),
-    "when a dead letter is acknowledged": (Outcomes, "settle_next", always, False, 3),
+    "when a dead letter is acknowledged": (Outcomes, "settle_all", always, False, 1),
     "when a revoke begins": (Membership, "on_revoke", always, False, 1),
     "when a revoke has drained": (Committer, "commit_now", in_revoke, False, 1),
     "when a revoke has committed": (Committer, "commit_now", in_revoke, True, 1),
