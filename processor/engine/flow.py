@@ -154,7 +154,8 @@ class Filling(Generic[P]):
         """
         if now >= self._next or sum([usage.tasks for usage in in_flight.values()]) <= self._level:
             return True
-        return any(in_flight[partition].tasks <= self._levels.get(partition, inf) for partition in stocked)
+        levels = self._levels
+        return any(partition not in levels or in_flight[partition].tasks <= levels[partition] for partition in stocked)
 
     def note(self, in_flight: Mapping[P, Usage], stock: Mapping[P, Usage], quotas: Mapping[P, int], now: float) -> None:
         """Takes note of a filling: `quotas` is admitted of the stock now, beside what is in flight."""
