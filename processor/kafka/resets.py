@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from processor.errors import ProcessorError, SettingsError
 from processor.kafka.errors import reason_of
 from processor.runtime.ports import Partition
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, RepeatsByKey
 from processor.telemetry.events import Emit, KafkaClientError
 
 KEY: Final = "auto.offset.reset"
@@ -48,7 +48,7 @@ class Resets:
             raise SettingsError(f"-X {KEY} must be one of {', '.join(POLICIES)}, not {self._policy!r}")
         self._astray: set[Partition] = set()
         self._emit = emit
-        self._failures: dict[Partition, Repeats] = {}
+        self._failures: RepeatsByKey[Partition] = RepeatsByKey(LOG_AGAIN_SECONDS)
 
     def __bool__(self) -> bool:
         return bool(self._astray)
@@ -87,7 +87,7 @@ class Resets:
         """Removes partitions that are no longer assigned to this consumer."""
         for partition in partitions:
             self._astray.discard(partition)
-            self._failures.pop(partition, None)
+            self._failures.forget(partition)
 
     def found(self, consumer: Consumer) -> Iterator[tuple[Partition, int]]:
         """Continues partitions that have records, and yields the offset of each. Others remain until a later call."""
@@ -103,11 +103,11 @@ class Resets:
             consumer.incremental_unassign([where])
             consumer.incremental_assign([where])
             self._astray.discard(partition)
-            self._failures.pop(partition, None)
+            self._failures.forget(partition)
             yield partition, where.offset
 
     def _log(self, partition: Partition, error: KafkaError) -> None:
         """Logs why a partition stays as it is. The client reports an unreachable broker, but not a missing leader."""
-        if self._failures.setdefault(partition, Repeats(LOG_AGAIN_SECONDS)).is_due(error.code(), monotonic()):
+        if self._failures.is_due(partition, error.code(), monotonic()):
             message = f"the offsets of {partition} cannot be looked up: {reason_of(error)}"
             self._emit(KafkaClientError(code=error.name(), message=message))

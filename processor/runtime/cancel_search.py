@@ -2,9 +2,9 @@
 
 Only the offsets of these tasks are kept. Without a search, a cancelled one would be met when it is read again, shortly
 before its time, and the cancellation may be over by then. So their part of the log is read once after a cancellation,
-in a thread of its own, and what is cancelled is read again now. A task behind another one of its session that is not
-cancelled is due with that one: it settles when its session comes to it. A task that only waited behind cancelled ones
-is due at its own time.
+in a separate thread, and cancelled tasks are then read again at once. A task behind another one of its session that is
+not cancelled is due with that one: it settles when its session comes to it. A task that only waited behind cancelled
+ones is due at its own time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from processor.errors import ProcessorError
 from processor.runtime.desk import Delayed, Desk
 from processor.runtime.log_pass import records_between
 from processor.runtime.ports import Partition, Reader, Source
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, RepeatsByKey
 from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerRecallFailed, Emit
 
@@ -33,7 +33,7 @@ AT_ONCE = 100_000
 """The most offsets that are looked for in one pass over the log: some megabytes."""
 
 HASTENED = 8192
-"""Tasks that are made due at once, under the lock: some milliseconds."""
+"""Tasks whose due time is changed together, under the lock: some milliseconds."""
 
 REST = 1
 """A rest takes so many times as long as the work before it, since tasks may have to be decoded."""
@@ -59,24 +59,24 @@ class CancelSearch:
         self._source = source
         self._covers = covers
         self._emit = emit
-        self._failures: dict[Partition, Repeats] = {}
+        self._failures: RepeatsByKey[Partition] = RepeatsByKey(LOG_AGAIN_SECONDS)
         self._searched: dict[Ledger, int] = {}
-        """What is set aside below these offsets was searched for all that is cancelled."""
+        """For each ledger, the offset below which the set-aside tasks were searched for every current cancellation."""
         self._dues: dict[Ledger, dict[bytes, int]] = {}
-        """By sessions that had cancelled tasks there: the second in which their last task is due without these."""
+        """For each session with cancelled tasks, the second in which its last task is due without these."""
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
         self._closing = threading.Event()
 
     def start(self) -> None:
-        """Has all tasks searched that are set aside. Called when something was cancelled."""
+        """Search all tasks that are set aside. Called when something was cancelled."""
         self._wanted.set()
         if self._thread is None and not self._closing.is_set():
             self._thread = threading.Thread(target=self._run, name="cancel-search", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Searches no more."""
+        """End the search and its thread."""
         self._closing.set()
         self._wanted.set()
         if self._thread is not None:
@@ -94,7 +94,7 @@ class CancelSearch:
             seconds = AGAIN_SECONDS if failed else LOOK_SECONDS
 
     def _unsearched(self) -> list[Delayed]:
-        """Return the partitions of which tasks were not searched yet."""
+        """Return the partitions with tasks that were not searched yet."""
         if not self._desk.cancelling.cancels.in_force or not self._desk.set_aside.tasks:
             return []
         delayed = self._desk.set_aside.delayed()
@@ -103,7 +103,7 @@ class CancelSearch:
         return [each for each in delayed if each.end > self._searched[each.ledger]]
 
     def _try(self, delayed: Delayed) -> bool:
-        """Searches a partition. Return false if that is to be tried again."""
+        """Search a partition. Return false if it must be searched again."""
         try:
             if delayed.ledger.may_begin and not self._closing.is_set():
                 self._search(delayed)
@@ -113,7 +113,7 @@ class CancelSearch:
         except Exception as error:  # a fault of ours would come again: the tasks settle when they are read again
             self._log(delayed.partition, f"{type_name(error)}: {error}")
         else:
-            self._failures.pop(delayed.partition, None)
+            self._failures.forget(delayed.partition)
         self._searched[delayed.ledger] = delayed.end
         return True
 
@@ -161,7 +161,7 @@ class CancelSearch:
                 began = monotonic()
 
     def _log(self, partition: Partition, error: str) -> None:
-        if self._failures.setdefault(partition, Repeats(LOG_AGAIN_SECONDS)).is_due(error, monotonic()):
+        if self._failures.is_due(partition, error, monotonic()):
             self._emit(
                 ConsumerRecallFailed(
                     error=f"cancelled tasks cannot be looked up: {error}",

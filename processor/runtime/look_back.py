@@ -27,7 +27,7 @@ from processor.handlers.links import JOINED
 from processor.runtime.desk import Desk
 from processor.runtime.log_pass import records_between
 from processor.runtime.ports import Partition, Source
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, RepeatsByKey
 from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerLookBackFailed, Emit
 
@@ -58,7 +58,7 @@ class LookBack:
         self._arrivals = desk.arrivals
         self._source = source
         self._emit = emit
-        self._failures: dict[Partition, Repeats] = {}
+        self._failures: RepeatsByKey[Partition] = RepeatsByKey(LOG_AGAIN_SECONDS)
         self._next = 0.0
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -92,7 +92,7 @@ class LookBack:
                     self._fail(partition, joins, error)
                     self._closing.wait(AGAIN_SECONDS)
                 else:
-                    self._failures.pop(partition, None)
+                    self._failures.forget(partition)
                     self._closing.wait(REST * (monotonic() - began))
 
     def _fail(self, partition: Partition, joins: Sequence[Doubtful], error: Exception) -> None:
@@ -100,7 +100,7 @@ class LookBack:
         is_ours = not isinstance(error, ProcessorError)
         retries = not is_ours and self._arrivals.are_open(partition, [join.identity for join in joins])
         text = f"{type_name(error)}: {error}" if is_ours else str(error)
-        if self._failures.setdefault(partition, Repeats(LOG_AGAIN_SECONDS)).is_due(text, monotonic()):
+        if self._failures.is_due(partition, text, monotonic()):
             self._emit(
                 ConsumerLookBackFailed(
                     topic=partition.topic, partition=partition.number, error=text, joins=len(joins), retries=retries

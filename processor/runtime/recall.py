@@ -21,7 +21,7 @@ from processor.runtime.desk import Desk
 from processor.runtime.ports import End, Lost, Partition, Reader, Record, Source
 from processor.runtime.resets import missed_event
 from processor.settings import Settings
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, RepeatsByKey
 from processor.telemetry.events import ConsumerRecallFailed, Emit
 
 TAKE = 1000
@@ -93,7 +93,7 @@ class Recall:
         self._readings: dict[Partition, _Reading] = {}
         self._short: dict[Partition, _Short] = {}
         """Partitions whose log ends below a wanted offset; one stays until a record of it comes."""
-        self._failures: dict[Partition | None, Repeats] = {}
+        self._failures: RepeatsByKey[Partition | None] = RepeatsByKey(LOG_AGAIN_SECONDS)
         """By partition; None is the client itself."""
 
     def start(self) -> None:
@@ -134,7 +134,7 @@ class Recall:
             if not reading.ledger.may_begin:
                 self._end(partition)
                 self._short.pop(partition, None)
-                self._failures.pop(partition, None)
+                self._failures.forget(partition)
 
     def _ask(self) -> None:
         asked, now = self._desk.set_aside.ask(self._limits, self._lead), monotonic()
@@ -184,7 +184,7 @@ class Recall:
         self._used_at = monotonic()
         self._desk.counts.records_read_again += len(records)
         if records:
-            self._failures.pop(None, None)
+            self._failures.forget(None)
         for partition, run in _runs(records):
             found = self._readings.get(partition)
             if found is not None and found.again_at is None:
@@ -204,7 +204,7 @@ class Recall:
         if records:
             reading.moved_at = self._used_at
             self._short.pop(partition, None)
-            self._failures.pop(partition, None)
+            self._failures.forget(partition)
         found, missed = sweep.take(records)
         is_open = self._desk.set_aside.read_again(ledger, found)
         self._miss(partition, ledger, missed)
@@ -285,7 +285,7 @@ class Recall:
 
     def _log(self, partition: Partition | None, error: str) -> None:
         now = monotonic()
-        if self._failures.setdefault(partition, Repeats(LOG_AGAIN_SECONDS)).is_due(error, now):
+        if self._failures.is_due(partition, error, now):
             self._emit(
                 ConsumerRecallFailed(
                     error=error,

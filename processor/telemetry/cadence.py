@@ -10,7 +10,8 @@ in a large fleet, each of them repeats its own less often.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Hashable
+from typing import Final, Generic, NamedTuple, TypeVar
 
 REPEAT_INTERVALS: Final = 6
 """Unchanged statistics are logged every sixth time. The dashboard's rates look back over two such repeats at least."""
@@ -93,3 +94,22 @@ class Repeats:
     def forget(self) -> None:
         """Have the next state be logged, whatever it is."""
         self._last = None
+
+
+K = TypeVar("K", bound=Hashable)
+
+
+class RepeatsByKey(Generic[K]):
+    """Decides the same for each of many keys, such as partitions. See `Repeats`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._repeats: dict[K, Repeats] = {}
+
+    def is_due(self, key: K, state: object, now: float) -> bool:
+        """Return whether to log `state` of `key` at `now`, in seconds of any clock; if so, it counts as logged."""
+        return self._repeats.setdefault(key, Repeats(self._seconds)).is_due(state, now)
+
+    def forget(self, key: K) -> None:
+        """Have the next state of `key` be logged, whatever it is."""
+        self._repeats.pop(key, None)
