@@ -17,7 +17,7 @@ from processor.engine.ledger import LedgerState
 from processor.engine.retry import Setback, backoff, spread
 from processor.errors import DeliveryError
 from processor.runtime.attempt import Attempt
-from processor.runtime.desk import Desk
+from processor.runtime.desk import Acknowledged, Desk
 from processor.runtime.ports import OutputRecord, Sink
 from processor.runtime.task_log import TaskLog
 from processor.runtime.timers import Timers
@@ -120,7 +120,9 @@ class Outbox:
         """Settles the tasks whose outputs are acknowledged, and does what follows."""
         outputs = list(_popped(self._acknowledged))
         if outputs:
-            self._outcomes.settle_all([(o.attempt.loan, o.dead_letter, o.result, o.release) for o in outputs])
+            self._outcomes.settle_all(
+                [Acknowledged(o.attempt.loan, o.dead_letter, o.result, o.release) for o in outputs]
+            )
             self._settled.extend(outputs)
         for output in _popped(self._settled):
             if output.written is not None:

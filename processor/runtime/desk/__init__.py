@@ -7,7 +7,8 @@ Under the lock nothing is called that blocks, logs or does I/O. It is taken once
 from processor.runtime.desk.borrower import Borrower, Invited
 from processor.runtime.desk.cancelling import Waiting
 from processor.runtime.desk.desk import Desk, Report
+from processor.runtime.desk.outcomes import Acknowledged
 from processor.runtime.desk.set_aside import Delayed
 from processor.runtime.desk.upkeep import STALE_SECONDS
 
-__all__ = ["STALE_SECONDS", "Borrower", "Delayed", "Desk", "Invited", "Report", "Waiting"]
+__all__ = ["STALE_SECONDS", "Acknowledged", "Borrower", "Delayed", "Desk", "Invited", "Report", "Waiting"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
+from typing import NamedTuple
 
 from processor.engine.ledger import Loan
 from processor.engine.outcome import Deferred, Failed, Verdict
@@ -12,8 +13,17 @@ from processor.runtime.desk.shared import Shared
 from processor.runtime.desk.waiting import WaitingLanes
 from processor.runtime.desk.wakeups import Wakeups
 
-Acknowledged = tuple[Loan, bool, bool, bool]
-"""A loan whose next task's output the broker has; and `dead_letter`, `result`, `release` of `Outcomes.settle_next`."""
+
+class Acknowledged(NamedTuple):
+    """A loan whose next task settles: its dead letter or result, and what follows from it, are acknowledged."""
+
+    loan: Loan
+    dead_letter: bool = False
+    """Whether it is a dead letter."""
+    result: bool = False
+    """Whether it has a result."""
+    release: bool = True
+    """Whether the lane continues; otherwise it stays lent permanently."""
 
 
 class Outcomes:
@@ -27,19 +37,15 @@ class Outcomes:
         self._wakeups = wakeups
         self._waiting = waiting
 
-    def settle_next(self, loan: Loan, *, dead_letter: bool = False, result: bool = False, release: bool = True) -> None:
-        """Settles the loan's next task: its dead letter or result, and what follows from it, are acknowledged.
-
-        Without `release` its lane stays lent for good. A loan that was attempted in a batch stays lent until all of its
-        tasks are settled, or will be attempted again.
-        """
-        with self._lock:
-            settled = self._settle_next(loan, release=release)
-            self._shared.count_output(loan, settled, dead_letter=dead_letter, result=result)
-            self._wakeups.after_release(loan)
+    def settle_next(self, loan: Loan) -> None:
+        """Settles the loan's next task, which has no output."""
+        self.settle_all([Acknowledged(loan)])
 
     def settle_all(self, outputs: Sequence[Acknowledged]) -> None:
-        """Does the same for the next tasks of many loans, and wakes other threads once."""
+        """Settles the next tasks of many loans, and wakes other threads once.
+
+        A loan that was attempted in a batch stays lent until all of its tasks are settled, or will be attempted again.
+        """
         with self._lock:
             for loan, dead_letter, result, release in outputs:
                 settled = self._settle_next(loan, release=release)
@@ -50,7 +56,7 @@ class Outcomes:
     def stage(
         self, loan: Loan, output: object, size: int, *, dead_letter: bool, result: bool, release: bool = True
     ) -> None:
-        """Settles the loan's next task, and stages `output` to be committed with it, in one step. See `settle_next`.
+        """Settles the loan's next task, and stages `output` to be committed with it, in one step. See `settle_all`.
 
         The step is taken when a thread next comes to the desk: to take the lock here, for each task, would have the
         workers queue for it. The borrower comes after its batch, the watchdog if that takes long.
