@@ -24,7 +24,7 @@ def codec_of(
 
     Raises:
         LoadError: a schema cannot be loaded or found, or two handlers are registered for the same records.
-        SettingsError: there is no such format.
+        SettingsError: the format does not exist.
     """
     if app.schemas and not traits_of(value_format).has_schemas:
         raise LoadError(
@@ -47,7 +47,7 @@ def codec_for(
     Raises:
         LoadError: a schema cannot be loaded, or the registry rejects it.
         RegistryError: the registry does not respond.
-        SettingsError: there is no such format.
+        SettingsError: the format does not exist.
     """
     inputs = CodecInputs(schemas=schemas, registry=registry, task_topic=task_topic, results_topic=results_topic)
     return _made(value_format, inputs)

@@ -69,7 +69,7 @@ class MemberOffsets:
 
         Raises:
             BrokerError: the brokers deny access.
-            ProcessorError: there is no answer, and delivery is exactly-once; or a partition has no offset, and none
+            ProcessorError: no broker responds, and delivery is exactly-once; or a partition has no offset, and none
                 may be chosen.
         """
         starts, otherwise = self._starts(consumer, partitions)

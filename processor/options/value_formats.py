@@ -50,7 +50,7 @@ def traits_of(value_format: str) -> Traits:
     """What is true of a format.
 
     Raises:
-        SettingsError: there is no such format.
+        SettingsError: the format does not exist.
     """
     if value_format not in VALUE_FORMATS:
         raise SettingsError(f"the value format must be {either(list(VALUE_FORMATS))}, not {value_format!r}")

@@ -1,4 +1,4 @@
-"""A pass over a part of a partition's log, with a reader of its own."""
+"""A pass over a part of a partition's log, with a separate reader."""
 
 from __future__ import annotations
 

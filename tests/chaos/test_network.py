@@ -104,7 +104,7 @@ def test_half_a_second_on_every_request_slows_down_and_harms_nothing(
 def test_a_network_that_is_gone_for_longer_than_a_session_loses_nothing(
     wired: Wired, wired_scenario: MakeScenario, fault: str, protocol: str
 ) -> None:
-    """The group evicts the consumer meanwhile; there is no other member, so no task may overlap either."""
+    """The group evicts the consumer meanwhile. It has no other member, so no task may overlap either."""
     work = wired_scenario()
     work.produce_sessions(2_000, 30)
     options: tuple[str, ...] = ("-w", "4", "--group-protocol", protocol, "-X", "socket.timeout.ms=2000")

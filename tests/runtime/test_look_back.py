@@ -44,6 +44,17 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> Failures:
     return left
 
 
+def read_first_by(reader: type[MemoryReader], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the first pass made with a reader of this type."""
+    passes = list[ScriptedSource]()
+
+    def open_reader(source: ScriptedSource) -> MemoryReader:
+        passes.append(source)
+        return (reader if len(passes) == 1 else MemoryReader)(source._cluster)
+
+    monkeypatch.setattr(ScriptedSource, "open_reader", open_reader)
+
+
 def failed(run: RunningConsumer) -> list[tuple[str, bool]]:
     return [(event.error, event.retries) for event in run.of(ConsumerLookBackFailed)]
 
@@ -95,18 +106,13 @@ def test_joins_of_a_partition_that_is_given_up_are_not_looked_up_again(monkeypat
 @pytest.mark.parametrize("error", [END, LOST])
 def test_a_log_that_ends_too_early_is_logged_and_read_again(monkeypatch: pytest.MonkeyPatch, error: str) -> None:
     """Without a record or a reset, nothing else would ever end the pass, and no other join would be looked up."""
-    passes = list[ScriptedSource]()
 
     class Short(MemoryReader):
         def take(self, limit: int, seconds: float) -> Sequence[Record]:
             super().take(limit, seconds)
             return [MemoryRecord(PARTITION, 0, error=error)]
 
-    def open_reader(source: ScriptedSource) -> MemoryReader:
-        passes.append(source)
-        return (Short if len(passes) == 1 else MemoryReader)(source._cluster)
-
-    monkeypatch.setattr(ScriptedSource, "open_reader", open_reader)
+    read_first_by(Short, monkeypatch)
     with RunningConsumer(lambda task: None, cluster=complete_join()) as run:
         run.push(arrival(4, 0))
         until(lambda: run.commit_point() == 5)
@@ -118,17 +124,12 @@ def test_a_log_that_ends_too_early_is_logged_and_read_again(monkeypatch: pytest.
 
 def test_a_pass_to_which_nothing_is_delivered_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_pass, "STALL_SECONDS", 0.1)
-    passes = list[ScriptedSource]()
 
     class Silent(MemoryReader):
         def take(self, limit: int, seconds: float) -> Sequence[Record]:
             return super().take(0, seconds)
 
-    def open_reader(source: ScriptedSource) -> MemoryReader:
-        passes.append(source)
-        return (Silent if len(passes) == 1 else MemoryReader)(source._cluster)
-
-    monkeypatch.setattr(ScriptedSource, "open_reader", open_reader)
+    read_first_by(Silent, monkeypatch)
     with RunningConsumer(lambda task: None, cluster=complete_join()) as run:
         run.push(arrival(4, 0))
         until(lambda: run.commit_point() == 5)

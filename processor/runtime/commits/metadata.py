@@ -16,7 +16,7 @@ from processor.runtime.ports import Commit, Partition, Start
 from processor.telemetry.events import ConsumerSkipMapCut, ConsumerSkipMapIgnored, ConsumerSkipMapRefused, Emit
 
 AMPLE = 256
-"""Characters of metadata of which a few can be left for a note that a later commit may need; maps need fewer whole."""
+"""If metadata may have this many characters, some are reserved for the note of a later commit; else a map needs all."""
 
 
 class SkipMap(NamedTuple):
@@ -151,8 +151,8 @@ class Metadata:
     def shorten(self, commits: Sequence[Commit], refused: frozenset[Partition]) -> None:
         """Halves the length of these partitions' skip maps, which are too long for the brokers.
 
-        A transaction is refused as a whole. What is no longer than metadata that was accepted stays, and none gets
-        shorter than that: with exactly-once, no map is committed that leaves out what an earlier one had.
+        A transaction is refused as a whole. A map keeps its length if the group has accepted metadata of that length,
+        and no map is cut below it: with exactly-once, a map must contain all that an earlier committed one contains.
         """
         lengths = {partition: len(text) for partition, _, text in commits if partition in refused and text}
         if max(lengths.values(), default=0) <= self._accepted_characters:  # the brokers accept less than before
