@@ -1,4 +1,4 @@
-"""What the log says of a pause: the fields that `PauseOrder` in `telemetry/events.py` has."""
+"""What the log says of a pause: the fields that `PauseOrder` in `telemetry/events/control.py` has."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def catalogue() -> str:
 def parts() -> list[type[msgspec.Struct]]:
     """Return the classes of fields that have fields of their own. A class that only others inherit from is none."""
     structs = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
-    own = [kind for kind in structs if kind.__module__ == events.__name__]
+    own = [kind for kind in structs if kind.__module__.startswith(events.__name__)]
     # Bases of other modules' classes count: readers of logs make subclasses of their own.
     bases = {base for kind in own for base in kind.__bases__}
     return [kind for kind in own if kind not in bases and not issubclass(kind, events.Event)]
