@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
 from processor.kafka.access import Access
 from processor.kafka.client_errors import end_of
@@ -24,6 +24,9 @@ ASK_SECONDS: Final = 5.0
 
 RESTORE_SECONDS: Final = 30.0
 """Time limit for an assignment to get the offsets that the group has committed."""
+
+END_SECONDS: Final = 1.0
+"""Time limit for an assignment to get the ends of partitions. A partition without a leader takes all of it."""
 
 
 class MemberOffsets:
@@ -73,6 +76,7 @@ class MemberOffsets:
                 may be chosen.
         """
         starts, otherwise = self._starts(consumer, partitions)
+        starts = _with_ends(consumer, starts)
         known = {start.partition: start.offset for start in starts}
         for partition in partitions:
             offset = known[Partition(partition.topic, partition.partition)]
@@ -119,3 +123,20 @@ def _start(found: TopicPartition) -> Start:
         raise KafkaException(found.error)
     partition = Partition(found.topic, found.partition)
     return Start(partition, found.offset if found.offset >= 0 else None, found.metadata or "")
+
+
+def _with_ends(consumer: Consumer, starts: list[Start]) -> list[Start]:
+    """Return the starts with the ends of those partitions whose commit has metadata, if the brokers respond in time.
+
+    The commit may be of a log that is gone. Its end must be newer than the commit: what is committed of the same log is
+    never beyond it.
+    """
+    asked = [TopicPartition(*start.partition, OFFSET_END) for start in starts if start.metadata]
+    if not asked:
+        return starts
+    try:
+        found = consumer.offsets_for_times(asked, timeout=END_SECONDS)
+    except KafkaException:
+        return starts
+    ends = {Partition(at.topic, at.partition): at.offset for at in found if at.error is None and at.offset >= 0}
+    return [start._replace(end=ends.get(start.partition)) for start in starts]

@@ -66,7 +66,7 @@ class NewPartitions:
         self._intake.begin([start.partition for start in starts])
         if not self.wait or self._partitions.is_draining:
             return
-        for partition, offset, _ in starts:
+        for partition, offset, *_ in starts:
             if offset is None:
                 self._growth.add(partition)
                 self._intake.gate(partition, HELD)

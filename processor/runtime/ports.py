@@ -60,6 +60,8 @@ class Start(NamedTuple):
     offset: int | None
     """None where the group has committed nothing yet."""
     metadata: str
+    end: int | None = None
+    """Where the partition ended after that commit was read; None if that was not asked, or no broker has responded."""
 
 
 class Commit(NamedTuple):

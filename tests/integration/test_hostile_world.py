@@ -11,6 +11,7 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from processor.engine.skipmap import encode
 from tests.conftest import MakeBroker
 from tests.support import cluster, ledger
 from tests.support.run import Fleet
@@ -94,6 +95,19 @@ def test_metadata_that_is_not_a_skip_map_is_reported_and_ignored(scenario: MakeS
     assert fleet.wait() == 0
     assert {entry.place.offset for entry in work.ledger.entries()} == set(range(10, 50))
     assert bool(fleet.heard("consumer.skip_map_ignored", offset=10)) == bool(metadata)
+    assert work.lag == 0
+
+
+def test_a_skip_map_of_a_recreated_topic_hides_no_task_of_the_new_one(scenario: MakeScenario) -> None:
+    """A consumer that has not noticed commits for the old topic when the group's offsets have been deleted already."""
+    work = scenario(partitions=2)
+    work.produce_sessions(50, 5)
+    commit(work, TopicPartition(work.topic, 0, 0, encode(0, [(1, 1_000)])[0]))
+    fleet = work.run("note", "--stop-at-end")
+    assert fleet.wait() == 0
+    assert {entry.place for entry in work.ledger.entries()} == set(work.places)
+    (ignored,) = fleet.heard("consumer.skip_map_ignored")
+    assert ignored["partition"] == 0
     assert work.lag == 0
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from processor.engine.commit_note import kept_note
+from processor.engine.skipmap import encode, encode_base
 from processor.handlers.exceptions import Reject
 from processor.handlers.task import Task
-from processor.runtime.ports import Partition
+from processor.runtime.ports import Commit, Partition
 from processor.telemetry.events import (
     ConsumerAssigned,
     ConsumerLost,
@@ -89,6 +91,39 @@ def test_metadata_that_is_not_a_skip_map_is_logged_and_ignored(metadata: str) ->
     assert sorted(gate.passed) == [2, 3, 4]
     ignored = second.of(ConsumerSkipMapIgnored)
     assert [(event.topic, event.partition, event.offset) for event in ignored] == [("t", 0, 2)] * bool(metadata)
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+@pytest.mark.parametrize("metadata", [encode(2, [(3, 1_000)])[0], encode_base(2) + kept_note(998)])
+def test_a_skip_map_of_a_topic_that_was_recreated_hides_no_task_of_the_new_one(delivery: str, metadata: str) -> None:
+    """A consumer that had not noticed has committed it, after the brokers had deleted the group's offsets."""
+    cluster = ScriptedCluster()
+    cluster.create_topic("t", 1)
+    cluster.append(*sessions(0, 10))
+    cluster.committed[PARTITION] = Commit(PARTITION, 2, metadata)
+    gate = Gate(lambda task: task.offset == 2)
+    with RunningConsumer(gate.handle, cluster=cluster, delivery=delivery, commit_interval=0.01) as run:
+        gate.until_passed(7)
+        until(lambda: metadata not in cluster.committed[PARTITION].metadata)  # although the commit point stays
+        gate.open()
+        run.settled(8)
+        assert run.stop().exit_code == 0
+    assert sorted(gate.passed) == list(range(2, 10))
+    (ignored,) = run.of(ConsumerSkipMapIgnored)
+    assert "beyond the end of the partition, 10" in ignored.reason
+
+
+def test_a_skip_map_that_reaches_the_end_of_its_partition_counts() -> None:
+    cluster = ScriptedCluster()
+    cluster.create_topic("t", 1)
+    cluster.append(*sessions(0, 10))
+    cluster.committed[PARTITION] = Commit(PARTITION, 2, encode(2, [(3, 10)])[0])
+    gate = Gate(lambda task: False)
+    with RunningConsumer(gate.handle, cluster=cluster) as run:
+        until(lambda: cluster.committed[PARTITION].offset == 10)
+        assert run.stop().exit_code == 0
+    assert gate.passed == [2]
+    assert not run.of(ConsumerSkipMapIgnored)
 
 
 def test_a_member_that_is_assigned_nothing_is_in_the_group_and_stops_at_once() -> None:

@@ -70,8 +70,9 @@ class Noting(RuleBasedStateMachine):
             self.fetched = 0
         else:
             _, offset, metadata = self.committed
-            ranges, kept_until = self.metadata.restore(Start(PLACE, offset, metadata), offset)
-            self.assignment.assign(PLACE, offset, ranges, kept_until)
+            restored = self.metadata.restore(Start(PLACE, offset, metadata, len(self.log)), offset)
+            assert restored is not None
+            self.assignment.assign(PLACE, offset, *restored)
             self.fetched = offset
 
     @property

@@ -89,8 +89,11 @@ class Committer:
         self.forget([start.partition])
         if start.offset is None:
             return Restored([], None)
+        restored = self._metadata.restore(start, start.offset)
+        if restored is None:
+            return Restored([], None)  # the next commit replaces it, even if no task settles before
         self._known.start_at(Commit(start.partition, start.offset, start.metadata))
-        return self._metadata.restore(start, start.offset)
+        return restored
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Forgets partitions that no longer belong to this consumer."""

@@ -44,6 +44,10 @@ class Restored(NamedTuple):
     kept_until: int | None
     """The offset below which it notes that every task is settled; None if it notes none."""
 
+    def reaches_beyond(self, end: int) -> bool:
+        """Return whether that includes offsets that the partition does not have: then it is about another log."""
+        return (self.ranges[-1][1] if self.ranges else 0) > end or (self.kept_until or 0) > end
+
 
 class Metadata:
     """Encodes skip maps, and reports those that are cut, refused or ignored. Belongs to the poller's thread."""
@@ -63,10 +67,21 @@ class Metadata:
 
     # --- reading -------------------------------------------------------------------------------------
 
-    def restore(self, start: Start, offset: int) -> Restored:
-        """Return what the group has as settled above the committed offset."""
+    def restore(self, start: Start, offset: int) -> Restored | None:
+        """Return what the group has as settled above the committed offset; None if that is about another log.
+
+        When a topic is recreated, a consumer that has not noticed may commit once more, after the brokers have deleted
+        the group's offsets. Its skip map lists offsets of the old topic, so tasks of the new one would be left out. An
+        unclean election, after which a partition ends earlier than before, has the same effect.
+        """
         self._accepted_characters = max(self._accepted_characters, len(start.metadata))
-        return Restored(self._restored_ranges(start, offset), noted_until(start.metadata, offset))
+        restored = Restored(self._restored_ranges(start, offset), noted_until(start.metadata, offset))
+        if start.end is None or not restored.reaches_beyond(start.end):
+            return restored
+        self.forget(start.partition)
+        where = f"beyond the end of the partition, {start.end}"
+        self._ignore(start, offset, f"it lists offsets {where}: the topic was recreated, or has lost records")
+        return None
 
     def _restored_ranges(self, start: Start, offset: int) -> list[Range]:
         _, note = split(start.metadata)
@@ -76,9 +91,12 @@ class Metadata:
             recorded = self.records.settled(start) if self.records is not None else None
             return skipmap.decode(start.metadata, offset) if recorded is None else recorded
         except skipmap.SkipMapError as error:
-            topic, number = start.partition
-            self._emit(ConsumerSkipMapIgnored(topic=topic, partition=number, offset=offset, reason=str(error)))
+            self._ignore(start, offset, str(error))
             return []
+
+    def _ignore(self, start: Start, offset: int, reason: str) -> None:
+        topic, number = start.partition
+        self._emit(ConsumerSkipMapIgnored(topic=topic, partition=number, offset=offset, reason=reason))
 
     def _known(self, accepted: Commit | None) -> list[Range]:
         """Return the ranges in the last skip map: their outputs are committed, and must not be written again."""

@@ -62,7 +62,10 @@ class ConsumerSkipMapRefused(Event):
 
 
 class ConsumerSkipMapIgnored(Event):
-    """The metadata of a committed offset is not a valid skip map for it: tasks settled above that offset run again."""
+    """The metadata of a committed offset is not a valid skip map for it: tasks settled above that offset run again.
+
+    If the map reaches beyond the end of the partition, it is about a topic that was recreated, or about lost records.
+    """
 
     event: ClassVar[str] = "consumer.skip_map_ignored"
     level: ClassVar[Level] = "warning"

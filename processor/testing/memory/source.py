@@ -168,7 +168,9 @@ class MemorySource:
     def _assigned(self, partition: Partition) -> Start:
         commit = self._cluster.committed.get(partition)
         self.positions[partition] = commit.offset if commit else self._cluster.logs[partition].start
-        return Start(partition, commit.offset, commit.metadata) if commit else Start(partition, None, "")
+        if commit is None:
+            return Start(partition, None, "")
+        return Start(partition, commit.offset, commit.metadata, self._cluster.logs[partition].end)
 
     def _give_up(self, partitions: Sequence[Partition]) -> None:
         assert self._listener is not None
