@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from time import monotonic, time
 
@@ -22,6 +22,7 @@ from processor.engine.record import Record
 from processor.engine.set_aside import Stretch, merged
 from processor.engine.sweep import JUMP
 from processor.errors import ProcessorError
+from processor.runtime.cancel_check import CancelCheck
 from processor.runtime.desk import Delayed, Desk
 from processor.runtime.log_pass import records_between
 from processor.runtime.ports import Partition, Reader, Source
@@ -47,17 +48,14 @@ AGAIN_SECONDS = 1.0
 JOIN_SECONDS = 2.0
 """How long the end of the thread is waited for."""
 
-Covers = Callable[[Ledger, Record], bool]
-
 
 class CancelSearch:
     """`start` is for the control topic's thread, `close` for the poller's."""
 
-    def __init__(self, desk: Desk, source: Source, covers: Covers, emit: Emit) -> None:
-        """`covers` returns whether a record of a ledger is cancelled."""
+    def __init__(self, desk: Desk, source: Source, check: CancelCheck, emit: Emit) -> None:
         self._desk = desk
         self._source = source
-        self._covers = covers
+        self._check = check
         self._emit = emit
         self._failures: RepeatsByKey[Partition] = RepeatsByKey(LOG_AGAIN_SECONDS)
         self._searched: dict[Ledger, int] = {}
@@ -124,7 +122,7 @@ class CancelSearch:
             for record in self._records(reader, delayed, begin):
                 if (key := record.key()) in dues:
                     found.append(self._entry(delayed.ledger, record, dues))
-                elif self._covers(delayed.ledger, record):
+                elif self._check.covers(delayed.ledger, record):
                     if key is None:
                         found.append(Entry(record.offset(), now))
                     else:
@@ -143,7 +141,7 @@ class CancelSearch:
         """Return when the session's next task is due: not before its time, unless it is cancelled, and in its turn."""
         key = record.key()
         assert key is not None
-        if not self._covers(ledger, record):
+        if not self._check.covers(ledger, record):
             dues[key] = max(dues[key], second_of(ledger.terms_of(record).due))
         return Entry(record.offset(), dues[key])
 

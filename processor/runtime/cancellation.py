@@ -7,22 +7,20 @@ at the head of a lane that no worker gets for now. Such lanes are examined, each
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import monotonic, time
 
 from processor.engine.cancels import Cancel, CancelTarget
-from processor.engine.ledger import Ledger, Loan
+from processor.engine.ledger import Loan
 from processor.engine.outcome import Cancelled
-from processor.engine.record import Record
-from processor.errors import DecodeError, NotReady
 from processor.handlers.exceptions import TaskCancelled
-from processor.handlers.task import NO_CONTENT, Task
+from processor.handlers.task import Task
 from processor.runtime.attempt import Attempt
+from processor.runtime.cancel_check import CancelCheck
+from processor.runtime.cancel_search import CancelSearch
 from processor.runtime.cancelled import cancel_of, cancel_of_join
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
 from processor.runtime.event_loop import CoroutineSeat
-from processor.runtime.ports import Codec
 from processor.runtime.runner import Runner
 from processor.runtime.settlement import Settlement
 from processor.runtime.workers import Worker
@@ -35,16 +33,23 @@ EXAMINED_AT_ONCE = 200
 class Cancellation:
     """`begin` and `end` belong to the control topic's thread, all else to the watchdog's."""
 
-    def __init__(self, runner: Runner, codec: Codec, settlement: Settlement, crew: Crew, emit: Emit) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        check: CancelCheck,
+        settlement: Settlement,
+        crew: Crew,
+        search: CancelSearch,
+        emit: Emit,
+    ) -> None:
         self._desk: Desk = settlement.desk
         self._cancels = self._desk.cancelling.cancels
         self._runner = runner
-        self._codec = codec
+        self._check = check
         self._settlement = settlement
         self._crew = crew
+        self._search = search
         self._emit = emit
-        self.on_cancelled: Callable[[], None] = lambda: None
-        """Called when something new is cancelled."""
 
     @property
     def is_in_force(self) -> bool:
@@ -67,7 +72,7 @@ class Cancellation:
                     by=cancel.by,
                 )
             )
-            self.on_cancelled()
+            self._search.start()
 
     def end(self, target: CancelTarget) -> None:
         """Cancels no more of the target's tasks."""
@@ -80,7 +85,7 @@ class Cancellation:
         if not self._desk.lease.holds(monotonic()):
             return
         for waiting in self._desk.cancelling.unexamined(EXAMINED_AT_ONCE):
-            task = self._task_of(waiting.record, waiting.lane.attempts + 1)
+            task = self._check.task_of(waiting.record, waiting.lane.attempts + 1)
             terms = waiting.ledger.terms.get(waiting.record.offset())
             if terms is not None and terms.arrives:
                 cancel = cancel_of_join(self._cancels, waiting.record)
@@ -89,14 +94,6 @@ class Cancellation:
             loan = self._desk.cancelling.claim(waiting) if cancel is not None else None
             if loan is not None and cancel is not None:
                 self._settle(loan, task, cancel)
-
-    def covers(self, ledger: Ledger, record: Record) -> bool:
-        """Return whether a waiting task is cancelled. Any thread may ask."""
-        if not self._cancels.may_cover(record.key()):
-            return False
-        if ledger.terms_of(record).arrives:
-            return cancel_of_join(self._cancels, record) is not None
-        return cancel_of(self._cancels, self._task_of(record, 1)) is not None
 
     def interrupt(self) -> None:
         """Interrupts the attempts whose tasks are cancelled; of a batch, only if all of its tasks are."""
@@ -119,14 +116,6 @@ class Cancellation:
         except BaseException:  # no borrower has the loan that could give it back
             self._desk.outcomes.give_up(loan)
             raise
-
-    def _task_of(self, record: Record, number: int) -> Task:
-        """Return the task; where the value cannot be decoded, or not yet, with what its headers say."""
-        try:
-            content = self._codec.decode(record)
-        except (DecodeError, NotReady):
-            content = NO_CONTENT
-        return Task(record, content.payload, number, 0.0, content)
 
     def _end(self, target: CancelTarget, reason: str) -> None:
         if self._desk.cancelling.end(target):

@@ -12,6 +12,7 @@ from processor.errors import BrokerError, DrainTimeout, LoadError, ProcessorErro
 from processor.handlers.table import Handlers
 from processor.options.bounds import bounds_of
 from processor.runtime.ahead import Ahead
+from processor.runtime.cancel_check import CancelCheck
 from processor.runtime.cancel_search import CancelSearch
 from processor.runtime.cancellation import Cancellation
 from processor.runtime.commits.committer import Committer
@@ -127,7 +128,9 @@ class Consumer:
         self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, lease)
         self._crew = crew = Crew(bounds_of(settings.workers).least, handlers, desk, runner, emit)
         self._worker_count = workers = WorkerCount(settings.workers, crew, desk, emit)
-        cancellation = Cancellation(runner, codec, settlement, crew, emit)
+        check = CancelCheck(desk.cancelling.cancels, codec)
+        self._cancel_search = search = CancelSearch(desk, source, check, emit)
+        cancellation = Cancellation(runner, check, settlement, crew, search, emit)
         self._control = Control(settings.group, desk, runner, workers, cancellation, emit)
         lifespan = handlers.registered_lifespan
         self._lifespan = LifespanRun(lifespan, crew.loop, emit) if lifespan is not None else None
@@ -137,8 +140,6 @@ class Consumer:
         resets = Resets(desk, committer, emit)
         self._recall = recall = Recall(settings, desk, source, emit)
         intake = Intake(settings, source, desk, resets, Ahead(settings, desk, recall, emit), emit)
-        self._cancel_search = search = CancelSearch(desk, source, cancellation.covers, emit)
-        cancellation.on_cancelled = search.start
         self._keeper = keeper = LeaseKeeper(desk, emit)
         drain = Drain(self._drain_seconds, desk, crew, keeper, self._stopping, emit)
         surveys = Surveys(source, emit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress, islice, pairwise
 from operator import ne
 from time import monotonic
@@ -13,6 +13,7 @@ from processor.engine.record import Record
 from processor.engine.stock import Run, Stock, Usage
 from processor.runtime.ahead import Ahead
 from processor.runtime.desk import Desk
+from processor.runtime.late_records import LateRecords
 from processor.runtime.ports import End, Partition, Source
 from processor.runtime.resets import Reset, Resets
 from processor.settings import Settings
@@ -70,8 +71,8 @@ class Intake:
         """Those of them that are not fetched."""
         self._leaving: set[Partition] = set()
         """Partitions that drain: nothing more of them is admitted."""
-        self.on_gated_runs: Callable[[Sequence[tuple[Partition, Sequence[Record]]]], None] = lambda _: None
-        """Called with what is fetched while there are gates."""
+        self.late_records = LateRecords(emit)
+        """Checks what is fetched while there are gates."""
         self._is_drained = True
         """Whether the client had no further records at the last call."""
         self._next_poll = 0.0
@@ -222,7 +223,7 @@ class Intake:
         runs = [(p, run) for p, run in self._runs(records) if self._is_admitted(p)]
         if self._stock or self._gates or not self._fit(len(records)) or not self._ahead.allows(len(records)):
             if self._gates:
-                self.on_gated_runs(runs)
+                self.late_records.look_at(runs)
             for partition, run in runs:
                 self._put(partition, run)
             for end in ends:

@@ -19,9 +19,6 @@ from processor.engine.growth import (
     Uneven,
     extent_of,
 )
-from processor.engine.late_producers import LateProducers
-from processor.engine.record import Record
-from processor.handlers.joins import is_of_join
 from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk
 from processor.runtime.intake import Intake
@@ -31,7 +28,6 @@ from processor.telemetry.events import (
     ConsumerGrowthUneven,
     ConsumerPartitionHeld,
     ConsumerPartitionReleased,
-    ConsumerProducerLate,
     ConsumerTopicGrewAgain,
     Emit,
 )
@@ -51,13 +47,12 @@ class NewPartitions:
         """Where it asks what topics hold."""
         self._partitions = desk.partitions
         self._intake = intake
+        self._late_records = intake.late_records
         self._committer = committer
         self._emit = emit
         self.wait = True
         """Whether new partitions wait at all."""
         self._growth = Growth()
-        self._late_producers = LateProducers()
-        intake.on_gated_runs = self._look_for_late_producers
         self._held_since: dict[Partition, float] = {}
         self._uneven: set[Uneven] = set()
 
@@ -76,7 +71,7 @@ class NewPartitions:
     def forget(self, partitions: Sequence[Partition]) -> None:
         """These are not this consumer's any more."""
         self._growth.forget(partitions)
-        self._late_producers.keep(self._growth.topics)
+        self._late_records.keep(self._growth.topics)
         for partition in partitions:
             self._held_since.pop(partition, None)
 
@@ -96,9 +91,7 @@ class NewPartitions:
         elif not self._partitions.is_draining:
             found = _topics(survey, time())
             self._carry_out(self._growth.answer(found, now))
-            for topic in self._growth.topics & found.keys():
-                self._late_producers.note(topic, found[topic])
-            self._late_producers.keep(self._growth.topics)
+            self._late_records.learn(self._growth.topics, found)
 
     def waits_for(self, partition: Partition) -> list[str]:
         """Return what has to be committed before more of the partition begins, each as TOPIC[PARTITION]@OFFSET."""
@@ -107,24 +100,6 @@ class NewPartitions:
     def start_of(self, partition: Partition) -> int | None:
         """Return where a partition that is held will begin; None if it is not held, or that is not known."""
         return self._growth.start(partition) if self._growth and self._source.begins_at_start else None
-
-    def _look_for_late_producers(self, runs: Sequence[tuple[Partition, Sequence[Record]]]) -> None:
-        """Looks at one record of each run: the last one, as the least likely to be from before the growth."""
-        for partition, run in runs:
-            record = run[-1]
-            if is_of_join(record):  # those stay in the partition where their group began
-                continue
-            stray = self._late_producers.check(partition, record.offset(), record.key())
-            if stray is not None:
-                self._emit(
-                    ConsumerProducerLate(
-                        topic=partition.topic,
-                        partition=partition.number,
-                        offset=record.offset(),
-                        belongs_to=stray.belongs_to,
-                        partitions=stray.partitions,
-                    )
-                )
 
     def _watch(self, partition: Partition, seconds: float) -> None:
         self._growth.watch(partition, monotonic() + min(seconds, WATCH_SECONDS))  # clocks may differ
