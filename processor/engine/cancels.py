@@ -19,16 +19,17 @@ class Cancel(NamedTuple):
     """The time and the author of a cancellation, and the outcome of its tasks. Times are in milliseconds since the
     epoch.
 
-    Of a session, it covers the tasks that were produced until `since`. Of a task, it covers every record with its ID,
-    also one that is still to come, such as a task that follows from another one; but not its replay after `since`.
+    The cancellation of a session covers its tasks that were produced until `since`. The cancellation of a task covers
+    every record with the task's ID, even one that is produced later, such as a task that follows another one. It does
+    not cover a replay after `since`.
     """
 
     since: int
     by: str
     until: int
-    """Consumers look for its tasks until then."""
+    """When it ends: consumers look for its tasks until then."""
     dead_letter: bool = False
-    """Whether they become dead letters."""
+    """Whether the cancelled tasks become dead letters."""
 
 
 class Cancels:
@@ -43,7 +44,7 @@ class Cancels:
         self._by_session: dict[str, dict[str | None, Cancel]] = {}
 
     def begin(self, target: CancelTarget, cancel: Cancel) -> bool:
-        """Cancel the target's tasks. Return whether that is new; the same record may be read twice."""
+        """Cancel the target's tasks. Return whether this is new: a consumer may read the same record twice."""
         is_new = self.in_force.get(target) != cancel
         self.in_force[target] = cancel
         if target.kind == "task":
@@ -53,7 +54,7 @@ class Cancels:
         return is_new
 
     def end(self, target: CancelTarget) -> bool:
-        """Look for the target's tasks no more. Return whether it was in force."""
+        """End the target's cancellation. Return whether it was in force."""
         if self.in_force.pop(target, None) is None:
             return False
         if target.kind == "task":
@@ -66,7 +67,7 @@ class Cancels:
         return True
 
     def ended(self, epoch: float) -> list[CancelTarget]:
-        """Return those whose time is over at `epoch`, in seconds since the epoch."""
+        """Return the targets whose cancellation is over at `epoch`, in seconds since the epoch."""
         return [target for target, cancel in list(self.in_force.items()) if cancel.until <= epoch * 1000]
 
     def may_cover(self, key: bytes | None) -> bool:
@@ -78,7 +79,7 @@ class Cancels:
         return text in self._by_id or text in self._by_session
 
     def of_id(self, task_id: str, replayed_at: int | None = None) -> Cancel | None:
-        """Return the cancellation that covers the task with this ID by it.
+        """Return the cancellation of this task ID if it covers the task, else None.
 
         Args:
             task_id: the task's.
@@ -91,7 +92,7 @@ class Cancels:
         return cancel
 
     def of_session(self, key: bytes | None, name: str, timestamp: int) -> Cancel | None:
-        """Return the cancellation that covers a task by its session.
+        """Return the cancellation of the task's session if it covers the task, else None.
 
         Args:
             key: the record's; a record without a key belongs to no session.

@@ -1,13 +1,15 @@
-"""What a commit's metadata notes of its partition for some minutes, behind the skip map: `p2:…;4@1764403600`.
+"""Notes about a partition in the metadata of its commit, behind the skip map: `p2:…;4@1764403600`.
 
-Up to that moment, in epoch seconds, the partition counts as begun when its topic had four partitions and the group had
-committed nothing: then a partition below that number is not new, whichever member begins it last. `;0@…` notes that
-the partition itself was new, and is watched until then, also by the consumer that gets it next. It stays until the
-last cut of that partition is reached (`growth.py`).
+`;4@…` notes that the topic had four partitions when the group, which had committed nothing, began it. Until that
+moment, in epoch seconds, a partition with a number below four is not new, whichever member begins it.
 
-In front of that, `;+12` notes that of the twelve offsets from the committed one on, every task is settled. Only records
-of joins are not, such as arrivals that wait. So a skip map that has no room for all of these tasks leaves nothing out.
-It counts only behind a skip map, or a reference to one, that belongs to the committed offset: `noted_until` checks it.
+`;0@…` notes that the partition itself was new. The consumer that gets it next also watches it until that moment. The
+note stays until the last cut of the partition is reached (`growth.py`).
+
+`;+12`, in front of these, notes that every task among the twelve offsets from the committed one on is settled. Only
+records of joins are unsettled there, such as arrivals that wait. So a skip map that is cut short among them loses no
+settled task. The note counts only behind a skip map, or a reference to one, that belongs to the committed offset:
+`noted_until` checks this.
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ class Note(NamedTuple):
     """One partition's note."""
 
     begun_with: int
-    """Partitions of the topic when the group began it; 0 for a partition that was new."""
+    """How many partitions the topic had when the group began it; 0 for a partition that was new."""
     until: int
     """Epoch seconds."""
 
     @property
     def expires(self) -> bool:
-        """Whether it means nothing any more once its time is over."""
+        """Whether the note is void once its time is over."""
         return self.begun_with > 0
 
     def __str__(self) -> str:
@@ -42,17 +44,17 @@ class Note(NamedTuple):
 
 
 def kept_note(count: int) -> str:
-    """Return the note that so many offsets hold nothing unsettled but records of joins; empty if there are none."""
+    """Return the note that only records of joins are unsettled among the next `count` offsets; empty for none."""
     return f"{KEPT}{count}" if count > 0 else ""
 
 
 def kept_in(metadata: str) -> int:
-    """Return how many offsets a commit's metadata notes as holding nothing unsettled but records of joins."""
+    """Return the number of offsets among which only records of joins are unsettled, as a commit's metadata notes it."""
     return _split_kept(_split_note(metadata)[0])[1]
 
 
 def split(metadata: str) -> tuple[str, Note | None]:
-    """Return the skip map in a commit's metadata, and the note behind it; what is not a note is left in the former."""
+    """Return the skip map in a commit's metadata, and the note behind it. Text that is not a note stays in the map."""
     rest, note = _split_note(metadata)
     return _split_kept(rest)[0], note
 

@@ -10,8 +10,8 @@ LEAST_DEATHS: Final = 2
 operator or the kernel may have killed the process for another reason while it ran one task."""
 
 MOST_SUSPECTS: Final = 500
-"""Suspects that are named to the processes of a fleet: a message of 25 KB for common names of topics. There are more
-only where batches ran. Those that are left out come next, once the first ones are settled."""
+"""The most suspects that are sent to the processes of a fleet: a message of 25 KB with topic names of usual length.
+There are more only where batches ran. The others are sent once the first ones are settled."""
 
 
 class TaskPlace(NamedTuple):
@@ -42,12 +42,12 @@ class Deaths:
 
     def __init__(self) -> None:
         self._present: dict[TaskPlace, int] = {}
-        """Of each suspect: how many processes died that ran it."""
+        """For each suspect, how many processes died while they ran it."""
         self._proven: set[TaskPlace] = set()
 
     @property
     def suspects(self) -> list[Suspect]:
-        """The suspects, at most `MOST_SUSPECTS`: those that most processes ran when they died."""
+        """At most `MOST_SUSPECTS` suspects: those that were running at the most deaths."""
         places = sorted(self._present, key=self._present.__getitem__, reverse=True)[:MOST_SUSPECTS]
         return [Suspect(place, self.deaths_of(place)) for place in places]
 
@@ -56,7 +56,10 @@ class Deaths:
         return self._present[place] if place in self._proven else 0
 
     def record(self, running: Sequence[TaskPlace]) -> TaskPlace | None:
-        """Record the death of a process that ran these tasks. Return the one that is proven to be its cause."""
+        """Record the death of a process that ran these tasks. Return the task that is proven to be its cause, if any.
+
+        A single running task is the cause. Among several, none is proven.
+        """
         for place in running:
             self._present[place] = self._present.get(place, 0) + 1
         if len(running) != 1:
@@ -65,7 +68,7 @@ class Deaths:
         return running[0]
 
     def forget(self, places: Iterable[TaskPlace]) -> None:
-        """These tasks are settled."""
+        """Forget tasks that are settled."""
         for place in places:
             self._present.pop(place, None)
             self._proven.discard(place)

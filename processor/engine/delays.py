@@ -1,8 +1,8 @@
 """`Delays`: the tasks of one partition that are delayed for long, kept as offsets with their due seconds.
 
 There may be a million of them, each of another session, in 32 bytes each. They are read again shortly before they
-are due. The tasks that follow one of them in its session are kept here as well, due no earlier than that one. So the
-tasks of a session that are due at any moment are its oldest ones.
+are due. The tasks behind one of them in its session are kept here too, and are due no earlier than that one. So those
+of a session's tasks that are due at a moment are always its oldest.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from processor.engine.set_aside import Stretch
 from processor.engine.stock import Usage
 
 LEAD_SECONDS = 3.0
-"""A task is read again at least so long before it is due. Opening a client and fetching take a second or two."""
+"""The shortest lead: how long before it is due a task is read again. Opening a client and fetching take a second or
+two."""
 
 MOST_LEAD_SECONDS = 60.0
-"""The upper bound of the same, however long one pass over the log takes."""
+"""The longest lead, however long one pass over the log takes."""
 
 FALL = 0.1
-"""Seconds by which it falls in a second. A partition is read every two leads, in which a fifth of the lead is lost."""
+"""Seconds by which the lead falls per second. A partition is read every two leads, so the lead falls by a fifth."""
 
 GROUP = 3
-"""Tasks that are due within so many times the lead are read in the same pass, so that a range of the log is not read
-once for each task. Only tasks that are due later are set aside."""
+"""Tasks that are due within this many leads are read in the same pass, so that a range of the log is not read once for
+each task. Only tasks that are due later are set aside."""
 
 CROWDED = 0.5
-"""Tasks are set aside once delayed tasks are more than this part of what may be in flight."""
+"""Tasks are set aside once delayed tasks exceed this share of what may be in flight."""
 
 ROOM = 0.5
-"""Tasks that were read again and are not settled yet are at most this part of what may be in flight."""
+"""The largest share of what may be in flight for tasks that were read again and are not settled yet."""
 
 WORTH = 4
 """A pass is worth its cost if at least a quarter of that room is free."""
@@ -49,14 +50,18 @@ class Horizon(NamedTuple):
     room: int
     """How many tasks that were read again may be in memory unsettled; at least one."""
     spare: int = 0
-    """How many more there may be because others of them do not run soon."""
+    """How many more there may be if some of those in memory do not run soon."""
 
 
 def lead_after(seconds: float, lead: float = LEAD_SECONDS, since: float = 0.0) -> float:
-    """Return how long before its time a task is read again if the last pass over the log took so many seconds.
+    """Return the lead after a pass over the log: how long before it is due a task is read again, in seconds.
 
-    Until now it was `lead`, for the `since` seconds after the pass before. It falls slowly, because a pass over another
-    partition, or for a single task, may take less time than the next one.
+    The lead falls slowly, because a pass over another partition, or for a single task, may be shorter than the next.
+
+    Args:
+        seconds: how long the pass took.
+        lead: the lead until now.
+        since: how many seconds have passed since the pass before.
     """
     return min(MOST_LEAD_SECONDS, max(LEAD_SECONDS, 2 * seconds, lead - FALL * since))
 
@@ -72,7 +77,7 @@ def session_of(key: bytes) -> int:
 
 
 def are_crowded(delayed: Iterable[Usage], limits: Usage) -> bool:
-    """Return whether the tasks that wait for their time, by partition, take much of what may be in flight."""
+    """Return whether delayed tasks, given by partition, take more than `CROWDED` of what may be in flight."""
     usages = list(delayed)
     tasks, size = sum(usage.tasks for usage in usages), sum(usage.bytes for usage in usages)
     return tasks > CROWDED * limits.tasks or size > CROWDED * limits.bytes
@@ -85,7 +90,7 @@ def room_for_each(partitions: int, record_bytes: int, limits: Usage) -> int:
 
 
 class Delays:
-    """A task that is being read again counts until its record has arrived."""
+    """The delayed tasks of one partition. A task that is being read again counts until its record has arrived."""
 
     __slots__ = ("_back", "_last", "_low", "_table", "asked")
 
@@ -95,9 +100,9 @@ class Delays:
         self._table = DueOffsets()
         self._last = LastDues()
         self._low = MOST_DUE
-        """No task that is being read again was due earlier."""
+        """A lower bound of the due seconds of all tasks that are being read again."""
         self._back = set[int]()
-        """Tasks that were asked for because they were due, and were not settled at the last look."""
+        """Offsets that `ask` has returned, without those that were settled at its last check."""
 
     def __len__(self) -> int:
         return len(self._table) + self.asked
@@ -125,9 +130,9 @@ class Delays:
         return last.due if last is not None else None
 
     def note(self, key: bytes | None, due: int, tasks: int = 1) -> None:
-        """Notes when the last of so many tasks of a session is due, which `put` adds. None follows one without key."""
+        """Notes when the last of a session's `tasks` is due, which `put` adds. A task without key has no session."""
         if key is not None:
-            last = self._last_of(key) or Last(0, 0)  # of another session with the same number, perhaps
+            last = self._last_of(key) or Last(0, 0)  # perhaps of another session with the same number
             self._last.put(session_of(key), Last(max(due, last.due), last.tasks + tasks), self._earliest())
 
     def put(self, entries: Sequence[Entry]) -> None:
@@ -140,7 +145,7 @@ class Delays:
         If there is no room for all that are due soon, the earliest come first.
 
         Args:
-            horizon: which due tasks are meant.
+            horizon: which tasks to read again.
             unsettled: the tasks that were read again and are not settled.
             idle: returns those of them that wait for a retry, for a gate, for the end of a pause or for a later time.
         """
@@ -168,13 +173,13 @@ class Delays:
         return self._ask(self._table.take_below(offset))
 
     def lose_below(self, offset: int) -> list[int]:
-        """Takes out tasks below an offset, whose records are deleted, except those being read again. Return offsets."""
+        """Removes tasks below an offset, whose records are deleted, but none being read again. Return their offsets."""
         lost = [entry.offset for entry in self._table.take_below(offset)]
         self._clear()
         return lost
 
     def put_back(self, offsets: Sequence[int]) -> None:
-        """Puts tasks back that were to be read again, ascending and at least one. None here is due earlier."""
+        """Puts back tasks that were to be read again: at least one, ascending. No task here is due before them."""
         due = self._earliest()
         self._table.put([Entry(offset, due) for offset in offsets])
         self._back.difference_update(offsets)
@@ -191,7 +196,7 @@ class Delays:
     def _left(self, horizon: Horizon, idle: Callable[[float], Container[int]]) -> int:
         """Return how many tasks there is room for. Those that do not run soon hold back others only if memory is full.
 
-        To find them is worth it only if enough room may be left without them.
+        They are searched for only if that may leave enough room for a pass.
         """
         epoch, lead, room, spare = horizon
         left = room - len(self._back)

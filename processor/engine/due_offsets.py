@@ -30,7 +30,7 @@ class _Chunk:
     __slots__ = ("dues", "next_due", "offsets")
 
     def __init__(self, offsets: array[int], dues: array[int]) -> None:
-        """There must be at least one."""
+        """Takes at least one entry."""
         self.offsets = offsets
         self.dues = dues
         self.next_due = min(dues)
@@ -56,8 +56,8 @@ def _offset_of(entry: Entry) -> int:
 class DueOffsets:
     """Entries in chunks by ascending offset, each chunk with its earliest due second.
 
-    Due seconds mostly ascend with the offsets, so a look for what is due reads one or two chunks. Where they do not, it
-    reads all of them.
+    Due seconds mostly ascend with the offsets, so a search for due entries reads one or two chunks. Where they do not,
+    it reads all of them.
     """
 
     __slots__ = ("_chunks", "_count", "next_due")
@@ -86,7 +86,7 @@ class DueOffsets:
         self._update()
 
     def count(self, until: int, enough: int) -> int:
-        """Return how many entries are due until then. If they are more than `enough`, the count may stop early."""
+        """Return how many entries are due by the second `until`. Above `enough`, the count may stop early."""
         count = 0
         for chunk in self._chunks:
             if chunk.next_due <= until:
@@ -96,7 +96,7 @@ class DueOffsets:
         return count
 
     def take(self, until: int, most: int) -> list[Entry]:
-        """Removes and returns at most `most` entries that are due until then, those of the lowest offsets."""
+        """Removes and returns at most `most` entries that are due by `until`: those with the lowest offsets."""
         taken, chunks = list[Entry](), list[_Chunk]()
         for chunk in self._chunks:
             room = most - len(taken)
@@ -113,7 +113,7 @@ class DueOffsets:
         return taken
 
     def hasten(self, entries: Sequence[Entry]) -> None:
-        """Makes those of these entries, by ascending offset, that are here due no later than they say."""
+        """Makes entries due no later than the given ones, which ascend by offset. Other offsets are ignored."""
         for index, chunk in enumerate(self._chunks):
             first = bisect_left(entries, chunk.offsets[0], key=_offset_of)
             end = bisect_right(entries, chunk.offsets[-1], key=_offset_of)

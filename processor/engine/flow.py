@@ -1,8 +1,8 @@
 """Fairness between partitions: how much of each is fetched, and how much of each is admitted.
 
-Two stores stand between the broker and the workers. What is *in flight* was admitted: it has its lane and its offset,
-and is bounded by `--max-in-flight`; delayed tasks have separate limits (`without_delayed`). The
-*stock* before it was fetched and not admitted yet. Each store has a rule:
+Two stores stand between the broker and the workers. The *stock* has what was fetched and is not admitted yet. *In
+flight* is what was admitted: it has its lane and its offset, and `--max-in-flight` bounds it; delayed tasks have
+separate limits (`without_delayed`). Each store has a rule:
 
 - `Admission` fills what is in flight evenly. Each partition has a share that no other may use, and the common rest goes
   to those that hold least (max-min fairness: D. Bertsekas, R. Gallager, "Data Networks", 2nd edition, 6.5.2).
@@ -13,9 +13,9 @@ and is bounded by `--max-in-flight`; delayed tasks have separate limits (`withou
   Of many partitions with a backlog, each has a small part, and all together fill the stock. Then each one above its
   equal part is paused, and those that have nothing are fetched beyond the limit, up to `MOST`.
 
-A pause makes the client drop what it has fetched ahead, and what it fetches afterwards takes a while to come. So a
-partition is paused only where its stock lasts for longer than that. Where it does not, its records are worked off so
-fast that nothing waits long behind them.
+A pause makes the client drop what it has fetched ahead, and a new fetch takes a while. So a partition is paused only
+if its stock lasts for longer than that. If it does not, its records are processed so fast that nothing waits long
+behind them.
 """
 
 from __future__ import annotations
@@ -27,49 +27,51 @@ from typing import Generic, NamedTuple, TypeVar
 from processor.engine.stock import Usage
 
 RESERVED = 0.5
-"""The part of what may be in flight that is divided into equal shares; the rest is common."""
+"""The fraction of what may be in flight that is divided into equal shares; the rest is common."""
 
 PAUSE_SECONDS = 1.0
-"""A partition is paused only where its stock lasts at least so long at the rate at which it is worked off."""
+"""A partition is paused only if its stock lasts at least this long at the rate at which it is processed."""
 
 RESUME_SECONDS = 0.75
-"""It is resumed when its stock lasts so long. The client fetches it once the fetch that waits at the broker has come
-back, after `fetch.wait.max.ms`: half a second by default."""
+"""A paused partition is resumed when its stock lasts only this long. The client fetches it once the fetch that waits at
+the broker has returned, after `fetch.wait.max.ms`: half a second by default."""
 
 RESUME = 0.25
-"""And at the latest at this part of what it had when it was paused: the rarer a pause, the less is fetched twice."""
+"""It is resumed at the latest when this fraction is left of the stock that it had when it was paused. It is not resumed
+much earlier, since the rarer a pause, the less is fetched twice."""
 
 GO_ON = 0.9
-"""A stock that was full is filled further at this part of its limit."""
+"""A stock that was full is filled again once it is down to this fraction of its limit."""
 
 SPARE = 0.1
-"""This part of the stock is for partitions that are not paused, whatever those that are paused have; half of it for a
-single one."""
+"""The fraction of the stock that is kept for partitions that are not paused, however much the paused ones have; half of
+it for a single one."""
 
 MOST = 2.0
-"""The stock grows to at most so many times its limit. The data that a fetch returns for one partition cannot be made
-smaller, and for fifty partitions it exceeds the limit: the last ones would begin only when the first ones end."""
+"""The stock grows to at most this multiple of its limit. The data that a fetch returns for one partition cannot be made
+smaller, and for fifty partitions it exceeds the limit: without the excess, the last ones would begin only when the
+first ones end."""
 
 HOLD_SECONDS = 2.0
-"""A stock that stays full for so long has all its partitions paused, so that polling brings no record."""
+"""Once the stock has been full for this long, all its partitions are paused, so that a poll returns no record."""
 
 RATE_SECONDS = 0.1
-"""Over at least so long a rate is measured."""
+"""The shortest time over which a rate is measured."""
 
 FILL = 0.25
-"""What is in flight is filled up once this part of it is settled,"""
+"""What is in flight is filled up once this fraction of it is settled."""
 
 FILL_ONE = 0.5
-"""or this part of what one partition has, if there is more of it in the stock,"""
+"""It is also filled up once this fraction of one partition's tasks is settled, if the stock has more of them."""
 
 FILL_SECONDS = 0.05
-"""and at the latest after so long."""
+"""It is filled up after this many seconds at the latest."""
 
 P = TypeVar("P", bound=Hashable)
 
 
 class Admission(Generic[P]):
-    """How many tasks of each partition may be admitted, with at most so many, and so many bytes, in flight."""
+    """Decides how many tasks of each partition may be admitted, within limits of tasks and bytes in flight."""
 
     __slots__ = ("_limits",)
 
@@ -77,14 +79,14 @@ class Admission(Generic[P]):
         self._limits = limits
 
     def quotas(self, in_flight: Mapping[P, Usage], stock: Mapping[P, Usage]) -> dict[P, int]:
-        """Return how many tasks of each partition in `stock` may be admitted now, where that is more than none.
+        """Return how many tasks of each partition in `stock` may be admitted now. Partitions with none are left out.
 
         A partition that holds less than its share may always fill it. One that holds nothing gets one task at least,
         however large.
 
         Args:
             in_flight: what is in flight of each assigned partition.
-            stock: what waits of those of which something does.
+            stock: what waits in the stock, of each partition that has anything there.
         """
         held = {partition: _part(usage, self._limits) for partition, usage in in_flight.items()}
         share = RESERVED / max(1, len(held))
@@ -102,7 +104,7 @@ class Admission(Generic[P]):
 
     @staticmethod
     def _level(held: Mapping[P, float], stock: Mapping[P, Usage], room: float) -> float:
-        """Return up to which part those with stock may be filled, the emptiest first, so that `room` is used."""
+        """Return the part of the limits up to which partitions with stock are filled, so that `room` is used."""
         parts = sorted(held[partition] for partition in stock)
         room -= sum(part for partition, part in held.items() if partition not in stock)
         above = sum(parts)
@@ -116,10 +118,10 @@ class Admission(Generic[P]):
 
 
 def without_delayed(in_flight: Mapping[P, Usage], delayed: Mapping[P, Usage], limits: Usage) -> Mapping[P, Usage]:
-    """Return what counts as in flight where some of it is `delayed`: waits for a time at which it may begin.
+    """Return what counts as in flight if some of it is `delayed`: it waits for the time at which it may begin.
 
     Delayed tasks have separate limits of the same size: otherwise many of them would keep all others from
-    being admitted. Where they fill it, each partition's tasks above it count.
+    being admitted. If they exceed these, each partition's part of the excess counts.
     """
     tasks, size = sum(usage.tasks for usage in delayed.values()), sum(usage.bytes for usage in delayed.values())
     free = 1.0 / max(1.0, tasks / limits.tasks, size / limits.bytes)
@@ -131,10 +133,11 @@ def without_delayed(in_flight: Mapping[P, Usage], delayed: Mapping[P, Usage], li
 
 
 class Filling(Generic[P]):
-    """When what is in flight is filled up from the stock again, while lanes wait for a worker; else it is due at once.
+    """Decides when to fill up what is in flight from the stock, while lanes wait for a worker. If none waits, filling
+    is due at once.
 
-    A filling has costs that do not depend on how much is admitted, and workers wait meanwhile for the interpreter's
-    lock. With one every 5 ms, 64 workers on tasks of 1 ms had a tenth less.
+    Each filling has a fixed cost, however much it admits, and workers wait meanwhile for the interpreter's lock. With
+    a filling every 5 ms, 64 workers on tasks of 1 ms did a tenth less.
     """
 
     __slots__ = ("_level", "_levels", "_next")
@@ -145,7 +148,7 @@ class Filling(Generic[P]):
         self._next = -inf
 
     def is_due(self, in_flight: Mapping[P, Usage], stocked: Iterable[P], now: float) -> bool:
-        """Return whether to fill: a part is settled, of all or of one partition, or a partition's stock is new.
+        """Return whether to fill: enough is settled, in all or in one partition; there is new stock; or it is time.
 
         Args:
             in_flight: what is in flight of each assigned partition.
@@ -158,7 +161,7 @@ class Filling(Generic[P]):
         return any(partition not in levels or in_flight[partition].tasks <= levels[partition] for partition in stocked)
 
     def note(self, in_flight: Mapping[P, Usage], stock: Mapping[P, Usage], quotas: Mapping[P, int], now: float) -> None:
-        """Takes note of a filling: `quotas` is admitted of the stock now, beside what is in flight."""
+        """Notes a filling, which admits `quotas` of the stock in addition to what is in flight."""
         self._next = now + FILL_SECONDS
         self._level = int((sum(usage.tasks for usage in in_flight.values()) + sum(quotas.values())) * (1.0 - FILL))
         self._levels = {
@@ -178,7 +181,7 @@ class Verdict(NamedTuple, Generic[P]):
 
 
 class Fetching(Generic[P]):
-    """Which partitions are fetched, with a stock of at most so many tasks, and so many bytes."""
+    """Decides which partitions are fetched, within limits of tasks and bytes in the stock."""
 
     __slots__ = ("_full_since", "_is_full", "_limits", "_paused_at", "_rates", "_seen", "_seen_at")
 
@@ -198,25 +201,25 @@ class Fetching(Generic[P]):
 
     @property
     def is_calm(self) -> bool:
-        """Whether nothing is paused and the stock was not full: without a stock there is nothing to decide."""
+        """Whether nothing is paused and the stock was not full. Then an empty stock needs no decision."""
         return not self._paused_at and not self._is_full
 
     def forget(self, partition: P) -> None:
-        """The partition is not this consumer's any more."""
+        """Forgets a partition that no longer belongs to this consumer."""
         for table in (self._paused_at, self._rates, self._seen):
             table.pop(partition, None)
 
     def decide(
         self, stock: Mapping[P, Usage], taken: Mapping[P, int], now: float, *, assigned: int, drained: bool
     ) -> Verdict[P]:
-        """Return what to do.
+        """Return whether to take records now, and which partitions to pause and to resume.
 
         Args:
-            stock: what waits of each partition of which something does.
+            stock: what waits in the stock, of each partition that has anything there.
             taken: how many tasks left the stock of each partition since it was assigned.
             now: seconds of a clock that never goes back.
             assigned: how many partitions are assigned.
-            drained: whether the client had nothing more to give. Until then a pause would drop it.
+            drained: whether the client has handed over all that it had fetched. A pause would drop what is left.
         """
         self._measure(taken, now)
         parts = {partition: _part(usage, self._limits) for partition, usage in stock.items()}
@@ -224,7 +227,7 @@ class Fetching(Generic[P]):
         for partition in resume:
             del self._paused_at[partition]
         fetched = [p for p in stock if p not in self._paused_at]
-        # Of the others nothing is here: some may wait in the client, behind those that are.
+        # The others have nothing in the stock. Their records may wait in the client, behind those of `fetched`.
         is_any_empty = len(fetched) + len(self._paused_at) < assigned
         pause = self._over(fetched, stock, parts, assigned) if is_any_empty and (drained or self._is_full) else []
         if self._full_since is not None and now - self._full_since > HOLD_SECONDS:
@@ -245,7 +248,7 @@ class Fetching(Generic[P]):
         return [partition for partition in lasting if parts[partition] > left]
 
     def _fill(self, parts: Mapping[P, float], now: float) -> None:
-        """Tasks of paused partitions may never be done: other partitions continue in the room that these leave."""
+        """Notes whether the stock is full. Tasks of paused partitions may never be done: others use the room left."""
         paused = sum(parts.get(partition, 0.0) for partition in self._paused_at)
         room = max(SPARE, 1.0 - paused)
         used = sum(parts.values()) - paused
@@ -257,7 +260,7 @@ class Fetching(Generic[P]):
             self._full_since = now
 
     def _measure(self, taken: Mapping[P, int], now: float) -> None:
-        """Keeps how many tasks a second leave the stock of each partition, half of it the last measurement."""
+        """Updates how many tasks a second leave each partition's stock: the mean of the former rate and the new one."""
         if self._seen_at is None:
             self._seen_at = now
         seconds = now - self._seen_at
@@ -271,5 +274,5 @@ class Fetching(Generic[P]):
 
 
 def _part(usage: Usage, limits: Usage) -> float:
-    """Return the larger part that it is of the limits."""
+    """Return the usage as a fraction of the limits: of tasks or of bytes, whichever is larger."""
     return max(usage.tasks / limits.tasks, usage.bytes / limits.bytes)

@@ -1,8 +1,8 @@
 """`Gate`: whether an attempt of one handler may begin, and the lanes that wait until it may.
 
 A lane whose next task may not begin waits here, in the order in which it came, and takes neither a worker nor an
-attempt. When there is room it is *invited*: it goes back to the queue for a worker, and its place is kept. A lane that
-waits costs its entry, however long it waits.
+attempt. When there is room it is *invited*: it goes back to the queue for a worker, and its place is kept. A waiting
+lane costs one entry in a queue, however long it waits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ L = TypeVar("L", bound=Hashable)
 
 
 class Ending(enum.Enum):
-    """How an attempt ended, as far as it matters for those that wait."""
+    """How an attempt ended, as far as a gate depends on it."""
 
     SUCCEEDED = "the handler returned"
     OUTAGE = "a dependency of the handler is unavailable"
@@ -47,9 +47,9 @@ class GateSnapshot(NamedTuple):
 
     name: str
     waiting: int
-    """Lanes."""
+    """Number of lanes."""
     suspended_seconds: float | None
-    """None where the handler is not suspended."""
+    """For how long the handler has been suspended; None if it is not."""
     error_type: str | None
     """Of the last attempt that ended in an outage, while the handler is suspended."""
     error: str | None
@@ -58,7 +58,8 @@ class GateSnapshot(NamedTuple):
 class Gate(Generic[G, L]):
     """One handler's gate. Lanes belong to groups, the assigned partitions, which may be lost with all their lanes.
 
-    Not thread-safe: several threads must hold one lock around each call. They may read `is_open` and `is_calm` without.
+    Not thread-safe: several threads must hold one lock around each call. Only `is_open` and `is_calm` may be read
+    without it.
     """
 
     def __init__(self, name: str, limits: Limits) -> None:
@@ -66,7 +67,7 @@ class Gate(Generic[G, L]):
         """The handler's."""
         self.suspension = limits.suspension
         self.waiting: deque[tuple[G, L]] = deque()
-        """Lanes whose next task may not begin, the first first."""
+        """Lanes whose next task may not begin, in the order in which they came."""
         self._concurrency = limits.concurrency
         self._rate = limits.rate
         self._invited: dict[L, G] = {}
@@ -83,7 +84,7 @@ class Gate(Generic[G, L]):
         return len(self._running)
 
     def begin(self, group: G, lane: L, now: float) -> bool:
-        """Return whether the lane's next task may be attempted now; if not, the lane waits from `wait` on."""
+        """Return whether the lane's next task may be attempted now. If not, the caller calls `wait` for the lane."""
         if lane in self._running:
             return True
         if lane in self._invited:
@@ -100,7 +101,7 @@ class Gate(Generic[G, L]):
         return True
 
     def wait(self, group: G, lane: L) -> None:
-        """The lane waits, behind all others."""
+        """Adds a lane behind all others that wait."""
         self.waiting.append((group, lane))
         self._update()
 
@@ -116,13 +117,12 @@ class Gate(Generic[G, L]):
         return guests
 
     def end(self, lane: L, ending: Ending, now: float, jitter: float) -> Change | None:
-        """The attempt of the lane's task has ended. Return what that changes."""
+        """Ends the attempt of the lane's task. Returns what that changes; None for nothing."""
         was_probe = lane == self._probe
         self._leave(lane)
         suspension, change = self.suspension, None
-        if suspension is not None and (
-            was_probe or not suspension.is_suspended
-        ):  # those that began before prove nothing
+        # Attempts that began before the suspension prove nothing about the handler now: only the probe does.
+        if suspension is not None and (was_probe or not suspension.is_suspended):
             if ending is Ending.SUCCEEDED:
                 change = Change.RESUMED if suspension.succeed() else None
             elif ending is Ending.OUTAGE:
@@ -133,17 +133,17 @@ class Gate(Generic[G, L]):
         return change
 
     def drop(self, lane: L) -> None:
-        """The lane gives up its place, without an attempt that shows whether the handler works."""
+        """Frees the lane's place. It had no attempt that shows whether the handler works."""
         self._leave(lane)
         self._update()
 
     def withdraw(self, lane: L) -> None:
-        """The lane does not wait any more."""
+        """Takes a lane out of those that wait."""
         self.waiting = deque(each for each in self.waiting if each[1] != lane)
         self._update()
 
     def forget(self, group: G) -> None:
-        """Nothing of the group is begun any more. What runs may end."""
+        """Forgets the lanes of a group that wait or are invited. Its attempts that run may end."""
         self.waiting = deque(each for each in self.waiting if each[0] != group)
         for lane in [lane for lane, of in self._invited.items() if of == group]:
             self._leave(lane)
@@ -159,7 +159,7 @@ class Gate(Generic[G, L]):
         return rate_at
 
     def snapshot(self, now: float) -> GateSnapshot:
-        """Return this moment."""
+        """Return the gate's state at `now`."""
         suspension = self.suspension
         if suspension is None or not suspension.is_suspended:
             return GateSnapshot(self.name, len(self.waiting), None, None, None)
@@ -168,7 +168,7 @@ class Gate(Generic[G, L]):
 
     @property
     def is_suspended(self) -> bool:
-        """Whether only one of its tasks tries, now and then."""
+        """Whether the handler is suspended: only one task at a time probes it, now and then."""
         return self.suspension is not None and self.suspension.is_suspended
 
     def _room(self, now: float) -> int:
@@ -181,7 +181,7 @@ class Gate(Generic[G, L]):
         return max(0, room)
 
     def _slots(self) -> int:
-        """How many more may begin when it is their time."""
+        """How many more may begin once the rate and the suspension's pause allow it."""
         taken = len(self._running) + len(self._invited)
         slots = len(self.waiting) + 1
         if self._concurrency is not None:

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 from processor.engine.ledger import Loan
 
 LOOK_SECONDS = 0.005
-"""Between two looks at how many tasks wait behind the gathered ones in their own lanes."""
+"""The shortest time between two counts of the tasks that wait behind the gathered ones in their own lanes."""
 
 LOOK_SECONDS_A_BATCH = 20e-6
-"""The same for each open batch, so that thousands of them, one for each session, take no time that counts."""
+"""The time between two counts is at least this long for each open batch. So counting costs little even with thousands
+of batches, one for each session."""
 
 
 SPARE_DUES = 64
-"""So many times of batches that were full before are kept; beyond that, those of open batches are at least a half."""
+"""Due times of closed batches are dropped once all due times exceed twice the open batches by this many."""
 
 
 class BatchRule(NamedTuple):
@@ -26,7 +27,7 @@ class BatchRule(NamedTuple):
     size: int
     """Tasks of a full batch."""
     wait: float
-    """Seconds that the first of its tasks waits for others at the most."""
+    """The longest time, in seconds, that the first of its tasks waits for others."""
     by_session: bool = False
     """Whether all tasks of a batch are of one session."""
 
@@ -39,9 +40,9 @@ class Part:
     def __init__(self, loan: Loan, tasks: list[Any], *, ends: bool = False) -> None:
         self.loan = loan
         self.tasks = tasks
-        """The loan's tasks as their handler gets them. Those of records by which the loan was widened are to follow."""
+        """The loan's tasks as their handler gets them. When the loan is widened, the new tasks are added later."""
         self.ends = ends
-        """Whether what stands behind its last task cannot join: the loan is not widened any more."""
+        """Whether the task behind its last one cannot join, so that the loan is not widened any more."""
 
     @property
     def waiting(self) -> int:
@@ -56,11 +57,11 @@ class Batch:
 
     def __init__(self, number: int, handler: Hashable, rule: BatchRule, due: float, *, alone: bool = False) -> None:
         self.number = number
-        """That no other batch has."""
+        """Unique in its gatherer."""
         self.handler = handler
         self.rule = rule
         self.due = due
-        """When it is called at the latest, in seconds of the caller's clock."""
+        """When its handler is called at the latest, in seconds of the caller's clock."""
         self.alone = alone
         """Whether it is one task that has failed in a batch, and is attempted by itself."""
         self.parts: list[Part] = []
@@ -70,12 +71,12 @@ class Batch:
 
     @property
     def leader(self) -> Loan:
-        """The loan that stands for all of them with a borrower."""
+        """The loan that represents the batch to its borrower."""
         return self.parts[0].loan
 
     @property
     def loans(self) -> list[Loan]:
-        """All of them."""
+        """All loans of the batch, the leader first."""
         return [part.loan for part in self.parts]
 
     @property
@@ -90,13 +91,13 @@ class Batch:
         return room <= 0 or sum(part.waiting for part in self.parts) >= room
 
     def join(self, part: Part) -> None:
-        """One more loan. It has at most `room` tasks."""
+        """Adds a loan, which has at most `room` tasks."""
         self.parts.append(part)
         self._tasks += len(part.loan.records)
         part.loan.batch = self
 
     def count(self) -> None:
-        """Counts its tasks again, when its loans have been widened or narrowed."""
+        """Counts the tasks again, after loans were widened or narrowed."""
         self._tasks = sum(len(part.loan.records) for part in self.parts)
 
     def remove(self, wanted: Callable[[Loan], bool]) -> list[Loan]:
@@ -126,12 +127,12 @@ class Gatherer:
         self._next_look = 0.0
 
     def room(self, handler: Hashable, rule: BatchRule) -> int:
-        """Return how many tasks of one more loan the batch of this handler takes that is open, or is opened next."""
+        """Return how many tasks of one more loan fit into this handler's open batch; without one, into a new batch."""
         batch = None if rule.by_session else self._open.get(handler)
         return rule.size if batch is None else batch.room
 
     def add(self, handler: Hashable, rule: BatchRule, part: Part, now: float) -> None:
-        """A loan's tasks wait for a batch. They are at most `room`."""
+        """Adds a loan of at most `room` tasks to the handler's open batch, or to a new one."""
         batch = None if rule.by_session else self._open.get(handler)
         if batch is None:
             batch = self._made_now(handler, rule, now + rule.wait)
@@ -141,13 +142,13 @@ class Gatherer:
             self._close(batch)
 
     def add_alone(self, handler: Hashable, rule: BatchRule, part: Part, now: float) -> None:
-        """A task that has failed before is attempted by itself, and waits for nothing."""
+        """Adds a task that has failed before. It is attempted by itself, in a batch that is ready at once."""
         batch = self._made_now(handler, rule, now, alone=True)
         batch.join(part)
         self.ready.append(batch)
 
     def take(self, batch: Batch | None = None) -> Batch:
-        """Lends `batch`, which is ready, or the one that has been for longest."""
+        """Lends `batch`, which must be ready, or else the one that has been ready for longest."""
         if batch is None:
             batch = self.ready.popleft()
         else:
@@ -156,15 +157,15 @@ class Gatherer:
         return batch
 
     def restore(self, batch: Batch) -> None:
-        """A borrower returns a batch that it has not begun: it is the next one that is lent."""
+        """Takes back a batch that its borrower has not begun. It is lent next."""
         batch.is_lent = False
         self.ready.appendleft(batch)
 
     def reopen(self, batch: Batch) -> None:
-        """A borrower returns a batch that has room still, and is not due: it waits for more.
+        """Takes back a batch that is not due and still has room, so that it waits for more tasks.
 
-        What stands behind its tasks now is not for it. Where another batch of its handler has been opened meanwhile,
-        they are one; without enough room for that, it is called without them.
+        The tasks that stand behind its own now do not belong to it. If another batch of its handler was opened
+        meanwhile, the two are merged. If that one has no room for it, this one is ready as it is.
         """
         batch.is_lent = False
         for part in batch.parts:
@@ -180,7 +181,7 @@ class Gatherer:
             self._close(batch)
 
     def tend(self, now: float) -> None:
-        """Batches that are due, or that can be filled by what has come to the lanes of their loans, are ready."""
+        """Makes batches ready that are due, or that can be filled by what has come to the lanes of their loans."""
         while self._dues and self._dues[0][0] <= now:
             _, number, key = heapq.heappop(self._dues)
             batch = self._open.get(key)
@@ -222,5 +223,5 @@ def _key(batch: Batch) -> Hashable:
 
 
 def members(loan: Loan) -> list[Loan]:
-    """Return all loans of the batch that `loan` stands for; the loan itself without one."""
+    """Return all loans of the batch that `loan` represents; only the loan itself if it has none."""
     return [loan] if loan.batch is None else loan.batch.loans

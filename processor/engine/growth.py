@@ -1,19 +1,20 @@
-"""A topic that grows: when a partition may begin that its group has never committed, and up to which offset.
+"""Growth of a topic: when a partition may begin that its group has never committed, and up to which offset.
 
 When partitions are added, sessions move, and the later tasks of a session stand in another partition than the earlier
-ones. So a new partition waits for those with lower numbers: where a count is multiplied, a session moves to a new
+ones. So a new partition waits for those with lower numbers: if the count is multiplied, a session moves to a new
 partition or stays, and never moves to a lower number.
 
-It is opened by *cuts*. A cut is an end of the new partition, and the ends of its predecessors as they were later. Once
-the group has committed those, whatever a session had before its records below the cut is settled. The first cut ends
-the hold of the partition. More follow while it is watched: a producer may learn of the growth minutes later, and write
-to the old partition meanwhile. No clock of a producer matters. The last cut is made when the watch is over, and every
-producer knows: its ends hold all that was written to an old partition, and once those are committed, no bound is left.
+A new partition is opened by *cuts*. A cut is an end offset of the new partition, and the end offsets of its
+predecessors as they were later. Once the group has committed those, every task that a session had before its records
+below the cut is settled. The first cut ends the hold of the partition. More cuts follow while the partition is watched:
+a producer may learn of the growth minutes later, and write to the old partition meanwhile. No producer's clock
+matters. The last cut is made when the watch is over and every producer knows of the growth. Its ends cover all that
+was written to an old partition, so once those are committed, the partition has no bound any more.
 
-The watch begins when the growth is seen, not when the partition begins: a partition may be held for hours, by a task
-that is delayed, and its last cut is not made after that, but meanwhile.
+The watch begins when the growth is seen, not when the partition begins. A delayed task may hold the partition for
+hours; the last cut is made meanwhile, not afterwards.
 
-Partitions are `(topic, number)`; what the group and the brokers say comes as plain values.
+Partitions are `(topic, number)`. What the group and the brokers answered is passed as plain values.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ HELD = -1
 """The gate of a partition of which nothing may begin, not even its first offset."""
 
 WATCH_SECONDS = 330.0
-"""For so long after it was first seen a partition is watched: producers ask for a topic's partitions every five minutes
+"""How long a partition is watched after it was first seen. Producers ask for a topic's partitions every five minutes
 (`metadata.max.age.ms` in Java, `topic.metadata.refresh.interval.ms` in librdkafka), and may be late by a request."""
 
 ASK_SECONDS, LONGEST_ASK_SECONDS = 0.25, 10.0
 """The shortest and the longest time between two surveys while a cut is awaited."""
 
 ASK_SHARE = 20
-"""Between these, the time is one part in so many of that for which the cut has been awaited: the partition begins late
-by at most a twentieth of it."""
+"""Between these bounds, the time is a twentieth of the time for which the cut has been awaited, so that the partition
+begins late by at most a twentieth."""
 
 
 class Extent(NamedTuple):
@@ -52,7 +53,8 @@ class Extent(NamedTuple):
     committed: int | None
     """The offset that the group has committed; None if there is none."""
     begun_with: int | None = None
-    """What the commit notes: with how many partitions the group began the topic, 0 where the partition is watched."""
+    """The commit's note: how many partitions the topic had when the group began it, or 0 if the partition is watched;
+    None without a note."""
 
     kept: int = 0
     """Number of offsets from the committed one on among which only records of joins are unsettled."""
@@ -84,7 +86,7 @@ class Begin(NamedTuple):
 
     place: Place
     at: int | None
-    """Where it starts, if it had not begun."""
+    """Where it starts; None if it had begun."""
     begun_with: int | None
     """What its commits are to note; None for nothing."""
 
@@ -97,7 +99,7 @@ class Hold(NamedTuple):
     partitions: int
     """How many partitions the topic has."""
     before: int
-    """How many it had before it grew, as far as that is known."""
+    """How many it had before it grew; 0 if that is not known."""
 
 
 class Open(NamedTuple):
@@ -105,7 +107,7 @@ class Open(NamedTuple):
 
     place: Place
     at: int | None
-    """Where it starts, if it had not begun."""
+    """Where it starts; None if it had begun."""
     gate: int
 
 
@@ -158,9 +160,9 @@ class _Newcomer:
         self.asked = False
         """Whether the survey that is under way is about it."""
         self.next_question = -inf
-        """When it may be asked about again."""
+        """The earliest time of the next survey about it."""
         self.awaited_since: float | None = None
-        """When its latest cut was made, or it was asked about for the first time since it begins, or began."""
+        """When its latest cut was made; without a cut, when it was first surveyed after it was added or opened."""
         self.is_logged = False
         self.start: int | None = None
         """Its lowest offset in the last survey."""
@@ -175,7 +177,7 @@ class _Newcomer:
         """What the last cut waits for; None before it is made."""
 
     def await_until(self, now: float, *, may_cut: bool) -> None:
-        """Sets when to ask again: at once if the next answer may make a cut, else later the longer it takes."""
+        """Sets the next survey: at once if its answer may make a cut, else after a pause that grows with the wait."""
         since = now if self.awaited_since is None else self.awaited_since
         pause = min(max((now - since) / ASK_SHARE, ASK_SECONDS), LONGEST_ASK_SECONDS)
         self.next_question = now if may_cut else now + pause
@@ -251,7 +253,7 @@ class Growth:
         return sorted(topics)
 
     def fail(self, now: float) -> None:
-        """Ends a survey, which had no answer."""
+        """Ends the survey that is under way, without its answer."""
         self._is_asking = False
         for newcomer in self._newcomers.values():
             if newcomer.asked:
@@ -340,8 +342,8 @@ class Growth:
 def predecessors(number: int, found: Mapping[int, Extent]) -> frozenset[int]:
     """Return the partitions that may hold earlier tasks of the sessions of this one.
 
-    Those are the old ones with a lower number. Where the topic has grown more than once, they are also those among the
-    new ones from which sessions come when one count is multiplied to the next, for every count that may have been.
+    Those are the old ones with a lower number. If the topic has grown more than once, new ones may be among them: for
+    each possible earlier count, the partition that the sessions of this one had then.
     """
     counts = [count for count in range(1, number + 1) if len(found) % count == 0]
     lineage = {number % count for count in counts}
@@ -360,7 +362,7 @@ def _ends(newcomer: _Newcomer, found: Mapping[int, Extent]) -> dict[int, int]:
 def _unreached(targets: Mapping[int, int], found: Mapping[int, Extent]) -> dict[int, int]:
     """Return those of the targets that the group has not settled yet. A partition that is gone holds up nothing.
 
-    A partition that ends below its target was made anew, or has lost records: its target is its end.
+    A partition that ends below its target was recreated, or has lost records: its end is the target then.
     """
     present = {number: min(end, found[number].end) for number, end in targets.items() if number in found}
     return {number: end for number, end in present.items() if end > found[number].settled}
@@ -378,7 +380,7 @@ def beginning_of(found: Mapping[int, Extent]) -> int | None:
 def _before(found: Mapping[int, Extent]) -> int:
     """Return the count before the growth: the lowest number that is not old; 0 if that is not known.
 
-    It is not known if the group has committed higher partitions only, as a plain consumer does that commits what had
-    records.
+    It is not known if the group has committed only higher partitions. A plain consumer does that if it commits only
+    partitions that had records.
     """
     return min(number for number, extent in found.items() if not extent.is_old)

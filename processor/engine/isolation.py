@@ -29,7 +29,7 @@ TRANSITIONS: dict[tuple[Stage, str], Stage] = {
     (AWAITING, "return"): NONE,
     (ALONE, "end"): NONE,
 }
-"""One suspect's way. What is not here cannot happen."""
+"""All transitions, for one suspect at a time. Others cannot happen."""
 
 
 class Isolation(Generic[P]):
@@ -40,7 +40,7 @@ class Isolation(Generic[P]):
 
     def __init__(self) -> None:
         self.is_active = False
-        """Whether there are suspects, or one is isolated. While it is false, nothing else here has to be asked."""
+        """Whether there are suspects, or one is isolated. While it is false, no other method needs to be called."""
         self.stage = NONE
         self.loan: Loan | None = None
         """The isolated suspect, with its one record."""
@@ -65,7 +65,7 @@ class Isolation(Generic[P]):
         self._note()
 
     def acquit(self, partition: P, below: int) -> list[int]:
-        """Every task of the partition below this offset is settled. Return those that were suspects."""
+        """Removes the partition's suspects below this offset, where every task is settled. Returns their offsets."""
         offsets = self._suspects.get(partition, {})
         settled = [offset for offset in offsets if offset < below]
         if settled:
@@ -82,7 +82,7 @@ class Isolation(Generic[P]):
     def filter(self, assignment: Assignment[P], loans: list[Loan]) -> list[Loan]:
         """Return those of the loans that may begin now, while nothing is isolated.
 
-        A loan ends before its first suspect. If a suspect heads one, that loan is isolated and all others go back.
+        A loan is cut before its first suspect. If a loan begins with a suspect, it is isolated, and all others go back.
         """
         found: Loan | None = None
         for loan in loans:
@@ -102,19 +102,19 @@ class Isolation(Generic[P]):
         return []
 
     def begin(self) -> Loan:
-        """The suspect begins: nothing else runs. Return its loan."""
+        """Begin the suspect, now that nothing else runs. Return its loan."""
         assert self.loan is not None
         self._move("begin", self.loan)
         return self.loan
 
     def give_back(self, assignment: Assignment[P]) -> None:
-        """The suspect may not begin after all: its loan goes back."""
+        """Take back the suspect's loan: it may not begin after all."""
         assert self.loan is not None
         assignment.take_back(self.loan)
         self._move("return", None)
 
     def end(self) -> None:
-        """The suspect's attempt is over, and its process has survived it."""
+        """End the isolation: the suspect's attempt is over, and the process has survived it."""
         self._move("end", None)
 
     def _first_suspect(self, partition: P, records: Sequence[Record]) -> int | None:

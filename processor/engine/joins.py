@@ -19,18 +19,18 @@ Identity = tuple[str, str]
 """The ID of a join, and the run of its group."""
 
 SPARE_EXPIRIES = 1000
-"""Expiry times of complete joins are dropped once all times exceed twice the open joins by so many."""
+"""Expiry times of complete joins are dropped once all times exceed twice the open joins by this many."""
 
 
 MOST_RECENT = 10_000
 """Complete joins that are remembered per partition."""
 
 MOST_NAMES = 10
-"""Branches that one text names."""
+"""The most branches that one text names."""
 
 
 class Standing(enum.Enum):
-    """What an arrival is to its join."""
+    """What an arrival means to its join."""
 
     KEPT = "the join waits for other branches"
     REPEATED = "its branch has already arrived"
@@ -54,7 +54,7 @@ class Due(NamedTuple):
 class KeptRecord:
     """A record reduced to what is needed. Values that are equal in all arrivals at a join are kept once.
 
-    Each of the client's records has its own copy of the headers, which hold all that follows from the group.
+    The client gives each record its own copy of the headers, and these contain all that follows from the group.
     """
 
     __slots__ = ("pairs", "place", "shared_key", "size", "stamp", "text", "where")
@@ -149,7 +149,7 @@ class Doubtful(NamedTuple):
 
 
 class Joins:
-    """Belongs to one ledger."""
+    """The joins of one partition. They belong to its ledger."""
 
     __slots__ = (
         "_assigned_at",
@@ -181,14 +181,14 @@ class Joins:
         """Records that are kept."""
         self._expiries: list[tuple[float, Identity]] = []
         self._failed: set[Identity] = set()
-        """Joins whose last arrival is there, and from which nothing follows."""
+        """Joins whose last arrival has come, but from which nothing follows."""
         self._recent: dict[Identity, None] = {}
         """Recently completed joins, oldest first: a task that ran on elsewhere may still arrive."""
 
     def arrive(self, due: Due, record: Record, size: int, now: float) -> Standing:
-        """Keeps an arrival of so many bytes, unless it is the last one or a repeated one.
+        """Keeps an arrival, unless it is the last one or a repeated one. Returns which of these it is.
 
-        `now` is in the caller's seconds.
+        `size` is that of the record in bytes, `now` is in the caller's seconds.
         """
         join = self.open.get(due.identity)
         is_complete = due.identity in self.markers or due.identity in self._recent
@@ -241,7 +241,7 @@ class Joins:
         self._failed.add(identity)
 
     def complete(self, identity: Identity) -> list[KeptRecord]:
-        """Takes the arrivals of a join, since what follows from it was sent. Further ones are repeated from now on."""
+        """Takes the arrivals of a join whose next task was sent. Further arrivals count as repeated from now on."""
         if identity in self._failed:
             self._failed.discard(identity)
         else:

@@ -11,7 +11,7 @@ from itertools import compress
 from typing import NamedTuple
 
 SHARDS = 1024
-"""Sorted arrays that sessions are spread over. A new session moves half of one: 8 KB with a million sessions."""
+"""Sorted arrays that sessions are spread over. To insert a session moves half of one: 8 KB with a million sessions."""
 
 LEAST_PURGED = 64
 """A shard with fewer sessions is not searched for those that are over."""

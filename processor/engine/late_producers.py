@@ -42,18 +42,20 @@ class LateProducers:
         self._topics: dict[str, _Grown] = {}
 
     def note(self, topic: str, found: Mapping[int, Extent]) -> None:
-        """The topic has grown, and has these partitions now. The first look at a count is the one that matters."""
+        """Notes that a topic has grown to these partitions. For each count, only the first call has an effect."""
         known = self._topics.get(topic)
         if known is None or known.partitions != len(found):
             self._topics[topic] = _Grown(found)
 
     def keep(self, topics: Collection[str]) -> None:
-        """Of all other topics, no partition is held or watched any more."""
+        """Forgets all other topics: none of their partitions is held or watched any more."""
         for topic in self._topics.keys() - set(topics):
             del self._topics[topic]
 
     def check(self, place: Place, offset: int, key: bytes | None) -> Stray | None:
-        """Return where a record belongs whose producer has not noticed the growth; the first one of each partition."""
+        """Return where a record belongs if its producer has not noticed the growth, else None. Each partition is
+        reported once.
+        """
         topic, number = place
         grown = self._topics.get(topic)
         if grown is None or not key or number in grown.reported or offset < grown.ends.get(number, offset):

@@ -40,7 +40,7 @@ class Lease:
         self._woke_at = -inf
 
     def tick(self, now: float) -> float:
-        """Records that the thread runs. Returns how many seconds it did not, if that voids the lease, else 0."""
+        """Records that the thread runs. Returns for how many seconds it did not, if that voids the lease; else 0."""
         pause = now - self._ticked_at
         self._ticked_at = now
         slept = pause if pause > ASLEEP_SECONDS else 0.0

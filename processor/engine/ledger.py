@@ -50,7 +50,7 @@ class LedgerState(enum.Enum):
 
 
 OPEN, DRAINING, CLOSED = LedgerState
-"""Names of the module, since Python 3.11 takes 80 ns to look one up in its class, and each loan needs one."""
+"""Names at module level: in Python 3.11 a look-up in the enum takes 80 ns, and each loan needs one."""
 
 TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
     (OPEN, "drain"): DRAINING,
@@ -63,7 +63,7 @@ TRANSITIONS: dict[tuple[LedgerState, str], LedgerState] = {
 
 
 Stamp = tuple[int, int, int | None]
-"""Tasks settled or missed and arrivals kept, records skipped, and the position."""
+"""The number of tasks settled or missed and of arrivals kept, the number of records skipped, and the position."""
 
 
 HeadPlace = Literal["waiting", "lent", "delivering", "parked", "blocked", "delayed", "held", "joining"]
@@ -75,7 +75,7 @@ PLACES: dict[LaneState, HeadPlace] = {
     DELAYED: "delayed",
     HELD: "held",
 }
-"""Where the head of a lane is that is neither lent nor ready."""
+"""Where the head of a lane is, if the lane is neither lent nor ready."""
 
 
 class Head(NamedTuple):
@@ -88,7 +88,7 @@ class Head(NamedTuple):
 
     @property
     def setback(self) -> Setback | None:
-        """Why it was not settled the last time; a lane that is lent may still have that of an earlier task."""
+        """Why it was not settled the last time. A lent lane may still have the setback of an earlier, settled task."""
         return None if self.loan is not None and self.loan.done else self.lane.setback
 
     @property
@@ -136,7 +136,7 @@ class Block(NamedTuple):
     attempt: int
     session_waiting: int
     delayed_until: float | None
-    """In seconds since the epoch, if its time has not come."""
+    """When it may begin, in seconds since the epoch; None if it need not wait for a time."""
 
 
 class LedgerSnapshot(NamedTuple):
@@ -211,9 +211,9 @@ class Ledger:
         """Begins an assignment.
 
         Args:
-            committed: where it continues.
-            settled: ranges done above that.
-            blocked: sessions that must wait.
+            committed: the offset at which it continues; None if the group has committed none.
+            settled: ranges above it that an earlier assignment settled, ascending.
+            blocked: keys of the sessions that must wait.
             terms_of: reads the terms of a record, and whether it is one of a join.
             kept_until: the offset below which every task was settled before; None where no commit noted one.
         """
@@ -239,14 +239,14 @@ class Ledger:
         self.overflow: Overflow | None = None
         """None until a task is set aside."""
         self.terms: dict[int, Terms] = {}
-        """Those of unsettled tasks that have some, by offset. Borrowers read it without the lock."""
+        """The terms of unsettled tasks that have any, by offset. Borrowers read it without the lock."""
         self.delayed: list[tuple[float, Lane]] = []
-        """Lanes that the last `lend` found to be too early, and until when, in seconds since the epoch."""
+        """Lanes whose head the last `lend` found too early, and when it may begin, in seconds since the epoch."""
         self.delayed_usage = NOTHING
         """The tasks that wait in lanes whose head is too early."""
         self._terms_of = terms_of
         self.kept_until = kept_until or 0
-        """Every task below it is settled, as a commit may have noted: so it never gets lower. 0 where there is none."""
+        """Every task below this offset is settled; 0 if unknown. A commit may have noted it, so it never falls."""
         self.outbox = Outbox()
         """Empty unless outputs are committed together with offsets."""
         self.tried: dict[Lane, int] = {}
@@ -255,7 +255,7 @@ class Ledger:
         """First offset and time of each admission, for the age of the oldest unsettled task."""
 
     def admit(self, records: Sequence[Record], now: float) -> int:
-        """Admits records, ascending from the position on. Return how many are to run. `now` is in seconds."""
+        """Admits records, ascending from the position on. Return how many enter a lane. `now` is in seconds."""
         offsets = self.offsets
         if offsets.expects_settled or self.kept_until > (offsets.position or 0):
             wanted = [record for record in records if not self._skips(record)]
@@ -294,7 +294,7 @@ class Ledger:
         return True
 
     def admit_again(self, records: Sequence[Record], sizes: Sequence[int]) -> list[int]:
-        """Takes in records of tasks that were set aside, of these sizes in bytes. Return their offsets."""
+        """Admits records of tasks that were set aside, of these sizes in bytes. Return their offsets."""
         if not records:
             return []
         kind = type(records[0])
@@ -335,7 +335,7 @@ class Ledger:
     def lend(self, limit: int, share: int | None = None, epoch: float = 0.0) -> list[Loan]:
         """Lends the next ready lanes, with at most `limit` tasks together, as `Lanes.lend_next` does.
 
-        A lane whose head is not to begin yet at `epoch`, in seconds since the epoch, is `delayed`.
+        A lane whose head may not begin yet at `epoch`, in seconds since the epoch, is added to `delayed` instead.
         """
         if self.terms:
             loans = list[Loan]()
@@ -346,7 +346,7 @@ class Ledger:
         return loans
 
     def _lend_on_terms(self, limit: int, share: int | None, epoch: float, loans: list[Loan]) -> None:
-        """Adds to `loans`, where some tasks of the partition have terms."""
+        """Lends as `lend` does, into `loans`, if some tasks of the partition have terms."""
         lanes = self.lanes
         while limit > 0 and lanes.ready:
             loan = self.lend_lane(lanes.ready.popleft(), min(limit, QUANTUM), share, epoch)
@@ -389,7 +389,7 @@ class Ledger:
         return loan
 
     def settle(self, loan: Loan) -> int:
-        """Settles what the loan's borrower has done since the last call. Return the number of tasks."""
+        """Settles what the loan's borrower has done since the last call. Return how many tasks settled."""
         done = loan.done
         count = done - loan.settled
         if count and self.state is not CLOSED:
@@ -402,7 +402,8 @@ class Ledger:
     def stage(self, loan: Loan, output: object, size: int) -> None:
         """Marks the loan's next task as done, and stages `output`, of `size` bytes, to be committed with it.
 
-        The caller settles or releases the loan in the same step. If the ledger is closed, the task runs elsewhere.
+        The caller settles or releases the loan in the same step. If the ledger is closed, nothing is staged: another
+        consumer runs the task.
         """
         record = loan.records[loan.done]
         loan.done += 1
@@ -415,9 +416,9 @@ class Ledger:
             self.outbox.put(Staged(record.offset(), record.key(), output, size, others, arrives))
 
     def arrive(self, loan: Loan, due: Due, now: float) -> Standing:
-        """Return what the loan's next record, an arrival, is to its join. It leaves its lane if it is kept.
+        """Return what the loan's next record, an arrival, means to its join. If it is kept, the caller calls `keep`.
 
-        The last arrival is not kept: it and the others settle when what follows is sent. A repeated one is done.
+        The last arrival is not kept: it and the others settle once what follows is sent. A repeated one is done.
         """
         record = loan.records[loan.done]
         standing = self._joins.arrive(due, record, self.offsets.size_of([record.offset()]), now)
@@ -442,7 +443,7 @@ class Ledger:
     def mark(self, loan: Loan, identity: Identity, path: Any, now: float) -> tuple[bool, int]:
         """Handles a marker, the loan's next record. Return whether it is kept, and how many arrivals settle.
 
-        Arrivals are left to settle if a crash came between two commits.
+        There are arrivals to settle if a process crashed between the commit of the marker and theirs.
         """
         offset = loan.records[loan.done].offset()
         record = KeptRecord(loan.records[loan.done], self.offsets.size_of([offset]))
@@ -451,11 +452,11 @@ class Ledger:
         return True, self.settle_kept(kept.offset() for kept in self._joins.take(identity))
 
     def unmark(self, identities: Iterable[Identity]) -> int:
-        """Settles the markers of these joins, of which no branch can arrive again. Return how many."""
+        """Settles the markers of these joins, whose branches cannot arrive again. Return how many settled."""
         return self.settle_kept(self._joins.unmark(identities))
 
     def settle_complete(self, identities: Iterable[Identity]) -> int:
-        """Settles the arrivals of those of these joins that still wait: they were complete before. Return how many."""
+        """Settles the arrivals of these joins, which were complete before, where they still wait. Return how many."""
         waiting = [identity for identity in identities if self._joins.waits(identity)]
         return sum(self.settle_kept(kept.offset() for kept in self._joins.complete(each)) for each in waiting)
 
@@ -466,7 +467,7 @@ class Ledger:
         """
         kept = self._joins.take(identity)
         for index, record in enumerate(kept):
-            # one of them takes along what was to follow
+            # what was to follow the join becomes a dead letter with one of them
             self.terms[record.offset()] = Terms(linked=True, followed=not index, arrives=True, refusal=error)
         key = kept[0].key()
         self.lanes.readmit(key, kept)
@@ -475,7 +476,7 @@ class Ledger:
         return len(kept)
 
     def delivering(self, since: float) -> int:
-        """Return how many lent lanes wait for an output to be acknowledged that was sent after `since`, in seconds."""
+        """Return how many lent lanes wait for the acknowledgement of an output that was sent after `since`."""
         return sum(loan.handed_over_at is not None and loan.handed_over_at > since for loan in self.lent)
 
     @property
@@ -531,8 +532,10 @@ class Ledger:
     def cut_short(self, loan: Loan) -> int:
         """Leaves the loan the task that its borrower is at. Return how many behind it go back to the lane.
 
-        The borrower goes through `loan.records` meanwhile, without the lock. It has begun no task behind the one at
-        `done`. If `done` is unchanged after the others are out, it has begun none of them, and finds the end.
+        The borrower iterates over `loan.records` meanwhile, without the lock, and increases `done` before it goes on
+        to the next record. So if `done` is unchanged after the others were removed, it has begun none of them, and its
+        next step finds the end of the list. If `done` has changed, it may have read one of them before the removal:
+        they are put back, and the cut is made behind its new place.
         """
         records, behind = loan.records, list[Record]()
         while (end := loan.done + 1) < len(records):
@@ -540,7 +543,7 @@ class Ledger:
             del records[end:]
             if loan.done < end:
                 break
-            records.extend(behind)  # it continued meanwhile, and may be at one of them
+            records.extend(behind)  # the borrower went on meanwhile, and may be at one of them
             behind = []
         if behind and self.state is not CLOSED:
             self.lanes.put_front(loan.lane, behind)
@@ -572,7 +575,7 @@ class Ledger:
         return more
 
     def settle_others(self, loan: Loan, left: Sequence[int]) -> int:
-        """Settles the loan's tasks except those at the indices `left`, which it keeps. Return how many settled."""
+        """Settles the loan's tasks except those at the indices `left`, which stay in it. Return how many settled."""
         records, kept = loan.records, set(left)
         settled = [record for index, record in enumerate(records) if index not in kept]
         if self.state is not CLOSED:
@@ -597,7 +600,7 @@ class Ledger:
     def park(self, loan: Loan, setback: Setback, *, failed: bool = True) -> bool:
         """Parks the loan's next task, which failed or could not begin. Return False if the ledger has closed meanwhile.
 
-        With `failed`, what is left of a loan that was attempted in a batch has failed as a whole.
+        With `failed`, the attempt counts. If it was made in a batch, all tasks left in the loan have failed with it.
         """
         failed_before = 0 if loan.done else loan.attempt - 1
         loan.lane.attempts = failed_before + failed
@@ -621,7 +624,7 @@ class Ledger:
 
     @property
     def stamp(self) -> Stamp:
-        """While this stays the same, what may be committed does too."""
+        """A value that changes whenever what may be committed changes."""
         kept = self.joins.kept if self.joins is not None else 0
         return self.done + self.missed + kept, self.skipped, self.offsets.position
 
@@ -729,7 +732,10 @@ class Ledger:
         return Block(head.record, head.loan, place, head.since, head.setback, head.attempt, waiting, due)
 
     def _mark(self, offset: int, now: float) -> None:
-        """Notes when `offset` came. Of very many notes, every second one is dropped: ages get coarser, not wrong."""
+        """Notes when `offset` was admitted. If there are too many notes, every second one is dropped.
+
+        An age is then too high, by at most the time between two notes that are left.
+        """
         self._marks.append((offset, now))
         if len(self._marks) > MOST_MARKS:
             self._marks = deque(list(self._marks)[::2])
@@ -738,7 +744,7 @@ class Ledger:
         if records:
             if self.joins is None:
                 numbers = list(map(type(records[0]).offset, records))
-            else:  # records that were kept are of another type
+            else:  # a refused arrival is a `KeptRecord`, so the records may be of two types
                 numbers = [record.offset() for record in records]
             self.offsets.settle(numbers)
             self.done += len(records)
@@ -772,7 +778,7 @@ class Ledger:
         return Usage(len(numbers), self.offsets.size_of(numbers))
 
     def _advance(self, lane: Lane) -> None:
-        """Resets the attempts of a lane whose head is settled. The next task may have failed in a batch with it."""
+        """Resets the attempts of a lane whose head is settled: to 1 if the next task failed in its batch, else to 0."""
         lane.attempts = 0
         lane.setback = None
         if self.tried and (left := self.tried.pop(lane, 0)):
@@ -799,9 +805,9 @@ def sizes_of(
 ) -> list[int]:
     """Return the bytes of key, value and headers of each. `headers` is what `headers_in` returned.
 
-    A client's accessors are called by `map`, once for all records: from a loop in Python each call costs twice as
-    much, and admission, which the poller does alone, is what a consumer with quick handlers waits for. No-op tasks on
-    64 threads: 2.56 us of a core a record with loops, 2.45 without (three runs each).
+    The client's accessors are called through `map`: in a Python loop each call costs twice as much. Only the poller
+    admits, so admission limits a consumer with quick handlers. No-op tasks on 64 threads: 2.56 us of a core a record
+    with loops, 2.45 without (three runs each).
     """
     values = list(map(kind.value, records))
     try:

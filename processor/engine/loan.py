@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Loan(msgspec.Struct, eq=False):
     """A lane that is lent, with the oldest of its tasks.
 
-    After each task that succeeds, the borrower writes their number to `done`. The owner of the lock
-    may read it at any time and settle so many tasks, so that they are committed even while the next
+    After each task that succeeds, the borrower writes to `done` how many have. The owner of the lock
+    may read it at any time and settle that many tasks, so that they are committed even while the next
     task of the lane still runs.
 
     A struct, since creating one takes half the time. mypyc cannot compile one.
@@ -43,6 +43,6 @@ class Loan(msgspec.Struct, eq=False):
 
     @property
     def outages(self) -> int:
-        """Attempts of its next task in a row that ended because what the handler needs was not available."""
+        """Attempts of its next task in a row that ended because a dependency of the handler was unavailable."""
         setback = None if self.done else self.lane.setback
         return 0 if setback is None else setback.outages

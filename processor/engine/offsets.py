@@ -41,7 +41,7 @@ class Progress(NamedTuple):
     def settled_ranges(self, most: int | None = None) -> list[Range]:
         """The lowest `most` ranges that are settled above the commit point; None is all.
 
-        Holes count as settled: they contain no record. A block of unsettled offsets without a gap costs one look.
+        Holes count as settled: they contain no record. A block of unsettled offsets without a gap costs one check.
         """
         ranges: list[Range] = []
         start = self.commit_point
@@ -90,14 +90,14 @@ class Offsets:
         self.position = committed
         self.highest_settled: int | None = None
         self.bytes = 0
-        """Of the records that are here."""
+        """Of the unsettled records that are in memory."""
         self.set_aside: SetAside | None = None
         """None until a task is set aside."""
         self._unsettled: dict[int, int] = {}
         self._ahead: deque[Range] = deque(settled)
 
     def __len__(self) -> int:
-        """How many unsettled tasks have their record here."""
+        """How many unsettled tasks have their record in memory."""
         return len(self._unsettled) + (len(self.set_aside.read_again) if self.set_aside is not None else 0)
 
     @property
@@ -157,13 +157,13 @@ class Offsets:
             self.highest_settled = highest
 
     def put_aside(self, offsets: Sequence[int]) -> int:
-        """The records of these unsettled offsets are dropped. Return their bytes."""
+        """Drops the records of these unsettled offsets. Returns their bytes."""
         before = self.bytes
         self._drop(offsets)
         return before - self.bytes
 
     def read_again(self, offsets: Sequence[int], sizes: Sequence[int]) -> None:
-        """The records of offsets that were set aside are here again, with these sizes in bytes."""
+        """Notes that records which were set aside are in memory again, with these sizes in bytes."""
         assert self.set_aside is not None
         self.set_aside.read_again.update(zip(offsets, sizes, strict=True))
         self.set_aside.again_bytes += sum(sizes)

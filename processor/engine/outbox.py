@@ -1,8 +1,8 @@
 """`Outbox`: the outputs of one partition's settled tasks that no committed transaction holds yet.
 
 A task settles and its outputs enter the outbox in one step. A *cut* is the partition's progress and its outbox at one
-moment: a transaction that commits both leaves nothing in between. So at any instant, what progress says is settled is
-what committed transactions hold and what the outbox holds.
+moment, and a transaction commits both. So at any moment, the output of every task that the progress counts as settled
+is in a committed transaction or in the outbox.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ class Staged(NamedTuple):
     offset: int
     """The task's offset."""
     session: bytes | None
-    """None where the task is a session of its own."""
+    """The session's key; None if the task is a session of its own."""
     output: Any
     size: int
     """In bytes, as it counts in memory."""
     others: tuple[int, ...] = ()
-    """Lower offsets of arrivals that settled with it: a commit that says so of one says so of all."""
+    """Lower offsets of arrivals that settled with it. A commit settles all of them or none."""
     arrives: bool = False
-    """Whether it is that of a record of a join, which a note about tasks does not cover."""
+    """Whether it belongs to a record of a join, which a note about tasks does not cover."""
 
 
 class Outbox:
-    """Belongs to one ledger: the outputs of a partition that is lost go with it.
+    """The outputs of one ledger. If its partition is lost, they are lost with it.
 
-    Outputs leave in the order in which their tasks settled. A topic may refuse one: it is then withheld until it is
-    due again, with the later ones of its session. A cut without them counts their tasks as unsettled.
+    Outputs leave in the order in which their tasks settled. If a topic refuses one, it is withheld until it is due
+    again, together with the later ones of its session. A cut without them counts their tasks as unsettled.
     """
 
     __slots__ = ("_due", "_staged", "bytes")
@@ -51,7 +51,7 @@ class Outbox:
 
     @property
     def oldest(self) -> int | None:
-        """The lowest offset whose output is here; None where there is none."""
+        """The lowest offset whose output is here, arrivals that settled with a task included; None if there is none."""
         return min((min(staged.others, default=offset) for offset, staged in self._staged.items()), default=None)
 
     def put(self, staged: Staged) -> None:
@@ -65,7 +65,7 @@ class Outbox:
             self._due[offset] = due
 
     def commit(self, offsets: Iterable[int]) -> list[Any]:
-        """A committed transaction holds these: removes and returns them."""
+        """Removes and returns the outputs of these tasks, which a committed transaction contains."""
         committed = [self._staged.pop(offset) for offset in offsets]
         self.bytes -= sum(staged.size for staged in committed)
         for staged in committed:
@@ -89,7 +89,7 @@ class Outbox:
         return free, withheld
 
     def tasks_in(self, offsets: Iterable[int]) -> set[int]:
-        """Return those of these offsets, whose outputs are here, that are tasks, and not records of joins."""
+        """Return those of these offsets whose output is here and that are tasks, not records of joins."""
         return {offset for offset in offsets if offset in self._staged and not self._staged[offset].arrives}
 
 
@@ -102,10 +102,10 @@ class Cut(NamedTuple):
     """Of tasks that the progress counts as settled."""
 
     def covered(self, ranges: Sequence[Range]) -> list[Staged]:
-        """Return the outputs of the tasks that a commit covers whose skip map has these ranges.
+        """Return the outputs of the tasks that a commit covers if its skip map has these ranges.
 
-        A task is covered as well if the commit notes that every task up to it is settled. A commit without room for all
-        says nothing of the others. Were their outputs sent, a crash would repeat them.
+        A commit also covers a task if it notes that every task up to it is settled. A commit without room for all
+        ranges leaves some tasks uncovered. If their outputs were sent, a crash would repeat them.
         """
         point, noted = self.progress.commit_point, self.progress.kept_until or 0
         return [
@@ -115,7 +115,7 @@ class Cut(NamedTuple):
         ]
 
     def parted(self, ranges: Sequence[Range]) -> set[int]:
-        """Return the offsets that such a commit would settle without the output that they belong to."""
+        """Return the offsets of arrivals that such a commit would settle without the output that settled with them."""
         point = self.progress.commit_point
         return {
             other
@@ -126,14 +126,14 @@ class Cut(NamedTuple):
         }
 
     def without(self, offsets: set[int]) -> Cut:
-        """Return this cut with these tasks, and those that settled with them, counting as unsettled."""
+        """Return this cut with these arrivals, and all that settled with them, counted as unsettled."""
         parted = [staged for staged in self.outputs if not offsets.isdisjoint(staged.others)]
         left = {offset for staged in parted for offset in (staged.offset, *staged.others)}
         return Cut(unsettling(self.progress, left, ()), [each for each in self.outputs if each.offset not in left])
 
 
 def is_covered(offset: int, commit_point: int, ranges: Sequence[Range]) -> bool:
-    """Return whether a commit at this point, with these ranges in its skip map, says that the task is settled."""
+    """Return whether a commit at this point, with these ranges in its skip map, records the task as settled."""
     place = bisect_right(ranges, offset, key=_end_of)
     return offset < commit_point or (place < len(ranges) and ranges[place][0] <= offset)
 
@@ -143,7 +143,7 @@ def _end_of(settled: Range) -> int:
 
 
 def unsettling(progress: Progress, offsets: Collection[int], tasks: Collection[int]) -> Progress:
-    """Return the progress as it is without these offsets being settled, of which some are those of tasks."""
+    """Return the progress with these offsets counted as unsettled. `tasks` are those of them that are tasks."""
     if not offsets:
         return progress
     unsettled = tuple(sorted({*progress.unsettled, *offsets}))

@@ -30,7 +30,7 @@ UNATTEMPTED = frozenset({Cause.EXPIRED, Cause.INVALID, Cause.UNMET, Cause.CANCEL
 
 
 class Verdict(enum.Enum):
-    """What an exception says of further attempts."""
+    """What an exception means for further attempts."""
 
     RETRY = "another attempt may succeed"
     REJECT = "no other attempt can succeed"
@@ -55,7 +55,7 @@ class Failed(NamedTuple):
     retry_in: float | None = None
     """Seconds until the next attempt, as the handler set them; None leaves them to the backoff."""
     counts: bool = True
-    """Whether it is one of the attempts that a task has."""
+    """Whether it counts towards the maximum number of attempts."""
 
     @property
     def is_attempt(self) -> bool:
@@ -70,7 +70,7 @@ class Deferred(NamedTuple):
     """The exception's name with its module."""
     message: str
     retry_in: float
-    """Seconds until another look makes sense."""
+    """Seconds until the schema is worth another request."""
 
     @property
     def is_attempt(self) -> bool:
@@ -78,7 +78,7 @@ class Deferred(NamedTuple):
         return False
 
     def delay(self, jitter: float) -> float:
-        """Return the seconds until the next look: never earlier than `retry_in`, up to half as late again.
+        """Return the seconds until the next try: from `retry_in` to one and a half times that.
 
         Args:
             jitter: from 0 to 1. It spreads sessions that were deferred together.
@@ -87,7 +87,7 @@ class Deferred(NamedTuple):
 
 
 class Held(NamedTuple):
-    """There was no attempt: the handler is suspended, or runs as many as it may. No attempt is used up."""
+    """There was no attempt: the handler is suspended, or has reached a limit of its own. No attempt is used up."""
 
     @property
     def is_attempt(self) -> bool:
@@ -142,7 +142,7 @@ class Arrived(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """The watchdog gave the attempt up as stuck, and settled its task. What its handler returns no longer counts."""
+    """The watchdog gave up the attempt as stuck, and settled its task. What its handler returns no longer counts."""
 
 
 Outcome = Succeeded | Failed | Deferred | Held | Paused | Cancelled | Gathered | Arrived | Dropped

@@ -1,8 +1,8 @@
 """`Overflow`: sets aside tasks that fill a partition and cannot run soon, and has them read again in time.
 
-It concerns two kinds of lanes. Those with very many tasks keep some of them in memory; those that are delayed for long
-keep none. The tasks of a session run in this order: those in its lane, those on its shelf, and
-those that are set aside because of a delay.
+This affects two kinds of lanes. A lane with very many tasks keeps some of them in memory; a lane that is delayed for
+long keeps none. The tasks of a session run in this order: those in its lane, those on its shelf, and those that are
+set aside because of a delay.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from processor.engine.ledger import Ledger
 
 LEAST_KEPT = 2
-"""A lane keeps at least so many tasks. With fifty partitions, twenty hot sessions may have ten each in flight."""
+"""A lane keeps at least this many tasks. With fifty partitions, twenty hot sessions may have ten each in flight."""
 
 KEPT_PART = 8
 """A lane keeps at most one eighth of what may be in flight."""
@@ -34,7 +34,7 @@ WORTH = 4
 
 
 class Overflow:
-    """Belongs to one ledger, and exists once tasks of it were set aside."""
+    """The set-aside tasks of one ledger, from the first one on."""
 
     __slots__ = ("_delays", "_kept", "_ledger", "_portion", "is_low", "needs", "record_bytes", "tasks")
 
@@ -66,7 +66,7 @@ class Overflow:
 
     @property
     def next_due(self) -> int | None:
-        """When the first of these is due, in seconds since the epoch; None where there is none."""
+        """When the first of the delayed tasks is due, in seconds since the epoch; None if there is none."""
         return self._delays.next_due
 
     @property
@@ -79,15 +79,15 @@ class Overflow:
         return self._delays.last_due(key) is not None
 
     def sessions_with(self, length: int) -> int:
-        """Return how many sessions have tasks that are set aside if lanes keep this many of theirs."""
+        """Return how many sessions would have tasks set aside if each lane kept at most `length` tasks."""
         shelves = self._kept.shelves
         return len(shelves) + sum(lane.key not in shelves for lane in self._ledger.lanes.longer_than(length))
 
     def put_aside(self, length: int, most: int, portion: int) -> int:
-        """Drops the records of the tasks behind the first `length` of each lane. Return how many they were.
+        """Drops the records of the tasks behind the first `length` of each lane. Return how many tasks these are.
 
-        At most `most` are dropped; if there are more, a lane keeps more. It also keeps what was read again already, as
-        far as it may have that while `portion` tasks of each session may be read again at once.
+        At most `most` are dropped; if there are more, a lane keeps more. A lane also keeps tasks that were read again
+        already, within the limits that follow from `portion`: how many tasks of a session may be read again at once.
         """
         before = self.tasks
         for lane in self._ledger.lanes.longer_than(length):
@@ -100,9 +100,9 @@ class Overflow:
         return self.tasks - before
 
     def put_delayed_aside(self, after: float, most: int) -> list[Lane]:
-        """Drops the lanes whose head is not to begin before `after`, in seconds since the epoch. Return them.
+        """Drops lanes whose head is due later than `after`, in seconds since the epoch. Return them.
 
-        At most `most` tasks. The oldest task of all stays, since reports say what holds the commit point.
+        At most `most` tasks are dropped. The oldest task of all stays, since reports name what holds the commit point.
         """
         ledger, last_dues, entries = self._ledger, dict[Lane, int](), list[Entry]()
         oldest = ledger.offsets.oldest
@@ -118,7 +118,7 @@ class Overflow:
         return list(last_dues)
 
     def divert(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Sets aside the records of sessions that have others set aside already. Return the rest."""
+        """Sets aside those of the records whose session has set-aside tasks already. Return the others."""
         shelves, delays = self._kept.shelves, self._delays
         if not shelves and not delays:
             return records
@@ -150,9 +150,9 @@ class Overflow:
     def ask(self, most: int, horizon: Horizon) -> list[int]:
         """Return the offsets of the tasks to read again now, ascending.
 
-        Where any lane runs low, it asks for each lane that has less than its share, since one pass over the log serves
-        all of them. A share is on average at most `most` tasks. What is due within the horizon is asked for as well.
-        Nothing more is asked for until all of it is here.
+        If any lane runs low, tasks of every lane that has less than its share are asked for, since one pass over the
+        log serves all of them. A share is on average at most `most` tasks. Tasks that are due within the horizon are
+        asked for as well. No further task is asked for until all of these have been read.
         """
         if self._kept.asked:
             return []
@@ -163,14 +163,14 @@ class Overflow:
         return self.asked
 
     def read_again(self, records: Iterable[Record], room: int, *, at_least_one: bool) -> tuple[int, int]:
-        """Takes in those of these records that were asked for. Return how many, and how many lanes that makes ready.
+        """Admits those of these records that were asked for. Return how many, and how many lanes become ready.
 
-        From the first one on that does not fit into memory, what is asked for is set aside again.
+        If one of them does not fit into memory, it and all that is still asked for are set aside again.
 
         Args:
             records: ascending.
-            room: how many bytes of them may be taken in.
-            at_least_one: take in the first one whatever its size.
+            room: how many bytes of them may be admitted.
+            at_least_one: admit the first one whatever its size.
         """
         asked, lanes = self._kept.asked, self._ledger.lanes
         wanted = [each for each in records if each.offset() in asked and not self._put_behind_shelf(each)]
@@ -197,9 +197,9 @@ class Overflow:
         return self._delays.stretches()
 
     def hasten(self, entries: Sequence[Entry]) -> None:
-        """Has tasks that are set aside because of a delay be read again earlier, by ascending offset.
+        """Brings forward when tasks that are set aside because of a delay are read again. `entries` ascend by offset.
 
-        Of a session, no task may be due before those in front of it.
+        Within a session, no task may be due before those in front of it.
         """
         self._delays.hasten(entries)
 
@@ -242,10 +242,10 @@ class Overflow:
         self.look(lane)
 
     def _read_again_in(self, lane: Lane, shelf: Shelf | None, portion: int) -> int:
-        """Return how many of a lane's first tasks it keeps since the last one of them was read again.
+        """Return how many of its first tasks a lane keeps because they were read again: up to the last one that was.
 
-        A lane has at most two shares. Where more sessions share the room by now than did when it got them, it keeps as
-        much less.
+        A lane keeps at most two shares. If more sessions share the room now than when it got them, that is
+        proportionally less.
         """
         most = 2 * portion
         if shelf is not None:
@@ -257,8 +257,8 @@ class Overflow:
     def _may_leave(self, lane: Lane, head: int) -> bool:
         """Return whether a delayed lane may be dropped.
 
-        Its tasks must come before all that its session has set aside, and what is known of its head must be in the
-        record. What was read again already is not set aside a second time.
+        It may not if its session has other tasks set aside, which would come before these; or if more is known of its
+        head than its record has, such as failed attempts. Tasks that were read again are not set aside a second time.
         """
         kept, key = self._kept, lane.key
         if key in kept.shelves or head in kept.read_again or self._delays.last_due(key) is not None:
@@ -286,7 +286,7 @@ class Overflow:
 
     def _drop(self, offsets: Sequence[int]) -> None:
         for offset in offsets:
-            self._ledger.terms.pop(offset, None)  # they are read with the record
+            self._ledger.terms.pop(offset, None)  # the terms are read again with the record
         size = self.record_bytes * self.tasks + self._ledger.offsets.put_aside(offsets)
         self.tasks += len(offsets)
         self.record_bytes = max(1, size // self.tasks)
@@ -306,7 +306,7 @@ class Overflow:
             shelf.held = waiting + shelf.asked
 
     def _ask_for_delayed(self, horizon: Horizon) -> None:
-        """Asks for what is due, and for the oldest task of all: reports say what holds the commit point."""
+        """Asks for what is due, and for the oldest task of all, since reports name what holds the commit point."""
         delays, oldest = self._delays, self._ledger.offsets.oldest
         taken = delays.ask(horizon, self._kept.read_again, self._idle)
         if oldest is not None and oldest == delays.oldest:
@@ -314,16 +314,16 @@ class Overflow:
         self._kept.asked.update(dict.fromkeys(taken))
 
     def _idle(self, after: float) -> set[int]:
-        """Return the tasks in lanes that are parked, held, or delayed until a time `after` that one."""
+        """Return the offsets of tasks in lanes that are parked, held, or delayed until later than `after`."""
         ledger = self._ledger
         lanes = ledger.lanes.parked_lanes()
         lanes += [each for each in ledger.lanes.delayed_lanes() if ledger.terms[each.waiting[0].offset()].due > after]
         return {record.offset() for lane in lanes for record in lane.waiting}
 
     def _put_behind_shelf(self, record: Record) -> bool:
-        """Puts a task that was set aside because of a delay on its session's shelf, where there is one.
+        """Puts a task that was set aside because of a delay behind those on its session's shelf.
 
-        Return whether it was put there, so that the tasks on the shelf come first.
+        Return whether it did: whether there is such a shelf.
         """
         offset, shelf = record.offset(), self._kept.shelves.get(record.key())
         if shelf is None or self._kept.asked[offset] is not None:
@@ -334,7 +334,7 @@ class Overflow:
         return True
 
     def _put_back(self) -> None:
-        """Sets aside again what is asked for. Of each session, what has arrived comes before it."""
+        """Sets aside again all that is still asked for. In each session, it comes behind what has arrived."""
         shelves: dict[Shelf | None, list[int]] = {}
         for offset, shelf in sorted(self._kept.asked.items(), key=itemgetter(0)):
             shelves.setdefault(shelf, []).append(offset)
@@ -360,7 +360,7 @@ class Overflow:
         return shelf.lane
 
     def _has_refused(self, lane: Lane) -> bool:
-        """Return whether a join of the lane was refused. Its records lack the reason, and are out of order too."""
+        """Return whether a join of the lane was refused. Its records lack the reason, and are not in order."""
         terms = self._ledger.terms
         if self._ledger.joins is None:
             return False
@@ -373,7 +373,7 @@ class Overflow:
             self._ledger.lanes.lifted.append(lane)
 
     def _clear(self) -> None:
-        """Removes empty shelves, and ends lanes that have nothing else. Checks whether the other lanes run low."""
+        """Removes empty shelves, and ends lanes without any task. Checks whether the other lanes run low."""
         for key, shelf in list(self._kept.shelves.items()):
             if shelf or shelf.asked:
                 self.look(shelf.lane)
@@ -388,15 +388,15 @@ def _waiting_in(shelf: Shelf) -> int:
 
 
 def kept_by_each(lengths: Sequence[int], waiting: int, in_flight: Usage, limits: Usage) -> int | None:
-    """Return how many tasks each lane keeps, if that frees enough of what is in flight; None if it does not.
+    """Return how many tasks each lane keeps if it has more, or None if setting the others aside frees too little.
 
-    The longer a lane is, the more it keeps: what it keeps lasts while the rest is read again.
+    Lanes keep as many as possible, so that these last while the others are read again.
 
     Args:
         lengths: how many tasks wait in each lane.
         waiting: how many wait in all.
-        in_flight: of the partition.
-        limits: of what may be in flight of all partitions.
+        in_flight: what is in flight of the partition.
+        limits: what may be in flight of all partitions together.
     """
     mean = max(1, in_flight.bytes // max(1, in_flight.tasks))
     kept = max(1, min(FIRST_PORTION, limits.tasks // KEPT_PART, limits.bytes // KEPT_PART // mean))
@@ -409,9 +409,9 @@ def kept_by_each(lengths: Sequence[int], waiting: int, in_flight: Usage, limits:
 
 
 def portion(shelves: int, record_bytes: int, limits: Usage) -> int:
-    """Return how many tasks of each of so many sessions may be read again at once.
+    """Return how many tasks of each session may be read again at once if this many have a shelf.
 
-    A lane has less than two portions then. So those of all sessions together are at most half of the limits.
+    A lane then has less than two portions. So the tasks of all these sessions together are at most half of the limits.
     """
     part = 4 * max(1, shelves)
     return max(1, min(MOST_PORTION, limits.tasks // part, limits.bytes // part // record_bytes))

@@ -24,22 +24,22 @@ class PausesSnapshot(NamedTuple):
 
     in_force: int
     since: int | None
-    """When the oldest of them was given, in milliseconds since the epoch; None without one."""
+    """When the oldest of them began, in milliseconds since the epoch; None without one."""
     loads: Sequence[PauseLoad]
-    """Those for which most tasks wait, then the oldest."""
+    """Pauses, those with the most waiting tasks first; among equals, the oldest first."""
     waiting: Mapping[str, int]
     """How many tasks wait for any of them, by TOPIC:PARTITION."""
 
 
 class PausedLanes:
-    """Not thread-safe. What decides is in `pauses`."""
+    """Lanes that were held because of a pause. Not thread-safe."""
 
     def __init__(self, pauses: Pauses, partition_of: Callable[[Ledger], str]) -> None:
         """`partition_of` returns TOPIC:PARTITION of a ledger that is not closed."""
         self._pauses = pauses
         self._partition_of = partition_of
         self._held: dict[Lane, tuple[Ledger, str | None]] = {}
-        """With the name of the head, where the pause is one of a name."""
+        """Each with its ledger, and with the name of its head if a name is paused."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -49,20 +49,20 @@ class PausedLanes:
         return self._pauses.of_lane(self._partition_of(ledger), lane.key)
 
     def hold(self, ledger: Ledger, lane: Lane, name: str | None) -> None:
-        """The lane waits for a resume."""
+        """Adds a lane, which waits for a resume."""
         self._held[lane] = ledger, name
 
     def drop(self, lane: Lane) -> None:
-        """The lane does not wait any more."""
+        """Removes a lane, which waits no longer."""
         self._held.pop(lane, None)
 
     def forget(self, ledger: Ledger) -> None:
-        """Nothing of the ledger is begun any more."""
+        """Removes the lanes of a ledger, of which nothing begins any more."""
         if self._held:
             self._held = {lane: held for lane, held in self._held.items() if held[0] is not ledger}
 
     def take_resumed(self, target: Target) -> list[tuple[Ledger, Lane]]:
-        """Take out the lanes that no pause covers any more, now that this one has ended.
+        """Take out the lanes that no pause covers any more, now that the pause of this target has ended.
 
         With a thousand paused sessions, each resume examines only the lanes of its own session.
         """
@@ -78,7 +78,7 @@ class PausedLanes:
         return resumed
 
     def snapshot(self, most: int) -> PausesSnapshot:
-        """Return this moment, with at most `most` of the pauses. Its cost grows with the lanes that wait."""
+        """Return the present state, with at most `most` of the pauses. The cost grows with the lanes that wait."""
         in_force = dict(self._pauses.in_force)
         by_target, by_partition = Counter[Target | None](), Counter[str]()
         for lane, (ledger, name) in self._held.items():

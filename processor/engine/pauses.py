@@ -41,7 +41,7 @@ class Pauses:
         self.in_force: dict[Target, Pause] = {}
 
     def begin(self, target: Target, pause: Pause) -> bool:
-        """Pause the target. Return whether it was not paused; else only since when and by whom changes."""
+        """Pause the target. Return whether it was not paused before; if it was, only time and author change."""
         is_new = target not in self.in_force
         self.in_force[target] = pause
         return is_new
@@ -61,7 +61,10 @@ class Pauses:
         return self.in_force.get(target) if target is not None else None
 
     def target_of(self, partition: str, key: bytes | None, name: str | None) -> Target | None:
-        """Return the target of the pause that covers a task, the widest one; `name` is None for any task of a lane."""
+        """Return the target of the widest pause that covers a task; None if none does.
+
+        With None as `name`, only pauses that cover every task of the lane count.
+        """
         in_force = self.in_force
         if ALL in in_force:
             return ALL

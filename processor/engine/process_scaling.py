@@ -1,7 +1,7 @@
 """`ProcessScaling`: how many consumers a fleet should have, from what each of them has reported.
 
-One more while tasks wait and all consumers are busy; one fewer after a long time in which fewer would have done. Each
-change makes the group move partitions, so it takes several rounds of reports in a row.
+One is added while tasks wait and all consumers are busy; one is removed after a long time in which fewer would have
+done. Each change makes the group move partitions, so only several rounds of reports in a row lead to one.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 BUSY: Final = 0.8
-"""Use of a consumer from which on it is busy."""
+"""A consumer whose use is at least this high counts as busy."""
 
 GROW_ROUNDS: Final = 3
-"""Rounds of reports in a row in which tasks wait and all are busy, before there is one more."""
+"""A consumer is added after this many rounds of reports in a row in which tasks wait and all consumers are busy."""
 
 SHRINK_ROUNDS, LONGEST_SHRINK_ROUNDS = 30, 360
-"""Rounds of reports in a row in which no consumer was busy while tasks waited, before there is one fewer. They double
-each time that the one fewer was needed again, so that work that comes in bursts does not move partitions each time."""
+"""A consumer is removed after this many rounds of reports in a row in which none was busy while tasks waited. The
+number doubles whenever the removed consumer was needed again, so that bursts of work do not always move partitions."""
 
 ROOM: Final = 0.5
-"""Mean use of the consumers that would be left, up to which one fewer does."""
+"""A consumer is removed if the mean use of those that are left would be at most this."""
 
 FAILED_ROUNDS: Final = 360
-"""Rounds without one more after one that could not start."""
+"""For this many rounds after a consumer could not start, none is added."""
 
 
 class Load(NamedTuple):
     """One consumer, as it was in its last report."""
 
     use: float
-    """Share of its workers that were busy, or of a processor core that it used; the larger one, from 0 to 1."""
+    """The share of its workers that were busy, or of a processor core that it used, whichever is larger; 0 to 1."""
     waits: bool
     """Whether tasks wait that it could run if it had more to run them with."""
     partitions: int
@@ -56,7 +56,7 @@ class ProcessScaling:
         self._most = most
         self._busy_rounds = self._quiet_rounds = 0
         self._used = 0.0
-        """Sum of what was used in these quiet rounds, in consumers."""
+        """The sum of all consumers' use over these quiet rounds."""
         self._rest = 0
         self.limit: str | None = None
         """Why no consumer is added although tasks wait and all are busy; None while none is needed."""
@@ -64,17 +64,17 @@ class ProcessScaling:
         self._has_shrunk = False
 
     def restart(self) -> None:
-        """Count anew: the number of consumers has changed, or one of them is being replaced."""
+        """Start the counts again: the number of consumers has changed, or one of them is being replaced."""
         self._busy_rounds = self._quiet_rounds = 0
         self._used = 0.0
         self.limit = None
 
     def fail(self) -> None:
-        """One more could not start."""
+        """Record that a consumer which was added could not start."""
         self._rest = FAILED_ROUNDS
 
     def observe(self, loads: Sequence[Load]) -> Step | None:
-        """Take a round of reports, one of each consumer. Return the change to make; it counts as done."""
+        """Take a round of reports, one of each consumer. Return the change to make, or None. It counts as made."""
         self._rest = max(0, self._rest - 1)
         strained = sum(load.waits and load.use >= BUSY and load.partitions > 0 for load in loads)
         if strained:

@@ -10,8 +10,8 @@ URL-safe base64 without padding of
   a CRC-32 of its value,
 - the name of the progress topic in UTF-8.
 
-The record is acknowledged before the offset is committed with the reference, so the reference makes both one step. A
-record without a reference means nothing. A record counts only if its key is one of the partition's, its value has the
+The record is acknowledged before the offset is committed with the reference, so offset and map take effect in one step.
+A record without a reference means nothing. A record counts only if its key is one of the partition's, its value has the
 checksum, and the map in it has the base that is committed.
 """
 
@@ -106,7 +106,7 @@ def reference_in(metadata: str, committed: int) -> Reference | None:
 def noted_until(metadata: str, committed: int) -> int | None:
     """Return the offset below which a commit notes that every task is settled; None if it notes none.
 
-    Metadata that another tool has copied to another offset notes nothing. What a reference leads to is not looked at.
+    Metadata that another tool has copied to another offset notes nothing. The record of a reference is not checked.
     """
     kept = kept_in(metadata)
     if not kept:

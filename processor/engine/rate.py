@@ -1,16 +1,16 @@
-"""`Rate`: at most so many attempts in any stretch of time, spread over it."""
+"""`Rate`: limits how many attempts begin in any period of a given length, and spreads them over it."""
 
 from __future__ import annotations
 
 from collections import deque
 
 BURST_SHARE = 10
-"""A tenth of what may begin in the whole time may begin at once. So a rate by the minute is not used up in its first
+"""A tenth of what may begin in a whole period may begin at once. So a rate per minute is not used up in its first
 second, and a timer that is some milliseconds late loses nothing."""
 
 
 class Window:
-    """At most `count` in any `seconds`."""
+    """At most `count` in any period of `seconds`."""
 
     def __init__(self, count: int, seconds: float) -> None:
         self.count = count
@@ -25,9 +25,9 @@ class Window:
         return self.count - len(taken)
 
     def free_at(self, wanted: int) -> float | None:
-        """Return when so many may be taken if none is until then; None if they never may at once.
+        """Return when `wanted` may be taken at once, if none is taken until then; None if they never may.
 
-        It is in the past where they may be taken now.
+        The time is in the past if they may be taken now.
         """
         if wanted > self.count:
             return None
@@ -35,12 +35,12 @@ class Window:
         return self._taken[over - 1] + self.seconds if over > 0 else float("-inf")
 
     def take(self, now: float) -> None:
-        """One is taken. `now` never goes back."""
+        """Take one. `now` never goes back."""
         self._taken.append(now)
 
 
 class Rate:
-    """At most `count` in any `seconds`, and at most a tenth of them, or one, in a tenth of that time."""
+    """At most `count` in any period of `seconds`, and at most a tenth of them, or one, in a tenth of the period."""
 
     def __init__(self, count: int, seconds: float) -> None:
         burst = max(1, count // BURST_SHARE)
@@ -53,12 +53,12 @@ class Rate:
         return min(window.free(now) for window in self._windows)
 
     def free_at(self, wanted: int) -> float | None:
-        """Return when so many may begin if none does until then; None if they never may at once."""
+        """Return when `wanted` may begin at once, if none begins until then; None if they never may."""
         times = [window.free_at(wanted) for window in self._windows]
         known = [at for at in times if at is not None]
         return max(known) if len(known) == len(times) else None
 
     def take(self, now: float) -> None:
-        """One begins."""
+        """Take one, which begins at `now`."""
         for window in self._windows:
             window.take(now)

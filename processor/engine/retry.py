@@ -7,7 +7,8 @@ from typing import NamedTuple
 from processor.engine.outcome import Cause, Failed, Verdict
 
 RETRIED = frozenset({Cause.FAILED, Cause.TIMED_OUT, Cause.INTERRUPTED})
-"""Causes of failure for which a retry may succeed. The last one counts where its cancellation has ended meanwhile."""
+"""Causes of failure for which a retry may succeed. An interrupted task is retried if its cancellation has ended
+meanwhile."""
 
 
 PAUSED = "processor.Paused"
@@ -24,20 +25,21 @@ class Setback(NamedTuple):
     due: float
     """When the task is retried, in seconds of the same clock; equal to `at` if it is not."""
     outages: int = 0
-    """Attempts in a row that ended because what the handler needs was away."""
+    """Attempts in a row that ended because a dependency of the handler was unavailable."""
 
 
 ErrorTypes = tuple[type[BaseException], ...]
 
 
 class ErrorRules(NamedTuple):
-    """What the exceptions of a handler say of further attempts."""
+    """What the exceptions of a handler mean for further attempts: `reject_on` first, then `outage_on`, then `retry_on`.
+
+    An exception of none of these types rejects the task.
+    """
 
     retry_on: ErrorTypes = (BaseException,)
     reject_on: ErrorTypes = ()
-    """These win."""
     outage_on: ErrorTypes = ()
-    """These come before `retry_on`."""
 
     def verdict(self, error: BaseException) -> Verdict:
         """Return the verdict on an exception that a handler raised."""
@@ -60,7 +62,7 @@ class Policy(NamedTuple):
     backoff_max: float
 
     def with_own(self, max_attempts: int | None, backoff: float | None, backoff_max: float | None) -> Policy:
-        """Return the policy of a handler that sets some of these itself; None is what it does not set.
+        """Return the policy of a handler that sets some of these values itself; None for those that it does not set.
 
         A handler's own first delay is never cut to the consumer's longest delay.
         """
@@ -87,7 +89,7 @@ class Policy(NamedTuple):
         return self.delay(attempt, jitter)
 
     def delay(self, failures: int, jitter: float) -> float:
-        """Return the seconds until the next attempt after so many failures."""
+        """Return the seconds until the next attempt after this many failures. `jitter` is from 0 to 1."""
         return spread(backoff(failures, self.backoff, self.backoff_max), jitter, self.backoff_max)
 
 

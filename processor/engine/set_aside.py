@@ -1,4 +1,4 @@
-"""What is set aside: of a session with very many tasks only the offsets are kept, eight bytes each.
+"""What is set aside: tasks of which only the offsets are kept, eight bytes each, because their session has very many.
 
 Their records are dropped, and read again when it is nearly their turn. So a session whose tasks come faster than it can
 run them does not fill what may be in flight.
@@ -20,22 +20,22 @@ FIRST_PORTION = 256
 """Tasks of one session that are read again at once, at first. With 10 ms tasks they last for two seconds."""
 
 MOST_PORTION = 4096
-"""The same of a session that has run out of tasks again and again."""
+"""The most tasks of one session that are read again at once, after it has run out of tasks again and again."""
 
 LEAST_SHARE = 16
-"""Where the sessions of a partition share the room, each gets at least one in so many of an equal share."""
+"""If the sessions of a partition share the room, each gets at least this part, a sixteenth, of an equal share."""
 
 WINDOW = 4096
-"""Offsets of several sessions are put in order within windows of so many."""
+"""Offsets of several sessions are sorted in windows of this many."""
 
 WINDOW_EACH = 64
-"""The same for each session, where there are very many."""
+"""A window has at least this many offsets for each session, if there are very many sessions."""
 
 
 class Stretch(NamedTuple):
-    """Ascending offsets, from the place `start` to before the place `end` of an array to whose end others may come.
+    """Ascending offsets: those of an array from index `start` to before index `end`. Others may be appended to it.
 
-    What it names is never changed, so it stays true without a lock.
+    The offsets in this range never change, so they may be read without a lock.
     """
 
     offsets: Sequence[int]
@@ -46,7 +46,7 @@ class Stretch(NamedTuple):
 def merged(stretches: Sequence[Stretch]) -> Iterator[Sequence[int]]:
     """Yield the offsets of all stretches, which have none in common, ascending and in parts.
 
-    A window without a gap costs no more than to find its ends.
+    A window without a gap costs only the search for its ends.
     """
     width = max(WINDOW, WINDOW_EACH * len(stretches))
     left = [stretch for stretch in stretches if stretch.start < stretch.end]
@@ -62,7 +62,7 @@ def merged(stretches: Sequence[Stretch]) -> Iterator[Sequence[int]]:
 
 
 class Shelf:
-    """The tasks of one lane of which only the offsets are kept, oldest first. They come behind what the lane has."""
+    """The tasks of one lane of which only the offsets are kept, oldest first. They follow the tasks in the lane."""
 
     __slots__ = ("_offsets", "_start", "asked", "held", "lane", "portion", "share")
 
@@ -71,11 +71,11 @@ class Shelf:
         self.asked = 0
         """Tasks that were taken from here and are being read again."""
         self.portion = FIRST_PORTION
-        """How many are read again at once, where there is room."""
+        """How many are read again at once, if there is room."""
         self.share = FIRST_PORTION
         """How many there is room for."""
         self.held = len(lane.waiting)
-        """Tasks that the lane had when the last pass over the log began, with those that were asked for then."""
+        """How many tasks the lane had when the last pass over the log began, plus those that were asked for then."""
         self._offsets = array("q", offsets)
         self._start = 0
 
@@ -99,8 +99,8 @@ class Shelf:
         self._offsets.append(offset)
 
     def put_front(self, offsets: Iterable[int]) -> None:
-        """Puts offsets in front that are below all others, of which none may be asked for."""
-        self._offsets = array("q", offsets) + self._offsets[self._start :]  # a copy: a `Stretch` may name the old one
+        """Puts offsets in front, which are below all others. No task of the shelf may be asked for now."""
+        self._offsets = array("q", offsets) + self._offsets[self._start :]  # a copy: a `Stretch` may have the old one
         self._start = 0
 
     def take(self, count: int) -> list[int]:
@@ -108,7 +108,7 @@ class Shelf:
         taken = self._offsets[self._start : self._start + count].tolist()
         self._start += len(taken)
         if 2 * self._start > len(self._offsets):
-            self._offsets = self._offsets[self._start :]  # a copy: a `Stretch` may name the old one
+            self._offsets = self._offsets[self._start :]  # a copy: a `Stretch` may have the old one
             self._start = 0
         return taken
 
@@ -122,10 +122,10 @@ class Shelf:
 
 
 def allot(shelves: Sequence[Shelf], most: int) -> None:
-    """Sets the share of each: `most` on average, where they do not all want less, and more for faster sessions.
+    """Sets the share of each shelf: `most` on average, more for faster sessions, or its portion if all portions fit.
 
-    One pass over the log serves all of them. With equal shares the fastest one runs low when the others have hardly
-    begun theirs, and the next pass is for it alone. In proportion to their pace, all run low at the same time.
+    One pass over the log serves all of them. With equal shares, the fastest session runs low when the others have
+    hardly begun theirs, and the next pass is for it alone. With shares in proportion to pace, all run low together.
     """
     if all(shelf.portion <= most for shelf in shelves):
         for shelf in shelves:
@@ -144,11 +144,11 @@ class SetAside:
 
     def __init__(self, delays: Delays) -> None:
         self.shelves: dict[bytes | None, Shelf] = {}
-        """By session. A session has one as long as any of its tasks is there or is asked for."""
+        """By session. A session has a shelf as long as any task is on it, or was taken from it and is asked for."""
         self.delays = delays
         """Tasks that are delayed for long, and those behind them in their sessions. They follow the session's shelf."""
         self.asked: dict[int, Shelf | None] = {}
-        """By offset: tasks that are being read again, and the shelf that they were on; None is none."""
+        """The tasks that are being read again, by offset: the shelf that each was on; None if it is from `delays`."""
         self.read_again: dict[int, int] = {}
         """The offsets of tasks that are in their lanes again, and the sizes of their records in bytes."""
         self.again_bytes = 0
@@ -163,6 +163,6 @@ class SetAside:
         return min(chain(heads, self.asked, self.read_again), default=None)
 
     def stretches(self) -> tuple[Stretch, ...]:
-        """Return the offsets that are not asked for and have no record here."""
+        """Return the offsets that are not asked for, and whose records are not in memory."""
         shelves = [shelf.stretch() for shelf in self.shelves.values() if shelf]
         return (*shelves, *self.delays.stretches())

@@ -12,7 +12,7 @@ that needs the fewest:
 - kind 2: one per settled offset, how many offsets before it are unsettled.
 
 Kinds 1 and 2 are for settled offsets scattered among unsettled ones. Deflate's Huffman codes bring their numbers within
-7 % of the entropy; a bitmap does not get closer, and gets less close the rarer one of the two is.
+7 % of the entropy. A bitmap does not get closer, and it is worse the rarer settled or unsettled offsets are.
 
 Version 1, `p1:`, is still decoded. There all of it is like one chunk of kind 0 without its first number, and deflated
 means zlib's format (RFC 1950). A consumer that knows version 1 only ignores version 2, and reports so.
@@ -41,14 +41,14 @@ MAX_CHARACTERS = 4096
 """The brokers' default `offset.metadata.max.bytes`."""
 
 MOST_RANGES = 65_536
-"""Ranges that `encode` looks at. Ranges of random lengths fill the metadata long before. A regular pattern, of which
-deflate could take more, is cut here, so that the time for a map is bounded."""
+"""The most ranges that `encode` considers. Ranges of random lengths fill the metadata long before. A regular pattern,
+of which deflate could take more, is cut here, so that the time for a map is bounded."""
 
 RECORD_BYTES = 900_000
 """The longest value of a record. Brokers and topics accept batches of 1 MiB by default."""
 
 RECORD_RANGES = 500_000
-"""Ranges that `encode_record` looks at. They take about a quarter of a second."""
+"""The most ranges that `encode_record` considers. They take about a quarter of a second."""
 
 FIRST_TRY = 2048
 """Number of ranges of the first attempt for metadata. Each further number is estimated from the previous length."""
@@ -57,7 +57,7 @@ CHUNK = 256
 """Ranges per chunk."""
 
 UNUSED = 64
-"""The part of the limit, one in so many characters, that is not worth another attempt."""
+"""If at most one part in this many of the limit is unused, another attempt is not worth its time."""
 
 BASE_CHARACTERS = 22
 """The longest map without a range."""
@@ -103,11 +103,11 @@ def encode_record(base: int, ranges: Sequence[Range], limit: int = RECORD_BYTES)
 def extend(
     base: int, ranges: Sequence[Range], known: Sequence[Range], limit: int = MAX_CHARACTERS
 ) -> tuple[str, Sequence[Range]] | None:
-    """Encodes as `encode` does, and leaves out nothing that an earlier map said: `known`, which is part of `ranges`.
+    """Encodes as `encode` does, but always includes `known`: the ranges of an earlier map, which are part of `ranges`.
 
     If `ranges` has more than `MOST_RANGES`, it need not reach as far as `known` does.
 
-    Returns the metadata and the ranges that it contains, or None where not even the known ones fit any more.
+    Returns the metadata and the ranges that it contains, or None if not even the known ones fit any more.
     """
     text, fits = encode(base, ranges, limit)
     if fits == len(ranges):
@@ -139,7 +139,7 @@ def _longest(text_of: Callable[[int], Text], most: int, limit: int, begin_with: 
     Attempts alternate between an estimate and the middle, since deflate is not linear.
 
     Args:
-        text_of: encodes the first so many ranges.
+        text_of: encodes the given number of ranges, the first ones.
         most: the highest number of ranges.
         limit: the greatest length.
         begin_with: the text of no range, and the number of ranges of the first attempt.
@@ -270,10 +270,10 @@ def _chunk(end: int, ranges: Sequence[Range]) -> bytes:
 
 
 def _kind(bounds: int, unsettled: int, settled: int) -> int:
-    """Return the kind with the fewest numbers.
+    """Return the kind with the fewest numbers, with a preference for kind 1.
 
-    One that differs from that of its neighbours costs more, since all of a map share one Huffman code. So it has to be
-    better by a quarter.
+    All chunks of a map share one Huffman code, so a kind that differs from that of its neighbours costs more. So the
+    other kinds are taken only if kind 1 needs at least a quarter more numbers.
     """
     if 5 * min(bounds, settled) > 4 * unsettled:
         return _UNSETTLED

@@ -1,7 +1,7 @@
-"""`Splice`: two readers of the same partitions become one stream, with each record once and in order.
+"""`Splice`: merges two readers of the same partitions into one stream, with each record once and in order.
 
-While a member of a group may not fetch, a second reader goes on from the member's next offset. Later the member goes on
-from where the second reader is, and for a moment both read.
+While a member of a group may not fetch, a second reader continues from the member's next offset. Later the member
+continues where the second reader is, and for a moment both read.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ P = TypeVar("P", bound=Hashable)
 
 
 class Splice(Generic[P]):
-    """What is taken from either reader.
+    """Decides which records are taken from which reader.
 
-    Each reader delivers every record of a partition from some offset on, in order. The member begins at the offset that
-    is next here, or below it. So whichever delivers a record at `next` or above has delivered all that lies between, or
-    there is nothing. This holds for any interleaving of the two, and where the member seeks to an offset up to `next`.
+    Each reader delivers every record of a partition from some offset on, in order. The member begins at `next` or
+    below. So when a reader delivers its first record at `next` or above, no record lies between `next` and that one.
+    This holds for any interleaving of the two readers, and if the member seeks to an offset up to `next`.
     """
 
     def __init__(self, starts: Mapping[P, int]) -> None:
@@ -30,20 +30,20 @@ class Splice(Generic[P]):
         return bool(self.next)
 
     def end(self) -> None:
-        """The member may fetch again: a partition for which it has caught up is its own from then on."""
+        """Begins the return to the member, which may fetch again. Each partition is its own once it has caught up."""
         self._is_ending = True
 
     def forget(self, partitions: Iterable[P]) -> None:
-        """Takes nothing more of these from the second reader, and everything from the member."""
+        """Ends the splice of these partitions: everything is taken from the member, nothing from the second reader."""
         for partition in partitions:
             self.next.pop(partition, None)
 
     def is_taken_from_member(self, partition: P, offset: int, *, after: int) -> bool:
-        """Return whether to take what the member has delivered.
+        """Return whether to take what the member has delivered: a record, or the end of a partition.
 
         Args:
             partition: its partition.
-            offset: the record's, or the end's.
+            offset: the offset of the record, or of the end.
             after: the lowest offset that may follow it.
         """
         if (expected := self.next.get(partition)) is None:

@@ -1,7 +1,8 @@
-"""What was fetched and not admitted yet: a queue for each partition, so that none stands behind another's backlog.
+"""What was fetched and not admitted yet: a queue for each partition, so that none waits behind another's backlog.
 
-A Kafka client hands the records of all partitions out through one queue, in the order in which fetches came back. To
-stop taking from it because one partition is full would hold back all others. So everything is taken, and waits here.
+A Kafka client hands out the records of all partitions through one queue, in the order in which fetches returned. If one
+full partition stopped the consumer from taking records, it would hold back all others. So everything is taken, and
+waits here.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Stock(Generic[P, M]):
 
     def __init__(self) -> None:
         self.taken: dict[P, int] = {}
-        """Records that were taken of each partition since it was first put in."""
+        """How many records were taken of each partition since its first ones were put in."""
         self._queues: dict[P, _Queue[M]] = {}
 
     def __bool__(self) -> bool:
@@ -79,12 +80,12 @@ class Stock(Generic[P, M]):
         return list(self._queues)
 
     def usage(self, partition: P) -> Usage:
-        """Return what waits of the partition."""
+        """Return how much of the partition waits."""
         queue = self._queues.get(partition)
         return Usage(queue.tasks, queue.bytes) if queue is not None else NOTHING
 
     def usages(self) -> dict[P, Usage]:
-        """Return what waits of each partition of which something does."""
+        """Return how much waits of each partition of which anything does."""
         return {partition: Usage(queue.tasks, queue.bytes) for partition, queue in self._queues.items()}
 
     def put(self, partition: P, records: Sequence[Record], size: int) -> None:
@@ -95,18 +96,18 @@ class Stock(Generic[P, M]):
         queue.bytes += size
 
     def mark(self, partition: P, mark: M) -> None:
-        """Appends a mark: it is handed out when everything before it was taken."""
+        """Appends a mark: `take` returns it once everything before it was taken."""
         self._queue(partition).entries.append(mark)
 
     def is_blocked(self, partition: P, gate: int) -> bool:
-        """Return whether what comes next of the partition is behind the gate; see `take`."""
+        """Return whether the partition's next entry is at or above the gate, so that `take` would return nothing."""
         queue = self._queues.get(partition)
         return queue is not None and not self._below(queue.entries[0], gate)
 
     def take(self, partition: P, count: int, gate: int | None = None) -> list[Run | M]:
-        """Return the next `count` records of the partition, in runs, and the marks that they lead up to.
+        """Take out at most `count` records of the partition, in runs, with the marks between and right behind them.
 
-        With a gate, only records below that offset, and marks at it or below.
+        With a gate, only records below that offset are taken, and marks at it or below.
         """
         queue = self._queues.get(partition)
         taken: list[Run | M] = []
@@ -132,7 +133,7 @@ class Stock(Generic[P, M]):
         return taken
 
     def forget(self, partition: P) -> None:
-        """The partition is not this consumer's any more."""
+        """Forgets a partition that no longer belongs to this consumer."""
         self._queues.pop(partition, None)
         self.taken.pop(partition, None)
 

@@ -1,4 +1,4 @@
-"""`Suspension`: an outage of a handler's dependency, and for how long its tasks wait.
+"""`Suspension`: suspends a handler while one of its dependencies is unavailable.
 
 | state | attempts that may run |
 | --- | --- |
@@ -12,7 +12,8 @@ from __future__ import annotations
 from processor.engine.retry import backoff, spread
 
 SUSPEND_AFTER = 10
-"""So many attempts in a row have to end in an outage. Fewer could be a few bad connections among many good ones."""
+"""A handler is suspended after this many attempts in a row ended in an outage. Fewer could be a few bad connections
+among many good ones."""
 
 
 class Suspension:
@@ -32,7 +33,7 @@ class Suspension:
         """When the first of them ended."""
         self.suspended_at = 0.0
         self.probes = 0
-        """Attempts while suspended."""
+        """Number of probes since the handler was suspended."""
         self.error_type = self.error = ""
         """Of the last attempt that ended in an outage."""
         self.due = 0.0
@@ -46,7 +47,7 @@ class Suspension:
         return self.allowance == 0
 
     def fail(self, now: float, jitter: float) -> bool:
-        """An attempt ended in an outage. Return whether the handler is suspended from now on, and was not before.
+        """Record an attempt that ended in an outage. Return whether this suspends the handler, which was not before.
 
         While it is suspended, only the probe's end counts. `jitter` is from 0 to 1.
         """
@@ -64,7 +65,7 @@ class Suspension:
         return True
 
     def succeed(self) -> bool:
-        """An attempt succeeded; while the handler is suspended, the probe. Return whether that resumes it."""
+        """Record a success; while the handler is suspended, that of the probe. Return whether this resumes it."""
         self.row = 0
         if self.is_suspended:
             self.probes += 1
@@ -75,12 +76,12 @@ class Suspension:
         return False
 
     def pass_over(self) -> None:
-        """An attempt failed for another reason, so the dependency may be available again: the next probe is due."""
+        """Record an attempt that failed for another reason: the row ends. A suspension stays, with its probe due."""
         if not self.is_suspended:
             self.row = 0
 
     def recover(self) -> None:
-        """No task waits any more."""
+        """Record that no task waits any more: a recovering handler is calm again."""
         if not self.is_suspended:
             self.allowance = None
 

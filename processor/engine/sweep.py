@@ -1,4 +1,4 @@
-"""`Sweep`: one pass over a partition's log for the offsets that are wanted of it."""
+"""`Sweep`: one pass over a partition's log, for the records at wanted offsets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import NamedTuple
 from processor.engine.record import Record
 
 JUMP = 2000
-"""So many offsets without a wanted one are worth a jump. Reading them takes a millisecond or two, as a fetch does."""
+"""A longer stretch without a wanted offset is jumped over. Reading this many takes a millisecond or two, as a fetch
+does."""
 
 
 class Passed(NamedTuple):
@@ -18,11 +19,11 @@ class Passed(NamedTuple):
     found: list[Record]
     """The wanted records."""
     missed: list[int]
-    """Wanted offsets that have no record any more."""
+    """Wanted offsets that no longer have a record."""
 
 
 class Sweep:
-    """Reads forward only. The wanted offsets ascend."""
+    """A pass goes forward only. The wanted offsets ascend; there is at least one."""
 
     __slots__ = ("_position", "_wanted")
 
@@ -32,7 +33,7 @@ class Sweep:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is wanted any more."""
+        """Whether all wanted offsets were passed."""
         return not self._wanted
 
     @property
@@ -51,12 +52,12 @@ class Sweep:
         return bool(self._wanted) and self._wanted[0] - self._position > JUMP
 
     def jump(self) -> int:
-        """Return where to read on, which is where the next record is expected from now on."""
+        """Jump to the next wanted offset. Return it: the caller continues reading there."""
         self._position = self._wanted[0]
         return self._position
 
     def take(self, records: Iterable[Record]) -> Passed:
-        """Passes the next records, ascending. Compacted or deleted records are not among them, and are passed too."""
+        """Passes the next records, ascending. Offsets between them have no record any more, and are passed as well."""
         found, missed = list[Record](), list[int]()
         for record in records:
             offset = record.offset()
@@ -68,7 +69,7 @@ class Sweep:
         return Passed(found, missed)
 
     def reach(self, offset: int) -> list[int]:
-        """Passes all offsets below this one: no record of them will come. Return the wanted ones among them."""
+        """Passes all offsets below this one, which have no more records. Return the wanted ones among them."""
         missed = []
         while self._wanted and self._wanted[0] < offset:
             missed.append(self._wanted.popleft())

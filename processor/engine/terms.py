@@ -18,7 +18,7 @@ class Terms(NamedTuple):
     expires: float = inf
     """The task is not begun after this time."""
     fault: str | None = None
-    """Why a header cannot be read. The task is not attempted then, and the other terms are those of any task."""
+    """Why a header cannot be read. The task is not attempted then, and the other terms have their defaults."""
     linked: bool = False
     """Whether headers link it with other tasks: those that it follows from, or that follow from it."""
     followed: bool = False
@@ -40,7 +40,7 @@ class Terms(NamedTuple):
 
 
 ANY_TIME = Terms()
-
+"""The terms of a task whose headers ask for nothing."""
 
 TermsOf = Callable[[Headers], Terms | None]
 """Reads a record's headers; None where they ask for nothing."""

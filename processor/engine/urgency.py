@@ -1,7 +1,7 @@
 """Turns by urgency: which of the ready lanes of all partitions is lent next, while some of them hold urgent tasks.
 
 Until a consumer sees the first task with a priority, none of this exists: the ready lanes of a partition stand in a
-deque, and the partitions take turns. From then on each partition has an `UrgencyQueue` in its place.
+deque, and the partitions take turns. From then on each partition has an `UrgencyQueue` instead of the deque.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from processor.engine.lanes import Lane
 from processor.engine.ledger import Ledger
 
 AGED_TURN = 8
-"""Every eighth turn is that of the lane that has waited longest, whatever its urgency, so that none starves."""
+"""Every eighth turn goes to the lane that has waited longest, whatever its urgency, so that none starves."""
 
 
 class _Place(NamedTuple):
-    """Where a lane stands."""
+    """A lane's place in the queue."""
 
     since: int
     """Its number among the lanes of all partitions, in the order in which they became ready."""
@@ -26,7 +26,7 @@ class _Place(NamedTuple):
 
 
 class UrgencyQueue:
-    """The ready lanes of one partition, by age and by urgency. For its partition's `Lanes` it is a deque."""
+    """The ready lanes of one partition, by age and by urgency. `Lanes` uses it like the deque that it replaces."""
 
     def __init__(self, turns: Turns, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -54,25 +54,25 @@ class UrgencyQueue:
         return next(iter(self._by_age.values())).since
 
     def append(self, lane: Lane, /) -> None:
-        """The lane is ready."""
+        """Adds a lane that has become ready."""
         self.put(lane, self._turns.next_number())
 
     def appendleft(self, lane: Lane, /) -> None:
-        """The lane was lent, and nothing of it was begun: it counts as the one that has waited longest."""
+        """Puts back a lane of which nothing was begun: it counts as the one that has waited longest."""
         urgency = self.put(lane, 0)
         self._by_age.move_to_end(lane, last=False)
         if urgency:
             self._classes[urgency].move_to_end(lane, last=False)
 
     def put(self, lane: Lane, since: int) -> int:
-        """The lane is ready, and has this number. Return its urgency."""
+        """Adds a ready lane with this number. Return its urgency."""
         urgency = lane.urgency
         self._by_age[lane] = _Place(since, urgency)
         self._enter(lane, urgency)
         return urgency
 
     def lift(self, lane: Lane) -> None:
-        """A task has joined the lane that may be more urgent than it was. Its age stays."""
+        """Raises the lane's urgency if a task that has joined it is more urgent. Its age stays."""
         place = self._by_age.get(lane)
         if place is not None and lane.urgency > place.urgency:
             self._leave(lane, place.urgency)
@@ -93,7 +93,7 @@ class UrgencyQueue:
         return lane
 
     def close(self) -> None:
-        """Nothing of it is lent any more."""
+        """Ends the queue: none of its lanes is lent any more."""
         self.is_open = False
         for urgency in self._classes:
             self._turns.withdraw(self, urgency)
@@ -110,15 +110,15 @@ class UrgencyQueue:
         if urgency:
             of_class = self._classes[urgency]
             del of_class[lane]
-            if not of_class:  # what is not open is not asked for lanes any more, so the turns know of this one
+            if not of_class:  # lanes are only taken from open queues, so `_turns` has this class of the queue
                 del self._classes[urgency]
                 self._turns.withdraw(self, urgency)
 
 
 class Turns:
-    """Whose turn it is among all partitions. True while a lane with an urgent task is ready.
+    """Decides which lane of all partitions is next. True while a lane with an urgent task is ready.
 
-    The most urgent lanes come first; among those of one urgency their partitions take turns.
+    The most urgent lanes come first; among lanes of the same urgency, their partitions take turns.
     """
 
     def __init__(self, ledgers: Iterable[Ledger]) -> None:
@@ -130,7 +130,7 @@ class Turns:
         for ledger in ledgers:
             waiting = ledger.lanes.ready
             queue = self.add(ledger)
-            for number, lane in enumerate(waiting):  # as old as those that stand where it does in other partitions
+            for number, lane in enumerate(waiting):  # as old as the lane at the same place in other partitions
                 queue.put(lane, number)
             self._numbers = max(self._numbers, len(queue))
 
@@ -143,13 +143,13 @@ class Turns:
         return sum(queue.urgent for queue in self.queues.values())
 
     def add(self, ledger: Ledger) -> UrgencyQueue:
-        """Give the ledger a queue, which has none of its ready lanes yet."""
+        """Replace the ledger's ready lanes by an empty queue, and return it. The caller adds the lanes."""
         queue = self.queues[ledger] = UrgencyQueue(self, ledger)
         ledger.lanes.ready = queue
         return queue
 
     def remove(self, ledger: Ledger) -> None:
-        """Nothing of the ledger is lent any more."""
+        """Remove a ledger: none of its lanes is lent any more."""
         queue = self.queues.pop(ledger, None)
         if queue is not None:
             queue.close()
@@ -171,11 +171,11 @@ class Turns:
         return self._numbers
 
     def enter(self, queue: UrgencyQueue, urgency: int) -> None:
-        """The queue has its first lane of this urgency."""
+        """Note that the queue has its first lane of this urgency."""
         self._rotations.setdefault(urgency, OrderedDict())[queue] = None
 
     def withdraw(self, queue: UrgencyQueue, urgency: int) -> None:
-        """The queue has no lane of this urgency any more that may be lent."""
+        """Note that the queue has no more lanes of this urgency to lend."""
         rotation = self._rotations[urgency]
         del rotation[queue]
         if not rotation:

@@ -1,9 +1,9 @@
-"""`WorkerScaling`: how many workers a consumer should have, from what they do and from what the last change brought.
+"""`WorkerScaling`: how many workers a consumer should have, from what they do and from the effect of the last change.
 
-More workers help as long as tasks wait for one, all of them are busy, and more of them end more tasks in the same time.
-So the number is changed by trial: the rate of ended attempts before and after is compared, and a change that does not
-pay is undone. After each change that was undone the next trial comes later, and is smaller: what has been found out is
-not asked again and again.
+More workers help as long as tasks wait for one, all workers are busy, and more of them end more attempts in the same
+time. So the number is changed by trial: the rates of ended attempts before and after are compared, and a change that
+does not pay is undone. After each change that was undone, the next trial comes later and is smaller, so that the same
+trial is not repeated all the time.
 """
 
 from __future__ import annotations
@@ -12,46 +12,47 @@ from math import ceil, log
 from typing import Final, NamedTuple
 
 FACTORS: Final = (2.0, 1.5, 1.25)
-"""How many times as many workers a trial has, or how many times fewer. The first one doubles; one that was undone makes
-the next one smaller, and one that paid makes it larger. A smaller step could not be distinguished from chance."""
+"""Factors by which a trial raises or lowers the number of workers. The first trial doubles or halves it. After a trial
+that was undone the next one is smaller, and after one that paid it is larger. The effect of a smaller step than these
+could not be distinguished from chance."""
 
 HELPS: Final = 0.3
-"""Elasticity of the rate (its relative change by that of the number) from which on more workers help. It is 1 where
-handlers wait for something that has room, and 0 where they wait for each other."""
+"""More workers help if the elasticity of the rate (its relative change, divided by that of the number of workers) is
+at least this. It is 1 if handlers wait for something that has room, and 0 if they wait for each other."""
 
 NEEDLESS: Final = 0.2
-"""Elasticity below which fewer workers do as well. The gap to `HELPS` keeps a number that lies between from moving."""
+"""Below this elasticity, fewer workers do as well. Between this and `HELPS`, the number does not change."""
 
 EVIDENCE: Final = 200.0
 """Attempts that a rate is measured over, times the square of the step's logarithm. The error of the elasticity is then
 0.1 if durations are spread like an exponential distribution: 416 attempts for a step of 2, 4,017 for one of 1.25."""
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 30.0
-"""Bounds of the time over which a rate is measured, if there is evidence or not."""
+"""Bounds of the time over which a rate is measured, however many attempts end in it."""
 
 BUSY: Final = 0.8
-"""Share of the workers from which on all of them count as busy: some are always between two tasks."""
+"""If this share of the workers is busy, all of them count as busy: some are always between two tasks."""
 
 FEWEST_ATTEMPTS: Final = 20
-"""Fewer attempts than these in that time say nothing. More workers are then assumed to help: attempts that long most
-often wait."""
+"""With fewer attempts than this in that time, the rate is unknown. More workers are then assumed to help, since
+attempts that take so long mostly wait for something."""
 
 FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 20.0, 400.0
 """Time between a trial that was undone and the next one; each doubles it."""
 
 SLACK_SECONDS, LONGEST_SLACK_SECONDS = 60.0, 900.0
-"""Time without waiting work and with too many workers, after which there are fewer. It doubles each time that this was
-too few, so that work that comes in bursts does not move the number each time."""
+"""The number is lowered after this time without waiting work and with too many workers. The time doubles whenever the
+number was too low afterwards, so that bursts of work do not change it each time."""
 
 MARGIN: Final = 1.25
-"""Workers that are kept, for each one that was busy at the busiest moment of that time."""
+"""How many workers are kept for each one that was busy at the busiest moment of that time."""
 
 LULL_SECONDS: Final = 1.0
 """Time without waiting work after which a measurement of the rate is worthless."""
 
 CHANGED: Final = 1.5
-"""A rate that is so many times higher or lower than at the last trial: the conditions are others, and what the trials
-found out does not hold."""
+"""If the rate is higher or lower by more than this factor than at the last trial, conditions have changed, and the
+results of earlier trials no longer hold."""
 
 
 class Sample(NamedTuple):
@@ -62,7 +63,7 @@ class Sample(NamedTuple):
     ended: int
     """Attempts since then."""
     busy: int
-    """Workers that are on something."""
+    """Workers that have a task."""
     ready: int
     """Sessions that wait for a worker."""
 
@@ -79,16 +80,16 @@ class _Trial(NamedTuple):
 
     before: int
     rate: float | None
-    """Of ended attempts a second with as many; None if too few ended to say."""
+    """Ended attempts per second with `before` workers; None if too few ended to measure it."""
 
 
 class WorkerScaling:
-    """Decides on the number of one consumer's workers. Time comes with the samples.
+    """Decides on the number of one consumer's workers. The samples carry the time.
 
     Args:
         least: the smallest number.
         most: the largest one.
-        workers: with which it begins; by default the smallest one.
+        workers: the number to begin with; by default the smallest one.
     """
 
     def __init__(self, least: int, most: int, workers: int | None = None) -> None:
@@ -101,7 +102,7 @@ class WorkerScaling:
         self._hold = 0.0
         self._next_hold = FIRST_HOLD_SECONDS
         self._news_hold = FIRST_HOLD_SECONDS
-        """Longest time until the next trial when conditions have changed. It grows where they do so all the time."""
+        """Longest time until the next trial after conditions have changed. It grows if they change all the time."""
         self._known_rate: float | None = None
         """The rate when the last trial was undone."""
         self._settling = 0.0
@@ -112,7 +113,7 @@ class WorkerScaling:
         self._has_shrunk = False
 
     def observe(self, sample: Sample) -> Resize | None:
-        """Take a sample. Return the change to make; it counts as done."""
+        """Take a sample. Return the change to make, or None. The change counts as made."""
         self._hold -= sample.seconds
         if self._settling > 0.0:
             self._settling -= sample.seconds
@@ -173,7 +174,7 @@ class WorkerScaling:
         return known is not None and rate is not None and not known / CHANGED <= rate <= known * CHANGED
 
     def _try(self, rate: float | None) -> Resize | None:
-        """Begin the next trial, in the other direction where the bounds leave none."""
+        """Begin a trial. If the bounds leave no room in this direction, begin none, and turn for the next one."""
         factor = FACTORS[self._step]
         larger = min(max(self.workers + 1, round(self.workers * factor)), self._most)
         smaller = max(min(self.workers - 1, round(self.workers / factor)), self._least)
@@ -218,7 +219,7 @@ class WorkerScaling:
     # --- both ----------------------------------------------------------------------------------------
 
     def _change(self, workers: int, reason: str) -> Resize:
-        """The attempts that run end with the old number: the next measurement begins after them."""
+        """Change the number. The next measurement begins after the attempts that run now: they show the old rate."""
         lasts = self.workers * self._seconds / self._ended if self._ended else 0.0
         self._settling = min(max(SHORTEST_SECONDS, 2 * lasts), LONGEST_SECONDS)
         self._discard()
