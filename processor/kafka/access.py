@@ -16,10 +16,11 @@ LOGIN_REFUSED: Final = frozenset((KafkaError._AUTHENTICATION, KafkaError.SASL_AU
 
 
 class Access:
-    """Belongs to the poller's thread.
+    """Decides when a denial of access ends the consumer. Belongs to the poller's thread.
 
-    A client whose password has changed would retry with the old one without end. The consumer that replaces this one
-    reads the files of the secrets again, so a denial ends this one once nothing else can be hoped for.
+    After a change of its password, a client would retry with the old one forever. The consumer that replaces this one
+    reads the files of the secrets again. So a denial ends this one once no broker is left that may admit it, or the
+    group has evicted it.
     """
 
     def __init__(self, settings: Settings, config: Config) -> None:

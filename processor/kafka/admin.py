@@ -24,7 +24,7 @@ ANSWER_SECONDS = 10.0
 """Time limit for a response of the brokers; without one, they count as unreachable."""
 
 PERMISSIONS_SECONDS = 5.0
-"""Time limit for a response about permissions. Without one, the consumer starts, and finds out later."""
+"""Time limit for a response about permissions. Without one, the consumer starts, and fails later if one is missing."""
 
 DEAD_LETTER_OVERHEAD_BYTES = 16_384
 """Maximum size that a dead letter adds to its record: headers with the names of topic and group, and the batch."""

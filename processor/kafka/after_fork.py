@@ -1,4 +1,4 @@
-"""What a child process does with the Kafka clients of the process that forked it: it makes its own.
+"""Replaces the Kafka clients in a child process that was forked.
 
 A fork copies a client without its threads. Such a copy sends nothing, and waits for those threads without end when it
 is destroyed.
@@ -16,7 +16,7 @@ class Renewable(Protocol):
     """An object with a client, or with other things that a child process cannot use."""
 
     def renew(self) -> None:
-        """Replaces them, in the only thread of a child process. Locks that it has may be held forever."""
+        """Replaces them, in the only thread of a child process. A lock that was held at the fork is held forever."""
 
 
 _renewables: WeakSet[Renewable] = WeakSet()

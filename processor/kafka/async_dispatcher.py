@@ -186,12 +186,12 @@ class AsyncDispatcher:
 
 
 class _Loop:
-    """The event loop, and what the client's thread has for it. Many deliveries wake the loop once."""
+    """The event loop, and the deliveries that the client's thread passes to it. Many deliveries wake the loop once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.turn = asyncio.Lock()
-        """Of the task that waits for room."""
+        """Held by the `submit` that sends, or waits for room."""
         self._room = asyncio.Event()
         self._ended: deque[_Ended] = deque()
         self._visit_due = False

@@ -19,7 +19,7 @@ TASKS: Final = 10_000
 """The most tasks that are counted in one partition."""
 
 TASKS_OF_ALL: Final = 200_000
-"""The same for all partitions together. The keys of these tasks are in memory."""
+"""The most tasks that are counted in all partitions together. Their keys are kept in memory."""
 
 SECONDS: Final = 10.0
 """Time limit for all partitions. What was counted by then is reported."""

@@ -26,14 +26,14 @@ class ClientErrors:
     """Belongs to the poller's thread."""
 
     def __init__(self, settings: Settings, config: Config, access: Access, joining: Joining, emit: Emit) -> None:
-        """Remember what errors are judged by.
+        """Take what decides on errors.
 
         Args:
             settings: the fleet's settings.
             config: the client's configuration. A session that is too short for the brokers is changed in it, for the
                 client that is opened next.
             access: which errors deny access.
-            joining: whether the member has been in the group, and what reports a refusal that is waited out.
+            joining: knows whether the member has been in the group, and reports refusals that are waited out.
             emit: receives log events.
         """
         self._settings = settings

@@ -137,7 +137,7 @@ class ClusterFacts:
     def newest_times(self, topics: Sequence[TopicState]) -> list[float]:
         """Return the time of the newest record of each partition that has one, in seconds since the epoch.
 
-        Brokers before Kafka 3.0 do not report it, nor those that deny access: such partitions are left out.
+        Brokers before Kafka 3.0, and those that deny access, do not report it: such partitions are left out.
         """
         asked = {
             TopicPartition(topic.name, number): OffsetSpec.max_timestamp()

@@ -14,10 +14,10 @@ from processor.kafka.elections import NO_COORDINATOR
 Answer = TypeVar("Answer")
 
 SLICE_SECONDS: Final = 1.0
-"""How long the client is asked before it is looked whether the group denies access."""
+"""Time limit for one request to the client. After it, the client's errors are checked for a denial of access."""
 
 NO_COORDINATOR_YET: Final = NO_COORDINATOR | {KafkaError._WAIT_COORD}
-"""The same, and that the client still looks for the coordinator."""
+"""`NO_COORDINATOR`, and the client's own error while it still searches for the coordinator."""
 
 
 def committed_offsets(client: Consumer, places: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:

@@ -36,13 +36,13 @@ CONSUMER_ONLY = frozenset((
     "offset.store.path", "offset.store.sync.interval.ms", "partition.assignment.strategy",
     "queued.max.messages.kbytes", "queued.min.messages", "session.timeout.ms", "share.acknowledgement.mode",
 ))
-"""The C rows of librdkafka's CONFIGURATION.md. A producer only warns about them."""
+"""The settings marked C (consumer) in librdkafka's CONFIGURATION.md. A producer only warns about them."""
 
 MEMBERSHIP = frozenset((
     "group.instance.id", "group.protocol", "group.protocol.type", "group.remote.assignor", "heartbeat.interval.ms",
     "max.poll.interval.ms", "partition.assignment.strategy", "session.timeout.ms",
 ))
-"""Those of them that concern a member of a group."""
+"""Those of `CONSUMER_ONLY` that concern a member of a group."""
 
 PRODUCER_ONLY = frozenset((
     "acks", "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
@@ -53,7 +53,7 @@ PRODUCER_ONLY = frozenset((
     "transaction.timeout.ms", "transactional.id",
 ))
 # fmt: on
-"""The P rows of the same table. A consumer only warns about them."""
+"""The settings marked P (producer) in the same table. A consumer only warns about them."""
 
 # The client's errors name a setting by its old name, whichever name was used.
 OLD_NAMES = {
@@ -84,7 +84,7 @@ MAX_POLL_INTERVAL_MS = 300_000
 """The client's own defaults for `session.timeout.ms` and `max.poll.interval.ms`."""
 
 LONGEST_POLL_INTERVAL_MS = 86_400_000
-"""The client accepts no more."""
+"""The longest interval that the client accepts."""
 
 FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location", "ssl.crl.location")
 """Settings whose value is a file or a folder."""
@@ -149,7 +149,7 @@ def consumer_config(settings: Settings, index: int, fleet: str | None = None) ->
 
 
 def _poll_interval_ms(drain_timeout: float) -> int:
-    """The default of `max.poll.interval.ms`: longer than the client's own where running tasks get so long to finish.
+    """The default of `max.poll.interval.ms`: the client's own, or longer if running tasks may take longer to finish.
 
     It limits how long the group waits for a member whose partitions drain.
     """
@@ -203,6 +203,8 @@ ALONE = {
     "message.max.bytes": "1000000000",
     "queue.buffering.max.kbytes": "1048576",
 }
+"""The settings of a producer that sends each record in a batch of its own."""
+
 DENSER = (
     {"compression.type": "gzip", "compression.level": "9"},
     {"compression.type": "zstd", "compression.level": "12"},

@@ -51,7 +51,7 @@ _POLL_SECONDS: Final = 0.2
 
 
 SETTLING_SECONDS: Final = 5.0
-"""A topic that was just created may be unknown to some brokers for so long."""
+"""How long a topic that was just created may be unknown to some brokers."""
 
 
 class ControlTopic:
@@ -83,7 +83,7 @@ class ControlTopic:
         return self._is_read.wait(seconds)
 
     def close(self) -> None:
-        """See `processor.runtime.control.Feed`. A call of the client without an answer is not waited for."""
+        """See `processor.runtime.control.Feed`. Does not wait for a call of the client that gets no answer."""
         self._is_closed.set()
         if self._thread is not None:
             self._thread.join(2 * SLICE_SECONDS)
@@ -105,7 +105,7 @@ class ControlTopic:
         self._client.close()
 
     def _apply(self, apply: Apply, record: Record) -> None:
-        """Goes on with the next command after a fault of ours: without this thread, none would be obeyed any more."""
+        """Applies a command. Logs any exception: if it ended the thread, no later command would be applied."""
         try:
             apply(record.key(), record.value())
         except Exception as error:  # noqa: BLE001 — whatever it is, the log has it
@@ -120,7 +120,7 @@ class ControlTopic:
             self._emit(ControlFailed(topic=self._topic, error=reason))
 
     def _assign(self) -> set[int]:
-        """Begin with the first record of each partition, as soon as a broker says which there are. Return them."""
+        """Begin with the first record of each partition, as soon as a broker lists the partitions. Return these."""
         unknown_from = monotonic() + SETTLING_SECONDS
         while not self._is_closed.is_set():
             try:
@@ -169,13 +169,13 @@ class InForce(NamedTuple):
     workers: WorkersOrder | None
     cancels: Mapping[CancelTarget, Cancel]
     over: Sequence[CancelTarget]
-    """Cancellations whose time is over, and whose records are still there."""
+    """Cancellations whose time is over, but whose records are still in the topic."""
     groups: Collection[str]
-    """All groups that the topic has commands for, or has had and still has the records."""
+    """All groups of whose commands the topic still has records, ended commands included."""
 
 
 def commands_of(connection: ConnectionOptions, topic: str, group: str) -> InForce:
-    """Return what the control topic says of a group.
+    """Return the commands for a group that the control topic has.
 
     Raises:
         BrokerError: no broker responds in time, or the brokers deny access.
@@ -215,9 +215,9 @@ def send_command(
     target: AnyTarget,
     command: AnyCommand | None,
 ) -> None:
-    """Sends a command for a group, or ends what is in force; `command` is None for that. Waits for the brokers.
+    """Sends a command for a group and waits for the brokers. With None as `command`, ends the one that is in force.
 
-    Creates the topic for a command if it is missing.
+    Creates a missing topic, but not to end a command.
 
     Raises: see `send_commands`.
     """

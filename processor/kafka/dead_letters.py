@@ -21,17 +21,19 @@ from processor.options.names import DEAD_LETTER_SUFFIX, LONGEST_TOPIC
 from processor.runtime.ports import Partition
 
 NOTE_SECONDS: Final = 0.5
-"""Time between two notes: what is sent twice after a kill."""
+"""Time between two commits of notes. Letters that were replayed since the last one are sent twice after a kill."""
 
 NOTE_EVERY: Final = 500
-"""Letters between two notes."""
+"""The most letters between two commits of notes."""
 
 FOREIGN: Final = 100
-"""A topic that begins with so many records that are not dead letters is not a dead-letter topic."""
+"""A topic that begins with this many records that are not dead letters is not a dead-letter topic."""
 
 
 class DeadLetters:
-    """Belongs to one thread. Its methods raise BrokerError if no broker responds or access is denied."""
+    """A dead-letter topic. Belongs to one thread. Its methods raise BrokerError if no broker responds or access is
+    denied.
+    """
 
     def __init__(self, connection: ConnectionOptions, topic: str, group: str) -> None:
         """Opens the clients, and reads the notes.
@@ -47,9 +49,9 @@ class DeadLetters:
         """
         self.topic = topic
         self.dealt_with = 0
-        """Letters that were left out since they are dealt with."""
+        """Number of letters that were left out because they are dealt with."""
         self.foreign = 0
-        """Records that are not dead letters."""
+        """Number of records that are not dead letters."""
         self._admin = TopicAdmin(admin_config(connection.bootstrap_servers, connection.kafka_config))
         self._servers = connection.bootstrap_servers
         self._scan = Scan(connection, f"topic {topic}")
@@ -85,7 +87,7 @@ class DeadLetters:
         self._admin.require(AclOperation.WRITE, [topic])
 
     def letters(self, *, every: bool = False) -> Iterator[Letter | None]:
-        """Yield the letters that are in the topic now, each partition in its order, and None while there are none.
+        """Yield the letters that are in the topic now, each partition in its order, and None while none arrives.
 
         Args:
             every: whether to include letters that are dealt with.
@@ -102,7 +104,7 @@ class DeadLetters:
                 yield None
                 continue
             place = Partition(record.topic(), record.partition())
-            self._marks[place].add(after[place], record.offset())  # no record is there
+            self._marks[place].add(after[place], record.offset())  # there are no records in between
             after[place] = record.offset() + 1
             letter = self._letter(record, every=every)
             found += letter is not None
@@ -137,7 +139,7 @@ class DeadLetters:
         return letter.place.offset in self._marks[self._partition(letter)]
 
     def deal(self, letter: Letter) -> None:
-        """The letter was replayed or discarded. This is noted soon, see `note_when_due`."""
+        """Mark a letter as dealt with: replayed or discarded. The note is committed soon, see `note_when_due`."""
         self._marks[self._partition(letter)].add(letter.place.offset, letter.place.offset + 1)
         self._unnoted += 1
 
@@ -151,7 +153,7 @@ class DeadLetters:
             self.note()
 
     def note(self, *, every: bool = False) -> None:
-        """Commit what has changed; with `every` all notes, so that the brokers keep them for their full time.
+        """Commit the notes that have changed; with `every` all notes, which renews their retention on the brokers.
 
         Raises:
             BrokerError: this client has no right to.

@@ -16,7 +16,7 @@ from processor.registry_settings import RegistrySettings
 
 
 class Dispatcher:
-    """Sends tasks. Those of a session go to one partition, in the order of the `submit` calls.
+    """Sends tasks. The tasks of a session go to one partition, in the order of the `submit` calls.
 
     The producer is idempotent and partitions like the Java client (murmur2 of the session ID). So the tasks of a
     session are in one partition, in whatever language they are sent. Any thread may call it. A process that was forked
@@ -51,8 +51,8 @@ class Dispatcher:
                 registration of schemas; for Avro only. It is called once, here.
             kafka_config: settings of the Kafka client, as with `-X`. With `sasl.mechanism=OAUTHBEARER` they may include
                 `oauth_cb`, a function that returns (token, expiry in seconds since the epoch).
-            max_pending: number of unacknowledged tasks from which `submit` waits. It also waits from 64 MB of them on,
-                a limit that `queue.buffering.max.kbytes` in `kafka_config` changes.
+            max_pending: number of unacknowledged tasks at which `submit` waits. It also waits at 64 MB of them, a limit
+                that `queue.buffering.max.kbytes` in `kafka_config` changes.
 
         Raises:
             SettingsError: an argument or a Kafka setting is not valid.

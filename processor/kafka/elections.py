@@ -1,4 +1,4 @@
-"""Questions that are asked again while a partition's leader or a group's coordinator is elected."""
+"""Requests that are repeated while a partition's leader or a group's coordinator is elected."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NO_COORDINATOR: Final = frozenset(
 
 
 def until_elected(ask: Callable[[], Answer], errors: frozenset[int], timeout: float) -> Answer:
-    """Return the answer to `ask`, which is called again while one of these errors is the answer.
+    """Return the answer to `ask`, which is called again while it raises one of these errors.
 
     Args:
-        ask: the question.
+        ask: sends the request.
         errors: `NO_LEADER` or `NO_COORDINATOR`.
-        timeout: in seconds; after it the error stands.
+        timeout: in seconds; after it the error is raised.
 
     Raises:
         KafkaException: another error, or one of these after the timeout.
@@ -47,7 +47,7 @@ def until_elected(ask: Callable[[], Answer], errors: frozenset[int], timeout: fl
 def description_of(
     admin: AdminClient, group: str, timeout: float, *, with_rights: bool = False
 ) -> ConsumerGroupDescription:
-    """Return a group's state and members, `with_rights` what this client may do with it too.
+    """Return a group's state and members; `with_rights`, also which operations this client may perform on it.
 
     Raises:
         KafkaException: there is no such group, or the brokers refuse or do not answer within `timeout` seconds.

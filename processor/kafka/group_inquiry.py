@@ -19,9 +19,9 @@ ANSWER_SECONDS: Final = 2.0
 """How long the coordinator may take to name the state of a classic group."""
 
 PATIENCE_SECONDS: Final = 600.0
-"""The same of a description. Nothing waits for it.
+"""How long the coordinator may take to describe the group. Nothing waits for that.
 
-If the client's request times out before its coordinator has answered, the late answer aborts the process:
+If the client's request times out before the coordinator has answered, the late answer aborts the process:
 `rd_kafka_enq_once_del_source_return: Assertion eonce->refcnt > 0` (confluent-kafka 2.16). Two seconds were too short
 where each request takes half a second.
 """
@@ -39,7 +39,7 @@ class GroupInquiry:
         self._client: AdminClient | None = None
 
     def describe(self) -> ConsumerGroupDescription | None:
-        """Return the group's state and members, or None where the coordinator does not answer, or not this client."""
+        """Return the group's state and members; None if the coordinator does not answer, or refuses this client."""
         try:
             (answer,) = (
                 self._opened()

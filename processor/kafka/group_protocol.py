@@ -23,7 +23,7 @@ FIRST_VERSION: Final = 1
 """The request's version in Kafka 4.0, where KIP-848 became final. Version 0 is the early access of 3.7 to 3.9."""
 
 ANSWER_SECONDS: Final = 5.0
-"""Time limit for a response of the cluster. Without one, the consumer joins, and finds out later."""
+"""Time limit for a response of the cluster. Without one, the consumer joins all the same."""
 
 _VERSIONS = re.compile(r"\((\d+)\) Versions \d+\.\.(\d+)")
 

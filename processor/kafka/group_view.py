@@ -1,4 +1,4 @@
-"""`GroupView`: what a group has of its topics, for the operating commands. It never joins the group."""
+"""`GroupView`: a group's offsets, members and lag, for the operating commands. It never joins the group."""
 
 from __future__ import annotations
 
@@ -222,8 +222,8 @@ class GroupView:
             seconds: time limit for all of them.
 
         Returns:
-            The record by partition; None if no record is left up to the end, only what is never delivered. Partitions
-            that were not read in time, or that this client may not read, are missing.
+            The record by partition; None if no deliverable record is left up to the end. Partitions that were not read
+            in time, or that this client may not read, are missing.
         """
         behind = {view.partition: view for view in views if view.first_unsettled(0) < view.end}
         if not behind:

@@ -18,7 +18,7 @@ from processor.telemetry.events import ConsumerReadingOnFailed, Emit
 
 
 class Handover:
-    """Belongs to the poller's thread."""
+    """The revoked partitions of one member, and its stand-in. Belongs to the poller's thread."""
 
     def __init__(self, config: Config, emit: Emit) -> None:
         """`config` is the configuration of the member's client, and `emit` receives log events."""
@@ -86,7 +86,7 @@ class Handover:
     def _next_offsets(self, consumer: Consumer, staying: Sequence[Partition]) -> dict[Partition, int]:
         """Return the next offset of each partition, or the logical one of its beginning, where known.
 
-        A partition that begins at its end is left out until it has had a record: two clients may not mean the same end.
+        A partition that begins at its end is left out until it has had a record: two clients may find different ends.
         """
         starts = {}
         for at in consumer.position([TopicPartition(*partition) for partition in staying]):
@@ -101,7 +101,7 @@ class Handover:
         self._aside.deliver()
 
     def take(self, stand_in: StandIn, own: Sequence[Record], limit: int, seconds: float) -> list[Record]:
-        """Return what the member's client has, and what the stand-in has: each record once, in order.
+        """Return the records of the member's client and of the stand-in: each record once, in order.
 
         Args:
             stand_in: the one that read when the call began.

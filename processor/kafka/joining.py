@@ -29,20 +29,22 @@ class Joining:
         """True once the consumer has joined the group."""
 
     def begin(self) -> None:
-        """The consumer begins to join."""
+        """Begins the wait, unless it has begun."""
         if self._began is None:
             self._began = monotonic()
             self._next_reminder = self._began + REMIND_SECONDS
             self._reason = UNANSWERED
 
     def refuse(self, reason: str) -> None:
-        """The coordinator has refused the consumer, and the client retries. Reported at once, then repeatedly."""
+        """Notes that the coordinator has refused the consumer, and the client retries. It is reported at once, then
+        repeatedly.
+        """
         if reason != self._reason:
             self._reason = reason
             self._next_reminder = 0.0
 
     def end(self) -> None:
-        """The consumer has joined the group."""
+        """Ends the wait: the consumer has joined the group."""
         self._began = None
         self.has_ended = True
 

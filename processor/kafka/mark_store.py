@@ -17,11 +17,12 @@ from processor.options.connection import ConnectionOptions
 from processor.runtime.ports import Partition
 
 FORGOTTEN: Final = (2**62, "")
-"""A page that the brokers do not have any more. It begins where no letter will be, so that no mark moves to it."""
+"""A page that the brokers do not have any more. It begins at an offset that no letter has, so that no mark moves to it.
+"""
 
 
 class MarkStore:
-    """Page 0 is in the group `group`, page 1 in `group.1`, and so on. Belongs to one thread."""
+    """The pages of notes: page 0 is in the group `group`, page 1 in `group.1`, and so on. Belongs to one thread."""
 
     def __init__(self, connection: ConnectionOptions, group: str) -> None:
         self._connection = connection

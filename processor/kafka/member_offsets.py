@@ -1,6 +1,6 @@
-"""`MemberOffsets`: where a member's group continues and its topics end, asked through its own client.
+"""`MemberOffsets`: where a member's group continues and its topics end, requested through the member's own client.
 
-Each question blocks the poller's thread until there is an answer, within a limit.
+Each request blocks the poller's thread until there is a response, within a limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ASK_SECONDS: Final = 5.0
 """Time limit for one request to the broker."""
 
 RESTORE_SECONDS: Final = 30.0
-"""Time limit for an assignment to get the offsets that the group has committed."""
+"""How long an assignment waits for the offsets that the group has committed."""
 
 END_SECONDS: Final = 1.0
 """Time limit for an assignment to get the ends of partitions. A partition without a leader takes all of it."""
@@ -105,9 +105,9 @@ class MemberOffsets:
                 return self._starts_unknown(partitions, error), OFFSET_INVALID
 
     def _starts_unknown(self, partitions: list[TopicPartition], error: KafkaError) -> list[Start]:
-        if self._settings.is_exactly_once:  # tasks that the skip maps list would be done twice
+        if self._settings.is_exactly_once:  # tasks that the skip maps list would run twice
             raise end_of(error)
-        # With OFFSET_INVALID the client requests the offsets itself. Only the skip maps are lost.
+        # With OFFSET_INVALID the client requests the offsets by itself. Only the skip maps are lost.
         message = f"the group's offsets cannot be read: {reason_of(error)}"
         self._emit(KafkaClientError(code=error.name(), message=message))
         return [Start(partition, None, "") for partition in names_of(partitions)]

@@ -1,4 +1,4 @@
-"""`Missing`: partitions that are missing in one check after the other."""
+"""`Missing`: partitions that were missing in several checks in a row."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 from processor.runtime.ports import Partition
 
 CHECKS: Final = 2
-"""In so many checks one behind the other the same partitions have to be missing: while a rebalance goes on, they are
-missing for a moment."""
+"""The same partitions must be missing in this many checks in a row. During a rebalance, partitions are missing for a
+moment."""
 
 
 class Missing:
-    """What the checks of one member have found. Belongs to one thread."""
+    """The missing partitions that the checks of one member have found. Belongs to one thread."""
 
     def __init__(self) -> None:
         self._partitions: frozenset[Partition] = frozenset()
@@ -20,12 +20,12 @@ class Missing:
         """How many times in a row the same ones were missing."""
 
     def note(self, partitions: frozenset[Partition]) -> None:
-        """These are missing in the latest check."""
+        """Take the partitions that are missing in the latest check."""
         self._checks = self._checks + 1 if partitions == self._partitions else 1
         self._partitions = partitions
 
     def forget(self) -> None:
-        """Members have other partitions: what was missing proves nothing."""
+        """Start again after a rebalance: what was missing before proves nothing."""
         self._partitions, self._checks = frozenset(), 0
 
     def take(self) -> frozenset[Partition]:

@@ -26,7 +26,7 @@ SHARED_SECONDS: Final = 5.0
 """Time for which the clients of a process share a failure of the function, instead of each calling it again."""
 
 SHARED_PART: Final = 0.5
-"""The part of a token's lifetime in which the clients of a process share it."""
+"""The fraction of a token's lifetime during which the clients of a process share it."""
 
 LATEST: Final = 1e11
 """The year 5138 in seconds since the epoch: a later expiry is in milliseconds."""
@@ -41,7 +41,7 @@ _VALUE: Final = re.compile(r"[\x20-\x7e\t\r\n]+")
 """Of a SASL extension: RFC 7628, section 3.1."""
 
 _JSON_WEB_TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w.-]*")
-"""Each begins with a JSON object in base64."""
+"""A JSON Web Token, which begins with a JSON object in base64."""
 
 
 class Token(NamedTuple):
@@ -57,7 +57,7 @@ class Token(NamedTuple):
 
     @property
     def is_fresh(self) -> bool:
-        """Whether another client may use it, too."""
+        """Whether another client may also use it."""
         return time.time() < self.received + SHARED_PART * (self.expiry - self.received)
 
 
@@ -83,7 +83,7 @@ class OAuthTokens:
     """
 
     def __init__(self, function: Callable[..., object], name: str, emit: Emit) -> None:
-        """Do not call the function yet.
+        """The first client that needs a token calls the function.
 
         Args:
             function: returns (token, expiry in seconds since the epoch), optionally followed by the name of the
@@ -142,7 +142,7 @@ class OAuthTokens:
         call = _Call()
         try:
             threading.Thread(target=self._run, args=(call, config), name="oauth-callback", daemon=True).start()
-        except RuntimeError as error:  # the system's bound, or that of a container
+        except RuntimeError as error:  # the limit of the system, or of a container, on threads
             raise TokenError(f"{self._name} cannot be called: {error}") from None
         self._call = call
         return call

@@ -26,15 +26,16 @@ from processor.settings import Settings
 from processor.telemetry.events import Emit, OutputTooLarge
 
 START_SECONDS: Final = 30.0
-"""How long the brokers may take to let the producer begin; the first one of a cluster makes its topic for them."""
+"""How long the brokers may take to let the producer begin. For the first one of a cluster, they also create their topic
+for transactions."""
 
 STUCK_SECONDS: Final = 30.0
 """A call of the client with the time-out `CALL_SECONDS` that takes this long will not return."""
 
 DEFAULTS: Final = {
-    # A topic was there at the start; a transaction does not last until a missing one comes.
+    # The topics were checked at the start. A transaction is too short to wait for one that is missing now.
     "topic.metadata.propagation.max.ms": "3000",
-    # A client whose broker dies under a request for a coordinator waits for its answer for so long.
+    # How long a client waits for the answer to a request for a coordinator if the broker dies meanwhile.
     "socket.timeout.ms": "5000",
 }
 
@@ -42,7 +43,7 @@ ROOM_SECONDS: Final = 0.05
 """How long to wait for room in the client's queue at a time."""
 
 DENSE_SECONDS: Final = 60.0
-"""For how long all outputs are sent alone and compressed after a topic did not take a batch as it was."""
+"""How long all outputs are sent alone and compressed after a topic has rejected a batch."""
 
 FENCED: Final = frozenset(
     (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FATAL)
@@ -51,7 +52,7 @@ FENCED: Final = frozenset(
 
 
 AWAY: Final = NO_RESPONSE | NO_COORDINATOR | {KafkaError._INCONSISTENT}
-"""Errors of a transaction whose brokers were away, or whose outputs were not taken in time."""
+"""Errors of a transaction whose brokers were unavailable, or whose outputs they did not accept in time."""
 
 
 class Ended(ProcessorError):
@@ -66,7 +67,7 @@ class Aborted(ProcessorError):
         self.code = error.code() if error is not None else None
         """The error code of the broker or of the client; None where topics refused outputs."""
         self.refused = refused
-        """Why topics do not accept outputs, by their places."""
+        """Why topics do not accept outputs, by the index of the output in the transaction."""
 
 
 class Transaction(NamedTuple):
@@ -79,14 +80,16 @@ class Transaction(NamedTuple):
 
 
 class OutputTransactions:
-    """One transactional producer at a time. Belongs to one thread, which it blocks; only `close` is called by another.
+    """One transactional producer at a time. Belongs to one thread, which it blocks; only `close` and `is_stuck` may be
+    used by another.
 
-    A topic that does not accept a batch gets the outputs again, alone and compressed, by a producer with the same
-    transactional ID. The outputs that it then refuses are named, so that the others can be committed without them.
+    If a topic does not accept a batch, the outputs are sent again, each alone and compressed, by a producer with the
+    same transactional ID. `Aborted` names the outputs that are then refused, so that the others can be committed
+    without them.
     """
 
     def __init__(self, settings: Settings, instance_id: str | None, emit: Emit) -> None:
-        """`instance_id` is the member's `group.instance.id`: its successor ends what it left open."""
+        """`instance_id` is the member's `group.instance.id`: its successor ends a transaction that it left open."""
         self._settings = settings
         self.transactional_id = transactional_id(settings.group, instance_id)
         self._emit = emit
@@ -95,19 +98,19 @@ class OutputTransactions:
             for config in sink_configs(settings.bootstrap_servers, {**DEFAULTS, **settings.kafka_config})
         ]
         self._step = 0
-        """Which of the configurations is used."""
+        """The index of the configuration that is used."""
         self._dense_until = 0.0
         self._producer: Producer | None = None
         self._failed: KafkaError | None = None
-        """Why the brokers did not take an output of this transaction."""
+        """Why the brokers did not accept an output of this transaction."""
         self._closing = threading.Event()
         self._called_at: float | None = None
-        """When the call of the client was made that has not returned."""
+        """When the present call of the client began; None while there is none."""
         self._too_small: set[str] = set()
         """Topics already logged for rejecting a record."""
 
     def open(self) -> None:
-        """Opens the producer, and ends what an earlier process with its ID left open.
+        """Opens the producer, and ends a transaction that an earlier process with the same ID left open.
 
         Raises:
             BrokerError: no broker responds, or this client may not use the transactional ID.
@@ -120,7 +123,7 @@ class OutputTransactions:
             raise self._refusal(caught.args[0]) from None
 
     def commit(self, transaction: Transaction) -> None:
-        """Commits all of it, and waits for as long as the outcome is unknown.
+        """Commits the whole transaction, and waits for as long as the outcome is unknown.
 
         Raises:
             Aborted: nothing of it was committed.
@@ -141,12 +144,12 @@ class OutputTransactions:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the client does not return from a call, as happens when its brokers die. Any thread may ask."""
+        """Whether the client does not return from a call, as may happen if its brokers die. Any thread may read it."""
         called_at = self._called_at
         return called_at is not None and monotonic() - called_at > STUCK_SECONDS
 
     def close(self) -> None:
-        """Lets a commit end soon, whose outcome is then unknown. Any thread may call it."""
+        """Makes a commit that is in progress end soon; its outcome is then unknown. Any thread may call it."""
         self._closing.set()
 
     # --- one transaction ----------------------------------------------------------------------------
@@ -173,7 +176,7 @@ class OutputTransactions:
         producer.begin_transaction()
 
     def produce(self, producer: Producer, outputs: Sequence[OutputRecord], refused: dict[int, str]) -> None:
-        """Queues the outputs. Those that are refused are noted by their places, where each is sent alone."""
+        """Queues the outputs. Enters those that are refused in `refused`, by their index, if each is sent alone."""
         produce, is_alone = producer.produce, self._step > 0
         for index, (topic, key, value, headers, partition) in enumerate(outputs):
             more: dict[str, Any] = {"headers": headers} if headers else {}
@@ -202,7 +205,7 @@ class OutputTransactions:
         self._again_until(TRANSACTION_MS / 1000, send, list(transaction.offsets), transaction.group_metadata)
 
     def commit_all(self, producer: Producer) -> None:
-        """Waits for the outputs, and commits. Asked again until the outcome is known."""
+        """Waits for the outputs, and commits. The call is repeated until the outcome is known."""
         self._again_until(None, producer.commit_transaction)
 
     def _make_room(self, producer: Producer) -> None:
@@ -233,7 +236,7 @@ class OutputTransactions:
     # --- what went wrong ----------------------------------------------------------------------------
 
     def _on_error(self, error: KafkaError | None, _message: Message) -> None:
-        """The client's report of an output that was not taken; those that were taken are not reported."""
+        """Takes the client's report of an output that was not accepted. The client does not report the others."""
         if error is not None and (self._failed is None or self._failed.code() in PURGED):
             self._failed = error
 
@@ -254,7 +257,7 @@ class OutputTransactions:
         """
         if _is_final(error):
             return self._stopped(error)
-        producer.poll(0)  # why outputs were not taken
+        producer.poll(0)  # the reports say why outputs were not accepted
         self._producer = None
         if refused or self._cause(error).code() not in AWAY:
             with suppress(KafkaException):
@@ -263,7 +266,7 @@ class OutputTransactions:
         return Aborted(None if refused else self._cause(error), refused)
 
     def _cause(self, error: KafkaError) -> KafkaError:
-        """Return why outputs were not taken, or the error itself where all were."""
+        """Return why outputs were not accepted, or the error itself if all were."""
         return error if self._failed is None or self._failed.code() in PURGED else self._failed
 
     def _stopped(self, error: KafkaError) -> ProcessorError:
@@ -275,7 +278,9 @@ class OutputTransactions:
 
     @property
     def _may_get_through(self) -> bool:
-        """Return whether the next configuration may get through what this one did not, or may name what is refused."""
+        """Return whether the brokers may accept the outputs with the next configuration, or at least name those that
+        they refuse.
+        """
         if self._step + 1 >= len(self._configs):
             return False
         if self._step == 0:
@@ -312,9 +317,9 @@ class OutputTransactions:
 
 
 def transactional_id(group: str, instance_id: str | None) -> str:
-    """Return the ID; it begins with the group's name, so that a prefixed right covers it.
+    """Return the ID; it begins with the group's name, so that a prefixed permission covers it.
 
-    A static member's successor has the same, and so ends its transactions. Any other process has its own.
+    A static member's successor has the same ID, and so ends its transactions. Any other process has its own.
     """
     own = instance_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     return f"{group}-{own}"
@@ -336,7 +341,7 @@ def _config(
         "client.id": "processor-outputs",
         "transactional.id": transactional_id,
         "transaction.timeout.ms": timeout,
-        # A record that is not taken must fail before the brokers abort the transaction, which would end the producer.
+        # An output that is not accepted must fail before the brokers abort the transaction and so end the producer.
         "delivery.timeout.ms": str(int(timeout) * 4 // 5) if timeout.isdigit() else timeout,
         "delivery.report.only.error": True,
         "on_delivery": on_error,

@@ -25,18 +25,19 @@ from processor.telemetry.events import Emit
 
 TOPIC_CONFIG: Final = {
     "cleanup.policy": "compact",
-    # Compaction leaves the newest segment alone, and a map may have hundreds of kilobytes. Kafka's default is 1 GiB.
+    # Compaction skips the newest segment, and a map may have hundreds of kilobytes. Kafka's default is 1 GiB.
     "segment.bytes": "104857600",
 }
 
 POLICY: Final = "cleanup.policy"
 
 CLOSE_SECONDS: Final = 0.5
-"""How long the end waits for acknowledgements. The last commit has waited for its own."""
+"""How long `close` waits for acknowledgements. The last commit has waited for those that it needs."""
 
 _POLL_SECONDS: Final = 0.1
 
 GONE: Final = frozenset((KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE))
+"""Errors for an offset that the broker does not have any more."""
 
 
 class KafkaMapLog:
@@ -105,7 +106,7 @@ class _Writing:
         self._places: dict[Partition, Place] = {}
 
     def end(self, partition: Partition, place: Place) -> None:
-        """The record of a partition is acknowledged."""
+        """Notes that the record of a partition is acknowledged."""
         with self._guard:
             self._missing.discard(partition)
             self._places[partition] = place
@@ -115,7 +116,7 @@ class _Writing:
                 self.result.set_result(self._places)
 
     def fail(self, error: DeliveryError) -> None:
-        """A record is not accepted, and so all of them count as not written."""
+        """Notes that a record is not accepted, so that all of them count as not written."""
         with suppress(InvalidStateError):
             self.result.set_exception(error)
 
@@ -191,7 +192,7 @@ class _Reading:
         self._client.assign([TopicPartition(*partition, wanted[-1]) for partition, wanted in self._wanted.items()])
 
     def _look_up(self, topic: str, deadline: float) -> None:
-        """End what cannot be read. The client would wait without end for partitions that do not exist."""
+        """End partitions that cannot be read. The client would wait forever for those that do not exist."""
         try:
             found = self._client.list_topics(topic, timeout=max(deadline - monotonic(), _POLL_SECONDS)).topics[topic]
         except KafkaException:
@@ -233,7 +234,7 @@ class _Reading:
             self._end(partition, "")
 
     def _end(self, partition: Partition, reason: str) -> None:
-        """Note the same of all that is still wanted of a partition. What else is delivered of it is ignored."""
+        """Note this reason for all offsets that are still wanted of a partition. Its further records are ignored."""
         for offset in self._wanted.pop(partition):
             self._found[Place(partition, offset)] = reason
 

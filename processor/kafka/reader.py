@@ -16,7 +16,7 @@ from processor.runtime.ports import End, Lost, Partition, Record
 from processor.telemetry.events import Emit
 
 ASK_SECONDS: Final = 3.0
-"""Time limit for the question where a log begins."""
+"""Time limit for the request that finds where a log begins."""
 
 
 class KafkaReader:
@@ -78,7 +78,7 @@ class KafkaReader:
             return Lost(partition, self._start_of(partition))
         if error.code() in NO_TOPIC:
             raise error_of(error, self._servers, about=str(record.topic()))
-        # The client looks the group up, and reading does without it. Other errors pass.
+        # The client looks up the group, which reading does not need. Other errors are temporary.
         if error.code() in ACCESS_DENIED and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
             raise error_of(error, self._servers, about=f"topic {record.topic()}")
         return None

@@ -1,4 +1,4 @@
-"""`Rejoining`: a member leaves its group and joins again, since partitions never arrived where they were assigned."""
+"""`Rejoining`: makes a member leave its group and join again, if partitions never arrived where they were assigned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Rejoining:
         self._watch = watch
         self._emit = emit
         self._is_leaving = False
-        """Whether it leaves the group, to join again once it has released its partitions."""
+        """Whether the member is leaving the group, to join again once it has released its partitions."""
 
     def on_rebalanced(self) -> None:
         """Take the end of a rebalance, in which partitions may have arrived."""
@@ -57,8 +57,8 @@ def watch_for(
 
     Args:
         config: the configuration of its client.
-        aside: where the watch asks.
-        inquiry: whom it asks.
+        aside: runs the watch's requests.
+        inquiry: sends them to the coordinator.
         replaces: whether the member takes the place of a consumer that has exited.
     """
     if config["group.protocol"] == "consumer":

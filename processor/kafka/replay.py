@@ -16,10 +16,10 @@ from processor.operate.letters import Letter, Place
 from processor.options.connection import ConnectionOptions
 
 MOST_IN_FLIGHT: Final = 1000
-"""Letters that are sent and not acknowledged."""
+"""The most letters that are sent and not acknowledged."""
 
 MOST_BYTES: Final = 16 << 20
-"""The same in bytes; a larger letter is sent alone."""
+"""The most bytes of these letters; a larger letter is sent alone."""
 
 WAIT_SECONDS: Final = 0.05
 """How long one wait for acknowledgements may delay a signal."""
@@ -53,7 +53,7 @@ class Replay:
             rate: letters per second at most; None for no limit.
         """
         self.sent = 0
-        """Letters that were acknowledged."""
+        """Number of letters that were acknowledged."""
         self._letters = letters
         # A session with many letters has one in flight, and must not wait for a batch to fill.
         config = {"linger.ms": "1", **connection.kafka_config}
@@ -73,7 +73,7 @@ class Replay:
 
         Args:
             letter: the letter.
-            is_stopped: asked while it waits; the letter is then not sent.
+            is_stopped: called while the letter waits; once it returns True, the letter is not sent.
 
         Raises:
             LoadError: its topic does not exist.

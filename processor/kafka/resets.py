@@ -28,7 +28,7 @@ POLICIES: Final[Mapping[str, int | None]] = {
     "end": OFFSET_END,
     "error": None,
 }
-"""The client's names of policies, and the offset where each continues; None raises an error."""
+"""The client's names of policies, and the logical offset where each continues; None means an error."""
 
 ASK_SECONDS: Final = 1.0
 """Time limit for one request. It blocks the poller."""

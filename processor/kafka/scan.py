@@ -135,11 +135,11 @@ class Scan:
             self._client.incremental_unassign([TopicPartition(*place)])
 
     def _error_in(self, record: Record) -> KafkaError | None:
-        """Return what a record without content reports; errors that the client retries count as nothing new."""
+        """Return the error that a record without content reports; None if it has none. Raise if reading must end."""
         error = cast(KafkaError | None, record.error())
         if error is None or error.code() == KafkaError._PARTITION_EOF:
             return error
-        # The client looks the group up, and reading does without it.
+        # The client looks up the group, which reading does not need.
         if error.code() in ACCESS_DENIED and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
             raise self._error(error)
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):

@@ -3,9 +3,9 @@
 Only the poller's thread calls it. A call from a second thread would wait, without bound, for the thread that is inside
 `poll` or `consume`.
 
-It takes records, and passes what the client calls back. Its parts have a subject each: `ClientErrors` and `Access` what
-follows from errors, `CommitRoute` and `TransactionRoute` commits, `MemberOffsets` the offsets that are asked for,
-`Handover` the partitions that leave, and `Rejoining` those that never arrived.
+It takes records, and passes on the client's callbacks. Each of its parts handles one subject: `ClientErrors` and
+`Access` errors, `CommitRoute` and `TransactionRoute` commits, `MemberOffsets` requests for offsets, `Handover`
+partitions that leave, and `Rejoining` partitions that never arrived.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LEAVE_SECONDS: Final = 5.0
 """Time limit for the client to release its partitions at the end."""
 
 POLL_SECONDS: Final = 0.1
-"""How long the client is polled at a time until it has left the group."""
+"""How long one poll lasts while the client leaves the group."""
 
 
 class KafkaSource:
@@ -199,7 +199,7 @@ class KafkaSource:
         return self._handover.take(stand_in, own, limit, seconds)
 
     def interpret(self, record: Record) -> End | None:
-        """Return the end of a partition; None for an error from which nothing follows.
+        """Return the end of a partition; None for an error that is handled here.
 
         Raises:
             BrokerError: the brokers deny access.
@@ -280,8 +280,8 @@ class KafkaSource:
     def close(self, seconds: float = 0.0) -> None:
         """Leaves the group, unless the user has set a `group.instance.id`: such a member is expected to return.
 
-        If a member leaves during a rebalance, the coordinator assigns partitions to it all the same, and they are not
-        served until its session ends. So this waits for the end of the rebalance, for at most `seconds`.
+        If a member leaves during a rebalance, the coordinator still assigns partitions to it, and no member serves them
+        until its session ends. So this waits for the end of the rebalance, for at most `seconds`.
         """
         with suppress(KafkaException):  # a failed client has nothing left to release
             self._release(self._handover.leaving)
@@ -312,7 +312,7 @@ class KafkaSource:
         self._access.on_assign()
         self._joining.end()
         self._on_rebalanced()
-        if self._is_closing:  # the client answers no question any more, and takes back what it has just assigned
+        if self._is_closing:  # the client answers no request any more, and takes back what it has just assigned
             consumer.incremental_assign(partitions)
             return
         starts = self._offsets.restore(consumer, partitions)

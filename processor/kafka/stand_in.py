@@ -1,8 +1,8 @@
-"""`StandIn`: reads the partitions that stay while the member's client fetches nothing, since others of it drain.
+"""`StandIn`: reads the partitions that stay while the member's client fetches nothing, because others of it drain.
 
-From a revoke until its release librdkafka pauses every partition of a member, also those that stay, and no call resumes
-them. So a second client, which joins no group, goes on from the next offset of each. The member's client seeks there
-before the release, and the second one reads until the first one has caught up.
+From a revoke until the release, librdkafka pauses every partition of a member, even those that stay, and no call
+resumes them. So a second client, which joins no group, continues from the next offset of each. Before the release, the
+member's client seeks to where the second one is, and the second one reads until the member's client has caught up.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from processor.runtime.ports import Partition, Record
 from processor.telemetry.events import ConsumerReadingOn, ConsumerReadingOnFailed, Emit
 
 HAND_BACK_SECONDS: Final = 5.0
-"""Time for which both clients read after the release, at most. The member's client takes a second."""
+"""The longest time for which both clients read after the release. The member's client takes a second to catch up."""
 
 
 class StandIn:
-    """Belongs to the poller's thread. Its client is opened and closed in the thread of `Aside`, which may take seconds.
+    """Belongs to the poller's thread. Its client is opened and closed in the thread of `Aside`, since that may take
+    seconds.
 
-    An error of its client only ends its help: the member's client reads the rest after the release.
+    An error of its client only ends the stand-in: the member's client reads the rest after the release.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class StandIn:
 
         Args:
             member: the configuration of the member's client.
-            starts: the first offset of each partition that was not taken from it, or `OFFSET_BEGINNING`.
+            starts: the first offset of each partition that was not taken from that client, or `OFFSET_BEGINNING`.
             paused: the partitions that are not to be delivered.
             aside: where the client is opened and closed.
             emit: receives log events.
@@ -55,10 +56,10 @@ class StandIn:
         self._opened: Consumer | None = None
         """The client. Belongs to the thread of `aside`, which lends it to the poller's."""
         self._client: Consumer | None = None
-        """The same while it is open and used."""
+        """The client while it is open and used; None before and after."""
         self._is_closed = False
         self._until: float | None = None
-        """When the client is closed, whether the member's one has caught up or not."""
+        """When the client is closed, even if the member's client has not caught up; None before the release."""
         self._aside.run(self._open, self._begin)
 
     @property
@@ -103,7 +104,7 @@ class StandIn:
     def hand_back(self, consumer: Consumer) -> dict[Partition, int]:
         """Let the member's client continue where this one is. Return its new positions. Call this before the release.
 
-        Without its seek, the client would only fetch again what is then filtered out.
+        Without the seek, the member's client would fetch records again only for `filter` to drop them.
         """
         sought = {}
         for partition, offset in self._splice.next.items():
@@ -112,7 +113,7 @@ class StandIn:
                     consumer.seek(TopicPartition(*partition, offset))
                     sought[partition] = offset
         self._splice.end()
-        self._splice.forget(self._paused & sought.keys())  # nothing follows from either client until they are resumed
+        self._splice.forget(self._paused & sought.keys())  # neither client delivers these until they are resumed
         self._until = monotonic() + HAND_BACK_SECONDS
         return sought
 
@@ -129,7 +130,7 @@ class StandIn:
             self._client.resume(self._positions(partitions))
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """The group has these partitions back, or they begin again elsewhere."""
+        """Drop partitions that the member has given up, or that it begins again at another offset."""
         self._splice.forget(partitions)
 
     def high_watermark(self, partition: Partition) -> int:
@@ -140,7 +141,7 @@ class StandIn:
         return high
 
     def close(self) -> None:
-        """Read no more. What the member's client delivers is still to be filtered."""
+        """Stop reading. What the member's client delivers must still pass `filter`."""
         if not self._is_closed:
             self._is_closed, self._client, self._until = True, None, None
             self._aside.run(self._close, lambda _: None)

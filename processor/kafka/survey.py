@@ -1,6 +1,6 @@
 """`Surveyor`: queries the offsets of topics and of the group, in a separate thread and without joining the group.
 
-Not with an admin client: one that asks for a group's offsets while its broker is killed can take the process with it
+It does not use an admin client: one that asks for a group's offsets while its broker is killed may abort the process
 (confluent-kafka 2.16).
 """
 
@@ -23,26 +23,26 @@ from processor.settings import Settings
 from processor.telemetry.events import Event
 
 ANSWER_SECONDS: Final = 3.0
-"""How long one question may take. It is asked again, and nothing else waits for it."""
+"""Time limit for one request. The caller repeats it, and nothing else waits for it."""
 
 IDLE_SECONDS: Final = 5.0
-"""Without a question for so long, the client is closed."""
+"""The client is closed after this time without a request."""
 
 OnSurvey = Callable[[Survey | None, str | None], None]
 """Receives a survey, or why there is none."""
 
 
 class Surveyor:
-    """Belongs to the poller's thread. Its client is opened by the first question, and closed after the last one."""
+    """Belongs to the poller's thread. Its client is opened by the first survey, and closed once it is idle."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._aside = Aside("survey")
         self._client: Consumer | None = None
-        """Belongs to the thread that asks."""
+        """Belongs to the thread of `Aside`."""
         self._is_asking = False
         self._used_at: float | None = None
-        """When the last question was asked or answered, while there may be a client."""
+        """When the last survey was requested or answered; None once there is no client."""
 
     def ask(self, topics: Sequence[str], then: OnSurvey) -> None:
         """Has these topics surveyed; `then` receives the answer from inside `tick`."""
@@ -64,7 +64,7 @@ class Surveyor:
             self._aside.run(self._close, lambda _: None)
 
     def close(self) -> None:
-        """Answers nothing more."""
+        """Ends the thread and closes the client. A survey that is under way gets no answer."""
         self._aside.close(self._close)
 
     def _answer(self, topics: Sequence[str]) -> tuple[Survey | None, str | None]:
@@ -80,7 +80,7 @@ class Surveyor:
     def _open(self) -> Consumer:
         settings = self._settings
         config = reader_config(settings.bootstrap_servers, settings.kafka_config)
-        # The end is where the next record goes: what an open transaction has written is yet to be settled.
+        # The end is where the next record goes: those of an open transaction count, since they are yet to be settled.
         own = {"group.id": settings.group, "isolation.level": "read_uncommitted"}
         client: Consumer = open_client(Consumer, {**config, **own, **client_hooks(_say_nothing)})
         return client
@@ -92,10 +92,10 @@ class Surveyor:
 
 
 def survey_of(client: Consumer, topics: Sequence[str]) -> Survey:
-    """Return what all partitions of the topics hold, and what the client's group has committed of them.
+    """Return the bounds of all partitions of the topics, and what the client's group has committed of them.
 
     Raises:
-        KafkaException: a question has no answer in time, or is refused.
+        KafkaException: a request has no response in time, or is refused.
     """
     partitions = [place for topic in topics for place in _partitions(client, topic)]
     starts, ends = (_offsets(client, partitions, which) for which in (OFFSET_BEGINNING, OFFSET_END))
@@ -116,7 +116,7 @@ def _partitions(client: Consumer, topic: str) -> list[Partition]:
 
 
 def _offsets(client: Consumer, partitions: Sequence[Partition], which: int) -> Mapping[Partition, int]:
-    """Return the first or the last offset of each, asked at once; to the broker either is a kind of time."""
+    """Return the first or the end offset of each, in one request: to the broker, both are special timestamps."""
     asked = [TopicPartition(*place, which) for place in partitions]
     found = map(_checked, client.offsets_for_times(asked, timeout=ANSWER_SECONDS))
     return {Partition(place.topic, place.partition): place.offset for place in found}
@@ -129,4 +129,4 @@ def _checked(place: TopicPartition) -> TopicPartition:
 
 
 def _say_nothing(event: Event) -> None:
-    """The member itself reports what happens to its connections."""
+    """Discards the event: the member's own client reports problems with connections."""

@@ -1,4 +1,4 @@
-"""`TaskProducer`: from a task to a record that the Kafka client has, for `Dispatcher` and `AsyncDispatcher`."""
+"""`TaskProducer`: encodes tasks and hands their records to the Kafka client, for `Dispatcher` and `AsyncDispatcher`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from processor.telemetry.events import Event, KafkaProducerFailed
 from processor.telemetry.spans import current_headers
 
 ROOM_SECONDS = 0.01
-"""How long a task that finds no room waits for a delivery before it looks again."""
+"""How long a task that finds no room waits for a delivery before it tries again."""
 
 CLOSE_SECONDS = 130.0
-"""A little more than the 120 seconds after which the client gives a record up by itself."""
+"""A little more than the 120 seconds after which the client itself gives up a record."""
 
 LOGGER = "processor.kafka"
 """The standard logger that gets the Kafka client's log lines and errors."""
@@ -48,17 +48,17 @@ class TaskRecord(NamedTuple):
 
 
 class Delivery(Protocol):
-    """Receives how a record ended, once."""
+    """Receives the outcome of a record, once."""
 
     def on_delivery(self, error: KafkaError | None, message: Message) -> None:
         """Handles the client's delivery report, in any thread. It calls `reported` of the client at its end."""
 
     def fail(self, error: DeliveryError) -> None:
-        """Handles that the client did not take the record."""
+        """Handles a record that the client did not accept."""
 
 
 class TaskProducer:
-    """Encodes tasks and hands them to a client, of which a child process gets its own. Any thread may call it."""
+    """Encodes tasks and hands them to a client. A forked child process gets its own client. Any thread may call it."""
 
     def __init__(  # noqa: PLR0913 — each is given by its name
         self,
@@ -83,7 +83,7 @@ class TaskProducer:
         renew_after_fork(self)
 
     def record_of(self, task: Outgoing, headers: Mapping[str, str | bytes | None] | None, terms: Headers) -> TaskRecord:
-        """Return the task as a record. `terms` are the headers of its terms, which win.
+        """Return the task as a record. `terms` are the headers of its terms, which override `headers`.
 
         Raises:
             EncodeError: the payload cannot be written in this format, or a text cannot be encoded in UTF-8.
@@ -117,7 +117,7 @@ class TaskProducer:
         return self.record_of(task, step.headers, step_headers(step, self._codec))
 
     def send(self, record: TaskRecord, delivery: Delivery) -> bool:
-        """Hands a record to the client. Return False if there was no room; otherwise `delivery` learns how it ends.
+        """Hands a record to the client. Return False if there was no room; otherwise `delivery` gets the outcome.
 
         Raises:
             RuntimeError: the client is closed.
@@ -139,7 +139,7 @@ class TaskProducer:
         """Replaces the client, in a child process. The new one is opened by the first task."""
         inherited = self.client
         inherited.leave_to_parent()
-        if OAUTH_CB in self._config:  # its thread, its lock and a call that has begun are the parent's
+        if OAUTH_CB in self._config:  # the old one's thread and lock, and a call in progress, belong to the parent
             self._config[OAUTH_CB] = tokens_of(self._kafka_config, log_event)[OAUTH_CB]
         self.client = self._new_client()
         if inherited.is_closed:
@@ -179,7 +179,7 @@ def _codec(
 
 
 def log_event(event: Event) -> None:
-    """A library logs through the standard logging, which its application configures."""
+    """Logs an event through the standard logging, which the application configures: this is a library there."""
     level = logging.WARNING if event.level == "warning" else logging.DEBUG
     text = getattr(event, "message", getattr(event, "error", event))
     if isinstance(event, KafkaProducerFailed):

@@ -1,6 +1,7 @@
-"""`TransactionRoute`: a member's offsets and its consumer's outputs, on their way in transactions.
+"""`TransactionRoute`: commits a member's offsets together with its consumer's outputs, in transactions.
 
-What `CommitRoute` is for offsets alone. A transaction is put together in the poller's thread, and made in another.
+It is to these what `CommitRoute` is to offsets alone. The poller's thread assembles a transaction, and another thread
+executes it.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ class TransactionRoute:
             self.end = Ended("the Kafka client has not returned from a transaction")
 
     def wait(self, seconds: float) -> None:
-        """Waits at most so long for the transaction that is under way, and answers it."""
+        """Waits at most `seconds` for the transaction that is under way, and reports its result."""
         deadline = monotonic() + seconds
         while self._is_under_way and (left := deadline - monotonic()) > 0:
             self._aside.deliver(left)
 
     def close(self) -> None:
-        """Lets a transaction that is under way end soon."""
+        """Makes a transaction that is under way end soon."""
         self._transactions.close()
         self._aside.close(lambda: None)
 

@@ -115,8 +115,8 @@ class TransactionalOffsets:
 def is_member(group_metadata: bytes) -> bool:
     """Return whether the metadata names a member of a generation.
 
-    A client hands out metadata without one after the group has given its member up. A coordinator checks nothing of a
-    transaction that names no member: it would take offsets of partitions that are another's by now.
+    After the group has evicted a member, its client returns metadata without a generation. A coordinator does not check
+    a transaction that names no member: it would accept offsets of partitions that belong to another member by now.
     """
     return group_metadata[7:11] != NO_GENERATION
 

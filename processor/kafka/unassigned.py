@@ -1,9 +1,9 @@
 """`UnassignedWatch`: finds partitions that no member of the group has, after a static member was replaced.
 
-A cooperative rebalance has two rounds: in the first, a member gives up partitions; in the second, another one gets
-them. If a static member dies between the two, its successor gets the assignment of the first round back without a
-rebalance, and the second round never comes: what was given up has no owner until the group changes. So the successor
-looks, and joins again where partitions are missing.
+A cooperative rebalance has two rounds: in the first, a member gives up partitions; in the second, another member gets
+them. If a static member dies between the two, its successor gets the assignment of the first round without a rebalance,
+and the second round never comes: the partitions that were given up have no owner until the group changes. So the
+successor checks for such partitions, and joins again if there are any.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from processor.kafka.missing import Missing
 from processor.runtime.ports import Partition
 
 CHECK_SECONDS: Final = 1.0
-"""Between two checks, and before the first one."""
+"""Time between two checks, and before the first one."""
 
 
 class UnassignedWatch:
-    """Belongs to the poller's thread; the questions are asked in another. It ends when every partition has a member."""
+    """Belongs to the poller's thread; another thread sends the requests. It ends when every partition has a member."""
 
     def __init__(self, aside: Aside, inquiry: GroupInquiry) -> None:
         self._aside = aside
@@ -37,12 +37,12 @@ class UnassignedWatch:
         return monotonic() >= self._next_check
 
     def check(self, _member_id: str, own: Set[Partition]) -> None:
-        """Ask which partitions are missing. `own` are the member's present ones, when the answer comes."""
+        """Ask which partitions have no member. `own` is the live set of the member's own: it is read at the answer."""
         self._next_check = float("inf")
         self._aside.run(self._inquiry.unassigned, partial(self._compare, own))
 
     def on_rebalanced(self) -> None:
-        """The member has other partitions: what was missing proves nothing."""
+        """Start again after a rebalance: what was missing before proves nothing."""
         self._missing.forget()
         if not self._has_ended:
             self._next_check = monotonic() + CHECK_SECONDS

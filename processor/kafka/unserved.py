@@ -1,8 +1,8 @@
 """`UnservedWatch`: finds partitions that a coordinator has given to a member which never received them.
 
 With KIP-848 a client gives up a heartbeat that is not answered within `group.consumer.heartbeat.interval.ms`, and sends
-the next one. If the lost answer held partitions, the coordinator does not repeat them, and no member serves them until
-the group changes. So the member compares what it has with what the coordinator says that it has.
+the next one. If the lost answer assigned partitions, the coordinator does not repeat them, and no member serves them
+until the group changes. So the member compares its partitions with those that the coordinator reports for it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from processor.kafka.missing import Missing
 from processor.runtime.ports import Partition
 
 CHECK_SECONDS: Final = 10.0
-"""Between two checks: twice the heartbeat interval by default, since partitions that were just given away have not been
-received yet."""
+"""Time between two checks: twice the default heartbeat interval, since a member receives newly assigned partitions only
+with a later heartbeat."""
 
 CHECK_SECONDS_PER_MEMBER: Final = 0.1
-"""As much longer for each member of the group: every member asks, and each answer names all of them."""
+"""Additional time for each member of the group: every member asks, and each answer names all members."""
 
 
 class UnservedWatch:
-    """Belongs to the poller's thread; the questions are asked in another."""
+    """Belongs to the poller's thread; another thread sends the requests."""
 
     def __init__(self, aside: Aside, inquiry: GroupInquiry) -> None:
         self._aside = aside
@@ -41,12 +41,12 @@ class UnservedWatch:
         return monotonic() >= self._next_check
 
     def check(self, member_id: str, own: Set[Partition]) -> None:
-        """Asks; `own` is read when the answer comes, and so must be the member's present partitions."""
+        """Ask which partitions the member has. `own` is the live set of the member's own: it is read at the answer."""
         self._next_check = float("inf")
         self._aside.run(self._inquiry.describe, partial(self._compare, member_id, own))
 
     def on_rebalanced(self) -> None:
-        """What the member has is changing: what was missing proves nothing."""
+        """Start again after a rebalance: what was missing before proves nothing."""
         self._missing.forget()
 
     def unserved(self) -> frozenset[Partition]:
