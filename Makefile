@@ -8,6 +8,7 @@
 # make wheel    the distribution session-processor as a wheel, in dist/; DIST=/another/folder; PURE=1 compiles nothing to C
 # make test-compiled  the compiled wheel, installed by itself: tests of the engine and of delivery; needs a C compiler (3 minutes)
 # make bench    how fast it is, beside others; QUICK=1 to try it, ROWS="nothing 1ms" ARMS="consume processor" ROUNDS=3
+#               ENGINE=compiled measures the compiled wheel; the same for make bench-sweeps
 # make bench-sweeps   how cost grows, one thing varied at a time; make bench-page puts the last results into docs/PERFORMANCE.md
 # make chaos    ten minutes of faults on a real Kafka, and what came of them; MINUTES=60 SEED=7 ONLY="kill the broker"
 # make clean    what was made here, but for the downloads in .cache
@@ -20,6 +21,7 @@ WAITING := tests/chaos tests/integration
 COMPILED_QUICK := tests/engine $(patsubst %,tests/runtime/test_%.py,commits consuming exactly_once failures hot_sessions \
   joins sessions terms)
 COMPILED_DELIVERY := tests/integration/test_delivery.py -k 'once or kill or come_and_go'
+COMPILED_BENCH := .bench/compiled
 COMPILED_TOOLS := hypothesis jsonschema psutil pytest pytest-timeout pytest-xdist
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -101,11 +103,21 @@ wheel: $(BIN)/python
 	else $(WHEEL) .; fi
 	@ls '$(DIST)'/session_processor-*.whl
 
-bench: $(VENV)/.installed-bench
-	$(BIN)/python -m tests.bench --rows '$(ROWS)' --arms '$(ARMS)' --rounds $(or $(ROUNDS),3) $(if $(QUICK),--quick)
+# What is measured: the checkout, or the compiled wheel in a folder where nothing else can be imported as `processor`.
+MEASURED := $(if $(filter compiled,$(ENGINE)),$(COMPILED_BENCH)/prepared,$(VENV)/.installed-bench)
+MEASURE := $(if $(filter compiled,$(ENGINE)),cd $(COMPILED_BENCH) && venv/bin/python,$(BIN)/python)
 
-bench-sweeps: $(VENV)/.installed-bench
-	$(BIN)/python -m tests.bench.sweeps --sweeps '$(SWEEPS)' --rounds $(or $(ROUNDS),1) $(if $(QUICK),--quick)
+bench: $(MEASURED)
+	$(MEASURE) -m tests.bench --rows '$(ROWS)' --arms '$(ARMS)' --rounds $(or $(ROUNDS),3) --out '$(CURDIR)/.bench' $(if $(QUICK),--quick)
+
+bench-sweeps: $(MEASURED)
+	$(MEASURE) -m tests.bench.sweeps --sweeps '$(SWEEPS)' --rounds $(or $(ROUNDS),1) --out '$(CURDIR)/.bench' $(if $(QUICK),--quick)
+
+$(COMPILED_BENCH)/prepared: $(shell find processor -name '*.py') pyproject.toml constraints.txt
+	rm -rf $(COMPILED_BENCH) && mkdir -p $(COMPILED_BENCH) .cache .venv-bench
+	$(MAKE) --no-print-directory prepare-compiled COMPILED='$(COMPILED_BENCH)' COMPILED_TOOLS='jsonschema psutil'
+	@test -e $@ || { echo 'ENGINE=compiled needs a C compiler'; exit 1; }
+	ln -s $(addprefix $(CURDIR)/,tests docs schemas .cache .venv-bench pyproject.toml constraints.txt) $(COMPILED_BENCH)
 
 bench-page: $(VENV)/.installed-bench
 	$(BIN)/python -m tests.bench.page

@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from processor.engine.build import BUILD
 from tests.bench.competitors import ARMS
 from tests.bench.row import Outcome
 from tests.bench.statistics import Spread, Verdict
@@ -34,7 +35,8 @@ def conditions() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     given = os.environ.get(ADDRESS)
     broker = f"the broker at {given}" if given else f"Apache Kafka {KAFKA_VERSION} (one node, lz4) on the same cores"
-    return f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GB, {broker}, Python {platform.python_version()}"
+    python = f"Python {platform.python_version()}, engine {BUILD}"
+    return f"{os.cpu_count()} cores ({_processor()}), {memory:.0f} GB, {broker}, {python}"
 
 
 def busy(load_averages: Sequence[float]) -> str:
