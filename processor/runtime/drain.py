@@ -69,21 +69,21 @@ class Drain:
         """Waits at most so many seconds for the running tasks of these partitions.
 
         Returns:
-            True once nothing runs; False once the deadline is past, and what still runs is abandoned; else None.
+            True once nothing runs. False once the deadline is past and running tasks are abandoned. Otherwise None.
         """
         now = self.keeper.tick()
         if self._desk.partitions.wait_drained(partitions, min(seconds, max(0.0, deadline - now))):
             return True
         if monotonic() >= deadline or self._stopping.at_once:
-            self._abandon(partitions)
-            return False
+            return not self._abandon(partitions)
         return None
 
-    def _abandon(self, partitions: Sequence[Partition]) -> None:
+    def _abandon(self, partitions: Sequence[Partition]) -> int:
+        """Abandons what still runs. Return the number of these tasks: the last ones may just have ended."""
         loans = self._desk.partitions.lent_of(partitions)
         self._desk.counts.abandoned += len(loans)
         for loan in loans:
-            if loan.done < len(loan.records):
-                attempt = Attempt(loan, loan.records[loan.done], loan.attempt, Dropped())
-                seconds = round(self._crew.running_seconds(loan), 3)
-                self._emit(TaskAbandoned(**attempt.fields, running_seconds=seconds))
+            attempt = Attempt(loan, loan.records[loan.done], loan.attempt, Dropped())
+            seconds = round(self._crew.running_seconds(loan), 3)
+            self._emit(TaskAbandoned(**attempt.fields, running_seconds=seconds))
+        return len(loans)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import pytest
 
 from processor.runtime.drain import DrainSeconds
+from processor.telemetry.events import TaskAbandoned
+from tests.runtime.fakes import PARTITION, FakeRecord
+from tests.runtime.running import RunningConsumer
+from tests.runtime.test_join_machine import Worker
 
 
 @pytest.mark.parametrize(
@@ -17,3 +23,32 @@ def test_a_revoke_leaves_time_for_its_last_commit_before_the_group_gives_the_mem
     found = DrainSeconds.within(drain_timeout, poll_seconds)
     assert found.of_stop == drain_timeout
     assert found.of_revoke == pytest.approx(of_revoke)
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+def test_a_task_that_has_ended_is_not_abandoned_although_its_worker_has_not_come_back(delivery: str) -> None:
+    """The last commit has it: its output is staged, or it has none. The other task still runs."""
+    run = RunningConsumer(lambda _: None, delivery=delivery, results_topic="r")
+    desk, drain, worker = run.consumer._desk, run.consumer._membership._drain, Worker()
+    desk.lease.tick(monotonic())
+    desk.lease.renew(monotonic())
+    desk.lending.enter_invited(worker)
+    desk.partitions.assign(PARTITION, 0, ())
+    desk.inflow.admit([(PARTITION, [FakeRecord(0, b"a"), FakeRecord(1, b"b")])])
+    assert desk.lending.exchange(worker, 2)
+    ended, running = worker.batch
+    worker.batch.clear()
+    desk.partitions.drain_all()
+    if delivery == "exactly-once":
+        desk.outcomes.stage(ended, "output", 10, dead_letter=False, result=True)
+    else:
+        ended.done = 1
+        worker.finished.append(ended)
+    run.consumer.request_stop_now("the test")
+    assert drain.check([PARTITION], monotonic(), seconds=0.0) is False
+    assert [event.offset for event in run.of(TaskAbandoned)] == [1]
+    assert (desk.counts.abandoned, desk.counts.settled) == (1, 1)
+    running.done = 1
+    worker.finished.append(running)
+    assert drain.check([PARTITION], monotonic(), seconds=0.0) is True
+    assert desk.counts.abandoned == 1

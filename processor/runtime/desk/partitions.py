@@ -111,9 +111,10 @@ class Partitions:
             return self._wakeups.wait_drained(lambda: not self._lent_of(partitions), seconds)
 
     def lent_of(self, partitions: Iterable[Partition]) -> list[Loan]:
-        """Return the loans of these partitions that are not over."""
+        """Settle what is done, and return the loans of these partitions that have tasks left and are not over."""
         with self._lock:
-            return self._lent_of(partitions)
+            self._returns.collect_all()
+            return [loan for loan in self._lent_of(partitions) if loan.done < len(loan.records)]
 
     def forget(self, partitions: Sequence[Partition]) -> int:
         """Forgets partitions that belong to another consumer now. Return how many waiting tasks they had."""
