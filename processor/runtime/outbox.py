@@ -117,17 +117,24 @@ class Outbox:
             self._settle_acknowledged()
 
     def _settle_acknowledged(self) -> None:
-        """Settles the tasks whose outputs are acknowledged, and does what follows."""
+        """Settles the tasks whose outputs are acknowledged, and does what follows.
+
+        If a step raises, what is left of the others is done by the next call: the sink calls again soon.
+        """
         outputs = list(_popped(self._acknowledged))
         if outputs:
-            self._outcomes.settle_all(
-                [Acknowledged(o.attempt.loan, o.dead_letter, o.result, o.release) for o in outputs]
-            )
-            self._settled.extend(outputs)
+            try:
+                self._outcomes.settle_all(
+                    [Acknowledged(o.attempt.loan, o.dead_letter, o.result, o.release) for o in outputs]
+                )
+            finally:
+                self._settled.extend(outputs)
         for output in _popped(self._settled):
-            if output.written is not None:
-                output.written()
-            output.attempt.go_on()
+            try:
+                if output.written is not None:
+                    output.written()
+            finally:  # other tasks of its session wait
+                output.attempt.go_on()
 
     def _try_again(self, output: Output, topic: str, error: DeliveryError, again: Callable[[], None]) -> None:
         """Schedules the next try of an output that the topic has refused, whole or in part."""

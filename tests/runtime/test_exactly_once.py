@@ -14,19 +14,26 @@ from processor.engine.commit_note import kept_in
 from processor.engine.lease import Lease
 from processor.engine.offsets import Progress
 from processor.engine.outbox import Cut, Staged
+from processor.engine.outcome import Succeeded
 from processor.engine.skipmap import decode
 from processor.handlers.exceptions import Reject
 from processor.handlers.joins import Join
 from processor.handlers.task import Task
 from processor.runtime import outbox
+from processor.runtime.attempt import Attempt
 from processor.runtime.commits.metadata import Metadata
+from processor.runtime.commits.staging import Staging
 from processor.runtime.desk import Desk
+from processor.runtime.outbox import Output
 from processor.runtime.ports import Commit, OutputRecord, Partition
+from processor.runtime.task_log import TaskLog
 from processor.runtime.timers import Timers
+from processor.settings import Settings
 from processor.telemetry.events import (
     ConsumerCommitFailed,
     ConsumerSkipMapRefused,
     ConsumerStats,
+    Event,
     TaskDeadLettered,
     TaskDeliveryFailed,
 )
@@ -88,6 +95,32 @@ def test_an_output_is_staged_by_the_thread_that_comes_to_the_desk_first(comes: s
         assert cut.cut.progress.commit_point == 1
     assert (desk.running, desk.counts.results, desk.commits.has_staged) == (0, 1, True)
     assert (desk.ready, desk.waiting) == (1, 1)
+
+
+def test_outputs_of_a_committed_transaction_leave_their_outboxes_although_the_line_of_one_fails() -> None:
+    """An output that stayed would be sent once more with the next transaction."""
+    lease, worker = Lease(45.0), Worker()
+    lease.renew(float("inf"))
+    desk = Desk(lease, Timers(), stages=True)
+    staging = Staging(desk, TaskLog(Settings(topics=(TOPIC,), group="g"), list[Event]().append))
+    desk.lending.enter_invited(worker)
+    for partition in (PARTITION, OTHER):
+        desk.partitions.assign(partition, 0, [])
+        desk.inflow.admit([(partition, [FakeRecord(0, b"a", partition=partition.number)])])
+    assert desk.lending.exchange(worker, 2)
+
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    for loan in worker.batch:
+        attempt = Attempt(loan, loan.records[0], 1, Succeeded(None))
+        staging.send(Output(attempt, [OutputRecord(RESULTS, b"a", b"", [])], written=fail))
+    for cut in desk.commits.cut(None, {}):
+        staging.take(cut.ledger, cut.cut.outputs)
+    assert len(staging.records()) == 2
+    with pytest.raises(RuntimeError, match="a fault"):
+        staging.conclude(None)
+    assert not desk.commits.has_staged
 
 
 def keep_next(run: RunningConsumer) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from processor.engine.ledger import Loan
+from processor.handlers.batch import BatchError
 from processor.handlers.exceptions import Reject
 from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.runtime import outbox
 from processor.runtime.desk.outcomes import Acknowledged, Outcomes
-from processor.telemetry.events import ConsumerStats, Event, TaskDeadLettered, TaskDeliveryFailed, TaskRetrying
+from processor.runtime.task_log import TaskLog
+from processor.telemetry.events import (
+    ConsumerStats,
+    Event,
+    TaskAbandoned,
+    TaskDeadLettered,
+    TaskDeliveryFailed,
+    TaskRetrying,
+)
 from tests.runtime.fakes import PRODUCED_AT, FakeRecord
 from tests.runtime.gate import KINDS
 from tests.runtime.running import RunningConsumer
@@ -135,6 +146,51 @@ def test_an_acknowledged_result_does_not_wait_for_others_without_end(monkeypatch
         run.push(*(FakeRecord(offset, b"s%d" % offset) for offset in range(5)))
         until(lambda: len(counts) == 5)
     assert counts == [1] * 5
+
+
+def test_an_internal_error_at_one_acknowledged_result_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "TOGETHER_SECONDS", 60.0)
+    settle_next = Outcomes._settle_next
+
+    def settle_all_but_one(outcomes: Outcomes, loan: Loan, *, release: bool) -> int:
+        if loan.records[0].offset() == 1:
+            raise RuntimeError("a fault")
+        return settle_next(outcomes, loan, release=release)
+
+    monkeypatch.setattr(Outcomes, "_settle_next", settle_all_but_one)
+    with RunningConsumer(lambda task: b"result", results_topic="r", drain_timeout=0.1) as run:
+        run.sink.holding = True
+        run.push(*(FakeRecord(offset, b"s%d" % offset) for offset in range(4)))
+        until(lambda: len(run.sink.held) == 4)
+        with pytest.raises(RuntimeError, match="a fault"):
+            run.sink.acknowledge()
+        until(lambda: run.consumer.pulse().settled == 3)
+        until(lambda: run.commit_point() == 1)
+        assert run.stop().exit_code == 3
+    assert [event.offset for event in run.of(TaskAbandoned)] == [1]
+
+
+def test_what_follows_a_fault_in_the_line_of_a_dead_letter_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second dead letter of the batch is sent only once the first one's task has settled."""
+    app, faults, problem = Processor(), [RuntimeError("a fault")], TaskLog.problem
+
+    @app.batch("b", size=2, wait=60.0, sessions=1)
+    def reject_both(tasks: Sequence[Task]) -> None:
+        raise BatchError({index: Reject("no") for index in range(len(tasks))})
+
+    def fail_once(log: TaskLog, event: Callable[[], Event]) -> None:
+        if faults:
+            raise faults.pop()
+        problem(log, event)
+
+    monkeypatch.setattr(TaskLog, "problem", fail_once)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    with RunningConsumer(app) as run:
+        run.push(FakeRecord(0, b"s", name="b"), FakeRecord(1, b"s", name="b"))
+        until(lambda: run.commit_point() == 2)
+        assert run.stop().exit_code == 0
+    assert not faults
+    assert [event.offset for event in run.of(TaskDeadLettered)] == [1]
 
 
 # --- dead letters -----------------------------------------------------------------------------------

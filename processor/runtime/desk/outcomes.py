@@ -45,13 +45,22 @@ class Outcomes:
         """Settles the next tasks of many loans, and wakes other threads once.
 
         A loan that was attempted in a batch stays lent until all of its tasks are settled, or will be attempted again.
+
+        Raises:
+            Exception: an internal error at one of the loans. The others are settled.
         """
+        fault: Exception | None = None
         with self._lock:
             for loan, dead_letter, result, release in outputs:
-                settled = self._settle_next(loan, release=release)
-                self._shared.count_output(loan, settled, dead_letter=dead_letter, result=result)
+                try:
+                    settled = self._settle_next(loan, release=release)
+                    self._shared.count_output(loan, settled, dead_letter=dead_letter, result=result)
+                except Exception as error:
+                    fault = error
                 self._wakeups.notify_drained(loan)
             self._wakeups.after_releases()
+        if fault is not None:
+            raise fault
 
     def stage(
         self, loan: Loan, output: object, size: int, *, dead_letter: bool, result: bool, release: bool = True
