@@ -50,6 +50,9 @@ _POLL_SECONDS: Final = 0.2
 """How long one call of the client may delay the end of the thread."""
 
 
+AGAIN_SECONDS: Final = 1.0
+"""The pause after an error that the client raises."""
+
 SETTLING_SECONDS: Final = 5.0
 """How long a topic that was just created may be unknown to some brokers."""
 
@@ -69,6 +72,8 @@ class ControlTopic:
         self._topic = topic
         self._emit = emit
         self._failures = Repeats(LOG_AGAIN_SECONDS)
+        self._next: dict[int, int] = {}
+        """By partition, the offset after the last record that was read."""
         self._is_read = threading.Event()
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -89,6 +94,17 @@ class ControlTopic:
             self._thread.join(2 * SLICE_SECONDS)
 
     def _follow(self, apply: Apply) -> None:
+        """Reads on after any error: if it ended the thread, no later command would be applied."""
+        while not self._is_closed.is_set():
+            try:
+                self._read(apply)
+            except Exception as error:  # noqa: BLE001 — whatever it is, the log has it
+                self._log(f"{type_name(error)}: {error}")
+                self._is_closed.wait(AGAIN_SECONDS)
+        self._client.close()
+
+    def _read(self, apply: Apply) -> None:
+        """Reads on from the next record of each partition until closed."""
         unread = self._assign()
         while not self._is_closed.is_set():
             for record in cast(list[Record], self._client.consume(_AT_ONCE, _POLL_SECONDS)):
@@ -102,10 +118,10 @@ class ControlTopic:
                     self._report(error)
             if not unread:
                 self._is_read.set()
-        self._client.close()
 
     def _apply(self, apply: Apply, record: Record) -> None:
         """Applies a command. Logs any exception: if it ended the thread, no later command would be applied."""
+        self._next[record.partition()] = record.offset() + 1
         try:
             apply(record.key(), record.value())
         except Exception as error:  # noqa: BLE001 — whatever it is, the log has it
@@ -120,7 +136,10 @@ class ControlTopic:
             self._emit(ControlFailed(topic=self._topic, error=reason))
 
     def _assign(self) -> set[int]:
-        """Begin with the first record of each partition, as soon as a broker lists the partitions. Return these."""
+        """Begin with the next record of each partition, as soon as a broker lists the partitions. Return these.
+
+        The next record is the one after the last that was applied: a call of the client that raises loses its records.
+        """
         unknown_from = monotonic() + SETTLING_SECONDS
         while not self._is_closed.is_set():
             try:
@@ -130,7 +149,8 @@ class ControlTopic:
                 continue
             if topic.partitions and topic.error is None:
                 numbers = set(topic.partitions)
-                self._client.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in numbers])
+                positions = {number: self._next.get(number, OFFSET_BEGINNING) for number in numbers}
+                self._client.assign([TopicPartition(self._topic, *each) for each in positions.items()])
                 return numbers
             if topic.error is not None and monotonic() > unknown_from:
                 self._report(topic.error)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from processor.kafka import control_topic
 from processor.kafka.control_topic import ControlTopic
@@ -30,26 +30,34 @@ def test_a_failure_is_logged_once_for_each_reason() -> None:
 
 
 class Client:
-    """Delivers these records, and then nothing."""
+    """Delivers these records, and then nothing. A call may raise instead, and loses the records that it took."""
 
     def __init__(self, *records: object, error: KafkaError | None = None) -> None:
         self.records = [list(records)]
         self.topic = SimpleNamespace(partitions={0: object()}, error=error)
+        self.faults: list[Exception] = []
+        self.begun: list[int] = []
+        """The offsets from which it was to read."""
 
     def list_topics(self, name: str, timeout: float) -> object:
         return SimpleNamespace(topics={name: self.topic})
 
-    def assign(self, _: object) -> None: ...
+    def assign(self, positions: list[TopicPartition]) -> None:
+        self.begun += [position.offset for position in positions]
 
     def consume(self, _: int, seconds: float) -> list[object]:
+        if self.faults:
+            raise self.faults.pop()
         threading.Event().wait(0.0 if self.records else seconds)
         return self.records.pop() if self.records else []
 
     def close(self) -> None: ...
 
 
-def record(key: bytes, error: KafkaError | None = None) -> object:
-    return SimpleNamespace(error=lambda: error, key=lambda: key, value=lambda: b"", partition=lambda: 0)
+def record(key: bytes, error: KafkaError | None = None, offset: int = 0) -> object:
+    return SimpleNamespace(
+        error=lambda: error, key=lambda: key, value=lambda: b"", partition=lambda: 0, offset=lambda: offset
+    )
 
 
 def following(client: Client, events: list[Event]) -> ControlTopic:
@@ -81,6 +89,24 @@ def test_a_command_that_cannot_be_obeyed_is_logged_and_the_next_ones_are_obeyed(
         topic.start(apply)
         until(lambda: obeyed, "the second command")
     assert [event.error for event in events if isinstance(event, ControlFailed)] == ["builtins.RuntimeError: a fault"]
+
+
+def test_a_client_that_raises_is_logged_and_read_on_from_the_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_topic, "AGAIN_SECONDS", 0.0)
+    events, obeyed = list[Event](), list[bytes | None]()
+    client = Client(record(b"1", offset=7))
+    fault = KafkaException(KafkaError(KafkaError._FAIL))
+    with closing(following(client, events)) as topic:
+        topic.start(lambda key, value: obeyed.append(key))
+        until(lambda: obeyed == [b"1"], "the first command")
+        client.faults += [fault, fault]
+        until(lambda: len(client.begun) == 3, "two new beginnings")
+        client.records.append([record(b"2", offset=8), record(b"", KafkaError(KafkaError._PARTITION_EOF))])
+        assert topic.wait(20)
+    assert obeyed == [b"1", b"2"]
+    assert client.begun == [OFFSET_BEGINNING, 8, 8]
+    (event,) = [event for event in events if isinstance(event, ControlFailed)]
+    assert "KafkaException" in event.error
 
 
 def test_a_topic_that_is_missing_at_the_start_is_logged_and_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
