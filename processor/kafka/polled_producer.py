@@ -31,6 +31,10 @@ FLUSH_SECONDS = 0.01
 LAST_REPORTS_SECONDS = 5.0
 """How long to wait for the reports of a failed client's in-flight records before they are purged."""
 
+PURGED_SECONDS = 5.0
+"""How long to wait for the reports of purged records. The client's own threads make them at once, unless they wait for
+a core. A client that is dropped before never makes them."""
+
 REOPEN_SECONDS, LONGEST_REOPEN_SECONDS = 1.0, 30.0
 """Delay before a new client if the last one failed without a delivery. It doubles up to the second value."""
 
@@ -109,6 +113,7 @@ class PolledProducer:
         Raises:
             SettingsError: the client rejects a setting.
             LoadError: a file cannot be read.
+            DeliveryError: the system does not let one more thread run.
             ProducerClosed: the producer is closed.
         """
         with self._guard:
@@ -131,7 +136,7 @@ class PolledProducer:
 
         Raises:
             RecordTooLarge: the client rejects a record of this size.
-            DeliveryError: several clients have failed in a row.
+            DeliveryError: several clients have failed in a row, or the system does not let one more thread run.
             KafkaException: the client rejects the record.
             SettingsError, LoadError, ProducerClosed: as `open`.
         """
@@ -232,12 +237,13 @@ class PolledProducer:
         with self._guard:
             self.is_closed, self._taking = True, None
             client, thread = self._client, self._thread
+        is_in_callback = thread is threading.current_thread()
         unreported = self.flush(seconds)
         if unreported and client is not None:
             client.purge()
-            self.flush(POLL_SECONDS)
+            self.flush(POLL_SECONDS if is_in_callback else PURGED_SECONDS)  # the callback's own record is not reported
         self._ended.set()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and not is_in_callback:
             thread.join()
         with self._guard:
             failure, self._client, self._failure = self._failure, None, None
@@ -259,11 +265,19 @@ class PolledProducer:
             return None
         if (seconds := self._reopen_at - time.monotonic()) > 0:
             raise DeliveryError(f"the Kafka client failed, and a new one opens in {seconds:.1f} s")
-        self._client = self._taking = open_client(Producer, self._config)
+        client = open_client(Producer, self._config)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._poll_until_closed, name=self._name, daemon=True)
-            self._thread.start()
-        return self._client
+            self._thread = self._start()
+        self._client = self._taking = client
+        return client
+
+    def _start(self) -> threading.Thread:
+        thread = threading.Thread(target=self._poll_until_closed, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the limit of the system, or of a container
+            raise DeliveryError(f"no thread can be started for the Kafka client: {error}") from None
+        return thread
 
     def _poll_until_closed(self) -> None:
         while not self._ended.is_set():
@@ -278,7 +292,7 @@ class PolledProducer:
         if self.after_reports is not None:
             self._guarded(client, self.after_reports)
         if self._failure is not None:
-            self._retire_when_reported(client)
+            self._guarded(client, partial(self._retire_when_reported, client))
 
     def _guarded(self, client: Producer, call: Callable[[], object]) -> None:
         try:
@@ -328,5 +342,5 @@ class PolledProducer:
             return False
         if now >= failure.give_up_at:
             client.purge()
-            self._failure = failure._replace(purged=True, give_up_at=now + POLL_SECONDS)
+            self._failure = failure._replace(purged=True, give_up_at=now + PURGED_SECONDS)
         return True

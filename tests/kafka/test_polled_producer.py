@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from processor.errors import BrokerError, DeliveryError
+from processor.kafka import polled_producer
 from processor.kafka.config import producer_config
 from processor.kafka.polled_producer import PolledProducer
 from processor.telemetry.events import Event, KafkaClientError, KafkaProducerFailed
@@ -188,3 +191,85 @@ def test_a_client_that_ends_while_it_is_closed_reports_everything(wired: Wired, 
     sending.send(b"2")
     assert sending.producer.close(10) == 0
     assert "out of order" in str(sending.outcomes.get_nowait())
+
+
+# --- without a broker --------------------------------------------------------------------------------
+
+
+class SlowClient:
+    """A client that has failed. It reports its record as purged a while after it was purged, as on a busy machine."""
+
+    POLLS = 20
+    """Calls of `poll` without a report after the purge."""
+
+    def __init__(self) -> None:
+        self.is_purged = threading.Event()
+        self._fault: KafkaException | None = None
+        self._on_delivery: Callable[[KafkaError, Any], None] | None = None
+        self._polls = 0
+
+    def produce(self, *_: object, on_delivery: Callable[[KafkaError, Any], None], **__: object) -> None:
+        self._on_delivery = on_delivery
+        self._fault = KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "it failed", fatal=True))
+
+    def poll(self, seconds: float) -> None:
+        if (fault := self._fault) is not None:
+            self._fault = None
+            raise fault
+        threading.Event().wait(min(seconds, 0.02))
+        self._polls += self.is_purged.is_set()
+        if self._polls > self.POLLS and (on_delivery := self._on_delivery) is not None:
+            self._on_delivery = None
+            on_delivery(KafkaError(KafkaError._PURGE_INFLIGHT), None)
+
+    def purge(self) -> None:
+        self.is_purged.set()
+
+    def __len__(self) -> int:
+        return int(self._on_delivery is not None)
+
+
+def producer_of(monkeypatch: pytest.MonkeyPatch, client: SlowClient) -> tuple[PolledProducer, list[KafkaError | None]]:
+    """A producer with this client, and what it reports of one record."""
+    monkeypatch.setattr(polled_producer, "open_client", lambda *_: client)
+    producer, reports = (
+        PolledProducer({}, list[Event]().append, "producer", "the test closed it"),
+        list[KafkaError | None](),
+    )
+
+    def on_delivery(error: KafkaError | None, _: Message) -> None:
+        reports.append(error)
+        producer.reported(error)
+
+    assert producer.produce("t", b"x", None, None, on_delivery)
+    return producer, reports
+
+
+def test_a_failed_client_is_kept_until_its_purged_records_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polled_producer, "LAST_REPORTS_SECONDS", 0.0)
+    client = SlowClient()
+    producer, reports = producer_of(monkeypatch, client)
+    until(lambda: reports, "the record is reported")
+    assert client.is_purged.is_set()
+    assert producer.close(5) == 0
+
+
+def test_close_waits_for_the_reports_of_purged_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    producer, reports = producer_of(monkeypatch, SlowClient())
+    assert producer.close(0) == 1
+    assert len(reports) == 1
+
+
+def test_a_producer_whose_thread_cannot_be_started_accepts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would report the outcome."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(polled_producer, "open_client", lambda *_: SlowClient())
+    producer = PolledProducer({}, list[Event]().append, "producer", "the test closed it")
+    for _ in range(2):
+        with pytest.raises(DeliveryError, match="no thread can be started for the Kafka client: can't start"):
+            producer.open()
+    assert producer.close(0) == 0
