@@ -153,7 +153,7 @@ class Filling(Generic[P]):
         Args:
             in_flight: what is in flight of each assigned partition.
             stocked: the partitions in the stock.
-            now: seconds of a clock that never goes back.
+            now: in seconds of the monotonic clock.
         """
         if now >= self._next or sum([usage.tasks for usage in in_flight.values()]) <= self._level:
             return True
@@ -217,7 +217,7 @@ class Fetching(Generic[P]):
         Args:
             stock: what waits in the stock, of each partition that has anything there.
             taken: how many tasks left the stock of each partition since it was assigned.
-            now: seconds of a clock that never goes back.
+            now: in seconds of the monotonic clock.
             assigned: how many partitions are assigned.
             drained: whether the client has handed over all that it had fetched. A pause would drop what is left.
         """

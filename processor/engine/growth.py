@@ -184,7 +184,7 @@ class _Newcomer:
 
 
 class Growth:
-    """The partitions of one consumer that are new to their group. Times are seconds of a clock that never goes back."""
+    """The partitions of one consumer that are new to their group. Times are in seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self._newcomers: dict[Place, _Newcomer] = {}

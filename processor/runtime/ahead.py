@@ -15,15 +15,15 @@ from processor.settings import Settings
 from processor.telemetry.events import ConsumerSetAside, Emit, Reason
 
 LOOK_SECONDS = 0.1
-"""How often a partition is checked that has more tasks here than may be in flight, and delayed tasks of which only few
-could be set aside."""
+"""Time between two checks of partitions whose tasks fill what may be in flight; and of delayed tasks, if only few of
+them could be set aside."""
 
 LOOK_AGAIN_SECONDS = 0.5
-"""How often delayed tasks are checked while none can be set aside. A check of ten thousand takes some 10 ms."""
+"""Time between two checks of delayed tasks while none can be set aside. A check of ten thousand takes some 10 ms."""
 
 
 class Ahead:
-    """Belongs to the poller's thread."""
+    """Decides when tasks are set aside. Belongs to the poller's thread."""
 
     def __init__(self, settings: Settings, desk: Desk, recall: Recall, emit: Emit) -> None:
         self._set_aside, self._partitions = desk.set_aside, desk.partitions
@@ -36,11 +36,13 @@ class Ahead:
         """Partitions for which it was logged that tasks are set aside."""
 
     def allows(self, count: int) -> bool:
-        """Return whether so many more tasks may be set aside."""
+        """Return whether records may be admitted without a check for set-aside tasks: even if all `count` of them were
+        set aside, the limit would hold.
+        """
         return not (set_aside := self._set_aside.tasks) or set_aside + count <= self._most
 
     def limited(self, quotas: Mapping[Partition, int]) -> Mapping[Partition, int]:
-        """Return the quotas, lowered so that set-aside tasks keep to their limit whatever the records' sessions are."""
+        """Return the quotas, lowered so that the limit of set-aside tasks holds whatever sessions the records have."""
         set_aside = self._set_aside.partitions_among(quotas)
         if not set_aside:
             return quotas
@@ -51,7 +53,7 @@ class Ahead:
         return limited
 
     def make_room(self, partitions: Iterable[Partition], now: float) -> None:
-        """Sets aside tasks of the sessions that fill these partitions, which have more here than may be in flight."""
+        """Sets aside tasks of the sessions that fill these partitions, which have more tasks than may be in flight."""
         if now < self._next_look or self._partitions.is_draining:
             return
         self._next_look = now + LOOK_SECONDS
@@ -68,9 +70,9 @@ class Ahead:
         if now < self._next_look_at_delayed or not are_crowded(delayed.values(), self._limits):
             return False
         counts = self._set_aside.make_room_of_delayed(self._limits, self._most - self._set_aside.tasks)
-        if not counts:  # they are due soon: look again later
+        if not counts:  # all delayed tasks are due soon: check again later
             self._next_look_at_delayed = now + LOOK_AGAIN_SECONDS
-        elif WORTH * sum(counts.values()) < sum(usage.tasks for usage in delayed.values()):  # so are most of them
+        elif WORTH * sum(counts.values()) < sum(usage.tasks for usage in delayed.values()):  # most are due soon
             self._next_look_at_delayed = now + LOOK_SECONDS
         self._note(counts, "delays")
         return bool(counts)

@@ -37,7 +37,7 @@ OWN_FOLDER: Final = str(Path(__file__).parent)
 """Frames of this folder are left out of a traceback, which shows only the handler's."""
 
 UNRUN: Final = frozenset((CoroutineType, GeneratorType, AsyncGeneratorType))
-"""Types that a call returns without running its code. From a handler, they would count as a success."""
+"""Types that a call returns without having run its code. From a handler, they would count as a success."""
 
 
 BEFORE_ITS_HANDLER: Final = {
@@ -52,7 +52,7 @@ BEFORE_ITS_HANDLER: Final = {
 
 
 def nothing() -> None:
-    """Nothing follows."""
+    """Do nothing: the default of `Attempt.go_on`."""
 
 
 class Attempt(msgspec.Struct, eq=False):
@@ -127,7 +127,7 @@ def ended_with(error: BaseException, *, began: bool, handler: Handler | None) ->
         return failed._replace(counts=False)
     if not began or handler is None or failed.cause is Cause.REJECTED:
         return failed
-    if isinstance(error, Retry):  # it is about this attempt, and what the rules say is about others
+    if isinstance(error, Retry):  # the handler decides on this attempt itself: its rules do not apply
         return failed._replace(retry_in=error.after, counts=error.counts)
     verdict = handler.rules.verdict(error)
     return failed._replace(verdict=verdict, counts=verdict is not Verdict.OUTAGE)
@@ -136,7 +136,8 @@ def ended_with(error: BaseException, *, began: bool, handler: Handler | None) ->
 def raised_in(error: BaseException, window: InterruptWindow) -> BaseException:
     """Close the window of a handler that has ended with `error`. Return the error, or the interrupting exception.
 
-    A coroutine that is interrupted is cancelled. Where in its handler it was stays known.
+    An interrupt cancels a coroutine. The interrupting exception gets the traceback of the cancellation, which shows
+    where the handler was.
     """
     if window.close() and isinstance(error, CancelledError):
         return window.error().with_traceback(error.__traceback__)
@@ -153,7 +154,7 @@ def returned_unrun(value: Any) -> Failed:
     """Return the failure of an attempt that returned `value`, one of `UNRUN`: its code has not run."""
     what = {CoroutineType: "a coroutine that is not awaited"}.get(type(value), "a generator that is not iterated")
     if isinstance(value, CoroutineType):
-        with contextlib.suppress(Exception):  # Python would warn of it, at a place that has nothing to do with it
+        with contextlib.suppress(Exception):  # Python would warn of it later, at an unrelated place
             value.close()
     message = f"the handler returned {what}: it has not run. Make the handler async, or run it inside"
     return Failed(Cause.REJECTED, "builtins.TypeError", message)

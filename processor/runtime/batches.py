@@ -35,7 +35,7 @@ NO_TERMS = Terms()
 
 
 class Batches:
-    """Any thread may call it."""
+    """Gathers and attempts the tasks of batch handlers. Any thread may call it."""
 
     def __init__(self, settlement: Settlement, lease: Lease, limit: float, prepare: Prepare) -> None:
         """`limit` is the time limit of handlers that set none, and `prepare` makes a task of a record."""
@@ -48,7 +48,7 @@ class Batches:
         """Records the running tasks, after a process of the fleet has died."""
 
     def gather(self, attempt: Attempt, gathered: Gathered) -> None:
-        """The attempt's task is for a batch, and so are those behind it in its loan that are for the same handler."""
+        """Hand the attempt's task to a batch, with the tasks right behind it in its loan that have the same handler."""
         loan, handler = attempt.loan, gathered.handler
         error = _why_not(gathered.task, handler, loan.ledger)
         if error is not None:
@@ -115,7 +115,7 @@ class Batches:
         for record in records:
             try:
                 task, found, _ = self._prepare(record, 1, now)
-            except Exception:  # a worker meets it as the head of its lane, and does what follows
+            except Exception:  # a worker gets this task later, as the head of its lane, and handles the error
                 break
             if found is not handler or _why_not(task, found, ledger) is not None:
                 break
@@ -142,7 +142,7 @@ class Batches:
         borrower.seconds += seconds
         if seconds > QUICK_SECONDS:
             borrower.slow += [seconds] * len(tasks)
-        if window.given_up:  # the watchdog has settled all of it
+        if window.given_up:  # the watchdog has settled the whole batch
             return
         if error is None and value is None and self._is_plain(batch):
             for loan in batch.loans:
@@ -210,8 +210,8 @@ def outcomes_of(value: Any, error: BaseException | None, handler: Handler, count
 def _failed(error: BaseException, handler: Handler, *, of_many: bool = False) -> Outcome:
     """Return the outcome of a task for an exception of its handler.
 
-    If it was raised for a batch `of_many` tasks, it may concern only one of them. So none is dead-lettered for what
-    it is: each is attempted by itself. An outage is about none of them, and they stay together.
+    If it was raised for a batch `of_many` tasks, it may concern only one of them. So it makes none of them a dead
+    letter: each is attempted by itself. An outage concerns none of them, and they stay together.
     """
     failed = ended_with(error, began=True, handler=handler)
     if of_many and isinstance(failed, Failed) and failed.verdict is not Verdict.OUTAGE:

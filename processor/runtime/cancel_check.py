@@ -1,4 +1,4 @@
-"""`CancelCheck`: whether a task that waits is cancelled, decided from its record."""
+"""`CancelCheck`: checks from its record whether a waiting task is cancelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from processor.runtime.ports import Codec
 
 
 class CancelCheck:
-    """Any thread may ask."""
+    """Any thread may call it."""
 
     def __init__(self, cancels: Cancels, codec: Codec) -> None:
         self._cancels = cancels
@@ -27,7 +27,7 @@ class CancelCheck:
         return cancel_of(self._cancels, self.task_of(record, 1)) is not None
 
     def task_of(self, record: Record, number: int) -> Task:
-        """Return the task at attempt `number`. If its value cannot be decoded, the task has what its headers say."""
+        """Return the task at attempt `number`. If its value cannot be decoded, it has only what its headers contain."""
         try:
             content = self._codec.decode(record)
         except (DecodeError, NotReady):

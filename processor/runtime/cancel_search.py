@@ -1,10 +1,10 @@
 """`CancelSearch`: finds cancelled tasks among those that are set aside because of a delay, so that they settle at once.
 
-Only the offsets of these tasks are kept. Without a search, a cancelled one would be met when it is read again, shortly
-before its time, and the cancellation may be over by then. So their part of the log is read once after a cancellation,
-in a separate thread, and cancelled tasks are then read again at once. A task behind another one of its session that is
-not cancelled is due with that one: it settles when its session comes to it. A task that only waited behind cancelled
-ones is due at its own time.
+Only the offsets of these tasks are kept. Without a search, a cancelled task would be found only when it is read again,
+shortly before its time, and the cancellation may be over by then. So after a cancellation, a separate thread reads
+their part of the log once, and has the cancelled tasks read again at once. A cancelled task behind another task of its
+session that is not cancelled is due with that one: it settles when its session comes to it. A task that only waited
+behind cancelled ones is due at its own time.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerRecallFailed, Emit
 
 AT_ONCE = 100_000
-"""The most offsets that are looked for in one pass over the log: some megabytes."""
+"""The most offsets that one pass over the log searches for: some megabytes."""
 
 HASTENED = 8192
-"""Tasks whose due time is changed together, under the lock: some milliseconds."""
+"""The most tasks whose due time is changed at once, under the lock: some milliseconds."""
 
 REST = 1
-"""A rest takes so many times as long as the work before it, since tasks may have to be decoded."""
+"""A rest takes this many times as long as the work before it, since tasks may have to be decoded."""
 
 LOOK_SECONDS = 5.0
-"""How often it looks for tasks that were set aside during a cancellation, because their sessions had others there."""
+"""Time between two searches of newly set-aside tasks while a cancellation is in force: tasks are set aside unchecked if
+their sessions have set-aside tasks already."""
 
 AGAIN_SECONDS = 1.0
 """The pause after a failure."""
 
 JOIN_SECONDS = 2.0
-"""How long the end of the thread is waited for."""
+"""How long `close` waits for the end of the thread."""
 
 
 class CancelSearch:
@@ -61,13 +62,13 @@ class CancelSearch:
         self._searched: dict[Ledger, int] = {}
         """For each ledger, the offset below which the set-aside tasks were searched for every current cancellation."""
         self._dues: dict[Ledger, dict[bytes, int]] = {}
-        """For each session with cancelled tasks, the second in which its last task is due without these."""
+        """For each session with cancelled tasks, the second in which its last task is due if these are left out."""
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
         self._closing = threading.Event()
 
     def start(self) -> None:
-        """Search all tasks that are set aside. Called when something was cancelled."""
+        """Search all tasks that are set aside. To be called after a cancellation."""
         self._wanted.set()
         if self._thread is None and not self._closing.is_set():
             self._thread = threading.Thread(target=self._run, name="cancel-search", daemon=True)
@@ -92,7 +93,7 @@ class CancelSearch:
             seconds = AGAIN_SECONDS if failed else LOOK_SECONDS
 
     def _unsearched(self) -> list[Delayed]:
-        """Return the partitions with tasks that were not searched yet."""
+        """Return the partitions that have set-aside tasks which were not searched yet."""
         if not self._desk.cancelling.cancels.in_force or not self._desk.set_aside.tasks:
             return []
         delayed = self._desk.set_aside.delayed()
@@ -108,7 +109,7 @@ class CancelSearch:
         except ProcessorError as error:
             self._log(delayed.partition, str(error))
             return False
-        except Exception as error:  # a fault of ours would come again: the tasks settle when they are read again
+        except Exception as error:  # an internal error would recur: the tasks settle when they are read again
             self._log(delayed.partition, f"{type_name(error)}: {error}")
         else:
             self._failures.forget(delayed.partition)
@@ -138,7 +139,9 @@ class CancelSearch:
             self._desk.set_aside.hasten(delayed.ledger, found[first : first + HASTENED])
 
     def _entry(self, ledger: Ledger, record: Record, dues: dict[bytes, int]) -> Entry:
-        """Return when the session's next task is due: not before its time, unless it is cancelled, and in its turn."""
+        """Return when the session's next task is due: never before the tasks in front of it, and not before its own
+        time unless it is cancelled.
+        """
         key = record.key()
         assert key is not None
         if not self._check.covers(ledger, record):

@@ -1,8 +1,9 @@
 """`Cancellation`: settles cancelled tasks that wait, and interrupts those that run.
 
-A worker meets a cancelled task when its turn comes, and settles it instead of calling its handler (`Runner`). This is
-about the others: a task that waits for its retry, for its time, for its handler's limits or for the end of a pause is
-at the head of a lane that no worker gets for now. Such lanes are examined, each once, as long as anything is cancelled.
+When a worker gets a cancelled task in its turn, it settles the task instead of calling its handler (`Runner`). This
+module handles the others. A task that waits for its retry, for its time, for its handler's limits or for the end of a
+pause is at the head of a lane that no worker gets for now. While anything is cancelled, such lanes are examined, each
+once.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from processor.runtime.workers import Worker
 from processor.telemetry.events import ControlCancelEnded, ControlCancelled, Emit
 
 EXAMINED_AT_ONCE = 200
-"""Waiting tasks that the watchdog looks at between two checks of the deadlines: some milliseconds of decoding."""
+"""The most waiting tasks that the watchdog examines between two checks of the deadlines: some milliseconds of decoding.
+"""
 
 
 class Cancellation:
@@ -57,7 +59,7 @@ class Cancellation:
         return bool(self._cancels.in_force)
 
     def begin(self, target: CancelTarget, cancel: Cancel) -> None:
-        """Cancels the target's tasks, unless the time of that is over."""
+        """Cancels the target's tasks, unless the cancellation is over already."""
         if cancel.until <= time() * 1000:
             self._end(target, "expired")
             return
@@ -75,11 +77,11 @@ class Cancellation:
             self._search.start()
 
     def end(self, target: CancelTarget) -> None:
-        """Cancels no more of the target's tasks."""
+        """Ends a cancellation that was withdrawn."""
         self._end(target, "withdrawn")
 
     def examine(self) -> None:
-        """Settles what is cancelled of the tasks that have begun to wait. Ends what is over."""
+        """Settles the cancelled ones among tasks that have begun to wait. Ends cancellations whose time is over."""
         for target in self._cancels.ended(time()):
             self._end(target, "expired")
         if not self._desk.lease.holds(monotonic()):
@@ -101,7 +103,9 @@ class Cancellation:
             self._interrupt(seat)
 
     def _interrupt(self, seat: Worker | CoroutineSeat) -> None:
-        started = seat.window.started  # first: if the task changes meanwhile, so does this, and nothing is fired
+        # Read before the task: if the seat goes on to another attempt in between, the window has another `started`, and
+        # `interrupt` does nothing.
+        started = seat.window.started
         loan, task = seat.loan, seat.task
         if not started or loan is None or task is None or seat.window.fired == started:
             return
@@ -113,7 +117,7 @@ class Cancellation:
     def _settle(self, loan: Loan, task: Task, cancel: Cancel) -> None:
         try:
             self._settlement.conclude(Attempt(loan, task._record, loan.attempt, Cancelled(cancel, task), task))
-        except BaseException:  # no borrower has the loan that could give it back
+        except BaseException:  # no borrower has the loan, so none would return it
             self._desk.outcomes.give_up(loan)
             raise
 

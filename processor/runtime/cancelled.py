@@ -1,4 +1,4 @@
-"""Whether a task or a group is cancelled, and what is raised instead of calling its handler."""
+"""Checks whether a task or a join is cancelled, and the exception that is raised instead of calling its handler."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CancelledTask(Exception):
 
 
 def cancel_of(cancels: Cancels, task: Task) -> Cancel | None:
-    """Return the cancellation that covers the task; None where none does."""
+    """Return the cancellation that covers the task; None if none does."""
     key = task._record.key()
     if not cancels.may_cover(key):
         return None
@@ -34,10 +34,10 @@ def cancel_of(cancels: Cancels, task: Task) -> Cancel | None:
 
 
 def cancel_of_join(cancels: Cancels, record: Record) -> Cancel | None:
-    """Return the cancellation that covers a record of a join; None where none does.
+    """Return the cancellation that covers a record of a join; None if none does.
 
     An arrival is cancelled with the task that would follow from its join, not with its branch, which has succeeded. The
-    record by which a group begins has the group's ID. A marker is never cancelled: it is about what was sent already.
+    record by which a group begins has the group's ID. A marker is never cancelled: what follows was sent already.
     """
     key = record.key()
     if key is None or not cancels.may_cover(key):
@@ -53,7 +53,7 @@ def cancel_of_join(cancels: Cancels, record: Record) -> Cancel | None:
 
 
 def recall_joins(assignment: Assignment[P], cancels: Cancels) -> None:
-    """Has workers look once more at the arrivals of joins that are cancelled. Under the lock."""
+    """Refuses joins that are cancelled, so that workers get their arrivals again and settle them. Under the lock."""
     for ledger, joins in list(assignment.joining()):
         for identity, join in list(joins.open.items()):
             is_named = not join.is_ending and cancels.names(identity[0])

@@ -60,12 +60,13 @@ from processor.telemetry.events import (
 from processor.telemetry.spans import Spans
 
 SINK_CLOSE_SECONDS = 5.0
-"""How long dead letters and results may still take at the end, when nothing waits for them any more."""
+"""How long dead letters and results may still take at the end, when no task waits for them any more."""
 
 
 LIFESPAN_CLOSE_SECONDS, LIFESPAN_HASTY_SECONDS = 3.0, 1.0
-"""How long the second half of a lifespan gets at least, and at a stop at once. What is left of the drain timeout may be
-more. A fleet kills a consumer ten seconds after its drain timeout, and five seconds after a stop at once."""
+"""How long the second half of a lifespan gets at least: at an orderly stop, and at an immediate one. What is left of
+the drain timeout may be more. A fleet kills a consumer ten seconds after its drain timeout, and five seconds after an
+immediate stop."""
 
 
 class ExitStatus(NamedTuple):
@@ -73,13 +74,13 @@ class ExitStatus(NamedTuple):
 
     exit_code: int
     recycle: bool
-    """A handler is stuck: another process should take this one's place at once."""
+    """Whether a handler is stuck, so that another process should take this one's place at once."""
     finished: bool
-    """Whether the end for `--stop-at-end` was reached."""
+    """Whether `--stop-at-end` has ended it."""
 
 
 class Pulse(NamedTuple):
-    """A consumer at one moment, for health checks; moments in seconds of the monotonic clock."""
+    """A consumer at one moment, for health checks. Times are in seconds of the monotonic clock."""
 
     last_loop_at: float
     """When the poller last completed a loop."""
@@ -90,9 +91,9 @@ class Pulse(NamedTuple):
     workers: int
     settled: int
     suspended: Sequence[str]
-    """Suspended handlers: their tasks wait for the end of an outage."""
+    """Names of suspended handlers: their tasks wait for the end of an outage."""
     pauses: int
-    """Pauses in force."""
+    """Number of pauses in force."""
     paused_since: int | None
     """When the oldest of them began, in milliseconds since the epoch."""
     stuck_at: float | None
@@ -191,16 +192,16 @@ class Consumer:
     def request_stop(self, reason: str) -> None:
         """Fetch no more records, let running tasks finish within the drain timeout, commit, and leave the group.
 
-        Any thread may ask, a signal handler too.
+        Any thread may call this, also a signal handler.
         """
         self._stopping.ask(reason)
 
     def request_stop_now(self, reason: str) -> None:
-        """Commits what is done and leaves, without waiting for running tasks. Any thread may ask."""
+        """Commits what is done and leaves, without waiting for running tasks. Any thread may call this."""
         self._stopping.ask_at_once(reason)
 
     def pulse(self) -> Pulse:
-        """Return this moment, without a lock and without waiting. Any thread may ask."""
+        """Return the present state, without a lock and without waiting. Any thread may call this."""
         return Pulse(
             last_loop_at=self._keeper.last_loop_at,
             in_group=self._membership.in_group,
@@ -220,7 +221,7 @@ class Consumer:
 
         Raises:
             LoadError: the application's lifespan failed before its `yield`.
-            ProcessorError: so many threads cannot be started.
+            ProcessorError: the system does not allow this many threads.
         """
         self._start()
         settings = self._settings
@@ -243,7 +244,7 @@ class Consumer:
                     poll_interval_seconds=self._source.poll_seconds,
                 )
             )
-        self._reports.emit()  # all zeros: a counter that is first seen above it would not seem to have risen
+        self._reports.emit()  # all zeros: a counter that first appears with another value would not count as a rise
         finished, failure = False, None
         try:
             self._control.start(self._stopping)
@@ -253,7 +254,7 @@ class Consumer:
             finished = self._poller.run(stop_at_end)
         except ProcessorError as error:
             failure = error
-        except Exception as error:  # a fault of ours or of the client: leave in order all the same, and log it
+        except Exception as error:  # an internal error of this package or of the client: log it, and leave in order
             failure = ProcessorError(f"the poller failed: {type(error).__name__}: {error}")
             failure.__cause__ = error
         return self._stop(finished, failure)

@@ -19,7 +19,7 @@ from processor.runtime.worker_count import WorkerCount
 from processor.telemetry.events import ControlForeignRecord, ControlPaused, ControlResumed, ControlUnread, Emit
 
 READ_SECONDS: Final = 10.0
-"""How long a consumer's start may wait for the control topic."""
+"""How long the start of a consumer waits for the control topic at the most."""
 
 SLICE_SECONDS: Final = 0.1
 """How long that wait may delay a stop."""
@@ -59,7 +59,7 @@ class Control:
         self._feed: Feed | None = None
         self._lock = threading.Lock()
         self._unapplied: dict[bytes | None, bytes | None] | None = None
-        """The last record of each key, until the start has read the topic."""
+        """The last record of each key, while `start` reads the topic; None before and after."""
 
     def follow(self, feed: Feed) -> None:
         """Take the commands from `feed`. Call this before the start."""
@@ -68,8 +68,8 @@ class Control:
     def start(self, stopping: Stopping) -> None:
         """Applies what is in force, before the first task. Waits at most `READ_SECONDS`, and not beyond a stop.
 
-        The topic may still have commands that were ended or replaced later, since compaction leaves its newest
-        segment alone. They are neither applied nor logged.
+        The topic may still have commands that were ended or replaced later, since compaction skips the newest segment.
+        They are neither applied nor logged.
         """
         if self._feed is None:
             return
@@ -99,8 +99,9 @@ class Control:
             self._feed.close()
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
-        """Apply one record; at the start, only if no record with the same key follows. Log the first one that is not a
-        command.
+        """Apply one record; during `start`, only if no record with the same key follows.
+
+        The first record that is not a command is logged.
         """
         with self._lock:
             if self._unapplied is not None:

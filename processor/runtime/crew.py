@@ -20,7 +20,7 @@ from processor.telemetry.events import Emit
 
 
 class Crew:
-    """`size` worker threads; or, where every handler is async, an event loop with at most `size` coroutines."""
+    """`size` worker threads; or, if every handler is async, an event loop with at most `size` coroutines."""
 
     def __init__(self, size: int, handlers: Handlers, desk: Desk, runner: Runner, emit: Emit) -> None:
         self.size = size
@@ -55,7 +55,7 @@ class Crew:
                 self._event_loop.start()
             for member in self.members:
                 member.start()
-        except RuntimeError as error:  # the system's bound, or that of a container
+        except RuntimeError as error:  # the limit of the system, or of a container, on threads
             raise ProcessorError(f"--workers {self.size}: the system does not let so many run ({error})") from None
 
     @property
@@ -69,8 +69,8 @@ class Crew:
     def resize(self, size: int) -> str | None:
         """Set the number of workers. Workers keep what they have borrowed. Any thread may call this.
 
-        Return:
-            Why there are fewer, if the system does not allow so many threads.
+        Returns:
+            Why there are fewer, if the system does not allow this many threads; else None.
         """
         with self._resizing:
             self.size = size
@@ -100,7 +100,7 @@ class Crew:
         return Worker(number, self._desk, self._runner, self._emit, self._event_loop)
 
     def seats(self) -> Iterator[Worker | CoroutineSeat]:
-        """Yield each place that may be on an attempt now."""
+        """Yield each seat in which an attempt may be running now."""
         for member in self.members:
             yield from member.seats()
 
@@ -115,17 +115,18 @@ class Crew:
         for seat in self.seats():
             window = seat.window
             started, limit = window.started, window.limit
-            if started and window.started == started:  # else the limit may be the next attempt's
+            # The seat may begin its next attempt between the two reads. Then the limit may belong to that one.
+            if started and window.started == started:
                 moments.append(started + limit + grace(limit))
         return min(moments, default=None)
 
     def running_seconds(self, loan: Loan) -> float:
-        """Return how long the loan's handler has run; 0 where its dead letter or result is under way."""
+        """Return for how many seconds the loan's handler has run; 0 if its dead letter or result is being delivered."""
         started = self.running().get(loan)
         return monotonic() - started if started is not None else 0.0
 
     def close(self) -> None:
-        """Ends the event loop. The outcome of what still runs does not count any more. Workers leave with the desk."""
+        """Ends the event loop. The outcome of a running attempt no longer counts. Workers end when the desk closes."""
         if self._event_loop is None:
             return
         for seat in self.seats():

@@ -18,21 +18,21 @@ from processor.runtime.ports import Partition, Record
 from processor.runtime.runner import Runner
 
 WATCH_SECONDS: Final = 120.0
-"""How long a watch lasts at the least. Within this time the partitions of a dead process have an owner again: a group
-waits 45 seconds for a member by default."""
+"""The shortest watch. Within this time the partitions of a dead process have an owner again: by default, a group waits
+45 seconds for a member."""
 
 LOOK_SECONDS: Final = 0.5
-"""Between two looks at what the group has committed."""
+"""Time between two checks of what the group has committed."""
 
 Watched = Sequence[Suspect]
 """An order to watch, with the suspects of the fleet."""
 
 
 class DeathWatch:
-    """Belongs to the poller's thread, but for `inbox`, to which any thread may append.
+    """Belongs to the poller's thread. Only to `inbox` may any thread append.
 
-    A watch ends when the group has committed all that the new partitions of this consumer held when they came: what
-    killed another process was among that.
+    A watch ends when the group has committed everything that this consumer's new partitions contained when it got them:
+    the task that killed another process was among that.
     """
 
     def __init__(self, desk: Desk, committer: Committer, intake: Intake, runner: Runner, max_attempts: int) -> None:
@@ -52,14 +52,14 @@ class DeathWatch:
         self._old: set[Partition] = set()
         """Partitions that this consumer had before the watch: what has killed another process is in none of them."""
         self._ends: dict[Partition, int] = {}
-        """Of each other partition: its end, when it was first known."""
+        """For each other partition, its end offset when that was first known."""
 
     def equip(self, open_recorder: Callable[[], FlightRecorder]) -> None:
-        """Has what runs recorded during a watch, by a recorder that is opened for the first one."""
+        """Record the running tasks during a watch. `open_recorder` is called when a watch begins."""
         self._open_recorder = open_recorder
 
     def tick(self, now: float) -> None:
-        """Begins a watch that was ordered, and ends it when its time has come."""
+        """Begins a watch that was ordered. Ends it once its time is over and the group has committed enough."""
         if self.inbox:
             self._begin(now)
         if self._until is not None and now >= self._next_look:
@@ -80,7 +80,7 @@ class DeathWatch:
         """Refuse a task that has killed too many processes. `number` is that of the attempt that is about to begin.
 
         Raises:
-            ProcessDied: it is one.
+            ProcessDied: it has killed too many.
         """
         deaths = self._suspects.deaths_of(Partition(record.topic(), record.partition()), record.offset())
         if deaths >= self._limit and number > deaths:

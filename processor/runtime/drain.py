@@ -1,4 +1,4 @@
-"""`Drain`: waits for running tasks, of revoked partitions or of all."""
+"""`Drain`: waits for running tasks, of revoked partitions or of all partitions."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from processor.runtime.stopping import Stopping
 from processor.telemetry.events import Emit, TaskAbandoned
 
 CHECK_SECONDS = 0.05
-"""The longest single wait for running tasks. Between two, the lease is kept and an immediate stop is noticed."""
+"""The longest single wait for running tasks. Between two waits, the lease is renewed and an immediate stop is noticed.
+"""
 
 
 REVOKE_SHARE = 0.6
-"""The part of `max.poll.interval.ms` that the drain of a revoke may always take; of a long interval, all but
-`RELEASE_MARGIN_SECONDS`. That interval is the coordinator's time limit for a member that gives partitions up, with both
-protocols: the client reports it when it joins, and no poll during the drain extends it."""
+"""The share of `max.poll.interval.ms` that the drain of a revoke may always take; of a long interval, it may take all
+but `RELEASE_MARGIN_SECONDS`. With both protocols, that interval is the coordinator's time limit for a member that gives
+up partitions: the client reports it when it joins, and no poll during the drain extends it."""
 
 
 class DrainSeconds(NamedTuple):
-    """How long running tasks get to end."""
+    """How long running tasks may take to end, in seconds: at a stop, and at a revoke."""
 
     of_stop: float
     of_revoke: float
 
     @classmethod
     def within(cls, drain_timeout: float, poll_seconds: float) -> DrainSeconds:
-        """Return the drain timeout, for a revoke no more than the client's `max.poll.interval.ms` allows.
+        """Return the drain timeout; for a revoke, at most what the client's `max.poll.interval.ms` allows.
 
-        A member that takes longer is given up, and its partitions go to another one while their tasks still run here.
-        At a stop the group does not wait.
+        The group evicts a member that takes longer, and assigns its partitions to others while their tasks still run
+        here. At a stop, the group does not wait.
         """
         longest = max(poll_seconds * REVOKE_SHARE, poll_seconds - RELEASE_MARGIN_SECONDS)
         return cls(drain_timeout, min(drain_timeout, longest))
@@ -58,7 +59,7 @@ class Drain:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether running tasks are not waited for."""
+        """Whether a stop at once ends the wait for running tasks."""
         return self._stopping.at_once
 
     def deadline(self, *, of_revoke: bool) -> float:
@@ -66,7 +67,7 @@ class Drain:
         return monotonic() + (self._seconds.of_revoke if of_revoke else self._seconds.of_stop)
 
     def check(self, partitions: Sequence[Partition], deadline: float, *, seconds: float = CHECK_SECONDS) -> bool | None:
-        """Waits at most so many seconds for the running tasks of these partitions.
+        """Waits at most `seconds` for the running tasks of these partitions.
 
         Returns:
             True once nothing runs. False once the deadline is past and running tasks are abandoned. Otherwise None.

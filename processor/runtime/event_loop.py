@@ -1,7 +1,7 @@
 """Async handlers: an event loop in a separate thread, which borrows lanes as a worker thread does.
 
-An application whose handlers are all async runs here alone: `--workers` bounds the coroutines. Where
-some are plain functions, worker threads run them all, and wait here for those that are async.
+If all handlers of an application are async, only the loop runs them: `--workers` bounds the coroutines. If some are
+plain functions, worker threads run all handlers, and wait while the loop runs an async one.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ CANCEL_SECONDS = 0.25
 """How long coroutines that are cancelled at the end may still take."""
 
 CLOSE_SECONDS = 0.5
-"""How long a coroutine that blocks the loop may hold up the end."""
+"""How long a coroutine that blocks the loop may delay `close`."""
 
 DESTROYED: Final = "Task was destroyed but it is pending!"
-"""What asyncio reports of a coroutine that is collected before its end."""
+"""What asyncio reports of a coroutine that is garbage-collected before its end."""
 
 _left_alone: Final[list[EventLoop]] = []
-"""Loops with coroutines that did not accept their end. If such a one were collected, whatever runs then would get its
-warnings."""
+"""Loops with coroutines that continued although they were cancelled. The list keeps them from garbage collection, whose
+warnings would appear in unrelated code."""
 
 
 class EventLoop:
@@ -52,16 +52,16 @@ class EventLoop:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
         self._callers: dict[asyncio.Task[Any] | None, int] = {}
-        """Of each coroutine that runs for a worker thread, that thread."""
+        """For each coroutine that runs for a worker thread, the ident of that thread."""
         self._cancelled: set[asyncio.Task[Any] | None] = set()
-        """Those of them whose tasks an operator has cancelled."""
+        """Those of these coroutines whose tasks an operator has cancelled."""
 
     def call(self, handler: Handler, task: Task | list[Task], limit: float) -> Any:
         """Runs an async handler for a worker thread, which waits.
 
         Raises:
-            TaskTimeout: it took longer than `limit` seconds; inside, it was cancelled.
-            BaseException: whatever the handler raises.
+            TaskTimeout: it took longer than `limit` seconds, and was cancelled.
+            BaseException: any exception that the handler raises.
         """
         captured = self._captured(handler, task, limit, threading.get_ident())
         value, error = asyncio.run_coroutine_threadsafe(captured, self.loop).result()
@@ -70,23 +70,26 @@ class EventLoop:
         return value
 
     def caller(self) -> int | None:
-        """Return the thread that waits for the coroutine which is on the loop now; 0 if none does, None if none is."""
+        """Return the ident of the thread that waits for the coroutine which executes in the loop now.
+
+        0 if no thread waits for it; None if no coroutine executes now.
+        """
         inside = asyncio.current_task(self.loop)
         return self._callers.get(inside, 0) if inside is not None else None
 
     def is_in(self, coroutine: asyncio.Task[None] | None) -> bool:
-        """Return whether the coroutine is on the loop now."""
+        """Return whether the coroutine executes in the loop now."""
         return coroutine is not None and asyncio.current_task(self.loop) is coroutine
 
     def note_interrupt(self, window: InterruptWindow, started: float, *, is_inside: bool) -> None:
-        """Records an interrupt: now, or once the loop has gone round, as its timer can only fire then."""
+        """Records an interrupt: now if the handler blocks the loop, else in the loop, whose timer fires there too."""
         if is_inside:
             window.note(started)
         else:
             self.loop.call_soon_threadsafe(window.note, started)
 
     def cancel(self, caller: int, window: InterruptWindow, started: float) -> None:
-        """Cancels the coroutine that the thread `caller` waits for in `window`, unless it has ended, once it waits."""
+        """Cancels, from inside the loop, the coroutine that thread `caller` waits for, if the attempt still runs."""
 
         def cancel() -> None:
             if window.started != started or window.fired == started:
@@ -117,10 +120,10 @@ class EventLoop:
     async def _captured(
         self, handler: Handler, task: Task | list[Task], limit: float, caller: int
     ) -> tuple[Any, BaseException | None]:
-        """The result as a value: a `SystemExit` that went through the loop would end the loop."""
+        """Return the result and the exception as values: a `SystemExit` that is raised in the loop would end it."""
         me = asyncio.current_task()
         self._callers[me] = caller
-        if (worker := origin.get()) is not None:  # its thread's context was copied with the call
+        if (worker := origin.get()) is not None:  # the context of the worker's thread was copied with the call
             origin.set(TaskOrigin(worker.emit, task))
         try:
             return await _call_within(handler, task, limit), None
@@ -148,7 +151,7 @@ class EventLoop:
 
 
 def _report_all_but_the_end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Reports what the loop reports, except for a coroutine that ends with the process: that one is left alone."""
+    """Reports an error of a closed loop, but not that a coroutine was destroyed at the end of the process."""
     if context.get("message") != DESTROYED:
         loop.default_exception_handler(context)
 
@@ -165,7 +168,7 @@ async def _call_within(handler: Handler, task: Task | list[Task], limit: float) 
 
 
 class TaskOrigin(NamedTuple):
-    """Where lines about one task come from, as long as anything logs in its context."""
+    """The origin of log lines about one task, for as long as anything logs in its context."""
 
     emit: Emit
     task: Task | list[Task]
@@ -176,7 +179,7 @@ class TaskOrigin(NamedTuple):
 
 
 class Coroutines:
-    """Borrows for the loop: at most `most` coroutines at once, each on its own loan."""
+    """Borrows for the loop: at most `most` coroutines at once, each with its own loan."""
 
     def __init__(self, host: EventLoop, most: int, desk: Desk, runner: Runner, emit: Emit) -> None:
         self.batch: deque[Loan] = deque()
@@ -189,7 +192,7 @@ class Coroutines:
         self.host = host
         self.emit = emit
         self._context = copy_context()
-        """What each coroutine begins with: context variables that one sets are not seen by the others."""
+        """Each coroutine begins with a copy of it, so that it does not see context variables that another one sets."""
         self._running: dict[Loan, CoroutineSeat] = {}
         self._most = most
         self._lending = desk.lending
@@ -222,13 +225,13 @@ class Coroutines:
         return blocking or running
 
     def invite(self) -> None:
-        """Has the loop visit the desk. One call wakes the loop, others meanwhile are spared."""
+        """Has the loop visit the desk. Further calls before that visit do not wake the loop again."""
         if not self._visit_due and len(self._running) < self._most:
             self._visit_due = True
             self.host.loop.call_soon_threadsafe(self._visit)
 
     def _visit(self) -> None:
-        """Brings back, borrows, begins."""
+        """Returns finished loans, borrows new ones, and begins their coroutines."""
         self._visit_due = False
         if not self._lending.exchange(self, self._most - len(self._running)):
             return
@@ -245,7 +248,7 @@ class Coroutines:
         origin.set(seat)
         try:
             await self._runner.work_off(seat, deque((loan,)), monotonic())
-        except BaseException as error:  # a fault of ours, never a handler's
+        except BaseException as error:  # an internal error, never a handler's
             self.emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
             self.finished += members(loan)
         finally:
@@ -275,7 +278,7 @@ class CoroutineSeat:
         self._host = borrower.host
 
     def task_fields(self) -> Mapping[str, Any] | None:
-        """Return the fields of the task whose handler runs, for a line that it or what it started logs."""
+        """Return the fields of the task whose handler runs, for lines that it, or anything it has started, logs."""
         task = self.task if self.window.started else None
         if task is None:
             return None
@@ -287,7 +290,7 @@ class CoroutineSeat:
         return await handler.call(task)
 
     def interrupt(self, started: float, error: type[Interrupt] = TaskTimeout) -> None:
-        """Cancels the attempt once the loop goes round. One that blocks the loop counts as interrupted now."""
+        """Cancels the attempt, from inside the loop. One that blocks the loop counts as interrupted now."""
         if self._host.is_in(self.window.coroutine):
             self.window.note(started, error)
         self._host.loop.call_soon_threadsafe(self.window.cancel, started, error)

@@ -1,4 +1,6 @@
-"""Joins that are not complete when they expire: their arrivals become dead letters that name what is missing."""
+"""Refuses joins that are not complete when they expire: their arrivals become dead letters that name the missing
+branches.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ from processor.handlers.terms import shown_time
 P = TypeVar("P", bound=Hashable)
 
 MOST_AT_ONCE = 1000
-"""Joins of one partition that are given up under the lock at once: some milliseconds."""
+"""The most joins of one partition that are refused at once, under the lock: some milliseconds."""
 
 
 def refuse_expired(assignment: Assignment[P], epoch: float) -> None:
-    """Has the arrivals at joins refused that have expired at `epoch`, in seconds since the epoch. Under the lock."""
+    """Refuses the joins that have expired at `epoch`, in seconds since the epoch. Under the lock."""
     for ledger, joins in list(assignment.joining()):
         for identity in joins.expired(epoch, MOST_AT_ONCE):
             join = joins.open[identity]

@@ -13,20 +13,20 @@ from processor.engine.record import Record
 from processor.telemetry.handler_logs import Origin, origin
 
 ENTRIES: Final = 65_536
-"""Tasks that can be recorded at once; those of a batch count one by one. What exceeds this is not recorded."""
+"""The most tasks that can be recorded at once; those of a batch count one by one. Further ones are not recorded."""
 
 _WORDS: Final = 2
-"""64-bit words of an entry: the offset plus one, or 0 where the entry is free; the topic's number and the partition."""
+"""64-bit words of an entry: the offset plus one, or 0 for a free entry; then the topic's index and the partition."""
 
 _SIZE: Final = ENTRIES * _WORDS * 8
 """In bytes. The kernel provides only those pages that are written."""
 
 
 def open_memory() -> IO[bytes] | None:
-    """Return a file in memory for one recorder; None where the system has none and no temporary file can be made."""
+    """Return a file in memory for one recorder, or else a temporary file; None if neither can be created."""
     try:
         return os.fdopen(os.memfd_create("processor-flight-recorder"), "r+b")
-    except (AttributeError, OSError):  # only Linux has it
+    except (AttributeError, OSError):  # only Linux has files in memory
         pass
     try:
         return tempfile.TemporaryFile()
@@ -37,18 +37,18 @@ def open_memory() -> IO[bytes] | None:
 class FlightRecorder:
     """Records for each worker thread, or coroutine, the tasks that it runs.
 
-    Each may call it for itself, without a lock: free entries are taken from a list, which is one atomic step.
+    Each of them records its own tasks, without a lock: taking a free entry from the list is one atomic step.
 
     Args:
-        descriptor: of a file that `open_memory` returned.
-        topics: the consumed topics, in the order that `recorded` gets.
+        descriptor: that of a file which `open_memory` has returned.
+        topics: the consumed topics. `recorded` must get them in the same order.
 
     Raises:
         OSError: the memory cannot be mapped.
     """
 
     def __init__(self, descriptor: int, topics: Sequence[str]) -> None:
-        os.ftruncate(descriptor, 0)  # forgets what an earlier one has left
+        os.ftruncate(descriptor, 0)  # drops what an earlier recorder has left
         os.ftruncate(descriptor, _SIZE)
         self._words = memoryview(mmap.mmap(descriptor, _SIZE)).cast("q")
         self._topics = {topic: number for number, topic in enumerate(topics)}
@@ -56,14 +56,14 @@ class FlightRecorder:
         self._taken: dict[Origin | None, list[int]] = {}
 
     def close(self) -> None:
-        """Records nothing any more. Workers may call it still, for what they have begun."""
+        """Clears and ends the record. Workers may still call the other methods, which then write to other memory."""
         words, self._words = self._words, memoryview(bytearray(_SIZE)).cast("q")
         for entries in list(self._taken.values()):
             for entry in entries:
                 words[_WORDS * entry] = 0
 
     def begin(self, records: Iterable[Record]) -> None:
-        """The calling worker begins these tasks; it has ended what it did before."""
+        """Record that the calling worker begins these tasks, and has ended its earlier ones."""
         self.end()
         taken = self._taken[origin.get()] = list[int]()
         words, topics = self._words, self._topics
@@ -77,14 +77,14 @@ class FlightRecorder:
             words[_WORDS * entry] = record.offset() + 1  # last, and in one step: the process may die at any instant
 
     def end(self) -> None:
-        """The calling worker runs nothing any more."""
+        """Record that the calling worker runs no task any more."""
         for entry in self._taken.pop(origin.get(), ()):
             self._words[_WORDS * entry] = 0
             self._free.append(entry)
 
 
 def recorded(memory: IO[bytes], topics: Sequence[str]) -> list[TaskPlace]:
-    """Return the tasks that ran when the process of a recorder died; none where it has recorded nothing."""
+    """Return the tasks that ran when the process of a recorder died; none if it has recorded nothing."""
     content = os.pread(memory.fileno(), _SIZE, 0)
     words = memoryview(content[: len(content) // (_WORDS * 8) * _WORDS * 8]).cast("q")
     return [

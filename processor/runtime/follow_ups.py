@@ -1,5 +1,5 @@
-"""What follows from a task. Where it succeeds, the next one of its chain, the branches of a group, or an arrival at a
-join; where not, dead letters of all that was to follow.
+"""The records that follow from a task. If it succeeds: the next task of its chain, the branches of a group, or an
+arrival at a join. If it becomes a dead letter: dead letters of all tasks that were to follow.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ TRACE: Final = ("traceparent", "tracestate")
 
 
 class Origin(NamedTuple):
-    """Facts about all records that follow from one record."""
+    """What all records that follow from one record have in common."""
 
     topic: str
-    """The topic to which it is sent, unless it has its own."""
+    """The topic that they are sent to, unless one has its own."""
     run: str
-    """The place of the record."""
+    """The place of the record that they follow from, as TOPIC-PARTITION-OFFSET."""
     trace: Headers
     partition: int
-    """Of the record. Joins wait there."""
+    """The partition of that record. Joins wait there."""
     join: Join | None = None
-    """What it leads to in the end, where it is a part of a branch."""
+    """The join at the end of their branch; None if they are not part of one."""
     branch: Branch | None = None
 
 
@@ -80,12 +80,12 @@ def next_records(task: Task, value: Any, *, may_repeat: bool) -> list[OutputReco
     """Return what follows from a task that returned `value`: one record, or one for each branch of a group.
 
     Args:
-        task: it has a header that links it.
+        task: a task whose headers link it with others.
         value: what the handler returned.
-        may_repeat: whether the task may run again although this was sent; not with exactly-once.
+        may_repeat: whether the task may run again although these records were sent; False with exactly-once.
 
     Raises:
-        EncodeError: the value cannot be carried by a header, or what follows is too large for one.
+        EncodeError: the value cannot be put into a header, or what follows is too large for one.
     """
     record = task._record
     headers = dict(record.headers() or ())
@@ -104,7 +104,7 @@ def next_records(task: Task, value: Any, *, may_repeat: bool) -> list[OutputReco
 
 
 def first_records(record: Record, plan: Sequence[Planned], record_id: str) -> list[OutputRecord]:
-    """Return the records by which a group begins that was submitted in this one.
+    """Return the records by which the group begins that was submitted as `record`.
 
     Raises:
         EncodeError: what follows from the group is too large for a header.
@@ -113,14 +113,14 @@ def first_records(record: Record, plan: Sequence[Planned], record_id: str) -> li
 
 
 def joined_records(record: Record, arrival: Arrival, came: Sequence[Came]) -> list[OutputRecord]:
-    """Return what follows from a join that an arrival completes, and the marker that says that it is complete.
+    """Return what follows from a join that an arrival completes, and then the marker of the complete join.
 
-    The marker comes last: after a crash between the two, the join is completed again. Without places that may run again
-    there is none.
+    The marker comes last: after a crash between the two, the join is completed again. There is no marker if no branch
+    can run again.
 
     Args:
         record: the last arrival.
-        arrival: what it says.
+        arrival: the same, decoded.
         came: all branches, in their order.
 
     Raises:
@@ -145,10 +145,10 @@ def begin(origin: Origin, plan: Sequence[Planned], first_id: str, inputs: bytes 
     """Yield the records by which a plan begins: one, or one for each branch of its group.
 
     Args:
-        origin: what is known of them.
-        plan: what is to happen, in order.
-        first_id: the ID of its first task; a group has one as well.
-        inputs: the header `task-inputs` of what begins.
+        origin: what the records have in common.
+        plan: tasks and groups, in the order in which they follow each other.
+        first_id: the ID of the first task or group.
+        inputs: the header `task-inputs` of the tasks that begin.
 
     Raises:
         EncodeError: what follows is too large for a header.
@@ -176,15 +176,16 @@ def begin(origin: Origin, plan: Sequence[Planned], first_id: str, inputs: bytes 
 
 
 def unmet_records(record: Record, task_id: str) -> Iterator[OutputRecord]:
-    """Yield a record for each task that was to follow from a dead-lettered one, to be a dead letter as well.
+    """Yield a record for each task that was to follow from a dead-lettered one: these become dead letters as well.
 
-    None of them can run, so that a replay of everything runs each task once: after its predecessor.
+    None of these records runs itself: on a replay of all dead letters, the first task runs, and the others follow from
+    it. So each task runs once, after its predecessor.
     """
     headers = dict(record.headers() or ())
     try:
         plan = read_plan(headers[THEN]) if THEN in headers else []
         join = read_join(headers[JOIN]) if JOIN in headers else None
-    except InvalidHeader:  # it is why the task is a dead letter, or would have been
+    except InvalidHeader:  # then what was to follow is unknown; the task is a dead letter for this reason, or would be
         return
     after = (AFTER, task_id.encode("utf-8", "backslashreplace"))
     planned = list(_named(plan, task_id if ARRIVAL in headers else f"{task_id}/1"))
@@ -253,7 +254,7 @@ def _run(record: Record) -> str:
 
 
 def _end_of(group: Planned) -> int | None:
-    """Return until when the branches of a group that begins now must have succeeded, in epoch milliseconds."""
+    """Return the time by which all branches of a group that begins now must have succeeded, in epoch milliseconds."""
     if group.expires_in is None:
         return group.expires
     ((_, value),) = headers_for_terms(expires_in=group.expires_in)

@@ -27,7 +27,7 @@ HandlerGate = Gate[Ledger, Lane]
 
 
 class Gatekeeper:
-    """Has a gate for each handler that sets a limit. Any thread may call it."""
+    """The gates of the handlers that set a limit. Any thread may call it."""
 
     def __init__(self, settings: Settings, handlers: Handlers, desk: Desk, emit: Emit) -> None:
         default = Policy(settings.max_attempts, settings.backoff, settings.backoff_max)
@@ -45,18 +45,18 @@ class Gatekeeper:
         """Begins an attempt of the loan's next task.
 
         Raises:
-            NotNow: it may not begin; `hold` is what follows.
+            NotNow: it may not begin. The caller then calls `hold`.
         """
         if not gate.is_open and not self._desk.gates.begin(gate, loan):
             raise NotNow
 
     def succeed(self, gate: HandlerGate, loan: Loan) -> None:
-        """The handler has returned."""
+        """Report that the handler has returned."""
         if not gate.is_calm:
             self._end(gate, loan, Ending.SUCCEEDED)
 
     def end(self, handler: Handler, attempt: Attempt) -> None:
-        """An attempt that did not simply succeed has ended; one that was held had not begun."""
+        """Report an attempt that did not simply succeed. One that was held has not begun, and is ignored."""
         gate = self._gates[handler]
         match attempt.outcome:
             case Held():
@@ -75,16 +75,16 @@ class Gatekeeper:
         self._end(gate, attempt.loan, ending)
 
     def drop(self, loan: Loan) -> None:
-        """The loan's next task has ended before its handler was found: it had expired, or could not be decoded."""
+        """Free the loan's place at a gate: its task had expired or could not be decoded, so no handler was found."""
         if self._gates:
             self._desk.gates.drop(loan)
 
     def hold(self, handler: Handler, attempt: Attempt, failed: Failed | None = None) -> None:
-        """The task waits until its handler's gate lets it begin.
+        """Hold a task until its handler's gate lets it begin.
 
         Args:
             handler: the task's.
-            attempt: it did not begin, or it ended as `failed`.
+            attempt: one that did not begin, or that ended as `failed`.
             failed: an outage, while the handler is suspended.
         """
         gate, now = self._gates[handler], monotonic()

@@ -21,29 +21,30 @@ from processor.telemetry.events import ConsumerFetchPaused, ConsumerFetchResumed
 
 TAKE = 1000
 """The most records that one call of the client returns. No-op tasks on 64 threads, measured together: 270,000 a second
-with 500, 355,000 with 1,000, 290,000 with 2,000. Fewer make short runs of each session; more are created in one go
-under the interpreter's lock, while no worker runs."""
+with 500, 355,000 with 1,000, 290,000 with 2,000. With fewer, each session has short runs; with more, the client creates
+all of them in one go under the interpreter's lock, while no worker runs."""
 
 POLL_SECONDS = 0.1
-"""The longest wait for a record. A signal is handled that late, and so is a commit or a report while tasks run."""
+"""The longest wait for a record. It may delay a signal by this time, and a commit or a report while tasks run."""
 
 QUIET_SECONDS = 2.0
-"""A consumer is quiet once nothing has come and nothing was in flight for so long."""
+"""A consumer is quiet once no record has come and no task was in flight for this long."""
 
 QUIET_POLL_SECONDS = 0.19
-"""The longest wait for a record while the consumer is quiet: a stop is noticed that late. A record and a rebalance end
-the wait. A loop costs an idle consumer more than all else, so half as many loops. From 0.2 s on, the Python client
+"""The longest wait for a record while the consumer is quiet; it may delay a stop by this time. A record and a rebalance
+end the wait. Loops cost an idle consumer more than all else, and this halves them. From 0.2 s on, the Python client
 divides the wait, and takes the interpreter's lock in between."""
 
 STOCK_LIMITS = Usage(50_000, 24 * 1024 * 1024)
-"""What may be fetched ahead beside what is in flight. The client's own queue is short for it, see `kafka/config.py`."""
+"""What may be fetched ahead in addition to what is in flight. The client's own queue is kept short because of it, see
+`kafka/config.py`."""
 
 REST_SECONDS = 0.005
-"""The longest rest while there is a stock. A record of a quiet partition may be that late. Settled tasks end it."""
+"""The longest rest while there is a stock; it may delay a record of a quiet partition. Settled tasks end it."""
 
 FULL_POLL_SECONDS = 0.1
-"""How often the client is polled while the stock is full. Each time at most one record comes with it; what that adds is
-bounded, since `Fetching` pauses everything after a while."""
+"""Time between two polls while the stock is full. Each takes at most one record. What they add is bounded, since
+`Fetching` pauses all partitions after a while."""
 
 
 class Intake:
@@ -66,9 +67,11 @@ class Intake:
         self._poll_seconds = poll_seconds(settings)
         self._ahead = ahead
         self._gates: dict[Partition, int] = {}
-        """The offset from which on a partition is not admitted yet. It is not fetched while something waits there."""
+        """By partition, the offset from which on nothing is admitted yet. The partition is not fetched while records
+        wait there.
+        """
         self._gated: set[Partition] = set()
-        """Those of them that are not fetched."""
+        """The partitions that are not fetched because of their gates."""
         self._leaving: set[Partition] = set()
         """Partitions that drain: nothing more of them is admitted."""
         self.late_records = LateRecords(emit)
@@ -89,7 +92,7 @@ class Intake:
         return self._stock.usage(partition).tasks
 
     def end_of(self, partition: Partition) -> int | None:
-        """Return the last end offset that the client knows of, without asking the broker."""
+        """Return the last end offset that the client knows, without a request to the broker; None if it knows none."""
         return self._source.high_watermark(partition)
 
     def take(self, now: float) -> None:
@@ -112,7 +115,7 @@ class Intake:
             self._desk.inflow.rest(REST_SECONDS)
 
     def is_quiet(self, now: float) -> bool:
-        """Return whether nothing has come and nothing was in flight for `QUIET_SECONDS`."""
+        """Return whether no record has come and no task was in flight for `QUIET_SECONDS`."""
         return now - self._busy_at >= QUIET_SECONDS and self._desk.inflow.is_empty
 
     def go_on_at(self, reset: Reset) -> None:
@@ -125,7 +128,7 @@ class Intake:
             self._resets.carry_out(reset)
 
     def begin(self, partitions: Sequence[Partition]) -> None:
-        """Fetches assigned partitions. The client keeps a pause over a revoke and a new assignment, so this ends it."""
+        """Fetches assigned partitions. In the client, a pause outlasts a revoke and a new assignment: this ends it."""
         self.forget(partitions)
         if self._desk.partitions.is_draining:
             self.stop(partitions)
@@ -177,11 +180,11 @@ class Intake:
     # --- what is fetched -----------------------------------------------------------------------------
 
     def _may_take(self, now: float) -> bool:
-        """Return whether to ask for records. Pauses and resumes partitions."""
+        """Return whether to take more records from the client. Also pauses and resumes partitions."""
         if not self._stock and self._fetching.is_calm:
             return True
         stock = self._stock.usages()
-        # a partition at its gate counts as full for a while, and not as one that is short of records
+        # a partition that waits at its gate must not count as one without records, for which others would be paused
         gated = sum(partition not in stock for partition in self._gated)
         verdict = self._fetching.decide(
             stock,
@@ -212,13 +215,14 @@ class Intake:
     # --- what is admitted ----------------------------------------------------------------------------
 
     def _receive(self, records: Sequence[Record]) -> None:
-        """Admits the records at once where they fit beside all shares, and else by way of the stock."""
+        """Admits the records at once if they fit, whatever their partitions; else puts them into the stock first."""
         if records or not self._desk.inflow.is_empty:
             self._busy_at = monotonic()
         if not records or self._desk.partitions.is_draining:
             return
         records, ends = self._interpreted(records)
-        # records of a partition that was revoked meanwhile are another consumer's: an end would count them as admitted
+        # Records of a partition that was revoked meanwhile belong to another consumer, but an end would count them here
+        # as admitted.
         ends = [end for end in ends if self._is_admitted(end.partition)]
         runs = [(p, run) for p, run in self._runs(records) if self._is_admitted(p)]
         if self._stock or self._gates or not self._fit(len(records)) or not self._ahead.allows(len(records)):
@@ -272,8 +276,10 @@ class Intake:
                         self._admit([(partition, records)])
 
     def _is_filling_due(self, now: float) -> bool:
-        """Return whether to fill what is in flight. Most of it may wait for long; then little of it settles at a time,
-        and workers without a lane would wait for the next filling.
+        """Return whether to fill up what is in flight: when lanes run out, or when `Filling` decides so.
+
+        If most of what is in flight waits for long, little settles at a time, and workers without a lane would
+        otherwise wait for the next filling.
         """
         inflow = self._desk.inflow
         return inflow.runs_dry or self._filling.is_due(inflow.usage(), self._stock.partitions, now)
@@ -312,7 +318,7 @@ class Intake:
             self._desk.inflow.admit(runs)
 
     def _interpreted(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[End]]:
-        """Return the records without the client's reports, and the ends of partitions that those reports give."""
+        """Return the records without the client's reports, and the ends of partitions among those reports."""
         kind = type(records[0])
         if not any(map(kind.error, records)):
             return records, []
@@ -329,7 +335,7 @@ class Intake:
         places: Sequence[object] = list(map(kind.partition, records))
         if self._has_topics:
             places = list(zip(map(kind.topic, records), places, strict=True))
-        if places.count(places[0]) == len(places):  # often so, and forty times as fast as a search for changes
+        if places.count(places[0]) == len(places):  # the usual case: forty times as fast as a search for changes
             yield Partition(records[0].topic(), records[0].partition()), records
             return
         changes = compress(range(1, len(records)), map(ne, places, islice(places, 1, None)))

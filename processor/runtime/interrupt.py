@@ -1,20 +1,21 @@
-"""Where a handler may be interrupted: between its begin and its end, never after.
+"""`InterruptWindow`: ensures that a handler is interrupted only while it runs, never after its end.
 
-CPython can raise an exception in another thread (`PyThreadState_SetAsyncExc`), at whatever line that thread then is.
-The worker owns `started`, the watchdog owns the decision to fire:
+CPython can raise an exception in another thread (`PyThreadState_SetAsyncExc`), at whichever line that thread is then.
+The worker writes `started`, and the watchdog writes the decision to fire:
 
     worker    started = now · handler · started = 0 · check `firing`
-    watchdog  firing = DECIDING · is `started` still what I saw? · post, firing = POSTED (or NONE)
+    watchdog  firing = DECIDING · is `started` unchanged? · post, firing = POSTED (or NONE)
 
-Either the watchdog sees that the handler has ended and does not post, or the worker sees that the watchdog is deciding,
-waits for the decision, and withdraws what was posted. What arrives in the few lines between is caught there. It never
-lands in a blocking C call; see the watchdog for what follows then.
+If the handler ends during this, there are two cases. Either the watchdog sees that it has ended, and does not post. Or
+the worker sees DECIDING, waits for the decision, and withdraws an exception that was posted. An exception that arrives
+between the end of the handler and the withdrawal is caught there. No exception arrives inside a blocking C call; the
+watchdog describes what follows then.
 
-A coroutine is cancelled by its own event loop, so no interrupt can arrive late. What it leaves behind is the
-coroutine's count of cancellations, which is withdrawn in the same way.
+A coroutine is cancelled by its own event loop, so no interrupt can arrive late. But a cancellation raises the
+coroutine's count of cancellations, and `close` lowers it again.
 
-Giving a handler up as stuck is decided likewise, by `verdict`: either the watchdog sees that it has ended, or the
-worker learns that its outcome no longer counts.
+`verdict` decides in the same way whether a handler is given up as stuck: either the watchdog sees that it has ended, or
+the worker sees that its outcome no longer counts.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ class InterruptWindow:
         self.started = 0.0
         """When the running handler began, in seconds of the monotonic clock; 0 while none runs."""
         self.limit = 0.0
-        """Seconds that it may take."""
+        """How many seconds it may take."""
         self.firing = NONE
         self.verdict = NONE
         self.fired = 0.0
         """`started` of the attempt that was interrupted last."""
         self.error: type[Interrupt] = TaskTimeout
-        """What it was interrupted with."""
+        """The exception that it was interrupted with."""
         self.fired_at = 0.0
-        """When that was."""
+        """When it was interrupted."""
 
     def note(self, started: float, error: type[Interrupt] = TaskTimeout) -> None:
-        """Records that the attempt that began at `started` was interrupted with `error`, here or elsewhere."""
+        """Records that the attempt that began at `started` was interrupted with `error`, by this window or the loop."""
         self.error = error
         self.fired_at = time.monotonic()
         self.fired = started
@@ -68,7 +69,7 @@ class InterruptWindow:
         return self.verdict == GIVEN_UP
 
     def close(self) -> bool:
-        """Worker: the handler has ended, no interrupt arrives until the next begins. Return whether one was sent."""
+        """Worker: ends the window after the handler. No interrupt arrives from then on. Return whether one was sent."""
         was_interrupted = False
         while True:
             try:
@@ -80,7 +81,7 @@ class InterruptWindow:
                     self._withdraw()
                     self.firing = NONE
                 return was_interrupted
-            except Interrupt:  # it arrived in here: one less to withdraw
+            except Interrupt:  # it arrived in these lines: go through them again, with one interrupt less to withdraw
                 was_interrupted = True
 
     def _withdraw(self) -> None:
@@ -96,10 +97,10 @@ class ThreadWindow(InterruptWindow):
     def __init__(self) -> None:
         super().__init__()
         self.ident = 0
-        """The thread's; set by the thread itself."""
+        """The ident of the thread, which sets it itself."""
 
     def fire(self, started: float, error: type[Interrupt] = TaskTimeout) -> bool:
-        """Watchdog: raises `error` in the attempt that began at `started`, if it still runs. Return whether it did."""
+        """Watchdog: raises `error` in the attempt that began at `started`. Return False if that has ended."""
         self.firing = DECIDING
         if self.started != started:
             self.firing = NONE
@@ -124,14 +125,14 @@ class CoroutineWindow(InterruptWindow):
         """Set once it is scheduled."""
 
     def cancel(self, started: float, error: type[Interrupt] = TaskTimeout) -> None:
-        """In the loop, where all else waits: cancels the attempt that began at `started`, unless it has ended."""
+        """In the loop's thread: cancels the attempt that began at `started`, unless it has ended."""
         if self.started == started and self.firing == NONE and self.coroutine is not None:
             self.note(started, error)
             self.coroutine.cancel()
             self.firing = POSTED
 
     def _withdraw(self) -> None:
-        """The coroutine continues with its next attempt as if it had never been cancelled."""
+        """Lowers the count of cancellations, so that the coroutine's next attempt is not cancelled."""
         if self.coroutine is not None:
             self.coroutine.uncancel()
 
@@ -143,5 +144,5 @@ def _post(ident: int, error: type[BaseException] | None) -> None:
 
 
 def grace(limit: float) -> float:
-    """Return the seconds that a handler gets to end after it was interrupted: a tenth of its time, from one to ten."""
+    """Return how many seconds a handler has to end after an interrupt: a tenth of its time limit, from one to ten."""
     return min(max(limit / 10, 1.0), 10.0)

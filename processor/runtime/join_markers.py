@@ -1,8 +1,8 @@
 """`JoinMarkers`: settles the markers of joins whose branches cannot run again.
 
 With at-least-once, a branch whose offset is not committed runs again after a crash, and arrives again at a join that is
-complete. A marker is kept until the group has committed all tasks that its branches consisted of, and until all that
-was sent before that is delivered here: no arrival of these tasks comes after that.
+complete. A marker is kept until the group has committed all tasks of its branches, and everything that was written to
+the marker's partition before that has been delivered here. After that, no arrival of these tasks can come.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from processor.runtime.ports import Commit, Partition, Survey
 from processor.runtime.surveys import Surveys
 
 ASK_SECONDS = 0.25
-"""Between two surveys while there are markers. A marker needs two of them."""
+"""Time between two surveys while there are markers. A marker needs two of them."""
 
 Place = tuple[Partition, Identity]
 
@@ -29,7 +29,7 @@ class JoinMarkers:
     """Belongs to the poller's thread."""
 
     def __init__(self, topics: Sequence[str], desk: Desk, committer: Committer, surveys: Surveys) -> None:
-        """`topics` are those of the group. A task of another topic belongs to another group, which is not asked."""
+        """`topics` are those of the group. A task of another topic belongs to another group, and is not waited for."""
         self._topics = topics
         self._arrivals, self._partitions = desk.arrivals, desk.partitions
         self._committer = committer
@@ -37,12 +37,12 @@ class JoinMarkers:
         self._next = 0.0
         self._is_asking = False
         self._markers: list[tuple[Partition, Identity, Marker]] = []
-        """Those that the survey is about."""
+        """The markers that the survey is for."""
         self._covered: dict[Place, int | None] = {}
-        """Markers whose tasks are committed, and where their partition ended after that; None until that is known."""
+        """Markers whose tasks are committed, and the end of their partition after that; None until that is known."""
 
     def tick(self, now: float) -> None:
-        """Asks what the group has committed, while there are markers."""
+        """Surveys what the group has committed, while there are markers."""
         if not self._arrivals.has_any or self._is_asking or now < self._next or self._partitions.is_draining:
             return
         self._next = now + ASK_SECONDS
@@ -75,7 +75,7 @@ class JoinMarkers:
 
 
 class Committed:
-    """What the group has committed, by a survey: which tasks are settled for good."""
+    """Which tasks are settled for good: those that the group has committed, as a survey shows."""
 
     def __init__(self, survey: Survey) -> None:
         self._topics = {partition.topic for partition in survey.bounds}
@@ -83,7 +83,7 @@ class Committed:
         self._settled: dict[Partition, tuple[int, list[Range]]] = {}
 
     def has_all(self, path: Mapping[str, Mapping[int, Sequence[int]]]) -> bool:
-        """Return whether all tasks at these places are settled that are of the topics of the survey."""
+        """Return whether all tasks at these places are settled. Tasks of topics outside the survey are ignored."""
         return all(
             self._has(Partition(topic, number), offset)
             for topic, partitions in path.items()

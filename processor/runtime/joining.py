@@ -18,12 +18,12 @@ from processor.runtime.follow_ups import Came, first_records, joined_records
 from processor.runtime.outbox import Output, Outputs
 
 LATE_SECONDS = 1.0
-"""How long a join still waits whose time is over when its first arrival is read: a consumer that was away meanwhile
-reads the others behind it."""
+"""How long a join still waits if its time is over when its first arrival is read. A consumer that was down meanwhile
+reads the other arrivals right behind that one."""
 
 
 NULL = b'{"json":null}'
-"""What an arrival without a value says."""
+"""The value of an arrival that has none."""
 
 
 class NothingFollows(Exception):
@@ -36,14 +36,14 @@ class NothingFollows(Exception):
 
 
 class Joining:
-    """Any thread may call it."""
+    """Concludes attempts at records of joins. Any thread may call it."""
 
     def __init__(self, desk: Desk, outputs: Outputs) -> None:
         self._arrivals = desk.arrivals
         self._outputs = outputs
 
     def conclude(self, attempt: Attempt, found: Arrival | Joined | Start) -> None:
-        """The attempt's record is not a task, but one of a join.
+        """Handle an attempt whose record is not a task, but one of a join: `found`.
 
         Raises:
             NothingFollows: what follows cannot be written.
@@ -72,7 +72,7 @@ class Joining:
             records = joined_records(record, arrival, [came[index] for index in sorted(came)])
         except EncodeError as error:
             raise NothingFollows(error, list(others.values())) from None
-        self._outputs.send(Output(attempt, records, last_alone=True))  # the marker says that the broker has the others
+        self._outputs.send(Output(attempt, records, last_alone=True))  # the marker may only follow the other records
 
 
 def _came(record: Record) -> Came:

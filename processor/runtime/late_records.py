@@ -17,7 +17,7 @@ PartitionRun: TypeAlias = tuple[Partition, Sequence[Record]]
 
 
 class LateRecords:
-    """Logs what `LateProducers` finds. Belongs to the poller's thread."""
+    """Logs the records that `LateProducers` finds. Belongs to the poller's thread."""
 
     def __init__(self, emit: Emit) -> None:
         self._producers = LateProducers()
@@ -39,10 +39,10 @@ class LateRecords:
         self._producers.keep(topics)
 
     def look_at(self, runs: Sequence[PartitionRun]) -> None:
-        """Check one record of each run: the last one, as the least likely to be from before the growth."""
+        """Check one record of each run: the last one, which is the least likely to be from before the growth."""
         for partition, run in runs:
             record = run[-1]
-            if is_of_join(record):  # those stay in the partition where their group began
+            if is_of_join(record):  # records of joins stay in the partition where their group began
                 continue
             stray = self._producers.check(partition, record.offset(), record.key())
             if stray is not None:

@@ -1,4 +1,4 @@
-"""`LeaseKeeper`: the poller's clock. It says when the poller last went round, and logs a lease that lapses."""
+"""`LeaseKeeper`: the poller's clock. It records when the poller last completed a loop, and logs a lease that lapses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ class LeaseKeeper:
 
     def __init__(self, desk: Desk, emit: Emit) -> None:
         self.last_loop_at = monotonic()
-        """When the poller last went round; other threads read it."""
+        """When the poller last completed a loop; other threads read it."""
         self._desk = desk
         self._emit = emit
         self._lapsed_at: float | None = None
 
     def tick(self) -> float:
-        """The poller goes round once more. While the lease does not hold, nothing begins. Return the time."""
+        """Records another loop of the poller, and ends a wait for the lease if it holds. Return the time.
+
+        While the lease does not hold, no task begins.
+        """
         now = self.last_loop_at = monotonic()
         lease = self._desk.lease
         slept = lease.tick(now)

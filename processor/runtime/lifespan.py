@@ -1,7 +1,7 @@
 """`LifespanRun`: an application's lifespan in one consumer, from before its first task until after its last.
 
-What a generator opens often belongs to the thread or to the asyncio task that opened it. So both halves of it run in
-one: a separate thread, or for an async generator one task of the consumer's event loop.
+What a generator opens often belongs to the thread or to the asyncio task that opened it. So both halves of the
+generator run in the same one: a separate thread or, for an async generator, one task of the consumer's event loop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerLifespanFailed, Emit
 
 CHECK_SECONDS = 0.1
-"""How long one wait for the first half takes at most. Between two, the poller counts as alive and a stop is noticed."""
+"""The longest single wait for the first half. Between two waits, the poller proves that it is alive, and a stop is
+noticed."""
 
 
 class LifespanRun:
@@ -42,12 +43,12 @@ class LifespanRun:
         self._resume: Callable[[], object] = lambda: None
 
     def open(self, keeper: LeaseKeeper, stopping: Stopping, seconds: float) -> Any:
-        """Runs the first half, and returns what it yields; None if the consumer has to stop before that.
+        """Runs the first half, and returns what it yields; None if the consumer must stop before that.
 
         Args:
-            keeper: ticked meanwhile, since a consumer that opens something slow is alive.
-            stopping: whether the consumer has to stop.
-            seconds: how long the first half may still take after a stop was asked for.
+            keeper: ticked meanwhile, since a consumer whose lifespan takes long to open is alive.
+            stopping: whether the consumer must stop.
+            seconds: how long the first half may still take after a stop was requested.
 
         Raises:
             LoadError: it raised an exception, or ended without a yield.
@@ -67,7 +68,7 @@ class LifespanRun:
         return self._opened.result()
 
     def close(self, seconds: float) -> None:
-        """Runs the second half, for at most so many seconds. What goes wrong in it is logged, and is not raised."""
+        """Runs the second half, for at most `seconds`. An error in it is logged, not raised."""
         if not self._opened.done() or self._opened.exception() is not None:
             return
         began = monotonic()
@@ -118,19 +119,19 @@ class LifespanRun:
         except BaseException as error:
             self._closed.set_exception(error)
         else:
-            with suppress(BaseException):  # of a second half that goes wrong, the first reason counts
+            with suppress(BaseException):  # the second `yield` is the error to report, whatever closing raises
                 await generator.aclose()
             self._closed.set_exception(RuntimeError("it yields more than once"))
 
 
 async def _as_async(lifespan: Lifespan) -> AsyncGenerator[Any, None]:
-    """A plain generator, for the algorithm that both kinds share."""
+    """Wraps a plain generator, so that `_live` serves both kinds."""
     for state in lifespan.function():
         yield state
 
 
 def _wait(future: Future[Any], seconds: float) -> bool:
-    """Waits for it at most that long. Return whether it is done."""
+    """Waits for the future, at most `seconds`. Return whether it is done."""
     try:
         future.exception(seconds)
     except TimeoutError:

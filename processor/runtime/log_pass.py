@@ -10,13 +10,13 @@ from processor.errors import BrokerError
 from processor.runtime.ports import End, Lost, Partition, Reader
 
 TAKE = 1000
-"""Records asked for at once."""
+"""The most records that one call of the client returns."""
 
 TAKE_SECONDS = 0.1
 """The longest wait for a record."""
 
 STALL_SECONDS = 30.0
-"""A pass to which nothing is delivered for so long has failed."""
+"""A pass fails if nothing is delivered to it for this long."""
 
 
 def records_between(
@@ -45,14 +45,14 @@ def records_between(
 
 
 def _moved(reader: Reader, report: End | Lost | None, offset: int, end: int) -> int:
-    """Return where the pass goes on after a report of the client."""
+    """Return the offset at which the pass continues after a report of the client."""
     match report:
         case End(partition, reached):
             if reached < end:
                 raise BrokerError(f"the log of {partition} ends at {reached}, before {end}")
             return reached
         case Lost(partition, start):
-            if start <= offset:  # out of range, and not below the beginning
+            if start <= offset:  # the offset is out of range, but not below the start: it is above the end
                 raise BrokerError(f"the log of {partition} ends before {offset}")
             reader.begin(partition, start)
             return start

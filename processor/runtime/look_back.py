@@ -1,13 +1,13 @@
 """`LookBack`: finds out which joins were complete before their partition came to this consumer.
 
-With at-least-once, a task that ran twice sends twice what follows from it, and the second copy of a branch may arrive
+With at-least-once, a task that ran twice sends its follow-up records twice, and the second copy of a branch may arrive
 long after the join is complete. A consumer remembers the joins that it has seen complete. The consumer that gets the
-partition then does not: such an arrival would wait, alone, until the join expires. But the marker of the join is in the
-log, settled: behind the record by which the group began, in the same partition, and before the arrival. So that part of
-the log is read once more, for joins that began before the partition was assigned.
+partition next does not: there, such an arrival would wait alone until the join expires. But the settled marker of the
+join is in the log: in the same partition, behind the record by which the group began, and before the arrival. So that
+part of the log is read once more, for joins that began before the partition was assigned.
 
-Where very many groups wait, some of them may have their first arrival in every second for hours. So one pass looks up
-all that have come to it meanwhile, and a pass is followed by a rest.
+With very many waiting groups, joins may have their first arrivals in every second for hours. So one pass looks up all
+joins that have come meanwhile, and a rest follows each pass.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerLookBackFailed, Emit
 
 LOOK_AFTER_SECONDS = 5.0
-"""A join that waits for so long is looked up. Most are complete before."""
+"""A join is looked up once it has waited this long. Most joins are complete before."""
 
 TICK_SECONDS = 1.0
 
 MOST_OFFSETS = 1_000_000
-"""Of a partition that are read, the latest ones: some seconds of a core."""
+"""The most offsets of a partition that one pass reads, the latest ones: some seconds of a core."""
 
 REST = 9
-"""A rest takes so many times as long as the pass before it: passes take a tenth of a core at most."""
+"""A rest takes this many times as long as the pass before it, so that passes take at most a tenth of a core."""
 
 AGAIN_SECONDS = 1.0
 """The pause after a failure."""
 
 JOIN_SECONDS = 2.0
-"""How long the end of the thread is waited for."""
+"""How long `close` waits for the end of the thread."""
 
 Task = tuple[Partition, Sequence[Doubtful]]
 
 
 class LookBack:
-    """`tick` and `close` are for the poller's thread. A separate thread starts with the first such join."""
+    """`tick` and `close` are for the poller's thread. The first join to look up starts a separate thread."""
 
     def __init__(self, desk: Desk, source: Source, emit: Emit) -> None:
         self._arrivals = desk.arrivals
@@ -65,7 +65,7 @@ class LookBack:
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
 
     def tick(self, now: float) -> None:
-        """Has joins looked up that have waited for a while."""
+        """Passes joins that have waited for a while to the thread that looks them up."""
         if not self._arrivals.has_any or now < self._next:
             return
         self._next = now + TICK_SECONDS
@@ -76,7 +76,7 @@ class LookBack:
                 self._thread.start()
 
     def close(self) -> None:
-        """Looks nothing up any more."""
+        """Ends the thread."""
         self._closing.set()
         self._tasks.put(None)
         if self._thread is not None:
@@ -96,7 +96,7 @@ class LookBack:
                     self._closing.wait(REST * (monotonic() - began))
 
     def _fail(self, partition: Partition, joins: Sequence[Doubtful], error: Exception) -> None:
-        """Has the joins looked up again while they wait, unless the fault is ours and would come again."""
+        """Has joins that still wait looked up again, but not after an internal error, which would recur."""
         is_ours = not isinstance(error, ProcessorError)
         retries = not is_ours and self._arrivals.are_open(partition, [join.identity for join in joins])
         text = f"{type_name(error)}: {error}" if is_ours else str(error)
@@ -110,7 +110,7 @@ class LookBack:
             self._tasks.put((partition, joins))
 
     def _together(self, task: Task) -> list[Task]:
-        """Return this task and all others that have come, those of a partition as one."""
+        """Return this task and all others in the queue, merged by partition."""
         joins: dict[Partition, list[Doubtful]] = {}
         next_task: Task | None = task
         while next_task is not None:
@@ -129,7 +129,7 @@ class LookBack:
             self._arrivals.settle_complete(partition, complete)
 
     def _complete_between(self, partition: Partition, offset: int, end: int) -> set[Identity]:
-        """Return the joins of which the log has a marker from `offset` on, below `end`.
+        """Return the joins whose markers are in the log from `offset` on, below `end`.
 
         Raises:
             BrokerError: the log ends below `end`, or nothing is delivered.
@@ -144,7 +144,7 @@ class LookBack:
 
 
 def _completed_by(record: Record) -> set[Identity]:
-    """Return the join that a record says to be complete, if it is a marker."""
+    """Return the join that a record marks as complete; an empty set if the record is not a marker."""
     if not any(name == JOINED for name, _ in record.headers() or ()):
         return set()
     try:

@@ -17,40 +17,44 @@ from processor.runtime.resets import Reset
 from processor.telemetry.events import ConsumerAssigned, ConsumerLost, ConsumerRevoked, Emit
 
 QUICK_SECONDS = 0.3
-"""The listener's call waits so long for a drain, so that a quick drain ends with its last task. Then the poller goes
-on: the partitions that stay do not wait for those that leave."""
+"""How long `on_revoke` itself waits for the drain, so that a quick drain ends with its last task. Then the poller
+continues: the partitions that stay do not wait for those that leave."""
 
 LAST_COMMIT_SECONDS = 5.0
-"""How long a last commit is tried when the drain has used up its time."""
+"""How long a last commit is tried after the drain has used up its time."""
 
 HASTY_COMMIT_SECONDS = 1.0
-"""The same at an immediate stop."""
+"""How long a last commit is tried at an immediate stop."""
 
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.01, 0.5
-"""Pauses between two checks for the answer to a last commit; each is twice as long."""
+"""The first and the longest pause between two checks for the answer to a last commit. Each is twice as long as the one
+before."""
 
 POLL_SECONDS = 0.1
 """Time between two checks for the end of a join."""
 
 JOIN_SECONDS = 1.0
-"""How long a stop waits for a join that is under way. A member that leaves in the middle of it stays in the group until
-its session ends. A join that takes longer waits for a member that is gone, and then leaving costs no more: beside a
-member that was killed, all partitions were served again after 33 s, whether the stop had waited one second or five."""
+"""How long a stop waits for a join that is under way. A member that leaves in the middle of a join stays in the group
+until its session ends. A join that takes longer waits for a member that is gone, and then leaving costs nothing more:
+after the kill of another member, all partitions were served again after 33 s, whether the stop had waited one second or
+five."""
 
 
 class Leaving(NamedTuple):
-    """Partitions that drain, since the group takes them back."""
+    """Partitions that drain because the group revokes them."""
 
     partitions: Sequence[Partition]
     release: Callable[[], None]
     began: float
     deadline: float
     abandoned_before: int
-    """Tasks that this consumer had abandoned when the drain began."""
+    """How many tasks this consumer had abandoned when the drain began."""
 
 
 class Membership:
-    """The source's listener. The source calls it in the poller's thread, from inside `take` or `close`."""
+    """The source's listener: handles assignments, revokes and losses. The source calls it in the poller's thread, from
+    inside `take` or `close`.
+    """
 
     def __init__(
         self,
@@ -62,9 +66,9 @@ class Membership:
         emit: Emit,
     ) -> None:
         self.has_joined = False
-        """Whether the group has ever made an assignment, even an empty one."""
+        """Whether this member has ever received an assignment, even an empty one."""
         self.in_group = False
-        """Whether the group has done so since it last gave this member up."""
+        """Whether it has received one since the group last evicted it."""
         self._desk = desk
         self._committer = committer
         self._intake = intake
@@ -74,7 +78,7 @@ class Membership:
         self._leaving: Leaving | None = None
 
     def tick(self, now: float) -> None:
-        """Gives up partitions that are drained, and asks about new ones."""
+        """Gives up partitions that are drained, and surveys new ones."""
         if self._leaving is not None and not self._drain.is_cut_short:  # a stop at once ends the drain by itself
             self.end_drain()
         self._new_partitions.tick(now)
@@ -95,7 +99,7 @@ class Membership:
         self._emit(ConsumerAssigned(partitions=names, settled_ahead=settled_ahead))
 
     def on_revoke(self, partitions: Sequence[Partition], release: Callable[[], None]) -> None:
-        """Begins to drain them. They are given up once they are drained, in this call if that is soon."""
+        """Begins to drain these partitions. They are given up once they are drained, in this call if that is soon."""
         counts = self._desk.counts
         counts.rebalances += 1
         partitions = [p for p in partitions if p in self._desk.partitions]
@@ -109,7 +113,7 @@ class Membership:
             continue
 
     def end_drain(self, seconds: float = 0.0) -> bool:
-        """Gives up the draining partitions if they drain within so many seconds. Return whether none drains now."""
+        """Gives up the draining partitions if they drain within `seconds`. Return whether none drains now."""
         leaving = self._leaving
         if leaving is None:
             return True
@@ -146,7 +150,7 @@ class Membership:
         self._emit(ConsumerLost(partitions=[str(p) for p in partitions], released=released, running=running))
 
     def on_reset(self, partition: Partition, offset: int) -> None:
-        """Goes on at another offset: retention has deleted the next records, or the topic was recreated."""
+        """Continues at another offset: retention has deleted the next records, or the topic was recreated."""
         self._intake.go_on_at(Reset(partition, offset))
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
@@ -154,7 +158,7 @@ class Membership:
         self._committer.on_committed(commits, error)
 
     def on_survey(self, survey: Survey | None, error: str | None) -> None:
-        """Handles the answer to a survey: what some topics hold, and what the group has committed of them."""
+        """Passes the answer to a survey to the part that requested it."""
         self._new_partitions.surveys.on_survey(survey, error)
 
     def forget(self, partitions: Sequence[Partition]) -> int:
@@ -167,7 +171,10 @@ class Membership:
 
 
 class Departure:
-    """How a consumer leaves: it begins nothing more, waits for what runs, commits, forgets. In the poller's thread."""
+    """Takes a consumer out of its group: begins no more tasks, waits for running ones, commits, forgets the partitions.
+
+    Belongs to the poller's thread.
+    """
 
     def __init__(
         self, source: Source, desk: Desk, intake: Intake, committer: Committer, drain: Drain, membership: Membership
@@ -181,10 +188,10 @@ class Departure:
         self._deadline = -inf
 
     def drain(self, *, let_in: bool) -> bool:
-        """Begins nothing more, waits for what runs, commits. Return whether all tasks ended and were committed in time.
+        """Begins no more tasks, waits for running ones, commits. Return whether all ended and were committed in time.
 
         Args:
-            let_in: whether the brokers let this client in; else a join that is under way will not end.
+            let_in: whether the brokers grant this client access; if not, a join that is under way will not end.
         """
         self._desk.partitions.drain_all()
         self._intake.stop(self._desk.partitions.assigned)
@@ -197,11 +204,11 @@ class Departure:
 
     @property
     def seconds_left(self) -> float:
-        """The seconds that running tasks still have to end; 0 if the drain was cut short."""
+        """How many seconds of the drain timeout are left; 0 if the drain was cut short."""
         return 0.0 if self._drain.is_cut_short else max(0.0, self._deadline - monotonic())
 
     def leave(self) -> None:
-        """Forgets everything and leaves the group. A revoke that comes meanwhile has nothing to wait for."""
+        """Forgets all partitions and leaves the group. A revoke that comes meanwhile has nothing to drain."""
         self._membership.give_up()
         self._membership.forget(self._desk.partitions.assigned)
         self._source.close(self.seconds_left)
@@ -212,7 +219,7 @@ class Departure:
             self._source.take(1, POLL_SECONDS)
 
     def _await_running(self, deadline: float) -> bool:
-        """Waits for what runs, and stays in the group meanwhile."""
+        """Waits for running tasks, and keeps polling, so that the member stays in the group."""
         while (ended := self._drain.check(self._desk.partitions.assigned, deadline)) is None:
             self._source.take(1, 0.0)
             self._membership.end_drain()
@@ -222,7 +229,7 @@ class Departure:
     def _commit_last(self, deadline: float) -> bool:
         """Commits until the group has everything. Return whether it has.
 
-        In a rebalance a commit is refused, or answered late; polling gets past that.
+        During a rebalance a commit is refused, or answered late; polling lets the rebalance end.
         """
         began, pause = monotonic(), FIRST_PAUSE_SECONDS
         deadline = max(deadline, began + LAST_COMMIT_SECONDS)

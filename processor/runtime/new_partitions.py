@@ -1,4 +1,4 @@
-"""`NewPartitions`: holds partitions back that were added to a topic, until what was there before them is settled."""
+"""`NewPartitions`: holds back partitions that were added to a topic until their sessions' earlier tasks are settled."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from processor.telemetry.events import (
 )
 
 MOST_NAMES = 10
-"""Partitions that one report names."""
+"""The most partitions that one report names."""
 
 
 class NewPartitions:
@@ -44,7 +44,7 @@ class NewPartitions:
     ) -> None:
         self._source = source
         self.surveys = surveys
-        """Where it asks what topics hold."""
+        """Requests the surveys."""
         self._partitions = desk.partitions
         self._intake = intake
         self._late_records = intake.late_records
@@ -57,7 +57,7 @@ class NewPartitions:
         self._uneven: set[Uneven] = set()
 
     def begin(self, starts: Sequence[Start]) -> None:
-        """These were assigned: begins them, but for those that may be new."""
+        """Begins assigned partitions, except those that may be new: these wait at a gate."""
         self._intake.begin([start.partition for start in starts])
         if not self.wait or self._partitions.is_draining:
             return
@@ -69,14 +69,14 @@ class NewPartitions:
                 self._watch(partition, note.until - time())
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """These are not this consumer's any more."""
+        """Forgets partitions that no longer belong to this consumer."""
         self._growth.forget(partitions)
         self._late_records.keep(self._growth.topics)
         for partition in partitions:
             self._held_since.pop(partition, None)
 
     def tick(self, now: float) -> None:
-        """Asks what there is to ask."""
+        """Requests a survey if one is due."""
         if not self._growth or self._partitions.is_draining:
             return
         topics = self._growth.question(now, self._intake.blocked())
@@ -84,7 +84,7 @@ class NewPartitions:
             self.surveys.ask(topics, self._on_survey)
 
     def _on_survey(self, survey: Survey | None) -> None:
-        """A survey has ended."""
+        """Carries out what follows from a survey; None if it failed."""
         now = monotonic()
         if survey is None:
             self._growth.fail(now)
@@ -94,11 +94,11 @@ class NewPartitions:
             self._late_records.learn(self._growth.topics, found)
 
     def waits_for(self, partition: Partition) -> list[str]:
-        """Return what has to be committed before more of the partition begins, each as TOPIC[PARTITION]@OFFSET."""
+        """Return what must be committed before more of the partition begins, each as TOPIC[PARTITION]@OFFSET."""
         return _names(partition.topic, self._growth.targets(partition)) if self._growth else []
 
     def start_of(self, partition: Partition) -> int | None:
-        """Return where a partition that is held will begin; None if it is not held, or that is not known."""
+        """Return the offset at which a held partition will begin; None if it is not held, or that is not known."""
         return self._growth.start(partition) if self._growth and self._source.begins_at_start else None
 
     def _watch(self, partition: Partition, seconds: float) -> None:
@@ -133,7 +133,7 @@ class NewPartitions:
                     self._warn_of_uneven(decision)
 
     def _let_begin(self, partition: Partition, at: int | None, gate: int | None) -> None:
-        """Moves the gate. A partition that begins is committed at its start at once: then it is not new any more."""
+        """Moves the gate. The start of a partition that begins is committed at once, so that it is no longer new."""
         if at is not None:
             if self._source.begins_at_start:
                 self._partitions.reach([End(partition, at)])

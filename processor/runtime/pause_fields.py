@@ -1,4 +1,4 @@
-"""What the log says of a pause: the fields that `PauseOrder` in `telemetry/events/control.py` has."""
+"""The fields of log events about a pause, as `PauseOrder` in `telemetry/events/control.py` declares them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from processor.engine.pauses import Pause, Target
 
 
 def pause_target(target: Target) -> dict[str, Any]:
-    """Return what a pause is about."""
+    """Return the fields about the target of a pause."""
     names = {"session": "", "name": "", "partition": "", target.kind: target.text}
     return {
         "kind": target.kind,
@@ -19,5 +19,5 @@ def pause_target(target: Target) -> dict[str, Any]:
 
 
 def pause_order(target: Target, pause: Pause) -> dict[str, Any]:
-    """Return the same, and who has ordered it."""
+    """Return these fields, and the time and the author of the pause."""
     return {**pause_target(target), "since": pause.since, "by": pause.by}

@@ -1,4 +1,4 @@
-"""`Poller`: the loop of the one thread that talks to the consumer group."""
+"""`Poller`: the loop of the one thread that uses the Kafka consumer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Poller:
         self._stopping = stopping
 
     def run(self, stop_at_end: StopAtEnd | None) -> bool:
-        """Polls until a stop is asked for, or until the end is reached. Return whether the end was reached."""
+        """Polls until a stop is requested, or until the end is reached. Return whether the end was reached."""
         if stop_at_end is not None:
             stop_at_end.begin()
         next_tick = 0.0

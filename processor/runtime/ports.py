@@ -1,7 +1,7 @@
 """What the runtime needs from outside, as protocols that Kafka and the in-memory Kafka of tests implement.
 
-`Source` is called by the poller's thread only, its listener too. `Sink` may be called by every thread. tests/ports
-holds every implementation to what stands here.
+Only the poller's thread calls a `Source`, and is called by it as the listener. Any thread may call a `Sink`. The tests
+in tests/ports check every implementation against the contracts in this module.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Start(NamedTuple):
 
     partition: Partition
     offset: int | None
-    """None where the group has committed nothing yet."""
+    """None if the group has committed nothing yet."""
     metadata: str
     end: int | None = None
-    """Where the partition ended after that commit was read; None if that was not asked, or no broker has responded."""
+    """The end of the partition after that commit was read; None if it was not requested, or no broker has responded."""
 
 
 class Commit(NamedTuple):
@@ -73,7 +73,7 @@ class Commit(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a record is."""
+    """The position of a record."""
 
     partition: Partition
     offset: int
@@ -87,7 +87,7 @@ class MapRecord(NamedTuple):
 
 
 class End(NamedTuple):
-    """Everything below `offset` that will ever be delivered of a partition has been, for now."""
+    """The end of a partition: no further record below `offset` will be delivered."""
 
     partition: Partition
     offset: int
@@ -101,12 +101,12 @@ class Lost(NamedTuple):
 
 
 class MetadataTooLarge(str):
-    """Why a commit was refused: the brokers do not accept so much metadata for these partitions."""
+    """Why a commit was refused: the brokers do not accept this much metadata for these partitions."""
 
     partitions: frozenset[Partition]
 
     def __new__(cls, reason: str, partitions: Iterable[Partition]) -> Self:
-        """Return the reason, which names nothing but what the broker says, and the partitions that it is about."""
+        """Return the broker's reason as a text, with the partitions that it is about."""
         made = super().__new__(cls, reason)
         made.partitions = frozenset(partitions)
         return made
@@ -120,7 +120,7 @@ class OutputRecord(NamedTuple):
     value: bytes | None
     headers: Headers
     partition: int | None = None
-    """None is that of its key."""
+    """None for the partition of its key."""
 
     @property
     def size(self) -> int:
@@ -133,7 +133,7 @@ class OutputsRefused(str):
     """Why a commit was refused: topics do not accept some of its outputs. Without these it may be accepted."""
 
     refused: Mapping[int, str]
-    """The reason of each, by its place among the commit's outputs."""
+    """The reason for each refused output, by its index among the commit's outputs."""
 
     def __new__(cls, refused: Mapping[int, str]) -> Self:
         """Return the first reason, with all of them."""
@@ -143,45 +143,45 @@ class OutputsRefused(str):
 
 
 class Survey(NamedTuple):
-    """What all partitions of some topics hold, and what the group has committed of them."""
+    """The bounds of all partitions of some topics, and what the group has committed of them."""
 
     bounds: Mapping[Partition, tuple[int, int]]
     """The lowest offset of each partition, and the one at which the next record is written, open transactions
     included."""
     committed: Mapping[Partition, Commit]
-    """Of those of which the group has committed anything."""
+    """The commits of those partitions that have one."""
 
 
 class Listener(Protocol):
     """Receives the group's decisions, in the poller's thread, from inside `Source.take` or `Source.close`."""
 
     def on_assign(self, starts: Sequence[Start]) -> None:
-        """These partitions are the consumer's now, beside those that it has. Their records come after this returns."""
+        """Takes newly assigned partitions, in addition to those that it has. Their records come after this returns."""
 
     def on_revoke(self, partitions: Sequence[Partition], release: Callable[[], None]) -> None:
-        """These are to be given up in order: drain, commit with `Source.commit_now`, forget, then call `release`.
+        """Gives up these partitions in order: drain, commit with `Source.commit_now`, forget, then call `release`.
 
-        They are the consumer's until then: no other member gets them before. The call may come from inside this one, or
-        between two calls of `take`, which delivers the partitions that stay meanwhile, and none of these. The group
-        decides nothing else until then, but that it gives the member up; `on_lose` then has these too, if it comes
-        before the release. `Source.close` releases what is left. A second call of `release` does nothing.
+        They belong to this consumer until then: no other member gets them before. `release` may be called from inside
+        this call, or later between two calls of `take`. Meanwhile `take` delivers the partitions that stay, and none of
+        these. Until the release, the only other decision of the group can be that it evicts the member: `on_lose` then
+        includes these partitions. `Source.close` releases what is left. A second call of `release` does nothing.
         """
 
     def on_lose(self, partitions: Sequence[Partition]) -> None:
-        """These are gone already: forget, commit nothing. The group refuses commits of a member that it gave up."""
+        """Forgets partitions that are lost, without a commit: the group refuses commits of an evicted member."""
 
     def on_reset(self, partition: Partition, offset: int) -> None:
-        """The next offset of the partition does not exist (any more): its records continue at `offset`."""
+        """Continues a partition at `offset`, since its next offset does not exist, or no longer exists."""
 
     def on_committed(self, commits: Sequence[Commit], error: str | None) -> None:
-        """Commits that were not waited for have ended, with an error or without; each is answered once.
+        """Takes the result of commits that were not waited for. Each commit is answered once.
 
-        Where the client refuses at once, this is called from inside `Source.commit`. An error does not prove that the
-        group has nothing of them: those of one `commit` may be accepted in part, and are then all answered as refused.
+        If the client refuses at once, this is called from inside `Source.commit`. An error does not prove that the
+        group has none of them: those of one `commit` may be accepted in part, and are then all answered as refused.
         """
 
     def on_survey(self, survey: Survey | None, error: str | None) -> None:
-        """A survey has ended; each is answered once. `survey` is None where `error` is why there is none."""
+        """Takes the result of a survey; each is answered once. If it failed, `survey` is None and `error` says why."""
 
 
 class Reader(Protocol):
@@ -198,19 +198,20 @@ class Reader(Protocol):
         """Delivers nothing more of a partition that was begun."""
 
     def take(self, limit: int, seconds: float) -> Sequence[Record]:
-        """At most `limit` records, those of a partition in the order of their offsets. It waits at most `seconds`.
+        """Return at most `limit` records, those of a partition in the order of their offsets. Waits at most `seconds`.
 
-        A record whose `error()` is not None has no content: give it to `interpret`.
+        A record whose `error()` is not None has no content: pass it to `interpret`.
 
         Raises:
             ProcessorError: the client cannot go on.
         """
 
     def interpret(self, record: Record) -> End | Lost | None:
-        """What a record with an error reports; None where nothing follows from it. After `Lost`, begin again.
+        """Return what a record with an error reports; None if nothing follows from it. After `Lost`, call `begin`
+        again.
 
         Raises:
-            BrokerError: this client is not let in, or the start of the log cannot be asked for.
+            BrokerError: the brokers deny this client access, or do not report the start of the log.
             LoadError: the topic does not exist any more.
         """
 
@@ -222,7 +223,7 @@ class Source(Protocol):
     """The consumer group's side of Kafka. One thread calls it."""
 
     session_seconds: float
-    """How long the group waits for a silent member, in seconds; a lower bound where the client does not know it."""
+    """How long the group waits for a silent member, in seconds; a lower bound if the client does not know it."""
     poll_seconds: float
     """How long the client waits for the next `take` before it leaves the group, in seconds, and how long the group
     waits for a release. A listener that takes longer loses its partitions to another member."""
@@ -231,104 +232,109 @@ class Source(Protocol):
     """Whether a partition without a commit begins with its lowest offset; else at its end when it is assigned."""
 
     def open(self, listener: Listener) -> None:
-        """Subscribes, and returns before a broker has answered. That the topics exist is checked elsewhere."""
+        """Subscribes, and returns before a broker has answered. The topics are checked elsewhere."""
 
     def take(self, limit: int, seconds: float) -> Sequence[Record]:
-        """At most `limit` records, those of a partition in the order of their offsets, each once in an assignment.
+        """Return at most `limit` records, those of a partition in the order of their offsets, each once per assignment.
 
-        It waits for the first one, at most `seconds`, and not for more. Meanwhile it calls the listener. A record may
-        be of a partition that was given up inside the same call: leave it out. A record whose `error()` is not None
-        has no content: give it to `interpret`.
+        It waits only for the first record, at most `seconds`. Meanwhile it calls the listener. A record may be of a
+        partition that was given up during this call: ignore it. A record whose `error()` is not None has no content:
+        pass it to `interpret`.
 
         Raises:
-            BrokerError: this client is not let in (any more).
+            BrokerError: the brokers deny this client access, from the start or since a change.
             ProcessorError: the client failed and cannot continue.
         """
 
     def interpret(self, record: Record) -> End | None:
-        """What a record with an error reports: a partition's end, or None where nothing follows from it.
+        """Return what a record with an error reports: a partition's end, or None if nothing follows from it.
 
         An end comes behind all records below it, and again once later ones have been delivered.
 
         Raises:
-            BrokerError: this client is not let in (any more).
+            BrokerError: the brokers deny this client access, from the start or since a change.
             ProcessorError: the client failed and cannot continue.
         """
 
     def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
-        """Commits without waiting; `Listener.on_committed` receives how it ended.
+        """Commits without waiting; `Listener.on_committed` receives the result.
 
-        A commit replaces an earlier one of the partition, also one of a higher offset. One that was sent again may
-        replace a later one.
+        A commit replaces an earlier one of the partition, even one of a higher offset. A commit that the client sends
+        again may replace a later one.
 
         Args:
             commits: of assigned partitions.
-            outputs: only for a source that was made for exactly-once, which has one commit under way at a time. Readers
-                of committed records get all of them and the group has the commits, or neither. Those of a key arrive
-                in their order.
+            outputs: only for a source that was made for exactly-once, which has one commit under way at a time. Either
+                readers of committed records get all outputs and the group has the commits, or neither. Outputs with the
+                same key arrive in their order.
         """
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:
-        """Commits and waits: None when all of it is done, else why not. `Listener.on_committed` is not called.
+        """Commits and waits. Return None if all is committed, else why not. `Listener.on_committed` is not called.
 
         Not for a source that was made for exactly-once, see `await_commit`.
         """
 
     def await_commit(self, seconds: float) -> None:
-        """Waits at most so long for the commit that is under way, if one is. `Listener.on_committed` receives it.
+        """Waits at most `seconds` for a commit that is under way. `Listener.on_committed` receives its result.
 
         Only for a source that was made for exactly-once.
         """
 
     def pause(self, partitions: Sequence[Partition]) -> None:
-        """Stops delivering these. A pause may outlast the assignment in which it was made."""
+        """Stops delivering these partitions. A pause may outlast the assignment in which it was made."""
 
     def resume(self, partitions: Sequence[Partition]) -> None:
-        """Delivers these again, from the first record on that was not delivered. Partitions may not be paused."""
+        """Delivers these partitions again, from the first record that was not delivered. It is not an error if one is
+        not paused.
+        """
 
     def ends(self) -> dict[Partition, int]:
-        """The end offset of every partition of the subscribed topics now, where any offset below it is left.
+        """Return the present end offset of every partition of the subscribed topics that is not empty.
 
         Raises:
-            BrokerError: no broker answers, or it does not let this client in.
+            BrokerError: no broker answers, or it denies this client access.
         """
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """What the group has committed of these, where it has; nothing while no broker answers."""
+        """Return the offsets that the group has committed; partitions without one are left out. Empty while no broker
+        answers.
+        """
 
     def survey(self, topics: Sequence[str]) -> None:
-        """Asks for a survey of these topics without waiting; `Listener.on_survey` receives it from inside a `take`.
+        """Requests a survey of these topics without waiting; `Listener.on_survey` receives it from inside a `take`.
 
-        All of it is asked after this call. There is at most one at a time, and it ends within seconds.
+        All of its requests are sent after this call. There is at most one survey at a time, and it ends within seconds.
         """
 
     def high_watermark(self, partition: Partition) -> int | None:
-        """The last known end offset, without asking the broker; None before the first fetch of the partition."""
+        """Return the last known end offset, without a request; None before the first fetch of the partition."""
 
     def open_reader(self) -> Reader:
-        """A reader that belongs to the thread that calls this, which may be any.
+        """Return a reader, which belongs to the calling thread. Any thread may call this.
 
         Raises:
             ProcessorError: its client cannot be opened.
         """
 
     def close(self, seconds: float = 0.0) -> None:
-        """Leaves the group, which gives the partitions to others at once; those still assigned are revoked first.
+        """Leaves the group, which assigns the partitions to others at once. Those still assigned are revoked first.
 
-        Where a rebalance is known to be under way, its end is waited for, at most so many seconds, with calls of the
-        listener meanwhile. A second call does nothing.
+        If a rebalance is known to be under way, this waits at most `seconds` for its end, and calls the listener
+        meanwhile. A second call does nothing.
         """
 
 
 Delivered = Callable[[DeliveryError | None], None]
 """Called once for each record, when it is acknowledged or given up. It must not block.
 
-The sink's own thread calls it, or the one inside `send` or `close`. What it raises harms no other record.
+The sink's own thread calls it, or the thread that is inside `send` or `close`. An exception of it affects no other
+record.
 """
 
 
 class Sink(Protocol):
-    """Where dead letters and results go. Any thread may call it."""
+    """Sends dead letters and results. Any thread may call it."""
 
     def send(
         self,
@@ -339,45 +345,45 @@ class Sink(Protocol):
         delivered: Delivered,
         partition: int | None = None,
     ) -> None:
-        """Sends a record and returns; never raises. `delivered` receives how it ended, perhaps before this returns.
+        """Sends a record without waiting; never raises. `delivered` gets the result, perhaps before this returns.
 
-        Without a `partition`, it goes to that of its key.
-        Records with the same key arrive in the order in which they were sent.
+        Without a `partition`, the record goes to the partition of its key. Records with the same key arrive in the
+        order in which they were sent.
         """
 
     def after_reports(self, call: Callable[[], None]) -> None:
         """Has `call` called after acknowledgements, by the thread that has called `delivered` for one or several."""
 
     def close(self, seconds: float) -> int:
-        """Waits at most `seconds` for what is under way; returns how many records were not acknowledged.
+        """Waits at most `seconds` for records in flight. Return how many were not acknowledged.
 
-        Those are reported from inside this call, and a record that is sent after it from inside `send`. A record whose
-        `delivered` still runs in another thread counts as not acknowledged.
+        These are reported from inside this call; a record that is sent later is reported from inside `send`. A record
+        whose `delivered` still runs in another thread counts as not acknowledged.
         """
 
 
 class MapLog(Protocol):
-    """The progress topic. The poller's thread calls it; a future may be completed by any."""
+    """The progress topic. The poller's thread calls it; any thread may complete a future."""
 
     topic: str | None
-    """Where records are written; None where they are only read."""
+    """The topic that records are written to; None if they are only read."""
 
     def write(self, records: Mapping[Partition, MapRecord]) -> Future[Mapping[Partition, Place]]:
-        """Writes records, and returns before they are acknowledged. The future has the place of each.
+        """Writes records, and returns before they are acknowledged. The future has the place of each record.
 
-        It fails with a `DeliveryError` where one of them is not acknowledged in time, a few seconds.
+        It fails with a `DeliveryError` if one of them is not acknowledged within a few seconds.
         """
 
     def read(self, places: Collection[Place], seconds: float) -> Mapping[Place, MapRecord | str]:
-        """Reads the records at these places, in at most so many seconds. Topics other than `topic` may be among them.
+        """Reads the records at these places, in at most `seconds`. Some may be in other topics than `topic`.
 
         Returns:
-            The record at each place, or the reason that there is none that this client may read. A place for which no
-            broker has responded in time is missing.
+            The record at each place, or the reason why this client cannot read one there. A place for which no broker
+            has responded in time is missing.
         """
 
     def close(self) -> None:
-        """Releases its clients. What is not acknowledged by then may fail."""
+        """Closes its clients. Records that are not acknowledged by then may fail."""
 
 
 class Codec(Protocol):
@@ -388,15 +394,17 @@ class Codec(Protocol):
         """Whether a record's value is always the unchanged payload, and sets no other field."""
 
     def decode(self, record: Record) -> Decoded:
-        """Return what the record's value says. The payload of a record without a value is None.
+        """Return the decoded value of a record. The payload of a record without a value is None.
+
+        It must not block, since workers call it.
 
         Raises:
-            DecodeError: the value cannot be read.
-            NotReady: what is needed to read it cannot be had at the moment. Workers wait here: it must not block.
+            DecodeError: the value cannot be decoded.
+            NotReady: something that decoding needs, such as a schema, is unavailable for now.
         """
 
     def encode_result(self, task: Any, result: Any) -> bytes:
-        """A handler's return value as the results topic's value.
+        """Return a handler's return value as a value for the results topic.
 
         Raises:
             EncodeError: it cannot be written in this format.

@@ -1,6 +1,6 @@
 """`Recall`: reads set-aside tasks again, in a separate thread that starts when it is first needed.
 
-The longer a pass over a partition's log takes, the longer before its time a delayed task is read again.
+The longer a pass over a partition's log takes, the earlier a delayed task is read again before its time.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ TAKE = 1000
 """The most records that one call of the client returns."""
 
 TAKE_SECONDS = 0.05
-"""The longest wait for a record. A session that runs low meanwhile is noticed that late."""
+"""The longest wait for a record. A session that runs low meanwhile is noticed only after it."""
 
 LOOK_SECONDS = 0.05
-"""How often the thread looks for a session that ran out of tasks while no worker came for more."""
+"""Time between two checks for a session that ran out of tasks, in case no worker came to the desk and noticed it."""
 
 IDLE_SECONDS = 10.0
-"""The client is closed after so long without anything to read."""
+"""The client is closed after this time without anything to read."""
 
 AGAIN_SECONDS = 1.0
 """The pause after a failure, of one partition or of the client, before the next try."""
 
 STALL_SECONDS = 30.0
-"""A partition of which nothing is delivered for so long is begun again, and that is logged."""
+"""A partition is begun again if nothing of it is delivered for this long, and that is logged."""
 
 GONE_SECONDS = 300.0
-"""A log that ends below a wanted offset for so long has lost it. After an election, the end of a log may be lower for
-a moment, until the followers of the new leader have caught up."""
+"""A log has lost a wanted offset if it ends below it for this long. After an election, the end of a log may be lower
+for a moment, until the followers of the new leader have caught up."""
 
 SHORT_SECONDS = 60.0
-"""A log that was not found to be too short for so long has to be so for `GONE_SECONDS` once more."""
+"""If a log was not found too short for this long, `GONE_SECONDS` begins again the next time that it is."""
 
 JOIN_SECONDS = 2.0
 """How long `close` waits for the end of the thread."""
@@ -64,15 +64,15 @@ class _Short:
 
 @dataclass(slots=True)
 class _Reading:
-    """What is being read of one partition. Times are in seconds of the monotonic clock."""
+    """The pass over one partition. Times are in seconds of the monotonic clock."""
 
     ledger: Ledger
     sweep: Sweep
     begun_at: float
     moved_at: float
-    """When the client last delivered anything of it."""
+    """When the client last delivered anything of the partition."""
     again_at: float | None = None
-    """When it is begun again after a failure; None while the client reads it."""
+    """When the pass is begun again after a failure; None while the client reads the partition."""
 
 
 class Recall:
@@ -89,15 +89,15 @@ class Recall:
         self._used_at = 0.0
         self._lead = LEAD_SECONDS
         self._lead_at = 0.0
-        """When that was found, in seconds of the monotonic clock."""
+        """When `_lead` was last computed, in seconds of the monotonic clock."""
         self._readings: dict[Partition, _Reading] = {}
         self._short: dict[Partition, _Short] = {}
-        """Partitions whose log ends below a wanted offset; one stays until a record of it comes."""
+        """Partitions whose log ends below a wanted offset. An entry stays until a record of the partition comes."""
         self._failures: RepeatsByKey[Partition | None] = RepeatsByKey(LOG_AGAIN_SECONDS)
         """By partition; None is the client itself."""
 
     def start(self) -> None:
-        """Starts the thread unless it runs. Called when tasks were set aside."""
+        """Starts the thread unless it runs. To be called when tasks were set aside."""
         if self._thread is None and not self._closing.is_set():
             self._thread = threading.Thread(target=self._run, name="recall", daemon=True)
             self._thread.start()
@@ -129,7 +129,7 @@ class Recall:
             self._close_reader()
 
     def _forget_closed(self) -> None:
-        """Reads no further of partitions that are given up. Nothing may be delivered of them that would end it."""
+        """Ends the passes over partitions that are given up. Without a further delivery, they would not end."""
         for partition, reading in list(self._readings.items()):
             if not reading.ledger.may_begin:
                 self._end(partition)
@@ -151,9 +151,9 @@ class Recall:
             self._hold_back(partition, reading, str(error))
 
     def _begin_again(self, reader: Reader) -> Reader | None:
-        """Begins what this client does not read yet, with all that is still asked for, whatever a failure cut short.
+        """Begins the passes that this client does not read yet, with all offsets that are still asked for.
 
-        Return the client, or None if it was closed because nothing could be begun.
+        Return the client, or None if it was closed because no pass could be begun.
         """
         now = monotonic()
         for partition, reading in list(self._readings.items()):
@@ -192,7 +192,7 @@ class Recall:
         self._check_for_stalls()
 
     def _receive(self, reader: Reader, partition: Partition, reading: _Reading, run: Sequence[Record]) -> None:
-        """A fault of this partition holds back no other one."""
+        """Processes a run of one partition. An error holds back only this partition."""
         try:
             self._take_in(reader, partition, reading, run)
         except Exception as error:
@@ -224,21 +224,21 @@ class Recall:
             reader.begin(partition, sweep.jump())
 
     def _lose(self, reader: Reader, partition: Partition, reading: _Reading, offset: int) -> None:
-        """Goes on at `offset`, where the log begins now."""
+        """Continues at `offset`, where the log begins now."""
         ledger, sweep = reading.ledger, reading.sweep
         if sweep.reach(offset):
             missed = self._desk.set_aside.miss(ledger, (), offset)
             self._report_missed(partition, missed, offset)
             if not sweep.is_done:
                 reader.begin(partition, sweep.jump())
-        else:  # out of range, and not below the beginning
+        else:  # the wanted offsets are out of range, but not below the start: they are above the end
             self._check_length(partition, reading, f"begins at {offset}")
 
     def _check_length(self, partition: Partition, reading: _Reading, where: str) -> None:
-        """Gives up wanted offsets that the log has not reached for long: they are lost with an unclean election.
+        """Gives up wanted offsets if the log has ended below them for long: an unclean election has lost them.
 
         Raises:
-            BrokerError: the log ends below a wanted offset, and has not done so for long.
+            BrokerError: the log ends below a wanted offset, but not for long yet.
         """
         sweep, now = reading.sweep, self._used_at
         if sweep.is_done:
@@ -261,7 +261,7 @@ class Recall:
             self._emit(missed_event(partition, _ranges(missed), next_offset))
 
     def _check_for_stalls(self) -> None:
-        """A client may wait without an error, such as for a topic that was deleted."""
+        """Holds back stalled partitions: a client may wait without an error, such as for a topic that was deleted."""
         for partition, reading in list(self._readings.items()):
             if reading.again_at is None and self._used_at - reading.moved_at > STALL_SECONDS:
                 wanted = reading.sweep.next_wanted
@@ -296,13 +296,13 @@ class Recall:
             )
 
     def _end(self, partition: Partition) -> None:
-        """Reads no further of the partition."""
+        """Ends the pass over the partition."""
         reading = self._readings.pop(partition)
         if self._reader is not None and reading.again_at is None:
             self._reader.end(partition)
 
     def _abandon_reader(self) -> None:
-        """Closes the client, if it can be closed. Without this thread, nothing that is set aside would ever run."""
+        """Closes the client, and ignores an error of that: it must not end the thread that all set-aside tasks need."""
         with suppress(Exception):
             self._close_reader()
 

@@ -1,4 +1,4 @@
-"""`Resets`: what follows when a partition's offsets go back, or when records are gone before they were delivered."""
+"""`Resets`: continues a partition whose offsets have moved back, or whose next records are gone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from processor.runtime.ports import Partition
 from processor.telemetry.events import ConsumerOffsetsMissed, ConsumerOffsetsRewound, Emit
 
 MOST_SPANS = 100
-"""Ranges of missed offsets in one log line."""
+"""The most ranges of missed offsets in one log line."""
 
 
 class Reset(NamedTuple):
@@ -31,7 +31,7 @@ class Resets:
         self._emit = emit
 
     def carry_out(self, reset: Reset) -> None:
-        """Retention has deleted the next records, or the topic was recreated."""
+        """Continues a partition where its records do: the next ones were deleted, or the topic was recreated."""
         partition, offset = reset
         if self._partitions.is_draining or partition not in self._partitions:
             return
@@ -43,7 +43,9 @@ class Resets:
             self._emit(missed_event(partition, missed, offset))
 
     def restart(self, partition: Partition, offset: int) -> None:
-        """The offsets went back: what is held belongs to records that are gone, or will come again."""
+        """Begins a partition again whose offsets moved back. Its present tasks are dropped: their records are gone, or
+        will come again.
+        """
         expected = self._partitions.position(partition)
         discarded = self._partitions.restart(partition, offset)
         self._committer.forget([partition])

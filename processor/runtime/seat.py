@@ -1,4 +1,6 @@
-"""`Seat`: where attempts run one after the other; and the call of a handler there, in its window for interrupts."""
+"""`Seat`: the place in which attempts run one after the other; and the call of a handler there, which an interrupt may
+end.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,13 @@ class Seat(Protocol):
     borrower: Borrower
     """The borrower that has the loan."""
     loan: Loan | None
-    """The loan that it is on."""
+    """The loan whose tasks are attempted now."""
     task: Task | None
-    """The task that its handler runs while the window is open, or ran last."""
+    """The task whose handler runs while the window is open, or ran last."""
 
     @property
     def window(self) -> InterruptWindow:
-        """Where the attempt may be interrupted."""
+        """The window in which the attempt may be interrupted."""
 
     async def call_async(self, handler: Handler, task: Task | list[Task], started: float) -> Any:
         """Opens the window at `started` and runs an async handler of a task or of a batch. Return what it returns."""

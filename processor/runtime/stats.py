@@ -1,4 +1,4 @@
-"""`Reports`: `consumer.stats` and `partition.stats`, what a consumer reports every `--stats-interval`."""
+"""`Reports`: emits `consumer.stats` and `partition.stats` every `--stats-interval`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from processor.telemetry.events import (
 from processor.telemetry.idle_reports import IdleReports, is_idle
 
 ERROR_CHARACTERS = 200
-"""Of an error's text: it is repeated with each report."""
+"""The longest text of an error: it is repeated with each report."""
 
 OnStats = Callable[[ConsumerStats, Sequence[PartitionStats]], None]
 
 
 class Reports:
-    """Reports to `on_stats` every `--stats-interval`, and to the log what is new. Belongs to the poller's thread."""
+    """Reports to `on_stats` every `--stats-interval`, and logs what is new. Belongs to the poller's thread."""
 
     def __init__(self, cadence: Cadence, statistics: Statistics, emit: Emit) -> None:
         self.on_stats: OnStats | None = None
@@ -52,7 +52,7 @@ class Reports:
         self._idle_reports = IdleReports(cadence, monotonic())
 
     def emit_when_due(self, now: float) -> None:
-        """Reports if it is time."""
+        """Reports if a report is due."""
         if now >= self._next:
             self._next = now + self._cadence.interval
             self._report(anyway=False)
@@ -70,7 +70,7 @@ class Reports:
 
 
 class Statistics:
-    """One consumer's statistics. Rates and quantiles are of the time since the last call."""
+    """One consumer's statistics. Rates and quantiles cover the time since the last call of `take`."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Statistics:
         return round(monotonic() - self._started, 3)
 
     def take(self, cadence: Cadence) -> tuple[ConsumerStats, list[PartitionStats]]:
-        """Return this moment. `cadence` is how often such reports are logged."""
+        """Return the present statistics. `cadence` is how often reports are logged."""
         now, running = monotonic(), self._crew.running()
         report, paused = self._desk.report(now), self._intake.paused
         partitions = [
@@ -161,18 +161,18 @@ class Statistics:
         )
 
     def _rates(self, settled: int, now: float) -> dict[str, Any]:
-        """Of the time since the last report."""
+        """Return the rates since the last report."""
         seconds, used = max(now - self._last, 1e-9), process_time()
         rate, cores = (settled - self._last_settled) / seconds, (used - self._last_used) / seconds
         self._last, self._last_settled, self._last_used = now, settled, used
         return {"tasks_per_second": round(rate, 1), "used_cores": round(cores, 2)}
 
     def _latencies(self, durations: Durations, longest: float) -> dict[str, Any]:
-        """Of the last interval, and the buckets since the start."""
+        """Return the latencies since the last report, and the buckets since the start."""
         lately = durations.since(self._last_durations)
         self._last_durations = durations
         seconds = {"p50": lately.quantile(0.5), "p90": lately.quantile(0.9), "p99": lately.quantile(0.99)}
-        if longest:  # a bucket ends above what is in it
+        if longest:  # a quantile is interpolated within its bucket, and may exceed every duration
             seconds = {name: min(value, longest) if value is not None else None for name, value in seconds.items()}
         seconds["max"] = longest or seconds["p99"]
         latencies = {f"handler_{name}_seconds": _rounded(value) for name, value in seconds.items()}
@@ -241,7 +241,7 @@ def _head_of_line(block: Block, age: float, running: Mapping[Loan, float], now: 
 
 
 def _state(block: Block, running: Mapping[Loan, float]) -> tuple[HeadState, float | None]:
-    """And since when, in seconds of the monotonic clock; None is since it came."""
+    """Return the state of the task, and since when, in seconds of the monotonic clock; None for since its admission."""
     match block.place:
         case "lent":
             started = running.get(block.loan) if block.loan is not None else None

@@ -1,4 +1,4 @@
-"""`--stop-at-end`: the end of everything that was there at the start."""
+"""`StopAtEnd`: detects, for `--stop-at-end`, that everything is settled that the topics had at the start."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from processor.runtime.membership import Membership
 from processor.runtime.ports import Partition, Source
 
 ASK_SECONDS = 0.5
-"""How often the group is asked about partitions that other consumers have."""
+"""Time between two requests for the group's offsets in partitions of other consumers."""
 
 CHECK_SECONDS = 0.05
+"""The shortest time between two checks."""
 
 RESTS = 10
-"""A check takes at most one part in so many of the time: it looks at every arrival that waits."""
+"""Checks take at most a tenth of the time: each examines every arrival that waits."""
 
 EXPIRY_SECONDS = 60.0
-"""A join that waits for a branch is left to the next run, unless it expires so soon."""
+"""A join that waits for a branch is left to the next run, unless it expires within this time."""
 
 
 class StopAtEnd:
-    """Reached when every partition of the topics, also of other consumers, is done up to where it ended at the start.
+    """The end is reached when every partition of the topics, also those of other consumers, is settled up to where it
+    ended at the start.
 
-    The group is asked only while this consumer is a member. A coordinator answers one request of a connection after the
-    other: a question would wait behind a join that waits for a dead member, and the poller with it.
+    The group's offsets are requested only while this consumer is a member. A coordinator answers the requests of a
+    connection one after the other: this one would wait behind a join that waits for a dead member, and the poller with
+    it.
     """
 
     def __init__(self, source: Source, desk: Desk, membership: Membership) -> None:
@@ -37,11 +40,11 @@ class StopAtEnd:
         self._next_question = 0.0
 
     def begin(self) -> None:
-        """Takes note of everything that is in the topics now."""
+        """Notes the present ends of the topics' partitions."""
         self._open = self._source.ends()
 
     def is_reached(self) -> bool:
-        """Return whether all of it is settled."""
+        """Return whether everything below the noted ends is settled."""
         assert self._open is not None
         now = monotonic()
         if now >= self._next_check:
@@ -61,7 +64,7 @@ class StopAtEnd:
                 del open_ends[partition]
 
     def _close_committed(self, open_ends: dict[Partition, int]) -> None:
-        """A partition of another consumer is done when the group has committed its end."""
+        """Removes partitions of other consumers: one is done when the group has committed its end."""
         for partition, offset in self._source.committed(list(open_ends)).items():
             if offset >= open_ends.get(partition, offset + 1):
                 del open_ends[partition]

@@ -6,15 +6,15 @@ from processor.telemetry.events import ConsumerRecycling, Emit
 
 
 class Stopping:
-    """Written by any thread, signal handlers too, so without a lock; read by the poller's thread."""
+    """Any thread writes it, also a signal handler, and so without a lock. The poller's thread reads it."""
 
     def __init__(self, emit: Emit) -> None:
         self.reason: str | None = None
-        """None while nothing has asked for a stop; the first reason stays."""
+        """The reason for the stop; None before one is requested. The first reason stays."""
         self.at_once = False
-        """Running tasks are not waited for."""
+        """Whether to stop without waiting for running tasks."""
         self.recycling = False
-        """A handler cannot be stopped: another process should take this one's place."""
+        """Whether another process should take this one's place, because a handler cannot be stopped."""
         self._emit = emit
 
     @property
@@ -23,16 +23,16 @@ class Stopping:
         return self.reason is not None
 
     def ask(self, reason: str) -> None:
-        """Asks for an orderly stop."""
+        """Requests an orderly stop."""
         self.reason = self.reason or reason
 
     def ask_at_once(self, reason: str) -> None:
-        """Asks for a stop that waits for no running task."""
+        """Requests a stop that does not wait for running tasks."""
         self.ask(reason)
         self.at_once = True
 
     def recycle(self, reason: str) -> None:
-        """Asks for an orderly stop, after which another process takes this one's place."""
+        """Requests an orderly stop, after which another process takes this one's place."""
         if not self.recycling:
             self.recycling = True
             self._emit(ConsumerRecycling(reason=reason))

@@ -1,6 +1,6 @@
-"""`Surveys`: asks the source for one survey at a time, and passes each answer to the part that requested it.
+"""`Surveys`: requests one survey at a time from the source, and passes each answer to the part that asked for it.
 
-That part asks again after a failure; the failure is logged here.
+After a failure, which is logged here, that part must ask again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import ConsumerSurveyFailed, Emit
 
 Then = Callable[[Survey | None], None]
-"""Receives a survey; None where it failed."""
+"""Receives a survey; None if it failed."""
 
 
 class Surveys:
@@ -25,16 +25,16 @@ class Surveys:
         self._emit = emit
         self._failures = Repeats(LOG_AGAIN_SECONDS)
         self._asked: deque[tuple[Sequence[str], Then]] = deque()
-        """The first one is under way."""
+        """Surveys that have no answer yet. The first one is under way."""
 
     def ask(self, topics: Sequence[str], then: Then) -> None:
-        """Has these topics surveyed, all of it after this call. `then` receives the answer."""
+        """Requests a survey of these topics, which begins after this call. `then` receives the answer."""
         self._asked.append((topics, then))
         if len(self._asked) == 1:
             self._source.survey(topics)
 
     def on_survey(self, survey: Survey | None, error: str | None) -> None:
-        """The survey that was under way has ended."""
+        """Passes on the answer to the survey that is under way, and requests the next one."""
         _, then = self._asked.popleft()
         if self._asked:
             self._source.survey(self._asked[0][0])

@@ -1,4 +1,4 @@
-"""`TaskLog`: what is logged of single tasks, sampled where all are logged, rate-limited where they go wrong."""
+"""`TaskLog`: logs single tasks: a sample of all tasks at level debug, and problems up to a rate limit."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from processor.settings import Settings
 from processor.telemetry.events import Emit, Event, TaskDeferred, TaskRetrying, TaskSucceeded
 
 PER_SECOND = 10
-"""Lines about tasks that went wrong; a handler that fails with every task would fill a disk."""
+"""The most lines per second about tasks with problems: a handler that fails with every task would fill a disk."""
 
 
 class TaskLog:
-    """Any thread may write to it."""
+    """Any thread may call it."""
 
     def __init__(self, settings: Settings, emit: Emit) -> None:
         self.logs_each = settings.log_level == "debug" and settings.log_sample > 0
         """Whether successes and retries are logged one by one."""
         self.suppressed = 0
-        """Lines that the rate limit kept back."""
+        """How many lines the rate limit has suppressed."""
         self._share = settings.log_sample
         self._emit = emit
         self._second = 0
         self._lines = 0
 
     def succeeded(self, attempt: Attempt) -> None:
-        """Logs a success, where successes are logged and it is in the sample."""
+        """Logs a success, if successes are logged and the task is in the sample."""
         if self.logs_each and in_sample(attempt.record, self._share):
             self._emit(TaskSucceeded(**attempt.fields, handler_seconds=round(attempt.seconds, 6)))
 
     def waits(self, attempt: Attempt, why: Failed | Deferred, seconds: float) -> None:
-        """Logs that the task is attempted later, where that is logged and it is in the sample."""
+        """Logs that the task is attempted later, if that is logged and the task is in the sample."""
         if self.logs_each and in_sample(attempt.record, self._share):
             kind = TaskRetrying if isinstance(why, Failed) else TaskDeferred
             fields = attempt.fields
             self._emit(kind(**fields, error_type=why.error_type, error=why.message, retry_in_seconds=seconds))
 
     def problem(self, event: Callable[[], Event]) -> None:
-        """Logs the event that is made, unless this second has had its lines."""
+        """Logs the event that the call creates, unless `PER_SECOND` lines were logged in this second."""
         second = int(monotonic())
         if second != self._second:
             self._second, self._lines = second, 0

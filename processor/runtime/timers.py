@@ -1,4 +1,4 @@
-"""`Timers`: actions that are due at a time. Any thread schedules them, the watchdog's thread runs them."""
+"""`Timers`: actions that are due at a time. Any thread may schedule them; the watchdog's thread runs them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Timers:
         self._alarm = threading.Event()
 
     def schedule(self, due: float, action: Callable[[], None]) -> None:
-        """Has `action` run at `due`, in seconds of the monotonic clock."""
+        """Schedules `action` for `due`, in seconds of the monotonic clock."""
         with self._lock:
             self._scheduled += 1
             heapq.heappush(self._queue, (due, self._scheduled, action))
         self._alarm.set()
 
     def wake(self) -> None:
-        """Ends the sleep that is under way, or the next one: there is something new to look after."""
+        """Ends the sleep that is under way, or else the next one: the thread has something new to do."""
         self._alarm.set()
 
     def sleep(self, longest: float, due: float | None) -> None:

@@ -1,7 +1,7 @@
-"""`Tracing`: the span of each attempt, from just before its handler is called until it is known how it ended.
+"""`Tracing`: the span of each attempt, from just before its handler is called until its outcome is known.
 
-Neither moment is inside the window in which a handler may be interrupted: an interrupt there could leave a lock of the
-SDK held.
+A span begins and ends outside the window in which a handler may be interrupted: an interrupt there could leave a lock
+of the SDK held.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from processor.telemetry.redaction import NOT_LOGGED, hashed
 from processor.telemetry.spans import Fault, OpenSpan, Spans
 
 LOGGER: Final = "processor.tracing"
-"""The logger that reports that a span could not be begun or ended, once."""
+"""The logger that reports, once, that a span could not be begun or ended."""
 
 _log = logging.getLogger(LOGGER)
 
@@ -49,7 +49,7 @@ class Tracing:
         return prepared
 
     def begin_beside_others(self, task: Task) -> None:
-        """Begin the span of an attempt in a batch. None of a batch's spans is the current one of its handler."""
+        """Begin the span of an attempt in a batch. The spans of a batch are not the current span of its handler."""
         span = self._begin(task)
         if span is not None:
             span.drop()
@@ -65,7 +65,7 @@ class Tracing:
         return span
 
     def end(self, attempt: Attempt) -> None:
-        """End the attempt's span. The watchdog does it for a handler that is stuck, which may still end later."""
+        """End the attempt's span, once: the watchdog ends that of a stuck handler, which may itself end later."""
         span = attempt.task._span if attempt.task is not None else None
         if span is None or isinstance(attempt.outcome, Dropped):
             return

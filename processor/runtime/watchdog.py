@@ -1,8 +1,8 @@
-"""The watchdog's thread: due retries, deadlines, cancelled tasks, and what waits behind slow tasks.
+"""`Watchdog`: the thread that handles due retries, deadlines, cancelled tasks, and tasks that wait behind slow ones.
 
-A handler that is over its time is interrupted. If it still runs after a grace it is stuck, most often in a call that
-blocks in C. Its stack is logged, its task is dead-lettered, and the consumer asks to be replaced, since a thread cannot
-be ended from outside.
+A handler that exceeds its time limit is interrupted. If it still runs after a grace period it is stuck, most often in a
+call that blocks in C. Its stack is logged, its task becomes a dead letter, and the consumer asks to be replaced, since
+a thread cannot be ended from outside.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, Emit, TaskStuck
 
 IDLE_SECONDS = 0.5
-"""How long it sleeps while no lane is lent and nothing is due; lending the first one wakes it."""
+"""How long it sleeps while no lane is lent and nothing is due. Lending the first lane wakes it."""
 
 QUIET_SECONDS = 5.0
-"""The same while no task waits either."""
+"""How long it sleeps while no task waits either."""
 
 CHECK_SECONDS = 0.02
-"""Between two checks of the deadlines."""
+"""Time between two checks of the deadlines."""
 
 
 class Watchdog:
-    """One thread that looks after the others."""
+    """One thread, which observes the seats of all others."""
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begins to watch.
+        """Starts the thread.
 
         Raises:
-            ProcessorError: the system does not let one more thread run.
+            ProcessorError: the system does not allow another thread.
         """
         try:
             self._thread.start()
@@ -127,7 +127,7 @@ class Watchdog:
         self._stopping.recycle(f"the handler of task {fields['task_id']} is stuck")
 
     def _give_up_batch(self, batch: Batch, failed: Failed, seconds: float) -> None:
-        """Which of its tasks the handler is at is not known."""
+        """Gives up all tasks of a batch: it is not known which of them the handler is processing."""
         for part in batch.parts:
             pairs = zip(part.loan.records, part.tasks, strict=True)
             attempts = [Attempt(part.loan, r, t.attempt, failed, t, seconds=seconds) for r, t in pairs]

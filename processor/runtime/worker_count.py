@@ -1,4 +1,4 @@
-"""`WorkerCount`: how many workers a consumer has, and why."""
+"""`WorkerCount`: sets the number of a consumer's workers, and logs why it changes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SAMPLE_SECONDS: Final = 0.25
 """Time between two samples of the workers, if their number is adjusted automatically."""
 
 CLOSE_SECONDS: Final = 1.0
-"""How long the end waits for workers that are being started."""
+"""How long `close` waits for workers that are being started."""
 
 
 class WorkerCount:
-    """The configured number, or one between the configured bounds, unless the control topic orders another one.
+    """The configured number, or one within the configured bounds, unless the control topic orders another one.
 
-    Any thread may call it. With a fixed number it has no thread and does nothing.
+    Any thread may call it. With a fixed number it starts no thread, and changes the number only by order.
     """
 
     def __init__(self, configured: Count, crew: Crew, desk: Desk, emit: Emit) -> None:
@@ -41,10 +41,10 @@ class WorkerCount:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to look for the number that helps, if it is not fixed.
+        """Begin to adjust the number, if bounds are configured.
 
         Raises:
-            ProcessorError: the system does not let one more thread run.
+            ProcessorError: the system does not allow another thread.
         """
         if self._bounds.least == self._bounds.most:
             return
@@ -61,7 +61,7 @@ class WorkerCount:
             self._thread.join(CLOSE_SECONDS)
 
     def order(self, count: int, by: str) -> None:
-        """Has `count` workers until `release`."""
+        """Sets the number to `count` until `release`. `by` is the author of the order."""
         with self._lock:
             self._is_ordered = True
             self._change(count, f"set by {by}")
@@ -88,7 +88,7 @@ class WorkerCount:
             if resize is None:
                 return
             self._change(resize.workers, resize.reason)
-            if self._crew.size < resize.workers:  # the system does not let more run: do not ask for them again
+            if self._crew.size < resize.workers:  # the system does not allow more threads: do not try this again
                 most = max(self._crew.size, self._bounds.least)
                 self._scaling = WorkerScaling(self._bounds.least, most, most)
 

@@ -1,4 +1,4 @@
-"""Worker threads: borrow lanes, call handlers, bring the lanes back."""
+"""`Worker`: a thread that borrows lanes, calls handlers, and returns the lanes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from processor.telemetry.handler_logs import origin
 
 
 class Worker:
-    """One thread, which is its own seat. It owns nothing: what it works on is lent."""
+    """One thread, which is its own seat. It owns no task: the desk lends it what it attempts."""
 
     def __init__(self, number: int, desk: Desk, runner: Runner, emit: Emit, event_loop: EventLoop | None) -> None:
         self.number = number
@@ -43,7 +43,7 @@ class Worker:
         self.task: Task | None = None
         self.window = ThreadWindow()
         self._awaits = False
-        """Its handler runs in the event loop, whose timer ends it; one on this thread is interrupted."""
+        """Whether its handler runs in the event loop, whose timer ends it. A handler in this thread is interrupted."""
         self._lending = desk.lending
         self._runner = runner
         self.emit = emit
@@ -51,7 +51,7 @@ class Worker:
         self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def current(self) -> Iterable[Loan]:
-        """Return the loan that it is on."""
+        """Return the loan whose tasks it attempts now, if any."""
         loan = self.loan
         return (loan,) if loan is not None else ()
 
@@ -59,9 +59,9 @@ class Worker:
         """Starts the thread.
 
         Raises:
-            RuntimeError: the system does not let one more run.
+            RuntimeError: the system does not allow another thread.
         """
-        self._lending.enter(self)  # here: the desk knows how many workers there are, also while a thread is starting
+        self._lending.enter(self)  # not in the thread: the desk must also count a worker whose thread is starting
         try:
             self.thread.start()
         except RuntimeError:
@@ -69,13 +69,17 @@ class Worker:
             raise
 
     def seats(self) -> Iterable[Worker]:
-        """Return itself: it is on one attempt at a time. None while that cannot end, as another blocks the loop."""
+        """Return itself, as it runs one attempt at a time; nothing while another coroutine blocks the loop that runs
+        its handler, so that the attempt cannot end.
+        """
         loop = self._event_loop
         is_kept_out = loop is not None and self._awaits and loop.caller() not in (None, self.window.ident)
         return () if is_kept_out else (self,)
 
     def interrupt(self, started: float, error: type[Interrupt] = TaskTimeout) -> None:
-        """Interrupts the attempt that began at `started`. In the event loop its timer does that at its deadline."""
+        """Interrupts the attempt that began at `started`. If it runs in the event loop, the loop's timer ends it at its
+        deadline, and this only records the interrupt; a cancelled task is cancelled in the loop.
+        """
         if self._event_loop is None or not self._awaits:
             self.window.fire(started, error)
         elif error is TaskCancelled:
@@ -85,15 +89,16 @@ class Worker:
             self._event_loop.note_interrupt(self.window, started, is_inside=is_inside)
 
     def stack(self) -> str:
-        """Return where its thread is."""
+        """Return the present stack of its thread; empty if it has ended."""
         frame = sys._current_frames().get(self.window.ident)
         return "".join(traceback.format_stack(frame)) if frame else ""
 
     async def call_async(self, handler: Handler, task: Task | list[Task], started: float) -> Any:
-        """Has the event loop run the handler, and waits for it, thread and all.
+        """Has the event loop run the handler, and blocks this thread until it has ended.
 
-        An interrupt of this thread would begin the next attempt while that one still ran. So `_awaits` is set before
-        the window opens.
+        If this thread were interrupted, it would begin its next attempt while the loop still runs this one. So
+        `_awaits` is set before the window opens: from the first moment in which the watchdog may interrupt, `interrupt`
+        sees it and leaves this thread alone.
         """
         assert self._event_loop is not None
         self._awaits = True
@@ -106,7 +111,8 @@ class Worker:
     def task_fields(self) -> Mapping[str, Any] | None:
         """Return the fields of the task whose handler runs, for a line that is logged in this thread.
 
-        None in another one, which has a copy of this thread's context: it may outlive the handler that started it.
+        None in any other thread. It may have a copy of this thread's context, and may outlive the handler that started
+        it.
         """
         task = self.task if self.window.started else None
         if task is None or threading.get_ident() != self.window.ident:

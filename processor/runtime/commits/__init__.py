@@ -1,3 +1,3 @@
-"""What is committed, when, and what the group has answered. The desk knows what is done (`desk/commits.py`); the
-source sends commits to the group.
+"""Decides what is committed and when, and handles the group's answers. The desk knows what is settled
+(`desk/commits.py`); the source sends commits to the group.
 """

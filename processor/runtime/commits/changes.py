@@ -17,7 +17,7 @@ class Change(NamedTuple):
 
     commits: list[Commit]
     maps: dict[Partition, bytes]
-    """Skip maps to write first; the metadata of these commits is what follows the reference."""
+    """Skip maps to write first, by partition. The metadata of their commits is only what follows the reference."""
 
     def add(self, commit: Commit, made: SkipMap) -> None:
         """Adds the commit of one more partition."""
@@ -42,7 +42,7 @@ class Changes:
         """
         records = self._metadata.records
         if records is not None and records.is_to_be_tried():
-            self._known.stamps.clear()  # maps were cut, or, with outputs, partitions were not committed at all
+            self._known.stamps.clear()  # maps were cut or, with exactly-once, partitions were not committed at all
         change = Change([], {})
         if self._staging is None:
             self._add_progress(change, partitions, is_patient=is_patient)
@@ -62,14 +62,14 @@ class Changes:
     def _add_cuts(
         self, change: Change, staging: Staging, partitions: Iterable[Partition] | None, *, is_patient: bool
     ) -> None:
-        """Does the same with the outputs of the tasks that the commits settle."""
+        """Does the same with exactly-once: adds also the outputs of the tasks that the commits settle."""
         for partition, ledger, stamp, cut in self._commits.cut(partitions, self._known.stamps):
             if is_patient and self._metadata.is_early(partition):
                 continue
             self._known.stamps[partition] = stamp
             accepted = self._known.accepted(partition)
             encoded = self._metadata.of_cut(partition, cut, accepted)
-            if encoded is None:  # no room even for the map that the group has: commit once less of that is needed
+            if encoded is None:  # no room even for the map that the group has: wait until a smaller map is enough
                 continue
             commit, made, whole = encoded
             outputs = whole.outputs if made.is_whole else whole.covered(made.kept)

@@ -19,21 +19,21 @@ from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.events import ConsumerCommitFailed, Emit
 
 EARLY_COMMIT = 100_000
-"""Number of settled tasks, which a crash would repeat, after which a commit is made before its time."""
+"""A commit is made before its time after this many settled tasks, since a crash would repeat all of them."""
 
 EARLY_COMMIT_SECONDS = 0.1
 """The shortest time between two such commits."""
 
 UNANSWERED_SECONDS = 30.0
-"""A commit that is not answered for so long is made again. A client that has lost its coordinator answers late, once it
-has found one and has sent the commit again. A commit that was made meanwhile might arrive there first."""
+"""A commit is made again if it is not answered for this long. A client that has lost its coordinator answers late, once
+it has found one and has sent the commit again. A commit that was made meanwhile might arrive there before that one."""
 
 FINISH_SECONDS = 5.0
-"""The same at a stop."""
+"""At a stop, a commit is made again if it is not answered for this long."""
 
 FIRST_ABORT_SECONDS, LAST_ABORT_SECONDS = 0.01, 0.16
-"""Pauses between two tries of a transaction that a revoke waits for; each is twice as long. A member that the group has
-given up is refused each time: it waits for 0.3 s in all."""
+"""The first and the last pause between two tries of a transaction that a revoke waits for. Each is twice as long as the
+one before. A member that the group has evicted is refused each time, so it waits for 0.3 s in all."""
 
 ASK_AGAIN_SECONDS = 0.2
 """Time between two checks that the consumer is still a member, while the group does not answer."""
@@ -42,10 +42,12 @@ MAP_FAILED = "the skip maps of this commit could not be written to the progress 
 
 
 class Committer:
-    """Belongs to the poller's thread."""
+    """Commits the progress of all partitions. Belongs to the poller's thread."""
 
     def __init__(self, interval: float, desk: Desk, source: Source, emit: Emit, staging: Staging | None = None) -> None:
-        """`interval` is the time between two commits, in seconds; `staging` has the outputs that go with them."""
+        """`interval` is the time between two commits, in seconds. `staging`, with exactly-once, has the outputs that
+        are committed with them.
+        """
         self._interval = interval
         self._desk = desk
         self._source = source
@@ -55,14 +57,14 @@ class Committer:
         self._metadata = Metadata(emit)
         self._changes = Changes(desk, self._known, self._metadata, staging)
         self._held: HeldCommits | None = None
-        """Commits that wait for their skip maps, where these are written as records."""
+        """Commits that wait for their skip maps, if these may be written as records; else None."""
         self._next_commit = 0.0
         self._next_ask = 0.0
         self._last_commit = 0.0
         self._settled_at_commit = 0
         self._asked = 0
         self._finish_by = inf
-        """Until when a stop waits for answers to earlier commits."""
+        """When a stop ends its wait for answers to earlier commits."""
         self._is_finishing = False
         self._error: str | None = None
         """The error of the last commit; None if it was accepted."""
@@ -104,7 +106,7 @@ class Committer:
             self._known.forget(partition)
 
     def committed(self, partition: Partition) -> int | None:
-        """Return the offset that the group is known to have."""
+        """Return the offset that the group is known to have committed; None if there is none."""
         commit = self._known.accepted(partition)
         return commit.offset if commit else None
 
@@ -113,7 +115,7 @@ class Committer:
         self._metadata.note(partition, note)
 
     def drop_note(self, partition: Partition) -> None:
-        """Adds no note to the partition's commits any more. One that the group has is replaced by the next commit."""
+        """Stops adding a note to the partition's commits. The next commit replaces the one that the group has."""
         if self._metadata.drop_note(partition):
             self._known.stamps.pop(partition, None)  # even if no task of the partition ever settles again
 
@@ -140,7 +142,7 @@ class Committer:
         early = settled - self._settled_at_commit >= EARLY_COMMIT
         ask = now >= self._next_ask and lease.renewal_due(now)
         due = ask or now >= self._next_commit or (early and now - self._last_commit >= EARLY_COMMIT_SECONDS)
-        # one commit at a time; but one that is never answered must not be the last
+        # One commit at a time, but a commit that is never answered must not be the last one.
         if due and (self.idle or (self._staging is None and now - self._last_commit > UNANSWERED_SECONDS)):
             self._last_commit = now
             self._next_commit = now + self._interval
@@ -175,8 +177,8 @@ class Committer:
     def _commit_or_ask(self, *, ask: bool) -> None:
         """Commits what has changed, or asks whether this consumer is still a member.
 
-        It sends a separate question if there is nothing to commit, or if the last commit was refused, perhaps for its
-        content.
+        It sends a separate request for that if there is nothing to commit, or if the last commit was refused, perhaps
+        because of its content.
         """
         if ask and self._error is not None and self._ask():
             return
@@ -186,11 +188,11 @@ class Committer:
             self._ask()
 
     def _ask(self) -> bool:
-        """Commits again what the group has of a partition, to learn whether this consumer is still a member.
+        """Repeats the last accepted commit of one partition, to find out whether this consumer is still a member.
 
-        If the group has nothing, it commits the current commit point, without a skip map, since the group may refuse
-        that. Each question is about another partition, since one may be refused for its topic.
-        Return False if nothing can be committed.
+        If the group has no commit, it sends the current commit point without a skip map, which the group might refuse.
+        Each call takes the next partition, since the topic of one may be the reason of a refusal. Return False if there
+        is nothing to commit.
         """
         partitions = self._desk.partitions.assigned
         known = [commit for p in partitions if (commit := self._known.accepted(p)) is not None]
@@ -205,7 +207,7 @@ class Committer:
         """Commits what has changed in these partitions, and waits. Return None if all is committed, else why not."""
         if self._staging is not None:
             return self._commit_outputs_now(partitions, monotonic() + seconds)
-        self._drop_held()  # else it would be committed after this
+        self._drop_held()  # otherwise these older commits would be sent after the new ones
         commits = self._with_references(self._changes.take(partitions, is_patient=False), seconds)
         if commits is None:
             return self.commit_now(partitions, seconds)  # with maps that fit
@@ -220,10 +222,10 @@ class Committer:
         return error
 
     def _commit_outputs_now(self, partitions: Sequence[Partition], deadline: float) -> str | None:
-        """Does the same with outputs. A commit that is under way must end first, since it holds some of them.
+        """Does the same with exactly-once. A transaction that is under way must end first: it has some of the outputs.
 
-        A transaction that was aborted is tried again a few times: the generation of the one under way may have ended
-        with the rebalance, and the first one after an abort may find its sequence numbers skipped.
+        An aborted transaction is tried again a few times. The one under way may have belonged to a generation that
+        ended with the rebalance; and the first one after an abort may find that sequence numbers were skipped.
         """
         pause = FIRST_ABORT_SECONDS
         while True:
@@ -281,7 +283,7 @@ class Committer:
             self._source.commit(commits, self._staging.records())
 
     def _release(self, now: float) -> bool:
-        """Commits what was held for its skip maps, once they are written. Return whether nothing is held any more.
+        """Sends the commits that are held, once their skip maps are written. Return whether none is held any more.
 
         If they were not written, the partitions are committed later with maps that fit.
         """
@@ -295,7 +297,7 @@ class Committer:
         return True
 
     def _taken(self, held_commits: HeldCommits, held: Held) -> list[Commit] | None:
-        """Return what was held, with references. If its skip maps were not written, drop it and return None."""
+        """Return the held commits with references. If their skip maps were not written, drop them and return None."""
         held_commits.take()
         commits = held_commits.referring(held)
         if commits is None:

@@ -15,7 +15,7 @@ class Held(NamedTuple):
     """Commits, and the records that they wait for."""
 
     commits: Sequence[Commit]
-    """The metadata of a commit that waits for its map is only what follows the reference."""
+    """If a commit waits for its map, its metadata is only what follows the reference."""
     maps: Mapping[Partition, bytes]
     written: Written
     until: float
@@ -39,7 +39,7 @@ class HeldCommits:
         """The commits that are held; None if there are none."""
 
     def hold(self, commits: Sequence[Commit], maps: Mapping[Partition, bytes], seconds: float) -> Held:
-        """Begins to write these skip maps, and holds the commits for at most so many seconds."""
+        """Begins to write these skip maps, and holds the commits for at most `seconds`."""
         self.now = Held(commits, maps, self._records.write(maps), monotonic() + seconds)
         return self.now
 
@@ -53,7 +53,7 @@ class HeldCommits:
         return self.now is not None and any(commit.partition == partition for commit in self.now.commits)
 
     def referring(self, held: Held) -> list[Commit] | None:
-        """Return the commits with references in front of their metadata; None where the maps were not written."""
+        """Return the commits with references in front of their metadata; None if the maps were not written."""
         bases = {commit.partition: commit.offset for commit in held.commits}
         references = self._records.references(held.maps, bases, held.written)
         if references is None:

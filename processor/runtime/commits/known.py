@@ -1,4 +1,4 @@
-"""`KnownCommits`: what the group has of each partition, and which commits it has not answered."""
+"""`KnownCommits`: the last commit of each partition that the group has, and the commits that are not answered yet."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class KnownCommits:
 
     def __init__(self) -> None:
         self.stamps: dict[Partition, Stamp] = {}
-        """The stamp of each partition's ledger at the last commit. While the ledger has the same stamp, nothing is new;
-        without a stamp, the partition is committed again."""
+        """The stamp of each partition's ledger at the last commit. While the ledger has the same stamp, nothing needs a
+        commit; without a stamp, the partition is committed again."""
         self.unanswered_since: float | None = None
         """When the oldest commit that is not answered was made, in seconds of the monotonic clock."""
         self._accepted: dict[Partition, Commit] = {}
         self._sent: dict[Partition, Commit] = {}
-        """The last one of each partition, whether answered or not."""
+        """The last commit of each partition, answered or not."""
         self._pending: set[Commit] = set()
-        """Those that are not answered."""
+        """Commits that are not answered yet."""
 
     @property
     def has_pending(self) -> bool:
@@ -34,7 +34,7 @@ class KnownCommits:
         return all(self._accepted.get(partition) == commit for partition, commit in self._sent.items())
 
     def accepted(self, partition: Partition) -> Commit | None:
-        """Return what the group is known to have."""
+        """Return the last commit that the group is known to have; None if there is none."""
         return self._accepted.get(partition)
 
     def start_at(self, commit: Commit) -> None:
@@ -60,7 +60,8 @@ class KnownCommits:
             sent = self._sent[commit.partition]
             self._accepted[commit.partition] = commit
             if commit != sent:
-                # A client that loses its coordinator sends a commit again, after later ones: the group went back.
+                # A client that has lost its coordinator sends an earlier commit again, after later ones. The group then
+                # has the earlier one, so the partition must be committed again.
                 self.stamps.pop(commit.partition, None)
         return accepted
 

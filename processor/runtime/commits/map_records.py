@@ -25,17 +25,18 @@ WRITE_SECONDS: Final = 5.0
 """How long a commit waits for the acknowledgement of its records. Most take a few milliseconds."""
 
 READ_SECONDS: Final = 10.0
-"""How long an assignment waits for the records that its commits refer to. It blocks the member's only thread."""
+"""How long an assignment waits for the records that its commits refer to. It blocks the poller's thread."""
 
 AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 5.0, 60.0
-"""Time without records after one was not acknowledged. It doubles with each further failure, up to the second value."""
+"""How long no record is written after one was not acknowledged. It doubles with each further failure, up to the second
+value."""
 
 SHARE_OF_TIME: Final = 20
-"""The maps of one partition take at most one part in so many of the poller's time. A map of half a million ranges takes
-some 0.3 s, so it is written every 6 s."""
+"""The maps of one partition take at most a twentieth of the poller's time. A map of half a million ranges takes some
+0.3 s, so it is written every 6 s."""
 
 Written = Future[Mapping[Partition, Place]]
-"""Where the maps of these partitions were written."""
+"""The future positions of the maps of some partitions."""
 
 
 class MapEncoded(NamedTuple):
@@ -43,7 +44,7 @@ class MapEncoded(NamedTuple):
 
     value: bytes
     ranges: Sequence[Range]
-    """All settled ranges, or as many as an encoder reads."""
+    """All settled ranges, or as many as the encoder considers."""
     kept: int
     """How many of these are in the value."""
 
@@ -69,7 +70,7 @@ class MapRecords:
         self._off_until = 0.0
         self._failures = 0
         self._is_to_be_tried = False
-        """Whether maps were cut after a failure, and none was tried again since."""
+        """Whether maps were cut because of a failure, and the writing of records was not tried again since."""
         self._next: dict[Partition, float] = {}
         """When each partition may have its next record."""
         self._keys: dict[Partition, bytes | None] = {}
@@ -99,7 +100,7 @@ class MapRecords:
         return monotonic() < self._next.get(partition, 0.0)
 
     def encode(self, partition: Partition, progress: Progress) -> MapEncoded:
-        """Return all that the progress says is settled, or nearly so, as the value of a record."""
+        """Return the settled ranges of the progress, all or nearly all of them, as the value of a record."""
         began = monotonic()
         ranges = progress.settled_ranges(skipmap.RECORD_RANGES + 1)
         value, kept = skipmap.encode_record(progress.commit_point, ranges)
@@ -123,14 +124,14 @@ class MapRecords:
         bases: Mapping[Partition, int],
         written: Written,
     ) -> Mapping[Partition, str] | None:
-        """Return the references to records that were written, or None where they were not acknowledged.
+        """Return the references to records that were written, or None if they were not acknowledged.
 
-        Maps are cut for some time then, and the failure is logged once.
+        After a failure, no record is written for some time: maps are cut instead. The first failure in a row is logged.
 
         Args:
-            values: what was written.
+            values: the values of the records.
             bases: the offset that is committed for each of these partitions.
-            written: the result of `write`; where it is not done, the time for it is over.
+            written: the result of `write`. If it is not done, its time is over.
         """
         try:
             places = written.result(0)
@@ -150,7 +151,7 @@ class MapRecords:
         return references
 
     def accept(self, commits: Iterable[Commit]) -> None:
-        """Notes what the group has accepted: later maps must contain what these say, and must not replace them."""
+        """Notes commits that the group has accepted. Later records must not replace those that these refer to."""
         for partition, _, metadata in commits:
             known = [each for each in (self._written.get(partition), self._accepted.get(partition)) if each is not None]
             referred = next((each for each in known if each.is_of(metadata)), None)
@@ -218,7 +219,7 @@ class MapRecords:
 
 
 def _place_in(start: Start) -> Place | None:
-    """Return where the record is that a commit refers to; None where there is none, or the reference is damaged."""
+    """Return the position of the record that a commit refers to; None if there is none, or the reference is damaged."""
     if start.offset is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`Metadata`: what a commit carries beside its offset: a skip map, or the reference to one, and a note."""
+"""`Metadata`: what a commit carries in addition to its offset: a skip map, or the reference to one, and notes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from processor.runtime.ports import Commit, Partition, Start
 from processor.telemetry.events import ConsumerSkipMapCut, ConsumerSkipMapIgnored, ConsumerSkipMapRefused, Emit
 
 AMPLE = 256
-"""If metadata may have this many characters, some are reserved for the note of a later commit; else a map needs all."""
+"""If metadata may have at least this many characters, some are reserved for the note of a later commit. If not, the map
+needs all of them."""
 
 
 class SkipMap(NamedTuple):
     """The tasks settled above a commit's offset, as far as the commit carries them."""
 
     text: str
-    """In the metadata; empty where it is a record instead."""
+    """The map in the metadata; empty if a record has it instead."""
     record: bytes | None
-    """The records to write to the progress topic before the commit is sent."""
+    """The value of the record to write to the progress topic before the commit is sent; None if there is none."""
     ranges: Sequence[Range]
-    """All settled ranges, or as many as an encoder reads."""
+    """All settled ranges, or as many as the encoder considers."""
     kept: Sequence[Range]
-    """The part of `ranges` that the map has; the same object if it has all."""
+    """The part of `ranges` that the map contains; the same object if it contains all."""
 
     @property
     def is_whole(self) -> bool:
@@ -38,14 +39,14 @@ class SkipMap(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """What a commit says is settled above its offset."""
+    """What is settled above the offset of a commit, according to its metadata."""
 
     ranges: list[Range]
     kept_until: int | None
-    """The offset below which it notes that every task is settled; None if it notes none."""
+    """The offset below which every task is settled, if the commit notes one."""
 
     def reaches_beyond(self, end: int) -> bool:
-        """Return whether that includes offsets that the partition does not have: then it is about another log."""
+        """Return whether it includes offsets at or above the end of the partition: then it is about another log."""
         return (self.ranges[-1][1] if self.ranges else 0) > end or (self.kept_until or 0) > end
 
 
@@ -63,12 +64,12 @@ class Metadata:
         self._accepted_characters = 0
         """The longest metadata that the group has accepted of any partition."""
         self._notes: dict[Partition, Note] = {}
-        """The note that the commits of a partition carry beside their skip map."""
+        """The note that the commits of a partition carry in addition to their skip map."""
 
     # --- reading -------------------------------------------------------------------------------------
 
     def restore(self, start: Start, offset: int) -> Restored | None:
-        """Return what the group has as settled above the committed offset; None if that is about another log.
+        """Return what is settled above the committed offset, as the commit has it; None if that is about another log.
 
         When a topic is recreated, a consumer that has not noticed may commit once more, after the brokers have deleted
         the group's offsets. Its skip map lists offsets of the old topic, so tasks of the new one would be left out. An
@@ -99,7 +100,7 @@ class Metadata:
         self._emit(ConsumerSkipMapIgnored(topic=topic, partition=number, offset=offset, reason=reason))
 
     def _known(self, accepted: Commit | None) -> list[Range]:
-        """Return the ranges in the last skip map: their outputs are committed, and must not be written again."""
+        """Return the ranges in the last accepted skip map: their outputs are committed, and must not be sent again."""
         if accepted is None:
             return []
         partition, offset, metadata = accepted
@@ -116,7 +117,7 @@ class Metadata:
         self._notes[partition] = note
 
     def drop_note(self, partition: Partition) -> bool:
-        """Adds no note to the partition's commits any more. Return whether it had one."""
+        """Stops adding a note to the partition's commits. Return whether it had one."""
         return self._notes.pop(partition, None) is not None
 
     def note_of(self, partition: Partition) -> Note | None:
@@ -128,7 +129,7 @@ class Metadata:
         return note
 
     def is_early(self, partition: Partition) -> bool:
-        """Return whether the partition waits for its turn, since its last skip map took long to encode."""
+        """Return whether the partition must wait, because its last skip map took long to encode."""
         return self.records is not None and self.records.is_early(partition)
 
     def of_progress(self, partition: Partition, progress: Progress) -> tuple[Commit, SkipMap]:
@@ -141,21 +142,23 @@ class Metadata:
     def of_cut(self, partition: Partition, cut: Cut, accepted: Commit | None) -> tuple[Commit, SkipMap, Cut] | None:
         """Return the commit of a cut, its skip map, and the cut that it covers, whose outputs are committed with it.
 
-        If a map would contain one task but not another that settled with it, it is made for a cut without both.
+        If the map would contain one task but not another that settled with it, the cut that it covers is one without
+        both.
 
         Args:
-            partition: whose cut it is.
+            partition: the partition of the cut.
             cut: its progress and outputs, at one moment.
-            accepted: what the group has: tasks whose outputs are committed must stay in the map, or in what is noted.
+            accepted: the group's last commit. The map, or the note, must still cover the tasks that it covers, since
+                their outputs are committed.
 
         Returns:
-            None if there is not enough room even for these.
+            None if there is not enough room even for these tasks.
         """
         cut = cut._replace(progress=self._with_notable(partition, cut.progress))
         noted = noted_until(accepted.metadata, accepted.offset) if accepted is not None else None
         if cut.progress.kept_until is None and (noted or 0) > cut.progress.commit_point:
             return None
-        # a map that fills the metadata would have to shrink before any commit could note something behind it
+        # Reserve room for a note early: with exactly-once, a map that fills the metadata cannot shrink to make room.
         may_note = cut.progress.kept_until is not None or self._limit(partition) >= AMPLE
         room = self._room(partition, may_note=may_note)
         made = self._encoded(partition, cut.progress, room, is_whole=True)
@@ -205,7 +208,7 @@ class Metadata:
         return Commit(partition, progress.commit_point, f"{text}{notes}")
 
     def _with_notable(self, partition: Partition, progress: Progress) -> Progress:
-        """Return the progress, without what it notes if metadata has no room for notes behind the shortest map."""
+        """Return the progress, without what a note would say if there is no room for one behind the shortest map."""
         if progress.kept_until is None:
             return progress
         has_room = self._room(partition, may_note=True) >= skipmap.BASE_CHARACTERS
@@ -215,9 +218,9 @@ class Metadata:
         return self._limits.get(partition, skipmap.MAX_CHARACTERS)
 
     def _encoded(self, partition: Partition, progress: Progress, room: int, *, is_whole: bool) -> SkipMap:
-        """Return a map of at most `room` characters; if it does not fit, a record, where one may be written now.
+        """Return a map of at most `room` characters; if not all ranges fit, a record, if one may be written now.
 
-        With `is_whole`, a record that leaves something out is not used.
+        With `is_whole`, a record that leaves out ranges is not used.
         """
         ranges = progress.settled_ranges(skipmap.MOST_RANGES + 1)
         beside = self._limit(partition) - len(self._notes_with(partition, progress))  # a reference never gets longer
@@ -229,9 +232,9 @@ class Metadata:
         return SkipMap(text, None, ranges, _first(ranges, count))
 
     def _extended(self, cut: Cut, accepted: Commit | None, room: int) -> tuple[SkipMap, Cut] | None:
-        """Return a map with what the last one had and as much more as there is room for, and the cut that it covers.
+        """Return a map with the ranges of the last one and as many more as fit, and the cut that it covers.
 
-        None if there is not enough room for what the last one had.
+        None if there is not enough room for the ranges of the last one.
         """
         while True:
             ranges, point = cut.progress.settled_ranges(skipmap.MOST_RANGES + 1), cut.progress.commit_point
@@ -244,10 +247,10 @@ class Metadata:
             cut = cut.without(parted)
 
     def _room(self, partition: Partition, *, may_note: bool) -> int:
-        """Return how many characters a skip map may have beside the notes that follow it.
+        """Return how many characters a skip map may have in front of the notes that follow it.
 
-        With `may_note`, that is enough for the longest note of how far every task is settled: what one map has must fit
-        into the next one as well, which may note more.
+        With `may_note`, room is reserved for the longest note of how far every task is settled: the ranges of one map
+        must also fit into the next one, whose note may be longer.
         """
         notes = len(str(self.note_of(partition) or "")) + (KEPT_CHARACTERS if may_note else 0)
         return max(0, self._limit(partition) - notes)
@@ -270,7 +273,7 @@ class Metadata:
 
 
 def _kept(progress: Progress) -> int:
-    """Return how many offsets from the commit point on hold no unsettled task, as far as that is to be noted."""
+    """Return how many offsets from the commit point on have no unsettled task, for the note; 0 if none is noted."""
     return 0 if progress.kept_until is None else progress.kept_until - progress.commit_point
 
 

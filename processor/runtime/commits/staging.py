@@ -14,14 +14,14 @@ from processor.runtime.task_log import TaskLog
 from processor.telemetry.events import TaskDeliveryFailed
 
 OVERHEAD_BYTES = 1000
-"""Bytes in memory that an output and its attempt take beside the output's content."""
+"""Bytes in memory that an output and its attempt take in addition to the output's content."""
 
 
 class Staging:
-    """Any thread may call `send`; all else belongs to the poller's thread.
+    """Any thread may call `send`; all other methods belong to the poller's thread.
 
-    A transaction is put together by `take`, from one cut, and lasts until `conclude`. Its outputs stay in their
-    outboxes meanwhile: where it is aborted, the next one has them, in the same order.
+    `take` assembles a transaction, from one cut, and it lasts until `conclude`. Its outputs stay in their outboxes
+    meanwhile: if it is aborted, the next transaction has them, in the same order.
     """
 
     def __init__(self, desk: Desk, log: TaskLog) -> None:
@@ -30,7 +30,7 @@ class Staging:
         self._taken: list[tuple[Ledger, Sequence[Staged]]] = []
 
     def send(self, output: Output) -> None:
-        """Settles the output's task; the next transaction takes both."""
+        """Settles the output's task. The next transaction commits both."""
         loan, dead_letter = output.attempt.loan, output.dead_letter
         size = sum(record.size for record in output.records) + OVERHEAD_BYTES
         if not dead_letter:
