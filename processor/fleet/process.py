@@ -105,10 +105,14 @@ def _install_signal_handlers(stop: Stop) -> None:
 
 
 def _listen(channel: Channel[Order], stop: Stop, obey: Callable[[Order], None], begin: Begin) -> None:
-    while (orders := channel.receive(wait=True)) is not None:
-        for order in orders:
-            obey(order)
-    stop.drain("the fleet's parent is gone")
+    reason = "the fleet's parent is gone"
+    try:
+        while (orders := channel.receive(wait=True)) is not None:
+            for order in orders:
+                obey(order)
+    except Exception as error:  # noqa: BLE001 — a consumer that obeys no more must not stay
+        reason = f"an order of the fleet's parent cannot be obeyed: {type(error).__name__}: {error}"
+    stop.drain(reason)
     time.sleep(begin.settings.drain_timeout + ORPHAN_GRACE)
     _end(DrainTimeout.exit_code)
 

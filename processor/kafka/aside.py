@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -27,7 +28,7 @@ class Aside:
         self._thread: threading.Thread | None = None
 
     def run(self, call: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run `call`, which must not raise. `deliver` passes its result to `then`."""
+        """Run `call`. `deliver` passes its result to `then`, or raises what `call` raises: an internal error."""
 
         def called() -> Callable[[], None]:
             result = call()
@@ -39,7 +40,11 @@ class Aside:
         self._calls.put(called)
 
     def deliver(self, seconds: float = 0.0) -> None:
-        """Pass on the results since the last call. Wait at most `seconds` for the first one."""
+        """Pass on the results since the last call. Wait at most `seconds` for the first one.
+
+        Raises:
+            Exception: what a call has raised. The results after it stay for the next `deliver`.
+        """
         if seconds > 0:
             try:
                 self._results.get(timeout=seconds)()
@@ -57,4 +62,12 @@ class Aside:
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            self._results.put(call())
+            try:
+                result = call()
+            except Exception as error:  # noqa: BLE001 — whatever it is, `deliver` raises it
+                result = partial(_raise, error)
+            self._results.put(result)
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -148,7 +148,10 @@ class OAuthTokens:
         return call
 
     def _run(self, call: _Call, config: str | None) -> None:
-        outcome = _outcome(self._function, config)
+        try:
+            outcome = _outcome(self._function, config)
+        except BaseException as error:  # noqa: BLE001  what it returned raises, and the thread must not end with that
+            outcome = f"returned a value that cannot be read: {_text_of(error)}"
         if isinstance(outcome, str):
             self._note(f"{self._name} {outcome}", ended=True)
         else:

@@ -58,7 +58,8 @@ class CancelSearch:
         self._source = source
         self._check = check
         self._emit = emit
-        self._failures: RepeatsByKey[Partition] = RepeatsByKey(LOG_AGAIN_SECONDS)
+        self._failures: RepeatsByKey[Partition | None] = RepeatsByKey(LOG_AGAIN_SECONDS)
+        """By partition; None is an internal error before any."""
         self._searched: dict[Ledger, int] = {}
         """For each ledger, the offset below which the set-aside tasks were searched for every current cancellation."""
         self._dues: dict[Ledger, dict[bytes, int]] = {}
@@ -71,8 +72,9 @@ class CancelSearch:
         """Search all tasks that are set aside. To be called after a cancellation."""
         self._wanted.set()
         if self._thread is None and not self._closing.is_set():
-            self._thread = threading.Thread(target=self._run, name="cancel-search", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="cancel-search", daemon=True)
+            thread.start()  # if it raises, the next cancellation tries again
+            self._thread = thread
 
     def close(self) -> None:
         """End the search and its thread."""
@@ -89,8 +91,17 @@ class CancelSearch:
                 self._wanted.clear()
                 self._searched.clear()
                 self._dues.clear()
+            seconds = LOOK_SECONDS if self._search_all() else AGAIN_SECONDS
+
+    def _search_all(self) -> bool:
+        """Search what was not searched yet. Return whether that succeeded. Nothing it raises may end the thread."""
+        try:
             failed = [each for each in self._unsearched() if not self._try(each)]
-            seconds = AGAIN_SECONDS if failed else LOOK_SECONDS
+        except Exception as error:
+            self._log(None, f"{type_name(error)}: {error}")
+            return False
+        self._failures.forget(None)
+        return not failed
 
     def _unsearched(self) -> list[Delayed]:
         """Return the partitions that have set-aside tasks which were not searched yet."""
@@ -161,14 +172,14 @@ class CancelSearch:
                 self._closing.wait(REST * (monotonic() - began))
                 began = monotonic()
 
-    def _log(self, partition: Partition, error: str) -> None:
+    def _log(self, partition: Partition | None, error: str) -> None:
         if self._failures.is_due(partition, error, monotonic()):
             self._emit(
                 ConsumerRecallFailed(
                     error=f"cancelled tasks cannot be looked up: {error}",
                     set_aside=self._desk.set_aside.tasks,
-                    topic=partition.topic,
-                    partition=partition.number,
+                    topic=partition.topic if partition is not None else None,
+                    partition=partition.number if partition is not None else None,
                 )
             )
 

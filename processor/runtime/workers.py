@@ -127,10 +127,20 @@ class Worker:
                 self._serve()
                 return
             except BaseException as error:  # an internal error, never a handler's: log it, continue with the next batch
-                self.emit(ConsumerWorkerError(worker=self.name, error=f"{type_name(error)}: {error}"))
-                self.window.close()
-                self._lending.recover(self)
-                self.loan = None
+                self._recover(error)
+
+    def _recover(self, error: BaseException) -> None:
+        """Gives back what the worker has. An error in here must not end the thread either."""
+        self._report(error)
+        self.window.close()
+        try:
+            self._lending.recover(self)
+        except Exception as another:
+            self._report(another)
+        self.loan = None
+
+    def _report(self, error: BaseException) -> None:
+        self.emit(ConsumerWorkerError(worker=self.name, error=f"{type_name(error)}: {error}"))
 
     def _serve(self) -> None:
         while not self.window.given_up and self._lending.borrow(self):

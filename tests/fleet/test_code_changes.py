@@ -124,3 +124,15 @@ def test_without_watchfiles_the_command_that_installs_it_is_named(
 def test_a_folder_that_cannot_be_watched_is_named(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=f"--reload cannot watch '{tmp_path}/none': No such file or directory"):
         CodeChanges(tmp_path / "none", print).__enter__()
+
+
+def test_any_error_that_ends_the_watch_is_reported(tmp_path: Path) -> None:
+    said = list[str]()
+
+    def watch(*_: object, **__: object) -> Iterator[set[object]]:
+        yield set()
+        raise ValueError("a fault")
+
+    changes = CodeChanges(tmp_path, said.append)
+    changes._run(watch)
+    assert said == ["--reload does not see changes any more: a fault"]

@@ -99,6 +99,7 @@ class Mute(Exception):
         (("t", True), "must return an expiry in seconds since the epoch, not bool"),
         (("t", float("nan")), "must return an expiry in seconds since the epoch, not float"),
         (("t", time.time() * 1000), "must return an expiry in seconds since the epoch, not in milliseconds"),
+        (("t", 10**400), "returned a value that cannot be read: OverflowError"),
         (("t", 0), "returned a token that expired "),
         *(
             (("t", in_an_hour(), principal), "must return the principal as a text in UTF-8, without NUL characters")

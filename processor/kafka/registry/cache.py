@@ -138,8 +138,11 @@ class AnswerCache(Generic[K, V]):
         if now < self._not_before:
             raise NotReady(self._last_error, self._not_before - now + MIN_RETRY_SECONDS)
         if not self._is_fetching:
+            try:
+                threading.Thread(target=self._fetch_pending, name="schema-registry", daemon=True).start()
+            except RuntimeError as error:  # the limit of the system, or of a container
+                raise NotReady(f"the schema registry cannot be asked: {error}", MAX_RETRY_SECONDS) from None
             self._is_fetching = True
-            threading.Thread(target=self._fetch_pending, name="schema-registry", daemon=True).start()
         shortest = OUTAGE_SECONDS if self._failures else MIN_RETRY_SECONDS
         raise NotReady("waiting for the schema registry's answer", min(max(now - since, shortest), MAX_RETRY_SECONDS))
 

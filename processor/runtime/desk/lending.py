@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 from time import monotonic, time
 
 from processor.engine.gatherer import members
+from processor.engine.ledger import Loan
 from processor.engine.pace import BATCH_SECONDS
 from processor.runtime.desk.borrower import Borrower, Invited
 from processor.runtime.desk.pausing import Pausing
@@ -113,17 +115,29 @@ class Lending:
             return not self._closed
 
     def recover(self, borrower: Borrower) -> None:
-        """Takes back all loans of a borrower that met an internal error, done or not."""
+        """Takes back all loans of a borrower that met an internal error, done or not.
+
+        Raises:
+            Exception: an internal error at one of the loans. The others are taken back.
+        """
+        fault: Exception | None = None
         with self._lock:
-            self._returns.collect(borrower)
-            for lent in [*borrower.current(), *borrower.batch]:
-                for loan in members(lent):
-                    if loan in loan.ledger.lent:
-                        self._count(self._assignment.release(loan))
-                    for gate in self._waiting.gates:
-                        gate.drop(loan.lane)
-            borrower.batch.clear()
+            loans = [loan for lent in [*borrower.current(), *borrower.batch] for loan in members(lent)]
+            borrower.batch.clear()  # first: it must not begin what is given back
+            for step in (partial(self._returns.collect, borrower), *(partial(self._take_back, loan) for loan in loans)):
+                try:
+                    step()
+                except Exception as error:
+                    fault = error
             self._wakeups.wake_borrowers()
+        if fault is not None:
+            raise fault
+
+    def _take_back(self, loan: Loan) -> None:
+        if loan in loan.ledger.lent:
+            self._count(self._assignment.release(loan))
+        for gate in self._waiting.gates:
+            gate.drop(loan.lane)
 
     def _batch_seconds(self, workers: int) -> float:
         """Return the target duration of a batch. A long one would take lanes from other workers if few are ready."""

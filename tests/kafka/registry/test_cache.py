@@ -89,6 +89,19 @@ def test_callers_do_not_block_and_each_request_is_sent_once(registry: FakeRegist
     assert registry.events == []
 
 
+def test_a_request_whose_thread_cannot_be_started_is_made_later(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(NotReady, match="the schema registry cannot be asked: can't start new thread"):
+            registry.answers.get(2)
+    assert registry.get(2) == "<2>"
+
+
 def test_many_concurrent_requests_share_one_connection(registry: FakeRegistry) -> None:
     registry.go_on.clear()
     for number in range(0, 40, 2):
