@@ -167,7 +167,7 @@ class CancelSearch:
             for records in records_between(
                 reader, delayed.partition, offsets[0], offsets[-1] + 1, self._closing.is_set
             ):
-                self._desk.counts.records_read_again += len(records)
+                self._desk.set_aside.note_read(len(records))
                 yield from (record for record in records if record.offset() in wanted)
                 self._closing.wait(REST * (monotonic() - began))
                 began = monotonic()

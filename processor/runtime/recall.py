@@ -182,7 +182,7 @@ class Recall:
             return
         records = reader.take(TAKE, TAKE_SECONDS)
         self._used_at = monotonic()
-        self._desk.counts.records_read_again += len(records)
+        self._desk.set_aside.note_read(len(records))
         if records:
             self._failures.forget(None)
         for partition, run in _runs(records):

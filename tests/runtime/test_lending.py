@@ -1,10 +1,15 @@
-"""How much a worker borrows at once."""
+"""How much a worker borrows at once, what it brings back, and what is counted."""
 
 from __future__ import annotations
 
+import threading
 from math import inf
 
+import pytest
+
+from processor.engine.assignment import Assignment
 from processor.engine.lease import Lease
+from processor.engine.ledger import Loan
 from processor.engine.outcome import Deferred
 from processor.runtime.desk import Desk
 from processor.runtime.timers import Timers
@@ -27,3 +32,58 @@ def test_few_ready_sessions_are_shared_among_the_workers_although_many_tasks_wai
     desk.inflow.admit([(PARTITION, [FakeRecord(400 + n, b"r%d" % n) for n in range(8)])])
     assert desk.lending.borrow(workers[0])
     assert len(workers[0].batch) == 1
+
+
+def lending_to(worker: Worker) -> Desk:
+    """A desk with this worker, and with three sessions that are ready."""
+    lease = Lease(45.0)
+    lease.renew(inf)
+    desk = Desk(lease, Timers(), stages=False)
+    desk.lending.enter(worker)
+    desk.partitions.assign(PARTITION, 0, [])
+    desk.inflow.admit([(PARTITION, [FakeRecord(n, b"s%d" % n) for n in range(3)])])
+    return desk
+
+
+def test_no_count_of_durations_goes_down_while_slow_attempts_have_not_been_counted_as_ended() -> None:
+    """A coroutine notes the duration of an attempt first, and counts its loan's attempts when the loan ends."""
+    worker = Worker()
+    desk = lending_to(worker)
+    counts = [list(desk.counts.durations.counts)]
+    for ended, slow in ((1, [0.4, 0.4, 0.4]), (1, []), (3, [0.4])):
+        worker.ended, worker.slow = ended, [*worker.slow, *slow]
+        desk.lending.exchange(worker, 0)
+        counts.append(list(desk.counts.durations.counts))
+    assert [sum(each) for each in counts] == [0, 1, 2, 5]
+    assert all(after >= before for n in range(3) for before, after in zip(counts[n], counts[n + 1], strict=True))
+    assert (counts[-1][0], max(counts[-1])) == (1, 4)
+    assert not worker.slow
+
+
+def test_an_internal_error_at_one_loan_of_a_worker_leaves_no_other_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, release = Worker(), Assignment.release
+    desk = lending_to(worker)
+    assert desk.lending.exchange(worker, 3)
+
+    def fail_once(assignment: Assignment[object], loan: Loan) -> int:
+        if loan.records[0].offset() == 0:
+            raise RuntimeError("a fault")
+        return release(assignment, loan)
+
+    monkeypatch.setattr(Assignment, "release", fail_once)
+    with pytest.raises(RuntimeError, match="a fault"):
+        desk.lending.recover(worker)
+    assert [loan.records[0].offset() for loan in desk.partitions.lent_of([PARTITION])] == [0]
+    assert not worker.batch
+
+
+def test_records_that_are_read_again_are_counted_under_the_lock() -> None:
+    """Two threads read: without the lock, one of them overwrites what the other has counted."""
+    desk = lending_to(Worker())
+    counting = threading.Thread(target=desk.set_aside.note_read, args=(5,))
+    with desk.partitions._lock:
+        counting.start()
+        counting.join(0.1)
+        assert (counting.is_alive(), desk.counts.records_read_again) == (True, 0)
+    counting.join(30)
+    assert desk.counts.records_read_again == 5

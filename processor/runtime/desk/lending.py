@@ -192,11 +192,14 @@ class Lending:
         self._wakeups.notify_space()
 
     def _time(self, borrower: Borrower) -> None:
-        counts, slow = self._counts, borrower.slow
-        self._pace.observe(borrower.ended, borrower.seconds)
+        counts, ended = self._counts, borrower.ended
+        self._pace.observe(ended, borrower.seconds)
         counts.handler_seconds += borrower.seconds
-        counts.durations.add(borrower.ended - len(slow), slow)
         borrower.ended, borrower.seconds = 0, 0.0
+        # A coroutine notes a slow attempt before the attempts of its loan count as ended, and another one may come here
+        # in between: what is not yet counted stays, since a counter must not go down.
+        slow = borrower.slow[:ended]
+        counts.durations.add(ended - len(slow), slow)
         if slow:
             counts.longest_seconds = max(counts.longest_seconds, *slow)
-            slow.clear()
+            del borrower.slow[:ended]

@@ -47,6 +47,11 @@ class SetAside:
         """The number of tasks that are set aside. Read without the lock, so approximate."""
         return self._assignment.set_aside
 
+    def note_read(self, records: int) -> None:
+        """Counts records that were read again. Several threads read."""
+        with self._lock:
+            self._counts.records_read_again += records
+
     def partitions_among(self, partitions: Iterable[Partition]) -> list[Partition]:
         """Return those of the partitions that have tasks set aside. For the poller's thread."""
         if not self._assignment.has_set_aside:
