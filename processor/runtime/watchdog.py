@@ -8,7 +8,7 @@ a thread cannot be ended from outside.
 from __future__ import annotations
 
 import threading
-from time import monotonic
+from time import monotonic, sleep
 
 from processor.engine.gatherer import Batch
 from processor.engine.ledger import Loan
@@ -25,6 +25,7 @@ from processor.runtime.settlement import Settlement
 from processor.runtime.stopping import Stopping
 from processor.runtime.timers import Timers
 from processor.runtime.workers import Worker
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, Emit, TaskStuck
 
@@ -59,6 +60,7 @@ class Watchdog:
         self._emit = emit
         self._closed = False
         self._next_check = 0.0
+        self._errors = Repeats(LOG_AGAIN_SECONDS)
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -82,7 +84,12 @@ class Watchdog:
             try:
                 self._go_round()
             except Exception as error:  # without a watchdog no deadline holds: log it and continue
-                self._emit(ConsumerWorkerError(worker="watchdog", error=f"{type_name(error)}: {error}"))
+                self._report(f"{type_name(error)}: {error}")
+                sleep(CHECK_SECONDS)
+
+    def _report(self, error: str) -> None:
+        if self._errors.is_due(error, monotonic()):
+            self._emit(ConsumerWorkerError(worker="watchdog", error=error))
 
     def _go_round(self) -> None:
         now = monotonic()

@@ -11,6 +11,7 @@ from processor.errors import ProcessorError
 from processor.options.bounds import Count, bounds_of
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, ConsumerWorkersChanged, ConsumerWorkersLimited, Emit
 
@@ -37,6 +38,7 @@ class WorkerCount:
         self._scaling = WorkerScaling(*self._bounds)
         self._sampled_at = monotonic()
         self._ended = 0
+        self._errors = Repeats(LOG_AGAIN_SECONDS)
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -79,7 +81,9 @@ class WorkerCount:
             try:
                 self._adapt()
             except Exception as error:
-                self._emit(ConsumerWorkerError(worker="scaling", error=f"{type_name(error)}: {error}"))
+                text = f"{type_name(error)}: {error}"
+                if self._errors.is_due(text, monotonic()):
+                    self._emit(ConsumerWorkerError(worker="scaling", error=text))
 
     def _adapt(self) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from time import monotonic
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from processor.engine.pace import BATCH_SECONDS
 from processor.handlers.task import Task
+from processor.options.bounds import Bounds
+from processor.runtime import watchdog, worker_count
 from processor.runtime.runner import run_at_once
 from processor.runtime.workers import Worker
 from processor.telemetry.events import ConsumerWorkerError, Event, TaskDeadLettered, TaskSucceeded
@@ -130,6 +133,57 @@ def test_a_session_keeps_its_order_over_a_fault() -> None:
         assert run.stop().exit_code == 0
     assert ran == sorted(ran)
     assert not run.of(TaskDeadLettered)
+
+
+def test_a_worker_that_meets_a_fault_while_it_recovers_from_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    fault, codec = Faulty(1), FaultyCodec(Faulty(3))
+    run = RunningConsumer(handlers("plain", ran), codec=codec, results_topic="r", workers=1)
+    recover = run.consumer._desk.lending.recover
+
+    def recover_and_raise(worker: Worker) -> None:
+        recover(worker)
+        fault.pass_through()
+
+    monkeypatch.setattr(run.consumer._desk.lending, "recover", recover_and_raise)
+    with run:
+        run.push(*sessions(20, 4))
+        until(lambda: run.commit_point() == 20)
+        assert run.stop().exit_code == 0
+    assert [event.error for event in run.of(ConsumerWorkerError)] == [
+        "builtins.RuntimeError: a fault in call 3",
+        "builtins.RuntimeError: a fault in call 1",
+    ]
+
+
+@pytest.mark.parametrize("part", ["watchdog", "scaling"])
+def test_a_fault_that_stays_is_logged_once_and_does_not_keep_a_core_busy(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes, pauses = list[float](), list[float]()
+
+    def fail(*_: object) -> None:
+        passes.append(monotonic())
+        raise RuntimeError("it stays")
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        threading.Event().wait(0.001)
+
+    monkeypatch.setattr(watchdog, "sleep", pause)
+    monkeypatch.setattr(worker_count, "SAMPLE_SECONDS", 0.001)
+    run = RunningConsumer(lambda _: None, workers=Bounds(2, 8))
+    if part == "watchdog":
+        monkeypatch.setattr(run.consumer._desk.upkeep, "tend", fail)
+    else:
+        monkeypatch.setattr(run.consumer._worker_count, "_adapt", fail)
+    with run:
+        until(lambda: len(passes) > 30)
+        assert run.stop().exit_code == 0
+    assert [(event.worker, event.error) for event in run.of(ConsumerWorkerError)] == [
+        (part, "builtins.RuntimeError: it stays")
+    ]
+    assert part != "watchdog" or len(pauses) >= 30
 
 
 def test_a_watchdog_that_meets_a_fault_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
