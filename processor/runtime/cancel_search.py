@@ -36,8 +36,9 @@ AT_ONCE = 100_000
 HASTENED = 8192
 """The most tasks whose due time is changed at once, under the lock: some milliseconds."""
 
-REST = 1
-"""A rest takes this many times as long as the work before it, since tasks may have to be decoded."""
+REST = 4
+"""A rest takes this many times as long as the work before it. Tasks may have to be decoded, so that a search takes at
+most a fifth of a core."""
 
 LOOK_SECONDS = 5.0
 """Time between two searches of newly set-aside tasks while a cancellation is in force: tasks are set aside unchecked if

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from processor.engine.cancels import CancelTarget
+from processor.engine.ledger import Ledger
+from processor.engine.set_aside import Stretch
 from processor.errors import BrokerError
 from processor.handlers.task import Task
 from processor.runtime import cancel_search
+from processor.runtime.desk import Delayed
 from processor.telemetry.events import (
     ConsumerOffsetsMissed,
     ConsumerRecallFailed,
@@ -287,6 +290,46 @@ def test_a_search_for_cancelled_tasks_that_fails_is_logged_once_and_made_again(
     (failed,) = run.of(ConsumerRecallFailed)
     assert (failed.topic, failed.partition) == PARTITION
     assert failed.error == "cancelled tasks cannot be looked up: no broker"
+
+
+def test_an_internal_error_before_a_search_is_logged_and_the_search_is_made_again(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its thread, no cancelled task would be looked for any more."""
+    monkeypatch.setattr(cancel_search, "AGAIN_SECONDS", 0.01)
+    ran, feed, failures = Ran(), Commands(), [RuntimeError("a fault") for _ in range(3)]
+    with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
+        delayed_tasks = run.consumer._desk.set_aside.delayed
+
+        def failing() -> list[Delayed]:
+            if failures:
+                raise failures.pop()
+            return delayed_tasks()
+
+        run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(300)])
+        run.until_event(ConsumerStats, lambda stats: stats.delayed_set_aside > 250)
+        monkeypatch.setattr(run.consumer._desk.set_aside, "delayed", failing)
+        feed.cancel(CancelTarget("session", "s200"), since=milliseconds(HOUR))
+        until(lambda: settled_offsets(run) == [200], lambda: settled_offsets(run), SECONDS)
+        assert run.stop().exit_code == 0
+    (failed,) = run.of(ConsumerRecallFailed)
+    assert (failed.topic, failed.partition) == (None, None)
+    assert failed.error == "cancelled tasks cannot be looked up: builtins.RuntimeError: a fault"
+
+
+def test_a_search_takes_a_fifth_of_a_core_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each record takes a second to look at, by the clock of this test."""
+    now, rests, read = [0.0], list[float](), [[MemoryRecord(PARTITION, n, b"s", b"")] for n in range(10)]
+    monkeypatch.setattr(cancel_search, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cancel_search, "records_between", lambda *_: iter(read))
+    run = RunningConsumer(lambda _: None)
+    search = run.consumer._cancel_search
+    monkeypatch.setattr(search._closing, "wait", rests.append)
+    delayed = Delayed(PARTITION, Ledger(0), [Stretch(range(10), 0, 10)])
+    for _ in search._records(run.source.open_reader(), delayed, 0):
+        now[0] += 1.0
+    assert rests == [4.0] * 10
+    assert run.consumer._desk.counts.records_read_again == 10
 
 
 def test_a_search_that_fails_ends_with_the_cancellation(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
