@@ -1,7 +1,7 @@
 """Writes otel-collector.yaml from processor/telemetry/metrics.py: `python -m deploy.monitoring.collector`.
 
-A test compares the file. Counters become gauges too: a line has the total since the start, while a sum would add up
-differences. signal_to_metrics reads flat fields only, so the histogram has a metric for each bucket.
+A test compares the file. Counters become gauges too: a log line has the total since the start, and a sum would treat
+it as an increase. signal_to_metrics reads flat fields only, so the histogram has a metric for each bucket.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _receiver() -> dict[str, Any]:
                 },
                 "severity": {"parse_from": "attributes.level", "mapping": SEVERITIES},
             },
-            # Docker's files are of all containers, including the Collector's: only events of processor pass.
+            # Docker writes a file for every container, also for the Collector's: only events of processor pass.
             {"type": "filter", "expr": "attributes.log_version == nil"},
         ],
     }
@@ -121,7 +121,7 @@ def _unlabelled() -> dict[str, Any]:
 
 
 def _named_by_convention() -> dict[str, Any]:
-    """Adds OpenTelemetry's names where they exist, beside ours; docs/LOGS.md has the table."""
+    """Adds fields with OpenTelemetry's names, where these exist, to our own; docs/LOGS.md has the table."""
     named = {
         "messaging.destination.name": "topic",
         "messaging.destination.partition.id": "partition",
@@ -191,7 +191,7 @@ def _is(family: Family) -> str:
 
 
 def _path(field: str) -> str:
-    """Only our own fields are flattened: the dots in OpenTelemetry's names belong to them."""
+    """Return the path of a field. Only dots in our own fields are replaced: OpenTelemetry's names contain dots."""
     return f'log.attributes["{field.replace(".", "_") if field in _FIELDS else field}"]'
 
 

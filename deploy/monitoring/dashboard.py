@@ -38,7 +38,7 @@ BLOCKING = (
     ' {{.head_error_type}} {{.head_error}}"'
 )
 WARNINGS = f'{OF_PROCESSOR} | level=~"warning|error"'
-"""In LogQL. They are not tested, which would need a Loki, and docs/MONITORING.md says so."""
+"""The queries of the log panels, in LogQL. They are not tested: that would need a Loki. docs/MONITORING.md says so."""
 
 
 def dashboard() -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _panel(number: int, panel: Panel, left: int, top: int) -> dict[str, Any]:
 
 
 def _thresholds(panel: Panel) -> dict[str, Any]:
-    """Always given: with Grafana's default any number is red from 80 on."""
+    """Return the thresholds. They are always set: by Grafana's default, any number is red from 80 on."""
     steps: list[dict[str, Any]] = [{"color": "green" if panel.bad is not None else "text", "value": None}]
     if panel.bad is not None:
         steps.append({"color": "red", "value": panel.bad})

@@ -1,7 +1,7 @@
 """The panels of the Grafana dashboard, and the queries of each.
 
 An idle partition is logged when it changes and not again, so its series end after five minutes. Sums and maxima over
-partitions are 0 then and not missing, and a line that ends is a partition that has become idle.
+partitions are then 0, not missing. A line that ends belongs to a partition that has become idle.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Panel(NamedTuple):
     width: int = 12
     height: int = 8
     bad: float | None = None
-    """For a number: from this value on it is red."""
+    """For a number: it is red at this value or above."""
 
 
 def rate(metric: str, by: str = "group", labels: str = OF_GROUP) -> str:
@@ -63,7 +63,7 @@ def of_partition(metric: str) -> str:
 
 
 def of_partitions(metric: str) -> str:
-    """Return the same summed over the partitions."""
+    """Return a gauge of partitions, each taken once, summed."""
     return f"sum by (group) (max by (group, topic, partition) ({metric}{{{OF_TOPIC}}})) {IDLE}"
 
 
@@ -120,7 +120,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Oldest unsettled task",
-                "Its age. The log panels below have its session.",
+                "Its age. The log panels below show its session.",
                 (
                     Query(
                         largest_of_partitions("processor_partition_oldest_unsettled_seconds"),
@@ -135,7 +135,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Failed attempts",
-                "Share of all attempts that ended.",
+                "Share of all completed attempts.",
                 (
                     Query(
                         f"{rate('processor_failed_attempts_total')} / ({rate('processor_handler_seconds_count')} > 0)",
@@ -225,17 +225,19 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Tasks held by their handlers",
-                "They wait because their handler is suspended or at a limit of its own. One of each session.",
+                "They wait because their handler is suspended or at a limit of its own. Each session counts once.",
                 (Query(total("processor_held_tasks"), "{{group}}"),),
             ),
             Panel(
                 "Groups that wait for branches",
-                "Some of their branches have succeeded and others have not. They hold commits: processor dlq list.",
+                "Some of their branches have succeeded and others have not. They hold back the commit point. "
+                "`processor dlq list` shows branches that have failed.",
                 (Query(total("processor_open_joins"), "{{group}}"),),
             ),
             Panel(
                 "Paused tasks",
-                "An operator has paused them: processor control list. What is not fetched yet does not count.",
+                "An operator has paused them; `processor control list` shows the pauses. Tasks that are not fetched "
+                "yet do not count.",
                 (
                     Query(total("processor_paused_tasks"), "tasks {{group}}"),
                     Query(
@@ -247,14 +249,14 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Longest pause",
-                "Time since the oldest pause in force was given. An alert fires after an hour.",
+                "Time since the oldest pause in force began. An alert fires after an hour.",
                 (Query(f"max by (group) (processor_longest_pause_seconds{{{OF_GROUP}}})", "{{group}}"),),
                 unit="s",
             ),
             Panel(
                 "Tasks set aside",
-                "Only the offsets are kept of sessions with very many tasks, and of tasks that are delayed for long. "
-                "The records are read again in time.",
+                "Tasks of which only the offset is kept, because their session has very many, or because they are "
+                "delayed for long. Their records are read again in time.",
                 (
                     Query(total("processor_set_aside_tasks"), "set aside {{group}}"),
                     Query(total("processor_delayed_set_aside_tasks"), "set aside until due {{group}}"),
@@ -264,7 +266,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Suspended handlers",
-                "Something that they need is away: handler.suspended has the error.",
+                "A dependency of them is unavailable: the log event handler.suspended has the error.",
                 (
                     Query(total("processor_suspended_handlers"), "suspended {{group}}"),
                     Query(rose("processor_handler_suspensions_total"), "suspensions {{group}}"),
@@ -293,7 +295,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Longest wait for a worker",
-                "Of tasks that may run. High values mean too few workers; a blocked session does not count.",
+                "Of tasks that may run: blocked sessions do not count. High values mean too few workers.",
                 (Query(of_partition("processor_partition_oldest_ready_seconds"), PLACE),),
                 unit="s",
             ),
@@ -309,7 +311,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Tasks per second",
-                "By partition. The first tasks after an idle time are missing; the panels of consumers have them.",
+                "By partition. The first tasks after an idle time are missing here, but not by consumer.",
                 (Query(rate("processor_partition_succeeded_tasks_total", "topic, partition", OF_TOPIC), PLACE),),
             ),
             Panel(
@@ -324,7 +326,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel(
                 "Active sessions",
-                "With tasks in flight, running, parked until a retry, delayed until a task may begin, and urgent.",
+                "Sessions with tasks in flight; and sessions that run, are parked until a retry, are delayed until "
+                "their next task may begin, or are urgent.",
                 (
                     Query(total("processor_active_sessions"), "active {{group}}"),
                     Query(total("processor_running_sessions"), "running {{group}}"),
@@ -335,7 +338,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Workers",
-                "Threads or coroutines of all consumers, sessions that they have taken, and those that wait for one. "
+                "Threads or coroutines of all consumers, sessions that they run, and sessions that wait for one. "
                 "Fleets at their limit cannot have more workers.",
                 (
                     Query(total("processor_workers"), "workers {{group}}"),
@@ -351,7 +354,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Busiest session",
-                "Waiting tasks of the session that has the most. Far above the others, it is a hot session.",
+                "Waiting tasks of the session that has the most. If that is far above the others, the session is hot.",
                 (
                     Query(f"max by ({CONSUMER}) (processor_busiest_session_waiting{{{OF_GROUP}}})", EACH),
                     Query(of_partition("processor_partition_head_session_waiting"), f"behind the head of {PLACE}"),
@@ -375,7 +378,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel(
                 "Rebalances",
-                "Times that partitions were assigned or taken, in five minutes.",
+                "How often partitions were assigned or revoked in five minutes.",
                 (Query(f"sum by ({CONSUMER}) (increase(processor_rebalances_total{{{OF_GROUP}}}[5m]))", EACH),),
             ),
             Panel(
@@ -393,7 +396,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Partitions with paused fetching",
-                "They hold more than their share of the tasks in flight.",
+                "They have more than their share of the records that are fetched ahead.",
                 (Query(of_partition("processor_partition_fetch_paused"), PLACE),),
             ),
         ),
