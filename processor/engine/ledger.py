@@ -293,6 +293,20 @@ class Ledger:
         self.offsets.reach(offset + 1)
         return True
 
+    def missed_below(self, offset: int) -> list[Range]:
+        """Return the ranges that a jump to `offset` would miss: they were neither delivered nor settled.
+
+        A skip map may have been cut short among offsets of which the commit notes that every task is settled. Such
+        offsets behind its last range are not missed. Records of joins among them cannot be told from tasks, except the
+        one at the committed offset, which is unsettled.
+        """
+        missed, position = self.offsets.undelivered_below(offset), self.offsets.position or 0
+        low, high = max(self.offsets.listed_until, position + (position == self._assigned_at)), self.kept_until
+        if high <= low:
+            return missed
+        parts = [part for start, end in missed for part in ((start, min(end, low)), (max(start, high), end))]
+        return [(start, end) for start, end in parts if start < end]
+
     def admit_again(self, records: Sequence[Record], sizes: Sequence[int]) -> list[int]:
         """Admits records of tasks that were set aside, of these sizes in bytes. Return their offsets."""
         if not records:

@@ -175,6 +175,11 @@ class Offsets:
             self.position = position
             self._forget_ahead_below(position)
 
+    @property
+    def listed_until(self) -> int:
+        """The end of the last range that an earlier assignment settled; 0 if none is left."""
+        return self._ahead[-1][1] if self._ahead else 0
+
     def undelivered_below(self, offset: int) -> list[Range]:
         """The ranges between the position and `offset` that are not settled: what a jump to `offset` would miss."""
         if self.position is None:

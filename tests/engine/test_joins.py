@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from math import inf
 
+import pytest
+
 from processor.engine import joins as module
 from processor.engine.assignment import Assignment
 from processor.engine.joins import Doubtful, Due, Identity, Joins, KeptRecord, Marker, Standing, missing_ids
 from processor.engine.ledger import Ledger, Loan
-from processor.engine.offsets import Progress
+from processor.engine.offsets import Progress, Range
 from processor.engine.outbox import Cut, Staged, unsettling
 from processor.engine.record import Headers
 from processor.engine.stock import Usage
@@ -465,6 +467,34 @@ def test_tasks_that_a_commit_has_noted_as_settled_are_skipped_and_records_of_joi
     assert (ledger.offsets.position, ledger.skipped) == (8, 3)
     assert [loan.records[0].offset() for loan in assignment.lend(9)] == [2, 6]
     assert kept_until(ledger) == 6
+
+
+@pytest.mark.parametrize(
+    ("settled", "kept_until", "jump", "missed"),
+    [
+        ([], None, 9, [(2, 9)]),
+        ([], 2, 9, [(2, 9)]),
+        ([], 6, 9, [(2, 3), (6, 9)]),
+        ([], 6, 5, [(2, 3)]),
+        ([(3, 4)], 6, 9, [(2, 3), (6, 9)]),
+        ([(3, 4), (5, 6)], 8, 9, [(2, 3), (4, 5), (8, 9)]),
+        ([(3, 4), (5, 6)], 8, 4, [(2, 3)]),
+        ([(3, 4), (12, 14)], 8, 20, [(2, 3), (4, 12), (14, 20)]),
+    ],
+)
+def test_offsets_behind_a_cut_skip_map_whose_tasks_a_commit_has_noted_as_settled_are_not_missed(
+    settled: list[Range], kept_until: int | None, jump: int, missed: list[Range]
+) -> None:
+    """The record at the committed offset, 2, is one of a join and unsettled. What the map lists, it lists in full."""
+    assert Assignment[int](terms_of).assign(0, 2, settled, kept_until).missed_below(jump) == missed
+
+
+def test_noted_offsets_that_were_delivered_are_not_missed() -> None:
+    assignment: Assignment[int] = Assignment(terms_of)
+    ledger = assignment.assign(0, 2, [], kept_until=6)
+    assignment.admit(0, [FakeRecord(2, b"7/then", b"", [("task-arrival", b"")]), FakeRecord(3, b"s")], 0.0)
+    assert ledger.missed_below(9) == [(6, 9)]
+    assert Assignment[int](terms_of).assign(0, None, [], kept_until=6).missed_below(9) == []
 
 
 def test_what_a_commit_may_have_noted_is_not_taken_back_when_a_join_expires() -> None:

@@ -86,9 +86,9 @@ class Partitions:
     def miss(self, partition: Partition, offset: int) -> list[Range]:
         """Skips records below `offset`, which are gone. Return the ranges that were neither delivered nor settled."""
         with self._lock:
-            offsets = self._assignment.ledgers[partition].offsets
-            missed = offsets.undelivered_below(offset)
-            offsets.reach(offset)
+            ledger = self._assignment.ledgers[partition]
+            missed = ledger.missed_below(offset)
+            ledger.offsets.reach(offset)
             self._counts.missed_offsets += sum(high - low for low, high in missed)
             return missed
 
