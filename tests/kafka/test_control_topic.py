@@ -93,6 +93,7 @@ def test_a_command_that_cannot_be_obeyed_is_logged_and_the_next_ones_are_obeyed(
 
 def test_a_client_that_raises_is_logged_and_read_on_from_the_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_topic, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(control_topic, "LOG_AGAIN_SECONDS", 600.0)
     events, obeyed = list[Event](), list[bytes | None]()
     client = Client(record(b"1", offset=7))
     fault = KafkaException(KafkaError(KafkaError._FAIL))

@@ -172,6 +172,8 @@ def test_a_fault_that_stays_is_logged_once_and_does_not_keep_a_core_busy(
 
     monkeypatch.setattr(watchdog, "sleep", pause)
     monkeypatch.setattr(worker_count, "SAMPLE_SECONDS", 0.001)
+    for module in (watchdog, worker_count):
+        monkeypatch.setattr(module, "LOG_AGAIN_SECONDS", 600.0)
     run = RunningConsumer(lambda _: None, workers=Bounds(2, 8))
     if part == "watchdog":
         monkeypatch.setattr(run.consumer._desk.upkeep, "tend", fail)
