@@ -311,7 +311,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Tasks per second",
-                "By partition. The first tasks after an idle time are missing here, but not by consumer.",
+                "By partition. Only the panels by consumer include the first tasks after an idle time.",
                 (Query(rate("processor_partition_succeeded_tasks_total", "topic, partition", OF_TOPIC), PLACE),),
             ),
             Panel(

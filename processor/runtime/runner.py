@@ -41,7 +41,7 @@ from processor.settings import Settings
 NotSucceeded = Failed | Deferred | Held | Paused | Cancelled | Gathered | Arrived
 
 Check = Callable[[Record, int], None]
-"""Raises what ends the attempt with this number before it begins."""
+"""May raise an exception, which ends the attempt with this number before it begins."""
 
 
 class NamePaused(Exception):
@@ -86,7 +86,7 @@ class Runner:
         self._check: Check | None = None
         self._is_plain = self._sole is not None and self._sole.is_plain and self._sole.payload_type is None
         self._plain: Handler | None = None
-        """The handler of all tasks, if nothing comes before its call but that its task is made; else None."""
+        """The handler of all tasks, if the only step before its call is to create the task; else None."""
         own = self._sole.timeout if self._sole is not None else None
         self._plain_limit = settings.timeout if own is None else own
         self._make = _maker(codec, self._plain_limit)
@@ -152,11 +152,11 @@ class Runner:
     async def work_off(self, seat: Seat, batch: deque[Loan], now: float) -> None:  # noqa: PLR0912, PLR0915 — see below
         """Attempt the tasks of each loan in the batch, until one of them does not simply succeed.
 
-        In a worker thread nothing in here waits, so that the thread drives it with one `send`: the algorithm is the
-        same for both. For a task that simply succeeds, nothing is allocated but the `Task`.
+        Threads and coroutines share this algorithm: in a worker thread nothing in here awaits, so the thread runs it
+        with one `send`. For a task that simply succeeds, nothing is allocated but the `Task`.
 
         It is one function, since every task passes through it: a call for each loan, or for each task, adds a quarter
-        to the cost of a no-op task. Attempts and their time are added to the borrower's once for all loans.
+        to the cost of a no-op task. The attempts and their time are added to the borrower's once for all loans.
         """
         lease, window, borrower = self._lease, seat.window, seat.borrower
         keeps_results, passes_values = self._settlement.keeps_results, self._passes_values
@@ -229,7 +229,7 @@ class Runner:
                         began_at = now
                         ending = Dropped() if window.given_up else Succeeded(value) if outcome is None else outcome
                         self._conclude(Attempt(loan, record, number, ending, task, handler, window.limit, seconds))
-                        seat.loan = None  # not before: if that fails, the desk takes back what the seat has
+                        seat.loan = None  # only now: if `_conclude` raises, the desk takes back the seat's loan
                         now = began_at = monotonic()
                         break
                     if note_success is not None:
@@ -252,7 +252,7 @@ class Runner:
         Its success is reported with the window closed: an interrupt inside the desk's lock would leave it locked.
 
         Raises:
-            NotNow: it may not be called now.
+            NotNow: its gate does not let it begin now.
             Expired: the task had to begin earlier.
         """
         if handler.expires is not None:
@@ -331,7 +331,11 @@ def _maker(codec: Codec, limit: float) -> Callable[[Record, int, float], Task]:
 
 
 def run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine to its end in this thread; it may not wait."""
+    """Runs a coroutine to its end in this thread. It must not await anything that suspends it.
+
+    Raises:
+        RuntimeError: it was suspended.
+    """
     try:
         coroutine.send(None)
     except StopIteration:

@@ -40,9 +40,10 @@ from processor.telemetry.events import TaskCancelled, TaskDeadLettered, TaskTime
 
 
 class InTurn:
-    """Steps that are taken one after the other, each when `go_on` is called. A call from inside a step takes no stack.
+    """Steps that run one after the other, each when `go_on` is called. A call from inside a step does not nest.
 
-    Any thread may call it: a step may have the next one taken in another thread before it returns.
+    Any thread may call it. A step may lead to the call for the next one in another thread before it returns: then the
+    first thread runs both, so that steps never run side by side.
     """
 
     def __init__(self, steps: Iterable[Callable[[], None]]) -> None:
@@ -51,10 +52,10 @@ class InTurn:
         self._asked = 0
 
     def go_on(self) -> None:
-        """Takes the next step, if there is one."""
+        """Runs the next step, if there is one."""
         with self._lock:
             self._asked += 1
-            if self._asked > 1:  # the thread that takes a step now takes the next one as well
+            if self._asked > 1:  # the thread that runs a step now runs the next one as well
                 return
         while True:
             if self._steps:
@@ -66,7 +67,7 @@ class InTurn:
 
 
 class Settlement:
-    """Settles, parks or sends. Any thread may call it."""
+    """Settles or parks tasks, or sends their outputs. Any thread may call it."""
 
     def __init__(
         self, settings: Settings, codec: Codec, desk: Desk, gatekeeper: Gatekeeper, outputs: Outputs, log: TaskLog
@@ -83,15 +84,15 @@ class Settlement:
         self._tracing: Tracing | None = None
         self._recorder: FlightRecorder | None = None
         self.note_success = log.succeeded if log.logs_each else None
-        """Called for a task that simply succeeded, where anything is done for it."""
+        """Called for each task that simply succeeded; None if nothing is to be done for it."""
 
     def trace(self, tracing: Tracing) -> None:
-        """Has the spans of attempts ended."""
+        """Ends the span of each attempt, from now on."""
         self._tracing = tracing
         self._compose()
 
     def watch(self, recorder: FlightRecorder | None) -> None:
-        """Has the end of each attempt recorded; None ends that."""
+        """Records the end of each attempt, from now on; None ends that."""
         self._recorder = recorder
         self._compose()
 
@@ -109,7 +110,7 @@ class Settlement:
         self.note_success = note_success if is_noted else log.succeeded if log.logs_each else None
 
     def begin_spans(self, tasks: Sequence[Task]) -> None:
-        """Begins the span of each task of a batch, where attempts are traced."""
+        """Begins the span of each task of a batch, if attempts are traced."""
         if self._tracing is not None:
             for task in tasks:
                 self._tracing.begin_beside_others(task)
@@ -139,10 +140,10 @@ class Settlement:
                 self._cancel(attempt, cancel, Cause.CANCELLED)
             case Arrived(what):
                 self._join(attempt, what)
-            # A dropped one was settled by the watchdog.
+            # The watchdog has settled a dropped one.
 
     def all_simply_succeeded(self, attempts: Sequence[Attempt]) -> bool:
-        """Return whether nothing follows from these attempts. They are logged then."""
+        """Return whether nothing follows from these attempts but that their tasks settle. If so, log them."""
         simple = all(map(self._is_simple, attempts))
         if simple and self.note_success is not None:
             for attempt in attempts:
@@ -158,8 +159,8 @@ class Settlement:
     def conclude_part(self, loan: Loan, attempts: Sequence[Attempt]) -> None:
         """Does what follows from the attempts at all tasks of a loan, which were made in one batch.
 
-        Those that simply succeeded are settled at once. Results and dead letters are sent one after the other, as they
-        are of single tasks. Then what is to be attempted again waits for that.
+        Tasks that simply succeeded settle at once. Results and dead letters are sent one after the other, like those of
+        single tasks. After that, the tasks that will be attempted again are parked.
         """
         sent, again = list[int](), list[tuple[int, Failed, float]]()
         for index, attempt in enumerate(attempts):
@@ -197,9 +198,10 @@ class Settlement:
             self._dead_letter(attempt, failed_with(error.why, began=False), error.others)
 
     def _succeed(self, attempt: Attempt, value: Any) -> None:
-        """The handler returned `value`: the task settles when the broker has its result and what follows.
+        """Sends the result of a task whose handler returned `value`, and the tasks that follow from it.
 
-        Or together with them.
+        The task settles when the broker has these records; with exactly-once, in one transaction with them. If there
+        are none, it settles at once.
         """
         self.log.succeeded(attempt)
         loan, topic, task = attempt.loan, self._settings.results_topic, attempt.task
@@ -244,7 +246,7 @@ class Settlement:
             self.desk.outcomes.park(attempt.loan, failed, monotonic() + delay)
 
     def _explained(self, attempt: Attempt, failed: Failed) -> Failed:
-        """Return the failure with its reason in words, where it was the deadline, which is logged."""
+        """Return the failure. If its cause is the time limit, log that, and describe it in the message."""
         if failed.cause is not Cause.TIMED_OUT:
             return failed
         limit = attempt.limit
@@ -261,9 +263,9 @@ class Settlement:
         return cancel_of(self.desk.cancelling.cancels, attempt.task)
 
     def _cancel(self, attempt: Attempt, cancel: Cancel, cause: Cause) -> None:
-        """Settles the task, or dead-letters it, as the operator has asked for."""
+        """Settles the task or, if the cancellation says so, dead-letters it."""
         loan, record, fields = attempt.loan, attempt.record, attempt.fields
-        if loan.ledger.state is LedgerState.CLOSED:  # its next consumer obeys as well
+        if loan.ledger.state is LedgerState.CLOSED:  # the partition's next consumer cancels the task as well
             self.desk.outcomes.give_up(loan)
             return
         is_followed_by = is_followed(loan.ledger.terms, record)
@@ -301,7 +303,7 @@ class Settlement:
     def _dead_letter(self, attempt: Attempt, failed: Failed, others: Sequence[Record] = ()) -> None:
         """Sends the dead letter, and with it those of `others`, which settle together with the task."""
         loan, record = attempt.loan, attempt.record
-        if loan.ledger.state is LedgerState.CLOSED:  # its next consumer runs it again, and decides for itself
+        if loan.ledger.state is LedgerState.CLOSED:  # the partition's next consumer runs the task again
             self.desk.outcomes.give_up(loan)
             return
         self.desk.outcomes.fail(loan, failed)
@@ -346,7 +348,7 @@ def letter_of(topic: str, record: Record, group: str, attempts: int, failed: Fai
 
 
 def dead_letter_headers(record: Record, group: str, attempts: int, failed: Failed) -> Headers:
-    """Return the headers that a dead letter has besides its record's own."""
+    """Return the headers that a dead letter has in addition to those of its record."""
     kind, timestamp = record.timestamp()
     place = (record.topic(), record.partition(), record.offset(), timestamp if kind else -1)
     return _letter_headers(place, group, attempts, failed)
@@ -360,7 +362,7 @@ def unmet_letter(topic: str, record: OutputRecord, group: str, after: str) -> Ou
 
 
 def _letter_headers(place: tuple[str, int, int, int], group: str, attempts: int, failed: Failed) -> Headers:
-    """`place` is topic, partition, offset and timestamp; -1 for what does not exist."""
+    """Return the headers. `place` is topic, partition, offset and timestamp, each -1 if there is none."""
     topic, partition, offset, timestamp = place
     texts = {
         "dlq-topic": topic,

@@ -1,7 +1,7 @@
 """The lending desk of a consumer: everything that threads share, under one lock that no other package sees. Each part
 of `Desk` offers what one kind of caller needs; what other packages use of it is imported from here.
 
-Under the lock nothing is called that blocks, logs or does I/O. It is taken once a batch.
+No code that holds the lock blocks, logs or does I/O. A borrower takes it once for each batch.
 """
 
 from processor.runtime.desk.borrower import Borrower, Invited

@@ -1,4 +1,4 @@
-"""`Arrivals`: arrivals at joins, kept in the ledger of their partition, and the markers of joins that are complete."""
+"""`Arrivals`: keeps and settles arrivals at joins, and the markers of complete joins, in their partition's ledger."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Arrivals:
         return self._shared.has_joins
 
     def arrive(self, loan: Loan, due: Due) -> Mapping[int, KeptRecord] | None:
-        """Keep the loan's next task, an arrival at a join. If it is the last, return the others; the loan continues."""
+        """Keep the loan's next record, an arrival at a join. If it is the last one, return the other arrivals, and the
+        loan stays lent; else return None.
+        """
         with self._lock:
             self._shared.has_joins = True
             if loan.ledger.state is LedgerState.CLOSED or self._is_cancelled(loan):
@@ -49,7 +51,7 @@ class Arrivals:
             return None
 
     def mark(self, loan: Loan, identity: Identity, path: Mapping[str, Mapping[int, Sequence[int]]]) -> None:
-        """Keeps the loan's next task, the marker of a complete join."""
+        """Keeps the loan's next record, the marker of a complete join."""
         with self._lock:
             self._shared.has_joins = True
             if loan.ledger.state is LedgerState.CLOSED:

@@ -35,10 +35,10 @@ class Commits:
     def progress(
         self, partitions: Iterable[Partition] | None, known: Mapping[Partition, Stamp]
     ) -> list[tuple[Partition, Stamp, Progress]]:
-        """Settle what is done, of running batches too, and return what may be committed, offset and map in one moment.
+        """Settle what is done, also in running batches. Return what may be committed, read at one moment.
 
         Args:
-            partitions: the partitions to look at; None for all assigned ones.
+            partitions: the partitions to check; None for all assigned ones.
             known: stamps by partition. A partition whose stamp is unchanged is left out.
         """
         changed = []
@@ -55,9 +55,9 @@ class Commits:
         return changed
 
     def cut(self, partitions: Iterable[Partition] | None, known: Mapping[Partition, Stamp]) -> list[PartitionCut]:
-        """Does the same with the outboxes: progress and outputs of all partitions, in one moment.
+        """Does the same with exactly-once: returns progress and outputs of all partitions, read at one moment.
 
-        A partition with an output in its outbox is not left out.
+        A partition with an output in its outbox is never left out.
         """
         cuts = []
         with self._lock:
@@ -88,9 +88,9 @@ class Commits:
         return any(ledger.outbox for ledger in self._assignment.ledgers.values())
 
     def points(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Settle what is done, and return the commit points of the partitions that are assigned and have one.
+        """Settle what is done. Return the commit points of those of the partitions that are assigned and have one.
 
-        Below its commit point a partition has no task that is unsettled, or whose output is not committed yet.
+        Below it, every task of the partition is settled and its output, if any, is committed.
         """
         with self._lock:
             self._returns.collect_all()

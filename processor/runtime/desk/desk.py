@@ -31,10 +31,10 @@ from processor.runtime.ports import Partition
 from processor.runtime.timers import Timers
 
 PAUSES = 10
-"""Pauses that one report names."""
+"""The most pauses that one report names."""
 
 BUSIEST = 5
-"""Sessions that one report names."""
+"""The most sessions that one report names."""
 
 REPORTED = (
     "suspensions",
@@ -65,7 +65,7 @@ class Report(NamedTuple):
 
 
 class Desk:
-    """Each part takes the one lock around what it changes. For the four private parts, the caller holds it."""
+    """Each public part takes the one lock around what it changes. A caller of the four private parts must hold it."""
 
     def __init__(self, lease: Lease, timers: Timers, *, stages: bool = False) -> None:
         """`stages` is whether outputs wait in outboxes, to be committed together with offsets."""
@@ -94,7 +94,7 @@ class Desk:
 
     @property
     def waiting(self) -> int:
-        """Tasks that are held and not lent."""
+        """Tasks in memory that are not lent."""
         return self._shared.assignment.waiting
 
     @property
@@ -120,7 +120,7 @@ class Desk:
     # --- under the lock --------------------------------------------------------------------------------
 
     def report(self, now: float) -> Report:
-        """Settle what is done, and return the state of this moment. The longest duration is reset."""
+        """Settle what is done, and return the present state. The longest duration is reset."""
         with self._shared.lock:
             self._returns.collect_all()
             counts = self.counts

@@ -56,7 +56,10 @@ class Gates:
             self._waiting.drop(loan.lane, monotonic())
 
     def hold(self, gate: Gate[Ledger, Lane], loan: Loan, setback: Setback, failed: Failed | None) -> None:
-        """Makes the loan's session wait until the gate lets its next task begin. `failed` is an outage that it met."""
+        """Makes the loan's session wait until the gate lets its next task begin.
+
+        `failed` is the outage in which an attempt at that task ended; None if there was no attempt.
+        """
         with self._lock:
             if failed is not None:
                 self._shared.count_failure(loan, failed)
@@ -66,6 +69,6 @@ class Gates:
             if may_begin:
                 gate.wait(loan.ledger, loan.lane)
                 self._waiting.note(loan.ledger, loan.lane)
-            self._waiting.invite(gate, monotonic())  # there may be room since it was refused
+            self._waiting.invite(gate, monotonic())  # since the refusal, without the lock, room may have become free
             self._waiting.watch(gate)
             self._wakeups.after_release(loan)

@@ -1,4 +1,4 @@
-"""`Inflow`: admits records, and reports how much is held of each partition."""
+"""`Inflow`: admits records, and reports how much is in flight of each partition."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Inflow:
             self._wakeups.wake_borrowers()
 
     def rest(self, seconds: float) -> None:
-        """Waits for so many seconds, or until a quarter of what is in flight now is settled."""
+        """Waits for at most `seconds`, until a quarter of what is in flight now is settled."""
         with self._lock:
             self._wakeups.wait_for_space(seconds)
 
     def usage(self) -> dict[Partition, Usage]:
-        """Return what is held of each assigned partition. It takes no lock."""
+        """Return what is in flight of each assigned partition. It takes no lock."""
         ledgers = self._assignment.ledgers
         if self._stages or self._shared.has_joins:
             return {p: _usage_beside_kept(ledger) for p, ledger in ledgers.items()}
@@ -45,7 +45,7 @@ class Inflow:
 
     @property
     def is_empty(self) -> bool:
-        """Whether neither a task nor an output of one is held. It takes no lock."""
+        """Whether no task is in flight and no output is staged. It takes no lock."""
         if self._assignment.in_flight:
             return False
         return not self._stages or not any(ledger.outbox for ledger in self._assignment.ledgers.values())

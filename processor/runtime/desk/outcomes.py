@@ -67,12 +67,12 @@ class Outcomes:
     ) -> None:
         """Settles the loan's next task, and stages `output` to be committed with it, in one step. See `settle_all`.
 
-        The step is taken when a thread next comes to the desk: to take the lock here, for each task, would have the
-        workers queue for it. The borrower comes after its batch, the watchdog if that takes long.
+        The step is taken when a thread next comes to the desk: if each task took the lock here, the workers would queue
+        for it. The borrower comes after its batch, and the watchdog comes earlier if that takes long.
 
         Args:
             loan: the loan whose next task is settled.
-            output: what a committed transaction is to hold.
+            output: what a transaction commits together with the task's offset.
             size: of the output in memory, in bytes.
             dead_letter: whether it is a dead letter.
             result: whether it has a result.
@@ -89,7 +89,9 @@ class Outcomes:
             self._wakeups.after_release(loan)
 
     def cancel(self, loan: Loan, failed: Failed) -> None:
-        """Settles the loan's next task, which was cancelled, without a dead letter. `failed` says how far it came."""
+        """Settles the loan's next task, which was cancelled, without a dead letter. The cause of `failed` says whether
+        an attempt was interrupted.
+        """
         with self._lock:
             self._shared.count_failure(loan, failed)
             loan.ledger.cancelled += 1

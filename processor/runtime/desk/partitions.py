@@ -53,10 +53,10 @@ class Partitions:
         """Begins an assigned partition.
 
         Args:
-            partition: which one.
-            committed: the offset at which it goes on.
-            settled: the ranges settled above that.
-            kept_until: the offset below which every task was settled before; None where no commit noted one.
+            partition: the assigned partition.
+            committed: the offset at which it continues; None if the group has committed none.
+            settled: the ranges above it that are settled.
+            kept_until: the offset below which every task was settled before; None if no commit notes one.
         """
         with self._lock:
             ledger = self._assignment.ledgers.get(partition)
@@ -106,7 +106,7 @@ class Partitions:
             self._returns.take_back_all(lambda loan: not loan.ledger.may_begin)
 
     def wait_drained(self, partitions: Sequence[Partition], seconds: float) -> bool:
-        """Waits until the running tasks of these partitions have ended and settled. Return whether they have."""
+        """Waits at most `seconds` for the running tasks of these partitions to settle. Return whether they have."""
         with self._lock:
             return self._wakeups.wait_drained(lambda: not self._lent_of(partitions), seconds)
 

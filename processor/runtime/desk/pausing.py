@@ -42,7 +42,7 @@ class Pausing:
             return True
 
     def hold(self, loan: Loan, name: str) -> None:
-        """Makes the loan's session wait until tasks with the name of its next one are resumed."""
+        """Makes the loan's session wait until tasks with this name, that of its next task, are resumed."""
         with self._lock:
             pause = self.pauses.of_name(name)
             if pause is None:

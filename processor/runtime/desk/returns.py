@@ -1,4 +1,4 @@
-"""`Returns`: how the desk gets back what it has lent: what is finished, what was not begun, what is gathered."""
+"""`Returns`: takes back what the desk has lent: finished loans, loans that were not begun, and gathered ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Returns:
 
     def __init__(self, shared: Shared, wakeups: Wakeups) -> None:
         self.borrowers: list[Borrower] = []
-        """Those that have entered and not left."""
+        """Borrowers that have entered and not left."""
         self._shared = shared
         self._assignment = shared.assignment
         self._gatherer = shared.gatherer
@@ -92,5 +92,5 @@ class Returns:
             self._wakeups.notify_drained(loan)
 
     def is_quiet(self) -> bool:
-        """Return whether no borrower has a loan. The calling one has brought back its own."""
+        """Return whether no borrower has a loan. The calling borrower has returned its own."""
         return not any(each.borrowed_at or each.batch or any(each.current()) for each in self.borrowers)

@@ -87,7 +87,7 @@ class SetAside:
         """Return the tasks to read again now.
 
         Args:
-            limits: of what may be in flight.
+            limits: the limits of what may be in flight.
             lead: how many seconds before its time a delayed task is read again.
         """
         with self._lock:
@@ -110,14 +110,14 @@ class SetAside:
             ]
 
     def hasten(self, ledger: Ledger, entries: Sequence[Entry]) -> None:
-        """Has delayed tasks be read again earlier, by ascending offset: of a session, each after those before it."""
+        """Brings forward when delayed tasks are read again. `entries` ascend by offset; see `Overflow.hasten`."""
         with self._lock:
             if ledger.state is OPEN and ledger.overflow is not None:
                 ledger.overflow.hasten(entries)
         self.runs_low.set()
 
     def read_again(self, ledger: Ledger, records: Sequence[Record]) -> bool:
-        """Takes in records that were asked for. Return whether the ledger takes more."""
+        """Admits records that were asked for. Return whether the ledger takes more."""
         with self._lock:
             before = self._assignment.waiting
             is_open = self._assignment.read_again(ledger, records)

@@ -21,7 +21,7 @@ ToStage = tuple[Loan, object, int, bool, bool]
 
 
 class Shared:
-    """Values that change under the lock only, and that several parts of the desk need.
+    """Values that several parts of the desk need, and that change only under the lock.
 
     None of them is ever replaced: a part may keep a reference.
     """

@@ -28,7 +28,7 @@ class Suspects:
             self._isolation.suspect(suspects)
 
     def acquit(self, partition: Partition, below: int) -> list[int]:
-        """Clears the suspects below an offset up to which the group has all as settled. Return their offsets."""
+        """Removes the suspects below an offset that the group has committed. Return their offsets."""
         with self._lock:
             return self._isolation.acquit(partition, below)
 

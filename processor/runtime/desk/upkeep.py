@@ -13,14 +13,14 @@ from processor.runtime.desk.wakeups import Wakeups
 from processor.runtime.expired_joins import next_expiry, refuse_expired
 
 STALE_BATCHES = 5
-"""A batch that takes so many times its intended duration was sized for faster tasks: the desk takes back what its
-worker has not begun."""
+"""A batch that takes this many times its intended duration was sized for faster tasks. It is *stale*: the desk takes
+back what its worker has not begun."""
 
 SPARE_SECONDS = 0.064
-"""A long batch is taken back so long after its intended end: four times `LONG_BATCH_SECONDS`."""
+"""A long batch is stale this long after its intended end: four times `LONG_BATCH_SECONDS`."""
 
 STALE_SECONDS = STALE_BATCHES * BATCH_SECONDS
-"""The least time after lending at which a batch can be stale."""
+"""The shortest time after lending at which a batch can be stale."""
 
 
 class Upkeep:
@@ -37,8 +37,8 @@ class Upkeep:
     def tend(self, now: float) -> float | None:
         """Wakes due retries and takes back what waits behind slow tasks. Return when the next retry is due.
 
-        No borrower notices these: lanes that were lent behind a task that turned out slow, and ready lanes while every
-        worker that is awake is on a task that turned out slow.
+        No borrower comes to the desk for two kinds of lanes: those that were lent behind a task that turned out slow,
+        and ready lanes while every worker that is awake has such a task.
         """
         with self._lock:
             epoch = time()
