@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.ledger import Entry, Ledger, Place, lost, out_of_order, overlapping, repeated
+from tests.support.ledger import Entry, Follower, Ledger, Place, lost, out_of_order, overlapping, repeated
 
 
 class FakeTask(NamedTuple):
@@ -160,6 +160,36 @@ def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
         pass
     ledger.path.write_bytes(ledger.path.read_bytes()[:-3])
     assert [entry.kind for entry in ledger.entries()] == ["start"]
+
+
+def test_a_follower_reads_each_line_once_and_a_line_that_is_being_written_when_it_is_whole(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    follower = Follower(ledger.path)
+    assert follower.read() == []
+    with ledger.attempt(FakeTask(offset=1)):
+        written = ledger.path.read_bytes()
+        assert [(entry.kind, entry.offset) for entry in follower.read()] == [("start", 1)]
+        with ledger.path.open("ab") as file:
+            file.write(written[:10])
+            file.flush()
+            assert follower.read() == []
+            file.write(written[10:])
+    assert [(entry.kind, entry.offset) for entry in follower.read()] == [("start", 1), ("end", 1)]
+    assert follower.read() == []
+
+
+def test_entries_are_all_that_was_written_by_their_times(tmp_path: Path) -> None:
+    """One process may take its time before it writes, and write behind another."""
+    ledger = Ledger(tmp_path / "ledger")
+    with ledger.attempt(FakeTask(offset=1)):
+        earlier = ledger.path.read_bytes()
+    assert len(ledger.entries()) == 2
+    with ledger.path.open("ab") as file:
+        file.write(earlier.replace(b'"offset":1', b'"offset":2'))
+    entries = ledger.entries()
+    assert [(entry.kind, entry.offset) for entry in entries] == [("start", 1), ("start", 2), ("end", 1)]
+    entries.clear()
+    assert len(ledger.entries()) == 3
 
 
 def test_processes_that_write_at_once_do_not_mix_their_lines(tmp_path: Path) -> None:

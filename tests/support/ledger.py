@@ -3,6 +3,9 @@
 A handler appends a line when it starts and when it ends. Each line is one `os.write` to a file opened with O_APPEND, so
 that lines of many processes never mix and a line that was written survives its writer's SIGKILL. The times are
 CLOCK_MONOTONIC, which is one clock for all processes of a machine. The checks return findings, empty when all is well.
+
+A reader decodes each line once, however often it asks: what a test or a benchmark reads must not slow down what it
+measures on the same cores.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -89,6 +93,25 @@ class TaskLike(Protocol):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Entry).decode
+_time_of = attrgetter("at")
+
+
+class Follower:
+    """Reads a ledger that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        """Bytes that were read so far, up to the end of a line."""
+
+    def read(self) -> list[Entry]:
+        """Return the entries that were written since the last call, in the order of the file."""
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return list(map(_decode, whole.splitlines()))
 
 
 class Ledger:
@@ -97,6 +120,9 @@ class Ledger:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._follower = Follower(self.path)
+        self._entries: list[Entry] = []
+        self._reading = threading.Lock()
 
     @contextmanager
     def attempt(self, task: TaskLike) -> Iterator[None]:
@@ -110,10 +136,11 @@ class Ledger:
         self._note("end", task, succeeded=True)
 
     def entries(self) -> list[Entry]:
-        """All whole lines, in the order of their times; the order in the file may differ by the time of a write."""
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        return sorted(map(_decode, whole.splitlines()), key=lambda entry: entry.at)
+        """Return all whole lines, by their times. The order in the file may differ by the duration of a write."""
+        with self._reading:
+            self._entries += self._follower.read()
+            self._entries.sort(key=_time_of)
+            return self._entries.copy()
 
     def _note(self, kind: Literal["start", "end"], task: TaskLike, *, succeeded: bool) -> None:
         entry = Entry(

@@ -17,7 +17,7 @@ from processor.runtime.ports import MapRecord, Partition
 from processor.runtime.ports import Place as RecordPlace
 from tests.support import cluster, ledger
 from tests.support.broker import Broker
-from tests.support.ledger import Entry, Finding, Ledger, Place
+from tests.support.ledger import Entry, Finding, Follower, Ledger, Place
 from tests.support.run import Fleet
 from tests.support.until import until
 
@@ -339,10 +339,13 @@ class Scenario:
             AssertionError: they have not within `seconds`.
         """
 
-        def begun() -> int:
-            return sum(entry.kind == "start" for entry in self.ledger.entries())
+        follower, begun = Follower(self.ledger.path), list[Entry]()
 
-        until(lambda: begun() >= runs, lambda: f"{begun()} of {runs} handlers were entered", seconds, 0.02)
+        def have_begun() -> bool:
+            begun.extend(entry for entry in follower.read() if entry.kind == "start")
+            return len(begun) >= runs
+
+        until(have_begun, lambda: f"{len(begun)} of {runs} handlers were entered", seconds, 0.02)
 
     def wait_done(self, tasks: int, seconds: float = 120.0) -> list[Entry]:
         """Waits until so many tasks have succeeded at least once, and returns the ledger.
@@ -351,15 +354,14 @@ class Scenario:
             AssertionError: they have not within `seconds`.
         """
 
-        def done(entries: Iterable[Entry]) -> int:
-            return len({entry.place for entry in entries if entry.succeeded})
+        follower, done = Follower(self.ledger.path), set[Place]()
 
-        def all_done() -> list[Entry] | None:
-            entries = self.ledger.entries()
-            return entries if done(entries) >= tasks else None
+        def are_done() -> bool:
+            done.update(entry.place for entry in follower.read() if entry.succeeded)
+            return len(done) >= tasks
 
-        missing = lambda: f"{done(self.ledger.entries())} of {tasks} tasks are done"  # noqa: E731 — a message
-        return until(all_done, missing, seconds, 0.05)
+        until(are_done, lambda: f"{len(done)} of {tasks} tasks are done", seconds, 0.05)
+        return self.ledger.entries()
 
     @property
     def lag(self) -> int:

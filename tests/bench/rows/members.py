@@ -1,6 +1,7 @@
 """What it costs when members of a group come, go and die under a steady load: how long tasks wait, and what runs again.
 
-Every figure is read from the ledger that the handlers write.
+Every figure is read from the ledger that the handlers write. This process produces the load as well, beside brokers and
+consumers on the same cores: while it measures, it reads only what is new in the ledger.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from tests.bench.statistics import Figures, Measure, figure
 from tests.support import ledger
 from tests.support.broker import GivenBroker
 from tests.support.cluster import create_topic
-from tests.support.ledger import Entry
+from tests.support.ledger import Follower
 from tests.support.run import Fleet
 from tests.support.scenario import Scenario
 from tests.support.steady_load import SteadyLoad, steady_load
 from tests.support.until import until
+
+OPTIONS = ("-w", "16", "--stats-interval", "10")
+"""A scenario asks for statistics each second, which is more than a consumer reports by default."""
 
 PROTOCOLS = {"classic": "classic", "consumer": "KIP-848"}
 RATE, PARTITIONS = 300, 12
@@ -42,10 +46,13 @@ class Group(NamedTuple):
     work: Scenario
     protocol: str
 
+    def start(self, consumers: int) -> Fleet:
+        """Starts one, and returns at once."""
+        return self.work.run("vary", "-p", str(consumers), *OPTIONS, "--group-protocol", self.protocol)
+
     def fleet(self, consumers: int = 1) -> Fleet:
         """Starts one, and returns once it has partitions."""
-        options = ("-p", str(consumers), "-w", "16", "--group-protocol", self.protocol)
-        fleet = self.work.run("vary", *options)
+        fleet = self.start(consumers)
         until(lambda: all(map(fleet.partitions_of, range(consumers))), "the fleet has partitions", JOIN_SECONDS, 0.05)
         return fleet
 
@@ -142,20 +149,16 @@ def _is_shared(fleet: Fleet) -> bool:
 
 def _served(work: Scenario, partitions: Collection[int], died_at: int, dead: Collection[int]) -> int:
     """Waits until another process has begun a task of each partition since, and returns when the last of them was."""
+    follower, begun = Follower(work.ledger.path), dict[int, int]()
 
-    def last_begun() -> int | None:
-        begun = _first_begun(work.ledger.entries(), died_at, dead)
-        return max(begun[partition] for partition in partitions) if begun.keys() >= set(partitions) else None
+    def are_served() -> bool:
+        for entry in follower.read():
+            if entry.kind == "start" and entry.at > died_at and entry.pid not in dead:
+                begun[entry.partition] = min(entry.at, begun.get(entry.partition, entry.at))
+        return begun.keys() >= set(partitions)
 
-    return until(last_begun, "the partitions of the dead consumer are served", JOIN_SECONDS, 0.25)
-
-
-def _first_begun(entries: Collection[Entry], since: int, dead: Collection[int]) -> dict[int, int]:
-    begun: dict[int, int] = {}
-    for entry in entries:
-        if entry.kind == "start" and entry.at > since and entry.pid not in dead:
-            begun.setdefault(entry.partition, entry.at)
-    return begun
+    until(are_served, "the partitions of the dead consumer are served", JOIN_SECONDS, 0.25)
+    return max(begun[partition] for partition in partitions)
 
 
 def _after_death(
@@ -193,7 +196,7 @@ def _fleets(stage: Stage, protocol: str) -> Figures:
                     mine = fleets[place].partitions_of(0) | fleets[place].partitions_of(1)
                     died_at = time.monotonic_ns()
                     group.work.kill(fleets[place])
-                    fleets[place] = group.work.run("vary", "-p", "2", "-w", "16", "--group-protocol", protocol)
+                    fleets[place] = group.start(2)
                 else:
                     replacement = group.fleet(2)
                     group.stop(fleets[place])
