@@ -65,7 +65,11 @@ FILL_ONE = 0.5
 """It is also filled up once this fraction of one partition's tasks is settled, if the stock has more of them."""
 
 FILL_SECONDS = 0.05
-"""It is filled up after this many seconds at the latest."""
+"""It is filled up after this many seconds at the latest,"""
+
+FILL_SECONDS_EACH = 0.0005
+"""or after this many seconds for each partition in the stock, if that is longer. A filling takes some 15 µs of CPU for
+each of them, and meanwhile no worker has the interpreter."""
 
 P = TypeVar("P", bound=Hashable)
 
@@ -147,22 +151,22 @@ class Filling(Generic[P]):
         self._levels: dict[P, int] = {}
         self._next = -inf
 
-    def is_due(self, in_flight: Mapping[P, Usage], stocked: Iterable[P], now: float) -> bool:
+    def is_due(self, in_flight: Mapping[P, int], stocked: Iterable[P], now: float) -> bool:
         """Return whether to fill: enough is settled, in all or in one partition; there is new stock; or it is time.
 
         Args:
-            in_flight: what is in flight of each assigned partition.
+            in_flight: how many tasks are in flight of each assigned partition.
             stocked: the partitions in the stock.
             now: in seconds of the monotonic clock.
         """
-        if now >= self._next or sum([usage.tasks for usage in in_flight.values()]) <= self._level:
+        if now >= self._next or sum(in_flight.values()) <= self._level:
             return True
         levels = self._levels
-        return any(partition not in levels or in_flight[partition].tasks <= levels[partition] for partition in stocked)
+        return any(partition not in levels or in_flight[partition] <= levels[partition] for partition in stocked)
 
     def note(self, in_flight: Mapping[P, Usage], stock: Mapping[P, Usage], quotas: Mapping[P, int], now: float) -> None:
         """Notes a filling, which admits `quotas` of the stock in addition to what is in flight."""
-        self._next = now + FILL_SECONDS
+        self._next = now + max(FILL_SECONDS, len(stock) * FILL_SECONDS_EACH)
         self._level = int((sum(usage.tasks for usage in in_flight.values()) + sum(quotas.values())) * (1.0 - FILL))
         self._levels = {
             partition: int((in_flight[partition].tasks + quotas.get(partition, 0)) * (1.0 - FILL_ONE))
@@ -222,7 +226,8 @@ class Fetching(Generic[P]):
             drained: whether the client has handed over all that it had fetched. A pause would drop what is left.
         """
         self._measure(taken, now)
-        parts = {partition: _part(usage, self._limits) for partition, usage in stock.items()}
+        most_tasks, most_bytes = self._limits
+        parts = {partition: max(tasks / most_tasks, size / most_bytes) for partition, (tasks, size) in stock.items()}
         resume = [p for p, at in self._paused_at.items() if self._lasts_no_longer(p, stock, parts.get(p, 0.0), at)]
         for partition in resume:
             del self._paused_at[partition]

@@ -68,8 +68,9 @@ class Stock(Generic[P, M]):
         """How many records were taken of each partition since its first ones were put in."""
         self._queues: dict[P, _Queue[M]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._queues)
+    def __len__(self) -> int:
+        """Return how many partitions something waits of."""
+        return len(self._queues)
 
     def __contains__(self, partition: P) -> bool:
         return partition in self._queues

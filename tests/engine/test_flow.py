@@ -140,35 +140,43 @@ def filled(in_flight: Mapping[str, Usage], stock: Mapping[str, Usage], **admitte
 
 
 def test_the_first_filling_is_due() -> None:
-    assert Filling[str]().is_due(tasks(a=1000), ["a"], 0.0)
+    assert Filling[str]().is_due({"a": 1000}, ["a"], 0.0)
 
 
 def test_a_filling_is_due_once_a_quarter_of_what_it_left_in_flight_is_settled() -> None:
     filling = filled(tasks(a=300, b=300), tasks(a=5000, b=5000), a=100, b=100)
-    assert not filling.is_due(tasks(a=300, b=301), ["a", "b"], 10.0)
-    assert filling.is_due(tasks(a=300, b=300), ["a", "b"], 10.0)
+    assert not filling.is_due({"a": 300, "b": 301}, ["a", "b"], 10.0)
+    assert filling.is_due({"a": 300, "b": 300}, ["a", "b"], 10.0)
 
 
 def test_a_filling_is_due_once_half_of_one_partition_is_settled_that_has_more_in_the_stock() -> None:
     filling = filled(tasks(a=10, b=990), tasks(a=90, b=5000, c=5), a=10, c=5)
-    assert not filling.is_due(tasks(a=11, b=990, c=0), ["a", "b"], 10.0)
-    assert filling.is_due(tasks(a=10, b=990, c=5), ["a", "b"], 10.0)
+    assert not filling.is_due({"a": 11, "b": 990, "c": 0}, ["a", "b"], 10.0)
+    assert filling.is_due({"a": 10, "b": 990, "c": 5}, ["a", "b"], 10.0)
 
 
 def test_a_partition_of_which_all_was_admitted_asks_for_no_filling() -> None:
     filling = filled(tasks(a=990, b=0), tasks(a=5000, b=10), b=10)
-    assert not filling.is_due(tasks(a=990, b=0), ["a"], 10.0)
+    assert not filling.is_due({"a": 990, "b": 0}, ["a"], 10.0)
 
 
 def test_what_is_fetched_of_a_partition_with_an_empty_stock_is_admitted_at_once() -> None:
     filling = filled(tasks(a=990, b=0), tasks(a=5000, b=10), b=10)
-    assert filling.is_due(tasks(a=990, b=10), ["a", "b"], 10.0)
+    assert filling.is_due({"a": 990, "b": 10}, ["a", "b"], 10.0)
 
 
 def test_a_filling_is_due_after_a_while_although_nothing_is_settled() -> None:
     filling = filled(tasks(a=1000), tasks(a=5000))
-    assert not filling.is_due(tasks(a=1000), ["a"], 10.0 + FILL_SECONDS / 2)
-    assert filling.is_due(tasks(a=1000), ["a"], 10.0 + FILL_SECONDS)
+    assert not filling.is_due({"a": 1000}, ["a"], 10.0 + FILL_SECONDS / 2)
+    assert filling.is_due({"a": 1000}, ["a"], 10.0 + FILL_SECONDS)
+
+
+def test_the_more_partitions_a_stock_has_the_rarer_is_a_filling_that_nothing_else_asks_for() -> None:
+    names = [f"p{n}" for n in range(400)]
+    filling = filled(dict.fromkeys(names, Usage(100, 100)), dict.fromkeys(names, Usage(500, 500)))
+    held = dict.fromkeys(names, 100)
+    assert not filling.is_due(held, names, 10.0 + 4 * FILL_SECONDS - 0.001)
+    assert filling.is_due(held, names, 10.0 + 4 * FILL_SECONDS)
 
 
 # --- what is fetched ---------------------------------------------------------------------------------

@@ -31,12 +31,12 @@ BUSY, QUIET = Partition("t", 0), Partition("t", 1)
 
 
 class Fetched:
-    """An intake with two partitions and a desk from which nothing is borrowed."""
+    """An intake, with two partitions unless more are given, and a desk from which nothing is borrowed."""
 
-    def __init__(self, max_in_flight: int = 100, *, stages: bool = False) -> None:
+    def __init__(self, max_in_flight: int = 100, *, stages: bool = False, partitions: int = 2) -> None:
         self.events: list[Event] = []
         self.cluster = ScriptedCluster()
-        self.cluster.create_topic("t", 2)
+        self.cluster.create_topic("t", partitions)
         self.source = ScriptedSource(self.cluster, ["t"])
         lease = Lease(1e9)
         self.desk = Desk(lease, Timers(), stages=stages)
@@ -104,6 +104,7 @@ def test_the_sum_of_what_is_in_flight_is_that_of_its_parts(stages: bool) -> None
     fetched.come(BUSY, 0, 20)
     fetched.come(QUIET, 0, 3)
     fetched.take()
+    assert fetched.desk.inflow.tasks() == {BUSY: 20, QUIET: 3}
     tasks, sizes = zip(*fetched.desk.inflow.usage().values(), strict=True)
     assert tasks == (20, 3)
     assert fetched.desk.inflow.total() == (23, sum(sizes))
@@ -298,6 +299,21 @@ def test_a_partition_that_comes_back_has_no_gate() -> None:
     fetched.come(QUIET, 0, 2)
     fetched.take(2)
     assert fetched.in_flight(QUIET) == 2
+
+
+@pytest.mark.parametrize(("partitions", "seconds"), [(2, 0.005), (200, 0.01), (1000, 0.025)])
+def test_the_poller_rests_longer_with_more_partitions_in_the_stock(
+    partitions: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each loop takes time for each of them, and meanwhile no worker has the interpreter."""
+    fetched = Fetched(partitions=partitions)
+    rests: list[float] = []
+    monkeypatch.setattr(fetched.desk.inflow, "rest", rests.append)
+    for number in range(partitions):
+        fetched.come(Partition("t", number), 0, 200 if partitions == 2 else 3)
+    while not rests:
+        fetched.take()
+    assert rests == [pytest.approx(seconds)]
 
 
 def test_room_is_filled_at_once_while_no_lane_is_ready() -> None:

@@ -43,6 +43,13 @@ class Inflow:
             return {p: _usage_beside_kept(ledger) for p, ledger in ledgers.items()}
         return {p: Usage(len(ledger.offsets), ledger.offsets.bytes) for p, ledger in ledgers.items()}
 
+    def tasks(self) -> dict[Partition, int]:
+        """Return how many tasks are held of each assigned partition. Called in each loop; it takes no lock."""
+        ledgers = self._assignment.ledgers
+        if self._stages or self._shared.has_joins:
+            return {p: len(ledger.offsets) - ledger.kept.tasks for p, ledger in ledgers.items()}
+        return {p: len(ledger.offsets) for p, ledger in ledgers.items()}
+
     @property
     def is_empty(self) -> bool:
         """Whether no task is in flight and no output is staged. It takes no lock."""
