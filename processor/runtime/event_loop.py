@@ -225,15 +225,25 @@ class Coroutines:
         return blocking or running
 
     def invite(self) -> None:
-        """Has the loop visit the desk. Further calls before that visit do not wake the loop again."""
-        if not self._visit_due and len(self._running) < self._most:
+        """Has the loop visit the desk. Further calls before that visit do not wake the loop again.
+
+        The desk also calls it during a visit, if lanes are left. The loop is awake then.
+        """
+        if self._visit_due or len(self._running) >= self._most:
+            return
+        if threading.get_ident() == self.host.thread.ident:
+            self._visit_soon()
+        else:
             self._visit_due = True
             self.host.loop.call_soon_threadsafe(self._visit)
 
     def _visit(self) -> None:
         """Returns finished loans, borrows new ones, and begins their coroutines."""
         self._visit_due = False
-        if not self._lending.exchange(self, self._most - len(self._running)):
+        free = self._most - len(self._running)
+        if free <= 0 and not self.finished:  # the next visit is due when a coroutine ends
+            return
+        if not self._lending.exchange(self, free):
             return
         while self.batch:
             try:

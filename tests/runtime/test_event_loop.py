@@ -6,14 +6,19 @@ import asyncio
 import contextlib
 import gc
 import threading
-from collections import Counter
+from collections import Counter, deque
+from typing import cast
 
 import pytest
 
+from processor.engine.ledger import Loan
 from processor.handlers.task import Task
 from processor.processor import Processor
 from processor.runtime import event_loop
-from processor.runtime.event_loop import EventLoop
+from processor.runtime.desk import Desk
+from processor.runtime.event_loop import Coroutines, EventLoop
+from processor.runtime.runner import Runner
+from processor.runtime.seat import Seat
 from processor.telemetry.events import ConsumerWorkerError, TaskTimedOut
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.gate import Gate, give_way
@@ -73,6 +78,70 @@ def test_one_coroutine_that_waits_holds_up_its_own_session_and_no_other() -> Non
         assert 1 not in gate.begun
         gate.open()
         until(lambda: run.commit_point() == 100)
+
+
+class FullDesk:
+    """A desk that lends as many loans as it is asked for, and always has more lanes that are ready."""
+
+    def __init__(self) -> None:
+        self.lending = self
+        self.visits: list[int] = []
+        """The number of loans asked for."""
+        self.is_open = True
+
+    def enter_invited(self, borrower: Coroutines) -> None:
+        borrower.invite()
+
+    def exchange(self, borrower: Coroutines, slots: int) -> bool:
+        self.visits.append(slots)
+        borrower.finished.clear()
+        if self.is_open:
+            borrower.batch.extend(cast("Loan", object()) for _ in range(slots))
+            borrower.invite()
+        return self.is_open
+
+
+class WaitingRunner:
+    """A runner whose coroutines wait for an event each."""
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Event] = []
+
+    async def work_off(self, seat: Seat, batch: deque[Loan], now: float) -> None:
+        event = asyncio.Event()
+        self.waiting.append(event)
+        await event.wait()
+        seat.borrower.finished.extend(batch)
+
+
+def test_the_loop_visits_the_desk_only_to_bring_something_back_or_to_borrow() -> None:
+    desk, runner, host = FullDesk(), WaitingRunner(), EventLoop()
+    host.start()
+    coroutines = Coroutines(host, 2, cast("Desk", desk), cast("Runner", runner), lambda _: None)
+    coroutines.start()
+    until(lambda: len(runner.waiting) == 2)
+    round_trip(host)
+    assert desk.visits == [2]
+    let_go(runner, host)
+    until(lambda: len(runner.waiting) == 4)
+    round_trip(host)
+    assert sum(desk.visits[1:]) == 2
+    assert 0 not in desk.visits
+    desk.is_open = False
+    let_go(runner, host)
+    until(lambda: not coroutines.busy)
+    host.close()
+
+
+def let_go(runner: WaitingRunner, host: EventLoop) -> None:
+    for event in runner.waiting:
+        host.loop.call_soon_threadsafe(event.set)
+
+
+def round_trip(host: EventLoop) -> None:
+    """Returns when all that was due in the loop has run, and what followed from it."""
+    for _ in range(3):
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), host.loop).result(30)
 
 
 def test_an_application_with_both_kinds_runs_each_where_it_belongs() -> None:
