@@ -27,6 +27,7 @@ from processor.runtime.attempt import batch_fields, fields_of
 from processor.runtime.desk import Borrower, Desk
 from processor.runtime.interrupt import CoroutineWindow, InterruptWindow
 from processor.runtime.runner import Runner
+from processor.runtime.timely_waits import new_event_loop
 from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, Emit
 from processor.telemetry.handler_logs import origin
@@ -49,7 +50,7 @@ class EventLoop:
     """The loop and its thread."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_event_loop()
         self.thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
         self._callers: dict[asyncio.Task[Any] | None, int] = {}
         """For each coroutine that runs for a worker thread, the ident of that thread."""

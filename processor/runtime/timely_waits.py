@@ -1,0 +1,47 @@
+"""An event loop whose timers fire on time: `epoll`, which asyncio waits with, rounds a wait up to whole milliseconds.
+
+A coroutine that sleeps for 4 ms is late by half a millisecond then, and by more beside others, as timers of the same
+millisecond fire together. With 16 such coroutines, that is a tenth of the pace. `select` counts microseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import sys
+from select import select
+
+SHORT_SECONDS = 0.02
+"""Only shorter waits end on time: for a longer one, a millisecond makes little difference."""
+
+LEAST_SECONDS = 0.00025
+"""No wait for a timer is shorter: very many timers must not cost a turn of the loop each."""
+
+MOST_DESCRIPTORS = 1024
+"""`select` accepts only descriptors below this number (`FD_SETSIZE`)."""
+
+if sys.platform == "linux":
+
+    class TimelySelector(selectors.EpollSelector):
+        """Waits for a short time without rounding it up."""
+
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            """Return what is ready, at the latest after `timeout` seconds; None is no limit."""
+            if timeout is not None and 0.0 < timeout < SHORT_SECONDS:
+                # The descriptor of an epoll instance is readable once anything that it watches is ready.
+                select((self,), (), (), max(timeout, LEAST_SECONDS))
+                timeout = 0.0
+            return super().select(timeout)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new event loop: a timely one, unless the application's policy provides a loop of another kind."""
+    loop = asyncio.new_event_loop()
+    if sys.platform != "linux" or type(loop) is not asyncio.SelectorEventLoop:
+        return loop
+    selector = TimelySelector()
+    if selector.fileno() >= MOST_DESCRIPTORS:
+        selector.close()
+        return loop
+    loop.close()
+    return asyncio.SelectorEventLoop(selector)
