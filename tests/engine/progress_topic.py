@@ -1,4 +1,4 @@
-"""`ProgressTopic`: a progress topic as the broker has it, for the state machines."""
+"""`ProgressTopic`: a model of the progress topic on the broker, for the state machines."""
 
 from __future__ import annotations
 

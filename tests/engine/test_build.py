@@ -1,4 +1,4 @@
-"""Which engine runs: what `processor --version` and `consumer.started` report is what was imported."""
+"""Which engine runs: `processor --version` and `consumer.started` report the build that was imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a commit's metadata notes behind the skip map."""
+"""Notes behind the skip map in a commit's metadata."""
 
 from __future__ import annotations
 

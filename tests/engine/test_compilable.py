@@ -1,4 +1,4 @@
-"""mypyc takes the engine's source as it is; checked as far as the C source, for machines without a C compiler."""
+"""mypyc accepts the engine's source; checked up to the generated C source, for machines without a C compiler."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ mypycify(sys.argv[2:], target_dir=sys.argv[1])
 
 @pytest.mark.timeout(600)  # a type check of all that the engine imports, without a cache
 def test_mypyc_refuses_nothing_in_the_engine(tmp_path: Path) -> None:
-    """It refuses what it cannot compile, such as a nested class or a msgspec.Struct."""
+    """mypyc rejects what it cannot compile, such as a nested class or a msgspec.Struct."""
     if obstacle() is None:
         pytest.skip("make test-compiled compiles it")
     command = [sys.executable, "-c", GENERATE, str(tmp_path), *HOOK["mypy-args"], *HOOK["include"]]

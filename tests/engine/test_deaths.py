@@ -1,4 +1,4 @@
-"""`Deaths` and `Isolation`: which task has killed its process, and that it is found by running suspects alone."""
+"""`Deaths` and `Isolation`: running suspects alone finds the task that has killed its process."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Process:
 def test_a_fleet_finds_every_deadly_task_and_no_other_in_a_bounded_number_of_deaths(
     deadly: set[int], max_attempts: int, kills: list[set[int]]
 ) -> None:
-    """An operator has killed processes as well, while they ran several tasks."""
+    """Meanwhile an operator also kills processes that run several tasks."""
     deaths, settled, dead_letters = Deaths(), set[int](), dict[int, int]()
     limit = max(max_attempts, LEAST_DEATHS)
     for running in kills:
@@ -173,7 +173,7 @@ class Isolating(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 5))
     def lend(self, limit: int) -> None:
-        """As the desk does it."""
+        """Lends as the desk does."""
         isolation = self.isolation
         if isolation.loan is not None:
             if self.running:

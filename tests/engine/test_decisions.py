@@ -109,6 +109,6 @@ def test_another_worker_is_woken_only_for_more_than_a_turn_to_each() -> None:
     assert pace.wanted(5, 5, 1) == 4
     assert pace.wanted(2, 100, 1) == 2
     pace.seconds = BATCH_SECONDS / 100
-    assert pace.wanted(50, 50, 0) == 1  # half a turn, and nobody is awake
+    assert pace.wanted(50, 50, 0) == 1  # half a batch, and no worker is awake
     assert pace.wanted(50, 50, 1) == 0
     assert pace.wanted(50, 500, 1) == 4

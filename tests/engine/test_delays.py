@@ -1,4 +1,4 @@
-"""Tasks that are not to begin before a time: their session waits, without a worker, and no other one does."""
+"""Tasks that may not begin before a time: only their session waits, and it takes no worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine's machine with sessions that are delayed for long: it also sets them aside and reads them again."""
+"""The ledger's state machine, which here also sets aside sessions that are delayed for long and reads them again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Delaying(Consuming):
 
     @initialize(have_one_number=st.booleans())
     def number_the_sessions(self, have_one_number: bool) -> None:
-        """In half of the runs all sessions have the same 64-bit number."""
+        """In half of the runs, all sessions have the same 64-bit number."""
         if have_one_number:
             self.patches.append(patch.object(delays, "session_of", lambda key: ONE_NUMBER))
         for each in self.patches:
@@ -46,7 +46,7 @@ class Delaying(Consuming):
         most=st.sampled_from([20, 20, 3]),
     )
     def delay(self, partition: int, tasks: list[tuple[bytes | None, int | None, int]], most: int) -> None:
-        """Many tasks come, of many sessions, and most are not to begin yet. A worker looks at each."""
+        """Many tasks of many sessions come, and most may not begin yet. A worker checks each."""
         now = int(self.epoch)
         times = [(key, now + seconds if seconds is not None else None, priority) for key, seconds, priority in tasks]
         self.produce(partition, times, 0)

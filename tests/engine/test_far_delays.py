@@ -34,7 +34,7 @@ HOUR = 3600
 
 
 class Log:
-    """A partition, and what is read of it again."""
+    """A partition's log, and what is read again."""
 
     def __init__(self, *records: FakeRecord, terms: object = terms_of) -> None:
         self.records: dict[int, FakeRecord] = {}
@@ -52,7 +52,7 @@ class Log:
         return self.assignment.lend(100, epoch=self.now)
 
     def run(self) -> list[int]:
-        """All that may run does. Return its offsets."""
+        """Run all tasks that may begin. Return their offsets."""
         ran = []
         while loans := self.lend():
             for loan in loans:
@@ -73,7 +73,7 @@ class Log:
 
 
 def far(count: int = 10, due: int = HOUR) -> list[FakeRecord]:
-    """Tasks of as many sessions, one a second from `due` on."""
+    """Return tasks of as many sessions, due one second after the other from `due` on."""
     return [record(n, b"%d" % n, due=due + n) for n in range(count)]
 
 
@@ -135,7 +135,7 @@ def test_tasks_are_read_again_before_their_time_and_together_with_what_is_due_so
 
 
 def test_what_is_due_earliest_is_read_again_first_if_there_is_no_room_for_all_that_is_due_soon() -> None:
-    """The others would take the room until their own time, and what is due earlier would be late."""
+    """Otherwise later tasks would take the room until their own time, and earlier ones would be late."""
     later = [record(n, b"%d" % n, due=HOUR + 8) for n in range(1, 11)]
     soon = [record(n, b"%d" % n, due=HOUR + 5) for n in range(12, 18)]
     log = Log(record(0, b"0", due=2 * HOUR), *later, record(11, b"11", due=HOUR + 2), *soon)
@@ -155,7 +155,7 @@ def test_what_was_read_again_is_not_set_aside_a_second_time_though_its_time_is_f
 
 
 def read_and_parked(log: Log, limits: Usage) -> list[int]:
-    """What is due is read again, as much as there is room for, and fails. Return how many tasks each time."""
+    """Read due tasks again, as many as there is room for, and let them fail. Return how many each time."""
     counts = []
     while asked := log.ask(limits):
         log.read_again(asked)
@@ -381,7 +381,7 @@ def test_a_partition_that_drains_or_is_closed_takes_what_is_set_aside_with_it() 
 
 @pytest.mark.skipif(BUILD == "compiled", reason="compiled code takes no stand-in of a Ledger")
 def test_a_partition_may_be_assigned_while_another_thread_counts_what_is_set_aside() -> None:
-    """It counts without the lock. Here the partition comes in the middle of that, in the same thread."""
+    """The count takes no lock. Here the partition is assigned in the middle of it, in the same thread."""
     log = Log(*far())
     log.set_aside()
 
@@ -452,7 +452,7 @@ def test_tasks_that_are_to_be_read_again_at_once_are_although_their_time_is_far(
 
 
 def test_large_tasks_behind_small_ones_do_not_take_more_memory_than_there_is_and_keep_their_order() -> None:
-    """The mean size of what was set aside does not know them."""
+    """The mean size of set-aside records does not include them."""
     log, limits = Log(*far()), Usage(100, 3000)
     log.set_aside()
     log.admit(*[FakeRecord(10 + n, b"%d" % n, b"v" * 1000) for n in range(1, 10)])

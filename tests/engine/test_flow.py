@@ -33,7 +33,7 @@ P = TypeVar("P", bound=Hashable)
 
 
 def tasks(**counts: int) -> dict[str, Usage]:
-    """So many tasks of a byte each, by partition."""
+    """Return the usage of this many tasks, of a byte each, by partition."""
     return {partition: Usage(count, count) for partition, count in counts.items()}
 
 
@@ -66,7 +66,7 @@ def test_the_one_that_holds_least_is_filled_first() -> None:
 
 
 def test_a_share_is_free_even_where_all_is_taken() -> None:
-    """Partitions that come by a rebalance find their shares, whatever the others hold already."""
+    """Partitions that a rebalance adds find their shares, however much the others have already."""
     given = quotas(tasks(a=1000, b=0), tasks(a=10, b=5000))
     assert given == {"b": 1000 * RESERVED / 2}
 
@@ -338,7 +338,7 @@ class Model:
             self._serve()
 
     def _fetch(self) -> None:
-        """While its queue is short the client fetches up to ten of each partition, in an order of its own."""
+        """While its queue is short, the client fetches up to ten records of each partition, in any order."""
         if len(self.client) < 10:
             for partition in self.order:
                 if partition not in self.fetching.paused:
@@ -377,7 +377,7 @@ def test_whatever_the_client_does_a_partition_that_has_work_and_is_not_blocked_g
         model.step(step * seconds, served)
     free = [partition for partition in range(count) if partition not in blocked]
     # Where a stock lasts for a pause, a partition gets half of an equal part, however often the client fetches others.
-    # Where it does not, none is paused, and it gets what the client fetches of it: at least once in so many chunks.
+    # Where it does not, none is paused, and it gets what the client fetches of it: one chunk in a bounded number.
     part = 1 if seconds == SLOW else 1 + len(often)
     fair = steps * served / len(free)
     for partition in free:

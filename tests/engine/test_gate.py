@@ -1,4 +1,4 @@
-"""Gates: which attempts of a handler may begin, and that no lane waits for ever."""
+"""Gates: which attempts of a handler may begin, and that no lane waits forever."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def states(gate: Gate[str, int]) -> tuple[bool, bool]:
 
 
 def fail(gate: Gate[str, int], times: int, now: float = 0.0) -> list[Change | None]:
-    """So many attempts that began before the handler was suspended end in an outage; their lanes wait."""
+    """Let this many attempts, which began before the suspension, end in an outage. Their lanes wait."""
     changes = []
     for lane in range(times):
         changes.append(gate.end(lane, Ending.OUTAGE, now, 0.5))
@@ -281,7 +281,7 @@ class Passing(RuleBasedStateMachine):
 
     @invariant()
     def what_is_due_lies_ahead(self) -> None:
-        """Otherwise a thread that waits for it would loop without a pause."""
+        """Otherwise a thread that waits until then would loop without a pause."""
         self.invite()
         due = self.gate.due()
         assert due is None or due > self.clock - 1e-9

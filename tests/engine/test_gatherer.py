@@ -1,4 +1,4 @@
-"""Batches: what is gathered, when a batch is called, and what becomes of its tasks.
+"""Batches: what is gathered, when a batch is called, and what follows for its tasks.
 
 The machine at the end runs a whole consumer's engine with three handlers: a plain one, one that takes batches of many
 sessions, and one that takes batches of one session.
@@ -26,7 +26,7 @@ BY_SESSION = BatchRule(size=3, wait=10.0, by_session=True)
 
 
 def lent(assignment: Assignment[int], *keys: bytes, start: int = 0) -> list[Loan]:
-    """A loan for each session, each with the tasks that are admitted here."""
+    """Admit these tasks, and return a loan for each session."""
     if 0 not in assignment.ledgers:
         assignment.assign(0, start)
     assignment.admit(0, [FakeRecord(start + n, key) for n, key in enumerate(keys)], 0.0)
@@ -92,7 +92,7 @@ def test_a_batch_of_one_session_takes_no_other() -> None:
 
 
 def test_a_batch_is_ready_when_what_came_to_its_lanes_would_fill_it() -> None:
-    """A session's later tasks cannot be lent beside its first one, but they can join it."""
+    """A session's later tasks cannot be lent while its first one is, but they can join the same batch."""
     gatherer, assignment = Gatherer(), Assignment[int]()
     (a,) = lent(assignment, b"a")
     gatherer.add("h", RULE, part(a), 0.0)
@@ -215,7 +215,7 @@ def test_a_gathered_task_waits_until_its_batch_is_lent() -> None:
 
 
 def test_times_of_batches_that_were_full_are_forgotten() -> None:
-    """A batch of an hour's patience, a thousand a second: they would be millions."""
+    """With batches that wait up to an hour, a thousand a second, there would be millions."""
     gatherer, assignment = Gatherer(), Assignment[int]()
     for n in range(1000):
         (loan,) = lent(assignment, b"%d" % n, start=n)
@@ -225,7 +225,7 @@ def test_times_of_batches_that_were_full_are_forgotten() -> None:
 
 
 def test_a_task_with_terms_joins_no_batch_by_itself() -> None:
-    """Whether it may begin is checked where a worker meets it."""
+    """A worker checks whether it may begin, when it gets the task."""
     assignment = Assignment[int](lambda headers: Terms(not_before=9.0))
     (a,) = lent(assignment, b"a")
     later = [FakeRecord(1, b"a"), FakeRecord(2, b"a", b"", [("task-not-before", b"9")]), FakeRecord(3, b"a")]
@@ -380,7 +380,7 @@ class Batching(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(data=st.data())
     def conclude(self, data: st.DataObject) -> None:
-        """Each task of a batch has succeeded or failed; now and then one of those that failed is given up."""
+        """Each task of a batch succeeds or fails; sometimes one that failed is given up."""
         batch = data.draw(st.sampled_from(self.running))
         self.running.remove(batch)
         for part in batch.parts:
@@ -414,7 +414,7 @@ class Batching(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(PARTITIONS))
     def lose(self, partition: int) -> None:
-        """And get it back: what was not settled comes again, as another's attempts may have failed or not."""
+        """Lose a partition and get it back: unsettled tasks come again, whatever another consumer did with them."""
         ledger = self.assignment.ledgers[partition]
         for loan in self.gatherer.remove(lambda loan: loan.ledger is ledger):
             self.assignment.take_back(loan)
@@ -464,7 +464,7 @@ class Batching(RuleBasedStateMachine):
     # -----------------------------------------------------------------------------------------------
 
     def check_turn(self, loan: Loan, tasks: list[Any]) -> None:
-        """These are the oldest tasks of their session that are not settled, in order and without a gap."""
+        """Check that these are the oldest unsettled tasks of their session, in order and without a gap."""
         if loan.ledger.state is LedgerState.CLOSED or loan.lane.key is None:
             return
         partition = self.partition_of(loan)
@@ -473,7 +473,7 @@ class Batching(RuleBasedStateMachine):
         assert tasks == left[: len(tasks)]
 
     def same_from(self, loan: Loan, start: int, kind: object) -> int:
-        """How many tasks from `start` on are for one handler."""
+        """Return how many tasks from `start` on have the same handler."""
         kinds = [record.value() for record in loan.records[start:]]
         return next((index for index, other in enumerate(kinds) if other != kind), len(kinds))
 

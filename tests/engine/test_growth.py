@@ -40,7 +40,7 @@ def topic(*committed: int | None, ends: int = 10, begun_with: int | None = None)
 
 
 def answers(growth: Growth, found: Mapping[int, Extent], now: float = 0.0) -> list[Decision]:
-    """Asks, and answers with this topic."""
+    """Ask, and answer with the state of this topic."""
     assert growth.question(now, []) == [T]
     return growth.answer({T: found}, now)
 
@@ -198,7 +198,7 @@ def test_a_watch_that_was_over_before_the_partition_changed_hands_has_its_last_c
 
 
 def test_a_partition_that_is_held_for_longer_than_producers_need_has_its_last_cut_meanwhile() -> None:
-    """Else it would wait once more behind what came to the old partitions after it began."""
+    """Otherwise it would wait again, for what came to the old partitions after it began."""
     growth = added(1)
     answers(growth, {0: Extent(0, 9, 7), 1: Extent(0, 3, None)})
     (held,) = answers(growth, {0: Extent(0, 9, 7), 1: Extent(0, 3, None)})
@@ -353,7 +353,7 @@ CONSUMERS = 2
 
 
 class Log:
-    """One partition: its records as (session, number), what is committed of it, and with which note."""
+    """One partition: its records as (session, number), its committed offset, and the note of that commit."""
 
     def __init__(self) -> None:
         self.records: list[tuple[int, int]] = []
@@ -363,7 +363,7 @@ class Log:
 
 
 class Owned:
-    """A partition that a consumer has: where it is, and how far it may go."""
+    """A consumer's partition: its position, and its gate."""
 
     def __init__(self, log: Log) -> None:
         self.position = log.committed
@@ -421,14 +421,14 @@ class Growing(RuleBasedStateMachine):
     @precondition(lambda self: len(self.logs) < COUNTS[-1] and any(log.begun_with for log in self.logs.values()))
     @rule(data=st.data())
     def grow(self, data: st.DataObject) -> None:
-        """Of a topic that grows before its group has committed anything nothing is promised."""
+        """Grow the topic; not before the group's first commit, since no order is guaranteed then."""
         count = data.draw(st.sampled_from([count for count in COUNTS if count > len(self.logs)]))
         self.logs.update({number: Log() for number in range(len(self.logs), count)})
 
     @precondition(lambda self: all(known == len(self.logs) for known in self.known))
     @rule()
     def wait(self) -> None:
-        """Producers learn of a growth while it is watched."""
+        """Let time pass. Producers learn of a growth while it is watched."""
         self.now += WATCH_SECONDS
 
     # --- the group
@@ -482,7 +482,7 @@ class Growing(RuleBasedStateMachine):
 
     @rule(consumer=st.integers(0, CONSUMERS - 1), most=st.integers(1, COUNTS[-1]))
     def look(self, consumer: int, most: int) -> None:
-        """A survey looks at one partition after the other, in any order, and the others change meanwhile."""
+        """A survey reads one partition after the other, in any order, and the others change meanwhile."""
         for number in self.asked[consumer][len(self.seen[consumer]) :][:most]:
             log = self.logs[number]
             is_watched = log.watched_until is not None and log.watched_until > self.now
@@ -507,7 +507,7 @@ class Growing(RuleBasedStateMachine):
 
     @rule(consumer=st.integers(0, CONSUMERS - 1))
     def survey(self, consumer: int) -> None:
-        """One survey, or the rest of one, in which nothing changes."""
+        """A survey, or the rest of one, during which nothing changes."""
         self.ask(consumer, random.Random(0))
         self.look(consumer, COUNTS[-1])
         self.answer(consumer)
@@ -570,7 +570,7 @@ TestGrowing.settings = settings(max_examples=200, stateful_step_count=60, deadli
 
 
 def test_a_cut_does_not_wait_for_arrivals_that_wait_for_other_branches() -> None:
-    """One of those may be in the new partition."""
+    """Such a branch may be in the new partition."""
     growth = Growth()
     growth.add((T, 1))
     answers(growth, {0: Extent(0, 12, 4, kept=5), 1: Extent(2, 3, None)})

@@ -77,7 +77,7 @@ def test_a_setback_is_forgotten_with_the_task_that_had_it() -> None:
 
 
 def test_a_task_that_no_lane_has_is_not_a_head() -> None:
-    """This cannot happen; if it did, the report would be empty rather than fail."""
+    """This cannot happen. If it did, the report would be empty and not fail."""
     _, ledger = assigned(b"a")
     ledger.lanes._by_key.clear()
     assert ledger.head() is None

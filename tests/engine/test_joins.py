@@ -45,7 +45,7 @@ def lend(assignment: Assignment[int], limit: int = 1) -> Loan:
 
 
 def state(assignment: Assignment[int]) -> tuple[int, int, int, int | None]:
-    """What is in flight, waits and is lent, and the commit point."""
+    """Return how many tasks are in flight, waiting and lent, and the commit point."""
     point = assignment.ledgers[0].offsets.commit_point
     return assignment.in_flight, assignment.waiting, assignment.lent_loans, point
 
@@ -125,7 +125,7 @@ def test_another_run_of_the_same_group_is_another_join() -> None:
 
 
 def test_tasks_before_an_arrival_in_its_lane_settle_first() -> None:
-    """A session may have the name of a join."""
+    """A session's key may equal the ID of a join."""
     assignment = assignment_of(FakeRecord(0, b"7/then"), record(1), FakeRecord(2, b"7/then"))
     loan = lend(assignment, 3)
     loan.done = 1
@@ -176,7 +176,7 @@ def test_a_marker_is_kept_until_it_is_settled_and_what_arrives_meanwhile_is_repe
 
 
 def test_a_marker_settles_arrivals_that_came_again_without_the_others() -> None:
-    """After a crash between the commits of two of them."""
+    """As after a crash between the commits of two arrivals."""
     assignment = assignment_of(record(0), record(1))
     assignment.arrive(lend(assignment), Due(JOIN, 3, 2), 0.0)
     assert assignment.mark(lend(assignment), JOIN, {}, 0.0) == 1
@@ -485,7 +485,7 @@ def test_tasks_that_a_commit_has_noted_as_settled_are_skipped_and_records_of_joi
 def test_offsets_behind_a_cut_skip_map_whose_tasks_a_commit_has_noted_as_settled_are_not_missed(
     settled: list[Range], kept_until: int | None, jump: int, missed: list[Range]
 ) -> None:
-    """The record at the committed offset, 2, is one of a join and unsettled. What the map lists, it lists in full."""
+    """The record at the committed offset, 2, belongs to a join and is unsettled. The map lists all that is settled."""
     assert Assignment[int](terms_of).assign(0, 2, settled, kept_until).missed_below(jump) == missed
 
 

@@ -23,7 +23,7 @@ def key_of(partition: int, partitions: int) -> bytes:
     ("text", "known"), [("21", -973932308), ("foobar", -790332482), ("a-little-bit-long-string", -985981536)]
 )
 def test_the_hash_is_that_of_the_java_client(text: str, known: int) -> None:
-    """The numbers are those of its own test of `Utils.murmur2`, which are signed."""
+    """The expected numbers, which are signed, are from the Java client's own test of `Utils.murmur2`."""
     assert murmur2(text.encode()) == known % 2**32
 
 

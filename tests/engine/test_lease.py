@@ -1,4 +1,4 @@
-"""The lease: nothing is begun by a member that the group may have given up."""
+"""The lease: a member that the group may have evicted begins no task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lease() -> Lease:
 
 
 def awake(lease: Lease, since: float, until: float) -> None:
-    """Goes round all the time from one moment to the other."""
+    """Let the thread run all the time, from one moment to the other."""
     for tenth in range(int(since * 10), int(until * 10) + 1):
         assert lease.tick(tenth / 10) == 0.0
 
@@ -53,7 +53,7 @@ def test_who_sleeps_does_not_begin_when_it_wakes_whatever_is_left_of_its_session
     awake(lease, 0.0, 1.0)
     lease.renew(1.0)
     woken = 1.0 + ASLEEP_SECONDS + 0.5
-    assert not lease.holds(woken)  # a worker that wakes before the thread that goes round
+    assert not lease.holds(woken)  # a worker that wakes before the thread that ticks
     assert lease.tick(woken) == ASLEEP_SECONDS + 0.5
     assert not lease.holds(woken)
     assert lease.renewal_due(woken)

@@ -53,7 +53,7 @@ LIMITS = Usage(8, 10_000)
 
 
 def terms_of(headers: Headers) -> Terms | None:
-    """Headers of the model: the time before which a task is not to begin, and its priority."""
+    """Reads the headers of the model: the time before which a task may not begin, and its priority."""
     found = {name: int(value) for name, value in headers if value is not None}
     return Terms(found.get("priority", 0), not_before=found.get("due", -inf)) if found else None
 
@@ -64,14 +64,14 @@ def headers_for(time: int | None, priority: int) -> Headers:
 
 
 def delayed_lanes(ledger: Ledger) -> list[Lane]:
-    """The lanes that wait for their time, found by each unsettled task that heads one."""
+    """Return the lanes that wait for their time, found from unsettled tasks at the head of one."""
     progress = ledger.progress()
     heads = [ledger.lanes.headed_by(offset) for offset in (progress.unsettled if progress else ())]
     return [lane for lane in heads if lane is not None and lane.state is LaneState.DELAYED]
 
 
 def elsewhere(ledger: Ledger, lane: Lane) -> list[int]:
-    """The offsets of a lane's tasks that are set aside, in the order in which they are to run."""
+    """Return the offsets of a lane's tasks that are set aside, in the order in which they must run."""
     kept = ledger.offsets.set_aside
     if kept is None:
         return []
@@ -81,7 +81,7 @@ def elsewhere(ledger: Ledger, lane: Lane) -> list[int]:
 
 
 def far(ledger: Ledger) -> list[int]:
-    """The offsets of the tasks that are set aside because of a delay."""
+    """Return the offsets of the tasks that are set aside because of a delay."""
     kept = ledger.offsets.set_aside
     if kept is None:
         return []
@@ -151,7 +151,7 @@ class Consuming(RuleBasedStateMachine):
         hole=st.integers(0, 2),
     )
     def produce(self, partition: int, tasks: list[tuple[bytes | None, int | None, int]], hole: int) -> None:
-        """Some tasks are not to begin before a time, some are urgent."""
+        """Append tasks. Some may not begin before a time, some are urgent."""
         broker = self.brokers[partition]
         for key, time, priority in tasks:
             headers = headers_for(time, priority) if key or time or priority else None
@@ -200,7 +200,7 @@ class Consuming(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(PARTITIONS))
     def write_without_a_commit(self, partition: int) -> None:
-        """A skip map is written, and the commit that was to refer to it is never made."""
+        """Write a skip map without the commit that should refer to it."""
         ledger = self.assignment.ledgers.get(partition)
         progress = ledger.progress() if ledger else None
         if progress is not None and (ranges := progress.settled_ranges()):
@@ -212,7 +212,7 @@ class Consuming(RuleBasedStateMachine):
 
     @rule(kept=st.booleans())
     def make_the_progress_topic_anew(self, kept: bool) -> None:
-        """Its offsets begin again, with maps of another group or of another partition at the places of the old ones."""
+        """Its offsets start again: maps of another group or partition are at the offsets of the old ones."""
         old, self.progress = self.progress, ProgressTopic()
         for broker in self.brokers.values():
             broker.is_made_anew = True
@@ -239,7 +239,7 @@ class Consuming(RuleBasedStateMachine):
     @precondition(lambda self: self.loans)
     @rule(data=st.data())
     def work(self, data: st.DataObject) -> None:
-        """A worker does some tasks of a loan; another thread may settle them before the loan is over."""
+        """A worker runs some tasks of a loan; another thread may settle them before the loan ends."""
         loan = data.draw(st.sampled_from(self.loans))
         self.do(loan, data.draw(st.integers(0, len(loan.records) - loan.done)))
         self.assignment.settle(loan)
@@ -254,7 +254,7 @@ class Consuming(RuleBasedStateMachine):
     @precondition(lambda self: self.loans)
     @rule(data=st.data())
     def release_all(self, data: st.DataObject) -> None:
-        """A worker brings a batch back: most are done, some were stopped in the middle."""
+        """A worker returns a batch: most loans are done, some were stopped midway."""
         back = data.draw(st.lists(st.sampled_from(self.loans), unique_by=id))
         self.loans = [loan for loan in self.loans if loan not in back]
         for loan in back:
@@ -319,7 +319,7 @@ class Consuming(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(-20, 20))
     def set_the_clock(self, seconds: int) -> None:
-        """The clock of the machine is set; the one that never goes back is not."""
+        """Set the wall clock; the monotonic clock does not change."""
         self.shift += seconds
 
     # --- what is set aside -------------------------------------------------------------------------
@@ -331,7 +331,7 @@ class Consuming(RuleBasedStateMachine):
         most=st.integers(0, 9),
     )
     def fill(self, partition: int, keys: list[bytes | None], last: tuple[int | None, int], most: int) -> None:
-        """Many tasks of few sessions come, the last one with a time or a priority. All that is ready is lent."""
+        """Append many tasks of few sessions, the last one with a time or a priority. Lend all ready lanes."""
         self.produce(partition, [*((key, None, 0) for key in keys), (keys[0], *last)], 0)
         self.fetch(partition, len(self.brokers[partition].log))
         while (before := self.assignment.waiting) and self.assignment.ready_lanes:
@@ -358,13 +358,13 @@ class Consuming(RuleBasedStateMachine):
 
     @rule(size=st.sampled_from([LIMITS.bytes, 4, 1]))
     def bound_memory(self, size: int) -> None:
-        """What is read again has this room, in bytes."""
+        """Bound the memory for tasks that are read again, in bytes."""
         self.limits = Usage(LIMITS.tasks, size)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
     def read_again(self, data: st.DataObject) -> None:
-        """The log is read from the first to the last of a part of what was asked for."""
+        """Read the log from the first to the last offset of some of the tasks that were asked for."""
         partition, ledger, offsets = asked = data.draw(st.sampled_from(self.asked))
         self.asked.remove(asked)
         count = data.draw(st.integers(1, len(offsets)))
@@ -374,7 +374,7 @@ class Consuming(RuleBasedStateMachine):
     @precondition(lambda self: self.asked)
     @rule(data=st.data(), retention=st.booleans())
     def miss(self, data: st.DataObject, retention: bool) -> None:
-        """Some of it is gone; with retention, all that is below it as well."""
+        """Some of these records are gone; with retention, all below them are gone too."""
         partition, ledger, offsets = asked = data.draw(st.sampled_from(self.asked))
         self.asked.remove(asked)
         gone = data.draw(st.sets(st.sampled_from(offsets)))
@@ -394,7 +394,7 @@ class Consuming(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(PARTITIONS), form=st.sampled_from(FORMS))
     def revoke(self, partition: int, form: str) -> None:
-        """In order: what is done is committed; a handler may run on."""
+        """Revoke in order: what is settled is committed. A handler may continue to run."""
         if partition in self.assignment.ledgers:
             self.assignment.drain(partition)
             for loan in self.loans:
@@ -417,7 +417,7 @@ class Consuming(RuleBasedStateMachine):
         self.settled[partition] = {o for o in broker.settled_in_commit if o < below or ranges is not None}
 
     def restored_ranges(self, partition: int) -> list[Range] | None:
-        """What the commit says is settled above it; None if it refers to a record that is gone, or is another's."""
+        """Return the ranges that the commit lists as settled; None if its record is gone, or belongs to another."""
         broker = self.brokers[partition]
         if broker.committed is None:
             return []
@@ -450,14 +450,14 @@ class Consuming(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(2, 8), form=st.sampled_from(FORMS))
     def restore(self, partition: int, most: int, form: str = "p2") -> None:
-        """Commit, assign again, fetch: one after the other, for by chance alone the three seldom meet."""
+        """Commit, assign again and fetch: at random, these three seldom follow each other."""
         self.commit(partition, form)
         self.assign_again(partition)
         self.fetch(partition, most)
 
     @rule(partition=st.sampled_from(PARTITIONS), most=st.integers(2, 8), form=st.sampled_from(FORMS))
     def restore_behind_a_stuck_task(self, partition: int, most: int, form: str) -> None:
-        """The oldest task of what is lent hangs and all others are done: what the skip map is for."""
+        """The oldest lent task hangs, and all others settle: the case that skip maps are for."""
         self.fetch(partition, most)
         self.lend(most)
         stuck = min(self.loans, key=lambda loan: loan.records[0].offset(), default=None)
@@ -469,7 +469,7 @@ class Consuming(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Everything in memory is gone."""
+        """Crash: drop everything in memory."""
         self.assignment = Assignment(terms_of)
         self.loans = []
         self.held = []
@@ -491,14 +491,14 @@ class Consuming(RuleBasedStateMachine):
 
     @invariant()
     def the_position_is_where_the_next_record_comes_from(self) -> None:
-        """Whether the last records of a fetch were admitted or skipped; a map that ends lower forgets what is done."""
+        """Whether the last records of a fetch were admitted or skipped: a lower position would lose settled tasks."""
         for partition, ledger in self.assignment.ledgers.items():
             if ledger.offsets.position is not None:
                 assert ledger.offsets.position == self.fetched[partition]
 
     @invariant()
     def a_session_is_lent_once_at_a_time(self) -> None:
-        """Also across two lives of a partition."""
+        """Also across two assignments of a partition."""
         lent = [(self.partition_of(loan), loan.lane.key) for loan in self.loans if loan.lane.key is not None]
         assert len(lent) == len(set(lent))
 
@@ -557,7 +557,7 @@ class Consuming(RuleBasedStateMachine):
             assert len(self.assignment.ledgers[partition].lanes) == 0
 
     def finish(self) -> None:
-        """All that may run runs, until nothing is left of it."""
+        """Run all tasks that may run, until none is left."""
         for held in self.held:
             self.assignment.free(*held)
         self.held = []
@@ -594,12 +594,12 @@ class Consuming(RuleBasedStateMachine):
         return self.places[loan.records[0]]
 
     def restored(self, partition: int) -> set[int]:
-        """Offsets that were settled before this assignment: they never run again in it."""
+        """Return the offsets that were settled before this assignment: they never run in it."""
         ledger = self.assignment.ledgers[partition]
         return self.settled[partition] if ledger.state is not LedgerState.CLOSED else set()
 
     def deliver(self, partition: int, ledger: Ledger, offsets: list[int]) -> bool:
-        """The log is read from the first of these offsets to the last. Return whether the ledger takes more."""
+        """Read the log from the first of these offsets to the last. Return whether the ledger takes more."""
         log = self.brokers[partition].log
         passed = [record for record in log if offsets[0] <= record.offset() <= offsets[-1]]
         is_open = self.assignment.read_again(ledger, passed)
@@ -613,7 +613,7 @@ class Consuming(RuleBasedStateMachine):
         return loan
 
     def do(self, loan: Loan, count: int) -> None:
-        """So many more tasks succeed; what a closed ledger's handler does is not settled by it."""
+        """Let this many more tasks succeed. A closed ledger does not settle them."""
         partition = self.partition_of(loan)
         for record in loan.records[loan.done : loan.done + count]:
             if loan.ledger.state is not LedgerState.CLOSED:

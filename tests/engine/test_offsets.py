@@ -82,7 +82,7 @@ def test_settled_ranges_lie_between_what_is_unsettled_and_reach_ahead() -> None:
 
 @given(st.sets(st.integers(0, 60), min_size=1), st.data())
 def test_a_restored_assignment_runs_exactly_what_was_unsettled(delivered: set[int], data: st.DataObject) -> None:
-    """Whatever was settled, and however the rest is delivered, nothing is skipped that was not settled."""
+    """Whatever was settled, and however the rest is delivered, only settled offsets are skipped."""
     order = sorted(delivered)
     done = data.draw(st.lists(st.sampled_from(order), unique=True))
     offsets = Offsets()
@@ -121,7 +121,7 @@ def test_before_anything_is_known_nothing_can_be_missed() -> None:
 
 
 def test_what_is_skipped_behind_the_last_admitted_record_stays_past() -> None:
-    """One fetch brings an unsettled record and settled ones after it: the skip map of the next commit keeps them."""
+    """One fetch returns an unsettled record and settled ones after it: the next commit's skip map contains these."""
     ledger = Ledger(0, [(1, 100)])
     assert ledger.admit([FakeRecord(offset) for offset in range(100)], 0.0) == 1
     assert ledger.offsets.position == 100
@@ -134,7 +134,7 @@ def test_what_is_skipped_behind_the_last_admitted_record_stays_past() -> None:
 def test_the_lowest_ranges_are_the_same_with_a_limit_as_without_one(
     unsettled: set[int], steps: list[int], most: int
 ) -> None:
-    """Compared with what each offset by itself is."""
+    """Compared with the state of each single offset."""
     position = 3 * BLOCK + 5
     bounds = list(accumulate([position, *steps]))
     ahead = list(zip(bounds[1::2], bounds[2::2], strict=False))

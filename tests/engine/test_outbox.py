@@ -1,4 +1,4 @@
-"""The outbox of a partition, by example; `test_outbox_machine` has every order of events."""
+"""The outbox of a partition, by examples. `test_outbox_machine` tests every order of events."""
 
 from __future__ import annotations
 

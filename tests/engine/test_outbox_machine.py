@@ -44,7 +44,7 @@ class Broker:
 
 
 class Part(NamedTuple):
-    """What a transaction has of one partition."""
+    """The part of a transaction that belongs to one partition."""
 
     partition: int
     ledger: Ledger
@@ -55,7 +55,7 @@ class Part(NamedTuple):
 
 
 class Transaction:
-    """One that is under way."""
+    """A transaction that is under way."""
 
     def __init__(self, parts: list[Part], generation: int) -> None:
         self.parts = parts
@@ -135,7 +135,7 @@ class Transacting(RuleBasedStateMachine):
     @precondition(lambda self: self.transaction is None)
     @rule(limit=st.sampled_from(LIMITS), records=st.booleans())
     def cut(self, limit: int, records: bool = False) -> None:
-        """With `records`, the progress topic takes the maps that do not fit."""
+        """Begin a transaction. With `records`, the progress topic accepts the maps that do not fit."""
         parts = []
         for partition, ledger in self.assignment.ledgers.items():
             cut = ledger.cut(self.clock)
@@ -182,7 +182,7 @@ class Transacting(RuleBasedStateMachine):
     @precondition(lambda self: self.transaction is not None)
     @rule()
     def conclude(self) -> None:
-        """The consumer learns how it ended; what was not committed is aborted."""
+        """The consumer gets the result. A transaction that was not committed is aborted."""
         transaction, self.transaction = self.transaction, None
         assert transaction is not None
         for _, ledger, *_, outputs in transaction.parts if transaction.is_committed else ():
@@ -205,7 +205,7 @@ class Transacting(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(PARTITIONS), commits=st.booleans())
     def revoke(self, partition: int, commits: bool) -> None:
-        """In order: what is under way ends, then the last cut of the partition is committed, or not in time."""
+        """Revoke in order: the open transaction ends, then the partition's last cut is committed, or not in time."""
         if partition not in self.assignment.ledgers:
             return
         self.assignment.drain(partition)
@@ -224,7 +224,7 @@ class Transacting(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(PARTITIONS))
     def assign(self, partition: int) -> None:
-        """Where the partition goes on is asked for once no transaction of another generation is open."""
+        """The committed offset is requested once no transaction of another generation is open."""
         if partition not in self.assignment.ledgers:
             committed = self.brokers[partition].committed
             self.assignment.assign(partition, committed, self.known(partition))
@@ -232,7 +232,7 @@ class Transacting(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Everything in memory is gone; the successor ends the transaction."""
+        """Crash: drop everything in memory. The successor ends the transaction."""
         self.assignment, self.loans, self.transaction = Assignment(), [], None
         self.generation += 1
         for partition in PARTITIONS:
@@ -341,7 +341,7 @@ class Transacting(RuleBasedStateMachine):
     # -----------------------------------------------------------------------------------------------
 
     def known(self, partition: int) -> list[Range]:
-        """What the group knows to be settled above its offset."""
+        """Return what the group has as settled above its offset."""
         broker = self.brokers[partition]
         if broker.committed is None:
             return []

@@ -25,7 +25,7 @@ FULL = Usage(10_000, 64 << 20)
 
 
 class Log:
-    """A partition with a hot session, and what is asked for."""
+    """A partition with a hot session, and the offsets that are asked for."""
 
     def __init__(self, *records: FakeRecord, terms: object = terms_of) -> None:
         self.records = {record.offset(): record for record in records}
@@ -60,7 +60,7 @@ def end(assignment: Assignment[int], loan: Loan) -> None:
 
 
 def hot(*others: FakeRecord, count: int = 20) -> tuple[Log, Loan]:
-    """A session whose first task is lent, and that waits with many others; nothing else is ready."""
+    """A session whose first task is lent while many others wait; no other lane is ready."""
     log = Log(*tasks(b"hot", *range(count)), *others)
     loan, *_ = log.lend(1)
     while log.assignment.ready_lanes:
@@ -364,7 +364,7 @@ def test_tasks_of_the_only_hot_session_of_many_partitions_are_not_set_aside_twic
 
 
 def test_what_was_read_again_of_many_partitions_leaves_room_for_the_tasks_of_others() -> None:
-    """It was read again while few sessions had tasks set aside, and so there was room for all of it."""
+    """It was read again while few sessions had tasks set aside, so that there was room for all of it."""
     assignment: Assignment[int] = Assignment(terms_of)
     log = {n: FakeRecord(n, b"hot", b"v") for n in range(30)}
     for partition in range(4):
@@ -442,7 +442,7 @@ TIGHT = Usage(64, 4000)
 
 
 def test_very_large_records_behind_small_ones_do_not_take_more_memory_than_there_is() -> None:
-    """The mean size of what was set aside does not know them."""
+    """The mean size of set-aside records does not include them."""
     log, loan = hot()
     log.make_room()
     log.admit(*[FakeRecord(n, b"hot", b"v" * (900 if n % 4 else 10)) for n in range(20, 100)])

@@ -1,4 +1,4 @@
-"""Pauses: what they cover, and how a loan that is lent already is cut short."""
+"""Pauses: what they cover, and how a loan that is already lent is cut short."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_loan_that_is_cut_short_keeps_the_task_that_runs() -> None:
 
 
 class Interleaved(list[Record]):
-    """Records of a loan whose borrower goes on at the moment in which the desk takes some out."""
+    """The records of a loan whose borrower continues at the moment in which the desk removes some."""
 
     def __init__(self, records: list[Record], go_on: Callable[[], None]) -> None:
         super().__init__(records)

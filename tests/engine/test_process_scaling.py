@@ -1,4 +1,4 @@
-"""The number of consumers that a fleet chooses for itself, over simulated loads: it converges, and does not swing."""
+"""The number of consumers that a fleet chooses, under simulated loads: it converges, and does not oscillate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine decides and does nothing: it imports only what can neither look at the world nor change it."""
+"""The engine only decides: it imports only what can neither observe the world nor change it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALLOWED = {
     "zlib",
     "msgspec",
     "processor.engine",
-    "processor.handlers.task.Record",  # a protocol: what a lane holds, without a word of Kafka
+    "processor.handlers.task.Record",  # a protocol: what a lane contains, without a dependency on Kafka
 }
 DOING = {"open", "print", "input", "exec", "eval", "__import__"}
 
@@ -46,7 +46,7 @@ def imported(source: str) -> Iterator[str]:
 
 
 def forbidden(source: str) -> list[str]:
-    """What a module imports or calls and must not."""
+    """Return what a module imports or calls although it must not."""
     imports = [name for name in imported(source) if not any(name == a or name.startswith(f"{a}.") for a in ALLOWED)]
     names = [node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name) and node.id in DOING]
     return imports + names

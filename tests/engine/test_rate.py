@@ -1,4 +1,4 @@
-"""A rate is kept in every stretch of time, and used up where there is work."""
+"""A rate holds in every period, and is used up while there is work."""
 
 from __future__ import annotations
 

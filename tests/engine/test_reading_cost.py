@@ -1,4 +1,4 @@
-"""How often the log is read for sessions that are set aside: from a run of the engine with a clock of its own."""
+"""How often the log is read for sessions that are set aside, from a run of the engine with a simulated clock."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def unlike(key: bytes, _: random.Random) -> float:
 
 
 class Cost(NamedTuple):
-    """What a run took."""
+    """What a run has cost."""
 
     passed: int
     """Records that were read again, those that were not wanted included."""

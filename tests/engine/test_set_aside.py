@@ -1,4 +1,4 @@
-"""What is set aside: its offsets on shelves, and what they say of the settled ranges."""
+"""Set-aside tasks: their offsets on shelves, and the settled ranges between them."""
 
 from __future__ import annotations
 

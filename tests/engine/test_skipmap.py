@@ -27,7 +27,7 @@ Ranges = list[tuple[int, int]]
 
 @st.composite
 def maps(draw: st.DrawFn) -> tuple[int, Ranges]:
-    """A base and ascending ranges above it that do not touch: in turn scattered, dense, or both long."""
+    """A base, and ascending ranges above it that do not touch: scattered, dense and long ones alternate."""
     base = end = draw(st.integers(0, 2**62))
     ranges: Ranges = []
     for longest_gap, longest, count in draw(
@@ -138,7 +138,7 @@ def test_a_map_that_may_not_forget_has_room_for_some_more() -> None:
 
 
 def test_a_known_range_that_the_commit_point_has_entered_is_not_forgotten() -> None:
-    """After a restart the position moves through it, with nothing unsettled before it."""
+    """After a restart, the commit point moves through it, since everything before it is settled."""
     assert extend(5, [(5, 9)], [(4, 9)], 0) is None
     extended = extend(5, [(5, 9), (10, 12)], [(4, 9)])
     assert extended is not None

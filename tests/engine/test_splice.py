@@ -23,7 +23,7 @@ class Reader:
         self.position = position
 
     def read(self) -> tuple[int, int] | None:
-        """The next record or end, as its offset and the lowest one that may follow; None where there is nothing new."""
+        """Return the next record or end, as its offset and the lowest one that may follow; None if nothing is new."""
         record = next((offset for offset in self._log if offset >= self.position), None)
         if record is not None:
             self.position = record + 1
@@ -36,7 +36,7 @@ class Reader:
 
 
 class Partition:
-    """A log with holes, and what was taken of it."""
+    """A log with holes, and what was taken from it."""
 
     def __init__(self) -> None:
         self.log: list[int] = []
@@ -49,7 +49,7 @@ class Partition:
         return Reader(self.log, lambda: self.end, position)
 
     def take(self, offset: int, after: int) -> None:
-        """A record is taken, or an end, below which everything must have been."""
+        """Take a record, or an end, below which everything must have been taken."""
         if after > offset:
             self.taken.append(offset)
         else:
@@ -57,7 +57,7 @@ class Partition:
 
 
 class Splicing(RuleBasedStateMachine):
-    """A member that reads, is stopped, is helped out, and goes on, again and again."""
+    """A member that reads, is stopped, is replaced by a second reader, and continues, again and again."""
 
     @initialize()
     def begin(self) -> None:
@@ -77,7 +77,7 @@ class Splicing(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(PLACES), count=st.integers(1, 6))
     def member_reads(self, name: str, count: int) -> None:
-        """Also while it may not fetch: what was under way may still arrive."""
+        """The member may also read while it may not fetch: responses in transit may still arrive."""
         partition = self.partitions[name]
         for _ in range(count):
             if (read := partition.member.read()) is not None and self.splice.is_taken_from_member(
@@ -108,7 +108,7 @@ class Splicing(RuleBasedStateMachine):
     @precondition(lambda self: not self.may_fetch)
     @rule(seeks=st.booleans())
     def go_on(self, seeks: bool) -> None:
-        """A seek may fail: then the member goes on where it was."""
+        """A seek may fail: then the member continues where it was."""
         for name, partition in self.partitions.items():
             if seeks and name in self.splice.next:
                 partition.member.position = max(partition.member.position, self.splice.next[name])
@@ -146,7 +146,7 @@ def test_a_partition_that_is_not_spliced_is_the_members_alone(offset: int) -> No
 
 
 def test_a_partition_that_is_given_up_is_taken_from_the_member_from_its_first_record_on() -> None:
-    """It may come back, and begin below what the second reader had."""
+    """The partition may return, and begin below what the second reader had."""
     splice = Splice({"a": 7, "b": 0})
     splice.forget(["a", "never spliced"])
     assert splice.is_taken_from_member("a", 3, after=4)

@@ -1,4 +1,4 @@
-"""Priorities: the most urgent sessions of all partitions come first, none starves, and no session overtakes itself."""
+"""Priorities: the most urgent sessions of all partitions come first, none starves, and each session keeps its order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def record(offset: int, key: bytes | None, priority: int = 0, due: int = 0) -> F
 
 
 def assigned(*partitions: list[FakeRecord]) -> Assignment[int]:
-    """The records of partition 0, of partition 1, and so on."""
+    """Assign partition 0 with these records, partition 1 with those, and so on."""
     assignment: Assignment[int] = Assignment(terms_of)
     for partition, records in enumerate(partitions):
         assignment.assign(partition, 0)
@@ -188,7 +188,7 @@ def test_without_a_priority_there_are_no_turns_by_urgency() -> None:
 
 @pytest.mark.parametrize("urgency", [0, 9])
 def test_a_task_that_urgent_ones_keep_coming_before_begins_all_the_same(urgency: int) -> None:
-    """Of two classes: a session is overtaken at most seven times for each that has waited longer than it."""
+    """With two priorities, a session is overtaken at most seven times for each session that has waited longer."""
     assignment = assigned([record(0, b"old"), record(1, b"patient", urgency // 2)])
     begun = []
     for n in range(3 * AGED_TURN):
@@ -199,7 +199,7 @@ def test_a_task_that_urgent_ones_keep_coming_before_begins_all_the_same(urgency:
 
 
 class Urgency(RuleBasedStateMachine):
-    """Against a model that knows of each session only what waits in it, and when it became ready."""
+    """Against a model that has, for each session, only its waiting tasks and when it became ready."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -310,7 +310,7 @@ class Urgency(RuleBasedStateMachine):
         self.loans[place] = loan
 
     def lifts(self, place: Place, offsets: list[int]) -> bool:
-        """Whether the loan ends at the latest with the last task of the session's urgency."""
+        """Return whether the loan ends at the latest with the last task of the session's urgency."""
         last = max(offset for offset, priority in self.waiting[place] if priority == self.urgency(place))
         return offsets[-1] <= last
 
@@ -326,14 +326,14 @@ class Urgency(RuleBasedStateMachine):
         return place, self.loans.pop(place)
 
     def returned(self, place: Place, loan: Loan) -> bool:
-        """What was not done is at the front again. Return whether anything waits."""
+        """Put unsettled tasks back to the front. Return whether any task waits."""
         undone = loan.records[loan.done :]
         given = [(r.offset(), (terms_of(r.headers() or []) or Terms()).priority) for r in undone]
         self.waiting[place] = given + self.waiting[place]
         return bool(self.waiting[place])
 
     def becomes_ready(self, place: Place) -> None:
-        """Before the first priority no ages are kept: of those sessions each may count as the oldest."""
+        """Before the first priority no ages are kept: each of those sessions may count as the oldest."""
         if self.is_in_use:
             self.moment += 1
         self.ready[place] = self.moment

@@ -1,4 +1,4 @@
-"""The number of workers that a consumer finds for itself, over simulated loads: it converges, and does not swing."""
+"""The number of workers that a consumer chooses, under simulated loads: it converges, and does not oscillate."""
 
 from __future__ import annotations
 

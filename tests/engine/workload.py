@@ -1,4 +1,4 @@
-"""A simulated consumer: tasks that come, workers that take them, and a `WorkerScaling` that looks on."""
+"""A simulated consumer: tasks that arrive, workers that run them, and a `WorkerScaling` that observes them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Workload:
         """Over time."""
 
     def run(self, seconds: float) -> int:
-        """Go on for so long. Return how many tasks ended."""
+        """Run for this long. Return how many tasks ended."""
         ended_before, sampled = self.ended, self.ended
         for step in range(1, round(seconds / STEP_SECONDS) + 1):
             self.now += STEP_SECONDS
@@ -74,7 +74,7 @@ class Workload:
         return sum(numbers) / len(numbers)
 
     def _count(self, mean: float) -> int:
-        """A Poisson variate; above 50 by the normal distribution, which is near enough."""
+        """Return a Poisson variate; above 50, approximated by the normal distribution."""
         if mean > 50:
             return max(0, round(self._chance.gauss(mean, mean**0.5)))
         count, product, limit = 0, self._chance.random(), 2.718281828459045**-mean

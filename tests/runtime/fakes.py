@@ -18,7 +18,7 @@ PRODUCED_AT = 1234
 
 
 class FakeRecord(MemoryRecord):
-    """A record of the topic `t`, with a header and a time, and with another header where its task has a name."""
+    """A record of the topic `t`, with a header and a time, and with another header if its task has a name."""
 
     def __init__(
         self, offset: int, key: bytes | None, value: bytes | None = b"", partition: int = 0, *, name: str = ""

@@ -1,4 +1,4 @@
-"""A handler that a test holds up, and lets go on when it likes."""
+"""A handler that a test blocks, and lets continue when it likes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KINDS = ("plain", "async")
 
 
 class Gate:
-    """Tasks stop in it until it opens; it knows which began and which passed, in their order."""
+    """Tasks wait in it until it opens. It records which began and which passed, in their order."""
 
     def __init__(self, holds: Callable[[Task], bool] = lambda task: True) -> None:
-        """It holds up the tasks of which `holds` is true; the others pass."""
+        """It blocks the tasks for which `holds` is true; the others pass."""
         self.begun: list[int] = []
         """Offsets."""
         self.passed: list[int] = []
@@ -49,11 +49,11 @@ class Gate:
         self.passed.append(task.offset)
 
     def until_begun(self, count: int = 1) -> None:
-        """Waits until so many tasks have begun."""
+        """Waits until this many tasks have begun."""
         until(lambda: len(self.begun) >= count, f"{count} tasks begin", SECONDS)
 
     def until_passed(self, count: int) -> None:
-        """Waits until so many tasks have passed."""
+        """Waits until this many tasks have passed."""
         until(lambda: len(self.passed) >= count, f"{count} tasks pass", SECONDS)
 
     def open(self) -> None:
@@ -70,5 +70,5 @@ def _finish(future: asyncio.Future[None]) -> None:
 
 
 async def give_way() -> None:
-    """Lets the event loop go round once: no time passes for it."""
+    """Lets the event loop run its other coroutines once, without a delay."""
     await asyncio.sleep(0)

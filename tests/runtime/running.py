@@ -37,7 +37,7 @@ class RunningConsumer:
         map_log: Callable[[ScriptedCluster], MapLog] | None = None,
         **options: Any,
     ) -> None:
-        """`cluster` is one that has the topic already, `events` what they are appended to.
+        """`cluster` has the topic already. Events are appended to `events`.
 
         `map_log` opens its progress topic.
         """
@@ -67,7 +67,7 @@ class RunningConsumer:
             self.stop()
 
     def stop(self) -> ExitStatus:
-        """Stops in order."""
+        """Requests an orderly stop, and waits for the end."""
         self.consumer.request_stop("the test is over")
         return self.wait()
 
@@ -90,11 +90,11 @@ class RunningConsumer:
         return until(lambda: next(filter(condition, self.of(kind)), None), kind.__name__, SECONDS)
 
     def settled(self, count: int) -> None:
-        """Waits until so many tasks are settled and none runs."""
+        """Waits until this many tasks are settled and none runs."""
         until(lambda: self.consumer.pulse().running == 0 and self.consumer.pulse().settled >= count)
 
     def commit_point(self, partition: int = 0) -> int | None:
-        """What the group has committed."""
+        """Return the offset that the group has committed."""
         commit = self.cluster.committed.get(PARTITION._replace(number=partition))
         return commit.offset if commit else None
 

@@ -1,4 +1,4 @@
-"""How often a full stock of delayed tasks is looked through for those that can be set aside."""
+"""How often delayed tasks that fill their limit are checked for tasks that can be set aside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DELAYED = {PARTITION: Usage(80, 80)}
 
 
 class Desk:
-    """Sets as many tasks aside as the test wants. To look for them takes it 5 ms or more, under its lock."""
+    """Sets aside as many tasks as the test asks for. Each check takes 5 ms or more, under its lock."""
 
     def __init__(self) -> None:
         self.tasks = self.count = self.looks = 0

@@ -60,7 +60,7 @@ class Batches:
         return app
 
     def only(self, kind: str, **keywords: Any) -> Processor:
-        """An application with this handler alone: with an async one, all runs in the event loop."""
+        """An application with this handler only. If it is async, everything runs in the event loop."""
         return self.register(Processor(), kind, **keywords)
 
     def _noted(self, tasks: list[Task]) -> Any:
@@ -80,7 +80,7 @@ def records(count: int, sessions: int, start: int = 0) -> list[FakeRecord]:
 
 
 def aged(offset: int, timestamp: int) -> MemoryRecord:
-    """A record of a session of its own that was produced then, in epoch milliseconds."""
+    """A record of its own session that was produced at this time, in epoch milliseconds."""
     headers: Headers = [("task-name", b"b")]
     return MemoryRecord(PARTITION, offset, b"s%d" % offset, b"", headers, timestamp=timestamp)
 
@@ -380,7 +380,7 @@ def test_a_result_of_one_task_is_sent_before_another_of_its_session_is_tried_aga
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_results_and_dead_letters_of_a_batch_are_committed_with_their_offsets_exactly_once(kind: str) -> None:
-    """Thousands of one session, too: what follows one task of a batch takes no stack of the next."""
+    """Also for thousands of tasks of one session: the steps that follow them do not nest."""
 
     def handle(tasks: list[Task]) -> list[bytes]:
         if len(tasks) == 2000:
@@ -460,7 +460,7 @@ def test_a_batch_over_its_time_is_interrupted_and_its_tasks_are_tried_one_by_one
 
 
 def test_the_deadline_is_that_of_the_whole_batch_and_begins_with_its_call() -> None:
-    """The batch is called once its first task has waited for a second: none of that is missing from what is left."""
+    """The batch is called once its first task has waited for a second, and that second does not count."""
     left: list[float] = []
     batches = Batches(lambda tasks: left.extend(task.remaining() for task in tasks))
     with RunningConsumer(batches.only("plain", size=100, wait=1.0, timeout=60)) as run:
@@ -593,7 +593,7 @@ def test_a_batch_that_outlives_a_revoke_is_abandoned_and_not_committed() -> None
 
 
 def test_no_batch_is_begun_while_the_group_may_have_given_the_consumer_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is due while the poller sleeps, as all of a process does that is paused."""
+    """The batch is due while the poller sleeps, as it does if the process is paused."""
     monkeypatch.setattr(lease, "ASLEEP_SECONDS", 0.5)
     batches = Batches()
     with RunningConsumer(batches.only("plain", size=4, wait=1.0)) as run:

@@ -1,4 +1,4 @@
-"""`processor control cancel`, obeyed by a real consumer on the in-memory Kafka: wherever its task is."""
+"""`processor control cancel`, applied by a real consumer on the in-memory Kafka, wherever the task is."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def cancelled(run: RunningConsumer) -> list[int]:
 
 
 def wait_settled(run: RunningConsumer, count: int) -> None:
-    """Waits until so many tasks are settled and committed."""
+    """Waits until this many tasks are settled and committed."""
     run.settled(count)
     until(lambda: run.commit_point() == count)
 
@@ -191,7 +191,7 @@ def test_a_delayed_task_is_settled_long_before_its_time() -> None:
         run.until_event(ConsumerStats, lambda stats: stats.delayed_sessions == 1)
         feed.cancel(CancelTarget("task", "t-0-0"))
         wait_settled(run, 2)
-        # one that comes after the command is not put off either
+        # a task that comes after the command is not delayed either
         feed.cancel(CancelTarget("task", "t-0-2"))
         run.push(MemoryRecord(PARTITION, 2, b"s", b"", tomorrow, timestamp=NOW), FakeRecord(3, b"s"))
         wait_settled(run, 4)
@@ -299,7 +299,7 @@ class Endless:
             raise
 
     def app(self, kind: str, **policy: Any) -> Processor:
-        """`mixed` is an async handler beside one that is plain: a worker thread waits for its coroutine."""
+        """`mixed` is an async handler in an application with a plain one: a worker thread waits for its coroutine."""
         app = Processor()
         app.task("charge", **policy)(self.plain if kind == "plain" else self.asynchronous)
         if kind == "mixed":
@@ -492,7 +492,7 @@ def test_a_branch_that_has_succeeded_arrives_at_its_join_although_it_is_cancelle
         run.until_event(ConsumerStats, lambda stats: stats.paused == 3)
         feed.cancel(CancelTarget("task", "8/1"))
         feed.cancel(SESSION)
-        until(lambda: 2 in cancelled(run))  # what waits has been looked at
+        until(lambda: 2 in cancelled(run))  # the waiting lanes have been examined
         feed.resume(ALL)
         wait_settled(run, 3)
         assert cancelled(run) == [2]
@@ -556,7 +556,7 @@ def waiting_group(*cancelled: CancelTarget) -> tuple[Commands, RunningConsumer]:
 
 
 def wait_kept(run: RunningConsumer, joins: int) -> None:
-    """Waits until so many joins wait for branches."""
+    """Waits until this many joins wait for branches."""
     run.until_event(ConsumerStats, lambda stats: stats.open_joins == joins)
 
 

@@ -1,4 +1,4 @@
-"""Commits that the client answers late, or never; and what is committed when."""
+"""Commits that the client answers late or never, and when which offsets are committed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def records(first: int, end: int) -> list[FakeRecord]:
 
 
 def keep_one(run: RunningConsumer) -> None:
-    """The client keeps the commit of offset 10 back, to send it once it knows its coordinator again."""
+    """The client holds back the commit of offset 10, and sends it once it has found its coordinator again."""
 
     def is_first_of_ten(commits: Sequence[Commit]) -> bool:
         return not run.source.kept and commits[0].offset == 10
@@ -45,7 +45,7 @@ def keep_one(run: RunningConsumer) -> None:
 
 
 def test_a_commit_that_is_never_answered_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing more comes in the partition: without the second try its lag would stay."""
+    """No further record comes: without the second commit, the partition's lag would remain."""
     monkeypatch.setattr(committer, "UNANSWERED_SECONDS", 0.05)
     with RunningConsumer(ignore) as run:
         keep_one(run)
@@ -55,7 +55,7 @@ def test_a_commit_that_is_never_answered_is_made_again(monkeypatch: pytest.Monke
 
 
 def test_a_commit_that_gets_to_the_group_behind_a_later_one_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The group went back: nothing more comes in the partition, and the later one has to be made again."""
+    """The group has the earlier commit then. No further record comes, so the later commit must be made again."""
     monkeypatch.setattr(committer, "UNANSWERED_SECONDS", 0.05)
     with RunningConsumer(ignore) as run:
         keep_one(run)
@@ -68,7 +68,7 @@ def test_a_commit_that_gets_to_the_group_behind_a_later_one_is_made_good(monkeyp
 
 
 def test_a_stop_waits_for_a_commit_that_is_under_way_to_have_the_last_word() -> None:
-    """Behind the last commit it would take the group back, and what is done would run again after a clean stop."""
+    """If it arrived after the last commit, settled tasks would run again after a clean stop."""
     with RunningConsumer(ignore) as run:
         keep_one(run)
         run.push(*records(0, 10))
@@ -86,13 +86,13 @@ def test_a_stop_waits_for_a_commit_that_is_under_way_to_have_the_last_word() -> 
 
 
 def test_a_partition_without_a_record_is_committed_at_its_start() -> None:
-    """So that no old partition is ever taken for a new one."""
+    """Otherwise the partition would look new to the next consumer."""
     with RunningConsumer(ignore, partitions=3) as run:
         until(lambda: [run.commit_point(number) for number in range(3)] == [0, 0, 0])
 
 
 def test_offsets_without_a_record_are_committed_past() -> None:
-    """Transaction markers and compacted records: else the lag would never read 0."""
+    """Transaction markers and compacted records have offsets: without this, the lag would never be 0."""
     with RunningConsumer(ignore) as run:
         run.push(*records(0, 3))
         run.cluster.skip(PARTITION, 2)
@@ -139,7 +139,7 @@ def test_what_has_not_changed_is_not_committed_again() -> None:
 
 
 def test_while_a_commit_is_not_answered_no_other_is_sent() -> None:
-    """A client that loses its coordinator sends it again, perhaps behind the other."""
+    """A client that loses its coordinator sends a commit again, and it might arrive after a later one."""
     with RunningConsumer(ignore) as run:
         keep_one(run)
         run.push(*records(0, 10))
@@ -211,7 +211,7 @@ def test_an_answer_that_comes_after_its_partition_was_given_up_changes_nothing()
 
 
 def test_a_skip_map_that_does_not_fit_is_cut_and_the_rest_runs_again_in_the_next_consumer() -> None:
-    """Gaps of chance between records that are done and not done by turns: nothing that could be encoded shortly."""
+    """Settled and unsettled records alternate with gaps of random lengths, so that no encoding of them is short."""
     chance = Random(1)
     offsets = list(accumulate(chance.randrange(1, 10_000) for _ in range(8_000)))
     unsettled = set(offsets[::2])
@@ -241,7 +241,7 @@ def test_a_skip_map_that_does_not_fit_is_cut_and_the_rest_runs_again_in_the_next
 
 
 def test_a_member_whose_skip_map_is_refused_proves_its_membership_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a group that does not accept what is in its commits would stop it for good."""
+    """Otherwise a group that does not accept the metadata of its commits would stop it permanently."""
     monkeypatch.setattr(ScriptedSource, "session_seconds", 1.5)
     gate = Gate(lambda task: task.offset == 0)
     with RunningConsumer(gate.handle) as run:
@@ -259,7 +259,7 @@ def test_a_member_whose_skip_map_is_refused_proves_its_membership_without_it(mon
 
 
 def group_that_takes(characters: int) -> ScriptedCluster:
-    """A group whose brokers take so many characters of metadata."""
+    """A group whose brokers accept this many characters of metadata."""
     cluster = ScriptedCluster()
     cluster.create_topic(PARTITION.topic, 1)
     cluster.most_metadata = characters
@@ -294,7 +294,7 @@ def test_a_skip_map_that_the_brokers_refuse_is_made_shorter_until_they_take_it(m
 
 
 def test_a_last_commit_is_made_with_a_shorter_map_at_once() -> None:
-    """The stop does not end with a failure for what is only a map."""
+    """A skip map alone does not make the stop fail."""
     go_on = threading.Event()
 
     def handler(task: Task) -> None:

@@ -1,4 +1,4 @@
-"""The consumer between its group and its handlers: kinds of handlers, bounds, stops, offsets that go back."""
+"""The consumer between its group and its handlers: kinds of handlers, limits, stops, offsets that move back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_application_may_mix_plain_and_async_handlers_in_one_session() -> Non
 
 
 class PassingCodec(FakeCodec):
-    """Values are payloads, so that there is nothing to decode."""
+    """Each value is the payload, so that nothing has to be decoded."""
 
     passes_values = True
 
@@ -120,7 +120,7 @@ def test_offsets_that_go_back_are_a_new_beginning() -> None:
 
 
 def test_after_a_restart_nothing_runs_again_that_was_committed_above_an_unsettled_task() -> None:
-    """The first consumer is abandoned in the middle; the second begins with what it had committed."""
+    """The first consumer is abandoned midway. The second one begins with what the first had committed."""
     go_on = threading.Event()
     ran: list[int] = []
 
@@ -156,7 +156,7 @@ def test_a_pulse_has_what_runs_and_when_it_will_be_stuck() -> None:
         pulse = running.consumer.pulse()
         assert (pulse.in_group, pulse.stopping, pulse.partitions, pulse.running) == (True, False, 1, 1)
         assert pulse.stuck_at is not None
-        assert 20 <= pulse.stuck_at - pulse.last_loop_at <= 22.5  # its time, a tenth of it as grace, and a turn
+        assert 20 <= pulse.stuck_at - pulse.last_loop_at <= 22.5  # time limit, grace period, and a check
         until(lambda: running.consumer.pulse().last_loop_at > pulse.last_loop_at)
         released.set()
         running.settled(1)

@@ -1,4 +1,4 @@
-"""The control topic's commands, obeyed by a real consumer on the in-memory Kafka."""
+"""The control topic's commands, applied by a real consumer on the in-memory Kafka."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NAME = Target("name", "charge")
 
 
 class FakeFeed:
-    """A control topic whose records a test gives. What it holds at the start is applied before `wait` returns."""
+    """A control topic whose records a test provides. Those that it has at first are applied before `wait` returns."""
 
     def __init__(self, *targets: Target, is_away: bool = False) -> None:
         self._targets = targets
@@ -61,7 +61,7 @@ class FakeFeed:
         self.apply(key_of(group, target), None)
 
     def cancel_sessions(self, sessions: Iterable[bytes]) -> None:
-        """All that these sessions have until now, for a minute."""
+        """Cancel all tasks that these sessions have until now, for a minute."""
         now = time.time_ns() // 1_000_000
         for session in sessions:
             target = CancelTarget("session", session.decode())
@@ -82,7 +82,7 @@ def app_of(kind: str, function: Callable[[Task], Any]) -> Processor:
 
 
 def tasks(count: int, *sessions: bytes, partition: int = 0, first: int = 0) -> list[FakeRecord]:
-    """The sessions in turn, `charge` and `ship` in turn of each."""
+    """Tasks that alternate between the sessions and, in each session, between `charge` and `ship`."""
     return [
         FakeRecord(
             first + n,
@@ -95,7 +95,7 @@ def tasks(count: int, *sessions: bytes, partition: int = 0, first: int = 0) -> l
 
 
 class Done:
-    """What has run, in order."""
+    """Records which tasks have run, in order."""
 
     def __init__(self) -> None:
         self.places: list[tuple[int, int, str, str]] = []
@@ -142,7 +142,7 @@ def test_what_is_paused_at_the_start_does_not_begin_until_it_is_resumed(
 
 
 class FeedWithHistory(FakeFeed):
-    """A topic that still has commands that were ended, beside one that is in force."""
+    """A topic that still has commands that were ended, and one that is in force."""
 
     def start(self, apply: Apply) -> None:
         super().start(apply)

@@ -31,7 +31,7 @@ def suspects(*offsets: int, deaths: int = 0) -> list[Suspect]:
 
 
 class Watched:
-    """A consumer that watches from its start, its memory, and what a handler found there."""
+    """A consumer that watches from its start, the memory of its recorder, and what a handler found there."""
 
     def __init__(self, memory: IO[bytes]) -> None:
         self.memory = memory
@@ -52,7 +52,7 @@ class Watched:
         return {offset for _, _, offset in recorded(self.memory, [TOPIC])}
 
     def look(self, task: Task) -> None:
-        """A handler that notes what is recorded."""
+        """A handler that notes which tasks are recorded."""
         running = self.running()
         with self._lock:
             self.seen[task.offset] = running
@@ -107,7 +107,7 @@ def test_a_suspect_does_not_wait_for_a_worker_that_goes_home(watched: Watched) -
         run.push(FakeRecord(1, b"b"))
         until(lambda: run.consumer._desk._shared.isolation.loan is not None)
         desk = run.consumer._desk
-        until(lambda: desk.awake == 1)  # the other worker has looked, and sleeps again
+        until(lambda: desk.awake == 1)  # the other worker has visited the desk, and waits again
         with desk._shared.lock:
             desk.lending._most_borrowers = 1
         gate.open()
@@ -219,7 +219,7 @@ def test_a_watch_ends_when_what_the_partitions_held_is_committed(
     run.push(FakeRecord(0, b"a"), FakeRecord(1, b"b"))
     with run:
         gate.until_begun(2)
-        run.consumer.death_watch._until = 0.0  # the time that it lasts at the least is over
+        run.consumer.death_watch._until = 0.0  # the minimum duration of a watch is over
         run.push(FakeRecord(2, b"a"))
         until(lambda: run.consumer.pulse().settled == 2)
         assert run.consumer._runner._recorder is not None
@@ -237,7 +237,7 @@ def test_a_watch_ends_when_what_the_partitions_held_is_committed(
 def test_a_consumer_that_has_its_partitions_watches_for_those_that_come(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What killed another process is in none of those that it has: it need not be done with them."""
+    """Its present partitions cannot have the task that killed another process: the watch does not wait for them."""
     monkeypatch.setattr(death_watch, "WATCH_SECONDS", 0.0)
     gate = Gate()
     with RunningConsumer(gate.handle) as run:

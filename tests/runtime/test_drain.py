@@ -1,4 +1,4 @@
-"""How long running tasks get to finish before their partition is given up."""
+"""How long running tasks may take to finish before their partition is given up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_revoke_leaves_time_for_its_last_commit_before_the_group_gives_the_mem
 
 @pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
 def test_a_task_that_has_ended_is_not_abandoned_although_its_worker_has_not_come_back(delivery: str) -> None:
-    """The last commit has it: its output is staged, or it has none. The other task still runs."""
+    """The last commit covers it: its output is staged, or it has none. The other task still runs."""
     run = RunningConsumer(lambda _: None, delivery=delivery, results_topic="r")
     desk, drain, worker = run.consumer._desk, run.consumer._membership._drain, Worker()
     desk.lease.tick(monotonic())

@@ -1,4 +1,4 @@
-"""Async handlers: all in one event loop, beside worker threads where an application has both kinds."""
+"""Async handlers: all run in one event loop, together with worker threads if the application has both kinds."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_an_application_with_both_kinds_runs_each_where_it_belongs() -> None:
 
 
 def test_an_error_that_looks_like_a_timeout_or_a_cancellation_is_the_handlers_own() -> None:
-    """Only what is over its time is a `TaskTimeout`."""
+    """Only an attempt that exceeds its time limit raises `TaskTimeout`."""
     errors: list[type[BaseException]] = [TimeoutError, asyncio.CancelledError]
 
     async def handler(task: Task) -> None:
@@ -232,7 +232,7 @@ def test_a_task_that_a_handler_leaves_behind_in_the_loop_delays_no_stop() -> Non
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside plain handlers"])
 def test_a_stop_at_once_cancels_what_runs_in_the_loop_and_closes_it(beside: bool) -> None:
-    """The next consumer runs the task again; a process that goes on keeps nothing of the loop."""
+    """The next consumer runs the task again. A process that continues keeps no resource of the loop."""
     begun, ended = threading.Event(), threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     app = Processor()

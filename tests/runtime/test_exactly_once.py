@@ -1,4 +1,4 @@
-"""Exactly-once: outputs and offsets are committed together, and nothing waits for it."""
+"""Exactly-once: outputs and offsets are committed together, and no session waits for that."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def values(run: RunningConsumer, topic: str = RESULTS) -> list[int]:
 
 @pytest.mark.parametrize("comes", ["the borrower", "the watchdog", "the committer"])
 def test_an_output_is_staged_by_the_thread_that_comes_to_the_desk_first(comes: str) -> None:
-    """Its borrower may be on a task that takes long."""
+    """Its borrower may be busy with a long task."""
     lease, worker = Lease(45.0), Worker()
     lease.renew(float("inf"))
     desk = Desk(lease, Timers(), stages=True)
@@ -98,7 +98,7 @@ def test_an_output_is_staged_by_the_thread_that_comes_to_the_desk_first(comes: s
 
 
 def test_outputs_of_a_committed_transaction_leave_their_outboxes_although_the_line_of_one_fails() -> None:
-    """An output that stayed would be sent once more with the next transaction."""
+    """An output that remained there would be sent again with the next transaction."""
     lease, worker = Lease(45.0), Worker()
     lease.renew(float("inf"))
     desk = Desk(lease, Timers(), stages=True)
@@ -124,7 +124,7 @@ def test_outputs_of_a_committed_transaction_leave_their_outboxes_although_the_li
 
 
 def keep_next(run: RunningConsumer) -> None:
-    """The next transaction takes until the test sends it."""
+    """The next transaction lasts until the test ends it."""
     left = [True]
     run.source.keeps = lambda commits: bool(left) and left.pop()
 
@@ -150,7 +150,7 @@ def test_each_task_has_one_output_and_none_goes_another_way(handler: Callable[[T
 
 
 class Watched:
-    """Every transaction of a consumer, and what was wrong with it."""
+    """Checks every transaction of a consumer, and records violations."""
 
     def __init__(self, run: RunningConsumer) -> None:
         self.transactions = 0
@@ -160,7 +160,7 @@ class Watched:
         run.source.commit = self.commit  # type: ignore[method-assign]
 
     def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
-        """Each task has an output: offsets and skip map say what the outputs so far are, and nothing else."""
+        """Each task has an output: offset and skip map must list exactly the tasks whose outputs are committed."""
         self.transactions += 1
         for output in outputs:
             _, partition, offset = dict(output.headers)["task-id"].decode().rsplit("-", 2)  # type: ignore[union-attr]
@@ -360,7 +360,7 @@ def test_a_stop_does_not_wait_longer_than_the_drain_timeout_for_an_output_that_i
 
 
 def test_outputs_wait_while_no_skip_map_that_the_brokers_accept_covers_their_tasks() -> None:
-    """Sent all the same, a crash would repeat them. Which ones are done has no pattern, which would make maps short."""
+    """If they were sent, a crash would repeat them. Tasks settle without a pattern, so that no short map exists."""
     done = set(Random(7).sample(range(1, 200), 100))
     gate = Gate(lambda task: task.offset not in done)
 
@@ -387,7 +387,7 @@ def test_outputs_wait_while_no_skip_map_that_the_brokers_accept_covers_their_tas
 
 
 def test_a_commit_notes_nothing_as_settled_whose_output_waits_for_room_in_the_skip_map() -> None:
-    """Else a new partition would begin with a later task of a session whose earlier output is not committed yet."""
+    """Otherwise a new partition would begin with a later task of a session whose earlier output is not committed."""
     waiting = {0, *Random(7).sample(range(1, 1000), 500)}
     stuck = min(set(range(500, 1000)) - waiting)
     groups = {offset: Join(f"{offset}/then", "t-0-0", TOPIC, 2, [SHIP]) for offset in waiting}
@@ -422,7 +422,7 @@ def test_outputs_of_tasks_behind_groups_that_wait_need_no_room_in_the_skip_map(m
 
 
 def test_a_skip_map_that_is_refused_gets_no_shorter_than_the_one_that_the_group_has() -> None:
-    """A shorter one would leave out tasks whose outputs are committed, so that no commit would be possible."""
+    """A shorter map would lack tasks whose outputs are committed, so that no commit would be possible."""
     metadata, unsettled = Metadata(lambda _: None), sorted({0, *Random(2).sample(range(1, 60_000), 30_000)})
     cut = Cut(Progress(0, unsettled, 60_000, ()), [])
     known = Commit(PARTITION, 0, skipmap.encode(0, cut.progress.settled_ranges(), 990)[0])
@@ -440,7 +440,7 @@ def test_a_skip_map_that_is_refused_gets_no_shorter_than_the_one_that_the_group_
 
 
 def test_a_skip_map_that_was_full_before_the_first_group_waited_leaves_room_for_the_note() -> None:
-    """The arrivals that it lists as unsettled may wait for hours, so that it does not get shorter."""
+    """The unsettled arrivals in it may wait for hours, so it does not get shorter by itself."""
     metadata, unsettled = Metadata(lambda _: None), sorted({0, *Random(2).sample(range(1, 60_000), 30_000)})
     progress = Progress(0, unsettled, 60_000, ())
     encoded = metadata.of_cut(PARTITION, Cut(progress, []), None)
@@ -463,7 +463,7 @@ def test_outputs_that_wait_count_as_bytes_in_flight() -> None:
         run.push(*tasks(1, 30))
         run.settled(30)
         run.push(*tasks(30, 300))
-        assert run.source.happens(lambda: None).wait(20)  # they are taken
+        assert run.source.happens(lambda: None).wait(20)  # the transaction has taken them
         assert run.source.happens(lambda: None).wait(20)
         assert run.consumer.pulse().settled == 30
         run.source.send_kept()

@@ -186,7 +186,7 @@ def test_an_async_handler_over_its_time_is_cancelled_and_the_others_are_not() ->
 
 
 def test_a_coroutine_that_was_cancelled_for_its_time_costs_the_next_task_of_its_session_nothing() -> None:
-    """It swallows the cancellation, or ends just when it comes: what follows must not be taken for cancelled."""
+    """It suppresses the cancellation, or ends just when that arrives. The next attempt must not be cancelled by it."""
     app, done, limit = Processor(), list[int](), 0.05
 
     async def handler(task: Task) -> None:
@@ -196,7 +196,7 @@ def test_a_coroutine_that_was_cancelled_for_its_time_costs_the_next_task_of_its_
         if task.payload == b"swallows":
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-        elif task.payload == b"just in time":  # time is what is tested; the longest ends well after its time is over
+        elif task.payload == b"just in time":  # time is what is tested: it ends well after its limit
             await asyncio.sleep(limit + task.offset % 7 * 0.03)
         else:
             async with asyncio.timeout(30), asyncio.TaskGroup() as group:

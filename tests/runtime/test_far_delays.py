@@ -40,7 +40,7 @@ SECONDS = 30.0
 
 
 class Ran:
-    """What ran, by session, and when."""
+    """Records what ran, by session, and when."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, list[int]] = defaultdict(list)
@@ -101,7 +101,7 @@ def test_many_more_delayed_tasks_than_may_be_in_flight_hold_back_no_others(clock
 
 
 def test_tasks_that_were_set_aside_begin_at_their_times(clock: Clock) -> None:
-    """The clock is brought to some seconds before the first of them, and goes on by itself."""
+    """The clock is set to some seconds before the first of them, and runs from there."""
     ran, first = Ran(), milliseconds(HOUR)
     dues = [first + 5 * n for n in range(200)]
     with far(ran) as run:
@@ -206,7 +206,7 @@ def settled_offsets(run: RunningConsumer) -> list[int]:
 
 
 def test_a_session_that_is_cancelled_while_it_is_set_aside_is_settled_at_once(clock: Clock) -> None:
-    """Although its time is far, and others of the partition stay where they are."""
+    """Its time is far away, and other tasks of the partition stay set aside."""
     ran, feed = Ran(), Commands()
     with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
         run.push(*delayed(300))
@@ -254,7 +254,7 @@ def test_a_cancelled_task_behind_one_of_its_session_that_is_not_settles_when_its
 def test_a_task_of_a_cancelled_session_that_is_fetched_later_and_set_aside_at_once_is_settled(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was produced before the cancellation. No worker looks at it, since its session had tasks set aside."""
+    """It was produced before the cancellation. No worker checks it, since its session had tasks set aside."""
     monkeypatch.setattr(cancel_search, "LOOK_SECONDS", 0.05)
     ran, feed, records = Ran(), Commands(), delayed(300)
     with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
@@ -295,7 +295,7 @@ def test_a_search_for_cancelled_tasks_that_fails_is_logged_once_and_made_again(
 def test_an_internal_error_before_a_search_is_logged_and_the_search_is_made_again(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its thread, no cancelled task would be looked for any more."""
+    """Without the thread, no later search would be made."""
     monkeypatch.setattr(cancel_search, "AGAIN_SECONDS", 0.01)
     ran, feed, failures = Ran(), Commands(), [RuntimeError("a fault") for _ in range(3)]
     with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
@@ -318,7 +318,7 @@ def test_an_internal_error_before_a_search_is_logged_and_the_search_is_made_agai
 
 
 def test_a_search_takes_a_fifth_of_a_core_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each record takes a second to look at, by the clock of this test."""
+    """By the clock of this test, each record takes a second to check."""
     now, rests, read = [0.0], list[float](), [[MemoryRecord(PARTITION, n, b"s", b"")] for n in range(10)]
     monkeypatch.setattr(cancel_search, "monotonic", lambda: now[0])
     monkeypatch.setattr(cancel_search, "records_between", lambda *_: iter(read))
@@ -357,7 +357,7 @@ def test_a_search_that_fails_ends_with_the_cancellation(clock: Clock, monkeypatc
 
 
 def test_a_session_goes_on_at_once_after_its_delayed_task_is_cancelled_while_it_is_set_aside(clock: Clock) -> None:
-    """As it does where the delayed task is in memory: what waited behind it has no delay of its own."""
+    """As it does if the delayed task is in memory: the tasks behind it have no delay of their own."""
     ran, feed = Ran(), Commands()
     with obeying(ran, feed, max_in_flight=64, stats_interval=0.1) as run:
         run.push(*delayed(300))

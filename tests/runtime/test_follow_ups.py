@@ -53,7 +53,7 @@ def reject(task: Task) -> None:
 
 
 def sent_by(handler: Any, *records: MemoryRecord, **options: Any) -> list[Sent]:
-    """What a consumer has sent when these records are settled."""
+    """Return what a consumer has sent once these records are settled."""
     with RunningConsumer(handler, **options) as run:
         run.push(*records)
         until(lambda: run.commit_point() == len(records))
@@ -253,7 +253,7 @@ def test_tasks_without_links_settle_beside_those_that_have_some() -> None:
 
 
 def committed_by(handler: Any, *records: MemoryRecord, **options: Any) -> tuple[RunningConsumer, ConsumerStats]:
-    """A consumer whose outputs are committed with its offsets, when these records are settled."""
+    """Return a consumer with exactly-once delivery, once these records are settled and committed."""
     with RunningConsumer(handler, delivery="exactly-once", **options) as run:
         run.push(*records)
         until(lambda: run.commit_point() == len(records))
@@ -281,7 +281,7 @@ def test_what_was_to_follow_is_committed_as_dead_letters_together_with_that_of_i
 
 
 def test_a_refused_task_that_follows_withholds_its_own_session_only() -> None:
-    """An output has several records: the refusal of its second one is not that of the next output."""
+    """An output has several records: a refusal of its second record is not one of the next output."""
     with RunningConsumer(noting([]), delivery="exactly-once", results_topic="r") as run:
         run.source.refuses_output = lambda output: "too large" if output.key == b"parcels" else None
         run.push(record(0, SHIP), record(1, key=b"x"), record(2, NOTIFY, key=b"y"))

@@ -104,7 +104,7 @@ def test_coroutines_and_threads_that_an_async_handler_waits_for_belong_to_its_ta
 
 
 def test_threads_that_a_handler_starts_belong_to_no_task_even_with_its_context() -> None:
-    """A worker's thread serves one session after another: what outlives its handler would log as another's."""
+    """A worker serves one session after another: a thread that outlives its handler would log as another task."""
 
     def handle(task: Task) -> None:
         thread = threading.Thread(target=std.info, args=("thread",))
@@ -124,7 +124,7 @@ def test_threads_that_a_handler_starts_belong_to_no_task_even_with_its_context()
 
 
 def test_what_outlives_its_handler_is_never_logged_as_another_sessions() -> None:
-    """Of an async handler; where others are plain functions, a line belongs to the task that started it, for good."""
+    """With async handlers. If there are plain ones too, a line stays with the task that started its coroutine."""
     go = threading.Event()
 
     async def later() -> None:

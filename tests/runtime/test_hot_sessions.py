@@ -1,4 +1,4 @@
-"""A session with very many tasks: it holds back no other one, and runs in its order all the same."""
+"""A session with very many tasks: it holds back no other session, and still runs in order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECONDS = 30.0
 
 
 class Sessions:
-    """Tasks of a hot session, of which each waits for leave, and tasks of others."""
+    """Tasks of a hot session, each of which waits for a permit, and tasks of other sessions."""
 
     def __init__(self) -> None:
         self.hot: list[int] = []
@@ -57,7 +57,7 @@ class Sessions:
         self.running -= 1
 
     def let(self, count: int) -> None:
-        """Lets so many more tasks of the hot session end."""
+        """Lets this many more tasks of the hot session end."""
         self._leave.release(count)
 
     def let_all(self) -> None:
@@ -73,7 +73,7 @@ class Sessions:
 
 
 def interleaved(count: int, first: int = 0, partition: int = 0) -> list[FakeRecord]:
-    """As many tasks of the hot session as of others, each of which has one."""
+    """The same number of tasks of the hot session and of other sessions, which have one task each."""
     keys = [HOT if n % 2 == 0 else b"s%d" % n for n in range(first, first + 2 * count)]
     return [FakeRecord(n, key, b"v", partition) for n, key in enumerate(keys, first)]
 
@@ -178,7 +178,7 @@ def test_a_thousand_hot_sessions_over_fifty_partitions_hold_back_no_other() -> N
     assert all(offsets == sorted(offsets) for offsets in ran.values())
     assert sum(map(len, ran.values())) == 20_000
     assert {run.commit_point(n) for n in range(50)} == {500}
-    # A share is free even where others have taken all: what is read again may find it filled (`Admission`).
+    # A partition's share is always free (`Admission`). So tasks that are read again may find memory filled by others.
     assert max(stats.in_flight for stats in run.of(ConsumerStats)) <= 10_000 * (1 + RESERVED)
     assert run.of(ConsumerStats)[-1].records_read_again <= 20 * 25_000, "more than once for each session"
 
@@ -363,7 +363,7 @@ def test_a_reader_that_fails_is_replaced() -> None:
 
 
 def test_a_log_that_cannot_be_read_where_it_should_be_is_asked_again_later() -> None:
-    """Its start is below the wanted offset, but the broker does not have that: the topic is being recreated."""
+    """Its start is below the wanted offset, but the broker does not have that offset: the topic is being recreated."""
     tasks = Sessions()
 
     class Stray(MemoryReader):

@@ -23,7 +23,7 @@ from tests.support.until import until
 
 
 class Busy:
-    """A handler that runs until it is let go."""
+    """A handler that runs until it is released."""
 
     def __init__(self) -> None:
         self.began = threading.Event()
@@ -55,7 +55,7 @@ def test_a_quiet_poller_calls_its_ticks_less_often_until_something_comes(monkeyp
 
     busy = Busy()
     with RunningConsumer(busy.handle) as run:
-        # it polls as often as ever: there are several loops between two ticks
+        # it polls as often as before: there are several loops between two ticks
         until(lambda: any(b - a >= QUIET_TICK_SECONDS and loops_between(a, b) > 2 for a, b in pairwise(ticked)))
         run.push(FakeRecord(0, b"s1"))
         assert busy.began.wait(20)

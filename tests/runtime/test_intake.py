@@ -1,4 +1,4 @@
-"""What is fetched, and what of it is admitted: a full partition holds back no other."""
+"""What is fetched, and what is admitted: a full partition holds back no other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BUSY, QUIET = Partition("t", 0), Partition("t", 1)
 
 
 class Fetched:
-    """An intake, with two partitions unless more are given, and a desk from which nothing is borrowed."""
+    """An intake, with two partitions unless more are given, and a desk that no worker borrows from."""
 
     def __init__(self, max_in_flight: int = 100, *, stages: bool = False, partitions: int = 2) -> None:
         self.events: list[Event] = []
@@ -83,7 +83,7 @@ class Fetched:
         return self.desk.inflow.usage()[partition].tasks
 
     def settle_all(self, partition: Partition) -> None:
-        """What is in flight is done."""
+        """Settles all that is in flight."""
         position = self.desk.partitions.position(partition)
         self.desk.partitions.forget([partition])
         self.desk.partitions.assign(partition, position, [])
@@ -131,7 +131,7 @@ def test_a_record_of_another_partition_is_admitted_although_it_came_behind_the_b
 
 @pytest.mark.parametrize("backlog", [0, 500])
 def test_nothing_of_a_partition_that_drains_is_admitted_and_its_end_is_not_reached(backlog: int) -> None:
-    """What its client had in hand: the next owner gets it."""
+    """The client had fetched it already. The next owner gets it."""
     fetched = Fetched()
     fetched.come(QUIET, 0, 2)
     fetched.take()
@@ -270,7 +270,7 @@ def test_a_reset_of_a_held_partition_waits_for_its_gate() -> None:
 def test_a_partition_that_is_blocked_at_its_gate_is_not_resumed_because_the_stock_has_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The rate at which it was worked off is measured when it is blocked already, and its stock would not last."""
+    """Its rate is measured when it is blocked already: by that rate, its stock would not last."""
     fetched = Fetched(max_in_flight=10)
     monkeypatch.setattr(fetched.intake._fetching, "_limits", fetched.intake._limits._replace(tasks=100))
     fetched.come(BUSY, 0, 90)
@@ -317,7 +317,7 @@ def test_the_poller_rests_longer_with_more_partitions_in_the_stock(
 
 
 def test_room_is_filled_at_once_while_no_lane_is_ready() -> None:
-    """Most of what is in flight may take long. Then a quarter of it is not settled soon."""
+    """Most of what is in flight may take long, so that a quarter of it does not settle soon."""
     fetched = Fetched()
     fetched.take()  # the ends of both
     fetched.come(BUSY, 0, 500)

@@ -1,4 +1,4 @@
-"""Faults of this package itself, or of what it is given: they are logged, and no session stands still for one."""
+"""Internal errors of this package, or of a codec or log: they are logged, and no session stalls because of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.until import until
 
 
 class Faulty:
-    """Raises at some of its calls, and lets the others through."""
+    """Raises at some of its calls, and passes on the others."""
 
     def __init__(self, *calls: int) -> None:
         self.calls = 0
@@ -35,7 +35,7 @@ class Faulty:
 
 
 class FaultyCodec(FakeCodec):
-    """An encoder that raises what is not an error of encoding."""
+    """An encoder that raises an exception other than `EncodeError`."""
 
     def __init__(self, fault: Faulty) -> None:
         super().__init__()

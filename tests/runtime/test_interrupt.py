@@ -1,4 +1,4 @@
-"""The fence under fire: an interrupt lands in a handler, or nowhere."""
+"""The window under load: an interrupt arrives in a handler, or nowhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POST = interrupt._post
 
 
 def post_slowly(ident: int, error: type[BaseException] | None) -> None:
-    """The real one, with the worker's turn before and after it: the two moments that the fence is there for."""
+    """The real `_post`, with a switch to the worker before and after it: the two moments that the window protects."""
     if error is not None:
         time.sleep(0)
     POST(ident, error)
@@ -37,7 +37,7 @@ def test_an_interrupt_at_the_edge_of_an_attempt_never_leaks_out_of_it(monkeypatc
     fired: set[int] = set()
 
     def handler(task: Task) -> None:
-        time.sleep(0)  # lets the other thread run, so that it decides while this one ends
+        time.sleep(0)  # lets the other thread run, so that it decides while this attempt ends
         for _ in range(random.randrange(50)):
             pass
         finished.append(task.offset)

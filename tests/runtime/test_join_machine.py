@@ -49,7 +49,7 @@ class Worker:
 
 
 class Commits:
-    """In the place of a committer: the machine commits when it likes."""
+    """Replaces a committer: the machine commits when it likes."""
 
     def commit_soon(self) -> None: ...
 
@@ -74,7 +74,7 @@ class BranchConsumer:
         self.committed: set[int] = set()
 
     def commit_of(self) -> Commit:
-        """What it has committed, with the skip map of what is done ahead."""
+        """Return its commit, with a skip map of the tasks that are settled above the commit point."""
         point = next((at for at in range(len(self.branches)) if at not in self.committed), len(self.branches))
         ranges = [(at, at + 1) for at in sorted(self.committed) if at > point]
         return Commit(self.partition, point, skipmap.encode(point, ranges)[0])
@@ -136,7 +136,7 @@ class JoiningMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), at=st.integers(0, GROUPS * BRANCHES))
     def crash_after_sending(self, which: int, at: int) -> None:
-        """The arrival is in the log, and its branch does not know."""
+        """The arrival is in the log, but its branch's consumer crashes before it commits."""
         self.run_branch(which, at)
         self.branches[which].ran = set(self.branches[which].committed)
 
@@ -151,7 +151,7 @@ class JoiningMachine(RuleBasedStateMachine):
 
     @rule(sends=st.booleans())
     def work_off(self, sends: bool) -> None:
-        """One record. With `sends` what follows is acknowledged, else a crash comes in between."""
+        """Work off one record. With `sends`, what follows is acknowledged; else a crash comes before that."""
         self.desk.lending.exchange(self.worker, 1)
         if not self.worker.batch:
             return
@@ -189,7 +189,7 @@ class JoiningMachine(RuleBasedStateMachine):
 
     @rule()
     def answer(self) -> None:
-        """The survey is of this moment."""
+        """Answers the survey with the present state."""
         if self.source.asked:
             self.source.asked = 0
             commits = [consumer.commit_of() for consumer in self.branches]
@@ -207,7 +207,7 @@ class JoiningMachine(RuleBasedStateMachine):
 
     @rule(surveys=st.integers(0, 3), late=st.integers(0, 3), crashes=st.booleans())
     def go_on(self, surveys: int, late: int, crashes: bool) -> None:
-        """The partition of the joins goes on for a while, and its consumer may crash then."""
+        """The consumer of the joins works for a while, and may then crash."""
         self.run_to(len(self.log) - late)
         for _ in range(surveys):
             self.ask()
@@ -217,7 +217,7 @@ class JoiningMachine(RuleBasedStateMachine):
             self.crash_joins()
 
     def run_to(self, end: int) -> None:
-        """Reads up to there, and works off what is read."""
+        """Reads up to this offset, and works off what was read."""
         while self.position < end:
             self.fetch(1)
         while self.desk.waiting:

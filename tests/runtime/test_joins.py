@@ -44,7 +44,7 @@ def branch(offset: int, index: int, join: Join = JOIN, key: bytes = b"s") -> Mem
 
 
 def arrival(offset: int, index: int, join: Join = JOIN, path: Path | None = None, expires: int = 0) -> MemoryRecord:
-    """A record that says that a branch has succeeded."""
+    """The record of an arrival: a branch has succeeded."""
     headers: Headers = [
         ("task-name", b"processor.join"),
         ("task-id", b"8/%d" % (index + 1)),
@@ -57,7 +57,7 @@ def arrival(offset: int, index: int, join: Join = JOIN, path: Path | None = None
 
 
 def marker(offset: int, path: Path, join: Join = JOIN) -> MemoryRecord:
-    """A record that says that the join is complete."""
+    """The record of a marker: the join is complete."""
     headers: Headers = [("task-name", b"processor.join"), ("task-joined", write_joined(join, path))]
     return MemoryRecord(PARTITION, offset, join.id.encode(), None, headers)
 
@@ -67,7 +67,7 @@ def task(offset: int, key: bytes = b"s") -> MemoryRecord:
 
 
 def shipped(run: RunningConsumer) -> list[list[Any]]:
-    """What each task had as inputs that followed from a join."""
+    """The inputs of each task that followed from a join."""
     return [read_inputs(dict(each.headers() or ())["task-inputs"]) for each in run.cluster.records("next")]
 
 
@@ -194,7 +194,7 @@ def late(run: RunningConsumer) -> list[TaskDeadLettered]:
 def test_a_join_whose_time_is_over_when_it_is_read_is_completed_by_what_stands_behind_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The consumer was away meanwhile, and no branch was late."""
+    """The consumer was down meanwhile, and no branch was late."""
     monkeypatch.setattr("processor.runtime.joining.LATE_SECONDS", 30.0)
     with RunningConsumer(lambda task: None) as run:
         run.push(arrival(0, 0, expires=1000), *(task(n) for n in range(1, 40)), arrival(40, 1, expires=1000))
@@ -316,7 +316,7 @@ def test_a_marker_goes_to_the_partition_of_its_arrivals() -> None:
 
 
 def complete_join() -> ScriptedCluster:
-    """A consumer that has completed a join, and knows by its branch's commit that its marker is not needed any more."""
+    """A consumer that has completed a join and, since the branch is committed, no longer needs its marker."""
     with RunningConsumer(lambda task: None) as run:
         run.push(task(0), arrival(1, 0, path={TOPIC: {0: [0]}}), arrival(2, 1))
         until(lambda: run.commit_point() == 4)
@@ -360,7 +360,7 @@ def test_a_look_back_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_joins_that_come_to_a_look_back_while_it_reads_are_looked_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would read the same part of the log for each of them, and fall behind."""
+    """Otherwise it would read the same part of the log for each of them, and fall behind."""
     monkeypatch.setattr("processor.runtime.look_back.LOOK_AFTER_SECONDS", 0.0)
     monkeypatch.setattr("processor.runtime.look_back.TICK_SECONDS", 0.0)
     passes, goes_on = list[ScriptedSource](), threading.Event()

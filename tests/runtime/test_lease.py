@@ -1,4 +1,4 @@
-"""A consumer that cannot be sure of its partitions: it begins nothing, asks, and goes on when it is answered.
+"""A consumer that cannot be sure of its partitions: it begins no task until the group has answered it.
 
 Time itself is what is tested here: how long the group did not answer, how long a process slept. So a few sleeps are
 left: what a task takes, and what a thread sleeps through.
@@ -28,7 +28,7 @@ TASK_SECONDS = 0.01
 
 
 class LeasedConsumer(RunningConsumer):
-    """Its tasks take a hundredth of a second; it notes which it began."""
+    """A consumer whose tasks take a hundredth of a second. It notes which of them have begun."""
 
     def __init__(self, kind: str) -> None:
         self.begun: list[int] = []
@@ -68,7 +68,7 @@ def test_a_member_that_is_not_answered_for_most_of_a_session_begins_nothing_unti
     before, now = len(consumer.begun), time.monotonic()
     assert 0 < before < 1500
     until(lambda: consumer.consumer.pulse().last_loop_at > now + 30 * TASK_SECONDS)  # hundreds could begin in it
-    assert len(consumer.begun) <= before + 8  # what was about to begin
+    assert len(consumer.begun) <= before + 8  # the tasks that were about to begin
     consumer.source.refusal = None
     consumer.settled(1500)
     assert sorted(consumer.begun) == list(range(1500))
@@ -76,7 +76,7 @@ def test_a_member_that_is_not_answered_for_most_of_a_session_begins_nothing_unti
 
 
 def test_a_process_that_was_asleep_begins_nothing_before_the_group_has_answered(consumer: LeasedConsumer) -> None:
-    """The poller's thread sleeps, as all of a process does that is paused; workers wake before it."""
+    """The poller's thread sleeps, as in a process that is paused, and workers wake before it."""
 
     def sleep() -> None:
         consumer.source.refusal = "not a member"
@@ -96,7 +96,7 @@ def test_a_process_that_was_asleep_begins_nothing_before_the_group_has_answered(
 
 
 def test_a_member_with_nothing_to_commit_asks_by_committing_what_the_group_has(consumer: LeasedConsumer) -> None:
-    """It goes on being a member without work, so that the first task that comes is begun at once."""
+    """It stays a proven member without work, so that the next task begins at once."""
     consumer.push(*sessions(0, 10))
     consumer.settled(10)
     until(lambda: consumer.commit_point() == 10)
@@ -113,7 +113,7 @@ def test_a_process_that_lost_its_partitions_in_its_sleep_begins_none_of_their_ta
         time.sleep(2 * ASLEEP_SECONDS)
         seen.append(len(consumer.begun))
         consumer.source.refusal = "not a member"
-        time.sleep(20 * TASK_SECONDS)  # awake, and its loss not known yet: workers would begin tasks
+        time.sleep(20 * TASK_SECONDS)  # awake, but unaware of its loss: workers would begin tasks
         consumer.cluster.withheld.add(PARTITION)
         consumer.cluster.give_up(consumer.source)
 

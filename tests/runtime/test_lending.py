@@ -1,4 +1,4 @@
-"""How much a worker borrows at once, what it brings back, and what is counted."""
+"""How much a worker borrows at once, what it returns, and what is counted."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def fail(error: BaseException) -> None:
 
 
 def refused(app: Processor) -> tuple[str, RunningConsumer]:
-    """Why the consumer does not start."""
+    """Return why the consumer does not start."""
     app.default(lambda task: None)
     run = RunningConsumer(app)
     run.push(FakeRecord(0, b"s"))

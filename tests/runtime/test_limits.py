@@ -1,4 +1,4 @@
-"""Handlers with `concurrency` and `rate`: the others of their tasks wait without a worker, and other handlers go on."""
+"""Handlers with `concurrency` and `rate`: their further tasks wait without a worker, and other handlers continue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.until import until
 
 
 class Crowd:
-    """Counts who is inside at the same time."""
+    """Counts the calls that run at the same time."""
 
     def __init__(self) -> None:
         self.most = 0
@@ -42,7 +42,7 @@ class Crowd:
             self._inside -= 1
 
     def handler(self, kind: str, seconds: float) -> Callable[[Task], Any]:
-        """A handler of one of `KINDS`; each call takes so long."""
+        """A handler of one of `KINDS`; each call takes this long."""
 
         def handle(task: Task) -> None:
             self.enter(task)
@@ -117,7 +117,7 @@ def test_those_that_wait_come_in_the_order_in_which_they_came() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_attempts_begin_at_the_rate_that_a_handler_allows(kind: str) -> None:
-    """That the rate is kept in every second is tested with the engine's own times."""
+    """Tests of the engine, with simulated times, check that the rate holds in every second."""
     crowd, app = Crowd(), Processor()
     app.task("few", rate="40/s")(crowd.handler(kind, 0.0))
     with RunningConsumer(app, workers=8) as run:

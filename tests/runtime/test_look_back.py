@@ -1,4 +1,4 @@
-"""Look-ups of groups that were complete before: a failure is logged once for each cause, and some are tried again."""
+"""Look-ups of joins that were complete before: a failure is logged once for each cause, and some are tried again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def failures(monkeypatch: pytest.MonkeyPatch) -> Failures:
-    """What the next readers raise when they are opened, the last one first."""
+    """The errors that the next readers raise when they are opened, the last one first."""
     left = Failures()
 
     def open_reader(source: ScriptedSource) -> MemoryReader:

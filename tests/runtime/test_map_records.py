@@ -58,7 +58,7 @@ def tasks(first: int = 0, end: int = ALL) -> list[FakeRecord]:
 
 
 def covered(cluster: ScriptedCluster) -> set[int]:
-    """What the group would not run again, as the commit says itself or the record that it refers to."""
+    """Return the offsets that would not run again: by the commit itself, or by the record that it refers to."""
     with cluster.changed:
         commit = cluster.committed.get(PARTITION)
         if commit is None:
@@ -77,7 +77,7 @@ def gate_behind_done() -> Gate:
 
 
 class Refusing(MemoryMapLog):
-    """A topic that takes nothing, until it does."""
+    """A topic that accepts no record until the test lets it."""
 
     refuses = True
     tries = 0
@@ -99,7 +99,7 @@ class Silent(MemoryMapLog):
 
 
 class Late(MemoryMapLog):
-    """A topic that acknowledges once the test lets it."""
+    """A topic that acknowledges records once the test lets it."""
 
     def __init__(self, cluster: ScriptedCluster, topic: str) -> None:
         super().__init__(cluster, topic)
@@ -111,7 +111,7 @@ class Late(MemoryMapLog):
         return written
 
     def acknowledge(self) -> bool:
-        """Acknowledges what waits. Return whether anything is left, which is never so."""
+        """Acknowledges all that waits. Always returns False: nothing is left."""
         while self.waiting:
             written, result = self.waiting.pop(0)
             written.set_result(result.result())
@@ -119,7 +119,7 @@ class Late(MemoryMapLog):
 
 
 def poll_twice(run: RunningConsumer) -> None:
-    """Waits until the poller has gone round, with all that it commits."""
+    """Waits until the poller has completed two loops, with their commits."""
     for _ in range(2):
         before = run.consumer.pulse().last_loop_at
         until(lambda: run.consumer.pulse().last_loop_at > before)  # noqa: B023 — it is waited for
@@ -186,7 +186,7 @@ def test_a_revoke_commits_a_reference(delivery: str) -> None:
 
 
 def test_one_record_after_the_other_says_more() -> None:
-    """What an earlier record says is known is in each later one, and a map that fits follows the last."""
+    """Each record contains the ranges of those before it, and a map that fits follows the last one."""
     gate = gate_behind_done()
     with running(gate.handle, delivery="exactly-once") as run:
         run.push(*tasks(0, 120))
@@ -199,7 +199,7 @@ def test_one_record_after_the_other_says_more() -> None:
 
 
 class Noting(Refusing):
-    """A topic that takes records until it is to refuse them."""
+    """A topic that accepts records until the test has it refuse them."""
 
     refuses = False
 
@@ -224,7 +224,7 @@ def until_a_map_is_written_that_no_commit_refers_to(run: RunningConsumer) -> set
 def test_a_shorter_map_contains_what_the_group_has_although_a_later_record_was_not_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Otherwise, outputs that are committed would be written once more after a crash."""
+    """Otherwise, committed outputs would be written again after a crash."""
 
     monkeypatch.setattr(map_records, "AGAIN_SECONDS", 0.5)
 
@@ -295,7 +295,7 @@ def _metadata(cluster: ScriptedCluster) -> tuple[str, int]:
 
 
 def test_a_commit_that_waits_for_its_record_goes_with_its_partition() -> None:
-    """Acknowledged after the partition was lost, it is another consumer's to commit, also once it comes back."""
+    """If it is acknowledged after the loss of the partition, it is not committed, even if the partition returns."""
     gate = gate_behind_done()
     run = running(gate.handle, Late, delivery="exactly-once")
     log = run.consumer._map_log
@@ -454,7 +454,7 @@ def test_a_map_that_took_long_to_encode_is_not_written_at_each_interval(monkeypa
         poll_twice(run)
         assert len(run.cluster.records(MAPS)) == 1
         gate.open()
-        assert run.stop().exit_code == 0  # the last commit does not wait for its turn
+        assert run.stop().exit_code == 0  # the last commit is not delayed by the time that maps take
     assert run.commit_point() == ALL
 
 
@@ -468,7 +468,7 @@ def commit_with_a_record(run: RunningConsumer, gate: Gate) -> None:
 
 
 class Other(MemoryMapLog):
-    """A topic that has something else at each place."""
+    """A topic that has another record at each place."""
 
     found: MapRecord | str | None = None
 

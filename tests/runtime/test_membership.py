@@ -1,4 +1,4 @@
-"""What the group decides: partitions that come, that are given up in order, and that are lost."""
+"""Decisions of the group: partitions that are assigned, revoked in order, and lost."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_metadata_that_is_not_a_skip_map_is_logged_and_ignored(metadata: str) ->
 @pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
 @pytest.mark.parametrize("metadata", [encode(2, [(3, 1_000)])[0], encode_base(2) + kept_note(998)])
 def test_a_skip_map_of_a_topic_that_was_recreated_hides_no_task_of_the_new_one(delivery: str, metadata: str) -> None:
-    """A consumer that had not noticed has committed it, after the brokers had deleted the group's offsets."""
+    """A consumer that had not noticed has committed the map, after the brokers had deleted the group's offsets."""
     cluster = ScriptedCluster()
     cluster.create_topic("t", 1)
     cluster.append(*sessions(0, 10))
@@ -140,7 +140,7 @@ def test_a_member_that_is_assigned_nothing_is_in_the_group_and_stops_at_once() -
 
 
 def test_a_pause_of_the_client_does_not_outlive_the_assignment_in_which_it_was_made() -> None:
-    """The client keeps it: a partition that comes back would not be fetched."""
+    """The client keeps the pause: a partition that returns would not be fetched."""
     done = Gate(lambda task: False)
     with RunningConsumer(done.handle) as run:
         until(lambda: run.consumer.pulse().partitions)
@@ -194,12 +194,12 @@ def test_a_revoke_of_one_partition_stops_no_task_of_another() -> None:
 
 
 def leaving_slowly(gate: Gate, kind: str = KINDS[0], **options: Any) -> RunningConsumer:
-    """A consumer of two partitions whose gate holds the tasks of the first one."""
+    """A consumer of two partitions whose gate blocks the tasks of the first one."""
     return RunningConsumer(gate.handler(kind), partitions=2, **options)
 
 
 def until_it_leaves_slowly(run: RunningConsumer, gate: Gate) -> threading.Event:
-    """Revokes the first partition while a task of it runs. Returns once the poller goes on without its drain."""
+    """Revokes the first partition while a task of it runs. Returns once the poller continues during the drain."""
     run.push(FakeRecord(0, b"held"), *[FakeRecord(n, b"waits%d" % n) for n in range(1, 4)])
     gate.until_begun(4)
     revoked = run.source.revoke(PARTITION)
@@ -367,7 +367,7 @@ def test_a_revoke_waits_for_a_dead_letter_that_is_under_way() -> None:
 
 
 def test_a_failure_after_its_partition_was_given_up_sends_no_dead_letter() -> None:
-    """The next consumer runs the task again, and decides for itself."""
+    """The next consumer runs the task again, and has its own outcome."""
     gate = Gate()
 
     def fail(task: Task) -> None:
@@ -431,7 +431,7 @@ def test_a_member_that_lost_its_partitions_is_out_of_the_group_until_it_has_join
 
 
 def test_a_partition_that_was_lost_and_comes_back_begins_at_what_the_group_has() -> None:
-    """What was done and not committed runs again; what was committed does not."""
+    """Tasks that were settled but not committed run again; committed ones do not."""
     ran: list[int] = []
     with RunningConsumer(lambda task: ran.append(task.offset)) as run:
         run.push(*sessions(0, 5))
@@ -451,7 +451,7 @@ def test_a_partition_that_was_lost_and_comes_back_begins_at_what_the_group_has()
 
 
 class Ledger:
-    """What the handlers of several consumers did, session by session; it sees what overlaps."""
+    """Records what the handlers of several consumers did, by session, and detects overlaps."""
 
     def __init__(self) -> None:
         self.ran: dict[str, list[int]] = defaultdict(list)

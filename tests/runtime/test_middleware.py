@@ -153,7 +153,7 @@ def test_each_kind_surrounds_its_own_where_an_application_has_both() -> None:
 
 
 def test_a_middleware_that_forgets_to_await_fails_the_attempt() -> None:
-    """A coroutine that is not awaited would pass for a success that never was."""
+    """A coroutine that is not awaited would count as a success."""
     app = Processor()
 
     @app.middleware

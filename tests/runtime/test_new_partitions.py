@@ -1,4 +1,4 @@
-"""A topic that grows: what a new partition waits for, and what else may happen meanwhile."""
+"""A topic that grows: what a new partition waits for, and what may happen meanwhile."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Place = tuple[str, int, int]
 
 
 class Work:
-    """A handler that notes what began, and holds up the tasks of some partitions until they are opened."""
+    """A handler that notes which tasks began, and blocks those of some partitions until they are opened."""
 
     def __init__(self, *held: int) -> None:
         """`held` are numbers of partitions of the topic `t`."""
@@ -56,12 +56,12 @@ class Work:
         return b"done"
 
     def open(self, *numbers: int) -> None:
-        """Lets the tasks of these partitions pass from now on."""
+        """Lets tasks of these partitions pass from now on."""
         for number in numbers:
             self._gates[number].set()
 
     def close(self, number: int) -> None:
-        """Holds up the tasks of the partition again."""
+        """Blocks tasks of the partition again."""
         self._gates[number].clear()
 
     def until_begun(self, partition: int, offset: int, topic: str = TOPIC) -> None:
@@ -76,7 +76,7 @@ def of(partition: int, offset: int, value: bytes = b"") -> FakeRecord:
 
 
 def held(run: RunningConsumer, number: int, count: int = 1) -> ConsumerPartitionHeld:
-    """Waits until the partition was held so many times, and returns the last one."""
+    """Waits until the partition was held this many times, and returns the last event."""
 
     def found() -> ConsumerPartitionHeld | None:
         events = [event for event in run.of(ConsumerPartitionHeld) if event.partition == number]
@@ -205,7 +205,7 @@ def test_partitions_that_never_had_a_record_are_not_new_to_the_next_consumer() -
 
 
 def test_a_watch_ends_once_the_old_partitions_have_settled_what_they_held_when_its_time_was_over() -> None:
-    """A producer that learned of the growth late wrote to an old one until then, behind a backlog."""
+    """Until then, a producer that learned of the growth late wrote to an old partition, behind a backlog."""
     work, cluster = Work(0), ScriptedCluster()
     cluster.create_topic(TOPIC, 2)
     cluster.append(of(0, 0), of(1, 0))
@@ -335,7 +335,7 @@ def test_a_member_that_loses_its_partitions_holds_the_new_ones_again() -> None:
 
 
 def test_a_watched_partition_that_changes_hands_goes_on_before_its_watch_is_over() -> None:
-    """Its next owner fetches nothing of it before the first cut, so nothing shows that records wait."""
+    """Its next owner fetches nothing of it before the first cut, so it does not see that records wait."""
     work, cluster = Work(0), ScriptedCluster()
     cluster.create_topic(TOPIC, 2)
     cluster.append(of(0, 0), of(1, 0))
@@ -428,7 +428,7 @@ def test_with_latest_a_held_partition_begins_at_the_end_that_it_had_when_it_was_
 
 
 def test_a_record_of_a_new_partition_waits_for_what_a_late_producer_has_written_to_an_old_one() -> None:
-    """For some minutes each record waits for what the others held when the broker had it."""
+    """For some minutes, each record waits for the records that other partitions had when it was written."""
     work = Work(0)
     with grown(work, stats_interval=0.1) as run:
         work.open(0)
@@ -451,7 +451,7 @@ def test_a_record_of_a_new_partition_waits_for_what_a_late_producer_has_written_
 
 
 def test_a_producer_that_has_not_noticed_the_growth_is_warned_of_once_per_partition() -> None:
-    """Its later tasks of a session that has moved come to the partition where the session was."""
+    """Its later tasks of a session that has moved go to the session's former partition."""
     moved = next(key for n in range(1000) if partition_of(key := b"s%d" % n, 4) == 3)
     stays = next(key for n in range(1000) if partition_of(key := b"s%d" % n, 4) == 1)
     work = Work(0)

@@ -1,4 +1,4 @@
-"""What commits note of settled tasks, against a model of the broker, over every order of events that hypothesis finds.
+"""Notes of settled tasks in commits, against a model of the broker, over every order of events that hypothesis finds.
 
 Joins wait, so that the commit point stays where it is, and skip maps have room for some of what is done behind it. What
 a commit notes as settled never runs again, since a partition that was added to the topic may have begun for it.
@@ -165,7 +165,7 @@ class Noting(RuleBasedStateMachine):
             self.promised.update(n for n in range(len(self.log)) if is_covered(n, commit.offset, settled))
 
     def accept(self, commit: Commit) -> None:
-        """The group has the commit. What earlier ones have noted it must not take back."""
+        """The group accepts the commit. It must still cover all that earlier commits have noted."""
         assert len(commit.metadata) <= skipmap.MAX_CHARACTERS
         before, self.committed = self.committed, commit
         reached = self.reached(commit)
@@ -195,7 +195,7 @@ class Noting(RuleBasedStateMachine):
 
     @rule(gaps=st.lists(st.integers(1, 5), min_size=8, max_size=16), is_reversed=st.booleans())
     def restore_behind_joins_that_wait(self, gaps: list[int], is_reversed: bool) -> None:
-        """Much is done behind joins, so that a map has no room for all of it; then the process dies."""
+        """Many tasks settle behind joins, so that a map has no room for all of them; then the process dies."""
         self.arrive([(True, gap) for gap in gaps])
         self.fetch(100)
         self.loans += self.assignment.lend(100)

@@ -1,4 +1,4 @@
-"""Handlers with `outage_on`: what they need is away, and comes back."""
+"""Handlers with `outage_on`: a dependency becomes unavailable, and then available again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Away(Exception): ...
 
 
 class Database:
-    """Away until it is back; a ledger of who asked."""
+    """Unavailable until it is back. Records which tasks used it."""
 
     def __init__(self) -> None:
         self.is_back = threading.Event()
@@ -217,7 +217,7 @@ def test_a_stop_does_not_wait_for_what_is_away_and_the_next_consumer_does_all_in
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_partitions_that_leave_while_it_is_suspended_take_their_tasks_with_them(kind: str) -> None:
-    """The probe may be one of theirs: then another task tries."""
+    """The probe may be one of their tasks: then another task becomes the probe."""
     database = Database()
     with RunningConsumer(app_of(kind, database.handle, backoff_max=0.05), partitions=4, workers=4) as run:
         for partition in range(4):
@@ -257,7 +257,7 @@ def test_an_outage_that_comes_back_suspends_again_after_few_attempts() -> None:
 
 
 def test_a_probe_that_expires_on_its_way_gives_its_place_to_another() -> None:
-    """The task is a dead letter before its handler is asked for."""
+    """The task becomes a dead letter before its handler is called."""
     database, first, released = Database(), threading.Event(), threading.Event()
     app = app_of("plain", database.handle)
 

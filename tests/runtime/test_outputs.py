@@ -33,7 +33,7 @@ from tests.support.until import until
 
 
 def of_kind(kind: str, function: Callable[[Task], Any]) -> Callable[[Task], Any]:
-    """The function as a handler of one of `KINDS`."""
+    """Return the function as a handler of one of `KINDS`."""
 
     async def as_coroutine(task: Task) -> Any:
         return function(task)
@@ -42,7 +42,7 @@ def of_kind(kind: str, function: Callable[[Task], Any]) -> Callable[[Task], Any]
 
 
 def letter_of(app: object, record: FakeRecord, **options: Any) -> Sent:
-    """The dead letter of the only task."""
+    """Return the dead letter of the only task."""
     with RunningConsumer(app, **options) as run:
         run.push(record)
         until(lambda: run.commit_point() == record.offset() + 1)
@@ -88,7 +88,7 @@ def test_a_result_is_dropped_where_there_is_no_topic_for_it() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_result_that_cannot_be_encoded_is_a_dead_letter_after_one_attempt(kind: str) -> None:
-    """The handler has run: another attempt would do its work twice."""
+    """The handler has run: another attempt would repeat its work."""
     letter = letter_of(of_kind(kind, lambda task: 5), FakeRecord(0, b"s", b"v"), results_topic="r")
     assert (letter.topic, letter.value) == ("t.dlq", b"v")
     assert (text(letter, "error-type"), text(letter, "attempts")) == ("processor.errors.EncodeError", "1")
@@ -114,7 +114,7 @@ def test_a_session_waits_until_its_result_is_acknowledged_and_no_other_does() ->
 
 
 def settling(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tasks settled together each time, from now on."""
+    """Return a list to which the number of tasks that settle together is appended each time."""
     counts, settle_all = list[int](), Outcomes.settle_all
 
     def note(outcomes: Outcomes, outputs: Sequence[Acknowledged]) -> None:
@@ -138,7 +138,7 @@ def test_tasks_whose_results_are_acknowledged_together_settle_together(monkeypat
 
 
 def test_an_acknowledged_result_does_not_wait_for_others_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each report may wait for the interpreter while handlers run: no end of a series is waited for then."""
+    """While handlers run, each report may wait for the interpreter: then the end of a series of reports may be far."""
     monkeypatch.setattr(outbox, "TOGETHER_SECONDS", 0.0)
     counts = settling(monkeypatch)
     with RunningConsumer(lambda task: b"result", results_topic="r") as run:
@@ -226,7 +226,7 @@ def test_a_dead_letter_goes_to_the_topic_that_was_chosen() -> None:
 
 
 class Failing(list[Event]):
-    """A log that cannot be written once."""
+    """A log to which one write fails."""
 
     def append(self, event: Event) -> None:
         if isinstance(event, TaskDeadLettered) and not any(isinstance(each, TaskDeadLettered) for each in self):

@@ -28,7 +28,7 @@ class Away(Exception): ...
 
 
 class Work:
-    """What the handlers do, by chance, and a ledger of it."""
+    """Handlers that behave at random, and a ledger of what they did."""
 
     def __init__(self, seed: int) -> None:
         self.done: dict[str, list[int]] = defaultdict(list)

@@ -134,7 +134,7 @@ def test_a_retry_without_a_time_is_a_failed_attempt_with_that_reason(kind: str) 
 
 
 def aged(offset: int, session: bytes, seconds: float, *headers: tuple[str, bytes]) -> MemoryRecord:
-    """A task that was produced so many seconds ago."""
+    """A task that was produced this many seconds ago."""
     produced_at = time.time_ns() // 1_000_000 - round(seconds * 1000)
     return MemoryRecord(PARTITION, offset, session, b"", [("task-name", b"charge"), *headers], timestamp=produced_at)
 

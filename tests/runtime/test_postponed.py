@@ -1,4 +1,4 @@
-"""Tasks that cannot be read yet."""
+"""Tasks whose values cannot be decoded yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long before its time a task is read again: it follows from the passes over the logs of all partitions."""
+"""How long before its time a task is read again: the duration of passes over the logs of all partitions decides."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECONDS = {LARGE: 20.0, SMALL: 0.1}
 
 
 class Desk:
-    """Asks for one task of each of these partitions, one after the other, and notes the lead each time."""
+    """Asks for one task of each of these partitions in turn, and notes the lead each time."""
 
     def __init__(self, *asks: Partition) -> None:
         self.counts = SimpleNamespace(records_read_again=0, tasks_read_again=0)

@@ -1,4 +1,4 @@
-"""Faults while set-aside tasks are read again: each is logged, ends, and holds back only what it concerns."""
+"""Failures while set-aside tasks are read again: each is logged, ends, and affects only its partition."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_partition_that_cannot_be_read_holds_back_no_other_one() -> None:
 
 
 class Short(MemoryReader):
-    """Of a log that ends at offset 100 while `is_short` is set."""
+    """A reader of a log that ends at offset 100 while `is_short` is set."""
 
     is_short = threading.Event()
 
@@ -82,7 +82,7 @@ class Short(MemoryReader):
 
 
 def test_a_log_that_ends_below_a_task_for_a_moment_has_not_lost_it() -> None:
-    """Such as after the election of a leader whose followers have not caught up."""
+    """As after the election of a leader whose followers have not caught up."""
     tasks = Sessions()
     Short.is_short.set()
     with hot(tasks.handle) as run:
@@ -100,7 +100,7 @@ def test_a_log_that_ends_below_a_task_for_a_moment_has_not_lost_it() -> None:
 
 
 def test_tasks_that_a_log_has_lost_at_its_end_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as by an unclean election: without a record or a reset, nothing else would ever end the pass."""
+    """As by an unclean election: without a record or a reset, the pass would never end."""
     monkeypatch.setattr(recall, "GONE_SECONDS", 0.3)
     tasks = Sessions()
     Short.is_short.set()
@@ -172,7 +172,7 @@ def test_a_partition_of_which_nothing_is_delivered_is_logged_and_begun_again(mon
 def test_a_partition_that_is_given_up_is_not_read_further_although_nothing_is_delivered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else the client would be polled, and stay open, for ever."""
+    """Otherwise the client would be polled, and stay open, forever."""
     monkeypatch.setattr(recall, "IDLE_SECONDS", 0.05)
     tasks, is_reading, is_closed = Sessions(), threading.Event(), threading.Event()
 

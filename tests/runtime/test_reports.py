@@ -1,4 +1,4 @@
-"""What a consumer reports of itself."""
+"""What a consumer reports about itself."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_a_task_that_waits_for_a_worker_may_hold_its_partition() -> None:
 
 
 def test_a_session_that_an_abandoned_handler_blocks_is_reported_as_blocked() -> None:
-    """A second handler of the session must not run beside one that outlived its drain."""
+    """A second handler of the session must not run while one that outlived its drain still runs."""
     gate = Gate()
     with RunningConsumer(gate.handle, drain_timeout=0.1, **QUICK) as run:
         run.push(FakeRecord(0, b"s"))

@@ -1,4 +1,4 @@
-"""The next offset of a partition does not exist: retention has deleted it, or the topic was recreated."""
+"""Partitions whose next offset does not exist: retention has deleted it, or the topic was recreated."""
 
 from __future__ import annotations
 

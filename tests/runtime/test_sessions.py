@@ -94,7 +94,7 @@ def test_what_is_done_is_committed_past_nothing_that_still_runs() -> None:
 
 
 def test_in_a_second_life_a_session_waits_for_the_handler_of_the_first() -> None:
-    """Revoke, assign: the same records come again while the first life's handler still runs."""
+    """After a revoke and a new assignment, the same records come again while the old handler still runs."""
     go_on = threading.Event()
     log: list[str] = []
 

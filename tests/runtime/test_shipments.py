@@ -1,4 +1,4 @@
-"""An output of many records: what is under way at once, in which order, and what follows from a refusal."""
+"""An output of many records: which are in flight at once, in which order, and what follows from a refusal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AWAY = DeliveryError("the topic is away")
 
 
 class Line:
-    """A sink whose answers the test gives, and what becomes of the shipment."""
+    """A sink whose answers the test gives, and what follows from them."""
 
     def __init__(self, *names: str, last_alone: bool = False) -> None:
         self.sent: list[str] = []
@@ -136,7 +136,7 @@ def test_after_a_refusal_the_others_under_way_are_waited_for_and_only_what_was_r
 
 def test_failures_are_counted_while_nothing_is_accepted() -> None:
     line = Line("a", "b")
-    line.answer = lambda _, delivered: delivered(AWAY)  # as of a producer that takes nothing
+    line.answer = lambda _, delivered: delivered(AWAY)  # as from a producer that accepts nothing
     line.shipment.go_on()
     line.again()
     assert line.sent == ["a", "a"]

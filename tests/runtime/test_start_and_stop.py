@@ -1,4 +1,4 @@
-"""A consumer from its first event to its last: what it reports, what it waits for, and what it leaves behind."""
+"""A consumer from its first event to its last: what it reports, what it waits for, what it leaves behind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sessions(count: int, partition: int = 0) -> list[FakeRecord]:
 
 
 def test_a_consumer_begins_with_what_it_is_and_a_report_of_zeros() -> None:
-    """A counter that is first seen above zero would not seem to have risen."""
+    """A counter that first appears above zero would not count as a rise."""
     with RunningConsumer(ignore, workers=3, value_format="json") as run:
         run.push(*sessions(5))
         run.settled(5)
@@ -124,7 +124,7 @@ def test_an_event_loop_ends_with_its_consumer() -> None:
 
 
 def test_a_consumer_that_stops_stays_in_the_group_until_its_tasks_have_ended() -> None:
-    """It answers the group: a partition that is revoked meanwhile is committed and given up at once."""
+    """It still responds to the group: a partition that is revoked meanwhile is committed and given up at once."""
     gate = Gate(lambda task: task.partition == 0)
     with RunningConsumer(gate.handle, partitions=2) as run:
         run.push(FakeRecord(0, b"a"), *sessions(3, partition=1))
@@ -158,7 +158,7 @@ def test_a_partition_that_is_assigned_to_a_consumer_that_stops_is_left_as_it_is(
 
 
 def test_a_stop_waits_for_a_join_that_is_under_way() -> None:
-    """A member that leaves in the middle of it stays in the group, with partitions that are not served."""
+    """A member that leaves during its join stays in the group, with partitions that no member serves."""
     run = RunningConsumer(ignore)
     run.source.lets_in.clear()
     with run:
@@ -182,7 +182,7 @@ def test_a_stop_does_not_wait_for_ever_for_a_group_that_never_answers(monkeypatc
 
 
 def test_a_stop_tries_its_last_commit_until_the_group_accepts_it() -> None:
-    """In the middle of a rebalance it is refused, and polling gets past that."""
+    """During a rebalance it is refused, and polling lets the rebalance end."""
     refused: list[Sequence[object]] = []
 
     def refuse_twice(commits: Sequence[object]) -> str | None:
@@ -224,7 +224,7 @@ def test_a_stop_waits_for_results_that_are_not_acknowledged_yet() -> None:
 
 
 def test_a_stop_gives_up_results_that_are_not_acknowledged_within_the_drain_timeout() -> None:
-    """They are not settled: the next consumer runs their tasks again."""
+    """Their tasks are not settled: the next consumer runs them again."""
     with RunningConsumer(lambda task: b"result", results_topic="r", drain_timeout=0.1) as run:
         run.sink.holding = True
         run.push(FakeRecord(0, b"s"))

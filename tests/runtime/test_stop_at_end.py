@@ -135,7 +135,7 @@ def test_a_stop_before_the_end_is_a_stop_that_has_not_finished() -> None:
 
 
 def test_a_stuck_task_does_not_keep_the_end_from_being_reached() -> None:
-    """It is settled by its dead letter. Nothing is left for the process that would take this one's place."""
+    """Its dead letter settles it. Nothing is left for a process that would take this one's place."""
     blocked = threading.Lock()
     blocked.acquire()
     run = RunningConsumer(lambda task: blocked.acquire() and None, workers=2, stop_at_end=True, timeout=0.05)
@@ -150,7 +150,7 @@ def test_a_stuck_task_does_not_keep_the_end_from_being_reached() -> None:
 
 
 def test_a_group_that_has_not_let_the_consumer_in_is_asked_nothing() -> None:
-    """The question would wait behind the join, and the poller behind the question: a signal would be late."""
+    """The request would wait behind the join, and the poller with it: a signal would be handled late."""
     run = RunningConsumer(ignore, stop_at_end=True)
     run.push(*records(0, 3))
     run.cluster.withheld.add(PARTITION)  # another member has it, and has settled all of it
@@ -166,5 +166,5 @@ def test_a_group_that_has_not_let_the_consumer_in_is_asked_nothing() -> None:
 
 
 def until_looped(run: RunningConsumer, since: float) -> None:
-    """Waits until the poller has gone round after that moment."""
+    """Waits until the poller has completed a loop after that moment."""
     until(lambda: run.consumer.pulse().last_loop_at > since)

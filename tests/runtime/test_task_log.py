@@ -1,4 +1,4 @@
-"""What is logged of single tasks: all of them at debug, a sample, and a bounded number of problems a second."""
+"""Log lines about single tasks: all or a sample of them at debug, and a limited number of problems per second."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_sample_of_zero_logs_no_line_even_at_debug() -> None:
 
 
 def test_problems_are_bounded_in_each_second_and_the_others_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that fails with every task would fill a disk. The clock stands still, then goes on by a second."""
+    """A handler that fails with every task would fill a disk. The clock stands still, then advances by a second."""
     now = 100.0
     monkeypatch.setattr(task_log, "monotonic", lambda: now)
     with RunningConsumer(reject) as run:

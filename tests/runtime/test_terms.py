@@ -176,7 +176,7 @@ def test_a_retry_that_would_begin_too_late_is_a_dead_letter_with_the_attempts_th
     def handler(task: Task) -> None:
         attempts.append(task.attempt)
         if task.attempt == 2:
-            clock.shift = HOUR  # a handler may take as long as it likes, and ends after the task has expired
+            clock.shift = HOUR  # a handler that has begun may end after the task has expired
         raise ConnectionError("not yet")
 
     with RunningConsumer(handler, max_attempts=5) as run:

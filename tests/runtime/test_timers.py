@@ -1,4 +1,4 @@
-"""The queue of what is due, and the sleep that it ends."""
+"""The queue of timers, and the sleep that a due timer ends."""
 
 from __future__ import annotations
 

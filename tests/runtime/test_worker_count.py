@@ -60,7 +60,7 @@ def obeying(app: object, orders: Orders, **options: Any) -> RunningConsumer:
 
 
 def one_each(count: int, first: int = 0) -> list[FakeRecord]:
-    """Tasks of as many sessions."""
+    """One task of each of this many sessions."""
     return [FakeRecord(first + n, b"s%d" % n) for n in range(count)]
 
 
@@ -203,7 +203,7 @@ def test_threads_that_the_system_refuses_are_logged_and_the_others_work(monkeypa
 
 
 def _refusing_after(count: int, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Lets so many worker threads start. While the list that is returned holds anything, further ones are refused."""
+    """Lets this many worker threads start. While the returned list is not empty, further ones are refused."""
     refuses = [True]
     started: list[str] = []
     start: Callable[[threading.Thread], None] = threading.Thread.start
