@@ -1,4 +1,4 @@
-"""A group whose coordinator moves while it waits for a member that is dead, in a cluster of two brokers."""
+"""A group whose coordinator moves, in a cluster of two brokers: in a rebalance, and under commits with references."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from tests.conftest import without
+from tests.integration.test_progress_topic import DONE, SLOW, interleaved
 from tests.support import cluster, ledger
 from tests.support.broker import BrokerUnavailable
 from tests.support.ledger import Entry
@@ -84,3 +85,41 @@ def wait_for_commits(work: Scenario) -> None:
 
     before = until(committed, "the group has committed", 60, pause=0.2)
     until(lambda: committed() > before, "the group commits", 60, pause=0.2)
+
+
+@pytest.mark.timeout(600)
+def test_a_coordinator_that_moves_under_commits_with_references_forgets_nothing_that_was_done(
+    brokers: TwoBrokers, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
+) -> None:
+    """Tasks end all the time, so that a commit that refers to the progress topic is under way when the broker dies."""
+    group = brokers.group_of_second(group[:60])
+    work = Scenario(brokers.both, brokers.create_topic(group, 1), group, tmp_path, start_fleet)
+    work.produce(interleaved(DONE, SLOW))
+    options: tuple[str, ...] = ("-w", "8", "--commit-interval", "0.2", "--progress-topic", f"{work.topic}.progress")
+    options += ("--max-in-flight", "50000", "--timeout", "600", "-X", "session.timeout.ms=30000")
+    fleet = work.run("wait_if_slow", *options)
+    until(lambda: known_done(work) >= DONE, "the group knows what is done", 120, pause=0.5)
+    assert not fleet.heard("consumer.skip_map_cut")
+    with steady_load(work, rate=100):
+        work.wait_begun(DONE + 200)
+        brokers.kill_second(group)
+    done = len(work.places) - SLOW
+    work.wait_done(done, 120)
+    until(lambda: known_done(work) == done, "the group knows what was done meanwhile, too", 120, pause=0.5)
+    assert not fleet.heard("consumer.lost")
+    work.kill(fleet)
+    work.go()
+    again = work.run("wait_if_slow", *options, "--stop-at-end")
+    assert again.wait(180) == 0
+    assert work.faults() == {}
+    assert {finding.place for finding in work.repeated()} <= {work.places[0]}
+    assert again.heard("consumer.assigned")[0]["settled_ahead"] == done
+    assert not again.heard("consumer.skip_map_ignored")
+
+
+def known_done(work: Scenario) -> int:
+    """How many tasks the group knows to be settled; -1 while it has no coordinator."""
+    try:
+        return len(work.known_done())
+    except (KafkaException, TimeoutError):
+        return -1
