@@ -32,7 +32,7 @@ class Crew:
         asynchronous = [handler.is_async for handler in handlers.handlers]
         lifespan = handlers.registered_lifespan
         needs_loop = any(asynchronous) or (lifespan is not None and lifespan.is_async)
-        self._event_loop = EventLoop() if needs_loop else None
+        self._event_loop = EventLoop(emit) if needs_loop else None
         self.members: Sequence[Worker | Coroutines]
         if self._event_loop is not None and all(asynchronous):
             self.members = [Coroutines(self._event_loop, size, desk, runner, emit)]

@@ -49,7 +49,8 @@ warnings would appear in unrelated code."""
 class EventLoop:
     """The loop and its thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
         self.loop = new_event_loop()
         self.thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
         self._callers: dict[asyncio.Task[Any] | None, int] = {}
@@ -148,7 +149,12 @@ class EventLoop:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while True:
+            try:
+                self.loop.run_forever()
+                return
+            except BaseException as error:  # a SystemExit of a task that a handler started ends the loop: run it again
+                self._emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
 
 
 def _report_all_but_the_end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from processor.runtime.desk import Desk
 from processor.runtime.event_loop import Coroutines, EventLoop
 from processor.runtime.runner import Runner
 from processor.runtime.seat import Seat
-from processor.telemetry.events import ConsumerWorkerError, TaskTimedOut
+from processor.telemetry.events import ConsumerWorkerError, Event, TaskTimedOut
 from tests.runtime.fakes import FakeRecord
 from tests.runtime.gate import Gate, give_way
 from tests.runtime.running import RunningConsumer
@@ -115,7 +115,7 @@ class WaitingRunner:
 
 
 def test_the_loop_visits_the_desk_only_to_bring_something_back_or_to_borrow() -> None:
-    desk, runner, host = FullDesk(), WaitingRunner(), EventLoop()
+    desk, runner, host = FullDesk(), WaitingRunner(), EventLoop(list[Event]().append)
     host.start()
     coroutines = Coroutines(host, 2, cast("Desk", desk), cast("Runner", runner), lambda _: None)
     coroutines.start()
@@ -273,7 +273,7 @@ def test_a_coroutine_that_is_left_alone_is_no_error_of_the_process_that_ends_it(
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
 
-    host = EventLoop()
+    host = EventLoop(list[Event]().append)
     host.start()
     asyncio.run_coroutine_threadsafe(refuse(), host.loop)
     assert begun.wait(60)
@@ -286,6 +286,27 @@ def test_a_coroutine_that_is_left_alone_is_no_error_of_the_process_that_ends_it(
     del host
     gc.collect()
     assert [record.getMessage() for record in caplog.records] == ["another error"]
+
+
+def test_a_task_of_a_handler_that_exits_does_not_end_the_loop() -> None:
+    """asyncio passes a SystemExit on to whatever runs the loop. A thread would end with it, without a line."""
+    left = list[asyncio.Task[None]]()
+
+    async def leave() -> None:
+        raise SystemExit("enough")
+
+    async def handler(task: Task) -> None:
+        if task.offset == 3:
+            left.append(asyncio.create_task(leave()))
+        await give_way()
+
+    with RunningConsumer(handler) as run:
+        run.push(*sessions(20, 4))
+        run.settled(20)
+        assert run.stop().exit_code == 0
+    (event,) = run.of(ConsumerWorkerError)
+    assert (event.worker, event.error) == ("event-loop", "builtins.SystemExit: enough")
+    assert isinstance(left[0].exception(), SystemExit)
 
 
 def test_a_coroutine_that_does_not_accept_its_cancellation_does_not_hold_up_the_end() -> None:
