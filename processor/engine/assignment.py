@@ -22,15 +22,15 @@ from processor.engine.terms import TermsOf, no_terms
 from processor.engine.urgency import Turns
 
 FULL_SECONDS = 0.25
-"""A partition of which nothing is ready is given room once its oldest task has waited so long. One whose tasks are
-settled faster than that is full for a moment only."""
+"""A partition without a ready lane is given room once its oldest task has waited this long. If its tasks settle faster,
+it is full only for a moment."""
 
 MOST_DELIVERING = 16
-"""A partition of which more lanes than this wait for an acknowledgement is not full either: they are ready soon. With
-fewer of them, a session that has very many tasks may be why nothing is ready."""
+"""A partition is not considered full while more lanes than this wait for an acknowledgement: they are ready soon. With
+fewer of them, a session with very many tasks may be the reason that no lane is ready."""
 
 LANES_SEEN = 4
-"""Ready lanes from which the number of tasks in all of them is estimated."""
+"""The number of ready lanes from which the tasks in all ready lanes are estimated."""
 
 _ledger_of = attrgetter("ledger")
 
@@ -82,9 +82,9 @@ class Assignment(Generic[P]):
         """`terms_of` reads what a record's headers ask for its task."""
         self.ledgers: dict[P, Ledger] = {}
         self.in_flight = 0
-        """Tasks held and not settled, but for those that are kept for other branches of their group."""
+        """Unsettled tasks in memory, without the records of joins that are kept."""
         self.waiting = 0
-        """Tasks held that no worker has."""
+        """Those of these tasks that are not lent."""
         self.ready_lanes = 0
         self.lent_loans = 0
         """Lanes that are lent, those of closed ledgers too."""
@@ -98,7 +98,7 @@ class Assignment(Generic[P]):
         self.has_set_aside = False
         """Whether any task was set aside so far."""
         self._limits = Usage(0, 0)
-        """Of what may be in flight, as of the last `ask`."""
+        """The limits of what may be in flight, as of the last `ask`."""
         self.lead = LEAD_SECONDS
         """How many seconds before its time a task is read again that was set aside because of a delay."""
         self._delayed: list[tuple[float, int, Ledger, Lane]] = []
@@ -165,7 +165,7 @@ class Assignment(Generic[P]):
         self.waiting -= forgotten
         self._dequeue(ledger)
         ledger.transition("close")
-        if ledger.lanes.delayed():  # they may be due much later: do not keep what they hold until then
+        if ledger.lanes.delayed():  # their entries would keep the ledger in memory until they are due
             self._forget_delayed(lambda of, _: of is ledger)
         running = {loan.lane.key for loan in ledger.lent if loan.lane.key is not None}
         if running:
@@ -175,7 +175,7 @@ class Assignment(Generic[P]):
         return forgotten + (ledger.overflow.tasks if ledger.overflow is not None else 0)
 
     def admit(self, partition: P, records: Sequence[Record], now: float) -> int:
-        """Admits records of one assigned partition, ascending. Return how many are to run."""
+        """Admits records of one assigned partition, ascending. Return how many enter a lane."""
         ledger = self.ledgers[partition]
         ready_before = len(ledger.lanes.ready)
         count = ledger.admit(records, now)
@@ -248,8 +248,8 @@ class Assignment(Generic[P]):
         """Sets tasks of the partition aside, if lanes hold so many that no other one can get a turn.
 
         Args:
-            partition: of which more is here than may be in flight.
-            limits: of what may be in flight.
+            partition: one of which more is fetched than may be in flight.
+            limits: the limits of what may be in flight.
             most: how many tasks may be set aside.
             now: in seconds, as for `admit`.
 
@@ -281,7 +281,7 @@ class Assignment(Generic[P]):
         """Sets aside sessions that are delayed for long, if delayed sessions take much of what may be in flight.
 
         Args:
-            limits: of what may be in flight.
+            limits: the limits of what may be in flight.
             most: how many tasks may be set aside.
             epoch: the time, in seconds since the epoch.
 
@@ -315,7 +315,7 @@ class Assignment(Generic[P]):
 
     @property
     def _open_overflows(self) -> list[Overflow]:
-        """What is set aside of the open ledgers that had tasks set aside."""
+        """The overflows of those open ledgers that have one."""
         overflows = [ledger.overflow for ledger in self.ledgers.values() if ledger.state is OPEN]
         return [overflow for overflow in overflows if overflow is not None]
 
@@ -323,8 +323,8 @@ class Assignment(Generic[P]):
         """Return the tasks to read again now.
 
         Args:
-            limits: of what may be in flight.
-            epoch: the time, in seconds since the epoch, or anything where nothing is set aside because of a delay.
+            limits: the limits of what may be in flight.
+            epoch: the time, in seconds since the epoch, or any value if nothing is set aside because of a delay.
         """
         self._limits = limits
         ledgers, (room, none_here) = self.ledgers.items(), self._room_again()
@@ -341,9 +341,9 @@ class Assignment(Generic[P]):
         return [each for each in asked if each.offsets]
 
     def read_again(self, ledger: Ledger, records: Iterable[Record]) -> bool:
-        """Takes in those of the records that were asked for, while there is room. Return whether it takes more.
+        """Admits those of the records that were asked for, while there is room. Return whether the ledger takes more.
 
-        If not, the ledger is not open, or the rest of what was asked for is set aside again.
+        It does not if it is not open, or if the others that were asked for had to be set aside again.
         """
         if ledger.state is not OPEN:
             return False
@@ -360,9 +360,9 @@ class Assignment(Generic[P]):
         return not ledger.overflow.needs
 
     def _room_again(self) -> tuple[int, bool]:
-        """Return how many more bytes may be read again, and whether nothing that was read again is in flight.
+        """Return how many more bytes may be read again, and whether no task that was read again is in flight.
 
-        Memory may be full of other tasks, which wait. So what is read again may take half of the limit all the same.
+        Memory may be full of other tasks that wait. So tasks that are read again may always take half of the limit.
         """
         again = sum(ledger.bytes_again for ledger in self.ledgers.values())
         held = sum(ledger.offsets.bytes - ledger.kept.bytes for ledger in self.ledgers.values())
@@ -385,7 +385,7 @@ class Assignment(Generic[P]):
     def _lend_urgent(self, limit: int, epoch: float, loans: list[Loan]) -> int:
         """Adds to `loans` while a lane with an urgent task is ready. Return what is left of `limit`.
 
-        Of such a lane it lends only the tasks up to the most urgent one: those behind it have their own turn.
+        From such a lane it lends only the tasks up to the most urgent one: those behind it have their own turn.
         """
         turns = self._turns
         while limit > 0 and turns:
@@ -409,9 +409,9 @@ class Assignment(Generic[P]):
         return count
 
     def arrive(self, loan: Loan, due: Due, now: float) -> tuple[Standing, int]:
-        """Handles the loan's next record, an arrival. Return what it is to its join, and how many tasks settled.
+        """Handles the loan's next record, an arrival. Return what it means to its join, and how many tasks settled.
 
-        The lane stays lent for the last one, which is settled with what follows.
+        For the last arrival the lane stays lent: it settles together with what follows.
         """
         count = self.settle(loan)
         standing = loan.ledger.arrive(loan, due, now)
@@ -488,7 +488,7 @@ class Assignment(Generic[P]):
         return self._partition_of[ledger]
 
     def cut_short(self, loan: Loan) -> None:
-        """Returns the tasks that the loan's borrower has not begun to the lane, while the borrower may be at work."""
+        """Returns to the lane the tasks that the loan's borrower has not begun. The borrower may work meanwhile."""
         behind = loan.ledger.cut_short(loan)
         if loan.ledger.state is not CLOSED:
             self.waiting += behind
@@ -639,7 +639,7 @@ class Assignment(Generic[P]):
             self._queue(successor, 1)
 
     def _queue(self, ledger: Ledger, lanes: int) -> None:
-        """Counts so many more ready lanes, and queues the ledger for its turn, unless none of its tasks may begin."""
+        """Counts this many more ready lanes, and queues the ledger for its turn. A draining ledger is left out."""
         if lanes and ledger.state is OPEN:
             self.ready_lanes += lanes
             if ledger not in self._queued:

@@ -65,11 +65,11 @@ FILL_ONE = 0.5
 """It is also filled up once this fraction of one partition's tasks is settled, if the stock has more of them."""
 
 FILL_SECONDS = 0.05
-"""It is filled up after this many seconds at the latest,"""
+"""It is filled up after this many seconds at the latest. With many partitions, `FILL_SECONDS_EACH` is longer."""
 
 FILL_SECONDS_EACH = 0.0005
-"""or after this many seconds for each partition in the stock, if that is longer. A filling takes some 15 µs of CPU for
-each of them, and meanwhile no worker has the interpreter."""
+"""The same for each partition in the stock. A filling takes some 15 µs of CPU for each, and meanwhile no worker has the
+interpreter."""
 
 P = TypeVar("P", bound=Hashable)
 

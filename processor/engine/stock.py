@@ -69,7 +69,7 @@ class Stock(Generic[P, M]):
         self._queues: dict[P, _Queue[M]] = {}
 
     def __len__(self) -> int:
-        """Return how many partitions something waits of."""
+        """Return of how many partitions anything waits."""
         return len(self._queues)
 
     def __contains__(self, partition: P) -> bool:

@@ -43,9 +43,9 @@ REST_SECONDS = 0.005
 """The longest rest while there is a stock; it may delay a record of a quiet partition. Settled tasks end it."""
 
 REST_SECONDS_EACH = 0.00005
-"""A longer rest, for each partition in the stock: a loop takes some 2 µs of CPU for each, and meanwhile no worker has
-the interpreter. With 200 partitions and a rest of 5 ms, the poller took 18 % of a core while 16 workers ran tasks of
-4 ms, and these had a tenth less."""
+"""With many partitions in the stock, a rest lasts this long for each. A loop takes some 2 µs of CPU for each partition,
+and meanwhile no worker has the interpreter. With 200 partitions and a rest of 5 ms, the poller took 18 % of a core
+while 16 workers ran tasks of 4 ms, and they did a tenth less."""
 
 LONGEST_REST_SECONDS = 0.025
 """The longest rest, however many partitions there are."""

@@ -1,4 +1,4 @@
-"""`Outbox`: dead letters, results and follow-ups on their way, sent until they are acknowledged."""
+"""`Outbox`: sends dead letters, results and follow-up tasks until they are acknowledged."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from processor.telemetry.error_text import type_name
 from processor.telemetry.events import TaskDeliveryFailed
 
 FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 0.5, 30.0
-"""A record that its topic does not accept is sent again without end: nothing may be lost, and its session waits."""
+"""The first and the longest delay before a record is sent again that its topic does not accept. It is sent until it is
+accepted, since no output may be lost, and its session waits."""
 
 MOST_BYTES = 1 << 20
-"""The most bytes of one output's records under way at once, unless a single record has more: its branches may have
-hundreds of megabytes, and the client has a copy of each."""
+"""The most bytes of one output's records that are in flight at once, unless a single record has more. The branches of a
+group may have hundreds of megabytes, and the client has a copy of each record in flight."""
 
 TOGETHER_SECONDS = 0.002
 """For how long acknowledgements are gathered, before their tasks settle together. The client reports hundreds of them
@@ -42,18 +43,18 @@ class Output(msgspec.Struct, eq=False):
     attempt: Attempt
     """The attempt that they come from."""
     records: Sequence[OutputRecord]
-    """At least one: a result, the task that follows, a dead letter and those of the tasks that were to follow."""
+    """At least one: a result, a task that follows, a dead letter, the dead letters of tasks that were to follow."""
     dead_letter: bool = False
     result: bool = False
     """Whether one of them is a result."""
     release: bool = True
     """Whether the lane continues once its task is settled; otherwise it stays lent permanently."""
     written: Callable[[], None] | None = None
-    """Called once, when the broker has the records for good."""
+    """Called once, when the records are acknowledged or, with exactly-once, committed."""
     last_alone: bool = False
     """Whether the last record is sent only when the broker has all others."""
     failures: int = 0
-    """How often in a row records were refused, and none accepted."""
+    """How many tries in a row ended with refused records and without an accepted one."""
 
 
 def resend_delay(output: Output) -> float:
@@ -69,7 +70,7 @@ class Outputs(Protocol):
 
 
 class Outbox:
-    """Sends outputs until they are acknowledged, or their partition is another consumer's. Any thread may call it.
+    """Sends outputs until they are acknowledged, or their partition is given up. Any thread may call it.
 
     The output's loan stays lent until then. Tasks whose outputs are acknowledged together settle together: to take the
     lock and to wake a worker for each one costs more than all else that is done for a result.
@@ -85,11 +86,11 @@ class Outbox:
         self._acknowledged_since = 0.0
         """When the first of them was acknowledged, in seconds of the monotonic clock."""
         self._settled: deque[Output] = deque()
-        """Outputs whose tasks are settled, and of which something may follow."""
+        """Outputs whose tasks are settled, but whose next steps (`written`, `go_on`) are not taken yet."""
         sink.after_reports(self._settle_acknowledged)
 
     def send(self, output: Output) -> None:
-        """Sends its records, side by side, and returns."""
+        """Begins to send the output's records, several at once, and returns."""
         if not output.dead_letter:
             self._outcomes.hand_over(output.attempt.loan)
         if len(output.records) == 1:
@@ -133,7 +134,7 @@ class Outbox:
             try:
                 if output.written is not None:
                     output.written()
-            finally:  # other tasks of its session wait
+            finally:  # other tasks of its session wait for `go_on`
                 output.attempt.go_on()
 
     def _try_again(self, output: Output, topic: str, error: DeliveryError, again: Callable[[], None]) -> None:
@@ -163,10 +164,10 @@ def _popped(outputs: deque[Output]) -> Iterator[Output]:
 
 
 class Shipment:
-    """The records of one output on their way, side by side: as many at once as `MOST_BYTES` allow.
+    """Sends the records of one output: as many at once as `MOST_BYTES` allows.
 
-    Once one is refused, nothing more is sent until the others under way are answered. Then those that were refused are
-    sent again, and what is left: one try and one log line, however many they are.
+    Once a record is refused, no other is sent until all in flight are answered. Then the refused records are sent
+    again, followed by those that are left. However many were refused, this is one try, with one log line.
     """
 
     def __init__(
@@ -192,10 +193,10 @@ class Shipment:
         self._asked = 0
 
     def go_on(self) -> None:
-        """Sends what may be under way now. One thread sends at a time, so that the records keep their order."""
+        """Sends what may be in flight now. One thread sends at a time, so that the records keep their order."""
         with self._lock:
             self._asked += 1
-            if self._asked > 1:  # the thread that sends now looks once more
+            if self._asked > 1:  # another thread is sending: it checks once more before it returns
                 return
         while True:
             while (record := self._next()) is not None:

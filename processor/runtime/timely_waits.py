@@ -1,7 +1,7 @@
 """An event loop whose timers fire on time: `epoll`, which asyncio waits with, rounds a wait up to whole milliseconds.
 
-A coroutine that sleeps for 4 ms is late by half a millisecond then, and by more beside others, as timers of the same
-millisecond fire together. With 16 such coroutines, that is a tenth of the pace. `select` counts microseconds.
+A coroutine that sleeps for 4 ms then wakes half a millisecond late, and later among others, since timers of the same
+millisecond fire together. With 16 such coroutines, this costs a tenth of the rate. `select` counts microseconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SHORT_SECONDS = 0.02
 """Only shorter waits end on time: for a longer one, a millisecond makes little difference."""
 
 LEAST_SECONDS = 0.00025
-"""No wait for a timer is shorter: very many timers must not cost a turn of the loop each."""
+"""The shortest wait for a timer: with very many timers, each must not cost an iteration of the loop."""
 
 MOST_DESCRIPTORS = 1024
 """`select` accepts only descriptors below this number (`FD_SETSIZE`)."""
@@ -23,10 +23,10 @@ MOST_DESCRIPTORS = 1024
 if sys.platform == "linux":
 
     class TimelySelector(selectors.EpollSelector):
-        """Waits for a short time without rounding it up."""
+        """A selector that does not round up short waits."""
 
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-            """Return what is ready, at the latest after `timeout` seconds; None is no limit."""
+            """Return what is ready, at the latest after `timeout` seconds; None means no limit."""
             if timeout is not None and 0.0 < timeout < SHORT_SECONDS:
                 # The descriptor of an epoll instance is readable once anything that it watches is ready.
                 select((self,), (), (), max(timeout, LEAST_SECONDS))

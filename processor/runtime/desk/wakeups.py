@@ -24,14 +24,14 @@ class Wakeups:
         self.awake = 0
         """Worker threads that do not wait for lanes."""
         self.away = 0
-        """Those of them that are on a task that turned out slow."""
+        """Those of them whose task turned out slow."""
         self.draining = 0
         """Threads that wait for the end of a drain."""
         self.drained = threading.Condition(shared.lock)
         self._ready = threading.Condition(shared.lock)
         self._space = threading.Condition(shared.lock)
         self._space_level = -1
-        """The poller waits until at most so many tasks are in flight; -1 while it does not wait."""
+        """The poller waits until at most this many tasks are in flight; -1 while it does not wait."""
         self._assignment = shared.assignment
         self._gatherer = shared.gatherer
         self._isolation = shared.isolation
@@ -59,11 +59,11 @@ class Wakeups:
                 self._ready.notify(wanted)
 
     def wake_all_borrowers(self) -> None:
-        """Wakes each borrower that waits here, to leave."""
+        """Wakes every borrower that waits here, for example to leave."""
         self._ready.notify_all()
 
     def wait_for_space(self, seconds: float) -> None:
-        """Waits for so many seconds, or until a quarter of what is in flight now is settled."""
+        """Waits for at most `seconds`, until a quarter of what is in flight now is settled."""
         self._space_level = self._assignment.in_flight * 3 // 4
         self._space.wait(seconds)
         self._space_level = -1
@@ -74,7 +74,7 @@ class Wakeups:
             self._space.notify()
 
     def wait_drained(self, is_drained: Callable[[], bool], seconds: float) -> bool:
-        """Waits at most so many seconds until `is_drained` returns true. Return whether it returned true."""
+        """Waits at most `seconds` until `is_drained` returns True. Return whether it did."""
         self.draining += 1
         try:
             return self.drained.wait_for(is_drained, seconds)
@@ -92,7 +92,7 @@ class Wakeups:
         self.after_releases()
 
     def after_releases(self) -> None:
-        """Does so for loans of which no drain waits to be notified."""
+        """Does the same for several loans, after `notify_drained` was called for each."""
         self.notify_space()
         if self._assignment.ready_lanes:
             self.wake_borrowers()
