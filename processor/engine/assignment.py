@@ -11,7 +11,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from processor.engine.delays import GROUP, LEAD_SECONDS, Horizon, are_crowded, room_for_each
 from processor.engine.joins import Due, Identity, Joins, Standing
-from processor.engine.lanes import DELAYED, HELD, PARKED, QUANTUM, Lane
+from processor.engine.lane import DELAYED, HELD, PARKED, Lane
+from processor.engine.lanes import QUANTUM
 from processor.engine.ledger import CLOSED, OPEN, Ledger, LedgerSnapshot, Loan
 from processor.engine.offsets import Range
 from processor.engine.overflow import Overflow, kept_by_each, portion

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from processor.engine.due_offsets import MOST_DUE, DueOffsets, Entry
 from processor.engine.last_dues import Last, LastDues
-from processor.engine.set_aside import Stretch
 from processor.engine.stock import Usage
+from processor.engine.stretch import Stretch
 
 LEAD_SECONDS = 3.0
 """The shortest lead: how long before it is due a task is read again. Opening a client and fetching take a second or

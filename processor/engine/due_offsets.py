@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from processor.engine.set_aside import Stretch
+from processor.engine.stretch import Stretch
 
 CHUNK = 8192
 """The most tasks in one chunk. Inserting one, or finding those that are due, takes less than 2 ms."""

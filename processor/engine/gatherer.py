@@ -5,9 +5,8 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
 
-from processor.engine.ledger import Loan
+from processor.engine.loan import Batch, BatchRule, Loan, Part
 
 LOOK_SECONDS = 0.005
 """The shortest time between two counts of the tasks that wait behind the gathered ones in their own lanes."""
@@ -19,96 +18,6 @@ of batches, one for each session."""
 
 SPARE_DUES = 64
 """Due times of closed batches are dropped once all due times exceed twice the open batches by this many."""
-
-
-class BatchRule(NamedTuple):
-    """When a batch is full, and how long it waits until it is."""
-
-    size: int
-    """Tasks of a full batch."""
-    wait: float
-    """The longest time, in seconds, that the first of its tasks waits for others."""
-    by_session: bool = False
-    """Whether all tasks of a batch are of one session."""
-
-
-class Part:
-    """One loan of a batch: consecutive tasks of one session."""
-
-    __slots__ = ("ends", "loan", "tasks")
-
-    def __init__(self, loan: Loan, tasks: list[Any], *, ends: bool = False) -> None:
-        self.loan = loan
-        self.tasks = tasks
-        """The loan's tasks as their handler gets them. When the loan is widened, the new tasks are added later."""
-        self.ends = ends
-        """Whether the task behind its last one cannot join, so that the loan is not widened any more."""
-
-    @property
-    def waiting(self) -> int:
-        """How many tasks wait behind it that may be for the same batch."""
-        return 0 if self.ends else len(self.loan.lane.waiting)
-
-
-class Batch:
-    """Tasks that are attempted together. Each of its loans has it as `loan.batch`; the first one stands for all."""
-
-    __slots__ = ("_tasks", "alone", "due", "handler", "is_lent", "number", "parts", "rule")
-
-    def __init__(self, number: int, handler: Hashable, rule: BatchRule, due: float, *, alone: bool = False) -> None:
-        self.number = number
-        """Unique in its gatherer."""
-        self.handler = handler
-        self.rule = rule
-        self.due = due
-        """When its handler is called at the latest, in seconds of the caller's clock."""
-        self.alone = alone
-        """Whether it is one task that has failed in a batch, and is attempted by itself."""
-        self.parts: list[Part] = []
-        self.is_lent = False
-        """Whether a borrower has it."""
-        self._tasks = 0
-
-    @property
-    def leader(self) -> Loan:
-        """The loan that represents the batch to its borrower."""
-        return self.parts[0].loan
-
-    @property
-    def loans(self) -> list[Loan]:
-        """All loans of the batch, the leader first."""
-        return [part.loan for part in self.parts]
-
-    @property
-    def room(self) -> int:
-        """How many more tasks it takes."""
-        return 0 if self.alone else self.rule.size - self._tasks
-
-    @property
-    def may_fill(self) -> bool:
-        """Whether it is full, or as many tasks wait behind its own as it has room for."""
-        room = self.room
-        return room <= 0 or sum(part.waiting for part in self.parts) >= room
-
-    def join(self, part: Part) -> None:
-        """Adds a loan, which has at most `room` tasks."""
-        self.parts.append(part)
-        self._tasks += len(part.loan.records)
-        part.loan.batch = self
-
-    def count(self) -> None:
-        """Counts the tasks again, after loans were widened or narrowed."""
-        self._tasks = sum(len(part.loan.records) for part in self.parts)
-
-    def remove(self, wanted: Callable[[Loan], bool]) -> list[Loan]:
-        """Takes those loans out that are `wanted`, and returns them."""
-        removed = [part.loan for part in self.parts if wanted(part.loan)]
-        if removed:
-            self.parts = [part for part in self.parts if part.loan not in removed]
-            for loan in removed:
-                loan.batch = None
-            self.count()
-        return removed
 
 
 class Gatherer:

@@ -10,7 +10,8 @@ from operator import add
 from typing import Any, Literal, NamedTuple
 
 from processor.engine.joins import Due, Identity, Joins, KeptRecord, Marker, Standing
-from processor.engine.lanes import BLOCKED, DELAYED, HELD, HOT_TASKS, PARKED, QUANTUM, Lane, Lanes, LaneState
+from processor.engine.lane import BLOCKED, DELAYED, HELD, PARKED, Lane, LaneState
+from processor.engine.lanes import HOT_TASKS, QUANTUM, Lanes
 from processor.engine.loan import Loan
 from processor.engine.offsets import Offsets, Progress, Range
 from processor.engine.outbox import Cut, Outbox, Staged, unsettling

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from processor.engine.set_aside import SetAside, Stretch, merged
+from processor.engine.set_aside import SetAside
+from processor.engine.stretch import Stretch, merged
 
 Range = tuple[int, int]
 """Offsets from the first, inclusive, to the second, exclusive."""

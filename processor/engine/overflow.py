@@ -11,17 +11,19 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from processor.engine.delays import Delays, Horizon, second_of
 from processor.engine.due_offsets import Entry
-from processor.engine.lanes import DELAYED, RECALLED, Lane
+from processor.engine.joins import Joins
+from processor.engine.lane import DELAYED, RECALLED, Lane
+from processor.engine.lanes import Lanes
+from processor.engine.offsets import Offsets
 from processor.engine.record import Record
-from processor.engine.set_aside import FIRST_PORTION, MOST_PORTION, SetAside, Shelf, Stretch, allot
+from processor.engine.set_aside import FIRST_PORTION, MOST_PORTION, SetAside, Shelf, allot
 from processor.engine.stock import Usage
-
-if TYPE_CHECKING:
-    from processor.engine.ledger import Ledger
+from processor.engine.stretch import Stretch
+from processor.engine.terms import Terms
 
 LEAST_KEPT = 2
 """A lane keeps at least this many tasks. With fifty partitions, twenty hot sessions may have ten each in flight."""
@@ -33,12 +35,37 @@ WORTH = 4
 """Setting tasks aside is worth its cost if they are at least a quarter of all that wait."""
 
 
+class Tasks(Protocol):
+    """The tasks of a partition, as far as some of them may be set aside. A `Ledger` is one."""
+
+    offsets: Offsets
+    lanes: Lanes
+    joins: Joins | None
+    terms: dict[int, Terms]
+    missed: int
+
+    def terms_of(self, record: Record) -> Terms:
+        """Return what the record's headers ask for its task."""
+
+    def record_sizes(self, records: Sequence[Record]) -> list[int]:
+        """Return the size of each record in bytes."""
+
+    def admit_again(self, records: Sequence[Record], sizes: Sequence[int]) -> list[int]:
+        """Take in records of tasks that were set aside, of these sizes in bytes. Return their offsets."""
+
+    def add_delayed(self, numbers: Sequence[int]) -> None:
+        """Count the tasks at these offsets as waiting behind a head that is too early."""
+
+    def take_delayed(self, numbers: Sequence[int]) -> None:
+        """Count the tasks at these offsets as no longer waiting there."""
+
+
 class Overflow:
     """The set-aside tasks of one ledger, from the first one on."""
 
     __slots__ = ("_delays", "_kept", "_ledger", "_portion", "is_low", "needs", "record_bytes", "tasks")
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Tasks) -> None:
         self.tasks = 0
         """How many tasks are set aside, for either reason."""
         self.is_low = False

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from processor.engine.lanes import Lane
+from processor.engine.lane import Lane
 from processor.engine.ledger import Ledger
 from processor.engine.pauses import Pause, Pauses, Target, text_of
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from processor.engine.lanes import Lane
+from processor.engine.lane import Lane
 from processor.engine.ledger import Ledger
 
 AGED_TURN = 8

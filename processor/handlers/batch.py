@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from processor.engine.gatherer import BatchRule
+from processor.engine.loan import BatchRule
 from processor.errors import SettingsError
 from processor.handlers.policy import PolicyKeywords, check_names
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
 
-from processor.engine.gatherer import BatchRule
+from processor.engine.loan import BatchRule
 from processor.engine.retry import DEFAULT_RULES, ErrorRules
 from processor.errors import LoadError, SettingsError
 from processor.handlers.batch import batch_rule, check_batch_keywords

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from processor.engine.durations import QUICK_SECONDS
-from processor.engine.gatherer import Batch, Part
 from processor.engine.lease import Lease
 from processor.engine.ledger import Ledger
+from processor.engine.loan import Batch, Part
 from processor.engine.outcome import Cause, Failed, Gathered, Outcome, Succeeded, Verdict
 from processor.engine.record import Record
 from processor.engine.terms import Terms

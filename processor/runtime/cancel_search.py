@@ -19,7 +19,7 @@ from processor.engine.delays import second_of
 from processor.engine.due_offsets import Entry
 from processor.engine.ledger import Ledger
 from processor.engine.record import Record
-from processor.engine.set_aside import Stretch, merged
+from processor.engine.stretch import Stretch, merged
 from processor.engine.sweep import JUMP
 from processor.errors import ProcessorError
 from processor.runtime.cancel_check import CancelCheck

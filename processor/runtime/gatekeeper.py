@@ -6,7 +6,7 @@ from random import random
 from time import monotonic, time
 
 from processor.engine.gate import Change, Ending, Gate, Limits
-from processor.engine.lanes import Lane
+from processor.engine.lane import Lane
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.outcome import Failed, Held, Succeeded, Verdict
 from processor.engine.rate import Rate

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from time import monotonic, sleep
 
-from processor.engine.gatherer import Batch
 from processor.engine.ledger import Loan
+from processor.engine.loan import Batch
 from processor.engine.outcome import Cause, Failed
 from processor.errors import ProcessorError
 from processor.handlers.task import Task

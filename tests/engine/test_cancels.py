@@ -7,7 +7,7 @@ import pytest
 from processor.engine.assignment import Assignment
 from processor.engine.cancels import Cancel, Cancels, CancelTarget
 from processor.engine.gate import Gate, Limits
-from processor.engine.lanes import Lane
+from processor.engine.lane import Lane
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.record import Headers
 from processor.engine.retry import Setback

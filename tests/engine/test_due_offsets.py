@@ -13,7 +13,7 @@ from processor.engine import due_offsets, last_dues
 from processor.engine.delays import Delays, Horizon
 from processor.engine.due_offsets import MOST_DUE, DueOffsets, Entry
 from processor.engine.last_dues import SHARDS, Last, LastDues
-from processor.engine.set_aside import merged
+from processor.engine.stretch import merged
 
 SMALL = 4
 """Entries in a chunk, so that there are many chunks."""

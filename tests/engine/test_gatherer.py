@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from processor.engine.assignment import Assignment
-from processor.engine.gatherer import SPARE_DUES, Batch, BatchRule, Gatherer, Part, members
+from processor.engine.gatherer import SPARE_DUES, Gatherer, members
 from processor.engine.ledger import LedgerState, Loan
+from processor.engine.loan import Batch, BatchRule, Part
 from processor.engine.outcome import Gathered
 from processor.engine.retry import Setback
 from processor.engine.terms import Terms

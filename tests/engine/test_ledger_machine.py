@@ -18,14 +18,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from processor.engine import skipmap
 from processor.engine.assignment import Assignment
 from processor.engine.commit_note import Note
-from processor.engine.lanes import Lane, LaneState
+from processor.engine.lane import Lane, LaneState
 from processor.engine.ledger import Ledger, LedgerState, Loan
 from processor.engine.offsets import Range
 from processor.engine.progress_record import keys_of, next_key, reference_in, reference_to, settled_in
 from processor.engine.record import Headers, Record
 from processor.engine.retry import Setback
-from processor.engine.set_aside import merged
 from processor.engine.stock import Usage
+from processor.engine.stretch import merged
 from processor.engine.terms import Terms
 from tests.engine.first_version import version_1
 from tests.engine.progress_topic import MapRecord, ProgressTopic

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from processor.engine.assignment import FULL_SECONDS, MOST_DELIVERING, Assignment
-from processor.engine.lanes import LaneState
+from processor.engine.lane import LaneState
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.overflow import kept_by_each, portion
 from processor.engine.retry import Setback

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processor.engine.lanes import HELD, Lane
+from processor.engine.lane import HELD, Lane
 from processor.engine.ledger import Ledger
 from processor.engine.paused_lanes import PausedLanes, PauseLoad
 from processor.engine.pauses import ALL, Pause, Pauses, Target

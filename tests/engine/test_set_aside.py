@@ -10,9 +10,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.engine.lanes import READY, Lane
+from processor.engine.lane import READY, Lane
 from processor.engine.offsets import Progress
-from processor.engine.set_aside import FIRST_PORTION, WINDOW, Shelf, Stretch, allot, merged
+from processor.engine.set_aside import FIRST_PORTION, Shelf, allot
+from processor.engine.stretch import WINDOW, Stretch, merged
 from tests.engine.record import FakeRecord
 
 some_offsets = st.sets(st.integers(0, 60)).map(sorted)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processor.engine.gatherer import BatchRule
+from processor.engine.loan import BatchRule
 from processor.errors import LoadError, SettingsError
 from processor.handlers.batch import BatchError
 from processor.handlers.task import Task

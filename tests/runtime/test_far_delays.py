@@ -11,7 +11,7 @@ import pytest
 
 from processor.engine.cancels import CancelTarget
 from processor.engine.ledger import Ledger
-from processor.engine.set_aside import Stretch
+from processor.engine.stretch import Stretch
 from processor.errors import BrokerError
 from processor.handlers.task import Task
 from processor.runtime import cancel_search

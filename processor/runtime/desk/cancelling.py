@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from processor.engine.cancels import Cancel, Cancels, CancelTarget
-from processor.engine.lanes import Lane
+from processor.engine.lane import Lane
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.record import Record
 from processor.runtime.cancelled import recall_joins

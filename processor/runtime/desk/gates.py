@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from time import monotonic
 
 from processor.engine.gate import Change, Ending, Gate
-from processor.engine.lanes import Lane
+from processor.engine.lane import Lane
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.outcome import Failed
 from processor.engine.retry import Setback

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from time import monotonic
 
-from processor.engine.gatherer import Batch, BatchRule, Part
+from processor.engine.loan import Batch, BatchRule, Part
 from processor.handlers.task import Task
 from processor.runtime.cancelled import cancel_of
 from processor.runtime.desk.returns import Returns

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from processor.engine.assignment import Asked
 from processor.engine.due_offsets import Entry
 from processor.engine.ledger import OPEN, Ledger
-from processor.engine.set_aside import Stretch
 from processor.engine.stock import Usage
+from processor.engine.stretch import Stretch
 from processor.runtime.desk.shared import Shared
 from processor.runtime.desk.waiting import WaitingLanes
 from processor.runtime.desk.wakeups import Wakeups

@@ -11,7 +11,7 @@ from time import monotonic
 from processor.engine.cancels import Cancels
 from processor.engine.gate import Gate
 from processor.engine.isolation import Stage
-from processor.engine.lanes import Lane
+from processor.engine.lane import Lane
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.paused_lanes import PausedLanes
 from processor.engine.pauses import Pause, Pauses
