@@ -115,55 +115,67 @@ class Consumer:
         self._emit = emit
         self._stopping = Stopping(emit)
         self._drain_seconds = DrainSeconds.within(settings.drain_timeout, source.poll_seconds)
-        # the outcomes of tasks
-        timers = Timers()
-        lease = Lease(source.session_seconds)
-        self._desk = desk = Desk(lease, timers, stages=settings.is_exactly_once)
-        log = TaskLog(settings, emit)
         self._tracing: Tracing | None = None
         self._map_log: MapLog | None = None
+        self._timers = Timers()
+        self._lease = Lease(source.session_seconds)
+        self._desk = Desk(self._lease, self._timers, stages=settings.is_exactly_once)
+        self._log = TaskLog(settings, emit)
+        self._staging = Staging(self._desk, self._log) if settings.is_exactly_once else None
+        self._compose_tasks(handlers, codec)
+        self._compose_group()
+        self._compose_loop()
+
+    def _compose_tasks(self, handlers: Handlers, codec: Codec) -> None:
+        """Compose what runs tasks and settles them, and what applies the commands of operators."""
+        settings, desk, emit = self._settings, self._desk, self._emit
         gatekeeper = Gatekeeper(settings, handlers, desk, emit)
-        staging = Staging(desk, log) if settings.is_exactly_once else None
-        outputs = staging or Outbox(desk, sink, timers, log)
-        self._settlement = settlement = Settlement(settings, codec, desk, gatekeeper, outputs, log)
-        self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, lease)
+        outputs = self._staging or Outbox(desk, self._sink, self._timers, self._log)
+        self._settlement = settlement = Settlement(settings, codec, desk, gatekeeper, outputs, self._log)
+        self._runner = runner = Runner(settings, handlers, codec, gatekeeper, settlement, self._lease)
         self._crew = crew = Crew(bounds_of(settings.workers).least, handlers, desk, runner, emit)
         self._worker_count = workers = WorkerCount(settings.workers, crew, desk, emit)
         check = CancelCheck(desk.cancelling.cancels, codec)
-        self._cancel_search = search = CancelSearch(desk, source, check, emit)
+        self._cancel_search = search = CancelSearch(desk, self._source, check, emit)
         cancellation = Cancellation(runner, check, settlement, crew, search, emit)
         self._control = Control(settings.group, desk, runner, workers, cancellation, emit)
         lifespan = handlers.registered_lifespan
         self._lifespan = LifespanRun(lifespan, crew.loop, emit) if lifespan is not None else None
-        self._watchdog = Watchdog(timers, crew, settlement, cancellation, self._stopping, emit)
-        # what the group decides
-        self._committer = committer = Committer(settings.commit_seconds, desk, source, emit, staging)
+        self._watchdog = Watchdog(self._timers, crew, settlement, cancellation, self._stopping, emit)
+
+    def _compose_group(self) -> None:
+        """Compose what takes records, commits offsets, and carries out the group's decisions."""
+        settings, source, desk, emit = self._settings, self._source, self._desk, self._emit
+        self._committer = committer = Committer(settings.commit_seconds, desk, source, emit, self._staging)
         resets = Resets(desk, committer, emit)
         self._recall = recall = Recall(settings, desk, source, emit)
-        intake = Intake(settings, source, desk, resets, Ahead(settings, desk, recall, emit), emit)
+        self._intake = intake = Intake(settings, source, desk, resets, Ahead(settings, desk, recall, emit), emit)
         self._keeper = keeper = LeaseKeeper(desk, emit)
-        drain = Drain(self._drain_seconds, desk, crew, keeper, self._stopping, emit)
+        drain = Drain(self._drain_seconds, desk, self._crew, keeper, self._stopping, emit)
         surveys = Surveys(source, emit)
-        new_partitions = NewPartitions(source, surveys, desk, intake, committer, emit)
+        self._new_partitions = new_partitions = NewPartitions(source, surveys, desk, intake, committer, emit)
         new_partitions.wait = settings.new_partitions == "wait"
-        markers = JoinMarkers(settings.topics, desk, committer, surveys)
-        self._look_back = look_back = LookBack(desk, source, emit)
+        self._join_markers = JoinMarkers(settings.topics, desk, committer, surveys)
+        self._look_back = LookBack(desk, source, emit)
         self._membership = Membership(desk, committer, intake, new_partitions, drain, emit)
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
-        # the loop
-        self._statistics = Statistics(desk, committer, intake, new_partitions, crew, log)
+
+    def _compose_loop(self) -> None:
+        """Compose the poller, with what it does in each loop besides taking records."""
+        settings, desk, committer, intake = self._settings, self._desk, self._committer, self._intake
+        self._statistics = Statistics(desk, committer, intake, self._new_partitions, self._crew, self._log)
         cadence = Cadence(settings.stats_interval, bounds_of(settings.processes).most)
-        self._reports = Reports(cadence, self._statistics, emit)
-        self._death_watch = DeathWatch(desk, committer, intake, runner, settings.max_attempts)
+        self._reports = Reports(cadence, self._statistics, self._emit)
+        self._death_watch = DeathWatch(desk, committer, intake, self._runner, settings.max_attempts)
         ticks = (
             self._membership.tick,
-            markers.tick,
-            look_back.tick,
+            self._join_markers.tick,
+            self._look_back.tick,
             committer.commit_when_due,
             self._reports.emit_when_due,
             self._death_watch.tick,
         )
-        self._poller = Poller(keeper, intake, ticks, self._stopping)
+        self._poller = Poller(self._keeper, intake, ticks, self._stopping)
 
     def trace(self, spans: Spans) -> None:
         """Trace each attempt. Call this before the first attempt."""

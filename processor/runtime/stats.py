@@ -12,6 +12,7 @@ from processor.engine.ledger import Block, LedgerSnapshot, Loan
 from processor.engine.paused_lanes import PauseLoad, PausesSnapshot
 from processor.engine.retry import PAUSED
 from processor.runtime.commits.committer import Committer
+from processor.runtime.counts import Counts
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
 from processor.runtime.desk import Report as DeskReport
@@ -116,7 +117,7 @@ class Statistics:
         now: float,
         overdue: float,
     ) -> ConsumerStats:
-        assignment, counts = report.assignment, self._desk.counts
+        assignment = report.assignment
         tasks: dict[str, Any] = dict(report.counts)
         rates = self._rates(tasks.pop("settled"), now)
         tasks["skipped"] += sum(p.skipped for p in partitions)
@@ -129,6 +130,7 @@ class Statistics:
             **self._latencies(report.durations, report.longest_seconds),
             **_held(report.gates),
             **_paused(report.pauses),
+            **_counted(self._desk.counts),
             in_flight=assignment.in_flight,
             waiting=assignment.waiting,
             running=assignment.running,
@@ -141,16 +143,9 @@ class Statistics:
             urgent_sessions=assignment.urgent,
             delayed_sessions=sum(p.delayed for p in partitions),
             next_delayed_seconds=_seconds_until(assignment.next_delay),
-            abandoned=counts.abandoned,
-            missed_offsets=counts.missed_offsets,
             set_aside=assignment.set_aside,
             delayed_set_aside=assignment.delayed_aside,
             open_joins=sum(p.open_joins for p in assignment.partitions.values()),
-            records_read_again=counts.records_read_again,
-            tasks_read_again=counts.tasks_read_again,
-            commits=counts.commits,
-            commit_failures=counts.commit_failures,
-            rebalances=counts.rebalances,
             assigned_partitions=len(partitions),
             busiest_session_waiting=max((load.waiting for load in busiest), default=int(assignment.waiting > 0)),
             lag=sum(lags) if lags else None,
@@ -268,6 +263,19 @@ def _paused(pauses: PausesSnapshot) -> dict[str, Any]:
         "pauses": pauses.in_force,
         "longest_pause_seconds": _seconds_since(pauses.since),
         "paused_by": [_pause(load) for load in pauses.loads],
+    }
+
+
+def _counted(counts: Counts) -> dict[str, Any]:
+    """Return the fields about partitions, commits and reads. What became of tasks is in the desk's report."""
+    return {
+        "abandoned": counts.abandoned,
+        "missed_offsets": counts.missed_offsets,
+        "records_read_again": counts.records_read_again,
+        "tasks_read_again": counts.tasks_read_again,
+        "commits": counts.commits,
+        "commit_failures": counts.commit_failures,
+        "rebalances": counts.rebalances,
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from processor.codec.select import codec_of
@@ -25,6 +26,11 @@ from processor.testing.report import Report, report_of
 from processor.testing.tasks import TOPIC, Given, Load
 
 RESULTS_TOPIC: Final = "test.results"
+
+RUN: Final[Mapping[str, Any]] = MappingProxyType(
+    {"topics": (TOPIC,), "group": "test", "results_topic": RESULTS_TOPIC, "stop_at_end": True, "log_level": "debug"}
+)
+"""The settings of each run, where its options do not replace them."""
 
 IDLE_SECONDS: Final = 0.005
 """The longest wait for a record: every record is there before the run begins, and between two waits the consumer checks
@@ -71,21 +77,9 @@ def run(  # noqa: PLR0913 — options, each given by its name
     """
     if partitions < 1:
         raise SettingsError(f"partitions must be at least 1, not {partitions}")
-    settings = Settings(
-        **{
-            "topics": (TOPIC,),
-            "group": "test",
-            "value_format": value_format,
-            "schemas": schemas,
-            "workers": workers,
-            "backoff": backoff,
-            "backoff_max": max(backoff, backoff_max),
-            "results_topic": RESULTS_TOPIC,
-            "stop_at_end": True,
-            "log_level": "debug",
-            **options,
-        }
-    )
+    named = {"value_format": value_format, "schemas": schemas, "workers": workers}
+    backoffs = {"backoff": backoff, "backoff_max": max(backoff, backoff_max)}
+    settings = Settings(**{**RUN, **named, **backoffs, **options})
     handlers = Handlers.of(app)
     codec = _RememberingCodec(codec_of(handlers, value_format, schemas))
     cluster, topic = MemoryCluster(), settings.topics[0]
