@@ -55,7 +55,19 @@ class Stream:
     def flush(self) -> None:
         """Waits until everything is acknowledged, and adds it to the scenario's places."""
         assert self._producer.flush(FLUSH_SECONDS) == 0, "some tasks of the stream were not acknowledged"
+        if any(place is None for places in self.produced.values() for place in places):
+            self._find_repeats()
         self._work.places = self.places
+
+    def _find_repeats(self) -> None:
+        """Finds the tasks that were acknowledged without offset, since a broker detected a repeated request."""
+        known = set(self.places)
+        records = cluster.read_all(self._work.servers, self._work.topic)
+        for record in sorted(records, key=lambda record: record.timestamp()):
+            place = Place(self._work.topic, record.partition() or 0, record.offset() or 0)
+            if place not in known:
+                places = self.produced[(record.key() or b"").decode()]
+                places[places.index(None)] = place
 
     def until_it_knows(self, partitions: int) -> None:
         """Waits until the producer itself sends to so many partitions."""
@@ -120,9 +132,9 @@ class Stream:
         def delivered(error: KafkaError | None, message: Message) -> None:
             partition, offset = message.partition(), message.offset()
             assert error is None, f"a task of the stream could not be produced: {error}"
-            assert partition is not None
-            assert offset is not None
-            places[index] = Place(self._work.topic, partition, offset)
+            assert partition is not None, "a task was acknowledged without a partition"
+            if offset is not None:
+                places[index] = Place(self._work.topic, partition, offset)
 
         return delivered
 
