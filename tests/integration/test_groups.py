@@ -31,7 +31,7 @@ note = os.open(os.environ["NOTES"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
 @app.default
 def work(task):
-    time.sleep(0.005)
+    time.sleep(0.1 if os.path.exists(os.environ.get("SLOW", "")) else 0.005)
     payload = task.payload.decode() if isinstance(task.payload, bytes) else task.payload
     line = {"id": task.id, "pid": os.getpid(), "inputs": task.inputs, "payload": payload}
     os.write(note, json.dumps(line).encode() + b"\\n")
@@ -100,17 +100,20 @@ def check_joined(ran: Sequence[dict[str, Any]], count: int) -> None:
 def test_partitions_that_move_take_their_groups_along_and_nothing_runs_twice(
     broker: Broker, topic: MakeTopic, group: str, start_fleet: StartFleet, tmp_path: Path, protocol: str
 ) -> None:
-    """A second fleet comes while groups wait, and the first one stops."""
-    first, other, notes, count = topic(4), topic(3), tmp_path / "notes", 400
+    """A second fleet comes while groups wait, and the first one stops. Until it has come, tasks take longer."""
+    first, other, notes, slow, count = topic(4), topic(3), tmp_path / "notes", tmp_path / "slow", 400
+    env = {"NOTES": str(notes), "SLOW": str(slow)}
     send_groups(broker, first, other, count)
     options = (
         *("-b", broker.bootstrap_servers, "-t", first, "-t", other, "-g", group, "--value-format", "json"),
         *("-w", "2", "--group-protocol", protocol),
     )
-    leaves = start_fleet("groups:app", *options, modules={"groups": APP}, env={"NOTES": str(notes)})
+    leaves = start_fleet("groups:app", *options, modules={"groups": APP}, env=env)
     until(lambda: any(note["id"].endswith("then") for note in notes_in(notes)), seconds=60)
-    stays = start_fleet("groups:app", *options, modules={"groups": APP}, env={"NOTES": str(notes)})
+    slow.touch()
+    stays = start_fleet("groups:app", *options, modules={"groups": APP}, env=env)
     stays.wait_for_partitions(60.0)
+    slow.unlink()
     assert leaves.stop() == 0
     until(lambda: {note["id"] for note in notes_in(notes)} >= expected_ids(count), seconds=90)
     until(lambda: is_done(broker, group, first, other), "nothing is left waiting", seconds=60, pause=0.5)
