@@ -85,11 +85,13 @@ class KafkaMapLog:
 
         def on_delivery(error: KafkaError | None, message: Message) -> None:
             try:
+                offset = message.offset()
                 if error is not None:
                     writing.fail(producer.delivery_error(topic, error))
+                elif offset is None:  # a repeat that the broker has detected, for which it returns no offset
+                    writing.fail(DeliveryError(f"{topic}: the broker has the record, but does not return its offset"))
                 else:
-                    place = Place(Partition(topic, cast(int, message.partition())), cast(int, message.offset()))
-                    writing.end(partition, place)
+                    writing.end(partition, Place(Partition(topic, cast(int, message.partition())), offset))
             finally:
                 producer.reported(error)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processor.errors import DeliveryError
@@ -16,7 +16,8 @@ from processor.runtime.ports import MapLog, MapRecord, Partition, Place
 from processor.settings import Settings
 from processor.testing.memory.cluster import MemoryCluster
 from processor.testing.memory.map_log import MemoryMapLog
-from tests.conftest import MakeTopic
+from tests.conftest import MakeTopic, Wired
+from tests.support import cluster
 from tests.support.broker import Broker
 
 SECONDS = 30.0
@@ -118,3 +119,17 @@ def test_what_is_deleted_has_a_reason_and_hides_nothing_behind_it(broker: Broker
     assert isinstance(found[places[1]], str)
     assert [found[place] for place in places[2:]] == [MapRecord(b"k", b"2"), MapRecord(b"k", b"3")]
     target.log.close()
+
+
+@pytest.mark.broker
+def test_a_record_that_is_acknowledged_without_its_offset_counts_as_not_written(wired: Wired, group: str) -> None:
+    """A request was repeated, and the broker detects it too late to know where the records are."""
+    topic = cluster.create_topic(wired.broker.bootstrap_servers, group, 1)
+    log, _ = kafka_log(wired.wire.address, topic)
+    wired.wire.refused_topics[topic] = KafkaError.DUPLICATE_SEQUENCE_NUMBER
+    try:
+        with pytest.raises(DeliveryError, match="does not return its offset"):
+            log.write({OF[0]: MapRecord(b"k", b"v")}).result(SECONDS)
+    finally:
+        wired.wire.refused_topics.clear()
+        log.close()
