@@ -280,10 +280,14 @@ class TopicAdmin:
             raise BrokerError(f"no broker responds at {self.servers}: {self._why_unreachable(error)}")
 
     def _why_unreachable(self, error: KafkaError) -> str:
-        if self._last_error is not None and self._last_error.code() == KafkaError._ALL_BROKERS_DOWN:
-            # No other error came before it, such as an unknown host or a refused connection.
+        last = self._last_error
+        reason = reason_of(last or error)
+        # "All brokers are down" was preceded by no other error, such as an unknown host or a refused connection. The
+        # client reports a connection that is closed as a failed request if it is closed while the request is sent.
+        is_closed = last is not None and last.code() == KafkaError._ALL_BROKERS_DOWN
+        if is_closed or reason.startswith("Send failed: "):
             return "every connection is closed without a response; check that -X security.protocol is the broker's"
-        return reason_of(self._last_error or error)
+        return reason
 
     def create(
         self,

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import gc
+import re
+import socket
 import time
 import uuid
 from weakref import ref
 
 import pytest
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
 from processor.errors import BrokerError, LoadError
@@ -52,6 +55,17 @@ def test_a_broker_that_does_not_respond_is_an_error_after_the_timeout() -> None:
     with pytest.raises(BrokerError, match=r"no broker responds at 127\.0\.0\.1:1: .*refused"):
         check_topics(TopicAdmin(admin_config("127.0.0.1:1", {})), ["t"], timeout=2)
     assert 1 < time.monotonic() - started < 6
+
+
+def test_a_connection_that_is_closed_while_a_request_is_sent_is_explained_as_one_that_is_closed_later() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        servers = f"127.0.0.1:{silent.getsockname()[1]}"
+        admin = TopicAdmin(admin_config(servers, {}))
+        text = f"{servers}/bootstrap: Send failed: Broken pipe (after 0ms in state APIVERSION_QUERY)"
+        admin._on_error(KafkaError(KafkaError._TRANSPORT, text))
+        expected = f"no broker responds at {servers}: every connection is closed without a response"
+        with pytest.raises(BrokerError, match=re.escape(expected)):
+            check_topics(admin, ["t"], timeout=1)
 
 
 def test_a_host_without_an_address_is_an_error_that_names_it() -> None:
