@@ -206,7 +206,7 @@ class Delays:
         return left
 
     def _last_that_fits(self, first: int, last: int, room: int) -> int:
-        """Return the latest of these seconds by which no more tasks than `room` are due; the one before if none is.
+        """Return the latest of these seconds by which at most `room` tasks are due; `first - 1` if there is none.
 
         Tasks that are due by `last` are mostly few, and are counted once.
         """

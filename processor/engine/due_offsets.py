@@ -141,7 +141,7 @@ class DueOffsets:
         return taken
 
     def stretches(self) -> list[Stretch]:
-        """Return the offsets that are here now."""
+        """Return the present offsets."""
         return [Stretch(chunk.offsets, 0, len(chunk.offsets)) for chunk in self._chunks]
 
     def _append(self, entries: Sequence[Entry]) -> None:

@@ -102,7 +102,7 @@ class Gatherer:
                 self._close(batch)
 
     def remove(self, wanted: Callable[[Loan], bool]) -> list[Loan]:
-        """Takes those loans out that are `wanted`, and returns them."""
+        """Takes out the `wanted` loans, and returns them."""
         removed: list[Loan] = []
         for batch in [*self._open.values(), *self.ready]:
             removed += batch.remove(wanted)

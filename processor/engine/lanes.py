@@ -13,11 +13,11 @@ from processor.engine.record import Record
 from processor.engine.set_aside import Shelf
 
 QUANTUM = 64
-"""Tasks that one partition, and one lane of it, may have at its turn: enough to share the cost of lending and settling,
+"""The most tasks of one partition, and of one lane, in a turn: enough to share the cost of lending and settling,
 few enough that the others' turns come soon."""
 
 LONE_QUANTUM = 256
-"""Tasks that a lane may have at its turn while no other lane is ready. With one session and no-op tasks, each turn
+"""The most tasks of a lane in a turn while no other lane is ready. With one session and no-op tasks, each turn
 costs a visit to the desk."""
 
 HOT_TASKS = 8
@@ -29,13 +29,13 @@ time lost. With 10 ms tasks by Zipf(1.0), that was 0.6 ms a task.
 
 
 class ReadyLanes(Protocol):
-    """Lanes that a worker may have, the next one at the left: a deque, or a queue that looks at more than age."""
+    """Lanes for workers, the next one at the left: a deque, or a queue that also considers urgency."""
 
     def append(self, lane: Lane, /) -> None:
         """Adds a lane that has had its turn, or is new."""
 
     def appendleft(self, lane: Lane, /) -> None:
-        """Puts a lane that was taken out and had no turn back in front."""
+        """Puts back, in front, a lane that was taken out but had no turn."""
 
     def popleft(self) -> Lane:
         """Takes out the next lane."""
@@ -58,7 +58,7 @@ class Lanes:
         """`blocked` are the sessions that must wait until `unblock`."""
         self.ready: ReadyLanes = deque()
         self.lifted: list[Lane] = []
-        """Lanes that an urgent task has joined, and that have not moved yet. The caller moves them."""
+        """Lanes that an urgent task has joined. The caller moves them in the queue, and clears this list."""
         self.waiting = 0
         """Tasks in lanes, without those that are lent."""
         self.shelves: Mapping[bytes | None, Shelf] = {}
@@ -66,7 +66,7 @@ class Lanes:
         self._by_key: dict[bytes, Lane] = {}
         self._blocked = set(blocked)
         self._keyless = 0
-        # Not sets, whose order depends on where lanes lie in memory: the same tasks are set aside in each run.
+        # Not sets: their order depends on memory addresses, and each run should set aside the same tasks.
         self._parked: dict[Lane, None] = {}
         self._delayed: dict[Lane, None] = {}
 
@@ -125,7 +125,7 @@ class Lanes:
     def lend_next(self, limit: int, share: int | None = None) -> list[tuple[Lane, list[Record]]]:
         """Lends the next ready lanes, with at most `limit` tasks together.
 
-        A lane gets at most `QUANTUM` of them while others are ready, and else `LONE_QUANTUM`. See `lend` for `share`.
+        A lane gets at most `QUANTUM` of them while others are ready, else `LONE_QUANTUM`. See `lend` for `share`.
         """
         ready, lent, whole = self.ready, list[tuple[Lane, list[Record]]](), 0
         while limit > 0 and ready:
@@ -195,13 +195,13 @@ class Lanes:
         self.waiting += len(unfinished)
 
     def park(self, lane: Lane, unfinished: list[Record]) -> None:
-        """Takes back a lent lane whose head is not to run now. It waits until `wake`."""
+        """Takes back a lent lane whose head may not run now. It waits until `wake`."""
         self.put_front(lane, unfinished)
         lane.state = PARKED
         self._parked[lane] = None
 
     def delay(self, lane: Lane) -> None:
-        """Makes a lane that was taken out of the queue wait until `wake`: it is too early for its head."""
+        """Makes a lane that was taken out of the queue wait until `wake`: its head may not begin yet."""
         lane.state = DELAYED
         self._delayed[lane] = None
 
@@ -211,7 +211,7 @@ class Lanes:
         return lane is not None and lane.state is DELAYED
 
     def parked_lanes(self) -> list[Lane]:
-        """Return the lanes that are parked or held, those that have been so longest first."""
+        """Return the lanes that are parked or held, those that have waited longest first."""
         return list(self._parked)
 
     def delayed_lanes(self) -> list[Lane]:

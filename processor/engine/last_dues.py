@@ -35,7 +35,7 @@ class _Shard:
         self.dues = array("I")
         self.counts = array("I")
         self.limit = LEAST_PURGED
-        """With so many sessions, the shard is searched for those that are over."""
+        """At this number of sessions, the shard is searched for sessions that are over."""
 
     def purge(self, before: int) -> None:
         left = [due >= before for due in self.dues]

@@ -298,8 +298,8 @@ class Ledger:
         """Return the ranges that a jump to `offset` would miss: they were neither delivered nor settled.
 
         A skip map may have been cut short among offsets of which the commit notes that every task is settled. Such
-        offsets behind its last range are not missed. Records of joins among them cannot be told from tasks, except the
-        one at the committed offset, which is unsettled.
+        offsets behind its last range are not missed. Records of joins among them cannot be distinguished from
+        tasks, except the one at the committed offset, which is unsettled.
         """
         missed, position = self.offsets.undelivered_below(offset), self.offsets.position or 0
         low, high = max(self.offsets.listed_until, position + (position == self._assigned_at)), self.kept_until

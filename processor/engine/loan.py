@@ -38,7 +38,7 @@ class Loan(msgspec.Struct, eq=False):
     abandoned: bool = False
     """Its handler cannot be stopped and its task is settled: the lane stays lent, and no drain waits for it."""
     handed_over_at: float | None = None
-    """When the dead letter or the result of its next task was first sent; None where none is under way."""
+    """When the dead letter or the result of its next task was first sent; None if none is being delivered."""
     batch: Batch | None = None
     """The batch in which it is gathered, to be attempted with others."""
     joined: Identity | None = None
@@ -76,12 +76,12 @@ class Part:
 
     @property
     def waiting(self) -> int:
-        """How many tasks wait behind it that may be for the same batch."""
+        """How many tasks wait behind it that may join the same batch."""
         return 0 if self.ends else len(self.loan.lane.waiting)
 
 
 class Batch:
-    """Tasks that are attempted together. Each of its loans has it as `loan.batch`; the first one stands for all."""
+    """Tasks that are attempted together. Each of its loans refers to it as `loan.batch`; the first represents all."""
 
     __slots__ = ("_tasks", "alone", "due", "handler", "is_lent", "number", "parts", "rule")
 
@@ -111,7 +111,7 @@ class Batch:
 
     @property
     def room(self) -> int:
-        """How many more tasks it takes."""
+        """How many more tasks fit."""
         return 0 if self.alone else self.rule.size - self._tasks
 
     @property
@@ -131,7 +131,7 @@ class Batch:
         self._tasks = sum(len(part.loan.records) for part in self.parts)
 
     def remove(self, wanted: Callable[[Loan], bool]) -> list[Loan]:
-        """Takes those loans out that are `wanted`, and returns them."""
+        """Takes out the `wanted` loans, and returns them."""
         removed = [part.loan for part in self.parts if wanted(part.loan)]
         if removed:
             self.parts = [part for part in self.parts if part.loan not in removed]

@@ -1,4 +1,4 @@
-"""`Stretch`: ascending offsets that do not change, and how those of several stretches are put in order."""
+"""`Stretch`: ascending offsets that do not change; and `merged`, which yields those of several stretches in order."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Suspension:
 
     Args:
         first: seconds between the suspension and the first probe.
-        most: seconds between two probes, at the most.
+        most: the longest time between two probes, in seconds.
     """
 
     def __init__(self, first: float, most: float) -> None:

@@ -298,7 +298,8 @@ class TopicAdmin:
     ) -> Ensured:
         """Creates topics, all with `config`. A topic that another client created meanwhile is not an error.
 
-        An embedded broker has no controller, and is asked for their metadata. To be called after another request.
+        An embedded broker has no controller: it creates a topic when its metadata is requested. Call this after another
+        request, which finds out whether there is a controller.
 
         Raises:
             BrokerError: this client may not create them.

@@ -31,7 +31,7 @@ REBALANCING: Final = frozenset(("PreparingRebalance", "CompletingRebalance"))
 
 
 class GroupInquiry:
-    """One admin client, opened by the first question. Belongs to one thread, which it blocks."""
+    """One admin client, opened by the first request. Belongs to one thread, which it blocks."""
 
     def __init__(self, settings: Settings, emit: Emit) -> None:
         self._settings = settings
@@ -54,7 +54,7 @@ class GroupInquiry:
     def is_rebalancing(self) -> bool:
         """Return whether a classic group is rebalancing; False if the coordinator does not answer.
 
-        It uses the client's older, synchronous request, since it is asked when the broker may be dead, and must end
+        It uses the client's older, synchronous request, since it is sent when the broker may be dead, and must end
         soon: see `PATIENCE_SECONDS`.
         """
         try:

@@ -30,7 +30,7 @@ class Handover:
         self._paused: set[Partition] = set()
         self.leaving: list[TopicPartition] = []
         """The partitions that are revoked and not released yet. Until then the client fetches nothing, and a call of
-        `incremental_unassign`, whatever for, would release them."""
+        `incremental_unassign`, even for other partitions, would release them."""
         self.stand_in: StandIn | None = None
         """Reads the other partitions meanwhile, and until the member's client has caught up."""
 

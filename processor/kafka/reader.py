@@ -53,7 +53,7 @@ class KafkaReader:
         self._begun.discard(partition)
 
     def take(self, limit: int, seconds: float) -> Sequence[Record]:
-        """Return the first record as soon as it arrives, and those that are here already.
+        """Return the first record as soon as it arrives, and those that the client has already.
 
         Raises:
             ProcessorError: the client cannot go on.

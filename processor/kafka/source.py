@@ -243,7 +243,7 @@ class KafkaSource:
         """Commits and waits, at least until the client's own timeout. Return None, or the reason of a refusal."""
         return commit_and_wait(self._consumer, commits, seconds)
 
-    # --- what is asked -------------------------------------------------------------------------------
+    # --- requests to the brokers ---------------------------------------------------------------------
 
     def ends(self) -> dict[Partition, int]:
         """Return the end offset of every partition of the topics that is not empty."""

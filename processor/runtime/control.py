@@ -19,7 +19,7 @@ from processor.runtime.worker_count import WorkerCount
 from processor.telemetry.events import ControlForeignRecord, ControlPaused, ControlResumed, ControlUnread, Emit
 
 READ_SECONDS: Final = 10.0
-"""How long the start of a consumer waits for the control topic at the most."""
+"""The longest time that the start of a consumer waits for the control topic."""
 
 SLICE_SECONDS: Final = 0.1
 """How long that wait may delay a stop."""

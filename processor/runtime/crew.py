@@ -48,7 +48,7 @@ class Crew:
         """Starts the threads.
 
         Raises:
-            ProcessorError: the system does not allow so many threads.
+            ProcessorError: the system does not allow this many threads.
         """
         try:
             if self._event_loop is not None:

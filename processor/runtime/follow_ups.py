@@ -227,7 +227,7 @@ def _task(
 
 
 def _arrival(origin: Origin, branch_id: str, value: bytes) -> OutputRecord:
-    """Return the record that says that the branch of `origin` has succeeded."""
+    """Return the arrival of the branch of `origin`, which has succeeded."""
     join, branch = origin.join, origin.branch
     assert join is not None
     assert branch is not None

@@ -44,7 +44,7 @@ class Inflow:
         return {p: Usage(len(ledger.offsets), ledger.offsets.bytes) for p, ledger in ledgers.items()}
 
     def tasks(self) -> dict[Partition, int]:
-        """Return how many tasks are held of each assigned partition. Called in each loop; it takes no lock."""
+        """Return how many tasks are in flight of each assigned partition. Called in each loop; it takes no lock."""
         ledgers = self._assignment.ledgers
         if self._stages or self._shared.has_joins:
             return {p: len(ledger.offsets) - ledger.kept.tasks for p, ledger in ledgers.items()}
