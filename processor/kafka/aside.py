@@ -35,8 +35,9 @@ class Aside:
             return lambda: then(result)
 
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            thread.start()  # if it raises, there is no thread that `close` could join
+            self._thread = thread
         self._calls.put(called)
 
     def deliver(self, seconds: float = 0.0) -> None:

@@ -80,8 +80,9 @@ class ControlTopic:
 
     def start(self, apply: Apply) -> None:
         """See `processor.runtime.control.Feed`."""
-        self._thread = threading.Thread(target=self._follow, args=(apply,), name="control-topic", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._follow, args=(apply,), name="control-topic", daemon=True)
+        thread.start()  # if it raises, there is no thread that `close` could join
+        self._thread = thread
 
     def wait(self, seconds: float) -> bool:
         """See `processor.runtime.control.Feed`."""

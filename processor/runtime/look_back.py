@@ -72,8 +72,9 @@ class LookBack:
         for task in self._arrivals.doubtful(now - LOOK_AFTER_SECONDS):
             self._tasks.put(task)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="look-back", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="look-back", daemon=True)
+                thread.start()  # if it raises, there is no thread that `close` could join
+                self._thread = thread
 
     def close(self) -> None:
         """Ends the thread."""

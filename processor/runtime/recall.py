@@ -99,8 +99,9 @@ class Recall:
     def start(self) -> None:
         """Starts the thread unless it runs. To be called when tasks were set aside."""
         if self._thread is None and not self._closing.is_set():
-            self._thread = threading.Thread(target=self._run, name="recall", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="recall", daemon=True)
+            thread.start()  # if it raises, there is no thread that `close` could join
+            self._thread = thread
         self._desk.set_aside.runs_low.set()
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from processor.kafka.aside import Aside
@@ -24,4 +26,15 @@ def test_what_a_call_raises_is_raised_where_its_result_is_delivered_and_later_ca
         return results == [1]
 
     until(is_delivered, "the next call's result")
+    aside.close(lambda: None)
+
+
+def test_a_thread_that_cannot_be_started_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    aside = Aside("test")
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        aside.run(lambda: 1, lambda _: None)
     aside.close(lambda: None)

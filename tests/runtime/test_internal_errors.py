@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -12,6 +13,7 @@ from processor.engine.pace import BATCH_SECONDS
 from processor.handlers.task import Task
 from processor.options.bounds import Bounds
 from processor.runtime import watchdog, worker_count
+from processor.runtime.desk.arrivals import Arrivals
 from processor.runtime.runner import run_at_once
 from processor.runtime.workers import Worker
 from processor.telemetry.events import ConsumerWorkerError, Event, TaskDeadLettered, TaskSucceeded
@@ -186,6 +188,33 @@ def test_a_fault_that_stays_is_logged_once_and_does_not_keep_a_core_busy(
         (part, "builtins.RuntimeError: it stays")
     ]
     assert part != "watchdog" or len(pauses) >= 30
+
+
+@pytest.mark.parametrize("part", ["recall", "cancel search", "look back"])
+def test_a_thread_that_cannot_be_started_is_an_error_once_and_does_not_spoil_the_end(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    consumer = RunningConsumer(lambda _: None).consumer
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    if part == "look back":
+        monkeypatch.setattr(Arrivals, "has_any", True)
+        monkeypatch.setattr(Arrivals, "doubtful", lambda *_: [(PARTITION, [])])
+    begin: dict[str, Callable[[], None]] = {
+        "recall": consumer._recall.start,
+        "cancel search": consumer._cancel_search.start,
+        "look back": lambda: consumer._look_back.tick(monotonic()),
+    }
+    end = {
+        "recall": consumer._recall.close,
+        "cancel search": consumer._cancel_search.close,
+        "look back": consumer._look_back.close,
+    }
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        begin[part]()
+    end[part]()
 
 
 def test_a_watchdog_that_meets_a_fault_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
