@@ -39,6 +39,20 @@ def test_a_quantile_lies_in_the_bucket_of_the_true_one(slow: list[float], share:
     assert told == pytest.approx(told and min(max(told, below), above))
 
 
+@given(
+    slow=st.lists(
+        st.one_of(st.floats(QUICK_SECONDS, 5000.0, exclude_min=True), st.sampled_from(BOUNDS[1:])), max_size=50
+    )
+)
+def test_durations_of_a_batch_count_in_the_same_buckets_as_one_by_one(slow: list[float]) -> None:
+    together, alone = Durations(), Durations()
+    together.add(3, slow)
+    alone.add(3, [])
+    for seconds in slow:
+        alone.counts[next((n for n, bound in enumerate(BOUNDS) if seconds <= bound), len(BOUNDS))] += 1
+    assert together.counts == alone.counts
+
+
 def test_the_table_is_cumulative_and_its_last_row_is_everything() -> None:
     durations = Durations()
     durations.add(7, [0.01, 0.02, 400.0])
