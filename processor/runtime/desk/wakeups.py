@@ -29,6 +29,8 @@ class Wakeups:
         """Threads that wait for the end of a drain."""
         self.drained = threading.Condition(shared.lock)
         self._ready = threading.Condition(shared.lock)
+        self._asleep = 0
+        """Worker threads that wait for lanes, and those that were woken and do not run yet."""
         self._space = threading.Condition(shared.lock)
         self._space_level = -1
         """The poller waits until at most this many tasks are in flight; -1 while it does not wait."""
@@ -41,11 +43,15 @@ class Wakeups:
         self.awake -= 1
         if self.awake == 0:
             self.away = 0
+        self._asleep += 1
         self._ready.wait()
+        self._asleep -= 1
         self.awake += 1
 
     def wake_borrowers(self) -> None:
         """Wakes as many borrowers as the ready lanes and batches are worth."""
+        if not self._asleep and self.invited is None:
+            return
         assignment = self._assignment
         batches = len(self._gatherer.ready) + (self._isolation.loan is not None)
         if not assignment.ready_lanes and not batches:
