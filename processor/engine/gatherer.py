@@ -35,6 +35,11 @@ class Gatherer:
         self._made = 0
         self._next_look = 0.0
 
+    @property
+    def has_open(self) -> bool:
+        """Whether a batch waits for more tasks, or until it is due."""
+        return bool(self._open)
+
     def room(self, handler: Hashable, rule: BatchRule) -> int:
         """Return how many tasks of one more loan fit into this handler's open batch; without one, into a new batch."""
         batch = None if rule.by_session else self._open.get(handler)

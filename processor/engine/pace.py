@@ -29,8 +29,23 @@ A return takes 0.1 ms of CPU if threads compete for two cores, and meanwhile no 
 tasks of 1 ms on 64 threads, batches of 16 ms reached 31,000 tasks per second, of 32 and 64 ms 35,000 to 36,000.
 """
 
+STALE_BATCHES = 5
+"""A batch that takes this many times its intended duration was sized for faster tasks. It is *stale*: the desk takes
+back what its worker has not begun."""
+
+SPARE_SECONDS = 0.064
+"""A long batch is stale this long after its intended end: four times `LONG_BATCH_SECONDS`."""
+
+STALE_SECONDS = STALE_BATCHES * BATCH_SECONDS
+"""The shortest time after lending at which a batch can be stale."""
+
 MOST = 256
 """Maximum number of tasks in a batch; more would only hold the lock longer."""
+
+
+def stale_after(batch_seconds: float) -> float:
+    """Return after how many seconds a batch of this intended duration is stale."""
+    return min(STALE_BATCHES * batch_seconds, batch_seconds + SPARE_SECONDS)
 
 
 class Pace:

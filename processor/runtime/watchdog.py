@@ -18,7 +18,6 @@ from processor.handlers.task import Task
 from processor.runtime.attempt import Attempt
 from processor.runtime.cancellation import Cancellation
 from processor.runtime.crew import Crew
-from processor.runtime.desk import STALE_SECONDS
 from processor.runtime.event_loop import CoroutineSeat
 from processor.runtime.interrupt import grace
 from processor.runtime.settlement import Settlement
@@ -107,7 +106,7 @@ class Watchdog:
 
     def _longest_sleep(self, due: float | None) -> float:
         if self._desk.running:
-            return STALE_SECONDS
+            return CHECK_SECONDS
         is_quiet = due is None and not self._desk.waiting and not self._cancellation.is_in_force
         return QUIET_SECONDS if is_quiet else IDLE_SECONDS
 

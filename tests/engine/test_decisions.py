@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from processor.engine.cancels import Cancel
 from processor.engine.outcome import Arrived, Cancelled, Cause, Deferred, Failed, Held, Paused, Verdict
-from processor.engine.pace import BATCH_SECONDS, LONG_BATCH_SECONDS, LONGEST_BATCH_SECONDS, MOST, Pace
+from processor.engine.pace import (
+    BATCH_SECONDS,
+    LONG_BATCH_SECONDS,
+    LONGEST_BATCH_SECONDS,
+    MOST,
+    SPARE_SECONDS,
+    STALE_SECONDS,
+    Pace,
+    stale_after,
+)
 from processor.engine.retry import DEFAULT_RULES, RETRIED, ErrorRules, Policy, backoff, spread
 
 POLICY = Policy(max_attempts=3, backoff=0.5, backoff_max=30.0)
@@ -100,6 +109,12 @@ def test_a_turn_is_half_of_what_waits_for_a_worker_within_its_bounds() -> None:
     assert pace.batch_seconds(100_000, 32) == 0.032
     assert pace.batch_seconds(100_000, 64) == pace.batch_seconds(100_000, 200) == LONGEST_BATCH_SECONDS
     assert (pace.batch_size(), pace.batch_size(LONG_BATCH_SECONDS)) == (1, 16)
+
+
+def test_a_batch_is_stale_after_several_times_its_duration_and_a_long_one_earlier() -> None:
+    assert stale_after(BATCH_SECONDS) == STALE_SECONDS
+    assert stale_after(LONG_BATCH_SECONDS) == LONG_BATCH_SECONDS + SPARE_SECONDS
+    assert stale_after(LONGEST_BATCH_SECONDS) == LONGEST_BATCH_SECONDS + SPARE_SECONDS
 
 
 def test_another_worker_is_woken_only_for_more_than_a_turn_to_each() -> None:

@@ -50,10 +50,12 @@ def place_of_head(assignment: Assignment[int]) -> str | None:
 def test_a_batch_is_ready_when_it_is_full_and_not_before() -> None:
     gatherer = Gatherer()
     a, b, c = lent(Assignment(), b"a", b"a", b"b", b"c")
+    assert not gatherer.has_open
     gatherer.add("h", RULE, part(a), 0.0)
     gatherer.add("h", RULE, part(b), 5.0)
-    assert (gatherer.room("h", RULE), list(gatherer.ready)) == (1, [])
+    assert (gatherer.room("h", RULE), list(gatherer.ready), gatherer.has_open) == (1, [], True)
     gatherer.add("h", RULE, part(c), 6.0)
+    assert not gatherer.has_open
     assert offsets(gatherer.take()) == [[0, 1], [2], [3]]
     assert gatherer.room("h", RULE) == 4
 

@@ -1,4 +1,4 @@
-"""When a denial of access shuts a consumer out, and what follows from its client's other errors."""
+"""When a denial of access shuts a consumer out, and what its client's other errors lead to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = KafkaError(KafkaError._TRANSPORT)
 
 
 class Member:
-    """A member's `Access` and `ClientErrors`, and the errors that its client reports."""
+    """What a member knows of its client's errors."""
 
     def __init__(self, **kafka_config: object) -> None:
         settings = Settings(topics=("t",), group="g", kafka_config=kafka_config)

@@ -1,4 +1,4 @@
-"""How a reader interprets the client's errors, without a broker."""
+"""What a reader makes of the client's errors, without a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a topic without joining a group: its records, and the lag of a group."""
+"""What is read of a topic without a group: its records, and how far a group has come."""
 
 from __future__ import annotations
 

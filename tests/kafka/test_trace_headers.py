@@ -1,4 +1,4 @@
-"""Tasks that are sent inside an OpenTelemetry span carry its context."""
+"""What a dispatcher sends inside a span of OpenTelemetry carries the span on."""
 
 from __future__ import annotations
 

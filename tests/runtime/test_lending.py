@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from math import inf
+from time import monotonic
 
 import pytest
 
@@ -11,8 +12,11 @@ from processor.engine.assignment import Assignment
 from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
 from processor.engine.outcome import Deferred
+from processor.engine.pace import BATCH_SECONDS, LONGEST_BATCH_SECONDS, STALE_SECONDS, stale_after
+from processor.engine.record import Headers
 from processor.runtime.desk import Desk
 from processor.runtime.timers import Timers
+from processor.testing.memory.cluster import MemoryRecord
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.test_join_machine import Worker
 
@@ -34,15 +38,57 @@ def test_few_ready_sessions_are_shared_among_the_workers_although_many_tasks_wai
     assert len(workers[0].batch) == 1
 
 
-def lending_to(worker: Worker) -> Desk:
+def lending_to(
+    worker: Worker, timers: Timers | None = None, *, stages: bool = False, headers: Headers | None = None
+) -> Desk:
     """A desk with this worker, and with three sessions that are ready."""
     lease = Lease(45.0)
     lease.renew(inf)
-    desk = Desk(lease, Timers(), stages=False)
+    desk = Desk(lease, timers or Timers(), stages=stages)
     desk.lending.enter(worker)
     desk.partitions.assign(PARTITION, 0, [])
-    desk.inflow.admit([(PARTITION, [FakeRecord(n, b"s%d" % n) for n in range(3)])])
+    desk.inflow.admit([(PARTITION, [MemoryRecord(PARTITION, n, b"s%d" % n, b"", headers) for n in range(3)])])
     return desk
+
+
+def test_the_watchdog_looks_at_lent_batches_when_the_first_one_may_be_stale() -> None:
+    worker = Worker()
+    desk = lending_to(worker)
+    assert desk.upkeep.tend(monotonic()) is None
+    worker.batch_seconds = LONGEST_BATCH_SECONDS
+    desk.lending.exchange(worker, 1)
+    now = worker.borrowed_at
+    assert desk.upkeep.tend(now) == now + stale_after(LONGEST_BATCH_SECONDS)
+    worker.batch.popleft()  # it begins
+    assert desk.upkeep.tend(now + 1.0) == now + 1.0 + STALE_SECONDS  # stale, and still lent
+
+
+def test_a_batch_that_may_be_stale_before_the_next_look_wakes_the_watchdog() -> None:
+    worker, timers = Worker(), Timers()
+    desk = lending_to(worker, timers)
+    woken = []
+    for batch_seconds in (LONGEST_BATCH_SECONDS, LONGEST_BATCH_SECONDS, BATCH_SECONDS):
+        borrower = Worker()
+        desk.lending.enter(borrower)
+        borrower.batch_seconds = batch_seconds
+        desk.lending.exchange(borrower, 1)
+        woken.append(timers._alarm.is_set())
+        desk.upkeep.tend(borrower.borrowed_at)
+        timers.sleep(0.0, None)  # ends the alarm
+    assert woken == [True, False, True]  # the first loans after none wake it as well
+
+
+@pytest.mark.parametrize(
+    ("stages", "headers"), [(True, None), (False, [("task-expires", b"99999999999999")])], ids=["outputs", "terms"]
+)
+def test_the_watchdog_looks_every_few_milliseconds_while_more_than_batches_may_be_due(
+    stages: bool, headers: Headers | None
+) -> None:
+    worker = Worker()
+    desk = lending_to(worker, stages=stages, headers=headers)
+    worker.batch_seconds = LONGEST_BATCH_SECONDS
+    desk.lending.exchange(worker, 1)
+    assert desk.upkeep.tend(worker.borrowed_at) == worker.borrowed_at + STALE_SECONDS
 
 
 def test_no_count_of_durations_goes_down_while_slow_attempts_have_not_been_counted_as_ended() -> None:

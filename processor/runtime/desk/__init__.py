@@ -9,6 +9,5 @@ from processor.runtime.desk.cancelling import Waiting
 from processor.runtime.desk.desk import Desk, Report
 from processor.runtime.desk.outcomes import Acknowledged
 from processor.runtime.desk.set_aside import Delayed
-from processor.runtime.desk.upkeep import STALE_SECONDS
 
-__all__ = ["STALE_SECONDS", "Acknowledged", "Borrower", "Delayed", "Desk", "Invited", "Report", "Waiting"]
+__all__ = ["Acknowledged", "Borrower", "Delayed", "Desk", "Invited", "Report", "Waiting"]

@@ -88,7 +88,7 @@ class Desk:
         self.outcomes = Outcomes(shared, wakeups, waiting)
         self.arrivals = Arrivals(shared, wakeups, waiting)
         self.commits = Commits(shared, returns)
-        self.upkeep = Upkeep(shared, wakeups, returns, waiting)
+        self.upkeep = Upkeep(shared, wakeups, returns, waiting, stages=stages)
 
     # --- read without the lock, so approximate --------------------------------------------------------
 

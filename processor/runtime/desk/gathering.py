@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable
 from time import monotonic
 
 from processor.engine.loan import Batch, BatchRule, Part
+from processor.engine.pace import STALE_SECONDS
 from processor.handlers.task import Task
 from processor.runtime.cancelled import cancel_of
 from processor.runtime.desk.returns import Returns
@@ -47,6 +48,7 @@ class Gathering:
                 self._gatherer.add_alone(handler, rule, part, now)
             else:
                 self._gatherer.add(handler, rule, part, now)
+                self._wakeups.watch(now + STALE_SECONDS)
             self._wakeups.wake_borrowers()
 
     def widen(self, batch: Batch) -> list[Part]:
@@ -72,6 +74,7 @@ class Gathering:
             self._returns.give_back(batch.remove(lambda loan: not loan.ledger.may_begin))
             if batch.parts:
                 self._gatherer.reopen(batch)
+                self._wakeups.watch(monotonic() + STALE_SECONDS)
                 self._wakeups.wake_borrowers()
 
     def restore(self, batch: Batch) -> None:

@@ -9,7 +9,7 @@ from time import monotonic, time
 
 from processor.engine.gatherer import members
 from processor.engine.ledger import Loan
-from processor.engine.pace import BATCH_SECONDS
+from processor.engine.pace import BATCH_SECONDS, stale_after
 from processor.runtime.desk.borrower import Borrower, Invited
 from processor.runtime.desk.pausing import Pausing
 from processor.runtime.desk.returns import Returns
@@ -155,7 +155,7 @@ class Lending:
             return lent
         if self._gatherer.ready:
             borrower.batch.append(self._gatherer.take().leader)
-            borrower.borrowed_at = now
+            self._begin_batch(borrower, now)
             self._wakeups.wake_borrowers()
             return True
         assignment = self._assignment
@@ -172,12 +172,16 @@ class Lending:
         if assignment.lent_loans == len(loans):
             self._timers.wake()  # the first loans after none: the watchdog must watch their deadlines now
         borrower.batch.extend(loans)
-        borrower.borrowed_at = now
+        self._begin_batch(borrower, now)
         if assignment.ready_lanes:
             self._wakeups.wake_borrowers()
         if assignment.has_set_aside and assignment.runs_low:
             self._runs_low.set()
         return True
+
+    def _begin_batch(self, borrower: Borrower, now: float) -> None:
+        borrower.borrowed_at = now
+        self._wakeups.watch(now + stale_after(borrower.batch_seconds))
 
     def _leave(self, borrower: Borrower) -> None:
         self._borrowers.remove(borrower)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from math import inf
 
 from processor.engine.ledger import LedgerState, Loan
 from processor.engine.pace import Pace
@@ -25,6 +26,8 @@ class Wakeups:
         """Worker threads that do not wait for lanes."""
         self.away = 0
         """Those of them whose task turned out slow."""
+        self.watched = inf
+        """When the watchdog looks next at what is lent, at the latest, in seconds of the monotonic clock."""
         self.draining = 0
         """Threads that wait for the end of a drain."""
         self.drained = threading.Condition(shared.lock)
@@ -34,6 +37,7 @@ class Wakeups:
         self._space = threading.Condition(shared.lock)
         self._space_level = -1
         """The poller waits until at most this many tasks are in flight; -1 while it does not wait."""
+        self._timers = shared.timers
         self._assignment = shared.assignment
         self._gatherer = shared.gatherer
         self._isolation = shared.isolation
@@ -67,6 +71,12 @@ class Wakeups:
     def wake_all_borrowers(self) -> None:
         """Wakes every borrower that waits here, for example to leave."""
         self._ready.notify_all()
+
+    def watch(self, at: float) -> None:
+        """Wakes the watchdog if it would look at what is lent later than at this time."""
+        if at < self.watched:
+            self.watched = at
+            self._timers.wake()
 
     def wait_for_space(self, seconds: float) -> None:
         """Waits for at most `seconds`, until a quarter of what is in flight now is settled."""
