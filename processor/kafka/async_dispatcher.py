@@ -191,7 +191,7 @@ class _Loop:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.turn = asyncio.Lock()
-        """Held by the `submit` that sends, or waits for room."""
+        """Held by `open`, and by the `submit` that sends or waits for room."""
         self._room = asyncio.Event()
         self._ended: deque[_Ended] = deque()
         self._visit_due = False

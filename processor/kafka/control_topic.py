@@ -95,7 +95,7 @@ class ControlTopic:
             self._thread.join(2 * SLICE_SECONDS)
 
     def _follow(self, apply: Apply) -> None:
-        """Reads on after any error: if it ended the thread, no later command would be applied."""
+        """Continues after any error: if it ended the thread, no later command would be applied."""
         while not self._is_closed.is_set():
             try:
                 self._read(apply)
@@ -105,7 +105,7 @@ class ControlTopic:
         self._client.close()
 
     def _read(self, apply: Apply) -> None:
-        """Reads on from the next record of each partition until closed."""
+        """Reads from the next record of each partition on, until closed."""
         unread = self._assign()
         while not self._is_closed.is_set():
             for record in cast(list[Record], self._client.consume(_AT_ONCE, _POLL_SECONDS)):

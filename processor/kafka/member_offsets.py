@@ -26,7 +26,7 @@ RESTORE_SECONDS: Final = 30.0
 """How long an assignment waits for the offsets that the group has committed."""
 
 END_SECONDS: Final = 1.0
-"""Time limit for an assignment to get the ends of partitions. A partition without a leader takes all of it."""
+"""How long an assignment waits for the ends of partitions. A partition without a leader takes all of this time."""
 
 
 class MemberOffsets:
@@ -128,8 +128,8 @@ def _start(found: TopicPartition) -> Start:
 def _with_ends(consumer: Consumer, starts: list[Start]) -> list[Start]:
     """Return the starts with the ends of those partitions whose commit has metadata, if the brokers respond in time.
 
-    The commit may be of a log that is gone. Its end must be newer than the commit: what is committed of the same log is
-    never beyond it.
+    A commit may belong to a former log of the partition, before the topic was recreated. The end is requested after the
+    commit was read: then a commit of the present log never lies beyond it.
     """
     asked = [TopicPartition(*start.partition, OFFSET_END) for start in starts if start.metadata]
     if not asked:

@@ -113,7 +113,7 @@ class PolledProducer:
         Raises:
             SettingsError: the client rejects a setting.
             LoadError: a file cannot be read.
-            DeliveryError: the system does not let one more thread run.
+            DeliveryError: the system does not allow another thread.
             ProducerClosed: the producer is closed.
         """
         with self._guard:
@@ -136,7 +136,7 @@ class PolledProducer:
 
         Raises:
             RecordTooLarge: the client rejects a record of this size.
-            DeliveryError: several clients have failed in a row, or the system does not let one more thread run.
+            DeliveryError: several clients have failed in a row, or the system does not allow another thread.
             KafkaException: the client rejects the record.
             SettingsError, LoadError, ProducerClosed: as `open`.
         """

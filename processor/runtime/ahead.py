@@ -36,8 +36,10 @@ class Ahead:
         """Partitions for which it was logged that tasks are set aside."""
 
     def allows(self, count: int) -> bool:
-        """Return whether records may be admitted without a check for set-aside tasks: even if all `count` of them were
-        set aside, the limit would hold.
+        """Return whether `count` more records may be admitted whatever their sessions are.
+
+        Records are set aside at once if their session has set-aside tasks. Even if all of these were, the limit would
+        hold.
         """
         return not (set_aside := self._set_aside.tasks) or set_aside + count <= self._most
 

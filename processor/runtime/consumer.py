@@ -161,7 +161,7 @@ class Consumer:
         self._departure = Departure(source, desk, intake, committer, drain, self._membership)
 
     def _compose_loop(self) -> None:
-        """Compose the poller, with what it does in each loop besides taking records."""
+        """Compose the poller, with the steps that it takes in each loop after it has taken records."""
         settings, desk, committer, intake = self._settings, self._desk, self._committer, self._intake
         self._statistics = Statistics(desk, committer, intake, self._new_partitions, self._crew, self._log)
         cadence = Cadence(settings.stats_interval, bounds_of(settings.processes).most)

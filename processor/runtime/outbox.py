@@ -120,7 +120,7 @@ class Outbox:
     def _settle_acknowledged(self) -> None:
         """Settles the tasks whose outputs are acknowledged, and does what follows.
 
-        If a step raises, what is left of the others is done by the next call: the sink calls again soon.
+        If a step raises, the next call takes the remaining steps. The sink calls this again soon.
         """
         outputs = list(_popped(self._acknowledged))
         if outputs:

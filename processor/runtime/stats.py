@@ -267,7 +267,7 @@ def _paused(pauses: PausesSnapshot) -> dict[str, Any]:
 
 
 def _counted(counts: Counts) -> dict[str, Any]:
-    """Return the fields about partitions, commits and reads. What became of tasks is in the desk's report."""
+    """Return the fields about partitions, commits and reads. The desk's report has the outcomes of tasks."""
     return {
         "abandoned": counts.abandoned,
         "missed_offsets": counts.missed_offsets,

@@ -151,7 +151,7 @@ class MapRecords:
         return references
 
     def accept(self, commits: Iterable[Commit]) -> None:
-        """Notes commits that the group has accepted. Later records must not replace those that these refer to."""
+        """Notes commits that the group has accepted: later maps must contain theirs, and not replace their records."""
         for partition, _, metadata in commits:
             known = [each for each in (self._written.get(partition), self._accepted.get(partition)) if each is not None]
             referred = next((each for each in known if each.is_of(metadata)), None)

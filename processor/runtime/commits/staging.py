@@ -51,7 +51,7 @@ class Staging:
         """Ends the transaction, which was committed, or aborted with `error`."""
         taken, self._taken = self._taken, []
         if error is None:
-            for ledger, outputs in taken:  # all of them first: one that stayed would be sent once more
+            for ledger, outputs in taken:  # all of them first: an output that stayed would be sent again
                 self._commits.committed(ledger, [staged.offset for staged in outputs])
             for _, outputs in taken:
                 for staged in outputs:
