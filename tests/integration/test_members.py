@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Collection, Iterable
 
 import psutil
 import pytest
 
 from processor.fleet.restarts import Backoff
-from tests.support import cluster
+from tests.support import cluster, ledger
+from tests.support.ledger import Entry
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
 from tests.support.steady_load import steady_load
@@ -116,6 +118,82 @@ def test_a_killed_consumer_is_replaced_at_once_and_the_others_do_not_notice(scen
     assert fleet.stop() == 0
     assert work.faults() == {}
     assert members_of(work) == []
+
+
+SESSION_SECONDS = {"classic": 12.0, "consumer": 6.0}
+"""The session timeout. With KIP-848 it is the broker's, see `tests/support/server_properties.py`."""
+
+
+@BOTH
+def test_three_fleets_are_replaced_within_a_minute_and_the_one_that_dies_costs_one_session_timeout_once(
+    scenario: MakeScenario, protocol: str
+) -> None:
+    """Fleets of two. The second one is killed as a whole, and the third one is replaced while the group waits for it.
+
+    Only the partitions of the killed fleet stand still, and once the timeout is over nothing waits any more.
+    """
+    work = scenario(partitions=12)
+    session = SESSION_SECONDS[protocol]
+    classic = ("-X", f"session.timeout.ms={session * 1000:.0f}") if protocol == "classic" else ()
+    starts: list[float] = []
+
+    def start() -> Fleet:
+        began = time.monotonic()
+        fleet = work.run("vary", "-p", "2", "-w", "16", "--group-protocol", protocol, *classic)
+        fleet.wait_for("consumer.started", count=2)
+        starts.append(time.monotonic() - began)
+        return fleet
+
+    def wait_for_partitions(fleet: Fleet) -> None:
+        until(lambda: all(map(fleet.partitions_of, range(2))), "the fleet has partitions", 90, pause=0.05)
+
+    def each_has_two() -> bool:
+        return all(len(fleet.partitions_of(consumer)) == 2 for fleet in fleets for consumer in range(2))
+
+    fleets = [start() for _ in range(3)]
+    until(each_has_two, "the consumers share the partitions", 90, pause=0.05)
+    with steady_load(work, rate=300) as load:
+        work.wait_begun(300)
+        began = time.monotonic_ns()
+        successor = start()
+        wait_for_partitions(successor)
+        assert fleets[0].stop() == 0
+        fleets[0] = successor
+        time.sleep(SETTLED_SECONDS)
+        theirs = fleets[1].partitions_of(0) | fleets[1].partitions_of(1)
+        died_at = time.monotonic_ns()
+        work.kill(fleets[1])
+        fleets[1], successor = start(), start()
+        wait_for_partitions(fleets[1])
+        wait_for_partitions(successor)
+        assert fleets[2].stop() == 0
+        fleets[2] = successor
+        replaced_at = time.monotonic_ns()
+        time.sleep(SETTLED_SECONDS)
+    entries = work.wait_done(len(work.places))
+    work.wait_lag(0)
+    assert all(fleet.stop() == 0 for fleet in fleets)
+    slow = slowness(*(seconds / 3 for seconds in starts))  # a parent starts, and then two consumers at once
+    served_at = max(first_begun(entries, died_at, work.deaths)[partition] for partition in theirs)
+    assert (replaced_at - began) / 1e9 <= 60.0 * slow
+    assert (served_at - died_at) / 1e9 <= session + 3.0 * slow
+    stood_still = [p for p, at in load.produced.items() if p.partition in theirs and died_at - 1e9 < at < served_at]
+    others = sorted({place for place, at in load.produced.items() if at >= began} - set(stood_still))
+    assert load.waits(entries, places=stood_still).longest <= session + 3.0 * slow
+    waits = load.waits(entries, places=others)
+    assert waits.p99 <= 1.0 * slow, waits
+    assert waits.longest <= 3.0 * slow, waits
+    assert work.faults() == {}
+    assert ledger.repeated(entries, work.deaths) == []
+
+
+def first_begun(entries: Iterable[Entry], since: int, dead: Collection[int]) -> dict[int, int]:
+    """When a process that lives began the first task of each partition since then: nanoseconds of CLOCK_MONOTONIC."""
+    begun: dict[int, int] = {}
+    for entry in entries:
+        if entry.kind == "start" and entry.at > since and entry.pid not in dead:
+            begun.setdefault(entry.partition, entry.at)
+    return begun
 
 
 @BOTH

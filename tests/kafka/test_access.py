@@ -1,4 +1,4 @@
-"""When a denial of access shuts a consumer out, and what its client's other errors lead to."""
+"""When a denial of access shuts a consumer out, and what follows from its client's other errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = KafkaError(KafkaError._TRANSPORT)
 
 
 class Member:
-    """What a member knows of its client's errors."""
+    """A member's `Access` and `ClientErrors`, and the errors that its client reports."""
 
     def __init__(self, **kafka_config: object) -> None:
         settings = Settings(topics=("t",), group="g", kafka_config=kafka_config)

@@ -28,7 +28,7 @@ def test_partitions_of_existing_topics_are_counted(broker: Broker, topic: MakeTo
 
 
 def test_an_admin_client_ends_with_its_last_reference() -> None:
-    """A consumer that is idle collects no garbage for hours: the client's threads would wake it up all that time."""
+    """An idle consumer collects no garbage for hours: meanwhile the client's threads would keep waking it up."""
     admin = TopicAdmin(admin_config("127.0.0.1:1", {}))
     still = ref(admin)
     gc.disable()
@@ -74,7 +74,7 @@ def test_a_host_without_an_address_is_an_error_that_names_it() -> None:
 
 
 def test_denied_access_is_an_error_at_once_without_the_password(broker: Broker) -> None:
-    """Without looking at the client's complaints this would take the whole ten seconds, and blame the network."""
+    """If the client's error reports were ignored, this would take all ten seconds, and blame the network."""
     login = {
         "security.protocol": "sasl_plaintext",
         "sasl.mechanism": "PLAIN",

@@ -1,4 +1,4 @@
-"""Calls beside the poller: their results, and what they raise, reach the thread that asked."""
+"""Calls in a separate thread: their results and exceptions reach the thread that asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which way offsets take, and whose answer counts.
+"""Which route offsets take, and which answer counts.
 
 What a coordinator does is in tests/integration/test_awaited_member.py.
 """
@@ -32,7 +32,7 @@ OVER_TEXT = "Specified group generation id is not valid"
 
 
 class HeldClient:
-    """A member's client that keeps commits until its answers are asked for."""
+    """A member's client that holds back commits until the test asks for its answers."""
 
     def __init__(self) -> None:
         self.held: list[list[TopicPartition]] = []
@@ -48,7 +48,7 @@ class HeldClient:
 
 
 class Transactions:
-    """In place of a transactional producer: takes the offsets, or raises what it is given."""
+    """Replaces a transactional producer: accepts the offsets, or raises the given error."""
 
     def __init__(self, *_: object) -> None:
         self.transactional_id = "x"
@@ -66,7 +66,7 @@ class Transactions:
 
 
 class Route:
-    """A route, its client, and all that came of it. The group rebalances while `rebalances` is set."""
+    """A route, its client, and all its results. The group rebalances while `rebalances` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rebalances = threading.Event()
@@ -176,7 +176,7 @@ def test_a_transaction_of_another_generation_is_answered_so_and_the_client_commi
 
 
 def test_a_member_that_was_given_up_meanwhile_commits_nothing_in_a_transaction(held: Route) -> None:
-    """A coordinator checks nothing of a transaction that names no member: another's partitions would go back."""
+    """A coordinator does not check a transaction without a member: another member's partitions would move back."""
     held.client.metadata = b"CGMDv2:\xff\xff\xff\xffg"
     held.until_answered()
     assert held.transactions.taken == []

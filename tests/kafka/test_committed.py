@@ -15,7 +15,7 @@ LATE = KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
 
 class Delivered:
-    """What the client delivers in place of a record."""
+    """What the client delivers instead of a record."""
 
     def __init__(self, code: int) -> None:
         self._code = code
@@ -25,7 +25,7 @@ class Delivered:
 
 
 class ScriptedClient:
-    """Answers what it is given, in turn, and the last thing again and again."""
+    """Gives the scripted answers in turn, and repeats the last one."""
 
     def __init__(self, *answers: Any, delivers: Delivered | None = None) -> None:
         self._answers = list(answers)
@@ -54,7 +54,7 @@ def client(*answers: Any, delivers: Delivered | None = None) -> Consumer:
 
 
 def refused(code: int) -> list[Any]:
-    """A place with an error, which the client's own class cannot be given."""
+    """A place with an error: the client's own class does not let a test set one."""
     return [type("Refused", (), {"error": KafkaError(code)})()]
 
 

@@ -58,7 +58,7 @@ def test_no_setting_makes_a_client_warn() -> None:
     [("auto.offset.reset", "latest", Producer), ("linger.ms", "3", Consumer), ("fetch.min.bytes", "2", Producer)],
 )
 def test_the_client_does_warn_about_a_key_of_the_other_kind(key: str, value: str, kind: Any) -> None:
-    """Or the test above would prove nothing."""
+    """Otherwise the test above would prove nothing."""
     assert warnings_of(kind, {"bootstrap.servers": NOWHERE, "group.id": "g", key: value})
 
 
@@ -94,7 +94,7 @@ def test_the_users_settings_win_over_the_defaults() -> None:
 
 
 def test_what_a_response_holds_is_bounded_for_each_partition_and_in_all() -> None:
-    """As it travels. Decompressed it may be ten times as much, all of it in memory at once."""
+    """The limit is for compressed data. Decompressed, it may be ten times as much, all in memory at once."""
     config = consumer_config(settings(), 0)
     assert int(config["max.partition.fetch.bytes"]) <= 128 * 1024
     assert int(config["fetch.max.bytes"]) <= 1_000_000
@@ -187,7 +187,7 @@ def test_an_instance_id_that_a_user_gives_wins_over_that_of_the_fleet() -> None:
 
 
 def test_a_secret_is_never_repeated() -> None:
-    """The client's complaint does contain the mechanism's value, so a secret of the same text has to vanish."""
+    """The client's message contains the mechanism's value, so a secret with the same text must be removed."""
     secrets = {"security.protocol": "sasl_ssl", "sasl.mechanism": "s3cr3t", "sasl.password": "s3cr3t"}
     with pytest.raises(SettingsError) as caught:
         open_client(Producer, producer_config(NOWHERE, secrets))
@@ -258,7 +258,7 @@ def test_a_log_line_of_the_client_becomes_an_event() -> None:
 
 
 def test_a_repeated_error_is_logged_once_until_it_has_ceased_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Milliseconds in the text do not make it another one."""
+    """Errors that differ only in milliseconds count as the same."""
     now = [100.0]
     monkeypatch.setattr("processor.kafka.client_log.time.monotonic", lambda: now[0])
     events: list[Event] = []

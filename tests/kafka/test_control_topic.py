@@ -30,7 +30,7 @@ def test_a_failure_is_logged_once_for_each_reason() -> None:
 
 
 class Client:
-    """Delivers these records, and then nothing. A call may raise instead, and loses the records that it took."""
+    """Delivers these records, and then none. A call may raise instead, and then loses the records that it took."""
 
     def __init__(self, *records: object, error: KafkaError | None = None) -> None:
         self.records = [list(records)]

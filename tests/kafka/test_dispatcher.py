@@ -31,7 +31,7 @@ NOWHERE = "127.0.0.1:1"
 
 
 def murmur2(data: bytes) -> int:
-    """Kafka's, written from its description (a 32-bit MurmurHash2 with the seed 0x9747b28c), as a signed number."""
+    """Kafka's hash, written from its description (32-bit MurmurHash2, seed 0x9747b28c), as a signed number."""
     m, mask = 0x5BD1E995, 0xFFFFFFFF
     h = 0x9747B28C ^ len(data)
     whole = len(data) - len(data) % 4
@@ -50,7 +50,7 @@ def murmur2(data: bytes) -> int:
     ("text", "known"), [("21", -973932308), ("foobar", -790332482), ("a-little-bit-long-string", -985981536)]
 )
 def test_the_murmur2_that_we_compare_with_is_kafkas(text: str, known: int) -> None:
-    """The numbers are those of the Java client's own test of `Utils.murmur2`."""
+    """The expected numbers are from the Java client's own test of `Utils.murmur2`."""
     assert murmur2(text.encode()) == known
 
 
@@ -131,7 +131,7 @@ def test_a_lost_broker_is_named_as_the_cause_of_the_failure() -> None:
 
 
 def test_submit_waits_while_too_many_are_pending_and_continues_when_there_is_room() -> None:
-    """The first tasks time out for want of a broker; that is the room."""
+    """The first tasks time out, since there is no broker: this makes room."""
     slow = {"delivery.timeout.ms": "1000"}
     with Dispatcher(NOWHERE, "t", value_format="bytes", kafka_config=slow, max_pending=10) as dispatcher:
         started = time.monotonic()
@@ -144,7 +144,7 @@ def test_submit_waits_while_too_many_are_pending_and_continues_when_there_is_roo
 
 
 def test_a_log_handler_that_fails_keeps_no_task_waiting() -> None:
-    """It is called in the thread that ends the futures."""
+    """The handler is called in the thread that ends the futures."""
 
     class Broken(logging.Handler):
         calls = 0
@@ -165,7 +165,7 @@ def test_a_log_handler_that_fails_keeps_no_task_waiting() -> None:
 
 
 def test_pending_counts_tasks_and_not_the_clients_own_log_lines_and_errors() -> None:
-    """Those wait in the client while a callback keeps its thread."""
+    """Log lines and errors wait in the client while a callback occupies its thread."""
     returned = threading.Event()
     talkative = {"delivery.timeout.ms": "300", "debug": "broker,topic,msg"}
     with Dispatcher(NOWHERE, "t", value_format="bytes", kafka_config=talkative) as dispatcher:
@@ -198,7 +198,7 @@ def test_a_task_that_is_not_acknowledged_before_close_times_out_fails() -> None:
 def test_a_client_that_a_broker_ended_fails_its_tasks_alone_and_is_reported_once(
     wired: Wired, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A task may be in the log though it failed: whether it is sent again is the caller's to decide."""
+    """A failed task may be in the log nevertheless: the caller decides whether to send it again."""
     name = cluster.create_topic(wired.broker.bootstrap_servers, group, 1)
     with Dispatcher(wired.wire.address, name, value_format="bytes") as dispatcher:
         assert dispatcher.submit("s", b"1").result(30).offset == 0

@@ -113,13 +113,13 @@ class _Member:
 
 
 def test_a_topic_is_created_when_it_is_produced_to() -> None:
-    """The same as a real broker does that makes topics on demand."""
+    """As a real broker does that creates topics automatically."""
     with EmbeddedBroker() as broker:
         assert await_topic(admin_config(broker.bootstrap_servers, {}), "new") == (PARTITIONS, None)
 
 
 def test_topics_to_write_to_are_created_although_there_is_no_controller() -> None:
-    """A client would wait for a controller for as long as it may: ten seconds at each start of a consumer."""
+    """A client would wait for a controller until its timeout: ten seconds at each start of a consumer."""
     with EmbeddedBroker() as broker:
         own = TopicAdmin(admin_config(broker.bootstrap_servers, {}))
         ensured = ensure_topics(own, {"new": 4}, create=False)

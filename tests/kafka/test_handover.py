@@ -1,4 +1,4 @@
-"""What is read while partitions leave, where rebalances follow each other closely."""
+"""What is read while partitions leave, if rebalances follow each other closely."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE, OTHER = Partition("t", 0), Partition("t", 1)
 
 
 class Member:
-    """The member's client: its positions, and what it has released."""
+    """The member's client: its positions, and the partitions that it has released."""
 
     def __init__(self, **positions: int) -> None:
         self.positions = {Partition("t", int(name.removeprefix("p"))): offset for name, offset in positions.items()}
@@ -33,7 +33,7 @@ class Member:
 
 
 class FakeStandIn:
-    """A stand-in of which the test says how far it is."""
+    """A stand-in whose progress the test sets."""
 
     def __init__(self, _config: object, starts: dict[Partition, int], paused: set[Partition], *_: object) -> None:
         self.starts, self.paused = starts, set(paused)
@@ -87,7 +87,7 @@ def test_what_a_stand_in_has_not_handed_back_is_read_on_by_the_next_one(handover
 def test_what_the_members_client_delivers_in_the_call_of_the_next_rebalance_is_not_read_again(
     handover: Handover,
 ) -> None:
-    """It is past the stand-in then, whose filter has not seen the record. Read again, it would end what is held."""
+    """The client is ahead of the stand-in then. If the record were read again, offsets would seem to move back."""
     handover.on_begin(OTHER, OFFSET_BEGINNING)
     first = read_on(handover, Member(p0=9, p1=OFFSET_INVALID))
     first.next = {ONE: 9, OTHER: 0}
@@ -125,7 +125,7 @@ def test_a_stand_in_that_is_done_ends(handover: Handover) -> None:
 
 
 def test_a_stand_in_that_is_done_leaves_the_one_that_a_rebalance_has_put_in_its_place(handover: Handover) -> None:
-    """The rebalance came in the call of the member's client that delivered what the first one had waited for."""
+    """The rebalance came in the same call in which the member's client caught up with the first stand-in."""
     first = read_on(handover, Member(p0=9))
     second = read_on(handover, Member(p0=9))
     first.is_over = True

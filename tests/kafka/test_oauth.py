@@ -1,4 +1,4 @@
-"""What a function returns becomes a token, or one sentence; the clients of a process share it while it is fresh."""
+"""A function's return value becomes a token, or an error in one sentence; clients share a token while it is fresh."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def in_an_hour() -> float:
 
 
 class Function:
-    """Returns its `outcome`, or raises it; `gate` keeps it from returning."""
+    """Returns its `outcome`, or raises it. `gate` blocks it until the test opens it."""
 
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome

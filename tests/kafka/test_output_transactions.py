@@ -37,7 +37,7 @@ class Committing:
         return OutputTransactions(settings, instance_id, self.events.append)
 
     def transaction(self, offset: int, *values: bytes, metadata: str = "") -> Transaction:
-        """A client that is not a member commits for no generation, which the coordinator does not check."""
+        """A client that is not a member commits without a generation, which the coordinator does not check."""
         outputs = [OutputRecord(self.outputs, b"k", value, [("n", b"%d" % n)]) for n, value in enumerate(values)]
         group_metadata: Any = self._member.consumer_group_metadata()
         return Transaction(outputs, [TopicPartition(self.source, 0, offset, metadata)], group_metadata)
@@ -84,7 +84,7 @@ def test_an_output_that_is_too_large_as_it_is_is_compressed(committing: Committi
 
 
 def refusal(transactions: OutputTransactions, transaction: Transaction) -> Mapping[int, str]:
-    """The outputs that are refused. A slow broker may abort before it refuses any: a consumer, too, tries again."""
+    """Return the refused outputs. A slow broker may abort before it refuses any: then try again, as a consumer does."""
     refused: Mapping[int, str] = {}
     for _ in range(5):
         with pytest.raises(Aborted) as aborted:

@@ -1,4 +1,4 @@
-"""A producer whose client a broker ends: a new client takes its place, once the old one has reported all it had."""
+"""A producer whose client fails because of a broker: a new client replaces it once all its records are reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.until import until
 
 
 class Sending:
-    """A producer on a wire, the outcome of each record, and what it logs."""
+    """A producer behind a proxy, the outcome of each record, and what it logs."""
 
     def __init__(self, wired: Wired, topic: str, **config: str) -> None:
         self.topic = topic
@@ -55,7 +55,7 @@ class Sending:
 
 @pytest.fixture
 def sending(wired: Wired, group: str) -> Iterator[Sending]:
-    """With a topic of its own; the wire refuses nothing afterwards."""
+    """A `Sending` with its own topic. Afterwards the proxy refuses nothing."""
     sending = Sending(wired, cluster.create_topic(wired.broker.bootstrap_servers, group, 1))
     yield sending
     wired.wire.refused_topics.clear()
@@ -86,7 +86,7 @@ def test_a_client_that_a_broker_ended_is_replaced_and_reported_once(wired: Wired
 
 
 def test_what_a_broker_takes_for_a_repeat_ends_a_client_later_and_is_the_same(wired: Wired, sending: Sending) -> None:
-    """The wire says that a record is a repeat, and the broker has never seen it: the next one is out of order."""
+    """The proxy reports a record as a duplicate, but the broker has never seen it: the next one is out of order."""
     sending.send(b"1")
     assert sending.outcome() is None
     wired.wire.refused_topics[sending.topic] = KafkaError.DUPLICATE_SEQUENCE_NUMBER
@@ -104,7 +104,7 @@ def test_what_a_broker_takes_for_a_repeat_ends_a_client_later_and_is_the_same(wi
 def test_records_of_other_topics_fail_with_the_reason_and_none_is_left_unreported(
     wired: Wired, group: str, sending: Sending
 ) -> None:
-    """They wait in the client when it ends, and are dropped with it."""
+    """They wait in the client when it fails, and are purged."""
     waiting = Sending(wired, sending.topic, linger_ms="500")
     other = cluster.create_topic(wired.broker.bootstrap_servers, f"{group}-other", 1)
     for topic in (None, other):
@@ -112,7 +112,7 @@ def test_records_of_other_topics_fail_with_the_reason_and_none_is_left_unreporte
     assert [waiting.outcome(), waiting.outcome()] == [None, None]
     wired.wire.refused_topics[sending.topic] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
     waiting.send(b"1")
-    time.sleep(0.3)  # so that the client ends while the others are still held back
+    time.sleep(0.3)  # so that the client fails while the others are still held back
     for _ in range(20):
         waiting.send(b"1", other)
     outcomes = [waiting.outcome() for _ in range(21)]
@@ -128,7 +128,7 @@ def test_records_of_other_topics_fail_with_the_reason_and_none_is_left_unreporte
 
 
 def test_clients_that_fail_one_after_the_other_come_at_growing_intervals(wired: Wired, sending: Sending) -> None:
-    """As where a broker does not allow idempotent producers. Each record is refused with the reason meanwhile."""
+    """As if a broker did not allow idempotent producers. Meanwhile each record is refused with the reason."""
     wired.wire.refused_producers = KafkaError.CLUSTER_AUTHORIZATION_FAILED
     before, errors, failed_at = wired.wire.producers, list[DeliveryError | None](), list[float]()
 
@@ -160,7 +160,7 @@ def test_clients_that_fail_one_after_the_other_come_at_growing_intervals(wired: 
 def test_a_failed_client_whose_last_records_are_not_acknowledged_is_dropped_after_a_while(
     wired: Wired, sending: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker hangs; the wire answers what it refuses by itself."""
+    """The broker hangs, and the proxy itself answers what it refuses."""
     monkeypatch.setattr("processor.kafka.polled_producer.LAST_REPORTS_SECONDS", 1.0)
     unanswered = cluster.create_topic(wired.broker.bootstrap_servers, f"{sending.topic}-unanswered", 1)
     for topic in (sending.topic, unanswered):
@@ -261,7 +261,7 @@ def test_close_waits_for_the_reports_of_purged_records(monkeypatch: pytest.Monke
 
 
 def test_a_producer_whose_thread_cannot_be_started_accepts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing would report the outcome."""
+    """Otherwise no outcome would be reported."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -49,7 +49,7 @@ def test_each_name_is_resolved_once_and_each_address_is_connected_to() -> None:
 
 @contextmanager
 def tls_server(pair: Pair) -> Iterator[int]:
-    """A server that only shakes hands, with this certificate; its port."""
+    """Start a server that only performs TLS handshakes, with this certificate. Return its port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
 

@@ -1,4 +1,4 @@
-"""What a reader makes of the client's errors, without a broker."""
+"""How a reader interprets the client's errors, without a broker."""
 
 from __future__ import annotations
 

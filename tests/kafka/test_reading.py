@@ -1,4 +1,4 @@
-"""What is read of a topic without a group: its records, and how far a group has come."""
+"""Reading a topic without joining a group: its records, and the lag of a group."""
 
 from __future__ import annotations
 

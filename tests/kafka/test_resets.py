@@ -1,4 +1,4 @@
-"""Partitions without a valid offset, whose offsets cannot be looked up for a while."""
+"""Partitions without a valid offset, if their offsets cannot be looked up for a while."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARTITION = Partition("t", 3)
 
 
 class Client:
-    """Raises these errors, one after the other, and then answers."""
+    """Raises these errors in turn, and then answers."""
 
     def __init__(self, *codes: int) -> None:
         self._errors = [KafkaException(KafkaError(code)) for code in codes]
@@ -30,7 +30,7 @@ class Client:
 
 
 def test_offsets_that_cannot_be_looked_up_are_logged_once_for_each_cause_until_they_can() -> None:
-    """A partition without a leader would else stay as it is without a log line."""
+    """Otherwise a partition without a leader would remain so without a log line."""
     events, lost, late = list[Event](), KafkaError.LEADER_NOT_AVAILABLE, KafkaError._TIMED_OUT
     resets = Resets({}, events.append)
     client: Any = Client(lost, lost, late)

@@ -1,4 +1,4 @@
-"""Secrets from files that are mounted, and what is said where that does not work."""
+"""Secrets from mounted files, and the errors for files that cannot be used."""
 
 from __future__ import annotations
 

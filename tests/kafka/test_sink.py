@@ -1,4 +1,4 @@
-"""What is Kafka's of the Kafka sink; what every sink promises is in tests/ports."""
+"""The parts of the sink that are specific to Kafka. tests/ports checks the contract of all sinks."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_small_records_that_are_too_large_as_one_batch_all_arrive(broker: Broker
 
 
 def test_a_compression_that_was_chosen_stays_the_only_one(broker: Broker, topic: MakeTopic) -> None:
-    """gzip would make it small enough."""
+    """With gzip it would be small enough."""
     name, outcomes = topic(1, max_message_bytes=8_000), Outcomes()
     sink = KafkaSink(sink_configs(broker.bootstrap_servers, {"compression.type": "snappy"}), print)
     sink.send(name, b"k", b"x" * 1_000_000, None, outcomes.put)

@@ -1,4 +1,4 @@
-"""What a source makes of rebalances that the client serves in the middle of its calls."""
+"""How a source handles rebalances that the client serves in the middle of a call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACE = TopicPartition("t", 0, 0)
 
 
 class ScriptedClient:
-    """A consumer client whose calls serve a rebalance when the test wants it, as those of librdkafka may."""
+    """A consumer client whose calls serve a rebalance when the test asks for it, as librdkafka's may."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.in_poll: list[Callable[[], object]] = []
@@ -88,7 +88,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSource, ScriptedClient
 def test_a_record_that_arrives_after_its_partition_was_released_and_assigned_again_is_kept(
     opened: tuple[KafkaSource, ScriptedClient], end: str
 ) -> None:
-    """All in one poll: the record is the new assignment's first, and the client will not deliver it again."""
+    """All in one poll: the record is the first of the new assignment, and the client will not deliver it again."""
     source, client = opened
     client.in_poll = [client.assign, getattr(client, end), client.assign]
     assert source.take(10, 0.0) == [client.record]
@@ -98,7 +98,7 @@ def test_a_record_that_arrives_after_its_partition_was_released_and_assigned_aga
 def test_a_record_whose_partition_is_released_before_it_is_returned_is_dropped(
     opened: tuple[KafkaSource, ScriptedClient], end: str
 ) -> None:
-    """It came before: if the partition is got again, it is delivered again."""
+    """The record came before the release: if the partition is assigned again, it is delivered again."""
     source, client = opened
     client.in_poll = [client.assign]
     client.in_consume = [getattr(client, end), client.assign]
@@ -108,7 +108,7 @@ def test_a_record_whose_partition_is_released_before_it_is_returned_is_dropped(
 def test_an_assignment_that_comes_while_the_client_closes_asks_nothing(
     opened: tuple[KafkaSource, ScriptedClient],
 ) -> None:
-    """A client that closes answers no question: the stop would wait until it gives up asking."""
+    """A client that is closing answers no request: the stop would wait until the request times out."""
     source, client = opened
     source._listener = None  # the consumer has forgotten everything
     client.in_close = [client.assign]

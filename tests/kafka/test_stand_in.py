@@ -1,4 +1,4 @@
-"""What a stand-in makes of its client, and of a member's client that delivers the same records."""
+"""How a stand-in handles its own client, and a member's client that delivers the same records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ErrorRecord(FakeRecord):
 
 
 class Client:
-    """A consumer client that hands out what a test gives it."""
+    """A consumer client that delivers what the test gives it."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -69,7 +69,7 @@ class Client:
 
 
 class Reading:
-    """A stand-in whose client is the test's."""
+    """A stand-in with a client that the test controls."""
 
     def __init__(self, starts: dict[Partition, int], paused: set[Partition], opened: Client | Exception) -> None:
         self.events: list[Event] = []
@@ -80,12 +80,12 @@ class Reading:
         self.aside.deliver(10.0)
 
     def take(self, *records: Record, limit: int = 100) -> list[int]:
-        """Offsets of what is taken of these."""
+        """Return the offsets that are taken of these."""
         self.client.records += records
         return [record.offset() for record in self.stand_in.take(limit, 0.0)]
 
     def filter(self, *records: Record) -> list[int]:
-        """Offsets of what is taken of these from the member's client."""
+        """Return the offsets that are taken of these from the member's client."""
         return [record.offset() for record in self.stand_in.filter(records)]
 
     def until_closed(self) -> None:
@@ -193,7 +193,7 @@ def test_an_error_of_its_client_ends_its_help_and_is_logged_once(opening: Any, c
 def test_its_client_is_closed_in_the_end_though_the_member_has_not_caught_up(
     opening: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker may be away. What the member delivers is filtered still."""
+    """A broker may be unavailable. What the member delivers is still filtered."""
     monkeypatch.setattr(module, "HAND_BACK_SECONDS", 0.0)
     reading = opening({ONE: 5})
     reading.take(*records(5, 8))
@@ -207,7 +207,7 @@ def test_its_client_is_closed_in_the_end_though_the_member_has_not_caught_up(
 
 
 def test_a_partition_whose_offset_the_member_has_to_reset_is_the_members_alone(opening: Any) -> None:
-    """The topic may have been recreated: lower offsets are delivered again."""
+    """The topic may have been recreated: then lower offsets are delivered again."""
     reading = opening({ONE: 5})
     reading.take(*records(5, 8))
     lost = ErrorRecord(8, KafkaError._AUTO_OFFSET_RESET)

@@ -1,4 +1,4 @@
-"""What a dispatcher sends inside a span of OpenTelemetry carries the span on."""
+"""Tasks that are sent inside an OpenTelemetry span carry its context."""
 
 from __future__ import annotations
 

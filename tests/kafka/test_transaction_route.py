@@ -1,4 +1,4 @@
-"""When a transaction is made, and what is answered. What brokers do with one is in test_output_transactions.py."""
+"""When a transaction is made, and how it is answered. test_output_transactions.py has the brokers' side."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Client:
 
 
 class Transactions:
-    """In place of the producer: takes a transaction once `may_end` is set, or raises what it is given."""
+    """Replaces the producer: commits a transaction once `may_end` is set, or raises the given error."""
 
     def __init__(self) -> None:
         self.taken: list[Transaction] = []
@@ -51,7 +51,7 @@ class Transactions:
 
 
 class Route:
-    """A route, its client, and all that came of it."""
+    """A route, its client, and all its results."""
 
     def __init__(self) -> None:
         self.client: Any = Client()

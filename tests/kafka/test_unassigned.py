@@ -34,7 +34,7 @@ def test_a_member_without_partitions_has_an_assignment_without_any(empty: bytes 
 
 
 class Watched:
-    """A watch, and what the coordinator answers one time after the other."""
+    """A watch, and the answers of the coordinator, one after the other."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers: Answers = []
@@ -52,7 +52,7 @@ class Watched:
             self._wait()
 
     def _wait(self) -> None:
-        """Waits until the watch has its answer: results come in the order of their questions."""
+        """Waits until the watch has its answer: results come in the order of the requests."""
         answered: list[bool] = []
 
         def has_answered() -> bool:

@@ -26,7 +26,7 @@ second, so that it gets them in an answer of their own, behind the one that anno
 
 
 class Other:
-    """A member that another program runs, in a thread of its own."""
+    """A member of another program, simulated in a separate thread."""
 
     def __init__(self, servers: str, group: str, topic: str) -> None:
         config = {"bootstrap.servers": servers, "group.id": group, "group.protocol": "consumer", "log_level": 0}
@@ -64,7 +64,7 @@ class Other:
 
 
 def shares(servers: str, group: str) -> list[int]:
-    """How many partitions each member of the group has, as the coordinator believes."""
+    """Return how many partitions each member of the group has, according to the coordinator."""
     description = cluster.admin_of(servers).describe_consumer_groups([group])[group].result(30)
     return [len(member.assignment.topic_partitions) for member in description.members]
 
@@ -84,7 +84,7 @@ class Joined(NamedTuple):
 
 @pytest.fixture
 def join(wired: Wired, group: str) -> Iterator[Callable[[int], Joined]]:
-    """Has so many members join, over the wire."""
+    """Has this many members join, through the proxy."""
     topic = cluster.create_topic(wired.broker.bootstrap_servers, group, 6)
     joined = Joined(group, topic, [], [])
     settings = Settings(topics=(topic,), group=group, bootstrap_servers=wired.wire.address, group_protocol="consumer")

@@ -31,7 +31,7 @@ service:
 
 
 class Pipeline(NamedTuple):
-    """What a fleet's log flows through."""
+    """The programs that a fleet's log passes through."""
 
     logs: Path
     """Every `*.jsonl` below it is read."""
@@ -41,7 +41,7 @@ class Pipeline(NamedTuple):
 
 @pytest.fixture(scope="session")
 def tools() -> None:
-    """The programs; skips where they are not wanted or cannot be had."""
+    """The programs. Skips the test if they are not asked for, or cannot be built."""
     if os.environ.get(MONITORING) != "1":
         pytest.skip(
             f"needs a collector and a store, which take minutes to build: {MONITORING}=1 or make test-monitoring"
@@ -52,7 +52,7 @@ def tools() -> None:
 
 @pytest.fixture(scope="session")
 def pipeline(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """Collector and stores, as shipped but for how often the collector looks."""
+    """Collector and stores, as shipped except for the collector's poll interval."""
     folder = tmp_path_factory.getbasetemp()
     own = tmp_path_factory.mktemp("monitoring")
     (port,) = free_ports(1)

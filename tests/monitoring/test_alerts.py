@@ -42,7 +42,7 @@ AT_ONCE = 6
 
 
 class Site(NamedTuple):
-    """Where a fault is made."""
+    """The environment in which a fault is made."""
 
     work: Scenario
     wire: Wire
@@ -51,7 +51,7 @@ class Site(NamedTuple):
     """The alerts that fire for the group now."""
 
     def wait_for(self, alert: str, seconds: float = 90.0) -> None:
-        """Until it fires."""
+        """Waits until the alert fires."""
         wait_until(lambda: alert in self.firing(), seconds, self.firing)
 
 
@@ -109,7 +109,7 @@ def too_few_workers(at: Site) -> None:
 
 
 def refused_commits(at: Site) -> None:
-    """With a reason of the coordinator after which the client continues."""
+    """The coordinator refuses with a reason after which the client continues."""
     at.wire.refuse_commits(KafkaError.INVALID_COMMIT_OFFSET_SIZE, 100_000)
     try:
         at.work.produce_sessions(20, 4)
@@ -166,7 +166,7 @@ def a_fleet_that_is_killed(at: Site) -> None:
 
 
 def a_consumer_that_hangs(at: Site) -> None:
-    """Its fleet's parent lives, and goes on logging."""
+    """The fleet's parent lives, and continues to log."""
     fleet = at.work.run("note", *QUICK, "-p", "2")
     fleet.wait_for("consumer.stats", count=2, consumer=1)
     os.kill(fleet.consumers()[0], signal.SIGSTOP)
@@ -200,7 +200,7 @@ def a_dead_letter(at: Site) -> None:
 
 
 def records_that_retention_took(at: Site) -> None:
-    """They were deleted while the fleet was away."""
+    """They are deleted while the fleet is down."""
     at.work.produce_sessions(10, 2)
     assert at.work.run("note", "--stop-at-end").wait() == 0
     at.work.produce_sessions(10, 2)
@@ -213,7 +213,7 @@ def records_that_retention_took(at: Site) -> None:
 
 
 def nothing(at: Site) -> None:
-    """A fleet works for a while, and stops in order."""
+    """A fleet runs for a while, and stops in order."""
     fleet = at.work.run("note", *QUICK, "-p", "2")
     deadline = time.monotonic() + 12
     while time.monotonic() < deadline:
@@ -253,7 +253,7 @@ FAULTS = (
 
 @pytest.fixture(scope="module")
 def alerts(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerts]:
-    """The shipped rules, but for the length of a minute."""
+    """The shipped rules, except for the length of a minute."""
     folder = tmp_path_factory.mktemp("alerts")
     rules = re.sub(r"\b(\d+)m\b", lambda found: f"{int(found[1]) * SECONDS}s", RULES.read_text())
     for minutes in (5, 15):  # thresholds in seconds
@@ -267,7 +267,7 @@ def alerts(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def made(
     alerts: Alerts, broker: Broker, wired: Wired, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[None]]]:
-    """Every fault, under way."""
+    """Starts every fault."""
 
     def make(fault: Callable[[Site], None]) -> None:
         name, folder = fault.__name__, tmp_path_factory.mktemp(fault.__name__)

@@ -51,7 +51,7 @@ def test_the_dashboard_uses_only_metrics_that_exist_and_all_that_matter() -> Non
 
 
 def test_the_log_queries_use_fields_that_are_logged() -> None:
-    """As far as it can be tested without a Loki: nested fields are named as `| json` flattens them."""
+    """As far as this can be tested without a Loki: nested fields are named as `| json` flattens them."""
     bound = {"group", "event", "level", "service_name"}
     fields = bound | set(PartitionStats.__struct_fields__) | {f"head_{name}" for name in HeadOfLine.__struct_fields__}
     for query in (dashboard.BLOCKING, dashboard.WARNINGS):
@@ -62,7 +62,7 @@ def test_the_log_queries_use_fields_that_are_logged() -> None:
 
 
 def test_every_number_has_thresholds_of_its_own() -> None:
-    """The default of Grafana is red from 80 on."""
+    """By Grafana's default, numbers from 80 on are red."""
     for panel in json.loads(dashboard.text())["panels"]:
         if panel["type"] == "stat":
             first, *others = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
@@ -94,6 +94,6 @@ def test_every_query_of_the_dashboard_has_an_answer(scenario: MakeScenario, pipe
     for query in dashboard.queries():
         filled = reduce(lambda text, name: text.replace(name, given[name]), given, query)
         assert "$" not in filled
-        filled = filled.removesuffix(" > 0")  # such a panel leaves out what is 0, which everything may be here
+        filled = filled.removesuffix(" > 0")  # such a panel leaves out values of 0, and here all may be 0
         wait_until(partial(pipeline.store.query, filled), 60, partial(str, filled))
     assert fleet.stop() == 0

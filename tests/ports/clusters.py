@@ -1,4 +1,4 @@
-"""The clusters that the contract of the ports is tested on, in the same words."""
+"""The clusters on which the contract of the ports is tested, behind one interface."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ class Cluster(Protocol):
     topic: str
 
     def join(self) -> Member:
-        """A new member of the group."""
+        """Return a new member of the group."""
 
     def produce(self, partition: Partition, rows: Sequence[Row]) -> None:
         """Appends records and waits until they are there."""
 
 
 class FullCluster(Cluster, Protocol):
-    """One that has retention, transactions and bounds, as a broker has."""
+    """A cluster that also has retention, transactions and limits, as a broker has."""
 
     def delete_below(self, partition: Partition, offset: int) -> None:
         """Deletes the records below the offset, as retention does."""
 
     def produce_aborted(self, partition: Partition, rows: Sequence[Row]) -> None:
-        """Appends records that no reader of committed ones ever gets."""
+        """Appends records that no reader of committed records ever gets."""
 
     def join_and_be_given_up_soon(self) -> Member:
-        """A new member of the group that must not go without a `take` for long."""
+        """Return a new member that the group evicts soon if it calls no `take`."""
 
     def give_up(self, member: Member) -> None:
-        """Returns once the group has given up such a member, its only one, which takes nothing meanwhile."""
+        """Returns once the group has evicted such a member, its only one, which takes nothing meanwhile."""
 
 
 class KafkaCluster:
@@ -109,7 +109,7 @@ class KafkaCluster:
 
 
 class InMemory:
-    """The in-memory Kafka of `processor.testing`, or what tests of the runtime make of it."""
+    """The in-memory Kafka of `processor.testing`, or its variant for the tests of the runtime."""
 
     topic = "t"
 

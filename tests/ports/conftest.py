@@ -1,4 +1,4 @@
-"""The client's own mock of a broker, for what can be claimed of it."""
+"""The client's own mock of a broker, for the claims that it supports."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Member:
     # --- the test's side
 
     def leave(self) -> None:
-        """Closes the source at the end of a test, which claims nothing of it any more."""
+        """Closes the source at the end of a test, which checks nothing of it any more."""
         self.during_revoke, self.releases_at_once = lambda partitions: None, True
         self.source.close()
 
@@ -91,7 +91,7 @@ class Member:
         return taken
 
     def take_until(self, condition: Callable[[], object], *beside: Member, limit: int = 100) -> None:
-        """Takes, by turns with the members `beside` it, until the condition holds."""
+        """Takes, in turn with the members `beside` it, until the condition holds."""
         deadline = time.monotonic() + SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"not within {SECONDS:g} s; the listener's calls: {self.calls}"
@@ -99,13 +99,13 @@ class Member:
                 member.take(limit)
 
     def take_until_assigned(self, count: int, *beside: Member) -> None:
-        """Takes until it has so many partitions."""
+        """Takes until it has this many partitions."""
         self.take_until(lambda: len(self.assigned) == count, *beside)
 
     def offsets(self, partition: Partition) -> list[int]:
-        """Of this partition's records, in the order in which they came."""
+        """Return the offsets of this partition's records, in the order in which they came."""
         return [r.offset() for r in self.records if (r.topic(), r.partition()) == partition]
 
     def calls_of(self, kind: str) -> list[list[Partition]]:
-        """The partitions of each call of one kind."""
+        """Return the partitions of each call of one kind."""
         return [partitions for name, partitions in self.calls if name == kind]

@@ -1,4 +1,4 @@
-"""What every `MapLog` promises, on each that there is: see the docstrings of `processor/runtime/ports.py`."""
+"""The contract of `MapLog` in `processor/runtime/ports.py`, checked on every implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every `Sink` promises, on each that there is: see the docstrings of `processor/runtime/ports.py`."""
+"""The contract of `Sink` in `processor/runtime/ports.py`, checked on every implementation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Row = tuple[bytes | None, bytes | None, Headers]
 
 
 class Target(NamedTuple):
-    """A sink, a topic to send to, and how to read what has arrived there."""
+    """A sink, a topic to send to, and a way to read what has arrived there."""
 
     sink: Sink
     topic: str
@@ -95,7 +95,7 @@ def scripted_silent() -> Sink:
 
 @pytest.fixture(params=["kafka_nowhere", "scripted_silent"])
 def unanswered(request: pytest.FixtureRequest) -> Iterator[Sink]:
-    """A sink that gets no acknowledgement."""
+    """A sink that gets no acknowledgements."""
     sink: Sink = request.getfixturevalue(request.param)
     yield sink
     sink.close(0.0)

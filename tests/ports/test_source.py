@@ -1,6 +1,6 @@
-"""What every `Source` promises in `processor/runtime/ports.py`, on each that there is.
+"""The contract of `Source` in `processor/runtime/ports.py`, checked on every implementation.
 
-What only a broker has (transactions, retention, bounds, a member that is given up) is not claimed of the client's mock.
+What only a broker has (transactions, retention, limits, eviction of a member) is not checked on the client's mock.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def joined(cluster: Cluster) -> Member:
 
 
 def take_to_ends(member: Member) -> None:
-    """Takes until each partition's end was reported: then nothing is on its way."""
+    """Takes until each partition's end was reported: then no record is in transit."""
     member.take_until(lambda: all(member.ends.get(place) for place in member.assigned))
 
 
@@ -355,7 +355,7 @@ def test_a_commit_that_the_group_refuses_is_answered_with_its_reason_and_changes
 def test_a_commit_that_is_refused_in_part_is_answered_once_as_refused_and_the_group_has_the_other_part(
     full_cluster: FullCluster,
 ) -> None:
-    """An error does not mean that the group has nothing of it."""
+    """An error does not prove that the group has none of it."""
     member = joined(full_cluster)
     fine, refused, *_ = places(full_cluster)
     commits = [Commit(fine, 2, "short"), Commit(refused, 2, "x" * 5000)]
@@ -392,7 +392,7 @@ def test_while_everything_is_paused_commits_are_answered(cluster: Cluster) -> No
     produce_to_all(cluster, 5)
     member = joined(cluster)
     member.source.pause(places(cluster))
-    member.take()  # the client may have had records in hand
+    member.take()  # the client may have fetched records already
     before = len(member.records)
     member.source.commit([Commit(places(cluster)[0], 1, "")])
     member.take_until(lambda: member.answers)
@@ -424,7 +424,7 @@ def test_what_a_member_gives_up_it_may_commit_before_and_its_successor_goes_on_t
 
 
 def leaving(cluster: Cluster) -> tuple[Member, Member, list[Partition]]:
-    """A member that has taken five records of each partition and keeps what is revoked, another one, and what stays."""
+    """A member that has taken five records of each partition and does not release, another one, and what stays."""
     produce_to_all(cluster, 5)
     first = joined(cluster)
     take_to_ends(first)

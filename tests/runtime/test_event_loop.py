@@ -134,7 +134,7 @@ def test_the_loop_visits_the_desk_only_to_bring_something_back_or_to_borrow() ->
 
 
 def let_go(runner: WaitingRunner, host: EventLoop) -> None:
-    for event in runner.waiting:
+    for event in list(runner.waiting):  # the coroutines that begin meanwhile wait
         host.loop.call_soon_threadsafe(event.set)
 
 
