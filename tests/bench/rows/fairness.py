@@ -21,6 +21,9 @@ ARMS = ("processor", "pool")
 SLEEPING = "threads"
 """The arm of threads that do nothing but sleep: what the interpreter lets such handlers reach."""
 
+SLEEPING_COROUTINES = "coroutines"
+"""The same with coroutines: what the event loop lets async handlers reach."""
+
 BACKLOG_SECONDS, SIDE_SECONDS = 0.01, 0.004
 QUIET_RATE = 10
 """Tasks a second that come beside the backlog, to all other partitions together."""
@@ -126,9 +129,9 @@ def _side_by_side(stage: Stage, arm: str, case: Case) -> Figures:
     return stage.run(arm, job)
 
 
-def _sleeping(stage: Stage) -> Figures:
+def _sleeping(stage: Stage, arm: str = SLEEPING) -> Figures:
     return stage.run(
-        SLEEPING, stage.job("none", stage.tasks(52_000, 12_000), workers=16, handler="sleep", seconds=SIDE_SECONDS)
+        arm, stage.job("none", stage.tasks(52_000, 12_000), workers=16, handler="sleep", seconds=SIDE_SECONDS)
     )
 
 
@@ -222,10 +225,14 @@ EVEN_OF_FIFTY = Row(
 EVEN_CASES_ROW = Row(
     name="even-cases",
     work="the same of six, where one thing differs",
-    trials=lambda stage: {case.name: partial(_side_by_side, stage, "processor", case) for case in EVEN_CASES},
-    measures=lambda _: _cases(
-        EVEN_CASES, {"least": ("least of the mean", {"at_least": 0.6}), "pace": ("pace", {"at_least": 0.95})}
-    ),
+    trials=lambda stage: {
+        **{case.name: partial(_side_by_side, stage, "processor", case) for case in EVEN_CASES},
+        SLEEPING_COROUTINES: partial(_sleeping, stage, SLEEPING_COROUTINES),
+    },
+    measures=lambda _: [
+        *_cases(EVEN_CASES, {"least": ("least of the mean", {"at_least": 0.6}), "pace": ("pace", {"at_least": 0.95})}),
+        Measure(name="async: rate, to coroutines that only sleep", of=ratio("async", SLEEPING_COROUTINES)),
+    ],
 )
 FETCHED = Row(
     name="fetched",
