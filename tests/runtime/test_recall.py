@@ -30,7 +30,6 @@ class Desk:
     """Asks for one task of each of these partitions in turn, and notes the lead each time."""
 
     def __init__(self, *asks: Partition) -> None:
-        self.counts = SimpleNamespace(records_read_again=0, tasks_read_again=0)
         self.set_aside = self
         self.runs_low = threading.Event()
         self.tasks = 1
@@ -47,6 +46,8 @@ class Desk:
             return []
         self._is_reading = True
         return [Asked(self._asks.pop(0), Ledger(0), [0])]
+
+    def note_read(self, _: int) -> None: ...
 
     def asked(self, _: Ledger) -> list[int]:
         return [0]
