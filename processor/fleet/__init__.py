@@ -1,3 +1,3 @@
-"""Consumers as processes: started, watched, replaced and stopped by a parent that holds no Kafka client. What a
-consumer does inside its process is the business of `boot` and `runtime`.
+"""Consumers as processes: started, watched, replaced and stopped by a parent that has no Kafka client. What runs inside
+a consumer's process belongs to `boot` and `runtime`.
 """

@@ -29,9 +29,9 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     fleet: str
     """A name that is unique to this start of the fleet, in the characters of a topic's name."""
     replaces: bool = False
-    """Whether another process has had its place."""
+    """Whether it replaces a process that has exited."""
     memory: int | None = None
-    """Descriptor of the memory in which it records what it runs."""
+    """Descriptor of the shared memory in which the consumer records which tasks it runs."""
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
@@ -47,7 +47,7 @@ class StopNow(msgspec.Struct, frozen=True, tag="stop_now"):
 
 
 class Watch(msgspec.Struct, frozen=True, tag="watch"):
-    """A process of the fleet has died: record what runs, and run these tasks alone."""
+    """A process of the fleet has died: record which tasks run, and run each of these suspects alone."""
 
     suspects: Sequence[Suspect]
 
@@ -66,7 +66,7 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
     stats: ConsumerStats
     partitions: Sequence[PartitionStats] = ()
     load: Load | None = None
-    """If the number of consumers or of workers follows it."""
+    """The consumer's load, if the number of consumers or of workers follows it."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -91,7 +91,7 @@ class Settled(msgspec.Struct, frozen=True, tag="settled"):
 
 
 class Left(msgspec.Struct, frozen=True, tag="left"):
-    """The consumer has ended in order. A process that exits without a report has died."""
+    """The consumer has shut down in an orderly way. A process that exits without a report has died."""
 
 
 Order = Begin | Drain | StopNow | Watch
@@ -105,7 +105,7 @@ class Channel(Generic[Received]):
     """One end of the socket pair. Any thread may send, one thread receives.
 
     Sending never blocks: the other process may be suspended, and a poller that waited for it would lose its partitions.
-    What the socket does not accept is kept until the next call.
+    Bytes that the socket does not accept are kept, and sent by the next call.
     """
 
     def __init__(self, connection: socket.socket, receives: Any) -> None:
@@ -124,7 +124,7 @@ class Channel(Generic[Received]):
         self._connection.close()
 
     def send(self, message: Order | Report) -> None:
-        """Send `message`, or as much of it as the socket accepts now. If the other end is closed, drop it."""
+        """Send `message`, and keep what the socket does not accept now. If the other end is closed, drop it."""
         with self._lock:
             self._unsent += msgspec.json.encode(message) + b"\n"
             self._push()
@@ -139,7 +139,7 @@ class Channel(Generic[Received]):
             self._push()
 
     def flush(self, seconds: float) -> None:
-        """Send what is kept. Wait for it for at most `seconds`."""
+        """Send the bytes that were kept, within at most `seconds`."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             if self._unsent and select.select((), (self._connection,), (), seconds)[1]:
                 self._push()
@@ -157,7 +157,7 @@ class Channel(Generic[Received]):
     def receive(self, *, wait: bool) -> Sequence[Received] | None:
         """Return the messages that have arrived; None once the other end is closed and all of them are read.
 
-        With `wait` it blocks until something arrives. Without it, the list may be empty.
+        With `wait`, block until at least one byte arrives. The list may be empty.
         """
         try:
             chunk = self._connection.recv(_CHUNK, 0 if wait else socket.MSG_DONTWAIT)

@@ -37,7 +37,7 @@ from processor.telemetry.events import ConsumerStats, PartitionStats
 
 
 class ChildProcess:
-    """A process that was started, and what it has reported.
+    """A consumer's process that was started, and the reports that it has sent.
 
     Args:
         command: the program and its arguments; the descriptor of its end of the channel is added as the last one.
@@ -51,7 +51,7 @@ class ChildProcess:
         ours, theirs = socket.socketpair()
         self._memory = open_memory()
         memory = (self._memory.fileno(),) if self._memory is not None else ()
-        # It unblocks both signals itself, `processor/fleet/__main__.py`, once it has handlers for them.
+        # The child unblocks both signals itself (`processor/fleet/__main__.py`), once it has handlers for them.
         with theirs, blocked_signals(*STOP_SIGNALS):
             try:
                 # In its own session: Ctrl-C on the terminal reaches only the parent, which orders a drain.
@@ -71,10 +71,10 @@ class ChildProcess:
         self._is_open = True
         self.stats: ConsumerStats | None = None
         self.reported_at: float | None = None
-        """When it last sent statistics."""
+        """Time of its latest statistics."""
         self.partitions: Sequence[PartitionStats] = ()
         self.load: Load | None = None
-        """In its last report, if the number of consumers follows it."""
+        """The load in its latest report, if the number of consumers follows the load."""
         self.started = False
         self.joined = False
         self._finished = False
@@ -92,7 +92,7 @@ class ChildProcess:
         return self._process.pid
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the channel's descriptor, for a selector."""
         return self._channel.fileno()
 
     def send(self, order: Order) -> None:
@@ -115,7 +115,7 @@ class ChildProcess:
             self._memory.close()
 
     def receive(self) -> bool:
-        """Take the reports that have come. Return False once the process has closed its end."""
+        """Handle the reports that have arrived. Return False once the process has closed its end."""
         while self._is_open:
             try:
                 reports = self._channel.receive(wait=False)
@@ -165,8 +165,8 @@ class ChildProcess:
     def _end_orphans(self) -> None:
         """Send SIGTERM to processes that its handlers have started and not put into another process group.
 
-        Work on a task of a consumer that died would continue during the task's next attempt, and a pool's workers wait
-        for ever. As long as the group has a process, its number cannot become another's.
+        Otherwise they would work on a dead consumer's task during the task's next attempt, and a pool's workers would
+        wait forever. The kernel does not reuse the number of a process group while a process is in it.
         """
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGTERM)

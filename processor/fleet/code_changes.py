@@ -37,12 +37,12 @@ def is_code(file: PurePath) -> bool:
 class CodeChanges:
     """Watches the Python files below a folder while it is entered. A selector can wait for it.
 
-    Saves that follow one another within 50 ms are one change, and a longer burst is one every 1.6 s: watchfiles'
-    defaults.
+    Saves within 50 ms of one another are reported as one change, and a longer burst as one every 1.6 s. These are
+    watchfiles' defaults.
 
     Args:
         folder: where the application is.
-        say: takes one sentence when the watch ends by an error.
+        say: called with one sentence if an error ends the watch.
 
     Raises:
         LoadError: on entering; watchfiles is not installed, or the folder cannot be watched.
@@ -84,11 +84,11 @@ class CodeChanges:
         self._writer.close()
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return a descriptor that is readable once a file has changed, for a selector."""
         return self._reader.fileno()
 
     def arrived(self) -> list[str]:
-        """The files that have changed since the last call, as paths below the folder, in alphabetical order."""
+        """Return the files that have changed since the last call, as paths below the folder, in alphabetical order."""
         with contextlib.suppress(BlockingIOError):
             self._reader.recv(4096)
         changed = set()
@@ -123,5 +123,5 @@ class CodeChanges:
 
     def _note(self, paths: list[str]) -> None:
         self._changed.extend(str(PurePath(path).relative_to(self._folder)) for path in paths)
-        with contextlib.suppress(OSError):  # full: a byte has already been written; or closed
+        with contextlib.suppress(OSError):  # the socket is full, so that a byte is waiting already; or it is closed
             self._writer.send(b".")

@@ -55,13 +55,13 @@ if TYPE_CHECKING:
     from processor.runtime.death_watch import DeathWatch
 
 GARBAGE: Final = 20_000
-"""New objects from which a collection starts; a single batch of tasks exceeds Python's default, 700."""
+"""Number of new objects that starts a garbage collection. A single batch of tasks exceeds Python's default, 700."""
 
 
 def collect_garbage_less_often() -> None:
-    """Exempt what is loaded from garbage collection, and run it less often: tasks are many, and rarely in a cycle.
+    """Exempt the objects of now from garbage collection, and run it less often: few tasks are part of a cycle.
 
-    With ten thousand sessions opened and closed per second, a fifth of the engine's time went into collections.
+    With Python's defaults and ten thousand sessions opened per second, collections took a fifth of the engine's time.
     """
     gc.freeze()
     gc.set_threshold(GARBAGE, 20, 50)
@@ -70,7 +70,7 @@ def collect_garbage_less_often() -> None:
 def run(begin: Begin, channel: Channel[Order], stop: Stop, watches: deque[Sequence[Suspect]]) -> int:
     """Run the consumer of `begin` until `stop` ends it, report to the parent, and return the exit code.
 
-    Orders to watch arrive in `watches`.
+    The suspects of each `Watch` order arrive in `watches`.
     """
     settings = begin.settings
     logs.configure(settings.log_format, settings.log_level, redaction=settings.redaction)
@@ -78,7 +78,8 @@ def run(begin: Begin, channel: Channel[Order], stop: Stop, watches: deque[Sequen
     consumer: Consumer | None = None
     try:
         with heartbeats(_heartbeat_file(begin), lambda: consumer_heartbeat(begin.index, consumer), emit):
-            # Of two versions of one length that are saved within a second, the first one's bytecode passes for both.
+            # Python compares a file's size and its time in seconds with those in its bytecode. Two versions of one size
+            # that are saved within a second have both in common, and the second would run the bytecode of the first.
             sys.dont_write_bytecode |= settings.reload
             app = load(begin.app)
             collect_garbage_less_often()

@@ -1,8 +1,8 @@
 """A consumer's process, from its first order to its end.
 
-It takes its orders from a descriptor, one end of a socket pair. When the other end closes, the parent is gone, and the
-consumer drains and leaves: no orphan survives. Signals and orders are obeyed before the Kafka client is imported, and
-everything else that a consumer needs.
+The process reads its orders from a descriptor, one end of a socket pair. When the other end closes, the parent is gone,
+and the consumer drains and leaves the group, so that no orphan remains. Signals and orders are obeyed even before the
+Kafka client and the consumer's other modules are imported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ORPHAN_GRACE: Final = 5.0
 """Seconds beyond its drain timeout after which a consumer without a parent ends in any case."""
 
 EXIT_GRACE: Final = 5.0
-"""Seconds that the application's process pools and exit functions get."""
+"""Seconds that the application's process pools and exit functions may take at exit."""
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     channel: Channel[Order] = Channel(_connection(int(sys.argv[1])), Order)
     begin, *early = channel.receive(wait=True) or (None,)
     if not isinstance(begin, Begin):
-        return  # the parent was gone before it could say anything
+        return  # the parent was gone before it sent the first order
     if begin.memory is not None:
         os.set_inheritable(begin.memory, False)
     stop = Stop(leave=lambda: _end(0))
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _connection(descriptor: int) -> socket.socket:
-    """The channel's socket, which no process that a handler starts or forks may hold open."""
+    """Return the channel's socket, set up so that no process that a handler starts or forks keeps it open."""
     os.set_inheritable(descriptor, False)
     connection = socket.socket(fileno=descriptor)
     forking = _Forking()
@@ -75,9 +75,10 @@ def _connection(descriptor: int) -> socket.socket:
 class _Forking(threading.local):
     """Blocks stop signals in a thread that forks, until its child has the default handlers.
 
-    Without it: the child is forked and has not run yet. The consumer is killed, and its parent sends SIGTERM to all
-    that it has started. In the child the consumer's own handler takes note of it, and Python forgets in a new child
-    what its parent has noted. The child works on.
+    Without it, a child may miss its stop: a handler forks the child, which has not run yet. The consumer is killed, and
+    the fleet's parent sends SIGTERM to all processes that the consumer has started. In the child, the C signal handler
+    that it shares with the consumer only notes the signal. Then Python's code after a fork clears what was noted, and
+    the child continues to work.
     """
 
     mask: frozenset[int] = frozenset()
@@ -148,7 +149,7 @@ def _shut_down_process_pools() -> None:
     """Ends the workers of each `ProcessPoolExecutor` as soon as their work is done.
 
     An ordinary exit does so before it runs the functions of `atexit`. One of those, multiprocessing's, waits for every
-    child process, and the worker of an open pool waits for work: without this, until the grace is over.
+    child process. The worker of an open pool waits for work, so without this the exit would take the whole grace.
     """
     if (pools := sys.modules.get("concurrent.futures.process")) is not None:
         pools._python_exit()  # noqa: SLF001 — an exit calls it; nothing public finds the pools of an application
@@ -157,7 +158,7 @@ def _shut_down_process_pools() -> None:
 def _end(exit_code: int) -> None:
     """Ends this process and its children of multiprocessing: a pool's worker would wait forever for work.
 
-    The fleet's parent does this for whatever is left, but it may be gone itself.
+    The fleet's parent ends them too, but it may be gone itself.
     """
     try:
         if (multiprocessing := sys.modules.get("multiprocessing")) is not None:

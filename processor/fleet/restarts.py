@@ -1,4 +1,4 @@
-"""What follows when a consumer has exited: a decision, made without clock or processes."""
+"""Decides what to do when a consumer has exited. The decision uses no clock and no process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from processor.engine.deaths import TaskPlace
 DRAIN_TIMED_OUT: Final = 3
 NO_BROKER: Final = 4
 FAULTS_OF_THE_CODE: Final = frozenset({1, 5})
-"""Exit codes that the next change of the application's code may fix, when they come before the consumer was up."""
+"""Exit codes of a consumer that was never up, whose cause the next change of the application's code may fix."""
 FAILURES_AT_START: Final = frozenset({1, 2, NO_BROKER, 5})
-"""Exit codes that a restart does not fix, when they come before the consumer was up."""
+"""Exit codes of a consumer that was never up, whose cause a restart does not fix."""
 
 
 class Backoff(NamedTuple):
@@ -41,7 +41,7 @@ class Exit(NamedTuple):
     joined: bool
     """whether it had been in the group"""
     finished: bool = False
-    """whether its work was done: `--stop-at-end`"""
+    """whether it reported that its work is done (`--stop-at-end`)"""
     recycling: bool = False
     """whether it exited because a handler could not be interrupted"""
     failure: str | None = None
@@ -49,11 +49,11 @@ class Exit(NamedTuple):
     died: bool = False
     """whether it had been in the group and exited without any report"""
     running: Sequence[TaskPlace] = ()
-    """the tasks that it ran then, if it recorded them"""
+    """the tasks that it was running, if it recorded them"""
 
     @property
     def was_killed_at_work(self) -> bool:
-        """Whether a signal killed it after it had been in the group, as when the machine is out of memory."""
+        """Whether a signal killed it after it had joined the group, for example when the machine was out of memory."""
         return self.exit_code < 0 and self.joined
 
     @property
@@ -70,7 +70,7 @@ class Exit(NamedTuple):
 
 
 class Replace(NamedTuple):
-    """Start another process in its place, `delay` seconds from now."""
+    """Start another process in its place after `delay` seconds."""
 
     delay: float
 
@@ -80,13 +80,13 @@ class Finish(NamedTuple):
 
 
 class AwaitChange(NamedTuple):
-    """The application cannot be loaded, for this reason: try again when its code has changed."""
+    """The application cannot be loaded, for the given reason: try again when its code has changed."""
 
     reason: str
 
 
 class GiveUp(NamedTuple):
-    """A restart does not fix it: the fleet stops, for this reason and with this exit code."""
+    """A restart would not fix the cause: stop the fleet, with the given reason and exit code."""
 
     reason: str
     exit_code: int
@@ -99,11 +99,11 @@ def what_follows(
 
     Args:
         exited: how it exited.
-        fleet_was_up: whether a consumer of this fleet has been in the group. If so, a broker that is unavailable comes
-            back; if not, an option is wrong.
+        fleet_was_up: whether a consumer of this fleet has been in the group. If so, an unreachable broker is expected
+            to return; if not, an option is taken to be wrong.
         last_delay: the delay before its start, None if it was the first.
         backoff: the delays.
-        reload: whether the fleet waits for changes of the code.
+        reload: whether the fleet watches for changes of the code (`--reload`).
     """
     if exited.finished and exited.exit_code == 0:
         return Finish()
@@ -116,7 +116,7 @@ def what_follows(
             may_be_fixed_by_a_change = reload and exited.exit_code in FAULTS_OF_THE_CODE
             return AwaitChange(reason) if may_be_fixed_by_a_change else GiveUp(reason, exited.exit_code)
     if len(exited.running) == 1:
-        return Replace(backoff.first)  # its cause is known, and after `--max-attempts` of them it is not run again
+        return Replace(backoff.first)  # a task is suspected, and is dead-lettered after `--max-attempts` deaths
     if exited.was_killed_at_work and (last_delay is None or exited.lived >= backoff.reset_after):
         return Replace(0.0)  # the group keeps its partitions for the process that takes its place
     return Replace(backoff.after(last_delay, exited.lived))

@@ -10,7 +10,7 @@ from processor.telemetry.events import Emit, FleetProcessesChanged, FleetProcess
 
 
 class FleetScaling:
-    """Belongs to the parent's thread. To be used from the fleet's start until its stop.
+    """Belongs to the parent's main thread, and is used from the fleet's start until its stop.
 
     Args:
         size: decides on the number of consumers.
@@ -28,7 +28,7 @@ class FleetScaling:
         """Whether it was logged that scaling is at its limit."""
 
     def follow_load(self) -> None:
-        """Change the number of consumers if a round of their reports asks for it."""
+        """Change the number of consumers if the load in a round of their reports requires it."""
         if not self._size.follows_load:
             return
         children = [slot.child for slot in self._slots if not slot.is_leaving and not slot.is_reloading]

@@ -1,4 +1,4 @@
-"""`FleetSize`: how many consumers a fleet is to have, from their reports and from signals."""
+"""`FleetSize`: how many consumers a fleet should have, decided from their reports and from signals."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ class FleetSize:
 
     @property
     def limit(self) -> str | None:
-        """Why the fleet cannot grow although tasks wait and all consumers are busy; None while that is not so."""
+        """Why the fleet cannot grow although tasks wait and all consumers are busy; None if it can or need not."""
         return self._scaling.limit
 
     def observe(self, loads: Sequence[Load | None] | None) -> Step | None:
-        """Return what follows from a round of reports.
+        """Return the change that a round of reports leads to; None for no change.
 
         Args:
-            loads: what each consumer has reported since the last round, None if it has not yet; None while one is
-                starting, being replaced or leaving.
+            loads: the load that each consumer has reported since the last round, or None for a consumer that has not
+                reported yet. None in place of the sequence while a consumer is starting, being replaced or leaving.
         """
         if loads is None:
             self._scaling.restart()
@@ -65,11 +65,13 @@ class FleetSize:
         return step if self.is_scaled else None
 
     def fail(self) -> None:
-        """A consumer that was added could not start."""
+        """Record that a consumer that was added could not start."""
         self._scaling.fail()
 
     def asked(self, number: int, count: int) -> Step | str:
-        """Return what a signal of `SIZE_SIGNALS` changes in a fleet of `count` consumers, or why it changes nothing."""
+        """Return the change that the signal `number`, one of `SIZE_SIGNALS`, orders in a fleet of `count` consumers, or
+        the reason why it changes nothing.
+        """
         self._scaling.restart()
         name = signal_name(number)
         least, most = (self._bounds.least, self._bounds.most) if self.is_scaled else (1, inf)

@@ -21,16 +21,16 @@ class Slot:
         self.is_extra = is_extra
         """Whether it was added while the fleet ran: the fleet can do without it."""
         self.is_leaving = False
-        """Whether the place is being removed: its process was ordered to end, and none follows."""
+        """Whether the place is being removed: its process was ordered to end, and no other will start in it."""
         self.child: ChildProcess | None = None
         self.due: float | None = 0.0
-        """When the next process starts; None while one runs, or when none follows."""
+        """When the next process starts; None while one runs, and if no other will start."""
         self.delay: float | None = None
         """Delay before the last process, None if it was the first."""
         self.kill_at: float | None = None
         """When the process is killed, if it was ordered to end."""
         self.follows_death = False
-        """Whether the previous process died, so that the next one watches for tasks that end it."""
+        """Whether the previous process died, so that the next one records which tasks it runs."""
         self.is_reloading = False
         """Whether the process was ordered to end because the code has changed: another follows at once."""
         self.awaits_change = False
@@ -46,7 +46,9 @@ class Slot:
         self.due, self.awaits_change = None, False
 
     def end(self, order: Drain | StopNow, patience: float) -> None:
-        """Orders the process to end, if one runs. It is killed after `patience` seconds, or as ordered before."""
+        """Orders the process to end, if one runs. It is killed after `patience` seconds, or earlier if an earlier order
+        said so.
+        """
         if self.child is not None:
             self.child.send(order)
             self.kill_at = min(monotonic() + patience, self.kill_at or math.inf)
@@ -59,16 +61,16 @@ class Slot:
         return self.child
 
     def is_silent(self, seconds: float) -> bool:
-        """Return whether its process has not reported for so many seconds, although it should.
+        """Return whether its process has not reported for `seconds`, although it should.
 
-        It begins to report once it has reached a broker, and does not report while it ends.
+        A process begins to report once it has reached a broker, and is not expected to report while it ends.
         """
-        child = self.child  # the server of metrics calls from another thread
+        child = self.child  # read once: the metrics server calls from another thread, and the child may change
         reported_at = child.reported_at if child is not None and self.kill_at is None else None
         return reported_at is not None and monotonic() - reported_at > seconds
 
     def place(self) -> Place:
-        """Return the place for the heartbeat. Called in another thread, it may see the state between two changes."""
+        """Return the place for the heartbeat. Called in another thread, it may see only one of two related changes."""
         due, child = self.due, self.child
         pid, since = (None, monotonic()) if child is None else (child.pid, child.began)
         done = child is None and due is None and not self.awaits_change

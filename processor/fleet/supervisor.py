@@ -58,10 +58,10 @@ T = TypeVar("T")
 
 
 def _undisturbed(write: Callable[[T], None]) -> Callable[[T], None]:
-    """Return the function with SIGTTOU blocked while it runs.
+    """Return a function that calls `write` with SIGTTOU blocked.
 
     If `stty tostop` is set, the kernel sends this signal to a background process at each attempt to write to its
-    terminal, unless the process blocks it.
+    terminal, unless the process blocks it. Here the signal would remove a consumer.
     """
 
     def written(what: T) -> None:
@@ -78,13 +78,14 @@ def unique_name() -> str:
 
 
 MEMBER: Final = (sys.executable, "-P", "-m", "processor.fleet")
-"""`-P`: a file in the current folder that is named like a module of processor or of Python must not replace it."""
+"""With `-P`, a file in the current folder does not replace the module of processor or of Python that it is named like.
+"""
 
 ONE_SIGNAL: Final = 0.03
 """Seconds within which signals count as one: timeout(1) and process runners send each signal twice."""
 
 MOST_SUSPECTS: Final = 20
-"""Tasks that one log line names."""
+"""The most tasks that one log line names."""
 
 _LONGEST_WAIT: Final = 60.0
 
@@ -139,7 +140,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._changes = CodeChanges(Path(), say) if settings.reload else None
         self._complaints: set[str] = set()
-        """Reasons printed since the code last changed: all consumers fail alike, and one line is enough."""
+        """Reasons printed since the code last changed: consumers fail for the same reason, and one line is enough."""
         self._deaths = Deaths()
         self._was_up = False
         self._given_up: GiveUp | None = None
@@ -192,7 +193,7 @@ class Supervisor:
     def _loop(self, signals: Signals) -> None:
         while True:
             self._last_loop_at = time.monotonic()
-            for number in signals.arrived():  # first, so that a stop at the start starts nothing
+            for number in signals.arrived():  # first, so that no consumer starts if a stop arrived before
                 self._obey(number)
             self._reload_what_changed()
             self._retire_exited()
@@ -231,7 +232,7 @@ class Supervisor:
         return min(max(soonest - time.monotonic(), 0.0), self._longest_wait)
 
     def _receive(self, child: ChildProcess) -> None:
-        if not child.receive():  # only its exit is left to come, which SIGCHLD announces
+        if not child.receive():  # the child has closed its end; SIGCHLD will announce its exit
             self._forget(child)
         self._was_up = self._was_up or child.joined
         if child.settled:
@@ -287,7 +288,7 @@ class Supervisor:
     def _reload_what_changed(self) -> None:
         """Have every consumer drain and leave, and another start in its place with the changed code.
 
-        A change during a drain needs nothing more: the next consumer has not loaded the code yet.
+        A change during a drain needs no further action: the next consumer has not loaded the code yet.
         """
         files = self._changes.arrived() if self._changes is not None else []
         if not files or self._is_stopping:
@@ -343,7 +344,9 @@ class Supervisor:
                 self._decide(slot, exited, child.pid)
 
     def _attribute(self, slot: Slot, exited: Exit, pid: int) -> None:
-        """Note what a process that died was running, and have all others watch: its partitions may become theirs."""
+        """Record the tasks that a process was running when it died as suspects. Order all other consumers to watch for
+        them, since its partitions may become theirs.
+        """
         self._reports.totals.deaths += 1
         culprit = self._deaths.record(exited.running)
         self._emit(

@@ -1,4 +1,4 @@
-"""Checks what a record says of the tasks that it follows from and that follow from it, before its task begins."""
+"""Checks the headers that link a task to its predecessors and to the tasks that follow, before it begins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_links(headers: Headers) -> None:
 
     Raises:
         InvalidHeader: one of them cannot be read.
-        DependencyFailed: the task is a replayed dead letter of this kind.
+        DependencyFailed: the record is a copy of a dead letter with this error, which was sent without its predecessor.
     """
     found = {name: value for name, value in headers if name in LINKS}
     if THEN in found:

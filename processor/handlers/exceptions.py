@@ -1,6 +1,6 @@
 """The exceptions that end an attempt early, and those that a dead letter names as its error.
 
-Each is public as `processor.NAME`, and a dead letter calls it so.
+Each is public as `processor.NAME`, the name that a dead letter has for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Retry(Exception):
     Args:
         message: the reason, for the log and for a dead letter.
         after: seconds until the next attempt, 0 or more.
-        counts: whether this was one of the task's attempts; the last one of those makes it a dead letter.
+        counts: whether this attempt counts towards `--max-attempts`, after which the task is dead-lettered.
 
     Raises:
         ValueError: `after` is not such a number, or `counts` is not a boolean.
@@ -46,7 +46,7 @@ class Retry(Exception):
         return text if cause is None else f"{text} ({type(cause).__name__}: {cause})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A handler may raise it in another process, whose exceptions are pickled."""
+        """Make it picklable: a handler may run its work in another process, which pickles exceptions."""
         return partial(type(self), after=self.after, counts=self.counts), self.args
 
 
@@ -58,7 +58,7 @@ class TaskTimeout(Interrupt):
     """Raised inside a handler when its attempt exceeds its time limit.
 
     Like `asyncio.CancelledError` it is not an `Exception`, so that a handler's `except Exception` does not catch it.
-    It may be raised at any line of the handler, but never inside a call that blocks in C.
+    It may be raised at any line of the handler, but not inside a call that blocks in C.
     """
 
     __module__ = "processor"
@@ -93,7 +93,7 @@ class UnknownTask(Exception):
 
 
 class InvalidHeader(Exception):
-    """The error of a dead-lettered task with an invalid `task-` header. It was not attempted."""
+    """The error of a dead-lettered task with an invalid `task-` header. The task was not attempted."""
 
     __module__ = "processor"
 
@@ -105,7 +105,7 @@ class DependencyFailed(Exception):
 
 
 class Expired(Exception):
-    """The error of a dead-lettered task that expired before it began. `dlq-attempts` counts attempts made in time."""
+    """The error of a dead-lettered task that expired before it began. `dlq-attempts` counts its earlier attempts."""
 
     __module__ = "processor"
 

@@ -37,27 +37,27 @@ Path = dict[str, dict[int, list[int]]]
 
 
 class Join(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What the branches of a group lead to."""
+    """The point at which the branches of a group meet, and what follows."""
 
     id: Text
     """The key of its arrivals, and the ID of what follows."""
     run: Text
     """The place of the record by which the group began: a group that is begun twice has two joins."""
     topic: Text
-    """Of its arrivals."""
+    """The topic of its arrivals."""
     of: Annotated[int, msgspec.Meta(ge=1)]
     """The number of branches."""
     then: list[Planned] = []
     """What follows. Where it is empty, the join is the end of a branch of `outer`."""
     expires: int | None = None
-    """Until when it must be complete, in epoch milliseconds."""
+    """The time by which it must be complete, in epoch milliseconds."""
     outer: Join | None = None
-    """The join that what follows belongs to."""
+    """The enclosing join, if this group is part of a branch of another group."""
     branch: Branch | None = None
-    """The place of what follows in `outer`."""
+    """The branch of `outer` that what follows belongs to."""
     partition: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """Of its arrivals, that of the record by which the group began, so that they meet although the topic grows. None is
-    that of their key."""
+    """The partition of its arrivals: that of the record by which the group began, so that they meet even if the topic
+    grows. None is the partition of their key."""
 
 
 class Branch(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -65,7 +65,7 @@ class Branch(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
     index: Annotated[int, msgspec.Meta(ge=0)] = 0
     path: Path = {}
-    """The tasks of the branch that have succeeded. Until the group has committed all of them, one may run again."""
+    """The tasks of the branch that have succeeded. Each may run again until the consumer group has committed it."""
 
 
 class Joined(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -153,10 +153,10 @@ def write_joined(join: Join, path: Path) -> bytes:
 
 
 def read_arrival(record: Record) -> Arrival | Joined | Start:
-    """Return what a record says that has the header `task-arrival` or `task-joined`.
+    """Return the content of a record that has the header `task-arrival` or `task-joined`.
 
     Raises:
-        InvalidHeader: it cannot be read, or the value of an arrival cannot.
+        InvalidHeader: the header, or the value of an arrival, cannot be read.
     """
     found = dict(record.headers() or ())
     if JOINED in found:
@@ -173,12 +173,12 @@ def read_arrival(record: Record) -> Arrival | Joined | Start:
 
 
 def is_of_join(record: Record) -> bool:
-    """Return whether a record is one of a join, and not a task."""
+    """Return whether a record is an arrival or a marker of a join, and not a task."""
     return any(name in (ARRIVAL, JOINED) for name, _ in record.headers() or ())
 
 
 def returned_by(record: Record) -> Any:
-    """Return what the branch returned whose arrival this is; None for a record of a join without a value.
+    """Return the return value of the branch whose arrival this record is; None for a record without a value.
 
     Raises:
         InvalidHeader: the value is not a member of the header `task-inputs`.
@@ -208,7 +208,7 @@ def check_branch(found: Mapping[str, bytes | None]) -> None:
 
 
 def merged(paths: Iterable[Path]) -> Path:
-    """Return all places of these paths, the offsets ascending."""
+    """Return the union of these paths, with the offsets in ascending order."""
     found: dict[str, dict[int, set[int]]] = {}
     for path in paths:
         for topic, partitions in path.items():
@@ -218,5 +218,5 @@ def merged(paths: Iterable[Path]) -> Path:
 
 
 def place_of(record: Record) -> Path:
-    """Return the path of one task."""
+    """Return the path that contains only this task."""
     return {record.topic(): {record.partition(): [record.offset()]}}

@@ -23,12 +23,12 @@ class Lifespan(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """How errors name it."""
+        """The name by which errors refer to it."""
         return f"the lifespan {label(self.function)}"
 
     @classmethod
     def of(cls, function: Opening) -> Lifespan:
-        """Return the lifespan that `function` is.
+        """Return `function` as a lifespan.
 
         Raises:
             LoadError: it is not a generator function, or it needs an argument.

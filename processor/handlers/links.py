@@ -1,4 +1,4 @@
-"""The headers that link tasks: `task-then`, what follows from a task, `task-inputs`, what its predecessors returned.
+"""The headers that link tasks: `task-then` has the tasks that follow, `task-inputs` the results of the predecessors.
 
 Both are JSON in UTF-8, with bytes in base64, so that every language can write and read them.
 """
@@ -19,28 +19,28 @@ from processor.telemetry.printable import printable
 THEN: Final = "task-then"
 INPUTS: Final = "task-inputs"
 AFTER: Final = "task-after"
-"""In a dead letter `processor.DependencyFailed`: the ID of the dead-lettered task that it was to follow."""
+"""In a dead letter with the error `processor.DependencyFailed`: the ID of the dead-lettered task that it follows."""
 
 JOIN: Final = "task-join"
-"""Of a branch of a group, and of its arrival: the join that it belongs to."""
+"""On a branch of a group, and on its arrival: the join that it belongs to."""
 
 BRANCH: Final = "task-branch"
-"""Of a branch: which one it is, and which tasks it came from."""
+"""On a branch: its number in the group, and the places of the tasks that it came from."""
 
 ARRIVAL: Final = "task-arrival"
-"""The same of an arrival: a record that says that a branch has succeeded. Its value is what the branch returned."""
+"""The same on an arrival, the record that reports the success of a branch. Its value is what the branch returned."""
 
 JOINED: Final = "task-joined"
-"""Of a record that says that a join is complete: which one, and which tasks its branches came from."""
+"""On the marker of a complete join: which join, and the places of the tasks of its branches."""
 
 LINKS: Final = frozenset({THEN, INPUTS, AFTER, JOIN, BRANCH, ARRIVAL, JOINED})
 
 MOST_BYTES: Final = 256 * 1024
-"""Of each of these headers. A record with both has half of the 1 MiB left that a topic takes by default
+"""The largest header of this kind. A record with both still has half of the 1 MiB that a topic takes by default
 (`max.message.bytes`)."""
 
 MOST_SECONDS: Final = 1e11
-"""Of a delay: over three thousand years. With it, a time in epoch milliseconds has at most 15 digits."""
+"""The longest delay, over three thousand years. From now, it leads to a time of at most 15 digits in milliseconds."""
 
 REASON_LENGTH: Final = 200
 
@@ -49,9 +49,9 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Planned(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A task that is to follow: its record, without what is known only when its predecessor has succeeded.
+    """A task that is to follow: the parts of its record that are known before its predecessor has succeeded.
 
-    Or a group of branches, with nothing but `group`, `expires` and `expires_in`.
+    Or a group of branches, which has only `group`, `expires` and `expires_in`.
     """
 
     key: Text = ""
@@ -61,24 +61,24 @@ class Planned(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     topic: Text | None = None
     """None is the topic of its predecessor."""
     delay: Seconds | None = None
-    """From when it is sent."""
+    """Seconds from when it is sent to its earliest start."""
     expires_in: Seconds | None = None
-    """From when it is sent; of a group, from when it begins."""
+    """Seconds to its expiry, from when it is sent; for a group, from when the group begins."""
     group: Annotated[list[Plan], msgspec.Meta(min_length=1)] | None = None
-    """What each branch consists of, in order."""
+    """The tasks of each branch, in order."""
     expires: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """Of a group: until when its branches must have succeeded, in epoch milliseconds."""
+    """For a group: the time by which all its branches must have succeeded, in epoch milliseconds."""
 
 
 Plan = Annotated[list[Planned], msgspec.Meta(min_length=1)]
-"""What follows from a task, in order: each from the one before."""
+"""The tasks that follow from a task, in order: each one follows from the one before it."""
 
 
 class _Input(msgspec.Struct, forbid_unknown_fields=True):
     json: Any = msgspec.UNSET
     base64: bytes | msgspec.UnsetType = msgspec.UNSET
     inputs: list[_Input] | msgspec.UnsetType = msgspec.UNSET
-    """Of a branch that is a group from which nothing follows: what its branches returned."""
+    """For a branch that is itself a group without a next step: the return values of its branches."""
 
 
 _read_plan = msgspec.json.Decoder(Plan).decode
@@ -87,12 +87,12 @@ _write = msgspec.json.Encoder().encode
 
 
 def unmet(task_id: str) -> str:
-    """Return what the dead letter says of a task that was to follow from the one with this ID."""
+    """Return the error message in the dead letter of a task whose predecessor has this ID."""
     return f"the task {task_id!r}, from which it follows, is a dead letter: replay that one, and this one follows"
 
 
 def read_plan(value: bytes | None) -> list[Planned]:
-    """Return what follows from a task, by its header `task-then`.
+    """Return the tasks that follow from a task, read from its header `task-then`.
 
     Raises:
         InvalidHeader: the header cannot be read.
@@ -103,7 +103,7 @@ def read_plan(value: bytes | None) -> list[Planned]:
 
 
 def check_plan(name: str, plan: Sequence[Planned]) -> None:
-    """Checks what the types of a plan in the header `name` do not say.
+    """Checks what the types of a plan do not express. `name` is the header that has the plan, for errors.
 
     Raises:
         InvalidHeader: a plan cannot be carried out.
@@ -132,7 +132,7 @@ def write_plan(plan: Sequence[Planned]) -> bytes:
 
 
 def read_inputs(value: bytes | None) -> list[Any]:
-    """Return what the predecessors of a task returned, by its header `task-inputs`.
+    """Return the return values of a task's predecessors, read from its header `task-inputs`.
 
     Raises:
         InvalidHeader: the header cannot be read.
@@ -166,7 +166,7 @@ def write_inputs(values: Sequence[Any]) -> bytes:
 
 
 def join_inputs(written: Sequence[bytes]) -> bytes:
-    """Return the header `task-inputs` of the task that follows several, from what each has written with `write_input`.
+    """Return the header `task-inputs` of a task with several predecessors, from the `write_input` of each.
 
     Raises:
         EncodeError: the header is too large.
@@ -187,10 +187,10 @@ BYTES: Final = (bytes, bytearray, memoryview)
 
 
 def bounded(written: bytes, complaint: str) -> bytes:
-    """Return what was written for a header.
+    """Return `written`, the value of a header, unchanged.
 
     Raises:
-        EncodeError: it is too large.
+        EncodeError: it is too large; the message is `complaint`.
     """
     if len(written) > MOST_BYTES:
         raise EncodeError(f"{complaint}: {len(written):,} bytes in its header, which may have {MOST_BYTES:,}")
@@ -198,7 +198,7 @@ def bounded(written: bytes, complaint: str) -> bytes:
 
 
 def read_header(name: str, decode: Any, value: bytes | None) -> Any:
-    """Return what a header holds.
+    """Return the decoded value of a header.
 
     Raises:
         InvalidHeader: it has no value, is too large, or cannot be decoded.

@@ -27,7 +27,7 @@ class Middleware(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, function: Callable[[Any, Any], Any]) -> Middleware:
-        """Return the middleware that `function` is.
+        """Return `function` as a middleware.
 
         Raises:
             LoadError: it cannot be called with a task and the next call, or is a generator.
@@ -40,7 +40,7 @@ class Middleware(msgspec.Struct, frozen=True):
         return cls(function, is_kind(inspect.iscoroutinefunction, function))
 
     def around(self, call: Call) -> Call:
-        """Return a function of a task that calls this middleware with the task and `call`, and costs one call."""
+        """Return a function that takes a task and calls this middleware with the task and `call`."""
         name = _second_parameter(self.function)
         if name is not None:
             return partial(self.function, **{name: call})
@@ -55,12 +55,12 @@ def inside(middleware: Iterable[Middleware], call: Call, *, is_async: bool) -> C
 
 
 def check_kinds(middleware: Iterable[Middleware], kinds: Collection[bool]) -> None:
-    """Checks that the middleware surrounds handlers, whose `is_async` are `kinds`.
+    """Checks that at least one middleware has the kind of a handler. `kinds` are the handlers' values of `is_async`.
 
-    Middleware of both kinds may be registered for handlers of one, as a package does that any application uses.
+    A package for any application may register middleware of both kinds, although all handlers are of one.
 
     Raises:
-        LoadError: all middleware is of the other kind, so that no call goes through it.
+        LoadError: no middleware has the kind of a handler, so that no call goes through any.
     """
     several = list(middleware)
     if several and kinds and not any(each.is_async in kinds for each in several):
@@ -76,7 +76,7 @@ def _kind(is_async: bool) -> str:
 
 
 def _second_parameter(function: Callable[..., Any]) -> str | None:
-    """Return the name by which the next call can be given; None if only its position can."""
+    """Return the name of the parameter for the next call; None if it can only be passed by position."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some callables written in C have no signature

@@ -1,4 +1,4 @@
-"""What a value lacks to be of a type, in words: msgspec's complaints name Python's types and JSONPath."""
+"""Why a value does not match a type, in plain words: msgspec's own messages name Python's types and JSONPath."""
 
 import re
 from typing import Final
@@ -28,11 +28,11 @@ _MEMBER = re.compile(r"Object (missing required|contains unknown) field `(.*)`",
 
 
 def mismatch(complaint: str, whole: str) -> str:
-    """A complaint of msgspec as a clause: `cents must be an integer, not text`.
+    """Return a message of msgspec as a clause: `cents must be an integer, not text`.
 
     Args:
         complaint: the text of a `msgspec.ValidationError`.
-        whole: what to call the value itself.
+        whole: the name of the value itself, for a mismatch that is not in a part of it.
     """
     matched = _PLACE.fullmatch(complaint)
     what, part, path = matched.group(1, "part", "path") if matched else (complaint, None, None)

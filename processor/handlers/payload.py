@@ -1,4 +1,4 @@
-"""Payload types: read from a handler's annotation, and payloads converted to them."""
+"""Reads the payload type from a handler's annotation, and converts payloads to it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MESSAGE_CHARACTERS = 300
 
 
 def payload_type(function: Callable[..., Any], *, in_list: bool = False) -> Any:
-    """`Order` if the first parameter of `function` is annotated with `Task[Order]`; else None.
+    """Return `Order` if the first parameter of `function` is annotated with `Task[Order]`; else None.
 
-    With `in_list`, if it is annotated with `list[Task[Order]]` or a `Sequence` of them.
+    With `in_list`, the annotation must be `list[Task[Order]]` or `Sequence[Task[Order]]`.
 
     Raises:
         SettingsError: the annotation cannot be evaluated, or msgspec cannot convert to the type.

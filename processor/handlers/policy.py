@@ -20,7 +20,7 @@ Errors = type[BaseException] | Iterable[type[BaseException]]
 
 
 class PolicyKeywords(TypedDict, total=False):
-    """The policy of one handler. If a keyword is None or left out, the consumer's option applies, or no rule."""
+    """The policy of one handler. If a keyword is None or left out, the consumer's option applies, or no limit."""
 
     timeout: float | None
     """time limit for one attempt in seconds, in place of `--timeout`"""
@@ -32,8 +32,8 @@ class PolicyKeywords(TypedDict, total=False):
     reject_on: Errors | None
     """exceptions after which a task is dead-lettered at once, even if they are among those of `retry_on`"""
     outage_on: Errors | None
-    """exceptions that mean an outage of a dependency of the handler: the task is attempted again until it succeeds,
-    and after ten such attempts in a row the handler is suspended until one succeeds"""
+    """exceptions that mean an outage of a service that the handler needs: the task is attempted again until it
+    succeeds, and after ten such attempts in a row the handler is suspended until one succeeds"""
     backoff: float | None
     """seconds before the second attempt, in place of `--backoff`"""
     backoff_max: float | None
@@ -70,7 +70,7 @@ def check_names(given: Iterable[str], owner: str, known: Sequence[str]) -> None:
     """Checks that each keyword of `owner` is a known one.
 
     Raises:
-        SettingsError: a keyword is unknown; the message has a similar one, or all.
+        SettingsError: a keyword is unknown; the message names a similar one, or all known ones.
     """
     for name in given:
         if name not in known:
@@ -113,7 +113,7 @@ def error_types(keyword: str, given: object, default: ErrorTypes) -> ErrorTypes:
 
 
 def rate_of(given: Mapping[str, Any]) -> tuple[int, float] | None:
-    """Return the rate among a handler's keywords, as a number of attempts and the seconds in which they may begin.
+    """Return the keyword `rate` as a number of attempts and the seconds in which they may begin; None without it.
 
     Raises:
         SettingsError: it is not a rate.

@@ -22,7 +22,7 @@ class Step:
     name: str = ""
     _: KW_ONLY
     id: str | None = None
-    """Only for the first step. A task that follows has the ID of its predecessor with `/1` appended."""
+    """The task's ID; only for the first step. A task that follows has its predecessor's ID with `/1` appended."""
     headers: Mapping[str, str | bytes | None] | None = field(default=None, repr=False)
     topic: str | None = None
     """The topic to which a step that follows another one is sent; None is the topic of its predecessor."""
@@ -32,7 +32,7 @@ class Step:
     """Earliest start in seconds from when it is sent: for a step that follows, from the success of its predecessor."""
     expires: Time | None = None
     expires_in: float | None = None
-    """Seconds from when it is sent."""
+    """Time to its expiry in seconds, from when it is sent."""
     following: tuple[Step | Group, ...] = ()
     """The steps that follow, in order. Use `then`."""
 
@@ -48,9 +48,9 @@ class Group:
     branches: tuple[Step | Group, ...]
     _: KW_ONLY
     id: str | None = None
-    """Only where it is submitted. One that follows has the ID of its predecessor with `/1` behind it."""
+    """The group's ID; only for a submitted group. One that follows has its predecessor's ID with `/1` appended."""
     expires: Time | None = None
-    """Branches that have succeeded do not wait for the others after this time."""
+    """The time by which all branches must have succeeded, see `group`."""
     expires_in: float | None = None
     """The same, in seconds from when it begins."""
     following: tuple[Step | Group, ...] = ()
@@ -93,10 +93,10 @@ ALONE: Final = (NO_PAYLOAD, "", None, None, 0, None, None, None, None)
 
 
 def check_alone(*others: object) -> None:
-    """Check that `submit` got no other argument beside a step or a group.
+    """Check that all arguments of `submit` besides a step or a group have their defaults.
 
     Raises:
-        TypeError: it got one.
+        TypeError: one of them has not.
     """
     if others != ALONE:
         raise TypeError("submit takes a Step or a group alone: give what belongs to the task to the Step")

@@ -44,13 +44,13 @@ class Handler(msgspec.Struct, eq=False):
     payload_type: Any = None
     """The type that payloads are converted to; None leaves them unchanged."""
     rules: ErrorRules = DEFAULT_RULES
-    """What the exceptions that it raises mean."""
+    """How its exceptions are treated: as a failure, a rejection or an outage."""
     backoff: float | None = None
     """Seconds before the second attempt."""
     backoff_max: float | None = None
     """Longest delay between two attempts in seconds."""
     concurrency: int | None = None
-    """Attempts that one consumer runs at once."""
+    """The most attempts that one consumer runs at once."""
     rate: tuple[int, float] | None = None
     """The number of attempts that one consumer may begin, and the seconds in which it may begin them."""
     expires: float | None = None
@@ -127,7 +127,7 @@ class Handlers:
 
         Args:
             name: the tasks' name; optional if `schema` is given.
-            size: tasks of a full batch, which is called at once.
+            size: the most tasks in a batch; the function is called as soon as a batch has this many.
             wait: longest time in seconds that a task waits for its batch to become full.
             sessions: 1 for batches of one session only, None for any number of sessions.
             schema: as for `task`.
@@ -254,7 +254,7 @@ class Handlers:
 
     @property
     def sole_handler(self) -> Handler | None:
-        """The default handler if it is the only one: the names of tasks are not needed then."""
+        """The default handler if there is no other, so that the names of tasks need not be read; else None."""
         return self._default if not self._handlers and not self._by_schema else None
 
     def handler_for(self, task: Task) -> Handler:

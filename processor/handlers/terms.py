@@ -18,13 +18,13 @@ EXPIRES: Final = "task-expires"
 NAMES: Final = LINKS | {PRIORITY, NOT_BEFORE, EXPIRES}
 
 MOST_DIGITS: Final = 15
-"""Of a time in epoch milliseconds: enough for the years up to 9999, which ISO 8601 ends with as well."""
+"""The most digits of a time in epoch milliseconds: enough up to the year 9999, the last one of ISO 8601 too."""
 
 MOST_SECONDS: Final = 100_000_000_000
-"""Of a time from now, some 3,000 years: in epoch milliseconds it has at most `MOST_DIGITS`."""
+"""The longest time from now, some 3,000 years. As epoch milliseconds, its end has at most `MOST_DIGITS` digits."""
 
 SHOWN_CHARACTERS: Final = 40
-"""Of a header's value in an error."""
+"""The most characters of a header's value that an error shows."""
 
 Time = int | str | datetime
 """Epoch milliseconds, ISO 8601 with a time zone, or a `datetime` with one."""
@@ -55,8 +55,8 @@ def check_begin(terms: Terms, epoch: float) -> None:
 
     Raises:
         InvalidHeader: one of its headers cannot be read.
-        Expired: it is too late.
-        Exception: it is refused, for another reason.
+        Expired: the task has expired.
+        Exception: the task is refused for another reason; the type is that of `terms.refusal`.
     """
     if terms.refusal is not None:
         kind, text = terms.refusal
@@ -73,7 +73,7 @@ def check_age(record: Record, seconds: float, terms: Terms | None, epoch: float)
     The header `task-expires` takes precedence. A record without a timestamp does not expire.
 
     Raises:
-        Expired: it is too late.
+        Expired: the task has expired.
     """
     kind, milliseconds = record.timestamp()
     if not kind or (terms is not None and terms.expires != inf):
@@ -142,7 +142,7 @@ def _time(name: str, value: bytes | None) -> float:
 
 
 def _moment(name: str, moment: Time | None, other: str, seconds: float | None) -> int | None:
-    """Return epoch milliseconds, of the one that is given; 0 for a time before 1970, which a header cannot name so."""
+    """Return the time in epoch milliseconds, from whichever argument is given; 0 for a time before 1970."""
     if moment is None:
         return None if seconds is None else _from_now(other, seconds)
     if seconds is not None:
@@ -151,7 +151,7 @@ def _moment(name: str, moment: Time | None, other: str, seconds: float | None) -
 
 
 def milliseconds_of(name: str, moment: Time) -> int:
-    """Return a time in epoch milliseconds; 0 for one before 1970, which a header cannot name.
+    """Return a time in epoch milliseconds; 0 for one before 1970, which a header cannot express.
 
     Raises:
         ValueError: it cannot be used; one line that says why, of the argument `name`.
