@@ -13,7 +13,7 @@ QUICK = [fault for fault in FAULTS if fault.inject in (stop_and_start, kill_a_co
 
 @pytest.mark.usefixtures("broker")  # where none can be had there is no campaign either
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.inject.__name__)
-def test_a_round_breaks_no_promise(fault: Fault) -> None:
+def test_a_round_of_the_campaign_violates_no_guarantee(fault: Fault) -> None:
     campaign = Campaign(1, (fault,))
     campaign.run(0.0, Console(width=150))
     assert campaign.failures == []

@@ -45,7 +45,7 @@ def test_a_death_at_any_instant_of_a_transaction_loses_and_repeats_no_output(sce
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_rebalances_between_and_in_the_middle_of_transactions_lose_and_repeat_no_output(
+def test_rebalances_between_and_during_transactions_lose_and_repeat_no_output(
     scenario: MakeScenario, protocol: str
 ) -> None:
     """A transaction is nearly always under way: each one lasts longer than the pause between two."""
@@ -70,7 +70,7 @@ ENDS_REFUSED = (14, 15, 16, 51, 48, 90)
 """Error codes of a transaction coordinator for an end: it moves, it is busy, it has aborted, it has fenced."""
 
 
-def test_transactions_that_are_refused_with_any_code_lose_and_repeat_no_output(
+def test_transactions_refused_with_any_error_code_lose_and_repeat_no_output(
     wired: Wired, wired_scenario: MakeScenario
 ) -> None:
     work = wired_scenario(2)
@@ -84,7 +84,7 @@ def test_transactions_that_are_refused_with_any_code_lose_and_repeat_no_output(
     check(work, fleet)
 
 
-def test_a_broker_that_dies_and_comes_back_loses_and_repeats_no_output(
+def test_a_broker_that_dies_and_restarts_causes_no_lost_or_repeated_output(
     own_broker: MakeBroker, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     broker = own_broker()
@@ -98,7 +98,7 @@ def test_a_broker_that_dies_and_comes_back_loses_and_repeats_no_output(
     check(work, fleet)
 
 
-def test_a_consumer_that_was_paused_past_its_session_writes_no_output_of_what_others_do(
+def test_a_consumer_suspended_past_its_session_writes_no_output_of_tasks_that_others_run(
     scenario: MakeScenario,
 ) -> None:
     work = scenario()

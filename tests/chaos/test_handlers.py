@@ -21,7 +21,7 @@ FATAL = {
 HARMLESS = (b"starts threads", b"leaks", b"changes the folder", b"changes signals")
 
 
-def test_what_a_handler_raises_or_returns_is_the_failure_of_its_task_alone(scenario: MakeScenario) -> None:
+def test_whatever_a_handler_raises_or_returns_fails_only_its_own_task(scenario: MakeScenario) -> None:
     work = scenario()
     harms = (*FATAL, *HARMLESS)
     work.produce([(harm, harm) for harm in harms])
@@ -46,7 +46,7 @@ def test_what_a_handler_raises_or_returns_is_the_failure_of_its_task_alone(scena
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_worker_that_is_ended_is_reported_and_replaced_and_its_task_is_not_lost(
+def test_a_worker_thread_that_ends_is_reported_and_replaced_and_its_task_is_not_lost(
     scenario: MakeScenario, workers: int
 ) -> None:
     work = scenario(partitions=1)

@@ -44,7 +44,7 @@ def offsets_in(events: Iterable[dict[str, object]]) -> list[int]:
     return [offset for span in spans for offset in range(int(span[0]), int(span[-1]) + 1)]
 
 
-def test_what_retention_deletes_of_a_hot_session_is_reported_and_the_rest_runs_in_order(
+def test_records_of_a_hot_session_deleted_by_retention_are_reported_and_the_rest_runs_in_order(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
     work = scenario(partitions=1)
@@ -62,7 +62,7 @@ def test_what_retention_deletes_of_a_hot_session_is_reported_and_the_rest_runs_i
     assert work.repeated() == []
 
 
-def test_a_hot_session_between_aborted_transactions_loses_nothing_and_runs_nothing_that_was_aborted(
+def test_a_hot_session_between_aborted_transactions_loses_no_task_and_runs_no_aborted_one(
     scenario: MakeScenario,
 ) -> None:
     """The log has holes, markers, and a transaction that is open while what is below it is read again."""
@@ -111,7 +111,7 @@ def in_transaction(producer: Producer, topic: str, rows: Iterable[cluster.Row]) 
     return places
 
 
-def test_a_recreated_topic_runs_no_task_that_was_set_aside_of_the_old_one(
+def test_no_task_set_aside_from_a_deleted_topic_runs_after_the_topic_is_recreated(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
     work = scenario(partitions=1)
@@ -138,7 +138,7 @@ def test_a_recreated_topic_runs_no_task_that_was_set_aside_of_the_old_one(
     assert not fleet.heard("consumer.offsets_missed")
 
 
-def test_a_consumer_that_is_paused_past_its_session_runs_nothing_of_what_it_had_set_aside(
+def test_a_consumer_suspended_past_its_session_runs_no_task_that_it_had_set_aside(
     scenario: MakeScenario,
 ) -> None:
     work = scenario(partitions=1)
@@ -160,7 +160,7 @@ def test_a_consumer_that_is_paused_past_its_session_runs_nothing_of_what_it_had_
     assert {finding.place for finding in work.repeated()} <= {work.places[0]}
 
 
-def test_a_broker_that_is_away_while_tasks_are_to_be_read_again_costs_only_time(
+def test_an_unavailable_broker_only_delays_tasks_that_must_be_read_again(
     own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     broker = own_broker()

@@ -11,7 +11,7 @@ from tests.support.scenario import MakeScenario
 from tests.support.until import until
 
 
-def test_one_stuck_task_makes_a_crash_repeat_none_of_a_hundred_thousand_behind_it(scenario: MakeScenario) -> None:
+def test_with_one_stuck_task_a_crash_repeats_none_of_100_000_done_behind_it(scenario: MakeScenario) -> None:
     """What is settled above the commit point is in the commit's metadata, whatever its size."""
     work = scenario(partitions=1)
     work.produce([(b"stuck", b"first")])
@@ -29,7 +29,7 @@ def test_one_stuck_task_makes_a_crash_repeat_none_of_a_hundred_thousand_behind_i
     assert work.lag == 0
 
 
-def test_sessions_by_zipf_and_one_with_half_of_the_load_keep_every_promise(scenario: MakeScenario) -> None:
+def test_zipf_distributed_sessions_and_one_with_half_of_the_load_keep_every_guarantee(scenario: MakeScenario) -> None:
     work = scenario()
     chance = random.Random(4)
     weights = [1 / rank for rank in range(1, 301)]
@@ -45,7 +45,9 @@ def test_sessions_by_zipf_and_one_with_half_of_the_load_keep_every_promise(scena
     assert work.lag == 0
 
 
-def test_consumers_that_come_and_go_every_half_second_over_eighty_partitions(scenario: MakeScenario) -> None:
+def test_consumers_that_join_and_leave_every_half_second_neither_lose_nor_repeat_tasks_of_eighty_partitions(
+    scenario: MakeScenario,
+) -> None:
     work = scenario(partitions=80)
     work.produce_sessions(3_000, 200)
     options = ("-w", "4", "--group-protocol", "consumer", "--commit-interval", "0.2")

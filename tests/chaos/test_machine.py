@@ -64,7 +64,7 @@ STDERRS = {
 
 
 @pytest.mark.parametrize("stderr", STDERRS.values(), ids=STDERRS)
-def test_a_log_that_cannot_be_written_stops_no_work(scenario: MakeScenario, stderr: Callable[[], int] | None) -> None:
+def test_an_unwritable_log_does_not_stop_processing(scenario: MakeScenario, stderr: Callable[[], int] | None) -> None:
     work = scenario()
     work.produce_sessions(500, 20)
     target = stderr() if stderr is not None else None

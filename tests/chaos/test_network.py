@@ -41,7 +41,7 @@ REFUSALS = (
 
 
 @pytest.mark.parametrize("code", REFUSALS, ids=lambda code: KafkaError(code).name())
-def test_refused_commits_harm_nothing(wired: Wired, wired_scenario: MakeScenario, code: int) -> None:
+def test_refused_commits_lose_no_task(wired: Wired, wired_scenario: MakeScenario, code: int) -> None:
     """Where the client gives its membership up, the group waits for the old one until its session times out."""
     work = wired_scenario(partitions=2)
     work.produce_sessions(1_000, 20)
@@ -62,7 +62,7 @@ def test_refused_commits_harm_nothing(wired: Wired, wired_scenario: MakeScenario
         assert work.repeated() == []
 
 
-def test_a_fenced_consumer_says_who_took_its_place_and_another_follows(
+def test_a_fenced_consumer_reports_the_conflicting_instance_id_and_is_replaced(
     wired: Wired, wired_scenario: MakeScenario
 ) -> None:
     """The client cannot go on after that; the consumer's process is replaced like one that died."""
@@ -81,7 +81,7 @@ def test_a_fenced_consumer_says_who_took_its_place_and_another_follows(
 
 
 @BOTH
-def test_half_a_second_on_every_request_slows_down_and_harms_nothing(
+def test_half_a_second_of_latency_on_every_request_loses_and_repeats_no_task(
     wired: Wired, wired_scenario: MakeScenario, protocol: str
 ) -> None:
     work = wired_scenario()
@@ -101,7 +101,7 @@ def test_half_a_second_on_every_request_slows_down_and_harms_nothing(
 
 @BOTH
 @pytest.mark.parametrize("fault", ["cut", "silent"])
-def test_a_network_that_is_gone_for_longer_than_a_session_loses_nothing(
+def test_a_network_outage_longer_than_a_session_loses_no_task(
     wired: Wired, wired_scenario: MakeScenario, fault: str, protocol: str
 ) -> None:
     """The group evicts the consumer meanwhile. It has no other member, so no task may overlap either."""

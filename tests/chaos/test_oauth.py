@@ -147,7 +147,7 @@ def visit(make_visit: Callable[[str], Visit], group: str) -> Visit:
     return make_visit(group)
 
 
-def test_fleets_that_are_idle_for_longer_than_three_tokens_work_on_without_a_hitch(
+def test_fleets_idle_for_longer_than_three_token_lifetimes_continue_without_an_error(
     make_visit: Callable[[str], Visit], group: str
 ) -> None:
     """One of each protocol. Their producers are idle as well: a dead letter is sent before and after.
@@ -183,7 +183,7 @@ def test_fleets_that_are_idle_for_longer_than_three_tokens_work_on_without_a_hit
         assert visit.hides_tokens(fleet.log.read_text())
 
 
-def test_a_function_that_fails_for_longer_than_a_token_costs_time_and_nothing_else(
+def test_a_token_function_that_fails_for_longer_than_a_token_lifetime_only_delays_tasks(
     make_visit: Callable[[str], Visit], group: str
 ) -> None:
     """Connections end with their tokens meanwhile. The consumer stays the one that it was. Each failure has a fleet."""
@@ -216,7 +216,7 @@ def test_a_function_that_fails_for_longer_than_a_token_costs_time_and_nothing_el
         assert visit.hides_tokens(fleet.log.read_text()), how
 
 
-def test_what_is_wrong_with_the_function_at_the_start_is_one_line(
+def test_a_failure_of_the_token_function_at_the_start_is_reported_in_one_line(
     make_visit: Callable[[str], Visit], group: str
 ) -> None:
     """Each case has a fleet; they start side by side, since one of them waits for ten seconds."""
@@ -238,7 +238,7 @@ def test_what_is_wrong_with_the_function_at_the_start_is_one_line(
         assert visit.hides_tokens(fleet.log.read_text(), *fleet.lines), how
 
 
-def test_a_function_that_is_not_there_is_one_line(visit: Visit) -> None:
+def test_a_token_function_that_cannot_be_imported_is_reported_in_one_line(visit: Visit) -> None:
     """Nothing is asked of a broker."""
     for reference, told in {
         "auth:tokens": "--oauth-callback 'auth:tokens': auth has no 'tokens'; did you mean 'token'",
@@ -252,7 +252,7 @@ def test_a_function_that_is_not_there_is_one_line(visit: Visit) -> None:
         assert line.startswith(f"processor: {told}")
 
 
-def test_commands_come_in_with_tokens_too(visit: Visit) -> None:
+def test_commands_authenticate_with_tokens(visit: Visit) -> None:
     task = json.dumps({"session_id": "s", "payload": {"n": 1}})
     produced = visit.command("produce", "-t", visit.work.topic, "--value-format", "json", text=task)
     assert (produced.returncode, produced.stderr) == (0, "")
@@ -268,7 +268,7 @@ def test_commands_come_in_with_tokens_too(visit: Visit) -> None:
         assert refused.stderr == "processor: --oauth-callback auth:token raised RuntimeError: no token today: ***\n"
 
 
-def test_a_dispatcher_that_is_idle_for_longer_than_a_token_sends_on(visit: Visit) -> None:
+def test_a_dispatcher_idle_for_longer_than_a_token_lifetime_continues_to_send(visit: Visit) -> None:
     calls = 0
 
     def token() -> tuple[str, float]:
@@ -304,7 +304,7 @@ sys.exit(app.run(sys.argv[2], sys.argv[2], sys.argv[1], value_format="bytes", ka
 """
 
 
-def test_a_consumer_in_a_program_comes_in_with_tokens(visit: Visit) -> None:
+def test_a_consumer_within_a_program_authenticates_with_tokens(visit: Visit) -> None:
     visit.work.produce_sessions(20, 5)
     command = [sys.executable, "-c", PROGRAM, visit.guarded.sasl, visit.work.topic]
     folder = environment(visit.folder, {})

@@ -102,7 +102,7 @@ def plant(folder: Path, bug: str) -> None:
     assert applied.returncode == 0, f"the planted bug {bug} does not fit the code any more: {applied.stderr}"
 
 
-def test_every_planted_bug_is_looked_for() -> None:
+def test_every_planted_bug_is_assigned_to_a_test() -> None:
     looked_for = {*CAUGHT_BY_A_SCENE, *CAUGHT_BY_THE_STATE_MACHINE, *CAUGHT_BY_TESTS_OF_EXACTLY_ONCE}
     looked_for |= {*CAUGHT_BY_THE_STATE_MACHINE_OF_JOINS, *CAUGHT_BY_TESTS_OF_THE_ENGINE}
     assert looked_for == {patch.stem for patch in PLANTED.glob("*.patch")}

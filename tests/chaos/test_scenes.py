@@ -10,5 +10,5 @@ from tests.support.scenario import MakeScenario
 
 
 @pytest.mark.parametrize("scene", [*SCENES, *GROUP_SCENES], ids=lambda scene: scene.__name__)
-def test_nothing_is_lost_out_of_order_overlapping_or_needlessly_twice(scenario: MakeScenario, scene: Scene) -> None:
+def test_no_scene_loses_reorders_overlaps_or_needlessly_repeats_a_task(scenario: MakeScenario, scene: Scene) -> None:
     assert scene(scenario()) == {}

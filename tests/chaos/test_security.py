@@ -169,7 +169,7 @@ def test_the_clients_own_debug_log_holds_no_secret(visit: Visit) -> None:
         ("write results", " (topic {}.results): Topic authorization failed"),
     ],
 )
-def test_each_missing_right_is_reported_at_the_start(visit: Visit, missing: str, told: str) -> None:
+def test_each_missing_permission_is_reported_at_the_start(visit: Visit, missing: str, told: str) -> None:
     visit.grant(missing)
     fleet = visit.run("upper", "--results-topic", f"{visit.user}.results")
     assert fleet.wait() == 4
@@ -179,7 +179,7 @@ def test_each_missing_right_is_reported_at_the_start(visit: Visit, missing: str,
 
 
 @pytest.mark.parametrize("missing", ["read the topic", "write dead letters", "write results"])
-def test_to_see_a_topic_is_not_to_use_it(visit: Visit, missing: str) -> None:
+def test_the_describe_permission_of_a_topic_is_not_sufficient(visit: Visit, missing: str) -> None:
     """The topic is there and may be described: only who asks for rights finds out before a task is lost time on it."""
     visit.grant(missing)
     cluster.create_topic(visit.work.servers, f"{visit.user}.dlq", 2)
@@ -192,7 +192,7 @@ def test_to_see_a_topic_is_not_to_use_it(visit: Visit, missing: str) -> None:
     assert not fleet.heard("consumer.started")
 
 
-def test_exactly_once_needs_the_right_to_its_transactions(visit: Visit) -> None:
+def test_exactly_once_requires_the_permission_for_its_transactions(visit: Visit) -> None:
     visit.grant()
     id_ = f"{visit.user}-place-0"
     once = ("--delivery", "exactly-once", "--results-topic", f"{visit.user}.results", "-X", "group.instance.id=place")
@@ -209,7 +209,7 @@ def test_exactly_once_needs_the_right_to_its_transactions(visit: Visit) -> None:
     assert visit.work.lag == 0
 
 
-def test_with_just_its_rights_a_consumer_does_all_its_work(visit: Visit) -> None:
+def test_a_consumer_with_only_the_documented_permissions_processes_all_tasks(visit: Visit) -> None:
     visit.grant()
     work = visit.work
     work.produce([(b"bad", b"rejected"), *((b"s%d" % (n % 5), b"%d" % n) for n in range(50))])
@@ -221,7 +221,7 @@ def test_with_just_its_rights_a_consumer_does_all_its_work(visit: Visit) -> None
     assert _hides(fleet, PASSWORD)
 
 
-def test_a_certificate_lets_a_consumer_in_too(visit: Visit, tmp_path: Path) -> None:
+def test_a_client_certificate_authenticates_a_consumer(visit: Visit, tmp_path: Path) -> None:
     pair = visit.guarded.authority.issue(f"{visit.user[:40]}")
     principal = f"CN={visit.user[:40]}"
     visit.guarded.grant(principal, *visit.rights.values())
@@ -233,7 +233,7 @@ def test_a_certificate_lets_a_consumer_in_too(visit: Visit, tmp_path: Path) -> N
     assert visit.work.faults() == {}
 
 
-def test_a_topic_that_may_not_be_read_any_more_stops_the_work_and_loses_nothing(visit: Visit) -> None:
+def test_a_revoked_topic_permission_stops_processing_and_loses_no_task(visit: Visit) -> None:
     """The consumer ends, says why, and is tried again until it may go on."""
     visit.grant()
     work = visit.work
@@ -254,7 +254,7 @@ def test_a_topic_that_may_not_be_read_any_more_stops_the_work_and_loses_nothing(
     assert _hides(fleet, PASSWORD)
 
 
-def test_a_group_that_may_not_be_read_any_more_is_reported_with_the_first_commit_and_loses_nothing(
+def test_a_revoked_group_permission_is_reported_with_the_first_commit_and_loses_no_task(
     visit: Visit,
 ) -> None:
     """The consumer works on while the group takes it for a member, then ends, and is tried again until it may go on."""
@@ -280,7 +280,7 @@ def test_a_group_that_may_not_be_read_any_more_is_reported_with_the_first_commit
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_a_stop_while_the_group_waits_repeats_nothing_with_and_without_the_right_to_transactions(
+def test_a_stop_while_the_group_waits_repeats_nothing_with_and_without_the_transactions_permission(
     visit: Visit, allowed: bool
 ) -> None:
     """A consumer is killed and another one comes. Without the right the stop waits for the end of the session."""
@@ -311,7 +311,7 @@ def test_a_stop_while_the_group_waits_repeats_nothing_with_and_without_the_right
     assert _hides(survivor, PASSWORD)
 
 
-def test_dead_letters_that_may_not_be_written_any_more_wait_with_their_session_only(visit: Visit) -> None:
+def test_a_revoked_permission_to_write_dead_letters_blocks_only_their_sessions(visit: Visit) -> None:
     visit.grant()
     work = visit.work
     fleet = visit.run("fail", "--max-attempts", "1", "--commit-interval", "0.1")
@@ -333,7 +333,7 @@ def test_dead_letters_that_may_not_be_written_any_more_wait_with_their_session_o
     assert work.repeated() == []
 
 
-def test_produce_is_refused_in_one_line_too(visit: Visit) -> None:
+def test_produce_reports_denied_access_in_one_line(visit: Visit) -> None:
     """It may see the topic, and not write to it; then it may."""
     topic, task = visit.user, b'{"session_id": "s", "payload": 1}\n'
     right = Right(AclOperation.DESCRIBE, ResourceType.TOPIC, topic)
@@ -356,7 +356,7 @@ def _produce(visit: Visit, password: str, task: bytes) -> subprocess.CompletedPr
     return subprocess.run(command, input=task, capture_output=True, timeout=60, check=False)
 
 
-def test_a_password_that_is_changed_is_read_again_when_the_old_one_is_refused(visit: Visit) -> None:
+def test_a_changed_password_is_read_again_when_the_old_one_is_refused(visit: Visit) -> None:
     """Connections that are open stay so; the next ones, here after a restart of the broker, need the new password."""
     visit.grant()
     work = visit.work
@@ -379,7 +379,7 @@ def test_a_password_that_is_changed_is_read_again_when_the_old_one_is_refused(vi
     assert _hides(fleet, PASSWORD, WRONG_PASSWORD)
 
 
-def test_the_control_topic_is_read_by_consumers_and_written_by_operators_and_a_missing_right_is_named(
+def test_consumers_read_and_operators_write_the_control_topic_and_a_missing_permission_is_named(
     visit: Visit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A right that is taken away later is logged, and what was read holds until it is back."""
@@ -414,7 +414,7 @@ def test_the_control_topic_is_read_by_consumers_and_written_by_operators_and_a_m
     assert fleet.stop() == 0
 
 
-def test_an_operating_command_names_the_right_that_it_misses_and_does_nothing(
+def test_an_operating_command_names_the_missing_permission_and_does_nothing(
     visit: Visit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     topic, dead, notes = visit.user, f"{visit.user}.dlq", f"{visit.user}-notes"
@@ -478,7 +478,7 @@ def _doctor(visit: Visit, capsys: pytest.CaptureFixture[str], *options: str) -> 
     return found
 
 
-def test_doctor_names_each_right_that_is_missing(visit: Visit, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_names_each_missing_permission(visit: Visit, capsys: pytest.CaptureFixture[str]) -> None:
     visit.grant()
     login = _options(visit.login)
     topic, refused = visit.user, ACCESS_DENIED.format(visit.guarded.sasl).removeprefix("processor: ")
@@ -497,7 +497,7 @@ def test_doctor_names_each_right_that_is_missing(visit: Visit, capsys: pytest.Ca
     assert f"{topic}.dlq" not in visit.guarded.admin.list_topics(timeout=10).topics
 
 
-def test_doctor_names_a_wrong_password_and_a_certificate_that_is_refused(
+def test_doctor_reports_a_wrong_password_and_a_rejected_certificate(
     visit: Visit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stranger = tmp_path / "stranger"

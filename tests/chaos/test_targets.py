@@ -75,7 +75,7 @@ def in_the_way(obstacle: str, wired: Wired, *topics: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)
-def test_a_target_that_takes_nothing_holds_up_its_sessions_only_and_gets_all_of_it_afterwards(
+def test_a_target_topic_that_rejects_writes_blocks_only_its_sessions_and_receives_all_records_later(
     wired: Wired, wired_scenario: MakeScenario, obstacle: str
 ) -> None:
     work = wired_scenario(partitions=2)
@@ -107,7 +107,7 @@ def contents(work: Scenario, topic: str) -> list[tuple[object, object]]:
     return [(record.key(), record.value()) for record in cluster.read_all(work.servers, topic)]
 
 
-def test_a_stop_while_a_target_takes_nothing_leaves_the_task_to_the_next_consumer(
+def test_a_stop_while_a_target_topic_rejects_writes_leaves_the_task_to_the_next_consumer(
     wired: Wired, wired_scenario: MakeScenario
 ) -> None:
     """What is not acknowledged is not settled, and runs again."""
@@ -130,7 +130,9 @@ def test_a_stop_while_a_target_takes_nothing_leaves_the_task_to_the_next_consume
     assert {finding.place for finding in work.repeated()} <= held
 
 
-def test_the_largest_record_that_a_topic_takes_can_be_a_dead_letter(wired: Wired, wired_scenario: MakeScenario) -> None:
+def test_the_largest_record_that_a_topic_accepts_can_be_dead_lettered(
+    wired: Wired, wired_scenario: MakeScenario
+) -> None:
     """With its headers it is larger than its topic would take: the dead-letter topic is made for that."""
     work = wired_scenario(partitions=1, max_message_bytes=3_000_000)
     value = b"x" * (3_000_000 - 120)
@@ -140,7 +142,7 @@ def test_the_largest_record_that_a_topic_takes_can_be_a_dead_letter(wired: Wired
     assert contents(work, f"{work.topic}.dlq") == [(b"s", value)]
 
 
-def test_what_a_topic_takes_only_compressed_can_be_a_dead_letter_and_a_result(
+def test_a_record_accepted_only_compressed_can_be_a_dead_letter_and_a_result(
     wired: Wired, wired_scenario: MakeScenario
 ) -> None:
     """All three topics have the brokers' own limit, a third of the value."""

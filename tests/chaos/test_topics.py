@@ -25,7 +25,7 @@ def delete_records(admin: AdminClient, topic: str, partition: int, before: int) 
         assert answer.result(30).low_watermark == before
 
 
-def test_records_deleted_before_they_were_read_are_reported_offset_by_offset(
+def test_unread_records_that_are_deleted_are_reported_offset_by_offset(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
     """The consumer was away; the topic's retention was not."""
@@ -45,7 +45,7 @@ def test_records_deleted_before_they_were_read_are_reported_offset_by_offset(
     assert work.lag == 0
 
 
-def test_retention_that_overtakes_a_slow_consumer_leaves_out_only_what_it_did_not_hold(
+def test_retention_that_overtakes_a_slow_consumer_skips_only_records_it_had_not_fetched(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
     """It runs one task and holds some more when later records are deleted: those run, and the rest is reported."""
@@ -88,7 +88,7 @@ def test_retention_that_overtakes_a_slow_consumer_leaves_out_only_what_it_did_no
     assert work.repeated() == []
 
 
-def test_a_topic_that_is_recreated_under_the_same_name_is_processed_from_its_beginning(
+def test_a_topic_recreated_under_the_same_name_is_processed_from_its_beginning(
     scenario: MakeScenario, admin: AdminClient
 ) -> None:
     work = scenario(partitions=2)
@@ -108,7 +108,7 @@ def test_a_topic_that_is_recreated_under_the_same_name_is_processed_from_its_beg
     assert {event["partition"] for event in fleet.heard("consumer.offsets_rewound")} <= {0, 1}
 
 
-def test_partitions_that_are_added_are_served(scenario: MakeScenario, admin: AdminClient) -> None:
+def test_added_partitions_are_consumed(scenario: MakeScenario, admin: AdminClient) -> None:
     work = scenario(partitions=1)
     work.produce_sessions(200, 10)
     fleet = work.run("note", *QUICK)

@@ -128,7 +128,7 @@ def test_a_stop_while_the_group_waits_repeats_nothing(
 
 
 @WAITS
-def test_a_death_while_the_group_waits_repeats_what_was_done_in_two_commit_intervals_at_most(
+def test_a_death_while_the_group_waits_repeats_at_most_two_commit_intervals_of_work(
     scenario: MakeScenario, awaiting: Callable[[Scenario], Iterator[Wait]]
 ) -> None:
     work = scenario(partitions=12)
@@ -144,7 +144,7 @@ def test_a_death_while_the_group_waits_repeats_what_was_done_in_two_commit_inter
     assert "lost" not in work.faults()
 
 
-def test_a_coordinator_that_restarts_while_the_group_waits_costs_a_stop_nothing(
+def test_a_stop_repeats_nothing_if_the_coordinator_restarts_while_the_group_waits(
     own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     broker = own_broker()
@@ -166,7 +166,7 @@ def test_a_coordinator_that_restarts_while_the_group_waits_costs_a_stop_nothing(
     assert "lost" not in work.faults()
 
 
-def test_a_commit_that_the_group_takes_while_it_waits_may_refer_to_a_recorded_skip_map(
+def test_a_commit_accepted_while_the_group_waits_may_refer_to_a_recorded_skip_map(
     own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     """A member is paused for less than its session. Little fits into the metadata of the other one's commits.
@@ -251,7 +251,7 @@ def test_a_transaction_commits_offsets_with_their_skip_maps(
     consumer.close()
 
 
-def test_a_member_of_an_earlier_generation_commits_nothing_and_can_commit_again_in_the_present_one(
+def test_a_member_of_an_earlier_generation_commits_nothing_and_can_commit_in_the_current_one(
     broker: Broker, scenario: MakeScenario, offsets: TransactionalOffsets, group: str
 ) -> None:
     work = scenario(partitions=1)

@@ -8,7 +8,7 @@ SECONDS = 0.002
 """What a handler takes for each task of a batch."""
 
 
-def test_kills_in_the_middle_of_batches_lose_nothing_and_keep_every_order(scenario: MakeScenario) -> None:
+def test_kills_during_batches_lose_no_task_and_keep_the_order_of_each_session(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce_sessions(3000, 40)
     options = ("-w", "8", "--commit-interval", "0.2", "-X", "session.timeout.ms=6000")

@@ -73,7 +73,7 @@ def test_a_stuck_session_stops_neither_its_partition_nor_the_others(scenario: Ma
     assert fleet.stop() == 3
 
 
-def test_a_consumer_that_is_full_stays_in_the_group(scenario: MakeScenario) -> None:
+def test_a_consumer_at_its_in_flight_limit_stays_in_the_group(scenario: MakeScenario) -> None:
     work = scenario(partitions=1)
     work.produce_sessions(400, 20)
     quick = ("-X", "session.timeout.ms=6000", "-X", "max.poll.interval.ms=6000")

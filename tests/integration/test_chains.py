@@ -49,7 +49,7 @@ def notes_in(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("value_format", ["avro", "json"])
-def test_every_chain_runs_to_its_end_in_order_whatever_is_killed(
+def test_every_chain_runs_to_its_end_in_order_despite_kills(
     broker: Broker,
     topic: MakeTopic,
     group: str,
@@ -90,7 +90,7 @@ def test_every_chain_runs_to_its_end_in_order_whatever_is_killed(
         assert note["session"].split("-")[1].isdigit()
 
 
-def test_with_exactly_once_each_task_that_follows_is_committed_once(
+def test_with_exactly_once_each_follow_up_task_is_committed_once(
     broker: Broker, topic: MakeTopic, group: str, start_fleet: StartFleet, tmp_path: Path
 ) -> None:
     first, packed, shipped, notes, chains = topic(3), topic(2), topic(2), tmp_path / "notes", 150

@@ -27,7 +27,7 @@ TASKS, SESSIONS = 400, 8
 OF_S3 = TASKS // SESSIONS
 
 
-def test_a_session_that_is_paused_under_load_stays_paused_over_a_restart_until_it_is_resumed(
+def test_a_session_paused_under_load_stays_paused_across_a_restart_until_it_is_resumed(
     scenario: MakeScenario, capsys: Capture
 ) -> None:
     work = scenario()
@@ -71,7 +71,7 @@ def moves(fleet: Fleet) -> list[dict[str, Any]]:
     return [event for event in list(fleet.events) if event["event"] in kinds and event["partitions"]]
 
 
-def test_workers_are_changed_under_load_without_a_rebalance_and_stay_so_over_a_restart(
+def test_the_number_of_workers_changes_under_load_without_a_rebalance_and_survives_a_restart(
     scenario: MakeScenario, capsys: Capture
 ) -> None:
     work = scenario()
@@ -100,17 +100,17 @@ def test_workers_are_changed_under_load_without_a_rebalance_and_stay_so_over_a_r
 
 
 @pytest.mark.parametrize("options", [(), ("4", "--off")])
-def test_an_order_of_workers_is_a_number_or_its_end(options: tuple[str, ...], capsys: Capture) -> None:
+def test_the_workers_command_takes_either_a_number_or_off(options: tuple[str, ...], capsys: Capture) -> None:
     refusal = refused(capsys, "control", "workers", "-b", "h:1", "-g", "g", "--control-topic", "c", *options)
     assert refusal == "give either N, the number of workers, or --off"
 
 
-def test_a_number_of_workers_is_at_least_one(capsys: Capture) -> None:
+def test_the_number_of_workers_is_at_least_one(capsys: Capture) -> None:
     refusal = refused(capsys, "control", "workers", "-b", "h:1", "-g", "g", "--control-topic", "c", "0")
     assert refusal == "N must be at least 1, not 0"
 
 
-def test_a_session_that_is_cancelled_under_load_never_begins_again_over_a_restart(
+def test_a_session_cancelled_under_load_starts_no_further_task_even_after_a_restart(
     scenario: MakeScenario, capsys: Capture
 ) -> None:
     work = scenario()
@@ -150,7 +150,7 @@ def test_a_session_that_is_cancelled_under_load_never_begins_again_over_a_restar
     assert cancelled["until"] - cancelled["since"] == 24 * 3600 * 1000
 
 
-def test_a_control_topic_is_created_compacted_and_a_missing_one_is_refused_where_none_may_be_created(
+def test_a_control_topic_is_created_compacted_and_a_missing_one_is_refused_if_it_may_not_be_created(
     scenario: MakeScenario,
 ) -> None:
     work = scenario(partitions=1)
@@ -167,7 +167,9 @@ def test_a_control_topic_is_created_compacted_and_a_missing_one_is_refused_where
     assert fleet.stop() == 0
 
 
-def test_list_shows_the_group_alone_and_what_still_holds(broker: Broker, topic: MakeTopic, capsys: Capture) -> None:
+def test_list_shows_only_the_commands_of_the_group_that_are_in_force(
+    broker: Broker, topic: MakeTopic, capsys: Capture
+) -> None:
     control = topic(partitions=2)
     target = ("-b", broker.bootstrap_servers, "--control-topic", control)
     cluster.produce(broker.bootstrap_servers, control, [(b"not a command", b"1"), (None, b"2")])
@@ -207,7 +209,7 @@ def test_list_shows_the_group_alone_and_what_still_holds(broker: Broker, topic: 
     assert checked("control list", capsys.readouterr().out)["workers"] is None
 
 
-def test_list_says_that_nothing_is_in_force_and_refuses_a_group_that_does_not_exist(
+def test_list_reports_that_nothing_is_in_force_and_rejects_a_group_that_does_not_exist(
     broker: Broker, topic: MakeTopic, group: str, capsys: Capture
 ) -> None:
     control = topic(partitions=1, cleanup_policy="compact")
@@ -240,7 +242,7 @@ def test_list_says_that_nothing_is_in_force_and_refuses_a_group_that_does_not_ex
         (("--partition", "orders"), "--partition 'orders' must be TOPIC:PARTITION"),
     ],
 )
-def test_a_pause_is_of_exactly_one_thing(options: tuple[str, ...], sentence: str, capsys: Capture) -> None:
+def test_a_pause_has_exactly_one_target(options: tuple[str, ...], sentence: str, capsys: Capture) -> None:
     refusal = refused(capsys, "control", "pause", "-b", "h:1", "-g", "g", "--control-topic", "c", *options)
     assert refusal == sentence
 
@@ -262,7 +264,7 @@ def test_a_pause_is_of_exactly_one_thing(options: tuple[str, ...], sentence: str
         (("--task", "a", "--for", "0s"), "--for must be a duration such as 90s, 15m, 2h or 7d, not '0s'"),
     ],
 )
-def test_a_cancellation_is_of_exactly_one_thing(options: tuple[str, ...], sentence: str, capsys: Capture) -> None:
+def test_a_cancellation_has_exactly_one_target(options: tuple[str, ...], sentence: str, capsys: Capture) -> None:
     refusal = refused(capsys, "control", "cancel", "-b", "h:1", "-g", "g", "--control-topic", "c", *options)
     assert refusal == sentence
 
@@ -300,16 +302,14 @@ def test_cancellations_are_listed_until_they_end_and_their_records_are_removed(
     assert (listed["what"], listed["name"]) == ("s", "charge")
 
 
-def test_there_is_nothing_to_list_or_to_resume_without_a_control_topic(
-    broker: Broker, group: str, capsys: Capture
-) -> None:
+def test_list_and_resume_fail_without_a_control_topic(broker: Broker, group: str, capsys: Capture) -> None:
     target = ("-b", broker.bootstrap_servers, "-g", group, "--control-topic", f"{group}.missing")
     for command in (("list",), ("resume", "--all")):
         refusal = refused(capsys, "control", *command, *target, code=5)
         assert refusal.startswith(f"topic {group}.missing does not exist at ")
 
 
-def test_the_embedded_broker_of_development_has_control_topics(capsys: Capture) -> None:
+def test_the_embedded_development_broker_supports_control_topics(capsys: Capture) -> None:
     with EmbeddedBroker() as embedded:
         target = ("-b", embedded.bootstrap_servers, "-g", "g", "--control-topic", "c")
         assert main(["control", "pause", *target, "--all"]) == 0

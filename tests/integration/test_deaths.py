@@ -36,7 +36,9 @@ def finish(fleet: Fleet) -> None:
     assert fleet.wait(SECONDS) == 0
 
 
-def test_a_task_that_kills_its_process_is_a_dead_letter_and_those_beside_it_are_not(scenario: MakeScenario) -> None:
+def test_a_task_that_kills_its_process_becomes_a_dead_letter_and_concurrent_tasks_do_not(
+    scenario: MakeScenario,
+) -> None:
     work = scenario(partitions=2)
     fleet = work.run("deadly", *OUTLASTING, "--commit-interval", "0.1", "-p", "2", "-w", "4", seconds=0.02)
     until(lambda: {event["consumer"] for event in fleet.heard("consumer.assigned") if event["partitions"]} == {0, 1})
@@ -62,7 +64,7 @@ def test_a_task_that_kills_its_process_is_a_dead_letter_and_those_beside_it_are_
     assert (letter["attempt"], letter["error_type"]) == (3, "processor.ProcessDied")
 
 
-def test_two_coroutines_that_kill_their_process_are_both_found_with_exactly_once(scenario: MakeScenario) -> None:
+def test_with_exactly_once_two_coroutines_that_kill_their_process_are_both_identified(scenario: MakeScenario) -> None:
     work = scenario(partitions=2)
     work.produce_sessions(20, 10)
     work.produce([(b"one", b"segmentation fault"), (b"other", b"SIGKILL")], partition=1)
@@ -76,7 +78,7 @@ def test_two_coroutines_that_kill_their_process_are_both_found_with_exactly_once
     assert work.lag == 0
 
 
-def test_a_task_that_kills_its_process_in_a_batch_is_found_by_itself(scenario: MakeScenario) -> None:
+def test_a_task_of_a_batch_that_kills_its_process_is_isolated(scenario: MakeScenario) -> None:
     work = scenario(partitions=1)
     work.produce_sessions(60, 60)
     work.produce([(b"s7", b"SIGKILL")])

@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 
 @BOTH
-def test_every_task_runs_once_and_in_its_sessions_order(scenario: MakeScenario, protocol: str) -> None:
+def test_every_task_runs_once_and_in_the_order_of_its_session(scenario: MakeScenario, protocol: str) -> None:
     work = scenario()
     work.produce_sessions(2000, 50)
     fleet = work.run("note", "--stop-at-end", "-p", "2", "-w", "8", "--group-protocol", protocol)
@@ -36,7 +36,7 @@ def test_every_task_runs_once_and_in_its_sessions_order(scenario: MakeScenario, 
     assert work.lag == 0
 
 
-def test_an_async_handler_keeps_the_same_promises(scenario: MakeScenario) -> None:
+def test_an_async_handler_has_the_same_guarantees(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce_sessions(2000, 50)
     assert work.run("note_async", "--stop-at-end", "-w", "200", seconds=0.005).wait() == 0
@@ -79,7 +79,7 @@ def test_a_kill_repeats_only_what_ran_since_the_last_commit(scenario: MakeScenar
     assert work.lag == 0
 
 
-def test_kills_in_the_middle_of_work_lose_nothing(scenario: MakeScenario) -> None:
+def test_kills_under_load_lose_no_task(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce_sessions(4000, 40)
     options = ("-w", "16", "--commit-interval", "0.2", "-X", "session.timeout.ms=6000")
@@ -93,7 +93,9 @@ def test_kills_in_the_middle_of_work_lose_nothing(scenario: MakeScenario) -> Non
 
 
 @BOTH
-def test_consumers_that_come_and_go_neither_lose_nor_overlap(scenario: MakeScenario, protocol: str) -> None:
+def test_consumers_that_come_and_go_neither_lose_tasks_nor_let_them_overlap(
+    scenario: MakeScenario, protocol: str
+) -> None:
     work = scenario(partitions=6)
     work.produce_sessions(4000, 60)
     options = ("-w", "8", "--group-protocol", protocol)
@@ -127,7 +129,7 @@ def test_a_killed_consumer_is_replaced(scenario: MakeScenario) -> None:
     assert work.faults() == {}
 
 
-def test_a_second_signal_ends_at_once_and_loses_only_what_runs(scenario: MakeScenario) -> None:
+def test_a_second_signal_stops_the_fleet_at_once_and_abandons_only_running_tasks(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce_sessions(200, 20)
     work.produce([(b"stuck", b"")])
@@ -145,7 +147,7 @@ def test_a_second_signal_ends_at_once_and_loses_only_what_runs(scenario: MakeSce
     assert {finding.place for finding in work.repeated()} <= {work.places[-1]}
 
 
-def test_a_drain_that_takes_too_long_is_exit_3_and_is_reported(scenario: MakeScenario) -> None:
+def test_a_drain_that_times_out_is_reported_and_exits_with_3(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce([(b"stuck", b"")])
     fleet = work.run("stick", "--drain-timeout", "1", "--timeout", "600")
@@ -155,7 +157,7 @@ def test_a_drain_that_takes_too_long_is_exit_3_and_is_reported(scenario: MakeSce
     assert fleet.heard("task.abandoned", session_id=hashed("stuck"))
 
 
-def test_offset_holes_do_not_stop_the_commits(scenario: MakeScenario) -> None:
+def test_gaps_in_the_offsets_do_not_stop_the_commits(scenario: MakeScenario) -> None:
     """Transactions leave markers and aborted records, which are never delivered; the lag still reads 0."""
     work = scenario(partitions=1)
     producer = Producer({"bootstrap.servers": work.servers, "transactional.id": work.group, "log_level": 0})
@@ -176,7 +178,7 @@ def test_offset_holes_do_not_stop_the_commits(scenario: MakeScenario) -> None:
     assert work.lag == 0
 
 
-def test_a_broker_that_dies_and_comes_back_is_waited_for(
+def test_consumers_wait_for_a_broker_that_dies_and_restarts(
     own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     broker = own_broker()

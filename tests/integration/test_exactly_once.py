@@ -15,7 +15,9 @@ def produce(work: Scenario, tasks: int = 1000, sessions: int = 40) -> None:
 
 
 @pytest.mark.parametrize(("handler", "protocol"), [("reply", "consumer"), ("reply_async", "classic")])
-def test_each_task_has_one_output_in_its_sessions_order(scenario: MakeScenario, handler: str, protocol: str) -> None:
+def test_each_task_has_one_output_in_the_order_of_its_session(
+    scenario: MakeScenario, handler: str, protocol: str
+) -> None:
     work = scenario()
     produce(work)
     fleet = work.run(handler, "--stop-at-end", "-p", "2", "--group-protocol", protocol, *exactly_once(work))

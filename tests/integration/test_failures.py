@@ -27,7 +27,7 @@ def header_texts(message: Message) -> dict[str, str]:
     return {name: (value or b"").decode("utf-8", "replace") for name, value in header_pairs(message)}
 
 
-def test_a_failed_task_is_tried_again_and_then_dead_lettered(scenario: MakeScenario) -> None:
+def test_a_failed_task_is_retried_and_then_dead_lettered(scenario: MakeScenario) -> None:
     work = scenario()
     headers = [("x", b"1"), ("x", None), ("y", b"\xff\x00")]
     work.produce(
@@ -62,7 +62,7 @@ def test_a_failed_task_is_tried_again_and_then_dead_lettered(scenario: MakeScena
     assert work.lag == 0
 
 
-def test_bytes_that_cannot_be_decoded_are_dead_lettered_as_they_were(scenario: MakeScenario) -> None:
+def test_undecodable_bytes_are_dead_lettered_unchanged(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce([(b"bad", b"{no json"), (b"bad", b'{"payload": 1}'), (b"empty", b""), (b"gone", None)])
     assert work.run("note", "--stop-at-end", "--value-format", "json").wait() == 0
@@ -85,7 +85,7 @@ def test_a_result_is_written_before_its_task_settles(scenario: MakeScenario) -> 
     assert work.lag == 0
 
 
-def test_a_dead_letter_that_cannot_be_written_holds_its_session_only(scenario: MakeScenario) -> None:
+def test_a_dead_letter_that_cannot_be_written_blocks_only_its_session(scenario: MakeScenario) -> None:
     """The topic accepts no record of that size: the task stays unsettled, is reported, and is not lost."""
     work = scenario(partitions=1)
     small = cluster.create_topic(work.servers, f"{work.topic}-small", 1, max_message_bytes=100)
@@ -120,7 +120,7 @@ def test_a_handler_that_cannot_be_stopped_is_dead_lettered_and_its_process_repla
     assert work.lag == 0
 
 
-def test_a_handler_in_python_is_interrupted_at_its_deadline(scenario: MakeScenario) -> None:
+def test_a_python_handler_is_interrupted_at_its_deadline(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce([(b"loop", b""), (b"other", b"")])
     fleet = work.run("loop", *QUICK, "--timeout", "0.5", "--max-attempts", "2")
@@ -144,7 +144,7 @@ def test_an_async_handler_is_cancelled_at_its_deadline(scenario: MakeScenario) -
     assert work.lag == 0
 
 
-def test_an_unknown_name_is_a_dead_letter_that_says_which_there_are(scenario: MakeScenario) -> None:
+def test_an_unknown_task_name_is_dead_lettered_with_the_known_names(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce([(b"a", b"", [("task-name", b"charge")]), (b"b", b"", [("task-name", b"chrage")])])
     assert work.run("named", *QUICK).wait() == 0

@@ -33,7 +33,7 @@ def beside_a_backlog(work: Scenario, handler: str, *options: str) -> list[Entry]
 
 
 @pytest.mark.parametrize("handler", ["note", "note_async"])
-def test_tasks_of_quiet_partitions_are_done_long_before_the_backlog_of_another(
+def test_quiet_partitions_finish_long_before_the_backlog_of_another_partition(
     scenario: MakeScenario, handler: str
 ) -> None:
     entries = beside_a_backlog(scenario(), handler)
@@ -41,13 +41,13 @@ def test_tasks_of_quiet_partitions_are_done_long_before_the_backlog_of_another(
         assert done_before(entries, partition) < BACKLOG * 2 / 3
 
 
-def test_so_they_are_with_little_in_flight(scenario: MakeScenario) -> None:
+def test_quiet_partitions_finish_before_the_backlog_with_a_low_in_flight_limit(scenario: MakeScenario) -> None:
     entries = beside_a_backlog(scenario(), "note", "--max-in-flight", "100")
     for partition in (1, 2, 3):
         assert done_before(entries, partition) < BACKLOG * 2 / 3
 
 
-def test_backlogs_are_worked_off_side_by_side(scenario: MakeScenario) -> None:
+def test_backlogs_of_several_partitions_are_processed_concurrently(scenario: MakeScenario) -> None:
     work = scenario(partitions=6)
     for partition in range(6):
         work.produce(((b"s%d-%d" % (partition, n % 50), b"x" * 100) for n in range(3_000)), partition=partition)

@@ -16,7 +16,9 @@ DELAY_SECONDS = 14.0
 SPREAD_SECONDS = 2.0
 
 
-def test_a_kill_while_delayed_tasks_are_set_aside_loses_none_and_keeps_every_order(scenario: MakeScenario) -> None:
+def test_a_kill_while_delayed_tasks_are_set_aside_loses_none_and_keeps_the_order_of_each_session(
+    scenario: MakeScenario,
+) -> None:
     """Most sessions are set aside; others go on; the consumer is killed when some of the delayed ones have run."""
     work = scenario(partitions=1)
     options = ("-w", "8", "--max-in-flight", "200", "--commit-interval", "0.2", "--stats-interval", "0.5")
@@ -43,7 +45,7 @@ def test_a_kill_while_delayed_tasks_are_set_aside_loses_none_and_keeps_every_ord
     assert max(begun[place] for place in set(begun) - delayed) < due_at
 
 
-def test_cancelled_tasks_that_are_set_aside_for_an_hour_are_settled_at_once(scenario: MakeScenario) -> None:
+def test_cancelled_tasks_set_aside_for_an_hour_are_settled_at_once(scenario: MakeScenario) -> None:
     work = scenario(partitions=1)
     control = ("--control-topic", f"{work.topic}.control")
     fleet = work.run("note", "-w", "4", "--max-in-flight", "100", "--commit-interval", "0.2", *control)

@@ -78,7 +78,7 @@ def assert_refused(fleet: Fleet, *told: str) -> None:
 
 
 @pytest.mark.parametrize("version", OLD_VERSIONS)
-def test_a_cluster_that_is_too_old_for_kip_848_is_named_and_serves_the_classic_protocol(
+def test_a_cluster_too_old_for_kip_848_is_reported_and_serves_the_classic_protocol(
     on_own_broker: Callable[..., Scenario], version: str
 ) -> None:
     refused = on_own_broker(version)
@@ -92,20 +92,20 @@ def test_a_cluster_that_is_too_old_for_kip_848_is_named_and_serves_the_classic_p
     assert work.lag == 0
 
 
-def test_a_cluster_where_kip_848_is_switched_off_is_named(on_own_broker: Callable[..., Scenario]) -> None:
+def test_a_cluster_with_kip_848_disabled_is_reported(on_own_broker: Callable[..., Scenario]) -> None:
     work = on_own_broker(group_coordinator_rebalance_protocols="classic")
     assert_refused(work.run("note", "--group-protocol", "consumer"), work.servers, "--group-protocol classic")
 
 
 @pytest.mark.parametrize("milliseconds", [500, 3_600_000])
-def test_a_session_outside_of_the_brokers_bounds_ends_the_fleet_with_the_bounds(
+def test_a_session_timeout_outside_the_broker_bounds_ends_the_fleet_and_reports_the_bounds(
     scenario: MakeScenario, milliseconds: int
 ) -> None:
     fleet = scenario().run("note", "-p", "2", "-X", f"session.timeout.ms={milliseconds}")
     assert_refused(fleet, f"session.timeout.ms={milliseconds}", "(1000)", "(1800000)")
 
 
-def test_brokers_that_allow_no_session_as_short_as_the_default_are_served(
+def test_the_default_session_timeout_is_raised_to_the_minimum_of_the_brokers(
     on_own_broker: Callable[..., Scenario],
 ) -> None:
     work = on_own_broker(group_min_session_timeout_ms="30000")
@@ -116,20 +116,20 @@ def test_brokers_that_allow_no_session_as_short_as_the_default_are_served(
     assert fleet.stop() == 0
 
 
-def test_a_group_whose_members_use_another_assignor_is_named(scenario: MakeScenario) -> None:
+def test_a_group_whose_members_use_another_assignor_is_reported(scenario: MakeScenario) -> None:
     work = scenario()
     with member(work, partition_assignment_strategy="range"):
         assert_refused(work.run("note"), work.group, "partition.assignment.strategy", "another --group")
 
 
-def test_an_assignor_that_the_cluster_does_not_have_ends_the_fleet_with_those_that_it_has(
+def test_an_unknown_assignor_ends_the_fleet_and_reports_the_available_ones(
     scenario: MakeScenario,
 ) -> None:
     fleet = scenario().run("note", "--group-protocol", "consumer", "-X", "group.remote.assignor=nearest")
     assert_refused(fleet, "group.remote.assignor=nearest", "uniform,range")
 
 
-def test_a_group_of_the_other_protocol_that_the_cluster_does_not_convert_is_named(
+def test_a_group_of_the_other_protocol_that_the_cluster_does_not_convert_is_reported(
     on_own_broker: Callable[..., Scenario],
 ) -> None:
     for protocol, other in itertools.permutations(PROTOCOLS):
@@ -138,7 +138,7 @@ def test_a_group_of_the_other_protocol_that_the_cluster_does_not_convert_is_name
             assert_refused(work.run("note", "--group-protocol", protocol), work.group, "stop them first")
 
 
-def test_a_group_that_is_full_is_waited_for(on_own_broker: Callable[..., Scenario]) -> None:
+def test_a_consumer_waits_while_its_group_is_full(on_own_broker: Callable[..., Scenario]) -> None:
     for protocol in PROTOCOLS:
         work = on_own_broker(group_max_size="1", group_consumer_max_size="1")
         work.produce_sessions(20, 2)
@@ -152,7 +152,7 @@ def test_a_group_that_is_full_is_waited_for(on_own_broker: Callable[..., Scenari
         assert fleet.stop() == 0, protocol
 
 
-def test_an_instance_id_whose_owner_has_died_is_waited_for(scenario: MakeScenario) -> None:
+def test_a_consumer_waits_for_an_instance_id_whose_owner_has_died(scenario: MakeScenario) -> None:
     """With KIP-848 the coordinator holds it until the dead member's session ends, 6 s here, and the client gives up."""
     work = scenario()
     work.produce_sessions(20, 2)
@@ -188,5 +188,5 @@ def test_a_wait_for_a_dead_member_is_reported(scenario: MakeScenario) -> None:
     assert first.stop() == 0
 
 
-def test_the_bounds_are_left_out_where_they_cannot_be_read() -> None:
+def test_bounds_that_cannot_be_read_are_omitted() -> None:
     assert broker_settings(admin_config("127.0.0.1:1", {}), ["group.max.session.timeout.ms"], timeout=0.1) == {}

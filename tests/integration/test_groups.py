@@ -65,7 +65,7 @@ def expected_ids(count: int) -> set[str]:
     return {f"g-{n}/{part}" for n in range(count) for part in ("1", "2", "2/1", "3", "then")}
 
 
-def test_every_group_is_joined_whatever_is_killed(
+def test_every_group_is_joined_despite_kills(
     broker: Broker, topic: MakeTopic, group: str, start_fleet: StartFleet, tmp_path: Path
 ) -> None:
     first, other, notes, count = topic(4), topic(3), tmp_path / "notes", 40
@@ -97,7 +97,7 @@ def check_joined(ran: Sequence[dict[str, Any]], count: int) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_partitions_that_move_take_their_groups_along_and_nothing_runs_twice(
+def test_groups_move_with_their_partitions_and_no_task_runs_twice(
     broker: Broker, topic: MakeTopic, group: str, start_fleet: StartFleet, tmp_path: Path, protocol: str
 ) -> None:
     """A second fleet comes while groups wait, and the first one stops. Until it has come, tasks take longer."""
@@ -124,7 +124,7 @@ def test_partitions_that_move_take_their_groups_along_and_nothing_runs_twice(
     assert len({note["pid"] for note in ran}) == 2
 
 
-def test_with_exactly_once_what_follows_a_group_is_committed_once(
+def test_with_exactly_once_the_task_after_a_group_is_committed_once(
     broker: Broker, topic: MakeTopic, group: str, start_fleet: StartFleet, tmp_path: Path
 ) -> None:
     first, shipped, notes, count = topic(4), topic(2), tmp_path / "notes", 40
@@ -153,7 +153,7 @@ def test_with_exactly_once_what_follows_a_group_is_committed_once(
 
 
 @pytest.mark.parametrize("form", ["avro", "avro with a registry", "bytes"])
-def test_groups_in_every_format_come_from_both_dispatchers_and_from_produce(
+def test_groups_of_every_format_are_sent_by_both_dispatchers_and_by_produce(
     request: pytest.FixtureRequest,
     broker: Broker,
     topic: MakeTopic,
@@ -189,7 +189,7 @@ def test_groups_in_every_format_come_from_both_dispatchers_and_from_produce(
         assert of_way[f"{way}/then"] == ("z", [f"{way}/1", f"{way}/2"])
 
 
-def test_every_order_ships_once_all_is_done_although_the_fleet_is_killed(
+def test_every_order_ships_after_all_its_tasks_although_the_fleet_is_killed(
     broker: Broker, topic: MakeTopic, group: str, start_fleet: StartFleet
 ) -> None:
     """The example."""

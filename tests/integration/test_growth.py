@@ -48,7 +48,7 @@ def served(fleets: list[Fleet], partitions: int) -> bool:
 
 @BOTH
 @pytest.mark.parametrize("handler", ["note", "note_async"])
-def test_no_task_overtakes_one_of_its_session_while_its_topic_grows_under_a_backlog(
+def test_no_task_overtakes_another_of_its_session_while_the_topic_grows_under_a_backlog(
     scenario: MakeScenario, protocol: str, handler: str
 ) -> None:
     """The producer goes on meanwhile, and sees the growth when it does: perhaps after the consumers."""
@@ -75,7 +75,7 @@ def test_no_task_overtakes_one_of_its_session_while_its_topic_grows_under_a_back
     assert set(cluster.committed(work.servers, work.group, work.topic)) == set(range(8))
 
 
-def test_a_topic_that_grows_twice_under_a_backlog_while_a_consumer_is_killed_keeps_every_session_in_order(
+def test_every_session_stays_in_order_if_its_topic_grows_twice_and_a_consumer_is_killed(
     scenario: MakeScenario,
 ) -> None:
     """From 4 to 8 to 16 partitions; a consumer dies between the two, while partitions of the first growth are held."""
@@ -105,7 +105,7 @@ def test_a_topic_that_grows_twice_under_a_backlog_while_a_consumer_is_killed_kee
     assert set(cluster.committed(work.servers, work.group, work.topic)) == set(range(16))
 
 
-def test_a_broker_that_restarts_while_new_partitions_are_held_costs_only_time(
+def test_a_broker_restart_while_new_partitions_are_held_only_delays_tasks(
     own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     broker = own_broker()
@@ -131,7 +131,7 @@ def test_a_broker_that_restarts_while_new_partitions_are_held_costs_only_time(
     assert held([fleet]) == {4, 5, 6, 7}
 
 
-def test_groups_that_wait_while_their_topic_grows_go_on_once(scenario: MakeScenario) -> None:
+def test_a_group_that_waits_while_its_topic_grows_continues_once(scenario: MakeScenario) -> None:
     """What follows from their last branches goes into new partitions, which wait for the old ones, but for arrivals."""
     work, groups = scenario(partitions=4), 40
     fleet = start(work, "classic", "--commit-interval", "0.2", handler="branch")

@@ -61,7 +61,7 @@ def probe(tmp_path: Path) -> Probe:
     return Probe(tmp_path / "heartbeat")
 
 
-def test_a_fleet_is_ready_once_it_is_in_the_group_with_or_without_partitions(
+def test_a_fleet_is_ready_once_it_has_joined_the_group_with_or_without_partitions(
     scenario: MakeScenario, probe: Probe
 ) -> None:
     fleet = scenario(1).run("nothing", "-p", "2", "--heartbeat-file", str(probe.file))
@@ -88,7 +88,7 @@ def test_a_frozen_consumer_or_parent_is_not_alive(scenario: MakeScenario, probe:
     assert fleet.stop() == 0
 
 
-def test_a_consumer_that_died_does_not_make_its_fleet_look_dead(scenario: MakeScenario, probe: Probe) -> None:
+def test_a_consumer_that_died_does_not_make_its_fleet_unhealthy(scenario: MakeScenario, probe: Probe) -> None:
     fleet = scenario(2).run("nothing", "--heartbeat-file", str(probe.file))
     probe.until(is_well)
     (first,) = fleet.consumers()
@@ -123,14 +123,14 @@ def test_a_fleet_that_waits_for_its_broker_is_alive(
         time.sleep(0.05)
 
 
-def test_a_heartbeat_that_cannot_be_written_is_exit_5_and_one_line(scenario: MakeScenario, tmp_path: Path) -> None:
+def test_an_unwritable_heartbeat_file_is_one_error_line_and_exit_code_5(scenario: MakeScenario, tmp_path: Path) -> None:
     fleet = scenario(1).run("nothing", "--heartbeat-file", str(tmp_path / "none" / "heartbeat"))
     assert fleet.wait() == 5
     (line,) = fleet.lines
     assert "cannot be written: No such file or directory" in line
 
 
-def test_a_disk_that_is_lost_later_is_reported_and_the_work_goes_on(scenario: MakeScenario, tmp_path: Path) -> None:
+def test_a_disk_lost_at_run_time_is_reported_and_processing_continues(scenario: MakeScenario, tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
     work = scenario(1)

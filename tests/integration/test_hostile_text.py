@@ -69,7 +69,7 @@ def run(
     return start
 
 
-def test_on_the_console_nothing_that_a_producer_sends_begins_a_line_or_moves_the_cursor(
+def test_text_from_a_producer_neither_starts_a_console_line_nor_moves_the_cursor(
     run: Callable[..., Fleet],
 ) -> None:
     fleet = run("--log-format", "console", "--log-level", "debug", "--log-sessions", "plain")
@@ -82,7 +82,7 @@ def test_on_the_console_nothing_that_a_producer_sends_begins_a_line_or_moves_the
     assert SECRET not in said
 
 
-def test_in_json_every_line_is_one_event_and_no_key_and_no_value_is_logged(run: Callable[..., Fleet]) -> None:
+def test_each_line_of_json_is_one_event_and_contains_neither_keys_nor_values(run: Callable[..., Fleet]) -> None:
     fleet = run("--log-level", "debug")
     said = fleet.log.read_bytes().decode()
     assert fleet.lines == []
@@ -94,7 +94,7 @@ def test_in_json_every_line_is_one_event_and_no_key_and_no_value_is_logged(run: 
     assert "forged" not in {event["session_id"] for event in fleet.heard("task.dead_lettered")}
 
 
-def test_a_dead_letter_is_larger_than_its_record_by_a_bounded_amount(
+def test_a_dead_letter_exceeds_its_record_by_a_bounded_size(
     run: Callable[..., Fleet], broker: Broker, topic_with_them: str
 ) -> None:
     """An error's text of a megabyte, one that is no Unicode, and a type's name of five thousand letters."""

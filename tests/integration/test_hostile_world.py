@@ -39,7 +39,7 @@ def commit(work: Scenario, *places: TopicPartition) -> None:
     ],
     ids=["consumer", "classic", "classic, past max.poll.interval"],
 )
-def test_a_consumer_that_was_paused_for_too_long_loses_and_disturbs_nothing(
+def test_a_consumer_suspended_past_its_session_loses_no_task_and_disturbs_no_other_member(
     scenario: MakeScenario, limits: tuple[str, ...]
 ) -> None:
     """It sleeps past its session; another one does its work; when it wakes, what it had begun changes nothing."""
@@ -73,7 +73,7 @@ def test_a_consumer_that_was_paused_for_too_long_loses_and_disturbs_nothing(
     assert ledger.overlapping(others) == []
 
 
-def test_a_reset_by_another_tool_is_obeyed(scenario: MakeScenario) -> None:
+def test_an_offset_reset_by_another_tool_takes_effect(scenario: MakeScenario) -> None:
     """The group is moved back: what a skip map of another offset says is not trusted."""
     work = scenario(partitions=1)
     work.produce_sessions(100, 5)
@@ -98,7 +98,7 @@ def test_metadata_that_is_not_a_skip_map_is_reported_and_ignored(scenario: MakeS
     assert work.lag == 0
 
 
-def test_a_skip_map_of_a_recreated_topic_hides_no_task_of_the_new_one(scenario: MakeScenario) -> None:
+def test_a_skip_map_of_a_deleted_topic_hides_no_task_of_the_recreated_one(scenario: MakeScenario) -> None:
     """A consumer that has not noticed commits for the old topic when the group's offsets have been deleted already."""
     work = scenario(partitions=2)
     work.produce_sessions(50, 5)
@@ -111,7 +111,7 @@ def test_a_skip_map_of_a_recreated_topic_hides_no_task_of_the_new_one(scenario: 
     assert work.lag == 0
 
 
-def test_a_compacted_topic_is_done_to_its_end(scenario: MakeScenario) -> None:
+def test_a_compacted_topic_is_processed_to_its_end(scenario: MakeScenario) -> None:
     """Of each key only the last record is sure to be left; the holes are committed past."""
     work = scenario(
         partitions=1,
@@ -134,13 +134,13 @@ def test_a_compacted_topic_is_done_to_its_end(scenario: MakeScenario) -> None:
     assert work.lag == 0
 
 
-def test_a_consumer_with_nothing_to_do_stops_at_the_end_at_once(scenario: MakeScenario) -> None:
+def test_consumers_of_an_empty_topic_stop_at_the_end_at_once(scenario: MakeScenario) -> None:
     work = scenario(partitions=2)
     assert work.run("note", "--stop-at-end", "-p", "3").wait() == 0
     assert work.ledger.entries() == []
 
 
-def test_many_signals_in_a_row_still_end_without_loss(scenario: MakeScenario) -> None:
+def test_many_stop_signals_in_a_row_lose_no_task(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce_sessions(2000, 40)
     for done in (200, 500, 900):
@@ -156,7 +156,7 @@ def test_many_signals_in_a_row_still_end_without_loss(scenario: MakeScenario) ->
     assert work.lag == 0
 
 
-def test_no_broker_for_a_while_is_ridden_out(
+def test_consumers_survive_a_broker_outage_of_five_seconds(
     own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     """Five seconds without any broker, in the middle of dead letters and commits; nothing is lost or done twice."""

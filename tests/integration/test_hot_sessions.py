@@ -26,7 +26,9 @@ EACH = 20
 MAX_AHEAD = HOT_SESSIONS * EACH
 
 
-def test_a_kill_past_a_hot_session_repeats_nothing_of_the_others_and_keeps_every_order(scenario: MakeScenario) -> None:
+def test_a_kill_repeats_no_committed_task_ahead_of_a_hot_session_and_keeps_the_order_of_each_session(
+    scenario: MakeScenario,
+) -> None:
     """All tasks of the others are done while the first one of the hot session runs: what is done ahead is committed."""
     work = scenario(partitions=2)
     for partition in (0, 1):
@@ -58,7 +60,7 @@ def succeeded(fleet: Fleet) -> int:
     return int(stats[-1]["succeeded"]) if stats else 0
 
 
-def test_a_thousand_hot_sessions_over_fifty_partitions_hold_back_no_other_and_keep_their_order(
+def test_a_thousand_hot_sessions_in_fifty_partitions_delay_no_other_session_and_keep_their_order(
     scenario: MakeScenario,
 ) -> None:
     """Until they may begin, all tasks of the others are done, and most of theirs are set aside."""
@@ -86,7 +88,7 @@ def test_a_thousand_hot_sessions_over_fifty_partitions_hold_back_no_other_and_ke
     [(1_500, False, "at-least-once"), (25_000, True, "at-least-once"), (5_000, True, "exactly-once")],
     ids=["metadata", "record", "exactly-once"],
 )
-def test_a_kill_with_a_hundred_thousand_done_past_a_hot_session_repeats_only_what_ran_since_the_last_commit(
+def test_a_kill_with_100_000_tasks_done_ahead_of_a_hot_session_repeats_only_what_ran_since_the_last_commit(
     scenario: MakeScenario, slow: int, is_recorded: bool, delivery: str
 ) -> None:
     """In the metadata as far as it reaches, which is some hundred thousand with one task in sixty of the session.

@@ -41,7 +41,7 @@ def partitions_assigned(fleet: Fleet) -> set[int]:
         ("classic", "wait_if_slow", ("--delivery", "exactly-once")),
     ],
 )
-def test_tasks_of_the_partitions_that_stay_are_done_while_a_slow_task_of_one_that_leaves_runs(
+def test_retained_partitions_make_progress_while_a_slow_task_of_a_revoked_partition_runs(
     scenario: MakeScenario, protocol: str, handler: str, options: tuple[str, ...]
 ) -> None:
     """A second consumer comes while a task that does not end runs in each partition."""

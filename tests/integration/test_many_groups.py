@@ -25,7 +25,7 @@ SECONDS = 60.0 + GROUPS / 200
 OPTIONS = ("-w", "16", "--max-in-flight", "2000")
 
 
-def test_thousands_of_groups_wait_and_go_on_once(scenario: MakeScenario, topic: MakeTopic) -> None:
+def test_thousands_of_waiting_groups_each_continue_once(scenario: MakeScenario, topic: MakeTopic) -> None:
     """The second branch of each is in a topic that the group does not consume at first."""
     work, late, after = scenario(partitions=4), topic(4), topic(1)
     fleet = work.run("nothing", *OPTIONS)

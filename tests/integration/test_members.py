@@ -33,7 +33,7 @@ def slowness(*start_seconds: float) -> float:
 
 
 @BOTH
-def test_a_rolling_replacement_delays_tasks_by_a_second_at_most(scenario: MakeScenario, protocol: str) -> None:
+def test_a_rolling_replacement_delays_tasks_by_at_most_a_second(scenario: MakeScenario, protocol: str) -> None:
     """Two consumers are replaced one by one under 300 tasks a second."""
     work = scenario(partitions=12)
 
@@ -88,7 +88,7 @@ def members_of(work: Scenario) -> list[str]:
     return [member.host for member in description.members]
 
 
-def test_a_killed_consumer_is_replaced_at_once_and_the_others_do_not_notice(scenario: MakeScenario) -> None:
+def test_a_killed_consumer_is_replaced_at_once_without_a_pause_of_the_others(scenario: MakeScenario) -> None:
     """Each of three is killed; its successor has its partitions as soon as it is up, and nothing else moves."""
     work = scenario(partitions=12)
     fleet = work.run("vary", "-w", "16", "-p", "3")
@@ -125,7 +125,7 @@ SESSION_SECONDS = {"classic": 12.0, "consumer": 6.0}
 
 
 @BOTH
-def test_three_fleets_are_replaced_within_a_minute_and_the_one_that_dies_costs_one_session_timeout_once(
+def test_three_fleets_are_replaced_within_a_minute_and_one_that_dies_costs_one_session_timeout_once(
     scenario: MakeScenario, protocol: str
 ) -> None:
     """Fleets of two. The second one is killed as a whole, and the third one is replaced while the group waits for it.
@@ -218,7 +218,7 @@ def test_a_fleet_that_stops_leaves_its_group_at_once(scenario: MakeScenario, pro
 
 
 @BOTH
-def test_a_paused_parent_holds_up_no_work_and_obeys_a_stop_that_came_meanwhile(
+def test_a_suspended_parent_delays_no_task_and_obeys_a_stop_signal_sent_meanwhile(
     scenario: MakeScenario, protocol: str
 ) -> None:
     """The fleet's parent is stopped by SIGSTOP. The signal to stop waits until it continues."""
@@ -243,9 +243,7 @@ def test_a_paused_parent_holds_up_no_work_and_obeys_a_stop_that_came_meanwhile(
 
 
 @BOTH
-def test_a_drain_never_outlasts_the_time_in_which_the_client_must_be_polled(
-    scenario: MakeScenario, protocol: str
-) -> None:
+def test_a_drain_never_outlasts_the_poll_interval(scenario: MakeScenario, protocol: str) -> None:
     """A member that was not polled for so long would leave, and its tasks run elsewhere while they still run here."""
     work = scenario(partitions=4)
     work.produce_sessions(8, 8)
@@ -269,7 +267,7 @@ def test_a_drain_never_outlasts_the_time_in_which_the_client_must_be_polled(
 
 
 @BOTH
-def test_a_stop_before_the_group_has_assigned_anything_waits_for_no_join(scenario: MakeScenario, protocol: str) -> None:
+def test_a_stop_before_the_first_assignment_does_not_wait_for_the_join(scenario: MakeScenario, protocol: str) -> None:
     """The group waits for a member that was killed. A consumer that has no partitions has nothing to hand back."""
     work = scenario(partitions=4)
     options = ["--group-protocol", protocol, *(["-X", "session.timeout.ms=12000"] if protocol == "classic" else [])]

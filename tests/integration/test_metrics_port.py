@@ -42,7 +42,7 @@ def test_one_port_serves_the_whole_fleet_and_outlives_its_consumers(scenario: Ma
     assert not listens(port)
 
 
-def test_a_port_that_is_taken_is_one_line_and_wrong_usage(scenario: MakeScenario) -> None:
+def test_a_port_in_use_is_one_error_line_and_the_exit_code_of_wrong_usage(scenario: MakeScenario) -> None:
     work = scenario(partitions=1)
     (port,) = free_ports(1)
     serve = ("--metrics-port", str(port), "--metrics-host", "127.0.0.1")
@@ -55,7 +55,7 @@ def test_a_port_that_is_taken_is_one_line_and_wrong_usage(scenario: MakeScenario
     assert first.stop() == 0
 
 
-def test_a_processor_that_is_run_from_python_serves_too(
+def test_a_processor_started_from_python_serves_metrics(
     broker: Broker, topic: MakeTopic, group: str, produce: Produce
 ) -> None:
     name, (port,) = topic(partitions=1), free_ports(1)

@@ -47,7 +47,7 @@ def ages(entries: list[Entry], pids: set[int], ended_at: int) -> list[float]:
     return [(ended_at - done[place]) / 1e9 for place in again]
 
 
-def test_a_coordinator_that_moves_while_the_group_waits_costs_a_stop_nothing_and_a_death_two_commit_intervals(
+def test_a_stop_repeats_nothing_and_a_death_two_commit_intervals_if_the_coordinator_moves_in_a_rebalance(
     brokers: TwoBrokers, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     """Two members work on, one is stopped after the coordinator has moved, the other killed after it has moved back."""
@@ -88,7 +88,7 @@ def wait_for_commits(work: Scenario) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_coordinator_that_moves_under_commits_with_references_forgets_nothing_that_was_done(
+def test_no_done_task_is_forgotten_if_the_coordinator_moves_under_commits_with_references(
     brokers: TwoBrokers, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     """Tasks end all the time, so that a commit that refers to the progress topic is under way when the broker dies."""

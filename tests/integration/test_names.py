@@ -38,7 +38,7 @@ def long_name(length: int) -> str:
 
 
 @pytest.mark.parametrize("length", [246, 249])
-def test_a_topic_with_a_long_name_starts_only_with_a_dead_letter_topic(
+def test_a_topic_with_a_long_name_requires_the_dead_letter_topic_option(
     on_topic: Callable[[str], Scenario], length: int
 ) -> None:
     work = on_topic(long_name(length))
@@ -52,13 +52,13 @@ def test_a_topic_with_a_long_name_starts_only_with_a_dead_letter_topic(
     assert work.lag == 0
 
 
-def test_the_longest_name_that_has_a_dead_letter_topic_of_its_own(on_topic: Callable[[str], Scenario]) -> None:
+def test_the_longest_topic_name_with_a_default_dead_letter_topic_is_served(on_topic: Callable[[str], Scenario]) -> None:
     work = on_topic(long_name(245))
     assert work.run("fail", *QUICK).wait() == 0
     assert [letter.key() for letter in cluster.read_all(work.servers, f"{work.topic}.dlq")] == [b"s"]
 
 
-def test_a_dead_letter_topic_that_collides_with_a_topic_of_the_cluster_is_refused_at_the_start(
+def test_a_dead_letter_topic_that_collides_with_an_existing_topic_is_refused_at_the_start(
     scenario: MakeScenario,
 ) -> None:
     work = scenario(1)
@@ -72,7 +72,7 @@ def test_a_dead_letter_topic_that_collides_with_a_topic_of_the_cluster_is_refuse
 
 
 @pytest.mark.parametrize("group", ["a b\nü", "g" * 32_767])
-def test_a_group_may_have_any_name_of_the_length_that_the_protocol_takes(scenario: MakeScenario, group: str) -> None:
+def test_a_group_may_have_any_name_of_a_length_that_the_protocol_allows(scenario: MakeScenario, group: str) -> None:
     work = scenario(1)
     work.group = f"{uuid.uuid4().hex}{group}"[: len(group.encode()) if len(group) > 32 else None]
     work.produce([(b"s", b"works")])

@@ -27,7 +27,7 @@ def watched(fleet: Fleet) -> Watch:
     return watch
 
 
-def test_the_log_of_a_real_fleet_has_the_session_that_blocks_a_partition_with_time_and_reason(
+def test_the_log_of_a_fleet_names_the_session_that_blocks_a_partition_with_duration_and_reason(
     scenario: MakeScenario,
 ) -> None:
     run = scenario(partitions=2)
@@ -53,7 +53,7 @@ def test_the_log_of_a_real_fleet_has_the_session_that_blocks_a_partition_with_ti
 PARTITIONS = 100
 
 
-def test_an_idle_fleet_logs_each_partition_once_and_the_observer_has_them_all(scenario: MakeScenario) -> None:
+def test_an_idle_fleet_logs_each_partition_once_and_the_observer_shows_all_of_them(scenario: MakeScenario) -> None:
     run = scenario(partitions=PARTITIONS)
     run.produce([(b"s", b"0")], partition=7)
     fleet = run.run("note", "--stats-interval", "0.5")

@@ -26,7 +26,7 @@ def printed(capsys: Capture, *arguments: str) -> dict[str, Any]:
     return document
 
 
-def test_lag_adds_up_while_consumers_are_killed_and_reads_zero_afterwards(
+def test_lag_is_consistent_while_consumers_are_killed_and_zero_afterwards(
     scenario: MakeScenario, capsys: Capture
 ) -> None:
     work = scenario(partitions=4)
@@ -52,9 +52,7 @@ def test_lag_adds_up_while_consumers_are_killed_and_reads_zero_afterwards(
     assert fleet.stop() == 0
 
 
-def test_letters_that_fail_again_are_replayed_three_times_and_not_a_fourth(
-    scenario: MakeScenario, capsys: Capture
-) -> None:
+def test_dead_letters_that_fail_again_are_replayed_three_times_at_most(scenario: MakeScenario, capsys: Capture) -> None:
     """Beside a fleet that dead-letters them at once, again and again."""
     work = scenario(partitions=2)
     work.produce([(b"s%d" % (n % 3), b"rejected") for n in range(12)])

@@ -14,7 +14,9 @@ LONGEST_DELAY = 0.5
 QUICK = ("-w", str(WORKERS), "--max-attempts", "1", "--backoff", "0.1", "--backoff-max", str(LONGEST_DELAY))
 
 
-def test_an_outage_with_a_rebalance_and_a_kill_in_the_middle_loses_no_task_and_no_order(scenario: MakeScenario) -> None:
+def test_an_outage_with_a_rebalance_and_a_kill_during_it_loses_no_task_and_keeps_the_order(
+    scenario: MakeScenario,
+) -> None:
     work = scenario()
     work.outage.touch()
     work.produce_sessions(600, 60)

@@ -86,27 +86,27 @@ def assert_all_end(processes: list[psutil.Process]) -> None:
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
-def test_a_stop_does_not_wait_for_a_pool_that_is_idle(at_work: AtWork, context: str) -> None:
+def test_a_stop_does_not_wait_for_an_idle_process_pool(at_work: AtWork, context: str) -> None:
     fleet, workers = at_work("handle", context)
     assert fleet.stop() == 0
     assert fleet.seconds_between("consumer.stopping", "fleet.stopped") < GRACE_SECONDS
     assert_all_end(workers)
 
 
-def test_a_pool_that_does_not_end_is_ended_with_its_consumer(at_work: AtWork) -> None:
+def test_a_pool_that_does_not_shut_down_is_terminated_with_its_consumer(at_work: AtWork) -> None:
     fleet, workers = at_work("handle_long", "fork", "--drain-timeout", "1", "--timeout", "60")
     assert fleet.stop() == 3
     assert_all_end(workers)
 
 
-def test_a_consumer_that_is_killed_leaves_none_of_its_processes_at_work(at_work: AtWork) -> None:
+def test_a_killed_consumer_leaves_none_of_its_pool_processes_running(at_work: AtWork) -> None:
     """The task that they work on runs again in the consumer that follows."""
     fleet, workers = at_work("handle_long", "fork")
     os.kill(fleet.consumers()[0], signal.SIGKILL)
     assert_all_end(workers)
 
 
-def test_a_consumer_whose_parent_is_killed_leaves_none_of_its_processes(at_work: AtWork) -> None:
+def test_a_consumer_whose_parent_is_killed_leaves_none_of_its_pool_processes_running(at_work: AtWork) -> None:
     fleet, workers = at_work("handle_long", "fork", "--drain-timeout", "1")
     os.kill(fleet.pid, signal.SIGKILL)
     assert_all_end(workers)

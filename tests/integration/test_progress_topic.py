@@ -70,7 +70,7 @@ def policy_of(servers: str, topic: str) -> str:
     return str(answer.result()["cleanup.policy"].value)
 
 
-def test_a_progress_topic_that_is_away_holds_up_no_commit(
+def test_an_unavailable_progress_topic_delays_no_commit(
     own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet]
 ) -> None:
     """It does not exist and is not created: maps are cut, and a reference to it leads nowhere."""

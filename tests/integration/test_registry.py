@@ -131,7 +131,7 @@ def test_an_unknown_schema_and_random_bytes_are_dead_lettered_and_the_session_co
     assert work.lag == 0
 
 
-def test_a_registry_outage_of_ten_seconds_costs_only_time(
+def test_a_ten_second_registry_outage_only_delays_tasks(
     scenario: MakeScenario,
     registry_server: RegistryServer,
     client: SchemaRegistryClient,
@@ -303,7 +303,7 @@ def test_a_missing_schema_is_exit_code_5_without_auto_register(
     assert cluster.read_all(work.servers, work.topic) == []
 
 
-def test_the_latest_schema_is_used_if_it_can_replace_the_shipped_one(
+def test_the_latest_schema_is_used_if_it_is_a_valid_replacement_of_the_shipped_one(
     scenario: MakeScenario, registry_server: RegistryServer, client: SchemaRegistryClient
 ) -> None:
     work = scenario()
@@ -321,7 +321,7 @@ def test_the_latest_schema_is_used_if_it_can_replace_the_shipped_one(
     assert "cannot replace processor.Task: it would lose payload" in message
 
 
-def test_a_producer_does_not_wait_during_a_registry_outage(
+def test_a_producer_fails_without_waiting_during_a_registry_outage(
     scenario: MakeScenario, registry_server: RegistryServer
 ) -> None:
     work = scenario()

@@ -11,7 +11,7 @@ from tests.support.scenario import MakeScenario
 TASKS, SESSIONS = 2000, 40
 
 
-def test_workers_that_find_their_number_lose_and_repeat_no_task(scenario: MakeScenario) -> None:
+def test_automatic_scaling_of_workers_loses_and_repeats_no_task(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce_sessions(TASKS, SESSIONS)
     fleet = work.run("note", "-w", "2..16", "--commit-interval", "0.2", seconds=0.004)
@@ -28,7 +28,7 @@ def test_workers_that_find_their_number_lose_and_repeat_no_task(scenario: MakeSc
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_a_fleet_has_one_more_consumer_under_load_and_gives_it_up_without_a_repeat(
+def test_a_fleet_adds_a_consumer_under_load_and_removes_it_without_repeating_a_task(
     scenario: MakeScenario, protocol: str
 ) -> None:
     work = scenario()

@@ -92,7 +92,7 @@ def test_subjects_are_listed_and_a_schema_is_shown_with_its_id(capsys: Capture, 
     assert line.split() == [subject, "version", "1", "ID", str(schema_id), f"shop.{team.name}"]
 
 
-def test_decode_shows_a_value_in_confluents_framing(capsys: Capture, team: Team, tmp_path: Path) -> None:
+def test_decode_shows_a_value_in_the_confluent_wire_format(capsys: Capture, team: Team, tmp_path: Path) -> None:
     out, _ = team.ask(capsys, "schema", "register", "-t", team.topic)
     schema_id = int(out.split()[-1])
     (tmp_path / "value").write_bytes(b"\x00" + schema_id.to_bytes(4, "big") + b"\x02\x02A\x00")

@@ -14,7 +14,7 @@ DELAY_SECONDS = 10.0
 """Much longer than from one report to the next, so that what waits is reported before its time comes."""
 
 
-def test_delays_and_expiry_hold_over_a_rebalance_and_a_kill(scenario: MakeScenario) -> None:
+def test_delays_and_expiry_are_kept_across_a_rebalance_and_a_kill(scenario: MakeScenario) -> None:
     work = scenario()
     fleet = work.run("note", "-w", "8")
     fleet.wait_for("consumer.assigned", timeout=60.0)
