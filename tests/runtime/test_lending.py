@@ -12,9 +12,10 @@ from processor.engine.assignment import Assignment
 from processor.engine.lease import Lease
 from processor.engine.ledger import Loan
 from processor.engine.outcome import Deferred
-from processor.engine.pace import BATCH_SECONDS, LONGEST_BATCH_SECONDS, STALE_SECONDS, stale_after
+from processor.engine.pace import BATCH_SECONDS, LONGEST_BATCH_SECONDS, STALE_SECONDS
 from processor.engine.record import Headers
 from processor.runtime.desk import Desk
+from processor.runtime.desk.upkeep import LOOK_SECONDS
 from processor.runtime.timers import Timers
 from processor.testing.memory.cluster import MemoryRecord
 from tests.runtime.fakes import PARTITION, FakeRecord
@@ -51,31 +52,42 @@ def lending_to(
     return desk
 
 
-def test_the_watchdog_looks_at_lent_batches_when_the_first_one_may_be_stale() -> None:
+@pytest.mark.parametrize(
+    ("batch_seconds", "look"), [(BATCH_SECONDS, STALE_SECONDS), (0.002, 0.01), (LONGEST_BATCH_SECONDS, LOOK_SECONDS)]
+)
+def test_the_watchdog_looks_at_a_short_batch_when_it_may_be_stale_and_at_others_every_20_ms(
+    batch_seconds: float, look: float
+) -> None:
     worker = Worker()
     desk = lending_to(worker)
     assert desk.upkeep.tend(monotonic()) is None
-    worker.batch_seconds = LONGEST_BATCH_SECONDS
+    worker.batch_seconds = batch_seconds
     desk.lending.exchange(worker, 1)
     now = worker.borrowed_at
-    assert desk.upkeep.tend(now) == now + stale_after(LONGEST_BATCH_SECONDS)
+    assert desk.upkeep.tend(now) == now + look
     worker.batch.popleft()  # it begins
-    assert desk.upkeep.tend(now + 1.0) == now + 1.0 + STALE_SECONDS  # stale, and still lent
+    assert desk.upkeep.tend(now + 1.0) == now + 1.0 + LOOK_SECONDS  # it is stale, and nothing is left to be taken back
+
+
+def wakes_watchdog(desk: Desk, timers: Timers, batch_seconds: float) -> bool:
+    """Lends a session to a new borrower, which begins it. Return whether that wakes the watchdog."""
+    borrower = Worker()
+    borrower.batch_seconds = batch_seconds
+    desk.lending.enter(borrower)
+    timers.sleep(0.0, None)  # ends the last alarm
+    desk.lending.exchange(borrower, 1)
+    borrower.batch.clear()
+    return timers._alarm.is_set()
 
 
 def test_a_batch_that_may_be_stale_before_the_next_look_wakes_the_watchdog() -> None:
-    worker, timers = Worker(), Timers()
-    desk = lending_to(worker, timers)
-    woken = []
-    for batch_seconds in (LONGEST_BATCH_SECONDS, LONGEST_BATCH_SECONDS, BATCH_SECONDS):
-        borrower = Worker()
-        desk.lending.enter(borrower)
-        borrower.batch_seconds = batch_seconds
-        desk.lending.exchange(borrower, 1)
-        woken.append(timers._alarm.is_set())
-        desk.upkeep.tend(borrower.borrowed_at)
-        timers.sleep(0.0, None)  # ends the alarm
-    assert woken == [True, False, True]  # the first loans after none wake it as well
+    timers = Timers()
+    desk = lending_to(Worker(), timers)
+    assert wakes_watchdog(desk, timers, LONGEST_BATCH_SECONDS)  # the first loans after none
+    desk.upkeep.tend(monotonic())
+    assert not wakes_watchdog(desk, timers, LONGEST_BATCH_SECONDS)
+    desk.upkeep.tend(monotonic() + 1000.0)  # so late is the next look
+    assert wakes_watchdog(desk, timers, BATCH_SECONDS)
 
 
 @pytest.mark.parametrize(
