@@ -224,11 +224,13 @@ class Assignment(Generic[P]):
     def estimate_ready_tasks(self) -> int:
         """Return about how many of the waiting tasks may be lent: the next ready lanes stand for all of them.
 
-        The other waiting tasks are in lanes that are lent, or wait for a time. There may be many times as many.
+        The other waiting tasks are in lanes that are lent, or wait for a time. There may be many times as many. Each
+        ready lane has at least one task.
         """
         lanes = islice(self._rotation[0].lanes.ready if self._rotation else (), LANES_SEEN)
         counts = [len(lane.waiting) for lane in lanes]
-        return min(self.waiting, self.ready_lanes * sum(counts) // max(1, len(counts)))
+        estimate = self.ready_lanes * sum(counts) // max(1, len(counts))
+        return max(self.ready_lanes, min(self.waiting, estimate))
 
     @property
     def set_aside(self) -> int:

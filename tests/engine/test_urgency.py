@@ -186,6 +186,13 @@ def test_without_a_priority_there_are_no_turns_by_urgency() -> None:
     assert assignment.snapshot(0.0, 5).urgent == 2
 
 
+def test_each_ready_session_is_estimated_to_have_a_task_also_if_the_next_partition_has_none_ready() -> None:
+    """A partition whose urgent sessions were lent keeps its turn among the others."""
+    assignment = assigned([record(0, b"u", 5)], [record(0, b"a"), record(1, b"b")])
+    assert lent(assignment) == [(b"u", [0])]
+    assert assignment.estimate_ready_tasks() == assignment.ready_lanes == 2
+
+
 @pytest.mark.parametrize("urgency", [0, 9])
 def test_a_task_that_urgent_ones_keep_coming_before_begins_all_the_same(urgency: int) -> None:
     """With two priorities, a session is overtaken at most seven times for each session that has waited longer."""

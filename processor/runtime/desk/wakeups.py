@@ -63,10 +63,17 @@ class Wakeups:
         if self.invited:
             self.invited.invite()
         else:
-            wanted = self.pace.wanted(assignment.ready_lanes, assignment.waiting, max(0, self.awake - self.away))
-            wanted += batches
+            wanted = self._wanted() + batches
             if wanted:
                 self._ready.notify(wanted)
+
+    def _wanted(self) -> int:
+        """Return how many more borrowers the ready lanes are worth. They may have few of the tasks that wait."""
+        lanes, awake = self._assignment.ready_lanes, max(0, self.awake - self.away)
+        wanted = self.pace.wanted(lanes, self._assignment.waiting, awake)
+        if not wanted:
+            return 0
+        return self.pace.wanted(lanes, self._assignment.estimate_ready_tasks(), awake)
 
     def wake_all_borrowers(self) -> None:
         """Wakes every borrower that waits here, for example to leave."""
