@@ -494,6 +494,10 @@ class Ledger:
         """Return how many lent lanes wait for the acknowledgement of an output that was sent after `since`."""
         return sum(loan.handed_over_at is not None and loan.handed_over_at > since for loan in self.lent)
 
+    def count_own(self, loans: Iterable[Loan]) -> int:
+        """Return how many of the loans are of this partition."""
+        return sum(loan.ledger is self for loan in loans)
+
     @property
     def kept(self) -> Usage:
         """Arrivals and markers that are kept: they are unsettled, and do not count as in flight."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from processor.engine.assignment import FULL_SECONDS, MOST_DELIVERING, Assignment
+from processor.engine.assignment import FULL_SECONDS, MOST_DELIVERING, OVERDUE_SECONDS, Assignment
 from processor.engine.lane import LaneState
 from processor.engine.ledger import Ledger, Loan
 from processor.engine.overflow import kept_by_each, portion
@@ -114,10 +114,18 @@ def test_nothing_is_set_aside_while_many_lanes_wait_for_acknowledgements_that_ar
     assert log.make_room() == 15
 
 
+def test_nothing_is_set_aside_while_many_lanes_wait_in_the_batches_of_workers() -> None:
+    log, running = hot(*(FakeRecord(100 + number, b"s%d" % number, b"v") for number in range(MOST_DELIVERING + 1)))
+    not_begun = log.ledger.lent - {running}
+    assert log.assignment.make_room(0, LIMITS, 100, FULL_SECONDS, not_begun) == 0
+    not_begun.pop()
+    assert log.assignment.make_room(0, LIMITS, 100, FULL_SECONDS, not_begun) == 15
+
+
 def test_acknowledgements_that_are_overdue_do_not_keep_tasks_from_being_set_aside() -> None:
     log, _ = hot(*(FakeRecord(100 + number, b"s%d" % number, b"v") for number in range(MOST_DELIVERING)))
     for loan in log.ledger.lent:
-        loan.handed_over_at = -FULL_SECONDS
+        loan.handed_over_at = FULL_SECONDS - OVERDUE_SECONDS
     assert log.make_room() == 15
 
 

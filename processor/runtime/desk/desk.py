@@ -78,7 +78,7 @@ class Desk:
         self.counts = shared.counts
         self.partitions = Partitions(shared, wakeups, returns, waiting)
         self.inflow = Inflow(shared, wakeups, stages=stages)
-        self.set_aside = SetAside(shared, wakeups, waiting)
+        self.set_aside = SetAside(shared, wakeups, returns, waiting)
         self.pausing = Pausing(shared, wakeups, returns, waiting)
         self.cancelling = Cancelling(shared, wakeups, returns, waiting)
         self.suspects = Suspects(shared, returns, waiting)

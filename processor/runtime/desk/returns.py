@@ -91,6 +91,10 @@ class Returns:
             self._assignment.take_back(loan)
             self._wakeups.notify_drained(loan)
 
+    def not_begun(self) -> list[Loan]:
+        """Return the loans that borrowers have in their batches and have not begun."""
+        return [loan for borrower in self.borrowers for loan in borrower.batch.copy()]  # it may change meanwhile
+
     def is_quiet(self) -> bool:
         """Return whether no borrower has a loan. The calling borrower has returned its own."""
         return not any(each.borrowed_at or each.batch or any(each.current()) for each in self.borrowers)

@@ -11,6 +11,7 @@ from processor.engine.due_offsets import Entry
 from processor.engine.ledger import OPEN, Ledger
 from processor.engine.stock import Usage
 from processor.engine.stretch import Stretch
+from processor.runtime.desk.returns import Returns
 from processor.runtime.desk.shared import Shared
 from processor.runtime.desk.waiting import WaitingLanes
 from processor.runtime.desk.wakeups import Wakeups
@@ -33,13 +34,14 @@ class Delayed(NamedTuple):
 class SetAside:
     """The poller's thread sets tasks aside, another one reads them again."""
 
-    def __init__(self, shared: Shared, wakeups: Wakeups, waiting: WaitingLanes) -> None:
+    def __init__(self, shared: Shared, wakeups: Wakeups, returns: Returns, waiting: WaitingLanes) -> None:
         self.runs_low = shared.runs_low
         """Set when a session is about to run out of tasks while others of it are set aside."""
         self._lock = shared.lock
         self._counts = shared.counts
         self._assignment = shared.assignment
         self._wakeups = wakeups
+        self._returns = returns
         self._waiting = waiting
 
     @property
@@ -67,8 +69,10 @@ class SetAside:
         """
         now, counts = monotonic(), dict[Partition, int]()
         with self._lock:
+            not_begun = self._returns.not_begun()
             for partition in partitions:
-                count = self._assignment.make_room(partition, limits, most - sum(counts.values()), now)
+                room = most - sum(counts.values())
+                count = self._assignment.make_room(partition, limits, room, now, not_begun)
                 if count:
                     counts[partition] = count
         return counts
