@@ -1,3 +1,3 @@
-"""The state of a fleet, from its logs alone. It reads events and knows nothing else of the program that wrote them,
-which may run elsewhere.
+"""The state of a fleet, from its logs alone. The code here depends only on the events, and not on the program that
+wrote them, which may run elsewhere.
 """

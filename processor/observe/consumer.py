@@ -16,14 +16,14 @@ State = Literal["joining", "working", "idle", "cut off", "stopping", "recycling"
 ENDED: Final[frozenset[State]] = frozenset({"stopped", "failed", "died"})
 
 INTERVAL_SECONDS: Final = 10.0
-"""Assumed time between two reports until two have come: the default of `--stats-interval`."""
+"""Assumed time between two reports, until two have been read: the default of `--stats-interval`."""
 
 SILENT_AFTER: Final = 3.0
-"""Intervals without a report after which a running consumer counts as silent, if its reports do not say when."""
+"""Intervals without a report after which a running consumer counts as silent, if its reports do not set the time."""
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """Counters of all consumers, summed over processes that come and go."""
+    """Counters of all consumers, summed over all their processes, including those that have ended."""
 
     succeeded: int = 0
     failed_attempts: int = 0
@@ -36,7 +36,7 @@ class Counts(msgspec.Struct, kw_only=True):
     tasks_read_again: int = 0
 
     def add_rise(self, before: ConsumerStats | None, now: ConsumerStats) -> None:
-        """Add what one consumer counted between two reports; without an earlier report, all that it counted."""
+        """Add the increase of one consumer's counters between two reports; without an earlier one, their values."""
         for field in self.__struct_fields__:
             rise = getattr(now, field) - (getattr(before, field) if before is not None else 0)
             setattr(self, field, getattr(self, field) + max(0, rise))
@@ -46,7 +46,7 @@ class ConsumerNow:
     """Belongs to the `Watch`.
 
     Args:
-        source: the file, pod or container whose log it is in.
+        source: the file, pod or container whose log has its events.
         index: its number in its fleet, None if the log does not have it.
         pid: of its process.
         at: time of its first event, in seconds since the epoch.
@@ -66,7 +66,7 @@ class ConsumerNow:
         """why it stops, ended, or starts no tasks"""
         self.workers = 0
         self.workers_most = 0
-        """how many it may have, if it finds the number by itself"""
+        """the upper bound of the number of its workers, if the number follows the load"""
         self.stats: ConsumerStats | None = None
         """its latest report"""
         self.stats_at = at
@@ -92,7 +92,7 @@ class ConsumerNow:
         return [load for load in loads if load.suspended_seconds is not None]
 
     def update(self, stats: ConsumerStats, at: float) -> None:
-        """Take its report of the time `at`, in seconds since the epoch."""
+        """Apply its report of the time `at`, in seconds since the epoch."""
         if self.stats is not None and stats.uptime_seconds > self.stats.uptime_seconds:
             self.interval = stats.uptime_seconds - self.stats.uptime_seconds
         self.stats, self.stats_at = stats, at

@@ -13,7 +13,7 @@ from processor.telemetry import events
 from processor.telemetry.events import Event
 
 GROUPS: Final = 200
-"""Kinds of error with a group of their own; all others share one."""
+"""The most kinds of error with a group of their own. All further kinds share one group."""
 
 RECENT: Final = 50
 
@@ -55,11 +55,11 @@ class FailureGroup(msgspec.Struct, kw_only=True):
     example: Failure
     """the latest"""
     is_rest: bool = False
-    """whether it holds several kinds, beyond the limit"""
+    """whether this is the group that all kinds beyond the limit share"""
 
 
 class Failures:
-    """Takes failures one by one, in the order of the log."""
+    """Groups failures, which are added one by one in the order of the log."""
 
     def __init__(self, groups: int = GROUPS) -> None:
         self.recent: deque[Failure] = deque(maxlen=RECENT)

@@ -30,10 +30,10 @@ class Tail(Protocol):
         """Yield the events since the last call, up to the current end."""
 
     def last_line(self) -> Iterator[SourcedEvent]:
-        """Yield the event of the last line, which has no end; to be called when the log is over."""
+        """Yield the event of a last line without a line end. Call it only when the log is over."""
 
     def close(self) -> None:
-        """Release what is open."""
+        """Release the open file, if any."""
 
 
 class FileTail:
@@ -118,7 +118,7 @@ class FileTail:
         size = os.fstat(self._file.fileno()).st_size
         if size > last_bytes:
             self._file.seek(size - last_bytes)
-            while (byte := self._file.read(1)) and byte != b"\n":  # the rest of the line that this cut in two
+            while (byte := self._file.read(1)) and byte != b"\n":  # skip the rest of a line that begins before here
                 pass
 
 
@@ -126,7 +126,7 @@ class PipeTail:
     """Standard input, or another descriptor that ends when its writer closes it.
 
     Args:
-        descriptor: where to read; it belongs to the caller.
+        descriptor: the descriptor to read, which belongs to the caller.
         stats: counts what is read.
     """
 
@@ -177,7 +177,7 @@ def read_to_end(tails: Sequence[Tail]) -> Iterator[SourcedEvent]:
 
 
 def _in_order(found: Iterator[SourcedEvent]) -> Iterator[SourcedEvent]:
-    """Processes that share a log write some lines late; these count as of the time of the line before."""
+    """Raise each time to that of the event before it: processes that share a log write some lines late."""
     latest = 0.0
     for sourced in found:
         latest = max(latest, sourced.at)

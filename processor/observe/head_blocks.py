@@ -17,7 +17,7 @@ SHORTEST_SECONDS: Final = 2.0
 """A shorter block is not reported, even if it was seen twice: it is over before an operator can act on it."""
 
 KEPT: Final = 50
-"""Past blocks that are remembered: the longest."""
+"""The most past blocks that are kept; these are the longest ones."""
 
 STATES: Final = {
     "running": "its handler is running",
@@ -36,7 +36,7 @@ EXPLAINED: Final = {
     "joining": ("processor.Join",),
     "paused": ("processor.Paused",),
 }
-"""States whose error is not that of an attempt, but says what the task waits for."""
+"""Error types by the state in which they are no failure of an attempt, but the reason why the task waits."""
 
 
 class HeadBlock(msgspec.Struct, kw_only=True):
@@ -57,7 +57,7 @@ class HeadBlock(msgspec.Struct, kw_only=True):
     error: str
     """error of its last attempt, or empty"""
     reason: str
-    """what it waits for, where the log says more than its state; or empty"""
+    """what it waits for, if the log has more than its state; else empty"""
     gap: int
     """offsets from it to the highest settled one"""
     behind: int
@@ -69,11 +69,11 @@ class HeadBlock(msgspec.Struct, kw_only=True):
 
     @property
     def is_long(self) -> bool:
-        """Whether the commit point waits for it, rather than just passing it."""
+        """Whether it has really held up the commit point, and was not just the head when a report was made."""
         return self.seconds >= (SHORTEST_SECONDS if self.seen > 1 else LONG_SECONDS)
 
     def continues(self, before: HeadBlock) -> None:
-        """Take over what the report before, which had the same task at the head, showed."""
+        """Take over the start, the count and the error of the report before, which had the same task at the head."""
         self.seen += before.seen
         self.since = min(self.since, before.since)
         self.error = self.error or before.error
@@ -147,7 +147,7 @@ class HeadBlocks:
         self._kept: list[HeadBlock] = []
 
     def note(self, block: HeadBlock) -> None:
-        """Add one that is over."""
+        """Add a block that is over."""
         self._kept.append(block)
         if len(self._kept) > 2 * KEPT:
             self._kept = self.longest()

@@ -9,7 +9,7 @@ from processor.observe.consumer import ConsumerNow
 from processor.observe.wording import plain
 
 NAMED: Final = 4
-"""Partitions that a list names; of the others it has the number."""
+"""The most partitions that a list names. It gives only the number of the others."""
 
 
 class Labels:
@@ -30,7 +30,7 @@ class Labels:
         return f"{self._place(consumer.source, consumer.fleet)} {number}".strip()
 
     def of_origin(self, source: str, fleet: int, number: int | None) -> str:
-        """Return the same for the origin of an event; None is the number of a fleet's parent."""
+        """Return the label of an event's origin. `number` is the consumer's, or None for the fleet's parent."""
         name = "fleet" if number is None else f"#{number}"
         return f"{self._place(source, fleet)} {name}".strip()
 

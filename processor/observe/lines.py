@@ -13,7 +13,7 @@ from processor.telemetry.events import LOG_VERSION, Event
 from processor.telemetry.reading import Envelope, read
 
 LONGEST_LINE: Final = 16 * 1024 * 1024
-"""Bytes; the assignment of 20,000 partitions fits. A longer line is skipped, which bounds memory."""
+"""The most bytes of a line, enough for the assignment of 20,000 partitions. A longer line is skipped."""
 
 _NO_SOURCE: Final = re.compile(
     rb"\x1b\[[0-9;]*m"  # the colours of `docker compose logs`
@@ -45,7 +45,7 @@ class ReadStats(msgspec.Struct):
     """lines that are not JSON events of a processor: a handler's prints, Python's warnings, the console format"""
     too_long: int = 0
     newer: int = 0
-    """events of a log version that this reader does not know, which it may misread"""
+    """events of a later log version, which this reader may misread"""
 
 
 class Splitter:

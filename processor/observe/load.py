@@ -1,4 +1,4 @@
-"""`Load`: the sum over all consumers, over time."""
+"""`Load`: the totals of all consumers over time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from processor.observe.partition import PartitionNow
 from processor.observe.series import Series
 
 SHORTEST_SECONDS: Final = 0.5
-"""No rate is computed over less time."""
+"""The shortest time over which a rate is computed."""
 
 TRAIL: Final = 240
-"""Rounds that the live view can draw."""
+"""The most rounds that are kept for the live view."""
 
 
 class Round(msgspec.Struct, kw_only=True):
@@ -29,18 +29,21 @@ class Round(msgspec.Struct, kw_only=True):
     p50_seconds: float | None
     """the median of the consumers' medians, weighted by their rates"""
     p99_seconds: float | None
-    """of the slowest consumer"""
+    """the 99th percentile of the slowest consumer"""
     lag: int
-    """of every partition in its latest report, including those that no consumer owns"""
+    """the sum over all partitions, by their latest reports, including partitions that no consumer owns"""
     gap: int
-    """of the partition where it is widest"""
+    """the widest gap of a partition"""
     in_flight: int
     running: int
     oldest_unsettled_seconds: float
 
 
 class Load:
-    """A round ends when a consumer reports for the second time: by then all others have reported, or have ended."""
+    """The totals of each round of reports.
+
+    A round ends when a consumer reports for the second time: by then all others have reported, or have ended.
+    """
 
     def __init__(self) -> None:
         self.counts = Counts()
@@ -51,7 +54,7 @@ class Load:
         self._ended_at: float | None = None
 
     def begins_next_round(self, consumer: ConsumerNow) -> bool:
-        """Return whether a report of `consumer` that has just come belongs to the next round."""
+        """Return whether the latest report of `consumer` belongs to the next round."""
         if id(consumer) not in self._reported:
             self._reported.add(id(consumer))
             return False
@@ -91,7 +94,7 @@ class Load:
         )
 
     def _failures_per_second(self, at: float) -> float | None:
-        """Over a long enough time: consumers that stop send their last reports at nearly the same time."""
+        """Return None if the time is too short: consumers that stop send their last reports at nearly the same time."""
         failed, before = self.counts.failed_attempts, self._ended_at
         if before is not None and at - before < SHORTEST_SECONDS:
             return None
@@ -103,7 +106,7 @@ SERIES: Final = tuple(field for field in Round.__struct_fields__ if field != "at
 
 
 def _weighted_median(values: list[tuple[float, float]]) -> float | None:
-    """Of (value, weight) pairs in ascending order of values."""
+    """Return the median of (value, weight) pairs, which are in ascending order of values."""
     half = sum(weight for _, weight in values) / 2
     for value, weight in values:
         half -= weight

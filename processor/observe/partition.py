@@ -13,11 +13,11 @@ from processor.telemetry.events import PartitionStats
 from processor.telemetry.idle_reports import is_idle
 
 BUCKETS: Final = 120
-"""Of each series: the plots of a partition are small, and there may be many partitions."""
+"""The most buckets of each series: the plots of a partition are small, and there may be many partitions."""
 
 
 NAMED: Final = 3
-"""Of what it waits for; of more, the number is shown."""
+"""The most partitions that are named of those that it waits for. Of more, the number is shown."""
 
 
 class PartitionNow:
@@ -54,7 +54,7 @@ class PartitionNow:
         self.last_consumer: ConsumerNow | None = None
         """its latest owner"""
         self.released_with: HeadBlock | None = None
-        """what blocked it when its latest owner released it, while it has no other"""
+        """the task that blocked it when its latest owner released it, until it has another owner"""
         self._offset: int | None = None
         self._head: HeadBlock | None = None
 
@@ -64,7 +64,7 @@ class PartitionNow:
         return f"{self.topic}[{self.number}]"
 
     def update(self, stats: PartitionStats, at: float, consumer: ConsumerNow, blocks: HeadBlocks) -> None:
-        """Take a report of the time `at` (seconds since the epoch). A block that is over goes to `blocks`."""
+        """Apply a report of the time `at` (seconds since the epoch). A block that is over is added to `blocks`."""
         self.stats, self.at = stats, at
         self.assign(consumer)
         offset = stats.committed if stats.committed is not None else stats.commit_point
@@ -76,7 +76,7 @@ class PartitionNow:
         self._update_head(head_block(stats, at, consumer), blocks)
 
     def confirm_idle(self, at: float, blocks: HeadBlocks) -> None:
-        """Take it that its consumer did not report it in its round of the time `at`: it is idle still, if it was."""
+        """Record that its consumer's round of the time `at` had no report of it: if it was idle, it still is."""
         if self.consumer is not None and self.at < at and is_idle(self.stats):
             self.update(self.stats, at, self.consumer, blocks)
 
@@ -101,7 +101,7 @@ class PartitionNow:
 
     @property
     def waits_for(self) -> str:
-        """What the group has to commit before more of this new partition begins; empty if it does not wait."""
+        """The offsets to be committed before more tasks of this new partition begin; empty if it does not wait."""
         names = [plain(name) for name in self.stats.waits_for[:NAMED]]
         more = len(self.stats.waits_for) - len(names)
         return ", ".join(names) + (f" and {more} more" if more else "")
@@ -122,14 +122,14 @@ class PartitionNow:
         return self._judged(now)
 
     def _judged(self, now: float) -> Status:
-        """A pause explains a stall, unless the consumer could not begin the task without the pause either."""
+        """Return the status. A pause explains a stall, unless something else keeps the task from beginning as well."""
         status = self._window.judge(now)
         is_cut_off = self.consumer is not None and self.consumer.state == "cut off"
         return Status.PAUSED if status is Status.STALLED and self.stats.head_paused and not is_cut_off else status
 
     @property
     def span(self) -> float:
-        """Seconds that the verdict looks back."""
+        """Seconds that the samples of the verdict span."""
         samples = self._window.samples
         return samples[-1].at - samples[0].at if samples else 0.0
 

@@ -16,19 +16,19 @@ class PauseNow(msgspec.Struct, kw_only=True):
     what: str
     """what is paused, such as `session s3`"""
     since: float
-    """when it was given, in seconds since the epoch"""
+    """when the command was given, in seconds since the epoch"""
     by: str
     waiting: int = 0
-    """tasks of all consumers that wait for its end"""
+    """tasks that wait for its end, in all consumers"""
 
     def sentence(self, now: float) -> str:
-        """Return since when it is in force, by whom, and what waits, at `now` in seconds since the epoch."""
+        """Return its age, its author and the number of waiting tasks, at `now` in seconds since the epoch."""
         age = duration(max(0.0, now - self.since))
         return f"for {age}, since {clock(self.since)}, by {self.by}: {many(self.waiting, 'task')} waiting"
 
 
 def pauses_of(consumers: Iterable[ConsumerNow]) -> list[PauseNow]:
-    """Return the pauses that running consumers report, the oldest first. Each consumer names ten at most."""
+    """Return the pauses that running consumers report, the oldest first. Each consumer reports at most ten."""
     found: dict[str, PauseNow] = {}
     for consumer in consumers:
         for report in consumer.stats.paused_by if consumer.stats is not None else ():

@@ -18,7 +18,7 @@ BACK_SECONDS: Final = 60.0
 """A larger step back starts a segment: processes that share a log write some lines late, but not by this much."""
 
 MOST: Final = 256
-"""Segments: each has a chunk in memory. The rest of the file is one segment, whatever its times."""
+"""The most segments, each of which has a chunk in memory. The rest of the file is one segment, whatever its times."""
 
 CHUNK: Final = 64 * 1024
 """Bytes per read."""

@@ -1,4 +1,4 @@
-"""`Series`: a figure over time, in memory that does not grow with the time."""
+"""`Series`: a figure over time, in a fixed amount of memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BUCKETS: Final = 240
 """About as many as a plot on a wide screen can show."""
 
 NARROWEST: Final = 1.0
-"""Seconds: a log of minutes needs no finer resolution."""
+"""Width of the first buckets in seconds: a log of minutes needs no finer resolution."""
 
 
 class Point(NamedTuple):
@@ -35,7 +35,7 @@ class Series:
         self._most = array("d", bytes(8 * buckets))
 
     def note(self, at: float, value: float) -> None:
-        """Add a value; one from before the first counts as of the first's time."""
+        """Add a value. One with an earlier time than the first value counts as of the first value's time."""
         if not self._used:
             self._start = at // self.width * self.width
         index = max(0, int((at - self._start) // self.width))
@@ -69,7 +69,7 @@ class Series:
         self._used = (self._used + 1) // 2
 
     def _merge(self, into: int, left: int, right: int) -> None:
-        """`into` is never right of `left`, so no bucket is overwritten before it is read."""
+        """Merge two buckets. `into` is never to the right of `left`, so no bucket is overwritten before it is read."""
         counts, sums, most = self._counts, self._sums, self._most
         if right >= self._buckets or not counts[right]:
             counts[into], sums[into], most[into] = counts[left], sums[left], most[left]

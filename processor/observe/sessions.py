@@ -23,9 +23,9 @@ class BusySession(msgspec.Struct, kw_only=True):
     waiting: int
     """most tasks that waited at one time"""
     share: float | None
-    """their share of the tasks that waited in the partition then; None if the log does not have it"""
+    """their share of the tasks that waited in the partition at that time; None if the log does not have it"""
     first: float
-    """when it was first and last reported, in seconds since the epoch"""
+    """when it was first reported, in seconds since the epoch; `last` is the latest time"""
     last: float
 
     @property
@@ -35,7 +35,7 @@ class BusySession(msgspec.Struct, kw_only=True):
 
 
 class Sessions:
-    """Remembers the busiest sessions; one that comes back after it was forgotten starts anew."""
+    """Keeps the busiest sessions. The figures of one that was dropped start anew when it is reported again."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
@@ -79,17 +79,17 @@ def share_of(load: SessionLoad) -> float | None:
 
 
 def percent(share: float | None) -> str:
-    """Return such as `82 %`, or a dash if the share is not known."""
+    """Return the share as a text such as `82 %`, or a dash if it is not known."""
     return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def share_text(share: float | None) -> str:
-    """Return such as `, 82 % of what waits there`; nothing if the share is not known."""
+    """Return a clause such as `, 82 % of what waits there`; "" if the share is not known."""
     return "" if share is None else f", {percent(share)} of what waits there"
 
 
 def reading_cost(counts: Counts) -> str | None:
-    """Return what was read again for tasks that were set aside, in words; None if nothing was."""
+    """Return how many records were read again for tasks that were set aside, in words; None if none were."""
     records, tasks = counts.records_read_again, counts.tasks_read_again
     if not records:
         return None

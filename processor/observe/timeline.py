@@ -1,4 +1,4 @@
-"""`Timeline`: what happened to the fleet, each worth a line and a mark in the plots."""
+"""`Timeline`: the events of the fleet that deserve a line of their own and a mark in the plots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from processor.observe.series import Series
 Kind = Literal["start", "stop", "rebalance", "restart", "scale", "trouble"]
 
 KEPT: Final = 500
-"""Entries that are kept in full."""
+"""The most entries that are kept in full."""
 
 
 class TimelineEntry(msgspec.Struct, kw_only=True):

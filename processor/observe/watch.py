@@ -22,10 +22,10 @@ from processor.telemetry.idle_reports import is_idle
 from processor.telemetry.reading import with_defaults
 
 ENDED_KEPT: Final = 200
-"""Consumers that have ended and are remembered: a log may have any number of restarts."""
+"""The most ended consumers that are kept: a log may have any number of restarts."""
 
 LOST_SECONDS: Final = 3600.0
-"""Time without an event after which a consumer is dropped: a machine that is lost logs no end."""
+"""Seconds without an event after which a consumer is dropped: after the loss of a machine, no log records its end."""
 
 
 class Watch:
@@ -58,7 +58,7 @@ class Watch:
         self._labels = Labels(self.sources, self.consumers.values())
 
     def handle(self, sourced: SourcedEvent) -> None:
-        """Take one event."""
+        """Apply one event to the state."""
         self.now = max(self.now, sourced.at)
         if self.began is None:
             self.began = sourced.at
@@ -70,14 +70,14 @@ class Watch:
             handle(self, sourced, sourced.event)
 
     def finish(self) -> None:
-        """Take the end of the log: the last round counts as complete."""
+        """Apply the end of the log: the last round counts as complete."""
         for consumer in self.living():
             self._confirm_idle(consumer)
         self.load.end_round(self.now, self.consumers.values(), self.partitions.values())
 
     @property
     def unlisted(self) -> int:
-        """Assigned partitions that the log has not named yet. They are idle, or would have been reported."""
+        """Number of assigned partitions that the log has not named yet. They are idle, or reports would name them."""
         return sum(
             max(0, consumer.stats.assigned_partitions - len(consumer.owned))
             for consumer in self.living()
@@ -99,7 +99,7 @@ class Watch:
         return sorted(blocks, key=lambda block: block.since)
 
     def longest_blocks(self) -> list[HeadBlock]:
-        """Return past and present ones, the longest first."""
+        """Return past and present blocks, the longest first."""
         return sorted([*self.head_blocks.longest(), *self.current_blocks()], key=lambda block: -block.seconds)
 
     def label(self, consumer: ConsumerNow) -> str:
@@ -133,7 +133,7 @@ class Watch:
             self.partitions[key].release(self.head_blocks)
 
     def _confirm_idle(self, consumer: ConsumerNow) -> None:
-        """The partitions that were not in the consumer's last round of reports are as they were."""
+        """Record that the partitions without a report in the consumer's last round are unchanged."""
         for key in consumer.owned:
             self.partitions[key].confirm_idle(consumer.stats_at, self.head_blocks)
 
@@ -141,7 +141,7 @@ class Watch:
         return plain(sourced.envelope.group) or self.groups.get(sourced.source, "")
 
     def _child(self, sourced: SourcedEvent, pid: int) -> ConsumerNow | None:
-        """The consumer that an event of its fleet's parent is about."""
+        """Return the consumer that an event of its fleet's parent is about."""
         return self.consumers.get((sourced.source, pid, sourced.envelope.consumer))
 
     # What follows is one method for each event.
@@ -210,7 +210,7 @@ class Watch:
 
     def _consumer_started(self, sourced: SourcedEvent, started: events.ConsumerStarted) -> None:
         envelope = sourced.envelope
-        self.consumers.pop((sourced.source, envelope.pid, envelope.consumer), None)  # a process ID that was used before
+        self.consumers.pop((sourced.source, envelope.pid, envelope.consumer), None)  # an earlier process with this ID
         self.groups[sourced.source] = plain(started.group)
         consumer = self._consumer(sourced)
         consumer.workers, consumer.workers_most = started.workers, started.workers_most
@@ -252,7 +252,7 @@ class Watch:
                 partition.release(self.head_blocks)
 
     def _named(self, sourced: SourcedEvent, names: list[str]) -> list[PartitionNow]:
-        """The known partitions among `names`, each TOPIC[PARTITION] or TOPIC[PARTITION]@OFFSET."""
+        """Return the known partitions among `names`, each TOPIC[PARTITION] or TOPIC[PARTITION]@OFFSET."""
         group, wanted = self._group(sourced), {name.partition("@")[0] for name in names}
         return [one for one in self.partitions.values() if one.group == group and one.name in wanted]
 
@@ -387,11 +387,11 @@ class Watch:
         events.TaskDeliveryFailed: _failure,
     }
     _HANDLERS: ClassVar = {kind.event: handler for kind, handler in _BY_CLASS.items()}
-    """By the name of the event. All other events leave the state as it is."""
+    """Handlers by the name of the event. Events without a handler do not change the state."""
 
 
 def _idle_report(topic: str, number: int, point: int | None, known: PartitionNow | None) -> events.PartitionStats:
-    """The report that a partition in a list of idle ones stands for: its last one, unless that is missing here."""
+    """Return the report of a partition that a list of idle ones names: its last one, or a made-up one without it."""
     if known is not None and is_idle(known.stats) and known.stats.commit_point == point:
         return known.stats
     lag = None if point is None else 0

@@ -19,7 +19,7 @@ APART: Final = 1.0
 """Minimum seconds between samples (Burrow's `min-distance`), as reports may come more often."""
 
 FEW: Final = 3
-"""With fewer samples it is too early for a verdict."""
+"""The fewest samples for a verdict."""
 
 
 class Status(IntEnum):
@@ -68,7 +68,7 @@ class Window:
         return self._samples
 
     def note(self, sample: Sample) -> None:
-        """Add a sample; if the last two are less than `APART` from each other, it replaces the last one."""
+        """Add a sample. If the last two are less than `APART` seconds apart, it replaces the last one."""
         samples = self._samples
         if len(samples) >= 2 and samples[-1].at - samples[-2].at < APART:
             samples[-1] = sample
@@ -109,12 +109,12 @@ def _rewound(samples: Sequence[Sample]) -> bool:
 
 
 def _stopped(samples: Sequence[Sample], now: float) -> bool:
-    """The latest sample is older than the window is long."""
+    """Return whether the latest sample is older than the window is long."""
     return now - samples[-1].at > samples[-1].at - samples[0].at
 
 
 def _behind(samples: Sequence[Sample]) -> bool:
-    """The lag never falls and is larger at the end. For Burrow, a constant lag is enough.
+    """Return whether the lag never falls and is larger at the end. For Burrow, a constant lag is enough.
 
     With one task per second that takes a second, the lag is always 1, and nothing is wrong.
     """

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 LAST_SECOND: Final = 253_402_300_799.0
-"""Of the year 9999, in seconds since the epoch."""
+"""The last second of the year 9999, in seconds since the epoch."""
 
 LONGEST: Final = 300
-"""Characters that are kept of a text from a log: an error message may fill a page."""
+"""The most characters of a text from a log that are kept: an error message may fill a page."""
 
 
 def plain(text: str, longest: int = LONGEST) -> str:
@@ -72,7 +72,7 @@ def date_time(at: float) -> str:
 
 
 def _utc(at: float) -> datetime:
-    """A time outside the calendar, which only a forged log has, becomes the nearest inside."""
+    """Return the time in UTC. One outside the calendar, which only a forged log has, becomes the nearest one inside."""
     return datetime.fromtimestamp(min(max(at, 0.0), LAST_SECOND), UTC)
 
 

@@ -1,3 +1,3 @@
-"""What the operating commands decide: lag and verdicts, where a reset goes, which dead letters are meant. It asks no
-broker and prints nothing.
+"""The decisions of the operating commands: lag and verdicts, the target of a reset, the choice of dead letters. No
+module here sends a request to a broker or prints.
 """

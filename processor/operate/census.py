@@ -1,4 +1,4 @@
-"""`Census`: which session has the most unsettled tasks of a partition, counted from the oldest ones."""
+"""`Census`: finds the session with the most unsettled tasks of a partition, counted from the oldest ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from processor.operate.partition_view import PartitionView
 
 JUMP: Final = 2000
-"""So many settled offsets are worth a jump. Reading them takes a millisecond or two, and so does a fetch."""
+"""The reader jumps over more settled offsets than this. To read this many takes as long as a fetch, 1 to 2 ms."""
 
 
 class Share(NamedTuple):
@@ -17,11 +17,11 @@ class Share(NamedTuple):
     key: bytes
     """The key of its records."""
     tasks: int
-    """How many of the tasks that were read belong to the session."""
+    """Tasks of the session among those that were read."""
     read: int
-    """How many unsettled tasks were read."""
+    """Unsettled tasks that were read."""
     is_all: bool
-    """Whether these are all tasks that are left."""
+    """Whether the partition has no other unsettled tasks."""
 
 
 class Census:
@@ -37,7 +37,7 @@ class Census:
         self._is_at_end = self._is_cut = False
         self._jumped_to = 0
         self.next_offset = 0
-        """Where to read on: all tasks below are settled or counted."""
+        """The offset at which to continue: all tasks below it are settled or counted."""
         self._reach(view.settled_below)
 
     @property
@@ -58,7 +58,7 @@ class Census:
         return self._should_jump(offset)
 
     def cut(self, offset: int) -> None:
-        """No record from `offset` on can be read now."""
+        """Record that no record from `offset` on can be read now."""
         self._is_cut = True
         self._reach(offset)
 

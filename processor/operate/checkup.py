@@ -1,4 +1,4 @@
-"""What `processor doctor` concludes: a verdict on each thing that `processor run` needs, from what was found of it."""
+"""The verdicts of `processor doctor`: one on each thing that `processor run` needs, from the facts that were found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXPIRES_SOON_SECONDS: Final = 14 * 86_400.0
 """A certificate that expires within this time is a warning."""
 
 AHEAD_SECONDS: Final = 5.0
-"""A record that is dated so far in the future is a warning. Clocks that are kept by NTP differ by much less."""
+"""A record with a timestamp further in the future is a warning. Clocks that NTP keeps differ by much less."""
 
 BASE_FILES: Final = 64
 """Files that a process has open without brokers: standard streams, the fleet's sockets, the interpreter's."""
@@ -24,10 +24,10 @@ FILES_A_CLIENT: Final = 3
 """Files of a Kafka client for each broker: a socket, and the two ends of a pipe that wakes its thread."""
 
 CLIENTS: Final = 3
-"""Kafka clients that each consumer has: for reading, for outputs, and for questions to the group."""
+"""Kafka clients that each consumer always has: for reading, for outputs, and for requests about the group."""
 
 CLIENTS_AT_MOST: Final = 8
-"""With those that are opened when they are needed: larger outputs, commits while the group waits, surveys of topics."""
+"""The most clients of a consumer, with those for larger outputs, commits during a rebalance, and surveys of topics."""
 
 FILES_A_CHILD: Final = 2
 """Files that the fleet's parent has open for each consumer."""
@@ -63,7 +63,7 @@ class Probe(NamedTuple):
 
     address: str
     error: str | None = None
-    """Why it failed; None if it did not."""
+    """Why the attempt failed; None if it succeeded."""
 
 
 class TopicState(NamedTuple):
@@ -72,7 +72,7 @@ class TopicState(NamedTuple):
     name: str
     partitions: int
     replicas: int
-    """Of the partition that has the fewest."""
+    """Replicas of the partition that has the fewest."""
     without_leader: int = 0
     """Partitions without a leader."""
     under_replicated: int = 0
@@ -106,7 +106,7 @@ def failure(check: str, found: str, remedy: str) -> Finding:
 
 
 def report_of(findings: Sequence[Finding]) -> DoctorReport:
-    """Count the findings."""
+    """Return the report with these findings, and with the counts of failures and warnings."""
     levels = [finding.level for finding in findings]
     return DoctorReport(failures=levels.count("failure"), warnings=levels.count("warning"), findings=list(findings))
 
@@ -188,7 +188,7 @@ def topic_verdict(topic: TopicState) -> Finding:
 
 
 def is_compacted(policy: str | None) -> bool:
-    """Return whether a topic's cleanup policy keeps the last record of each key. One that is not known may do so."""
+    """Return whether a cleanup policy keeps the last record of each key; True if the policy is not known."""
     return policy is None or policy.strip() == "compact"
 
 
@@ -256,7 +256,7 @@ def group_verdict(group: GroupFacts, protocol: str) -> Finding:
 
 
 def files_verdict(limit: int, brokers: int, processes: int, workers: int) -> Finding:
-    """Judge the limit of open files. It is that of one process: each consumer of a fleet is one.
+    """Judge the limit of open files. It applies to each process, and each consumer of a fleet is a process.
 
     Args:
         limit: the soft limit, `ulimit -n`.

@@ -1,7 +1,7 @@
 """The lag of a group as `processor lag` reports it: its documents, and the verdict on each partition.
 
 The verdicts are Burrow's, by `observe/window.py`, with the committed offset and the lag of each look as the samples.
-Six rules come from what a look knows beyond the offsets:
+Six further verdicts use facts beyond the offsets:
 - `no-member`: it lags and no member of the group has it (Burrow's STOP, which Burrow infers from missing commits);
 - `waits`: it is new in a topic that has grown, and waits for others;
 - `delayed`: its oldest task that is not settled must not begin yet (`task-not-before`);
@@ -55,12 +55,12 @@ class Oldest(NamedTuple):
     timestamp: int
     """Milliseconds since the epoch; -1 if it is not known."""
     due: float = -inf
-    """When its task becomes due, in seconds since the epoch."""
+    """The time before which its task must not begin, in seconds since the epoch."""
     key: bytes | None = None
     name: str | None = None
-    """The task's, as far as its headers have it."""
+    """The task's name, if the headers have it."""
     join: str | None = None
-    """The join that it is an arrival of."""
+    """The ID of its join, if it is an arrival."""
 
 
 UNKNOWN: Final = Oldest(-1)
@@ -162,12 +162,12 @@ class Trail:
         """`length`: samples in a full window."""
         self._window = Window(length)
         self._first_done: dict[int, int] = {}
-        """How many were done ahead when a committed offset was first seen, for the last such offset."""
+        """The count of tasks done ahead at the first look with a committed offset, by that offset; only the latest."""
         self._done_ahead = 0
         self._offset = 0
 
     def note(self, at: float, view: PartitionView) -> None:
-        """Take a look of the time `at`, in seconds since the epoch."""
+        """Add a look of the time `at`, in seconds since the epoch."""
         self._offset = view.settled_below
         self._done_ahead = size(view.settled_ranges())
         if self._offset not in self._first_done:
@@ -188,7 +188,7 @@ class Trail:
         Args:
             is_owned: whether a member has the partition; None if that is not known.
             waits: whether it waits for other partitions.
-            oldest: what its oldest unsettled record waits for, where that is in the record.
+            oldest: the reason why its oldest unsettled record waits, if the record itself has one.
         """
         samples = self._window.samples
         last = samples[-1]
@@ -252,7 +252,7 @@ def partition_lag(
 
 
 def waits_itself(oldest: Oldest | None, now: float) -> Literal["delayed", "joining"] | None:
-    """Return what the oldest unsettled record of a partition waits for, as far as the record says it."""
+    """Return why the oldest unsettled record of a partition waits, if the record itself has the reason."""
     if oldest is None:
         return None
     if oldest.join is not None:

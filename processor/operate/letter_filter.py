@@ -1,4 +1,4 @@
-"""`LetterFilter`: which dead letters a command is about."""
+"""`LetterFilter`: the conditions that select the dead letters of a command."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Identify = Callable[[Letter], Identity]
 HEADER: Final = "header."
 
 FIELDS: Final = ("error-type", "error-message", "name", "session", "id", "group", "topic", "partition", "offset")
-"""What a condition may be about, besides `header.NAME`."""
+"""The fields of conditions, besides `header.NAME`."""
 
 OF_THE_TASK: Final = ("name", "session", "id")
-"""Those that an `Identify` is needed for."""
+"""The fields that need an `Identify`."""
 
 
 class Condition(NamedTuple):
@@ -35,7 +35,7 @@ class LetterFilter(NamedTuple):
     until: int | None = None
 
     def matches(self, letter: Letter, identify: Identify) -> bool:
-        """Return whether the command is about this letter."""
+        """Return whether the letter matches all conditions."""
         if self.since is not None and letter.failed_at < self.since:
             return False
         if self.until is not None and letter.failed_at >= self.until:

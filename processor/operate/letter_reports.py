@@ -1,4 +1,4 @@
-"""What `processor dlq` prints of dead letters: groups of them, single ones, and counts of replays."""
+"""The documents that `processor dlq` prints: groups of dead letters, single ones, and counts of replays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGES: Final = ((3_600_000, "last hour"), (86_400_000, "last 24 hours"), (604_800
 """Groups by age: the most milliseconds since the failure, and the name."""
 
 MOST_GROUPS: Final = 10_000
-"""Groups that are counted. Letters of further ones are counted together."""
+"""The most groups. Letters of further groups are counted together."""
 
 REST: Final = "(others)"
 
@@ -114,7 +114,7 @@ class Grouping:
     """Counts letters by one of their fields, with bounded memory."""
 
     def __init__(self, by: By, now: float) -> None:
-        """Takes the field, and the time in seconds since the epoch."""
+        """`by` is the field to group by, `now` the time in seconds since the epoch."""
         self.letters = 0
         self._now = int(now * 1000)
         self._by = by
@@ -139,7 +139,7 @@ class Grouping:
             group.error, group.letter = letter.error_message, str(letter.place)
 
     def _age(self, letter: Letter) -> str:
-        """Return the first group that the letter is young enough for."""
+        """Return the group with the lowest limit that the letter's age does not exceed."""
         return next((name for most, name in AGES if self._now - letter.failed_at <= most), "older")
 
     def groups(self) -> list[LetterGroup]:

@@ -1,4 +1,4 @@
-"""`Letter`: a dead letter, as the record that it was before."""
+"""`Letter`: a dead letter, read as the record that it was in its original topic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADDED: Final = (
 
 ARRIVAL: Final = "task-arrival"
 AFTER: Final = "task-after"
-"""The ID of a dead-lettered task that this one was to follow, see `handlers/links.py`."""
+"""The header with the ID of the dead-lettered task that this one follows, see `handlers/links.py`."""
 
 
 class Place(NamedTuple):
@@ -81,11 +81,11 @@ class Letter:
         return (1, milliseconds) if milliseconds >= 0 else (0, -1)
 
     def error(self) -> None:
-        """A letter has content."""
+        """None: a letter is a record, and not an error of the client."""
 
     @property
     def comes_with_another(self) -> bool:
-        """Whether its task was to follow from one that is a letter itself: it comes when that one is replayed."""
+        """Whether its task follows from one that is a letter too. A replay of that one sends this task again."""
         return any(name == AFTER for name, _ in self._record.headers() or ())
 
     @property
@@ -97,7 +97,7 @@ class Letter:
     def replayed_partition(self) -> int | None:
         """The partition that the record is sent to again; None is that of its key.
 
-        An arrival goes where its join waits: that may be another one, if the topic has grown since.
+        An arrival is sent to the partition of its join. This may not be that of its key if the topic has grown.
         """
         is_arrival = any(name == ARRIVAL for name, _ in self._record.headers() or ())
         return self.partition() if is_arrival and self.partition() >= 0 else None
@@ -114,7 +114,7 @@ class Letter:
 
 
 def letter_of(record: Record) -> Letter | None:
-    """Return the record as a dead letter; None if it has no header `dlq-topic`, and thus is none."""
+    """Return the record as a dead letter; None if it is not one, since it has no header `dlq-topic`."""
     added = {name: _text(value) for name, value in record.headers() or () if name in ADDED}
     return Letter(record, added) if added.get("dlq-topic") else None
 

@@ -1,14 +1,15 @@
-"""`Marks`: which letters of one partition are dealt with, and how the notes about them are kept.
+"""`Marks`: the letters of one partition that are dealt with, and the commits that record them.
 
-A letter is dealt with once it was replayed or discarded. The notes are commits of a consumer group that exists for
-nothing else: an offset below which every letter is dealt with, and a skip map (`engine/skipmap.py`) with those above.
+A letter is dealt with once it was replayed or discarded. This is recorded in commits of a consumer group that exists
+for no other purpose: an offset below which every letter is dealt with, and a skip map (`engine/skipmap.py`) with those
+above.
 
 A skip map has at most 4,096 characters, and a filter may pick any letters. So there may be several *pages*, the commits
 of further groups. Page 0 begins at the offset below which everything is dealt with, other pages at their own offsets.
 Behind its skip map, page 0 notes how many further pages there are, in the form of `engine/commit_note.py`.
 
-What is marked is the union of all pages. Marks move from a page to a new one only, which is written first, then counted
-by page 0, and only then left out of the other. So a stop between two writes loses no mark.
+The marks are the union of all pages. Marks move only to a new page. The new page is written first, then page 0 with the
+new count, and only then the page that the marks leave. So a stop between two writes loses no mark.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Page(NamedTuple):
 
 
 NOTHING: Final = Page(0, 0, "")
-"""What page 0 is as long as nothing is marked."""
+"""Page 0 as long as nothing is marked."""
 
 
 def further_pages(metadata: str) -> int:
@@ -52,7 +53,7 @@ class Marks:
         self._ends: list[int] = []
         """Disjoint ranges, ascending, that do not touch."""
         self._page_starts = [offset for offset, _ in pages[1:]]
-        """Where the pages from number 1 on begin."""
+        """The offsets at which the pages from number 1 on begin."""
         self._written: dict[int, Page] = {}
         for number, (offset, metadata) in enumerate(pages):
             self._written[number] = Page(number, offset, metadata)

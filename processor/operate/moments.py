@@ -13,7 +13,7 @@ LAST_MILLISECONDS: Final = 253_402_300_799_999
 """The end of the year 9999. A record may claim a later time, which is shown as this one."""
 
 LONGEST_SECONDS: Final = 10 * 366 * 86400
-"""Of a duration: ten years."""
+"""The longest duration: ten years."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ class Moment(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where offsets are reset to."""
+    """The target of a reset of offsets."""
 
     kind: Literal["earliest", "latest", "time", "offset", "shift"]
     value: int = 0
@@ -55,7 +55,7 @@ def seconds_of(text: str) -> float:
     """Read a duration, such as `90s`, `15m`, `2h` or `7d`. Return its seconds.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a duration.
     """
     match = _AGO.fullmatch(text)
     if match is None or not 0 < (seconds := float(match[1]) * _SECONDS[match[2]]) <= LONGEST_SECONDS:
@@ -104,7 +104,7 @@ def moment_fault(text: str) -> str | None:
 
 
 def target_of(text: str, now: float) -> Target:
-    """Read where to reset to.
+    """Read the target of a reset.
 
     Args:
         text: `earliest`, `latest`, an offset, `+N` or `-N`, or a point in time.
@@ -125,7 +125,7 @@ def target_of(text: str, now: float) -> Target:
 
 
 def target_fault(text: str) -> str | None:
-    """Return what is wrong with where to reset to, in the words that follow an option's name, or None."""
+    """Return what is wrong with the target of a reset, in the words that follow an option's name, or None."""
     try:
         target_of(text, 0.0)
     except (ValueError, OverflowError):

@@ -13,11 +13,11 @@ FIRST_STEP: Final = 100
 """Offsets of each partition that are read first."""
 
 GROWTH: Final = 4
-"""Each further step reads so many times as many."""
+"""Factor by which each step reads more offsets than the one before."""
 
 
 class _Entry(NamedTuple):
-    """A record by its age. Of one time, the place decides."""
+    """A record, ordered by its timestamp, then by its place."""
 
     timestamp: int
     partition: int
@@ -26,7 +26,7 @@ class _Entry(NamedTuple):
 
 
 class _Window:
-    """What is read of one partition."""
+    """The range of one partition that has been read."""
 
     def __init__(self, begin: int, end: int) -> None:
         self.begin = begin
@@ -36,7 +36,7 @@ class _Window:
         """Timestamp of its oldest record that was read."""
 
     def is_complete(self, wanted: int, since: int) -> bool:
-        """Return whether nothing below the window can be among the newest.
+        """Return whether no record below the window can be among the newest.
 
         Args:
             wanted: how many records are wanted.
@@ -45,15 +45,15 @@ class _Window:
         return self.matches >= wanted or self.is_exhausted(since)
 
     def is_exhausted(self, since: int) -> bool:
-        """Return whether nothing is below the window that has at least this timestamp."""
+        """Return whether no record below the window has at least this timestamp."""
         return self.low <= self.begin or (self.oldest is not None and self.oldest < since)
 
 
 class Newest:
-    """Holds at most the wanted number of records. The timestamps of a partition are taken to ascend."""
+    """Holds at most the wanted number of records. It assumes that timestamps ascend within a partition."""
 
     def __init__(self, wanted: int, bounds: Mapping[Partition, tuple[int, int]], since: int = -1) -> None:
-        """Begins at the ends.
+        """Begins at the ends of the partitions.
 
         Args:
             wanted: how many records to find.
@@ -81,7 +81,7 @@ class Newest:
         return ranges
 
     def note(self, record: Record, *, matches: bool) -> None:
-        """Take a record that was read."""
+        """Add a record that was read. `matches` is whether it is one of those that are wanted."""
         window = self._windows[Partition(record.topic(), record.partition())]
         kind, milliseconds = record.timestamp()
         timestamp = milliseconds if kind else -1

@@ -22,7 +22,7 @@ class PartitionView(NamedTuple):
     committed: int | None
     metadata: str = ""
     recorded: Sequence[Range] | str | None = None
-    """What the record says that the metadata refers to, or why it cannot be read; None if it refers to none."""
+    """The skip map in the record that the metadata refers to, or why it cannot be read; None without such a record."""
 
     @property
     def lag(self) -> int:
@@ -57,7 +57,7 @@ class PartitionView(NamedTuple):
 
 
 def unread(views: Iterable[PartitionView]) -> list[str]:
-    """Return why skip maps cannot be read that commits refer to. What they list counts as not done."""
+    """Return the reasons why skip maps that commits refer to cannot be read. Their offsets count as not done."""
     reasons = {view.recorded for view in views if isinstance(view.recorded, str)}
     return [f"{reason}; what it lists counts as not done" for reason in sorted(reasons)]
 

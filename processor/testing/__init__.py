@@ -1,5 +1,5 @@
-"""For users' tests: handlers run on tasks in the real engine, without Kafka, on topics in memory. Support for this
-project's own tests is in `tests/support`.
+"""For users' tests: runs handlers on tasks in the real engine, with topics in memory in place of Kafka. The support of
+this project's own tests is in `tests/support`.
 
 ```python
 from processor.testing import run, task

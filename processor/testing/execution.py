@@ -1,4 +1,4 @@
-"""`run`: an application's handlers on a list of tasks, in a consumer that has everything but Kafka."""
+"""`run`: runs an application's handlers on a list of tasks, in a real consumer with Kafka replaced by memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESULTS_TOPIC: Final = "test.results"
 RUN: Final[Mapping[str, Any]] = MappingProxyType(
     {"topics": (TOPIC,), "group": "test", "results_topic": RESULTS_TOPIC, "stop_at_end": True, "log_level": "debug"}
 )
-"""The settings of each run, where its options do not replace them."""
+"""The settings of each run, which its options may replace."""
 
 IDLE_SECONDS: Final = 0.005
 """The longest wait for a record: every record is there before the run begins, and between two waits the consumer checks
@@ -95,14 +95,14 @@ def run(  # noqa: PLR0913 — options, each given by its name
 
 
 class _Members:
-    """Consumers of one group, one after another, until nothing more can be done.
+    """Runs consumers of one group, one after another, until no further one makes progress.
 
     Args:
         settings: of each consumer.
         handlers: the application.
         codec: shared by all of them.
         cluster: what they consume from, in memory.
-        seconds: that all of them together may take.
+        seconds: time limit for all of them together.
     """
 
     def __init__(
@@ -120,10 +120,10 @@ class _Members:
         """Return the exit code of the last one."""
         topic = self._settings.topics[0]
         exit_code = self._run_to_end()
-        while not self._cluster.is_done(topic):  # a consumer stops at the end that was there when it started
+        while not self._cluster.is_done(topic):  # a consumer stops at the ends that the partitions had when it started
             before = self._cluster.state()
             exit_code = self._run_to_end()
-            if self._cluster.state() == before:  # what is left waits for branches that are dead letters
+            if self._cluster.state() == before:  # the remaining tasks wait for branches that are dead letters
                 break
         return exit_code
 
@@ -161,7 +161,7 @@ def _why(events: Sequence[Event]) -> str:
 
 
 class _RememberingCodec:
-    """The real codec; it collects the return values of handlers."""
+    """The real codec, which also collects the return values of handlers."""
 
     def __init__(self, real: ValueCodec) -> None:
         self.real = real

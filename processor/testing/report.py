@@ -32,13 +32,13 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that was given up."""
+    """A task that became a dead letter."""
 
     session_id: str
     payload: Any
-    """As it was given; the bytes, where it was given as bytes."""
+    """As it was given; the value's bytes if it was given as `value`."""
     attempts: int
-    """0 where it could not be decoded."""
+    """Number of attempts; 0 if it could not be decoded."""
     error_type: str
     """The exception's name with its module."""
     error: str
@@ -55,9 +55,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The return values of handlers, without None, in the order in which they returned."""
     dead_letters: list[DeadLetter]
     retried: int
-    """How many attempts failed and were followed by another."""
+    """Number of attempts that failed and were followed by another."""
     exit_code: int
-    """The exit code of a `processor run`."""
+    """The exit code that `processor run` would return."""
 
     def order_of(self, session_id: str) -> list[Any]:
         """Return the payloads of this session's tasks that succeeded, in the order in which they did."""
@@ -68,7 +68,7 @@ def report_of(
     given: Payloads, events: Sequence[Event], letters: Sequence[Record], results: list[Any], exit_code: int
 ) -> Report:
     """Return the report of a run that has ended, from its events and its dead letters."""
-    # A return value that cannot be written makes a dead letter of a task whose handler had succeeded.
+    # A task whose handler succeeded still becomes a dead letter if its return value cannot be written.
     given_up = {_origin(letter) for letter in letters}
     done = [
         Done(

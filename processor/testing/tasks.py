@@ -72,11 +72,11 @@ def task(  # noqa: PLR0913 — what a task consists of
 
 
 class Load:
-    """The tasks of one run: as records in the topic, and as they were given."""
+    """Produces the tasks of one run to the topic, and remembers them as they were given."""
 
     def __init__(self, cluster: MemoryCluster, topic: str, codec: ValueCodec) -> None:
         self.payloads: dict[tuple[int, int], Any] = {}
-        """By partition and offset; the bytes, where a task was given as bytes."""
+        """Payloads by partition and offset; the value's bytes if a task was given as `value`."""
         self._cluster = cluster
         self._topic = topic
         self._codec = codec

@@ -1,3 +1,3 @@
-"""The live page of `processor monitor --serve`: that state as HTML, and the server that sends it to browsers. It reads
-no log: it shows what it is given, to any number of viewers.
+"""The live page of `processor monitor --serve`: the state of the fleet as HTML, and the server that sends it to any
+number of browsers. The code here reads no log.
 """

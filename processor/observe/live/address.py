@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 from processor.errors import SettingsError
 
 LOOPBACK: Final = "127.0.0.1"
-"""The host where none is given: a page without a login is for this machine only."""
+"""The default host: a page without a login is for this machine only."""
 
 BACKLOG: Final = 128
-"""Connections that may wait to be accepted."""
+"""The most connections that wait to be accepted."""
 
 
 class Address(NamedTuple):
@@ -65,7 +65,7 @@ def listen(address: Address) -> Listener:
     """Return a socket that listens at `address`.
 
     Raises:
-        SettingsError: that is not possible, for example since another program listens there.
+        SettingsError: that is not possible, for example because another program listens there.
     """
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]

@@ -44,7 +44,9 @@ class Frames:
 
     @contextmanager
     def viewer(self) -> Iterator[None]:
-        """Count a viewer. With the last one the frame goes: the next one is not to see how things were then."""
+        """Count a viewer while the context is entered. When the last one leaves, drop the frame: the next viewer must
+        not see an outdated one.
+        """
         self._viewers += 1
         try:
             yield
@@ -62,7 +64,7 @@ class Frames:
         self._wake()
 
     def close(self) -> None:
-        """Let every viewer end."""
+        """Publish no further frame, and wake every viewer, so that it ends."""
         self._closed = True
         self._wake()
 

@@ -23,7 +23,7 @@ from processor.observe.watch import Watch
 from processor.observe.wording import clock, duration, many, number, plain, short
 
 DESCRIBED: Final = 8
-"""Partitions at fault that are described in full; the table has all."""
+"""The most partitions at fault that are described in full; the table has all."""
 
 FIRST_PARTITIONS: Final = 16
 MOST_PARTITIONS: Final = 200
@@ -38,7 +38,7 @@ LATE: Final = 15.0
 
 
 class Observed(NamedTuple):
-    """What is shown."""
+    """The state that the page shows, and its time."""
 
     watch: Watch
     read: ReadStats
@@ -219,7 +219,7 @@ def _sessions(observed: Observed, _found: list[Finding]) -> list[Element]:
 
 
 def _set_aside(watch: Watch) -> Iterator[str]:
-    """What waits without being in flight: tasks of hot sessions, delayed tasks, and groups."""
+    """Yield texts about tasks that wait without being in flight: those of hot sessions, delayed ones, and groups."""
     for partition in watch.ordered_partitions():
         stats = partition.stats
         if partition.consumer is not None and stats.set_aside:

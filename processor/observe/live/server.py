@@ -1,7 +1,7 @@
 """`LiveServer`: the live page over HTTP, with server-sent events. The only importer of Starlette and uvicorn.
 
 Everything is read only: there is no form, no cookie and no other method than GET and HEAD. The server runs in a thread
-of its own; it never touches the `Watch`, only what `show` was given.
+of its own. It never reads the `Watch`, but only the sections that were passed to `show`.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ HEADERS: Final = {
 """Of every response. The page loads nothing from elsewhere, runs no inline script, and is not framed."""
 
 TICK_SECONDS: Final = 5.0
-"""Time without a change after which a viewer gets a sign of life. After 15 s of silence the page reconnects."""
+"""Time without a change after which a viewer gets an empty event. After 15 s without any event the page reconnects."""
 
 SEND_SECONDS: Final = 30.0
-"""Time in which a viewer has to take what it is sent. One that has stopped to read is dropped after it."""
+"""Time limit for a viewer to read what it was sent. A viewer that exceeds it is dropped."""
 
 MOST_CONNECTIONS: Final = 256
-"""At the same time; a further one is answered with 503."""
+"""The most connections at the same time. Requests on further ones are answered with 503."""
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 1.0
-"""How long a stop waits for viewers to take their last event."""
+"""How long a stop waits for viewers to read their last event."""
 
 
 class Asset(NamedTuple):
@@ -117,7 +117,7 @@ class LiveServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Send each viewer the end, and wait a moment; a viewer that does not read is left behind."""
+        """End each viewer's stream, and wait at most `STOP_SECONDS` for viewers that do not read."""
         self._call(self._frames.close)
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS)
@@ -176,8 +176,8 @@ def application(frames: Frames, listener: Listener) -> ASGIApp:
 class Guard:
     """Gives every response the headers, and refuses requests for other hosts.
 
-    A page of another site may have its name resolved to 127.0.0.1, and then read what is served here as its own. So a
-    listener on loopback responds only to names of this machine, and to the one that it was given.
+    Otherwise another site could have its own name resolved to 127.0.0.1, and its page could read what is served here.
+    So a listener on loopback responds only to names of this machine, and to the host that it was given.
     """
 
     def __init__(self, app: ASGIApp, listener: Listener) -> None:

@@ -12,7 +12,7 @@ HEIGHT: Final = 30
 """In the drawing's own units: the page stretches it."""
 
 MOST: Final = 60
-"""Points. All sparklines of a page are sent again whenever their values change."""
+"""The most points of a sparkline: all sparklines of a page are sent again whenever their values change."""
 
 Points = Sequence[tuple[float, float]]
 """Seconds since the epoch, and the value, in order of time."""

@@ -1,1 +1,1 @@
-"""What `processor report` says of that state: findings, text, a page with plots. It computes no state of its own."""
+"""The output of `processor report`: findings, text, a page with plots. It reads the state from a `Watch`."""

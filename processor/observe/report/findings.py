@@ -25,7 +25,7 @@ WORDS: Final = {
 }
 
 BUSY: Final = 0.9
-"""Share of running workers from which a consumer counts as busy."""
+"""The least share of running workers with which a consumer counts as busy."""
 
 ADVICE_BY_STATE: Final = {
     "running": "Check what its handler waits for: a lock, or a call without a timeout. --timeout ends an attempt, "
@@ -158,8 +158,8 @@ def _behind(watch: Watch, partition: PartitionNow, _now: float) -> tuple[str, st
 
 
 COMPUTES, WAITS = 0.8, 0.5
-"""Processor cores that the process of a busy consumer uses. From the first on, its threads mostly wait for the
-interpreter; up to the second, its handlers mostly wait for something else."""
+"""Processor cores that the process of a busy consumer uses. With at least the first number, its threads mostly wait for
+the interpreter. With at most the second, its handlers mostly wait for something outside the process."""
 
 
 def _advice_for_busy(consumer: ConsumerNow) -> str:

@@ -13,7 +13,7 @@ from processor.observe.wording import clock, duration, many, number, plain
 from processor.telemetry.events import HandlerLoad
 
 LOOP: Final = 3
-"""Restarts within `LOOP_SECONDS` from which they are reported as a loop."""
+"""The fewest restarts within `LOOP_SECONDS` that are reported as a loop."""
 
 LOOP_SECONDS: Final = 300.0
 
@@ -21,10 +21,10 @@ MANY_REBALANCES: Final = 6
 """Rebalances per consumer within `LOOP_SECONDS`, its first assignment included, above which they are reported."""
 
 JOIN_SECONDS: Final = 600.0
-"""How long a group may wait for a branch before it is reported."""
+"""Seconds that a group of tasks may wait for a branch before it is reported."""
 
 READY_SECONDS: Final = 60.0
-"""Time that a task that may run has waited for a worker, from which it is reported."""
+"""Seconds that a task that may run may wait for a worker before it is reported."""
 
 DEAD_LETTER_SHARE: Final = 0.01
 """Share of dead letters among settled tasks above which it is reported."""

@@ -24,7 +24,7 @@ POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none';
 """The browser enforces that the page fetches nothing and runs no script."""
 
 SHOWN: Final = 50
-"""Partitions at fault that are described in full. The table has all partitions, folded if it has more rows."""
+"""The most partitions at fault that are described in full. The table has all, and is folded if it has more rows."""
 
 BURROW: Final = (
     "Verdicts follow the rules of LinkedIn's Burrow over the latest reports of each partition. Stalled: the committed "
@@ -110,7 +110,7 @@ def _notes(watch: Watch, now: float) -> list[Element]:
 
 
 def _faults(found: Sequence[Finding], span: Span) -> list[Element]:
-    """Before the plots: this is what the page is opened for."""
+    """Return the descriptions of the partitions at fault. They precede the plots, since users look for them first."""
     faulty = [finding for finding in found if is_faulty(finding)]
     if not faulty:
         return []

@@ -22,7 +22,7 @@ BREAK: Final = 3.0
 """A line breaks at a gap of this many times the median distance between points."""
 
 ROWS: Final = 12
-"""Rows of the table below a plot."""
+"""The most rows of the table below a plot."""
 
 
 class Line(NamedTuple):
@@ -122,7 +122,7 @@ def strip(values: Sequence[tuple[float, str, str]], span: Span, about: str) -> E
     ends = [at for at, _, _ in runs[1:]] + [span.end]
     return tag(
         "svg",
-        *(_run(run, end, span) for run, end in zip(runs, ends, strict=False)),  # there may be none
+        *(_run(run, end, span) for run, end in zip(runs, ends, strict=False)),  # there may be no values
         viewBox=f"0 0 {WIDTH} 10",
         preserveAspectRatio="none",
         role="img",
@@ -170,7 +170,7 @@ def _mark(mark: Mark, at: float, span: Span) -> Element:
 
 
 def _readings(lines: Sequence[Line], span: Span, shown: Callable[[float], str]) -> list[Element]:
-    """Bands that show their values when the pointer is over them."""
+    """Return vertical bands, each of which shows its values when the pointer is over it."""
     by_time: dict[float, list[str]] = {}
     for line in lines:
         for at, value in line.values:
@@ -209,7 +209,7 @@ def _legend(lines: Sequence[Line], marks: Sequence[Mark]) -> Element | None:
 
 
 def _numbers(lines: Sequence[Line], span: Span, shown: Callable[[float], str]) -> Element | None:
-    """A table with some values of each line, evenly spaced."""
+    """Return a table with some values of each line, evenly spaced in time."""
     longest = max((line.values for line in lines), key=len, default=[])
     if not longest:
         return None

@@ -18,7 +18,7 @@ MOST: Final = 500
 """Rows of a list in total: the page has to open on a phone."""
 
 LARGE: Final = 1_000_000
-"""From here on the figure of a tile is abbreviated."""
+"""The lowest figure that a tile abbreviates."""
 
 OPTION: Final = re.compile(r"(--[a-z-]+)")
 

@@ -16,10 +16,10 @@ from processor.observe.window import Status
 from processor.observe.wording import clock, date_time, duration, many, number, plain, short
 
 MOST: Final = 10
-"""Rows of each list; the page has more."""
+"""The most rows of each list; the page has more."""
 
 SHOWN: Final = 20
-"""Partitions that are listed, of those at fault and of the others each."""
+"""The most partitions that are listed: this many at fault, and this many others."""
 
 NOTHING: Final = (
     "These logs have no events of a processor. `processor run` writes them to standard error, one JSON object per line "
@@ -172,7 +172,7 @@ def _footer(read: ReadStats) -> str:
 
 
 def newer(read: ReadStats) -> str:
-    """Return a warning if the log has events of a version that is not known here."""
+    """Return a warning if the log has events of a later version than this program knows; else an empty text."""
     if not read.newer:
         return ""
     return f" {many(read.newer, 'event')} of a newer log version may be misread: use a newer version of processor."

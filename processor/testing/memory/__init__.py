@@ -1,3 +1,3 @@
-"""Kafka in memory: topics, and one group. It keeps the promises of the runtime's ports, as `tests/ports` shows.
+"""Kafka in memory: topics, and one group. It fulfils the contracts of the runtime's ports, as `tests/ports` verifies.
 It does not speak Kafka's protocol.
 """

@@ -1,7 +1,7 @@
 """Kafka in memory: the topics of one cluster, and its one consumer group.
 
-With `source` and `sink` it keeps what `processor/runtime/ports.py` promises; tests/ports holds it to that. It is no
-evidence of how Kafka behaves: a group changes hands between two calls, and nothing is late, lost or sent twice.
+With `source` and `sink` it fulfils the contracts in `processor/runtime/ports.py`, which tests/ports verifies. It does
+not show how Kafka behaves: a rebalance takes place between two calls, and no message is late, lost or sent twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CREATE_TIME: Final = 1
 """Kafka's number for a timestamp that the producer set."""
 
 MOST_METADATA: Final = 4096
-"""Bytes of a commit's metadata: the brokers' default for `offset.metadata.max.bytes`."""
+"""The most bytes of a commit's metadata: the brokers' default for `offset.metadata.max.bytes`."""
 
 
 class MemoryRecord:
@@ -75,7 +75,7 @@ class MemoryRecord:
 
 
 class GroupMember(Protocol):
-    """What the group knows of a member."""
+    """The part of a member that the group reads."""
 
     topics: Sequence[str]
     positions: dict[Partition, int]
@@ -88,12 +88,12 @@ class Log:
     def __init__(self) -> None:
         self.records: list[MemoryRecord] = []
         self.start = 0
-        """The first offset that retention has left."""
+        """The lowest offset that retention has not deleted."""
         self.end = 0
         """The offset that the next record gets."""
 
     def append(self, record: MemoryRecord) -> None:
-        """Appends a record with the end's offset, or a higher one."""
+        """Appends a record, whose offset is the end or a higher one."""
         assert record.offset() >= self.end, f"offset {record.offset()} is below the end, {self.end}"
         self.records.append(record)
         self.end = record.offset() + 1
@@ -116,11 +116,11 @@ class MemoryCluster:
         self.logs: dict[Partition, Log] = {}
         self.committed: dict[Partition, Commit] = {}
         self.members: list[GroupMember] = []
-        """One that is removed from here is given up by the group: it loses its partitions, and joins again."""
+        """The group's members. Removing one from this list evicts it: it loses its partitions, and joins again."""
         self._keyless = itertools.count()
 
     def create_topic(self, topic: str, partitions: int) -> None:
-        """Creates a topic, in the place of one of the same name."""
+        """Creates a topic; it replaces one of the same name."""
         with self.changed:
             self.logs = {place: log for place, log in self.logs.items() if place.topic != topic}
             self.logs.update({Partition(topic, number): Log() for number in range(partitions)})
@@ -134,7 +134,7 @@ class MemoryCluster:
         headers: Headers | None,
         partition: int | None = None,
     ) -> MemoryRecord:
-        """Appends a record, and returns it: to the partition of its key, if no other is given.
+        """Appends a record to `partition`, or else to the partition of its key, and returns it.
 
         A topic that does not exist is created.
         """
@@ -156,21 +156,21 @@ class MemoryCluster:
             return [record for place, log in self.logs.items() if place.topic == topic for record in log.records]
 
     def is_done(self, topic: str) -> bool:
-        """Return whether the group has committed the end of each partition that holds anything."""
+        """Return whether the group has committed the end of each partition that is not empty."""
         with self.changed:
             logs = [(place, log) for place, log in self.logs.items() if place.topic == topic and log.end > log.start]
             committed = self.committed
             return all(place in committed and committed[place].offset >= log.end for place, log in logs)
 
     def state(self) -> tuple[dict[Partition, int], dict[Partition, Commit]]:
-        """Return where each partition ends, and what the group has committed."""
+        """Return the end of each partition, and the group's commits."""
         with self.changed:
             return {place: log.end for place, log in self.logs.items()}, dict(self.committed)
 
     def share_of(self, member: GroupMember) -> set[Partition]:
         """Return the partitions that a member should have. The caller holds `changed`.
 
-        They are dealt in turn, to the members in the order in which they joined.
+        Partitions are assigned to the members in turn, in the order in which the members joined.
         """
         partitions = sorted(place for place in self.logs if place.topic in member.topics)
         return set(partitions[self.members.index(member) :: len(self.members)])
@@ -180,7 +180,7 @@ class MemoryCluster:
         return sorted(set(partitions).difference(*(member.positions for member in self.members)))
 
     def commit(self, member: GroupMember, commits: Sequence[Commit], *, whole: bool = False) -> str | None:
-        """Stores those commits that are accepted, or with `whole` all or none. Return why others were not, or None."""
+        """Stores the commits that are accepted; with `whole`, all or none. Return why others were refused, or None."""
         with self.changed:
             if member not in self.members:
                 return "Unknown member"

@@ -10,7 +10,7 @@ from processor.testing.memory.cluster import MemoryCluster
 
 
 class MemoryMapLog:
-    """The `MapLog` port. What is written is acknowledged at once."""
+    """Implements the `MapLog` port. Each write is acknowledged at once."""
 
     def __init__(self, cluster: MemoryCluster, topic: str | None) -> None:
         self.topic = topic
@@ -28,11 +28,11 @@ class MemoryMapLog:
         return written
 
     def read(self, places: Collection[Place], seconds: float) -> Mapping[Place, MapRecord | str]:  # noqa: ARG002 — the port's
-        """Return what is at these places."""
+        """Return the records at these places, each as its map or as the reason why it cannot be read."""
         return {place: self._record_at(place) for place in places}
 
     def close(self) -> None:
-        """There is nothing to release."""
+        """Does nothing: no resource is held."""
 
     def _record_at(self, place: Place) -> MapRecord | str:
         with self._cluster.changed:

@@ -16,13 +16,13 @@ LOST: Final = "offset out of range"
 
 
 class MemoryReader:
-    """The `Reader` port."""
+    """Implements the `Reader` port."""
 
     def __init__(self, cluster: MemoryCluster) -> None:
         self._cluster = cluster
         self._positions: dict[Partition, int] = {}
         self._ended: set[Partition] = set()
-        """Those whose end was reported."""
+        """Partitions whose end was reported."""
 
     def begin(self, partition: Partition, offset: int) -> None:
         """Delivers the partition from this offset on."""
@@ -30,11 +30,11 @@ class MemoryReader:
         self._ended.discard(partition)
 
     def end(self, partition: Partition) -> None:
-        """Delivers nothing more of it."""
+        """Stops the delivery of the partition."""
         del self._positions[partition]
 
     def take(self, limit: int, seconds: float) -> Sequence[Record]:
-        """Return what there is, or wait for it."""
+        """Return at most `limit` records. If there are none, wait for them for at most `seconds`."""
         deadline = time.monotonic() + seconds
         with self._cluster.changed:
             while not (taken := self._read(limit)) and (left := deadline - time.monotonic()) > 0:
@@ -42,12 +42,12 @@ class MemoryReader:
             return taken
 
     def interpret(self, record: Record) -> End | Lost | None:
-        """Return the end of a partition, or where it begins."""
+        """Return the meaning of a record with an error: the end of a partition, or the offset after lost records."""
         partition = Partition(record.topic(), record.partition())
         return End(partition, record.offset()) if record.error() == END else Lost(partition, record.offset())
 
     def close(self) -> None:
-        """Delivers nothing more."""
+        """Stops the delivery of all partitions."""
         self._positions.clear()
 
     def _read(self, limit: int) -> list[MemoryRecord]:

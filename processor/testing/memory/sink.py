@@ -14,7 +14,7 @@ from processor.testing.memory.cluster import MemoryCluster
 
 
 class MemorySink:
-    """A producer, as the `Sink` port. It acknowledges from a separate thread, as the Kafka client does."""
+    """Implements the `Sink` port. It acknowledges records in a separate thread, as the Kafka client does."""
 
     def __init__(self, cluster: MemoryCluster) -> None:
         self._cluster = cluster
@@ -43,11 +43,11 @@ class MemorySink:
         delivered(DeliveryError(f"{topic}: this sink has stopped sending"))
 
     def after_reports(self, call: Callable[[], None]) -> None:
-        """Calls it after each acknowledgement."""
+        """Calls `call` after each acknowledgement from now on."""
         self._after_reports = call
 
     def close(self, seconds: float) -> int:
-        """Waits at most `seconds` for acknowledgements. Return how many did not come."""
+        """Waits at most `seconds` for acknowledgements. Return the number of records that have none."""
         with self._guard:
             if not self._closed:
                 self._closed = True
@@ -73,7 +73,7 @@ class MemorySink:
             return [delivered for delivered in left if delivered is not None]
 
     def _report(self, delivered: Delivered, error: DeliveryError | None) -> None:
-        """A callback that raises must not keep the others from being called, nor go unnoticed."""
+        """Call a callback. If it raises, the others are still called, and the exception is not lost."""
         try:
             delivered(error)
             self._after_reports()

@@ -14,25 +14,25 @@ from processor.testing.memory.reader import END, MemoryReader
 
 
 class MemorySource:
-    """A member of the group, as the `Source` port."""
+    """Implements the `Source` port as a member of the group."""
 
     session_seconds = poll_seconds = math.inf
     begins_at_start = True
     longest_wait = math.inf
-    """The longest wait of a `take`, in seconds, whatever it is asked for."""
+    """The longest wait of a `take` in seconds; a longer argument is cut to this."""
 
     def __init__(self, cluster: MemoryCluster, topics: Sequence[str]) -> None:
         self.topics = topics
         self.positions: dict[Partition, int] = {}
-        """The next offset of each assigned partition; the one that was read last is the last."""
+        """The next offset of each assigned partition. The partition that was read last comes last."""
         self._cluster = cluster
         self._listener: Listener | None = None
         self._has_joined = False
         self._ends: dict[Partition, int] = {}
-        """The end of each assigned partition that was reported last."""
+        """The latest reported end of each assigned partition."""
         self._paused: set[Partition] = set()
         self._leaving: set[Partition] = set()
-        """Partitions that are revoked and not released."""
+        """Partitions that are revoked, and not released yet."""
         self._answers: deque[tuple[Sequence[Commit], str | None]] = deque()
         self._survey: Survey | None = None
 
@@ -44,7 +44,7 @@ class MemorySource:
             self._cluster.changed.notify_all()
 
     def take(self, limit: int, seconds: float) -> Sequence[Record]:
-        """Calls the listener with everything that is due, and returns what there is, or waits for it."""
+        """Calls the listener with all that is due. Returns records, or waits for them for at most `seconds`."""
         deadline = time.monotonic() + min(seconds, self.longest_wait)
         while True:
             with self._cluster.changed:
@@ -59,11 +59,11 @@ class MemorySource:
             call()
 
     def interpret(self, record: Record) -> End | None:
-        """Return the end of a partition, which is the only error."""
+        """Return the end of a partition: a record can have no other error."""
         return End(Partition(record.topic(), record.partition()), record.offset())
 
     def commit(self, commits: Sequence[Commit], outputs: Sequence[OutputRecord] = ()) -> None:
-        """Commits, and appends the outputs to their topics. The next `take` answers."""
+        """Commits, and appends the outputs to their topics. The next `take` reports the result."""
         with self._cluster.changed:
             error = self._commit(commits, whole=True) if outputs else self.commit_now(commits, 0.0)
             for output in outputs if error is None else ():
@@ -71,12 +71,12 @@ class MemorySource:
         self._answers.append((commits, error))
 
     def await_commit(self, seconds: float) -> None:  # noqa: ARG002 — the port's
-        """Answers what was committed."""
+        """Reports the result of a commit."""
         while self._answers and self._listener is not None:
             self._listener.on_committed(*self._answers.popleft())
 
     def commit_now(self, commits: Sequence[Commit], seconds: float) -> str | None:  # noqa: ARG002 — the port's
-        """Commits. Return why not all of it was accepted, or None."""
+        """Commits. Return why a part was refused, or None."""
         return self._commit(commits)
 
     def _commit(self, commits: Sequence[Commit], *, whole: bool = False) -> str | None:
@@ -91,19 +91,19 @@ class MemorySource:
         self._paused.difference_update(partitions)
 
     def ends(self) -> dict[Partition, int]:
-        """Return the end of each partition that holds anything."""
+        """Return the end of each partition that is not empty."""
         with self._cluster.changed:
             logs = self._cluster.logs.items()
             return {place: log.end for place, log in logs if place.topic in self.topics and log.end > log.start}
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Return what the group has committed of these."""
+        """Return the committed offsets of these partitions."""
         with self._cluster.changed:
             commits = self._cluster.committed
             return {place: commits[place].offset for place in partitions if place in commits}
 
     def survey(self, topics: Sequence[str]) -> None:
-        """Looks at these topics. The next `take` answers."""
+        """Looks up these topics. The next `take` reports the result."""
         with self._cluster.changed:
             bounds = {p: (log.start, log.end) for p, log in self._cluster.logs.items() if p.topic in topics}
             committed = {p: commit for p, commit in self._cluster.committed.items() if p in bounds}
@@ -119,7 +119,7 @@ class MemorySource:
         return MemoryReader(self._cluster)
 
     def close(self, seconds: float = 0.0) -> None:  # noqa: ARG002 — the port's
-        """Gives up what it has, and leaves the group. There is never a rebalance to wait for."""
+        """Releases its partitions, and leaves the group. There is never a rebalance to wait for."""
         if self._listener is None:
             return
         if self in self._cluster.members:
@@ -133,7 +133,7 @@ class MemorySource:
         self._listener = None
 
     def _due(self) -> Callable[[], object] | None:
-        """Return the next call of the listener, to be made without `changed`, or None."""
+        """Return the next call of the listener, to be made after `changed` is released, or None."""
         listener = self._listener
         assert listener is not None, "the source is not open"
         if (answer := self._answer()) is not None:
@@ -156,7 +156,7 @@ class MemorySource:
         return None
 
     def _answer(self) -> Callable[[], object] | None:
-        """Return the call that answers what was asked, or None."""
+        """Return the listener's call that reports the result of a commit or of a survey, or None."""
         assert self._listener is not None
         if self._answers:
             return partial(self._listener.on_committed, *self._answers.popleft())
@@ -210,7 +210,7 @@ class MemorySource:
         return taken
 
     def _read(self, partition: Partition, limit: int) -> list[MemoryRecord]:
-        """The next records of a partition, and its end, unless that was reported last."""
+        """Return the next records of a partition, and its end unless the same end was reported before."""
         log, position = self._cluster.logs[partition], self.positions.pop(partition)
         records = log.read(position, limit)
         if records:
