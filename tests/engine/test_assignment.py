@@ -17,7 +17,7 @@ def setback(due: float) -> Setback:
     return Setback("builtins.ValueError", "no", 0.0, due)
 
 
-def test_every_turn_that_is_not_in_the_table_is_refused() -> None:
+def test_every_transition_that_is_not_in_the_table_is_rejected() -> None:
     for state in LedgerState:
         for event in ("drain", "close"):
             ledger = Ledger(None)
@@ -31,7 +31,7 @@ def test_every_turn_that_is_not_in_the_table_is_refused() -> None:
                     ledger.transition(event)
 
 
-def test_a_session_with_many_tasks_gets_its_turn_and_no_more() -> None:
+def test_a_session_with_many_tasks_gets_one_quantum() -> None:
     assignment: Assignment[int] = Assignment()
     assignment.assign(0, 0)
     assignment.admit(0, records(*[b"big"] * (3 * QUANTUM), b"small", b"tiny"), 0.0)
@@ -39,7 +39,7 @@ def test_a_session_with_many_tasks_gets_its_turn_and_no_more() -> None:
     assert [(loan.lane.key, len(loan.records)) for loan in loans] == [(b"big", QUANTUM), (b"small", 1), (b"tiny", 1)]
 
 
-def test_a_session_that_is_the_only_one_ready_gets_a_longer_turn() -> None:
+def test_the_only_ready_session_gets_a_longer_quantum() -> None:
     assignment: Assignment[int] = Assignment()
     assignment.assign(0, 0)
     assignment.admit(0, records(*[b"big"] * (2 * LONE_QUANTUM)), 0.0)
@@ -48,7 +48,7 @@ def test_a_session_that_is_the_only_one_ready_gets_a_longer_turn() -> None:
     assert [record.offset() for record in loan.lane.waiting] == list(range(LONE_QUANTUM, 2 * LONE_QUANTUM))
 
 
-def test_a_partition_has_a_longer_turn_only_where_no_other_one_waits() -> None:
+def test_a_partition_gets_a_longer_quantum_only_if_no_other_one_waits() -> None:
     assignment: Assignment[int] = Assignment()
     for partition in (0, 1):
         assignment.assign(partition, 0)
@@ -92,7 +92,7 @@ def test_partitions_take_turns() -> None:
     assert order == [assignment.ledgers[p] for p in (0, 1, 0, 1)]
 
 
-def test_a_partition_goes_on_where_its_last_record_was_and_not_before() -> None:
+def test_a_partition_continues_after_its_last_record_and_not_before() -> None:
     assignment: Assignment[int] = Assignment()
     ledger = assignment.assign(0, None)
     assert ledger.continues_at(7)
@@ -113,7 +113,7 @@ def test_records_without_a_key_are_lanes_of_their_own() -> None:
     assert assignment.lent_loans == 0
 
 
-def test_a_session_waits_for_its_handler_of_an_earlier_assignment() -> None:
+def test_a_session_waits_for_its_running_handler_of_an_earlier_assignment() -> None:
     assignment: Assignment[int] = Assignment()
     assignment.assign(0, 0)
     assignment.admit(0, records(b"a", b"b"), 0.0)
@@ -174,7 +174,7 @@ def test_the_times_of_admissions_are_bounded_and_never_make_a_task_younger() -> 
     assert 1000.0 <= ledger.oldest_age(5000.0) <= 1020.0
 
 
-def test_what_was_settled_before_is_skipped_and_counted() -> None:
+def test_tasks_settled_before_the_assignment_are_skipped_and_counted() -> None:
     assignment: Assignment[int] = Assignment()
     ledger = assignment.assign(0, 0, [(1, 3)])
     assert assignment.admit(0, records(b"a", b"a", b"a", b"a"), 0.0) == 2
@@ -211,7 +211,7 @@ def test_a_parked_lane_is_ready_again_when_its_retry_is_due() -> None:
     assert assignment.next_wake() is None
 
 
-def test_a_task_that_was_put_off_is_on_the_attempt_that_it_was_on() -> None:
+def test_a_postponed_task_keeps_its_attempt_number() -> None:
     assignment: Assignment[int] = Assignment()
     ledger = assignment.assign(0, 0)
     assignment.admit(0, records(b"a", b"a"), 0.0)
@@ -238,7 +238,7 @@ def test_a_retry_that_falls_due_after_its_partition_is_gone_is_dropped() -> None
     assert (assignment.ready_lanes, assignment.lend(1)) == (0, [])
 
 
-def test_a_loan_that_was_never_begun_goes_back_to_the_front() -> None:
+def test_a_loan_that_was_not_started_returns_to_the_front() -> None:
     assignment: Assignment[int] = Assignment()
     ledger = assignment.assign(0, 0)
     assignment.admit(0, records(b"a", b"b", b"a"), 0.0)
@@ -249,7 +249,7 @@ def test_a_loan_that_was_never_begun_goes_back_to_the_front() -> None:
     assert ledger.lanes.waiting == 1
 
 
-def test_a_batch_that_is_brought_back_settles_what_one_by_one_would() -> None:
+def test_a_returned_batch_settles_the_same_tasks_as_single_returns() -> None:
     """Done, stopped in the middle, of two partitions, and of one that is gone."""
     assignment: Assignment[int] = Assignment()
     for partition in (0, 1, 2):

@@ -23,7 +23,7 @@ def test_a_note_and_its_skip_map_are_read_as_they_were_written(base: int, gaps: 
 @pytest.mark.parametrize(
     "text", ["", "p1:abc", "p1:abc;", ";4", "theirs;x@1", ";-4@1", ";٤@1", ";4@", ";1@2@3", f";4@{'9' * 13}"]
 )
-def test_what_is_not_a_note_is_left_as_it_is(text: str) -> None:
+def test_text_that_is_not_a_note_is_left_unchanged(text: str) -> None:
     assert split(text) == (text, None)
 
 

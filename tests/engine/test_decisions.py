@@ -28,7 +28,7 @@ def failure(cause: Cause) -> Failed:
 
 
 @pytest.mark.parametrize("cause", list(Cause))
-def test_only_what_may_mend_is_tried_again(cause: Cause) -> None:
+def test_only_recoverable_failures_are_retried(cause: Cause) -> None:
     assert (POLICY.delay_after(failure(cause), 1, 0.5) is not None) == (cause in RETRIED)
 
 
@@ -38,7 +38,7 @@ def test_a_deferred_task_waits_at_least_as_long_as_asked_and_at_most_half_as_lon
     assert deferred.delay(1.0) == 150.0
 
 
-def test_only_what_was_tried_is_an_attempt() -> None:
+def test_only_a_started_attempt_counts() -> None:
     unattempted = {cause for cause in Cause if not failure(cause).is_attempt}
     assert unattempted == {Cause.EXPIRED, Cause.INVALID, Cause.UNMET, Cause.CANCELLED, Cause.DEADLY}
     assert not Deferred("processor.errors.NotReady", "not yet", 1.0).is_attempt
@@ -53,7 +53,7 @@ def test_the_last_attempt_is_the_last() -> None:
     assert POLICY.delay_after(failure(Cause.FAILED), 3, 0.5) is None
 
 
-def test_an_exception_is_rejected_that_is_to_be_or_that_nothing_says_to_retry() -> None:
+def test_an_exception_is_rejected_if_it_is_listed_or_if_no_rule_retries_it() -> None:
     rules = ErrorRules(retry_on=(OSError,), reject_on=(BrokenPipeError,), outage_on=(TimeoutError,))
     assert rules.verdict(TimeoutError()) is Verdict.OUTAGE
     assert rules.verdict(ConnectionError()) is Verdict.RETRY

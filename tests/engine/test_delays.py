@@ -45,7 +45,7 @@ def test_a_session_waits_for_the_time_of_its_head_and_no_other_session_does() ->
     assert assignment.ledgers[0].snapshot(0.0).delayed == 0
 
 
-def test_what_stands_before_a_task_whose_time_has_not_come_is_lent_without_it() -> None:
+def test_tasks_before_a_delayed_one_are_lent_without_it() -> None:
     assignment = assigned(record(0, b"a"), record(1, b"a"), record(2, b"a", due=100), record(3, b"a"))
     (loan,) = assignment.lend(10, epoch=0.0)
     assert offsets([loan]) == [[0, 1]]
@@ -61,7 +61,7 @@ def test_a_session_with_more_than_a_workers_share_may_get_more_in_a_partition_wi
     assert offsets(assignment.lend(1, 10, 0.0)) == [[0, 1, 2, 3, 4, 5, 6, 7]]
 
 
-def test_tasks_without_a_key_wait_each_for_itself() -> None:
+def test_each_delayed_task_without_a_key_waits_by_itself() -> None:
     assignment = assigned(record(0, None, due=200), record(1, None, due=100), record(2, None))
     assert offsets(assignment.lend(10, epoch=0.0)) == [[2]]
     head = assignment.ledgers[0].head()
@@ -112,7 +112,7 @@ def test_the_terms_of_a_settled_task_are_forgotten() -> None:
     assert not ledger.terms
 
 
-def test_no_time_is_asked_for_before_the_first_terms() -> None:
+def test_an_assignment_has_no_terms_before_its_first_task_with_terms() -> None:
     assignment = assigned(record(0, b"a"))
     assert not assignment.has_terms
     assignment.admit(0, [record(1, b"a", due=1)], 0.0)
@@ -128,7 +128,7 @@ def test_a_partition_that_is_given_up_takes_its_delays_with_it() -> None:
     assert assignment.next_delay() == 200.0
 
 
-def test_nothing_of_a_partition_that_drains_begins_when_its_time_comes() -> None:
+def test_no_delayed_task_of_a_draining_partition_starts_when_it_is_due() -> None:
     assignment = assigned(record(0, b"a", due=100))
     assert assignment.lend(1, epoch=0.0) == []
     assignment.drain(0)
@@ -148,7 +148,7 @@ def test_what_waits_in_delayed_sessions_is_counted_apart() -> None:
     assert ledger.delayed_usage == Usage(0, 0)
 
 
-def test_the_head_says_until_when_it_waits() -> None:
+def test_the_head_has_the_time_at_which_its_wait_ends() -> None:
     assignment = assigned(record(0, b"a", due=100))
     assignment.lend(1, epoch=0.0)
     head = assignment.snapshot(0.0, 5).partitions[0].head

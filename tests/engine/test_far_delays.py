@@ -226,7 +226,7 @@ def test_later_tasks_of_a_session_wait_behind_its_delayed_one() -> None:
     assert log.ledger.offsets.commit_point == 19
 
 
-def test_tasks_without_a_key_wait_each_for_itself() -> None:
+def test_each_far_delayed_task_without_a_key_waits_by_itself() -> None:
     log = Log(*[record(n, None, due=HOUR + n) for n in range(10)])
     assert log.set_aside() == 9
     log.now = HOUR + 1.0
@@ -278,7 +278,7 @@ def test_a_task_waits_for_its_own_session_too_if_another_one_with_its_number_is_
     assert log.run() == [10, 11]
 
 
-def test_a_session_stays_of_which_a_later_task_was_set_aside_because_of_another_one(
+def test_a_session_stays_if_a_later_task_of_it_was_set_aside_because_of_another_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(delays, "session_of", lambda key: 7)
@@ -346,7 +346,7 @@ def test_an_urgent_task_lifts_its_session_once_it_is_read_again() -> None:
     assert offsets(log.assignment.lend(1, epoch=log.now)) == [[9]]
 
 
-def test_a_record_that_is_gone_is_missed_and_so_is_what_the_log_begins_behind() -> None:
+def test_a_deleted_record_counts_as_missed_and_so_do_those_below_the_start_of_the_log() -> None:
     log = Log(*far(20))
     log.set_aside()
     log.now = HOUR + 3.0
@@ -396,7 +396,7 @@ def test_a_partition_may_be_assigned_while_another_thread_counts_what_is_set_asi
     assert 2 in log.assignment.ledgers
 
 
-def test_the_session_of_a_task_that_is_set_aside_may_be_asked_for() -> None:
+def test_the_session_of_a_task_that_is_set_aside_can_be_looked_up() -> None:
     log = Log(*far())
     assert not log.ledger.has_session(b"other")
     log.set_aside()

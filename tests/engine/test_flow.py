@@ -45,7 +45,7 @@ def quotas(in_flight: Mapping[P, Usage], stock: Mapping[P, Usage], limits: Usage
 # --- what is admitted --------------------------------------------------------------------------------
 
 
-def test_a_lone_partition_may_have_all() -> None:
+def test_a_single_partition_may_use_the_whole_limit() -> None:
     assert quotas(tasks(a=0), tasks(a=5000)) == {"a": 1000}
     assert quotas(tasks(a=990), tasks(a=5000)) == {"a": 10}
     assert quotas(tasks(a=1000), tasks(a=5000)) == {}
@@ -60,7 +60,7 @@ def test_no_more_is_admitted_than_waits() -> None:
     assert quotas(tasks(a=0, b=0), tasks(a=3)) == {"a": 3}
 
 
-def test_the_one_that_holds_least_is_filled_first() -> None:
+def test_the_partition_with_the_fewest_tasks_is_filled_first() -> None:
     given = quotas(tasks(a=600, b=100, c=0), tasks(a=5000, b=5000, c=5000))
     assert given == {"b": 100, "c": 200}
 
@@ -209,7 +209,7 @@ def test_two_backlogs_get_a_third_each() -> None:
     assert reader.decide(0.0, tasks(a=334, b=334)).pause == ["a", "b"]
 
 
-def test_where_every_partition_has_a_stock_none_is_paused() -> None:
+def test_no_partition_is_paused_if_all_have_a_stock() -> None:
     reader = Reader()
     assert reader.decide(0.0, tasks(a=800, b=50, c=50)) == Verdict(True, [], [])
     assert reader.decide(0.0, tasks(a=800, b=100, c=100)) == Verdict(False, [], [])
@@ -292,7 +292,7 @@ def test_beyond_twice_its_limit_nothing_is_taken() -> None:
     assert takes[89]
 
 
-def test_a_partition_that_is_gone_is_forgotten() -> None:
+def test_a_partition_that_is_given_up_is_forgotten() -> None:
     reader = Reader()
     reader.decide(0.0, tasks(a=900))
     assert not reader.fetching.is_calm

@@ -58,7 +58,7 @@ def test_ten_outages_in_a_row_suspend_a_handler_and_no_fewer() -> None:
     assert states(gate) == (False, False)
 
 
-def test_a_suspension_knows_when_it_began_and_why() -> None:
+def test_a_suspension_records_its_start_and_its_reason() -> None:
     gate = suspending()
     assert gate.suspension is not None
     gate.suspension.error_type, gate.suspension.error = "E", "away"
@@ -141,7 +141,7 @@ def test_after_a_resume_the_number_of_attempts_grows_with_their_successes() -> N
     assert gate.is_open
 
 
-def test_a_relapse_takes_back_what_was_invited() -> None:
+def test_a_relapse_revokes_pending_invitations() -> None:
     gate = suspending()
     fail(gate, SUSPEND_AFTER + 30)
     ((group, lane),) = gate.invite(10.0)

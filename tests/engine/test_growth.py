@@ -179,7 +179,7 @@ def test_a_watch_ends_with_a_cut_that_is_made_after_its_time() -> None:
     assert not growth
 
 
-def test_a_question_of_before_the_end_of_the_watch_makes_no_last_cut() -> None:
+def test_a_query_sent_before_the_end_of_the_watch_makes_no_last_cut() -> None:
     growth = added(1)
     settled = {0: Extent(0, 0, 0), 1: Extent(0, 0, None)}
     answers(growth, settled)
@@ -273,11 +273,11 @@ def test_a_second_growth_is_reported_once_and_what_it_brings_waits_for_what_is_h
 # --- questions ---------------------------------------------------------------------------------------
 
 
-def test_nothing_is_asked_where_nothing_is_new() -> None:
+def test_no_query_is_sent_without_a_new_partition() -> None:
     assert Growth().question(0.0, []) == []
 
 
-def test_one_question_is_asked_at_a_time_and_again_after_a_failure() -> None:
+def test_one_query_is_sent_at_a_time_and_repeated_after_a_failure() -> None:
     growth = added(1)
     assert growth.question(0.0, []) == [T]
     assert growth.question(1.0, []) == []
@@ -301,7 +301,7 @@ def test_a_partition_that_waits_for_long_is_asked_about_less_often_and_holds_up_
     assert growth.question(300.0, []) == ["u"]
 
 
-def test_an_answer_says_nothing_of_a_partition_that_was_assigned_after_the_question() -> None:
+def test_an_answer_is_ignored_for_a_partition_assigned_after_the_query() -> None:
     growth = added(1)
     assert growth.question(0.0, []) == [T]
     growth.forget([(T, 1)])
@@ -318,7 +318,7 @@ def test_a_partition_that_the_broker_does_not_know_of_yet_is_asked_about_again_l
     assert growth.answer({}, ASK_SECONDS) == []
 
 
-def test_a_partition_that_is_gone_holds_up_nothing() -> None:
+def test_a_partition_that_is_given_up_delays_no_other() -> None:
     growth = added(1)
     found = {0: Extent(0, 10, 4), 1: Extent(0, 6, None)}
     answers(growth, found)

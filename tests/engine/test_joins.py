@@ -134,7 +134,7 @@ def test_tasks_before_an_arrival_in_its_lane_settle_first() -> None:
     assert [each.offset() for each in lend(assignment, 3).records] == [2]
 
 
-def test_what_arrives_after_its_join_is_repeated() -> None:
+def test_an_arrival_after_its_join_is_complete_is_repeated() -> None:
     assignment = assignment_of(record(0), record(1), record(2))
     assignment.arrive(lend(assignment), Due(JOIN, 2, 0), 0.0)
     loan = lend(assignment)
@@ -336,7 +336,7 @@ def test_a_head_that_is_neither_lent_nor_kept_is_not_taken_for_a_join() -> None:
     assert joins.holder_of(6) is None
 
 
-def test_of_many_missing_branches_the_first_ones_are_named() -> None:
+def test_only_the_first_of_many_missing_branches_are_named() -> None:
     assert missing_ids("7/then", range(12)).endswith("7/9, 7/10 and 2 more")
     assert missing_ids("7/then", [4]) == "7/5"
 
@@ -378,7 +378,7 @@ def test_times_of_joins_that_are_complete_are_forgotten() -> None:
     assert joins.expired(99.0, 9) == []
 
 
-def test_what_is_equal_in_all_arrivals_is_kept_once() -> None:
+def test_data_that_is_equal_in_all_arrivals_is_stored_once() -> None:
     joins = Joins()
     for offset in (0, 1):
         given = FakeRecord(
@@ -509,7 +509,7 @@ def test_what_a_commit_may_have_noted_is_not_taken_back_when_a_join_expires() ->
     assert kept_until(ledger) == 2
 
 
-def test_a_staged_record_of_a_join_is_told_from_a_task() -> None:
+def test_a_staged_record_of_a_join_is_distinguished_from_a_task() -> None:
     assignment: Assignment[int] = Assignment(terms_of)
     assignment.assign(0, 0)
     assignment.admit(0, [FakeRecord(0, b"g", b"", [("task-arrival", b"")]), FakeRecord(1, b"s")], 0.0)

@@ -37,14 +37,14 @@ def test_a_record_behind_the_growth_in_the_partition_where_its_session_was_is_fo
     assert late.check((T, 0), 10, key) == Stray(3, 4)
 
 
-def test_a_record_in_the_partition_of_its_session_and_one_without_a_key_are_right() -> None:
+def test_a_record_in_the_partition_of_its_session_and_one_without_a_key_are_accepted() -> None:
     late = LateProducers()
     late.note(T, found(4))
     assert late.check((T, 3), 10, key_of(3, 4)) is None
     assert late.check((T, 3), 10, None) is None
 
 
-def test_of_a_topic_that_has_not_grown_nothing_is_looked_at() -> None:
+def test_no_record_of_a_topic_that_has_not_grown_is_examined() -> None:
     late = LateProducers()
     late.note("u", found(4))
     assert late.check((T, 1), 10, key_of(3, 4)) is None

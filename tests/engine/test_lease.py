@@ -25,7 +25,7 @@ def awake(lease: Lease, since: float, until: float) -> None:
         assert lease.tick(tenth / 10) == 0.0
 
 
-def test_nothing_is_begun_before_the_group_has_answered(lease: Lease) -> None:
+def test_a_lease_is_invalid_before_the_first_answer_of_the_group(lease: Lease) -> None:
     lease.tick(1.0)
     assert not lease.holds(1.0)
     assert lease.renewal_due(1.0)
@@ -34,7 +34,7 @@ def test_nothing_is_begun_before_the_group_has_answered(lease: Lease) -> None:
     assert not lease.renewal_due(1.2)
 
 
-def test_an_answer_is_good_for_most_of_a_session_from_when_it_was_asked(lease: Lease) -> None:
+def test_an_answer_is_valid_for_most_of_a_session_from_the_time_of_its_request(lease: Lease) -> None:
     lease.tick(0.0)
     lease.renew(0.0)
     awake(lease, 0.0, LEASE)
@@ -43,13 +43,13 @@ def test_an_answer_is_good_for_most_of_a_session_from_when_it_was_asked(lease: L
     assert lease.unproven_seconds(LEASE) == LEASE
 
 
-def test_it_is_renewed_before_it_is_over(lease: Lease) -> None:
+def test_a_renewal_is_due_before_the_lease_expires(lease: Lease) -> None:
     lease.renew(0.0)
     assert not lease.renewal_due(LEASE * RENEWAL_SHARE - 0.001)
     assert lease.renewal_due(LEASE * RENEWAL_SHARE)
 
 
-def test_who_sleeps_does_not_begin_when_it_wakes_whatever_is_left_of_its_session(lease: Lease) -> None:
+def test_a_process_that_was_suspended_has_no_lease_when_it_resumes_even_within_its_session(lease: Lease) -> None:
     awake(lease, 0.0, 1.0)
     lease.renew(1.0)
     woken = 1.0 + ASLEEP_SECONDS + 0.5
@@ -60,7 +60,7 @@ def test_who_sleeps_does_not_begin_when_it_wakes_whatever_is_left_of_its_session
     assert lease.unproven_seconds(woken + 1) == 1.0
 
 
-def test_an_answer_to_what_was_asked_before_a_sleep_says_nothing(lease: Lease) -> None:
+def test_an_answer_to_a_request_from_before_a_suspension_is_ignored(lease: Lease) -> None:
     awake(lease, 0.0, 1.0)
     lease.tick(10.0)
     lease.renew(9.9)
@@ -69,7 +69,7 @@ def test_an_answer_to_what_was_asked_before_a_sleep_says_nothing(lease: Lease) -
     assert lease.holds(10.1)
 
 
-def test_answers_that_come_in_another_order_take_nothing_back(lease: Lease) -> None:
+def test_an_older_answer_does_not_shorten_the_lease(lease: Lease) -> None:
     lease.tick(0.0)
     lease.renew(2.0)
     lease.renew(1.0)
@@ -77,7 +77,7 @@ def test_answers_that_come_in_another_order_take_nothing_back(lease: Lease) -> N
     assert lease.holds(LEASE + 1.5)
 
 
-def test_a_group_that_never_gives_a_member_up_is_asked_once() -> None:
+def test_a_lease_without_a_session_timeout_is_renewed_once() -> None:
     lease = Lease(inf)
     lease.tick(0.0)
     lease.renew(0.0)
@@ -88,7 +88,7 @@ STEPS = st.lists(st.tuples(st.floats(0.0, 6.0), st.sampled_from(["turn", "ask", 
 
 
 @given(STEPS)
-def test_who_begins_was_a_member_less_than_a_session_ago_and_has_not_slept_since(
+def test_a_valid_lease_is_younger_than_a_session_and_no_suspension_followed_its_request(
     steps: list[tuple[float, str]],
 ) -> None:
     lease, now, proven, turned = Lease(9.0), 0.0, -inf, inf

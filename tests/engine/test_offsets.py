@@ -36,7 +36,7 @@ def test_the_commit_point_is_the_lowest_unsettled_offset_or_the_position() -> No
     assert offsets.highest_settled == 15
 
 
-def test_bytes_are_those_of_what_is_unsettled() -> None:
+def test_the_bytes_are_those_of_unsettled_records() -> None:
     offsets = Offsets()
     offsets.admit([0, 1], [100, 20])
     offsets.settle([0])
@@ -52,7 +52,7 @@ def test_the_end_of_a_partition_moves_past_what_is_never_delivered() -> None:
     assert offsets.commit_point == 9
 
 
-def test_what_was_settled_before_is_skipped_once() -> None:
+def test_offsets_settled_before_are_skipped_once() -> None:
     offsets = Offsets(0, [(1, 3), (5, 6)])
     before = offsets.expects_settled
     assert before
@@ -97,7 +97,9 @@ def test_a_restored_assignment_runs_exactly_what_was_unsettled(delivered: set[in
 
 
 @given(st.integers(0, 20), st.lists(st.integers(1, 5), max_size=8), st.integers(0, 60))
-def test_going_on_later_misses_what_was_neither_delivered_nor_settled(start: int, steps: list[int], on: int) -> None:
+def test_continuing_at_a_later_offset_misses_what_was_neither_delivered_nor_settled(
+    start: int, steps: list[int], on: int
+) -> None:
     settled, low = [], start
     for gap, length in zip(steps[::2], steps[1::2], strict=False):
         settled.append((low + gap, low + gap + length))

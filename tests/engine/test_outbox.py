@@ -124,6 +124,6 @@ def test_a_partition_that_is_gone_takes_its_outputs_with_it() -> None:
     assert successor.cut(0.0) == Cut(Progress(0, (), 0, ()), [])
 
 
-def test_nothing_is_secured_before_anything_is_known() -> None:
+def test_no_task_is_secured_before_the_first_delivery() -> None:
     ledger = Ledger(None)
     assert (ledger.secured_point, ledger.cut(0.0)) == (None, None)

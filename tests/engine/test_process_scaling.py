@@ -85,7 +85,7 @@ def test_bursts_do_not_move_partitions_each_time() -> None:
     assert fleet.changes_since(2000) <= 12
 
 
-def test_a_constant_load_near_a_boundary_does_not_make_the_number_swing() -> None:
+def test_a_constant_load_near_a_boundary_does_not_make_the_number_oscillate() -> None:
     for work in (0.5, 1.0, 1.5, 1.9, 2.1, 3.0):
         fleet = Fleet(1, 8)
         fleet.run(2000, lambda now, work=work: work)  # type: ignore[misc]
@@ -127,7 +127,7 @@ def test_it_takes_several_rounds_in_a_row_and_all_consumers() -> None:
         (8, 4, False, None),
     ],
 )
-def test_why_there_is_not_one_more_is_known_while_tasks_wait(
+def test_the_limit_on_growth_has_a_reason_while_tasks_wait(
     most: int, partitions: int, limit: str | None, *, fails: bool
 ) -> None:
     scaling, busy = ProcessScaling(1, most), BUSY._replace(partitions=partitions)
@@ -143,12 +143,12 @@ def test_why_there_is_not_one_more_is_known_while_tasks_wait(
     assert scaling.limit is None
 
 
-def test_consumers_without_a_partition_leave_no_use_for_one_more() -> None:
+def test_no_consumer_is_added_while_one_has_no_partition() -> None:
     scaling = ProcessScaling(1, 8)
     assert not any(scaling.observe([BUSY, BUSY._replace(partitions=0)]) for _ in range(10))
 
 
-def test_one_that_could_not_start_is_not_tried_again_for_long() -> None:
+def test_a_consumer_that_could_not_start_is_not_retried_for_long() -> None:
     scaling = ProcessScaling(1, 8)
     scaling.fail()
     steps = [scaling.observe([BUSY]) for _ in range(FAILED_ROUNDS + 1)]
@@ -179,7 +179,7 @@ LOADS = st.builds(Load, st.floats(0, 1), st.booleans(), st.integers(0, 4))
 
 
 @given(st.integers(1, 5), st.integers(0, 5), st.lists(st.lists(LOADS, min_size=10, max_size=10), max_size=200))
-def test_whatever_is_reported_the_number_stays_within_its_bounds(
+def test_the_number_of_consumers_stays_within_its_bounds_for_any_reports(
     least: int, room: int, rounds: list[list[Load]]
 ) -> None:
     scaling, count, unchanged = ProcessScaling(least, least + room), least, 0

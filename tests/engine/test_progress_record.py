@@ -71,7 +71,7 @@ def test_how_far_every_task_is_settled_is_noted_behind_a_map_or_a_reference_of_t
 
 
 @pytest.mark.parametrize("text", ["", "p2:", "theirs", "r1:", MAP[:-1]])
-def test_a_note_behind_anything_else_says_nothing(text: str) -> None:
+def test_a_note_behind_other_metadata_is_ignored(text: str) -> None:
     assert noted_until(f"{text};+12", 5) is None
 
 

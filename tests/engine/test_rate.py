@@ -54,7 +54,7 @@ def test_the_time_that_is_named_is_the_first_at_which_so_many_may_begin(
 
 
 @pytest.mark.parametrize("window", [Window(2, 1.0), Rate(20, 10.0)])
-def test_what_is_free_at_once_is_free_since_ever(window: Window | Rate) -> None:
+def test_capacity_that_is_free_at_once_is_free_since_minus_infinity(window: Window | Rate) -> None:
     assert window.free_at(2) == -inf
     assert window.free_at(3) is None
     window.take(5.0)

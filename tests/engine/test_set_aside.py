@@ -36,7 +36,7 @@ def test_the_offsets_of_several_sessions_come_in_order(steps: list[tuple[int, in
     assert [each for part in merged([stretch(*session) for session in sessions]) for each in part] == offsets
 
 
-def test_a_window_without_a_gap_is_a_range_whoever_its_offsets_are_of() -> None:
+def test_a_window_without_a_gap_is_one_range_for_any_mix_of_sessions() -> None:
     even, odd = stretch(*range(0, 2 * WINDOW, 2)), stretch(*range(1, 2 * WINDOW + 1, 2), 2 * WINDOW + 7)
     assert list(merged([even, odd])) == [range(WINDOW), range(WINDOW, 2 * WINDOW), [2 * WINDOW + 7]]
 

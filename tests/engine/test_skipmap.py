@@ -56,7 +56,7 @@ def scattered(share: float) -> Ranges:
 
 
 @given(maps())
-def test_a_map_comes_back_as_it_was(written: tuple[int, Ranges]) -> None:
+def test_a_map_round_trips(written: tuple[int, Ranges]) -> None:
     base, ranges = written
     text, kept = encode(base, ranges, limit=100_000)
     assert kept == len(ranges)
@@ -72,7 +72,7 @@ def test_the_base_of_a_map_is_read_without_its_ranges(written: tuple[int, Ranges
 
 
 @given(st.integers(0, 2**63 - 1))
-def test_a_map_without_a_range_says_which_offset_it_belongs_to(base: int) -> None:
+def test_a_map_without_ranges_has_its_base_offset(base: int) -> None:
     text = encode_base(base)
     assert len(text) <= BASE_CHARACTERS
     assert (base_of(f"{text};+7"), decode(text, base)) == (base, [])
@@ -91,11 +91,11 @@ def test_a_map_of_the_first_version_is_still_read(written: tuple[int, Ranges]) -
         ("p1:Je0zOAF4nGNnZOJAgwADjABb", 7, [(8 + 10 * n, 10 + 10 * n) for n in range(9)]),
     ],
 )
-def test_what_the_first_version_wrote_is_read_to_the_letter(text: str, base: int, ranges: Ranges) -> None:
+def test_recorded_maps_of_the_first_version_are_decoded_exactly(text: str, base: int, ranges: Ranges) -> None:
     assert decode(text, base) == ranges
 
 
-def test_a_map_is_written_as_its_format_says() -> None:
+def test_a_map_is_encoded_as_its_format_specifies() -> None:
     assert encode(5, [(7, 9)]) == (packed(b"\x00" + bytes([5, 4 * 2 + 1, 0, 2]), 2), 1)
 
 
@@ -108,7 +108,7 @@ def test_a_map_that_does_not_fit_keeps_the_nearest(written: tuple[int, Ranges], 
 
 
 @given(maps(), st.data(), st.integers(0, 2000))
-def test_a_map_that_may_not_forget_keeps_what_it_said_and_the_nearest_of_the_rest(
+def test_an_extended_map_keeps_its_known_ranges_and_the_nearest_others(
     written: tuple[int, Ranges], data: st.DataObject, limit: int
 ) -> None:
     base, ranges = written
@@ -126,7 +126,7 @@ def test_a_map_that_may_not_forget_keeps_what_it_said_and_the_nearest_of_the_res
     assert offsets <= {offset for low, high in ranges for offset in range(low, high)}
 
 
-def test_a_map_that_may_not_forget_has_room_for_some_more() -> None:
+def test_an_extended_map_has_room_for_further_ranges() -> None:
     ranges = [(n * n, n * n + n) for n in range(2, 300)]
     known = [(900, 901)]
     extended = extend(0, ranges, known, 40)

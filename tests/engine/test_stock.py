@@ -86,7 +86,7 @@ def test_a_gate_holds_records_at_it_and_above_and_marks_above_it() -> None:
     assert offsets(stock.take(0, 0, 0)) == ["end"]
 
 
-def test_what_is_forgotten_is_gone() -> None:
+def test_a_forgotten_partition_has_no_records() -> None:
     stock: Stock[int, Mark] = Stock()
     stock.put(0, records(0, 2), 2)
     stock.take(0, 1)

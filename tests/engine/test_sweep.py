@@ -13,7 +13,7 @@ def found(sweep: Sweep, *offsets: int) -> tuple[list[int], list[int]]:
     return [record.offset() for record in passed.found], passed.missed
 
 
-def test_what_is_not_wanted_is_passed_and_what_is_wanted_and_not_there_is_missed() -> None:
+def test_unwanted_records_are_passed_over_and_absent_wanted_ones_are_missed() -> None:
     sweep = Sweep([3, 5, 6, 9])
     assert found(sweep, 3, 4) == ([3], [])
     assert (sweep.next_wanted, sweep.last_wanted) == (5, 9)

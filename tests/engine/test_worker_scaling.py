@@ -105,7 +105,7 @@ def test_attempts_of_many_seconds_have_more_workers_without_proof() -> None:
     assert work.workers[-1][1] >= 16
 
 
-def test_conditions_that_change_all_the_time_do_not_make_the_number_swing() -> None:
+def test_constantly_changing_conditions_do_not_make_the_number_oscillate() -> None:
     work = load(2, 64, 3000.0, lambda now, busy: 0.1 if now % 60 < 30 else 0.4)
     work.run(3600)
     assert len(work.changes_since(1800)) <= 12
@@ -162,7 +162,7 @@ SAMPLES = st.builds(
 
 
 @given(st.integers(1, 20), st.integers(0, 50), st.lists(SAMPLES, max_size=300))
-def test_whatever_is_measured_the_number_stays_within_its_bounds_and_rests_after_a_change(
+def test_the_number_of_workers_stays_within_its_bounds_and_rests_after_a_change_for_any_measurement(
     least: int, room: int, samples: list[Sample]
 ) -> None:
     scaling = WorkerScaling(least, least + room)

@@ -186,7 +186,7 @@ def test_gathered_tasks_hold_no_worker() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_after_an_exception_the_tasks_come_one_by_one_so_that_one_bad_record_takes_no_other_with_it(kind: str) -> None:
+def test_after_an_exception_the_tasks_run_one_by_one_so_that_a_bad_record_fails_no_other(kind: str) -> None:
     def handle(tasks: list[Task]) -> None:
         if any(task.payload == b"bad" for task in tasks):
             raise ValueError("a bad record")
@@ -471,7 +471,7 @@ def test_the_deadline_is_that_of_the_whole_batch_and_begins_with_its_call() -> N
     assert 59.0 < min(left) <= max(left) <= 60.0, left
 
 
-def test_a_batch_that_cannot_be_interrupted_is_given_up_with_all_of_its_tasks() -> None:
+def test_a_batch_that_cannot_be_interrupted_is_abandoned_with_all_of_its_tasks() -> None:
     released = threading.Event()
 
     def handle(tasks: list[Task]) -> None:
@@ -592,7 +592,7 @@ def test_a_batch_that_outlives_a_revoke_is_abandoned_and_not_committed() -> None
     assert run.commit_point() == 0
 
 
-def test_no_batch_is_begun_while_the_group_may_have_given_the_consumer_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_batch_starts_while_the_consumer_may_have_been_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch is due while the poller sleeps, as it does if the process is paused."""
     monkeypatch.setattr(lease, "ASLEEP_SECONDS", 0.5)
     batches = Batches()

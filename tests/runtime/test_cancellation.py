@@ -91,7 +91,7 @@ def app_of(function: Callable[[Task], Any], kind: str = "plain", **policy: Any) 
         (CancelTarget("session", "v"), set()),
     ],
 )
-def test_what_is_cancelled_before_the_start_is_settled_without_running(
+def test_a_task_cancelled_before_the_start_is_settled_without_running(
     kind: str, target: CancelTarget, expected: set[int]
 ) -> None:
     ran: list[int] = []
@@ -216,7 +216,7 @@ def test_a_task_that_waits_for_the_concurrency_of_its_handler_is_settled(kind: s
     assert (gate.passed, cancelled(run)) == ([0, 1, 3], [2])
 
 
-def test_tasks_of_a_suspended_handler_are_settled_while_what_it_needs_is_away() -> None:
+def test_tasks_of_a_suspended_handler_are_settled_while_its_dependency_is_unavailable() -> None:
     feed, is_away = Commands(), [True]
     app = Processor()
 
@@ -357,7 +357,7 @@ def test_an_attempt_that_fails_while_its_task_is_cancelled_is_not_repeated(kind:
     assert (begun, cancelled(run)) == ([0], [0])
 
 
-def test_a_handler_that_succeeds_all_the_same_has_succeeded() -> None:
+def test_a_cancelled_handler_that_succeeds_counts_as_a_success() -> None:
     began, feed = list[int](), Commands()
 
     def insist(task: Task) -> bytes:
@@ -471,7 +471,7 @@ def test_a_task_that_is_cancelled_in_a_batch_that_fails_is_not_attempted_again()
 
 
 @pytest.mark.parametrize("dead_letter", [False, True])
-def test_what_was_to_follow_is_not_sent_and_a_dead_letter_only_with_its_predecessor(*, dead_letter: bool) -> None:
+def test_a_follow_up_task_is_not_sent_and_is_dead_lettered_only_with_its_predecessor(*, dead_letter: bool) -> None:
     feed = Commands()
     with obeying(lambda task: None, feed) as run:
         until(lambda: hasattr(feed, "apply"))
@@ -528,7 +528,7 @@ def test_a_cancellation_whose_time_is_over_covers_nothing() -> None:
     assert [(event.task_id, event.reason) for event in run.of(ControlCancelEnded)] == [("t-0-1", "expired")]
 
 
-def test_what_was_cancelled_is_settled_for_the_next_owner_too() -> None:
+def test_cancelled_tasks_are_settled_for_the_next_owner_too() -> None:
     gate = Gate(lambda task: task.offset == 0)
     with obeying(gate.handle, Commands(CancelTarget("session", "u")), drain_timeout=0.2) as run:
         run.push(*[FakeRecord(n, b"s" if n == 0 else b"u") for n in range(5)])

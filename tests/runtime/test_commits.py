@@ -44,7 +44,7 @@ def keep_one(run: RunningConsumer) -> None:
     run.source.keeps = is_first_of_ten
 
 
-def test_a_commit_that_is_never_answered_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unanswered_commit_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """No further record comes: without the second commit, the partition's lag would remain."""
     monkeypatch.setattr(committer, "UNANSWERED_SECONDS", 0.05)
     with RunningConsumer(ignore) as run:
@@ -54,7 +54,7 @@ def test_a_commit_that_is_never_answered_is_made_again(monkeypatch: pytest.Monke
         assert run.source.kept
 
 
-def test_a_commit_that_gets_to_the_group_behind_a_later_one_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_arrives_after_a_later_one_is_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
     """The group has the earlier commit then. No further record comes, so the later commit must be made again."""
     monkeypatch.setattr(committer, "UNANSWERED_SECONDS", 0.05)
     with RunningConsumer(ignore) as run:
@@ -67,7 +67,7 @@ def test_a_commit_that_gets_to_the_group_behind_a_later_one_is_made_good(monkeyp
         until(lambda: run.commit_point() == 20)
 
 
-def test_a_stop_waits_for_a_commit_that_is_under_way_to_have_the_last_word() -> None:
+def test_a_stop_waits_for_a_commit_in_flight_so_that_the_last_commit_wins() -> None:
     """If it arrived after the last commit, settled tasks would run again after a clean stop."""
     with RunningConsumer(ignore) as run:
         keep_one(run)
@@ -101,7 +101,7 @@ def test_offsets_without_a_record_are_committed_past() -> None:
         until(lambda: run.commit_point() == 8)
 
 
-def test_nothing_is_committed_before_its_interval_is_over_but_at_a_stop() -> None:
+def test_nothing_is_committed_before_the_interval_ends_except_at_a_stop() -> None:
     with RunningConsumer(ignore, commit_interval=60.0) as run:
         until(lambda: run.commit_point() == 0)
         run.push(*records(0, 10))
@@ -124,7 +124,7 @@ def test_very_many_settled_tasks_are_committed_before_the_interval_is_over(monke
         until(lambda: run.commit_point() == 60)
 
 
-def test_what_has_not_changed_is_not_committed_again() -> None:
+def test_unchanged_offsets_are_not_committed_again() -> None:
     with RunningConsumer(ignore, partitions=2, stats_interval=0.1) as run:
         until(lambda: run.commit_point(0) == run.commit_point(1) == 0)
         sent: list[Sequence[Commit]] = []
@@ -156,7 +156,7 @@ def test_while_a_commit_is_not_answered_no_other_is_sent() -> None:
 # --- refusals ---------------------------------------------------------------------------------------
 
 
-def test_a_refused_commit_is_made_again_until_the_group_accepts_it() -> None:
+def test_a_refused_commit_is_repeated_until_the_group_accepts_it() -> None:
     with RunningConsumer(ignore, stats_interval=0.1) as run:
         until(lambda: run.commit_point() == 0)
         run.source.refusal = "rebalance in progress"

@@ -99,7 +99,7 @@ def test_a_suspect_waits_for_what_runs_and_nothing_begins_before_it(watched: Wat
     assert gate.begun.index(2) < gate.begun.index(3)
 
 
-def test_a_suspect_does_not_wait_for_a_worker_that_goes_home(watched: Watched) -> None:
+def test_a_suspect_does_not_wait_for_a_worker_that_ends(watched: Watched) -> None:
     gate = Gate(lambda task: task.offset == 0)
     with watched.start(gate.handle, suspects(1), workers=2) as run:
         run.push(FakeRecord(0, b"a"))

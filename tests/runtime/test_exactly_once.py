@@ -173,7 +173,7 @@ class Watched:
         self._commit(commits, outputs)
 
 
-def test_every_transaction_says_exactly_that_settled_of_which_it_and_earlier_ones_have_the_outputs() -> None:
+def test_every_transaction_commits_as_settled_exactly_the_tasks_whose_outputs_it_and_earlier_ones_contain() -> None:
     def dawdle(task: Task) -> bytes:
         time.sleep(task.offset % 5 / 1000)
         return b"%d" % task.offset
@@ -328,7 +328,7 @@ def test_the_outputs_of_a_partition_that_is_lost_are_not_sent() -> None:
 # --- what is refused ---------------------------------------------------------------------------------
 
 
-def test_an_output_that_its_topic_does_not_accept_holds_its_session_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_its_topic_rejects_blocks_only_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "FIRST_RESEND_SECONDS", 0.02)
     monkeypatch.setattr(outbox, "LAST_RESEND_SECONDS", 0.05)
     with once(answer) as run:
@@ -421,7 +421,7 @@ def test_outputs_of_tasks_behind_groups_that_wait_need_no_room_in_the_skip_map(m
     assert run.commit_point() == 0
 
 
-def test_a_skip_map_that_is_refused_gets_no_shorter_than_the_one_that_the_group_has() -> None:
+def test_a_refused_skip_map_is_not_cut_below_the_one_that_the_group_has() -> None:
     """A shorter map would lack tasks whose outputs are committed, so that no commit would be possible."""
     metadata, unsettled = Metadata(lambda _: None), sorted({0, *Random(2).sample(range(1, 60_000), 30_000)})
     cut = Cut(Progress(0, unsettled, 60_000, ()), [])

@@ -75,7 +75,7 @@ def far(app: Any, **options: Any) -> RunningConsumer:
     return RunningConsumer(app, **{"max_in_flight": 64, "stats_interval": 0.1, **options})
 
 
-def test_many_more_delayed_tasks_than_may_be_in_flight_hold_back_no_others(clock: Clock) -> None:
+def test_delayed_tasks_beyond_the_in_flight_limit_delay_no_others(clock: Clock) -> None:
     ran = Ran()
     with far(ran) as run:
         run.push(*delayed(500), *others(200, 1000))

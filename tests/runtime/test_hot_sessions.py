@@ -82,7 +82,7 @@ def hot(app: Any, **options: Any) -> RunningConsumer:
     return RunningConsumer(app, **{"max_in_flight": 64, "stats_interval": 0.1, **options})
 
 
-def test_a_hot_session_holds_back_no_other_and_runs_in_order() -> None:
+def test_a_hot_session_delays_no_other_and_runs_in_order() -> None:
     tasks = Sessions()
     with hot(tasks.handle) as run:
         run.push(*interleaved(1000))
@@ -362,7 +362,7 @@ def test_a_reader_that_fails_is_replaced() -> None:
     assert tasks.hot == list(range(0, 600, 2))
 
 
-def test_a_log_that_cannot_be_read_where_it_should_be_is_asked_again_later() -> None:
+def test_a_read_that_fails_at_its_offset_is_repeated_later() -> None:
     """Its start is below the wanted offset, but the broker does not have that offset: the topic is being recreated."""
     tasks = Sessions()
 

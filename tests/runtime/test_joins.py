@@ -84,7 +84,7 @@ def test_a_branch_that_succeeds_arrives_at_its_join_with_what_it_returned() -> N
         run.stop()
 
 
-def test_a_join_that_waits_holds_the_commit_point_and_nothing_else() -> None:
+def test_a_waiting_join_holds_only_the_commit_point() -> None:
     ran: list[int] = []
     with RunningConsumer(lambda task: ran.append(task.offset), max_in_flight=2) as run:
         run.push(*(arrival(n, 0, Join(f"{n}/then", "t-0-0", TOPIC, 2, [SHIP])) for n in range(50)))
@@ -137,7 +137,7 @@ def test_a_marker_follows_what_a_join_leads_to_and_lasts_until_its_branches_are_
     assert shipped(again) == [[0, 1]]
 
 
-def test_a_branch_of_a_topic_that_the_group_does_not_have_is_not_waited_for() -> None:
+def test_a_marker_does_not_wait_for_a_branch_of_a_topic_outside_the_group() -> None:
     with RunningConsumer(lambda task: None) as run:
         run.push(marker(0, {"elsewhere": {7: [12]}}))
         until(lambda: run.commit_point() == 1)
@@ -397,7 +397,7 @@ def test_a_look_back_whose_log_was_deleted_in_part_or_ends_early_ends(monkeypatc
 
 
 @pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
-def test_a_task_behind_groups_that_wait_does_not_run_again_although_the_skip_map_has_no_room_for_it(
+def test_a_task_behind_waiting_groups_does_not_run_again_although_the_skip_map_has_no_room(
     monkeypatch: pytest.MonkeyPatch, delivery: str
 ) -> None:
     """With exactly-once, its result does not wait for the groups either."""

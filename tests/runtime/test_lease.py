@@ -56,7 +56,7 @@ def sessions(first: int, count: int) -> list[FakeRecord]:
     return [FakeRecord(offset, b"%d" % (offset % 5)) for offset in range(first, first + count)]
 
 
-def test_a_member_that_is_not_answered_for_most_of_a_session_begins_nothing_until_it_is(
+def test_a_member_without_an_answer_for_most_of_a_session_starts_no_task_until_it_gets_one(
     consumer: LeasedConsumer,
 ) -> None:
     consumer.source.refusal = "the coordinator is away"
@@ -75,7 +75,7 @@ def test_a_member_that_is_not_answered_for_most_of_a_session_begins_nothing_unti
     assert len(consumer.of(ConsumerLeaseLapsed)) == len(consumer.of(ConsumerLeaseRenewed)) == 1
 
 
-def test_a_process_that_was_asleep_begins_nothing_before_the_group_has_answered(consumer: LeasedConsumer) -> None:
+def test_a_process_that_was_suspended_starts_no_task_before_the_group_has_answered(consumer: LeasedConsumer) -> None:
     """The poller's thread sleeps, as in a process that is paused, and workers wake before it."""
 
     def sleep() -> None:
@@ -95,7 +95,9 @@ def test_a_process_that_was_asleep_begins_nothing_before_the_group_has_answered(
     assert len(consumer.of(ConsumerLeaseLapsed)) == 1
 
 
-def test_a_member_with_nothing_to_commit_asks_by_committing_what_the_group_has(consumer: LeasedConsumer) -> None:
+def test_a_member_with_nothing_to_commit_renews_its_lease_by_repeating_the_committed_offset(
+    consumer: LeasedConsumer,
+) -> None:
     """It stays a proven member without work, so that the next task begins at once."""
     consumer.push(*sessions(0, 10))
     consumer.settled(10)
@@ -104,7 +106,9 @@ def test_a_member_with_nothing_to_commit_asks_by_committing_what_the_group_has(c
     until(lambda: consumer.cluster.committed.get(PARTITION) == accepted)
 
 
-def test_a_process_that_lost_its_partitions_in_its_sleep_begins_none_of_their_tasks(consumer: LeasedConsumer) -> None:
+def test_a_process_that_lost_its_partitions_while_suspended_starts_none_of_their_tasks(
+    consumer: LeasedConsumer,
+) -> None:
     consumer.push(*sessions(0, 1500))
     until(lambda: consumer.begun)
     seen: list[int] = []

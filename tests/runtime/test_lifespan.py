@@ -60,7 +60,7 @@ def application(kind: str, handler: str, seen: list[object]) -> Processor:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("handler", KINDS)
-def test_it_opens_before_the_first_task_and_closes_after_the_last_and_each_task_has_its_state(
+def test_the_lifespan_opens_before_the_first_task_and_closes_after_the_last_and_each_task_has_its_state(
     kind: str, handler: str
 ) -> None:
     seen: list[object] = []
@@ -100,7 +100,7 @@ def test_without_a_lifespan_there_is_no_state() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_halves_run_in_one_place(kind: str) -> None:
+def test_both_halves_of_a_lifespan_run_in_the_same_thread_or_loop(kind: str) -> None:
     """A thread, or a task of the event loop: what a database driver or a task group opens belongs to it."""
     app, places = Processor(), list[object]()
 
@@ -164,7 +164,7 @@ def refused(app: Processor) -> tuple[str, RunningConsumer]:
     return str(caught.value), run
 
 
-def test_one_that_fails_before_its_yield_keeps_the_consumer_from_joining_the_group() -> None:
+def test_a_lifespan_that_fails_before_its_yield_keeps_the_consumer_from_joining_the_group() -> None:
     app = Processor()
 
     @app.lifespan
@@ -177,7 +177,7 @@ def test_one_that_fails_before_its_yield_keeps_the_consumer_from_joining_the_gro
     assert sentence.endswith(f"({__file__}:{fail.__code__.co_firstlineno + 1})")
 
 
-def test_an_async_one_that_exits_is_a_failure_too() -> None:
+def test_an_async_lifespan_that_exits_is_a_failure() -> None:
     app = Processor()
 
     @app.lifespan
@@ -189,7 +189,7 @@ def test_an_async_one_that_exits_is_a_failure_too() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_that_does_not_yield_is_a_failure(kind: str) -> None:
+def test_a_lifespan_that_does_not_yield_is_a_failure(kind: str) -> None:
     app = Processor()
 
     def plain() -> Iterator[None]:
@@ -284,7 +284,7 @@ def test_a_consumer_that_opens_slowly_is_alive_and_stops_when_it_has_opened() ->
     assert seen == ["begun", "closed"]
 
 
-def test_a_stop_at_once_does_not_wait_for_one_that_opens_slowly() -> None:
+def test_a_stop_at_once_does_not_wait_for_a_lifespan_that_opens_slowly() -> None:
     app, opens = Processor(), threading.Event()
 
     @app.lifespan
@@ -300,7 +300,7 @@ def test_a_stop_at_once_does_not_wait_for_one_that_opens_slowly() -> None:
     assert not run.of(ConsumerLifespanFailed)
 
 
-def test_it_closes_after_what_still_ran_at_the_stop() -> None:
+def test_the_lifespan_closes_after_the_tasks_that_ran_at_the_stop() -> None:
     seen: list[object] = []
     app, gate = Processor(), Gate()
 

@@ -82,7 +82,7 @@ def test_no_more_attempts_run_at_once_than_a_handler_allows_and_each_session_kee
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_waits_for_its_turn_takes_no_worker_from_others(kind: str) -> None:
+def test_tasks_that_wait_for_their_handler_take_no_worker_from_others(kind: str) -> None:
     gate, others, app = Gate(), list[int](), Processor()
     app.task("few", concurrency=2)(gate.handler(kind))
     app.task("free")(of_kind(kind, lambda task: others.append(task.offset)))
@@ -101,7 +101,7 @@ def test_what_waits_for_its_turn_takes_no_worker_from_others(kind: str) -> None:
     assert (stats.suspended_handlers, stats.suspensions, stats.failed_attempts) == (0, 0, 0)
 
 
-def test_those_that_wait_come_in_the_order_in_which_they_came() -> None:
+def test_waiting_tasks_start_in_the_order_of_their_arrival() -> None:
     gate, app = Gate(), Processor()
     app.task("few", concurrency=1)(gate.handle)
     with RunningConsumer(app, workers=4, stats_interval=0.1) as run:
@@ -129,7 +129,7 @@ def test_attempts_begin_at_the_rate_that_a_handler_allows(kind: str) -> None:
     assert all(offsets == sorted(offsets) for offsets in crowd.by_session().values())
 
 
-def test_an_attempt_that_fails_gives_its_place_back() -> None:
+def test_a_failed_attempt_frees_its_place() -> None:
     def fail(task: Task) -> None:
         if task.payload == b"reject":
             raise Reject("never")
@@ -146,7 +146,7 @@ def test_an_attempt_that_fails_gives_its_place_back() -> None:
     assert (stats.dead_lettered, stats.failed_attempts) == (40, 80)
 
 
-def test_a_handler_that_times_out_gives_its_place_back() -> None:
+def test_an_attempt_that_times_out_frees_its_place() -> None:
     app, done = Processor(), list[int]()
 
     @app.task("few", concurrency=1, timeout=0.05, max_attempts=1)

@@ -185,7 +185,7 @@ def test_a_revoke_commits_a_reference(delivery: str) -> None:
         assert covered(run.cluster) == DONE
 
 
-def test_one_record_after_the_other_says_more() -> None:
+def test_each_record_contains_more_than_the_one_before() -> None:
     """Each record contains the ranges of those before it, and a map that fits follows the last one."""
     gate = gate_behind_done()
     with running(gate.handle, delivery="exactly-once") as run:
@@ -336,7 +336,7 @@ def test_a_commit_that_waits_for_its_record_is_not_made_behind_the_one_of_a_revo
 
 
 @pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
-def test_a_reference_that_the_brokers_refuse_holds_up_no_offset(delivery: str) -> None:
+def test_a_reference_that_the_brokers_refuse_delays_no_offset(delivery: str) -> None:
     gate = gate_behind_done()
     with running(gate.handle, delivery=delivery) as run:
         run.cluster.most_metadata = 20
@@ -409,7 +409,9 @@ def test_a_stop_and_a_revoke_do_not_need_the_topic(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
-def test_a_commit_does_not_wait_for_ever_for_an_acknowledgement(monkeypatch: pytest.MonkeyPatch, delivery: str) -> None:
+def test_a_commit_waits_for_an_acknowledgement_for_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch, delivery: str
+) -> None:
 
     monkeypatch.setattr(committer, "WRITE_SECONDS", 0.1)
     gate = gate_behind_done()
@@ -486,7 +488,7 @@ class Other(MemoryMapLog):
         (MapRecord(keys_of("g", *PARTITION)[0], skipmap.encode_record(0, [(1, 200)])[0]), "another record"),
     ],
 )
-def test_a_reference_that_does_not_lead_to_its_record_is_reported_and_everything_runs_again(
+def test_a_reference_that_does_not_match_its_record_is_reported_and_all_tasks_run_again(
     found: MapRecord | str | None, reason: str
 ) -> None:
     cluster = ScriptedCluster()

@@ -42,7 +42,7 @@ def application(kind: str, around: Around, handler: Callable[[Task], Any]) -> Pr
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_surrounds_each_attempt_and_may_change_what_is_returned(kind: str) -> None:
+def test_middleware_surrounds_each_attempt_and_may_change_its_result(kind: str) -> None:
     seen: list[object] = []
 
     def handler(task: Task) -> bytes:
@@ -66,7 +66,7 @@ def test_it_surrounds_each_attempt_and_may_change_what_is_returned(kind: str) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_exception_from_it_is_the_attempts(kind: str) -> None:
+def test_an_exception_of_middleware_fails_the_attempt(kind: str) -> None:
     def around(task: Task, call: Callable[[Task], Any]) -> Any:
         raise Reject("not for us") if task.offset == 0 else ValueError("no")
 
@@ -79,7 +79,7 @@ def test_an_exception_from_it_is_the_attempts(kind: str) -> None:
     assert (letters[b"1"]["dlq-error-type"], letters[b"1"]["dlq-attempts"]) == (b"builtins.ValueError", b"2")
 
 
-def test_it_is_inside_the_deadline_of_a_thread() -> None:
+def test_middleware_runs_within_the_deadline_of_a_thread() -> None:
     app, seen = Processor(), list[str]()
 
     @app.middleware
@@ -101,7 +101,7 @@ def test_it_is_inside_the_deadline_of_a_thread() -> None:
     assert len(run.of(TaskTimedOut)) == 1
 
 
-def test_it_is_inside_the_deadline_of_a_coroutine() -> None:
+def test_middleware_runs_within_the_deadline_of_a_coroutine() -> None:
     app, seen = Processor(), list[str]()
 
     @app.middleware
@@ -126,7 +126,7 @@ def test_it_is_inside_the_deadline_of_a_coroutine() -> None:
     assert len(run.of(TaskTimedOut)) == 1
 
 
-def test_each_kind_surrounds_its_own_where_an_application_has_both() -> None:
+def test_sync_and_async_middleware_each_surround_handlers_of_their_kind() -> None:
     app, seen = Processor(), list[tuple[str, str]]()
 
     @app.middleware

@@ -201,7 +201,7 @@ def test_every_error_may_be_an_outage_and_a_reject_is_none() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_stop_does_not_wait_for_what_is_away_and_the_next_consumer_does_all_in_order(kind: str) -> None:
+def test_a_stop_does_not_wait_for_an_unavailable_dependency_and_the_next_consumer_runs_all_in_order(kind: str) -> None:
     database = Database()
     with RunningConsumer(app_of(kind, database.handle, backoff_max=5.0), drain_timeout=20.0) as run:
         run.push(*[store(n, b"s%d" % (n % 40)) for n in range(200)])

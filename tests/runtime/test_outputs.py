@@ -170,7 +170,7 @@ def test_an_internal_error_at_one_acknowledged_result_holds_up_no_other(monkeypa
     assert [event.offset for event in run.of(TaskAbandoned)] == [1]
 
 
-def test_what_follows_a_fault_in_the_line_of_a_dead_letter_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_letter_settles_although_its_log_line_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second dead letter of the batch is sent only once the first one's task has settled."""
     app, faults, problem = Processor(), [RuntimeError("a fault")], TaskLog.problem
 
@@ -249,7 +249,7 @@ def test_a_dead_letter_that_cannot_be_logged_holds_up_none_that_was_acknowledged
         until(lambda: len(run.of(TaskDeadLettered)) == 3)
 
 
-def test_a_task_without_a_handler_is_a_dead_letter_that_names_those_there_are() -> None:
+def test_a_task_without_a_handler_is_a_dead_letter_that_names_the_existing_handlers() -> None:
     app = Processor()
     app.task("charge")(reject)
     letter = letter_of(app, FakeRecord(0, b"s"))
@@ -307,7 +307,7 @@ def test_the_traceback_of_a_dead_letter_is_that_of_the_handler_and_is_in_the_log
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_result_that_is_refused_is_sent_again_and_its_handler_is_not_run_again(
+def test_a_refused_result_is_sent_again_without_running_its_handler_again(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "FIRST_RESEND_SECONDS", 0.02)

@@ -86,7 +86,7 @@ def app_of(kind: str, work: Work) -> Processor:
 @pytest.mark.parametrize("kind", ["plain", "async", "mixed"])
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(seed=st.integers(0, 10**6), workers=st.sampled_from([1, 3, 8]), revokes=st.integers(0, 3))
-def test_every_task_is_done_once_in_its_sessions_order(kind: str, seed: int, workers: int, revokes: int) -> None:
+def test_every_task_is_done_once_in_the_order_of_its_session(kind: str, seed: int, workers: int, revokes: int) -> None:
     chance, work = random.Random(seed), Work(seed)
     records = [FakeRecord(n, b"s%d" % chance.randrange(SESSIONS), name=chance.choice(NAMES)) for n in range(TASKS)]
     with RunningConsumer(app_of(kind, work), workers=workers, max_attempts=10**6) as run:

@@ -131,7 +131,7 @@ def test_attempts_that_fail_or_time_out_are_counted_as_what_they_are() -> None:
 # --- what is held -----------------------------------------------------------------------------------
 
 
-def test_a_report_says_what_waits_what_runs_and_what_it_weighs() -> None:
+def test_a_report_counts_waiting_and_running_tasks_and_their_bytes() -> None:
     gate = Gate()
     records = [FakeRecord(n, b"s%d" % (n % 4), b"v" * n) for n in range(10)]
     with RunningConsumer(gate.handle, workers=1, **QUICK) as run:

@@ -76,7 +76,7 @@ def test_a_slow_task_does_not_hold_back_the_lanes_that_were_lent_with_it() -> No
         run.settled(5_101)
 
 
-def test_what_is_done_is_committed_past_nothing_that_still_runs() -> None:
+def test_the_commit_point_never_passes_a_running_task() -> None:
     go_on = threading.Event()
     done: set[int] = set()
 
@@ -93,7 +93,7 @@ def test_what_is_done_is_committed_past_nothing_that_still_runs() -> None:
         until(lambda: run.commit_point() == 20)
 
 
-def test_in_a_second_life_a_session_waits_for_the_handler_of_the_first() -> None:
+def test_after_a_reassignment_a_session_waits_for_the_handler_of_the_first_assignment() -> None:
     """After a revoke and a new assignment, the same records come again while the old handler still runs."""
     go_on = threading.Event()
     log: list[str] = []
@@ -136,7 +136,7 @@ def test_a_lost_partition_commits_nothing_and_its_late_completion_changes_nothin
     assert run.commit_point() in (None, 0)
 
 
-def test_a_desk_that_closes_sends_a_waiting_borrower_home() -> None:
+def test_a_closing_desk_releases_a_waiting_borrower() -> None:
     with RunningConsumer(lambda task: None, workers=4) as run:
         run.push(FakeRecord(0, b"s"))
         run.settled(1)

@@ -42,7 +42,7 @@ def sessions(count: int, partition: int = 0) -> list[FakeRecord]:
 # --- the start --------------------------------------------------------------------------------------
 
 
-def test_a_consumer_begins_with_what_it_is_and_a_report_of_zeros() -> None:
+def test_a_consumer_starts_with_a_log_of_its_identity_and_a_report_of_zeros() -> None:
     """A counter that first appears above zero would not count as a rise."""
     with RunningConsumer(ignore, workers=3, value_format="json") as run:
         run.push(*sessions(5))
@@ -171,7 +171,7 @@ def test_a_stop_waits_for_a_join_that_is_under_way() -> None:
     assert len(run.of(ConsumerAssigned)) == 1
 
 
-def test_a_stop_does_not_wait_for_ever_for_a_group_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_waits_for_a_group_that_never_answers_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(membership, "JOIN_SECONDS", 0.2)
     run = RunningConsumer(ignore)
     run.source.lets_in.clear()
@@ -268,7 +268,7 @@ def raising(error: Exception) -> RunningConsumer:
     return run
 
 
-def test_a_client_that_is_not_let_in_any_more_is_exit_4_after_a_drain() -> None:
+def test_a_client_whose_access_is_revoked_drains_and_exits_with_4() -> None:
     with raising(BrokerError("access denied by the broker")) as run:
         assert run.wait() == (4, False, False)
     (failed,) = run.of(ConsumerFailed)
@@ -278,7 +278,7 @@ def test_a_client_that_is_not_let_in_any_more_is_exit_4_after_a_drain() -> None:
     assert run.source.is_closed.is_set()
 
 
-def test_a_client_that_is_not_let_in_at_the_start_is_not_waited_for() -> None:
+def test_a_client_that_is_denied_access_at_the_start_fails_without_waiting() -> None:
     """Its join will not end."""
     run = RunningConsumer(ignore)
     run.source.lets_in.clear()

@@ -149,7 +149,7 @@ def test_a_stuck_task_does_not_keep_the_end_from_being_reached() -> None:
     assert status.recycle is not status.finished
 
 
-def test_a_group_that_has_not_let_the_consumer_in_is_asked_nothing() -> None:
+def test_no_query_is_sent_to_a_group_before_the_consumer_has_joined() -> None:
     """The request would wait behind the join, and the poller with it: a signal would be handled late."""
     run = RunningConsumer(ignore, stop_at_end=True)
     run.push(*records(0, 3))

@@ -84,7 +84,7 @@ def test_a_task_waits_for_its_time_with_its_session_only_and_without_a_worker(no
     assert {attempt for _, attempt, _ in seen} == {1}
 
 
-def test_many_more_delayed_sessions_than_workers_hold_nothing_up() -> None:
+def test_many_more_delayed_sessions_than_workers_delay_no_other_task() -> None:
     seen: Seen = []
     with RunningConsumer(noting(seen), workers=2, stats_interval=0.1) as run:
         run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(300)])
@@ -98,7 +98,7 @@ def test_many_more_delayed_sessions_than_workers_hold_nothing_up() -> None:
     assert run.commit_point() == 0
 
 
-def test_a_stock_of_delayed_tasks_leaves_the_room_of_the_others() -> None:
+def test_a_stock_of_delayed_tasks_takes_no_room_from_other_tasks() -> None:
     seen: Seen = []
     with RunningConsumer(noting(seen), max_in_flight=20, max_ahead=0, stats_interval=0.1) as run:
         run.push(*[record(n, b"s%d" % n, not_before=milliseconds(HOUR)) for n in range(20)])
@@ -121,7 +121,7 @@ def test_delayed_tasks_that_fill_their_room_are_admitted_no_further_until_their_
     assert max(stats.in_flight for stats in run.of(ConsumerStats)) <= 40
 
 
-def test_the_statistics_say_which_task_waits_and_how_long() -> None:
+def test_the_statistics_name_the_waiting_task_and_its_wait() -> None:
     with RunningConsumer(noting([]), stats_interval=0.1) as run:
         run.push(record(0, b"a", not_before=milliseconds(HOUR)))
         stats = run.until_event(PartitionStats, lambda stats: stats.head and stats.head.state == "delayed")
@@ -140,7 +140,7 @@ def test_a_clock_that_is_set_forward_brings_tasks_to_their_time(clock: Clock) ->
         until(lambda: run.commit_point() == 1)
 
 
-def test_a_clock_that_is_set_back_lets_tasks_wait_for_the_time_that_it_shows(clock: Clock) -> None:
+def test_after_a_clock_is_set_back_tasks_wait_for_the_time_that_it_shows(clock: Clock) -> None:
     seen: Seen = []
     clock.shift = HOUR
     with RunningConsumer(noting(seen), stats_interval=0.1) as run:
@@ -170,7 +170,7 @@ def test_an_expired_task_is_a_dead_letter_without_an_attempt_and_its_session_goe
     assert stats.handler_seconds_buckets["+Inf"] == 1, "what expired counts as an attempt"
 
 
-def test_a_retry_that_would_begin_too_late_is_a_dead_letter_with_the_attempts_that_there_were(clock: Clock) -> None:
+def test_a_retry_that_would_start_too_late_is_a_dead_letter_with_its_number_of_attempts(clock: Clock) -> None:
     attempts: list[int] = []
 
     def handler(task: Task) -> None:

@@ -89,7 +89,7 @@ def test_more_workers_begin_at_once_what_waits(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_worker_that_is_one_too_many_ends_its_task_and_takes_no_other(kind: str) -> None:
+def test_a_surplus_worker_finishes_its_task_and_takes_no_other(kind: str) -> None:
     held, orders = Gate(lambda task: task.offset < 6), Orders()
     now, most = 0, 0
     lock = threading.Lock()
@@ -132,7 +132,7 @@ def test_workers_that_wait_leave_at_once() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_end_of_an_order_restores_the_configured_number(kind: str) -> None:
+def test_the_end_of_a_command_restores_the_configured_number(kind: str) -> None:
     gate, orders = Gate(), Orders(at_start=1)
     with obeying(gate.handler(kind), orders, workers=3, stats_interval=0.1) as run:
         run.push(*one_each(5))
