@@ -61,10 +61,10 @@ def test_a_stop_repeats_nothing_and_a_death_two_commit_intervals_if_the_coordina
         for fleet in (stopped, killed):
             fleet.wait_for("consumer.commits_rerouted")
         brokers.kill_second(group)
-        wait_for_commits(work)
+        wait_for_commits(work, 8)  # the others' member is dead
         assert stopped.stop() == 0
         brokers.bring_back_second(group)
-        wait_for_commits(work)
+        wait_for_commits(work, 12)
         pids = set(killed.consumers())
         deaths = killed.kill()
         work.deaths.update(deaths)
@@ -74,17 +74,22 @@ def test_a_stop_repeats_nothing_and_a_death_two_commit_intervals_if_the_coordina
     assert work.faults() == {}
 
 
-def wait_for_commits(work: Scenario) -> None:
-    """Waits until the group has committed something more: its members have found the coordinator."""
+def wait_for_commits(work: Scenario, partitions: int) -> None:
+    """Waits until the group has committed more of so many partitions: then their members have the coordinator."""
 
-    def committed() -> int:
+    def committed() -> dict[int, int]:
         try:
-            return sum(place.offset for place in cluster.committed(work.servers, work.group, work.topic).values())
+            places = cluster.committed(work.servers, work.group, work.topic)
         except KafkaException:  # the coordinator is on its way
-            return 0
+            return {}
+        return {number: place.offset for number, place in places.items()}
 
     before = until(committed, "the group has committed", 60, pause=0.2)
-    until(lambda: committed() > before, "the group commits", 60, pause=0.2)
+
+    def advanced() -> int:
+        return sum(offset > before.get(number, 0) for number, offset in committed().items())
+
+    until(lambda: advanced() >= partitions, lambda: f"{advanced()} of {partitions} partitions advance", 120, pause=0.2)
 
 
 @pytest.mark.timeout(600)
