@@ -34,7 +34,7 @@ def address_of(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_its_address_and_runs_until_it_is_stopped(start: Start, number: signal.Signals) -> None:
+def test_the_broker_prints_its_address_and_runs_until_it_is_stopped(start: Start, number: signal.Signals) -> None:
     process = start("broker", "--topic", "orders", "-t", "events:6")
     address = address_of(process)
     assert check_topics(TopicAdmin(admin_config(address, {})), ["orders", "events"]) == {"orders": 4, "events": 6}
@@ -45,7 +45,7 @@ def test_it_prints_its_address_and_runs_until_it_is_stopped(start: Start, number
     assert "--group-protocol consumer" in err
 
 
-def test_a_stop_while_it_starts_is_a_clean_one(start: Start, tmp_path: Path) -> None:
+def test_a_stop_during_the_start_is_clean(start: Start, tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text(
         "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)\n"
     )

@@ -103,7 +103,7 @@ def by_session(messages: Sequence[Message]) -> dict[bytes, list[int]]:
     return found
 
 
-def test_letters_are_listed_in_groups(shop: Shop, capsys: Capture) -> None:
+def test_dead_letters_are_listed_in_groups(shop: Shop, capsys: Capture) -> None:
     shop.bury(20)
     shop.bury(5, error="shop.Declined", first=20)
     found = shop.run("list")
@@ -119,7 +119,7 @@ def test_letters_are_listed_in_groups(shop: Shop, capsys: Capture) -> None:
     assert err == f"processor: {shop.dead} has 25 letters\n"
 
 
-def test_one_letter_is_shown_in_full(shop: Shop, capsys: Capture) -> None:
+def test_one_dead_letter_is_shown_in_full(shop: Shop, capsys: Capture) -> None:
     shop.bury(1)
     place = shop.run("list")["groups"][0]["letter"]
     found = shop.run("show", place)
@@ -162,7 +162,7 @@ def test_a_session_goes_to_its_partition_of_the_topic_as_it_is_now(shop: Shop, a
     assert len(set(sent.values())) > 4
 
 
-def test_what_was_replayed_is_not_replayed_again_whichever_letters_are_chosen(shop: Shop) -> None:
+def test_a_replayed_dead_letter_is_not_replayed_again_under_any_selection(shop: Shop) -> None:
     shop.bury(30)
     shop.bury(10, error="shop.Declined", first=30)
     assert shop.run("replay", "--where", "error-type=Declined", "--limit", "4", "--execute")["letters"] == 4
@@ -199,7 +199,7 @@ def test_times_choose_letters_by_their_failure(shop: Shop) -> None:
     assert shop.values() == [0]
 
 
-def test_a_letter_that_was_replayed_too_often_is_left_alone(shop: Shop) -> None:
+def test_a_dead_letter_that_was_replayed_too_often_is_not_replayed(shop: Shop) -> None:
     rows: list[cluster.Row] = [
         (b"a", b"%d" % n, [("dlq-replays", b"%d" % n), *added(shop.topic, n)]) for n in range(1, 5)
     ]
@@ -212,7 +212,7 @@ def test_a_letter_that_was_replayed_too_often_is_left_alone(shop: Shop) -> None:
     assert shop.values() == [1, 2, 3, 4]
 
 
-def test_discarded_letters_are_dealt_with_and_sent_nowhere(shop: Shop) -> None:
+def test_discarded_dead_letters_count_as_handled_and_are_not_sent(shop: Shop) -> None:
     shop.bury(20)
     assert shop.run("discard", "--where", "session=s1")["letters"] == 4
     assert shop.left() == 20
@@ -223,7 +223,7 @@ def test_discarded_letters_are_dealt_with_and_sent_nowhere(shop: Shop) -> None:
     assert len(shop.values()) == 10
 
 
-def test_a_replay_that_is_killed_goes_on_where_it_stopped(shop: Shop, tmp_path: Path) -> None:
+def test_a_killed_replay_continues_where_it_stopped(shop: Shop, tmp_path: Path) -> None:
     """Only what was sent since the last note is sent twice, and each session keeps its order."""
     letters, rate = 2000, 400
     shop.bury(letters, sessions=50)
@@ -250,7 +250,7 @@ def test_a_replay_that_is_killed_goes_on_where_it_stopped(shop: Shop, tmp_path: 
     assert all(sent == sorted(sent) for sent in firsts.values())
 
 
-def test_of_two_replays_one_stops_and_nothing_that_was_done_is_forgotten(
+def test_one_of_two_concurrent_replays_stops_and_no_progress_is_lost(
     shop: Shop, tmp_path: Path, capsys: Capture
 ) -> None:
     shop.bury(300, sessions=20)
@@ -323,7 +323,7 @@ def test_a_fleets_dead_letters_succeed_once_they_are_replayed(scenario: MakeScen
     assert work.lag == 0
 
 
-def test_what_is_not_a_topic_of_dead_letters_is_one_line(
+def test_a_topic_that_has_no_dead_letters_is_one_error_line(
     shop: Shop, topic: MakeTopic, produce: Produce, capsys: Capture
 ) -> None:
     produce(shop.topic, [(b"a", b"1")] * 3)
@@ -340,7 +340,7 @@ def test_what_is_not_a_topic_of_dead_letters_is_one_line(
     assert refused(capsys, "dlq", "show", "-t", plain, "3").startswith("LETTER must be PARTITION:OFFSET")
 
 
-def test_records_that_are_not_letters_are_left_alone(shop: Shop) -> None:
+def test_records_that_are_not_dead_letters_are_not_replayed(shop: Shop) -> None:
     shop.bury(5)
     cluster.produce(shop.servers, shop.dead, [(b"a", b"foreign")] * 2)
     found = shop.run("replay", "--execute")
@@ -348,7 +348,7 @@ def test_records_that_are_not_letters_are_left_alone(shop: Shop) -> None:
     assert shop.values() == list(range(5))
 
 
-def test_a_topic_that_is_gone_is_named_and_what_was_sent_before_is_noted(shop: Shop, capsys: Capture) -> None:
+def test_a_deleted_topic_is_named_and_earlier_sends_are_recorded(shop: Shop, capsys: Capture) -> None:
     shop.bury(3, sessions=1)
     headers = added("no-such-topic", 9)
     cluster.produce(shop.servers, shop.dead, [(b"s0", b"9", headers)])

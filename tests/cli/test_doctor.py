@@ -204,7 +204,7 @@ def test_a_group_that_works_and_a_record_from_the_future_are_reported(
     assert re.match("the newest record is dated (30|2[0-9]) m ", text)
 
 
-def test_wrong_use_and_a_refused_kafka_setting_are_one_line(capsys: Capture) -> None:
+def test_wrong_usage_and_a_refused_kafka_setting_are_one_line(capsys: Capture) -> None:
     at = ("doctor", "-t", "t", "-g", "g", "-b", "127.0.0.1:1")
     assert refused(capsys, *at, "-w", "many") == "--workers must be an integer, or a range such as 8..64, not 'many'"
     assert "session.timeout.ms" in refused(capsys, *at, "-X", "session.timeout.ms=soon")
@@ -228,7 +228,7 @@ def test_an_embedded_broker_reports_no_rights_and_no_group(capsys: Capture) -> N
     assert [text for _, text in found["topics"]][-1] == "tasks.dlq does not exist: run creates it"
 
 
-def test_a_server_that_never_answers_and_a_registry_that_is_away_are_failures(
+def test_an_unresponsive_server_and_an_unavailable_registry_are_failures(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("processor.kafka.cluster_facts.LOGIN_SECONDS", 1.0)

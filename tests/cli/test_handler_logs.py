@@ -112,7 +112,7 @@ def charge(task):
 """
 
 
-def test_an_application_that_has_set_up_logging_is_left_alone(
+def test_the_logging_of_an_application_that_configures_it_is_not_changed(
     broker: EmbeddedBroker, start_fleet: Callable[..., Fleet]
 ) -> None:
     send(broker)
@@ -123,7 +123,7 @@ def test_an_application_that_has_set_up_logging_is_left_alone(
     assert fleet.heard("handler.log") == []
 
 
-def test_with_no_log_handlers_it_is_as_without_us(broker: EmbeddedBroker, start_fleet: Callable[..., Fleet]) -> None:
+def test_with_no_log_handlers_logging_is_not_changed(broker: EmbeddedBroker, start_fleet: Callable[..., Fleet]) -> None:
     send(broker)
     source = "import logging\ndef charge(task):\n    logging.getLogger('shop').warning('charging')\n"
     fleet = start_fleet("shop:charge", *options(broker, "--no-log-handlers"), modules={"shop": source})

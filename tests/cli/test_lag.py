@@ -193,7 +193,7 @@ def test_a_watch_on_a_pipe_is_a_document_a_line_and_survives_a_topic_that_is_del
         assert process.stderr.read() == ""
 
 
-def test_a_reader_that_leaves_ends_a_watch_quietly(
+def test_a_closed_output_pipe_ends_a_watch_quietly(
     broker: Broker, topic: MakeTopic, produce: Produce, group: str
 ) -> None:
     name = topic(partitions=1)
@@ -312,7 +312,7 @@ def test_the_busiest_session_among_the_first_ten_thousand_that_are_not_done(
     assert f"  {hashed('hot')}, 6,700 of the first 10,000" in capsys.readouterr().out
 
 
-def test_what_does_not_exist_is_named(broker: Broker, topic: MakeTopic, group: str, capsys: Capture) -> None:
+def test_a_missing_group_or_topic_is_named(broker: Broker, topic: MakeTopic, group: str, capsys: Capture) -> None:
     servers = broker.bootstrap_servers
     told = f"group {group} does not exist at {servers}: it has no members and has committed nothing"
     assert refused(capsys, "lag", "-b", servers, "-g", group, code=5) == told
@@ -323,7 +323,7 @@ def test_what_does_not_exist_is_named(broker: Broker, topic: MakeTopic, group: s
     )
 
 
-def test_wrong_use_and_a_broker_that_is_away_are_one_line(capsys: Capture) -> None:
+def test_wrong_usage_and_an_unavailable_broker_are_one_line(capsys: Capture) -> None:
     away = f"127.0.0.1:{free_ports(1)[0]}"
     assert f"no broker responds at {away}" in refused(capsys, "lag", "-b", away, "-g", "g", code=4)
     assert refused(capsys, "lag", "-g", "g", "--watch", "--max-lag", "3").startswith("--max-lag is for a single report")

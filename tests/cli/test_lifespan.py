@@ -33,7 +33,7 @@ def print_line(text):
 """
 
 
-def test_each_consumer_opens_it_before_its_first_task_and_closes_it_after_its_last(
+def test_each_consumer_opens_the_lifespan_before_its_first_task_and_closes_it_after_its_last(
     start_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
@@ -50,7 +50,7 @@ def test_each_consumer_opens_it_before_its_first_task_and_closes_it_after_its_la
     assert lines.index("opened") < lines.index("shared")
 
 
-def test_one_that_fails_is_one_line_and_exit_code_5_and_nothing_joins_the_group(
+def test_a_lifespan_that_fails_is_one_line_and_exit_code_5_and_no_consumer_joins_the_group(
     start_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
     (tmp_path / "shop.py").write_text(SHOP)

@@ -42,7 +42,7 @@ def test_options_that_contradict_each_other_are_one_line(
     assert part in refused(capsys, *arguments)
 
 
-def test_a_registrys_password_is_in_no_complaint(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_registry_password_appears_in_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     url = ("--schema-registry", "http://user:hunter2@h")
     assert "hunter2" not in refused(capsys, *NEEDED, *url, "--value-format", "json")
     assert "hunter2" not in refused(capsys, *NEEDED, *url, "--schema-registry-token-file", "token")
@@ -60,7 +60,7 @@ def test_a_configuration_file_that_cannot_be_used_is_exit_code_5(
     assert part in refused(capsys, *NEEDED, "--config", "p.toml", code=5)
 
 
-def test_a_terminals_control_characters_in_a_wrong_use_do_not_reach_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_of_a_wrong_argument_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in refused(capsys, "run\x1b[2J")
     assert "\x1b" not in refused(capsys, *NEEDED, "--a\x1b[2J\nb")
 
@@ -125,7 +125,7 @@ def test_completion_can_be_shown() -> None:
     assert "_PROCESSOR_COMPLETE=complete_bash" in ended.stdout
 
 
-def test_starting_to_run_loads_neither_the_kafka_client_nor_what_only_others_need() -> None:
+def test_the_start_of_run_loads_neither_the_kafka_client_nor_modules_of_other_commands() -> None:
     code = (
         "import sys; from processor.cli.main import main; main(['run']); import processor.fleet.supervisor;"
         "print(sorted({'confluent_kafka', 'fastavro', 'rich.progress', 'rich.live'} & set(sys.modules)))"
@@ -144,7 +144,7 @@ def test_a_probe_loads_neither_the_kafka_client_nor_the_engine() -> None:
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_reader_that_leaves_causes_no_traceback() -> None:
+def test_a_closed_output_pipe_causes_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     ended = subprocess.run(

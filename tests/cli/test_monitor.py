@@ -119,7 +119,7 @@ def test_the_summary_has_the_session_that_blocked_partition_7_with_time_and_reas
     assert "\x1b" not in out
 
 
-def test_a_gzipped_log_and_standard_input_tell_the_same(start: Start, log: Path) -> None:
+def test_a_gzipped_log_and_standard_input_give_the_same_report(start: Start, log: Path) -> None:
     summaries = [
         ended(start("report", str(log))),
         ended(start("report", str(RECORDED))),
@@ -138,7 +138,7 @@ def test_lines_of_two_pods_are_distinguished_by_their_prefixes(start: Start, log
     assert "1 of them not events of a processor" in out
 
 
-def test_pods_one_after_another_tell_the_same_as_line_by_line(start: Start, log: Path) -> None:
+def test_logs_of_pods_in_sequence_give_the_same_report_as_interleaved_lines(start: Start, log: Path) -> None:
     """As `kubectl logs -l` does without `-f`."""
     lines = log.read_bytes().splitlines(keepends=True)
     in_turn = b"".join(b"[pod/%b] %b" % (pod, line) for line in lines for pod in (b"a", b"b"))
@@ -262,7 +262,7 @@ def test_on_a_terminal_the_view_is_live_follows_its_size_and_leaves_it_in_order(
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}])
-def test_colours_are_left_out_where_they_are_switched_off(
+def test_no_colours_are_used_where_they_are_disabled(
     start: Start, log: Path, terminal: Terminal, environment: dict[str, str]
 ) -> None:
     process = on(terminal, start, str(log), "--every", "0.1", **environment)
@@ -287,7 +287,7 @@ def test_a_report_shows_its_progress_on_a_terminal_and_removes_it_at_the_end(sta
     assert "reading" not in out
 
 
-def test_a_terminal_without_a_log_says_what_to_do(start: Start, terminal: Terminal) -> None:
+def test_standard_input_at_a_terminal_gets_advice(start: Start, terminal: Terminal) -> None:
     process = on(terminal, start)
     terminal.wait_for("name log files, or pipe a log in")
     assert process.wait(SECONDS) == 2

@@ -237,7 +237,7 @@ def shows(chromium: browser.Browser, place: str, words: str) -> None:
     ("width", "height", "scheme"),
     [(320, 640, "light"), (390, 844, "dark"), (820, 1180, "light"), (1440, 900, "dark")],
 )
-def test_in_a_browser_it_fits_the_screen_and_loads_nothing_from_elsewhere(
+def test_in_a_browser_the_page_fits_the_screen_and_loads_no_external_resource(
     chromium: browser.Browser, serve: Serve, log: Path, width: int, height: int, scheme: str
 ) -> None:
     page = serve(str(log), "--every", "0.1")
@@ -253,7 +253,7 @@ def test_in_a_browser_it_fits_the_screen_and_loads_nothing_from_elsewhere(
     assert chromium.complaints == []
 
 
-def test_in_a_browser_it_changes_without_a_reload_and_keeps_what_is_folded_out(
+def test_in_a_browser_the_page_updates_without_a_reload_and_keeps_open_sections(
     chromium: browser.Browser, serve: Serve, log: Path
 ) -> None:
     append(log, *(partition(-5, number=n, lag=0) for n in range(20, 40)))
@@ -266,7 +266,7 @@ def test_in_a_browser_it_changes_without_a_reload_and_keeps_what_is_folded_out(
     assert chromium.evaluate("window.mark === document.querySelector('#partitions details') && window.mark.open")
 
 
-def test_in_a_browser_it_says_when_the_monitor_ends_and_goes_on_with_the_next_one(
+def test_in_a_browser_the_page_shows_the_end_of_the_monitor_and_continues_with_the_next_one(
     chromium: browser.Browser, serve: Serve, log: Path
 ) -> None:
     (port,) = free_ports(1)

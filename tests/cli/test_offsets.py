@@ -66,7 +66,7 @@ def test_without_execute_nothing_changes(resets: Any) -> None:
         ("2100-01-01T00:00:00+01:00", (), {0: 10, 1: 4, 2: 0}),
     ],
 )
-def test_with_execute_the_group_goes_there(
+def test_with_execute_the_offsets_of_the_group_are_set(
     resets: Any, to: str, options: tuple[str, ...], after: dict[int, int]
 ) -> None:
     resets(to, "--execute", *options)
@@ -89,7 +89,7 @@ def test_a_time_is_the_first_record_from_it_on(broker: Broker, topic: MakeTopic,
     assert "to 2100-01-01T00:00:00.000Z, since a time without a zone is UTC" in capsys.readouterr().err
 
 
-def test_a_group_at_work_is_left_alone_and_after_it_what_was_done_ahead_runs_again(
+def test_an_active_group_is_not_reset_and_a_reset_repeats_the_tasks_done_ahead(
     scenario: MakeScenario, capsys: Capture
 ) -> None:
     """299 of 300 tasks are done behind a stuck one. To the same offset means: those again that the skip map had."""
@@ -112,7 +112,7 @@ def test_a_group_at_work_is_left_alone_and_after_it_what_was_done_ahead_runs_aga
     assert sorted(ran) == sorted([*range(9), *range(9, 300), *range(10, 300)])
 
 
-def test_what_cannot_be_reset_is_one_line(broker: Broker, topic: MakeTopic, group: str, capsys: Capture) -> None:
+def test_an_impossible_reset_is_one_line(broker: Broker, topic: MakeTopic, group: str, capsys: Capture) -> None:
     name = topic(partitions=2)
     reset = ("offsets", "reset", "-b", broker.bootstrap_servers, "-g", group, "--to")
     assert refused(capsys, *reset, "soon").startswith("--to must be earliest, latest, an offset, +N, -N, or a time")

@@ -157,7 +157,7 @@ def test_nothing_to_send_is_a_success(broker: Broker, topic: MakeTopic) -> None:
     assert "sent        0 tasks" in out
 
 
-def test_a_task_that_the_broker_does_not_take_is_counted_with_the_reason(broker: Broker, topic: MakeTopic) -> None:
+def test_a_task_that_the_broker_refuses_is_counted_with_the_reason(broker: Broker, topic: MakeTopic) -> None:
     text = line(0) + line(1, payload="x" * 2_000_000) + line(2)
     code, out, err = run(*to(broker, topic(1)), text=text)
     assert code == 1
@@ -182,7 +182,7 @@ def test_a_missing_broker_is_reported_within_about_ten_seconds_in_one_line() -> 
     assert time.monotonic() - started < 20
 
 
-def test_a_topic_that_the_broker_does_not_make_is_named(own_broker: MakeBroker) -> None:
+def test_a_topic_that_the_broker_does_not_create_is_named(own_broker: MakeBroker) -> None:
     broker = own_broker({"auto.create.topics.enable": "false"})
     missing = f"missing-{uuid.uuid4().hex[:8]}"
     code, out, err = run(*to(broker, missing))
@@ -209,7 +209,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], said: str
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_reading_and_what_was_handed_over_arrives(
+def test_a_signal_ends_the_reading_and_submitted_tasks_arrive(
     broker: Broker, topic: MakeTopic, number: signal.Signals, code: int
 ) -> None:
     name = topic(1)
@@ -240,7 +240,9 @@ def test_a_reader_of_the_summary_that_has_left_causes_no_failure(broker: Broker,
 
 
 @pytest.mark.parametrize("stderr", ["a pipe whose reader has left", "a full disk"])
-def test_bad_lines_that_cannot_be_reported_stop_nothing(broker: Broker, topic: MakeTopic, stderr: str) -> None:
+def test_bad_lines_that_cannot_be_reported_do_not_stop_the_others(
+    broker: Broker, topic: MakeTopic, stderr: str
+) -> None:
     name = topic(1)
     reading, writing = os.pipe()
     if stderr == "a full disk":
@@ -359,7 +361,7 @@ def follows(text: str, value_format: Any = "json") -> Step | Group:
     return step_of(task)
 
 
-def test_a_line_may_say_what_follows_and_what_follows_from_that() -> None:
+def test_a_line_may_contain_a_chain_of_follow_up_tasks() -> None:
     last = {"session_id": "c", "payload": 3, "delay": 5, "headers": {"x": "1"}}
     then = {"session_id": "b", "payload": 2, "name": "pack", "topic": "other", "priority": 2, "then": last}
     assert follows(line(7, id="o-7", expires_in=9, then=then)) == Step(
@@ -435,9 +437,7 @@ def test_numbers_of_any_size_stay_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("code", [KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError.DUPLICATE_SEQUENCE_NUMBER])
-def test_a_client_that_a_broker_ends_costs_the_tasks_that_it_had_and_no_other(
-    wired: Wired, group: str, code: int
-) -> None:
+def test_a_client_ended_by_a_broker_fails_only_the_tasks_that_it_had(wired: Wired, group: str, code: int) -> None:
     """What the wire takes for a repeat was never sent to the broker, which makes the next one out of order."""
     servers = wired.broker.bootstrap_servers
     name = cluster.create_topic(servers, group, 1)
@@ -503,15 +503,15 @@ def test_the_tally_counts_tasks_sessions_and_partitions() -> None:
     assert tally.disorder is None
 
 
-def test_the_tally_sees_an_order_that_was_not_kept() -> None:
+def test_the_tally_detects_an_order_that_was_not_kept() -> None:
     assert "offset 4 after 5" in str(tallied(("a", 0, 5), ("a", 0, 4)).disorder)
 
 
-def test_the_tally_sees_a_session_that_changed_its_partition() -> None:
+def test_the_tally_detects_a_session_that_changed_its_partition() -> None:
     assert "session 'a'" in str(tallied(("a", 0, 5), ("a", 1, 6)).disorder)
 
 
-def test_the_tally_knows_a_failure_after_which_going_on_is_of_no_use() -> None:
+def test_the_tally_detects_failures_that_make_continuing_useless() -> None:
     for codes, expected in (
         ([KafkaError.MSG_SIZE_TOO_LARGE], False),
         ([KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._MSG_TIMED_OUT], True),

@@ -72,7 +72,7 @@ def test_tasks_are_chosen_by_session_name_and_time(capsys: Capture, servers: str
     assert lines(capsys, servers, "-n", "0") == []
 
 
-def test_a_line_for_people_has_the_place_the_session_the_name_and_the_payload(capsys: Capture, servers: str) -> None:
+def test_a_text_line_has_the_place_the_session_the_name_and_the_payload(capsys: Capture, servers: str) -> None:
     arguments = ["tail", "-b", servers, "-t", "tasks", "-n", "1", "--session", "s2"]
     assert main([*arguments, "--value-format", "json"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
@@ -126,7 +126,7 @@ def test_new_tasks_are_followed_once_each_and_aborted_ones_are_not_tasks(
         assert (process.stdout.read(), process.stderr.read()) == ("", "")
 
 
-def test_a_reader_that_leaves_ends_it_quietly(servers: str, tmp_path: Path) -> None:
+def test_a_closed_output_pipe_ends_tail_quietly(servers: str, tmp_path: Path) -> None:
     with following(tmp_path, servers, "tasks", "-n", "1") as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -138,7 +138,7 @@ def test_a_reader_that_leaves_ends_it_quietly(servers: str, tmp_path: Path) -> N
         process.stdout = None
 
 
-def test_a_reader_that_leaves_ends_it_without_another_task(servers: str, tmp_path: Path) -> None:
+def test_a_closed_output_pipe_ends_tail_without_another_task(servers: str, tmp_path: Path) -> None:
     with following(tmp_path, servers, "tasks", "-n", "1") as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -149,7 +149,7 @@ def test_a_reader_that_leaves_ends_it_without_another_task(servers: str, tmp_pat
         process.stdout = None
 
 
-def test_wrong_use_is_one_line(capsys: Capture, servers: str) -> None:
+def test_wrong_usage_of_tail_is_one_line(capsys: Capture, servers: str) -> None:
     assert "topic missing does not exist" in refused(capsys, "tail", "-b", servers, "-t", "missing", code=5)
     assert refused(capsys, "tail", "-t", "t", "--since", "noon").startswith("--since must be a time such as")
     assert refused(capsys, "tail", "-t", "t", "-n", "-1") == "--lines must be from 0 to 100000, not -1"

@@ -101,7 +101,7 @@ def test_an_error_is_recorded_and_its_dead_letter_is_unchanged(
     assert line["span_id"] == store.spans[-1].span_id
 
 
-def test_a_collector_that_is_away_fails_no_task_and_holds_up_no_end(
+def test_an_unavailable_collector_fails_no_task_and_delays_no_stop(
     broker: EmbeddedBroker, start_fleet: Callable[..., Fleet]
 ) -> None:
     send(broker, "charge")
@@ -156,7 +156,7 @@ def charge(task):
         ),
     ],
 )
-def test_what_the_environment_asks_for_in_vain_is_one_line_and_exit_5(
+def test_an_unusable_tracing_variable_is_one_line_and_exit_code_5(
     variables: dict[str, str], line: str, broker: EmbeddedBroker, start_fleet: Callable[..., Fleet]
 ) -> None:
     source = "def charge(task):\n    pass\n"
@@ -165,7 +165,7 @@ def test_what_the_environment_asks_for_in_vain_is_one_line_and_exit_5(
     assert fleet.lines == [f"processor: {line}"]
 
 
-def test_without_the_extra_it_is_one_line_and_exit_5(
+def test_tracing_without_the_extra_is_one_line_and_exit_code_5(
     broker: EmbeddedBroker, start_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
     (tmp_path / "opentelemetry.py").write_text("raise ImportError('not installed')\n")

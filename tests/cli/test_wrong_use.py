@@ -164,7 +164,7 @@ def test_a_wrong_file_is_one_sentence_that_names_it(
     assert refused(capsys, *NEEDED, "--config", "p.toml", code=code) == sentence
 
 
-def test_the_command_line_hides_what_is_wrong_elsewhere(
+def test_the_command_line_hides_invalid_values_elsewhere(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROCESSOR_WORKERS", "many")

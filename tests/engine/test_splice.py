@@ -139,7 +139,7 @@ TestSplicing.settings = settings(max_examples=60)
 
 
 @given(st.integers(0, 100))
-def test_a_partition_that_is_not_spliced_is_the_members_alone(offset: int) -> None:
+def test_a_partition_that_is_not_spliced_is_delivered_by_the_member_only(offset: int) -> None:
     splice = Splice({"other": 5})
     assert splice.is_taken_from_member("a", offset, after=offset + 1)
     assert not splice.is_taken_from_second("a", offset, after=offset + 1)

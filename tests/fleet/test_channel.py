@@ -106,7 +106,7 @@ def test_messages_from_before_the_end_are_received(ends: tuple[Channel[Report], 
     assert parent.receive(wait=False) is None
 
 
-def test_sending_to_one_that_does_not_read_does_not_block_and_loses_no_report(
+def test_a_send_to_a_process_that_does_not_read_does_not_block_and_loses_no_report(
     ends: tuple[Channel[Report], Channel[Order]],
 ) -> None:
     parent, member = ends

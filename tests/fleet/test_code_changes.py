@@ -19,7 +19,7 @@ BOUND = 60.0
 
 
 @pytest.mark.parametrize("file", ["shop.py", "shop/orders.py", "shop/__init__.py", "env/app.py"])
-def test_modules_are_code(file: str) -> None:
+def test_python_modules_are_watched_as_code(file: str) -> None:
     assert is_code(PurePath(file))
 
 
@@ -31,7 +31,7 @@ def test_modules_are_code(file: str) -> None:
         *(".#shop.py", "#shop.py#", "shop.py~", ".shop.py.swp", "flycheck_shop.py"),
     ],
 )
-def test_other_peoples_files_and_temporary_ones_are_not(file: str) -> None:
+def test_installed_and_temporary_files_are_not_watched(file: str) -> None:
     assert not is_code(PurePath(file))
 
 

@@ -79,7 +79,7 @@ def held_up() -> int:
     return int(Path("held-up").read_text().rstrip("."))
 
 
-def test_a_stop_before_the_command_line_is_imported_is_a_clean_one(inside: list[str]) -> None:
+def test_a_stop_before_the_import_of_the_command_line_is_clean(inside: list[str]) -> None:
     Path("typer.py").write_text(STOP + "time.sleep(60)\n")
     with started(*inside, *RUN) as fleet:
         assert ended(fleet) == (0, "")

@@ -53,7 +53,7 @@ def test_a_kafka_setting_that_the_client_refuses_is_exit_code_2_and_keeps_the_se
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_no_broker_is_exit_code_4_and_named_last() -> None:
+def test_a_missing_broker_is_exit_code_4_and_the_last_line() -> None:
     Path("tasks.py").write_text("def handle(task): ...\n")
     ended = run("tasks:handle", "-p", "2")
     assert ended.returncode == 4
@@ -62,14 +62,14 @@ def test_no_broker_is_exit_code_4_and_named_last() -> None:
     assert all(line.startswith("{") for line in logged)
 
 
-def test_the_users_files_are_not_taken_for_pythons_or_ours() -> None:
+def test_files_of_the_user_do_not_shadow_modules_of_python_or_of_this_package() -> None:
     for name in ("selectors.py", "processor.py", "msgspec.py", "queue.py"):
         Path(name).write_text("raise SystemExit('this is not the module that you want')\n")
     Path("tasks.py").write_text("raise RuntimeError('loaded')\n")
     assert "RuntimeError: loaded" in run("tasks:handle").stderr
 
 
-def test_a_stop_while_the_app_is_imported_is_a_clean_one() -> None:
+def test_a_stop_during_the_import_of_the_app_is_clean() -> None:
     Path("tasks.py").write_text("import pathlib, signal\npathlib.Path('loading').touch()\nsignal.pause()\n")
     parent = subprocess.Popen([*RUN, "tasks:handle", *OPTIONS], stderr=subprocess.PIPE, text=True)
     until(Path("loading").exists, "the import has begun", BOUND)

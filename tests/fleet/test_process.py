@@ -16,7 +16,7 @@ BEGIN = Begin(Settings(topics=("t",), group="g", drain_timeout=7.0), "tasks:hand
 
 
 @pytest.mark.parametrize("is_closed", [True, False])
-def test_a_consumer_that_gets_no_orders_any_more_drains_and_ends(
+def test_a_consumer_that_can_receive_no_more_orders_drains_and_exits(
     monkeypatch: pytest.MonkeyPatch, *, is_closed: bool
 ) -> None:
     """The parent is gone, or sends what a consumer cannot obey. Otherwise it would stay for ever."""

@@ -57,7 +57,7 @@ def test_a_failure_that_no_change_of_the_code_can_fix_is_final_with_reload_too(e
 
 
 @pytest.mark.parametrize("exit_code", [1, 4])
-def test_a_broker_that_is_away_is_final_only_if_it_never_was_there(exit_code: int) -> None:
+def test_an_unavailable_broker_is_final_only_if_it_was_never_available(exit_code: int) -> None:
     gone = exited(exit_code, joined=False, failure="no broker")
     assert follow(gone, fleet_was_up=False) == GiveUp("no broker", exit_code)
     assert follow(gone, fleet_was_up=True) == Replace(0.5)
@@ -119,5 +119,5 @@ def test_the_fleets_exit_code(codes: list[int], code: int) -> None:
         (exited(0, recycling=True, failure="x"), "a handler could not be interrupted"),
     ],
 )
-def test_the_reason_is_in_words(ended: Exit, reason: str) -> None:
+def test_the_reason_of_an_exit_is_a_text(ended: Exit, reason: str) -> None:
     assert ended.reason == reason

@@ -130,7 +130,7 @@ def test_a_consumer_that_is_added_and_cannot_start_does_not_end_the_fleet(fleet:
     assert [line["index"] for line in parent.notes("Drain")] == [0]
 
 
-def test_a_stop_in_the_middle_of_a_change_stops_all(fleet: Fleet) -> None:
+def test_a_stop_during_a_change_stops_all_consumers(fleet: Fleet) -> None:
     parent = fleet({1: ["slow"]}, processes=2)
     parent.noted("started", 2)
     parent.signal(signal.SIGTTOU)
@@ -254,7 +254,7 @@ def test_a_fleet_that_may_not_grow_although_tasks_wait_reports_it_once_each_time
     assert parent.ended() == 0
 
 
-def test_a_fixed_fleet_whose_workers_follow_the_load_says_when_it_is_not_enough(fleet: Fleet) -> None:
+def test_a_fixed_fleet_with_automatic_workers_reports_when_its_consumers_are_not_enough(fleet: Fleet) -> None:
     parent = fleet(LOADED, workers="8..16")
     parent.noted("started")
     load(parent, BUSY)

@@ -33,7 +33,7 @@ def test_the_first_signal_drains_every_consumer_and_the_fleet_ends_clean(fleet: 
     assert parent.stderr() == ""
 
 
-def test_the_second_signal_ends_at_once(fleet: Fleet) -> None:
+def test_the_second_signal_ends_the_fleet_at_once(fleet: Fleet) -> None:
     parent = fleet({0: ["ignores-drain"], 1: ["ignores-drain"]}, processes=2)
     parent.noted("started", 2)
     parent.signal()
@@ -72,7 +72,7 @@ def test_a_consumer_that_is_stopped_by_the_kernel_is_killed_at_the_bound(fleet: 
     assert not psutil.pid_exists(life["pid"])
 
 
-def test_a_consumer_that_is_deaf_to_the_second_signal_is_killed_too(fleet: Fleet) -> None:
+def test_a_consumer_that_ignores_the_second_signal_is_killed(fleet: Fleet) -> None:
     parent = fleet({0: ["deaf"]}, kill_after_stop_now=0.1)
     parent.noted("started")
     parent.signal()
@@ -241,7 +241,7 @@ def test_consumers_leave_when_their_parent_is_killed(fleet: Fleet) -> None:
     until(lambda: not any(psutil.pid_exists(life["pid"]) for life in lives), "the consumers have left")
 
 
-def test_the_terminals_interrupt_reaches_the_parent_only(fleet: Fleet) -> None:
+def test_an_interrupt_from_the_terminal_reaches_only_the_parent(fleet: Fleet) -> None:
     """Each consumer has a session of its own, so a signal to the parent's group does not include it."""
     parent = fleet()
     (life,) = parent.noted("started")
@@ -249,7 +249,7 @@ def test_the_terminals_interrupt_reaches_the_parent_only(fleet: Fleet) -> None:
     assert os.getsid(parent.process.pid) != life["pid"]
 
 
-def test_settings_stand_in_no_command_line(fleet: Fleet) -> None:
+def test_settings_do_not_appear_in_any_command_line(fleet: Fleet) -> None:
     parent = fleet()
     (life,) = parent.noted("started")
     *_, last = psutil.Process(life["pid"]).cmdline()
@@ -281,7 +281,7 @@ def test_a_consumer_that_was_ordered_to_end_is_not_silent(fleet: Fleet) -> None:
     assert parent.ended() == 0
 
 
-def test_a_stopped_consumer_does_not_hold_the_parent_up(fleet: Fleet) -> None:
+def test_a_suspended_consumer_does_not_block_the_parent(fleet: Fleet) -> None:
     """Orders to a process that does not read are kept, and the others receive theirs."""
     parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=0.4)
     lives = parent.noted("started", 2)

@@ -121,7 +121,7 @@ def held(route: Route) -> Route:
     return route
 
 
-def test_a_commit_that_is_answered_in_time_is_the_clients_affair(route: Route) -> None:
+def test_a_commit_answered_in_time_goes_through_the_client_alone(route: Route) -> None:
     route.send(FIRST)
     route.client_answers(None)
     route.tick()
@@ -129,7 +129,7 @@ def test_a_commit_that_is_answered_in_time_is_the_clients_affair(route: Route) -
     assert route.asked == 0
 
 
-def test_a_commit_that_a_rebalance_holds_back_goes_in_a_transaction_and_so_do_those_after_it(held: Route) -> None:
+def test_a_commit_delayed_by_a_rebalance_goes_through_a_transaction_and_so_do_later_ones(held: Route) -> None:
     held.until_answered()
     held.send(SECOND)
     held.until_answered(2)
@@ -139,19 +139,19 @@ def test_a_commit_that_a_rebalance_holds_back_goes_in_a_transaction_and_so_do_th
     assert [type(event) for event in held.events] == [ConsumerCommitsRerouted]
 
 
-def test_the_clients_late_refusal_of_what_went_in_a_transaction_is_dropped(held: Route) -> None:
+def test_the_clients_late_refusal_of_a_commit_made_by_transaction_is_dropped(held: Route) -> None:
     held.until_answered()
     held.client_answers(OVER)
     assert held.answers == [(5, None)]
 
 
-def test_the_clients_late_success_is_passed_on_since_it_may_have_taken_the_group_back(held: Route) -> None:
+def test_the_clients_late_success_is_passed_on_since_it_may_have_moved_the_offset_back(held: Route) -> None:
     held.until_answered()
     held.client_answers(None)
     assert held.answers == [(5, None), (5, None)]
 
 
-def test_after_the_rebalance_commits_are_the_clients_again(held: Route) -> None:
+def test_after_the_rebalance_commits_go_through_the_client_again(held: Route) -> None:
     held.until_answered()
     held.route.on_rebalanced()
     held.send(SECOND)
@@ -166,7 +166,7 @@ def test_without_a_rebalance_the_group_is_queried_again_and_nothing_is_rerouted(
     assert route.answers == [(5, OVER_TEXT)]
 
 
-def test_a_transaction_of_another_generation_is_answered_so_and_the_client_commits_again(held: Route) -> None:
+def test_a_transaction_of_another_generation_is_reported_as_such_and_the_client_commits_again(held: Route) -> None:
     held.transactions.refusal = OVER
     held.until_answered()
     assert held.answers == [(5, OVER_TEXT)]
@@ -175,7 +175,7 @@ def test_a_transaction_of_another_generation_is_answered_so_and_the_client_commi
     assert len(held.answers) == 1
 
 
-def test_a_member_that_was_given_up_meanwhile_commits_nothing_in_a_transaction(held: Route) -> None:
+def test_a_member_evicted_meanwhile_commits_nothing_in_a_transaction(held: Route) -> None:
     """A coordinator does not check a transaction without a member: another member's partitions would move back."""
     held.client.metadata = b"CGMDv2:\xff\xff\xff\xffg"
     held.until_answered()
@@ -185,7 +185,7 @@ def test_a_member_that_was_given_up_meanwhile_commits_nothing_in_a_transaction(h
     assert "member" in str(reason)
 
 
-def test_without_the_right_to_transactions_it_is_logged_once_and_the_clients_answer_counts(held: Route) -> None:
+def test_without_permission_for_transactions_one_event_is_logged_and_the_clients_answer_counts(held: Route) -> None:
     held.transactions.refusal = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     until(lambda: held.tick() and len(held.events) == 2)
     held.send(SECOND)
@@ -195,7 +195,7 @@ def test_without_the_right_to_transactions_it_is_logged_once_and_the_clients_ans
     assert [type(event) for event in held.events] == [ConsumerCommitsRerouted, ConsumerCommitsHeld]
 
 
-def test_a_transaction_that_fails_for_now_is_answered_and_tried_again_with_the_next_commit(held: Route) -> None:
+def test_a_temporarily_failed_transaction_is_reported_and_retried_with_the_next_commit(held: Route) -> None:
     held.transactions.refusal = KafkaError(KafkaError._TIMED_OUT)
     held.until_answered()
     held.transactions.refusal = None
@@ -204,7 +204,7 @@ def test_a_transaction_that_fails_for_now_is_answered_and_tried_again_with_the_n
     assert held.answers == [(5, "Timed out"), (9, None)]
 
 
-def test_a_skip_map_that_is_too_long_for_a_transaction_is_answered_as_such_and_holds_nothing_up(held: Route) -> None:
+def test_a_skip_map_too_long_for_a_transaction_is_reported_as_such_and_delays_no_commit(held: Route) -> None:
     held.transactions.refusal = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
     held.until_answered()
     ((_, reason),) = held.answers
@@ -214,7 +214,7 @@ def test_a_skip_map_that_is_too_long_for_a_transaction_is_answered_as_such_and_h
     assert [type(event) for event in held.events] == [ConsumerCommitsRerouted]
 
 
-def test_a_route_that_is_closed_ends_its_thread(held: Route) -> None:
+def test_a_closed_commit_route_ends_its_thread(held: Route) -> None:
     held.until_answered()
     held.aside.close(held.route.close)
     assert "test" not in {thread.name for thread in threading.enumerate()}

@@ -58,7 +58,7 @@ def refused(code: int) -> list[Any]:
     return [type("Refused", (), {"error": KafkaError(code)})()]
 
 
-def test_a_coordinator_that_comes_up_is_waited_for() -> None:
+def test_a_query_waits_for_a_coordinator_that_is_starting() -> None:
     assert committed_offsets(client(STARTING, refused(KafkaError.COORDINATOR_LOAD_IN_PROGRESS), [PLACE]), [], 30) == [
         PLACE
     ]
@@ -66,20 +66,20 @@ def test_a_coordinator_that_comes_up_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(NO_COORDINATOR_YET))
-def test_one_that_does_not_come_up_is_an_error_in_the_end(code: int) -> None:
+def test_a_coordinator_that_does_not_start_in_time_is_an_error(code: int) -> None:
     with pytest.raises(KafkaException) as caught:
         committed_offsets(client(refused(code)), [], 0.2)
     assert caught.value.args[0].code() == code
 
 
-def test_the_reason_of_a_denied_group_is_what_the_client_delivers() -> None:
+def test_the_reason_for_a_denied_group_is_the_error_that_the_client_delivers() -> None:
     denied = client(LATE, delivers=Delivered(KafkaError.GROUP_AUTHORIZATION_FAILED))
     with pytest.raises(KafkaException) as caught:
         committed_offsets(denied, [], 30)
     assert caught.value.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
-def test_an_answer_that_is_late_is_waited_for_until_the_timeout() -> None:
+def test_a_query_waits_for_a_late_answer_until_the_timeout() -> None:
     assert committed_offsets(client(LATE, LATE, [PLACE]), [], 30) == [PLACE]
     with pytest.raises(KafkaException) as caught:
         committed_offsets(client(LATE, delivers=Delivered(KafkaError._ALL_BROKERS_DOWN)), [], 0.5)

@@ -93,7 +93,7 @@ def test_the_users_settings_win_over_the_defaults() -> None:
     assert config["queued.max.messages.kbytes"] == "1000"
 
 
-def test_what_a_response_holds_is_bounded_for_each_partition_and_in_all() -> None:
+def test_the_size_of_a_response_is_bounded_per_partition_and_in_total() -> None:
     """The limit is for compressed data. Decompressed, it may be ten times as much, all in memory at once."""
     config = consumer_config(settings(), 0)
     assert int(config["max.partition.fetch.bytes"]) <= 128 * 1024
@@ -150,7 +150,7 @@ def test_a_session_is_shorter_than_the_clients_own_and_its_heartbeats_are_more_f
 @pytest.mark.parametrize(
     ("drain_timeout", "poll_interval"), [(25.0, "300000"), (270.0, "300000"), (600.0, "630000"), (1e9, "86400000")]
 )
-def test_the_group_waits_for_a_member_as_long_as_its_tasks_may_take_to_finish(
+def test_the_group_waits_for_a_member_for_as_long_as_its_tasks_may_run(
     protocol: GroupProtocol, drain_timeout: float, poll_interval: str
 ) -> None:
     given = dataclasses.replace(settings(protocol), drain_timeout=drain_timeout)
@@ -194,19 +194,19 @@ def test_a_secret_is_never_repeated() -> None:
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
+def test_a_missing_file_is_named() -> None:
     config = {"security.protocol": "ssl", "ssl.ca.location": "/nowhere/ca.pem"}
     with pytest.raises(LoadError, match=r"^-X ssl.ca.location: '/nowhere/ca.pem' cannot be read: No such file or dir"):
         open_client(Producer, producer_config(NOWHERE, config))
 
 
-def test_an_address_that_is_not_a_brokers_is_a_wrong_use_and_one_with_its_protocol_is_not() -> None:
+def test_an_invalid_broker_address_is_a_usage_error_and_one_with_a_protocol_is_not() -> None:
     with pytest.raises(SettingsError, match="requires HOST:PORT; http:// is not a protocol of Kafka"):
         open_client(Producer, producer_config(f"{NOWHERE}, http://127.0.0.1:2", {}))
     open_client(Producer, {**producer_config(f"PLAINTEXT://{NOWHERE}", {}), **client_hooks(lambda event: None)})
 
 
-def test_empty_bootstrap_servers_are_a_wrong_use() -> None:
+def test_empty_bootstrap_servers_are_a_usage_error() -> None:
     with pytest.raises(SettingsError, match="--bootstrap-servers"):
         open_client(Producer, producer_config(" , ", {}))
 
@@ -237,7 +237,7 @@ def test_an_error_of_the_client_becomes_an_error_of_the_product(
     assert said in str(error)
 
 
-def test_a_denied_access_is_an_error_of_the_broker_and_ends_with_its_exit_code() -> None:
+def test_denied_access_is_a_broker_error_with_the_exit_code_of_the_broker() -> None:
     assert issubclass(AccessDenied, BrokerError)
     assert AccessDenied.exit_code == BrokerError.exit_code == 4
 

@@ -49,7 +49,7 @@ def murmur2(data: bytes) -> int:
 @pytest.mark.parametrize(
     ("text", "known"), [("21", -973932308), ("foobar", -790332482), ("a-little-bit-long-string", -985981536)]
 )
-def test_the_murmur2_that_we_compare_with_is_kafkas(text: str, known: int) -> None:
+def test_the_reference_murmur2_is_that_of_kafka(text: str, known: int) -> None:
     """The expected numbers are from the Java client's own test of `Utils.murmur2`."""
     assert murmur2(text.encode()) == known
 
@@ -92,7 +92,7 @@ def test_terms_become_headers_and_win_over_headers_of_the_same_name(broker: Brok
     )
 
 
-def test_a_task_without_an_id_leaves_its_naming_to_the_reader(broker: Broker, topic: MakeTopic) -> None:
+def test_a_task_without_an_id_is_sent_without_an_id_header(broker: Broker, topic: MakeTopic) -> None:
     name = topic(1)
     with Dispatcher(broker.bootstrap_servers, name, value_format="bytes") as dispatcher:
         dispatcher.submit("s", b"x")
@@ -122,7 +122,7 @@ def test_a_failed_delivery_ends_the_future_with_the_reason(broker: Broker, topic
         assert dispatcher.submit("s", b"x").result(30).offset == 0
 
 
-def test_a_lost_broker_is_named_as_the_cause_of_the_failure() -> None:
+def test_a_lost_broker_is_reported_as_the_cause_of_the_failure() -> None:
     hasty = {"delivery.timeout.ms": "300"}
     with Dispatcher(NOWHERE, "t", value_format="bytes", kafka_config=hasty) as dispatcher:
         failure = dispatcher.submit("s", b"x").exception(30)
@@ -143,7 +143,7 @@ def test_submit_waits_while_too_many_are_pending_and_continues_when_there_is_roo
         assert any(sent.done() for sent in first)
 
 
-def test_a_log_handler_that_fails_keeps_no_task_waiting() -> None:
+def test_a_failing_log_handler_delays_no_task() -> None:
     """The handler is called in the thread that ends the futures."""
 
     class Broken(logging.Handler):
@@ -195,7 +195,7 @@ def test_a_task_that_is_not_acknowledged_before_close_times_out_fails() -> None:
         sent.result(0)
 
 
-def test_a_client_that_a_broker_ended_fails_its_tasks_alone_and_is_reported_once(
+def test_a_client_ended_by_a_broker_fails_only_its_own_tasks_and_is_reported_once(
     wired: Wired, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failed task may be in the log nevertheless: the caller decides whether to send it again."""
@@ -216,7 +216,7 @@ def test_a_client_that_a_broker_ended_fails_its_tasks_alone_and_is_reported_once
     assert "the next task opens a new one" in logged[0].getMessage()
 
 
-def test_a_repeat_that_a_broker_recognises_is_delivered_at_a_place_that_is_not_known(wired: Wired, group: str) -> None:
+def test_a_duplicate_recognised_by_a_broker_is_delivered_with_an_unknown_offset(wired: Wired, group: str) -> None:
     name = cluster.create_topic(wired.broker.bootstrap_servers, group, 1)
     with Dispatcher(wired.wire.address, name, value_format="bytes") as dispatcher:
         wired.wire.refused_topics[name] = KafkaError.DUPLICATE_SEQUENCE_NUMBER
@@ -257,7 +257,7 @@ def test_no_future_is_left_open_when_one_thread_closes_and_others_submit(broker:
     ("payload", "session", "error"),
     [({1, 2}, "s", EncodeError), ("x", "", ValueError), ("x", "\ud800", EncodeError), (b"\xff", "s", None)],
 )
-def test_a_value_that_cannot_be_encoded_is_an_error_of_the_caller_at_once(
+def test_a_value_that_cannot_be_encoded_raises_in_the_caller_at_once(
     payload: Any, session: str, error: type[Exception] | None
 ) -> None:
     dispatcher = Dispatcher(NOWHERE, "t", value_format="bytes")
@@ -271,7 +271,7 @@ def test_a_value_that_cannot_be_encoded_is_an_error_of_the_caller_at_once(
         dispatcher.close(0)
 
 
-def test_arguments_that_cannot_work_are_refused_when_it_is_created() -> None:
+def test_invalid_arguments_of_a_dispatcher_are_rejected_when_it_is_created() -> None:
     with pytest.raises(SettingsError, match="topic"):
         Dispatcher(NOWHERE)
     with pytest.raises(SettingsError, match="topic 'a b' is not a valid topic name"):

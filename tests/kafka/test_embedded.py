@@ -64,7 +64,7 @@ def test_a_topic_is_created_once_and_with_at_least_one_partition() -> None:
                 broker.create_topics(["b"], partitions=count)
 
 
-def test_a_member_that_comes_late_to_a_kip_848_group_gets_its_part_within_seconds() -> None:
+def test_a_late_member_of_a_kip_848_group_gets_its_share_within_seconds() -> None:
     """A classic group would wait for two session time-outs: 88 seconds."""
     with EmbeddedBroker() as broker:
         broker.create_topics(["tasks"])
@@ -130,7 +130,7 @@ def test_topics_to_write_to_are_created_although_there_is_no_controller() -> Non
         assert check_topics(own, ["new"]) == {"new": 4}
 
 
-def test_a_closed_broker_answers_no_more() -> None:
+def test_a_closed_broker_does_not_respond() -> None:
     with EmbeddedBroker() as broker:
         servers = broker.bootstrap_servers
     assert broker.bootstrap_servers == ""
@@ -141,7 +141,7 @@ def test_a_closed_broker_answers_no_more() -> None:
     broker.close()
 
 
-def test_it_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_embedded_broker_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with EmbeddedBroker() as broker:
         broker.create_topics(["t"])
     assert capfd.readouterr() == ("", "")

@@ -64,7 +64,7 @@ def read_on(handover: Handover, member: Member) -> Any:
     return handover.stand_in
 
 
-def test_a_partition_is_read_on_from_its_next_offset_or_from_where_it_began(handover: Handover) -> None:
+def test_a_partition_continues_at_its_next_offset_or_at_its_start(handover: Handover) -> None:
     handover.on_begin(ONE, 7)
     handover.on_begin(OTHER, OFFSET_BEGINNING)
     stand_in = read_on(handover, Member(p0=9, p1=OFFSET_INVALID))
@@ -76,7 +76,7 @@ def test_a_partition_that_begins_at_its_end_is_left_out_until_it_has_had_a_recor
     assert read_on(handover, Member(p0=OFFSET_INVALID)) is None
 
 
-def test_what_a_stand_in_has_not_handed_back_is_read_on_by_the_next_one(handover: Handover) -> None:
+def test_the_next_stand_in_continues_partitions_that_the_last_one_has_not_handed_back(handover: Handover) -> None:
     first = read_on(handover, Member(p0=9))
     first.next = {ONE: 12}
     second = read_on(handover, Member(p0=9))
@@ -84,7 +84,7 @@ def test_what_a_stand_in_has_not_handed_back_is_read_on_by_the_next_one(handover
     assert second.starts == {ONE: 12}
 
 
-def test_what_the_members_client_delivers_in_the_call_of_the_next_rebalance_is_not_read_again(
+def test_records_delivered_in_the_call_of_the_next_rebalance_are_not_read_again(
     handover: Handover,
 ) -> None:
     """The client is ahead of the stand-in then. If the record were read again, offsets would seem to move back."""

@@ -120,7 +120,7 @@ class Mute(Exception):
         ),
     ],
 )
-def test_what_is_not_a_valid_token_is_one_sentence(outcome: Any, message: str) -> None:
+def test_an_invalid_token_is_reported_in_one_sentence(outcome: Any, message: str) -> None:
     assert refusal(outcome).startswith(message)
 
 
@@ -129,7 +129,7 @@ def test_a_coroutine_function_is_refused() -> None:
         tokens(asynchronous).demand(None)
 
 
-def test_a_function_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_hangs_is_abandoned_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oauth, "FIRST_SECONDS", 0.2)
     function = Function(("t", in_an_hour()))
     function.gate.clear()
@@ -140,7 +140,7 @@ def test_a_function_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPat
     function.gate.set()
 
 
-def test_clients_share_a_token_in_the_first_half_of_its_time() -> None:
+def test_clients_share_a_token_in_the_first_half_of_its_lifetime() -> None:
     function = Function(("t", time.time() + 4.0))
     shared = tokens(function)
     assert {shared(None)[0] for _ in range(10)} == {"t"}
@@ -151,7 +151,7 @@ def test_clients_share_a_token_in_the_first_half_of_its_time() -> None:
     assert function.calls == 2
 
 
-def test_the_function_runs_once_at_a_time_whatever_many_clients_ask() -> None:
+def test_the_function_runs_once_at_a_time_for_any_number_of_clients() -> None:
     function = Function(("t", in_an_hour()))
     function.gate.clear()
     shared, got = tokens(function), list[str]()

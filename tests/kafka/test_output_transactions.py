@@ -95,7 +95,7 @@ def refusal(transactions: OutputTransactions, transaction: Transaction) -> Mappi
     return refused
 
 
-def test_an_output_that_its_topic_does_not_accept_is_named_and_the_others_go_without_it(
+def test_an_output_that_its_topic_rejects_is_named_and_the_others_are_sent_without_it(
     committing: Committing,
 ) -> None:
     large, transactions = os.urandom(20_000), committing.open()
@@ -123,7 +123,7 @@ def test_after_a_while_outputs_are_sent_in_batches_again(
     assert (committing.written, committing.committed) == ([bytes(100_000), b"small"], 2)
 
 
-def test_metadata_that_the_brokers_refuse_aborts_and_the_producer_continues(committing: Committing) -> None:
+def test_refused_metadata_aborts_the_transaction_and_the_producer_continues(committing: Committing) -> None:
     transactions = committing.open()
     with pytest.raises(Aborted) as aborted:
         transactions.commit(committing.transaction(1, b"a", metadata="x" * 5_000))
@@ -159,7 +159,7 @@ def test_a_record_that_waits_too_long_aborts_before_the_brokers_do(committing: C
     assert (config["transaction.timeout.ms"], config["delivery.timeout.ms"]) == ("5000", "4000")
 
 
-def test_without_a_broker_a_start_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_broker_the_start_fails_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "START_SECONDS", 1.0)
     monkeypatch.setattr(module, "CALL_SECONDS", 0.5)
     settings = Settings(topics=("t",), group="g", bootstrap_servers="127.0.0.1:1")
@@ -167,7 +167,7 @@ def test_without_a_broker_a_start_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         OutputTransactions(settings, None, lambda event: None).open()
 
 
-def test_a_call_of_the_client_that_does_not_come_back_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_call_that_does_not_return_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STUCK_SECONDS", 0.01)
     settings = Settings(topics=("t",), group="g", bootstrap_servers="127.0.0.1:1")
     transactions = OutputTransactions(settings, None, lambda event: None)

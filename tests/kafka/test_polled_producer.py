@@ -67,7 +67,7 @@ def contents(wired: Wired, topic: str) -> list[bytes | None]:
     return [record.value() for record in cluster.read_all(wired.broker.bootstrap_servers, topic)]
 
 
-def test_a_client_that_a_broker_ended_is_replaced_and_reported_once(wired: Wired, sending: Sending) -> None:
+def test_a_client_ended_by_a_broker_is_replaced_and_reported_once(wired: Wired, sending: Sending) -> None:
     sending.send(b"1")
     assert sending.outcome() is None
     wired.wire.refused_topics[sending.topic] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
@@ -85,7 +85,9 @@ def test_a_client_that_a_broker_ended_is_replaced_and_reported_once(wired: Wired
     assert not [event for event in sending.events if isinstance(event, KafkaClientError)]
 
 
-def test_what_a_broker_takes_for_a_repeat_ends_a_client_later_and_is_the_same(wired: Wired, sending: Sending) -> None:
+def test_a_record_reported_as_a_duplicate_ends_the_client_later_and_it_is_replaced(
+    wired: Wired, sending: Sending
+) -> None:
     """The proxy reports a record as a duplicate, but the broker has never seen it: the next one is out of order."""
     sending.send(b"1")
     assert sending.outcome() is None

@@ -36,7 +36,7 @@ def test_a_topic_that_does_not_exist_is_named(broker: Broker, read: object) -> N
         read(broker.bootstrap_servers, {}, "no-such-topic")  # type: ignore[operator]
 
 
-def test_a_broker_that_is_away_is_named() -> None:
+def test_an_unavailable_broker_is_named() -> None:
     servers = f"127.0.0.1:{free_ports(1)[0]}"
     with pytest.raises(BrokerError, match=servers):
         records_of(servers, {}, "orders", timeout=1)

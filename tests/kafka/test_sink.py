@@ -44,7 +44,7 @@ def test_a_full_buffer_is_reported_and_not_waited_for() -> None:
     assert sink.close(0) == 2
 
 
-def test_a_callback_that_fails_does_not_silence_the_others(broker: Broker, topic: MakeTopic) -> None:
+def test_a_failing_callback_does_not_prevent_the_others(broker: Broker, topic: MakeTopic) -> None:
     events: list[Event] = []
     name, sink, outcomes = topic(1), KafkaSink(sink_configs(broker.bootstrap_servers, {}), events.append), Outcomes()
 

@@ -105,7 +105,7 @@ def test_a_record_whose_partition_is_released_before_it_is_returned_is_dropped(
     assert source.take(10, 0.0) == []
 
 
-def test_an_assignment_that_comes_while_the_client_closes_asks_nothing(
+def test_an_assignment_during_the_close_of_the_client_sends_no_query(
     opened: tuple[KafkaSource, ScriptedClient],
 ) -> None:
     """A client that is closing answers no request: the stop would wait until the request times out."""

@@ -124,7 +124,7 @@ def records(first: int, end: int, partition: int = 0) -> list[FakeRecord]:
     return [FakeRecord(offset, b"k", partition=partition) for offset in range(first, end)]
 
 
-def test_it_reads_from_the_first_offset_that_was_not_taken(opening: Any) -> None:
+def test_a_stand_in_reads_from_the_first_offset_that_was_not_taken(opening: Any) -> None:
     reading = opening({ONE: 5, OTHER: OFFSET_BEGINNING})
     assert {at.partition: at.offset for at in reading.client.assigned} == {0: 5, 1: OFFSET_BEGINNING}
     assert reading.stand_in.is_open
@@ -134,7 +134,7 @@ def test_it_reads_from_the_first_offset_that_was_not_taken(opening: Any) -> None
     assert reading.stand_in.next == {ONE: 8, OTHER: 2}
 
 
-def test_the_members_client_goes_on_where_it_is_and_nothing_comes_twice(opening: Any) -> None:
+def test_the_members_client_continues_at_the_stand_ins_offset_and_no_record_comes_twice(opening: Any) -> None:
     reading = opening({ONE: 5, OTHER: OFFSET_BEGINNING})
     reading.take(*records(5, 8))
     member = Client()
@@ -147,7 +147,7 @@ def test_the_members_client_goes_on_where_it_is_and_nothing_comes_twice(opening:
     assert reading.stand_in.is_over
 
 
-def test_where_the_seek_fails_what_the_member_delivers_again_is_left_out(opening: Any) -> None:
+def test_records_that_the_member_delivers_again_after_a_failed_seek_are_dropped(opening: Any) -> None:
     reading = opening({ONE: 5})
     reading.take(*records(5, 8))
     member = Client()
@@ -158,7 +158,7 @@ def test_where_the_seek_fails_what_the_member_delivers_again_is_left_out(opening
     assert reading.stand_in.is_over
 
 
-def test_it_pauses_what_the_member_has_paused_and_hands_that_back_at_once(opening: Any) -> None:
+def test_a_stand_in_pauses_the_members_paused_partitions_and_hands_them_back_at_once(opening: Any) -> None:
     reading = opening({ONE: 0, OTHER: 0}, {ONE})
     assert reading.client.paused == {0}
     reading.stand_in.resume([ONE])
@@ -180,7 +180,7 @@ def test_a_client_that_cannot_be_opened_is_logged_and_reads_nothing(opening: Any
 
 
 @pytest.mark.parametrize("code", [KafkaError._AUTO_OFFSET_RESET, KafkaError.TOPIC_AUTHORIZATION_FAILED])
-def test_an_error_of_its_client_ends_its_help_and_is_logged_once(opening: Any, code: int) -> None:
+def test_an_error_of_its_client_ends_the_stand_in_and_is_logged_once(opening: Any, code: int) -> None:
     reading = opening({ONE: 5, OTHER: 5})
     assert reading.take(*records(5, 7), ErrorRecord(0, code, 1), ErrorRecord(0, code)) == [5, 6]
     assert len(reading.failures) == 1
@@ -190,7 +190,7 @@ def test_an_error_of_its_client_ends_its_help_and_is_logged_once(opening: Any, c
     assert reading.filter(*records(5, 9)) == [7, 8]
 
 
-def test_its_client_is_closed_in_the_end_though_the_member_has_not_caught_up(
+def test_the_client_of_a_stand_in_is_closed_even_if_the_member_has_not_caught_up(
     opening: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker may be unavailable. What the member delivers is still filtered."""
@@ -206,7 +206,7 @@ def test_its_client_is_closed_in_the_end_though_the_member_has_not_caught_up(
     assert reading.stand_in.is_over
 
 
-def test_a_partition_whose_offset_the_member_has_to_reset_is_the_members_alone(opening: Any) -> None:
+def test_a_partition_with_an_offset_reset_is_delivered_by_the_member_only(opening: Any) -> None:
     """The topic may have been recreated: then lower offsets are delivered again."""
     reading = opening({ONE: 5})
     reading.take(*records(5, 8))
@@ -225,7 +225,7 @@ def test_a_client_that_is_opened_after_the_end_is_closed_and_not_used(opening: A
     assert reading.client.is_closed
 
 
-def test_its_configuration_fetches_as_the_members_does_and_has_no_membership() -> None:
+def test_a_stand_in_fetches_with_the_members_configuration_and_without_membership() -> None:
     kafka_config = {"isolation.level": "read_committed", "session.timeout.ms": "9000", "max.partition.fetch.bytes": "7"}
     settings = Settings(topics=("t",), group="g", kafka_config=kafka_config)
     member = consumer_config(settings, 3, "fleet")

@@ -134,7 +134,7 @@ def test_metadata_that_is_too_large_is_answered_as_such(route: Route) -> None:
     assert reason.partitions == {COMMITS[0].partition}
 
 
-def test_any_other_abort_is_a_reason_and_not_the_end(route: Route) -> None:
+def test_any_other_abort_is_reported_and_does_not_end_the_producer(route: Route) -> None:
     assert route.answer_to(Aborted(KafkaError(KafkaError.ILLEGAL_GENERATION), {})) == (
         "Specified group generation id is not valid"
     )
@@ -148,7 +148,7 @@ def test_an_error_after_which_no_transaction_is_possible_ends_the_producer(route
     assert reason == str(route.route.end)
 
 
-def test_a_client_that_does_not_come_back_is_the_end(route: Route) -> None:
+def test_a_client_call_that_does_not_return_ends_the_producer(route: Route) -> None:
     route.transactions.is_stuck = True
     route.route.deliver()
     assert route.route.end is None
@@ -159,7 +159,7 @@ def test_a_client_that_does_not_come_back_is_the_end(route: Route) -> None:
     assert route.answers == []
 
 
-def test_a_route_that_is_closed_ends_its_thread(route: Route) -> None:
+def test_a_closed_transaction_route_ends_its_thread(route: Route) -> None:
     route.transactions.may_end.clear()
     route.send()
     route.route.close()

@@ -70,7 +70,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     made.aside.close(lambda: None)
 
 
-def test_nothing_is_asked_before_the_first_assignment(watched: Watched) -> None:
+def test_no_query_is_sent_before_the_first_assignment(watched: Watched) -> None:
     assert not watched.watch.is_due()
 
 
@@ -84,7 +84,7 @@ def test_partitions_that_are_missing_in_two_checks_are_unserved_once(watched: Wa
 
 
 @pytest.mark.parametrize("between", [None, frozenset({B})])
-def test_partitions_have_to_be_missing_in_checks_one_behind_the_other(
+def test_partitions_must_be_missing_in_consecutive_checks(
     watched: Watched, between: frozenset[Partition] | None
 ) -> None:
     watched.watch.on_rebalanced()

@@ -139,7 +139,7 @@ def test_an_acknowledgement_comes_by_itself_and_from_another_thread(target: Targ
     assert threads.get(timeout=SECONDS) != threading.get_ident()
 
 
-def test_what_follows_acknowledgements_is_called_after_them_by_their_thread(target: Target) -> None:
+def test_the_callback_after_acknowledgements_runs_after_them_in_their_thread(target: Target) -> None:
     reported, calls = list[int](), queue.Queue[tuple[int, int]]()
     target.sink.after_reports(lambda: calls.put((len(reported), threading.get_ident())))
     for _ in range(3):
@@ -170,7 +170,7 @@ def test_what_is_not_acknowledged_when_its_time_is_over_is_counted_and_reported_
     assert unanswered.close(0.2) == 0
 
 
-def test_a_closed_sink_takes_nothing_more(target: Target) -> None:
+def test_a_closed_sink_accepts_no_record(target: Target) -> None:
     outcomes = Outcomes()
     assert target.sink.close(1.0) == 0
     target.sink.send(target.topic, b"k", b"v", None, outcomes.put)

@@ -121,7 +121,7 @@ def test_no_record_comes_before_its_partition_was_assigned(cluster: Cluster) -> 
         assert came <= member.assigned.keys()
 
 
-def test_an_assignment_goes_on_where_the_group_has_committed_with_the_metadata_of_that_commit(
+def test_an_assignment_continues_at_the_committed_offset_with_its_metadata(
     cluster: Cluster,
 ) -> None:
     produce_to_all(cluster, 10)
@@ -154,7 +154,7 @@ def test_take_returns_at_most_limit_records_and_in_all_each_record_once_in_order
     assert all(member.offsets(place) == list(range(25)) for place in places(cluster))
 
 
-def test_a_record_has_what_was_produced(cluster: Cluster) -> None:
+def test_a_record_has_the_produced_key_value_and_headers(cluster: Cluster) -> None:
     place, headers = places(cluster)[2], [("twice", b"1"), ("null", None), ("twice", b"\xff"), ("empty", b"")]
     before = time.time_ns() // 1_000_000
     cluster.produce(place, [(b"\xff\x00", b"\x00\xfe", headers), (b"", b""), (None, None)])
@@ -171,7 +171,7 @@ def test_a_record_has_what_was_produced(cluster: Cluster) -> None:
     assert all(before <= at <= time.time_ns() // 1_000_000 for at in times)
 
 
-def test_take_waits_for_the_first_record_no_longer_than_its_seconds_and_no_shorter_where_none_comes(
+def test_take_waits_its_seconds_if_no_record_comes_and_never_longer(
     cluster: Cluster,
 ) -> None:
     member = joined(cluster)
@@ -217,7 +217,7 @@ def test_the_end_of_a_partition_is_reported_behind_its_last_record_and_again_beh
     assert {offset for other in empty for offset in member.ends[other]} == {0}
 
 
-def test_ends_are_those_of_all_partitions_that_hold_anything(cluster: Cluster) -> None:
+def test_ends_are_those_of_all_non_empty_partitions(cluster: Cluster) -> None:
     first, second, *_ = places(cluster)
     cluster.produce(first, rows(0, 3))
     cluster.produce(second, rows(0, 1))
@@ -277,7 +277,7 @@ def test_a_survey_has_what_all_partitions_hold_and_what_the_group_has_committed_
     assert (survey.bounds[first], survey.bounds[second]) == ((0, 3), (0, 1))
 
 
-def test_a_survey_has_partitions_that_another_member_has(cluster: Cluster) -> None:
+def test_a_survey_contains_partitions_of_other_members(cluster: Cluster) -> None:
     one, other = joined(cluster), cluster.join()
     one.take_until(lambda: one.assigned and other.assigned, other)
     place, *_ = other.assigned
@@ -402,7 +402,7 @@ def test_while_everything_is_paused_commits_are_answered(cluster: Cluster) -> No
 # --- rebalances -------------------------------------------------------------------------------------
 
 
-def test_what_a_member_gives_up_it_may_commit_before_and_its_successor_goes_on_there(cluster: Cluster) -> None:
+def test_a_member_may_commit_a_revoked_partition_and_its_successor_continues_there(cluster: Cluster) -> None:
     produce_to_all(cluster, 10)
     first = joined(cluster)
 
@@ -435,7 +435,7 @@ def leaving(cluster: Cluster) -> tuple[Member, Member, list[Partition]]:
     return first, second, sorted(first.assigned)
 
 
-def test_what_is_revoked_is_no_other_members_until_it_is_released_and_what_stays_is_delivered_meanwhile(
+def test_a_revoked_partition_is_not_reassigned_until_it_is_released_and_the_others_are_delivered_meanwhile(
     cluster: Cluster,
 ) -> None:
     """Each record once and in order: before the release, around it, and afterwards."""
@@ -514,7 +514,7 @@ def test_a_partition_that_comes_back_is_delivered_once_resumed_though_it_was_pau
     first.take_until(lambda: all(first.offsets(place) == [0, 1] for place in places(cluster)))
 
 
-def test_a_member_that_closes_gives_up_in_order_and_leaves_its_partitions_at_once(cluster: Cluster) -> None:
+def test_a_closing_member_revokes_in_order_and_releases_its_partitions_at_once(cluster: Cluster) -> None:
     first = joined(cluster)
     first.during_revoke = lambda partitions: commit_accepted(first, *[Commit(p, 1, "last") for p in partitions])
     first.source.close()
@@ -527,7 +527,7 @@ def test_a_member_that_closes_gives_up_in_order_and_leaves_its_partitions_at_onc
     assert {(start.offset, start.metadata) for start in second.assigned.values()} == {(1, "last")}
 
 
-def test_a_member_that_the_group_has_given_up_loses_its_partitions_and_gets_them_again(
+def test_an_evicted_member_loses_its_partitions_and_gets_them_again(
     full_cluster: FullCluster,
 ) -> None:
     produce_to_all(full_cluster, 3)
@@ -563,7 +563,7 @@ def test_a_partition_whose_next_offset_was_deleted_is_reset_and_goes_on_at_what_
     assert second.offsets(place) == [8, 9]
 
 
-def test_what_was_deleted_counts_as_nothing_at_the_end(full_cluster: FullCluster) -> None:
+def test_ends_leave_out_partitions_whose_records_are_all_deleted(full_cluster: FullCluster) -> None:
     place = places(full_cluster)[0]
     full_cluster.produce(place, rows(0, 4))
     full_cluster.delete_below(place, 4)
@@ -598,7 +598,7 @@ class Reading:
         return {report.partition: report.offset for report in self.reports if isinstance(report, End)}
 
 
-def test_a_reader_delivers_partitions_from_any_offset_on_to_their_ends_whoever_has_them(cluster: Cluster) -> None:
+def test_a_reader_delivers_partitions_of_any_member_from_any_offset_to_their_ends(cluster: Cluster) -> None:
     produce_to_all(cluster, 20)
     first, second, *_ = places(cluster)
     reading = Reading(joined(cluster))
@@ -642,7 +642,7 @@ def test_a_reader_reports_where_a_log_begins_whose_records_retention_has_deleted
     reading.reader.close()
 
 
-def test_a_reader_passes_what_was_aborted(full_cluster: FullCluster) -> None:
+def test_a_reader_passes_over_aborted_records(full_cluster: FullCluster) -> None:
     place, *_ = places(full_cluster)
     full_cluster.produce(place, rows(0, 3))
     full_cluster.produce_aborted(place, rows(0, 4))
