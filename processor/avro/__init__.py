@@ -1,3 +1,3 @@
-"""Avro itself: schemas, decoding, resolution between schemas. The only importer of fastavro; it knows neither tasks
-nor Kafka.
+"""Avro itself: schemas, decoding, resolution between schemas. The only importer of fastavro. The code here depends on
+neither tasks nor Kafka.
 """

@@ -27,7 +27,7 @@ def record_decoder(
         fields: the writer's fields: name, the reader's name for it (None if the reader skips it), decoder.
         defaults: fields that only the reader has: name, and a function that makes the default.
         order: the reader's field names in its order; None if it is the writer's order.
-        lacking: fields that only the reader has and that have no default. Any makes every value unreadable.
+        lacking: fields that only the reader has and that have no default. If there are any, no value is readable.
     """
     if lacking:
         return _rejecting_decoder(lacking[0])

@@ -122,7 +122,7 @@ class _Compiler:
             found.append(resolved)
         for resolved, branch in zip(found, candidates, strict=True):
             if _is_same(writer, _defined(branch, self._readers)):
-                return resolved  # the branch that is meant: the mismatch is inside it
+                return resolved  # the branch matches, and the mismatch is inside it
         known = ", ".join(_label(branch) for branch in branches)
         return _mismatched(f"written as {_label(writer)}, which is not a branch of the reader's union of {known}")
 

@@ -1,3 +1,3 @@
-"""From APP and settings to a consumer that runs in this process: loading, composing, signals, stops. Several
-processes are the business of `fleet`.
+"""From APP and settings to a consumer that runs in this process: loading, composing, signals, stops. Fleets of several
+processes are in `fleet`.
 """

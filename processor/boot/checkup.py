@@ -61,7 +61,7 @@ class Checkup:
         self._addresses = addresses_of(settings.bootstrap_servers)
         self._brokers = len(self._addresses)
         self._cluster: ClusterCheckup | ProcessorError
-        """Or why no client can be opened."""
+        """The checks for which a broker must respond, or the error that prevents a client from being opened."""
         try:
             self._cluster = ClusterCheckup(settings, ClusterFacts(with_tokens(settings, lambda _: None)))
         except SettingsError:
@@ -163,12 +163,12 @@ def _registry_finding(settings: RegistrySettings) -> Finding:
 
 
 class _TakesTooLong(BaseException):
-    """Raised inside of APP's import when its time is up. An application does not catch it by accident."""
+    """Raised inside APP's import when its time is up. Not an `Exception`, so that an application does not catch it."""
 
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise an exception inside the context after `seconds`. Outside the main thread, nothing limits it."""
+    """Raise an exception inside the context after `seconds`. Outside the main thread, there is no limit."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -32,11 +32,11 @@ UNCHECKED: Final = "listeners, topics, rights, group and clock are not checked"
 GRANT: Final = "grant the permission to this client's principal; docs/SECURITY.md lists all that run needs"
 
 States = Mapping[str, TopicState | ProcessorError | None]
-"""Topics by name: the state, why there is none, or None for a topic that does not exist."""
+"""Topics by name: the state, the error that prevented reading it, or None for a topic that does not exist."""
 
 
 class ClusterCheckup:
-    """The checks of one cluster, over connections that `facts` has."""
+    """The checks of one cluster, over the connections of `facts`."""
 
     def __init__(self, settings: Settings, facts: ClusterFacts) -> None:
         self._settings = settings
@@ -56,7 +56,7 @@ class ClusterCheckup:
         listeners = connect(advertised)
         yield listeners_verdict(listeners)
         if listeners and all(probe.error is not None for probe in listeners):
-            return  # each further request would wait for one of them
+            return  # each further request would wait for one of the unreachable brokers
         consumed = self._states(self._settings.topics)
         yield from self._topics(consumed)
         yield from self._outputs(consumed)

@@ -1,4 +1,4 @@
-"""Whether the extras of this package that options need are installed, for `processor doctor`."""
+"""Checks whether the extras of this package that the options need are installed, for `processor doctor`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EXTRAS: Final = (
 
 
 def extras_findings(settings: Settings) -> Iterator[Finding]:
-    """Yield a finding for each option that is set and needs an extra. The registry's is found with the registry."""
+    """Yield a finding for each option that is set and needs an extra. The registry's own check covers its extra."""
     for extra in _EXTRAS:
         if getattr(settings, extra.option) in (None, False):
             continue

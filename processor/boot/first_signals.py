@@ -17,7 +17,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def exit_on_stop_signals() -> None:
     """Makes SIGTERM and SIGINT end this process with exit code 0, until other handlers are installed.
 
-    Nothing has been started yet, so that there is nothing to stop. Signals that were blocked are delivered now.
+    Nothing has been started yet, so there is nothing to stop. Pending signals that were blocked are delivered now.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, lambda _number, _frame: os._exit(0))

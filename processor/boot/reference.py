@@ -15,13 +15,13 @@ from processor.telemetry.blame import described, place
 
 
 class Reference(NamedTuple):
-    """What a user gave as `module:attribute`."""
+    """An object that a user names as `module:attribute`."""
 
     text: str
     option: str
-    """What it was given as, for errors: `APP`, `--oauth-callback`."""
+    """The argument or option that names it, for errors: `APP`, `--oauth-callback`."""
     example: str
-    """An attribute's name, for errors."""
+    """An example of an attribute's name, for errors."""
 
     def __str__(self) -> str:
         return f"{self.option} {self.text!r}"

@@ -12,9 +12,9 @@ from typing import Any
 
 
 class Signals:
-    """Within the context, the given signals only become readable here. For the main thread only.
+    """Within the context, the given signals have no other effect than to be readable here. For the main thread only.
 
-    The parent process may have blocked them. They are unblocked, and stay unblocked afterwards.
+    The signals are unblocked, since the parent process may have blocked them, and stay unblocked afterwards.
     """
 
     def __init__(self, *numbers: signal.Signals) -> None:
@@ -41,10 +41,10 @@ class Signals:
         self._writer.close()
 
     def keep_stops_ignored(self) -> None:
-        """Keeps the signals ignored after the context whose default action ends or suspends the process.
+        """Ignores, even after the context, those of the signals that would end or suspend the process by default.
 
-        One may arrive between the last check and the end of the process, and would replace a clean exit code by a death
-        by signal, or keep the process from ending.
+        One may arrive between the last check and the end of the process. It would kill the process before a clean exit,
+        or suspend it.
         """
         for number in set(self._before) - {signal.SIGCHLD}:
             self._before[number] = signal.SIG_IGN

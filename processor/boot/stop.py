@@ -14,11 +14,11 @@ class Stoppable(Protocol):
         """Requests a clean stop: drain, commit, leave the group."""
 
     def request_stop_now(self, reason: str) -> None:
-        """Requests an end at once."""
+        """Requests an immediate end."""
 
 
 class Stop:
-    """Stop requests from signals, from the fleet's parent, or for lack of it.
+    """Stop requests from signals, from the fleet's parent, or because the parent is gone.
 
     It uses no lock, since a signal handler may interrupt the thread that holds it. A request is stored first and then
     passed on; `attach` stores the consumer first and then looks for requests. Whichever comes second sees the other.

@@ -1,4 +1,4 @@
-"""Tokens for SASL/OAUTHBEARER: the function that an option names, made what Kafka clients call."""
+"""Tokens for SASL/OAUTHBEARER: wraps the function that an option names as the callback of the Kafka clients."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Options = TypeVar("Options", bound=ConnectionOptions)
 
 
 def with_tokens(options: Options, emit: Emit) -> Options:
-    """`options` with the tokens that all Kafka clients of this process share, where a function gives them.
+    """Return `options` with a callback whose tokens all Kafka clients of this process share; unchanged without one.
 
     Args:
-        options: name the function as `oauth_callback`, or hold it in their `kafka_config`.
-        emit: receives its failures after the first token.
+        options: those of a connection, with the function's name as `oauth_callback`, or the function in `kafka_config`.
+        emit: receives events about failures of the function after its first token.
 
     Raises:
         LoadError: it cannot be loaded, or is not a function.

@@ -1,3 +1,3 @@
-"""The command line, a module or a folder a command; the only importer of Typer, Click and Rich. A command parses,
-calls, and prints: what it does is elsewhere.
+"""The command line, with a module or a folder for each command; the only importer of Typer, Click and Rich. A command
+parses its options, calls other packages, and prints.
 """

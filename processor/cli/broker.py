@@ -13,7 +13,7 @@ from processor.options.names import topic_fault
 from processor.options.option import VARIABLE_PREFIX, Option, Panel
 
 MOST_PARTITIONS: Final = 1000
-"""Per topic. One thread serves them all, with up to 5 MB of memory each."""
+"""The most partitions per topic. One thread serves them all, with up to 5 MB of memory each."""
 
 NOTES: Final = (
     "the broker runs until Ctrl-C, in memory only; in another terminal: export {address}",

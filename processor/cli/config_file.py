@@ -26,15 +26,15 @@ from processor.settings import Settings
 
 KAFKA_CONFIG = "kafka_config"
 RUN_OPTIONS = frozenset(entry.name for entry in entries_of(Settings))
-"""Every option of `run` by its name in Python's spelling: a file may be shared with commands that know fewer."""
+"""Names of every option of `run`, in Python's spelling: other commands, which have fewer, may share its file."""
 
 _PLACES = "processor.places"
 _KAFKA_CONFIG = "processor.kafka_config"
 _PAIRS_BREAK = re.compile(r"[,\s]+(?=(?:[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+|acks|debug|partitioner|retries)=)")
-"""Between two pairs of one line: a comma or space after which `some.kafka.key=` follows.
+"""The separator of two pairs in one line: commas or spaces before `some.kafka.key=`.
 
-The key must have a dot, as all of the client's have but these few: `sasl.oauthbearer.config` is one value
-that itself reads `principal=a scope=b`.
+The key must have a dot, as have all of the client's except these few. The value of `sasl.oauthbearer.config` itself has
+the form `principal=a scope=b`, and must not be split.
 """
 
 
@@ -69,13 +69,13 @@ def read_lower_sources(context: typer.Context, config: str | None, entries: Mapp
 
 
 def place_of(context: typer.Context, name: str) -> str:
-    """Where the value of the option `name` was found that the command line does not give: " (in FILE)", or empty."""
+    """Return the source of an option's value that is not from the command line: " (in FILE)", or empty."""
     place: str | None = context.meta.get(_PLACES, {}).get(name)
     return f" ({place})" if place else ""
 
 
 def merged_kafka_config(context: typer.Context, pairs: Iterable[str]) -> dict[str, str]:
-    """The Kafka settings of all sources, the last that has a key wins, and `pairs` of the command line come last.
+    """Return the Kafka settings of all sources. The last source with a key wins; `pairs`, the command line's, are last.
 
     Each key is looked up on its own: `-X client.id=a` must not drop a password that the environment gives.
 
@@ -89,7 +89,7 @@ def merged_kafka_config(context: typer.Context, pairs: Iterable[str]) -> dict[st
 
 
 def from_environment(environment: Mapping[str, str], entries: Iterable[Entry]) -> dict[str, Any]:
-    """The options that the environment sets, by name, as text; an empty variable sets nothing."""
+    """Return the options that the environment sets, by name, as text. An empty variable sets nothing."""
     found: dict[str, Any] = {}
     for entry in entries:
         text = environment.get(entry.variable, "").strip()
@@ -104,10 +104,10 @@ def words_in(text: str) -> list[str]:
 
 
 def pairs_in(text: str) -> list[str]:
-    """Several KEY=VALUE in one variable: one a line, or split where the next `some.key=` begins.
+    """Return several KEY=VALUE of one variable: one on each line, or split where the next `some.key=` begins.
 
-    A value may hold '=', commas and spaces; one that itself holds a space and then `some.key=` has to be given
-    one a line.
+    A value may contain '=', commas and spaces. Pairs must be on lines of their own if a value contains a space followed
+    by `some.key=`.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) > 1:
@@ -145,7 +145,7 @@ def read(file: str, known: Iterable[str]) -> dict[str, Any]:
 
 
 def _as_each_takes_it(found: Mapping[str, Any], entries: Mapping[str, Entry], file: str) -> dict[str, Any]:
-    """A single topic is a list of one for `run`; a list of one is a single topic for `produce`."""
+    """Adapt values to a command: a single topic becomes a list for `run`, a list of one a single one for `produce`."""
     taken: dict[str, Any] = {}
     for name, value in found.items():
         is_list = isinstance(value, list)
@@ -168,7 +168,7 @@ def _pairs(file: str, key: str, value: object) -> list[str]:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """A TOML key with dots that is not quoted makes tables: `fetch.min.bytes = 1` is three deep."""
+    """Yield the full keys: in TOML, a key with dots is nested tables, and `fetch.min.bytes = 1` is three deep."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

@@ -64,7 +64,7 @@ def _record(connection: ConnectionOptions, place: re.Match[str]) -> Record:
 
     topic, partition, offset = place.groups()
     where = Partition(topic, int(partition))
-    connection = with_tokens(connection, lambda _: None)  # the first token is all that it takes
+    connection = with_tokens(connection, lambda _: None)  # the command ends before a second token is needed
     return record_at(connection.bootstrap_servers, connection.kafka_config, where, int(offset))
 
 
@@ -90,7 +90,7 @@ def _standard_input() -> bytes:
 
 
 class _Bytes:
-    """A value without a record, in the shape of a record."""
+    """A value from a file, with the interface of a record."""
 
     def __init__(self, value: bytes) -> None:
         self._value = value

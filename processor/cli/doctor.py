@@ -1,4 +1,4 @@
-"""`processor doctor`: whether all that `processor run` needs is there, and what to do about what is not."""
+"""`processor doctor`: checks that everything that `processor run` needs is there, and advises where it is not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from processor.options.option import Argument
 from processor.settings import Settings
 
 LONGEST: Final = 2000
-"""Characters of a finding that are shown."""
+"""The most characters of a finding that are shown."""
 
 INDENT: Final = " " * 20
 

@@ -50,10 +50,10 @@ TICK_SECONDS: Final = 0.1
 """How long a wait may delay a signal."""
 
 JOIN_LENGTH: Final = 60
-"""Of the ID of a join in a cell of the table."""
+"""The most characters of a join's ID in a cell of the table."""
 
 SESSION_LENGTH: Final = 40
-"""Of a session in a cell of the table."""
+"""The most characters of a session in a cell of the table."""
 
 HEADINGS: Final = (
     *("partition", ">end", ">committed", ">lag", ">done ahead", ">left", ">oldest", "verdict", "member", "host"),
@@ -91,7 +91,7 @@ class ReportOptions(OptionSet):
         """Refuse a limit for a report that does not end.
 
         Raises:
-            SettingsError: it is given.
+            SettingsError: there is such a limit.
         """
         super().check_together()
         if self.watch and self.max_lag is not None:
@@ -350,7 +350,7 @@ def _cells(one: PartitionLag) -> list[str]:
 
 
 def _busiest(one: PartitionLag) -> str:
-    """Return such as `#1f0c2d3e4b5a, 9,950 of the first 10,000`."""
+    """Return the busiest session as a text such as `#1f0c2d3e4b5a, 9,950 of the first 10,000`."""
     busiest = one.busiest_session
     if busiest is None:
         return "–"

@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Open those of the three that are closed: else the next socket gets such a number, and a library's message."""
+    """Open those of the three that are closed: else the next socket gets such a number, and output is written to it."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

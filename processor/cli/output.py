@@ -1,4 +1,4 @@
-"""What long-running commands show on a terminal, and a standard output whose reader is gone."""
+"""The progress that long-running commands show on a terminal, and the case that the reader of an output is gone."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Te
 from processor.observe.lines import ReadStats
 
 SHOW_SECONDS: Final = 0.1
-"""Between two updates of a progress line."""
+"""Seconds between two updates of a progress line."""
 
 LOOK_EVERY: Final = 1024
 """Events between two looks at the clock."""
 
 
 class NotesConsole(Console):
-    """Standard error, for what a command reports beside its work. If it cannot be written, the work continues."""
+    """Standard error, for notes about a command's work. If they cannot be written, the work continues."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True)
 
     def on_broken_pipe(self) -> None:
-        """Its reader has left. Rich itself would end the program."""
+        """Continue without a reader. Rich itself would end the program."""
         silence(sys.stderr)
 
 
 class SendProgress:
-    """Bytes of the file that are done, and tasks a second."""
+    """A progress line with the part of the file that is done, and the tasks per second."""
 
     def __init__(self, console: NotesConsole, size: int | None) -> None:
-        """Takes the file's bytes; None if unknown."""
+        """`size` is the file's size in bytes; None if unknown."""
         self._console = console
         columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn()) if size else (SpinnerColumn(),)
         self._progress = Progress(
@@ -62,7 +62,7 @@ class SendProgress:
             self._progress.update(self._bar, completed=bytes_read, tasks=tasks, rate=rate)
 
     def say(self, line: str) -> None:
-        """Write a line above the moving one, or nowhere; any thread may ask. Its text is not markup."""
+        """Write a line above the progress line, if possible. Any thread may call this. The text is not markup."""
         try:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         except OSError:  # a full disk, a terminal that has hung up
@@ -110,7 +110,7 @@ class ReadProgress:
             self._progress.update(self._bar, completed=self._stats.bytes)
 
     def spooled(self, size: int) -> None:
-        """So many bytes of a pipe have come: most of the time is waiting for them."""
+        """Show that `size` bytes of a pipe have been read; most of the time passes in waiting for them."""
         self._progress.update(self._bar, completed=size)
 
     def __enter__(self) -> Self:
@@ -124,7 +124,7 @@ class ReadProgress:
 
 
 def note(line: str) -> None:
-    """Write one line to standard error, or nowhere."""
+    """Write one line to standard error; ignore that it cannot be written."""
     try:
         typer.echo(line, err=True)
     except OSError:
@@ -132,16 +132,15 @@ def note(line: str) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Send what is still to come on a standard stream nowhere.
+    """Discard all further output to a standard stream whose reader has left, as `head` does, or whose disk is full.
 
-    Its reader has left, as `head` does, or its disk is full. Otherwise the interpreter would complain when it flushes
-    the stream at exit, and change the exit code.
+    Otherwise the interpreter would report an error when it flushes the stream at exit, and change the exit code.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def check_reader() -> None:
-    """Checks that a pipe that standard output goes to is still open at its other end, without a write.
+    """Checks without a write that standard output, if it is a pipe, still has a reader.
 
     Raises:
         BrokenPipeError: it is closed.

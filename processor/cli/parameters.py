@@ -29,7 +29,7 @@ Options = TypeVar("Options", bound=OptionSet)
 CONFIG: Final = Entry(
     "config", str, None, Option("TOML file with the same options by their long names.", Panel.LOGS, metavar="FILE")
 )
-"""An option of every command that reads options elsewhere, too."""
+"""`--config`, an option of every command that also reads options from the environment and a file."""
 
 HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
 
@@ -49,7 +49,7 @@ class Signature(NamedTuple):
 
     function: Callable[..., int]
     entries: Mapping[str, Entry]
-    """By name; those of every set among them."""
+    """All options by name, including those of every set."""
     sets: Mapping[str, type[OptionSet]]
     """The function's parameters that are sets of options."""
 
@@ -89,7 +89,7 @@ def add_command(app: typer.Typer, name: str, function: Callable[..., int], *, is
     Args:
         app: the application.
         name: the command's name.
-        function: what it does, with options in its annotations; it returns the exit code.
+        function: runs the command, with options in its annotations; it returns the exit code.
         is_alone: whether its options come from the command line only.
     """
     signature = signature_of(function)
@@ -122,10 +122,10 @@ class Group(TyperGroup):
             return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the first argument names, and what is left.
+        """Return the command that the first argument names, and the other arguments.
 
         Raises:
-            SettingsError: there is none of that name.
+            SettingsError: there is no command of that name.
         """
         if not ctx.resilient_parsing and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             raise no_command(args[0], self.list_commands(ctx), ctx)
@@ -136,7 +136,7 @@ class Command(TyperCommand):
     """A command whose values are read by its entries."""
 
     allow_extra_args = True
-    """So that it is not Typer that refuses them."""
+    """Set, so that the error about extra arguments is not Typer's."""
 
     def __init__(self, *positional: Any, **settings: Any) -> None:
         super().__init__(*positional, **settings)
@@ -167,7 +167,7 @@ class Command(TyperCommand):
         return left
 
     def _value(self, entry: Entry, context: typer.Context, given: Any) -> Any:
-        """The value of an option from the command line, else from where else it is set, else its default.
+        """Return the value of an option from the command line, else from a lower source, else its default.
 
         Raises:
             SettingsError: it cannot be read, or it is missing.
@@ -187,7 +187,7 @@ class Command(TyperCommand):
 
 
 def _as_flags(parameters: list[Any]) -> list[Any]:
-    """Flags that a command line alone sets, as `--help`: there is nothing to read."""
+    """Make parameters flags that only the command line sets, such as `--help`. They have no value to read."""
     for parameter in parameters:
         parameter.process_value = functools.partial(_flag, parameter)
         parameter.display_type_rich = _no_type
@@ -195,7 +195,7 @@ def _as_flags(parameters: list[Any]) -> list[Any]:
 
 
 def _no_type(ctx: Any) -> None:
-    """What the help shows as the type of a flag, and of an argument, whose name says it."""
+    """Show no type in the help, for a flag, which has none, and for an argument, whose name shows it."""
 
 
 def _flag(parameter: Any, context: Any, value: Any) -> Any:
@@ -212,7 +212,7 @@ def _typers_parameter(entry: Entry) -> inspect.Parameter:
     description = _typers_argument(entry) if entry.is_argument else _typers_option(entry)
     annotation: Any = getitem(
         Annotated, (_typers_type(entry), description)
-    )  # Annotated[…], of what no checker can know
+    )  # Annotated[…] with values that a type checker cannot know
     default = inspect.Parameter.empty if entry.is_required else _typers_default(entry)
     return inspect.Parameter(entry.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
@@ -249,7 +249,7 @@ def _typers_argument(entry: Entry) -> Any:
 
 
 def _help(entry: Entry) -> str:
-    """The help with the default behind it, as Typer shows one; a bracket alone would begin one of Rich's tags."""
+    """Return the help with the default appended, as Typer does. Brackets are escaped: Rich would read them as tags."""
     text = entry.option.help.replace("[", r"\[")
     if entry.default_text in ("required", "none", "off"):
         return text

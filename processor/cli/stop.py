@@ -1,4 +1,4 @@
-"""`Stop`: SIGINT and SIGTERM noted, so that a command can end in order."""
+"""`Stop`: records SIGINT and SIGTERM, so that a command can end in an orderly way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Stop:
-    """Notes SIGINT and SIGTERM inside its context."""
+    """Records SIGINT and SIGTERM inside its context."""
 
     def __init__(self) -> None:
         self._asked = False

@@ -1,4 +1,4 @@
-"""What the operating commands print on standard output: a table for people, or JSON for programs."""
+"""Prints the results of operating commands on standard output: as a table for people, or as JSON for programs."""
 
 from __future__ import annotations
 

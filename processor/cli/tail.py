@@ -32,10 +32,10 @@ from processor.runtime.ports import Codec, Partition
 
 LINES: Final = 10
 LINES_SINCE: Final = 1000
-"""Tasks that are shown by default, and with --since."""
+"""The most tasks that are shown by default, without and with --since."""
 
 LONGEST_PAYLOAD: Final = 2000
-"""Characters of a payload in a line for people."""
+"""The most characters of a payload in a line for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class TailOptions(OptionSet):
     ] = None
 
     def has(self, task: TaskLine) -> bool:
-        """Return whether the task is one to show."""
+        """Return whether the task is to be shown."""
         return self.session in (None, task.session) and self.name in (None, task.name)
 
 
@@ -98,10 +98,10 @@ class Tail:
         self._options = options
         self._show = show
         self._after: dict[Partition, int] = {}
-        """Where to follow each partition: after the last record that was read."""
+        """The offset at which to follow each partition: the one after the last record that was read."""
 
     def show_newest(self, topic: str, partitions: int, stop: Stop) -> None:
-        """Show the newest tasks that there are."""
+        """Show the newest tasks that the topic has now."""
         options = self._options
         bounds = self._scan.bounds(topic, partitions)
         self._after = {place: high for place, (_, high) in bounds.items()}
@@ -119,7 +119,7 @@ class Tail:
     def _read_back(self, newest: Newest, stop: Stop) -> None:
         is_first = True
         while (ranges := newest.step()) and not stop.is_asked():
-            if is_first:  # what an open transaction holds back is to come when it ends
+            if is_first:  # the records of an open transaction are shown when it ends
                 self._after |= {place: low for place, (low, _) in ranges.items()}
             for record in self._scan.records(ranges):
                 if stop.is_asked():
@@ -131,7 +131,7 @@ class Tail:
             is_first = False
 
     def follow(self, stop: Stop) -> None:
-        """Show new tasks as they come, until a signal, or until nothing reads standard output any more."""
+        """Show new tasks as they arrive, until a signal arrives or standard output has no reader any more."""
         for record in self._scan.follow(self._after):
             if stop.is_asked():
                 return

@@ -11,7 +11,7 @@ def temporary_folder() -> str:
     """The folder for temporary files: the first that can be written to of TMPDIR, /tmp, /var/tmp and the current one.
 
     Raises:
-        SettingsError: none can, as in a container with a read-only root.
+        SettingsError: none of them can be written to, as in a container with a read-only root.
     """
     try:
         return tempfile.gettempdir()

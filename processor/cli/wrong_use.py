@@ -1,6 +1,6 @@
-"""What Typer finds wrong with a command line, in the product's words: one sentence that says what to do.
+"""Typer's errors about a command line, in the product's words: one sentence that says what to do.
 
-Wrong values are not among it: `processor.cli.parameters` reads those.
+Errors about values are not among them: `processor.cli.parameters` reads values.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from processor.errors import SettingsError
 
 @contextlib.contextmanager
 def in_our_words(context: Any) -> Iterator[None]:
-    """Turn what Typer finds wrong with a command line into an error of ours.
+    """Turn Typer's error about a command line into one of the product's own.
 
     Args:
-        context: that of the command whose line is read.
+        context: the context of the command whose line is read.
 
     Raises:
         SettingsError: in place of Typer's exception.
@@ -59,7 +59,7 @@ def too_many(arguments: Sequence[str], context: Any) -> SettingsError:
 
 
 def _shown(argument: str) -> str:
-    """An argument without what follows '=': it may be a password whose -X is missing."""
+    """Return an argument without the part after '=', which may be a password whose -X is missing."""
     name, equals, _ = argument.partition("=")
     return repr(name + ("=…" if equals else ""))
 

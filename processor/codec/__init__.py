@@ -1,3 +1,3 @@
-"""Record values to tasks and results to values, a module a format. How bytes of Avro are decoded is in `avro`, how
-records arrive in `kafka`.
+"""Decodes record values into tasks and encodes results as values, with one module for each format. The Avro decoders
+themselves are in `avro`, the Kafka clients in `kafka`.
 """

@@ -36,7 +36,7 @@ class DecodeFailure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Anatomy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A value taken apart. A member that is not known is not set."""
+    """A value taken apart. Members that are not known are not set."""
 
     framing: str
     """`single-object`, `confluent`, `header` (a header names the schema), or `none`."""

@@ -75,8 +75,8 @@ class AvroCodec:
             registry: resolves schema IDs and GUIDs, if there is one.
             clock: returns milliseconds since the epoch.
             readers: schemas that handlers declare. Records with the name or an alias of one are read as it.
-            task_topic: the topic that tasks are written to, if any. The registry is queried at once.
-            results_topic: the topic that results are written to, if any. The registry is queried with the first task.
+            task_topic: the topic that tasks are written to, if any. Its schema is requested from the registry at once.
+            results_topic: the topic that results are written to, if any. Its schema is requested with the first task.
 
         Raises:
             LoadError: the registry rejects the schema of tasks.
@@ -96,7 +96,7 @@ class AvroCodec:
         known = (schemas or shipped).by_fingerprint
         self._readers = {TASK: self._task, **{name: reader for reader in readers for name in written_names(reader)}}
         self._resolutions: dict[Schema, Resolution] = {}
-        """For writers' schemas that have a reader's schema: their compiled resolutions."""
+        """Compiled resolutions by the writer's schema, for those that have a reader's schema."""
         self._by_frame = {SINGLE_OBJECT + fingerprint: schema for fingerprint, schema in known.items()}
         frame = SINGLE_OBJECT + LAYOUT
         self._read_usual = usual_reader(frame) if frame in self._by_frame else _read_nothing
@@ -109,7 +109,7 @@ class AvroCodec:
             DecodeError: it has no valid framing, its schema is unknown, or its bytes do not match its schema.
             NotReady: the registry has not answered yet how to read it, or how to write its result.
         """
-        if self._result_framing is None:  # do not run a handler whose result could not be written afterwards
+        if self._result_framing is None:  # else a handler would run, and its result could not be written
             self._result_framing = self._framing_of_results()
         value = record.value()
         if value is None:
@@ -258,7 +258,7 @@ def codec(inputs: CodecInputs) -> AvroCodec:
 
 
 def _bound_readers(app: Handlers, schemas: Schemas, folder: str | None) -> list[Schema]:
-    """Return the schemas that handlers declare, once all are found and each is bound to the records that it reads."""
+    """Return the schemas that handlers declare, after binding each handler to the records that its schema reads."""
     readers = {declared: reader_schema(declared, schemas, folder) for declared in app.schemas}
     for declared, reader in readers.items():
         app.bind(declared, written_names(reader))
@@ -266,7 +266,7 @@ def _bound_readers(app: Handlers, schemas: Schemas, folder: str | None) -> list[
 
 
 def _read_nothing(_value: bytes) -> None:
-    """Read no value at once: tasks in the shipped layout are not known here."""
+    """Return None for every value. It is used if the schema of the shipped layout is not known."""
 
 
 def _label(schema: Schema) -> str:

@@ -3,9 +3,9 @@
 Every task in the default format passes through them; the general reader and writer take two to three times as long.
 They support only the shipped layout. A schema with another fingerprint takes the general path.
 
-`usual_reader` makes readers of the form that almost every task has. Such a reader is one function, since calling
-another one costs as much as reading a field, and it decodes only the payload at once. `read_envelope` reads any
-task, and reports what is wrong with it.
+`usual_reader` makes readers of the form that almost every task has. Such a reader is one function, because a call costs
+as much as reading a field. It decodes only the payload; the other fields are decoded on access. `read_envelope` reads
+any task, and reports what is wrong with it.
 
 Lengths are not compared with the bytes that remain: a slice ends at the end of the value, and reading the next field
 then raises. The last field, a number, has no length. The value's size therefore bounds memory.
@@ -33,19 +33,19 @@ USUAL_END = b"\x20application/json\x00"
 """Content type and headers of almost every task: 16 bytes of text, then an empty map."""
 
 BYTES_BRANCH = 2
-"""The payload's union, where its branch is `bytes`: twice the index of the branch."""
+"""The byte that selects the branch `bytes` of the payload's union: twice the index of the branch."""
 
 ONE_BYTE, TWO_BYTES = (1 << 7) - 1, (1 << 14) - 1
-"""The largest numbers that are encoded in one byte and in two, without their sign's encoding."""
+"""The largest unsigned numbers that fit into one byte and into two bytes, at seven bits per byte."""
 
 is_usual_end = re.compile(USUAL_END + rb"[\x80-\xff]{0,9}[\x00-\x7f]", re.DOTALL).fullmatch
-"""Whether a value ends so after an offset: with the usual end and one number, `created_at`."""
+"""Matches if the rest of a value from an offset on is the usual end and one number, `created_at`."""
 
 Body = bytes | str | None
 
 
 class UsualContent(msgspec.Struct, frozen=True, eq=False):
-    """A task in its usual form, of which only the payload is decoded yet: few handlers ask for the other fields."""
+    """A task in its usual form, of which only the payload is decoded yet: few handlers use the other fields."""
 
     payload: Any
     _value: bytes
@@ -134,7 +134,7 @@ def read_envelope(value: bytes, at: int) -> Content:
 
 
 TaskFields = tuple[str, str, str, bytes, str, int]
-"""ID, session ID, name, body, content type, and when it was created, in epoch milliseconds."""
+"""ID, session ID, name, body, content type, and creation time in epoch milliseconds."""
 
 
 def write_envelope(frame: bytes, fields: TaskFields) -> bytes:

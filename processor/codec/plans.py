@@ -1,4 +1,4 @@
-"""The terms of a step and what follows from it, as headers of its record; and those of a group's first record."""
+"""Encodes a step's terms and the tasks that follow it as headers of its record, and those of a group's first record."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _plan(steps: Sequence[Step | Group], codec: TaskEncoder) -> list[Planned]:
 def _planned_group(group: Group, codec: TaskEncoder) -> Planned:
     if group.id is not None:
         raise ValueError(f"a group that follows takes no id: its ID is its predecessor's with /1, not {group.id!r}")
-    headers_for_terms(0, expires=group.expires, expires_in=group.expires_in)  # checks them together
+    headers_for_terms(0, expires=group.expires, expires_in=group.expires_in)  # raises if they conflict
     branches = [_plan((replace(branch, following=()), *branch.following), codec) for branch in group.branches]
     end = None if group.expires is None else milliseconds_of("expires", group.expires)
     return Planned(group=branches, expires=end, expires_in=group.expires_in)
@@ -92,7 +92,7 @@ def _planned(step: Step, codec: TaskEncoder) -> Planned:
         raise ValueError(f"a step that follows takes no id: its ID is its predecessor's with /1, not {step.id!r}")
     if not step.session_id:
         raise ValueError("session_id of a step that follows must not be empty: it keeps a session's tasks in order")
-    headers_for_terms(0, step.not_before, step.delay, step.expires, step.expires_in)  # checks the times together
+    headers_for_terms(0, step.not_before, step.delay, step.expires, step.expires_in)  # raises if they conflict
     outgoing = Outgoing(step.session_id, step.payload, step.name)
     return Planned(
         step.session_id,

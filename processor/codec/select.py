@@ -55,6 +55,6 @@ def codec_for(
 
 def _made(value_format: ValueFormat, inputs: CodecInputs) -> ValueCodec:
     """Call `codec` in the module of the format. It is imported by name, so that no format loads another's libraries."""
-    _ = traits_of(value_format)  # no module of another name is imported
+    _ = traits_of(value_format)  # raises for an unknown format, so that no other module can be imported
     make: Callable[[CodecInputs], ValueCodec] = import_module(f"processor.codec.{value_format}_values").codec
     return make(inputs)

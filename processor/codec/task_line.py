@@ -1,4 +1,4 @@
-"""`TaskLine`: a record as the task that a handler would get, for a person or a program to read."""
+"""`TaskLine`: a record decoded as the task that a handler would get, in a form to print."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def task_line(record: Record, codec: Codec) -> TaskLine:
-    """Decode a record. One that cannot be decoded has an error, and what its key and headers say."""
+    """Decode a record. One that cannot be decoded has an error, and the fields that its key and headers set."""
     content: Decoded = NO_CONTENT
     error = None
     try:

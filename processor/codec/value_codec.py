@@ -32,7 +32,7 @@ class ValueCodec(Codec, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CodecInputs:
-    """What the codec of a format is made from. A format uses what it needs of it.
+    """The inputs from which the codec of a format is made. A format uses only those that it needs.
 
     Args:
         schemas: a folder of `.avsc` files, in addition to the shipped ones; for formats that have schemas.

@@ -1,3 +1,3 @@
-"""What a fleet writes about itself every second, and how a probe judges it. It knows nothing of logs and needs no
+"""The heartbeats that a fleet writes every second, and the verdict of a probe on them. Neither uses the logs or a
 broker.
 """

@@ -1,4 +1,4 @@
-"""Heartbeats: what a fleet and its consumers write about themselves, in files, for `processor health`.
+"""Heartbeats: the state of a fleet and its consumers, which each process writes to a file, for `processor health`.
 
 The fleet's parent writes PATH, its consumers PATH.0, PATH.1 and so on; a consumer without a parent writes PATH. Times
 are of the machine's monotonic clock, in seconds: all processes of a machine share it, corrections of the time of day do
@@ -59,7 +59,7 @@ class ConsumerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="consumer
     pauses: int = 0
     """Pauses in force."""
     paused_since: int | None = None
-    """When the oldest of them was given, in milliseconds since the epoch; None without one."""
+    """When the oldest of them was ordered, in milliseconds since the epoch; None without one."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -73,7 +73,7 @@ class Place(msgspec.Struct, frozen=True):
     done: bool
     """Whether no other process follows, because the work is done."""
     extra: bool = False
-    """Whether it was added while the fleet ran, which is ready without it."""
+    """Whether it was added while the fleet ran. The fleet is ready without such a consumer."""
 
 
 class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="fleet", tag_field="of"):
@@ -234,9 +234,9 @@ def heartbeats(file: str | None, state: Callable[[], Heartbeat], emit: Emit) -> 
 
 @contextmanager
 def fleet_heartbeats(file: str | None, state: Callable[[], Heartbeat], emit: Emit, *, consumers: int) -> Iterator[None]:
-    """Write heartbeats of a fleet's first process, which first checks that it and its consumers can write theirs.
+    """Write the heartbeats of a fleet's parent. Check first that the parent and its consumers can write theirs.
 
-    In the end it removes the files of consumers too: one that was killed left its file behind.
+    At the end, remove the files of consumers too: a consumer that was killed leaves its file behind.
 
     Raises:
         LoadError: a heartbeat cannot be written.

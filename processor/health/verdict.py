@@ -1,6 +1,6 @@
 """Whether a fleet is alive, ready and progressing, judged from its heartbeats alone.
 
-No broker is asked: a fleet that waits for a broker is alive.
+The verdict needs no request to a broker: a fleet that waits for a broker is alive.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ConsumerHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fa
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdict on a fleet: each check holds if it holds for every consumer."""
+    """The verdict on a fleet. A check holds if it holds for every consumer."""
 
     alive: bool
     ready: bool
@@ -68,7 +68,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Unread(NamedTuple):
-    """A file without a heartbeat, and the reason."""
+    """The reason why no heartbeat could be read from a file."""
 
     reason: str
 

@@ -14,7 +14,7 @@ class Bounds(NamedTuple):
 
     @property
     def is_range(self) -> bool:
-        """Whether there is something to choose."""
+        """Whether the two bounds differ, so that the number is chosen at run time."""
         return self.least < self.most
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ def bounds_in(text: str) -> Bounds:
     """Read `MIN..MAX`.
 
     Raises:
-        ValueError: the text is something else.
+        ValueError: the text does not have this form.
     """
     if (found := _TEXT.fullmatch(text)) is None:
         raise ValueError(text)

@@ -13,7 +13,7 @@ from processor.options.kinds import COUNT, INTEGER, NUMBER, PAIR, TRUTH, Kind, k
 from processor.options.option import BYTES, SECONDS, VARIABLE_PREFIX, Argument, Option, Panel
 
 LONGEST_QUOTED: Final = 80
-"""Characters of a wrong value that an error repeats."""
+"""The most characters of a wrong value that an error repeats."""
 
 REQUIRED: Final = MISSING
 """The default of an option that has none."""
@@ -32,12 +32,12 @@ class Entry:
 
     @functools.cached_property
     def kind(self) -> Kind:
-        """The type of the value, of each where there are several."""
+        """The type of the value, or of each value if there may be several."""
         return kind_of(self.item, case_sensitive=self.option.case_sensitive)
 
     @property
     def item(self) -> Any:
-        """The annotation of one value where there are several."""
+        """The annotation of one value if there may be several; else the whole annotation."""
         return get_args(self.hint)[0] if self.is_several else self.hint
 
     @property
@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def is_argument(self) -> bool:
-        """Return whether it is given by its place and not by its name."""
+        """Return whether it is a positional argument."""
         return isinstance(self.option, Argument)
 
     @property
@@ -72,7 +72,7 @@ class Entry:
 
     @property
     def flag(self) -> str:
-        """What a user calls it: `--workers`, or `APP` of an argument."""
+        """The name that users see: `--workers`, or `APP` for an argument."""
         return self.metavar if self.is_argument else f"--{self.key}"
 
     @property
@@ -87,13 +87,13 @@ class Entry:
 
     @property
     def metavar(self) -> str:
-        """What stands for a value; empty for a flag, which takes none."""
+        """The placeholder of the value in the help; empty for a flag, which takes none."""
         named = (self.option.metavar, self.kind.metavar, self.name.upper())
         return next(metavar for metavar in named if metavar is not None)
 
     @property
     def default_text(self) -> str:
-        """The default as a person reads it, with its unit; `required` where there is none."""
+        """The default as readable text, with its unit; `required` if there is none."""
         if self.option.default_shown is not None or self.is_required:
             return self.option.default_shown or "required"
         if self.default is None or self.default in ((), [], {}):
@@ -105,11 +105,11 @@ class Entry:
         return number + unit.get(self.metavar, "")
 
     def read(self, given: Any, place: str = "") -> Any:
-        """The value that was given as text, or as several texts; a flag may come as the bool that it is.
+        """Return the value that was given as a text, as several texts, or, for a flag, as a bool.
 
         Args:
             given: the text or texts.
-            place: where they were found, to follow the option's name in an error.
+            place: the source of the value, which follows the option's name in an error.
 
         Raises:
             ProcessorError: it cannot be read, is out of range, or breaks the option's rule.
@@ -129,7 +129,7 @@ class Entry:
         return value
 
     def check(self, value: Any) -> None:
-        """Accept a value that a program gave.
+        """Check a value that a program passed.
 
         Raises:
             ProcessorError: it is of another type, out of range, or breaks the option's rule.
@@ -151,7 +151,7 @@ class Entry:
             raise self.option.rule_error(f"{self.flag}{place} {wrong}")
 
     def refused(self, reason: str, place: str = "") -> SettingsError:
-        """The error that says what is wrong with a value."""
+        """Return the error about a wrong value."""
         return SettingsError(f"{self.flag}{place} {reason}")
 
     def _wrong_type(self, value: Any) -> str:
@@ -169,7 +169,7 @@ class Entry:
 
     @property
     def range(self) -> str:
-        """The bounds in words; empty where there are none."""
+        """The bounds in words; empty if there are none."""
         low, high, above = self.option.at_least, self.option.at_most, self.option.above
         unit = " seconds" if self.option.metavar == SECONDS else ""
         if low is not None and high is not None:
@@ -202,7 +202,7 @@ def entry_of(name: str, hint: Any, default: Any) -> Entry:
 
 
 def _one_literal(members: Sequence[Any]) -> Any:
-    """Return one Literal for several, each of which may be annotated with what is true of it; None for other types."""
+    """Return one Literal for a union of several, each of which may be inside `Annotated`; None for other types."""
     plain = [get_args(member)[0] if get_origin(member) is Annotated else member for member in members]
     if any(get_origin(member) is not Literal for member in plain):
         return None
@@ -211,7 +211,7 @@ def _one_literal(members: Sequence[Any]) -> Any:
 
 
 def in_order(entries: Mapping[str, Entry]) -> Iterator[Entry]:
-    """Entries as the help lists them: arguments first, then by panel, and what is required before what is not."""
+    """Yield entries in the order of the help: arguments first, then by panel, required options before the others."""
     panels = list(Panel)
     yield from sorted(
         entries.values(),

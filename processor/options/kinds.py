@@ -1,4 +1,4 @@
-"""The types that an option's value can have: how a text is read as one, and what an error calls it."""
+"""The types that an option's value can have: how a text is read as such a value, and the type's name in errors."""
 
 import math
 import os
@@ -13,22 +13,22 @@ TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
 
 _WHOLE = re.compile(r"([+-]?\d[\d_]*)(?:\.0*)?")
-"""An integer, also as a program writes one that it holds as a float: `2.0`."""
+"""An integer, also in the form in which programs write a float: `2.0`."""
 
 
 class Kind(NamedTuple):
     """A type of values."""
 
     noun: str
-    """What a value must be, as in "must be an integer"."""
+    """The type in an error, as in "must be an integer"."""
     read: Callable[[str], Any]
-    """The value that a text stands for; ValueError where it stands for none."""
+    """Returns the value of a text; raises ValueError if the text is not valid."""
     holds: Callable[[Any], bool]
-    """Return whether a Python value is of this type."""
+    """Returns whether a Python value is of this type."""
     schema: Mapping[str, Any]
     """The type in JSON Schema."""
     metavar: str | None
-    """What stands for a value in the help; empty for a flag, which takes none; None for the option's own name."""
+    """The placeholder of a value in the help; empty for a flag, which takes none; None for the option's own name."""
     choices: tuple[str, ...] = ()
 
 
@@ -87,20 +87,20 @@ COUNT = Kind(
     "N|MIN..MAX",
 )
 PAIR = Kind("a table of texts", str, _is_text_table, {"type": "object"}, "KEY=VALUE")
-"""One of several `KEY=VALUE`; the value of the option is a table of them all."""
+"""A `KEY=VALUE`, which can be repeated; the option's value is a table of all of them."""
 
 _KINDS: Mapping[Any, Kind] = {int: INTEGER, float: NUMBER, bool: TRUTH, str: TEXT, Count: COUNT}
 
 
 def either(nouns: Sequence[str]) -> str:
-    """Several nouns of which one is meant: `a, b or c`."""
+    """Return several nouns as alternatives: `a, b or c`."""
     return f"{', '.join(nouns[:-1])} or {nouns[-1]}" if len(nouns) > 1 else nouns[0]
 
 
 def text_fault(value: Any) -> str | None:
-    """What is wrong with the characters of a text, or of a table of texts; None where nothing is.
+    """Return what is wrong with the characters of a text, or of a table of texts; None if nothing is.
 
-    Options travel to the consumers as JSON, and name files.
+    Options are sent to the consumers as JSON, and may be names of files.
     """
     texts = [part for pair in value.items() for part in pair] if isinstance(value, Mapping) else [value]
     for text in texts:
@@ -112,7 +112,7 @@ def text_fault(value: Any) -> str | None:
 
 
 def kind_of(hint: Any, *, case_sensitive: bool = True) -> Kind:
-    """The kind of one value of an annotation: of the items where it is a list or a tuple, without its None."""
+    """Return the kind of one value of an annotation. For a list or a tuple, it is the items' kind; None is ignored."""
     origin = get_origin(hint)
     if origin is dict:
         return PAIR

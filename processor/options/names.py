@@ -1,19 +1,19 @@
-"""The names that Kafka takes: of topics, of groups, and of clients."""
+"""The names that Kafka accepts for topics, groups and clients."""
 
 from collections.abc import Iterable
 from typing import Final
 
 LONGEST_TOPIC: Final = 249
-"""Characters of a topic's name (`Topic.MAX_NAME_LENGTH` of Kafka)."""
+"""The most characters of a topic's name (`Topic.MAX_NAME_LENGTH` of Kafka)."""
 
 LONGEST_TEXT: Final = 32_767
-"""Bytes of a text in Kafka's protocol, whose lengths are signed 16-bit numbers. A broker hangs up on a request with a
-longer one, and the client would reconnect forever."""
+"""The most bytes of a text in Kafka's protocol, whose lengths are signed 16-bit numbers. A broker closes the connection
+on a request with a longer one, and the client would reconnect forever."""
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 
 INTERNAL: Final = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"})
-"""Topics to which brokers let no client write."""
+"""Topics to which brokers allow no client to write."""
 
 
 def topic_fault(topic: str) -> str | None:
@@ -26,7 +26,7 @@ def topic_fault(topic: str) -> str | None:
 
 
 def target_fault(topic: str) -> str | None:
-    """The same of a topic that is written to."""
+    """Return the same for a topic that is written to, which must not be one of `INTERNAL`."""
     if topic in INTERNAL:
         return f"{topic!r} is one of Kafka's own topics, and no client may write to it"
     return topic_fault(topic)
@@ -43,7 +43,7 @@ def group_fault(group: str) -> str | None:
 
 
 def collision(topics: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that differ only in '.' and '_': a broker that has one refuses to create the other."""
+    """Return two names that differ only in '.' and '_', if there are any: a broker with one rejects the other."""
     seen: dict[str, str] = {}
     for topic in topics:
         other = seen.setdefault(topic.replace(".", "_"), topic)

@@ -1,3 +1,3 @@
-"""What is logged and measured, each event and metric written once, and how both leave the process. What happened is
-decided elsewhere; this folder gives it its name and form.
+"""The log events and the metrics, each defined once, and how both leave the process. Other folders decide when an event
+occurs.
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 LONGEST_MESSAGE: Final = 300
-"""Characters of an exception's text."""
+"""The most characters of an exception's text."""
 
 _PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _IMPORTLIB: Final = str(Path(importlib.__file__))
@@ -26,7 +26,7 @@ def described(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """Return ` (FILE:LINE)`, the application's innermost frame and not one of a library that it calls; "" without."""
+    """Return ` (FILE:LINE)` of the innermost frame in the application's own code, not in a library; "" without one."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]

@@ -1,4 +1,4 @@
-"""How often what has not changed is logged: statistics by their `Cadence`, failures every ten seconds.
+"""How often unchanged state is logged: statistics by their `Cadence`, failures every ten seconds.
 
 An idle fleet logs less than 20 MB a day.
 
@@ -20,7 +20,7 @@ REPEAT_SECONDS: Final = 60.0
 """The longest time between two repeats, unless `--stats-interval` is longer."""
 
 REPEATERS: Final = 8
-"""Consumers that may repeat so often. They log 18 MB a day; more of them repeat less often, in proportion."""
+"""The most consumers that repeat this often; they log 18 MB a day. More consumers repeat less often, in proportion."""
 
 MISSED: Final = 2
 """Intervals for which a report may be late: a busy machine or a drain does not justify an alarm."""
@@ -29,18 +29,18 @@ LIST_SECONDS: Final = 600.0
 """Time between two lists of idle partitions, for readers that begin in the middle of the log."""
 
 LIST_SECONDS_EACH: Final = 0.8
-"""Time per idle partition, where that is longer: in a fleet with more than 750. Its lists stay below 2 MB a day."""
+"""Time per idle partition, which is longer in total with over 750 of them. The lists then stay below 2 MB a day."""
 
 LINE_WEIGHT: Final = 20
-"""What a line of a list costs, in partitions: the fields that every line has."""
+"""The cost of a list's line in partitions, for the fields that every line has."""
 
 
 LOG_AGAIN_SECONDS: Final = 10.0
-"""A failure for the same reason as the last one is logged again after so long: a broker may be away for hours."""
+"""Seconds after which a failure with an unchanged reason is logged again: a broker may be away for hours."""
 
 
 class Cadence(NamedTuple):
-    """The times of one consumer's reports, or of the reports of a fleet's parent, which is one of one."""
+    """The times of one consumer's reports, or of those of a fleet's parent, for which `consumers` is 1."""
 
     interval: float
     """`--stats-interval`, in seconds"""
@@ -62,7 +62,7 @@ class Cadence(NamedTuple):
         return (self.repeat_seconds if idle else self.interval) + MISSED * self.interval
 
     def list_seconds(self, partitions: int, lines: int) -> float:
-        """Time until the idle partitions are listed again, after a list of so many in so many lines."""
+        """Time until the idle partitions are listed again, after a list of `partitions` in `lines` lines."""
         return max(LIST_SECONDS, (partitions + LINE_WEIGHT * lines) * LIST_SECONDS_EACH * self.consumers)
 
 
@@ -92,7 +92,7 @@ class Repeats:
         return True
 
     def forget(self) -> None:
-        """Have the next state be logged, whatever it is."""
+        """Make the next state due, even if it is unchanged."""
         self._last = None
 
 
@@ -111,5 +111,5 @@ class RepeatsByKey(Generic[K]):
         return self._repeats.setdefault(key, Repeats(self._seconds)).is_due(state, now)
 
     def forget(self, key: K) -> None:
-        """Have the next state of `key` be logged, whatever it is."""
+        """Make the next state of `key` due, even if it is unchanged."""
         self._repeats.pop(key, None)

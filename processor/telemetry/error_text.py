@@ -8,11 +8,11 @@ from typing import Final
 TRACEBACK_FRAMES: Final = 20
 MESSAGE_CHARACTERS: Final = 1000
 TYPE_CHARACTERS: Final = 200
-"""What is kept of an error, in the log and in a dead letter's headers: at most so much is added to a record."""
+"""The most frames and characters that are kept of an error, in the log and in the headers of a dead letter."""
 
 
 def type_name(error: BaseException) -> str:
-    """Return the exception's name with its module, as far as a header should take it."""
+    """Return the exception's name with its module, cut at `TYPE_CHARACTERS`."""
     kind = type(error)
     return _cut(f"{kind.__module__}.{kind.__qualname__}", TYPE_CHARACTERS)
 
@@ -23,7 +23,7 @@ def message_of(error: BaseException) -> str:
 
 
 def text_of(value: object) -> str:
-    """Return `str(value)`, or why there is none."""
+    """Return `str(value)`, or a text about why that failed."""
     try:
         return str(value)
     except Exception as broken:  # noqa: BLE001  `__str__` is foreign code

@@ -1,7 +1,7 @@
 """Lines that an application logs, through structlog or `logging`: they become `handler.log` events of its consumer.
 
-Only what an application has not set up by itself is replaced: the handlers of the root logger, if there are none, and
-structlog's default processors. What it sets up later takes precedence.
+The application's own logging setup is never replaced. A handler is added to the root logger if it has none, and
+structlog's processors are replaced while they are the defaults. A later setup of the application takes precedence.
 
 No lock is held while a line is written: a handler may be interrupted there, and a reader of stderr may be blocked.
 """
@@ -27,11 +27,11 @@ from processor.telemetry.spans import current_trace
 
 
 class Origin(Protocol):
-    """What runs handlers, as the lines see it that are logged there."""
+    """The part of what runs a handler that its log lines need."""
 
     @property
     def emit(self) -> Emit:
-        """Logs for its consumer."""
+        """The function that emits the events of its consumer."""
 
     def task_fields(self) -> Mapping[str, Any] | None:
         """Return the fields of the task whose handler logs a line now; None if there is no such task."""
@@ -45,18 +45,18 @@ NO_TASK: Final = dict.fromkeys(
 )
 
 _STANDARD: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
-"""Attributes of a `LogRecord` that are not the application's own."""
+"""Attributes that every `LogRecord` has; all others are the application's."""
 
 _DEPTH: Final = 5
-"""Levels of a nested value that are logged; below them, its text is."""
+"""The most levels of a nested value that are logged as structure. Deeper values are logged as text."""
 
 _render_stack = structlog.processors.StackInfoRenderer()
 
 _guard = threading.Lock()
 _emits: list[Emit] = []
-"""Of the consumers of this process; the last one logs the lines of no handler. Under `_guard`."""
+"""The emitters of this process's consumers; the last one logs the lines that come from no handler. Under `_guard`."""
 _replaced = ExitStack()
-"""Restores what the first of them replaced. Under `_guard`."""
+"""Restores the logging setup that the first consumer replaced. Under `_guard`."""
 
 _is_forked = False
 """Whether this process was forked from one with consumers: it is a worker of a pool, say, which works for many tasks
@@ -73,9 +73,9 @@ os.register_at_fork(after_in_child=_note_fork)
 
 @contextmanager
 def captured(emit: Emit, log_level: LogLevel, *, wanted: bool) -> Iterator[None]:
-    """Log what the application logs, while the context is entered.
+    """Turn the application's log lines into events while the context is entered.
 
-    Enter it when the application's modules have been imported: one that has set up logging by then is left alone.
+    Enter it after the application's modules were imported: logging that they have set up is left unchanged.
 
     Args:
         emit: logs lines that come from no handler.
@@ -121,7 +121,7 @@ def _root_handler(level: int) -> Iterator[None]:
 
 
 class _RootHandler(logging.Handler):
-    """Emits events, unless the application has a handler for the line. Without the lock of other handlers."""
+    """Emits events, unless the application has a handler for the line. It takes no lock, unlike other handlers."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         if self._is_handled(logging.getLogger(record.name)):
@@ -154,7 +154,7 @@ def _level(number: int) -> Level:
 
 
 class _Logger(structlog.PrintLogger):
-    """As structlog's default, with the name that `get_logger` was given."""
+    """structlog's default logger, with the name that was passed to `get_logger`."""
 
     name: str | None = None
 
@@ -203,7 +203,7 @@ def _emit_structlog(logger: Any, method: str, fields: MutableMapping[str, Any], 
 
 
 def _raised(exc_info: Any) -> BaseException | None:
-    """Return the exception that `exc_info` means: True is the one that is being handled."""
+    """Return the exception of `exc_info`; True stands for the one that is being handled."""
     if isinstance(exc_info, BaseException):
         return exc_info
     if isinstance(exc_info, tuple):
@@ -241,7 +241,7 @@ def _emit(
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return the value as JSON has it. What JSON does not have is text, so that a logged `Task` shows no payload."""
+    """Return the value in JSON's types. Other types become text, so that a logged `Task` shows no payload."""
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, dict) and depth:

@@ -1,7 +1,7 @@
-"""Which reports of a consumer are logged: those with something new, and now and then those without.
+"""Which reports of a consumer are logged: changed ones, and at longer intervals unchanged ones.
 
 A fleet may have many consumers and thousands of partitions, most of them idle. A line of each every `--stats-interval`
-would be gigabytes a day. Readers infer the rest: what its consumer does not report is as it was.
+would be gigabytes a day. Readers infer the rest: a partition that its consumer does not report is unchanged.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def is_idle(stats: PartitionStats) -> bool:
 
 
 class IdleReports:
-    """Remembers what was reported of one consumer and its partitions, to find what is new.
+    """Remembers the last reports of one consumer and its partitions, to find those that have changed.
 
     Args:
-        cadence: how often what is not new is logged.
+        cadence: how often unchanged reports are logged.
         now: any clock, in seconds.
     """
 
@@ -42,13 +42,13 @@ class IdleReports:
     def to_log(
         self, stats: ConsumerStats, partitions: Sequence[PartitionStats], now: float, *, anyway: bool = False
     ) -> Iterator[Event]:
-        """Yield the events that a round of reports is logged as. None of a partition comes without the consumer's.
+        """Yield the events to log for a round of reports. Events of partitions always follow one of the consumer.
 
         Args:
             stats: of the consumer.
             partitions: one report of each assigned partition.
             now: the time.
-            anyway: log the consumer's report even if nothing is new in it.
+            anyway: log the consumer's report even if it has not changed.
         """
         events = list(self._of_partitions(partitions, now))
         if self._repeats.is_due(_what_counts(stats), now, anyway=anyway or bool(events)):
@@ -70,7 +70,9 @@ class IdleReports:
 
 
 def _what_counts(stats: ConsumerStats) -> ConsumerStats:
-    """Return the report without what changes while nothing happens: an idle consumer commits to renew its lease."""
+    """Return the report without the fields that change even while the consumer is idle. It then commits to renew its
+    lease, for example.
+    """
     return msgspec.structs.replace(stats, uptime_seconds=0.0, used_cores=0.0, commits=0, longest_pause_seconds=0.0)
 
 

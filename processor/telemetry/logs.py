@@ -1,7 +1,7 @@
 """Log lines: each event becomes one line on stderr, in JSON for programs or as coloured text for people.
 
-Structlog's global configuration is not used, so that handlers may use structlog freely. What they log with it becomes
-an event in `handler_logs`.
+Structlog's global configuration is not used, so that handlers may use structlog freely. `handler_logs` turns the lines
+that they log with it into events.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ALWAYS: Final = ("pid", "consumer", "topic", "partition")
 _LONG: Final = ("handler_seconds_buckets",)
 
 MOST_SHOWN: Final = 20
-"""Entries of a mapping that the console shows; of a larger one it shows the count. The head of a partition has 11."""
+"""The most entries of a mapping that the console shows; else it shows the count. The head of a partition has 11."""
 
 _BLOCKS: Final = ("traceback", "stack")
 """Fields of several lines, which the console prints below the line of their event, indented."""
@@ -51,15 +51,15 @@ _BLOCKS: Final = ("traceback", "stack")
 EventDict = MutableMapping[str, Any]
 
 STALLED_SECONDS = 1.0
-"""How long a line waits for a reader that is blocked. The lines after it do not wait until the reader continues."""
+"""How long a line waits for a blocked reader. After it, lines are lost at once until the reader continues."""
 
 
 class _Lines:
     """The stream of log lines. A line is one system call, so that processes that share a pipe do not mix their lines.
 
     If the reader blocks, a write would wait without limit, and with it the thread that polls the group. Such a line is
-    lost instead, as on a full disk. A pipe is opened a second time for that, without blocking: several threads or
-    processes may find room for a line at the same time, and only one of them has it.
+    lost instead, as on a full disk. For this, a pipe is opened a second time in non-blocking mode. To check for room is
+    not enough: two processes may both find room for one line, and the slower one's write would block.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -81,7 +81,7 @@ class _Lines:
             self._open_without_blocking(self._descriptor)
 
     def _open_without_blocking(self, descriptor: int | None) -> None:
-        """Opens the pipe again. The flag on the descriptor itself would be that of every process that has it."""
+        """Opens the pipe again. All processes that inherit the descriptor share its flags, so these must not change."""
         with contextlib.suppress(OSError):  # no /proc, or the pipe is another user's
             self._descriptor = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK)
             weakref.finalize(self, os.close, self._descriptor)
@@ -129,7 +129,7 @@ class _Lines:
         if self._kind != stat.S_IFIFO or not hasattr(fcntl, "F_GETPIPE_SZ"):
             return False
         unread: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
-        # its content may use only half of each page
+        # the unread bytes may use only half of each page of the pipe
         return 2 * (unread + size) <= fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
 
     def _write_text(self, line: str) -> None:
@@ -200,7 +200,7 @@ def emitter(**bound: Any) -> Emit:
 
     def write(event: Event) -> None:
         nonlocal log, pid
-        if pid != os.getpid():  # of a process that was forked meanwhile
+        if pid != os.getpid():  # in a process that was forked after the emitter was made
             pid = os.getpid()
             log = log.bind(pid=pid)
         getattr(log, event.level)(event.event, **{**fields_of(event), "level": event.level})
@@ -246,7 +246,7 @@ _encode = msgspec.json.Encoder(enc_hook=repr).encode
 def _json(_: Any, __: str, fields: EventDict) -> str:
     try:
         return _encode(fields).decode().translate(_INVISIBLE)
-    except (ValueError, TypeError):  # a lone surrogate, which strict readers refuse
+    except (ValueError, TypeError):  # a lone surrogate, which strict readers reject
         return _encode(_as_unicode(msgspec.to_builtins(fields, enc_hook=repr))).decode().translate(_INVISIBLE)
 
 
@@ -259,10 +259,10 @@ def _as_unicode(value: Any) -> Any:
 
 
 def _console_fields(_: Any, __: str, fields: EventDict) -> EventDict:
-    """Return the fields as the console shows them: long values as their lengths, none of those that are empty."""
-    if fields["event"].endswith(".stats"):  # only those of thirty figures that are not 0
+    """Return the fields as the console shows them: long values as their lengths, and without fields that are None."""
+    if fields["event"].endswith(".stats"):  # of the thirty figures, show only those that are not 0
         fields = {key: value for key, value in fields.items() if (value and key not in _LONG) or key in _ALWAYS}
-    fields = {**fields.pop("fields", {}), **fields}  # of a handler's line, its own beside ours
+    fields = {**fields.pop("fields", {}), **fields}  # a handler's own fields join those of its line
     return {key: _text(value) if key not in _BLOCKS else value for key, value in fields.items() if value is not None}
 
 

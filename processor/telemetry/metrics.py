@@ -1,7 +1,7 @@
 """The metrics, each a field of a logged event. The Collector's configuration is generated from this table.
 
-A counter is logged as its total since the start, never as a difference: a lost line then costs nothing, and `rate()`
-and `increase()` handle a restart as they do for any counter.
+A counter is logged as its total since the start, never as a difference. So a lost line causes no error, and `rate()`
+and `increase()` handle a restart as for any counter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Metric(NamedTuple):
 
     name: str
     field: str
-    """Field of the event; `head.attempt` is a field of its part `head`, which may be None."""
+    """Name of the event's field. `head.attempt` is a field of the event's part `head`, which may be None."""
     kind: Kind
     help: str
 

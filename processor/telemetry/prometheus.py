@@ -1,7 +1,7 @@
 """A fleet's metrics over HTTP, for Prometheus to scrape. The only importer of prometheus_client.
 
 Names and labels are those that the Collector produces from the log. One port serves the whole fleet: the parent has the
-last reports of its consumers, so values are at most `--stats-interval` old.
+latest report of each consumer, so values are at most about `--stats-interval` old.
 """
 
 from __future__ import annotations

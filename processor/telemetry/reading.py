@@ -1,7 +1,7 @@
 """Reading log lines back as the events that they were written from.
 
-Each line decodes into a subclass of its event's class in which every field has a default. So a line of an older version
-reads as far as it goes, and one of a newer version loses only what is unknown here.
+Each line decodes into a subclass of its event's class in which every field has a default. So fields that an older
+version lacks have their defaults, and fields that only a newer version has are ignored.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def with_defaults(kind: type[E], **fields: Any) -> E:
 
 
 class _Header(msgspec.Struct):
-    """What makes a line an event, known or not."""
+    """The fields that every event has, even one of an unknown kind."""
 
     timestamp: datetime
     event: str
@@ -70,12 +70,12 @@ class _Header(msgspec.Struct):
 
 @cache
 def _lenient(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """A subclass of `kind`, an event or a part of one, whose fields all have a default."""
+    """Return a subclass of `kind`, an event or a part of one, whose fields all have a default."""
     return msgspec.defstruct(kind.__name__, _fields(kind), bases=(kind,), kw_only=True)
 
 
 def _readable(event: type[Event]) -> type[msgspec.Struct]:
-    """The same for an event as it is read: with the fields of the envelope."""
+    """Return such a subclass of an event, with the fields of the envelope."""
     fields = _fields(event)
     own = {name for name, *_ in fields}
     shared = [(one.name, one.type, one.default) for one in msgspec.structs.fields(Envelope) if one.name not in own]
@@ -89,7 +89,7 @@ def _fields(kind: type[msgspec.Struct]) -> list[tuple[str, Any, Any]]:
 
 
 def _type(kind: Any) -> Any:
-    """Return `kind` for reading: a later version may add a word to a `Literal`."""
+    """Return the type with which a field is read: a `Literal` becomes text, since a later version may add to it."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:
         return str

@@ -1,4 +1,4 @@
-"""What is logged of a task. Sessions are record keys, and are logged as hashes unless the user asks for plain ones."""
+"""Which parts of a task are logged. Sessions, which are record keys, are logged as hashes by default."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ LogErrors = Literal["full", "type"]
 NOT_LOGGED: Final = "(not logged)"
 
 IDENTIFIERS: Final = frozenset({"session_id", "task_id", "task_name"})
-"""Fields that a producer chooses."""
+"""Fields whose values a producer chooses."""
 
 LONGEST: Final = 200
-"""Characters of an identifier: a record key may have a megabyte, and container runtimes cut lines at 16 KiB."""
+"""The most characters of an identifier: a record key may have a megabyte, and container runtimes cut lines at 16 KiB.
+"""
 
 
 class Redaction(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ class Redaction(msgspec.Struct, frozen=True):
             return [self.fields_of(item) for item in value]
         if name == "session_id" and isinstance(value, str) and value and self.sessions == "hashed":
             return hashed(value)
-        if name == "fields":  # of a handler's line
+        if name == "fields":  # the fields of a line that a handler logged
             return {own: self._redacted(own, part) for own, part in value.items()}
         if name in IDENTIFIERS and isinstance(value, str) and len(value) > LONGEST:
             return f"{value[: LONGEST - 1]}…"

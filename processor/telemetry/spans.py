@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of attempts, and the headers that carry a span on. The only importer of OpenTelemetry.
+"""OpenTelemetry spans of attempts, and the headers that propagate a span. The only importer of OpenTelemetry.
 
 Spans have the names and attributes of OpenTelemetry's semantic conventions for messaging and Kafka, version 1.38.0. The
 SDK's own environment variables configure everything else: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.38.0"
 
 FLUSH_SECONDS: Final = 5.0
-"""How long a consumer that ends waits until its last spans are exported."""
+"""How long a consumer waits at its end for the export of its last spans."""
 
 PROTOCOLS: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 """Exporters by the values of `OTEL_EXPORTER_OTLP_PROTOCOL`, as the SDK names them."""
@@ -44,7 +44,7 @@ class Fault(NamedTuple):
 
 
 class OpenSpan:
-    """A span that has begun, and is the current one of the thread or coroutine that began it."""
+    """A span that has begun. It is the current span of the thread or coroutine that began it."""
 
     __slots__ = ("_span", "_thread", "_token", "trace")
 
@@ -63,7 +63,7 @@ class OpenSpan:
         self._thread = threading.get_ident()
 
     def drop(self) -> None:
-        """It is not the current one any more; without an end, it is as if it had never begun."""
+        """Make it the current span no longer. If it is never ended, it is not exported."""
         from opentelemetry.context import detach
 
         token, self._token = self._token, None
@@ -71,7 +71,7 @@ class OpenSpan:
             detach(token)
 
     def end(self, fault: Fault | None) -> None:
-        """Ends it, as failed if there is a fault. Another thread may end it while the handler still runs."""
+        """Ends the span, as failed if there is a fault. Another thread may call this while the handler still runs."""
         from opentelemetry.trace import Status, StatusCode
 
         self.drop()
@@ -104,7 +104,7 @@ class Spans:
         return OpenSpan(span)
 
     def flush(self) -> None:
-        """Export what has ended, and wait for that at most `FLUSH_SECONDS`."""
+        """Export the spans that have ended, and wait for that at most `FLUSH_SECONDS`."""
         flush = getattr(self._provider, "force_flush", None)
         if flush is not None:
             thread = threading.Thread(target=flush, name="spans", daemon=True)
@@ -139,7 +139,7 @@ def _provider(service: str) -> TracerProvider:
 
     is_named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     resource = Resource.create({} if is_named else {"service.name": service})
-    # Not at exit: what the collector does not take within `FLUSH_SECONDS` must not hold up the end of the process.
+    # No shutdown at exit: spans that the collector does not accept within `FLUSH_SECONDS` must not delay the exit.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     for exporter in _exporters():
         provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -147,7 +147,7 @@ def _provider(service: str) -> TracerProvider:
 
 
 def _exporters() -> Sequence[SpanExporter]:
-    """The exporters that `OTEL_TRACES_EXPORTER` names; OTLP by HTTP unless it does."""
+    """Return the exporters that `OTEL_TRACES_EXPORTER` names; by default, OTLP over HTTP."""
     names = [name.strip() for name in (os.environ.get("OTEL_TRACES_EXPORTER") or "otlp").split(",")]
     return [_exporter(_entry_point_name(name)) for name in names if name and name != "none"]
 
@@ -174,9 +174,9 @@ def _exporter(name: str) -> SpanExporter:
 
 
 def current_trace() -> Trace | None:
-    """Return the IDs of the current span, and the headers that carry it on; None without a valid one.
+    """Return the IDs of the current span, and the headers that propagate it; None without a valid span.
 
-    A program that has not imported OpenTelemetry has none, and pays for one look.
+    A program that has not imported OpenTelemetry has no span. The check costs it one look-up.
     """
     api: Any = sys.modules.get("opentelemetry.trace")
     current = getattr(api, "get_current_span", None)  # missing while another thread imports it
@@ -189,7 +189,7 @@ def current_trace() -> Trace | None:
 
 
 def current_headers() -> tuple[tuple[str, bytes], ...]:
-    """Return the headers that carry the current span on, none without one."""
+    """Return the headers that propagate the current span; none without a span."""
     if current_trace() is None:
         return ()
     from opentelemetry.propagate import inject

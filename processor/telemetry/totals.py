@@ -47,12 +47,12 @@ class Totals:
         Args:
             latest: the last report of each running consumer; None is one that has not reported yet.
             silent: how many of them have an overdue report.
-            at_limit: whether tasks wait and scaling can do no more.
+            at_limit: whether tasks wait and the fleet cannot be scaled up any further.
         """
         reports = [stats for stats in latest if stats is not None]
         lags = [stats.lag for stats in reports if stats.lag is not None]
         summed: dict[str, Any] = {name: sum(getattr(stats, name) for stats in reports) for name in (*GAUGES, *COUNTERS)}
-        for name, count in dict(self._ended).items():  # the server of metrics calls from another thread
+        for name, count in dict(self._ended).items():  # a copy: the metrics server calls from another thread
             summed[name] += count
         return FleetStats(
             **summed,

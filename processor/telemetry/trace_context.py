@@ -16,7 +16,7 @@ class Trace(NamedTuple):
     span_id: str
     """In hexadecimal."""
     headers: tuple[tuple[str, bytes], ...] = ()
-    """Of a record that follows from it."""
+    """The headers of a record that follows from the span."""
 
 
 def trace_context(header: bytes | None) -> Trace | None:

@@ -1,1 +1,1 @@
-"""What `processor schema` needs of Avro: comparisons, generated classes, sample data. No consumer loads it."""
+"""The Avro code of `processor schema`: comparisons, generated classes, sample data. Consumers do not load it."""
