@@ -129,13 +129,13 @@ def test_the_clock_stops_at_its_limit_with_what_is_settled_then(stage: Stage) ->
         assert figures["seconds"] == pytest.approx(1.0, abs=0.3)
 
 
-def test_an_arm_that_cannot_run_says_why(tmp_path: Path) -> None:
+def test_an_arm_that_cannot_run_reports_the_reason(tmp_path: Path) -> None:
     stage = stage_on("127.0.0.1:1", tmp_path)
     with pytest.raises(ArmFailed, match=r"nobody measured nothing \(exit code 1\): .*No module named"):
         stage.run("nobody", stage.job("nowhere", 1))
 
 
-def test_a_load_lies_where_and_as_it_should(stage: Stage) -> None:
+def test_a_load_has_the_specified_records_in_each_partition(stage: Stage) -> None:
     hot = stage.topic(Load(name="hot", records=80, hot_every=1, keyed=False))
     assert end_offsets(stage.servers, hot) == {0: 90, **dict.fromkeys(range(1, 8), 10)}
     stuck = stage.topic(Load(name="stuck", records=10, partitions=1, stuck=True))
@@ -223,7 +223,7 @@ def test_the_results_are_written_as_json_charts_and_markdown(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "wrong", [["--rows", "nothing,nowhere"], ["--arms", "me"], ["--rounds", "0"], ["--rows", "idle", "--arms", "pool"]]
 )
-def test_what_is_not_there_cannot_be_chosen(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_choice_is_a_usage_error(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(wrong)
     assert ended.value.code == 2

@@ -75,7 +75,7 @@ def test_a_sweep_that_was_not_run_again_stays(tmp_path: Path) -> None:
     assert [(one.name, one.series["no-op"]) for one in kept] == [("workers", [(1, 1.0)]), ("size", [(1, 2.0)])]
 
 
-def test_a_fleet_does_what_its_consumers_do_and_asks_one_commit_a_second_of_each() -> None:
+def test_the_pace_of_a_fleet_is_the_sum_of_its_consumers_with_one_commit_a_second_each() -> None:
     verdict = Measure(name="processor", of=figure("processor")).verdict([{"processor": {"rate": 50_000.0}}])
     assert verdict is not None
     outcome = Outcome(name="1ms", work="", rounds=[], verdicts=[verdict])

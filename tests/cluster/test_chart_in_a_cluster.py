@@ -120,7 +120,7 @@ def test_a_drain_takes_one_pod_at_a_time_as_the_disruption_budget_says(release: 
     release.until_ready(3)
 
 
-def test_it_is_scaled_by_hand(release: Release) -> None:
+def test_a_release_can_be_scaled_manually(release: Release) -> None:
     release.install(CHART, {**values_of("basic"), **QUICK})
     release.until_ready(2)
     release.scale(5)

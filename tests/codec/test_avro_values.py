@@ -76,7 +76,7 @@ class Registry:
 
 
 @given(session_id=text, payload=json_values | st.binary(), name=text, task_id=text)
-def test_what_was_encoded_is_decoded(session_id: str, payload: Any, name: str, task_id: str) -> None:
+def test_an_avro_value_round_trips(session_id: str, payload: Any, name: str, task_id: str) -> None:
     value = codec.encode_task(Outgoing(session_id, payload, name, task_id))
     assert as_content(codec.decode(GivenRecord(value))) == Content(
         payload, name or None, task_id or None, session_id or None

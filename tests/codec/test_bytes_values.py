@@ -22,7 +22,7 @@ def test_the_value_is_the_payload(value: bytes | None) -> None:
 
 
 @given(st.none() | st.binary())
-def test_what_was_encoded_is_decoded(payload: bytes | None) -> None:
+def test_a_bytes_value_round_trips(payload: bytes | None) -> None:
     assert codec.decode(GivenRecord(codec.encode_task(Outgoing("s1", payload)))).payload == payload
 
 

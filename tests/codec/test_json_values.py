@@ -23,7 +23,7 @@ def decoded(document: Any) -> Content:
 
 
 @given(session_id=text, payload=json_values, name=text, task_id=st.none() | text)
-def test_what_was_encoded_is_decoded(session_id: str, payload: Any, name: str, task_id: str | None) -> None:
+def test_a_json_value_round_trips(session_id: str, payload: Any, name: str, task_id: str | None) -> None:
     value = codec.encode_task(Outgoing(session_id, payload, name, task_id))
     assert codec.decode(GivenRecord(value)) == Content(payload, name, task_id, session_id)
 

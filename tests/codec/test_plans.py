@@ -64,7 +64,7 @@ class Registry:
         raise AssertionError
 
 
-def test_with_a_registry_what_follows_is_framed_as_the_first_task_is() -> None:
+def test_with_a_registry_follow_up_tasks_are_framed_like_the_first_task() -> None:
     codec = codec_for("avro", registry=Registry(), task_topic="tasks")
     (planned,) = plan_of(Step("a", 1).then(Step("b", {"n": 2}, "ship")), codec)
     assert (planned.value or b"").startswith(b"\x00\x00\x00\x00\x07")
@@ -105,6 +105,6 @@ def test_a_step_that_cannot_follow_is_refused(step: Step, reason: str) -> None:
         (Step("\ud800", 1), "."),
     ],
 )
-def test_what_cannot_be_encoded_is_refused(step: Step, reason: str) -> None:
+def test_a_plan_that_cannot_be_encoded_is_refused(step: Step, reason: str) -> None:
     with pytest.raises(EncodeError, match=reason):
         step_headers(Step("a", 1).then(step), JSON)

@@ -26,7 +26,7 @@ def test_bytes_are_text_where_they_can_be(value: bytes | None, text: str) -> Non
     assert task_line(GivenRecord(value), codec_for("bytes")).payload_text == text
 
 
-def test_what_cannot_be_decoded_has_its_key_and_headers() -> None:
+def test_an_undecodable_record_is_shown_with_its_key_and_headers() -> None:
     line = task_line(GivenRecord(b"{", b"anna", [("task-name", b"charge"), ("task-id", b"t-9")]), codec_for("json"))
     assert (line.session, line.name, line.id, line.payload, line.size) == ("anna", "charge", "t-9", None, 1)
     assert line.error is not None

@@ -208,7 +208,7 @@ def takes_sigterm(pid: int) -> bool:
     return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in masks)
 
 
-def test_without_a_command_it_shows_the_help_and_has_the_version_and_the_extras(image: Image) -> None:
+def test_the_image_shows_the_help_without_a_command_and_has_the_version_and_the_extras(image: Image) -> None:
     assert "Usage: processor" in output_of(image, *image.config["Cmd"])
     version = output_of(image, "--version")
     assert version.startswith("processor 0.1.0 ")
@@ -217,7 +217,7 @@ def test_without_a_command_it_shows_the_help_and_has_the_version_and_the_extras(
     assert {"confluent_kafka", "authlib", "prometheus_client"} <= {path.name for path in site.iterdir()}
 
 
-def test_it_has_what_a_consumer_needs_and_nothing_that_builds_or_installs(image: Image) -> None:
+def test_the_image_has_all_that_a_consumer_requires_and_no_build_or_install_tools(image: Image) -> None:
     (site,) = image.root.glob("opt/processor/lib/python*/site-packages")
     installed = {path.name.split("-")[0] for path in site.glob("*.dist-info")}
     assert not {"pip", "setuptools", "hatchling", "wheel", "pytest", "mypy", "hatch_mypyc"} & installed

@@ -102,7 +102,7 @@ def test_every_variable_of_the_consumer_is_an_option() -> None:
     assert set(SERVICES["consumer"]["environment"]) - known == set()
 
 
-def test_the_application_is_one_of_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_application_of_the_compose_file_is_one_of_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     (app,) = re.findall(r":-(.*)\}", SERVICES["consumer"]["command"][1])
     monkeypatch.chdir(PROJECT)
     assert load(app).handlers

@@ -96,7 +96,7 @@ def test_middleware_surrounds_no_batch() -> None:
     assert app.handler_for(task(name="a")).call is nothing
 
 
-def test_a_batch_error_says_what_failed() -> None:
+def test_a_batch_error_names_the_failed_tasks() -> None:
     error = BatchError({3: ValueError("no"), 1: KeyError("x")})
     assert str(error) == "task 3 of the batch and 1 more: ValueError: no"
     assert (type(error).__module__, type(error).__qualname__) == ("processor", "BatchError")

@@ -36,7 +36,7 @@ def test_a_generator_function_is_a_lifespan(function: Callable[[], Any], is_asyn
     assert (lifespan.function, lifespan.is_async) == (function, is_async)
 
 
-def test_there_is_one_lifespan_only() -> None:
+def test_a_second_lifespan_is_refused() -> None:
     app = Processor()
     app.lifespan(plain)
     with pytest.raises(SettingsError, match="two lifespans"):
@@ -45,12 +45,12 @@ def test_there_is_one_lifespan_only() -> None:
     assert app.registered_lifespan.function is plain
 
 
-def test_what_is_not_a_generator_function_is_refused() -> None:
+def test_a_lifespan_that_is_not_a_generator_function_is_refused() -> None:
     with pytest.raises(LoadError, match=r"the lifespan .*<lambda> must be a generator function"):
         Processor().lifespan(lambda: iter([1]))
 
 
-def test_one_that_needs_an_argument_is_refused() -> None:
+def test_a_lifespan_that_requires_an_argument_is_refused() -> None:
     def needy(app: object) -> Iterator[None]:
         yield
 

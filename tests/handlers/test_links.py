@@ -61,7 +61,7 @@ def test_a_plan_is_json_that_other_languages_can_write() -> None:
 
 
 @given(st.binary(max_size=40))
-def test_whatever_a_header_holds_is_read_or_refused(value: bytes) -> None:
+def test_any_header_value_is_read_or_refused(value: bytes) -> None:
     for read in (read_plan, read_inputs):
         with contextlib.suppress(InvalidHeader):
             assert isinstance(read(value), list)
@@ -100,7 +100,7 @@ def test_inputs_that_cannot_be_read_are_refused(value: bytes | None) -> None:
         check_links([("task-inputs", value)])
 
 
-def test_what_is_too_large_for_a_header_is_refused_with_both_sizes() -> None:
+def test_a_plan_or_an_input_too_large_for_a_header_is_refused_with_both_sizes() -> None:
     with pytest.raises(EncodeError, match=r"what follows from the task is too large: 400,0.. bytes .* 262,144"):
         write_plan([Planned("s", bytes(300_000))])
     with pytest.raises(EncodeError, match=r"what the handler returned is too large .*: 300,013 bytes .* 262,144"):

@@ -38,7 +38,7 @@ def test_the_first_registered_is_outermost_whether_it_came_before_the_handler_or
     assert called(app, "other") == "a(b(default))"
 
 
-def test_none_costs_nothing_and_one_costs_one_call() -> None:
+def test_no_middleware_costs_nothing_and_one_costs_one_call() -> None:
     app = Processor()
 
     @app.task("charge")
@@ -80,7 +80,7 @@ def starred(*arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize("middleware", [Positional(), starred, lambda task, call, more=1: f"({call(task)})"])
-def test_whatever_takes_two_arguments_is_a_middleware(middleware: Callable[[Any, Any], Any]) -> None:
+def test_any_callable_with_two_arguments_is_a_middleware(middleware: Callable[[Any, Any], Any]) -> None:
     app = Processor()
     assert app.middleware(middleware) is middleware
     app.task("charge")(lambda task: "charged")

@@ -99,7 +99,7 @@ def test_none_is_the_same_as_no_keyword() -> None:
         ({"outage_on": Exception}, TaskTimeout(), Verdict.OUTAGE),
     ],
 )
-def test_an_exception_is_retried_or_rejected_as_its_handler_says(
+def test_an_exception_is_retried_or_rejected_by_the_rules_of_its_handler(
     keywords: dict[str, Any], error: BaseException, verdict: Verdict
 ) -> None:
     assert handler(**keywords).rules.verdict(error) is verdict
@@ -126,7 +126,7 @@ def test_a_retry_after_no_time_is_refused_where_it_is_raised(after: Any) -> None
         Retry(after=after)
 
 
-def test_a_retry_that_counts_in_some_other_way_is_refused_where_it_is_raised() -> None:
+def test_a_retry_with_a_non_boolean_counts_is_refused_where_it_is_raised() -> None:
     with pytest.raises(ValueError, match=r"Retry\(counts=…\) must be True or False, not 'no'"):
         Retry(after=1, counts="no")  # type: ignore[arg-type]
 

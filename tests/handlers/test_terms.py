@@ -29,11 +29,11 @@ from processor.testing.memory.cluster import MemoryRecord
 MOMENT = datetime(2026, 11, 29, 8, 30, tzinfo=UTC)
 
 
-def test_headers_without_terms_ask_for_nothing() -> None:
+def test_headers_without_terms_have_no_terms() -> None:
     assert terms_of([("trace", b"1"), ("task-id", b"7"), ("task-name", b"charge"), ("Task-Priority", b"9")]) is None
 
 
-def test_the_priority_of_every_task_asks_for_nothing() -> None:
+def test_the_default_priority_has_no_terms() -> None:
     assert terms_of([("task-priority", b"0")]) is None
 
 
@@ -112,7 +112,7 @@ def test_a_task_may_begin_until_it_expires_and_not_after() -> None:
     assert str(caught.value) == "it had to begin by 2026-11-29T08:30:00.000Z, as its header task-expires says"
 
 
-def test_a_task_may_begin_as_long_after_its_timestamp_as_its_handler_says_unless_a_header_says_until_when() -> None:
+def test_the_maximum_age_of_a_handler_limits_the_start_of_a_task_unless_a_header_has_the_expiry() -> None:
     produced = MOMENT.timestamp()
     record = MemoryRecord(Partition("t", 0), 0, None, None, timestamp=round(produced * 1000))
     check_age(record, 60.0, None, produced + 60.0)
@@ -141,7 +141,7 @@ def test_a_time_that_no_calendar_has_is_shown_in_milliseconds() -> None:
     st.none() | st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 — see timezones
     st.none() | st.integers(0, 10**14),
 )
-def test_what_is_asked_for_is_what_is_read(priority: int, moment: datetime | None, expires: int | None) -> None:
+def test_terms_round_trip_through_headers(priority: int, moment: datetime | None, expires: int | None) -> None:
     if moment is not None and expires is not None and expires < moment.timestamp() * 1000:
         expires = None
     terms = terms_of(headers_for_terms(priority, not_before=moment, expires=expires)) or Terms()
@@ -194,7 +194,7 @@ def test_the_terms_of_any_task_need_no_header() -> None:
         ({"not_before": 2, "expires": 1}, "the task could never begin: it expires before its earliest start"),
     ],
 )
-def test_terms_that_cannot_be_used_are_one_line(terms: dict[str, Any], said: str) -> None:
+def test_invalid_terms_are_one_line(terms: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError) as caught:
         headers_for_terms(**terms)
     assert said in str(caught.value)

@@ -40,12 +40,12 @@ def test_a_log_without_heads_still_has_the_offset() -> None:
     assert (block.place, block.session_id, block.why) == ("orders[3]@70", "", "unfinished")
 
 
-def test_it_has_its_place_its_session_and_what_waits_behind_it() -> None:
+def test_a_head_block_has_its_place_its_session_and_the_tasks_behind_it() -> None:
     block = block_of(offset=7, session_id="anna", session_waiting=4)
     assert (block.place, block.session_id, block.behind, block.gap) == ("orders[3]@7", "anna", 4, 3)
 
 
-def test_it_began_when_its_state_did() -> None:
+def test_a_head_block_began_when_its_state_did() -> None:
     assert (block_of(100.0, state_seconds=4.0).since, block_of(100.0, state_seconds=4.0).seconds) == (96.0, 4.0)
 
 

@@ -53,7 +53,7 @@ def test_a_partition_that_fell_silent_with_its_consumer_is_not_confirmed() -> No
     assert known.at - BEGAN <= 10
 
 
-def test_a_reader_that_begins_in_the_middle_knows_the_count_first_and_the_partitions_with_the_next_list() -> None:
+def test_a_reader_that_starts_late_has_the_count_first_and_the_partitions_with_the_next_list() -> None:
     before = reports_from(0, 3, assigned_partitions=3)
     watch = watching(*before, partition(20, 7))
     assert title(watch).endswith("3 partitions (2 idle, not listed yet)")

@@ -31,7 +31,7 @@ class Reported:
         return self.partition
 
 
-def test_it_is_named_as_kafkas_tools_name_it() -> None:
+def test_a_partition_is_named_as_in_the_tools_of_kafka() -> None:
     assert Reported().partition.name == "orders[3]"
 
 
@@ -157,7 +157,7 @@ def test_the_last_owner_is_known_after_a_release() -> None:
     assert reported.consumer.owned == set()
 
 
-def test_each_consumer_knows_the_partitions_that_it_owns() -> None:
+def test_each_consumer_has_the_partitions_that_it_owns() -> None:
     reported = Reported()
     reported.at(0)
     assert (reported.consumer.owned, reported.other.owned) == ({KEY}, set())

@@ -185,14 +185,14 @@ def test_an_event_is_a_line_of_its_kind(event: str, fields: dict[str, Any], kind
 
 
 @pytest.mark.parametrize("event", ["consumer.assigned", "consumer.revoked"])
-def test_a_rebalance_that_changes_nothing_for_a_consumer_is_not_a_line(event: str) -> None:
+def test_a_rebalance_that_does_not_change_a_consumer_has_no_line_in_the_timeline(event: str) -> None:
     assert not watching(line(event, consumer=0, partitions=[])).timeline.recent
 
 
 @pytest.mark.parametrize(
     "event", ["consumer.stats", "partition.stats", "fleet.stats", "task.succeeded", "kafka.client_log"]
 )
-def test_what_comes_all_the_time_is_not_a_line(event: str) -> None:
+def test_frequent_events_have_no_line_in_the_timeline(event: str) -> None:
     assert not watching(line(event, consumer=0)).timeline.recent
 
 

@@ -85,7 +85,7 @@ def test_a_short_range_is_read_over() -> None:
     assert census.share() == Share(b"a", 2, 2, is_all=True)
 
 
-def test_what_a_transaction_holds_back_is_not_taken_for_the_end() -> None:
+def test_an_open_transaction_is_not_mistaken_for_the_end() -> None:
     census = Census(view(0, 10), 10)
     read(census, [(0, b"a"), (1, b"a")])
     census.cut(2)
@@ -100,7 +100,7 @@ def test_markers_at_the_end_are_passed() -> None:
     assert census.share() == Share(b"a", 1, 1, is_all=True)
 
 
-def test_what_comes_twice_counts_once() -> None:
+def test_a_record_delivered_twice_counts_once() -> None:
     census = Census(view(0, 3), 10)
     read(census, [(0, b"a"), (1, b"a")])
     census.take(0, b"b")

@@ -55,7 +55,7 @@ def test_the_verdicts_of_a_partition_with_a_member(views: list[PartitionView], v
     assert judged(*views) == verdict
 
 
-def test_what_lags_without_a_member_needs_no_second_look() -> None:
+def test_lag_without_a_member_is_reported_from_a_single_sample() -> None:
     assert judged(view(10, 20), is_owned=False) == "no-member"
     assert judged(view(10, 10), is_owned=False) == "ok"
     assert judged(view(10, 20), is_owned=None) == "early"

@@ -73,7 +73,7 @@ def test_times_compare_with_the_time_of_the_failure() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "name", "colour=red", "header.=x", "=x"])
-def test_what_is_not_a_condition(text: str) -> None:
+def test_an_invalid_condition_is_rejected(text: str) -> None:
     assert condition_fault(text) is not None
 
 

@@ -9,11 +9,11 @@ from tests.engine.record import FakeRecord
 from tests.operate.dead_letter import Headers, headers_of_a_failure, letter
 
 
-def test_the_headers_that_are_taken_away_are_those_that_dead_lettering_adds() -> None:
+def test_the_removed_headers_are_those_that_dead_lettering_adds() -> None:
     assert tuple(name for name, _ in headers_of_a_failure()) == ADDED
 
 
-def test_a_letter_has_what_its_record_had() -> None:
+def test_a_dead_letter_has_the_key_value_and_headers_of_its_record() -> None:
     one = letter([("trace", b"\xff"), ("via", b"a"), ("via", None)])
     assert (one.topic(), one.partition(), one.offset(), one.key(), one.value()) == ("t", 0, 7, b"anna", b"value")
     assert one.headers() == [("trace", b"\xff"), ("via", b"a"), ("via", None)]
@@ -62,7 +62,7 @@ def test_a_record_without_an_original_topic_is_not_a_letter() -> None:
     assert letter_of(FakeRecord(7, headers=[("dlq-topic", b"")])) is None
 
 
-def test_what_a_letter_does_not_say_is_unknown() -> None:
+def test_fields_that_a_dead_letter_does_not_have_are_unknown() -> None:
     found = letter_of(FakeRecord(7, headers=[("dlq-topic", b"t"), ("dlq-offset", b"-3"), ("dlq-failed-at", b"now")]))
     assert found is not None
     assert (found.partition(), found.offset(), found.failed_at, found.attempts) == (-1, -1, -1, -1)

@@ -53,7 +53,7 @@ def test_a_moment_is_shown_in_utc() -> None:
         "20261129",
     ],
 )
-def test_what_is_not_a_point_in_time(text: str) -> None:
+def test_an_invalid_point_in_time_is_rejected(text: str) -> None:
     fault = moment_fault(text)
     assert fault is not None
     assert fault.startswith("must be a time such as ")
@@ -79,7 +79,7 @@ def test_a_target(text: str, target: Target) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "first", "+", "+-1", "1.5", "--5", "5-"])
-def test_what_is_not_a_target(text: str) -> None:
+def test_an_invalid_reset_target_is_rejected(text: str) -> None:
     fault = target_fault(text)
     assert fault is not None
     assert fault.startswith("must be earliest, latest, an offset, +N, -N, or a time such as ")

@@ -77,7 +77,7 @@ def test_what_is_older_than_a_time_is_neither_found_nor_read() -> None:
     assert (read, newest.left_out) == (1000, False)
 
 
-def test_what_is_left_out_is_known() -> None:
+def test_the_newest_records_report_whether_others_were_left_out() -> None:
     newest = Newest(2, {Partition("t", 0): (0, 3)})
     newest.step()
     for record in (At(0, 0, 1), At(0, 1, 2)):
@@ -97,7 +97,9 @@ def test_what_is_left_out_is_known() -> None:
     ),
     st.integers(1, 20),
 )
-def test_they_are_what_sorting_all_by_time_gives(steps: list[list[tuple[int, int, bool]]], wanted: int) -> None:
+def test_the_newest_records_equal_the_last_of_all_sorted_by_time(
+    steps: list[list[tuple[int, int, bool]]], wanted: int
+) -> None:
     """With holes between offsets; the timestamps of a partition ascend, strictly, as ties may go either way."""
     logs: Logs = {}
     chosen: set[tuple[int, int]] = set()

@@ -53,7 +53,7 @@ def test_a_commit_beyond_the_end_has_no_lag() -> None:
 
 
 @pytest.mark.parametrize("metadata", ["of another tool", "p1:", "p2:AAAA", skipmap.encode(9, [(10, 12)])[0]])
-def test_metadata_that_is_not_a_skip_map_of_this_commit_says_nothing(metadata: str) -> None:
+def test_metadata_that_is_not_a_skip_map_of_this_commit_has_no_settled_ranges(metadata: str) -> None:
     assert PartitionView(Partition("t", 0), 0, 100, 10, metadata).settled_ranges() == []
 
 

@@ -27,7 +27,7 @@ def test_a_text_is_read_as_it_is_written(least: int, room: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1..", "..2", "1...2", "1..2..3", "-1..2", "1.5..2", "1-2", "0x1..2"])
-def test_what_is_neither_a_number_nor_a_range_is_refused(text: str) -> None:
+def test_text_that_is_neither_a_number_nor_a_range_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^--hands must be an integer, or a range such as 8\.\.64, not "):
         ENTRY.read(text)
 

@@ -18,7 +18,7 @@ RULE = "is not a valid topic name: use letters, digits, '.', '_' and '-', at mos
 
 
 @pytest.mark.parametrize("topic", ["a", "A-z_0.9", "...", "-", "x" * LONGEST_TOPIC, *sorted(INTERNAL)])
-def test_a_topic_name_that_kafka_takes_has_no_fault(topic: str) -> None:
+def test_a_topic_name_that_kafka_accepts_has_no_fault(topic: str) -> None:
     assert topic_fault(topic) is None
 
 
@@ -39,7 +39,7 @@ def test_a_topic_of_kafkas_own_is_refused_as_a_target(topic: str) -> None:
 
 
 @pytest.mark.parametrize("group", ["g", "a b\nü", "g" * LONGEST_TEXT])
-def test_a_group_name_that_kafka_takes_has_no_fault(group: str) -> None:
+def test_a_group_name_that_kafka_accepts_has_no_fault(group: str) -> None:
     assert group_fault(group) is None
 
 

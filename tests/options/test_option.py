@@ -96,7 +96,7 @@ READ: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "text", "value"), READ)
-def test_a_text_is_read_as_its_type_has_it(name: str, text: Any, value: Any) -> None:
+def test_a_text_is_converted_to_the_type_of_its_option(name: str, text: Any, value: Any) -> None:
     read = entry(name).read(text)
     assert (read, type(read)) == (value, type(value))
 

@@ -139,7 +139,7 @@ def test_lines_of_loggers_that_were_bound_at_import_are_logged_too() -> None:
     assert [own(event)[2:] for event in events] == [("charged", {"service": "shop"})]
 
 
-def test_an_application_with_a_handler_on_the_root_logger_is_left_alone() -> None:
+def test_an_application_with_a_handler_on_the_root_logger_keeps_its_logging() -> None:
     with unconfigured():
         written, events = io.StringIO(), list[Event]()
         logging.basicConfig(stream=written, format="%(message)s")
@@ -149,7 +149,7 @@ def test_an_application_with_a_handler_on_the_root_logger_is_left_alone() -> Non
     assert (written.getvalue(), events) == ("mine\n", [])
 
 
-def test_an_application_that_configured_structlog_is_left_alone() -> None:
+def test_an_application_that_configured_structlog_keeps_its_configuration() -> None:
     with unconfigured():
         written, events = io.StringIO(), list[Event]()
         structlog.configure([structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(written))
@@ -180,7 +180,7 @@ def test_an_application_that_sets_up_logging_later_takes_precedence(capsys: pyte
     assert capsys.readouterr().out == "event='mine'\n"
 
 
-def test_afterwards_everything_is_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_logging_configuration_is_restored_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
     with unconfigured():
         before = logging.root.handlers[:], structlog.get_config()
         early = structlog.get_logger("shop").bind(service="shop")
@@ -195,7 +195,7 @@ def test_afterwards_everything_is_as_it_was(capsys: pytest.CaptureFixture[str]) 
     assert "as by default" in capsys.readouterr().out
 
 
-def test_where_it_is_not_wanted_nothing_is_replaced() -> None:
+def test_without_capturing_no_logging_configuration_is_replaced() -> None:
     with unconfigured():
         before = logging.root.handlers[:], structlog.get_config()
         with captured(list[Event]().append, "info", wanted=False):
@@ -210,7 +210,7 @@ class Speaker(NamedTuple):
         return None if self.offset is None else {**NO_TASK, "offset": self.offset}
 
 
-def test_of_two_consumers_in_one_process_each_logs_what_its_own_handlers_say() -> None:
+def test_two_consumers_in_one_process_each_log_the_lines_of_their_own_handlers() -> None:
     def speak(emit: Emit, offset: int | None) -> None:
         origin.set(Speaker(emit, offset))
         structlog.get_logger("shop").info("here")

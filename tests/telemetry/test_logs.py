@@ -207,7 +207,7 @@ def test_each_line_is_one_system_call_so_that_processes_can_share_a_pipe(monkeyp
     assert calls == [line.encode()]
 
 
-def test_the_structlog_configuration_of_the_application_is_left_alone() -> None:
+def test_the_structlog_configuration_of_the_application_is_not_changed() -> None:
     import structlog
 
     before = structlog.get_config()

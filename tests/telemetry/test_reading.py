@@ -61,7 +61,7 @@ def test_fields_that_a_later_version_adds_are_ignored() -> None:
     assert event.succeeded == 3
 
 
-def test_a_word_that_a_later_version_adds_is_read_as_it_is() -> None:
+def test_an_enum_value_of_a_later_version_is_read_unchanged() -> None:
     event = found(event="partition.stats", head={"state": "suspended"}).event
     assert isinstance(event, events.PartitionStats)
     assert event.head is not None

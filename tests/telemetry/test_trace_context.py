@@ -35,7 +35,7 @@ def test_a_valid_trace_context_is_parsed(header: str) -> None:
         b"\xff" * 55,
     ],
 )
-def test_an_invalid_one_is_none(header: bytes | None) -> None:
+def test_an_invalid_trace_header_has_no_context(header: bytes | None) -> None:
     assert trace_context(header) is None
 
 

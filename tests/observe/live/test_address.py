@@ -39,7 +39,7 @@ def test_anything_else_is_refused_with_examples(text: str) -> None:
 
 
 @pytest.mark.parametrize(("host", "is_loopback"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])
-def test_a_listener_knows_its_url_and_whether_others_can_reach_it(host: str, is_loopback: bool) -> None:
+def test_a_listener_has_its_url_and_whether_other_hosts_can_reach_it(host: str, is_loopback: bool) -> None:
     listener = listen(Address(host, 0))
     with listener.socket as listening:
         assert listener.url == f"http://{host}:{listening.getsockname()[1]}/"

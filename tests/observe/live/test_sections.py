@@ -44,7 +44,7 @@ def test_every_section_has_its_place_on_the_page() -> None:
     assert set(re.findall(r'id="(\w+)"', shell())) == drawn | {"connection"}
 
 
-def test_before_the_first_event_the_page_shows_that_and_what_is_read_instead() -> None:
+def test_before_the_first_event_the_page_shows_that_it_waits_and_what_was_read() -> None:
     stats = ReadStats(lines=3, foreign=3)
     drawn = sections(Observed(Watch(), stats, BEGAN))
     assert "Waiting for the first event" in words(drawn["state"])
@@ -63,7 +63,7 @@ def test_before_the_first_event_the_page_shows_that_and_what_is_read_instead() -
         (90.0, {"is_over": True}, "The log has ended 08:00:10 UTC"),
     ],
 )
-def test_it_says_whether_the_log_grows(at: float, more: dict[str, Any], state: str) -> None:
+def test_the_page_shows_whether_the_log_grows(at: float, more: dict[str, Any], state: str) -> None:
     drawn = shown(watching(consumer(0), partition(0), consumer(10)), at, **more)
     assert state in words(drawn["state"])
 
@@ -107,7 +107,7 @@ def test_consumers_show_the_handlers_whose_tasks_wait() -> None:
     assert "The handler charge is suspended" in words(drawn["problems"])
 
 
-def test_lists_are_bounded_and_say_what_they_leave_out() -> None:
+def test_lists_are_bounded_and_report_what_they_leave_out() -> None:
     reports = [partition(at, number=n, lag=50) for at in range(0, 100, 10) for n in range(MOST_PARTITIONS + 10)]
     failures = [
         line("task.dead_lettered", 99, consumer=0, error_type=f"E{n}", error="x", topic="orders", partition=0, offset=n)

@@ -144,7 +144,7 @@ def test_viewers_come_and_go_and_each_has_the_present_state(server: LiveServer, 
     until(lambda: not server.is_watched, "the viewers are noticed to have gone")
 
 
-def test_a_viewer_that_does_not_read_holds_up_no_other(server: LiveServer, port: int) -> None:
+def test_a_viewer_that_does_not_read_delays_no_other(server: LiveServer, port: int) -> None:
     with Viewer(port) as viewer:
         until(lambda: server.is_stale)
         with socket.create_connection(("127.0.0.1", port)) as idle:

@@ -26,7 +26,7 @@ def test_zeros_are_a_line_at_the_bottom() -> None:
 
 
 @pytest.mark.parametrize("points", [[], [(1.0, 2.0)], [(1.0, 2.0), (1.0, 3.0)]])
-def test_what_has_no_extent_is_not_drawn_but_keeps_its_words(points: Points) -> None:
+def test_a_chart_without_extent_is_not_drawn_but_keeps_its_label(points: Points) -> None:
     assert "<path" not in html_of(spark(points, "lag over time"))
     assert 'aria-label="lag over time"' in html_of(spark(points, "lag over time"))
 

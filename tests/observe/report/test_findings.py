@@ -43,7 +43,7 @@ def test_a_stall_names_the_session_the_time_and_the_reason() -> None:
     assert "Other sessions continue" in finding.advice
 
 
-def test_a_partition_that_is_held_says_what_it_waits_for_whatever_its_verdict() -> None:
+def test_a_held_partition_names_the_offsets_that_it_waits_for_under_any_verdict() -> None:
     held: dict[str, Any] = {"head": None, "in_flight": 0, "gap": 0, "waits_for": ["orders[1]@7", "orders[2]@9"]}
     new = only(watching(partition(0, committed=None, commit_point=None, **held)))
     watched = only(watching(*stalled(**held)))

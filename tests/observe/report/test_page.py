@@ -64,7 +64,7 @@ def parsed(written: Path) -> Parsed:
     return Parsed(written.read_text())
 
 
-def test_it_has_plots_verdicts_and_the_tasks_that_commit_points_waited_for(parsed: Parsed) -> None:
+def test_the_page_has_plots_verdicts_and_the_tasks_that_held_commit_points(parsed: Parsed) -> None:
     headings = ("Throughput", "Duration of attempts", "Lag", "Gap", "In flight", "Failed attempts", "Partitions")
     for heading in (*headings, "Head of line", "Failures by error", "Sessions with the most waiting", "Events"):
         assert heading in parsed.text
@@ -74,7 +74,7 @@ def test_it_has_plots_verdicts_and_the_tasks_that_commit_points_waited_for(parse
     assert "falling behind" in parsed.text
 
 
-def test_it_fetches_nothing_and_runs_nothing(written: Path, parsed: Parsed) -> None:
+def test_the_page_fetches_nothing_and_runs_no_script(written: Path, parsed: Parsed) -> None:
     source = written.read_text()
     assert {tag for tag, _ in parsed.elements} & {"script", "link", "img", "iframe", "object", "form", "base"} == set()
     for attribute in ("src", "href", "action", "style", "onload", "onerror", "onclick"):
@@ -86,14 +86,14 @@ def test_it_fetches_nothing_and_runs_nothing(written: Path, parsed: Parsed) -> N
     assert policy.startswith("default-src 'none'")
 
 
-def test_it_is_for_phones_and_for_both_colour_schemes(written: Path, parsed: Parsed) -> None:
+def test_the_page_supports_phones_and_both_colour_schemes(written: Path, parsed: Parsed) -> None:
     metas = {meta.get("name"): meta.get("content") for meta in parsed.all("meta")}
     assert metas["viewport"] == "width=device-width, initial-scale=1"
     assert metas["color-scheme"] == "light dark"
     assert "prefers-color-scheme: dark" in written.read_text()
 
 
-def test_it_has_text_alternatives_and_headings_in_order(parsed: Parsed) -> None:
+def test_the_page_has_text_alternatives_and_headings_in_order(parsed: Parsed) -> None:
     assert parsed.all("html")[0]["lang"] == "en"
     for drawing in parsed.all("svg"):
         assert drawing["role"] == "img"

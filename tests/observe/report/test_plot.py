@@ -152,7 +152,7 @@ def test_an_axis_ends_at_a_short_number_whose_half_is_short_too(most: float, end
 
 
 @pytest.mark.parametrize("most", [0.0, -1.0])
-def test_an_axis_of_nothing_is_one(most: float) -> None:
+def test_an_empty_axis_ends_at_one(most: float) -> None:
     assert nice(most) == 1.0
 
 

@@ -32,7 +32,7 @@ def test_a_log_without_events_has_advice_and_the_lines_that_were_read() -> None:
     assert found == f"{NOTHING}\nRead 3 lines, 3 of them not events of a processor.\n"
 
 
-def test_it_begins_with_the_group_the_topics_the_time_and_the_totals() -> None:
+def test_the_report_begins_with_the_group_the_topics_the_time_and_the_totals() -> None:
     lines = [
         line("consumer.started", group="shop", consumer=0),
         partition(1, topic="orders"),
