@@ -1,4 +1,4 @@
-"""The encodings of record values: an entry each, with what is true of it.
+"""The encodings of record values, each with its traits in one entry.
 
 A format is an entry here, and a module `processor/codec/NAME_values.py` whose function `codec` makes its codec from
 `CodecInputs`. All else follows: the choices of `--value-format`, its help, the README's table, the chart's schema, and
@@ -15,7 +15,7 @@ from processor.options.kinds import either
 
 @dataclass(frozen=True)
 class Traits:
-    """What is true of a format.
+    """The traits of a format.
 
     Args:
         has_schemas: whether values have Avro schemas. The options of schemas and of a schema registry, and the
@@ -47,7 +47,7 @@ WITH_SCHEMAS: Final = either([name for name, traits in VALUE_FORMATS.items() if 
 
 
 def traits_of(value_format: str) -> Traits:
-    """What is true of a format.
+    """Return the traits of a format.
 
     Raises:
         SettingsError: the format does not exist.

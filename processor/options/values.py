@@ -81,7 +81,7 @@ class RegistryOptions(OptionSet):
 
     @property
     def registry(self) -> RegistrySettings | None:
-        """The schema registry, where one is given.
+        """Return the settings of the schema registry; None without one.
 
         Raises:
             SettingsError: two of its options contradict each other, or one is given without `schema_registry`.
@@ -121,7 +121,7 @@ class SubjectOptions(RegistryOptions):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ReadingOptions(SchemaOptions, RegistryOptions):
-    """The options that reading values needs."""
+    """The options of commands that read values."""
 
     value_format: Annotated[ValueFormat, Option("Encoding of record values.", Panel.VALUES)] = "avro"
 
@@ -140,7 +140,7 @@ class ReadingOptions(SchemaOptions, RegistryOptions):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class WritingOptions(ReadingOptions, SubjectOptions):
-    """The options that reading and writing values needs."""
+    """The options of commands that read and write values."""
 
     auto_register: Annotated[bool, Option("Register missing schemas.", Panel.WRITING)] = True
     use_latest_version: Annotated[
@@ -156,7 +156,7 @@ def _registry_fields() -> Mapping[str, str]:
 
 
 REGISTRY_FIELDS: Final[Mapping[str, str]] = _registry_fields()
-"""The options that concern a schema registry, and what they are called in `RegistrySettings`."""
+"""The options of a schema registry, each with its name in `RegistrySettings`."""
 
 
 def _default_of(options: type[OptionSet], name: str) -> Any:

@@ -1,4 +1,4 @@
-"""When a command is given, and who gives it."""
+"""The time and the author of a control command."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def now() -> int:
 
 
 def author() -> str:
-    """Return USER@HOST."""
+    """Return the user and the machine that give the command, as USER@HOST."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in some containers
+    except (KeyError, OSError):  # the user ID has no name, as in some containers
         user = "unknown"
     return f"{user}@{socket.gethostname()}"

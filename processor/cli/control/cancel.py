@@ -19,7 +19,7 @@ from processor.options.option import Option
 
 @dataclass(frozen=True, kw_only=True)
 class CancelOptions(ControlOptions):
-    """What is cancelled, and how."""
+    """The target of a cancellation, and its effect."""
 
     task: Annotated[str | None, Option("The task with this ID.", metavar="ID")] = None
     session: Annotated[
@@ -38,7 +38,7 @@ class CancelOptions(ControlOptions):
     off: Annotated[bool, Option("End the cancellation: tasks that are not settled yet run.")] = False
 
     def check_together(self) -> None:
-        """Refuse neither a task nor a session, both, and a name without a session.
+        """Refuse options without a task or a session, with both, or with a name and no session.
 
         Raises:
             SettingsError: the options name nothing, or more than one thing, or contradict each other.
@@ -84,7 +84,7 @@ def cancel(connection: ConnectionOptions, options: CancelOptions) -> int:
 
 
 def _tidy(connection: ConnectionOptions, topic: str, group: str) -> None:
-    """Removes the records of cancellations that are over. A principal that may not read the topic leaves them."""
+    """Removes the records of cancellations that are over. If the principal may not read the topic, they remain."""
     try:
         over = commands_of(connection, topic, group).over
         if over:

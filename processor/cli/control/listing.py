@@ -1,4 +1,4 @@
-"""`processor control list`: what is in force."""
+"""`processor control list`: lists the pauses, cancellations and numbers of workers that are in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which group a command is for, and what it pauses or resumes."""
+"""The options for the group of a control command, and for the target of a pause."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TargetOptions(ControlOptions):
     all: Annotated[bool, Option("All tasks of the group.")] = False
 
     def check_together(self) -> None:
-        """Refuse none, and several.
+        """Refuse options that name no target, or several.
 
         Raises:
             SettingsError: the options name nothing, or more than one thing.

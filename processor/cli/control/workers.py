@@ -25,7 +25,7 @@ class WorkersOptions(ControlOptions):
     off: Annotated[bool, Option("Return to the number that each consumer was started with.")] = False
 
     def check_together(self) -> None:
-        """Refuse neither, and both.
+        """Refuse options with neither or both of these.
 
         Raises:
             SettingsError: the options say nothing, or contradict each other.

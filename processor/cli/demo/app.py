@@ -20,7 +20,7 @@ LEDGER: Final = "PROCESSOR_DEMO_LEDGER"
 """The environment variable with the path of the ledger, for the consumers of the demo."""
 
 BATCH: Final = 50
-"""Tasks of a full batch."""
+"""Number of tasks in a full batch."""
 
 BATCH_SECONDS: Final = 0.02
 """How long a handler works on a batch, however many tasks it has."""
@@ -47,23 +47,23 @@ class Entry(msgspec.Struct, frozen=True):
     overdue: float | None = None
     """Seconds from the time before which it must not begin; None where there is none."""
     batch: int | None = None
-    """How many tasks its batch had; None where its handler takes one."""
+    """Number of tasks in its batch; None if its handler takes single tasks."""
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What a task of the demo asks for."""
+    """The payload of a demo task, which determines the behaviour of its handler."""
 
     number: int
     milliseconds: float
     """How long its handler works."""
     failures: int = 0
-    """How many attempts fail before one succeeds."""
+    """Number of attempts that fail before one succeeds."""
     refuse: bool = False
     """Whether its handler rejects it."""
 
 
 class DemoFailure(Exception):
-    """The failure that a task asks for, in place of that of a service that is down."""
+    """The failure that a task's payload requires. It stands for that of a service that is down."""
 
 
 app = Processor()
@@ -71,7 +71,7 @@ app = Processor()
 
 @app.task("work")
 def work(task: Task) -> None:
-    """Sleep as long as a call to a service takes, and end as the payload asks."""
+    """Sleep as long as a call to a service takes, and end as the payload requires."""
     wanted = msgspec.convert(task.payload, Work)
     began = time.monotonic()
     time.sleep(wanted.milliseconds / 1000)
@@ -86,7 +86,7 @@ def work(task: Task) -> None:
 
 @app.batch("store", size=BATCH, wait=0.1)
 def store(tasks: list[Task]) -> None:
-    """Sleep as long as a database takes for rows of any number, and fail for those whose payload asks for it."""
+    """Sleep as long as a database takes to store a batch, and report failures for tasks whose payload requires them."""
     time.sleep(BATCH_SECONDS)
     errors: dict[int, Exception] = {}
     for index, task in enumerate(tasks):
@@ -134,7 +134,7 @@ def _ledger() -> int:
 
 
 def read_ledger(path: Path) -> list[Entry]:
-    """Return the attempts that are written so far; none where there is no file yet."""
+    """Return the attempts that have been written so far; none if there is no file yet."""
     if not path.exists():
         return []
     decode = msgspec.json.Decoder(Entry).decode

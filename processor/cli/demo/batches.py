@@ -1,4 +1,4 @@
-"""`--show batches`: tasks whose handler takes many at once, and checks of how they came and of those that failed."""
+"""`--show batches`: tasks for a handler of batches, and checks of the batches' sizes and of the tasks that failed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from processor.cli.demo.load import Fate, Planned, plan
 from processor.engine.record import Record
 
 SINGLE_ONE_IN: Final = 10
-"""One task in so many is for a handler of single tasks. It runs beside the batches."""
+"""One task in this many is for the handler of single tasks, which runs beside the batches."""
 
 FAULTY_ONE_IN: Final = 100
-"""One task in so many fails in its batch: at first, or for good. Each is of a session of its own."""
+"""One task in this many fails in its batch, at first or for good. Each of them has a session of its own."""
 
 FAULTY_FATES: Final[Sequence[Fate]] = ("retried", "exhausted")
 
 LEAST_MEAN: Final = 10
-"""Tasks that a batch must have on average. With a backlog, nearly all are full."""
+"""The least average number of tasks in a batch. With a backlog, nearly all batches are full."""
 
 
 def plan_batches(tasks: int, sessions: int) -> list[Planned]:
-    """Tasks for batches, some of which fail, among tasks for the handler of single ones."""
+    """Return tasks for batches, some of which fail, mixed with tasks for the handler of single ones."""
     chance = random.Random(4)
     singles = plan(max(1, tasks // SINGLE_ONE_IN), sessions)
     faulty = max(1, tasks // FAULTY_ONE_IN)
@@ -39,7 +39,7 @@ def plan_batches(tasks: int, sessions: int) -> list[Planned]:
 
 
 def _mixed(some: Sequence[Planned], others: Sequence[Planned], chance: random.Random) -> list[Planned]:
-    """Both, each in its order."""
+    """Return both, mixed at random. Each keeps its own order."""
     both = len(some) + len(others)
     places = set(chance.sample(range(both), len(some)))
     rest, left = iter(some), iter(others)
@@ -47,14 +47,14 @@ def _mixed(some: Sequence[Planned], others: Sequence[Planned], chance: random.Ra
 
 
 def summary_of_batches(planned: Sequence[Planned]) -> str:
-    """Return how many there are."""
+    """Return the numbers of these tasks as a sentence."""
     batched = [task for task in planned if task.batched]
     faulty = sum(task.fate != "plain" for task in batched)
     return f"{len(batched):,} of them are handled in batches of up to {BATCH}; {faulty:,} fail in their batch."
 
 
 def check_batches(planned: Sequence[Planned], entries: Sequence[Entry], _letters: Sequence[Record]) -> list[Fact]:
-    """Check that tasks come together, and after a failure one by one."""
+    """Check that tasks are handled in batches, and after a failure one by one."""
     sizes = _sizes(entries)
     mean = sum(sizes) / len(sizes) if sizes else 0.0
     again = [entry for entry in entries if entry.batch is not None and entry.attempt > 1]
@@ -71,7 +71,7 @@ def check_batches(planned: Sequence[Planned], entries: Sequence[Entry], _letters
 
 
 def figures_of_batches(_planned: Sequence[Planned], entries: Sequence[Entry]) -> list[Figure]:
-    """Return how large batches were, and how long their tasks waited."""
+    """Return the sizes of the batches, and the waiting times of their tasks."""
     sizes = sorted(_sizes(entries))
     waits = [entry.waited for entry in entries if entry.batch is not None and entry.attempt == 1]
     middle = sizes[len(sizes) // 2] if sizes else 0

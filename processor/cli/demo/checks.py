@@ -24,12 +24,12 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 def figures(entries: Sequence[Entry], partitions: int, workers: int) -> list[Figure]:
-    """Throughput, waiting and running times, and balance.
+    """Return throughput, waiting and running times, and balance.
 
     Args:
         entries: the ledger.
-        partitions: of the topic.
-        workers: of all consumers together; one that did nothing is counted with nothing.
+        partitions: number of partitions of the topic.
+        workers: number of workers of all consumers together, including those that ran no task.
     """
     if not entries:
         return [Figure("attempts", "none")]
@@ -53,7 +53,7 @@ def _sessions_by_partition(entries: Sequence[Entry]) -> Collection[int]:
 
 
 def percentiles(seconds: Sequence[float]) -> str:
-    """Return how long something took, as a few words."""
+    """Return the percentiles of some durations as text."""
     if not seconds:
         return "none"
     ordered = sorted(seconds)
@@ -66,7 +66,7 @@ def _duration(seconds: float) -> str:
 
 
 def _balance(counts: Collection[int], places: int) -> str:
-    """The least and the most of `places` places, of which those that got nothing are not in `counts`."""
+    """Return the least and the most of `places` places as text. Places without a task are not in `counts`."""
     all_counts = [*counts, *[0] * (places - len(counts))]
     mean = sum(all_counts) / len(all_counts)
     low, high = min(all_counts) / mean - 1, max(all_counts) / mean - 1
@@ -86,13 +86,13 @@ class Fact(msgspec.Struct, frozen=True):
 def check(
     planned: Sequence[Planned], entries: Sequence[Entry], dead_letters: Sequence[Record], lag: Mapping[str, int]
 ) -> list[Fact]:
-    """Every claim of the demo.
+    """Check every claim of the demo.
 
     Args:
         planned: the load.
         entries: the ledger.
         dead_letters: the records of the dead-letter topic.
-        lag: the records of each partition that are not committed, by the partition's name.
+        lag: number of records that are not committed, by the name of the partition.
     """
     sessions = _by_session(entries)
     return [
@@ -134,7 +134,7 @@ def _attempts_as_planned(planned: Sequence[Planned], entries: Sequence[Entry]) -
 
 
 def _in_order(sessions: Sequence[Sequence[Entry]]) -> Fact:
-    """Attempts in the order of their beginning are tasks in the order of their production, each with its retries."""
+    """Check that each session's attempts, by their start, follow the order of its tasks, each with its retries."""
     wrong = sum(
         (later.number, later.attempt) <= (earlier.number, earlier.attempt)
         for session in sessions
@@ -152,7 +152,7 @@ def _no_overlap(sessions: Sequence[Sequence[Entry]]) -> Fact:
 
 
 def _dead_letters_as_planned(planned: Sequence[Planned], dead_letters: Sequence[Record]) -> Fact:
-    """Each with its key, its attempts and, where it could not be read, its bytes."""
+    """Check the key and the attempts of each dead letter, and its bytes if it could not be decoded."""
     expected = Counter((task.id, task.session, task.attempts) for task in planned if task.is_dead_letter)
     found = Counter(map(_letter, dead_letters))
     unread = {task.id for task in planned if task.fate == "undecodable"}
@@ -171,7 +171,7 @@ def _letter(record: Record) -> tuple[str, str, int]:
 
 
 def header_of(record: Record, name: str) -> str:
-    """Return the text of a header; empty where there is none."""
+    """Return the text of a header; empty if there is none."""
     return (dict(record.headers() or ()).get(name) or b"").decode()
 
 

@@ -104,7 +104,7 @@ def _settings(bootstrap_servers: str, processes: int, workers: int) -> Settings:
         bootstrap_servers=bootstrap_servers,
         processes=processes,
         workers=workers,
-        max_in_flight=MOST_TASKS,  # urgent tasks are seen wherever they stand
+        max_in_flight=MOST_TASKS,  # all tasks fit, so that urgent ones are found even behind all others
         max_attempts=MAX_ATTEMPTS,
         backoff=0.2,
         backoff_max=1.0,
@@ -112,7 +112,7 @@ def _settings(bootstrap_servers: str, processes: int, workers: int) -> Settings:
         drain_timeout=5.0,
         stats_interval=0.25,
         log_format="json",
-        group_protocol="consumer",  # a classic group waits for 44 s in the embedded broker where one member is late
+        group_protocol="consumer",  # in the embedded broker, a classic group waits 44 s for a late member
     )
 
 
@@ -133,7 +133,7 @@ def _run_fleet(settings: Settings, console: Console, planned: list[Planned], led
     attempt, and the count of their attempts would begin at 1 again. The checks would report that.
 
     Raises:
-        ProcessorError: the broker does not take the tasks.
+        ProcessorError: the broker does not accept the tasks.
     """
     events: list[Event] = []
     errors: list[str] = []

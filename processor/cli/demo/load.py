@@ -1,4 +1,4 @@
-"""The demo's load: which tasks there are, how each has to end, and their way to the topic."""
+"""The demo's load: plans the tasks, each with its expected outcome, and produces them to the topic."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ GROUP: Final = "demo"
 MAX_ATTEMPTS: Final = 3
 
 MILLISECONDS: Final = (10.0, 60.0)
-"""How long a handler works, from and to: about what a call to a database or a service takes."""
+"""The shortest and the longest time that a handler works: about that of a call to a database or a service."""
 
 Fate = Literal["plain", "retried", "exhausted", "refused", "undecodable", "expired"]
 
 ONE_IN: Final[dict[Fate, int]] = {"retried": 25, "exhausted": 800, "refused": 1000, "undecodable": 2000}
-"""One task in so many fails at first, fails for good, is rejected, or cannot even be read."""
+"""By fate, one task in this many has it: it fails at first, fails for good, is rejected, or cannot be decoded."""
 
 UNDECODABLE: Final = b"\x00this is no Avro record"
 
@@ -51,7 +51,7 @@ class Planned(msgspec.Struct, frozen=True):
 
     @property
     def attempts(self) -> int:
-        """How many attempts it must take."""
+        """The number of attempts that it must have."""
         special = {"retried": 2, "exhausted": MAX_ATTEMPTS, "undecodable": 0, "expired": 0}
         return special.get(self.fate, 1)
 
@@ -62,7 +62,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 def plan(tasks: int, sessions: int, seed: int = 1) -> list[Planned]:
-    """`tasks` tasks of `sessions` sessions, shuffled among each other; the same each time."""
+    """Return `tasks` tasks of `sessions` sessions, shuffled; equal seeds return equal tasks."""
     chance = random.Random(seed)
     fates = _fates(tasks)
     chance.shuffle(fates)
@@ -78,17 +78,17 @@ def plan(tasks: int, sessions: int, seed: int = 1) -> list[Planned]:
 
 
 def _fates(tasks: int) -> list[Fate]:
-    """At least one of each kind, as far as the number of tasks allows."""
+    """Return the fate of each task, with at least one of each kind, if there are enough tasks."""
     special: list[Fate] = [fate for fate, one_in in ONE_IN.items() for _ in range(max(1, tasks // one_in))]
     plain: list[Fate] = ["plain"] * max(0, tasks - len(special))
     return (special + plain)[:tasks]
 
 
 def produce(planned: Sequence[Planned], bootstrap_servers: str) -> None:
-    """Sends the tasks in their order and waits until the broker has them all.
+    """Sends the tasks in their order, and waits until the broker has acknowledged all of them.
 
     Raises:
-        DeliveryError: it does not take one.
+        DeliveryError: the broker does not accept one.
     """
     with (
         Dispatcher(bootstrap_servers, TOPIC) as dispatcher,
@@ -126,7 +126,7 @@ class Sending(threading.Thread):
     Args:
         planned: the tasks.
         bootstrap_servers: the broker.
-        when_failed: is called, from that thread, when the broker does not take them.
+        when_failed: called in that thread if the broker does not accept them.
     """
 
     def __init__(self, planned: Sequence[Planned], bootstrap_servers: str, when_failed: Callable[[], None]) -> None:
@@ -137,7 +137,7 @@ class Sending(threading.Thread):
         self._error: ProcessorError | None = None
 
     def run(self) -> None:
-        """Sends them; what `start` calls."""
+        """Sends the tasks; runs in the thread that `start` starts."""
         try:
             produce(self._planned, self._bootstrap_servers)
         except ProcessorError as error:
@@ -145,10 +145,10 @@ class Sending(threading.Thread):
             self._when_failed()
 
     def finish(self) -> None:
-        """Waits until everything is sent, where it was started.
+        """Waits until everything is sent, if sending was started.
 
         Raises:
-            ProcessorError: the broker did not take the tasks.
+            ProcessorError: the broker did not accept the tasks.
         """
         if self.ident is not None:
             self.join()

@@ -17,15 +17,15 @@ from processor.engine.record import Record
 ShowName = Literal["failures", "priorities", "delays", "batches"]
 
 URGENT_ONE_IN: Final = 100
-"""One task in so many is urgent."""
+"""One task in this many is urgent."""
 
 DELAYED_ONE_IN: Final = 10
-"""One task in so many is delayed. Another one follows it in its session."""
+"""One task in this many is delayed. Another task follows it in its session."""
 
 DELAY_SECONDS: Final = (1.0, 3.0)
 
 EXPIRED_ONE_IN: Final = 4
-"""Of so many tasks behind a delayed one, one expires before it."""
+"""Of the tasks behind delayed ones, one in this many expires before the delay ends."""
 
 EXPIRES_IN_SECONDS: Final = 0.5
 
@@ -34,13 +34,13 @@ class Show(msgspec.Struct, frozen=True):
     """A kind of load."""
 
     tasks: int
-    """How many there are by default."""
+    """The default number of tasks."""
     plan: Callable[[int, int], list[Planned]]
-    """Returns so many tasks of so many sessions."""
+    """Returns the load, given the numbers of tasks and of sessions."""
     summary: Callable[[Sequence[Planned]], str]
-    """Returns what is special about them, in one sentence."""
+    """Returns one sentence about the special tasks of the load."""
     check: Callable[[Sequence[Planned], Sequence[Entry], Sequence[Record]], list[Fact]]
-    """Returns its claims beside those of every run, given the load, the ledger and the dead letters."""
+    """Checks its claims besides those of every run, given the load, the ledger and the dead letters."""
     figures: Callable[[Sequence[Planned], Sequence[Entry]], list[Figure]]
 
 
@@ -52,7 +52,7 @@ def _failing(planned: Sequence[Planned]) -> str:
 
 
 def plan_priorities(tasks: int, sessions: int) -> list[Planned]:
-    """Urgent tasks, each of another session, spread over the second half of the load."""
+    """Return a load with urgent tasks, each of a different session, spread over its second half."""
     chance = random.Random(2)
     urgent = max(1, tasks // URGENT_ONE_IN)
     planned = plan(tasks - urgent, sessions)
@@ -81,13 +81,13 @@ def check_priorities(planned: Sequence[Planned], entries: Sequence[Entry], _lett
 
 
 def figures_of_priorities(planned: Sequence[Planned], entries: Sequence[Entry]) -> list[Figure]:
-    """Return how long tasks waited, by urgency."""
+    """Return the waiting times of urgent tasks, and of the others."""
     urgent, others = _waits(planned, entries)
     return [Figure("wait of urgent tasks", percentiles(urgent)), Figure("wait of the others", percentiles(others))]
 
 
 def _waits(planned: Sequence[Planned], entries: Sequence[Entry]) -> tuple[list[float], list[float]]:
-    """Seconds from a record's timestamp to its first attempt: of urgent tasks, and of the others."""
+    """Return the seconds from the record's timestamp to the first attempt, for urgent tasks, and for the others."""
     urgent = {task.session for task in planned if task.priority}
     first = [entry for entry in entries if entry.attempt == 1]
     return (
@@ -100,7 +100,7 @@ def _waits(planned: Sequence[Planned], entries: Sequence[Entry]) -> tuple[list[f
 
 
 def plan_delays(tasks: int, sessions: int) -> list[Planned]:
-    """Delayed tasks, each with a task behind it in its session that is not; the tasks of other sessions come last."""
+    """Return a load that begins with delayed tasks, each followed by another one of its session without a delay."""
     chance = random.Random(3)
     count = max(1, tasks // DELAYED_ONE_IN)
     planned = []
@@ -140,7 +140,7 @@ def check_delays(planned: Sequence[Planned], entries: Sequence[Entry], letters: 
 
 
 def _others_go_on(entries: Sequence[Entry], delayed: Sequence[Entry]) -> Fact:
-    """Check that others begin while a delayed task waits for its time.
+    """Check that other tasks begin while a delayed task waits for its time.
 
     A delay counts from when the task was sent. On a busy machine all may be due before the fleet begins anything.
     """
@@ -155,7 +155,7 @@ def _others_go_on(entries: Sequence[Entry], delayed: Sequence[Entry]) -> Fact:
 
 
 def figures_of_delays(_planned: Sequence[Planned], entries: Sequence[Entry]) -> list[Figure]:
-    """Return how much later than their time delayed tasks began."""
+    """Return the times from the end of the delays to the start of the delayed tasks."""
     return [Figure("delayed tasks, late by", percentiles([e.overdue for e in entries if e.overdue is not None]))]
 
 

@@ -40,10 +40,10 @@ class Size(NamedTuple):
 
 
 class Progress:
-    """The progress of the fleet, from what the observer knows of it. One thread uses it.
+    """The progress of the fleet, from the state of a `Watch`. Only one thread may use it.
 
     Args:
-        size: what there is to do.
+        size: the size of the demo.
         watch: the observer's state of the fleet.
     """
 
@@ -59,7 +59,7 @@ class Progress:
 
     @property
     def partitions(self) -> dict[int, PartitionNow]:
-        """Those that a consumer has reported, by their numbers."""
+        """The partitions that a consumer has reported, by their numbers."""
         return {partition.number: partition for partition in self.watch.partitions.values()}
 
     @property
@@ -86,7 +86,7 @@ class Progress:
         return sum(partition.stats.committed or 0 for partition in self.partitions.values()) >= self.size.tasks
 
     def total(self, field: str) -> float:
-        """A figure of the living consumers' statistics, summed."""
+        """Return the sum of a figure over the statistics of the consumers that have not ended."""
         return float(sum(_figure(consumer, field) for consumer in self.watch.living()))
 
 
@@ -103,12 +103,12 @@ class View:
     """Follows the log and shows the state of the fleet, in a separate thread, inside its context.
 
     Args:
-        console: where it is shown.
-        size: what there is to do.
+        console: the terminal, or the stream for lines.
+        size: the size of the demo.
         log: JSON lines that the consumers append to; it must exist.
-        when_joined: is called once, from that thread, when every consumer has partitions, or after `JOIN_SECONDS`.
-        when_done: is called once, from that thread, when every task is committed, or when nothing can be shown any
-            more: the console is a pipe that nothing reads.
+        when_joined: called once, in that thread, when every consumer has partitions, or after `JOIN_SECONDS`.
+        when_done: called once, in that thread, when every task is committed, or when the console is a pipe that has no
+            reader any more.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ _FIGURES: Final = {
     "retried": "retried",
     "dead": "dead_lettered",
 }
-"""The columns of a consumer's statistics, each summed below."""
+"""The columns of a consumer's statistics. The last row of the table has their sums."""
 
 
 def _consumers(progress: Progress) -> Table:

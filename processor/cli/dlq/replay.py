@@ -72,7 +72,7 @@ def replay(
     with Stop() as stop, _opened(connection, values, selection) as (letters, identify):
         chosen = Selection(letters, selection.letter_filter(), identify, options.limit, options.max_replays, stop)
         if options.execute:
-            letters.note(every=True)  # a right that is missing is found before anything is sent
+            letters.note(every=True)  # a missing permission is reported before any letter is sent
             with closing(Replay(connection, letters, options.rate)) as sending:
                 _send(chosen, letters, sending, stop)
         else:
@@ -127,7 +127,7 @@ def _opened(
 
 
 class Selection:
-    """The letters that a command is about, and counts of the others."""
+    """The letters that a command selects, and counts of the others."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Selection:
         stop: Stop,
     ) -> None:
         self.targets: Counter[str] = Counter()
-        """Letters that were chosen, by original topic; to be counted by the user."""
+        """Numbers of selected letters by original topic. The code that iterates counts them."""
         self._letters = letters
         self._wanted = wanted
         self._identify = identify

@@ -1,4 +1,4 @@
-"""Which dead letters a command is about, and what identifies the task of each."""
+"""The options that select dead letters, and the function that identifies the task of a letter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROGRESS_GROUP: Final = "processor-dlq"
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterOptions(OptionSet):
-    """A dead-letter topic, and where it is noted what was done with its letters."""
+    """A dead-letter topic, and the group whose commits record which letters are dealt with."""
 
     topic: Annotated[str, Option("Dead-letter topic, such as orders.dlq.", Panel.KAFKA, short="-t", rule=topic_fault)]
     progress_group: Annotated[
@@ -37,7 +37,7 @@ class DeadLetterOptions(OptionSet):
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionOptions(DeadLetterOptions):
-    """Which letters of the topic are meant."""
+    """The conditions that select letters of the topic."""
 
     where: Annotated[
         tuple[str, ...],
@@ -57,7 +57,7 @@ class SelectionOptions(DeadLetterOptions):
     ] = None
 
     def letter_filter(self) -> LetterFilter:
-        """Return what the options mean now."""
+        """Return the filter; ages count back from now."""
         now = time.time()
         return LetterFilter(
             [condition_of(text) for text in self.where],
@@ -67,9 +67,9 @@ class SelectionOptions(DeadLetterOptions):
 
 
 def identify_with(codec: Codec) -> Identify:
-    """Return what finds the ID, the session and the name of a letter's task.
+    """Return a function that returns the ID, the session and the name of a letter's task.
 
-    For a value that cannot be decoded, these are what the headers and the key say.
+    If the value cannot be decoded, these are taken from the headers and the key alone.
     """
 
     def identify(letter: Letter) -> Identity:

@@ -1,3 +1,3 @@
-"""`processor monitor` and `processor report`: which logs are read, and how a terminal shows what `observe` makes of
-them.
+"""`processor monitor` and `processor report`: the logs that they read, and the display of the state from `observe` on a
+terminal.
 """

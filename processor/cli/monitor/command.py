@@ -22,10 +22,10 @@ from processor.observe.watch import Watch
 from processor.options.option import SECONDS, Argument, Option
 
 LAST_BYTES: Final = 64 * 1024 * 1024
-"""Of a longer log only the end is read: an hour of a large fleet, in some seconds."""
+"""The most bytes that are read of the end of a log: an hour of a large fleet, read in some seconds."""
 
 TICK_SECONDS: Final = 0.2
-"""Time between two looks at the files; a signal waits no longer."""
+"""Seconds between two checks of the files; the longest delay until a signal is handled."""
 
 
 def monitor(
@@ -115,8 +115,8 @@ class Monitor:
 
     Args:
         tails: the logs.
-        watch: takes the events.
-        stop: set when a signal has come.
+        watch: the state, to which the events are applied.
+        stop: set when a signal has arrived.
         view: shows the watch.
     """
 
@@ -127,7 +127,7 @@ class Monitor:
         self._view = view
 
     def run(self) -> None:
-        """Run until all logs have ended or a signal comes; with a view that stays, until a signal comes."""
+        """Run until all logs have ended or a signal arrives; with a view that stays, until a signal arrives."""
         self._follow()
         self._watch.finish()
         if not self._stop.is_asked() and self._view.end():

@@ -106,7 +106,7 @@ def _unreadable(file: str, caught: OSError) -> SettingsError:
 
 
 def _opened_whole(name: str, spooled: Callable[[int], None]) -> IO[bytes]:
-    """A file on a disk with the content of `name`: a pipe is read to its end first."""
+    """Return a file on a disk with the content of `name`. A pipe is read to its end first."""
     if name == STANDARD_INPUT:
         return _spooled(_standard_input(), spooled)
     try:

@@ -1,4 +1,4 @@
-"""The view of `processor monitor --serve`: a page in browsers, drawn while there is one."""
+"""The view of `processor monitor --serve`: a page in browsers, drawn while at least one shows it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ON_A_PAGE: Final = 1.0
 
 
 class PageView:
-    """Sends what a `Watch` shows to the browsers.
+    """Sends the state of a `Watch` to the browsers.
 
     Args:
-        watch: what is shown.
+        watch: the state.
         stats: counts of what was read.
         every: seconds between two views; None for the default.
         server: serves the page.
@@ -33,12 +33,12 @@ class PageView:
         self._pace = Pace(every or ON_A_PAGE, at_once=True)
 
     def update(self) -> None:
-        """Draw the page, if it is time to and a browser shows it."""
+        """Draw the page, if it is due and a browser shows it."""
         if self._server.is_stale or (self._server.is_watched and self._pace.is_due()):
             self._server.show(sections(Observed(self._watch, self._stats, present(self._watch), self._is_over)))
 
     def end(self) -> bool:
-        """The page stays, and says that the logs have ended: a browser would show an error in its place."""
+        """Show that the logs have ended, and return True: without the server, a browser would show an error."""
         self._is_over = True
         note("the log has ended; the page stays until Ctrl-C")
         return True

@@ -55,7 +55,7 @@ def report(
 
 
 def _check_target(html: str) -> None:
-    """Called before the logs are read, which may take minutes."""
+    """Check that the page can be written. To be called before the logs are read, which may take minutes."""
     if html == log_files.STANDARD_OUTPUT:
         return
     if not (folder := Path(html).parent).is_dir():

@@ -26,7 +26,7 @@ STYLES: Final = {
 }
 
 FIGURES: Final = 50
-"""Columns for the figures of a partition; the rest is for its name."""
+"""Columns for the figures of a partition; all others are for its name."""
 
 POINT: Final = 13
 """Columns for the commit point, which a narrow terminal has no room for."""
@@ -35,7 +35,7 @@ READY: Final = 10
 """Columns for the longest wait for a worker."""
 
 ROOMY: Final = 100
-"""From this many columns on, there is room for it."""
+"""The fewest columns of a terminal with room for that wait."""
 
 NARROW: Final = 76
 """Below this many columns the commit point is left out, and other rows are shortened."""
@@ -73,7 +73,7 @@ def _whole(offset: int | None) -> str:
 
 
 def _name(name: str, columns: int) -> str:
-    """A long topic is cut at its start, because the number distinguishes partitions."""
+    """Return the name, cut at its start if it is too long: the number at its end distinguishes partitions."""
     return f"{name if len(name) <= columns else '…' + name[1 - columns :]:<{columns}}"
 
 
@@ -124,7 +124,7 @@ def _pauses(watch: Watch, now: float) -> Iterator[Text]:
 
 
 def _blocks(watch: Watch, now: float, width: int) -> Iterator[Text]:
-    """A narrow row has the duration only, without the time of the start."""
+    """Yield a row for each head block. A narrow row has the duration, without the time of the start."""
     for block in watch.current_blocks():
         row = Text(f"{block.topic}[{block.partition}] ")
         row.append(block.session_id or "?", style="bold")
@@ -135,7 +135,7 @@ def _blocks(watch: Watch, now: float, width: int) -> Iterator[Text]:
 
 
 def _failures(watch: Watch, width: int) -> Iterator[Text]:
-    """A row for each error, the latest first. The error is cut, so that its count and latest session remain visible."""
+    """Yield a row for each error, the latest first. The error is cut, so that count and latest session are visible."""
     for group in sorted(watch.failures.groups, key=lambda group: -group.last):
         failure = group.example
         row = Text(f"{clock(group.last)} {failure.outcome} ")

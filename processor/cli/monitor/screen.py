@@ -18,10 +18,10 @@ from processor.observe.watch import Watch
 from processor.observe.wording import clock, duration, many, number, spark
 
 WIDE: Final = 140
-"""From this many columns on, the lists stand side by side."""
+"""The fewest columns with which the lists are side by side."""
 
 BETWEEN: Final = 2
-"""Columns between them."""
+"""Columns between the lists."""
 
 LATE: Final = 15.0
 """Seconds without an event after which the view shows its age."""
@@ -78,7 +78,7 @@ def _waiting(read: ReadStats) -> Iterator[Text]:
 
 
 def _head(watch: Watch, read: ReadStats, found: list[Finding], now: float, width: int) -> list[Text]:
-    """The state comes before the counts, because a narrow terminal cuts the end."""
+    """Return the first lines. The state comes before the counts, because a narrow terminal cuts the end."""
     faults = sum(finding.status.is_fault for finding in found)
     partitions = partition_count(watch)
     first = Text(f"{about(watch)} · ", style="bold")

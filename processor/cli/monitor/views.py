@@ -22,10 +22,10 @@ class View(Protocol):
     """Shows a `Watch`."""
 
     def update(self) -> None:
-        """Draw it, if it is time to."""
+        """Draw the state, if it is due."""
 
     def end(self) -> bool:
-        """Take the end of the logs; return whether the view stays until the command is stopped."""
+        """Handle the end of the logs. Return whether the view stays until the command is stopped."""
 
 
 class Pace:
@@ -41,7 +41,7 @@ class Pace:
         self._next = time.monotonic() + (0.0 if at_once else every)
 
     def is_due(self) -> bool:
-        """Return whether it is; the one after is due later."""
+        """Return whether the next view is due. If so, the one after it is due `every` seconds later."""
         if time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + self._every
@@ -49,7 +49,7 @@ class Pace:
 
 
 class LineView:
-    """A line every so often, for output that is not a terminal."""
+    """A line at intervals, for output that is not a terminal."""
 
     def __init__(self, watch: Watch, stats: ReadStats, every: float | None) -> None:
         self._watch = watch
@@ -57,7 +57,7 @@ class LineView:
         self._pace = Pace(every or OFF_A_TERMINAL, at_once=False)
 
     def update(self) -> None:
-        """Print a line, if it is time to."""
+        """Print a line, if it is due."""
         if self._pace.is_due():
             typer.echo(line(self._watch, self._stats, present(self._watch)))
 
@@ -76,7 +76,7 @@ class TerminalView:
         self._pace = Pace(every or ON_A_TERMINAL, at_once=True)
 
     def update(self) -> None:
-        """Draw the screen, if it is time to."""
+        """Draw the screen, if it is due."""
         if self._pace.is_due():
             width, height = self._live.console.size
             drawn = screen(self._watch, self._stats, present(self._watch), width, height)
@@ -88,7 +88,7 @@ class TerminalView:
 
 
 def on(console: Console) -> Live | None:
-    """Return what draws on a terminal; None if the console is not one that can be drawn on."""
+    """Return a live display on a terminal; None if the console is not a terminal on which one can draw."""
     is_live = console.is_terminal and not console.is_dumb_terminal
     return Live(console=console, screen=True, auto_refresh=False) if is_live else None
 

@@ -1,1 +1,1 @@
-"""`processor offsets`: what a group has committed, and resets of it."""
+"""`processor offsets`: shows and resets the committed offsets of a group."""

@@ -1,4 +1,4 @@
-"""`processor offsets reset`: moves what a group has committed."""
+"""`processor offsets reset`: moves the committed offsets of a group."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _refuse_members(view: GroupView) -> None:
 
 
 def _changes(view: GroupView, views: Sequence[PartitionView], target: Target) -> list[OffsetChange]:
-    """The changes. Partitions without a commit are left out where the target is relative to it."""
+    """Return the changes. If the target is relative to the commit, partitions without one are left out."""
     if target.kind == "shift" and any(one.committed is not None for one in views):
         views = [one for one in views if one.committed is not None]
     offsets = view.offsets_at([one.partition for one in views], target.value) if target.kind == "time" else {}

@@ -1,4 +1,4 @@
-"""Which group, and which of its topics and partitions, a command is about."""
+"""The options that select a group, and topics and partitions of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SelectionOption = Annotated[
 
 
 def selected(view: GroupView, selections: Sequence[str]) -> list[PartitionView]:
-    """Return the partitions that the selections name, all of the group without any. Report skip maps that are not read.
+    """Return the selected partitions; all of the group without a selection. Report skip maps that cannot be read.
 
     Raises:
         LoadError: a topic or a partition does not exist, or the group has committed nothing and none is named.

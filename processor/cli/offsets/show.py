@@ -1,4 +1,4 @@
-"""`processor offsets show`: what a group has committed."""
+"""`processor offsets show`: shows the committed offsets of a group."""
 
 from __future__ import annotations
 

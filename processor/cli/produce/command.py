@@ -33,16 +33,16 @@ from processor.options.values import WritingOptions
 BAD_LINES_TOLD = 20
 
 MOST_PENDING = 20_000
-"""Enough to keep the brokers busy; with more, memory grows and garbage collection takes longer."""
+"""The most unacknowledged tasks: enough to keep the brokers busy. More would cost memory and garbage collections."""
 
 CLIENTS_BATCH_BYTES = 1_000_000
 """The client's default for `batch.size`."""
 
 BATCH_OVERHEAD_BYTES = 512
-"""More than what frames a batch, which the client does not count in full."""
+"""More bytes than the frame of a batch, which the client does not count in full."""
 
 SLICE_SECONDS = 0.2
-"""How long a wait inside the Kafka client may keep a signal waiting."""
+"""Seconds of one wait inside the Kafka client, which a signal cannot interrupt."""
 
 LOOK_EVERY = 256
 """Lines between two looks at the clock for the progress."""
@@ -97,8 +97,8 @@ def _standard_input() -> BinaryIO:
 class Signals:
     """SIGINT and SIGTERM: the first ends the reading, the second ends everything.
 
-    While a line is read, the first one interrupts it, since standard input may never end.
-    While a task is handed over it only leaves a note.
+    While a line is read, the first one interrupts the read, since standard input may never end. While a task is
+    submitted, it is only recorded.
     """
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Signals:
 
     @property
     def exit_code(self) -> int:
-        """As shells have it: 128 and the signal's number."""
+        """128 plus the number of the signal, by the convention of shells."""
         return 128 + (self.caught or signal.SIGINT)
 
     def __enter__(self) -> Signals:
@@ -145,7 +145,7 @@ def _send(connection: ConnectionOptions, values: WritingOptions, topic: str, str
 
 
 class ClientLog(logging.Handler):
-    """Shows what the Kafka client logs, once sending has begun. Until then the command's own error says it better."""
+    """Shows the Kafka client's log lines once sending has begun. Before that, the command's own error is clearer."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -153,20 +153,20 @@ class ClientLog(logging.Handler):
 
     @classmethod
     def attached(cls) -> ClientLog:
-        """The one that listens to every dispatcher of this process."""
+        """Return the instance that receives the log lines of every dispatcher of this process."""
         handler, logger = cls(), logging.getLogger(LOGGER)
         logger.handlers[:] = [handler]
         logger.propagate = False
         return handler
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line."""
+        """Show one line."""
         if self.say is not None:
             self.say(f"kafka: {record.getMessage()}")
 
 
 def _dispatcher(connection: ConnectionOptions, values: WritingOptions, topic: str, target: Target) -> Dispatcher:
-    """Its batches are not larger than the topic accepts: one that is too large is refused with all its tasks."""
+    """Return a dispatcher with batches no larger than the topic accepts: a broker rejects all tasks of a larger one."""
     config = dict(connection.kafka_config)
     limit = target.max_message_bytes
     if limit is not None and limit < CLIENTS_BATCH_BYTES:
@@ -203,7 +203,7 @@ class Sending:
         self._say: Callable[[str], None] = note
 
     def run(self, progress: SendProgress) -> None:
-        """Sends all there is, or what there is until a signal, or until the broker is gone."""
+        """Sends all tasks, or those until a signal arrives or the broker is gone."""
         self._say = progress.say
         started = time.monotonic()
         try:
@@ -224,7 +224,7 @@ class Sending:
                 return
 
     def _items(self) -> Iterator[TaskLine | BadLine]:
-        """The lines; a signal may interrupt the reading only."""
+        """Yield the lines. A signal may interrupt only the reading."""
         lines = iter(self._lines)
         while True:
             try:
@@ -288,7 +288,7 @@ class Sending:
         return 1 if self._bad_lines or self._unread or tally.undelivered or tally.disorder else 0
 
     def report(self, topic: str, partitions: int) -> None:
-        """What was not sent, on stderr, and the summary, on stdout."""
+        """Print the tasks that were not sent on stderr, and the summary on stdout."""
         if self._bad_lines > BAD_LINES_TOLD:
             self._say(f"and {self._bad_lines - BAD_LINES_TOLD:,} more bad lines")
         if self._unread:
@@ -321,7 +321,7 @@ def _tasks(count: int) -> str:
 
 @contextlib.contextmanager
 def _reader_may_be_gone() -> Iterator[None]:
-    """Whoever reads stdout may have left, as `head` does, or its disk be full; the tasks are sent all the same."""
+    """Ignore that stdout cannot be written: its reader may have left, as `head` does, or its disk may be full."""
     try:
         yield
     except OSError:

@@ -8,14 +8,14 @@ from processor.errors import BrokerError
 from processor.kafka.delivery_future import DeliveryFuture
 
 SESSIONS_COUNTED = 1_000_000
-"""Sessions beyond are not counted one by one: each costs about 100 bytes."""
+"""The most sessions that are counted exactly: each takes about 100 bytes."""
 
 MOST_OPEN = 200_000
-"""Tasks that are remembered at most: those behind one whose partition is slow must not pile up."""
+"""The most tasks that are remembered: those behind a task of a slow partition must not fill the memory."""
 
 
 class Tally:
-    """Takes acknowledgements in the order of sending, which makes the check of the order a plain one.
+    """Handles acknowledgements in the order of sending, which keeps the check of the order simple.
 
     A partition's offsets must ascend, and a session must stay on its partition.
     """
@@ -29,29 +29,29 @@ class Tally:
         self.more_sessions = False
         self.first_failure: BaseException | None = None
         self.disorder: str | None = None
-        """The first place where the order is not as sent."""
+        """The first violation of the order of sending; None if there is none."""
         self.shut_out = False
-        """Whether a broker is gone or does not let this client in: sending more is of no use."""
+        """Whether a broker is gone or denies access, so that no further task can be sent."""
 
     @property
     def sessions(self) -> int:
-        """How many sessions have tasks that were delivered; see `more_sessions`."""
+        """Number of sessions with tasks that were delivered; see `more_sessions`."""
         return len(self._partition_of)
 
     @property
     def partitions(self) -> int:
-        """How many partitions tasks were delivered to."""
+        """Number of partitions to which tasks were delivered."""
         return len(self._offsets)
 
     def sent(self, session_id: str, sent: DeliveryFuture) -> None:
-        """One task was handed over; waits where too many are open."""
+        """Record that a task was submitted. Wait if too many are not acknowledged."""
         self._open.append((session_id, sent))
         if len(self._open) >= MOST_OPEN:
             self._open[0][1].exception()
         self.settle()
 
     def settle(self) -> None:
-        """Counts the tasks that have ended, up to the first that has not."""
+        """Counts the tasks whose delivery has ended, up to the first one whose delivery has not."""
         while self._open and self._open[0][1].done():
             session_id, sent = self._open.popleft()
             failure = sent.exception()

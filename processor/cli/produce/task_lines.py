@@ -15,7 +15,7 @@ from processor.options.value_formats import VALUE_FORMATS, ValueFormat
 from processor.telemetry.printable import printable
 
 LINE_BYTES = 64 * 1024 * 1024
-"""A longer line is a bad one. No broker accepts a record of this size by default."""
+"""The most bytes of a line; a longer one is a bad line. By default, no broker accepts a record of this size."""
 
 REASON_LENGTH = 200
 
@@ -23,7 +23,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a line says of each of its tasks, or of a group of tasks."""
+    """The members that a line may have for each of its tasks, or for a group of tasks."""
 
     session_id: Annotated[str, msgspec.Meta(min_length=1)] = ""
     payload: Any = msgspec.UNSET
@@ -48,7 +48,7 @@ class FollowingTask(Planned, frozen=True, forbid_unknown_fields=True):
 
 
 class TaskLine(Planned, frozen=True, forbid_unknown_fields=True):
-    """What one line says."""
+    """The content of one line."""
 
     id: str | None = None
     group: Sequence[FollowingTask] | None = None
@@ -72,7 +72,7 @@ class TextTaskLine(TaskLine, frozen=True, forbid_unknown_fields=True):
 
 
 OF_GROUPS = frozenset({"id", "group", "then", "expires", "expires_in"})
-"""What is said of a group; all else is said of its branches."""
+"""Members that a group may have. All others belong to its branches."""
 
 
 def step_of(line: TaskLine) -> Step | Group:
@@ -99,11 +99,11 @@ def _step(task: TaskLine | FollowingTask) -> Step | Group:
 
 
 def fault_of(task: TaskLine | FollowingTask, place: str = "") -> str | None:
-    """Return what is wrong with a task or a group that its types do not say; None if nothing is.
+    """Return what is wrong with a task or a group beyond the types of its members; None if nothing is.
 
     Args:
         task: as it was read.
-        place: what its members are called, such as `then.`.
+        place: the prefix of its members' names, such as `then.`.
     """
     fault = _own_fault(task, place)
     for index, branch in enumerate(task.group or ()):
@@ -131,11 +131,11 @@ class BadLine(msgspec.Struct, frozen=True):
     """A line that is not a valid task, and why."""
 
     reason: str
-    """Printable and short, whatever the line holds."""
+    """Why it is not valid; printable and short, whatever the line contains."""
 
 
 class TaskLines:
-    """Reads lines; `number` and `bytes_read` tell how far it is. Blank lines are passed over."""
+    """Reads lines. `number` and `bytes_read` are the position. Blank lines are skipped."""
 
     def __init__(self, stream: BinaryIO, value_format: ValueFormat) -> None:
         self._stream = stream
@@ -179,7 +179,7 @@ class TaskLines:
 
 
 def _not_json(complaint: str) -> str:
-    """Msgspec's complaint in words: `not valid JSON: trailing characters at byte 31`."""
+    """Return msgspec's message in words: `not valid JSON: trailing characters at byte 31`."""
     if complaint == "Input data was truncated":
         return "JSON that ends too early"
     reason = re.sub(r" \(byte (\d+)\)$", r" at byte \1", complaint.removeprefix("JSON is malformed: "))

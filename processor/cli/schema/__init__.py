@@ -1,1 +1,1 @@
-"""`processor schema`: a module a subcommand. What is compared and generated is in `avro/tools`."""
+"""`processor schema`: a module for each subcommand. Comparisons and generated code are in `avro/tools`."""

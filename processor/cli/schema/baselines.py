@@ -34,7 +34,7 @@ class Baseline(NamedTuple):
 
 
 def baselines(folder: str, against: str | None, transitive: bool) -> list[Baseline]:
-    """The versions to compare the schemas of `folder` with, the latest first; empty for `none`.
+    """Return the versions to compare the schemas of `folder` with, the latest first; empty for `none`.
 
     Args:
         folder: the folder of `--schemas`.
@@ -58,7 +58,9 @@ def baselines(folder: str, against: str | None, transitive: bool) -> list[Baseli
 
 
 def _of_git(folder: Path, revision: str | None, transitive: bool) -> Iterator[Baseline]:
-    """Without a revision: HEAD, or the version before the last change if nothing has changed since, as in CI."""
+    """Yield the versions in git. Without a revision, it is HEAD, or the version before the last change if nothing has
+    changed since, as in CI.
+    """
     latest = git_history.commit_of(folder, revision or "HEAD")
     before = git_history.commits_before(folder, latest)[1:]
     is_committed = revision is None and not git_history.has_changed(folder)

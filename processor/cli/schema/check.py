@@ -76,7 +76,7 @@ def _checked(loaded: Schemas, origin: str | None, earlier: list[Baseline], compa
 
 
 def required_folder(files: SchemaOptions) -> str:
-    """The folder of `--schemas`.
+    """Return the folder of `--schemas`.
 
     Raises:
         SettingsError: the option is not set.

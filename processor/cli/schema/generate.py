@@ -67,7 +67,7 @@ def sample(
 
 
 def chosen_records(names: list[str] | None, files: SchemaOptions) -> list[Schema]:
-    """The named types; without names, the records of `--schemas` that are not part of another record.
+    """Return the named types; without names, the records of `--schemas` that are not part of another record.
 
     Raises:
         SettingsError: there are neither names nor `--schemas`.

@@ -1,5 +1,6 @@
 """Every event that is logged, with its fields: a module for each subject, and other code imports the events from here.
-No code belongs here that decides what happened. `docs/LOGS.md` and `docs/logs.schema.json` follow from these classes.
+Code that decides when an event occurs belongs elsewhere. `docs/LOGS.md` and `docs/logs.schema.json` are generated from
+these classes.
 """
 
 from processor.telemetry.events.clients import *

@@ -1,4 +1,4 @@
-"""What every log event is: a value that the code which observes something passes to an `Emit`.
+"""`Event`: the base class of log events. The code that observes something passes such a value to an `Emit`.
 
 An `Emit` writes a log line on the command line, and appends to a list in a test. Names are stable. A name ends in its
 unit; durations are in seconds, times in milliseconds since the epoch.

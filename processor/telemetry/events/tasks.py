@@ -1,4 +1,4 @@
-"""Events of single tasks: what became of them, and what holds them up."""
+"""Events of single tasks: their outcomes, and what delays them."""
 
 from __future__ import annotations
 
