@@ -46,7 +46,7 @@ def test_the_file_map_is_that_of_the_tree() -> None:
     assert file_map.with_map(DESIGN) == DESIGN, "run: python -m tests.support.file_map"
 
 
-def test_each_folder_says_what_belongs_there_and_what_does_not() -> None:
+def test_each_folder_documents_what_belongs_there_and_what_does_not() -> None:
     for section in DESIGN.split("\n### ")[1:]:
         _, purpose, _ = section.split("\n\n", 2)
         assert len(re.findall(r"[.](?:\s|$)", purpose)) >= (1 if "cli/" in section.split("\n")[0] else 2), purpose

@@ -47,7 +47,7 @@ def test_a_processor_runs_to_the_end_of_a_topic(broker: Broker, topic: MakeTopic
     assert sorted(map(int, seen)) == list(range(50))
 
 
-def test_stop_from_another_thread_ends_it_and_what_was_done_is_not_run_again(
+def test_stop_from_another_thread_ends_the_run_and_done_tasks_do_not_run_again(
     broker: Broker, topic: MakeTopic, group: str, produce: Produce
 ) -> None:
     name = topic()
@@ -74,7 +74,7 @@ def test_a_stop_before_the_consumer_is_up_is_not_lost(broker: Broker, topic: Mak
     assert running.exit_code == 0
 
 
-def test_what_cannot_be_run_is_reported_before_a_broker_is_asked() -> None:
+def test_invalid_settings_are_reported_before_a_connection_is_opened() -> None:
     app, _, _ = collector()
     with pytest.raises(SettingsError, match="--workers"):
         app.run("t", "g", workers=0)

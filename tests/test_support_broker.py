@@ -43,7 +43,7 @@ def test_a_session_goes_to_the_partition_that_java_would_choose(topic: MakeTopic
     ]
 
 
-def test_topics_are_made_as_asked_and_never_by_themselves(admin: AdminClient, topic: MakeTopic) -> None:
+def test_topics_are_created_as_requested_and_never_automatically(admin: AdminClient, topic: MakeTopic) -> None:
     name = topic(partitions=3, cleanup_policy="compact")
     assert len(admin.list_topics(name).topics[name].partitions) == 3
     assert topic() != topic()
@@ -62,7 +62,7 @@ def test_a_killed_broker_comes_back_with_its_address_and_its_data(own_broker: Ma
     assert [message.value() for message in cluster.read_all(address, "kept")] == [b"1", b"2"]
 
 
-def test_a_paused_broker_says_nothing_until_it_is_resumed(own_broker: MakeBroker) -> None:
+def test_a_paused_broker_sends_no_response_until_it_is_resumed(own_broker: MakeBroker) -> None:
     broker = own_broker({"message.max.bytes": "2000000"})
     broker.pause()
     assert not answers_within(broker.bootstrap_servers, 0.5)
@@ -70,7 +70,7 @@ def test_a_paused_broker_says_nothing_until_it_is_resumed(own_broker: MakeBroker
     assert answers_within(broker.bootstrap_servers, 10)
 
 
-def test_a_broker_can_ask_who_is_there(own_broker: MakeBroker) -> None:
+def test_a_broker_can_authenticate_its_clients(own_broker: MakeBroker) -> None:
     plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
     properties = {
         "listeners": "SASL_PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller_port}",
@@ -112,7 +112,7 @@ def test_where_nothing_can_run_a_broker_one_message_names_the_three_ways(monkeyp
         brokers.choose_broker()
 
 
-def test_a_broker_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_cannot_start_reports_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     if not kafka_jars.available():
         pytest.skip("needs Java")
     with pytest.raises(RuntimeError, match="no-such-role"), JavaBroker({"process.roles": "no-such-role"}):

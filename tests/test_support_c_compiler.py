@@ -19,7 +19,7 @@ from tests.support.kafka_jars import PROJECT
         ("true", 0, ""),
     ],
 )
-def test_one_line_says_what_is_missing(compiler: str, code: int, line: str) -> None:
+def test_a_missing_compiler_is_reported_in_one_line(compiler: str, code: int, line: str) -> None:
     command = [sys.executable, "-m", "tests.support.c_compiler", "no", "wheel"]
     env = {**os.environ, "CC": compiler}
     done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)

@@ -56,7 +56,7 @@ def test_events_are_waited_for_by_name_fields_and_count(folder: Path) -> None:
         assert fleet.stdout == "run app:run --topic t\n"
 
 
-def test_an_event_that_does_not_come_fails_with_what_was_said_instead(folder: Path) -> None:
+def test_a_wait_for_an_absent_event_fails_with_the_lines_that_were_logged(folder: Path) -> None:
     with StandIn("app:run", folder=folder) as fleet:
         fleet.wait_for("consumer.started", count=2)
         with pytest.raises(

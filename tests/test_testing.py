@@ -198,7 +198,7 @@ def test_a_task_that_is_not_done_in_time_is_reported() -> None:
         (EncodeError, nothing, [("s", object())], {}),
     ],
 )
-def test_what_cannot_be_used_is_refused(
+def test_invalid_arguments_are_refused(
     error: type[Exception], app: object, tasks: list[object], options: dict[str, int]
 ) -> None:
     with pytest.raises(error):

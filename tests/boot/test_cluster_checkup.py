@@ -21,7 +21,7 @@ class Advertises:
         return [Address("127.0.0.1", port) for port in self._ports]
 
 
-def test_a_cluster_whose_advertised_addresses_are_not_reachable_is_asked_no_more() -> None:
+def test_no_further_query_is_sent_to_a_cluster_with_unreachable_advertised_addresses() -> None:
     ports = free_ports(2)
     checkup = ClusterCheckup(Settings(topics=("t",), group="g"), cast(ClusterFacts, Advertises(*ports)))
     login, listeners = checkup.findings()

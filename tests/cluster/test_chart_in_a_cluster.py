@@ -101,7 +101,7 @@ def test_an_upgrade_from_the_chart_before_replaces_the_pods_and_a_rollback_bring
     assert release.history() == ["superseded", "superseded", "deployed"]
 
 
-def test_a_drain_takes_one_pod_at_a_time_as_the_disruption_budget_says(release: Release) -> None:
+def test_a_drain_evicts_one_pod_at_a_time_as_the_disruption_budget_requires(release: Release) -> None:
     release.install(CHART, {**values_of("basic"), **QUICK, "replicas": 3})
     release.until_ready(3)
     until(lambda: release.budget().get("disruptionsAllowed") == 1, release.budget, SECONDS)

@@ -33,7 +33,7 @@ def test_an_undecodable_record_is_shown_with_its_key_and_headers() -> None:
     assert line.error.startswith("the value is not JSON")
 
 
-def test_an_arrival_at_a_join_has_what_its_branch_returned_whatever_the_value_format_is() -> None:
+def test_an_arrival_at_a_join_has_the_result_of_its_branch_in_any_value_format() -> None:
     headers: list[tuple[str, bytes | None]] = [("task-name", b"processor.join"), ("task-arrival", b"{}")]
     for value, payload in ((b'{"json":{"n":1}}', {"n": 1}), (b'{"base64":"AQ=="}', "\x01"), (None, None)):
         arrival = GivenRecord(value, b"order-7/then", headers)

@@ -184,7 +184,7 @@ def test_a_users_image_of_two_lines_works_as_an_unprivileged_first_process_with_
     assert cluster.lag(broker.bootstrap_servers, group, name) == 0
 
 
-def test_a_container_that_is_stopped_in_its_first_moment_ends_at_once(users_image: Image, tmp_path: Path) -> None:
+def test_a_container_that_is_stopped_right_after_its_start_ends_at_once(users_image: Image, tmp_path: Path) -> None:
     options = ("run", "shop:handle", "-b", "127.0.0.1:1", "-t", "orders", "-g", "shop")
     with running(users_image, tmp_path, *options) as container:
         until(lambda: is_begun(container.first), "env(1) has blocked the signals", BOUND, pause=0.0)

@@ -37,7 +37,7 @@ def test_how_far_only_arrivals_wait_is_read_beside_the_skip_map_and_the_other_no
 
 
 @pytest.mark.parametrize("text", ["", "p2:abc", ";+", ";+x", ";+-1", "p2:abc;+1;", f";+{'9' * 13}"])
-def test_what_does_not_say_how_far_only_arrivals_wait_is_left_as_it_is(text: str) -> None:
+def test_text_without_the_bound_of_waiting_arrivals_is_left_unchanged(text: str) -> None:
     assert (split(text), kept_in(text)) == ((text, None), 0)
 
 

@@ -155,7 +155,7 @@ def test_a_filling_is_due_once_half_of_one_partition_is_settled_that_has_more_in
     assert filling.is_due({"a": 10, "b": 990, "c": 5}, ["a", "b"], 10.0)
 
 
-def test_a_partition_of_which_all_was_admitted_asks_for_no_filling() -> None:
+def test_a_fully_admitted_partition_requests_no_filling() -> None:
     filling = filled(tasks(a=990, b=0), tasks(a=5000, b=10), b=10)
     assert not filling.is_due({"a": 990, "b": 0}, ["a"], 10.0)
 
@@ -363,7 +363,7 @@ class Model:
 
 
 @given(st.data())
-def test_whatever_the_client_does_a_partition_that_has_work_and_is_not_blocked_gets_its_share(
+def test_a_partition_with_work_that_is_not_blocked_gets_its_share_for_any_client_behaviour(
     data: st.DataObject,
 ) -> None:
     count = data.draw(st.integers(2, 6))

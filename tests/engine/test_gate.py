@@ -32,14 +32,14 @@ def fail(gate: Gate[str, int], times: int, now: float = 0.0) -> list[Change | No
     return changes
 
 
-def test_a_handler_without_trouble_is_not_asked() -> None:
+def test_a_handler_without_failures_has_an_open_gate_and_no_probe() -> None:
     gate = suspending()
     assert states(gate) == (True, True)
     assert gate.invite(0.0) == []
     assert gate.due() is None
 
 
-def test_a_handler_without_a_limit_is_never_asked() -> None:
+def test_a_handler_without_a_limit_always_has_an_open_gate() -> None:
     gate: Gate[str, int] = Gate("h", Limits())
     assert states(gate) == (True, True)
     assert gate.end(0, Ending.OUTAGE, 0.0, 0.5) is None

@@ -149,7 +149,7 @@ def test_a_new_partition_opens_once_the_ends_of_the_others_are_committed_up_to_t
     assert growth.start((T, 1)) is None
 
 
-def test_an_open_partition_is_asked_about_again_only_when_something_waits_at_its_gate() -> None:
+def test_an_open_partition_is_queried_again_only_when_a_record_waits_at_its_gate() -> None:
     growth = added(1)
     settled = {0: Extent(0, 10, 10), 1: Extent(0, 3, None)}
     assert answers(growth, settled) == []
@@ -286,7 +286,7 @@ def test_one_query_is_sent_at_a_time_and_repeated_after_a_failure() -> None:
     assert growth.question(1.0 + ASK_SECONDS, []) == [T]
 
 
-def test_a_partition_that_waits_for_long_is_asked_about_less_often_and_holds_up_no_question_about_another() -> None:
+def test_a_partition_that_waits_for_long_is_queried_less_often_and_delays_no_query_about_another() -> None:
     growth = added(1)
     found = topic(5, None, ends=10)
     answers(growth, found)
@@ -310,7 +310,7 @@ def test_an_answer_is_ignored_for_a_partition_assigned_after_the_query() -> None
     assert growth
 
 
-def test_a_partition_that_the_broker_does_not_know_of_yet_is_asked_about_again_later() -> None:
+def test_a_partition_that_the_broker_does_not_know_yet_is_queried_again_later() -> None:
     growth = added(1)
     assert answers(growth, topic(5)) == []
     assert growth.question(0.0, []) == []

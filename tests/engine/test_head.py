@@ -99,7 +99,7 @@ def test_the_head_may_wait_while_others_are_lent() -> None:
     assert head_of(ledger).loan is None
 
 
-def test_a_head_says_where_it_is_and_since_when() -> None:
+def test_a_head_has_its_place_and_its_start_time() -> None:
     assignment, ledger = assigned(b"a", b"a", b"a", b"b")
     assert (head_of(ledger).place, head_of(ledger).since, head_of(ledger).session_waiting) == ("waiting", None, 2)
     (loan,) = assignment.lend(3)

@@ -329,7 +329,7 @@ def test_what_holds_the_commit_point_is_named_with_what_it_waits_for() -> None:
     assert "is complete, and waits until the group has committed" in block.setback.error
 
 
-def test_a_head_that_is_neither_lent_nor_kept_is_not_taken_for_a_join() -> None:
+def test_a_head_that_is_neither_lent_nor_kept_is_not_mistaken_for_a_join() -> None:
     joins = Joins()
     joins.arrive(Due(JOIN, 3, 1), record(4), 1, 0.0)
     joins.mark(("other", ""), Marker(KeptRecord(record(5), 1), 0.0, {}))
@@ -423,7 +423,7 @@ def test_a_commit_without_room_for_a_join_has_none_of_its_arrivals() -> None:
     assert without.parted([(2, 3)]) == set()
 
 
-def test_progress_says_below_which_offset_only_arrivals_are_unsettled() -> None:
+def test_progress_has_the_offset_below_which_only_arrivals_are_unsettled() -> None:
     assignment = assignment_of(record(0), record(1), FakeRecord(2, b"s"), record(3, b"9/then"))
     ledger = assignment.ledgers[0]
     assert kept_until(ledger) is None

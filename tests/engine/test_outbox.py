@@ -113,7 +113,7 @@ def test_a_task_settles_and_its_output_is_staged_in_one_step() -> None:
     assert ledger.secured_point == 2
 
 
-def test_a_partition_that_is_gone_takes_its_outputs_with_it() -> None:
+def test_the_outputs_of_a_partition_that_is_given_up_are_dropped() -> None:
     assignment, ledger, (first, second) = lent(2)
     assignment.stage(first, "result", 10)
     assignment.close(0)

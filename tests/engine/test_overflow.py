@@ -185,7 +185,7 @@ def test_a_session_that_ran_out_of_tasks_gets_more_the_next_time() -> None:
         log.read_again(asked)
 
 
-def test_a_session_that_still_has_many_tasks_here_is_not_asked_for() -> None:
+def test_no_tasks_are_requested_for_a_session_that_still_has_many_in_memory() -> None:
     log, loan = hot(count=3000)
     log.assignment.make_room(0, FULL, 3000, FULL_SECONDS)
     assert not log.assignment.runs_low
@@ -219,7 +219,7 @@ def test_one_pass_serves_all_sessions_that_need_it() -> None:
     assert log.ask()[:4] == [10, 11, 12, 13]
 
 
-def test_a_record_that_is_gone_is_settled_as_missed() -> None:
+def test_a_deleted_record_is_settled_as_missed() -> None:
     log, loan = hot()
     log.make_room()
     before = log.ledger.stamp
@@ -234,7 +234,7 @@ def test_a_record_that_is_gone_is_settled_as_missed() -> None:
     assert len(log.ledger.lanes) == 0
 
 
-def test_what_is_below_the_start_of_the_log_is_gone_whether_it_was_asked_for_or_not() -> None:
+def test_records_below_the_start_of_the_log_are_deleted_whether_requested_or_not() -> None:
     log, loan = hot(count=100)
     log.make_room()
     assert log.ask()[:3] == [5, 6, 7]

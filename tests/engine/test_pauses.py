@@ -82,7 +82,7 @@ class Interleaved(list[Record]):
         super().__delitem__(key)  # type: ignore[arg-type]
 
 
-def test_no_task_is_taken_back_that_the_borrower_may_have_begun_meanwhile() -> None:
+def test_a_task_that_its_borrower_may_have_begun_is_not_taken_back() -> None:
     assignment, loan = lent(6)
     steps = iter([2, 0])
 

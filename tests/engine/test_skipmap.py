@@ -178,7 +178,7 @@ def test_a_pattern_that_deflates_well_is_cut_so_that_its_time_is_bounded() -> No
 
 
 @pytest.mark.parametrize("longest", [1, 300, 2**40])
-def test_the_longest_map_can_be_read_whatever_its_numbers_are(longest: int) -> None:
+def test_the_longest_map_can_be_read_for_any_numbers(longest: int) -> None:
     settled = [(n * 2 * longest + longest, (n + 1) * 2 * longest) for n in range(MOST_RANGES)]
     text, kept = encode(0, settled)
     assert decode(text, 0) == settled[:kept]

@@ -194,7 +194,7 @@ def test_each_ready_session_is_estimated_to_have_a_task_also_if_the_next_partiti
 
 
 @pytest.mark.parametrize("urgency", [0, 9])
-def test_a_task_that_urgent_ones_keep_coming_before_begins_all_the_same(urgency: int) -> None:
+def test_a_task_behind_a_constant_stream_of_urgent_ones_still_begins(urgency: int) -> None:
     """With two priorities, a session is overtaken at most seven times for each session that has waited longer."""
     assignment = assigned([record(0, b"old"), record(1, b"patient", urgency // 2)])
     begun = []

@@ -120,7 +120,7 @@ def test_tasks_that_ran_when_processes_died_are_suspects_and_the_one_that_ran_al
     assert len([line for line in parent.notes("begin") if line["index"] == 1]) == 1
 
 
-def test_a_consumer_whose_predecessor_has_died_watches_though_nothing_is_known_of_that(fleet: Fleet) -> None:
+def test_the_replacement_of_a_dead_consumer_watches_even_without_recorded_suspects(fleet: Fleet) -> None:
     parent = fleet({0: ["dies", "crash-at-start", "well"]})
     (order,) = parent.noted("Watch")
     assert order["pid"] == parent.noted("started")[0]["pid"]

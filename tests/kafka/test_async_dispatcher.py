@@ -152,7 +152,7 @@ def test_use_before_it_is_open_and_after_it_is_closed_is_an_error_that_names_the
     run(main())
 
 
-def test_it_belongs_to_one_event_loop_as_long_as_that_is_open() -> None:
+def test_a_dispatcher_belongs_to_one_event_loop_while_that_loop_is_open() -> None:
     dispatcher = AsyncDispatcher(NOWHERE, "t", value_format="bytes")
 
     async def in_another_loop() -> None:

@@ -21,7 +21,7 @@ def record(code: int) -> Any:
     return SimpleNamespace(error=lambda: error, topic=lambda: "t", partition=lambda: 0, offset=lambda: -1001)
 
 
-def test_a_topic_that_was_deleted_is_an_error_and_not_a_wait_without_end() -> None:
+def test_a_deleted_topic_is_an_error_and_not_an_endless_wait() -> None:
     with closing(KafkaReader(CONNECTION, lambda _: None)) as reader, pytest.raises(LoadError, match="topic t cannot"):
         reader.interpret(record(KafkaError.UNKNOWN_TOPIC_OR_PART))
 

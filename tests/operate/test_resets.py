@@ -48,7 +48,7 @@ def test_a_partition_without_a_commit_can_be_set_but_not_shifted() -> None:
         change_of(fresh, Target("shift", 1), None)
 
 
-def test_a_commit_below_what_is_retained_runs_nothing_again_that_is_gone() -> None:
+def test_a_commit_below_the_retained_records_repeats_no_deleted_one() -> None:
     old = PartitionView(PLACE, 50, 100, 20)
     change = change_of(old, Target("earliest"), None)
     assert (change.after, change.runs_again, change.skipped) == (50, 0, 0)

@@ -70,7 +70,7 @@ def test_all_coroutines_share_one_loop_so_that_they_may_share_what_belongs_to_a_
     assert len(set(loops)) == 1
 
 
-def test_one_coroutine_that_waits_holds_up_its_own_session_and_no_other() -> None:
+def test_a_waiting_coroutine_delays_its_own_session_and_no_other() -> None:
     gate = Gate(lambda task: task.session_id == "slow")
     with RunningConsumer(gate.handle_async, workers=2) as run:
         run.push(FakeRecord(0, b"slow"), FakeRecord(1, b"slow"), *[FakeRecord(n, b"s%d" % n) for n in range(2, 100)])
@@ -260,7 +260,7 @@ def test_a_stop_at_once_cancels_what_runs_in_the_loop_and_closes_it(beside: bool
     assert run.commit_point() in (None, 0)
 
 
-def test_a_coroutine_that_is_left_alone_is_no_error_of_the_process_that_ends_it(
+def test_an_abandoned_coroutine_is_not_reported_as_an_error_at_the_end_of_the_process(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     left_alone: list[EventLoop] = []
@@ -309,7 +309,7 @@ def test_a_task_of_a_handler_that_exits_does_not_end_the_loop() -> None:
     assert isinstance(left[0].exception(), SystemExit)
 
 
-def test_a_coroutine_that_does_not_accept_its_cancellation_does_not_hold_up_the_end() -> None:
+def test_a_coroutine_that_ignores_its_cancellation_does_not_delay_the_end() -> None:
     begun = threading.Event()
 
     async def handler(task: Task) -> None:

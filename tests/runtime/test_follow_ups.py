@@ -151,7 +151,7 @@ def test_a_task_that_follows_does_not_count_as_a_result_in_the_statistics() -> N
     assert (stats.results, stats.succeeded, stats.dead_lettered) == (0, 1, 0)
 
 
-def test_one_that_is_refused_is_sent_again_and_its_predecessor_is_not_run_again(
+def test_a_refused_follow_up_task_is_sent_again_without_running_its_predecessor_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(outbox, "FIRST_RESEND_SECONDS", 0.02)

@@ -137,7 +137,7 @@ def test_tasks_whose_results_are_acknowledged_together_settle_together(monkeypat
     assert counts[0] == 20
 
 
-def test_an_acknowledged_result_does_not_wait_for_others_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_acknowledged_result_waits_for_others_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """While handlers run, each report may wait for the interpreter: then the end of a series of reports may be far."""
     monkeypatch.setattr(outbox, "TOGETHER_SECONDS", 0.0)
     counts = settling(monkeypatch)
@@ -148,7 +148,7 @@ def test_an_acknowledged_result_does_not_wait_for_others_without_end(monkeypatch
     assert counts == [1] * 5
 
 
-def test_an_internal_error_at_one_acknowledged_result_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_at_one_acknowledged_result_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "TOGETHER_SECONDS", 60.0)
     settle_next = Outcomes._settle_next
 
@@ -235,7 +235,7 @@ class Failing(list[Event]):
         super().append(event)
 
 
-def test_a_dead_letter_that_cannot_be_logged_holds_up_none_that_was_acknowledged_with_it() -> None:
+def test_a_dead_letter_that_cannot_be_logged_delays_none_acknowledged_with_it() -> None:
     with RunningConsumer(reject, events=Failing()) as run:
         run.sink.holding = True
         run.push(FakeRecord(0, b"a"), FakeRecord(1, b"b"))

@@ -108,7 +108,7 @@ def test_a_retry_that_does_not_count_uses_no_attempt_up_and_keeps_the_order_of_i
     assert (stats.failed_attempts, stats.retried, stats.dead_lettered) == (1, 10, 0)
 
 
-def test_a_reject_is_a_reject_whatever_the_rules_say() -> None:
+def test_a_raised_reject_is_never_retried_by_the_rules() -> None:
     def reject(task: Task) -> None:
         raise Reject("never")
 

@@ -81,7 +81,7 @@ class Short(MemoryReader):
         return [*kept, MemoryRecord(PARTITION, 100, error=END)]
 
 
-def test_a_log_that_ends_below_a_task_for_a_moment_has_not_lost_it() -> None:
+def test_a_log_that_briefly_ends_below_a_task_has_not_lost_it() -> None:
     """As after the election of a leader whose followers have not caught up."""
     tasks = Sessions()
     Short.is_short.set()
@@ -118,7 +118,7 @@ def test_tasks_that_a_log_has_lost_at_its_end_are_missed(monkeypatch: pytest.Mon
     assert run.of(ConsumerRecallFailed)
 
 
-def test_a_log_that_was_long_enough_for_a_while_has_to_be_too_short_for_as_long_once_more(
+def test_the_grace_period_of_a_log_that_is_too_short_restarts_after_it_was_long_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recall, "GONE_SECONDS", 0.01)

@@ -103,7 +103,7 @@ def test_a_record_that_is_larger_than_that_is_sent_by_itself(monkeypatch: pytest
     assert line.settled == 1
 
 
-def test_one_that_comes_last_is_sent_when_the_others_are_acknowledged() -> None:
+def test_a_record_that_must_come_last_is_sent_when_the_others_are_acknowledged() -> None:
     line = Line("a", "b", "marker", last_alone=True)
     line.shipment.go_on()
     line.answered("b")
@@ -157,7 +157,7 @@ def test_answers_from_inside_a_send_take_no_stack() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_record_is_accepted_once_and_settles_once_whatever_threads_answer(
+def test_every_record_is_accepted_once_and_settles_once_for_any_answering_threads(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "MOST_BYTES", 50)

@@ -306,7 +306,7 @@ def test_an_unexpected_error_ends_a_consumer_in_order_and_is_named() -> None:
     assert run.source.is_closed.is_set()
 
 
-def test_a_client_that_cannot_be_drained_ends_a_consumer_all_the_same() -> None:
+def test_a_consumer_ends_even_if_its_client_cannot_be_drained() -> None:
     with RunningConsumer(ignore, commit_interval=60.0) as run:
         run.push(*sessions(3))
         run.settled(3)

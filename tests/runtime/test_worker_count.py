@@ -279,7 +279,7 @@ def test_an_order_ends_the_search_and_its_end_begins_it_again_from_the_nearest_n
         run.settled(4000)
 
 
-def test_a_consumer_does_not_ask_again_for_threads_that_the_system_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_consumer_does_not_request_refused_threads_again(monkeypatch: pytest.MonkeyPatch) -> None:
     _refusing_after(3, monkeypatch)
     with RunningConsumer(waiting, workers=Bounds(2, 64)) as run:
         run.push(*[FakeRecord(n, b"s%d" % (n % 100)) for n in range(4000)])

@@ -104,7 +104,7 @@ class Unprintable:
         raise ValueError("no text")
 
 
-def test_a_line_with_wrong_arguments_is_logged_all_the_same() -> None:
+def test_a_line_with_wrong_arguments_is_still_logged() -> None:
     with heard() as events:
         logging.getLogger("shop").warning("%d cents", "many")
         logging.getLogger("shop").warning(Unprintable())
