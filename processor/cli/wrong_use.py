@@ -1,4 +1,4 @@
-"""Typer's errors about a command line, in the product's words: one sentence that says what to do.
+"""Typer's errors about a command line, in the product's words: one sentence with what to do.
 
 Errors about values are not among them: `processor.cli.parameters` reads values.
 """

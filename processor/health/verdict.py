@@ -48,7 +48,7 @@ class ConsumerHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fa
     pauses: int = 0
     """pauses in force"""
     paused_since: int | None = None
-    """when the oldest of them was given, in milliseconds since the epoch; null without one"""
+    """when the oldest of them was ordered, in milliseconds since the epoch; null without one"""
     reason: str | None = None
     """the first problem"""
 

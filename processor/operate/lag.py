@@ -82,7 +82,7 @@ class BusiestSession(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     """tasks divided by read"""
     is_all: bool
-    """whether these are all that are left of the partition"""
+    """whether the partition has no other unsettled tasks"""
 
 
 class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +99,7 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     lag: int
     """offsets from the commit to the end, as other tools count them"""
     done_ahead: int
-    """of these, how many are settled according to the skip map in the commit"""
+    """number of these offsets that are settled according to the skip map in the commit"""
     left: int
     """offsets that are not settled"""
     oldest_at: int | None
@@ -152,7 +152,7 @@ class LagReport(msgspec.Struct, frozen=True, kw_only=True):
     pauses: int | None = None
     """pauses in force; null without --control-topic"""
     paused_since: int | None = None
-    """when the oldest of them was given, in milliseconds since the epoch; null without one"""
+    """when the oldest of them was ordered, in milliseconds since the epoch; null without one"""
 
 
 class Trail:

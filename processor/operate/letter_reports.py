@@ -24,10 +24,10 @@ class LetterGroup(msgspec.Struct, kw_only=True):
     """Letters with something in common."""
 
     value: str
-    """the error type, or whatever --by names"""
+    """the error type, or the value of the field that --by names"""
     letters: int
     first_failed_at: int
-    """milliseconds since the epoch; -1 if the letters do not say it"""
+    """milliseconds since the epoch; -1 if the letters do not have it"""
     last_failed_at: int
     """the same of the latest one"""
     error: str
@@ -45,7 +45,7 @@ class LetterGroups(msgspec.Struct, frozen=True, kw_only=True):
     letters: int
     """letters that the conditions match"""
     dealt_with: int
-    """letters that are left out because they were replayed or discarded, as far as their offsets say it"""
+    """letters that are left out, being replayed or discarded; counted by offsets, which may include other records"""
     foreign: int
     """records that are not dead letters"""
     groups: list[LetterGroup]
@@ -83,7 +83,7 @@ class LetterDetail(msgspec.Struct, frozen=True, kw_only=True):
     headers: list[tuple[str, str | None]]
     """of the original record; bytes that are not UTF-8 as \\xNN"""
     value: Any
-    """its decoded value; as far as it could be decoded"""
+    """its decoded value, or the part of it that could be decoded"""
     decode_error: str | None
     """why it could not be decoded"""
 
@@ -105,7 +105,7 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     other: int
     """letters that the conditions do not match"""
     dealt_with: int
-    """letters that were replayed or discarded before, as far as their offsets say it"""
+    """letters that were replayed or discarded before; counted by offsets, which may include other records"""
     foreign: int
     """records that are not dead letters"""
 

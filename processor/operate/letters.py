@@ -49,18 +49,18 @@ class Letter:
         self.group = added.get("dlq-group", "")
         self.attempts = _number(added.get("dlq-attempts"))
         self.failed_at = _number(added.get("dlq-failed-at"))
-        """Milliseconds since the epoch; -1 if the letter does not say it."""
+        """Time of the failure in milliseconds since the epoch; -1 if the letter does not have it."""
 
     def topic(self) -> str:
         """The original topic."""
         return self._added["dlq-topic"]
 
     def partition(self) -> int:
-        """The original partition; -1 if the letter does not say it."""
+        """The original partition; -1 if the letter does not have it."""
         return _number(self._added.get("dlq-partition"))
 
     def offset(self) -> int:
-        """The original offset; -1 if the letter does not say it."""
+        """The original offset; -1 if the letter does not have it."""
         return _number(self._added.get("dlq-offset"))
 
     def key(self) -> bytes | None:

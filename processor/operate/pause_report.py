@@ -13,13 +13,13 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True):
     """One pause in the report of `processor control list`."""
 
     kind: Kind
-    """what it is about"""
+    """kind of the target"""
     what: str
     """the session, the task name, or TOPIC:PARTITION; empty for all"""
     since: int
     """when it was paused, in milliseconds since the epoch"""
     by: str
-    """who has paused it, as USER@HOST"""
+    """the user who paused it, as USER@HOST"""
 
 
 class WorkersInForce(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,26 +30,26 @@ class WorkersInForce(msgspec.Struct, frozen=True, kw_only=True):
     since: int
     """when it was ordered, in milliseconds since the epoch"""
     by: str
-    """who has ordered it, as USER@HOST"""
+    """the user who ordered it, as USER@HOST"""
 
 
 class CancelInForce(msgspec.Struct, frozen=True, kw_only=True):
     """One cancellation in the report of `processor control list`."""
 
     kind: Literal["task", "session"]
-    """what it is about"""
+    """kind of the target"""
     what: str
     """the task's ID, or the session"""
     name: str | None
     """the name of the session's tasks that are cancelled; null for all"""
     since: int
-    """when it was given, in milliseconds since the epoch"""
+    """when the command was given, in milliseconds since the epoch"""
     until: int
     """when it ends, in milliseconds since the epoch"""
     dead_letter: bool
     """whether the tasks become dead letters"""
     by: str
-    """who gave it, as USER@HOST"""
+    """the user who gave the command, as USER@HOST"""
 
 
 class PausesReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,7 +58,7 @@ class GroupOffset(msgspec.Struct, frozen=True, kw_only=True):
     lag: int
     """offsets from the commit to the end"""
     done_ahead: int
-    """of these, how many are settled according to the skip map"""
+    """number of these offsets that are settled according to the skip map"""
     ranges: int
     """separate ranges in the skip map"""
     metadata_characters: int

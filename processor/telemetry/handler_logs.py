@@ -59,8 +59,8 @@ _replaced = ExitStack()
 """Restores the logging setup that the first consumer replaced. Under `_guard`."""
 
 _is_forked = False
-"""Whether this process was forked from one with consumers: it is a worker of a pool, say, which works for many tasks
-and has a copy of the context of the handler that happened to need it first."""
+"""Whether this process was forked from one with consumers. For example, a worker of a process pool has a copy of the
+context of the handler whose call started it, but then works for many tasks."""
 
 
 def _note_fork() -> None:

@@ -34,12 +34,12 @@ class Frames:
 
     @property
     def is_watched(self) -> bool:
-        """Whether there is a viewer; without one nothing needs to be drawn. Any thread may ask."""
+        """Whether there is a viewer; without one, nothing needs to be drawn. Any thread may read this."""
         return self._viewers > 0
 
     @property
     def is_stale(self) -> bool:
-        """Whether there is no frame yet for the present viewers. Any thread may ask."""
+        """Whether there is no frame yet for the present viewers. Any thread may read this."""
         return self._latest is None
 
     @contextmanager

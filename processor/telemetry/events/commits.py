@@ -47,7 +47,7 @@ class ConsumerCommitsHeld(Event):
 
 
 class ConsumerSkipMapRefused(Event):
-    """The brokers do not accept so much commit metadata (`offset.metadata.max.bytes`); this partition's skip maps are
+    """The brokers refuse commit metadata of this length (`offset.metadata.max.bytes`); this partition's skip maps are
     shorter from now on. Offsets are committed as before. Raise that setting on the brokers: tasks that a shorter map
     leaves out run again after a crash.
     """

@@ -38,7 +38,7 @@ class ConsumerWorkersChanged(Event):
 
 
 class ConsumerWorkersLimited(Event):
-    """The system does not allow so many threads: the consumer has fewer workers than configured."""
+    """The system does not allow as many threads as configured: the consumer has fewer workers."""
 
     event: ClassVar[str] = "consumer.workers_limited"
     level: ClassVar[Level] = "warning"
