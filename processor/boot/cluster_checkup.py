@@ -42,7 +42,7 @@ class ClusterCheckup:
         self._settings = settings
         self._facts = facts
         self.brokers: int | None = None
-        """How many brokers the cluster has; None if none has responded."""
+        """Number of brokers of the cluster; None if none has responded."""
 
     def findings(self) -> Iterator[Finding]:
         """Run the checks; each finding is yielded as soon as it is available."""

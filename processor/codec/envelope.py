@@ -53,7 +53,7 @@ class UsualContent(msgspec.Struct, frozen=True, eq=False):
     """Offset of the length of the ID. The texts were checked: each is ASCII after one byte, twice its length."""
     _session: int
     _name: int
-    """The same for the session ID and the name."""
+    """Offsets of the lengths of the session ID and the name."""
 
     @property
     def id(self) -> str | None:

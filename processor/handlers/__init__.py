@@ -1,3 +1,3 @@
-"""What an application registers: handlers by task name, the `Task` that they get, and the payload types that they
+"""The parts that an application registers: handlers by task name, the `Task` that they get, and the payload types they
 declare. No module in this folder calls a handler.
 """

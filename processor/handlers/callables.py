@@ -1,4 +1,4 @@
-"""What a function of the application is: its kind, its name in errors, and the arguments that it takes."""
+"""Inspects functions of the application: their kind, their name in errors, and the arguments that they take."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Join(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     of: Annotated[int, msgspec.Meta(ge=1)]
     """The number of branches."""
     then: list[Planned] = []
-    """What follows. Where it is empty, the join is the end of a branch of `outer`."""
+    """The tasks that follow. If there are none, the join is the end of a branch of `outer`."""
     expires: int | None = None
     """The time by which it must be complete, in epoch milliseconds."""
     outer: Join | None = None

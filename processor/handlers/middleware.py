@@ -14,7 +14,7 @@ from processor.handlers.callables import is_kind, label, lacks_arguments
 from processor.handlers.task import Task
 
 Call = Callable[[Task[Any]], Any]
-"""What a middleware wraps: the handler, or the next middleware."""
+"""The callable that a middleware wraps: the handler, or the next middleware."""
 
 M = TypeVar("M", bound=Callable[[Any, Any], Any])
 

@@ -52,7 +52,7 @@ class Group:
     expires: Time | None = None
     """The time by which all branches must have succeeded, see `group`."""
     expires_in: float | None = None
-    """The same, in seconds from when it begins."""
+    """The same, in seconds from when the group begins."""
     following: tuple[Step | Group, ...] = ()
     """The steps that follow, in order. Use `then`."""
 

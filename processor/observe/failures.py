@@ -18,7 +18,7 @@ GROUPS: Final = 200
 RECENT: Final = 50
 
 _VARIABLE: Final = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\d+(?:\.\d+)?|'[^']*'|\"[^\"]*\"")
-"""What differs between two messages of one error: addresses, identifiers, numbers, quoted names."""
+"""The parts that differ between two messages of one error: addresses, identifiers, numbers, quoted names."""
 
 _REST: Final = ("", "")
 

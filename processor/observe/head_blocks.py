@@ -80,7 +80,7 @@ class HeadBlock(msgspec.Struct, kw_only=True):
 
     @property
     def seconds(self) -> float:
-        """How long it has blocked."""
+        """Seconds for which it has blocked the commit point."""
         return self.until - self.since
 
     @property

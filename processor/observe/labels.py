@@ -35,7 +35,7 @@ class Labels:
         return f"{self._place(source, fleet)} {name}".strip()
 
     def _place(self, source: str, fleet: int) -> str:
-        """What distinguishes a fleet from the others: nothing if it is the only one."""
+        """Return the text that distinguishes a fleet from the others; "" if it is the only one."""
         shown = shown_source(source) if len(self._sources) > 1 else ""
         has_neighbour = any(
             other.source == source and other.fleet != fleet and not other.has_ended for other in self._consumers

@@ -90,7 +90,7 @@ class Letter:
 
     @property
     def replays(self) -> int:
-        """How often the record was replayed before it became this letter."""
+        """Number of times that the record was replayed before it became this letter."""
         counts = [_number(_text(value)) for name, value in self._record.headers() or () if name == REPLAYS]
         return max([*counts, 0])
 

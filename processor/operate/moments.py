@@ -48,7 +48,7 @@ class Target(NamedTuple):
     value: int = 0
     """The offset, the number of offsets to shift by, or milliseconds since the epoch."""
     has_zone: bool = True
-    """As in `Moment`."""
+    """False if the text named no time zone, and UTC was assumed."""
 
 
 def seconds_of(text: str) -> float:

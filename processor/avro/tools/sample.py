@@ -15,7 +15,7 @@ from processor.avro.schema import Schema
 from processor.errors import LoadError
 
 MAX_DEPTH = 4
-"""From this depth on, values are as small as their schema allows: empty arrays, null branches."""
+"""The depth from which on values are as small as their schema allows: empty arrays, null branches."""
 
 FIRST_TIME = datetime(2024, 1, 1, tzinfo=UTC)
 """Random times fall within the year that begins here."""

@@ -53,7 +53,7 @@ class CancelOptions(ControlOptions):
 
     @property
     def target(self) -> CancelTarget:
-        """What the options name."""
+        """The target that the options name."""
         if self.session is None:
             return CancelTarget("task", self.task or "")
         return CancelTarget("session", self.session, self.name)

@@ -33,7 +33,7 @@ def _partition_fault(text: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetOptions(ControlOptions):
-    """What a command pauses or resumes: exactly one thing."""
+    """The target of a pause: exactly one session, name or partition, or the whole group."""
 
     session: Annotated[str | None, Option("The session with this record key, in all topics of the group.")] = None
     name: Annotated[str | None, Option("All tasks of this name.")] = None
@@ -54,7 +54,7 @@ class TargetOptions(ControlOptions):
 
     @property
     def target(self) -> Target:
-        """What the options name."""
+        """The target that the options name."""
         return self._targets()[0]
 
     def _targets(self) -> list[Target]:

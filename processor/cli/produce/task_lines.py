@@ -131,7 +131,7 @@ class BadLine(msgspec.Struct, frozen=True):
     """A line that is not a valid task, and why."""
 
     reason: str
-    """Why it is not valid; printable and short, whatever the line contains."""
+    """The reason why it is not valid; printable and short, whatever the line contains."""
 
 
 class TaskLines:

@@ -31,7 +31,7 @@ MOST_PARTITIONS: Final = 200
 
 FIRST: Final = 6
 MOST: Final = 50
-"""The same of the other lists."""
+"""Entries of the other lists: visible at once, and in total."""
 
 LATE: Final = 15.0
 """Seconds without an event after which the page shows its age."""

@@ -44,7 +44,7 @@ HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-"""Of every response. The page loads nothing from elsewhere, runs no inline script, and is not framed."""
+"""The headers of every response. The page loads nothing from elsewhere, runs no inline script, and is not framed."""
 
 TICK_SECONDS: Final = 5.0
 """Time without a change after which a viewer gets an empty event. After 15 s without any event the page reconnects."""
@@ -78,7 +78,7 @@ ASSETS: Final = {
     "/live.js": Asset("text/javascript", [(_HERE, "live.js")]),
     "/icon.svg": Asset("image/svg+xml", [(_HERE, "icon.svg")]),
 }
-"""By the path in the URL."""
+"""Assets by their path in the URL."""
 
 
 class LiveServer:
