@@ -80,11 +80,17 @@ class Drain:
         return None
 
     def _abandon(self, partitions: Sequence[Partition]) -> int:
-        """Abandons what still runs. Return the number of these tasks: the last ones may just have ended."""
-        loans = self._desk.partitions.lent_of(partitions)
-        self._desk.counts.abandoned += len(loans)
-        for loan in loans:
-            attempt = Attempt(loan, loan.records[loan.done], loan.attempt, Dropped())
-            seconds = round(self._crew.running_seconds(loan), 3)
-            self._emit(TaskAbandoned(**attempt.fields, running_seconds=seconds))
-        return len(loans)
+        """Abandons what still runs. Return the number of these tasks: the last ones may just have ended.
+
+        Others may end while the lines about the first ones are written.
+        """
+        abandoned = 0
+        for loan in self._desk.partitions.lent_of(partitions):
+            done, records = loan.done, loan.records  # both may change at any moment
+            if done < len(records):
+                abandoned += 1
+                attempt = Attempt(loan, records[done], loan.attempt, Dropped())
+                seconds = round(self._crew.running_seconds(loan), 3)
+                self._emit(TaskAbandoned(**attempt.fields, running_seconds=seconds))
+        self._desk.counts.abandoned += abandoned
+        return abandoned

@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 
 from processor.runtime.drain import DrainSeconds
-from processor.telemetry.events import TaskAbandoned
+from processor.telemetry.events import Event, TaskAbandoned
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.running import RunningConsumer
 from tests.runtime.test_join_machine import Worker
@@ -51,4 +51,34 @@ def test_a_task_that_has_ended_is_not_abandoned_although_its_worker_has_not_come
     running.done = 1
     worker.finished.append(running)
     assert drain.check([PARTITION], monotonic(), seconds=0.0) is True
+    assert desk.counts.abandoned == 1
+
+
+def test_a_task_that_ends_while_others_are_logged_as_abandoned_is_not_abandoned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = RunningConsumer(lambda _: None)
+    desk, drain, worker = run.consumer._desk, run.consumer._membership._drain, Worker()
+    desk.lease.tick(monotonic())
+    desk.lease.renew(monotonic())
+    desk.lending.enter_invited(worker)
+    desk.partitions.assign(PARTITION, 0, ())
+    desk.inflow.admit([(PARTITION, [FakeRecord(n, b"s%d" % n) for n in range(3)])])
+    assert desk.lending.exchange(worker, 3)
+    running = list(worker.batch)
+    worker.batch.clear()
+    desk.partitions.drain_all()
+    logged = list[Event]()
+
+    def log(event: Event) -> None:
+        """Writes the first line, and meanwhile the other tasks end."""
+        logged.append(event)
+        for loan in running:
+            if loan.records[0].offset() != event.offset:  # type: ignore[attr-defined]
+                loan.done = 1
+
+    monkeypatch.setattr(drain, "_emit", log)
+    run.consumer.request_stop_now("the test")
+    assert drain.check([PARTITION], monotonic(), seconds=0.0) is False
+    assert len(logged) == 1
     assert desk.counts.abandoned == 1
