@@ -9,6 +9,7 @@ import pytest
 from processor.engine import assignment
 from processor.engine.assignment import MOST_DELIVERING
 from processor.engine.lease import Lease
+from processor.engine.pace import BATCH_SECONDS, LONGEST_BATCH_SECONDS
 from processor.engine.stock import Usage
 from processor.runtime.desk import Acknowledged, Desk
 from processor.runtime.timers import Timers
@@ -43,6 +44,29 @@ def test_as_many_workers_are_woken_as_the_ready_sessions_are_worth_and_not_what_
     desk.outcomes.settle_all([Acknowledged(loan) for loan in list(worker.batch)[:20]])
     assert (desk.ready, desk.waiting, desk.awake) == (20, 8000, 1)
     assert woken == [3]  # the 400 tasks of 20 sessions take 4 ms, and one worker is awake
+
+
+@pytest.mark.parametrize(("batch_seconds", "wakes"), [(BATCH_SECONDS, []), (LONGEST_BATCH_SECONDS, [1])])
+def test_a_lone_task_does_not_wait_for_the_end_of_a_long_batch_while_other_workers_wait(
+    batch_seconds: float, wakes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tasks that wait behind the batch are of a session that is lent. A short batch ends soon."""
+    worker, woken = Worker(), list[int]()
+    desk = lent_desk(worker, 1)
+    desk._wakeups.pace.seconds = 0.001
+    desk.inflow.admit([(PARTITION, [FakeRecord(n, b"hot") for n in range(1, 1000)])])
+    worker.batch_seconds = batch_seconds
+    desk.lending.exchange(worker, 64)
+    monkeypatch.setattr(desk._wakeups, "_asleep", 63)
+    monkeypatch.setattr(desk._wakeups._ready, "notify", woken.append)
+    desk.inflow.admit([(PARTITION, [FakeRecord(1000, b"lone")])])
+    assert (desk.ready, desk.awake) == (1, 1)
+    assert woken == wakes
+    worker.batch.clear()
+    desk.upkeep.tend(worker.borrowed_at + 1.0)
+    assert woken == [*wakes, 1]  # the batch takes too long, so the worker does not count as awake
+    assert desk._wakeups.away == 1
+    assert not desk._wakeups.long
 
 
 def test_no_task_is_set_aside_while_the_sessions_of_its_partition_wait_in_the_batches_of_workers(

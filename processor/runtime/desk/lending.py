@@ -9,7 +9,7 @@ from time import monotonic, time
 
 from processor.engine.gatherer import members
 from processor.engine.ledger import Loan
-from processor.engine.pace import BATCH_SECONDS, stale_after
+from processor.engine.pace import BATCH_SECONDS, STALE_SECONDS, stale_after
 from processor.runtime.desk.borrower import Borrower, Invited
 from processor.runtime.desk.pausing import Pausing
 from processor.runtime.desk.returns import Returns
@@ -181,6 +181,8 @@ class Lending:
 
     def _begin_batch(self, borrower: Borrower, now: float) -> None:
         borrower.borrowed_at = now
+        if borrower.batch_seconds > STALE_SECONDS:
+            self._wakeups.long.add(borrower)
         self._wakeups.watch(now + stale_after(borrower.batch_seconds))
 
     def _leave(self, borrower: Borrower) -> None:
@@ -192,6 +194,7 @@ class Lending:
         if borrower.ended:
             self._time(borrower)
         borrower.borrowed_at = 0.0
+        self._wakeups.long.discard(borrower)
         self._returns.collect(borrower)
         self._wakeups.notify_space()
 

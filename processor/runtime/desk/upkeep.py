@@ -59,6 +59,7 @@ class Upkeep:
             self._returns.collect(borrower)
             self._returns.take_back(borrower, lambda _: True)
         self._wakeups.away = len(stale)
+        self._wakeups.long.difference_update(stale)
 
     def _next_look(self, now: float) -> float:
         """Return when to look at what is lent again; infinite if nothing is.

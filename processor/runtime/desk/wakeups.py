@@ -11,7 +11,7 @@ from math import inf
 
 from processor.engine.ledger import LedgerState, Loan
 from processor.engine.pace import Pace
-from processor.runtime.desk.borrower import Invited
+from processor.runtime.desk.borrower import Borrower, Invited
 from processor.runtime.desk.shared import Shared
 
 
@@ -26,6 +26,8 @@ class Wakeups:
         """Worker threads that do not wait for lanes."""
         self.away = 0
         """Those of them whose task turned out slow."""
+        self.long: set[Borrower] = set()
+        """Those of them that have a long batch, so that they do not return soon. None of them counts in `away`."""
         self.watched = inf
         """When the watchdog looks next at what is lent, at the latest, in seconds of the monotonic clock."""
         self.draining = 0
@@ -68,8 +70,11 @@ class Wakeups:
                 self._ready.notify(wanted)
 
     def _wanted(self) -> int:
-        """Return how many more borrowers the ready lanes are worth. They may have few of the tasks that wait."""
-        lanes, awake = self._assignment.ready_lanes, max(0, self.awake - self.away)
+        """Return how many more borrowers the ready lanes are worth. They may have few of the tasks that wait.
+
+        A borrower with a slow task or a long batch does not return soon, so it takes none of these lanes.
+        """
+        lanes, awake = self._assignment.ready_lanes, max(0, self.awake - self.away - len(self.long))
         wanted = self.pace.wanted(lanes, self._assignment.waiting, awake)
         if not wanted:
             return 0
