@@ -14,7 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final, NamedTuple
 
 from processor.engine.gatherer import members
@@ -28,6 +28,7 @@ from processor.runtime.desk import Borrower, Desk
 from processor.runtime.interrupt import CoroutineWindow, InterruptWindow
 from processor.runtime.runner import Runner
 from processor.runtime.timely_waits import new_event_loop
+from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, Emit
 from processor.telemetry.handler_logs import origin
@@ -37,6 +38,9 @@ CANCEL_SECONDS = 0.25
 
 CLOSE_SECONDS = 0.5
 """How long a coroutine that blocks the loop may delay `close`."""
+
+ERROR_PAUSE_SECONDS = 0.02
+"""Pause of a loop that ends again and again for the same error, so that it keeps no core busy."""
 
 DESTROYED: Final = "Task was destroyed but it is pending!"
 """What asyncio reports of a coroutine that is garbage-collected before its end."""
@@ -149,12 +153,17 @@ class EventLoop:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        errors = Repeats(LOG_AGAIN_SECONDS)
         while True:
             try:
                 self.loop.run_forever()
                 return
             except BaseException as error:  # a SystemExit of a task that a handler started ends the loop: run it again
-                self._emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
+                text = f"{type_name(error)}: {error}"
+                if errors.is_due(text, monotonic()):
+                    self._emit(ConsumerWorkerError(worker="event-loop", error=text))
+                else:
+                    sleep(ERROR_PAUSE_SECONDS)
 
 
 def _report_all_but_the_end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
