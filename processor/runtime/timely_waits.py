@@ -35,9 +35,10 @@ if sys.platform == "linux":
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return a new event loop: a timely one, unless the application's policy provides a loop of another kind."""
+    """Return a new event loop: a timely one, unless the application's policy provides another kind or configures it."""
     loop = asyncio.new_event_loop()
-    if sys.platform != "linux" or type(loop) is not asyncio.SelectorEventLoop:
+    is_configured = loop.get_task_factory() is not None or loop.get_exception_handler() is not None
+    if sys.platform != "linux" or type(loop) is not asyncio.SelectorEventLoop or is_configured:
         return loop
     selector = TimelySelector()
     if selector.fileno() >= MOST_DESCRIPTORS:

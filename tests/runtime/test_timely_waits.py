@@ -78,6 +78,14 @@ def test_the_loop_of_another_policy_stays(monkeypatch: pytest.MonkeyPatch) -> No
     loop.close()
 
 
+def test_a_loop_that_the_policy_has_configured_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    configured = asyncio.SelectorEventLoop()
+    configured.set_exception_handler(lambda loop, context: None)
+    monkeypatch.setattr(asyncio, "new_event_loop", lambda: configured)
+    assert new_event_loop() is configured
+    configured.close()
+
+
 def test_a_descriptor_that_select_does_not_accept_leaves_the_usual_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timely_waits, "MOST_DESCRIPTORS", 0)
     loop = new_event_loop()
