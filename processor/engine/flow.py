@@ -71,6 +71,9 @@ FILL_SECONDS_EACH = 0.0005
 """The same for each partition in the stock. A filling takes some 15 µs of CPU for each, and meanwhile no worker has the
 interpreter."""
 
+LONGEST_FILL_SECONDS = 0.2
+"""However many partitions there are, it is filled up after this many seconds."""
+
 P = TypeVar("P", bound=Hashable)
 
 
@@ -166,7 +169,7 @@ class Filling(Generic[P]):
 
     def note(self, in_flight: Mapping[P, Usage], stock: Mapping[P, Usage], quotas: Mapping[P, int], now: float) -> None:
         """Notes a filling, which admits `quotas` of the stock in addition to what is in flight."""
-        self._next = now + max(FILL_SECONDS, len(stock) * FILL_SECONDS_EACH)
+        self._next = now + min(LONGEST_FILL_SECONDS, max(FILL_SECONDS, len(stock) * FILL_SECONDS_EACH))
         self._level = int((sum(usage.tasks for usage in in_flight.values()) + sum(quotas.values())) * (1.0 - FILL))
         self._levels = {
             partition: int((in_flight[partition].tasks + quotas.get(partition, 0)) * (1.0 - FILL_ONE))

@@ -13,6 +13,7 @@ from processor.engine.flow import (
     FILL_SECONDS,
     GO_ON,
     HOLD_SECONDS,
+    LONGEST_FILL_SECONDS,
     MOST,
     PAUSE_SECONDS,
     RATE_SECONDS,
@@ -177,6 +178,12 @@ def test_the_more_partitions_a_stock_has_the_rarer_is_a_filling_that_nothing_els
     held = dict.fromkeys(names, 100)
     assert not filling.is_due(held, names, 10.0 + 4 * FILL_SECONDS - 0.001)
     assert filling.is_due(held, names, 10.0 + 4 * FILL_SECONDS)
+
+
+def test_a_filling_is_due_soon_however_many_partitions_a_stock_has() -> None:
+    names = [f"p{n}" for n in range(4000)]
+    filling = filled(dict.fromkeys(names, Usage(100, 100)), dict.fromkeys(names, Usage(500, 500)))
+    assert filling.is_due(dict.fromkeys(names, 100), names, 10.0 + LONGEST_FILL_SECONDS)
 
 
 # --- what is fetched ---------------------------------------------------------------------------------
