@@ -22,15 +22,15 @@ from tests.support.processes import children
 from tests.support.until import until
 
 BOUND = 60.0
-SOON = 10.0
-"""Seconds for a start and a stop on a busy machine, far from the minute that a held-up start would take."""
+SOON = 60.0
+"""Seconds for a start and a stop on a busy machine, far from the ten minutes that a held-up start would take."""
 
 PROGRAM = (sys.executable, "-P", "-m", "processor")
 RUN = (*PROGRAM, "run", "tasks:handle", "-t", "orders", "-g", "shop", "-b", "127.0.0.1:1")
 BLOCKED = ("env", "--block-signal=TERM,INT,CHLD")
 
 STOP = "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\n"
-HELD_UP = "import os, pathlib, time\npathlib.Path('held-up').write_text(f'{os.getpid()}.')\ntime.sleep(60)\n"
+HELD_UP = "import os, pathlib, time\npathlib.Path('held-up').write_text(f'{os.getpid()}.')\ntime.sleep(600)\n"
 IN_CONSUMERS = "import sys\nif 'processor.fleet' in sys.orig_argv:\n    "
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="containers, and signals that env(1) blocks")
@@ -80,7 +80,7 @@ def held_up() -> int:
 
 
 def test_a_stop_before_the_import_of_the_command_line_is_clean(inside: list[str]) -> None:
-    Path("typer.py").write_text(STOP + "time.sleep(60)\n")
+    Path("typer.py").write_text(STOP + "time.sleep(600)\n")
     with started(*inside, *RUN) as fleet:
         assert ended(fleet) == (0, "")
     assert not Path("loading").exists()
@@ -158,12 +158,12 @@ def test_a_process_that_an_application_starts_inherits_no_blocked_or_ignored_sig
 
 
 def test_a_command_without_handlers_dies_of_the_signal_as_any_program_does() -> None:
-    Path("typer.py").write_text(STOP + "time.sleep(60)\n")
+    Path("typer.py").write_text(STOP + "time.sleep(600)\n")
     with started(*BLOCKED, *PROGRAM, "schema", "list") as command:
         assert ended(command) == (-signal.SIGTERM, "")
 
 
 def test_a_command_without_handlers_ends_at_sigterm_as_the_first_process_too() -> None:
-    Path("typer.py").write_text(STOP + "time.sleep(60)\n")
+    Path("typer.py").write_text(STOP + "time.sleep(600)\n")
     with started(*container(), *PROGRAM, "schema", "list") as command:
         assert ended(command) == (128 + signal.SIGTERM, "")
