@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from processor.fleet.supervisor import ONE_SIGNAL
-from tests.fleet.parent_process import Fleet
+from tests.fleet.parent_process import Fleet, Parent
 from tests.support.until import until
+
+
+@contextmanager
+def suspended(parent: Parent) -> Iterator[None]:
+    """Suspends the parent, so that it receives at one moment what it is sent meanwhile."""
+    parent.signal(signal.SIGSTOP)
+    until(lambda: psutil.Process(parent.process.pid).status() == psutil.STATUS_STOPPED, "the parent is suspended")
+    yield
+    parent.signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -47,8 +58,9 @@ def test_the_second_signal_ends_the_fleet_at_once(fleet: Fleet) -> None:
 def test_a_signal_that_a_runner_sends_twice_is_one(fleet: Fleet) -> None:
     parent = fleet({0: ["ignores-drain"]}, drain_timeout=0.0, kill_after_drain=1.0)
     parent.noted("started")
-    parent.signal(signal.SIGTERM)
-    parent.signal(signal.SIGINT)
+    with suspended(parent):  # a busy machine may take its time between the two
+        parent.signal(signal.SIGTERM)
+        parent.signal(signal.SIGINT)
     assert parent.ended() == 3
     assert not parent.notes("StopNow")
 
@@ -283,7 +295,7 @@ def test_a_consumer_that_was_ordered_to_end_is_not_silent(fleet: Fleet) -> None:
 
 def test_a_suspended_consumer_does_not_block_the_parent(fleet: Fleet) -> None:
     """Orders to a process that does not read are kept, and the others receive theirs."""
-    parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=0.4)
+    parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=4.0)  # in which the other one drains
     lives = parent.noted("started", 2)
     stopped = psutil.Process(lives[0]["pid"])
     stopped.suspend()
