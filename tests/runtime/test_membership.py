@@ -13,6 +13,7 @@ from processor.engine.commit_note import kept_note
 from processor.engine.skipmap import encode, encode_base
 from processor.handlers.exceptions import Reject
 from processor.handlers.task import Task
+from processor.runtime.membership import QUICK_SECONDS
 from processor.runtime.ports import Commit, Partition
 from processor.telemetry.events import (
     ConsumerAssigned,
@@ -161,7 +162,8 @@ def test_a_revoke_waits_for_what_runs_commits_it_and_begins_nothing_more(kind: s
         run.push(*[FakeRecord(n, b"s%d" % (n % 4)) for n in range(12)])
         gate.until_begun(2)
         revoked = run.source.revoke(PARTITION)
-        assert not revoked.wait(0.2)  # time is what is tested: it waits
+        until(lambda: run.source.is_leaving)  # the poller has waited for the tasks, and continues beside them
+        assert not revoked.is_set()
         gate.open()
         assert revoked.wait(10)
         assert run.commit_point() == 2
@@ -170,7 +172,7 @@ def test_a_revoke_waits_for_what_runs_commits_it_and_begins_nothing_more(kind: s
     assert sorted(gate.begun) == [0, 1]
     event = run.of(ConsumerRevoked)[0]
     assert (event.partitions, event.abandoned, event.released) == (["t[0]"], 0, 10)
-    assert event.drain_seconds >= 0.15
+    assert event.drain_seconds >= QUICK_SECONDS
 
 
 def test_a_revoke_of_one_partition_stops_no_task_of_another() -> None:
@@ -243,13 +245,13 @@ def test_records_that_come_to_a_partition_while_it_drains_are_left_to_its_next_o
 
 def test_a_drain_beside_which_the_poller_goes_on_is_bounded_and_abandons_what_still_runs() -> None:
     gate = Gate(lambda task: task.partition == 0 and task.offset == 1)
-    with leaving_slowly(gate, drain_timeout=0.6) as run:
+    with leaving_slowly(gate, drain_timeout=3.0) as run:
         revoked = until_it_leaves_slowly(run, gate)
         assert revoked.wait(10)
         assert run.cluster.committed[PARTITION].offset == 1
         assert [event.offset for event in run.of(TaskAbandoned)] == [1]
         assert run.of(ConsumerRevoked)[0].abandoned == 1
-        assert run.of(ConsumerRevoked)[0].drain_seconds >= 0.6
+        assert run.of(ConsumerRevoked)[0].drain_seconds >= 3.0
         gate.open()
         assert run.stop().exit_code == 0
 
