@@ -225,7 +225,7 @@ def test_discarded_dead_letters_count_as_handled_and_are_not_sent(shop: Shop) ->
 
 def test_a_killed_replay_continues_where_it_stopped(shop: Shop, tmp_path: Path) -> None:
     """Only what was sent since the last note is sent twice, and each session keeps its order."""
-    letters, rate = 2000, 400
+    letters, rate = 2000, 100  # the rest takes far longer than a list of what is left
     shop.bury(letters, sessions=50)
     options = [*shop.options, *shop.notes, "--execute", "--rate", str(rate)]
     replay = subprocess.Popen(
@@ -255,7 +255,7 @@ def test_one_of_two_concurrent_replays_stops_and_no_progress_is_lost(
 ) -> None:
     shop.bury(300, sessions=20)
     shop.bury(300, sessions=20, error="shop.Declined", first=300)
-    options = [*shop.options, *shop.notes, "--execute", "--rate", "100"]
+    options = [*shop.options, *shop.notes, "--execute", "--rate", "30"]  # each takes ten seconds
     other = subprocess.Popen(
         [sys.executable, "-m", "processor", "dlq", "replay", *options, "--where", "error-type=Declined"],
         cwd=tmp_path,
@@ -282,7 +282,7 @@ def test_one_of_two_concurrent_replays_stops_and_no_progress_is_lost(
 
 def test_a_replay_that_is_interrupted_notes_what_it_sent(shop: Shop, tmp_path: Path) -> None:
     shop.bury(300)
-    options = [*shop.options, *shop.notes, "--execute", "--rate", "50", "-o", "json"]
+    options = [*shop.options, *shop.notes, "--execute", "--rate", "20", "-o", "json"]
     replay = subprocess.Popen(
         [sys.executable, "-m", "processor", "dlq", "replay", *options],
         cwd=tmp_path,
