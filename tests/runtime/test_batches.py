@@ -110,11 +110,11 @@ def test_full_batches_are_called_at_once_with_each_sessions_tasks_in_order_and_w
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_that_is_not_full_is_called_when_its_first_task_has_waited_long_enough(kind: str) -> None:
     batches = Batches()
-    with RunningConsumer(batches.only(kind, size=1000, wait=0.2)) as run:
+    with RunningConsumer(batches.only(kind, size=1000, wait=1.0)) as run:
         began = time.monotonic()
         run.push(*records(5, 5))
         run.settled(5)
-        assert time.monotonic() - began >= 0.2
+        assert time.monotonic() - began >= 1.0
         assert run.stop().exit_code == 0
     assert [sorted(batch) for batch in batches.seen] == [[0, 1, 2, 3, 4]]
 
@@ -388,7 +388,7 @@ def test_results_and_dead_letters_of_a_batch_are_committed_with_their_offsets_ex
         return [b"%d" % task.offset for task in tasks]
 
     batches = Batches(handle)
-    app = batches.only(kind, size=2000, wait=0.2)
+    app = batches.only(kind, size=2000, wait=3.0)  # far longer than 2,000 records take to come
     with RunningConsumer(app, results_topic="r", delivery="exactly-once") as run:
         run.push(*[record(n) for n in range(2003)])
         run.settled(2003)
@@ -436,7 +436,7 @@ def test_a_batch_over_its_time_is_interrupted_and_its_tasks_are_tried_one_by_one
 
     if kind == "plain":
 
-        @app.batch("b", size=3, wait=LONG, timeout=0.1)
+        @app.batch("b", size=3, wait=LONG, timeout=0.5)
         def handle(tasks: list[Task]) -> None:
             seen.append([task.offset for task in tasks])
             while len(tasks) > 1:
@@ -444,7 +444,7 @@ def test_a_batch_over_its_time_is_interrupted_and_its_tasks_are_tried_one_by_one
 
     else:
 
-        @app.batch("b", size=3, wait=LONG, timeout=0.1)
+        @app.batch("b", size=3, wait=LONG, timeout=0.5)
         async def later(tasks: list[Task]) -> None:
             seen.append([task.offset for task in tasks])
             if len(tasks) > 1:
@@ -596,11 +596,11 @@ def test_no_batch_starts_while_the_consumer_may_have_been_evicted(monkeypatch: p
     """The batch is due while the poller sleeps, as it does if the process is paused."""
     monkeypatch.setattr(lease, "ASLEEP_SECONDS", 0.5)
     batches = Batches()
-    with RunningConsumer(batches.only("plain", size=4, wait=1.0)) as run:
+    with RunningConsumer(batches.only("plain", size=4, wait=3.0)) as run:
 
         def sleep() -> None:
             run.source.refusal = "not a member"
-            time.sleep(1.5)
+            time.sleep(3.5)
 
         run.push(*records(3, 3))
         until(lambda: run.consumer.pulse().running == 3)

@@ -261,7 +261,7 @@ def test_tasks_that_are_gathered_for_a_batch_wait_when_their_name_is_paused() ->
     calls: list[int] = []
     feed, app = FakeFeed(), Processor()
 
-    @app.batch("charge", size=10, wait=1.0)
+    @app.batch("charge", size=10, wait=4.0)
     def charge(batch: list[Task]) -> None:
         calls.append(len(batch))
 
