@@ -203,13 +203,13 @@ def test_a_coroutine_over_its_time_is_cancelled_and_tried_again_where_there_are_
                 raise
 
     app.task("plain")(lambda task: None)
-    with RunningConsumer(app, timeout=0.1) as run:
+    with RunningConsumer(app, timeout=0.5) as run:
         run.push(FakeRecord(0, b"s"))
         until(lambda: run.commit_point() == 1)
         assert run.stop().exit_code == 0
     assert (attempts, cancelled) == ([1, 2], [1])
     (timed_out,) = run.of(TaskTimedOut)
-    assert (timed_out.offset, timed_out.attempt, timed_out.timeout_seconds) == (0, 1, 0.1)
+    assert (timed_out.offset, timed_out.attempt, timed_out.timeout_seconds) == (0, 1, 0.5)
 
 
 def test_a_task_that_a_handler_leaves_behind_in_the_loop_delays_no_stop() -> None:

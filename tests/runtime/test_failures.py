@@ -159,7 +159,7 @@ def test_a_loop_in_python_is_interrupted_and_the_next_task_is_not() -> None:
             pass
         done.append(task.offset)
 
-    with RunningConsumer(handler, workers=1, timeout=0.1, max_attempts=1) as run:
+    with RunningConsumer(handler, workers=1, timeout=1.0, max_attempts=1) as run:
         run.push(FakeRecord(0, b"s", b"hang"), *[FakeRecord(n, b"s") for n in range(1, 200)])
         run.settled(200)
         ending = run.stop()
@@ -177,7 +177,7 @@ def test_an_async_handler_over_its_time_is_cancelled_and_the_others_are_not() ->
             await asyncio.Event().wait()
         done.append(task.offset)
 
-    with RunningConsumer(handler, timeout=0.1, max_attempts=1) as run:
+    with RunningConsumer(handler, timeout=1.0, max_attempts=1) as run:
         run.push(FakeRecord(0, b"s", b"hang"), *[FakeRecord(n, b"s%d" % (n % 9)) for n in range(1, 200)])
         run.settled(200)
         assert run.stop().exit_code == 0
@@ -258,9 +258,9 @@ def test_of_coroutines_only_the_one_that_keeps_the_loop_to_itself_is_stuck(mixed
 
     if mixed:
         app.task("plain")(lambda task: None)
-    with RunningConsumer(app, workers=4, timeout=0.2, max_attempts=1) as run:
+    with RunningConsumer(app, workers=4, timeout=1.0, max_attempts=1) as run:
         run.push(FakeRecord(0, b"s", b"hang"), *[FakeRecord(n, b"s%d" % n) for n in range(1, 4)])
-        until(lambda: run.of(TaskStuck) and monotonic() > max(begun) + 0.2 + grace(0.2) + 10 * CHECK_SECONDS)
+        until(lambda: run.of(TaskStuck) and monotonic() > max(begun) + 1.0 + grace(1.0) + 10 * CHECK_SECONDS)
         go_on.set()
         assert run.wait().recycle
     assert [event.offset for event in run.of(TaskStuck)] == [0]

@@ -93,7 +93,7 @@ def test_middleware_runs_within_the_deadline_of_a_thread() -> None:
         return call(task)
 
     app.default(lambda task: None)
-    with RunningConsumer(app, timeout=0.1) as run:
+    with RunningConsumer(app, timeout=0.5) as run:
         run.push(FakeRecord(0, b"s"))
         run.settled(1)
         assert run.stop().exit_code == 0
@@ -118,7 +118,7 @@ def test_middleware_runs_within_the_deadline_of_a_coroutine() -> None:
     async def handle(task: Task) -> None:
         pass
 
-    with RunningConsumer(app, timeout=0.1) as run:
+    with RunningConsumer(app, timeout=0.5) as run:
         run.push(FakeRecord(0, b"s"))
         run.settled(1)
         assert run.stop().exit_code == 0
