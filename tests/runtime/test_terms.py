@@ -72,7 +72,7 @@ def noting_async(seen: Seen) -> Callable[[Task], Any]:
 @pytest.mark.parametrize("noting_kind", [noting, noting_async])
 def test_a_task_waits_for_its_time_with_its_session_only_and_without_a_worker(noting_kind: Any) -> None:
     seen: Seen = []
-    due = milliseconds(0.7)
+    due = milliseconds(3)
     with RunningConsumer(noting_kind(seen), workers=1) as run:
         run.push(record(0, b"a", not_before=due), record(1, b"a"), record(2, b"b"), record(3, None, not_before=due))
         until(lambda: run.commit_point() == 4)
