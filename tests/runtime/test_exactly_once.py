@@ -354,6 +354,7 @@ def test_a_stop_does_not_wait_longer_than_the_drain_timeout_for_an_output_that_i
         run.source.refuses_output = lambda output: "too large" if output.value == b"1" else None
         run.push(*tasks(0, 3))
         run.until_event(TaskDeliveryFailed)
+        until(lambda: sorted(values(run)) == [0, 2])
         assert run.stop().exit_code == 3
     assert sorted(values(run)) == [0, 2]
     assert run.commit_point() == 1
