@@ -22,8 +22,8 @@ from tests.runtime.running import RunningConsumer
 from tests.support.scripted_kafka import ScriptedSource
 from tests.support.until import until
 
-SESSION_SECONDS = 1.5
-ASLEEP_SECONDS = 0.5
+SESSION_SECONDS = 3.0
+ASLEEP_SECONDS = 1.5
 TASK_SECONDS = 0.01
 
 
@@ -84,7 +84,7 @@ def test_a_process_that_was_suspended_starts_no_task_before_the_group_has_answer
 
     consumer.push(*sessions(0, 1500))
     until(lambda: consumer.begun)
-    assert consumer.source.happens(sleep).wait(20)
+    assert consumer.source.happens(sleep).wait(60)
     before = len(consumer.begun)
     lapsed = consumer.until_event(ConsumerLeaseLapsed)
     assert lapsed.reason == "asleep"
@@ -121,6 +121,6 @@ def test_a_process_that_lost_its_partitions_while_suspended_starts_none_of_their
         consumer.cluster.withheld.add(PARTITION)
         consumer.cluster.give_up(consumer.source)
 
-    assert consumer.source.happens(sleep_and_lose).wait(20)
+    assert consumer.source.happens(sleep_and_lose).wait(60)
     consumer.source.refusal = None
     assert len(consumer.begun) == seen[0]
