@@ -47,7 +47,7 @@ def test_a_retry_parks_only_its_own_session() -> None:
         if task.offset == 0 and task.attempt < 3:
             raise ValueError("not yet")
 
-    with RunningConsumer(handler, workers=1, backoff=0.3, backoff_max=0.3) as run:
+    with RunningConsumer(handler, workers=1, backoff=2.0, backoff_max=2.0) as run:
         run.push(FakeRecord(0, b"bad"), FakeRecord(1, b"bad"), *[FakeRecord(n, b"good") for n in range(2, 40)])
         until(lambda: sum(session == "good" for session, *_ in seen) == 38)
         assert [entry for entry in seen if entry[0] == "bad"] == [("bad", 0, 1)], "the others waited for the retry"
@@ -107,8 +107,8 @@ def test_after_a_reassignment_a_session_waits_for_the_handler_of_the_first_assig
     with RunningConsumer(handler, drain_timeout=0.1) as run:
         run.push(FakeRecord(0, b"old"))
         until(lambda: "begin old" in log)
-        assert run.source.revoke(PARTITION).wait(10)
-        assert run.source.assign(PARTITION).wait(10)
+        assert run.source.revoke(PARTITION).wait(60)
+        assert run.source.assign(PARTITION).wait(60)
         run.push(FakeRecord(1, b"new"))
         until(lambda: "end new" in log)
         assert log.count("begin old") == 1
@@ -129,7 +129,7 @@ def test_a_lost_partition_commits_nothing_and_its_late_completion_changes_nothin
     with RunningConsumer(handler) as run:
         run.push(FakeRecord(0, b"s"))
         until(begun.is_set)
-        assert run.source.lose(PARTITION).wait(10)
+        assert run.source.lose(PARTITION).wait(60)
         go_on.set()
         until(lambda: run.consumer.pulse().running == 0)
         assert run.stop().exit_code == 0
@@ -143,5 +143,5 @@ def test_a_closing_desk_releases_a_waiting_borrower() -> None:
         run.stop()
         assert isinstance(run.consumer._desk, Desk)
         for worker in run.consumer._crew.members:
-            worker.thread.join(10)  # type: ignore[union-attr]
+            worker.thread.join(60)  # type: ignore[union-attr]
             assert not worker.thread.is_alive()  # type: ignore[union-attr]
