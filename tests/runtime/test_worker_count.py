@@ -288,10 +288,11 @@ def test_a_consumer_does_not_request_refused_threads_again(monkeypatch: pytest.M
 
 
 def test_a_fixed_number_costs_no_thread() -> None:
+    before = set(threading.enumerate())
     with RunningConsumer(waiting, workers=2) as run:
         run.push(*one_each(3))
         run.settled(3)
-        assert "scaling" not in {thread.name for thread in threading.enumerate()}
+        assert "scaling" not in {thread.name for thread in set(threading.enumerate()) - before}
 
 
 def test_bounds_are_one_sentence_where_no_thread_can_be_started_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
