@@ -72,7 +72,7 @@ def test_a_wait_ends_when_the_fleet_does(folder: Path) -> None:
         started = time.monotonic()
         with pytest.raises(AssertionError, match="before the fleet ended"):
             fleet.wait_for("never.logged", 60)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         assert fleet.heard("fleet.stopped", exit_code=7)
 
 

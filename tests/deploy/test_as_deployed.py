@@ -27,7 +27,7 @@ from tests.support.kafka_jars import PROJECT
 from tests.support.lifeline import die_with_parent
 from tests.support.until import until
 
-BOUND = 40.0
+BOUND = 100.0
 
 
 class Program:

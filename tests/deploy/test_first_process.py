@@ -21,11 +21,11 @@ from tests.support.lifeline import die_with_parent
 from tests.support.processes import children
 from tests.support.until import until
 
-BOUND = 40.0
+BOUND = 100.0
 LEAVES_AN_ORPHAN = """
 import os, subprocess
 
-ORPHAN = 'cd $SCRATCH; sh -c "sleep 0.3; grep PPid /proc/\\\\$\\\\$/status > orphan.new; mv orphan.new orphan" &'
+ORPHAN = 'cd $SCRATCH; sh -c "sleep 3; grep PPid /proc/\\\\$\\\\$/status > orphan.new; mv orphan.new orphan" &'
 
 def handle(task):
     subprocess.run(ORPHAN, shell=True, check=True)
