@@ -11,7 +11,7 @@ from typing import Any
 from processor.handlers.task import Task
 from tests.support.until import until
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 KINDS = ("plain", "async")
 """Of handlers. An application of plain ones runs in worker threads, one of async ones in an event loop."""

@@ -73,7 +73,7 @@ class RunningConsumer:
 
     def wait(self) -> ExitStatus:
         """Waits until it ends by itself."""
-        self._thread.join(30)
+        self._thread.join(SECONDS)
         assert self.status is not None, "the consumer did not end"
         return self.status
 

@@ -530,9 +530,9 @@ def test_a_partition_that_leaves_takes_what_was_gathered_with_it_and_is_run_once
     with RunningConsumer(batches.only("plain", size=20, wait=LONG)) as run:
         run.push(*records(6, 3))
         until(lambda: run.consumer.pulse().running == 3)
-        assert getattr(run.source, how)(PARTITION).wait(10)
+        assert getattr(run.source, how)(PARTITION).wait(60)
         assert run.consumer.pulse().running == 0
-        assert run.source.assign(PARTITION).wait(10)
+        assert run.source.assign(PARTITION).wait(60)
         run.push(*records(14, 3, start=6))
         run.settled(20)
         assert run.stop().exit_code == 0
@@ -544,7 +544,7 @@ def test_a_batch_of_two_partitions_goes_on_without_the_one_that_leaves() -> None
     with RunningConsumer(batches.only("plain", size=3, wait=LONG), partitions=2) as run:
         run.push(*[FakeRecord(0, b"s%d" % partition, partition=partition, name="b") for partition in range(2)])
         until(lambda: run.consumer.pulse().running == 2)
-        assert run.source.revoke(PARTITION).wait(10)
+        assert run.source.revoke(PARTITION).wait(60)
         assert run.consumer.pulse().running == 1
         run.push(*[FakeRecord(n, b"s%d" % n, partition=1, name="b") for n in range(1, 3)])
         run.settled(3)
@@ -568,7 +568,7 @@ def test_a_revoke_waits_for_a_batch_that_runs_and_for_all_of_its_results() -> No
         revoked = run.source.revoke(PARTITION)
         assert not revoked.wait(0.1)  # time is what is tested: it waits
         go_on.set()
-        assert revoked.wait(10)
+        assert revoked.wait(60)
         assert run.commit_point() == 4
     assert len(run.sink.sent) == 4
 
@@ -584,7 +584,7 @@ def test_a_batch_that_outlives_a_revoke_is_abandoned_and_not_committed() -> None
     with RunningConsumer(batches.only("plain", size=4, wait=LONG), drain_timeout=0.1) as run:
         run.push(*records(4, 2))
         assert began.wait(30)
-        assert run.source.revoke(PARTITION).wait(10)
+        assert run.source.revoke(PARTITION).wait(60)
         assert sorted(event.offset for event in run.of(TaskAbandoned)) == [0, 1]
         assert all(event.running_seconds > 0 for event in run.of(TaskAbandoned))
         go_on.set()
@@ -604,7 +604,7 @@ def test_no_batch_starts_while_the_consumer_may_have_been_evicted(monkeypatch: p
 
         run.push(*records(3, 3))
         until(lambda: run.consumer.pulse().running == 3)
-        assert run.source.happens(sleep).wait(20)
+        assert run.source.happens(sleep).wait(60)
         assert not batches.seen
         run.source.refusal = None
         run.settled(3)

@@ -63,7 +63,7 @@ def test_a_commit_that_arrives_after_a_later_one_is_corrected(monkeypatch: pytes
         until(lambda: run.source.kept)
         run.push(*records(10, 20))
         until(lambda: run.commit_point() == 20)
-        assert run.source.send_kept().wait(10)
+        assert run.source.send_kept().wait(60)
         until(lambda: run.commit_point() == 20)
 
 
@@ -196,11 +196,11 @@ def test_an_answer_that_comes_after_its_partition_was_given_up_changes_nothing()
         until(lambda: run.source.kept)
         run.push(*records(10, 20))
         run.settled(20)
-        assert run.source.revoke(PARTITION).wait(10)
+        assert run.source.revoke(PARTITION).wait(60)
         assert run.commit_point() == 20
         late = run.source.kept.pop()
-        assert run.source.happens(lambda: run.source.listener.on_committed(late, None)).wait(10)
-        assert run.source.assign(PARTITION).wait(10)
+        assert run.source.happens(lambda: run.source.listener.on_committed(late, None)).wait(60)
+        assert run.source.assign(PARTITION).wait(60)
         run.push(*records(20, 25))
         until(lambda: run.commit_point() == 25)
         assert run.stop().exit_code == 0

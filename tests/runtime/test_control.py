@@ -300,8 +300,8 @@ def test_a_paused_session_is_given_up_in_a_revoke_and_still_paused_in_the_next_a
     with obeying(app_of("plain", done.note), feed) as run:
         run.push(*tasks(10, b"s", b"u"))
         done.until(5)
-        assert run.source.revoke(PARTITION).wait(10)
-        assert run.source.assign(PARTITION).wait(10)
+        assert run.source.revoke(PARTITION).wait(60)
+        assert run.source.assign(PARTITION).wait(60)
         run.push(*tasks(2, b"s", b"u", first=10))
         done.until(6)
         assert done.of("s") == []

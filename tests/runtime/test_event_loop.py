@@ -250,10 +250,10 @@ def test_a_stop_at_once_cancels_what_runs_in_the_loop_and_closes_it(beside: bool
         app.task("plain")(lambda task: None)
     with RunningConsumer(app, max_attempts=1) as run:
         run.push(FakeRecord(0, b"s"))
-        assert begun.wait(20)
+        assert begun.wait(60)
         run.consumer.request_stop_now("the test")
         assert run.wait().exit_code == 3
-    assert ended.wait(20)
+    assert ended.wait(60)
     assert loops[0].is_closed()
     assert not run.cluster.records("t.dlq")
     assert not run.of(ConsumerWorkerError)
@@ -320,6 +320,6 @@ def test_a_coroutine_that_ignores_its_cancellation_does_not_delay_the_end() -> N
 
     with RunningConsumer(handler) as run:
         run.push(FakeRecord(0, b"s"))
-        assert begun.wait(20)
+        assert begun.wait(60)
         run.consumer.request_stop_now("the test")
         assert run.wait().exit_code == 3

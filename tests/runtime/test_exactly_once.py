@@ -285,7 +285,7 @@ def test_a_revoke_ends_with_the_outputs_of_all_that_the_drain_waited_for() -> No
         gate.until_begun(3)
         revoked = run.source.revoke(PARTITION)
         gate.open()
-        assert revoked.wait(20)
+        assert revoked.wait(60)
         assert sorted(values(run)) == [0, 1, 2]
         assert run.commit_point() == 3
 
@@ -296,7 +296,7 @@ def test_a_revoke_tries_a_transaction_that_was_aborted_again() -> None:
         run.push(*tasks(0, 3))
         run.settled(3)
         run.source.refuses = lambda commits: refusals.pop(0) if refusals else None
-        assert run.source.revoke(PARTITION).wait(20)
+        assert run.source.revoke(PARTITION).wait(60)
         assert sorted(values(run)) == [0, 1, 2]
         assert run.commit_point() == 3
     assert [event.error for event in run.of(ConsumerCommitFailed)] == ["generation", "sequence numbers"]
@@ -307,7 +307,7 @@ def test_a_revoke_of_a_member_that_is_refused_each_time_ends() -> None:
         run.push(*tasks(0, 3))
         run.settled(3)
         run.source.refuses = lambda commits: "generation"
-        assert run.source.revoke(PARTITION).wait(20)
+        assert run.source.revoke(PARTITION).wait(60)
         run.source.refuses = lambda commits: None
     assert values(run) == []
 
@@ -318,7 +318,7 @@ def test_the_outputs_of_a_partition_that_is_lost_are_not_sent() -> None:
         run.push(*tasks(0, 3), *tasks(5, 9, partition=1))
         run.settled(7)
         lost = run.source.lose(PARTITION)
-        assert lost.wait(20)
+        assert lost.wait(60)
         run.push(*tasks(9, 10, partition=1))
         assert run.stop().exit_code == 0
     assert not {0, 1, 2} & set(values(run))
@@ -464,8 +464,8 @@ def test_outputs_that_wait_count_as_bytes_in_flight() -> None:
         run.push(*tasks(1, 30))
         run.settled(30)
         run.push(*tasks(30, 300))
-        assert run.source.happens(lambda: None).wait(20)  # the transaction has taken them
-        assert run.source.happens(lambda: None).wait(20)
+        assert run.source.happens(lambda: None).wait(60)  # the transaction has taken them
+        assert run.source.happens(lambda: None).wait(60)
         assert run.consumer.pulse().settled == 30
         run.source.send_kept()
         until(lambda: run.commit_point() == 300)

@@ -30,7 +30,7 @@ from tests.support.scripted_kafka import ScriptedCluster
 from tests.support.until import until
 
 HOT = b"hot"
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 class Sessions:

@@ -367,7 +367,7 @@ def test_joins_that_come_to_a_look_back_while_it_reads_are_looked_up_together(mo
 
     def open_late(source: ScriptedSource) -> MemoryReader:
         passes.append(source)
-        assert goes_on.wait(20)
+        assert goes_on.wait(60)
         return MemoryReader(source._cluster)
 
     monkeypatch.setattr(ScriptedSource, "open_reader", open_late)

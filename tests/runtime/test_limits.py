@@ -168,8 +168,8 @@ def test_places_come_back_with_the_partition_that_was_revoked(kind: str) -> None
     with RunningConsumer(app, workers=4) as run:
         run.push(*[few(n, b"s%d" % (n % 30)) for n in range(300)])
         for _ in range(5):
-            assert run.source.revoke(PARTITION).wait(10)
-            assert run.source.assign(PARTITION).wait(10)
+            assert run.source.revoke(PARTITION).wait(60)
+            assert run.source.assign(PARTITION).wait(60)
         until(lambda: run.commit_point() == 300)
         assert run.stop().exit_code == 0
     assert crowd.most == 2

@@ -88,14 +88,14 @@ def test_joins_of_a_partition_that_is_given_up_are_not_looked_up_again(monkeypat
         attempts.append(source)
         if len(attempts) == 1:
             raise BrokerError("no broker")
-        assert is_given_up.wait(20)
+        assert is_given_up.wait(60)
         raise BrokerError("still no broker")
 
     monkeypatch.setattr(ScriptedSource, "open_reader", open_reader)
     with RunningConsumer(lambda task: None, cluster=complete_join()) as run:
         run.push(arrival(4, 0))
         until(lambda: len(attempts) == 2)
-        assert run.source.revoke(PARTITION).wait(20)
+        assert run.source.revoke(PARTITION).wait(60)
         is_given_up.set()
         until(lambda: len(failed(run)) == 2)
         run.stop()

@@ -181,7 +181,7 @@ def test_a_revoke_commits_a_reference(delivery: str) -> None:
     with running(fail_others, commit_interval=60.0, **options) as run:
         run.push(*tasks())
         run.settled(len(DONE))
-        assert run.source.revoke(PARTITION).wait(20)
+        assert run.source.revoke(PARTITION).wait(60)
         assert covered(run.cluster) == DONE
 
 
@@ -304,7 +304,7 @@ def test_a_commit_that_waits_for_its_record_goes_with_its_partition() -> None:
         run.push(*tasks())
         gate.until_passed(len(DONE))
         until(lambda: log.waiting)
-        assert run.source.lose(PARTITION).wait(20)
+        assert run.source.lose(PARTITION).wait(60)
         before = run.cluster.committed.get(PARTITION)
         log.acknowledge()
         poll_twice(run)
@@ -327,7 +327,7 @@ def test_a_commit_that_waits_for_its_record_is_not_made_behind_the_one_of_a_revo
     with run:
         run.push(*tasks())
         run.settled(len(DONE))
-        assert run.source.revoke(PARTITION).wait(20)
+        assert run.source.revoke(PARTITION).wait(60)
         committed = run.cluster.committed[PARTITION]
         assert reference_in(committed.metadata, committed.offset) is None  # the topic did not answer
         log.acknowledge()
@@ -357,7 +357,7 @@ def test_the_note_of_a_commit_stands_behind_its_reference() -> None:
         run.push(*tasks())
         until(lambda: covered(run.cluster) == DONE)
         note = Note(4, 4_000_000_000)
-        assert run.source.happens(lambda: run.consumer._committer.note(PARTITION, note)).wait(20)
+        assert run.source.happens(lambda: run.consumer._committer.note(PARTITION, note)).wait(60)
         run.push(*tasks(ALL, ALL + 1))
         until(lambda: run.cluster.committed[PARTITION].metadata.endswith(str(note)))
         assert reference_in(*_metadata(run.cluster)) is not None
@@ -403,7 +403,7 @@ def test_a_stop_and_a_revoke_do_not_need_the_topic(monkeypatch: pytest.MonkeyPat
         run.push(*tasks())
         gate.until_passed(len(DONE))
         gate.open()
-        assert run.source.revoke(PARTITION).wait(20)
+        assert run.source.revoke(PARTITION).wait(60)
         assert run.commit_point() is not None
         assert run.stop().exit_code == 0
 

@@ -225,7 +225,7 @@ def test_partitions_that_leave_while_it_is_suspended_take_their_tasks_with_them(
         run.until_event(HandlerSuspended)
         for partition in range(3):
             begun = len(database.refused)
-            assert run.source.revoke(Partition(TOPIC, partition)).wait(10)
+            assert run.source.revoke(Partition(TOPIC, partition)).wait(60)
             until(lambda: len(database.refused) > begun + 1)  # noqa: B023 — called before the next round
         database.is_back.set()
         until(lambda: run.commit_point(3) == 40)
@@ -264,13 +264,13 @@ def test_a_probe_that_expires_on_its_way_gives_its_place_to_another() -> None:
     @app.task("blocks")
     def block(task: Task) -> None:
         first.set()
-        assert released.wait(20)
+        assert released.wait(60)
 
     with RunningConsumer(app, workers=1, codec=ExpiringCodec()) as run:
         run.push(*[store(n, b"s%d" % n) for n in range(20)])
         run.until_event(HandlerSuspended)
         run.push(FakeRecord(20, b"blocks", name="blocks"))
-        assert first.wait(20)
+        assert first.wait(60)
         run.codec.expired.update(range(15))  # type: ignore[attr-defined]  # of the codec below
         released.set()
         until(lambda: len(run.sink.sent) == 15)

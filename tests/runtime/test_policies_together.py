@@ -92,8 +92,8 @@ def test_every_task_is_done_once_in_the_order_of_its_session(kind: str, seed: in
     with RunningConsumer(app_of(kind, work), workers=workers, max_attempts=10**6) as run:
         run.push(*records[: TASKS // 2])
         for _ in range(revokes):
-            assert run.source.revoke(PARTITION).wait(20)
-            assert run.source.assign(PARTITION).wait(20)
+            assert run.source.revoke(PARTITION).wait(60)
+            assert run.source.assign(PARTITION).wait(60)
         run.push(*records[TASKS // 2 :])
         until(lambda: run.commit_point() == TASKS, "everything is settled", 60.0)
         assert run.stop().exit_code == 0

@@ -76,7 +76,7 @@ def test_a_short_pass_over_one_partition_does_not_make_the_tasks_of_another_one_
     recalling = Recall(Settings(topics=("t",), group="g"), fake, source, lambda _: None)
     recalling.start()
     try:
-        assert desk.is_over.wait(20)
+        assert desk.is_over.wait(60)
     finally:
         recalling.close()
     before, after_small, *leads = desk.leads[:5]

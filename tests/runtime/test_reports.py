@@ -38,7 +38,7 @@ def test_a_running_task_that_holds_its_partition_is_named_with_what_waits_behind
 
     def handler(task: Task) -> None:
         if task.session_id == "slow":
-            gate.wait(20)
+            gate.wait(60)
 
     with RunningConsumer(handler, **QUICK) as run:
         run.push(*[FakeRecord(n, b"slow" if n < 3 else b"s%d" % n) for n in range(20)])
@@ -273,8 +273,8 @@ def test_a_session_that_an_abandoned_handler_blocks_is_reported_as_blocked() -> 
     with RunningConsumer(gate.handle, drain_timeout=0.1, **QUICK) as run:
         run.push(FakeRecord(0, b"s"))
         gate.until_begun()
-        assert run.source.revoke(PARTITION).wait(10)
-        assert run.source.assign(PARTITION).wait(10)
+        assert run.source.revoke(PARTITION).wait(60)
+        assert run.source.assign(PARTITION).wait(60)
         head = until_head(run, "blocked")
         gate.open()
         until(lambda: run.commit_point() == 1)

@@ -60,8 +60,8 @@ def test_a_reset_of_a_partition_that_was_given_up_changes_nothing() -> None:
     with RunningConsumer(ignore) as run:
         run.push(*records(0, 10))
         run.settled(10)
-        assert run.source.revoke(PARTITION).wait(10)
-        assert run.source.happens(lambda: run.source.listener.on_reset(PARTITION, 25)).wait(10)
+        assert run.source.revoke(PARTITION).wait(60)
+        assert run.source.happens(lambda: run.source.listener.on_reset(PARTITION, 25)).wait(60)
         assert run.stop().exit_code == 0
     assert run.of(ConsumerOffsetsMissed) == []
     assert run.commit_point() == 10

@@ -131,7 +131,7 @@ def test_a_consumer_that_stops_stays_in_the_group_until_its_tasks_have_ended() -
         gate.until_begun(4)
         run.consumer.request_stop("now")
         run.until_event(ConsumerStopping)
-        assert run.source.revoke(OTHER).wait(10)
+        assert run.source.revoke(OTHER).wait(60)
         assert not run.source.is_closed.is_set()
         assert run.commit_point(1) == 3
         gate.open()
@@ -149,7 +149,7 @@ def test_a_partition_that_is_assigned_to_a_consumer_that_stops_is_left_as_it_is(
         gate.until_begun()
         run.consumer.request_stop("now")
         run.until_event(ConsumerStopping)
-        assert run.source.assign(OTHER).wait(10)
+        assert run.source.assign(OTHER).wait(60)
         gate.open()
         assert run.wait().exit_code == 0
     assert run.of(ConsumerAssigned)[-1].partitions == ["t[1]@start"]

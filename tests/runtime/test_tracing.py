@@ -245,7 +245,7 @@ def test_a_handler_that_outlives_its_consumer_has_a_span_with_that_error() -> No
 
     with traced(handler, drain_timeout=0.1, workers=1) as consumer:
         consumer.run.push(record(0))
-        begun.wait(20)
+        begun.wait(60)
         consumer.run.stop()
         (span,) = consumer.spans(1)
         go.set()

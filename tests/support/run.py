@@ -167,7 +167,7 @@ class Fleet:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the fleet has not ended within {timeout:g} s; {self.last_words}") from None
-        self._listener.join(5)
+        self._listener.join(30)
         return code
 
     def signal(self, number: int = signal.SIGTERM) -> None:
@@ -190,7 +190,7 @@ class Fleet:
             _kill(process)
         self._process.wait(STOP_SECONDS)
         _wait_until_dead(family)
-        self._listener.join(5)
+        self._listener.join(30)
         return {process.pid: time.monotonic_ns() for process in family}
 
     def __enter__(self) -> Self:
