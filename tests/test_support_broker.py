@@ -100,9 +100,7 @@ def test_the_broker_dies_with_the_test_run(tmp_path: Path) -> None:
         broker = psutil.Process(int(run.stdout.readline()))
     run.kill()
     run.wait()
-    until(
-        lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE, "the broker ends with the run"
-    )
+    until(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE, "the broker ends with the run")
 
 
 def test_where_nothing_can_run_a_broker_one_message_names_the_three_ways(monkeypatch: pytest.MonkeyPatch) -> None:
