@@ -86,7 +86,7 @@ def test_in_another_thread_request_stop_stops_the_consumer(
     while not seen and not done.wait(0.01):
         pass
     consumers[0].request_stop("enough")
-    assert done.wait(30)
+    assert done.wait(60)
     assert codes == [0]
 
 

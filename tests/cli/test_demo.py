@@ -397,7 +397,7 @@ def revoked_before_the_stop(log: Path) -> list[str]:
 
 def last_start(log: Path) -> float:
     """When the last consumer had started, in seconds since the epoch."""
-    events = map(msgspec.json.decode, log.read_text().splitlines())
+    events = [msgspec.json.decode(written) for written in log.read_text().splitlines()]
     started = [event["timestamp"] for event in events if event["event"] == "consumer.started"]
     assert len(started) == 2
     return datetime.fromisoformat(started[-1]).timestamp()

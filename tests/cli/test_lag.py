@@ -188,7 +188,7 @@ def test_a_watch_on_a_pipe_is_a_document_a_line_and_survives_a_topic_that_is_del
             60,
         )
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -204,7 +204,7 @@ def test_a_closed_output_pipe_ends_a_watch_quietly(
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
         assert process.stderr.read() == ""
         process.stdout = None
 

@@ -122,7 +122,7 @@ def test_new_tasks_are_followed_once_each_and_aborted_ones_are_not_tasks(
         produce(name, [(b"a", b"after"), (b"b", b"after")])
         assert [checked("tail", process.stdout.readline())["payload"] for _ in range(2)] == ["after", "after"]
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert (process.stdout.read(), process.stderr.read()) == ("", "")
 
 
@@ -133,7 +133,7 @@ def test_a_closed_output_pipe_ends_tail_quietly(servers: str, tmp_path: Path) ->
         assert process.stdout.readline().endswith('"{\\"n\\": 29}"\n')
         process.stdout.close()
         cluster.produce(servers, "tasks", [(b"s0", b"{}")])
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
         assert process.stderr.read() == ""
         process.stdout = None
 
@@ -144,7 +144,7 @@ def test_a_closed_output_pipe_ends_tail_without_another_task(servers: str, tmp_p
         assert process.stderr is not None
         assert process.stdout.readline()
         process.stdout.close()
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
         assert process.stderr.read() == ""
         process.stdout = None
 

@@ -112,7 +112,7 @@ def test_the_customers_produce_the_requested_tasks(broker: Broker, topic: MakeTo
     name = topic(2)
     command = [sys.executable, "examples/shop.py", broker.bootstrap_servers, "--topic", name, "--tasks", "50"]
     command += ["--rate", "5000", "--sessions", "3"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=200, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert sum(cluster.end_offsets(broker.bootstrap_servers, name).values()) == 50
 

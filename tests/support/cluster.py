@@ -17,7 +17,7 @@ Headers = Sequence[tuple[str, bytes | None]] | None
 Row = tuple[Text, Text] | tuple[Text, Text, Headers]
 """A record to produce: key, value and, where there are any, headers."""
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 # Neither idempotent, which takes half a second to begin, nor with retries, which could repeat a record: a send that
 # meets trouble fails its test. One that produces through trouble asks for `enable_idempotence=True, retries=1000`.

@@ -18,7 +18,7 @@ from tests.support.addresses import answers_within, free_ports, listens
 from tests.support.lifeline import die_with_parent
 from tests.support.server_properties import server_properties
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 SMALL = ("-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Java's options: small and quick to start, since no test asks how fast the broker is."""

@@ -22,7 +22,7 @@ ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:2.8"
 """A newer one reads the parents of what it copies, and one of the registry's is not published."""
 API = "/apis/ccompat/v7"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 def available() -> bool:
