@@ -242,14 +242,14 @@ def test_a_skip_map_that_does_not_fit_is_cut_and_the_rest_runs_again_in_the_next
 
 def test_a_member_whose_skip_map_is_refused_proves_its_membership_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a group that does not accept the metadata of its commits would stop it permanently."""
-    monkeypatch.setattr(ScriptedSource, "session_seconds", 1.5)
+    monkeypatch.setattr(ScriptedSource, "session_seconds", 3.0)
     gate = Gate(lambda task: task.offset == 0)
     with RunningConsumer(gate.handle) as run:
         run.source.refuses = lambda commits: "too large" if any("p2:" in c.metadata for c in commits) else None
         run.push(*[FakeRecord(n, b"s%d" % n) for n in range(10)])
         gate.until_passed(9)
         began = run.consumer.pulse().last_loop_at
-        until(lambda: run.consumer.pulse().last_loop_at > began + 3.0)  # two sessions: time is what is tested
+        until(lambda: run.consumer.pulse().last_loop_at > began + 6.0)  # two sessions: time is what is tested
         run.push(*[FakeRecord(n, b"s%d" % n) for n in range(10, 20)])
         gate.until_passed(19)
         gate.open()
