@@ -20,7 +20,7 @@ GROUPS = 40
 TASKS = 4
 """Of each group; the last one waits."""
 
-OPTIONS = ("-w", "16", "--commit-interval", "0.5", "-X", "group.instance.id=scene")
+OPTIONS = ("-w", "16", "--commit-interval", "1", "-X", "group.instance.id=scene")
 """A fleet that follows a killed one has the partitions at once, since it has the same name."""
 
 
@@ -28,6 +28,7 @@ def kill_while_groups_wait(work: Scenario) -> Verdict:
     """SIGKILL when branches have arrived, some of which the group has not committed: they arrive again.
 
     The last branch of each group waits for that. A second one comes while the topic of what follows refuses it.
+    Handlers end together, twice in each commit interval: a kill soon after that comes well before the next commit.
     """
     after = cluster.create_topic(work.servers, f"{work.topic}-after", 1, max_message_bytes=100)
     with Dispatcher(work.servers, work.topic, value_format="bytes") as dispatcher:
@@ -35,7 +36,7 @@ def kill_while_groups_wait(work: Scenario) -> Verdict:
             chain = Step(f"b{n}", b"").then(Step(f"c{n}", b""))
             branches = [Step(f"a{n}", b""), chain, Step(f"late{n}", b"", "late")]
             dispatcher.submit(group(branches, id=f"g-{n}").then(Step(f"d{n}", b"", topic=after)))
-    fleet = work.run("branch", *OPTIONS, seconds=0.1)
+    fleet = work.run("branch", *OPTIONS, seconds=0.5)
     until(lambda: (known := work.known_done()) and len(done(work) - known) > 10, "some of it is not committed")
     work.kill(fleet)
     fleet = work.run("branch", *OPTIONS)
@@ -82,16 +83,21 @@ def what_followed(work: Scenario, after: str) -> Verdict:
 
 
 def kill_before_groups_expire(work: Scenario) -> Verdict:
-    """One branch of each group is a dead letter, and a SIGKILL comes while the other one waits for it."""
+    """One branch of each group is a dead letter, and a SIGKILL comes while the other one waits for it.
+
+    The groups begin once a consumer has the partitions: a branch that has expired before it begins does not run.
+    """
+    fleet = work.run("branch", *OPTIONS)
+    fleet.wait_for_partitions()
     with Dispatcher(work.servers, work.topic, value_format="bytes") as dispatcher:
         for n in range(GROUPS):
             branches = [Step(f"a{n % 7}", b""), Step(f"b{n % 9}", b"", "bad")]
-            dispatcher.submit(group(branches, id=f"g-{n}", expires_in=3).then(Step("d", b"")))
-    fleet = work.run("branch", *OPTIONS)
+            dispatcher.submit(group(branches, id=f"g-{n}", expires_in=10).then(Step("d", b"")))
     work.wait_done(GROUPS)
     until(lambda: done(work) <= work.known_done(), "all branches are committed", pause=0.05)
     work.kill(fleet)
     fleet = work.run("branch", *OPTIONS)
+    fleet.wait_for("fleet.started")  # the killed one may have met the end of all groups
     work.wait_lag(0)
     assert fleet.stop() == 0
     letters = [cluster.headers_of(each) for each in cluster.read_all(work.servers, f"{work.topic}.dlq")]
