@@ -13,6 +13,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.support import cluster, ledger
 from tests.support.ledger import Finding, Place
+from tests.support.run import Fleet
 from tests.support.scenario import OUTLASTING, Scenario
 from tests.support.until import until
 
@@ -60,8 +61,8 @@ def clean_run(work: Scenario) -> Verdict:
 
 
 def kill_at_work(work: Scenario) -> Verdict:
-    """SIGKILL while every worker has a task."""
-    work.produce_sessions(1_500, 40)
+    """SIGKILL while every worker has a task; there are tasks for seconds, since the look at the commits may take one."""
+    work.produce_sessions(4_000, 40)
     fleet = work.run("note", "-w", "16", *QUICK, seconds=0.02)
     work.wait_done(400)
     until(work.known_done, "the group knows some of it", pause=0.05)
@@ -75,7 +76,7 @@ def kill_behind_a_stuck_task(work: Scenario) -> Verdict:
     """One task hangs, others behind it fail to be done as well: what a crash repeats hangs on the skip map alone."""
     work.produce([(b"stuck", b"first")])
     work.produce_sessions(1_000, 20)
-    fleet = work.run("stick", "-w", "16", *QUICK)
+    fleet = work.run("stick", "-w", "16", "--timeout", "600", *QUICK)
     work.wait_done(1_000)
     until(lambda: len(work.known_done()) >= 1_000, "the group knows what is done", pause=0.05)
     work.kill(fleet)
@@ -123,8 +124,8 @@ def _stream(work: Scenario) -> None:
         work.produce_sessions(60, 30)
 
 
-def supply_until(work: Scenario, condition: Callable[[], object], what: str) -> int:
-    """Adds tasks while fewer than 200 are left, until the condition holds. Return how many are done then.
+def supply_until(work: Scenario, condition: Callable[[], object], what: str, least: int = 200) -> int:
+    """Adds tasks while fewer than `least` are left, until the condition holds. Return how many are done then.
 
     A process may take longer to start than any fixed number of tasks takes to be done.
     """
@@ -133,12 +134,17 @@ def supply_until(work: Scenario, condition: Callable[[], object], what: str) -> 
         return sum(entry.succeeded for entry in work.ledger.entries())
 
     def holds() -> object:
-        if len(work.places) - done() < 200:
-            work.produce_sessions(100, 24)
+        if len(work.places) - done() < least:
+            work.produce_sessions(least // 2, 24)
         return condition()
 
     until(holds, what, 60, pause=0.05)
     return done()
+
+
+def has_partitions(fleet: Fleet) -> bool:
+    """Return whether a consumer of the fleet has been assigned any; a classic group assigns none in the first round."""
+    return any(event["partitions"] for event in fleet.heard("consumer.assigned"))
 
 
 def come_and_go(work: Scenario) -> Verdict:
@@ -148,8 +154,8 @@ def come_and_go(work: Scenario) -> Verdict:
     first = work.run("note", *options, seconds=0.1)
     work.wait_begun()
     second = work.run("note", *options, seconds=0.1)
-    joined = lambda: any(event["partitions"] for event in second.heard("consumer.assigned"))  # noqa: E731 — a condition
-    done = supply_until(work, joined, "the second consumer has partitions")
+    done = supply_until(work, lambda: has_partitions(second), "the second consumer has partitions")
+    work.produce_sessions(100, 24)  # however slow the last look was, there are so many
     work.wait_done(done + 50)
     assert second.stop() == 0
     work.wait_done(len(work.places))
@@ -159,15 +165,17 @@ def come_and_go(work: Scenario) -> Verdict:
 
 
 def die_with_a_stock(work: Scenario) -> Verdict:
-    """Few tasks are in flight, all others wait in the stock, when a second consumer comes and goes, and at a kill."""
+    """Few tasks are in flight, all others wait in the stock, when a second consumer comes and goes, and at a kill.
+
+    There are tasks for the seconds in which the second one starts, and for those in which it stops.
+    """
     few = ("-w", "8", "--max-in-flight", "40", *QUICK)
     work.produce_sessions(6_000, 60)
-    first = work.run("note", *few, seconds=0.01)
+    first = work.run("note", *few, seconds=0.02)
     work.wait_done(200)
-    second = work.run("note", *few, seconds=0.01)
-    second.wait_for_partitions()
-    seen = sum(entry.succeeded for entry in work.ledger.entries())
-    work.wait_done(min(seen + 400, 6_000))
+    second = work.run("note", *few, seconds=0.02)
+    done = supply_until(work, lambda: has_partitions(second), "the second consumer has partitions", 3_000)
+    work.wait_done(done + 400)
     assert second.stop() == 0
     work.kill(first)
     known = work.known_done()
@@ -176,17 +184,19 @@ def die_with_a_stock(work: Scenario) -> Verdict:
 
 
 def pause_past_the_session(work: Scenario) -> Verdict:
-    """SIGSTOP until another has the partitions: who wakes holds a thousand tasks that are not its own any more."""
-    work.produce_sessions(1_500, 40)
+    """SIGSTOP until another has the partitions: who wakes holds thousands of tasks that are not its own any more."""
+    work.produce_sessions(4_000, 40)
     sleeper = work.run("note", "-w", "8", *QUICK, seconds=0.01)
     work.wait_done(200)
     (pid,) = sleeper.consumers()
     paused = psutil.Process(pid)
     paused.suspend()
     other = work.run("note", "-w", "8", *QUICK, seconds=0.01)
-    work.wait_done(800)
+    other.wait_for_partitions()
+    done = sum(entry.succeeded for entry in work.ledger.entries())
+    work.wait_done(min(done + 400, 4_000))
     work.wake(paused)
-    work.wait_done(1_500)
+    work.wait_done(4_000)
     work.wait_lag(0)
     assert [sleeper.stop(), other.stop()] == [0, 0]
     return verdict(work, replays_in_process=True)
