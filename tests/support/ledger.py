@@ -22,8 +22,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-ABOUT_TO_BEGIN = 100_000_000
-"""Nanoseconds in which a thread that was about to begin a run does so: sooner than a group gives partitions back."""
+ABOUT_TO_BEGIN = 500_000_000
+"""Nanoseconds in which a thread that was about to begin a run does so, on a busy machine too: all threads of a process
+that wakes want the interpreter lock at once. Only the first run of a thread counts as such."""
 
 
 class Place(NamedTuple):
