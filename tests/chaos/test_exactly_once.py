@@ -39,9 +39,21 @@ def test_a_death_at_any_instant_of_a_transaction_loses_and_repeats_no_output(sce
     work = scenario()
     produce(work)
     fleet = work.run("reply", *OPTIONS, *exactly_once(work), env=dying(work, trap), seconds=0.02)
-    ended = fleet.wait_for("fleet.consumer_exited")
-    assert ended["exit_code"] == -signal.SIGKILL
+    supply_until_death(work, fleet)
+    assert fleet.wait_for("fleet.consumer_exited")["exit_code"] == -signal.SIGKILL
     check(work, fleet)
+
+
+def supply_until_death(work: Scenario, fleet: Fleet) -> None:
+    """Adds tasks until a consumer has died. Where a transaction takes long, few of them have any fixed number of tasks."""
+
+    def is_dead() -> bool:
+        entries = work.ledger.entries()
+        if sum(entry.kind == "start" for entry in entries) > len(work.places) - 100:
+            produce(work, 100)
+        return bool(fleet.heard("fleet.consumer_exited"))
+
+    until(is_dead, lambda: f"no consumer has died; {fleet.last_words}", pause=0.1)
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -109,6 +121,7 @@ def test_a_consumer_suspended_past_its_session_writes_no_output_of_tasks_that_ot
     paused = psutil.Process(pid)
     paused.suspend()
     other = work.run("reply", *OPTIONS, *exactly_once(work), seconds=0.01)
+    other.wait_for_partitions()  # it is up, even if the sleeper has done all
     work.wait_done(800)
     work.wake(paused)
     check(work, sleeper, other)
