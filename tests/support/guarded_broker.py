@@ -27,6 +27,7 @@ from tests.support import cluster
 from tests.support.addresses import free_ports
 from tests.support.certificates import Authority, Pair
 from tests.support.java_broker import JavaBroker
+from tests.support.until import until
 
 SECONDS = 30.0
 UNSECURED = "org.apache.kafka.common.security.oauthbearer.internals.unsecured"
@@ -113,17 +114,23 @@ class GuardedBroker:
         admin.alter_user_scram_credentials([upsertion])[name].result(SECONDS)
 
     def grant(self, principal: str, *rights: Right) -> None:
-        """Gives rights."""
+        """Grants permissions, and returns when the broker knows them."""
         admin = self.admin
         for given in admin.create_acls([AclBinding(*_row(principal, right)) for right in rights]).values():
             given.result(SECONDS)
+        until(lambda: all(self._has(principal, right) for right in rights), f"the broker knows what {principal} may do")
 
     def take_away(self, principal: str, *rights: Right) -> None:
-        """Revokes permissions; the broker enforces that from the next request on."""
+        """Revokes permissions, and returns when the broker enforces that from the next request on."""
         admin = self.admin
         filters = [AclBindingFilter(*_row(principal, right)) for right in rights]
         for taken in admin.delete_acls(filters).values():
             taken.result(SECONDS)
+        until(lambda: not any(self._has(principal, right) for right in rights), "the broker knows no such permission")
+
+    def _has(self, principal: str, right: Right) -> bool:
+        """Return whether the broker knows this permission: the controller, which answers a change, knows it first."""
+        return bool(self.admin.describe_acls(AclBindingFilter(*_row(principal, right))).result(SECONDS))
 
 
 def scram(user: str, password: str) -> Mapping[str, str]:
