@@ -61,7 +61,7 @@ def clean_run(work: Scenario) -> Verdict:
 
 
 def kill_at_work(work: Scenario) -> Verdict:
-    """SIGKILL while every worker has a task; there are tasks for seconds, since the look at the commits may take one."""
+    """SIGKILL while every worker has a task. There are tasks for seconds: the look at the commits may take one."""
     work.produce_sessions(4_000, 40)
     fleet = work.run("note", "-w", "16", *QUICK, seconds=0.02)
     work.wait_done(400)

@@ -45,7 +45,7 @@ def test_a_death_at_any_instant_of_a_transaction_loses_and_repeats_no_output(sce
 
 
 def supply_until_death(work: Scenario, fleet: Fleet) -> None:
-    """Adds tasks until a consumer has died. Where a transaction takes long, few of them have any fixed number of tasks."""
+    """Adds tasks until a consumer has died. Where a transaction takes long, two have any fixed number of tasks."""
 
     def is_dead() -> bool:
         entries = work.ledger.entries()
