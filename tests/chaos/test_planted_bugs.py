@@ -72,7 +72,7 @@ TAKES = 5
 """Threads meet by chance, a state machine has other examples each time. What one take in ten misses, all miss once in
 100,000 runs. The first take that catches the bug is the last."""
 
-pytestmark = pytest.mark.timeout(1000)
+pytestmark = pytest.mark.timeout(2000)
 """For all takes; `run_planted` bounds each."""
 
 ONLY_GENERATE = """
@@ -173,6 +173,6 @@ def run_planted(folder: Path, bug: str, *tests: str) -> subprocess.CompletedProc
         env={**os.environ, "PYTHONPATH": str(folder), "CI": ""},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
