@@ -114,6 +114,7 @@ def test_added_partitions_are_consumed(scenario: MakeScenario, admin: AdminClien
     fleet = work.run("note", *QUICK)
     work.wait_done(200)
     admin.create_partitions([NewPartitions(work.topic, 4)])[work.topic].result(30)
+    cluster.wait_for_leaders(admin, work.topic, 4)  # the broker learns of them a moment after the controller
     for partition in (1, 2, 3):
         work.produce([(b"s%d" % n, b"") for n in range(20)], partition=partition)
     work.wait_done(260)

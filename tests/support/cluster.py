@@ -34,7 +34,7 @@ def create(bootstrap_servers: str, topic: NewTopic) -> str:
     """Makes a topic and returns its name."""
     admin = admin_of(bootstrap_servers)
     admin.create_topics([topic], operation_timeout=SECONDS)[topic.topic].result(SECONDS)
-    _wait_for_leaders(admin, topic.topic, topic.num_partitions)
+    wait_for_leaders(admin, topic.topic, topic.num_partitions)
     return topic.topic
 
 
@@ -140,8 +140,9 @@ def _asker(bootstrap_servers: str, group: str) -> Consumer:
     )
 
 
-def _wait_for_leaders(admin: AdminClient, name: str, partitions: int) -> None:
-    # CreateTopics is answered before the brokers' metadata has the topic.
+def wait_for_leaders(admin: AdminClient, name: str, partitions: int) -> None:
+    """Waits until the broker knows the topic with so many partitions: their creation is answered before."""
+
     def has_leaders() -> bool:
         found = admin.list_topics(timeout=SECONDS).topics.get(name)
         leaders = [partition.leader for partition in found.partitions.values()] if found else []
