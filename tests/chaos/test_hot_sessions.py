@@ -68,7 +68,12 @@ def test_a_hot_session_between_aborted_transactions_loses_no_task_and_runs_no_ab
     """The log has holes, markers, and a transaction that is open while what is below it is read again."""
     work = scenario(partitions=1)
     producer = Producer(
-        {"bootstrap.servers": work.servers, "transactional.id": work.group, "partitioner": "murmur2_random"}
+        {
+            "bootstrap.servers": work.servers,
+            "transactional.id": work.group,
+            "partitioner": "murmur2_random",
+            "transaction.timeout.ms": 280_000,  # the last one is open while a fleet starts and works
+        }
     )
     producer.init_transactions(30)
     kept = 0
@@ -167,6 +172,7 @@ def test_an_unavailable_broker_only_delays_tasks_that_must_be_read_again(
     topic = cluster.create_topic(broker.bootstrap_servers, "work", 1)
     work = Scenario(broker, topic, group, tmp_path, start_fleet)
     fleet = with_a_hot_session_set_aside(work, *OUTLASTING, "-X", "reconnect.backoff.max.ms=500")
+    fleet.wait_for("consumer.stats")
     broker.kill()
     work.go()
     set_aside = lambda: fleet.heard("consumer.stats")[-1]["set_aside"]  # noqa: E731 — a condition

@@ -6,11 +6,14 @@ import random
 import signal
 import time
 
+import pytest
+
 from tests.chaos.scenes import NOTICED_SOON, PATIENT
 from tests.support.scenario import MakeScenario
 from tests.support.until import until
 
 
+@pytest.mark.timeout(600)
 def test_with_one_stuck_task_a_crash_repeats_none_of_100_000_done_behind_it(scenario: MakeScenario) -> None:
     """What is settled above the commit point is in the commit's metadata, whatever its size."""
     work = scenario(partitions=1)
@@ -18,11 +21,11 @@ def test_with_one_stuck_task_a_crash_repeats_none_of_100_000_done_behind_it(scen
     work.produce_sessions(100_000, 1_000)
     options = ("-w", "16", "--max-in-flight", "120000", "--timeout", "600", "--commit-interval", "0.2", *NOTICED_SOON)
     fleet = work.run("stick", *options)
-    work.wait_done(100_000, 90)
+    work.wait_done(100_000, 200)
     until(lambda: len(work.known_done()) >= 100_000, "the group knows what is done", pause=0.1)
     work.kill(fleet)
     again = work.run("note", *options, "--stop-at-end")
-    assert again.wait() == 0
+    assert again.wait(120) == 0
     assert again.wait_for("consumer.assigned", settled_ahead=100_000)
     assert work.faults() == {}
     assert work.repeated() == []
@@ -39,10 +42,10 @@ def test_zipf_distributed_sessions_and_one_with_half_of_the_load_keep_every_guar
     fleet = work.run("note", *options, seconds=0.001)
     work.wait_done(1_500)
     assert fleet.stop() == 0
-    assert work.run("note", *options, "--stop-at-end", seconds=0.001).wait() == 0
+    assert work.run("note", *options, "--stop-at-end", seconds=0.001).wait(120) == 0
     assert work.faults() == {}
     assert work.repeated() == []
-    assert work.lag == 0
+    work.wait_lag(0)  # one consumer may leave while the other commits, which is then shown a moment later
 
 
 def test_consumers_that_join_and_leave_every_half_second_neither_lose_nor_repeat_tasks_of_eighty_partitions(

@@ -35,7 +35,7 @@ def run_with_stderr(work: Scenario, stderr: int | None) -> int:
         stdout=subprocess.DEVNULL,
         stderr=stderr,
         preexec_fn=prepare,
-        timeout=60,
+        timeout=150,
         check=False,
     ).returncode
 
@@ -75,14 +75,14 @@ def test_an_unwritable_log_does_not_stop_processing(scenario: MakeScenario, stde
             os.close(target)
     assert work.faults() == {}
     assert work.repeated() == []
-    assert work.lag == 0
+    work.wait_lag(0)  # one consumer may leave while the other commits, which is then shown a moment later
 
 
 def test_a_clock_that_steps_by_hours_changes_neither_deadlines_nor_retries_nor_commits(scenario: MakeScenario) -> None:
     work = scenario()
     work.produce([(b"twice", b"fails twice"), (b"always", b"fails always")])
     work.produce_sessions(500, 20)
-    options = ("-w", "8", "--backoff", "0.05", "--timeout", "5", "--commit-interval", "0.2")
+    options = ("-w", "8", "--backoff", "0.05", "--timeout", "30", "--commit-interval", "0.2")
     fleet = work.run("fail", *options, env={"TEST_CLOCK": "steps"}, seconds=0.005)
     work.wait_done(501)
     work.wait_lag(0)
