@@ -20,7 +20,7 @@ from tests.support.scenario import MakeScenario, Scenario
 Obstacle = Callable[[Wired, list[str]], Iterator[None]]
 
 QUICK = (
-    *("--max-attempts", "1", "--commit-interval", "0.1", "-X", "delivery.timeout.ms=1500"),
+    *("--max-attempts", "1", "--commit-interval", "0.1", "-X", "delivery.timeout.ms=4000"),
     *("-X", "topic.metadata.propagation.max.ms=1000"),
 )
 
