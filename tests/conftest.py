@@ -38,9 +38,10 @@ settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-MISSED_SOON = {"group.consumer.session.timeout.ms": "3000", "group.consumer.heartbeat.interval.ms": "1000"}
+MISSED_SOON = {"group.consumer.session.timeout.ms": "8000", "group.consumer.heartbeat.interval.ms": "1500"}
 """With KIP-848 the broker alone says how long a member may be silent; with the classic protocol the client. A heartbeat
-that takes longer than its interval is given up by the client, see docs/RELIABILITY.md."""
+that takes longer than its interval is given up by the client, see docs/RELIABILITY.md: the interval is a second longer
+than what a slow wire adds. The session is longer than what a consumer takes it for."""
 
 FAILED = pytest.StashKey[bool]()
 """Whether the test itself has failed, for the fixtures that it leaves."""

@@ -46,7 +46,7 @@ IN_FLIGHT = (20, 10_000)
 all of it is admitted at once."""
 ROUND_SECONDS = 90.0
 """How long everything may take to be done once the last fault is mended."""
-SESSION_SECONDS = {"classic": 3.0, "consumer": 8.0}
+SESSION_SECONDS = {"classic": 6.0, "consumer": 8.0}
 """How long the group waits for a member that is silent: see `NOTICED_SOON`, and `PATIENT`."""
 
 PATIENT = {"group.consumer.session.timeout.ms": "8000", "group.consumer.heartbeat.interval.ms": "1500"}

@@ -10,6 +10,7 @@ import psutil
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from tests.chaos.scenes import NOTICED_SOON
 from tests.chaos.test_topics import delete_records
 from tests.conftest import MakeBroker
 from tests.support import cluster
@@ -147,14 +148,13 @@ def test_a_consumer_suspended_past_its_session_runs_no_task_that_it_had_set_asid
     scenario: MakeScenario,
 ) -> None:
     work = scenario(partitions=1)
-    short = ("-X", "session.timeout.ms=3000", "-X", "heartbeat.interval.ms=300")
-    sleeper = with_a_hot_session_set_aside(work, *short)
+    sleeper = with_a_hot_session_set_aside(work, *NOTICED_SOON)
     until(lambda: len(work.known_done()) == EACH, "the group knows what is done", 60, pause=0.1)
     (paused,) = map(psutil.Process, sleeper.consumers())
     paused.suspend()
     try:
         work.go()
-        other = work.run("wait_if_slow", *SMALL, *short)
+        other = work.run("wait_if_slow", *SMALL, *NOTICED_SOON)
         work.wait_done(EACH + EACH // 4)
     finally:
         work.wake(paused)

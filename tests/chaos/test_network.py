@@ -13,8 +13,9 @@ from tests.support.scenario import MakeScenario
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
-GONE_SECONDS = 4.5
-"""Longer than a session, see `NOTICED_SOON` and `MISSED_SOON`, by a heartbeat that the broker got last."""
+GONE_SECONDS = 11.0
+"""Longer than a session, see `NOTICED_SOON` and `MISSED_SOON`, by a heartbeat that the broker got last, and by the time
+that a busy broker takes to miss a member."""
 
 MAY_REPEAT = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH}
 """After these the client gives its membership up: what was not committed is another life's."""
@@ -89,7 +90,7 @@ def test_half_a_second_of_latency_on_every_request_loses_and_repeats_no_task(
     wired.wire.delay = 0.5
     try:
         fleet = work.run("note", "-p", "2", "-w", "8", "--group-protocol", protocol, seconds=0.002)
-        work.wait_done(1_000, 90)
+        work.wait_done(1_000)
         assert fleet.stop() == 0
     finally:
         wired.wire.delay = 0.0
@@ -119,7 +120,7 @@ def test_a_network_outage_longer_than_a_session_loses_no_task(
         time.sleep(GONE_SECONDS)
         wired.wire.silent = False
     fleet.wait_for("consumer.lost")
-    work.wait_done(2_000, 90)
+    work.wait_done(2_000)
     work.wait_lag(0)
     assert fleet.stop() == 0
     assert work.faults(replays_in_process=True) == {}
