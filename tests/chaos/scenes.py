@@ -21,8 +21,8 @@ Verdict = dict[str, list[Finding]]
 Scene = Callable[[Scenario], Verdict]
 
 NOTICED_SOON = ("-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=300")
-"""A dead member is missed after 6 s. One that lives is missed as well if a busy machine does not let it or its broker run
-for so long: what it has not committed then runs again."""
+"""A dead member is missed after 6 s. So is a living one that a busy machine does not run for so long: what it has not
+committed then runs again."""
 QUICK = ("--commit-interval", "0.2", *NOTICED_SOON)
 PATIENT = ("-X", "heartbeat.interval.ms=300", *OUTLASTING)
 """For a group of which no member dies: it learns of changes soon, and gives up none that a busy machine holds up."""
@@ -70,7 +70,7 @@ def kill_at_work(work: Scenario) -> Verdict:
     until(work.known_done, "the group knows some of it", pause=0.05)
     work.kill(fleet)
     known = work.known_done()
-    assert work.run("note", "-w", "16", *QUICK, "--stop-at-end").wait() == 0
+    assert work.run("note", "-w", "16", *QUICK, "--stop-at-end").wait(120) == 0
     return verdict(work, known)
 
 
@@ -83,7 +83,7 @@ def kill_behind_a_stuck_task(work: Scenario) -> Verdict:
     until(lambda: len(work.known_done()) >= 1_000, "the group knows what is done", pause=0.05)
     work.kill(fleet)
     known = work.known_done()
-    assert work.run("note", "-w", "16", *QUICK, "--stop-at-end").wait() == 0
+    assert work.run("note", "-w", "16", *QUICK, "--stop-at-end").wait(120) == 0
     return verdict(work, known)
 
 
@@ -97,7 +97,7 @@ def kill_in_a_stream(work: Scenario) -> Verdict:
         stream.result()
     known = work.known_done()
     again = work.run("note", "-w", "16", *QUICK, "--stop-at-end")
-    assert again.wait() == 0
+    assert again.wait(120) == 0
     found = verdict(work, known)
     if foreign:
         found["maps of other offsets"] = foreign
@@ -181,7 +181,7 @@ def die_with_a_stock(work: Scenario) -> Verdict:
     assert second.stop() == 0
     work.kill(first)
     known = work.known_done()
-    assert work.run("note", *few, "--stop-at-end").wait() == 0
+    assert work.run("note", *few, "--stop-at-end").wait(120) == 0
     return verdict(work, known)
 
 
@@ -217,7 +217,7 @@ def refused_dead_letters(work: Scenario) -> Verdict:
     )
     fleet.stop()
     raise_limit(work, letters)
-    assert work.run("fail", *options, "--stop-at-end").wait() == 0
+    assert work.run("fail", *options, "--stop-at-end").wait(120) == 0
     return verdict(work, given_up=work.given_up())
 
 

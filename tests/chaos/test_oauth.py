@@ -232,7 +232,7 @@ def test_a_failure_of_the_token_function_at_the_start_is_reported_in_one_line(
         visit.now_it(how)
         fleets.append(visit.run("note", "-p", "2", "--log-level", "debug"))
     for (how, (code, told)), visit, fleet in zip(cases.items(), visits, fleets, strict=True):
-        assert fleet.wait() == code, how
+        assert fleet.wait(150) == code, how
         (line,) = [line for line in fleet.lines if line.startswith("processor: ")]
         assert line.startswith(f"processor: {told}"), how
         assert visit.hides_tokens(fleet.log.read_text(), *fleet.lines), how
