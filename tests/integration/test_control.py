@@ -122,7 +122,7 @@ def test_a_session_cancelled_under_load_starts_no_further_task_even_after_a_rest
         return len({entry.place for entry in work.ledger.entries() if entry.session == session})
 
     work.produce_sessions(TASKS, SESSIONS)
-    fleet = work.run("note", *options, "-p", "2", seconds=0.02)
+    fleet = work.run("note", *options, "-p", "2", seconds=0.4)  # s3 has work for 20 s: longer than a command takes
     work.wait_done(50)
     assert main(["control", "pause", *target, "--session", "s3"]) == 0
     fleet.wait_for("control.paused", count=2)
