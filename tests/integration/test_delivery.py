@@ -52,6 +52,7 @@ def test_after_a_clean_stop_nothing_runs_again(scenario: MakeScenario, protocol:
     options = ("-w", "16", "--group-protocol", protocol)
     for done in (500, 1500):
         fleet = work.run("note", *options, seconds=0.005)
+        fleet.wait_for("fleet.started")  # the one before it may have done as many already
         work.wait_done(done)
         assert fleet.stop() == 0
     assert work.run("note", *options, "--stop-at-end").wait() == 0
@@ -106,6 +107,7 @@ def test_consumers_that_come_and_go_neither_lose_tasks_nor_let_them_overlap(
     work.wait_done(1200)
     assert first.stop() == 0
     third = work.run("note", *options, "-p", "2", seconds=0.01)
+    third.wait_for("fleet.started")  # where it starts slowly, the second one has done all meanwhile
     work.wait_done(4000, 90)
     work.wait_lag(0)
     assert second.stop() == 0
@@ -135,6 +137,7 @@ def test_a_second_signal_stops_the_fleet_at_once_and_abandons_only_running_tasks
     work.produce([(b"stuck", b"")])
     fleet = work.run("stick", "-w", "8", "--timeout", "600")
     work.wait_done(200)
+    work.wait_begun(201)  # the stuck one, too
     fleet.signal(signal.SIGTERM)
     fleet.wait_for("consumer.stopping")
     time.sleep(2 * ONE_SIGNAL)  # sooner it would count as the first one

@@ -78,6 +78,7 @@ def test_every_group_is_joined_despite_kills(
     until(lambda: any(note["id"].endswith("then") for note in notes_in(notes)), seconds=60)
     fleet.kill()
     fleet = start_fleet("groups:app", *options, modules={"groups": APP}, env={"NOTES": str(notes)})
+    fleet.wait_for("fleet.started")  # the killed one may have done all
     until(lambda: {note["id"] for note in notes_in(notes)} >= expected_ids(count), seconds=90)
     until(lambda: is_done(broker, group, first, other), "nothing is left waiting", seconds=60, pause=0.5)
     assert fleet.stop() == 0
@@ -146,6 +147,7 @@ def test_with_exactly_once_the_task_after_a_group_is_committed_once(
     until(lambda: len(notes_in(notes)) >= 40, seconds=60)
     fleet.kill()
     fleet = start_fleet("groups:app", *options, modules={"groups": APP}, env={"NOTES": str(notes)})
+    fleet.wait_for("fleet.started")  # the killed one may have done all
     until(lambda: len(ids()) >= count, seconds=90, pause=0.5)
     until(lambda: is_done(broker, group, first), "nothing is left waiting", seconds=60, pause=0.5)
     assert fleet.stop() == 0
@@ -209,5 +211,6 @@ def test_every_order_ships_after_all_its_tasks_although_the_fleet_is_killed(
     fleet.kill()
     have_shipped(fleet, 0)
     fleet = start_fleet("examples.fan_out:app", *options, "-X", "session.timeout.ms=6000")
+    fleet.wait_for("fleet.started")  # the killed one may have done all
     until(lambda: have_shipped(fleet, orders), seconds=90)
     assert fleet.stop() == 0
