@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from processor.cli.main import main
+from tests.support import cluster
 from tests.support.operating_schema import checked
 from tests.support.scenario import MakeScenario
 from tests.support.steady_load import steady_load
@@ -34,7 +35,7 @@ def test_lag_is_consistent_while_consumers_are_killed_and_zero_afterwards(
     fleet.wait_for("consumer.assigned", count=2)
     lag = ("lag", "-b", work.servers, "-g", work.group, "--samples", "1")
     with steady_load(work, 150):
-        work.wait_lag(0)
+        until(lambda: cluster.committed(work.servers, work.group, work.topic), "the group has committed", 60, pause=0.1)
         for turn in range(6):
             if turn in (1, 3):
                 os.kill(fleet.consumers()[0], signal.SIGKILL)
