@@ -8,6 +8,9 @@ from tests.support.ledger import Entry
 from tests.support.scenario import MakeScenario, Scenario
 
 BACKLOG = 3_000
+SECONDS = 0.03
+"""What a task of the backlog takes: the quiet ones are produced while most of it waits, on a slow machine as well."""
+
 ROUNDS = 10
 
 
@@ -20,7 +23,7 @@ def done_before(entries: list[Entry], partition: int) -> int:
 
 def beside_a_backlog(work: Scenario, handler: str, *options: str) -> list[Entry]:
     work.produce(((b"s%d" % (n % 300), b"x" * 100) for n in range(BACKLOG)), partition=0)
-    fleet = work.run(handler, "-w", "8", *options, seconds=0.01)
+    fleet = work.run(handler, "-w", "8", *options, seconds=SECONDS)
     work.wait_begun(50)
     for number in range(ROUNDS):
         for partition in (1, 2, 3):
