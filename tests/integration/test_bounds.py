@@ -46,7 +46,7 @@ def test_three_hundred_thousand_sessions_leave_nothing_behind(scenario: MakeScen
 
 def test_large_records_under_a_slow_handler_are_bounded_in_bytes(scenario: MakeScenario) -> None:
     work = scenario(partitions=2)
-    work.produce((b"s%d" % (n % 50), b"x" * 10_000) for n in range(20_000))  # 200 MB
+    work.produce(((b"s%d" % (n % 50), b"x" * 10_000) for n in range(20_000)), seconds=120.0)  # 200 MB
     fleet = work.run("note", "-w", "4", "--max-in-flight-bytes", "8000000", seconds=0.02)
     work.wait_done(500)
     most = 0

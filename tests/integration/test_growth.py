@@ -17,7 +17,7 @@ from tests.conftest import MakeBroker
 from tests.support import cluster
 from tests.support.growing_topic import Stream, grow
 from tests.support.run import Fleet
-from tests.support.scenario import MakeScenario, Scenario
+from tests.support.scenario import OUTLASTING, MakeScenario, Scenario
 from tests.support.until import until
 
 BOTH = pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -59,10 +59,10 @@ def test_no_task_overtakes_another_of_its_session_while_the_topic_grows_under_a_
     work.wait_begun(100)
     with stream.flowing(rate=200):
         grow(work, 8)
-        until(lambda: served(fleets, 8), "the new partitions are assigned", 30)
+        until(lambda: served(fleets, 8), "the new partitions are assigned", 60)
         stream.until_it_knows(8)
         stream.produce(SESSIONS * 3)
-    work.wait_done(len(work.places), seconds=60)
+    work.wait_done(len(work.places))
     work.wait_lag(0)
     assert all(fleet.stop() == 0 for fleet in fleets)
     assert stream.moved() > SESSIONS / 4
@@ -86,16 +86,16 @@ def test_every_session_stays_in_order_if_its_topic_grows_twice_and_a_consumer_is
     work.wait_begun(100)
     with stream.flowing(rate=100):
         grow(work, 8)
-        until(lambda: held([fleet]), "a partition is held", 30)
+        until(lambda: held([fleet]), "a partition is held", 60)
         stream.until_it_knows(8)
         killed = fleet.consumers()[0]
         os.kill(killed, signal.SIGKILL)
         work.deaths[killed] = time.monotonic_ns()
         grow(work, 16)
-        until(lambda: served([fleet], 16), "the partitions of both growths are assigned", 30)
+        until(lambda: served([fleet], 16), "the partitions of both growths are assigned", 60)
         stream.until_it_knows(16)
         stream.produce(SESSIONS * 2)
-    work.wait_done(len(work.places), seconds=60)
+    work.wait_done(len(work.places))
     work.wait_lag(0)
     assert fleet.stop() == 0
     assert stream.moved() > SESSIONS / 4
@@ -114,10 +114,10 @@ def test_a_broker_restart_while_new_partitions_are_held_only_delays_tasks(
     stream = Stream(work, SESSIONS)
     stream.produce(BACKLOG)
     stream.flush()
-    fleet = start(work, "classic", "-X", "reconnect.backoff.max.ms=500")
+    fleet = start(work, "classic", "-X", "reconnect.backoff.max.ms=500", *OUTLASTING)
     work.wait_begun(100)
     grow(work, 8)
-    until(lambda: held([fleet]), "a partition is held", 30)
+    until(lambda: held([fleet]), "a partition is held", 60)
     stream.until_it_knows(8)
     stream.produce(SESSIONS * 2)
     stream.flush()
@@ -139,9 +139,9 @@ def test_a_group_that_waits_while_its_topic_grows_continues_once(scenario: MakeS
         for n in range(groups):
             late = Step(f"b{n}", b"", "late").then(Step(f"c{n}", b""))
             dispatcher.submit(group([Step(f"a{n}", b""), late], id=f"g-{n}").then(Step(f"d{n}", b"")))
-    until(lambda: fleet.heard("consumer.stats", open_joins=groups), "all groups wait", 30)
+    until(lambda: fleet.heard("consumer.stats", open_joins=groups), "all groups wait", 60)
     grow(work, 8)
-    until(lambda: served([fleet], 8), "the new partitions are assigned", 30)
+    until(lambda: served([fleet], 8), "the new partitions are assigned", 60)
     until_followers_move(work)
     work.go()
     ran = lambda: [entry.session for entry in work.ledger.entries() if entry.succeeded]  # noqa: E731 — a condition
@@ -164,4 +164,4 @@ def until_followers_move(work: Scenario) -> None:
         ends = cluster.end_offsets(work.servers, work.topic)
         return any(ends[number] for number in range(4, 8))
 
-    until(have_moved, "what follows goes into new partitions", 30, pause=0.1)
+    until(have_moved, "what follows goes into new partitions", 60, pause=0.1)

@@ -22,7 +22,7 @@ from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario
 from tests.support.until import until
 
-BOUND = 40.0
+BOUND = 60.0
 
 
 class Probe:
@@ -115,11 +115,9 @@ def test_a_fleet_that_waits_for_its_broker_is_alive(
     )
     probe.until(is_well)
     broker.kill()
-    ended = time.monotonic() + 4
-    while (
-        time.monotonic() < ended
-    ):  # time is tested: longer than the age that is asked about, so that no poll is an old one
-        assert probe(max_age=3).holds([Check.ALIVE, Check.PROGRESSING])
+    ended = time.monotonic() + 10  # time is tested: longer than the age, so that no poll is an old one
+    while time.monotonic() < ended:
+        assert probe(max_age=8).holds([Check.ALIVE, Check.PROGRESSING])
         time.sleep(0.05)
 
 

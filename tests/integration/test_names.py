@@ -14,7 +14,7 @@ from tests.support.broker import Broker
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
 
-SOON = 20.0
+SOON = 40.0
 """Seconds for the start of a fleet and its refusal on a busy machine."""
 
 QUICK = ("--max-attempts", "1", "--stop-at-end")
@@ -78,5 +78,5 @@ def test_a_group_may_have_any_name_of_a_length_that_the_protocol_allows(scenario
     work.produce([(b"s", b"works")])
     began = time.monotonic()
     assert work.run("fail", *QUICK).wait() == 0
-    assert time.monotonic() - began < 2 * SOON
+    assert time.monotonic() - began < SOON
     assert work.lag == 0

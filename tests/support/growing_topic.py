@@ -75,10 +75,10 @@ class Stream:
         def count() -> bool:
             self._producer.poll(0.05)
             return (
-                len(self._producer.list_topics(self._work.topic, 5).topics[self._work.topic].partitions) == partitions
+                len(self._producer.list_topics(self._work.topic, 30).topics[self._work.topic].partitions) == partitions
             )
 
-        until(count, f"the producer knows {partitions} partitions", 30)
+        until(count, f"the producer knows {partitions} partitions", 60)
 
     @contextmanager
     def flowing(self, rate: float) -> Iterator[None]:
