@@ -341,10 +341,14 @@ def test_wait_and_as_completed_receive_futures_that_end_later_and_earlier() -> N
     early, late, failing = future(), future(), future()
     deliver(early)
     assert wait([early, late], timeout=0, return_when=FIRST_COMPLETED).done == {early}
-    timers = [threading.Timer(0.05, deliver, [late]), threading.Timer(0.1, failing.fail, [DeliveryError("no")])]
-    for timer in timers:
+    ended = as_completed([failing, late, early], timeout=30)
+    assert next(ended) is early
+    for sent, end in ((late, lambda: deliver(late)), (failing, lambda: failing.fail(DeliveryError("no")))):
+        timer = threading.Timer(0.05, end)
         timer.start()
-    assert list(as_completed([failing, late, early], timeout=30)) == [early, late, failing]
+        assert next(ended) is sent
+        timer.join()
+    assert list(ended) == []
     assert wait([early, late, failing]).not_done == set()
 
 

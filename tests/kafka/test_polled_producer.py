@@ -43,7 +43,7 @@ class Sending:
         return self.producer.produce(topic or self.topic, value, b"k", None, on_delivery)
 
     def send_when_there_is_room(self, value: bytes) -> None:
-        until(lambda: self.send(value), "there is room", 10)
+        until(lambda: self.send(value), "there is room", 30)
 
     def outcome(self) -> DeliveryError | None:
         return self.outcomes.get(timeout=30)
@@ -107,14 +107,14 @@ def test_records_of_other_topics_fail_with_the_reason_and_none_is_left_unreporte
     wired: Wired, group: str, sending: Sending
 ) -> None:
     """They wait in the client when it fails, and are purged."""
-    waiting = Sending(wired, sending.topic, linger_ms="500")
+    waiting = Sending(wired, sending.topic, linger_ms="3000")
     other = cluster.create_topic(wired.broker.bootstrap_servers, f"{group}-other", 1)
     for topic in (None, other):
         waiting.send(b"0", topic)
     assert [waiting.outcome(), waiting.outcome()] == [None, None]
     wired.wire.refused_topics[sending.topic] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
     waiting.send(b"1")
-    time.sleep(0.3)  # so that the client fails while the others are still held back
+    time.sleep(1.5)  # so that the client fails while the others are still held back
     for _ in range(20):
         waiting.send(b"1", other)
     outcomes = [waiting.outcome() for _ in range(21)]

@@ -100,7 +100,7 @@ class KafkaCluster:
         def members() -> int:
             return len(admin.describe_consumer_groups([self._group])[self._group].result(SECONDS).members)
 
-        assert members() == 1
+        assert members() <= 1  # a slow machine may have taken as long already
         until(lambda: members() == 0, "the group gives its member up", SECONDS, pause=0.1)
 
     def close(self) -> None:

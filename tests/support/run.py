@@ -54,7 +54,7 @@ class Fleet:
         self._folder = folder
         self._env = environment(folder, env or {})
         for name, source in (modules or {}).items():
-            (folder / f"{name}.py").write_text(source)
+            _write_module(folder / f"{name}.py", source)
         self.lines: list[str] = []
         """What was said on standard error that is no log event."""
         self.events: list[dict[str, Any]] = []
@@ -247,6 +247,12 @@ class Fleet:
     def _missing(self, event: str, fields: object, found: list[dict[str, Any]], timeout: float) -> str:
         why = "before the fleet ended" if self._all_heard else f"within {timeout:g} s"
         return f"{event} {fields or ''} was logged {len(found)} times {why}; {self.last_words}"
+
+
+def _write_module(path: Path, source: str) -> None:
+    """Leaves a file as it is that is the same: a process of another fleet may be importing it just now."""
+    if not path.exists() or path.read_text() != source:
+        path.write_text(source)
 
 
 def environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
