@@ -27,7 +27,7 @@ def test_one_port_serves_the_whole_fleet_and_outlives_its_consumers(scenario: Ma
     (port,) = free_ports(1)
     serve = ("--metrics-port", str(port), "--metrics-host", "127.0.0.1", "--stats-interval", "0.2")
     fleet = work.run("note", "-p", "2", *serve)
-    fleet.wait_for("consumer.assigned", count=2)
+    until(lambda: [len(fleet.partitions_of(n)) for n in (0, 1)] == [2, 2], "the consumers share the partitions")
     work.produce_sessions(400, 40)
     work.wait_done(400)
     until(lambda: total(port, "processor_succeeded_tasks_total") == 400)

@@ -132,7 +132,7 @@ def test_a_lost_broker_is_reported_as_the_cause_of_the_failure() -> None:
 
 def test_submit_waits_while_too_many_are_pending_and_continues_when_there_is_room() -> None:
     """The first tasks time out, since there is no broker: this makes room."""
-    slow = {"delivery.timeout.ms": "1000"}
+    slow = {"delivery.timeout.ms": "3000"}
     with Dispatcher(NOWHERE, "t", value_format="bytes", kafka_config=slow, max_pending=10) as dispatcher:
         started = time.monotonic()
         first = [dispatcher.submit("s", b"x") for _ in range(10)]

@@ -22,9 +22,10 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-ABOUT_TO_BEGIN = 500_000_000
+ABOUT_TO_BEGIN = 300_000_000
 """Nanoseconds in which a thread that was about to begin a run does so, on a busy machine too: all threads of a process
-that wakes want the interpreter lock at once. Only the first run of a thread counts as such."""
+that wakes want the interpreter lock at once. It is shorter than the time in which a group gives partitions back. Only
+the first run of a thread counts as such."""
 
 
 class Place(NamedTuple):

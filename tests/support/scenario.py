@@ -298,7 +298,7 @@ class Scenario:
         self._start = start
 
     def produce(
-        self, records: Iterable[cluster.Row], *, partition: int | None = None, seconds: float = 30.0, **config: object
+        self, records: Iterable[cluster.Row], *, partition: int | None = None, seconds: float = 60.0, **config: object
     ) -> None:
         """Adds tasks; see `cluster.produce`."""
         sent = cluster.produce(self.servers, self.topic, records, partition=partition, seconds=seconds, **config)
