@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from processor.engine import skipmap
 from processor.engine.progress_record import reference_in
+from processor.kafka import transactional_offsets
 from processor.kafka.transactional_offsets import Refused, TransactionalOffsets
 from processor.settings import Settings
 from tests.conftest import MakeBroker
@@ -223,7 +224,8 @@ def test_a_commit_accepted_while_the_group_waits_may_refer_to_a_recorded_skip_ma
 
 
 @pytest.fixture
-def offsets(broker: Broker, group: str) -> Iterator[TransactionalOffsets]:
+def offsets(broker: Broker, group: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TransactionalOffsets]:
+    monkeypatch.setattr(transactional_offsets, "CALL_SECONDS", 60.0)  # the first one makes a topic
     made = TransactionalOffsets(
         Settings(topics=("t",), group=group, bootstrap_servers=broker.bootstrap_servers), lambda _: None
     )

@@ -36,6 +36,10 @@ if "TEST_TRAP" in os.environ:
     from tests.chaos import traps
     traps.lay(os.environ["TEST_TRAP"], os.environ["TEST_TRAP_FILE"])
 
+if "TEST_END_SECONDS" in os.environ:
+    from processor.kafka import member_offsets
+    member_offsets.END_SECONDS = float(os.environ["TEST_END_SECONDS"])
+
 ledger = Ledger(os.environ["TEST_LEDGER"])
 seconds = float(os.environ.get("TEST_SECONDS", "0"))
 
