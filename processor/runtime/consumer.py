@@ -300,7 +300,7 @@ class Consumer:
             ended = False
             failure = failure or ProcessorError(f"the drain failed: {type(error).__name__}: {error}")
         recycling = self._stopping.recycling
-        if failure is None and not ended and not recycling:
+        if failure is None and not ended:
             failure = DrainTimeout("tasks still ran, or could not be committed, when the drain timeout was over")
         exit_code = failure.exit_code if failure else 0
         self._leave()

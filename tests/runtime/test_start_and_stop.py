@@ -8,6 +8,7 @@ from time import monotonic
 
 import pytest
 
+from processor import Processor
 from processor.errors import BrokerError, ProcessorError
 from processor.handlers.task import Task
 from processor.runtime import membership
@@ -22,6 +23,7 @@ from processor.telemetry.events import (
     ConsumerStopping,
     PartitionStats,
     TaskAbandoned,
+    TaskStuck,
 )
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.gate import KINDS, Gate
@@ -233,6 +235,21 @@ def test_a_stop_gives_up_results_that_are_not_acknowledged_within_the_drain_time
     assert run.commit_point() in (None, 0)
     (abandoned,) = run.of(TaskAbandoned)
     assert (abandoned.offset, abandoned.running_seconds) == (0, 0.0)
+
+
+def test_a_stop_that_abandons_tasks_is_exit_3_although_the_handler_of_another_one_is_stuck() -> None:
+    gate, app = Gate(), Processor()
+    app.task("stuck", timeout=0.05)(gate.handle)
+    app.task("slow", timeout=600.0)(gate.handle)
+    with RunningConsumer(app, workers=2, drain_timeout=60.0, max_attempts=1) as run:
+        run.push(FakeRecord(0, b"a", name="stuck"), FakeRecord(1, b"b", name="slow"))
+        gate.until_begun(2)
+        run.consumer.request_stop("SIGTERM")
+        run.until_event(TaskStuck)
+        run.consumer.request_stop_now("SIGTERM")
+        assert run.wait().exit_code == 3
+        gate.open()
+    assert [event.offset for event in run.of(TaskAbandoned)] == [1]
 
 
 def test_a_stop_at_once_waits_for_no_handler_and_commits_what_is_done() -> None:
