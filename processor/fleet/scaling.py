@@ -74,7 +74,7 @@ class FleetScaling:
         self._emit(FleetProcessesChanged(processes=step.processes, processes_before=before, reason=step.reason))
 
     def _take_place(self, reason: str) -> None:
-        slot = self._slots.least_needed()
+        slot = self._slots.give_up()
         slot.call_off()
         if slot.child is None:
             self._slots.drop(slot)

@@ -113,9 +113,16 @@ class Slots:
         slot.due = monotonic()
         self._slots = sorted([*self._slots, slot], key=lambda each: each.index)
 
-    def least_needed(self) -> Slot:
-        """Return the place that the fleet gives up first: one without a running process, else the last one."""
-        return max(self.staying, key=lambda each: (each.child is None, each.index))
+    def give_up(self) -> Slot:
+        """Return the place that the fleet gives up: one without a running process if there is one, else the last one.
+
+        If it is not one that was added, one of those takes its part: the fleet cannot do without that one any more.
+        """
+        slot = max(self.staying, key=lambda each: (each.child is None, each.index))
+        added = next((each for each in self.staying if each.is_extra and each is not slot), None)
+        if added is not None and not slot.is_extra:
+            added.is_extra = False
+        return slot
 
     def drop(self, slot: Slot) -> None:
         """Removes a place whose process has exited."""

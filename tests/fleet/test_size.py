@@ -130,6 +130,18 @@ def test_a_consumer_that_is_added_and_cannot_start_does_not_end_the_fleet(fleet:
     assert [line["index"] for line in parent.notes("Drain")] == [0]
 
 
+def test_a_consumer_that_was_added_and_is_the_only_one_left_ends_the_fleet_if_it_cannot_start(fleet: Fleet) -> None:
+    """A fleet without a consumer would end as if it had been stopped, with exit code 0."""
+    parent = fleet({0: ["crash"], 1: ["well", "no-app"]}, backoff=600.0)
+    parent.logged("fleet.consumer_exited")
+    parent.signal(signal.SIGTTIN)
+    (added,) = parent.noted("started")
+    parent.signal(signal.SIGTTOU)
+    assert changes(parent, 2) == [(1, 2), (2, 1)]
+    os.kill(added["pid"], signal.SIGKILL)
+    assert parent.ended() == 5
+
+
 def test_a_stop_during_a_change_stops_all_consumers(fleet: Fleet) -> None:
     parent = fleet({1: ["slow"]}, processes=2)
     parent.noted("started", 2)
