@@ -138,6 +138,12 @@ class Channel(Generic[Received]):
             self._unsent = msgspec.json.encode(message) + b"\n"
             self._push()
 
+    def push(self) -> bool:
+        """Send what the socket accepts now of the bytes that were kept. Return whether nothing is left."""
+        with self._lock:
+            self._push()
+            return not self._unsent
+
     def flush(self, seconds: float) -> None:
         """Send the bytes that were kept, within at most `seconds`."""
         with self._lock, contextlib.suppress(OSError, ValueError):
@@ -157,15 +163,18 @@ class Channel(Generic[Received]):
     def receive(self, *, wait: bool) -> Sequence[Received] | None:
         """Return the messages that have arrived; None once the other end is closed and all of them are read.
 
-        With `wait`, block until at least one byte arrives. The list may be empty.
+        With `wait`, block until a whole message arrives. Without it, return an empty list only if all bytes that have
+        arrived are read: those of an incomplete message are kept, and the messages behind it are not here either.
         """
-        try:
-            chunk = self._connection.recv(_CHUNK, 0 if wait else socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return []
-        except OSError:
-            return None
-        if not chunk:
-            return None
-        *lines, self._received = (self._received + chunk).split(b"\n")
-        return [self._decode(line) for line in lines]
+        while True:
+            try:
+                chunk = self._connection.recv(_CHUNK, 0 if wait else socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return []
+            except OSError:
+                return None
+            if not chunk:
+                return None
+            *lines, self._received = (self._received + chunk).split(b"\n")
+            if lines:
+                return [self._decode(line) for line in lines]

@@ -99,6 +99,10 @@ class ChildProcess:
         """Send an order, without waiting for a process that has exited or is suspended."""
         self._channel.send(order)
 
+    def send_rest(self) -> bool:
+        """Send what the socket did not accept before. Return whether nothing is left."""
+        return self._channel.push()
+
     def kill(self) -> None:
         """Kill the process and everything that its handlers have started: none of it may continue to work."""
         self.was_killed = True

@@ -204,8 +204,10 @@ class Supervisor:
             self._start_due()
             if not any(slot.is_in_use for slot in self._slots):
                 return
-            for key, _ in self._selector.select(self._wait()):
+            for key, events in self._selector.select(self._wait()):
                 if isinstance(key.fileobj, ChildProcess):
+                    if events & selectors.EVENT_WRITE:
+                        self._send_rest(key.fileobj)
                     self._receive(key.fileobj)
 
     def _start_due(self) -> None:
@@ -223,9 +225,17 @@ class Supervisor:
             reason = f"a consumer's process cannot be started: {error.strerror or error}"
             self._decide(slot, Exit(exit_code=1, lived=0.0, joined=False, failure=reason), pid=0)
         else:
-            self._selector.register(slot.child, selectors.EVENT_READ)
+            self._selector.register(slot.child, selectors.EVENT_READ | selectors.EVENT_WRITE)
             if (suspects := self._deaths.suspects) or slot.follows_death:
                 slot.child.send(Watch(suspects))
+
+    def _send_rest(self, child: ChildProcess) -> None:
+        """Sends what is left of the first order: one with certificates may be longer than the socket accepts at once.
+
+        The selector reports a socket as writable as long as there is room in it, so only until all is sent.
+        """
+        if child.send_rest():
+            self._selector.modify(child, selectors.EVENT_READ)
 
     def _wait(self) -> float:
         soonest = min(self._slots.soonest, self._reports.next_stats)

@@ -31,6 +31,7 @@ def main() -> int:
         stats_interval=options.get("stats_interval", 10.0),
         reload=options.get("reload", False),
         heartbeat_file=options.get("heartbeat_file"),
+        kafka_config={"ssl.ca.pem": "x" * options.get("certificates", 0)},
     )
     supervisor = Supervisor(
         settings,

@@ -98,6 +98,26 @@ def test_an_empty_list_means_no_message_yet_and_none_means_the_end(
     assert parent.receive(wait=False) is None
 
 
+def test_a_message_longer_than_one_read_does_not_hide_those_behind_it(
+    ends: tuple[Channel[Report], Channel[Order]],
+) -> None:
+    """A parent reads once after a process has ended: a report that it misses then is lost."""
+    parent, member = ends
+    reports = [Failed("x" * 100_000, 1), Finished(), Left()]
+    for report in reports:
+        member.send(report)
+    received: list[Report] = []
+    while some := parent.receive(wait=False):
+        received += some
+    assert received == reports
+
+
+def test_a_wait_ends_with_a_whole_message(ends: tuple[Channel[Report], Channel[Order]]) -> None:
+    parent, member = ends
+    parent.send(Drain("x" * 100_000))
+    assert member.receive(wait=True) == [Drain("x" * 100_000)]
+
+
 def test_messages_from_before_the_end_are_received(ends: tuple[Channel[Report], Channel[Order]]) -> None:
     parent, member = ends
     member.send(Finished())

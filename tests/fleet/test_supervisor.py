@@ -293,6 +293,13 @@ def test_a_consumer_that_was_ordered_to_end_is_not_silent(fleet: Fleet) -> None:
     assert parent.ended() == 0
 
 
+def test_a_consumer_starts_with_settings_that_its_socket_does_not_accept_at_once(fleet: Fleet) -> None:
+    parent = fleet(certificates=1_000_000)
+    parent.noted("started")
+    parent.signal()
+    assert parent.ended() == 0
+
+
 def test_a_suspended_consumer_does_not_block_the_parent(fleet: Fleet) -> None:
     """Orders to a process that does not read are kept, and the others receive theirs."""
     parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=4.0)  # in which the other one drains
