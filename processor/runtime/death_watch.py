@@ -67,8 +67,8 @@ class DeathWatch:
             self._look(now)
 
     def _begin(self, now: float) -> None:
-        suspects = self.inbox.pop()  # the last order has all suspects
-        self.inbox.clear()
+        while self.inbox:  # the last order has all suspects; another one may arrive meanwhile
+            suspects = self.inbox.popleft()
         self._suspects.replace([(Partition(*place[:2]), place.offset, deaths) for place, deaths in suspects])
         if self._until is None and self._open_recorder is not None:
             self._old = set(self._partitions.assigned)

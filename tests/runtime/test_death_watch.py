@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -294,3 +295,30 @@ def test_a_system_without_files_in_memory_has_a_temporary_file(monkeypatch: pyte
 
 def _refuse() -> IO[bytes]:
     raise OSError("read-only file system")
+
+
+class Arriving(deque[Sequence[Suspect]]):
+    """An inbox in which the next order arrives while the first one is taken out."""
+
+    def __init__(self, first: Sequence[Suspect], second: Sequence[Suspect]) -> None:
+        super().__init__([first])
+        self._second = [second]
+
+    def pop(self, *_: Any) -> Sequence[Suspect]:
+        return self._after(super().pop())
+
+    def popleft(self) -> Sequence[Suspect]:
+        return self._after(super().popleft())
+
+    def _after(self, taken: Sequence[Suspect]) -> Sequence[Suspect]:
+        self.extend(self._second)
+        self._second.clear()
+        return taken
+
+
+def test_an_order_that_arrives_while_another_is_taken_is_obeyed(watched: Watched) -> None:
+    run = watched.start(watched.look, ())
+    run.consumer.death_watch.inbox = Arriving(suspects(0), suspects(0, 1))
+    with run:
+        run.push(*[FakeRecord(n, b"%d" % n) for n in range(2)])
+        until(lambda: set(watched.settled) == {place(0), place(1)})
