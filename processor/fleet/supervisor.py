@@ -268,7 +268,8 @@ class Supervisor:
         self._last_signal = now
         self._orders += 1
         if self._orders == 1:
-            self._drain(signal_name(number))
+            if self._given_up is None:  # else all drain already
+                self._drain(signal_name(number))
         elif self._orders == 2:
             self._stop_now(signal_name(number))
         else:
@@ -276,7 +277,7 @@ class Supervisor:
 
     @property
     def _is_stopping(self) -> bool:
-        return self._orders > 0
+        return self._orders > 0 or self._given_up is not None
 
     @property
     def _can_resize(self) -> bool:
@@ -417,7 +418,6 @@ class Supervisor:
 
     def _give_up(self, given_up: GiveUp) -> None:
         self._given_up = given_up
-        self._orders = 1
         self._say(given_up.reason)
         self._drain(given_up.reason)
 

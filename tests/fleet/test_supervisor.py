@@ -224,6 +224,17 @@ def test_an_app_that_cannot_be_loaded_any_more_stops_a_fleet_that_ran(fleet: Fle
     assert parent.logged("fleet.stopping")[0]["reason"] == "APP 'a:b': there is no module 'a'"
 
 
+def test_the_first_signal_to_a_fleet_that_has_given_up_does_not_end_its_drain(fleet: Fleet) -> None:
+    parent = fleet({0: ["crash", "no-app"], 1: ["ignores-drain"]}, processes=2, stats_interval=0.1)
+    parent.noted("Drain")
+    parent.signal()
+    parent.logged("fleet.stats", len(parent.logged("fleet.stats")) + 4)  # it has handled the signal
+    assert not parent.notes("StopNow")
+    parent.signal()
+    parent.noted("StopNow")
+    assert parent.ended() == 5
+
+
 def test_a_consumer_that_crashes_before_its_first_report_is_started_again(fleet: Fleet) -> None:
     parent = fleet({0: ["crash-at-start"]})
     parent.noted("started")
