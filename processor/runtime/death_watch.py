@@ -67,6 +67,7 @@ class DeathWatch:
             self._look(now)
 
     def _begin(self, now: float) -> None:
+        suspects = self.inbox.popleft()
         while self.inbox:  # the last order has all suspects; another one may arrive meanwhile
             suspects = self.inbox.popleft()
         self._suspects.replace([(Partition(*place[:2]), place.offset, deaths) for place, deaths in suspects])

@@ -103,7 +103,7 @@ def test_a_message_longer_than_one_read_does_not_hide_those_behind_it(
 ) -> None:
     """A parent reads once after a process has ended: a report that it misses then is lost."""
     parent, member = ends
-    reports = [Failed("x" * 100_000, 1), Finished(), Left()]
+    reports: list[Report] = [Failed("x" * 100_000, 1), Finished(), Left()]
     for report in reports:
         member.send(report)
     received: list[Report] = []
