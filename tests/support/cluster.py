@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests.support.until import until
@@ -18,6 +18,16 @@ Row = tuple[Text, Text] | tuple[Text, Text, Headers]
 """A record to produce: key, value and, where there are any, headers."""
 
 SECONDS = 60.0
+
+NO_LEADER = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+"""Errors of a partition that was just created: its leader does not know of it yet."""
+
+MARKER_SECONDS = 3.0
+"""How long the markers of transactions are awaited. Most take a few milliseconds."""
 
 # Neither idempotent, which takes half a second to begin, nor with retries, which could repeat a record: a send that
 # meets trouble fails its test. One that produces through trouble asks for `enable_idempotence=True, retries=1000`.
@@ -71,6 +81,7 @@ def produce(
 
 def read_all(bootstrap_servers: str, topic: str) -> list[Message]:
     """Every committed record that is in the topic now, by partition and offset."""
+    _await_markers(bootstrap_servers, topic)
     consumer = _reader(bootstrap_servers)
     try:
         consumer.assign([TopicPartition(topic, number, 0) for number in end_offsets(bootstrap_servers, topic)])
@@ -79,19 +90,41 @@ def read_all(bootstrap_servers: str, topic: str) -> list[Message]:
         consumer.close()
 
 
+def _await_markers(bootstrap_servers: str, topic: str) -> None:
+    """Waits until no transaction is open, for some seconds.
+
+    A commit is acknowledged before its markers are in the partitions, and until then its records are not read. A
+    transaction that a test keeps open is awaited in vain.
+    """
+    deadline = time.monotonic() + MARKER_SECONDS
+    while end_offsets(bootstrap_servers, topic) != end_offsets(bootstrap_servers, topic, IsolationLevel.READ_COMMITTED):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+
+
 def headers_of(message: Message) -> dict[str, bytes]:
     """A record's headers, of a name that repeats the last."""
     pairs = cast(list[tuple[str, bytes | None]], message.headers() or [])
     return {name: text or b"" for name, text in pairs}
 
 
-def end_offsets(bootstrap_servers: str, topic: str) -> dict[int, int]:
-    """The end offset of each partition."""
+def end_offsets(
+    bootstrap_servers: str, topic: str, isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+) -> dict[int, int]:
+    """The end offset of each partition; with the other isolation level, only up to the first open transaction."""
     admin = admin_of(bootstrap_servers)
     numbers = admin.list_topics(topic, SECONDS).topics[topic].partitions
-    partitions = [TopicPartition(topic, number) for number in numbers]
-    answers = admin.list_offsets({partition: OffsetSpec.latest() for partition in partitions})
-    return {partition.partition: answer.result(SECONDS).offset for partition, answer in answers.items()}
+    latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in numbers}
+    deadline = time.monotonic() + SECONDS
+    while True:
+        answers = admin.list_offsets(latest, isolation_level=isolation)
+        try:
+            return {partition.partition: answer.result(SECONDS).offset for partition, answer in answers.items()}
+        except KafkaException as caught:
+            if caught.args[0].code() not in NO_LEADER or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, TopicPartition]:
