@@ -26,9 +26,9 @@ from processor.runtime.cancel_check import CancelCheck
 from processor.runtime.desk import Delayed, Desk
 from processor.runtime.log_pass import records_between
 from processor.runtime.ports import Partition, Reader, Source
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, RepeatsByKey
+from processor.runtime.recall_failures import RecallFailures
 from processor.telemetry.error_text import type_name
-from processor.telemetry.events import ConsumerRecallFailed, Emit
+from processor.telemetry.events import Emit
 
 AT_ONCE = 100_000
 """The most offsets that one pass over the log searches for: some megabytes."""
@@ -58,8 +58,7 @@ class CancelSearch:
         self._desk = desk
         self._source = source
         self._check = check
-        self._emit = emit
-        self._failures: RepeatsByKey[Partition | None] = RepeatsByKey(LOG_AGAIN_SECONDS)
+        self._failures = RecallFailures(desk, emit)
         """By partition; None is an internal error before any."""
         self._searched: dict[Ledger, int] = {}
         """For each ledger, the offset below which the set-aside tasks were searched for every current cancellation."""
@@ -99,7 +98,7 @@ class CancelSearch:
         try:
             failed = [each for each in self._unsearched() if not self._try(each)]
         except Exception as error:
-            self._log(None, f"{type_name(error)}: {error}")
+            self._fail(None, f"{type_name(error)}: {error}")
             return False
         self._failures.forget(None)
         return not failed
@@ -119,10 +118,10 @@ class CancelSearch:
             if delayed.ledger.may_begin and not self._closing.is_set():
                 self._search(delayed)
         except ProcessorError as error:
-            self._log(delayed.partition, str(error))
+            self._fail(delayed.partition, str(error))
             return False
         except Exception as error:  # an internal error would recur: the tasks settle when they are read again
-            self._log(delayed.partition, f"{type_name(error)}: {error}")
+            self._fail(delayed.partition, f"{type_name(error)}: {error}")
         else:
             self._failures.forget(delayed.partition)
         self._searched[delayed.ledger] = delayed.end
@@ -173,16 +172,8 @@ class CancelSearch:
                 self._closing.wait(REST * (monotonic() - began))
                 began = monotonic()
 
-    def _log(self, partition: Partition | None, error: str) -> None:
-        if self._failures.is_due(partition, error, monotonic()):
-            self._emit(
-                ConsumerRecallFailed(
-                    error=f"cancelled tasks cannot be looked up: {error}",
-                    set_aside=self._desk.set_aside.tasks,
-                    topic=partition.topic if partition is not None else None,
-                    partition=partition.number if partition is not None else None,
-                )
-            )
+    def _fail(self, partition: Partition | None, error: str) -> None:
+        self._failures.report(partition, f"cancelled tasks cannot be looked up: {error}")
 
 
 def _spans(parts: Iterable[Sequence[int]]) -> Iterator[list[int]]:

@@ -27,8 +27,8 @@ from processor.runtime.attempt import batch_fields, fields_of
 from processor.runtime.desk import Borrower, Desk
 from processor.runtime.interrupt import CoroutineWindow, InterruptWindow
 from processor.runtime.runner import Runner
+from processor.runtime.thread_errors import ThreadErrors
 from processor.runtime.timely_waits import new_event_loop
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
 from processor.telemetry.error_text import type_name
 from processor.telemetry.events import ConsumerWorkerError, Emit
 from processor.telemetry.handler_logs import origin
@@ -153,16 +153,13 @@ class EventLoop:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        errors = Repeats(LOG_AGAIN_SECONDS)
+        errors = ThreadErrors("event-loop", self._emit)
         while True:
             try:
                 self.loop.run_forever()
                 return
             except BaseException as error:  # a SystemExit of a task that a handler started ends the loop: run it again
-                text = f"{type_name(error)}: {error}"
-                if errors.is_due(text, monotonic()):
-                    self._emit(ConsumerWorkerError(worker="event-loop", error=text))
-                else:
+                if not errors.report(error):
                     sleep(ERROR_PAUSE_SECONDS)
 
 

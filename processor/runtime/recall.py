@@ -19,10 +19,10 @@ from processor.engine.sweep import Sweep
 from processor.errors import BrokerError
 from processor.runtime.desk import Desk
 from processor.runtime.ports import End, Lost, Partition, Reader, Record, Source
+from processor.runtime.recall_failures import RecallFailures
 from processor.runtime.resets import missed_event
 from processor.settings import Settings
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, RepeatsByKey
-from processor.telemetry.events import ConsumerRecallFailed, Emit
+from processor.telemetry.events import Emit
 
 TAKE = 1000
 """The most records that one call of the client returns."""
@@ -93,8 +93,7 @@ class Recall:
         self._readings: dict[Partition, _Reading] = {}
         self._short: dict[Partition, _Short] = {}
         """Partitions whose log ends below a wanted offset. An entry stays until a record of the partition comes."""
-        self._failures: RepeatsByKey[Partition | None] = RepeatsByKey(LOG_AGAIN_SECONDS)
-        """By partition; None is the client itself."""
+        self._failures = RecallFailures(desk, emit)
 
     def start(self) -> None:
         """Starts the thread unless it runs. To be called when tasks were set aside."""
@@ -270,7 +269,7 @@ class Recall:
 
     def _hold_back(self, partition: Partition, reading: _Reading, error: str) -> None:
         """Begins the partition again after a pause; with another client, unless this one reads other partitions."""
-        self._log(partition, error)
+        self._failures.report(partition, error)
         reading.again_at = monotonic() + AGAIN_SECONDS
         if self._reader is not None:
             with suppress(Exception):
@@ -280,21 +279,9 @@ class Recall:
 
     def _fail(self, error: Exception) -> None:
         """Closes the client and waits. Another client then begins the unfinished readings again."""
-        self._log(None, str(error))
+        self._failures.report(None, str(error))
         self._abandon_reader()
         self._closing.wait(AGAIN_SECONDS)
-
-    def _log(self, partition: Partition | None, error: str) -> None:
-        now = monotonic()
-        if self._failures.is_due(partition, error, now):
-            self._emit(
-                ConsumerRecallFailed(
-                    error=error,
-                    set_aside=self._desk.set_aside.tasks,
-                    topic=partition.topic if partition is not None else None,
-                    partition=partition.number if partition is not None else None,
-                )
-            )
 
     def _end(self, partition: Partition) -> None:
         """Ends the pass over the partition."""

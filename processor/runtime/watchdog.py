@@ -22,11 +22,10 @@ from processor.runtime.event_loop import CoroutineSeat
 from processor.runtime.interrupt import grace
 from processor.runtime.settlement import Settlement
 from processor.runtime.stopping import Stopping
+from processor.runtime.thread_errors import ThreadErrors
 from processor.runtime.timers import Timers
 from processor.runtime.workers import Worker
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
-from processor.telemetry.error_text import type_name
-from processor.telemetry.events import ConsumerWorkerError, Emit, TaskStuck
+from processor.telemetry.events import Emit, TaskStuck
 
 IDLE_SECONDS = 0.5
 """How long it sleeps while no lane is lent and nothing is due. Lending the first lane wakes it."""
@@ -59,7 +58,7 @@ class Watchdog:
         self._emit = emit
         self._closed = False
         self._next_check = 0.0
-        self._errors = Repeats(LOG_AGAIN_SECONDS)
+        self._errors = ThreadErrors("watchdog", emit)
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -83,12 +82,8 @@ class Watchdog:
             try:
                 self._go_round()
             except Exception as error:  # without a watchdog no deadline holds: log it and continue
-                self._report(f"{type_name(error)}: {error}")
+                self._errors.report(error)
                 sleep(CHECK_SECONDS)
-
-    def _report(self, error: str) -> None:
-        if self._errors.is_due(error, monotonic()):
-            self._emit(ConsumerWorkerError(worker="watchdog", error=error))
 
     def _go_round(self) -> None:
         now = monotonic()

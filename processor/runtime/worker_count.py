@@ -11,9 +11,8 @@ from processor.errors import ProcessorError
 from processor.options.bounds import Count, bounds_of
 from processor.runtime.crew import Crew
 from processor.runtime.desk import Desk
-from processor.telemetry.cadence import LOG_AGAIN_SECONDS, Repeats
-from processor.telemetry.error_text import type_name
-from processor.telemetry.events import ConsumerWorkerError, ConsumerWorkersChanged, ConsumerWorkersLimited, Emit
+from processor.runtime.thread_errors import ThreadErrors
+from processor.telemetry.events import ConsumerWorkersChanged, ConsumerWorkersLimited, Emit
 
 SAMPLE_SECONDS: Final = 0.25
 """Time between two samples of the workers, if their number is adjusted automatically."""
@@ -38,7 +37,7 @@ class WorkerCount:
         self._scaling = WorkerScaling(*self._bounds)
         self._sampled_at = monotonic()
         self._ended = 0
-        self._errors = Repeats(LOG_AGAIN_SECONDS)
+        self._errors = ThreadErrors("scaling", emit)
         self._is_closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -81,9 +80,7 @@ class WorkerCount:
             try:
                 self._adapt()
             except Exception as error:
-                text = f"{type_name(error)}: {error}"
-                if self._errors.is_due(text, monotonic()):
-                    self._emit(ConsumerWorkerError(worker="scaling", error=text))
+                self._errors.report(error)
 
     def _adapt(self) -> None:
         with self._lock:

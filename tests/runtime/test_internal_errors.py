@@ -12,7 +12,7 @@ import pytest
 from processor.engine.pace import BATCH_SECONDS
 from processor.handlers.task import Task
 from processor.options.bounds import Bounds
-from processor.runtime import watchdog, worker_count
+from processor.runtime import thread_errors, watchdog, worker_count
 from processor.runtime.desk.arrivals import Arrivals
 from processor.runtime.runner import run_at_once
 from processor.runtime.workers import Worker
@@ -174,8 +174,7 @@ def test_a_fault_that_stays_is_logged_once_and_does_not_keep_a_core_busy(
 
     monkeypatch.setattr(watchdog, "sleep", pause)
     monkeypatch.setattr(worker_count, "SAMPLE_SECONDS", 0.001)
-    for module in (watchdog, worker_count):
-        monkeypatch.setattr(module, "LOG_AGAIN_SECONDS", 600.0)
+    monkeypatch.setattr(thread_errors, "LOG_AGAIN_SECONDS", 600.0)
     run = RunningConsumer(lambda _: None, workers=Bounds(2, 8))
     if part == "watchdog":
         monkeypatch.setattr(run.consumer._desk.upkeep, "tend", fail)
