@@ -168,7 +168,7 @@ class _TakesTooLong(BaseException):
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise an exception inside the context after `seconds`. Outside the main thread, there is no limit."""
+    """Raise an exception inside the context after `seconds`. Outside the main thread, nothing limits it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -125,7 +125,7 @@ class Group(TyperGroup):
         """Return the command that the first argument names, and the other arguments.
 
         Raises:
-            SettingsError: there is no command of that name.
+            SettingsError: no command has that name.
         """
         if not ctx.resilient_parsing and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             raise no_command(args[0], self.list_commands(ctx), ctx)

@@ -350,7 +350,7 @@ class Overflow:
     def _put_behind_shelf(self, record: Record) -> bool:
         """Puts a task that was set aside because of a delay behind those on its session's shelf.
 
-        Return whether it did: whether there is such a shelf.
+        Return whether the session has such a shelf.
         """
         offset, shelf = record.offset(), self._kept.shelves.get(record.key())
         if shelf is None or self._kept.asked[offset] is not None:

@@ -254,7 +254,7 @@ class Handlers:
 
     @property
     def sole_handler(self) -> Handler | None:
-        """The default handler if there is no other, so that the names of tasks need not be read; else None."""
+        """The default handler if it is the only one, so that task names need not be read; else None."""
         return self._default if not self._handlers and not self._by_schema else None
 
     def handler_for(self, task: Task) -> Handler:

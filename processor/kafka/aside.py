@@ -36,7 +36,7 @@ class Aside:
 
         if self._thread is None:
             thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            thread.start()  # if it raises, there is no thread that `close` could join
+            thread.start()  # if it raises, `close` must not join a thread
             self._thread = thread
         self._calls.put(called)
 

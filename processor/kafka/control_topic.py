@@ -81,7 +81,7 @@ class ControlTopic:
     def start(self, apply: Apply) -> None:
         """See `processor.runtime.control.Feed`."""
         thread = threading.Thread(target=self._follow, args=(apply,), name="control-topic", daemon=True)
-        thread.start()  # if it raises, there is no thread that `close` could join
+        thread.start()  # if it raises, `close` must not join a thread
         self._thread = thread
 
     def wait(self, seconds: float) -> bool:

@@ -42,7 +42,7 @@ class Surveyor:
         """Belongs to the thread of `Aside`."""
         self._is_asking = False
         self._used_at: float | None = None
-        """When the last survey was requested or answered; None once there is no client."""
+        """When the last survey was requested or answered; None after the client was closed."""
 
     def ask(self, topics: Sequence[str], then: OnSurvey) -> None:
         """Has these topics surveyed; `then` receives the answer from inside `tick`."""

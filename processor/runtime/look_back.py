@@ -73,7 +73,7 @@ class LookBack:
             self._tasks.put(task)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="look-back", daemon=True)
-                thread.start()  # if it raises, there is no thread that `close` could join
+                thread.start()  # if it raises, `close` must not join a thread
                 self._thread = thread
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ class Recall:
         """Starts the thread unless it runs. To be called when tasks were set aside."""
         if self._thread is None and not self._closing.is_set():
             thread = threading.Thread(target=self._run, name="recall", daemon=True)
-            thread.start()  # if it raises, there is no thread that `close` could join
+            thread.start()  # if it raises, `close` must not join a thread
             self._thread = thread
         self._desk.set_aside.runs_low.set()
 

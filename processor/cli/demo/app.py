@@ -134,7 +134,7 @@ def _ledger() -> int:
 
 
 def read_ledger(path: Path) -> list[Entry]:
-    """Return the attempts that have been written so far; none if there is no file yet."""
+    """Return the attempts that have been written so far; none if the file does not exist yet."""
     if not path.exists():
         return []
     decode = msgspec.json.Decoder(Entry).decode

@@ -39,7 +39,7 @@ class Frames:
 
     @property
     def is_stale(self) -> bool:
-        """Whether there is no frame yet for the present viewers. Any thread may read this."""
+        """Whether the present viewers still wait for their first frame. Any thread may read this."""
         return self._latest is None
 
     @contextmanager

@@ -208,7 +208,7 @@ class Metadata:
         return Commit(partition, progress.commit_point, f"{text}{notes}")
 
     def _with_notable(self, partition: Partition, progress: Progress) -> Progress:
-        """Return the progress, without what a note would say if there is no room for one behind the shortest map."""
+        """Return the progress. If no note fits behind the shortest map, leave out what the note would contain."""
         if progress.kept_until is None:
             return progress
         has_room = self._room(partition, may_note=True) >= skipmap.BASE_CHARACTERS

@@ -102,7 +102,7 @@ class Wakeups:
             self._space.notify()
 
     def wait_drained(self, is_drained: Callable[[], bool], seconds: float) -> bool:
-        """Waits at most `seconds` until `is_drained` returns True. Return whether it did."""
+        """Waits at most `seconds` until `is_drained` returns True. Return its last result."""
         self.draining += 1
         try:
             return self.drained.wait_for(is_drained, seconds)
