@@ -10,8 +10,8 @@ from typing import Protocol
 class Stoppable(Protocol):
     """The part of a consumer that stops it. Safe to call from signal handlers and other threads."""
 
-    def request_stop(self, reason: str) -> None:
-        """Requests a clean stop: drain, commit, leave the group."""
+    def request_stop(self, reason: str, *, for_good: bool = False) -> None:
+        """Requests a clean stop: drain, commit, leave the group; `for_good` if no successor takes its place."""
 
     def request_stop_now(self, reason: str) -> None:
         """Requests an immediate end."""
@@ -32,14 +32,19 @@ class Stop:
         self._signals = 0
         self._reason: str | None = None
         self._reason_now: str | None = None
+        self._for_good = False
 
     def attach(self, consumer: Stoppable) -> None:
         """Passes requests to `consumer` from now on, beginning with those that were made before."""
         self._consumer = consumer
         self._pass_on()
 
-    def drain(self, reason: str) -> None:
-        """Requests a clean stop. Before there is a consumer there is nothing to stop, and the process ends."""
+    def drain(self, reason: str, *, for_good: bool = False) -> None:
+        """Requests a clean stop. Before there is a consumer there is nothing to stop, and the process ends.
+
+        With `for_good`, no successor takes its place. That also applies to a stop that was requested before.
+        """
+        self._for_good = self._for_good or for_good
         self._reason = self._reason or reason
         self._pass_on()
 
@@ -63,4 +68,4 @@ class Stop:
         elif self._reason_now is not None:
             consumer.request_stop_now(self._reason_now)
         elif self._reason is not None:
-            consumer.request_stop(self._reason)
+            consumer.request_stop(self._reason, for_good=self._for_good)

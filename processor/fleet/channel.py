@@ -38,6 +38,8 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """Fetch no more records, let running tasks finish, commit, and leave the group."""
 
     reason: str
+    for_good: bool = False
+    """Whether no other process takes this one's place."""
 
 
 class StopNow(msgspec.Struct, frozen=True, tag="stop_now"):

@@ -120,8 +120,8 @@ def _listen(channel: Channel[Order], stop: Stop, obey: Callable[[Order], None], 
 
 def _obey(stop: Stop, watch: Callable[[Sequence[Suspect]], None], order: Order) -> None:
     match order:
-        case Drain(reason):
-            stop.drain(reason)
+        case Drain(reason, for_good):
+            stop.drain(reason, for_good=for_good)
         case StopNow(reason):
             stop.now(reason)
         case Watch(suspects):

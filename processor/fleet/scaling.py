@@ -80,4 +80,4 @@ class FleetScaling:
             self._slots.drop(slot)
         else:
             slot.is_leaving = True
-            slot.end(Drain(f"one consumer fewer: {reason}"), self._patience)
+            slot.end(Drain(f"one consumer fewer: {reason}", for_good=True), self._patience)

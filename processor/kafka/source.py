@@ -277,8 +277,9 @@ class KafkaSource:
 
     # --- the end -------------------------------------------------------------------------------------
 
-    def close(self, seconds: float = 0.0) -> None:
-        """Leaves the group, unless the user has set a `group.instance.id`: such a member is expected to return.
+    def close(self, seconds: float = 0.0, *, for_good: bool = False) -> None:
+        """Leaves the group. A member whose `group.instance.id` the user has set is expected to return, and leaves only
+        `for_good`. With KIP-848, such a member stays even then, until its session ends.
 
         If a member leaves during a rebalance, the coordinator still assigns partitions to it, and no member serves them
         until its session ends. So this waits for the end of the rebalance, for at most `seconds`.
@@ -294,9 +295,18 @@ class KafkaSource:
             self._transactions.close()
         self._surveyor.close()
         self._is_closing = True
-        if "group.instance.id" in self._config and "group.instance.id" not in self._settings.kafka_config:
+        if self._leaves_as_static_member(for_good=for_good):
             self._unsubscribe()
         self._consumer.close()
+
+    def _leaves_as_static_member(self, *, for_good: bool) -> bool:
+        """Return whether the member leaves, although its client regards it as one that returns.
+
+        With KIP-848, the client reports every static member that leaves as one that will return (epoch -2).
+        """
+        if self._settings.group_protocol != "classic" or "group.instance.id" not in self._config:
+            return False
+        return for_good or "group.instance.id" not in self._settings.kafka_config
 
     def _unsubscribe(self) -> None:
         """Leave the group as a static member. Closing the client alone would not."""

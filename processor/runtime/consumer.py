@@ -201,12 +201,13 @@ class Consumer:
         self._map_log = log
         self._committer.write_to(MapRecords(self._settings.group, log, self._emit))
 
-    def request_stop(self, reason: str) -> None:
+    def request_stop(self, reason: str, *, for_good: bool = False) -> None:
         """Fetch no more records, let running tasks finish within the drain timeout, commit, and leave the group.
 
-        Any thread may call this, also a signal handler.
+        With `for_good`, no successor takes its place, see `Source.close`. Any thread may call this, also a signal
+        handler.
         """
-        self._stopping.ask(reason)
+        self._stopping.ask(reason, for_good=for_good)
 
     def request_stop_now(self, reason: str) -> None:
         """Commits what is done and leaves, without waiting for running tasks. Any thread may call this."""
@@ -321,7 +322,7 @@ class Consumer:
 
     def _leave(self) -> None:
         self._reports.emit()
-        self._departure.leave()
+        self._departure.leave(for_good=self._stopping.for_good)
         self._sink.close(0.0 if self._stopping.at_once else SINK_CLOSE_SECONDS)
         if self._lifespan is not None:
             least = LIFESPAN_HASTY_SECONDS if self._stopping.at_once else LIFESPAN_CLOSE_SECONDS

@@ -207,11 +207,15 @@ class Departure:
         """How many seconds of the drain timeout are left; 0 if the drain was cut short."""
         return 0.0 if self._drain.is_cut_short else max(0.0, self._deadline - monotonic())
 
-    def leave(self) -> None:
-        """Forgets all partitions and leaves the group. A revoke that comes meanwhile has nothing to drain."""
+    def leave(self, *, for_good: bool) -> None:
+        """Forgets all partitions and leaves the group. A revoke that comes meanwhile has nothing to drain.
+
+        Args:
+            for_good: whether no successor takes its place.
+        """
         self._membership.give_up()
         self._membership.forget(self._desk.partitions.assigned)
-        self._source.close(self.seconds_left)
+        self._source.close(self.seconds_left, for_good=for_good)
 
     def _await_join(self) -> None:
         deadline = monotonic() + JOIN_SECONDS

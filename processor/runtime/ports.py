@@ -317,11 +317,16 @@ class Source(Protocol):
             ProcessorError: its client cannot be opened.
         """
 
-    def close(self, seconds: float = 0.0) -> None:
+    def close(self, seconds: float = 0.0, *, for_good: bool = False) -> None:
         """Leaves the group, which assigns the partitions to others at once. Those still assigned are revoked first.
 
         If a rebalance is known to be under way, this waits at most `seconds` for its end, and calls the listener
         meanwhile. A second call does nothing.
+
+        Args:
+            seconds: how long to wait for the end of a rebalance.
+            for_good: whether no successor takes the member's place. Otherwise, the group keeps the partitions of a
+                member that it expects to return, for as long as its session lasts.
         """
 
 

@@ -13,6 +13,8 @@ class Stopping:
         """The reason for the stop; None before one is requested. The first reason stays."""
         self.at_once = False
         """Whether to stop without waiting for running tasks."""
+        self.for_good = False
+        """Whether no other process takes this one's place, so that the group must not wait for one."""
         self.recycling = False
         """Whether another process should take this one's place, because a handler cannot be stopped."""
         self._emit = emit
@@ -22,8 +24,9 @@ class Stopping:
         """Whether the consumer is to stop."""
         return self.reason is not None
 
-    def ask(self, reason: str) -> None:
-        """Requests an orderly stop."""
+    def ask(self, reason: str, *, for_good: bool = False) -> None:
+        """Requests an orderly stop. If one is requested already, `for_good` still applies to it."""
+        self.for_good = self.for_good or for_good
         self.reason = self.reason or reason
 
     def ask_at_once(self, reason: str) -> None:

@@ -11,8 +11,8 @@ class Asked:
     def __init__(self) -> None:
         self.orders: list[str] = []
 
-    def request_stop(self, reason: str) -> None:
-        self.orders.append(f"drain: {reason}")
+    def request_stop(self, reason: str, *, for_good: bool = False) -> None:
+        self.orders.append(f"drain{' for good' if for_good else ''}: {reason}")
 
     def request_stop_now(self, reason: str) -> None:
         self.orders.append(f"now: {reason}")
@@ -55,3 +55,23 @@ def test_a_stop_while_the_consumer_is_being_attached_is_not_lost() -> None:
     stop.drain("SIGTERM")
     stop.attach(consumer)
     assert consumer.orders == ["drain: SIGTERM"]
+
+
+def test_a_stop_for_good_is_passed_on_as_one_and_remains_one() -> None:
+    """The fleet gives up a place whose consumer drains already, and is stopped as a whole meanwhile."""
+    stop, consumer = started()
+    stop.drain("its code has changed")
+    stop.drain("one consumer fewer", for_good=True)
+    stop.drain("SIGTERM")
+    assert consumer.orders == [
+        "drain: its code has changed",
+        "drain for good: its code has changed",
+        "drain for good: its code has changed",
+    ]
+
+
+def test_a_stop_for_good_while_the_consumer_is_being_attached_is_not_lost() -> None:
+    stop, consumer = Stop(leave=lambda: None), Asked()
+    stop.drain("one consumer fewer", for_good=True)
+    stop.attach(consumer)
+    assert consumer.orders == ["drain for good: one consumer fewer"]

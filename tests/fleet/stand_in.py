@@ -152,6 +152,8 @@ def listen(channel: Channel[Order], log: str, index: int, behaviour: str, orders
     while True:
         for order in orders:
             note(log, index, named(order))
+            if isinstance(order, Drain) and order.for_good:
+                note(log, index, "for good")
             if isinstance(order, StopNow) and behaviour != "deaf":
                 os._exit(0)
             if isinstance(order, Drain) and behaviour == "slow":

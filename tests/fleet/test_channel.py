@@ -71,7 +71,12 @@ def test_a_registrys_password_arrives(ends: tuple[Channel[Report], Channel[Order
 def test_orders_and_reports_arrive_in_order(ends: tuple[Channel[Report], Channel[Order]]) -> None:
     parent, member = ends
     place = TaskPlace("t", 3, 17)
-    orders: list[Order] = [Drain("SIGTERM"), StopNow("SIGTERM"), Watch([Suspect(place, 2)])]
+    orders: list[Order] = [
+        Drain("SIGTERM"),
+        Drain("one fewer", for_good=True),
+        StopNow("SIGTERM"),
+        Watch([Suspect(place, 2)]),
+    ]
     reports: list[Report] = [
         Started(),
         Joined(),

@@ -21,9 +21,14 @@ def test_a_consumer_that_can_receive_no_more_orders_drains_and_exits(
 ) -> None:
     """The parent is gone, or sends what a consumer cannot obey. Otherwise it would stay for ever."""
     ended, slept, drained = list[int](), list[float](), list[str]()
+
+    def drain(reason: str, *, for_good: bool = False) -> None:
+        assert not for_good  # the next fleet has this place, too
+        drained.append(reason)
+
     monkeypatch.setattr(process, "_end", ended.append)
     monkeypatch.setattr("time.sleep", slept.append)
-    stop: Any = SimpleNamespace(drain=drained.append)
+    stop: Any = SimpleNamespace(drain=drain)
     parent, member = socket.socketpair()
     with parent, member:
         if is_closed:

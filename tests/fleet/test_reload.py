@@ -48,6 +48,7 @@ def test_a_change_has_each_consumer_drain_and_another_take_its_place(fleet: Flee
     assert event["files"] == ["shop.py"]
     parent.signal()
     assert parent.ended() == 0
+    assert not parent.notes("for good")
     [stopped] = parent.logged("fleet.stopped")
     assert stopped["restarts"] == 0
     assert len(parent.logged("fleet.started")) == 1

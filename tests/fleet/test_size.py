@@ -55,6 +55,7 @@ def test_sigttin_adds_a_consumer_and_sigttou_takes_the_last_one_away_in_order(fl
     parent.signal()
     assert parent.ended() == 0
     assert len(parent.notes("begin")) == 3
+    assert [line["pid"] for line in parent.notes("for good")] == [third["pid"]]  # the others return with the fleet
     assert parent.logged("fleet.stopped")[0]["restarts"] == 0
     assert parent.stderr() == ""
 
@@ -230,6 +231,7 @@ def test_a_busy_fleet_grows_to_its_bound_and_an_idle_one_shrinks_again(fleet: Fl
     assert reasons[3] == "there was work for 0.0 of 2 consumers on average, and no task waited for long"
     until(lambda: len(children(parent.process.pid)) == 1, "two consumers have left")
     assert {line["index"] for line in parent.notes("Drain")} == {1, 2}
+    assert {line["index"] for line in parent.notes("for good")} == {1, 2}
     parent.signal()
     assert parent.ended() == 0
     started = parent.logged("fleet.started")[0]

@@ -65,6 +65,19 @@ class KafkaCluster:
         session = {"session.timeout.ms": "3000", "heartbeat.interval.ms": "200"} if self._protocol == "classic" else {}
         return self._join({"max.poll.interval.ms": "3000", **session})
 
+    def join_as(self, instance_id: str) -> Member:
+        """Return a new member of the classic protocol whose `group.instance.id` its user has set.
+
+        Its session outlasts every test.
+        """
+        session = {"session.timeout.ms": "600000", "heartbeat.interval.ms": "200"}
+        return self._join({"group.instance.id": instance_id, **session})
+
+    def count_members(self) -> int:
+        """Return how many members the coordinator knows."""
+        admin = cluster.admin_of(self._servers)
+        return len(admin.describe_consumer_groups([self._group])[self._group].result(SECONDS).members)
+
     def _join(self, config: dict[str, str]) -> Member:
         """A classic member learns of a rebalance with its next heartbeat, which is soon."""
         settings = Settings(
@@ -95,13 +108,8 @@ class KafkaCluster:
 
     def give_up(self, member: Member) -> None:
         """Its client leaves the group by itself, as nothing is taken for `max.poll.interval.ms`."""
-        admin = cluster.admin_of(self._servers)
-
-        def members() -> int:
-            return len(admin.describe_consumer_groups([self._group])[self._group].result(SECONDS).members)
-
-        assert members() <= 1  # a slow machine may have taken as long already
-        until(lambda: members() == 0, "the group gives its member up", SECONDS, pause=0.1)
+        assert self.count_members() <= 1  # a slow machine may have taken as long already
+        until(lambda: self.count_members() == 0, "the group gives its member up", SECONDS, pause=0.1)
 
     def close(self) -> None:
         for member in self._members:

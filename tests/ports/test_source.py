@@ -20,6 +20,7 @@ from tests.ports.clusters import Cluster, FullCluster, InMemory, KafkaCluster
 from tests.ports.member import SECONDS, Answer, Member
 from tests.support.broker import Broker
 from tests.support.scripted_kafka import ScriptedSource
+from tests.support.until import until
 
 PARTITIONS = 4
 
@@ -529,6 +530,27 @@ def test_a_closing_member_revokes_in_order_and_releases_its_partitions_at_once(c
     second = joined(cluster)
     assert time.monotonic() - began < 5.0 + first_took, "the group waited for a member that had left"
     assert {(start.offset, start.metadata) for start in second.assigned.values()} == {(1, "last")}
+
+
+def test_a_member_that_closes_for_good_releases_its_partitions(cluster: Cluster) -> None:
+    first = joined(cluster)
+    first.source.close(for_good=True)
+    assert not first.assigned
+    joined(cluster)
+
+
+@pytest.mark.broker
+def test_a_member_that_is_expected_to_return_leaves_only_for_good(kafka_classic: KafkaCluster) -> None:
+    """Its session outlasts the test by far: nothing but its own request removes it from the group."""
+    first = kafka_classic.join_as("place")
+    first.take_until_assigned(PARTITIONS)
+    first.source.close()
+    assert kafka_classic.count_members() == 1
+    again = kafka_classic.join_as("place")
+    again.take_until_assigned(PARTITIONS)
+    again.source.close(for_good=True)
+    until(lambda: kafka_classic.count_members() == 0, "the member has left", SECONDS, pause=0.1)
+    joined(kafka_classic)
 
 
 def test_an_evicted_member_loses_its_partitions_and_gets_them_again(

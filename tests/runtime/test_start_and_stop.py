@@ -103,6 +103,29 @@ def test_a_stop_begins_nothing_more_and_waits_for_what_runs(kind: str) -> None:
     assert run.events[-1] is stopped[0]
 
 
+def test_an_ordinary_stop_does_not_leave_the_group_for_good() -> None:
+    with RunningConsumer(ignore) as run:
+        assert run.stop().exit_code == 0
+    assert run.source.is_closed.is_set()
+    assert not run.source.closed_for_good
+
+
+@pytest.mark.parametrize("earlier", ["an ordinary stop", None])
+def test_a_stop_for_good_leaves_the_group_for_good_although_an_ordinary_one_came_first(earlier: str | None) -> None:
+    gate = Gate()
+    with RunningConsumer(gate.handle) as run:
+        run.push(FakeRecord(0, b"a"))
+        gate.until_begun()
+        if earlier is not None:
+            run.consumer.request_stop(earlier)
+            run.until_event(ConsumerStopping)
+        run.consumer.request_stop("one consumer fewer", for_good=True)
+        gate.open()
+        assert run.wait().exit_code == 0
+    assert run.of(ConsumerStopping)[0].reason == (earlier or "one consumer fewer")
+    assert run.source.closed_for_good
+
+
 def test_a_stop_leaves_no_thread_behind() -> None:
     before = set(threading.enumerate())
     app: list[str] = []

@@ -87,6 +87,7 @@ class ScriptedSource(MemorySource):
         self.questions = 0
         """How often the group was asked what it has committed."""
         self.is_closed = threading.Event()
+        self.closed_for_good = False
         self._scripted = cluster
         self._script: deque[tuple[Callable[[], object], threading.Event]] = deque()
         self._is_revoking = False
@@ -180,8 +181,9 @@ class ScriptedSource(MemorySource):
     def _commit(self, commits: Sequence[Commit], *, whole: bool = False) -> str | None:
         return self.refuses(commits) or super()._commit(commits, whole=whole)
 
-    def close(self, seconds: float = 0.0) -> None:
-        super().close(seconds)
+    def close(self, seconds: float = 0.0, *, for_good: bool = False) -> None:
+        super().close(seconds, for_good=for_good)
+        self.closed_for_good = for_good
         self.is_closed.set()
 
     def _join_again(self) -> None:

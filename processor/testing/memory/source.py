@@ -118,8 +118,10 @@ class MemorySource:
         """Return a reader of the same cluster."""
         return MemoryReader(self._cluster)
 
-    def close(self, seconds: float = 0.0) -> None:  # noqa: ARG002 — the port's
-        """Releases its partitions, and leaves the group. There is never a rebalance to wait for."""
+    def close(self, seconds: float = 0.0, *, for_good: bool = False) -> None:  # noqa: ARG002 — the port's
+        """Releases its partitions, and leaves the group. There is never a rebalance to wait for, nor a member that is
+        expected to return.
+        """
         if self._listener is None:
             return
         if self in self._cluster.members:
