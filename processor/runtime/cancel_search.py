@@ -160,13 +160,20 @@ class CancelSearch:
         return Entry(record.offset(), dues[key])
 
     def _records(self, reader: Reader, delayed: Delayed, begin: int) -> Iterator[Record]:
-        """Yield the records of the tasks from an offset on, ascending, with rests between them."""
+        """Yield the records of the tasks from an offset on, ascending, with rests between them.
+
+        It stops early when closing, and once the partition is revoked or lost: its next consumer searches by itself.
+        """
+
+        def is_over() -> bool:
+            return self._closing.is_set() or not delayed.ledger.may_begin
+
         stretches = [Stretch(each, bisect_left(each, begin, start, end), end) for each, start, end in delayed.stretches]
         for offsets in _spans(merged(stretches)):
+            if is_over():
+                return
             wanted, began = frozenset(offsets), monotonic()
-            for records in records_between(
-                reader, delayed.partition, offsets[0], offsets[-1] + 1, self._closing.is_set
-            ):
+            for records in records_between(reader, delayed.partition, offsets[0], offsets[-1] + 1, is_over):
                 self._desk.set_aside.note_read(len(records))
                 yield from (record for record in records if record.offset() in wanted)
                 self._closing.wait(REST * (monotonic() - began))

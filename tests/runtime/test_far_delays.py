@@ -16,6 +16,7 @@ from processor.errors import BrokerError
 from processor.handlers.task import Task
 from processor.runtime import cancel_search
 from processor.runtime.desk import Delayed
+from processor.runtime.log_pass import TAKE
 from processor.telemetry.events import (
     ConsumerOffsetsMissed,
     ConsumerRecallFailed,
@@ -330,6 +331,18 @@ def test_a_search_takes_a_fifth_of_a_core_at_most(monkeypatch: pytest.MonkeyPatc
         now[0] += 1.0
     assert rests == [4.0] * 10
     assert run.consumer._desk.counts.records_read_again == 10
+
+
+@pytest.mark.parametrize("event", ["drain", "close"])
+def test_a_search_ends_once_its_partition_is_revoked_or_lost(event: str) -> None:
+    run = RunningConsumer(lambda _: None)
+    run.push(*[record(n, b"s") for n in range(6 * TAKE)])
+    offsets = [*range(2 * TAKE), *range(5 * TAKE, 6 * TAKE)]  # too far apart for one pass over the log
+    delayed = Delayed(PARTITION, Ledger(0), [Stretch(offsets, 0, len(offsets))])
+    records = run.consumer._cancel_search._records(run.source.open_reader(), delayed, 0)
+    assert next(records).offset() == 0
+    delayed.ledger.transition(event)
+    assert [each.offset() for each in records] == list(range(1, TAKE))  # what was read already
 
 
 def test_a_search_that_fails_ends_with_the_cancellation(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
