@@ -138,7 +138,7 @@ class Supervisor:
         self._scaling = FleetScaling(size, self._slots, self._emit, self._kill_after_drain)
         self._reports = FleetReports(settings, app, self._slots, size, self._emit)
         self._selector = selectors.DefaultSelector()
-        self._changes = CodeChanges(Path(), say) if settings.reload else None
+        self._changes = CodeChanges(Path(), self._say) if settings.reload else None
         self._complaints: set[str] = set()
         """Reasons printed since the code last changed: consumers fail for the same reason, and one line is enough."""
         self._deaths = Deaths()

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from processor.fleet.supervisor import Supervisor
+from processor.settings import Settings
 from tests.fleet.parent_process import Parent
 from tests.support.until import until
 
@@ -36,6 +38,24 @@ def save(tmp_path: Path) -> Callable[..., None]:
 
 def printed(parent: Parent, line: str, count: int = 1) -> None:
     until(lambda: parent.stderr().count(line) >= count, f"{count} × {line!r}")
+
+
+def test_the_end_of_the_watch_is_printed_with_sigttou_blocked() -> None:
+    """A terminal that stops background writers would send SIGTTOU, which would take a consumer away."""
+    printed: list[tuple[str, bool]] = []
+
+    def say(line: str) -> None:
+        printed.append((line, signal.SIGTTOU in signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+
+    def watch(*_: object, **__: object) -> Iterator[set[object]]:
+        yield set()
+        raise ValueError("a fault")
+
+    settings = Settings(topics=("t",), group="g", reload=True)
+    changes = Supervisor(settings, "tasks:handle", lambda event: None, say=say)._changes
+    assert changes is not None
+    changes._run(watch)
+    assert printed == [("--reload does not see changes any more: a fault", True)]
 
 
 def test_a_change_has_each_consumer_drain_and_another_take_its_place(fleet: Fleet, save: Callable[..., None]) -> None:
