@@ -16,6 +16,7 @@ from processor.engine.pace import BATCH_SECONDS, LONGEST_BATCH_SECONDS, STALE_SE
 from processor.engine.record import Headers
 from processor.runtime.desk import Desk
 from processor.runtime.desk.upkeep import LOOK_SECONDS
+from processor.runtime.ports import Partition
 from processor.runtime.timers import Timers
 from processor.testing.memory.cluster import MemoryRecord
 from tests.runtime.fakes import PARTITION, FakeRecord
@@ -133,6 +134,25 @@ def test_an_internal_error_at_one_loan_of_a_worker_leaves_no_other_lent(monkeypa
         desk.lending.recover(worker)
     assert [loan.records[0].offset() for loan in desk.partitions.lent_of([PARTITION])] == [0]
     assert not worker.batch
+
+
+def test_an_internal_error_at_one_finished_loan_leaves_no_later_one_lent() -> None:
+    worker, other = Worker(), Partition("t", 1)
+    desk = lending_to(worker)
+    desk.partitions.assign(other, 0, [])
+    desk.inflow.admit([(other, [MemoryRecord(other, n, b"o%d" % n, b"") for n in range(2)])])
+    assert desk.lending.exchange(worker, 5)
+    loans = sorted(worker.batch, key=lambda loan: (loan.records[0].partition(), loan.records[0].offset()))
+    worker.batch.clear()
+    for loan in loans:
+        loan.done = 1
+        worker.finished.append(loan)
+    loans[0].ledger.offsets.settle([0])  # a second time is an error
+    with pytest.raises(KeyError):
+        desk.lending.exchange(worker, 0)
+    assert loans[0].ledger.lent | loans[-1].ledger.lent == {loans[0]}
+    assert desk.counts.settled == 4
+    assert desk.running == 1
 
 
 def test_records_that_are_read_again_are_counted_under_the_lock() -> None:

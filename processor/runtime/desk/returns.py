@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from processor.engine.ledger import Loan
 from processor.runtime.desk.borrower import Borrower
@@ -23,15 +24,32 @@ class Returns:
         self._wakeups = wakeups
 
     def collect(self, borrower: Borrower) -> None:
-        """Settles what the borrower has finished, and what was staged meanwhile."""
+        """Settles what the borrower has finished, and what was staged meanwhile.
+
+        Raises:
+            Exception: an internal error at one of the loans. Those behind it are released.
+        """
         if self._shared.staging:
             self.stage()
         finished = borrower.finished
         if finished:  # the borrower may append meanwhile, and only the desk takes from it
             loans = [finished.popleft() for _ in range(len(finished))]
-            self._shared.count(self._assignment.release_all(loans))
+            try:
+                self._shared.count(self._assignment.release_all(loans))
+            except Exception:
+                self._release_each(loans)
+                raise
             if self._wakeups.draining:
                 self._wakeups.drained.notify_all()
+
+    def _release_each(self, loans: Sequence[Loan]) -> None:
+        """Releases the loans that are still lent, except those at which that fails. Their borrower has dropped them, so
+        that their sessions would wait until the partition is assigned again.
+        """
+        for loan in loans:
+            if loan in loan.ledger.lent:
+                with suppress(Exception):  # the caller raises the first error
+                    self._shared.count(self._assignment.release(loan))
 
     def stage(self) -> None:
         """Settles the tasks whose outputs are to be staged, and stages them."""
