@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import socket
+import tempfile
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -15,15 +19,26 @@ from confluent_kafka.admin import AdminClient
 PORTS = range(15_000, 32_000)
 
 
+_reserved: set[int] = set()
+"""The ports that this process has reserved. A lock does not exclude the process that holds it."""
+
+
 def free_ports(count: int) -> list[int]:
-    """This number of free ports of loopback."""
+    """Return this number of free ports of loopback, and reserve them until this process ends.
+
+    A server takes a second to listen, and one that was killed returns to its port later. Meanwhile neither this process
+    nor another test run on this machine gets the same port from here.
+    """
     held: list[socket.socket] = []
     chance = random.Random(os.urandom(8))
     try:
         while len(held) < count:
+            port = chance.choice(PORTS)
+            if not _reserve(port):
+                continue
             taken = socket.socket()
             try:
-                taken.bind(("127.0.0.1", chance.choice(PORTS)))
+                taken.bind(("127.0.0.1", port))
             except OSError:
                 taken.close()
             else:
@@ -32,6 +47,26 @@ def free_ports(count: int) -> list[int]:
     finally:
         for taken in held:
             taken.close()
+
+
+def _reserve(port: int) -> bool:
+    """Return whether the port is reserved now, and was not before."""
+    if port in _reserved:
+        return False
+    try:
+        # A byte stands for a port. The kernel releases the lock when this process ends, however that happens.
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:  # another process has it
+        return False
+    _reserved.add(port)
+    return True
+
+
+@cache
+def _reservations() -> int:
+    """Return the descriptor of the file of locks. It stays open: to close it would release all locks of the process."""
+    file = Path(tempfile.gettempdir()) / f"processor-test-ports-{os.getuid()}"
+    return os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def listens(port: int) -> bool:
