@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.support.run import Fleet
+from tests.support.until import until
 
 # Two consumers that do nothing; SIGTERM ends the supervisor, and its consumers with it, with exit code 7.
 STAND_IN = """
@@ -28,6 +29,10 @@ print("no event", file=sys.stderr, flush=True)
 say(event="fleet.started", secret=os.environ.get("PROCESSOR_TOPIC"), given=os.environ.get("GIVEN"))
 say(event="consumer.started", consumer=0)
 say(event="consumer.started", consumer=1)
+if "--talkative" in sys.argv:
+    for number in range(3000):
+        say(event="task.retried", error="x" * 100)
+    print("all is logged", flush=True)
 signal.pause()
 """
 
@@ -63,6 +68,13 @@ def test_a_wait_for_an_absent_event_fails_with_the_lines_that_were_logged(folder
             AssertionError, match=r"consumer.started \{'consumer': 2\} was logged 0 times.*\n.*no event"
         ):
             fleet.wait_for("consumer.started", 0.05, consumer=2)
+
+
+def test_a_fleet_that_logs_much_is_not_held_up_by_a_test_that_does_not_read_for_a_while(folder: Path) -> None:
+    with StandIn("app:run", "--talkative", folder=folder) as fleet:
+        with fleet._heard:
+            until(lambda: "all is logged" in fleet.stdout, "the fleet has written its log")
+        fleet.wait_for("task.retried", count=3000)
 
 
 def test_a_wait_ends_when_the_fleet_does(folder: Path) -> None:

@@ -27,6 +27,17 @@ def descendants(pid: int) -> list[psutil.Process]:
     return found
 
 
+def lives(process: psutil.Process) -> bool:
+    """Return whether a process has not ended.
+
+    One that has ended and is not reaped counts as ended: an orphan goes to process 1, which may never reap it.
+    """
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _by_parent() -> defaultdict[int, list[psutil.Process]]:
     found: defaultdict[int, list[psutil.Process]] = defaultdict(list)
     for pid in psutil.pids():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +22,15 @@ import psutil
 from tests.support.kafka_jars import PROJECT
 from tests.support.lifeline import die_with_parent
 from tests.support.log_schema import check
-from tests.support.processes import children, descendants
+from tests.support.processes import children, descendants, lives
 from tests.support.until import until
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
+
+LOG_BYTES = 1 << 20
+"""Room for a log that is not read for some seconds. A fleet drops lines that a full pipe does not take within a second,
+and its usual 64 KiB are full after 150 failed attempts. More takes a privilege."""
 
 
 class Fleet:
@@ -78,6 +84,9 @@ class Fleet:
             preexec_fn=die_with_parent(),
         )
         assert self._process.stderr is not None
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(PermissionError):  # this user has too many pipes of this size
+                fcntl.fcntl(self._process.stderr, fcntl.F_SETPIPE_SZ, LOG_BYTES)
         self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
         self._listener.start()
 
@@ -100,7 +109,7 @@ class Fleet:
 
     def consumers(self) -> list[int]:
         """The consumers' processes that live now."""
-        return [process.pid for process in children(self.pid) if _lives(process)]
+        return [process.pid for process in children(self.pid) if lives(process)]
 
     def heard(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """The events so far with this name and these fields."""
@@ -123,9 +132,13 @@ class Fleet:
             AssertionError: it was not, within `timeout` seconds or until the process ended.
         """
         deadline = time.monotonic() + timeout
+        found: list[dict[str, Any]] = []
+        examined = 0
         with self._heard:
             while True:
-                found = [known for known in self.events if _fits(known, event, fields)]
+                # Each event is examined once: the examination keeps the listener from reading.
+                found += [known for known in self.events[examined:] if _fits(known, event, fields)]
+                examined = len(self.events)
                 if len(found) >= count:
                     return found[count - 1]
                 left = deadline - time.monotonic()
@@ -185,6 +198,7 @@ class Fleet:
 
     def kill(self) -> dict[int, int]:
         """SIGKILL for the supervisor and for everything under it: when each was dead (CLOCK_MONOTONIC ns), by pid."""
+        self.signal(signal.SIGSTOP)  # it starts no consumer while those that it has are listed
         family = self._family()
         for process in family:  # the supervisor first, or it would replace its consumers
             _kill(process)
@@ -272,19 +286,9 @@ def _fits(known: Mapping[str, Any], event: str, fields: Mapping[str, object]) ->
 
 
 def _wait_until_dead(family: list[psutil.Process]) -> None:
-    # Orphans go to whoever is process 1, which may never reap them: a zombie is dead enough.
-    until(lambda: not any(map(_lives, family)), f"none of {family} lives on after SIGKILL", STOP_SECONDS, 0.01)
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    until(lambda: not any(map(lives, family)), f"none of {family} lives on after SIGKILL", STOP_SECONDS, 0.01)
 
 
 def _kill(process: psutil.Process) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):
         process.kill()
-    except psutil.NoSuchProcess:
-        pass
