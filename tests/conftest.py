@@ -7,7 +7,7 @@ import re
 import signal
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
 
@@ -122,6 +122,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 server.fetch()
             except kafka_jars.FetchError as error:
                 raise pytest.UsageError(str(error)) from None
+    with suppress(kafka_jars.FetchError):  # the tests that need it say so
+        for version in _old_versions(session.items) if kafka_jars.available() else ():
+            kafka_jars.fetch(version)
+
+
+def _old_versions(items: list[pytest.Item]) -> set[str]:
+    """Return the older releases of Kafka that tests have as a parameter."""
+    given = [item.callspec.params for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
+    return {version for version in kafka_jars.OLD_VERSIONS if version in [each.get("version") for each in given]}
 
 
 @pytest.fixture(scope="session")

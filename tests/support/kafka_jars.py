@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from tests.support.cache import cache_folder, keep
+from tests.support.downloads import MAVEN, fetched, only_maven
 
 KAFKA_VERSION = "4.3.1"
 OLD_VERSIONS = ("3.9.1", "3.3.2")
@@ -61,9 +61,10 @@ def fetch(version: str = KAFKA_VERSION) -> Path:
     if jars.is_dir():
         return jars
     jars.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=jars.parent) as building:
-        _run_maven(Path(building), version)
-        keep(Path(building) / "jars", jars)
+    with only_maven(), tempfile.TemporaryDirectory(prefix="fetch-", dir=jars.parent) as building:
+        if not jars.is_dir():  # else another test run has fetched them meanwhile
+            _run_maven(Path(building), version)
+            keep(Path(building) / "jars", jars)
     return jars
 
 
@@ -73,15 +74,7 @@ def _jars(version: str = KAFKA_VERSION) -> Path:
 
 def _run_maven(folder: Path, version: str) -> None:
     (folder / "pom.xml").write_text(POM.replace("VERSION", version))
-    command = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    command = [*MAVEN, "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
+    done = fetched(command, folder)
     if done.returncode:
         raise FetchError(f"`{' '.join(command)}` failed:\n{done.stdout[-2000:]}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.cache import cache_folder, keep
+from tests.support.downloads import MAVEN, fetched, only_maven
 from tests.support.kafka_jars import PROJECT
 
 SOURCES = PROJECT / "docs" / "producers"
@@ -63,7 +63,8 @@ def _home(language: str) -> Path:
 
 def _build_java(place: Path) -> None:
     copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
-    _run(place, ["mvn", "-q", "-B", *copy], BuildError)
+    with only_maven():
+        _run(place, [*MAVEN, *copy], BuildError)
 
 
 def _build_go(place: Path) -> None:
@@ -76,17 +77,7 @@ def _build_node(place: Path) -> None:
 
 
 def _run(place: Path, command: list[str], failure: type[Exception]) -> None:
-    done = subprocess.run(
-        command,
-        cwd=place,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=BUILD_SECONDS,
-        env={**os.environ, "GOTOOLCHAIN": "local"},
-    )
+    done = fetched(command, place, seconds=BUILD_SECONDS, env={**os.environ, "GOTOOLCHAIN": "local"})
     if done.returncode:
         raise failure(f"`{' '.join(command)}` failed:\n{done.stdout[-2000:]}")
 

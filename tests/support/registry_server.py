@@ -14,6 +14,7 @@ from typing import Self
 
 from tests.support.addresses import free_ports
 from tests.support.cache import cache_folder, keep
+from tests.support.downloads import MAVEN, fetched, only_maven
 from tests.support.kafka_jars import FetchError
 from tests.support.lifeline import die_with_parent
 
@@ -40,17 +41,21 @@ def fetch() -> Path:
     if home.is_dir():
         return home
     home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=home.parent) as building:
-        folder = Path(building)
-        command = ["mvn", "-q", "-B", f"{PLUGIN}:copy", f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}"]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise FetchError(f"`{' '.join(command)}` failed:\n{(done.stdout + done.stderr)[-2000:]}")
-        (archive,) = folder.glob("*.tar.gz")
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder / "home", filter="data")
-        keep(folder / "home", home)
+    with only_maven(), tempfile.TemporaryDirectory(prefix="fetch-", dir=home.parent) as building:
+        if not home.is_dir():  # else another test run has fetched it meanwhile
+            keep(_unpacked(Path(building)), home)
     return home
+
+
+def _unpacked(folder: Path) -> Path:
+    command = [*MAVEN, f"{PLUGIN}:copy", f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}"]
+    done = fetched(command, folder)
+    if done.returncode:
+        raise FetchError(f"`{' '.join(command)}` failed:\n{done.stdout[-2000:]}")
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder / "home", filter="data")
+    return folder / "home"
 
 
 class RegistryServer:
