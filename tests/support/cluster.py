@@ -26,6 +26,13 @@ NO_LEADER = {
 }
 """Errors of a partition that was just created: its leader does not know of it yet."""
 
+NO_COORDINATOR = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+"""Errors of a group that is new, or whose coordinator has just become one."""
+
 MARKER_SECONDS = 3.0
 """How long the markers of transactions are awaited. Most take a few milliseconds."""
 
@@ -141,7 +148,7 @@ def _answered(asker: Consumer, wanted: list[TopicPartition]) -> list[TopicPartit
     try:
         return asker.committed(wanted, SECONDS)
     except KafkaException as error:
-        if error.args[0].code() in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE):
+        if error.args[0].code() in NO_COORDINATOR:
             return None
         raise
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 PR_SET_PDEATHSIG = 1
 """From Linux' <sys/prctl.h>; see prctl(2)."""
 
-# Loaded before any fork: between fork and exec the child of a threaded process may not import.
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Looked up before any fork. The child of a threaded process may neither import nor look up a symbol before its exec:
+# another thread may have held the lock for it at the fork, and no thread of the child releases it.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def die_with_parent() -> Callable[[], None] | None:
@@ -20,12 +21,12 @@ def die_with_parent() -> Callable[[], None] | None:
 
     The kernel looks at the *thread* that forked: start the child from a thread that lives as long as the child may.
     """
-    if _libc is None:
+    if _prctl is None:
         return None
     parent = os.getpid()
 
     def arm() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # the parent went before the line above
             os._exit(1)
 

@@ -73,6 +73,16 @@ class TwoBrokers:
         return int(partitions[_java_hash(group) % len(partitions)].leader)
 
 
+def _wait_for_both(*brokers: JavaBroker) -> None:
+    """Waits until each broker knows both: one answers before the controller lets it in, and has no replicas then."""
+
+    def are_known() -> bool:
+        admins = [cluster.admin_of(broker.bootstrap_servers) for broker in brokers]
+        return all(len(admin.list_topics(timeout=cluster.SECONDS).brokers) == len(brokers) for admin in admins)
+
+    until(are_known, "each broker knows both", cluster.SECONDS, 0.05)
+
+
 def _java_hash(text: str) -> int:
     """The amount of `String.hashCode`, by which a group finds its partition of the offsets' topic."""
     found = 0
@@ -99,4 +109,5 @@ def two_brokers() -> Iterator[TwoBrokers]:
             "listeners": "PLAINTEXT://{host}:{port}",
         }
         with JavaBroker(follower) as second:
+            _wait_for_both(first, second)
             yield TwoBrokers(first, second)
