@@ -93,6 +93,15 @@ class RunningConsumer:
         """Waits until this many tasks are settled and none runs."""
         until(lambda: self.consumer.pulse().running == 0 and self.consumer.pulse().settled >= count)
 
+    def until_settled(self, count: int) -> None:
+        """Waits until this many tasks are settled. Others may still run."""
+        until(lambda: self.consumer.pulse().settled >= count, f"{count} tasks settle", SECONDS)
+
+    def until_it_drains(self) -> None:
+        """Waits until a stop keeps every assigned partition from beginning a task. `ConsumerStopping` comes before."""
+        ledgers = self.consumer._desk._shared.assignment.ledgers
+        until(lambda: ledgers and not any(ledger.may_begin for ledger in list(ledgers.values())), "it drains", SECONDS)
+
     def commit_point(self, partition: int = 0) -> int | None:
         """Return the offset that the group has committed."""
         commit = self.cluster.committed.get(PARTITION._replace(number=partition))

@@ -281,8 +281,8 @@ class Endless:
         self.raised: list[str] = []
 
     def plain(self, task: Task) -> None:
-        self.begun.append(task.offset)
         try:
+            self.begun.append(task.offset)
             while task.session_id == "s":
                 time.sleep(0.001)
         except BaseException as error:
@@ -290,8 +290,8 @@ class Endless:
             raise
 
     async def asynchronous(self, task: Task) -> None:
-        self.begun.append(task.offset)
         try:
+            self.begun.append(task.offset)
             while task.session_id == "s":
                 await asyncio.sleep(0.001)
         except BaseException as error:
@@ -335,16 +335,16 @@ def test_an_attempt_that_fails_while_its_task_is_cancelled_is_not_repeated(kind:
     begun, feed = list[int](), Commands()
 
     def refuse(task: Task) -> None:
-        begun.append(task.offset)
         try:
+            begun.append(task.offset)
             while True:
                 time.sleep(0.001)
         except TaskCancelled:
             raise OSError("interrupted") from None
 
     async def refuse_async(task: Task) -> None:
-        begun.append(task.offset)
         try:
+            begun.append(task.offset)
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
             raise OSError("interrupted") from None
@@ -361,8 +361,8 @@ def test_a_cancelled_handler_that_succeeds_counts_as_a_success() -> None:
     began, feed = list[int](), Commands()
 
     def insist(task: Task) -> bytes:
-        began.append(task.offset)
         try:
+            began.append(task.offset)
             while True:
                 time.sleep(0.001)
         except TaskCancelled:
@@ -532,7 +532,7 @@ def test_cancelled_tasks_are_settled_for_the_next_owner_too() -> None:
     gate = Gate(lambda task: task.offset == 0)
     with obeying(gate.handle, Commands(CancelTarget("session", "u")), drain_timeout=0.2) as run:
         run.push(*[FakeRecord(n, b"s" if n == 0 else b"u") for n in range(5)])
-        until(lambda: len(cancelled(run)) == 4)
+        run.until_settled(4)
         assert run.source.revoke(PARTITION).wait(30)
         gate.open()
         assert run.source.assign(PARTITION).wait(30)

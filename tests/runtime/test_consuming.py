@@ -132,7 +132,7 @@ def test_after_a_restart_nothing_runs_again_that_was_committed_above_an_unsettle
 
     with RunningConsumer(handler, drain_timeout=0.1) as first:
         first.push(*[FakeRecord(n, b"s%d" % n) for n in range(100)])
-        until(lambda: len(ran) == 99)
+        first.until_settled(99)
         assert first.stop().exit_code == 3
     assert first.commit_point() == 0
     go_on.set()

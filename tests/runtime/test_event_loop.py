@@ -231,8 +231,11 @@ def test_a_task_that_a_handler_leaves_behind_in_the_loop_delays_no_stop() -> Non
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside plain handlers"])
-def test_a_stop_at_once_cancels_what_runs_in_the_loop_and_closes_it(beside: bool) -> None:
+def test_a_stop_at_once_cancels_what_runs_in_the_loop_and_closes_it(
+    beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next consumer runs the task again. A process that continues keeps no resource of the loop."""
+    monkeypatch.setattr(event_loop, "CLOSE_SECONDS", 60.0)
     begun, ended = threading.Event(), threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     app = Processor()

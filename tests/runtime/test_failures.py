@@ -279,6 +279,7 @@ def test_a_drain_that_times_out_exits_3_and_commits_what_is_done() -> None:
     with RunningConsumer(handler, drain_timeout=0.1) as run:
         run.push(FakeRecord(0, b"a"), FakeRecord(1, b"b"))
         until(begun.is_set)
+        run.until_settled(1)
         ending = run.stop()
         go_on.set()
     assert ending.exit_code == 3
@@ -299,6 +300,7 @@ def test_a_drain_waits_for_what_runs() -> None:
         until(begun.is_set)
         run.consumer.request_stop("now")
         run.until_event(ConsumerStopping)
+        run.until_it_drains()
         go_on.set()
         assert run.wait().exit_code == 0
     assert run.commit_point() == 1

@@ -63,7 +63,7 @@ def test_what_was_done_ahead_of_the_commit_point_is_counted_and_skipped_by_the_n
     gate = Gate(lambda task: task.offset == 2)
     with RunningConsumer(gate.handle, drain_timeout=0.1) as first:
         first.push(*sessions(0, 10))
-        gate.until_passed(9)
+        first.until_settled(9)
         assert first.stop().exit_code == 3
         gate.open()
     assert first.commit_point() == 2
@@ -274,7 +274,7 @@ def test_a_stop_at_once_during_a_drain_abandons_what_runs_and_gives_the_partitio
     gate = Gate(lambda task: task.partition == 0 and task.offset == 1)
     with leaving_slowly(gate) as run:
         until_it_leaves_slowly(run, gate)
-        gate.until_passed(3)
+        run.until_settled(3)
         run.consumer.request_stop_now("the test")
         assert run.wait().exit_code == 3
         assert run.source.is_closed.is_set()
@@ -294,7 +294,7 @@ def test_a_member_that_is_given_up_during_a_drain_loses_what_leaves_with_what_st
         assert revoked.wait(60)
         gate.open()
         until(lambda: run.consumer.pulse().running == 0)
-        assert run.commit_point(0) == 0
+        assert run.commit_point(0) in (None, 0)
         assert not run.of(ConsumerRevoked)
         run.push(*sessions(0, 5, partition=1))
         until(lambda: run.commit_point(1) == 5)
@@ -321,7 +321,7 @@ def test_a_handler_that_outlives_the_drain_timeout_of_a_revoke_is_abandoned_and_
     gate = Gate(lambda task: task.offset == 1)
     with RunningConsumer(gate.handle, drain_timeout=0.1) as run:
         run.push(*sessions(0, 4))
-        gate.until_passed(3)
+        run.until_settled(3)
         assert run.source.revoke(PARTITION).wait(60)
         assert run.cluster.committed[PARTITION].offset == 1
         assert [event.offset for event in run.of(TaskAbandoned)] == [1]
@@ -391,10 +391,11 @@ def test_a_dead_letter_that_is_refused_is_not_sent_again_once_its_partition_is_a
         raise Reject("never")
 
     with RunningConsumer(reject, drain_timeout=0.1) as run:
-        run.sink.refusals = 1
+        run.sink.refusals = refusals = 1000
         run.push(FakeRecord(0, b"s"))
-        until(lambda: run.sink.refusals == 0)
+        until(lambda: run.sink.refusals < refusals)
         assert run.source.lose(PARTITION).wait(60)
+        run.sink.refusals = 0
         until(lambda: run.consumer.pulse().running == 0)
         assert run.stop().exit_code == 0
     assert run.sink.sent == []

@@ -64,6 +64,10 @@ class Work:
         """Blocks tasks of the partition again."""
         self._gates[number].clear()
 
+    def holds(self, number: int) -> bool:
+        """Whether it has blocked tasks of this partition from the start."""
+        return number in self._gates
+
     def until_begun(self, partition: int, offset: int, topic: str = TOPIC) -> None:
         until(lambda: (topic, partition, offset) in self.begun, f"{topic}[{partition}]@{offset} begins")
 
@@ -96,6 +100,8 @@ def grown(work: Work, before: int = 2, after: int = 4, **options: Any) -> Iterat
         until(lambda: all(run.commit_point(number) == 0 for number in range(before)), "the partitions have begun")
         run.push(of(0, 0))
         work.until_begun(0, 0)
+        if not work.holds(0):
+            until(lambda: run.commit_point(0) == 1, "nothing is left for a new partition to wait for")
         run.cluster.grow(TOPIC, after)
         run.push(*[of(number, 0) for number in range(before, after)])
         yield run

@@ -91,6 +91,7 @@ def test_a_stop_begins_nothing_more_and_waits_for_what_runs(kind: str) -> None:
         run.consumer.request_stop("first")
         run.consumer.request_stop("second")
         stopping = run.until_event(ConsumerStopping)
+        run.until_it_drains()
         gate.open()
         status = run.wait()
     assert status == (0, False, False)
@@ -279,7 +280,7 @@ def test_a_stop_at_once_waits_for_no_handler_and_commits_what_is_done() -> None:
     gate = Gate(lambda task: task.offset == 1)
     with RunningConsumer(gate.handle, drain_timeout=60.0, commit_interval=60.0) as run:
         run.push(*sessions(3))
-        gate.until_passed(2)
+        run.until_settled(2)
         gate.until_begun(3)
         began = monotonic()
         run.consumer.request_stop_now("twice")
