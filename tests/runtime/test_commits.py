@@ -115,13 +115,13 @@ def test_nothing_is_committed_before_the_interval_ends_except_at_a_stop() -> Non
 
 def test_very_many_settled_tasks_are_committed_before_the_interval_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(committer, "EARLY_COMMIT", 50)
-    with RunningConsumer(ignore, commit_interval=60.0) as run:
+    with RunningConsumer(ignore, commit_interval=600.0) as run:
         until(lambda: run.commit_point() == 0)
         run.push(*records(0, 49))
         run.settled(49)
         assert run.commit_point() == 0
         run.push(*records(49, 60))
-        until(lambda: run.commit_point() == 60)
+        until(lambda: (run.commit_point() or 0) >= 50)  # the poller may look before the last of them have settled
 
 
 def test_unchanged_offsets_are_not_committed_again() -> None:
@@ -144,11 +144,12 @@ def test_while_a_commit_is_not_answered_no_other_is_sent() -> None:
         keep_one(run)
         run.push(*records(0, 10))
         until(lambda: run.source.kept)
+        before = run.commit_point()
         run.push(*records(10, 20))
         run.settled(20)
         now = run.consumer.pulse().last_loop_at
         until(lambda: run.consumer.pulse().last_loop_at > now + 0.2)
-        assert run.commit_point() in (None, 0)
+        assert run.commit_point() == before
         run.source.send_kept()
         until(lambda: run.commit_point() == 20)
 

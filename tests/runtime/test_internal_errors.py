@@ -29,11 +29,14 @@ class Faulty:
     def __init__(self, *calls: int) -> None:
         self.calls = 0
         self._faults = calls
+        self._lock = threading.Lock()
 
     def pass_through(self) -> None:
-        self.calls += 1
-        if self.calls in self._faults:
-            raise RuntimeError(f"a fault in call {self.calls}")
+        with self._lock:
+            self.calls += 1
+            call = self.calls
+        if call in self._faults:
+            raise RuntimeError(f"a fault in call {call}")
 
 
 class FaultyCodec(FakeCodec):
@@ -73,7 +76,7 @@ def test_a_fault_while_a_result_is_encoded_is_logged_and_its_task_is_attempted_a
         run.push(*sessions(20, 4))
         until(lambda: run.commit_point() == 20)
         assert run.stop().exit_code == 0
-    assert [event.error for event in run.of(ConsumerWorkerError)] == [
+    assert sorted(event.error for event in run.of(ConsumerWorkerError)) == [
         "builtins.RuntimeError: a fault in call 3",
         "builtins.RuntimeError: a fault in call 7",
     ]
@@ -237,6 +240,7 @@ def test_a_watchdog_that_meets_a_fault_goes_on(monkeypatch: pytest.MonkeyPatch) 
     with run:
         run.push(FakeRecord(0, b"s"))
         until(lambda: run.commit_point() == 1)
+        until(lambda: fault.calls > 3)
         assert run.stop().exit_code == 0
     assert attempts == [1, 2]
     assert [event.worker for event in run.of(ConsumerWorkerError)] == ["watchdog"] * 2

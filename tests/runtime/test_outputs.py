@@ -141,7 +141,7 @@ def test_an_acknowledged_result_waits_for_others_for_a_bounded_time(monkeypatch:
     """While handlers run, each report may wait for the interpreter: then the end of a series of reports may be far."""
     monkeypatch.setattr(outbox, "TOGETHER_SECONDS", 0.0)
     counts = settling(monkeypatch)
-    with RunningConsumer(lambda task: b"result", results_topic="r") as run:
+    with RunningConsumer(lambda task: b"result", results_topic="r", workers=1) as run:
         run.sink.after_reports(lambda: None)
         run.push(*(FakeRecord(offset, b"s%d" % offset) for offset in range(5)))
         until(lambda: len(counts) == 5)

@@ -87,7 +87,8 @@ def test_the_commit_point_never_passes_a_running_task() -> None:
 
     with RunningConsumer(handler) as run:
         run.push(*[FakeRecord(n, b"k%d" % n) for n in range(20)])
-        until(lambda: len(done) == 19 and (now := run.cluster.committed.get(PARTITION)) and "p2:" in now.metadata)
+        until(lambda: (now := run.cluster.committed.get(PARTITION)) and now.offset == 3 and "p2:" in now.metadata)
+        run.until_settled(19)
         assert run.commit_point() == 3
         go_on.set()
         until(lambda: run.commit_point() == 20)

@@ -224,9 +224,10 @@ def test_a_number_below_one_is_not_a_command() -> None:
     with obeying(lambda task: None, orders) as run:
         until(lambda: hasattr(orders, "apply"))
         orders.give(0)
-        assert len(run.of(ControlForeignRecord)) == 1
+        until(lambda: run.of(ControlForeignRecord))
         run.push(*one_each(3))
         run.settled(3)
+    assert len(run.of(ControlForeignRecord)) == 1
 
 
 def test_a_record_that_orders_workers_is_json_and_read_as_it_was_written() -> None:
