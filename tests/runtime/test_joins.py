@@ -269,7 +269,9 @@ def stats_of(run: RunningConsumer, condition: Callable[[PartitionStats], object]
 def test_the_statistics_name_the_join_that_holds_the_commit_point_and_count_no_arrival_as_in_flight() -> None:
     with RunningConsumer(lambda task: None, stats_interval=0.1) as run:
         run.push(arrival(0, 0), task(1))
-        stats = stats_of(run, lambda event: event.head is not None and event.head.state == "joining")
+        stats = stats_of(
+            run, lambda event: event.head is not None and event.head.state == "joining" and event.succeeded == 1
+        )
         head = stats.head
         assert head is not None
         assert (head.session_id, head.offset, head.error) == ("8/then", 0, "the join 8/then waits for 8/2")

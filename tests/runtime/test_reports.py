@@ -27,10 +27,11 @@ def head_of(run: RunningConsumer) -> HeadOfLine | None:
 
 
 def until_head(run: RunningConsumer, state: str) -> HeadOfLine:
-    until(lambda: (head := head_of(run)) is not None and head.state == state)
-    head = head_of(run)
-    assert head is not None
-    return head
+    def found() -> HeadOfLine | None:
+        head = head_of(run)
+        return head if head is not None and head.state == state else None
+
+    return until(found, f"the head of the partition is {state}")
 
 
 def test_a_running_task_that_holds_its_partition_is_named_with_what_waits_behind_it() -> None:
@@ -138,7 +139,7 @@ def test_a_report_counts_waiting_and_running_tasks_and_their_bytes() -> None:
     with RunningConsumer(gate.handle, workers=1, **QUICK) as run:
         run.push(*records)
         gate.until_begun()
-        stats = run.until_event(ConsumerStats, lambda stats: stats.in_flight == 10)
+        stats = run.until_event(ConsumerStats, lambda stats: stats.in_flight == 10 and stats.running)
         partition = run.until_event(PartitionStats, lambda partition: partition.in_flight == 10)
         gate.open()
         run.settled(10)
@@ -179,7 +180,7 @@ def test_a_partition_is_reported_with_its_commit_point_its_lag_and_what_is_done_
     with RunningConsumer(gate.handle, workers=2, **QUICK) as run:
         run.push(*[FakeRecord(n, b"k%d" % n) for n in range(20)])
         gate.until_passed(19)
-        held = run.until_event(PartitionStats, lambda partition: partition.committed == 3)
+        held = run.until_event(PartitionStats, lambda stats: (stats.committed, stats.succeeded) == (3, 19))
         gate.open()
         done = run.until_event(PartitionStats, lambda partition: partition.committed == 20)
         assert run.stop().exit_code == 0
