@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.ledger import Entry, Follower, Ledger, Place, lost, out_of_order, overlapping, repeated
+from tests.support.ledger import Entry, Follower, Ledger, Place, lost, out_of_order, overlapping, repeated, run_spans
 
 
 class FakeTask(NamedTuple):
@@ -45,6 +45,10 @@ def book(story: str, session: str = "s") -> list[Entry]:
             )
         )
     return entries
+
+
+def test_a_run_lasts_from_its_start_to_its_end_and_one_without_an_end_has_no_length() -> None:
+    assert sorted(run_spans(book("a:start0 b:start1 a:done0 a:start2 a:failed2"))) == [(0, 2), (1, 1), (3, 4)]
 
 
 IN_ORDER = "a:start0 a:done0 a:start1 a:failed1 a:start1 a:done1 a:start5 a:done5"

@@ -244,6 +244,21 @@ def caught(entries: Iterable[Entry], pid: int, woken_at: int) -> set[Place]:
     return {place for place in open_runs.values() if place is not None}
 
 
+def run_spans(entries: Iterable[Entry]) -> list[tuple[int, int]]:
+    """Return when each run began and ended, in nanoseconds of CLOCK_MONOTONIC.
+
+    A run without an end, as of a process that was killed, ends when it begins.
+    """
+    found: dict[tuple[object, ...], tuple[int, int]] = {}
+    ended = []
+    for entry in entries:
+        if entry.kind == "start":
+            found[_identity(entry)] = entry.at, entry.at
+        elif (begun := found.pop(_identity(entry), None)) is not None:
+            ended.append((begun[0], entry.at))
+    return [*ended, *found.values()]
+
+
 def _by_lane(entries: Iterable[Entry]) -> dict[Lane, list[Entry]]:
     lanes: dict[Lane, list[Entry]] = defaultdict(list)
     for entry in entries:
