@@ -121,11 +121,16 @@ def test_a_session_cancelled_under_load_starts_no_further_task_even_after_a_rest
     def begun_of(session: str) -> int:
         return len({entry.place for entry in work.ledger.entries() if entry.session == session})
 
+    def ended_of(session: str) -> int:
+        entries = work.ledger.entries()
+        return len({entry.place for entry in entries if entry.session == session and entry.kind == "end"})
+
     work.produce_sessions(TASKS, SESSIONS)
     fleet = work.run("note", *options, "-p", "2", seconds=0.4)  # s3 has work for 20 s: longer than a command takes
     work.wait_done(50)
     assert main(["control", "pause", *target, "--session", "s3"]) == 0
     fleet.wait_for("control.paused", count=2)
+    until(lambda: begun_of("s3") == ended_of("s3"), "the task of the session that ran at the pause has ended")
     assert main(["control", "cancel", *target, "--session", "s3", "--dead-letter"]) == 0
     fleet.wait_for("control.cancelled", count=2)
     begun = begun_of("s3")

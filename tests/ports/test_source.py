@@ -322,7 +322,7 @@ def test_a_commit_is_answered_once_and_then_the_group_has_it(cluster: Cluster) -
 def test_a_commit_that_is_waited_for_is_done_when_it_returns_and_the_listener_is_not_called(cluster: Cluster) -> None:
     member = joined(cluster)
     place = places(cluster)[1]
-    assert member.source.commit_now([Commit(place, 7, "m")], 5.0) is None
+    assert member.source.commit_now([Commit(place, 7, "m")], SECONDS) is None
     assert member.source.committed([place]) == {place: 7}
     take_to_ends(member)
     assert member.answers == []
@@ -345,7 +345,7 @@ def test_a_commit_that_the_group_refuses_is_answered_with_its_reason_and_changes
     place = places(full_cluster)[0]
     commit_accepted(member, Commit(place, 1, "before"))
     refused = [Commit(place, 2, "x" * 5000)]
-    reason = member.source.commit_now(refused, 5.0)
+    reason = member.source.commit_now(refused, SECONDS)
     assert isinstance(reason, MetadataTooLarge)
     assert reason.partitions == {place}
     assert "metadata" in reason

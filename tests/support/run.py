@@ -146,16 +146,19 @@ class Fleet:
                     raise AssertionError(self._missing(event, fields, found, timeout))
                 self._heard.wait(left)
 
-    def wait_for_partitions(self, timeout: float = START_SECONDS) -> None:
-        """Waits until one of its consumers has partitions; a classic group assigns none in a member's first round.
+    def wait_for_partitions(self, timeout: float = START_SECONDS) -> dict[str, Any]:
+        """Waits until one of its consumers has partitions, and returns the first event that assigns some.
+
+        A classic group assigns none in a member's first round.
 
         Raises:
             AssertionError: none has, within `timeout` seconds or until the process ended.
         """
         deadline = time.monotonic() + timeout
         count = 1
-        while not self.wait_for("consumer.assigned", deadline - time.monotonic(), count=count)["partitions"]:
+        while not (event := self.wait_for("consumer.assigned", deadline - time.monotonic(), count=count))["partitions"]:
             count += 1
+        return event
 
     def partitions_of(self, consumer: int) -> set[int]:
         """The partitions of its only topic that a consumer has, by what the last process of it has logged."""
