@@ -11,7 +11,6 @@ from tests.chaos.faults import FAULTS, Fault, kill_a_consumer, kill_all_fleets, 
 QUICK = [fault for fault in FAULTS if fault.inject in (stop_and_start, kill_a_consumer, kill_all_fleets)]
 
 
-@pytest.mark.timeout(600)  # a round starts up to eight fleets, one after the other
 @pytest.mark.usefixtures("broker")  # where none can be had there is no campaign either
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.inject.__name__)
 def test_a_round_of_the_campaign_violates_no_guarantee(fault: Fault) -> None:

@@ -6,14 +6,11 @@ import random
 import signal
 import time
 
-import pytest
-
 from tests.chaos.scenes import NOTICED_SOON, PATIENT
 from tests.support.scenario import MakeScenario
 from tests.support.until import until
 
 
-@pytest.mark.timeout(600)
 def test_with_one_stuck_task_a_crash_repeats_none_of_100_000_done_behind_it(scenario: MakeScenario) -> None:
     """What is settled above the commit point is in the commit's metadata, whatever its size."""
     work = scenario(partitions=1)

@@ -19,8 +19,6 @@ from tests.support.helm_chart import CHART
 from tests.support.kafka_jars import PROJECT
 from tests.support.until import until
 
-pytestmark = pytest.mark.timeout(600)
-
 REPLICAS = {"basic": 2, "everything": 2, "handlers": 1, "keda": 1, "metrics": 2, "static": 3}
 """Pods of each case. `everything` has those of its autoscaler; what scales `keda`, KEDA itself, is not here."""
 

@@ -19,7 +19,6 @@ mypycify(sys.argv[2:], target_dir=sys.argv[1])
 """
 
 
-@pytest.mark.timeout(600)  # a type check of all that the engine imports, without a cache
 def test_mypyc_refuses_nothing_in_the_engine(tmp_path: Path) -> None:
     """mypyc rejects what it cannot compile, such as a nested class or a msgspec.Struct."""
     if obstacle() is None:

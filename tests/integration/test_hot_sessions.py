@@ -83,7 +83,6 @@ def test_a_thousand_hot_sessions_in_fifty_partitions_delay_no_other_session_and_
     assert max(each["in_flight"] for each in stats) <= 10_000 * (1 + RESERVED)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("slow", "is_recorded", "delivery"),
     [(1_500, False, "at-least-once"), (25_000, True, "at-least-once"), (5_000, True, "exactly-once")],

@@ -37,7 +37,6 @@ def send_by(language: str, broker: Broker, topic: str) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-@pytest.mark.timeout(600)  # the first time a program is built
 @pytest.mark.parametrize("language", producers.LANGUAGES)
 def test_another_language_sends_the_same_bytes_to_the_same_partitions(
     language: str, broker: Broker, topic: MakeTopic
