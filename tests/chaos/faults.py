@@ -50,8 +50,8 @@ def sigterm_storm(storm: Storm) -> None:
 def kill_a_consumer(storm: Storm) -> None:
     """kill -9 of one consumer; its fleet replaces it."""
     consumer = storm.any_consumer()
-    consumer.kill()
     storm.work.deaths[consumer.pid] = time.monotonic_ns()
+    consumer.kill()
 
 
 def kill_a_fleet(storm: Storm) -> None:

@@ -34,8 +34,8 @@ def test_a_kill_while_delayed_tasks_are_set_aside_loses_none_and_keeps_the_order
     work.wait_done(400)
     work.wait_done(400 + SESSIONS // 4)
     (pid,) = fleet.consumers()
-    os.kill(pid, signal.SIGKILL)
     work.deaths[pid] = time.monotonic_ns()
+    os.kill(pid, signal.SIGKILL)
     entries = work.wait_done(len(work.places))
     work.wait_lag(0)
     assert fleet.stop() == 0

@@ -89,8 +89,8 @@ def test_every_session_stays_in_order_if_its_topic_grows_twice_and_a_consumer_is
         until(lambda: held([fleet]), "a partition is held", 60)
         stream.until_it_knows(8)
         killed = fleet.consumers()[0]
-        os.kill(killed, signal.SIGKILL)
         work.deaths[killed] = time.monotonic_ns()
+        os.kill(killed, signal.SIGKILL)
         grow(work, 16)
         until(lambda: served([fleet], 16), "the partitions of both growths are assigned", 60)
         stream.until_it_knows(16)

@@ -35,8 +35,8 @@ def test_delays_and_expiry_are_kept_across_a_rebalance_and_a_kill(scenario: Make
     other = work.run("note", "-w", "8")
     other.wait_for_partitions(60.0)
     (pid,) = fleet.consumers()
-    os.kill(pid, signal.SIGKILL)
     work.deaths[pid] = time.monotonic_ns()
+    os.kill(pid, signal.SIGKILL)
     entries = work.wait_done(len(work.places) - len(expired))
     work.wait_lag(0)
     assert fleet.stop() == other.stop() == 0

@@ -299,6 +299,7 @@ class Scenario:
         self.woken: list[tuple[int, int]] = []
         """Processes that were paused, and when they were woken: nanoseconds of CLOCK_MONOTONIC."""
         self.deaths: dict[int, int] = {}
+        """When a process died, by its number. It is noted before the kill: no task that runs again may seem earlier."""
         self._start = start
 
     def produce(
