@@ -22,6 +22,7 @@ from tests.support.broker import Broker, BrokerUnavailable, GivenBroker, choose_
 from tests.support.registry_server import RegistryServer
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
+from tests.support.stalls import Stalls
 from tests.support.wire import Wire, through_a_wire
 
 REQUIRE_BROKER = "PROCESSOR_TEST_REQUIRE_BROKER"
@@ -183,6 +184,13 @@ def topic(broker: Broker, admin: AdminClient, request: pytest.FixtureRequest) ->
     if made and isinstance(broker, GivenBroker):  # one of our own takes its topics with it
         for deleted in admin.delete_topics(made).values():
             deleted.exception(cluster.SECONDS)
+
+
+@pytest.fixture
+def stalls() -> Iterator[Stalls]:
+    """Observes for how long the machine stands still during the test."""
+    with Stalls() as observed:
+        yield observed
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from tests.conftest import MakeBroker
 from tests.support import cluster, ledger
 from tests.support.ledger import Entry, Place
 from tests.support.run import Fleet
-from tests.support.scenario import MakeScenario, Scenario
+from tests.support.scenario import OUTLASTING, MakeScenario, Scenario
+from tests.support.stalls import Stalls
 from tests.support.steady_load import steady_load
 from tests.support.until import until
 
@@ -35,7 +36,9 @@ def slowness(*start_seconds: float) -> float:
 
 
 @BOTH
-def test_a_rolling_replacement_delays_tasks_by_at_most_a_second(scenario: MakeScenario, protocol: str) -> None:
+def test_a_rolling_replacement_delays_tasks_by_at_most_a_second(
+    scenario: MakeScenario, protocol: str, stalls: Stalls
+) -> None:
     """Two consumers are replaced one by one under 300 tasks a second."""
     work = scenario(partitions=12)
 
@@ -51,7 +54,7 @@ def test_a_rolling_replacement_delays_tasks_by_at_most_a_second(scenario: MakeSc
 
     fleets = [start(), start()]
     time.sleep(SETTLED_SECONDS)
-    with steady_load(work, rate=300) as load:
+    with steady_load(work, rate=300, stalls=stalls) as load:
         work.wait_begun(300)
         began = time.monotonic_ns()
         for place in range(2):
@@ -95,21 +98,25 @@ def members_of(work: Scenario) -> list[str]:
     return [member.host for member in description.members]
 
 
-def test_a_killed_consumer_is_replaced_at_once_without_a_pause_of_the_others(scenario: MakeScenario) -> None:
-    """Each of three is killed; its successor has its partitions as soon as it is up, and nothing else moves."""
+def test_a_killed_consumer_is_replaced_at_once_without_a_pause_of_the_others(
+    scenario: MakeScenario, stalls: Stalls
+) -> None:
+    """Each of three is killed; its successor has its partitions as soon as it is up, and nothing else moves.
+
+    No session ends before the successor is up, however long that takes.
+    """
     work = scenario(partitions=12)
-    fleet = work.run("vary", "-w", "16", "-p", "3")
+    fleet = work.run("vary", "-w", "16", "-p", "3", *OUTLASTING)
     fleet.wait_for("consumer.assigned", count=3)
     until(lambda: are_shared_evenly(fleet, 4), "the consumers have joined", 60, pause=0.1)
     fleet.wait_for("consumer.stats", count=9)
-    with steady_load(work, rate=300) as load:
+    with steady_load(work, rate=300, stalls=stalls) as load:
         work.wait_begun(300)
         for consumer in range(3):
             mine, assigned = fleet.partitions_of(consumer), len(fleet.heard("consumer.assigned"))
             (pid,) = {event["pid"] for event in fleet.heard("consumer.started", consumer=consumer)}
-            killed_at = time.monotonic_ns()
+            work.deaths[pid] = killed_at = time.monotonic_ns()
             os.kill(pid, signal.SIGKILL)
-            work.deaths[pid] = time.monotonic_ns()
             fleet.wait_for("consumer.assigned", count=assigned + 1)
             time.sleep(SETTLED_SECONDS)
             assert fleet.partitions_of(consumer) == mine
@@ -134,7 +141,7 @@ SESSION_SECONDS = {"classic": 12.0, "consumer": 6.0}
 
 @BOTH
 def test_three_fleets_are_replaced_within_a_minute_and_one_that_dies_costs_one_session_timeout_once(
-    scenario: MakeScenario, protocol: str
+    scenario: MakeScenario, protocol: str, stalls: Stalls
 ) -> None:
     """Fleets of two. The second one is killed as a whole, and the third one is replaced while the group waits for it.
 
@@ -160,7 +167,7 @@ def test_three_fleets_are_replaced_within_a_minute_and_one_that_dies_costs_one_s
 
     fleets = [start() for _ in range(3)]
     until(each_has_two, "the consumers share the partitions", 90, pause=0.05)
-    with steady_load(work, rate=300) as load:
+    with steady_load(work, rate=300, stalls=stalls) as load:
         work.wait_begun(300)
         began = time.monotonic_ns()
         successor = start()
@@ -184,7 +191,7 @@ def test_three_fleets_are_replaced_within_a_minute_and_one_that_dies_costs_one_s
     slow = slowness(*(seconds / 3 for seconds in starts))  # a parent starts, and then two consumers at once
     served_at = max(first_begun(entries, died_at, work.deaths)[partition] for partition in theirs)
     assert (replaced_at - began) / 1e9 <= 60.0 * slow
-    assert (served_at - died_at) / 1e9 <= session + 3.0 * slow
+    assert (served_at - died_at) / 1e9 - stalls.seconds(died_at, served_at) <= session + 3.0 * slow
     stood_still = [p for p, at in load.produced.items() if p.partition in theirs and died_at - 1e9 < at < served_at]
     others = sorted({place for place, at in load.produced.items() if at >= began} - set(stood_still))
     assert load.waits(entries, places=stood_still).longest <= session + 3.0 * slow
@@ -205,7 +212,7 @@ def first_begun(entries: Iterable[Entry], since: int, dead: Collection[int]) -> 
 
 
 @BOTH
-def test_a_fleet_that_stops_leaves_its_group_at_once(scenario: MakeScenario, protocol: str) -> None:
+def test_a_fleet_that_stops_leaves_its_group_at_once(scenario: MakeScenario, protocol: str, stalls: Stalls) -> None:
     work = scenario(partitions=12)
     first = work.run("vary", "-p", "2", "--group-protocol", protocol)
     first.wait_for("consumer.assigned", count=2)
@@ -215,7 +222,7 @@ def test_a_fleet_that_stops_leaves_its_group_at_once(scenario: MakeScenario, pro
     slow = slowness((time.monotonic() - began) / 3)  # a parent starts, and then two consumers at once
     second.wait_for("consumer.assigned", count=2)
     time.sleep(SETTLED_SECONDS)
-    with steady_load(work, rate=300) as load:
+    with steady_load(work, rate=300, stalls=stalls) as load:
         work.wait_begun(300)
         stopped_at = time.monotonic_ns()
         assert first.stop() == 0
@@ -246,6 +253,7 @@ def test_a_suspended_parent_delays_no_task_and_obeys_a_stop_signal_sent_meanwhil
     parent.resume()
     assert fleet.wait() == 0
     other = work.run("vary", "-w", "40", "--group-protocol", protocol)
+    other.wait_for("fleet.started")  # the one before it may have done all
     work.wait_done(4000)
     work.wait_lag(0)
     assert other.stop() == 0
@@ -258,16 +266,16 @@ def test_a_drain_never_outlasts_the_poll_interval(scenario: MakeScenario, protoc
     """A member that was not polled for so long would leave, and its tasks run elsewhere while they still run here."""
     work = scenario(partitions=4)
     work.produce_sessions(8, 8)
-    session = ["-X", "session.timeout.ms=6000"] if protocol == "classic" else []
-    options = ["-w", "8", "--group-protocol", protocol, "-X", "max.poll.interval.ms=6000", *session]
+    session = ["-X", "session.timeout.ms=15000"] if protocol == "classic" else []
+    options = ["-w", "8", "--group-protocol", protocol, "-X", "max.poll.interval.ms=15000", *session]
     first = work.run("wait_for_go", *options, "--drain-timeout", "25")
     shortened = first.wait_for("consumer.drain_shortened")
-    assert (shortened["drain_timeout_seconds"], shortened["poll_interval_seconds"]) == (25, 6)
-    assert shortened["revoke_drain_seconds"] < 6
+    assert (shortened["drain_timeout_seconds"], shortened["poll_interval_seconds"]) == (25, 15)
+    assert shortened["revoke_drain_seconds"] < 15
     work.wait_begun(8)
     second = work.run("wait_for_go", *options)
     revoked = first.wait_for("consumer.revoked")
-    assert revoked["drain_seconds"] < 6
+    assert revoked["drain_seconds"] < 15
     assert revoked["abandoned"] == len(first.heard("task.abandoned")) > 0
     second.wait_for_partitions()
     work.go()
@@ -279,7 +287,12 @@ def test_a_drain_never_outlasts_the_poll_interval(scenario: MakeScenario, protoc
 
 @BOTH
 def test_a_stop_before_the_first_assignment_does_not_wait_for_the_join(
-    own_broker: MakeBroker, group: str, tmp_path: Path, start_fleet: Callable[..., Fleet], protocol: str
+    own_broker: MakeBroker,
+    group: str,
+    tmp_path: Path,
+    start_fleet: Callable[..., Fleet],
+    protocol: str,
+    stalls: Stalls,
 ) -> None:
     """The group waits for a member that was killed. A consumer that has no partitions has nothing to hand back.
 
@@ -298,8 +311,10 @@ def test_a_stop_before_the_first_assignment_does_not_wait_for_the_join(
     slow = slowness((time.monotonic() - began) / 2)  # a parent starts, and then its consumer
     time.sleep(0.7)  # time is tested: the join is under way
     assert not partitions_assigned(waiting)
+    stopped_at = time.monotonic_ns()
     assert waiting.stop() == 0
-    assert waiting.seconds_between("consumer.stopping", "fleet.stopped") < 2.0 * slow
+    seconds = waiting.seconds_between("consumer.stopping", "fleet.stopped") - stalls.seconds(stopped_at)
+    assert seconds < 2.0 * slow
     third = work.run("note", *options)
     until(lambda: len(partitions_assigned(third)) == 4, seconds=120)
     assert third.stop() == 0

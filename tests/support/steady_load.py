@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from tests.support.ledger import Entry, Place
 from tests.support.scenario import Scenario
+from tests.support.stalls import Stalls
 
 SESSIONS = 300
 FLUSH_SECONDS = 30.0
@@ -30,11 +31,13 @@ class Waits(NamedTuple):
 class SteadyLoad:
     """Produces `rate` tasks a second, over `SESSIONS` sessions, in a thread of its own, until it is stopped."""
 
-    def __init__(self, work: Scenario, rate: float) -> None:
+    def __init__(self, work: Scenario, rate: float, stalls: Stalls | None = None) -> None:
+        """With `stalls`, no task waits while the machine stands still."""
         self.produced: dict[Place, int] = {}
         """When each task was handed to the client that produced it: nanoseconds of CLOCK_MONOTONIC."""
         self._work = work
         self._rate = rate
+        self._stalls = stalls
         self._chance = random.Random(1)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._produce)
@@ -65,8 +68,12 @@ class SteadyLoad:
             if entry.kind == "start":
                 began.setdefault(entry.place, entry.at)
         chosen = self.produced if places is None else places
-        waits = sorted((began[p] - self.produced[p]) / 1e9 for p in chosen if self.produced[p] >= since)
+        waits = sorted(self._seconds(self.produced[p], began[p]) for p in chosen if self.produced[p] >= since)
         return Waits(len(waits), waits[len(waits) // 2], waits[int(len(waits) * 0.99)], waits[-1])
+
+    def _seconds(self, produced: int, began: int) -> float:
+        stalled = self._stalls.seconds(produced, began) if self._stalls is not None else 0.0
+        return (began - produced) / 1e9 - stalled
 
     def _produce(self) -> None:
         due = time.monotonic()
@@ -89,9 +96,9 @@ class SteadyLoad:
 
 
 @contextmanager
-def steady_load(work: Scenario, rate: float) -> Iterator[SteadyLoad]:
+def steady_load(work: Scenario, rate: float, stalls: Stalls | None = None) -> Iterator[SteadyLoad]:
     """A stream that goes on inside."""
-    load = SteadyLoad(work, rate)
+    load = SteadyLoad(work, rate, stalls)
     load.start()
     try:
         yield load
