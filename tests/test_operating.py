@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from processor.cli.main import main
 from tests.cli.test_dlq import added
@@ -44,9 +44,7 @@ def shop(broker: Broker, topic: MakeTopic, produce: Produce, group: str) -> dict
     """A topic and a group without members, by the names that the page gives them."""
     orders = topic(partitions=4)
     produce(orders, [(b"s%d" % (n % 7), b"{}") for n in range(40)])
-    member = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
-    member.commit(offsets=[TopicPartition(orders, number, 1) for number in range(4)], asynchronous=False)
-    member.close()
+    cluster.commit(broker.bootstrap_servers, group, *(TopicPartition(orders, number, 1) for number in range(4)))
     dead = cluster.create_topic(broker.bootstrap_servers, f"{orders}.dlq", 1)
     produce(dead, [(b"s1", b"{}", [("task-name", b"charge"), *added(orders, n)]) for n in range(3)])
     return {"orders": orders, "shop": group}

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from processor.errors import BrokerError, LoadError
 from processor.kafka.admin import ANSWER_SECONDS, TopicAdmin, check_topics
 from processor.kafka.client_log import client_hooks
+from processor.kafka.committed import committed_offsets
 from processor.kafka.config import admin_config, open_client, reader_config
 from processor.kafka.elections import watermarks
 from processor.kafka.errors import error_of
@@ -85,7 +86,7 @@ def lag_of(
     """
     with _reader(bootstrap_servers, kafka_config, topic, **{"group.id": group}) as consumer:
         extents = _extents(consumer, bootstrap_servers, topic, timeout)
-        found = consumer.committed([TopicPartition(*partition) for partition in extents], timeout=timeout)
+        found = committed_offsets(consumer, [TopicPartition(*partition) for partition in extents], timeout)
         committed = {place.partition: place.offset for place in found}
         return {partition: high - max(low, committed[partition.number]) for partition, (low, high) in extents.items()}
 

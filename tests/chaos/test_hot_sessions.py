@@ -117,13 +117,10 @@ def in_transaction(producer: Producer, topic: str, rows: Iterable[cluster.Row]) 
     return places
 
 
-def test_no_task_set_aside_from_a_deleted_topic_runs_after_the_topic_is_recreated(
-    scenario: MakeScenario, admin: AdminClient
-) -> None:
+def test_no_task_set_aside_from_a_deleted_topic_runs_after_the_topic_is_recreated(scenario: MakeScenario) -> None:
     work = scenario(partitions=1)
     fleet = with_a_hot_session_set_aside(work, "-X", "topic.metadata.refresh.interval.ms=500")
-    admin.delete_topics([work.topic])[work.topic].result(30)
-    cluster.wait_gone(work.servers, work.topic)
+    cluster.delete(work.servers, work.topic)
     cluster.create_topic(work.servers, work.topic, 1)
     anew = time.monotonic_ns()
     work.places.clear()

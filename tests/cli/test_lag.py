@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from processor.cli.main import main
 from processor.engine.progress_record import reference_to
@@ -50,9 +50,7 @@ def report(capsys: Capture, servers: str, *arguments: str, code: int = 0) -> dic
 
 def commit(servers: str, group: str, topic: str, *offsets: int) -> None:
     """Commits the offsets of the partitions 0, 1, … in the group's name."""
-    member = Consumer({"bootstrap.servers": servers, "group.id": group, "log_level": 0})
-    member.commit(offsets=[TopicPartition(topic, n, offset) for n, offset in enumerate(offsets)], asynchronous=False)
-    member.close()
+    cluster.commit(servers, group, *(TopicPartition(topic, n, offset) for n, offset in enumerate(offsets)))
 
 
 def with_a_stuck_session(work: Scenario) -> None:
@@ -89,9 +87,7 @@ def test_a_skip_map_in_a_record_that_cannot_be_read_counts_nothing_and_is_report
     produce(tasks, [(b"s", b"")] * 10)
     produce(progress, [(b"of another group", b"p2:")] if there else [])
     metadata = str(reference_to(progress, 0, 0, 2, encode_record(2, [(4, 8)])[0]))
-    member = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
-    member.commit(offsets=[TopicPartition(tasks, 0, 2, metadata)], asynchronous=False)
-    member.close()
+    cluster.commit(broker.bootstrap_servers, group, TopicPartition(tasks, 0, 2, metadata))
     assert main(["lag", "-b", broker.bootstrap_servers, "-g", group, "-o", "json"]) == 0
     out, err = capsys.readouterr()
     (one,) = checked("lag", out)["partitions"]
@@ -131,6 +127,7 @@ def test_an_aborted_tail_is_lag_for_other_tools_and_nothing_that_is_left(
     producer.produce(name, key=b"a", value=b"2")
     producer.flush(30)
     producer.abort_transaction(30)
+    cluster.wait_for_markers(broker.bootstrap_servers, name)
     commit(broker.bootstrap_servers, group, name, 3)
     found = report(capsys, broker.bootstrap_servers, "-g", group, "-t", name)
     (one,) = found["partitions"]
@@ -138,20 +135,12 @@ def test_an_aborted_tail_is_lag_for_other_tools_and_nothing_that_is_left(
 
 
 def test_a_new_partition_names_those_that_it_waits_for(
-    broker: Broker, topic: MakeTopic, produce: Produce, group: str, admin: AdminClient, capsys: Capture
+    broker: Broker, topic: MakeTopic, produce: Produce, group: str, capsys: Capture
 ) -> None:
     name = topic(partitions=2)
     produce(name, [(b"a", b"1")] * 10, partition=0)
     commit(broker.bootstrap_servers, group, name, 7, 0)
-    admin.create_partitions([NewPartitions(name, 4)])[name].result(30)
-
-    def has_leaders() -> bool:
-        try:
-            return len(cluster.end_offsets(broker.bootstrap_servers, name)) == 4
-        except KafkaException:
-            return False
-
-    until(has_leaders, "each of four partitions has a leader", 30, pause=0.05)
+    cluster.grow(broker.bootstrap_servers, name, 4)
     produce(name, [(b"b", b"1")], partition=2)
     found = report(capsys, broker.bootstrap_servers, "-g", group, "-t", name, "--samples", "1")
     assert [one["waits_for"] for one in found["partitions"]] == [[], [], [f"{name}[0]"], [f"{name}[0]"]]
@@ -300,10 +289,8 @@ def test_the_busiest_session_among_the_first_ten_thousand_that_are_not_done(
     aborted.flush(30)
     aborted.abort_transaction(30)
     produce(name, [(b"hot" if n % 3 else b"s%d" % n, b"") for n in range(12_000)])
-    member = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
     metadata, _ = encode(0, [(100, 20_100)])
-    member.commit(offsets=[TopicPartition(name, 0, 0, metadata)], asynchronous=False)
-    member.close()
+    cluster.commit(broker.bootstrap_servers, group, TopicPartition(name, 0, 0, metadata))
     (one,) = report(capsys, broker.bootstrap_servers, "-g", group, "--sessions", "plain")["partitions"]
     busiest = one["busiest_session"]
     assert (busiest["session_id"], busiest["read"], busiest["is_all"]) == ("hot", 10_000, False)

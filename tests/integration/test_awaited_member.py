@@ -260,7 +260,7 @@ def test_a_transaction_commits_offsets_with_their_skip_maps(
     consumer = member(broker, group, work.topic)
     metadata, _ = skipmap.encode(5, [(7, 9)])
     offsets.commit([TopicPartition(work.topic, 0, 5, metadata)], consumer.consumer_group_metadata())
-    committed = cluster.committed(work.servers, group, work.topic)[0]
+    committed = until(lambda: cluster.committed(work.servers, group, work.topic).get(0), "the offset is shown")
     assert (committed.offset, skipmap.decode(committed.metadata or "", 5)) == (5, [(7, 9)])
     consumer.close()
 
@@ -279,5 +279,6 @@ def test_a_member_of_an_earlier_generation_commits_nothing_and_can_commit_in_the
     assert not caught.value.unusable
     assert cluster.committed(work.servers, group, work.topic) == {}
     offsets.commit([TopicPartition(work.topic, 0, 3)], second.consumer_group_metadata())
-    assert cluster.committed(work.servers, group, work.topic)[0].offset == 3
+    committed = until(lambda: cluster.committed(work.servers, group, work.topic).get(0), "the offset is shown")
+    assert committed.offset == 3
     second.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from processor.cli.main import main
@@ -226,9 +226,7 @@ def test_list_reports_that_nothing_is_in_force_and_rejects_a_group_that_does_not
     capsys.readouterr()
     assert main(["control", "list", *target, "-g", group, "-o", "json"]) == 5
     assert capsys.readouterr() == ("", f"processor: {refusal}, only for another\n")
-    outsider = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
-    outsider.commit(offsets=[TopicPartition(control, 0, 0)], asynchronous=False)
-    outsider.close()
+    cluster.commit(broker.bootstrap_servers, group, TopicPartition(control, 0, 0))
     assert main(["control", "list", *target, "-g", group]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == ["command  what  since  by  until"]

@@ -15,6 +15,7 @@ from processor.errors import BrokerError, LoadError
 from processor.kafka.admin import TopicAdmin, await_topic, check_topics, ensure_topics
 from processor.kafka.config import admin_config
 from tests.conftest import MakeTopic
+from tests.support import cluster
 from tests.support.broker import Broker
 
 
@@ -88,10 +89,13 @@ def test_denied_access_is_an_error_at_once_without_the_password(broker: Broker) 
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_missing_topics_are_created_with_the_requested_partitions(broker: Broker, topic: MakeTopic) -> None:
+def test_missing_topics_are_created_with_the_requested_partitions(
+    broker: Broker, topic: MakeTopic, admin: AdminClient
+) -> None:
     there, missing = topic(2), unique("made")
     own = TopicAdmin(admin_config(broker.bootstrap_servers, {}))
     assert ensure_topics(own, {there: 9, missing: 3}, create=True) == ((missing,), {})
+    cluster.wait_for_leaders(admin, missing, 3)  # the controller answers before the broker's metadata follow
     assert check_topics(own, [there, missing]) == {there: 2, missing: 3}
     assert ensure_topics(own, {there: 9, missing: 3}, create=True) == ((), {})
 

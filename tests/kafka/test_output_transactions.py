@@ -51,6 +51,13 @@ class Committing:
         place = cluster.committed(self.servers, self.group, self.source).get(0)
         return place.offset if place else None
 
+    def check(self, written: list[bytes], committed: int | None) -> None:
+        """Checks the outputs and the group's offset. A coordinator shows that a moment after it confirms it."""
+        assert self.written == written
+        if committed is not None:
+            until(lambda: self.committed == committed, lambda: f"the group has committed {self.committed}", pause=0.02)
+        assert self.committed == committed
+
     def close(self) -> None:
         self._member.close()
 
@@ -67,20 +74,20 @@ def test_outputs_and_offsets_are_committed_together(committing: Committing) -> N
     transactions.open()
     assert transactions.transactional_id.startswith(f"{committing.group}-")
     transactions.commit(committing.transaction(3, b"a", b"b"))
-    assert (committing.written, committing.committed) == ([b"a", b"b"], 3)
+    committing.check([b"a", b"b"], 3)
     transactions.commit(committing.transaction(5))
-    assert (committing.written, committing.committed) == ([b"a", b"b"], 5)
+    committing.check([b"a", b"b"], 5)
 
 
 def test_outputs_that_are_too_large_together_are_sent_alone(committing: Committing) -> None:
     values = [os.urandom(1_000) for _ in range(40)]
     committing.open().commit(committing.transaction(40, *values))
-    assert (committing.written, committing.committed) == (values, 40)
+    committing.check(values, 40)
 
 
 def test_an_output_that_is_too_large_as_it_is_is_compressed(committing: Committing) -> None:
     committing.open().commit(committing.transaction(1, bytes(100_000)))
-    assert (committing.written, committing.committed) == ([bytes(100_000)], 1)
+    committing.check([bytes(100_000)], 1)
 
 
 def refusal(transactions: OutputTransactions, transaction: Transaction) -> Mapping[int, str]:
@@ -103,9 +110,9 @@ def test_an_output_that_its_topic_rejects_is_named_and_the_others_are_sent_witho
         refused = refusal(transactions, committing.transaction(3, b"a", large, b"b"))
         assert list(refused) == [1]
         assert committing.outputs in refused[1]
-    assert (committing.written, committing.committed) == ([], None)
+    committing.check([], None)
     transactions.commit(committing.transaction(1, b"a", b"b"))
-    assert (committing.written, committing.committed) == ([b"a", b"b"], 1)
+    committing.check([b"a", b"b"], 1)
     (reported,) = [event for event in committing.events if isinstance(event, OutputTooLarge)]
     assert reported.topic == committing.outputs
     assert 20_000 <= reported.record_bytes < 20_100
@@ -120,7 +127,7 @@ def test_after_a_while_outputs_are_sent_in_batches_again(
     assert transactions._step == 1
     transactions.commit(committing.transaction(2, b"small"))
     assert transactions._step == 0
-    assert (committing.written, committing.committed) == ([bytes(100_000), b"small"], 2)
+    committing.check([bytes(100_000), b"small"], 2)
 
 
 def test_refused_metadata_aborts_the_transaction_and_the_producer_continues(committing: Committing) -> None:
@@ -128,9 +135,9 @@ def test_refused_metadata_aborts_the_transaction_and_the_producer_continues(comm
     with pytest.raises(Aborted) as aborted:
         transactions.commit(committing.transaction(1, b"a", metadata="x" * 5_000))
     assert (aborted.value.code, aborted.value.refused) == (KafkaError.OFFSET_METADATA_TOO_LARGE, {})
-    assert (committing.written, committing.committed) == ([], None)
+    committing.check([], None)
     transactions.commit(committing.transaction(1, b"a", metadata="x"))
-    assert (committing.written, committing.committed) == ([b"a"], 1)
+    committing.check([b"a"], 1)
 
 
 def test_an_output_that_cannot_be_sent_at_all_is_named(committing: Committing) -> None:
@@ -151,7 +158,7 @@ def test_a_successor_with_the_same_id_ends_its_predecessor(committing: Committin
     with pytest.raises(Ended, match="fenced"):
         first.commit(committing.transaction(2, b"b"))
     second.commit(committing.transaction(2, b"c"))
-    assert (committing.written, committing.committed) == ([b"a", b"c"], 2)
+    committing.check([b"a", b"c"], 2)
 
 
 def test_a_record_that_waits_too_long_aborts_before_the_brokers_do(committing: Committing) -> None:

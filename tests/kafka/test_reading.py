@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from processor.errors import BrokerError, LoadError
+from processor.kafka import reading
 from processor.kafka.reading import lag_of, records_of
 from processor.runtime.ports import Partition
 from tests.conftest import MakeTopic, Produce
+from tests.support import cluster
 from tests.support.addresses import free_ports
 from tests.support.broker import Broker
 
@@ -49,7 +51,27 @@ def test_the_lag_is_what_the_group_has_not_committed(
     produce(name, [(b"a", b"1")] * 10, partition=0)
     produce(name, [(b"b", b"1")] * 4, partition=1)
     assert lag_of(broker.bootstrap_servers, {}, group, name) == {Partition(name, 0): 10, Partition(name, 1): 4}
-    member = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group})
-    member.commit(offsets=[TopicPartition(name, 0, 7)], asynchronous=False)
-    member.close()
+    cluster.commit(broker.bootstrap_servers, group, TopicPartition(name, 0, 7))
     assert lag_of(broker.bootstrap_servers, {}, group, name) == {Partition(name, 0): 3, Partition(name, 1): 4}
+
+
+class StartingClient:
+    """The client of a group whose coordinator starts: its first request is refused."""
+
+    def __init__(self) -> None:
+        self._refusals = [KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))]
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        if self._refusals:
+            raise self._refusals.pop()
+        return [TopicPartition(place.topic, place.partition, 7) for place in partitions]
+
+    def poll(self, seconds: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_the_lag_waits_for_a_coordinator_that_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "open_client", lambda *_: StartingClient())
+    monkeypatch.setattr(reading, "_extents", lambda *_: {Partition("t", 0): (0, 10)})
+    assert lag_of("127.0.0.1:1", {}, "g", "t") == {Partition("t", 0): 3}

@@ -105,6 +105,7 @@ class KafkaCluster:
             producer.produce(partition.topic, key=key, value=value, partition=partition.number)
         producer.flush(SECONDS)
         producer.abort_transaction(SECONDS)
+        cluster.wait_for_markers(self._servers, partition.topic)
 
     def give_up(self, member: Member) -> None:
         """Its client leaves the group by itself, as nothing is taken for `max.poll.interval.ms`."""

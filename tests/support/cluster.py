@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
 from tests.support.until import until
 
@@ -23,18 +23,19 @@ NO_LEADER = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
 }
-"""Errors of a partition that was just created: its leader does not know of it yet."""
+"""Errors of a partition that was just created, or whose leader was just elected: it does not know of it yet."""
 
 NO_COORDINATOR = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
 }
-"""Errors of a group that is new, or whose coordinator has just become one."""
-
-MARKER_SECONDS = 3.0
-"""How long the markers of transactions are awaited. Most take a few milliseconds."""
+"""Errors of a group in a new cluster, after a broker's restart, or while a transaction with its offsets ends."""
 
 # Neither idempotent, which takes half a second to begin, nor with retries, which could repeat a record: a send that
 # meets trouble fails its test. One that produces through trouble asks for `enable_idempotence=True, retries=1000`.
@@ -53,6 +54,19 @@ def create(bootstrap_servers: str, topic: NewTopic) -> str:
     admin.create_topics([topic], operation_timeout=SECONDS)[topic.topic].result(SECONDS)
     wait_for_leaders(admin, topic.topic, topic.num_partitions)
     return topic.topic
+
+
+def grow(bootstrap_servers: str, topic: str, partitions: int) -> None:
+    """Gives a topic so many partitions, and returns once each has a leader."""
+    admin = admin_of(bootstrap_servers)
+    admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(SECONDS)
+    wait_for_leaders(admin, topic, partitions)
+
+
+def delete(bootstrap_servers: str, topic: str) -> None:
+    """Deletes a topic, and returns once the broker lists it no more."""
+    admin_of(bootstrap_servers).delete_topics([topic])[topic].result(SECONDS)
+    wait_gone(bootstrap_servers, topic)
 
 
 def wait_gone(bootstrap_servers: str, name: str) -> None:
@@ -88,7 +102,7 @@ def produce(
 
 def read_all(bootstrap_servers: str, topic: str) -> list[Message]:
     """Every committed record that is in the topic now, by partition and offset."""
-    _await_markers(bootstrap_servers, topic)
+    wait_for_markers(bootstrap_servers, topic)
     consumer = _reader(bootstrap_servers)
     try:
         consumer.assign([TopicPartition(topic, number, 0) for number in end_offsets(bootstrap_servers, topic)])
@@ -97,17 +111,20 @@ def read_all(bootstrap_servers: str, topic: str) -> list[Message]:
         consumer.close()
 
 
-def _await_markers(bootstrap_servers: str, topic: str) -> None:
-    """Waits until no transaction is open, for some seconds.
+def wait_for_markers(bootstrap_servers: str, topic: str) -> None:
+    """Waits until every transaction that has records in the topic now has ended there.
 
-    A commit is acknowledged before its markers are in the partitions, and until then its records are not read. A
-    transaction that a test keeps open is awaited in vain.
+    Brokers acknowledge a commit or an abort before its markers are in the partitions. Until then nobody can read the
+    records of the transaction, and a marker may still move the end. The transaction of a killed producer ends with its
+    timeout.
     """
-    deadline = time.monotonic() + MARKER_SECONDS
-    while end_offsets(bootstrap_servers, topic) != end_offsets(bootstrap_servers, topic, IsolationLevel.READ_COMMITTED):
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.02)
+    ends = end_offsets(bootstrap_servers, topic)
+
+    def have_ended() -> bool:
+        stable = end_offsets(bootstrap_servers, topic, IsolationLevel.READ_COMMITTED)
+        return all(stable[number] >= end for number, end in ends.items())
+
+    until(have_ended, f"the transactions in {topic} end", SECONDS, 0.02)
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
@@ -120,7 +137,12 @@ def end_offsets(
     bootstrap_servers: str, topic: str, isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
 ) -> dict[int, int]:
     """The end offset of each partition; with the other isolation level, only up to the first open transaction."""
-    admin = admin_of(bootstrap_servers)
+    return _ends(admin_of(bootstrap_servers), topic, isolation)
+
+
+def _ends(
+    admin: AdminClient, topic: str, isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+) -> dict[int, int]:
     numbers = admin.list_topics(topic, SECONDS).topics[topic].partitions
     latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in numbers}
     deadline = time.monotonic() + SECONDS
@@ -135,22 +157,40 @@ def end_offsets(
 
 
 def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, TopicPartition]:
-    """What the group has committed for each partition of the topic, with its metadata."""
+    """What the group has committed for each partition of the topic, with its metadata.
+
+    A coordinator confirms a transaction a moment before it shows the offsets: after one, wait for what is expected.
+    """
     asker = _asker(bootstrap_servers, group)
     numbers = asker.list_topics(topic, SECONDS).topics[topic].partitions
     wanted = [TopicPartition(topic, number) for number in numbers]
-    places = until(lambda: _answered(asker, wanted), "the group has a coordinator", SECONDS)
+    places = _with_coordinator(lambda: asker.committed(wanted, SECONDS))
     return {place.partition: place for place in places if place.offset >= 0}
 
 
-def _answered(asker: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition] | None:
-    """What the group has committed; None while a new cluster, or a new group, has no coordinator for it."""
+def commit(bootstrap_servers: str, group: str, *places: TopicPartition) -> None:
+    """Commits for a group that has no member, as another tool would."""
+    client = _client_of(bootstrap_servers, group)
     try:
-        return asker.committed(wanted, SECONDS)
-    except KafkaException as error:
-        if error.args[0].code() in NO_COORDINATOR:
-            return None
-        raise
+        _with_coordinator(lambda: client.commit(offsets=list(places), asynchronous=False) or [])
+    finally:
+        client.close()
+
+
+def _with_coordinator(ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+    """Repeats a request while the coordinator of its group starts, for one of its partitions or for all."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            places = ask()
+            for place in places:
+                if place.error is not None:
+                    raise KafkaException(place.error)
+            return places
+        except KafkaException as caught:
+            if caught.args[0].code() not in NO_COORDINATOR or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def lag(bootstrap_servers: str, group: str, topic: str) -> int:
@@ -175,13 +215,20 @@ def _asker(bootstrap_servers: str, group: str) -> Consumer:
 
     Not an admin client: one that asks for a group's offsets while its broker is killed can take the process with it.
     """
+    return _client_of(bootstrap_servers, group)
+
+
+def _client_of(bootstrap_servers: str, group: str) -> Consumer:
     return Consumer(
         {"bootstrap.servers": bootstrap_servers, "group.id": group, "enable.auto.commit": False, "log_level": 0}
     )
 
 
 def wait_for_leaders(admin: AdminClient, name: str, partitions: int) -> None:
-    """Waits until the broker knows the topic with so many partitions: their creation is answered before."""
+    """Waits until the broker knows the topic with so many partitions, and leads them.
+
+    Their creation is answered before, and the metadata name a leader before it leads.
+    """
 
     def has_leaders() -> bool:
         found = admin.list_topics(timeout=SECONDS).topics.get(name)
@@ -189,6 +236,7 @@ def wait_for_leaders(admin: AdminClient, name: str, partitions: int) -> None:
         return len(leaders) == partitions and all(leader >= 0 for leader in leaders)
 
     until(has_leaders, f"topic {name} appears", SECONDS, 0.02)
+    until(lambda: len(_ends(admin, name)) == partitions, f"each partition of {name} has a leader", SECONDS, 0.02)
 
 
 def _queue(

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
-from confluent_kafka.admin import NewPartitions
 
 from tests.support import cluster, ledger
 from tests.support.ledger import Entry, Finding, Place
@@ -140,9 +139,8 @@ class Stream:
 
 
 def grow(work: Scenario, partitions: int) -> None:
-    """Gives the topic so many partitions."""
-    admin = cluster.admin_of(work.servers)
-    admin.create_partitions([NewPartitions(work.topic, partitions)])[work.topic].result(30)
+    """Gives the topic so many partitions, and returns once the broker knows them."""
+    cluster.grow(work.servers, work.topic, partitions)
 
 
 def _of_session(entry: Entry, number: int) -> Entry:
