@@ -18,7 +18,7 @@ from hypothesis import settings
 from tests.support import cluster, kafka_jars
 from tests.support import registry_server as registry_server_of
 from tests.support.addresses import free_ports
-from tests.support.broker import Broker, BrokerUnavailable, GivenBroker, choose_broker
+from tests.support.broker import STAYS, Broker, BrokerUnavailable, GivenBroker, choose_broker
 from tests.support.registry_server import RegistryServer
 from tests.support.run import Fleet
 from tests.support.scenario import MakeScenario, Scenario
@@ -244,7 +244,8 @@ def scenario(
 def wired() -> Iterator[Wired]:
     """One for the whole run: a test leaves the wire whole."""
     wire_port, direct_port = free_ports(2)
-    with running_broker({**through_a_wire(wire_port, direct_port), **MISSED_SOON}, own=True) as behind:
+    properties = {**through_a_wire(wire_port, direct_port), **MISSED_SOON, **STAYS}
+    with running_broker(properties, own=True) as behind:
         wire = Wire(wire_port, direct_port)
         yield Wired(behind, wire)
         wire.close()

@@ -41,7 +41,7 @@ def verdict(
     found: Verdict = work.faults(given_up, replays_in_process=replays_in_process)
     if needless:
         found["needlessly twice"] = needless[:10]
-    if lag := work.lag:
+    if lag := work.lag_left():
         found["left behind"] = [Finding(f"the lag is {lag}", Place(work.topic, -1, -1))]
     return found
 

@@ -42,7 +42,7 @@ def test_whatever_a_handler_raises_or_returns_fails_only_its_own_task(scenario: 
     assert not fleet.heard("fleet.consumer_exited")
     assert not fleet.heard("consumer.worker_error")
     assert work.faults(work.given_up()) == {}
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -55,4 +55,4 @@ def test_a_worker_thread_that_ends_is_reported_and_replaced_and_its_task_is_not_
     fleet = work.run("hostile", "--stop-at-end", "-w", str(workers), "--max-attempts", "5", "--backoff", "0.01")
     assert fleet.wait() == 0
     assert work.faults(work.given_up()) == {}
-    assert work.lag == 0
+    work.wait_lag(0)

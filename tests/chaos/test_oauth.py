@@ -311,4 +311,4 @@ def test_a_consumer_within_a_program_authenticates_with_tokens(visit: Visit) -> 
     done = subprocess.run(command, env=folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 20
-    assert visit.work.lag == 0
+    visit.work.wait_lag(0)

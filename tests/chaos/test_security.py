@@ -221,7 +221,7 @@ def test_a_consumer_with_only_the_documented_permissions_processes_all_tasks(vis
     assert fleet.wait() == 0
     assert work.faults(work.given_up()) == {}
     assert len(work.given_up()) == 1
-    assert work.lag == 0
+    work.wait_lag(0)
     assert _hides(fleet, PASSWORD)
 
 
@@ -233,7 +233,7 @@ def test_a_client_certificate_authenticates_a_consumer(visit: Visit, tmp_path: P
     login = _options(mutual_tls(visit.guarded.authority, pair))
     fleet = visit.work.run("note", "-b", visit.guarded.tls, *login, "--stop-at-end")
     assert fleet.wait() == 0
-    assert visit.work.lag == 0
+    visit.work.wait_lag(0)
     assert visit.work.faults() == {}
 
 

@@ -123,7 +123,7 @@ def test_a_stop_while_a_target_topic_rejects_writes_leaves_the_task_to_the_next_
         work.wait_done(21)
         assert fleet.stop() == 3
     assert work.run("answer", *options, "--stop-at-end").wait() == 0
-    assert work.lag == 0
+    work.wait_lag(0)
     assert contents(work, letters) == [(b"bad", b"fails")]
     assert contents(work, results) == [(b"asker", b"an answer" * 20)]
     held = {entry.place for entry in work.ledger.entries() if entry.session in ("bad", "asker")}

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Message
-from confluent_kafka.admin import AdminClient, NewPartitions
 
 from processor.cli.main import main
 from tests.cli.refusal import refused
@@ -149,11 +148,10 @@ def test_a_replay_sends_key_value_and_headers_byte_for_byte(shop: Shop) -> None:
     assert sent == {(b"\xfe\x00", b"\x00\xff"): again, (b"anna", None): again, (None, b""): [("dlq-replays", b"1")]}
 
 
-def test_a_session_goes_to_its_partition_of_the_topic_as_it_is_now(shop: Shop, admin: AdminClient) -> None:
+def test_a_session_goes_to_its_partition_of_the_topic_as_it_is_now(shop: Shop) -> None:
     """The topic has grown since: murmur2 over eight partitions, as a producer of any language has it."""
     shop.bury(40, sessions=20)
-    admin.create_partitions([NewPartitions(shop.topic, 8)])[shop.topic].result(30)
-    until(lambda: len(admin.list_topics(shop.topic, 30).topics[shop.topic].partitions) == 8, "the topic has grown", 30)
+    cluster.grow(shop.servers, shop.topic, 8)
     shop.run("replay", "--execute")
     sent = {message.key(): message.partition() for message in shop.replayed()}
     twin = cluster.create_topic(shop.servers, f"{shop.topic}-twin", 8)
@@ -320,7 +318,7 @@ def test_a_fleets_dead_letters_succeed_once_they_are_replayed(scenario: MakeScen
     assert sum(map(len, numbers.values())) == 30
     assert all(sent == sorted(sent) for sent in numbers.values())
     assert sum(entry.succeeded for entry in work.ledger.entries()) == 30
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_a_topic_that_has_no_dead_letters_is_one_error_line(

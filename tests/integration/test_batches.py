@@ -18,7 +18,7 @@ def test_kills_during_batches_lose_no_task_and_keep_the_order_of_each_session(sc
         work.kill(fleet)
     assert work.run("batches", *options, "--stop-at-end", seconds=SECONDS).wait(120) == 0
     assert work.faults() == {}
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_consumers_that_come_and_go_repeat_no_task_of_a_batch(scenario: MakeScenario) -> None:

@@ -75,7 +75,7 @@ def test_with_exactly_once_two_coroutines_that_kill_their_process_are_both_ident
     finish(fleet)
     assert letters(work) == dict.fromkeys(deadly, ("processor.ProcessDied", "2"))
     assert work.faults(deadly) == {}
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_a_task_of_a_batch_that_kills_its_process_is_isolated(scenario: MakeScenario) -> None:
@@ -88,7 +88,7 @@ def test_a_task_of_a_batch_that_kills_its_process_is_isolated(scenario: MakeScen
     finish(fleet)
     assert letters(work) == {deadly: ("processor.ProcessDied", "2")}
     assert work.faults([deadly]) == {}
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_processes_that_an_operator_kills_cost_no_task(scenario: MakeScenario) -> None:

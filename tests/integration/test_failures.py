@@ -59,7 +59,7 @@ def test_a_failed_task_is_retried_and_then_dead_lettered(scenario: MakeScenario)
     assert header_texts(letters[b"exit"])["dlq-error-type"] == "builtins.SystemExit"
     given_up = [place for place, entry in zip(work.places, range(6), strict=True) if entry in (2, 3, 4)]
     assert work.faults(given_up) == {}
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_undecodable_bytes_are_dead_lettered_unchanged(scenario: MakeScenario) -> None:
@@ -70,7 +70,7 @@ def test_undecodable_bytes_are_dead_lettered_unchanged(scenario: MakeScenario) -
     assert {key: letter.value() for key, letter in letters.items()} == {b"bad": b"{no json", b"empty": b""}
     assert header_texts(letters[b"bad"])["dlq-attempts"] == "0"
     assert work.faults([work.places[0], work.places[2]]) == {}
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_a_result_is_written_before_its_task_settles(scenario: MakeScenario) -> None:
@@ -82,7 +82,7 @@ def test_a_result_is_written_before_its_task_settles(scenario: MakeScenario) -> 
     assert sorted(message.value() or b"" for message in found) == sorted(b"V%d" % n for n in range(200))
     assert {message.key() for message in found} == {b"s%d" % n for n in range(7)}
     assert work.faults() == {}
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_a_dead_letter_that_cannot_be_written_blocks_only_its_session(scenario: MakeScenario) -> None:
@@ -101,7 +101,7 @@ def test_a_dead_letter_that_cannot_be_written_blocks_only_its_session(scenario: 
     assert work.run("note", *options, "--stop-at-end").wait() == 0
     entries = work.ledger.entries()
     assert {entry.place for entry in entries if entry.succeeded} == set(work.places)
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_a_handler_that_cannot_be_stopped_is_dead_lettered_and_its_process_replaced(scenario: MakeScenario) -> None:
@@ -117,7 +117,7 @@ def test_a_handler_that_cannot_be_stopped_is_dead_lettered_and_its_process_repla
     assert header_texts(letter)["dlq-error-type"] == "processor.HandlerStuck"
     entries = [entry for entry in work.ledger.entries() if entry.session == "stuck"]
     assert len({entry.pid for entry in entries}) == 2, "the second task ran in the process of the stuck first one"
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_a_python_handler_is_interrupted_at_its_deadline(scenario: MakeScenario) -> None:
@@ -129,7 +129,7 @@ def test_a_python_handler_is_interrupted_at_its_deadline(scenario: MakeScenario)
     assert header_texts(letter)["dlq-error-type"] == "processor.TaskTimeout"
     assert header_texts(letter)["dlq-attempts"] == "2"
     assert not fleet.heard("task.stuck")
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_an_async_handler_is_cancelled_at_its_deadline(scenario: MakeScenario) -> None:
@@ -141,7 +141,7 @@ def test_an_async_handler_is_cancelled_at_its_deadline(scenario: MakeScenario) -
     assert {entry.place for entry in work.ledger.entries() if entry.succeeded} == {
         Place(*place) for place in work.places[1:]
     }
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_an_unknown_task_name_is_dead_lettered_with_the_known_names(scenario: MakeScenario) -> None:
@@ -153,4 +153,4 @@ def test_an_unknown_task_name_is_dead_lettered_with_the_known_names(scenario: Ma
     assert told["dlq-error-type"] == "processor.UnknownTask"
     assert "'chrage'" in told["dlq-error-message"]
     assert "'charge'" in told["dlq-error-message"]
-    assert work.lag == 0
+    work.wait_lag(0)

@@ -31,7 +31,7 @@ def beside_a_backlog(work: Scenario, handler: str, *options: str) -> list[Entry]
     entries = work.wait_done(BACKLOG + 3 * ROUNDS)
     assert fleet.stop() == 0
     assert work.faults() == {}
-    assert work.lag == 0
+    work.wait_lag(0)
     return entries
 
 

@@ -92,7 +92,7 @@ def test_a_cluster_too_old_for_kip_848_is_reported_and_serves_the_classic_protoc
     work.produce_sessions(200, 10)
     assert work.run("note", "--stop-at-end", "-p", "2").wait() == 0
     assert work.faults() == {}
-    assert work.lag == 0
+    work.wait_lag(0)
 
 
 def test_a_cluster_with_kip_848_disabled_is_reported(on_own_broker: Callable[..., Scenario]) -> None:

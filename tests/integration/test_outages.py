@@ -33,7 +33,7 @@ def test_an_outage_with_a_rebalance_and_a_kill_during_it_loses_no_task_and_keeps
     assert fleet.stop() == other.stop() == 0
     assert work.faults() == {}
     assert work.given_up() == set()
-    assert work.lag == 0
+    work.wait_lag(0)
     assert fleet.heard("handler.resumed")
     refused = [entry for entry in entries if entry.kind == "end" and not entry.succeeded]
     seconds = (refused[-1].at - refused[0].at) / 1e9

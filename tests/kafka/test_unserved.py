@@ -20,9 +20,10 @@ from tests.conftest import Wired
 from tests.ports.member import Member
 from tests.support import cluster
 
-RELEASE_SECONDS = 3.0
-"""How long the other member takes to give its partitions up. The member under test sends heartbeats meanwhile, one a
-second, so that it gets them in an answer of their own, behind the one that announces the new epoch."""
+RELEASE_SECONDS = 8.0
+"""How long the other member takes to give its partitions up. The member under test sends heartbeats meanwhile, one in
+1.5 seconds, so that it gets them in an answer of their own, behind the one that announces the new epoch. The rest is
+for a slow machine."""
 
 
 class Other:

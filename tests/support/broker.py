@@ -19,6 +19,10 @@ NO_BROKER = (
     "or install Java 17+ and Maven, or start Docker"
 )
 
+STAYS: Mapping[str, str] = {"broker.session.timeout.ms": "60000"}
+"""Properties of a broker that no test kills. With the short session of the others, its own controller would take it for
+dead when the machine stands still for three seconds: then no partition has a leader, and no group a coordinator."""
+
 
 class BrokerUnavailable(Exception):
     """No broker can be had on this machine; the message says how to get one."""
@@ -97,6 +101,8 @@ def choose_broker(
     address = os.environ.get(ADDRESS)
     if address and not own and not properties:
         return GivenBroker(address)
+    if not own:
+        properties = {**STAYS, **(properties or {})}
     if kafka_jars.available():
         return JavaBroker(properties, client, version=version)
     if docker_answers() and version not in WITHOUT_IMAGE:

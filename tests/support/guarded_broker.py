@@ -24,7 +24,7 @@ from confluent_kafka.admin import (
 )
 
 from tests.support import cluster
-from tests.support.addresses import free_ports
+from tests.support.addresses import answers_within, free_ports
 from tests.support.certificates import Authority, Pair
 from tests.support.java_broker import JavaBroker
 from tests.support.until import until
@@ -107,11 +107,13 @@ class GuardedBroker:
         return cluster.admin_of(self.broker.bootstrap_servers)
 
     def add_user(self, name: str, password: str) -> None:
-        """Adds a SCRAM user, without any permission yet."""
+        """Adds a SCRAM user without any permission yet, or changes its password. Returns once it can log in."""
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         upsertion = UserScramCredentialUpsertion(name, info, password.encode())
         admin = self.admin
         admin.alter_user_scram_credentials([upsertion])[name].result(SECONDS)
+        login = scram(name, password)
+        until(lambda: answers_within(self.sasl, 5, login), f"the broker, which learns it last, admits {name}")
 
     def grant(self, principal: str, *rights: Right) -> None:
         """Grants permissions, and returns when the broker knows them."""

@@ -98,7 +98,7 @@ class RegistryGate:
             return 401, b'{"error_code": 40101, "message": "Unauthorized"}'
         headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         assert self._target.hostname is not None
-        connection = http.client.HTTPConnection(self._target.hostname, self._target.port, timeout=10)
+        connection = http.client.HTTPConnection(self._target.hostname, self._target.port, timeout=60)
         try:
             connection.request(request.command, request.path, body, headers)
             response = connection.getresponse()

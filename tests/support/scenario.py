@@ -370,7 +370,7 @@ class Scenario:
 
     @property
     def lag(self) -> int:
-        """The group's lag, as other tools report it."""
+        """The group's lag, as other tools report it. After a transaction it may be what it was before."""
         return cluster.lag(self.servers, self.group, self.topic)
 
     def known_lag(self) -> int | None:
@@ -383,10 +383,20 @@ class Scenario:
     def wait_lag(self, lag: int, seconds: float = 60.0) -> None:
         """Waits until the group's lag is `lag`.
 
+        A coordinator confirms a transaction a moment before it shows the offsets, and consumers of which one leaves or
+        comes while the other commits may commit in a transaction. So this is also for fleets that have ended.
+
         Raises:
             AssertionError: it is not within `seconds`.
         """
         until(lambda: self.known_lag() == lag, lambda: f"the lag is {self.known_lag()}, not {lag}", seconds, 0.05)
+
+    def lag_left(self, seconds: float = 10.0) -> int:
+        """Return 0 as soon as the group's lag is 0, or else what it is after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (lag := self.lag) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return lag
 
     def known_done(self) -> set[Place]:
         """What the group knows to be settled: below the committed offsets, and in their skip maps."""

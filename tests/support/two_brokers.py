@@ -18,7 +18,10 @@ REPLICATED: Final[Mapping[str, str]] = {
     "default.replication.factor": "2",
     "offsets.topic.replication.factor": "2",
     "transaction.state.log.replication.factor": "2",
+    "broker.session.timeout.ms": "8000",
 }
+"""The session is longer than a busy machine lets a broker wait for a processor: what a broker that is taken for dead
+leads does not come back to it."""
 OFFSETS: Final = "__consumer_offsets"
 MOVE_SECONDS: Final = 60.0
 
@@ -42,8 +45,14 @@ class TwoBrokers:
         servers = self.both.bootstrap_servers
         topic = self.create_topic(f"{name}-first", 1)
         cluster.committed(servers, name, topic)  # the first question for a coordinator makes the offsets' topic
-        names = (f"{name}-{number}" for number in range(1000))
-        return next(each for each in names if self._coordinator(each) == 2)
+        names = [f"{name}-{number}" for number in range(20)]
+        found = until(
+            lambda: [each for each in names if self._coordinator(each) == 2],
+            "broker 2 is a coordinator",
+            MOVE_SECONDS,
+            0.2,
+        )
+        return found[0]
 
     def kill_second(self, group: str) -> None:
         """Ends the second broker, which is the coordinator of the group, and waits until the first one is."""
@@ -67,10 +76,10 @@ class TwoBrokers:
         until(is_coordinator, "broker 2 is the coordinator again", MOVE_SECONDS, 0.2)
 
     def _coordinator(self, group: str) -> int:
-        """The leader of the partition in which the group's offsets are; negative while there is none."""
+        """The leader of the partition in which the group's offsets are; negative while none is known."""
         answer = cluster.admin_of(self.both.bootstrap_servers).list_topics(OFFSETS, cluster.SECONDS)
         partitions = answer.topics[OFFSETS].partitions
-        return int(partitions[_java_hash(group) % len(partitions)].leader)
+        return int(partitions[_java_hash(group) % len(partitions)].leader) if partitions else -1
 
 
 def _wait_for_both(*brokers: JavaBroker) -> None:
