@@ -408,6 +408,26 @@ def test_lines_with_what_follows_are_sent_and_bad_ones_reported(broker: Broker, 
     assert [planned.key for planned in read_plan(headers["task-then"])] == ["b"]
 
 
+def test_groups_of_several_lines_are_in_order_in_whatever_partitions_they_are(broker: Broker, topic: MakeTopic) -> None:
+    name = topic(4)
+    lines = [json.dumps({"group": [{"session_id": f"s{n}", "payload": n}], "id": f"g{n}"}) for n in range(8)]
+    code, out, err = run(*to(broker, name, "--value-format", "json"), text="\n".join(lines))
+    assert (code, err) == (0, "")
+    assert "sent        8 tasks" in out
+    assert len({record.partition() for record in cluster.read_all(broker.bootstrap_servers, name)}) > 1
+
+
+def test_groups_that_are_nested_too_deeply_are_a_bad_line_and_the_others_are_sent(
+    broker: Broker, topic: MakeTopic
+) -> None:
+    name = topic(1)
+    deep = ['{"group": [' * depth + '{"session_id": "s", "payload": 1}' + "]}" * depth for depth in range(150, 500, 50)]
+    code, out, err = run(*to(broker, name, "--value-format", "json"), text="\n".join([*deep, line(1)]))
+    assert code == 1
+    assert f"line {len(deep)}: JSON that is nested too deeply" in err
+    assert f"sent        {1 + len(deep) - len(err.splitlines())} task" in out
+
+
 def test_a_hostile_member_neither_moves_the_cursor_nor_fills_the_screen() -> None:
     (bad,) = read(json.dumps({"\x1b[2J" + "x" * 10_000: 1}).encode())
     assert isinstance(bad, BadLine)
@@ -490,7 +510,7 @@ def future() -> DeliveryFuture:
     return DeliveryFuture(PolledProducer(producer_config("127.0.0.1:1", {}), print, "unopened", "it was closed"))
 
 
-def tallied(*places: tuple[str, int, int]) -> Tally:
+def tallied(*places: tuple[str | None, int, int]) -> Tally:
     tally = Tally()
     for session, partition, offset in places:
         sent = future()
@@ -512,6 +532,12 @@ def test_the_tally_detects_an_order_that_was_not_kept() -> None:
 
 def test_the_tally_detects_a_session_that_changed_its_partition() -> None:
     assert "session 'a'" in str(tallied(("a", 0, 5), ("a", 1, 6)).disorder)
+
+
+def test_the_records_of_groups_belong_to_no_session() -> None:
+    tally = tallied((None, 0, 5), (None, 1, 6), ("a", 1, 7))
+    assert (tally.delivered, tally.sessions, tally.partitions, tally.disorder) == (3, 1, 2, None)
+    assert "offset 4 after 5" in str(tallied((None, 0, 5), (None, 0, 4)).disorder)
 
 
 def test_the_tally_detects_failures_that_make_continuing_useless() -> None:

@@ -18,7 +18,7 @@ import typer
 from processor.boot.tokens import with_tokens
 from processor.cli.output import NotesConsole, SendProgress, note, silence
 from processor.cli.produce.tally import SESSIONS_COUNTED, Tally
-from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines, step_of
+from processor.cli.produce.task_lines import TOO_DEEP, BadLine, TaskLine, TaskLines, step_of
 from processor.errors import EncodeError, SettingsError
 from processor.kafka.admin import Target, await_topic
 from processor.kafka.config import admin_config
@@ -246,8 +246,10 @@ class Sending:
             sent = self._hand_over_task(task)
         except (EncodeError, ValueError) as caught:
             self._tell(str(caught))
+        except RecursionError:  # groups in groups, which take more of the stack here than while they are read
+            self._tell(TOO_DEEP)
         else:
-            self._tally.sent(task.session_id, sent)
+            self._tally.sent(task.session_id if task.group is None else None, sent)
 
     def _hand_over_task(self, task: TaskLine) -> DeliveryFuture:
         if task.then is not None or task.group is not None:

@@ -21,7 +21,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._open: deque[tuple[str, DeliveryFuture]] = deque()
+        self._open: deque[tuple[str | None, DeliveryFuture]] = deque()
         self._offsets: dict[int, int] = {}
         self._partition_of: dict[int, int] = {}
         self.delivered = 0
@@ -43,8 +43,13 @@ class Tally:
         """Number of partitions to which tasks were delivered."""
         return len(self._offsets)
 
-    def sent(self, session_id: str, sent: DeliveryFuture) -> None:
-        """Record that a task was submitted. Wait if too many are not acknowledged."""
+    def sent(self, session_id: str | None, sent: DeliveryFuture) -> None:
+        """Record that a task was submitted. Wait if too many are not acknowledged.
+
+        Args:
+            session_id: the session of the task; None for a group, whose record belongs to no session.
+            sent: its delivery.
+        """
         self._open.append((session_id, sent))
         if len(self._open) >= MOST_OPEN:
             self._open[0][1].exception()
@@ -62,13 +67,17 @@ class Tally:
                 self.first_failure = self.first_failure or failure
                 self.shut_out = self.shut_out or isinstance(failure.__cause__, BrokerError)
 
-    def _count(self, session_id: str, partition: int, offset: int) -> None:
+    def _count(self, session_id: str | None, partition: int, offset: int) -> None:
         self.delivered += 1
         before = self._offsets.setdefault(partition, -1)
         if offset >= 0:  # else its place is not known
             self._offsets[partition] = offset
             if offset <= before:
                 self._report(f"partition {partition}: offset {offset} after {before}")
+        if session_id is not None:
+            self._count_session(session_id, partition)
+
+    def _count_session(self, session_id: str, partition: int) -> None:
         # Hashes, not texts, since there may be a million sessions. 64 bits distinguish them.
         session = hash(session_id)
         if len(self._partition_of) < SESSIONS_COUNTED:

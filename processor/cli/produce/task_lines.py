@@ -19,6 +19,8 @@ LINE_BYTES = 64 * 1024 * 1024
 
 REASON_LENGTH = 200
 
+TOO_DEEP = "JSON that is nested too deeply"
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -169,7 +171,7 @@ class TaskLines:
             fault = fault_of(task)
             return task if fault is None else BadLine(fault)
         except RecursionError:
-            return BadLine("JSON that is nested too deeply")
+            return BadLine(TOO_DEEP)
         except UnicodeDecodeError as caught:
             return BadLine(f"not UTF-8: {caught.reason}")
         except msgspec.ValidationError as caught:
