@@ -6,17 +6,22 @@ import gzip
 import heapq
 import os
 import select
+import zlib
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import IO, Final, Protocol, cast
 
+from processor.errors import SettingsError
 from processor.observe.lines import ReadStats, SourcedEvent, Splitter, events
 
 CHUNK: Final = 256 * 1024
 """Bytes per read."""
 
 GZIP: Final = b"\x1f\x8b"
+
+DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error)
+"""What reading a gzipped file raises where it is incomplete, or not what was compressed."""
 
 
 class Tail(Protocol):
@@ -60,7 +65,11 @@ class FileTail:
             self._seek_near_the_end(last_bytes)
 
     def events(self) -> Iterator[SourcedEvent]:
-        """Yield the events since the last call."""
+        """Yield the events since the last call.
+
+        Raises:
+            SettingsError: a gzipped file is damaged or incomplete.
+        """
         if self._file is None:
             self._file = self._reopened()
         while self._file is not None:
@@ -83,9 +92,17 @@ class FileTail:
             self._file.close()
 
     def _events_of(self, file: IO[bytes]) -> Iterator[SourcedEvent]:
-        while chunk := file.read(CHUNK):
+        while chunk := self._chunk(file):
             self._stats.bytes += len(chunk)
             yield from events(self._splitter.feed(chunk), self._name, self._stats)
+
+    def _chunk(self, file: IO[bytes]) -> bytes:
+        try:
+            return file.read(CHUNK)
+        except DAMAGED:
+            raise SettingsError(
+                f"the log {str(self._path)!r} cannot be read: it is gzipped, and damaged or incomplete; copy it again"
+            ) from None
 
     def _opened(self) -> IO[bytes]:
         file = self._path.open("rb", buffering=0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from processor.errors import SettingsError
 from processor.observe.follow import FileTail, PipeTail, Tail, merged, read_to_end
 from processor.observe.lines import ReadStats, SourcedEvent
 from processor.telemetry.events import ConsumerStopping
@@ -94,6 +95,25 @@ def test_a_gzipped_file_is_read_once(tmp_path: Path) -> None:
     log.write_bytes(gzip.compress(stopping("a") + stopping("b")[:-1]))
     with closing(FileTail(log, "", ReadStats())) as tail:
         assert reasons(list(read_to_end([tail]))) == ["a", "b"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "cut in its header", "overwritten", "cut in its checksum"])
+def test_a_damaged_gzipped_file_is_an_error_in_one_line(tmp_path: Path, damage: str) -> None:
+    whole = gzip.compress(b"".join(stopping(os.urandom(50).hex(), n) for n in range(1_000)))
+    half = len(whole) // 2
+    log = tmp_path / "log.gz"
+    log.write_bytes(
+        {
+            "cut": whole[:half],
+            "cut in its header": whole[:5],
+            "overwritten": whole[:half] + bytes(100) + whole[half + 100 :],
+            "cut in its checksum": whole[:-4],
+        }[damage]
+    )
+    with closing(FileTail(log, "", ReadStats())) as tail, pytest.raises(SettingsError) as raised:
+        list(read_to_end([tail]))
+    assert str(log) in str(raised.value)
+    assert "damaged or incomplete" in str(raised.value)
 
 
 def test_a_pipe_is_read_as_far_as_it_goes_and_ends_with_its_writer() -> None:
