@@ -10,6 +10,7 @@ import select
 import socket
 import threading
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -147,9 +148,10 @@ class Channel(Generic[Received]):
             return not self._unsent
 
     def flush(self, seconds: float) -> None:
-        """Send the bytes that were kept, within at most `seconds`."""
+        """Send the bytes that were kept, within at most `seconds`. The socket may take them in several parts."""
+        deadline = monotonic() + seconds
         with self._lock, contextlib.suppress(OSError, ValueError):
-            if self._unsent and select.select((), (self._connection,), (), seconds)[1]:
+            while self._unsent and select.select((), (self._connection,), (), max(deadline - monotonic(), 0.0))[1]:
                 self._push()
 
     def _push(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -143,6 +144,28 @@ def test_a_send_to_a_process_that_does_not_read_does_not_block_and_loses_no_repo
         member.flush(0.0)
         received += parent.receive(wait=False) or []
     assert [report.exit_code for report in received if isinstance(report, Failed)] == list(range(count))
+
+
+def test_a_flush_sends_what_the_socket_takes_in_several_parts(
+    ends: tuple[Channel[Report], Channel[Order]],
+) -> None:
+    """The last report of a consumer is behind its statistics, which name all of its partitions."""
+    parent, member = ends
+    reports: list[Report] = [Failed("x" * 2_000_000, 1), Left()]
+    for report in reports:
+        member.send(report)
+    received: list[Report] = []
+
+    def receive() -> None:
+        while len(received) < len(reports) and (some := parent.receive(wait=True)) is not None:
+            received.extend(some)
+
+    reading = threading.Thread(target=receive)
+    reading.start()
+    member.flush(60.0)
+    member.close()
+    reading.join()
+    assert received == reports
 
 
 def test_statistics_are_dropped_while_the_other_process_does_not_read(
