@@ -160,7 +160,7 @@ def _poll_interval_ms(drain_timeout: float) -> int:
 def _session(asked: Mapping[str, Any], poll_interval_ms: int) -> Config:
     """The session settings for the classic protocol. With KIP-848 they are settings of the broker."""
     asked = {"session.timeout.ms": str(SESSION_MS), **asked}
-    session = asked["session.timeout.ms"]
+    session = str(asked["session.timeout.ms"])
     if not session.isdigit():  # the client rejects it with its own message
         return {"session.timeout.ms": session}
     return {

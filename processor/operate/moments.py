@@ -10,7 +10,9 @@ FIRST_MILLISECONDS: Final = 10**11
 """Whole numbers from here on (March 1973) are milliseconds since the epoch, smaller ones are offsets."""
 
 LAST_MILLISECONDS: Final = 253_402_300_799_999
-"""The end of the year 9999. A record may claim a later time, which is shown as this one."""
+"""The end of the year 9999. A record may claim a later time, which is shown as this one, or one before the epoch, which
+is shown as the epoch.
+"""
 
 LONGEST_SECONDS: Final = 10 * 366 * 86400
 """The longest duration: ten years."""
@@ -37,7 +39,7 @@ class Moment(NamedTuple):
     """False if the text named no time zone, and UTC was assumed."""
 
     def __str__(self) -> str:
-        shown = EPOCH + timedelta(milliseconds=min(self.milliseconds, LAST_MILLISECONDS))
+        shown = EPOCH + timedelta(milliseconds=min(max(self.milliseconds, 0), LAST_MILLISECONDS))
         return f"{shown.isoformat(timespec='milliseconds')[:-6]}Z"
 
 

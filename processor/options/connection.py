@@ -52,7 +52,7 @@ def check_kafka_config(config: Mapping[str, Any], place: str = "") -> None:
     """Refuse settings that would break delivery.
 
     Args:
-        config: settings of the Kafka client: strings, and optionally a function `OAUTH_CB`.
+        config: settings of the Kafka client: texts, numbers, truth values, and optionally a function `OAUTH_CB`.
         place: where the settings were found; it follows the key in an error.
 
     Raises:
@@ -66,7 +66,7 @@ def check_kafka_config(config: Mapping[str, Any], place: str = "") -> None:
         elif key.endswith(CALLBACK_SUFFIXES):
             raise SettingsError(f"-X {key}{place} is refused: a callback cannot be given as text")
     for key in NAMES & config.keys():
-        if (size := len(config[key].encode(errors="surrogatepass"))) > LONGEST_NAME:
+        if (size := len(str(config[key]).encode(errors="surrogatepass"))) > LONGEST_NAME:
             raise SettingsError(f"-X {key}{place} is refused: it must have at most {LONGEST_NAME} bytes, not {size}")
 
 

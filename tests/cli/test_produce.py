@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
+from processor.cli.output import NotesConsole, SendProgress
 from processor.cli.produce import task_lines
+from processor.cli.produce.command import Sending, Signals
 from processor.cli.produce.tally import Tally
 from processor.cli.produce.task_lines import BadLine, TaskLine, TaskLines, step_of
 from processor.codec.select import codec_for
@@ -488,6 +490,30 @@ def test_a_client_ended_by_a_broker_fails_only_the_tasks_that_it_had(wired: Wire
     assert "out of order sequence number" in err
     if code != KafkaError.DUPLICATE_SEQUENCE_NUMBER:  # the client makes offsets up for those
         assert "order       each session's order as sent: kept" in out
+
+
+class Full:
+    """A dispatcher without room for a task, since no broker responds. Meanwhile the user presses Ctrl-C twice."""
+
+    flushes = 0
+
+    def submit(self, *_: Any, **__: Any) -> DeliveryFuture:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the second signal ends the wait for room")
+
+    def flush(self, _seconds: float) -> int:
+        self.flushes += 1
+        return 1 if self.flushes < 100 else 0
+
+
+def test_after_a_second_signal_nothing_is_waited_for() -> None:
+    dispatcher = Full()
+    with Signals() as signals, SendProgress(NotesConsole(), None) as progress:
+        sending = Sending(TaskLines(io.BytesIO(line(1).encode()), "json"), dispatcher, signals)  # type: ignore[arg-type]
+        with pytest.raises(KeyboardInterrupt):
+            sending.run(progress)
+    assert (dispatcher.flushes, sending.exit_code) == (0, 130)
 
 
 class Report:

@@ -171,6 +171,13 @@ def test_a_short_session_has_three_heartbeats_and_a_long_one_a_poll_interval_tha
     assert session_of(session_timeout_ms="3600000") == ("3600000", "500", "3600000")
 
 
+def test_a_program_may_give_numbers() -> None:
+    given = {"session.timeout.ms": 30_000, "client.id": 7, "group.instance.id": 8}
+    config = consumer_config(Settings(topics=("t",), group="g", bootstrap_servers=NOWHERE, kafka_config=given), 0)
+    assert (config["session.timeout.ms"], config["group.instance.id"]) == ("30000", "8-0")
+    open_client(Consumer, {**config, **client_hooks(lambda event: None)}).close()
+
+
 def test_with_kip_848_the_session_is_left_to_the_broker() -> None:
     assert not {"session.timeout.ms", "heartbeat.interval.ms"} & consumer_config(settings("consumer"), 0).keys()
 

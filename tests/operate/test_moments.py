@@ -33,6 +33,7 @@ def test_a_point_in_time(text: str, moment: Moment) -> None:
 def test_a_moment_is_shown_in_utc() -> None:
     assert str(Moment(TEN + 7)) == "2026-11-29T10:00:00.007Z"
     assert str(Moment(2**63 - 1)) == "9999-12-31T23:59:59.999Z"
+    assert str(Moment(-(2**63))) == "1970-01-01T00:00:00.000Z"
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.caught: int | None = None
+        self.are_several = False
         self.reading = True
         self._before: dict[int, object] = {}
 
@@ -123,8 +124,8 @@ class Signals:
             signal.signal(number, before)  # type: ignore[arg-type]
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        again, self.caught = self.caught is not None, number
-        if again or self.reading:
+        self.are_several, self.caught = self.caught is not None, number
+        if self.are_several or self.reading:
             raise KeyboardInterrupt
 
 
@@ -273,8 +274,8 @@ class Sending:
             self._say(f"line {self._lines.number}: {reason}")
 
     def _flush(self, progress: SendProgress) -> None:
-        """Wait in slices, so that a second signal is noticed."""
-        while self._dispatcher.flush(SLICE_SECONDS):
+        """Wait in slices, so that a second signal is noticed; after it, wait no more."""
+        while not self._signals.are_several and self._dispatcher.flush(SLICE_SECONDS):
             self._tally.settle()
             progress.show(self._lines.bytes_read, self._tally.delivered)
         self._tally.settle()
