@@ -76,6 +76,7 @@ class FileTail:
             yield from self._events_of(self._file)
             if not self._has_been_replaced(self._file):
                 return
+            yield from self._events_of(self._file)  # what was written before it was replaced
             yield from self.last_line()
             self._file.close()
             self._file = self._reopened()
@@ -125,8 +126,8 @@ class FileTail:
             return False
         try:
             there = self._path.stat()
-        except OSError:
-            return True
+        except OSError:  # it is being rotated: until there is another file, its writer goes on in this one
+            return False
         here = os.fstat(file.fileno())
         return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or there.st_size < file.tell()
 

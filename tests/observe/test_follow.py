@@ -73,6 +73,20 @@ def test_a_rotated_file_is_read_to_its_end_before_the_new_one(tmp_path: Path, op
     assert fresh(tail) == ["c"]
 
 
+def test_a_file_that_is_renamed_is_read_until_another_takes_its_place(tmp_path: Path, opened: Opened) -> None:
+    """A container runtime writes to the renamed file until it opens the new one."""
+    log = tmp_path / "log"
+    with log.open("ab", buffering=0) as writer:
+        tail = opened(log)
+        log.rename(tmp_path / "log.1")
+        assert fresh(tail) == []
+        writer.write(stopping("a"))
+        assert fresh(tail) == ["a"]
+        writer.write(stopping("b"))
+        log.write_bytes(stopping("c"))
+        assert fresh(tail) == ["b", "c"]
+
+
 def test_a_file_that_is_cut_is_read_from_its_beginning(tmp_path: Path, opened: Opened) -> None:
     log = tmp_path / "log"
     log.write_bytes(stopping("a") + stopping("b"))
