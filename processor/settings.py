@@ -307,7 +307,8 @@ class Settings(ConnectionOptions, WritingOptions):
                 raise SettingsError(
                     f"--{option}-topic {target!r} is consumed by this command: its output would be consumed again"
                 )
-        if self.is_exactly_once and self.kafka_config.get("isolation.level") == "read_uncommitted":
+        isolation = str(self.kafka_config.get("isolation.level", "")).strip().lower()  # as the client reads it
+        if self.is_exactly_once and isolation == "read_uncommitted":
             raise SettingsError(
                 "-X isolation.level=read_uncommitted is refused with --delivery exactly-once: offsets and records of "
                 "an aborted transaction would be read as committed"

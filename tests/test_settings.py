@@ -102,6 +102,15 @@ def test_results_and_dead_letters_may_share_a_topic() -> None:
             "--progress-topic 'p' is also the control topic: give it its own",
         ),
         ({"backoff": 2, "backoff_max": 1.5}, SettingsError, "--backoff-max 1.5 is below --backoff 2"),
+        *(
+            (
+                {"delivery": "exactly-once", "kafka_config": {"isolation.level": level}},
+                SettingsError,
+                "-X isolation.level=read_uncommitted is refused with --delivery exactly-once: offsets and records of "
+                "an aborted transaction would be read as committed",
+            )
+            for level in ("read_uncommitted", "READ_UNCOMMITTED")
+        ),
         ({"group": " g"}, SettingsError, "--group must not begin or end with white space, which the Kafka client "
                                          "drops: ' g'"),
         ({"kafka_config": {"group.id": "x"}}, SettingsError, "-X group.id is refused: use --group"),
