@@ -42,6 +42,8 @@ DEFAULTS: Final = {
 ROOM_SECONDS: Final = 0.05
 """How long to wait for room in the client's queue at a time."""
 
+TOO_LARGE_FOR_QUEUE: Final = "too large for queue.buffering.max.kbytes of the client"
+
 DENSE_SECONDS: Final = 60.0
 """How long all outputs are sent alone and compressed after a topic has rejected a batch."""
 
@@ -185,12 +187,10 @@ class OutputTransactions:
             if is_alone:
                 more["on_delivery"] = partial(self._on_refusal, refused, index)
             try:
-                while True:
-                    try:
-                        produce(topic, value, key, **more)
-                        break
-                    except BufferError:
-                        self._make_room(producer)
+                try:
+                    produce(topic, value, key, **more)
+                except BufferError:
+                    self._queue(producer, partial(produce, topic, value, key, **more))
             except KafkaException as caught:
                 if caught.args[0].code() not in TOO_LARGE:
                     raise
@@ -198,6 +198,17 @@ class OutputTransactions:
                 refused[index] = f"{topic}: {reason_of(caught.args[0])}"
             except (TypeError, ValueError) as caught:
                 refused[index] = f"{topic}: {caught}"
+
+    def _queue(self, producer: Producer, produce: Callable[[], None]) -> None:
+        """Queue an output once there is room for it. An empty queue without room for it will never have any."""
+        is_empty = False
+        while not is_empty:
+            self._make_room(producer)
+            is_empty = not len(producer)
+            with suppress(BufferError):
+                produce()
+                return
+        raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, TOO_LARGE_FOR_QUEUE))
 
     def send_offsets(self, producer: Producer, transaction: Transaction) -> None:
         """Adds the offsets; the coordinator of the group checks the member's generation."""

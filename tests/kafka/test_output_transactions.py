@@ -150,6 +150,15 @@ def test_an_output_that_cannot_be_sent_at_all_is_named(committing: Committing) -
     assert committing.written == []
 
 
+def test_an_output_that_is_too_large_for_the_clients_queue_is_named(committing: Committing) -> None:
+    transactions = committing.open(queue_buffering_max_kbytes="4")
+    refused = refusal(transactions, committing.transaction(3, b"a", os.urandom(4_500), b"b"))
+    assert refused == {1: f"{committing.outputs}: too large for queue.buffering.max.kbytes of the client"}
+    values = [os.urandom(1_500) for _ in range(10)]
+    transactions.commit(committing.transaction(10, *values))
+    assert (committing.written, committing.committed) == (values, 10)
+
+
 def test_a_successor_with_the_same_id_ends_its_predecessor(committing: Committing) -> None:
     first = committing.open("place-0")
     first.commit(committing.transaction(1, b"a"))
