@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,9 @@ from tests.support.until import until
 
 BOUND = 60.0
 """Seconds that anything here may take on a busy machine."""
+
+
+STAND_IN = "stand_in.py"
 
 
 class Parent:
@@ -48,14 +50,23 @@ class Parent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in [*descendants(self.process.pid), self.process]:
-                process.kill()
+        below = descendants(self.process.pid)
+        self.process.kill()  # first, or it would replace its consumers
         self.process.wait()
-        for pid in {line["pid"] for line in self.notes()}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for process in [*below, *self._left()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._reader.join(BOUND)
+
+    def _left(self) -> list[psutil.Process]:
+        """Return the stand-ins that still run. The number of one that has ended may be another process's by now."""
+        found = []
+        for pid in {line["pid"] for line in self.notes()}:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                if any(word.endswith(STAND_IN) for word in process.cmdline()):
+                    found.append(process)
+        return found
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -66,7 +77,8 @@ class Parent:
     def notes(self, what: str | None = None) -> list[dict[str, Any]]:
         if not self.log.exists():
             return []
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        whole, _, _ = self.log.read_text().rpartition("\n")  # the last line may be half written
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if what is None or line["what"] == what]
 
     def noted(self, what: str, count: int = 1) -> list[dict[str, Any]]:

@@ -48,6 +48,12 @@ def changes(tmp_path: Path, said: list[str]) -> Iterator[CodeChanges]:
         yield watching
 
 
+def save(file: Path) -> None:
+    """Puts a file in its place, which is one change. A write is two, and the second may be seen later."""
+    (file.parent / "unwatched").write_text("x = 2\n")
+    (file.parent / "unwatched").rename(file)
+
+
 def seen(changes: CodeChanges, count: int = 1) -> set[str]:
     """What changed, once `count` files are known to have."""
     found: set[str] = set()
@@ -91,7 +97,7 @@ def test_a_new_file_in_a_new_folder_has_changed(changes: CodeChanges, tmp_path: 
 def test_changes_of_other_files_are_not_reported(changes: CodeChanges, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / ".hidden.py").write_text("x")
-    (tmp_path / "shop.py").write_text("x = 2\n")  # whose change is seen not before theirs
+    save(tmp_path / "shop.py")  # whose change is seen not before theirs
     assert seen(changes) == {"shop.py"}
     assert changes.arrived() == []
 
@@ -106,10 +112,10 @@ def test_files_of_a_folder_that_lies_in_a_hidden_one_are_code(tmp_path: Path) ->
 
 
 def test_changes_are_returned_once(changes: CodeChanges, tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text("x = 2\n")
+    save(tmp_path / "shop.py")
     assert seen(changes) == {"shop.py"}
     assert changes.arrived() == []
-    (tmp_path / "other.py").write_text("x = 2\n")
+    save(tmp_path / "other.py")
     assert seen(changes) == {"other.py"}
 
 

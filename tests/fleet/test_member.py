@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.processes import lives
 from tests.support.until import until
 
 RUN = (sys.executable, "-P", "-m", "processor", "run")
@@ -84,10 +85,10 @@ def test_a_consumer_that_imports_its_app_leaves_when_its_parent_is_killed() -> N
     )
     parent = subprocess.Popen([*RUN, "tasks:handle", *OPTIONS], stderr=subprocess.DEVNULL)
     until(lambda: Path("pid").exists() and Path("pid").read_text().endswith("."), "the import has begun", BOUND)
-    pid = int(Path("pid").read_text().rstrip("."))
+    consumer = psutil.Process(int(Path("pid").read_text().rstrip(".")))
     parent.kill()
     parent.wait()
-    until(lambda: not psutil.pid_exists(pid), "the consumer has left", BOUND)
+    until(lambda: not lives(consumer), "the consumer has left", BOUND)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -27,7 +27,7 @@ def test_a_consumer_that_can_receive_no_more_orders_drains_and_exits(
         drained.append(reason)
 
     monkeypatch.setattr(process, "_end", ended.append)
-    monkeypatch.setattr("time.sleep", slept.append)
+    monkeypatch.setattr(process, "time", SimpleNamespace(sleep=slept.append))  # other threads sleep as before
     stop: Any = SimpleNamespace(drain=drain)
     parent, member = socket.socketpair()
     with parent, member:

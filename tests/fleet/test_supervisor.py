@@ -14,6 +14,7 @@ import pytest
 
 from processor.fleet.supervisor import ONE_SIGNAL
 from tests.fleet.parent_process import Fleet, Parent
+from tests.support.processes import lives
 from tests.support.until import until
 
 
@@ -28,7 +29,7 @@ def suspended(parent: Parent) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_drains_every_consumer_and_the_fleet_ends_clean(fleet: Fleet, number: signal.Signals) -> None:
-    parent = fleet(processes=3)
+    parent = fleet(processes=3, stats_interval=600.0)
     parent.noted("started", 3)
     parent.signal(number)
     assert parent.ended() == 0
@@ -198,7 +199,7 @@ def test_without_a_broker_at_the_start_the_fleet_ends(fleet: Fleet) -> None:
 
 def test_a_group_that_admits_no_consumer_ends_the_fleet(fleet: Fleet) -> None:
     """The broker answers, so the consumer has started; that it is not allowed into the group comes after."""
-    parent = fleet({0: ["not-let-in"]})
+    parent = fleet({0: ["not-let-in"]}, stats_interval=600.0)
     assert parent.ended() == 4
     assert parent.stderr() == "processor: access denied by the broker\n"
     assert [line["event"] for line in parent.events] == [
@@ -258,10 +259,10 @@ def test_the_exit_code_is_that_of_the_worst_drain(fleet: Fleet, drains: list[str
 
 def test_consumers_leave_when_their_parent_is_killed(fleet: Fleet) -> None:
     parent = fleet(processes=2)
-    lives = parent.noted("started", 2)
+    consumers = [psutil.Process(life["pid"]) for life in parent.noted("started", 2)]
     parent.signal(signal.SIGKILL)
     parent.noted("orphaned", 2)
-    until(lambda: not any(psutil.pid_exists(life["pid"]) for life in lives), "the consumers have left")
+    until(lambda: not any(map(lives, consumers)), "the consumers have left")
 
 
 def test_an_interrupt_from_the_terminal_reaches_only_the_parent(fleet: Fleet) -> None:
@@ -314,11 +315,11 @@ def test_a_consumer_starts_with_settings_that_its_socket_does_not_accept_at_once
 def test_a_suspended_consumer_does_not_block_the_parent(fleet: Fleet) -> None:
     """Orders to a process that does not read are kept, and the others receive theirs."""
     parent = fleet(processes=2, drain_timeout=0.1, kill_after_drain=4.0)  # in which the other one drains
-    lives = parent.noted("started", 2)
-    stopped = psutil.Process(lives[0]["pid"])
+    first, second = parent.noted("started", 2)
+    stopped = psutil.Process(first["pid"])
     stopped.suspend()
     until(lambda: stopped.status() == psutil.STATUS_STOPPED, "its last thread is stopped")
     parent.signal()
     drained = parent.noted("Drain")
-    assert {order["index"] for order in drained} == {lives[1]["index"]}
+    assert {order["index"] for order in drained} == {second["index"]}
     assert parent.ended() == 3
