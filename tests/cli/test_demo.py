@@ -24,7 +24,7 @@ from processor.cli.demo.view import Progress, Size, screen
 from processor.engine.record import Headers
 from tests.cli.conftest import Start
 from tests.observe.building import consumer, line, partition, watching
-from tests.support.processes import descendants
+from tests.support.processes import descendants, lives
 from tests.support.until import until
 
 SECONDS = 180.0
@@ -374,7 +374,7 @@ def test_the_demo_shows_urgent_tasks_delayed_ones_and_batches(start: Start, show
 
 
 def test_the_demo_ends_when_nothing_reads_it(start: Start) -> None:
-    process = start("demo", "--tasks", "800")
+    process = start("demo", "--tasks", "20000")
     assert process.stdout is not None
     assert any("settled" in line for line in process.stdout)
     process.stdout.close()
@@ -407,25 +407,31 @@ def test_a_consumer_that_starts_late_holds_the_demo_up_for_no_longer_than_it_is_
     start: Start, tmp_path: Path
 ) -> None:
     """In a classic group of the embedded broker it would hold two partitions up for 88 seconds."""
-    (tmp_path / "sitecustomize.py").write_text(LATE_BY_FIVE_SECONDS.format(mark=str(tmp_path / "second")))
+    seen = tmp_path / "seen"
+    (tmp_path / "sitecustomize.py").write_text(LATE.format(mark=str(tmp_path / "second"), seen=str(seen)))
     process = start("demo", "--tasks", "800", PYTHONPATH=str(tmp_path))
+    assert process.stdout is not None
+    late = re.compile(r"\((starting|joining), working\)|\(working, (starting|joining)\)")
+    assert any(late.search(shown_line) for shown_line in process.stdout), "no consumer was late"
+    seen.touch()
     out, err = process.communicate(timeout=SECONDS)
     ended = time.time()
     assert process.returncode == 0, out + err
     assert (tmp_path / "second").exists()
     assert ended - last_start(ledger_of(out).with_name("fleet.log")) < 60
-    assert re.search(r"\((starting|joining), working\)|\(working, (starting|joining)\)", out), "no consumer was late"
 
 
-LATE_BY_FIVE_SECONDS = """
+LATE = """
 import os, sys, time
 if "processor.fleet" in sys.orig_argv:
     try:
         os.mkdir({mark!r})
     except FileExistsError:
-        time.sleep(5)
+        bound = time.monotonic() + 100
+        while not os.path.exists({seen!r}) and time.monotonic() < bound:
+            time.sleep(0.02)
 """
-"""Python runs it at the start of each process: all consumers but the first one sleep."""
+"""Python runs it at the start of each process: all consumers but the first one wait until the test has seen it work."""
 
 
 def test_an_interrupted_demo_leaves_no_process_behind(start: Start) -> None:
@@ -440,7 +446,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(start: Start) -> None:
     out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, out + err
     assert "stopped before the end" in out
-    until(lambda: not any(child.is_running() for child in below), "its processes end", SECONDS)
+    until(lambda: not any(map(lives, below)), "its processes end", SECONDS)
 
 
 def test_a_demo_with_a_wrong_option_is_rejected_in_one_line(start: Start) -> None:

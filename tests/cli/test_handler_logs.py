@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -254,7 +255,10 @@ def test_a_handler_goes_on_when_its_lines_are_not_read(broker: EmbeddedBroker, t
         finally:
             process.kill()
             process.communicate()
-    events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}\n")]
+    events = []
+    for line in lines:
+        with contextlib.suppress(json.JSONDecodeError):  # it was torn, and one of the fleet's other process follows
+            events.append(json.loads(line))
     lost = sum(event["lines"] for event in events if event["event"] == "log.lines_lost")
     read = sum(event["event"] == "handler.log" for event in events)
     assert 0 < read < 600

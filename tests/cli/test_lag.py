@@ -288,6 +288,7 @@ def test_the_busiest_session_among_the_first_ten_thousand_that_are_not_done(
         aborted.produce(name, key=b"never", value=b"")
     aborted.flush(30)
     aborted.abort_transaction(30)
+    cluster.wait_for_markers(broker.bootstrap_servers, name)
     produce(name, [(b"hot" if n % 3 else b"s%d" % n, b"") for n in range(12_000)])
     metadata, _ = encode(0, [(100, 20_100)])
     cluster.commit(broker.bootstrap_servers, group, TopicPartition(name, 0, 0, metadata))

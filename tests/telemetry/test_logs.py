@@ -296,6 +296,7 @@ def test_threads_that_log_at_once_into_a_full_pipe_do_not_block_and_do_not_mix_t
             thread.start()
         until(lambda: not threads[0].is_alive() or len(kept) > 100_000)
         finished.set()
+        slow.join(20)  # what it has read comes before what is read here
         for thread in threads:
             thread.join(20)
         assert not any(thread.is_alive() for thread in threads)
