@@ -183,7 +183,7 @@ def test_a_result_carries_the_span_on_and_a_dead_letter_is_unchanged() -> None:
         consumer.run.push(record(0), record(1, value=b"bad"))
         good, bad = consumer.spans(2)
         consumer.run.settled(2)
-        (letter,) = consumer.run.of(TaskDeadLettered)
+        letter = consumer.run.until_event(TaskDeadLettered)
     sent = {output.topic: output.headers for output in consumer.run.sink.sent}
     assert sent["results"]["traceparent"] == f"00-{TRACE}-{span_id(good)}-01".encode()
     assert sent["t.dlq"]["traceparent"] == TRACEPARENT[1]
