@@ -62,6 +62,15 @@ def test_what_is_put_in_is_taken_out_once_by_time_or_by_offset(operations: list[
             assert [each for part in merged(table.stretches()) for each in part] == sorted(model)
 
 
+def test_only_entries_of_the_named_offsets_are_due_earlier_and_none_is_due_later() -> None:
+    with patch.object(due_offsets, "CHUNK", SMALL):
+        table = DueOffsets()
+        table.put([Entry(offset, 9) for offset in range(0, 20, 2)])
+        table.hasten([Entry(2, 3), Entry(3, 1), Entry(4, 12)])  # all in the first of several chunks
+        assert table.take(8, 100) == [(2, 3)]
+        assert table.take(9, 100) == [(offset, 9) for offset in range(0, 20, 2) if offset != 2]
+
+
 def test_what_a_stretch_names_stays_when_entries_come_and_go() -> None:
     with patch.object(due_offsets, "CHUNK", SMALL):
         table = DueOffsets()

@@ -73,6 +73,19 @@ def test_a_batch_is_ready_when_its_first_task_has_waited_long_enough() -> None:
     assert not gatherer.ready
 
 
+def test_a_loan_is_narrowed_to_the_tasks_behind_those_that_are_done_and_they_have_no_attempt_yet() -> None:
+    assignment = Assignment[int]()
+    (a,) = lent(assignment, *[b"a"] * 4)
+    assignment.park(a, Setback("E", "no", 0.0, 1.0))
+    assignment.wake(1.0)
+    (a,) = assignment.lend(4)
+    assert (a.attempt, len(a.records)) == (2, 4)
+    a.done = 1
+    assert assignment.narrow(a, 2) == 1
+    assert [record.offset() for record in a.records] == [1, 2]
+    assert (a.attempt, a.done, assignment.waiting, assignment.in_flight) == (1, 0, 1, 3)
+
+
 def test_each_handler_has_a_batch_of_its_own() -> None:
     gatherer = Gatherer()
     a, b = lent(Assignment(), b"a", b"b")

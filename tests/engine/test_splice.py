@@ -145,6 +145,19 @@ def test_a_partition_that_is_not_spliced_is_delivered_by_the_member_only(offset:
     assert not splice.is_taken_from_second("a", offset, after=offset + 1)
 
 
+def test_while_both_read_a_record_is_taken_from_the_reader_that_delivers_it_first() -> None:
+    splice = Splice({"a": 7})
+    assert not splice.is_taken_from_member("a", 6, after=7)
+    assert splice.is_taken_from_second("a", 7, after=8)
+    assert not splice.is_taken_from_member("a", 7, after=8)
+    assert splice.is_taken_from_member("a", 8, after=9)
+    assert not splice.is_taken_from_second("a", 8, after=9)
+    splice.end()
+    assert splice.next == {"a": 9}
+    assert splice.is_taken_from_member("a", 9, after=10)
+    assert not splice
+
+
 def test_a_partition_that_is_given_up_is_taken_from_the_member_from_its_first_record_on() -> None:
     """The partition may return, and begin below what the second reader had."""
     splice = Splice({"a": 7, "b": 0})

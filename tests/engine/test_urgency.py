@@ -52,6 +52,11 @@ def finish(assignment: Assignment[int], loan: Loan) -> None:
     assignment.release(loan)
 
 
+def test_partitions_take_turns_with_their_sessions_of_the_same_urgency() -> None:
+    assignment = assigned([record(0, b"a", 5), record(1, b"b", 5)], [record(0, b"c", 5)])
+    assert [key for key, _ in lent(assignment, 10)] == [b"a", b"c", b"b"]
+
+
 def test_the_most_urgent_session_of_all_partitions_comes_first() -> None:
     assignment = assigned(
         [record(0, b"a"), record(1, b"b", 3), record(2, b"c", 7)], [record(0, b"d"), record(1, b"e", 5)]
