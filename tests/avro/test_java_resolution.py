@@ -68,6 +68,7 @@ def ours(writer: Any, reader: Any, value: bytes) -> Any:
         return fault
 
 
+@pytest.mark.timeout(600)  # the first time the producer is built, whose jars these are
 def test_java_reads_the_same_value_or_rejects_it_too() -> None:
     try:
         producers.command_of("java")

@@ -11,7 +11,8 @@ import pytest
 from processor.kafka.embedded import EmbeddedBroker
 from tests.support.lifeline import die_with_parent
 
-SECONDS = 60
+SECONDS = 150
+"""For up to ten children one after the other, each with a client of its own."""
 
 PARENT = """
 import os, sys, threading, traceback

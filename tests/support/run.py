@@ -200,15 +200,20 @@ class Fleet:
         return self.wait(timeout)
 
     def kill(self) -> dict[int, int]:
-        """SIGKILL for the supervisor and for everything under it: when each was dead (CLOCK_MONOTONIC ns), by pid."""
+        """SIGKILL for the supervisor and for everything under it: when each was killed (CLOCK_MONOTONIC ns), by pid.
+
+        Others may take over while this process is not scheduled: a time from after the kill could be after that.
+        """
         self.signal(signal.SIGSTOP)  # it starts no consumer while those that it has are listed
         family = self._family()
+        killed: dict[int, int] = {}
         for process in family:  # the supervisor first, or it would replace its consumers
+            killed[process.pid] = time.monotonic_ns()
             _kill(process)
         self._process.wait(STOP_SECONDS)
         _wait_until_dead(family)
         self._listener.join(30)
-        return {process.pid: time.monotonic_ns() for process in family}
+        return killed
 
     def __enter__(self) -> Self:
         self.start()
