@@ -16,7 +16,7 @@ from tests.support.lifeline import die_with_parent
 from tests.support.receiver import Receiver
 from tests.support.until import until
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 class Program:
