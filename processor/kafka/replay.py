@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from processor.errors import DeliveryError, ProcessorError
 from processor.kafka.client_log import discard
-from processor.kafka.config import sink_configs
+from processor.kafka.config import sink_configs, without
 from processor.kafka.dead_letters import DeadLetters
 from processor.kafka.sink import KafkaSink
 from processor.operate.letters import Letter, Place
@@ -20,6 +20,9 @@ MOST_IN_FLIGHT: Final = 1000
 
 MOST_BYTES: Final = 16 << 20
 """The most bytes of these letters; a larger letter is sent alone."""
+
+QUEUE_LIMITS: Final = frozenset(("queue.buffering.max.kbytes", "queue.buffering.max.messages"))
+"""Settings that do not apply, since both limits above do. A lower one would refuse a letter, and so end the replay."""
 
 WAIT_SECONDS: Final = 0.05
 """How long one wait for acknowledgements may delay a signal."""
@@ -56,7 +59,7 @@ class Replay:
         """Number of letters that were acknowledged."""
         self._letters = letters
         # A session with many letters has one in flight, and must not wait for a batch to fill.
-        config = {"linger.ms": "1", **connection.kafka_config}
+        config = {"linger.ms": "1", **without(connection.kafka_config, QUEUE_LIMITS)}
         self._sink = KafkaSink(sink_configs(connection.bootstrap_servers, config), discard)
         self._interval = 1 / rate if rate is not None else 0.0
         self._next_at = monotonic()

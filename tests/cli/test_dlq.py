@@ -184,6 +184,13 @@ def test_each_session_keeps_its_order(shop: Shop) -> None:
     assert all(sent == sorted(sent) for sent in by_session(shop.replayed()).values())
 
 
+def test_a_short_queue_of_the_client_does_not_end_a_replay(shop: Shop) -> None:
+    shop.bury(300, sessions=300)
+    limits = ("-X", "queue.buffering.max.messages=5", "-X", "queue.buffering.max.kbytes=1")
+    assert shop.run("replay", "--execute", *limits)["letters"] == 300
+    assert shop.values() == list(range(300))
+
+
 def test_times_choose_letters_by_their_failure(shop: Shop) -> None:
     """2026-11-29T10:00Z and an hour later."""
     rows: list[cluster.Row] = [
