@@ -52,8 +52,8 @@ class Processor(Handlers):
         """Run one consumer in this process until it is stopped, and return its exit code: 0 after a clean stop.
 
         In the main thread, the first SIGTERM or SIGINT stops it cleanly, and the second at once; any thread may call
-        `stop`. The log goes to stderr. A handler that cannot be interrupted ends the run, since nothing can replace
-        the process. For several consumers, or for automatic replacement, use `processor run`.
+        `stop`. The log goes to stderr. A handler that cannot be interrupted ends the run with exit code 1, since
+        nothing can replace the process. For several consumers, or for automatic replacement, use `processor run`.
 
         Args:
             topics: one or several topics to consume.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from processor.boot.assembly import assemble
 from processor.boot.signals import signal_name
+from processor.errors import ProcessorError
 from processor.handlers.table import Handlers
 from processor.health.heartbeat import consumer_heartbeat, fleet_heartbeats
 from processor.settings import Settings
@@ -30,7 +31,7 @@ def run_in_process(
 
     In the main thread, the first SIGTERM or SIGINT stops it cleanly and the second one at once, as on the command line.
     In another thread, only `request_stop` of the consumer passed to `on_consumer` stops it. If a handler cannot be
-    interrupted, the consumer ends, since there is no parent to replace the process.
+    interrupted, the consumer ends with exit code 1, since there is no parent to replace the process.
 
     Args:
         app: the handlers.
@@ -52,9 +53,19 @@ def run_in_process(
         captured(emit, settings.log_level, wanted=settings.log_handlers),
     ):
         if threading.current_thread() is not threading.main_thread():
-            return consumer.run().exit_code
+            return _run(consumer)
         with _signals_stop(consumer):
-            return consumer.run().exit_code
+            return _run(consumer)
+
+
+def _run(consumer: Consumer) -> int:
+    """Run the consumer and return its exit code: 1 if it ends only because a handler is stuck.
+
+    With 0, as after a clean stop, a service manager would not start the program again.
+    """
+    status = consumer.run()
+    has_given_up = status.recycle and not consumer.is_stop_requested
+    return status.exit_code or (ProcessorError.exit_code if has_given_up else 0)
 
 
 class _LatestStats:

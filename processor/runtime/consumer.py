@@ -213,6 +213,11 @@ class Consumer:
         """Commits what is done and leaves, without waiting for running tasks. Any thread may call this."""
         self._stopping.ask_at_once(reason)
 
+    @property
+    def is_stop_requested(self) -> bool:
+        """Whether a stop was requested, so that the consumer does not end by itself alone."""
+        return self._stopping.is_requested
+
     def pulse(self) -> Pulse:
         """Return the present state, without a lock and without waiting. Any thread may call this."""
         return Pulse(

@@ -11,6 +11,8 @@ class Stopping:
     def __init__(self, emit: Emit) -> None:
         self.reason: str | None = None
         """The reason for the stop; None before one is requested. The first reason stays."""
+        self.is_requested = False
+        """Whether a stop was requested from outside: the consumer does not end by itself alone."""
         self.at_once = False
         """Whether to stop without waiting for running tasks."""
         self.for_good = False
@@ -26,6 +28,7 @@ class Stopping:
 
     def ask(self, reason: str, *, for_good: bool = False) -> None:
         """Requests an orderly stop. If one is requested already, `for_good` still applies to it."""
+        self.is_requested = True
         self.for_good = self.for_good or for_good
         self.reason = self.reason or reason
 
@@ -39,4 +42,4 @@ class Stopping:
         if not self.recycling:
             self.recycling = True
             self._emit(ConsumerRecycling(reason=reason))
-            self.ask(reason)
+            self.reason = self.reason or reason

@@ -67,6 +67,25 @@ def test_in_the_main_thread_a_signal_stops_the_consumer_and_the_callers_handler_
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize(("is_stopped", "exit_code"), [(False, 1), (True, 0)])
+def test_a_handler_that_cannot_be_interrupted_ends_the_run_with_exit_code_1_unless_it_was_stopped_anyway(
+    broker: Broker, topic: MakeTopic, group: str, produce: Produce, *, is_stopped: bool, exit_code: int
+) -> None:
+    name = topic()
+    produce(name, [(b"s", b"1")])
+    app, blocked = Processor(), threading.Lock()
+    blocked.acquire()
+
+    @app.default
+    def handle(_: Task) -> None:
+        if is_stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+        blocked.acquire()
+
+    assert run_in_process(app, settings(broker, name, group, timeout=0.1), emit=ignore) == exit_code
+    blocked.release()
+
+
 def test_in_another_thread_request_stop_stops_the_consumer(
     broker: Broker, topic: MakeTopic, group: str, produce: Produce
 ) -> None:
