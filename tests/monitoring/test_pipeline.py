@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from processor.telemetry.metrics import FAMILIES, HISTOGRAM
@@ -26,19 +27,32 @@ def test_every_metric_of_a_real_fleet_arrives_with_the_value_that_was_logged_las
     store, group = pipeline.store, f'group="{work.group}"'
     wait_until(lambda: store.value(f"processor_fleet_consumers{{{group}}}") == 0, 60)
     stats = fleet.heard("consumer.stats")[-1]
-    wait_until(lambda: store.value(f"processor_succeeded_tasks_total{{{group}}}") == stats["succeeded"] == 201, 60)
-    for family in FAMILIES:
-        for metric in family.metrics:
-            assert store.query(f"{metric.name}{{{group}}}"), metric.name
-    assert store.value(f"processor_dead_lettered_tasks_total{{{group}}}") == 1
-    assert store.value(f"processor_failed_attempts_total{{{group}}}") == stats["failed_attempts"] == 3
-    assert store.value(f'{HISTOGRAM}_bucket{{{group}, le="+Inf"}}') == stats["handler_seconds_buckets"]["+Inf"]
-    buckets = {labels["le"]: value for labels, value in store.query(f"{HISTOGRAM}_bucket{{{group}}}")}
-    assert buckets == stats["handler_seconds_buckets"]
-    assert store.value(f"{HISTOGRAM}_count{{{group}}}") == buckets["+Inf"]
-    found = store.query(f"processor_partition_commit_point{{{group}}}")
-    points = {labels["partition"]: value for labels, value in found}
-    assert points == {str(one["partition"]): one["commit_point"] for one in fleet.heard("partition.stats")}
+    assert (stats["succeeded"], stats["failed_attempts"], stats["dead_lettered"]) == (201, 3, 1)
+
+    def stored() -> dict[str, float | None]:
+        return {name: store.value(f"{name}{{{group}}}") for name in logged}
+
+    def by(label: str, metric: str) -> dict[str, float]:
+        return {labels[label]: value for labels, value in store.query(f"{metric}{{{group}}}")}
+
+    def missing() -> list[str]:
+        names = (metric.name for family in FAMILIES for metric in family.metrics)
+        return [name for name in names if not store.query(f"{name}{{{group}}}")]
+
+    buckets = stats["handler_seconds_buckets"]
+    logged = {
+        "processor_succeeded_tasks_total": 201,
+        "processor_dead_lettered_tasks_total": 1,
+        "processor_failed_attempts_total": 3,
+        f"{HISTOGRAM}_count": buckets["+Inf"],
+    }
+    points = {str(one["partition"]): one["commit_point"] for one in fleet.heard("partition.stats")}
+    # What one report has may arrive in several requests, and in any order.
+    wait_until(lambda: stored() == logged, 60, stored)
+    wait_until(lambda: not missing(), 60, missing)
+    wait_until(lambda: by("le", f"{HISTOGRAM}_bucket") == buckets, 60, partial(by, "le", f"{HISTOGRAM}_bucket"))
+    commit_point = partial(by, "partition", "processor_partition_commit_point")
+    wait_until(lambda: commit_point() == points, 60, commit_point)
     labels = {frozenset(labels) for labels, _ in store.query(f"processor_partition_lag_records{{{group}}}")}
     assert labels == {frozenset({"__name__", "group", "topic", "partition"})}
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from tests.support import cluster
 from tests.support.ledger import Entry, Place
 from tests.support.scenario import Scenario
 from tests.support.stalls import Stalls
@@ -39,6 +40,8 @@ class SteadyLoad:
         self._rate = rate
         self._stalls = stalls
         self._chance = random.Random(1)
+        self._unplaced: list[int] = []
+        """When tasks were produced whose offsets are unknown: a broker detected a repeated request."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._produce)
         self._producer = Producer(
@@ -59,7 +62,18 @@ class SteadyLoad:
         self._ended.set()
         self._thread.join()
         assert self._producer.flush(FLUSH_SECONDS) == 0, "some tasks of the stream were not acknowledged"
+        if self._unplaced:
+            self._find_repeats()
         self._work.places += list(self.produced)
+
+    def _find_repeats(self) -> None:
+        """Finds the tasks whose offsets are unknown: nothing else in the topic is."""
+        known = {*self.produced, *self._work.places}
+        records = cluster.read_all(self._work.servers, self._work.topic)
+        records.sort(key=lambda record: record.timestamp())
+        places = [Place(self._work.topic, record.partition() or 0, record.offset() or 0) for record in records]
+        found = [place for place in places if place not in known]
+        self.produced.update(zip(found, sorted(self._unplaced), strict=True))
 
     def waits(self, entries: Iterable[Entry], since: int = 0, places: Sequence[Place] | None = None) -> Waits:
         """How long tasks waited that were produced after `since` (nanoseconds of CLOCK_MONOTONIC)."""
@@ -89,8 +103,10 @@ class SteadyLoad:
             partition, offset = message.partition(), message.offset()
             assert error is None, f"a task of the stream could not be produced: {error}"
             assert partition is not None
-            assert offset is not None
-            self.produced[Place(self._work.topic, partition, offset)] = at
+            if offset is None:
+                self._unplaced.append(at)
+            else:
+                self.produced[Place(self._work.topic, partition, offset)] = at
 
         return delivered
 
