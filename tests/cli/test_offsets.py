@@ -101,6 +101,7 @@ def test_an_active_group_is_not_reset_and_a_reset_repeats_the_tasks_done_ahead(
     told = refused(capsys, *reset, "--execute", code=1)
     assert told.startswith(f"group {work.group} has 1 member (processor-0 at 127.0.0.1): stop them first")
     fleet.stop()
+    cluster.wait_without_members(work.servers, work.group)
     assert main(["offsets", "show", "-b", work.servers, "-g", work.group, "-o", "json"]) == 0
     (shown,) = checked("offsets show", capsys.readouterr().out)["partitions"]
     assert (shown["committed"], shown["done_ahead"], shown["ranges"]) == (9, 290, 1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, MemberDescription, NewPartitions, NewTopic, OffsetSpec
 
 from tests.support.until import until
 
@@ -164,21 +164,40 @@ def committed(bootstrap_servers: str, group: str, topic: str) -> dict[int, Topic
     asker = _asker(bootstrap_servers, group)
     numbers = asker.list_topics(topic, SECONDS).topics[topic].partitions
     wanted = [TopicPartition(topic, number) for number in numbers]
-    places = _with_coordinator(lambda: asker.committed(wanted, SECONDS))
+    places = _until_accepted(lambda: asker.committed(wanted, SECONDS), NO_COORDINATOR)
     return {place.partition: place for place in places if place.offset >= 0}
 
 
 def commit(bootstrap_servers: str, group: str, *places: TopicPartition) -> None:
-    """Commits for a group that has no member, as another tool would."""
+    """Commits for a group whose members have left or are about to, as another tool would."""
     client = _client_of(bootstrap_servers, group)
+    errors = {*NO_COORDINATOR, KafkaError.UNKNOWN_MEMBER_ID}  # the last is the answer while there is a member
     try:
-        _with_coordinator(lambda: client.commit(offsets=list(places), asynchronous=False) or [])
+        _until_accepted(lambda: client.commit(offsets=list(places), asynchronous=False) or [], errors)
     finally:
         client.close()
 
 
-def _with_coordinator(ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
-    """Repeats a request while the coordinator of its group starts, for one of its partitions or for all."""
+def wait_without_members(bootstrap_servers: str, group: str) -> None:
+    """Waits until a group that exists has no members."""
+    until(lambda: not members(bootstrap_servers, group), lambda: f"group {group} has members", SECONDS, 0.05)
+
+
+def members(bootstrap_servers: str, group: str) -> list[MemberDescription]:
+    """The members of a group that exists, as its coordinator knows them."""
+    admin = admin_of(bootstrap_servers)
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return list(admin.describe_consumer_groups([group])[group].result(SECONDS).members)
+        except KafkaException as caught:
+            if caught.args[0].code() not in NO_COORDINATOR or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _until_accepted(ask: Callable[[], list[TopicPartition]], errors: Collection[int]) -> list[TopicPartition]:
+    """Repeats a request while it is refused with one of these errors, for one of its partitions or for all."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:
@@ -188,7 +207,7 @@ def _with_coordinator(ask: Callable[[], list[TopicPartition]]) -> list[TopicPart
                     raise KafkaException(place.error)
             return places
         except KafkaException as caught:
-            if caught.args[0].code() not in NO_COORDINATOR or time.monotonic() > deadline:
+            if caught.args[0].code() not in errors or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
 

@@ -53,6 +53,12 @@ class Viewer:
             return name, changed
         return name, None
 
+    def news(self) -> tuple[str, Any]:
+        """Return the next event that is more than a sign of life, which comes between others on a slow machine."""
+        while (event := self.event())[0] == "tick":
+            pass
+        return event
+
     def until(self, condition: Callable[[dict[str, str]], bool]) -> dict[str, str]:
         """Read events until the sections fulfil a condition, and return the sections."""
         deadline = time.monotonic() + SECONDS

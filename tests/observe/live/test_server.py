@@ -120,9 +120,9 @@ def test_a_viewer_gets_all_sections_first_and_then_those_that_change(server: Liv
         assert viewer.response.headers["content-type"].startswith("text/event-stream")
         until(lambda: server.is_stale)
         server.show({"a": "1", "b": "<b>\n\u2028ä</b>"})
-        assert viewer.event() == ("message", {"a": "1", "b": "<b>\n\u2028ä</b>"})
+        assert viewer.news() == ("message", {"a": "1", "b": "<b>\n\u2028ä</b>"})
         server.show({"a": "2", "b": "<b>\n\u2028ä</b>"})
-        assert viewer.event() == ("message", {"a": "2"})
+        assert viewer.news() == ("message", {"a": "2"})
 
 
 def test_without_a_change_a_viewer_gets_a_sign_of_life(
@@ -138,9 +138,9 @@ def test_viewers_come_and_go_and_each_has_the_present_state(server: LiveServer, 
     with Viewer(port) as first, Viewer(port) as second:
         until(lambda: server.is_stale)
         server.show({"a": "1"})
-        assert first.event() == second.event() == ("message", {"a": "1"})
+        assert first.news() == second.news() == ("message", {"a": "1"})
         with Viewer(port) as late:
-            assert late.event() == ("message", {"a": "1"})
+            assert late.news() == ("message", {"a": "1"})
     until(lambda: not server.is_watched, "the viewers are noticed to have gone")
 
 
@@ -177,10 +177,10 @@ def test_a_stop_ends_every_stream_and_waits_for_no_viewer_that_does_not_read(lis
         with viewer:
             until(lambda: server.is_stale)
             server.show({"large": LARGE})
-            assert viewer.event()[0] == "message"
+            assert viewer.news()[0] == "message"
             server.__exit__()
-            assert viewer.event() == ("end", None)
-            assert viewer.event() == ("closed", None)
+            assert viewer.news() == ("end", None)
+            assert viewer.news() == ("closed", None)
     idle.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
