@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refused(app: str) -> str:
+    importlib.invalidate_caches()  # the folder may have changed within the resolution of its time
     with pytest.raises(LoadError) as caught:
         load(app)
     sentence = str(caught.value)

@@ -10,9 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from processor.cli.monitor import log_files
 from processor.cli.monitor.log_files import complete, opened, size
 from processor.errors import SettingsError
 from processor.observe.follow import FileTail, PipeTail, read_to_end
@@ -135,7 +137,7 @@ def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("processor.cli.monitor.log_files.os.read", full)
+    monkeypatch.setattr(log_files, "os", SimpleNamespace(read=full))  # other threads read as before
     with (
         standard_input(b""),
         pytest.raises(SettingsError, match=r"standard input cannot be copied to .*: No space left"),
