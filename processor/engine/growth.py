@@ -19,12 +19,11 @@ Partitions are `(topic, number)`. What the group and the brokers answered is pas
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import inf
 from typing import NamedTuple
 
-from processor.engine.commit_note import split
-from processor.engine.progress_record import noted_until
+from processor.engine.extents import Cut, Extent, Extents, Predecessors
 
 Place = tuple[str, int]
 """A topic and the number of a partition."""
@@ -42,43 +41,6 @@ ASK_SECONDS, LONGEST_ASK_SECONDS = 0.25, 10.0
 ASK_SHARE = 20
 """Between these bounds, the time is a twentieth of the time for which the cut has been awaited, so that the partition
 begins late by at most a twentieth."""
-
-
-class Extent(NamedTuple):
-    """One partition as a survey found it."""
-
-    start: int
-    """Its lowest offset."""
-    end: int
-    committed: int | None
-    """The offset that the group has committed; None if there is none."""
-    begun_with: int | None = None
-    """The commit's note: how many partitions the topic had when the group began it, or 0 if the partition is watched;
-    None without a note."""
-
-    kept: int = 0
-    """Number of offsets from the committed one on among which only records of joins are unsettled."""
-
-    @property
-    def settled(self) -> int:
-        """Every task in it below this offset is settled.
-
-        Arrivals are not tasks. One that waits at a join may need a branch from the new partition.
-        """
-        return self.start if self.committed is None else self.committed + self.kept
-
-    @property
-    def is_old(self) -> bool:
-        """Whether the group has processed it for longer than any watch lasts."""
-        return self.committed is not None and self.begun_with != 0
-
-
-def extent_of(start: int, end: int, committed: int | None, metadata: str, now: float) -> Extent:
-    """Return a partition with what the metadata of its commit notes at `now`, in seconds since the epoch."""
-    _, note = split(metadata)
-    begun_with = note.begun_with if note is not None and note.until > now else None
-    noted = noted_until(metadata, committed) if committed is not None else None
-    return Extent(start, end, committed, begun_with, noted - committed if noted and committed is not None else 0)
 
 
 class Begin(NamedTuple):
@@ -140,15 +102,15 @@ class _Newcomer:
         "asked",
         "awaited_since",
         "begun",
+        "cut",
         "gate",
         "is_logged",
-        "last_targets",
+        "last_cut",
         "next_question",
         "partitions",
         "predecessors",
         "seen_end",
         "start",
-        "targets",
         "until",
     )
 
@@ -168,12 +130,12 @@ class _Newcomer:
         """Its lowest offset in the last survey."""
         self.partitions = 0
         """How many its topic had in the last survey."""
-        self.predecessors: frozenset[int] | None = None
+        self.predecessors: Predecessors | None = None
         self.seen_end: int | None = None
         """Its end in an earlier survey: where the next cut is made."""
-        self.targets: dict[int, int] | None = None
+        self.cut: Cut | None = None
         """What the cut at `seen_end` waits for; None while there is none."""
-        self.last_targets: dict[int, int] | None = None
+        self.last_cut: Cut | None = None
         """What the last cut waits for; None before it is made."""
 
     def await_until(self, now: float, *, may_cut: bool) -> None:
@@ -223,7 +185,10 @@ class Growth:
     def targets(self, place: Place) -> Mapping[int, int]:
         """Return which offsets of which partitions have to be committed before more of the partition may begin."""
         newcomer = self._newcomers.get(place)
-        return (newcomer.targets or newcomer.last_targets or {}) if newcomer is not None else {}
+        if newcomer is None or newcomer.predecessors is None:
+            return {}
+        cuts = [cut for cut in (newcomer.cut, newcomer.last_cut) if cut is not None]
+        return next(filter(None, (cut.ends(newcomer.predecessors) for cut in cuts)), {})
 
     def start(self, place: Place) -> int | None:
         """Return the lowest offset of a partition that has not begun; None if it has, or is not surveyed yet."""
@@ -265,122 +230,95 @@ class Growth:
         asked = [(place, newcomer) for place, newcomer in self._newcomers.items() if newcomer.asked]
         self.fail(now)
         decisions: list[Decision] = []
-        for (topic, number), newcomer in asked:
-            found = topics.get(topic, {})
-            if number in found:  # a broker may not know of it yet
-                decided = self._decide((topic, number), newcomer, found, now)
-                decisions += [decision for decision in decided if decision not in decisions]
-                newcomer.await_until(now, may_cut=newcomer.targets is None and newcomer.last_targets is None)
-        return decisions
+        surveyed = {topic: Extents(found) for topic, found in topics.items()}
+        for place, newcomer in asked:
+            extents = surveyed.get(place[0])
+            if extents is not None and place[1] in extents.found:  # a broker may not know of it yet
+                decisions += self._decide(place, newcomer, extents, now)
+                newcomer.await_until(now, may_cut=newcomer.cut is None and newcomer.last_cut is None)
+        return list(_once(decisions))
 
-    def _decide(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
-        topic, number = place
+    def _decide(self, place: Place, newcomer: _Newcomer, extents: Extents, now: float) -> list[Decision]:
+        (topic, number), found = place, extents.found
         decisions: list[Decision] = []
         if newcomer.predecessors is None:
             if not newcomer.begun and found[number].committed is not None:
-                return self._recognise(place, newcomer, found, now)
-            newcomer.predecessors = predecessors(number, found)
-            begun_with = beginning_of(found)
-            is_fresh = all(extent.committed is None for extent in found.values())
-            if is_fresh or not newcomer.predecessors or (begun_with is not None and number < begun_with):
+                return self._recognise(place, newcomer, extents, now)
+            newcomer.predecessors = extents.predecessors(number)
+            begun_with = extents.begun_with
+            is_not_new = newcomer.predecessors.is_empty or (begun_with is not None and number < begun_with)
+            if extents.is_fresh or is_not_new:
                 del self._newcomers[place]
                 at = None if newcomer.begun else found[number].start
-                return [Begin(place, at, len(found) if is_fresh else begun_with)]
+                return [Begin(place, at, len(found) if extents.is_fresh else begun_with)]
             if not newcomer.begun:
                 newcomer.until = now + WATCH_SECONDS
-                decisions += _unless_multiplied(topic, _before(found), len(found))
+                decisions += _unless_multiplied(topic, extents.before, len(found))
         if 0 < newcomer.partitions < len(found):
             decisions += _unless_multiplied(topic, newcomer.partitions, len(found))
             if not newcomer.begun:
                 decisions.append(Grown(topic, newcomer.partitions, len(found)))
         newcomer.partitions, newcomer.start = len(found), found[number].start
-        return decisions + (self._last_cut(place, newcomer, found, now) or self._cut(place, newcomer, found, now))
+        return decisions + (self._last_cut(place, newcomer, extents, now) or self._cut(place, newcomer, extents, now))
 
-    def _recognise(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
+    def _recognise(self, place: Place, newcomer: _Newcomer, extents: Extents, now: float) -> list[Decision]:
         """Take a partition that has begun, although the group's offsets could not be read when it was assigned."""
-        own = found[place[1]]
+        own = extents.found[place[1]]
         if own.is_old:
             del self._newcomers[place]
             return [Begin(place, None, own.begun_with)]
         newcomer.begun, newcomer.until = True, now + WATCH_SECONDS
-        return self._decide(place, newcomer, found, now)
+        return self._decide(place, newcomer, extents, now)
 
-    def _last_cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
-        if newcomer.last_targets is None:
+    def _last_cut(self, place: Place, newcomer: _Newcomer, extents: Extents, now: float) -> list[Decision]:
+        assert newcomer.predecessors is not None
+        if newcomer.last_cut is None:
             if not _is_watch_over(newcomer, self._asked_at):
                 return []
-            newcomer.last_targets, newcomer.awaited_since = _ends(newcomer, found), now
-        newcomer.last_targets = _unreached(newcomer.last_targets, found)
-        if newcomer.last_targets:
+            newcomer.last_cut, newcomer.awaited_since = extents.cut, now
+        if not newcomer.last_cut.is_reached(newcomer.predecessors, extents):
             return []
         del self._newcomers[place]
-        return [Begin(place, None if newcomer.begun else found[place[1]].start, None)]
+        return [Begin(place, None if newcomer.begun else extents.found[place[1]].start, None)]
 
-    def _cut(self, place: Place, newcomer: _Newcomer, found: Mapping[int, Extent], now: float) -> list[Decision]:
-        own = found[place[1]]
+    def _cut(self, place: Place, newcomer: _Newcomer, extents: Extents, now: float) -> list[Decision]:
+        assert newcomer.predecessors is not None
+        own = extents.found[place[1]]
         decisions: list[Decision] = []
-        if newcomer.begun and newcomer.last_targets is not None and newcomer.targets is None:
+        if newcomer.begun and newcomer.last_cut is not None and newcomer.cut is None:
             return decisions  # a cut that was made now would wait for more than the last one
-        if newcomer.targets is None and newcomer.seen_end is not None and newcomer.seen_end > newcomer.gate:
-            newcomer.targets, newcomer.awaited_since = _ends(newcomer, found), now
-        if newcomer.targets is None:
+        if newcomer.cut is None and newcomer.seen_end is not None and newcomer.seen_end > newcomer.gate:
+            newcomer.cut, newcomer.awaited_since = extents.cut, now
+        if newcomer.cut is None:
             newcomer.seen_end = own.end
             return decisions
-        newcomer.targets = _unreached(newcomer.targets, found)
-        if newcomer.targets:
+        if not newcomer.cut.is_reached(newcomer.predecessors, extents):
             if not newcomer.is_logged and not newcomer.begun:
                 newcomer.is_logged = True
-                decisions.append(Hold(place, newcomer.targets, len(found), _before(found)))
+                waits_for = newcomer.cut.ends(newcomer.predecessors)
+                decisions.append(Hold(place, waits_for, len(extents.found), extents.before))
             return decisions
         assert newcomer.seen_end is not None
         decisions.append(Open(place, None if newcomer.begun else own.start, newcomer.seen_end))
-        newcomer.gate, newcomer.targets, newcomer.seen_end = newcomer.seen_end, None, own.end
+        newcomer.gate, newcomer.cut, newcomer.seen_end = newcomer.seen_end, None, own.end
         newcomer.begun, newcomer.awaited_since = True, None
         return decisions
-
-
-def predecessors(number: int, found: Mapping[int, Extent]) -> frozenset[int]:
-    """Return the partitions that may hold earlier tasks of the sessions of this one.
-
-    Those are the old ones with a lower number. If the topic has grown more than once, new ones may be among them: for
-    each possible earlier count, the partition that the sessions of this one had then.
-    """
-    counts = [count for count in range(1, number + 1) if len(found) % count == 0]
-    lineage = {number % count for count in counts}
-    return frozenset(p for p, extent in found.items() if p < number and (extent.is_old or p in lineage))
 
 
 def _is_watch_over(newcomer: _Newcomer, now: float) -> bool:
     return newcomer.until is not None and now >= newcomer.until
 
 
-def _ends(newcomer: _Newcomer, found: Mapping[int, Extent]) -> dict[int, int]:
-    """Return the ends of its predecessors."""
-    return {number: found[number].end for number in newcomer.predecessors or () if number in found}
-
-
-def _unreached(targets: Mapping[int, int], found: Mapping[int, Extent]) -> dict[int, int]:
-    """Return those of the targets that the group has not settled yet. A partition that is gone holds up nothing.
-
-    A partition that ends below its target was recreated, or has lost records: its end is the target then.
-    """
-    present = {number: min(end, found[number].end) for number, end in targets.items() if number in found}
-    return {number: end for number, end in present.items() if end > found[number].settled}
-
-
 def _unless_multiplied(topic: str, before: int, partitions: int) -> list[Decision]:
     return [Uneven(topic, before, partitions)] if before and partitions % before else []
 
 
-def beginning_of(found: Mapping[int, Extent]) -> int | None:
-    """Return with how many partitions the group began the topic; None if no commit notes it any more."""
-    return max((extent.begun_with or 0 for extent in found.values()), default=0) or None
-
-
-def _before(found: Mapping[int, Extent]) -> int:
-    """Return the count before the growth: the lowest number that is not old; 0 if that is not known.
-
-    It is not known if the group has committed only higher partitions. A plain consumer does that if it commits only
-    partitions that had records.
-    """
-    return min(number for number, extent in found.items() if not extent.is_old)
+def _once(decisions: Iterable[Decision]) -> Iterator[Decision]:
+    """Leave out what another partition of the topic has reported already."""
+    reported = set[tuple[type[Decision], Decision]]()  # with its type: a named tuple equals any tuple of its values
+    for decision in decisions:
+        if isinstance(decision, (Grown, Uneven)):
+            if (type(decision), decision) in reported:
+                continue
+            reported.add((type(decision), decision))
+        yield decision

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from processor.engine.growth import Extent, Place
+from processor.engine.extents import Extent
+from processor.engine.growth import Place
 from processor.engine.murmur2 import partition_of
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from processor.engine import skipmap
-from processor.engine.growth import Extent, beginning_of, extent_of, predecessors
+from processor.engine.extents import Extents, extent_of
 from processor.engine.offsets import Range
 from processor.runtime.ports import Partition
 
@@ -76,17 +76,15 @@ def waits_for(topic: Sequence[PartitionView], now: float) -> dict[int, list[Part
     found = {
         view.partition.number: extent_of(view.start, view.end, view.committed, view.metadata, now) for view in topic
     }
-    if all(extent.committed is None for extent in found.values()):
+    extents = Extents(found)
+    if extents.is_fresh:
         return {}
-    begun_with = beginning_of(found) or 0
+    begun_with = extents.begun_with or 0
+    unsettled = sorted(number for number, extent in found.items() if extent.settled < extent.end)
     waits: dict[int, list[Partition]] = {}
     for view in topic:
         number = view.partition.number
         if view.committed is None and number >= begun_with:
-            earlier = _unsettled(predecessors(number, found), found)
+            earlier = extents.predecessors(number).among(unsettled)
             waits[number] = [Partition(view.partition.topic, other) for other in earlier]
     return {number: others for number, others in waits.items() if others}
-
-
-def _unsettled(numbers: frozenset[int], found: Mapping[int, Extent]) -> list[int]:
-    return sorted(number for number in numbers if found[number].settled < found[number].end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import TypeAlias
 
-from processor.engine.growth import Extent
+from processor.engine.extents import Extent
 from processor.engine.late_producers import LateProducers
 from processor.engine.record import Record
 from processor.handlers.joins import is_of_join

@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from time import monotonic, time
 
 from processor.engine.commit_note import Note
+from processor.engine.extents import Extent, extent_of
 from processor.engine.growth import (
     HELD,
     WATCH_SECONDS,
     Begin,
     Decision,
-    Extent,
     Grown,
     Growth,
     Hold,
     Open,
     Uneven,
-    extent_of,
 )
 from processor.runtime.commits.committer import Committer
 from processor.runtime.desk import Desk

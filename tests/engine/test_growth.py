@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from processor.engine.extents import Extent, Extents, extent_of
 from processor.engine.growth import (
     ASK_SECONDS,
     ASK_SHARE,
@@ -18,14 +19,11 @@ from processor.engine.growth import (
     WATCH_SECONDS,
     Begin,
     Decision,
-    Extent,
     Grown,
     Growth,
     Hold,
     Open,
     Uneven,
-    extent_of,
-    predecessors,
 )
 from processor.engine.skipmap import encode_base
 
@@ -43,6 +41,10 @@ def answers(growth: Growth, found: Mapping[int, Extent], now: float = 0.0) -> li
     """Ask, and answer with the state of this topic."""
     assert growth.question(now, []) == [T]
     return growth.answer({T: found}, now)
+
+
+def predecessors(number: int, found: Mapping[int, Extent]) -> list[int]:
+    return Extents(found).predecessors(number).among(found)
 
 
 def added(*numbers: int) -> Growth:
@@ -82,6 +84,11 @@ def test_a_growth_that_does_not_multiply_the_partitions_is_uneven_whether_someth
     settled = {n: Extent(0, 10, 10) for n in range(2)} | {2: Extent(0, 3, None)}
     assert answers(growth, settled) == [Uneven(T, 2, 3)]
     assert answers(growth, settled) == [Open((T, 2), 0, 3)]
+
+
+def test_an_uneven_growth_is_reported_once_in_a_survey_however_many_partitions_are_new() -> None:
+    found = {n: Extent(0, 10, 10) for n in range(2)} | {n: Extent(0, 3, None) for n in range(2, 5)}
+    assert answers(added(2, 3, 4), found) == [Uneven(T, 2, 5)]
 
 
 def test_a_second_growth_is_uneven_if_it_does_not_multiply_what_the_first_one_left() -> None:
@@ -248,14 +255,14 @@ def test_a_watched_partition_without_predecessors_is_watched_no_more() -> None:
 
 def test_a_partition_of_a_second_growth_waits_for_the_one_of_the_first_that_its_sessions_come_from() -> None:
     found = topic(*[5] * 4, *[None] * 12)
-    assert predecessors(12, found) == {0, 1, 2, 3, 4}
-    assert predecessors(15, found) == {0, 1, 2, 3, 7}
-    assert predecessors(7, topic(*[5] * 4, *[None] * 4)) == {0, 1, 2, 3}
+    assert predecessors(12, found) == [0, 1, 2, 3, 4]
+    assert predecessors(15, found) == [0, 1, 2, 3, 7]
+    assert predecessors(7, topic(*[5] * 4, *[None] * 4)) == [0, 1, 2, 3]
 
 
 def test_a_partition_that_is_watched_is_waited_for_only_by_those_that_sessions_move_to() -> None:
     found = {n: Extent(0, 10, 5, begun_with=0 if n >= 4 else None) for n in range(8)}
-    assert predecessors(5, found) == {0, 1, 2, 3}
+    assert predecessors(5, found) == [0, 1, 2, 3]
 
 
 def test_a_second_growth_is_reported_once_and_what_it_brings_waits_for_what_is_held() -> None:
@@ -268,6 +275,22 @@ def test_a_second_growth_is_reported_once_and_what_it_brings_waits_for_what_is_h
     assert answers(growth, second, 1.0) == [Grown(T, 2, 4)]
     (held,) = answers(growth, second, 2.0)
     assert held == Hold((T, 3), {0: 10, 1: 6}, 4, 1)
+
+
+def test_a_second_growth_that_is_uneven_is_reported_as_both() -> None:
+    growth = added(2, 3)
+    first = {n: Extent(0, 10, 4) for n in range(2)} | {n: Extent(0, 3, None) for n in range(2, 4)}
+    answers(growth, first)
+    answers(growth, first)
+    second = first | {n: Extent(0, 0, None) for n in range(4, 6)}
+    assert list(map(repr, answers(growth, second, 1.0))) == [repr(Uneven(T, 4, 6)), repr(Grown(T, 4, 6))]
+
+
+def test_a_partition_that_is_held_is_old_once_another_consumer_has_committed_it() -> None:
+    growth = added(1)
+    assert answers(growth, {0: Extent(0, 10, 4), 1: Extent(0, 3, None)}) == []
+    (held,) = answers(growth, {0: Extent(0, 10, 4), 1: Extent(0, 3, 0)})
+    assert held == Hold((T, 1), {0: 10}, 2, 0)
 
 
 # --- questions ---------------------------------------------------------------------------------------
@@ -342,6 +365,48 @@ def test_nothing_is_known_of_other_partitions() -> None:
     assert growth.targets((T, 0)) == {}
     assert growth.watched_until((T, 0)) is None
     assert growth.start((T, 0)) is None
+
+
+# --- its cost ----------------------------------------------------------------------------------------
+
+
+class Counting(Mapping[int, Extent]):
+    """A survey that counts how often a partition of it is looked at."""
+
+    def __init__(self, found: Mapping[int, Extent]) -> None:
+        self.looks = 0
+        self._found = found
+
+    def __getitem__(self, number: int) -> Extent:
+        self.looks += 1
+        return self._found[number]
+
+    def __iter__(self) -> Iterator[int]:
+        self.looks += len(self)
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def looks_at(partitions: int) -> list[int]:
+    """Double a topic, and return how often a partition is looked at: until it is held, while it is, and at its end."""
+    old, new = range(partitions // 2), range(partitions // 2, partitions)
+    growth, looks = added(*new), list[int]()
+    behind = {n: Extent(0, 10, 5) for n in old} | {n: Extent(0, 3, None) for n in new}
+    settled = behind | {n: Extent(0, 10, 10) for n in old}
+    for found, now, result in ((behind, 0.0, None), (behind, 0.0, Hold), (behind, 60.0, None), (settled, 120.0, Open)):
+        survey = Counting(found)
+        decisions = answers(growth, survey, now)
+        assert {type(each) for each in decisions} == ({result} if result else set())
+        assert len(decisions) == (len(new) if result else 0)
+        looks.append(survey.looks)
+    return looks
+
+
+def test_the_cost_of_an_answer_is_proportional_to_the_number_of_partitions() -> None:
+    for few, many in zip(looks_at(16), looks_at(256), strict=True):
+        assert many <= 2 * 16 * few  # it may have had more counts before; the square would be 256 times as many
 
 
 # --- the model ---------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processor.engine.growth import Extent
+from processor.engine.extents import Extent
 from processor.engine.late_producers import LateProducers, Stray
 from processor.engine.murmur2 import murmur2, partition_of
 
