@@ -96,6 +96,7 @@ class Gate(Generic[G, L]):
             return False
         self._enter(lane)
         self._running[lane] = group
+        self.is_calm = False  # its success must be reported, even if the gate has opened since the caller saw it closed
         if self._rate is not None:
             self._rate.take(now)
         return True
@@ -210,4 +211,5 @@ class Gate(Generic[G, L]):
                 suspension.recover()
             is_free, row = is_free and suspension.allowance is None, suspension.row
         self.is_open = is_free
-        self.is_calm = is_free and not row
+        # An attempt that began by `begin` has a place until `end`. Places that are never freed are missing later.
+        self.is_calm = is_free and not row and not self._running

@@ -166,6 +166,48 @@ def test_a_probe_that_is_lost_with_its_group_gives_its_place_to_another() -> Non
     assert gate.begin("c", 3, 10.0), "nothing waits, and the first to come may try"
 
 
+def recover(gate: Gate[str, int], now: float) -> None:
+    """Let all lanes that wait begin as early as the gate allows, and succeed in the order in which they began.
+
+    A success is reported only if the gate is not calm, as workers do.
+    """
+    running = deque[int]()
+    while gate.waiting or running:
+        for group, lane in gate.invite(now):
+            assert gate.begin(group, lane, now)
+            running.append(lane)
+        assert running, "lanes wait, and nothing runs"
+        lane = running.popleft()
+        if not gate.is_calm:
+            gate.end(lane, Ending.SUCCEEDED, now, 0.5)
+
+
+def test_attempts_of_one_recovery_take_no_place_in_the_next_one() -> None:
+    gate = suspending()
+    for now in (0.0, 100.0):
+        fail(gate, SUSPEND_AFTER, now)
+        for lane in (10, 11, 12):
+            gate.wait("g", lane)
+        recover(gate, now + 10.0)
+        assert states(gate) == (True, True)
+        assert gate.running == 0
+
+
+def test_an_attempt_that_begins_while_the_gate_opens_is_reported() -> None:
+    gate = suspending()
+    fail(gate, SUSPEND_AFTER)
+    ((group, probe),) = gate.invite(10.0)
+    assert gate.begin(group, probe, 10.0)
+    gate.forget("g")
+    assert not gate.is_open, "a worker sees it closed, and is about to call `begin`"
+    gate.end(probe, Ending.SUCCEEDED, 10.0, 0.5)
+    assert states(gate) == (True, True)
+    assert gate.begin("g", 11, 10.0)
+    assert states(gate) == (True, False)
+    gate.end(11, Ending.SUCCEEDED, 10.0, 0.5)
+    assert (gate.running, gate.is_calm) == (0, True)
+
+
 def test_a_limit_of_attempts_is_handed_on_in_the_order_of_arrival() -> None:
     gate: Gate[str, int] = Gate("h", Limits(concurrency=2))
     assert not gate.is_open
@@ -335,7 +377,8 @@ class Passing(RuleBasedStateMachine):
 
     def end_one(self, attempt: tuple[str, int], ending: Ending, comes_back: bool) -> None:
         (self.running if attempt in self.running else self.unasked).remove(attempt)
-        self.gate.end(attempt[1], ending, self.clock, 0.5)
+        if ending is not Ending.SUCCEEDED or not self.gate.is_calm:
+            self.gate.end(attempt[1], ending, self.clock, 0.5)
         if ending is Ending.OUTAGE and self.gate.is_suspended:
             self.hold(*attempt)
         elif ending is not Ending.SUCCEEDED or comes_back:
