@@ -69,6 +69,8 @@ class Membership:
         """Whether this member has ever received an assignment, even an empty one."""
         self.in_group = False
         """Whether it has received one since the group last evicted it."""
+        self.left_work = False
+        """Whether tasks of a partition still ran when it was given up or lost, or could not be committed."""
         self._desk = desk
         self._committer = committer
         self._intake = intake
@@ -117,9 +119,11 @@ class Membership:
         leaving = self._leaving
         if leaving is None:
             return True
-        if self._drain.check(leaving.partitions, leaving.deadline, seconds=seconds) is None:
+        ended = self._drain.check(leaving.partitions, leaving.deadline, seconds=seconds)
+        if ended is None:
             return False
-        self._committer.commit_now(leaving.partitions, LAST_COMMIT_SECONDS)
+        error = self._committer.commit_now(leaving.partitions, LAST_COMMIT_SECONDS)
+        self.left_work = self.left_work or not ended or error is not None
         self.give_up()
         return True
 
@@ -146,6 +150,7 @@ class Membership:
         self._desk.counts.rebalances += 1
         partitions = [p for p in partitions if p in self._desk.partitions]
         running = len(self._desk.partitions.lent_of(partitions))
+        self.left_work = self.left_work or running > 0
         released = self.forget(partitions)
         self._emit(ConsumerLost(partitions=[str(p) for p in partitions], released=released, running=running))
 
@@ -188,11 +193,13 @@ class Departure:
         self._deadline = -inf
 
     def drain(self, *, let_in: bool) -> bool:
-        """Begins no more tasks, waits for running ones, commits. Return whether all ended and were committed in time.
+        """Begins no more tasks, waits for running ones, commits. Return whether all ended and were committed in time,
+        also those of partitions that the group takes meanwhile.
 
         Args:
             let_in: whether the brokers grant this client access; if not, a join that is under way will not end.
         """
+        self._membership.left_work = False
         self._desk.partitions.drain_all()
         self._intake.stop(self._desk.partitions.assigned)
         deadline = self._deadline = self._drain.deadline(of_revoke=False)
@@ -200,7 +207,7 @@ class Departure:
             self._await_join()
         ended = self._await_running(deadline)
         committed = self._commit_last(deadline)
-        return ended and committed
+        return ended and committed and not self._membership.left_work
 
     @property
     def seconds_left(self) -> float:

@@ -27,7 +27,7 @@ from processor.telemetry.events import (
 from tests.runtime.fakes import PARTITION, FakeRecord
 from tests.runtime.gate import KINDS, Gate
 from tests.runtime.running import RunningConsumer
-from tests.support.scripted_kafka import ScriptedCluster
+from tests.support.scripted_kafka import ScriptedCluster, ScriptedSource
 from tests.support.until import until
 
 OTHER = PARTITION._replace(number=1)
@@ -282,6 +282,55 @@ def test_a_stop_at_once_during_a_drain_abandons_what_runs_and_gives_the_partitio
     assert run.commit_point(0) == 1
     assert [event.offset for event in run.of(TaskAbandoned)] == [1]
     assert run.of(ConsumerRevoked)[0].abandoned == 1
+
+
+def test_a_stop_is_exit_3_if_a_task_of_a_partition_that_drains_meanwhile_is_abandoned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The drain of the revoke ends before that of the stop, and then nothing runs any more that counts."""
+    monkeypatch.setattr(ScriptedSource, "poll_seconds", 1.0)
+    gate = Gate(lambda task: task.offset == 1)
+    with RunningConsumer(gate.handle, drain_timeout=60.0) as run:
+        run.push(*sessions(0, 4))
+        gate.until_passed(3)
+        run.consumer.request_stop("the test")
+        run.until_event(ConsumerStopping)
+        run.source.revoke(PARTITION)
+        assert run.wait().exit_code == 3
+        gate.open()
+    assert run.commit_point(0) == 1
+    assert [event.offset for event in run.of(TaskAbandoned)] == [1]
+    assert run.of(ConsumerRevoked)[0].abandoned == 1
+
+
+def test_a_stop_is_exit_3_if_what_is_settled_of_a_partition_that_leaves_meanwhile_cannot_be_committed() -> None:
+    gate = Gate(lambda task: task.partition == 1)
+    with RunningConsumer(gate.handle, partitions=2) as run:
+        until(lambda: run.commit_point(0) == 0)
+        run.source.refuses = lambda commits: "no" if any(each.partition == PARTITION for each in commits) else None
+        run.push(*sessions(0, 1), *sessions(0, 1, partition=1))
+        gate.until_passed(1)
+        gate.until_begun(2)
+        run.consumer.request_stop("the test")
+        run.until_event(ConsumerStopping)
+        run.source.revoke(PARTITION)
+        run.until_event(ConsumerRevoked)
+        gate.open()
+        assert run.wait().exit_code == 3
+    assert (run.commit_point(0), run.commit_point(1)) == (0, 1)
+
+
+def test_a_stop_is_exit_3_if_a_running_task_is_lost_to_another_member_meanwhile() -> None:
+    gate = Gate()
+    with RunningConsumer(gate.handle) as run:
+        run.push(*sessions(0, 1))
+        gate.until_begun(1)
+        run.consumer.request_stop("the test")
+        run.until_event(ConsumerStopping)
+        run.cluster.give_up(run.source)
+        assert run.until_event(ConsumerLost).running == 1
+        assert run.wait().exit_code == 3
+        gate.open()
 
 
 def test_a_member_that_is_given_up_during_a_drain_loses_what_leaves_with_what_stays_and_commits_nothing() -> None:
