@@ -6,7 +6,7 @@ batch that is ready is lent like a lane, to a worker thread or to a coroutine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from time import monotonic, time
 from typing import Any
@@ -158,20 +158,35 @@ class Batches:
         return not any(loan.ledger.terms for loan in batch.loans)
 
     def _conclude(self, seat: Seat, batch: Batch, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """End each task of a batch as if it had been attempted alone."""
-        handler, limit, rest = batch.handler, seat.window.limit, iter(outcomes)
-        assert isinstance(handler, Handler)
+        """End each task of a batch as if it had been attempted alone.
+
+        Raises:
+            Exception: an internal error at one of its loans, which is taken back. The others are concluded.
+        """
+        fault: Exception | None = None
+        rest = iter(outcomes)
         for part in batch.parts:
-            loan = part.loan
-            attempts = [
-                Attempt(loan, record, task.attempt, outcome, task, handler, limit, seconds)
-                for record, task, outcome in zip(loan.records, part.tasks, rest, strict=False)
-            ]
-            if batch.alone or not self._settlement.all_simply_succeeded(attempts):
-                self._settlement.conclude_part(loan, attempts)
-            else:
-                loan.done = len(loan.records)
-                seat.borrower.finished.append(loan)
+            try:
+                self._conclude_part(seat, batch, part, rest, seconds)
+            except Exception as error:
+                fault = error
+                self._desk.outcomes.take_back(part.loan)
+        if fault is not None:
+            seat.loan = None  # none of the loans is left to be taken back: outputs of some are being sent
+            raise fault
+
+    def _conclude_part(self, seat: Seat, batch: Batch, part: Part, outcomes: Iterator[Outcome], seconds: float) -> None:
+        handler, limit, loan = batch.handler, seat.window.limit, part.loan
+        assert isinstance(handler, Handler)
+        attempts = [
+            Attempt(loan, record, task.attempt, outcome, task, handler, limit, seconds)
+            for record, task, outcome in zip(loan.records, part.tasks, outcomes, strict=False)
+        ]
+        if batch.alone or not self._settlement.all_simply_succeeded(attempts):
+            self._settlement.conclude_part(loan, attempts)
+        else:
+            loan.done = len(loan.records)
+            seat.borrower.finished.append(loan)
 
 
 def _why_not(task: Task, handler: Handler, ledger: Ledger) -> Expired | InvalidHeader | None:

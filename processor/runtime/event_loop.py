@@ -272,11 +272,22 @@ class Coroutines:
         try:
             await self._runner.work_off(seat, deque((loan,)), monotonic())
         except BaseException as error:  # an internal error, never a handler's
-            self.emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
-            self.finished += members(loan)
+            self._recover(seat, error)
         finally:
             del self._running[loan]
             self._visit_soon()
+
+    def _recover(self, seat: CoroutineSeat, error: BaseException) -> None:
+        """Gives back what the coroutine has. An error in here must not keep the loop from going on."""
+        self._report(error)
+        try:
+            if seat.loan is not None:
+                self._lending.give_back(self, members(seat.loan))
+        except Exception as another:
+            self._report(another)
+
+    def _report(self, error: BaseException) -> None:
+        self.emit(ConsumerWorkerError(worker="event-loop", error=f"{type_name(error)}: {error}"))
 
     def _visit_soon(self) -> None:
         """Visit the desk once everything that is ready in the loop has run: loans that end together are returned

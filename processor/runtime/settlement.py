@@ -186,10 +186,23 @@ class Settlement:
         def try_again() -> None:
             self.desk.outcomes.park_all(loan, failures, monotonic() + max(delays))
 
-        in_turn = InTurn([partial(self.conclude, attempts[index]) for index in sent] + ([try_again] if again else []))
+        steps = [partial(self._conclude_in_turn, attempts[index]) for index in sent]
+        in_turn = InTurn([*steps, try_again] if again else steps)
         for index in sent:
             attempts[index].go_on = in_turn.go_on
         in_turn.go_on()
+
+    def _conclude_in_turn(self, attempt: Attempt) -> None:
+        """Concludes one of several attempts of a loan, perhaps in the sink's thread.
+
+        If that raises, no borrower takes the loan back, so this does. The lane of a stuck handler stays lent.
+        """
+        try:
+            self.conclude(attempt)
+        except BaseException:
+            if not (isinstance(attempt.outcome, Failed) and attempt.outcome.cause is Cause.STUCK):
+                self.desk.outcomes.take_back(attempt.loan)
+            raise
 
     def _join(self, attempt: Attempt, what: Any) -> None:
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from processor import Processor
 from processor.engine.pace import BATCH_SECONDS
 from processor.handlers.task import Task
 from processor.options.bounds import Bounds
@@ -20,6 +22,8 @@ from processor.telemetry.events import ConsumerWorkerError, Event, TaskDeadLette
 from tests.runtime.fakes import PARTITION, FakeCodec, FakeRecord
 from tests.runtime.gate import KINDS, Gate
 from tests.runtime.running import RunningConsumer
+from tests.runtime.test_join_machine import Worker as Borrower
+from tests.runtime.test_outputs import of_kind
 from tests.support.until import until
 
 
@@ -83,6 +87,57 @@ def test_a_fault_while_a_result_is_encoded_is_logged_and_its_task_is_attempted_a
     assert len(ran) == 22
     assert set(ran) == set(range(20))
     assert len(run.sink.sent) == 20
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_while_results_of_a_batch_are_encoded_holds_up_no_session_and_lets_none_overlap(
+    kind: str, delivery: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some results are encoded in the sink's thread, once the one before in the same session is acknowledged."""
+    in_sink, ran, inside, overlaps = list[str](), defaultdict[str, list[int]](list), set[str](), set[str]()
+    monkeypatch.setattr(threading, "excepthook", lambda given: in_sink.append(str(given.exc_value)))
+
+    def handle(tasks: list[Task]) -> list[bytes]:
+        sessions = {task.session_id for task in tasks}
+        overlaps.update(sessions & inside)
+        inside.update(sessions)
+        for task in tasks:
+            ran[task.session_id].append(task.offset)
+        inside.difference_update(sessions)
+        return [b"result"] * len(tasks)
+
+    app, codec = Processor(), FaultyCodec(Faulty(3, 7, 15))
+    handler: Any = of_kind(kind, cast(Any, handle))
+    app.batch("many", size=6, wait=0.01)(handler)
+    with RunningConsumer(app, codec=codec, results_topic="r", workers=2, delivery=delivery) as run:
+        run.push(*[FakeRecord(n, b"s%d" % (n % 4), name="many") for n in range(20)])
+        until(lambda: run.commit_point() == 20)
+        until(lambda: not any(run.consumer._desk.report(monotonic()).assignment[:3]), "nothing is in flight")
+        assert run.stop().exit_code == 0
+    in_worker = [event.error.removeprefix("builtins.RuntimeError: ") for event in run.of(ConsumerWorkerError)]
+    assert sorted(in_worker + in_sink) == [f"a fault in call {call}" for call in (15, 3, 7)]
+    assert not overlaps
+    for session, offsets in ran.items():
+        assert list(dict.fromkeys(offsets)) == list(range(int(session[1:]), 20, 4))
+
+
+def test_tasks_that_are_taken_back_keep_their_order_although_their_outcomes_are_handled_in_another_one() -> None:
+    """A dead letter is sent first, and tasks that failed in the same batch are parked after that."""
+    desk, borrower = RunningConsumer(lambda _: None).consumer._desk, Borrower()
+    now = monotonic()
+    desk.lease.tick(now)
+    desk.lease.renew(now)
+    desk.lending.enter_invited(borrower)
+    desk.partitions.assign(PARTITION, 0, ())
+    desk.inflow.admit([(PARTITION, sessions(3, 1))])
+    assert desk.lending.exchange(borrower, 3)
+    loan = borrower.batch.popleft()
+    desk.outcomes.settle_others(loan, [2, 1])
+    desk.outcomes.take_back(loan)
+    desk.outcomes.take_back(loan)
+    assert desk.lending.exchange(borrower, 3)
+    assert [record.offset() for record in borrower.batch.popleft().records] == [1, 2]
 
 
 class FaultyLog(list[Event]):

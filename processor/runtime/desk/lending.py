@@ -120,16 +120,28 @@ class Lending:
         Raises:
             Exception: an internal error at one of the loans. The others are taken back.
         """
-        fault: Exception | None = None
         with self._lock:
             loans = [loan for lent in [*borrower.current(), *borrower.batch] for loan in members(lent)]
             borrower.batch.clear()  # first: it must not begin what is given back
-            for step in (partial(self._returns.collect, borrower), *(partial(self._take_back, loan) for loan in loans)):
-                try:
-                    step()
-                except Exception as error:
-                    fault = error
-            self._wakeups.wake_borrowers()
+            self._take_back_all(borrower, loans)
+
+    def give_back(self, borrower: Borrower, loans: Sequence[Loan]) -> None:
+        """Takes back these loans, at which the borrower met an internal error. It continues with its others.
+
+        Raises:
+            Exception: an internal error at one of the loans. The others are taken back.
+        """
+        with self._lock:
+            self._take_back_all(borrower, loans)
+
+    def _take_back_all(self, borrower: Borrower, loans: Sequence[Loan]) -> None:
+        fault: Exception | None = None
+        for step in (partial(self._returns.collect, borrower), *(partial(self._take_back, loan) for loan in loans)):
+            try:
+                step()
+            except Exception as error:
+                fault = error
+        self._wakeups.wake_borrowers()
         if fault is not None:
             raise fault
 

@@ -112,6 +112,15 @@ class Outcomes:
             self._shared.count(self._assignment.release(loan))
             self._wakeups.after_release(loan)
 
+    def take_back(self, loan: Loan) -> None:
+        """Ends a loan at which an internal error happened, unless it is over. Tasks that are not done come again."""
+        with self._lock:
+            if loan in loan.ledger.lent:
+                # `settle_others` may have changed their order
+                loan.records[loan.done :] = sorted(loan.records[loan.done :], key=lambda record: record.offset())
+                self._shared.count(self._assignment.release(loan))
+                self._wakeups.after_release(loan)
+
     def hand_over(self, loan: Loan) -> None:
         """Notes that the loan's next task has succeeded and that its output is being sent."""
         loan.handed_over_at = monotonic()
