@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
@@ -84,6 +85,9 @@ class Runner:
         self._cancels: Cancels | None = None
         self._recorder: FlightRecorder | None = None
         self._check: Check | None = None
+        self._composing = threading.Lock()
+        """Around each change of the features in use: the poller and the control topic's thread make such changes. A
+        change that is composed from an earlier state would undo the other one."""
         self._is_plain = self._sole is not None and self._sole.is_plain and self._sole.payload_type is None
         self._plain: Handler | None = None
         """The handler of all tasks, if the only step before its call is to create the task; else None."""
@@ -96,8 +100,9 @@ class Runner:
 
     def trace(self, tracing: Tracing) -> None:
         """Begins a span for each attempt, from now on."""
-        self._tracing = tracing
-        self._prepared = self._composed()
+        with self._composing:
+            self._tracing = tracing
+            self._prepared = self._composed()
 
     def share(self, state: Any) -> None:
         """Sets the `state` of each task, from now on."""
@@ -107,26 +112,30 @@ class Runner:
             prepared[0].state = state
             return prepared
 
-        self._with_state = prepare
-        self._prepared = self._composed()
+        with self._composing:
+            self._with_state = prepare
+            self._prepared = self._composed()
 
     def look_for_names(self, pauses: Pauses, *, also: bool = False) -> None:
         """Holds tasks of paused names before they begin, while a name is paused, or is about to be (`also`)."""
         has_names = also or any(target.kind == "name" for target in pauses.in_force)
-        self._paused = pauses if has_names else None
-        self._prepared = self._composed()
+        with self._composing:
+            self._paused = pauses if has_names else None
+            self._prepared = self._composed()
 
     def look_for_cancelled(self, cancels: Cancels) -> None:
         """Settles cancelled tasks before they begin, from now on."""
-        self._cancels = cancels
-        self._prepared = self._composed()
+        with self._composing:
+            self._cancels = cancels
+            self._prepared = self._composed()
 
     def watch(self, recorder: FlightRecorder | None, check: Check) -> None:
         """Checks and records each attempt before its value is decoded; a recorder of None ends that."""
-        self._recorder, self._check = recorder, check
         self._batches.recorder = recorder
         self._settlement.watch(recorder)
-        self._prepared = self._composed()
+        with self._composing:
+            self._recorder, self._check = recorder, check
+            self._prepared = self._composed()
 
     def _prepare_with_state(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         """Do what `_prepare` does, for a task that may be for a batch."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from processor import Processor, Task
-from processor.engine.cancels import Cancel, CancelTarget
-from processor.engine.pauses import ALL, Pause, Target
+from processor.engine.cancels import Cancel, Cancels, CancelTarget
+from processor.engine.pauses import ALL, Pause, Pauses, Target
 from processor.runtime import control
+from processor.runtime.cancelled import CancelledTask
 from processor.runtime.commands import WorkersOrder, WorkersTarget, key_of, value_of
 from processor.runtime.control import Apply
+from processor.runtime.runner import NamePaused
+from processor.runtime.tracing import Tracing
 from processor.telemetry.events import (
     ConsumerStats,
     ConsumerWorkersChanged,
@@ -373,3 +377,42 @@ def test_a_stop_does_not_wait_for_the_control_topic() -> None:
 def test_a_record_of_the_control_topic_is_json() -> None:
     assert json.loads(key_of("g", SESSION)) == ["g", "session", "s"]
     assert json.loads(value_of(PAUSE)) == {"since": 1234, "by": "ann@host"}
+
+
+class SlowStep:
+    """Attempts are traced. Once it is armed, the next thread that composes the steps before a call stops here."""
+
+    def __init__(self) -> None:
+        self.is_armed = False
+        self.is_reached, self.may_go_on = threading.Event(), threading.Event()
+
+    @property
+    def begin(self) -> Callable[..., Any]:
+        if self.is_armed:
+            self.is_armed = False
+            self.is_reached.set()
+            assert self.may_go_on.wait(60)
+        return lambda prepare, record, number, now: prepare(record, number, now)
+
+
+def test_of_two_commands_that_come_at_the_same_time_neither_undoes_the_other() -> None:
+    """The poller and the thread of the control topic both change what is checked before an attempt."""
+    runner, step = RunningConsumer(lambda _: None).consumer._runner, SlowStep()
+    runner.trace(cast(Tracing, step))
+    pauses, cancels = Pauses(), Cancels()
+    pauses.begin(NAME, PAUSE)
+    cancels.begin(CancelTarget("task", "t-0-0"), Cancel(0, "ann@host", 1 << 50))
+    step.is_armed = True
+    first = threading.Thread(target=runner.look_for_names, args=(pauses,))
+    second = threading.Thread(target=runner.look_for_cancelled, args=(cancels,))
+    first.start()
+    assert step.is_reached.wait(60)
+    second.start()
+    second.join(0.5)  # it ends here only if it does not wait for the first one, which then undoes it
+    step.may_go_on.set()
+    for thread in (first, second):
+        thread.join(60)
+    with pytest.raises(CancelledTask):
+        runner._prepared(FakeRecord(0, b"s", name="ship"), 1, time.monotonic())
+    with pytest.raises(NamePaused):
+        runner._prepared(FakeRecord(1, b"s", name="charge"), 1, time.monotonic())
