@@ -9,6 +9,7 @@ once.
 from __future__ import annotations
 
 from time import monotonic, time
+from typing import Literal
 
 from processor.engine.cancels import Cancel, CancelTarget
 from processor.engine.ledger import Loan
@@ -61,7 +62,8 @@ class Cancellation:
     def begin(self, target: CancelTarget, cancel: Cancel) -> None:
         """Cancels the target's tasks, unless the cancellation is over already."""
         if cancel.until <= time() * 1000:
-            self._end(target, "expired")
+            if self._desk.cancelling.end(target):
+                self._log_end(target, "expired")
             return
         self._runner.look_for_cancelled(self._cancels)
         if self._desk.cancelling.begin(target, cancel):
@@ -78,12 +80,15 @@ class Cancellation:
 
     def end(self, target: CancelTarget) -> None:
         """Ends a cancellation that was withdrawn."""
-        self._end(target, "withdrawn")
+        if self._desk.cancelling.end(target):
+            self._log_end(target, "withdrawn")
 
     def examine(self) -> None:
         """Settles the cancelled ones among tasks that have begun to wait. Ends cancellations whose time is over."""
-        for target in self._cancels.ended(time()):
-            self._end(target, "expired")
+        epoch = time()
+        for target in self._cancels.ended(epoch):
+            if self._desk.cancelling.end_expired(target, epoch):
+                self._log_end(target, "expired")
         if not self._desk.lease.holds(monotonic()):
             return
         for waiting in self._desk.cancelling.unexamined(EXAMINED_AT_ONCE):
@@ -121,9 +126,8 @@ class Cancellation:
             self._desk.outcomes.give_up(loan)
             raise
 
-    def _end(self, target: CancelTarget, reason: str) -> None:
-        if self._desk.cancelling.end(target):
-            self._emit(ControlCancelEnded(**_fields(target), reason="expired" if reason == "expired" else "withdrawn"))
+    def _log_end(self, target: CancelTarget, reason: Literal["expired", "withdrawn"]) -> None:
+        self._emit(ControlCancelEnded(**_fields(target), reason=reason))
 
 
 def _fields(target: CancelTarget) -> dict[str, str]:

@@ -649,3 +649,23 @@ def test_a_marker_is_not_cancelled_with_its_group() -> None:
         run.push(marker(0, {}), FakeRecord(1, b"u"))
         wait_settled(run, 2)
         assert cancelled(run) == []
+
+
+def test_a_cancellation_that_replaces_one_whose_time_is_over_stays_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command comes after the watchdog has found that the earlier one is over, and before it ends that."""
+    run = RunningConsumer(lambda _: None)
+    cancellation, cancels = run.consumer._control._cancellation, run.consumer._desk.cancelling.cancels
+    over, later = Cancel(NOW, "ann@host", 1), Cancel(NOW, "ann@host", int(time.time() * 1000) + HOUR)
+    cancels.begin(SESSION, over)
+    find_ended = cancels.ended
+
+    def find_and_replace(epoch: float) -> list[CancelTarget]:
+        found = find_ended(epoch)
+        cancellation.begin(SESSION, later)
+        return found
+
+    monkeypatch.setattr(cancels, "ended", find_and_replace)
+    cancellation.examine()
+    assert cancels.in_force == {SESSION: later}
+    assert not run.of(ControlCancelEnded)
+    run.consumer._cancel_search.close()

@@ -55,11 +55,20 @@ class Cancelling:
     def end(self, target: CancelTarget) -> bool:
         """Ends the cancellation of the target. Return whether it was in force."""
         with self._lock:
-            was_in_force = self.cancels.end(target)
-            if not self.cancels.in_force:
-                self._assignment.newly_delayed = None
-                self._waiting.unexamined.clear()
-            return was_in_force
+            return self._end(target)
+
+    def end_expired(self, target: CancelTarget, epoch: float) -> bool:
+        """Does the same if it is over at `epoch`, in seconds since the epoch: a later one may have replaced it."""
+        with self._lock:
+            cancel = self.cancels.in_force.get(target)
+            return cancel is not None and cancel.until <= epoch * 1000 and self._end(target)
+
+    def _end(self, target: CancelTarget) -> bool:
+        was_in_force = self.cancels.end(target)
+        if not self.cancels.in_force:
+            self._assignment.newly_delayed = None
+            self._waiting.unexamined.clear()
+        return was_in_force
 
     def unexamined(self, most: int) -> list[Waiting]:
         """Takes at most `most` waiting lanes that may be cancelled and were not checked yet. Return their heads."""
