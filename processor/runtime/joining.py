@@ -11,7 +11,7 @@ from processor.engine.record import Record
 from processor.errors import EncodeError
 from processor.handlers.joins import Arrival, Joined, Start, read_arrival
 from processor.handlers.task import NO_CONTENT, identity_of
-from processor.handlers.terms import EXPIRES
+from processor.handlers.terms import terms_of
 from processor.runtime.attempt import Attempt
 from processor.runtime.desk import Desk
 from processor.runtime.follow_ups import Came, first_records, joined_records
@@ -82,5 +82,5 @@ def _came(record: Record) -> Came:
 
 
 def _expiry_of(record: Record) -> float:
-    value = dict(record.headers() or ()).get(EXPIRES)
-    return int(value) / 1000 if value is not None else inf
+    terms = terms_of(record.headers() or [])
+    return terms.expires if terms is not None else inf

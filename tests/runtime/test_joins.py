@@ -43,7 +43,9 @@ def branch(offset: int, index: int, join: Join = JOIN, key: bytes = b"s") -> Mem
     return MemoryRecord(PARTITION, offset, key, b"work", [("task-id", b"8/%d" % (index + 1)), *links])
 
 
-def arrival(offset: int, index: int, join: Join = JOIN, path: Path | None = None, expires: int = 0) -> MemoryRecord:
+def arrival(
+    offset: int, index: int, join: Join = JOIN, path: Path | None = None, expires: int | str = 0
+) -> MemoryRecord:
     """The record of an arrival: a branch has succeeded."""
     headers: Headers = [
         ("task-name", b"processor.join"),
@@ -52,7 +54,7 @@ def arrival(offset: int, index: int, join: Join = JOIN, path: Path | None = None
         ("task-arrival", write_branch(Branch(index, path or {}))),
     ]
     if expires:
-        headers.append(("task-expires", b"%d" % expires))
+        headers.append(("task-expires", str(expires).encode()))
     return MemoryRecord(PARTITION, offset, join.id.encode(), b'{"json":%d}' % index, headers)
 
 
@@ -95,6 +97,14 @@ def test_a_waiting_join_holds_only_the_commit_point() -> None:
         until(lambda: run.commit_point() == 110)
         assert shipped(run) == [[0, 1]] * 50
         assert run.stop().exit_code == 0
+
+
+def test_an_arrival_may_have_its_expiry_in_iso_8601() -> None:
+    with RunningConsumer(lambda _: None) as run:
+        run.push(*(arrival(n, n, expires="2100-01-01T00:00:00Z") for n in range(2)))
+        until(lambda: run.commit_point() == 2)
+        assert run.stop().exit_code == 0
+    assert shipped(run) == [[0, 1]]
 
 
 def test_a_stop_does_not_wait_for_a_join_and_the_next_consumer_completes_it() -> None:
