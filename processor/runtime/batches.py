@@ -45,7 +45,8 @@ class Batches:
         self._limit = limit
         self._prepare = prepare
         self.recorder: FlightRecorder | None = None
-        """Records the running tasks, after a process of the fleet has died."""
+        """Records the running tasks, after a process of the fleet has died. Each use reads it once, since the poller
+        may end the watch at any moment."""
 
     def gather(self, attempt: Attempt, gathered: Gathered) -> None:
         """Hand the attempt's task to a batch, with the tasks right behind it in its loan that have the same handler."""
@@ -110,8 +111,8 @@ class Batches:
     def _tasks_of(self, ledger: Ledger, records: Sequence[Record], handler: object) -> list[Task]:
         """Return the tasks of the first records, up to the first one for another handler."""
         now, tasks = monotonic(), list[Task]()
-        if self.recorder is not None:
-            self.recorder.begin(records)
+        if (recorder := self.recorder) is not None:
+            recorder.begin(records)
         for record in records:
             try:
                 task, found, _ = self._prepare(record, 1, now)
@@ -131,13 +132,13 @@ class Batches:
         for task in tasks:
             task._expires = started + limit
         self._settlement.begin_spans(tasks)
-        if self.recorder is not None:
-            self.recorder.begin(task._record for task in tasks)
+        if (recorder := self.recorder) is not None:
+            recorder.begin(task._record for task in tasks)
         seat.task, window.limit = tasks[0], limit
         value, error = await outcome_of(seat, handler, tasks, started)
         seconds = monotonic() - started
-        if self.recorder is not None:
-            self.recorder.end()
+        if (recorder := self.recorder) is not None:
+            recorder.end()
         borrower.ended += len(tasks)
         borrower.seconds += seconds
         if seconds > QUICK_SECONDS:

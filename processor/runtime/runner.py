@@ -280,8 +280,9 @@ class Runner:
             self._settlement.conclude(msgspec.structs.replace(attempt, task=attempt.outcome.task))
         else:
             self._settlement.conclude(attempt)
-        if self._recorder is not None:
-            self._recorder.end()
+        recorder = self._recorder  # read once: the poller may end the watch at any moment
+        if recorder is not None:
+            recorder.end()
 
     def _prepare(self, record: Record, number: int, now: float) -> tuple[Task, Handler, float]:
         """Return the task, its handler, and the seconds that this attempt may take from `now` on.

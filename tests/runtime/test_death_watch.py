@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from itertools import cycle
 from typing import IO, Any
 
 import pytest
@@ -13,8 +14,10 @@ from processor import Processor, Task
 from processor.engine.deaths import Suspect, TaskPlace
 from processor.engine.pauses import Target
 from processor.runtime import death_watch, flight_recorder
+from processor.runtime.batches import Batches
 from processor.runtime.flight_recorder import FlightRecorder, open_memory, recorded
-from processor.telemetry.events import ConsumerRevoked, TaskDeadLettered
+from processor.runtime.runner import Runner
+from processor.telemetry.events import ConsumerRevoked, ConsumerWorkerError, TaskDeadLettered
 from tests.runtime.fakes import PARTITION, POISON, TOPIC, FakeRecord
 from tests.runtime.gate import KINDS, Gate
 from tests.runtime.running import RunningConsumer
@@ -322,3 +325,32 @@ def test_an_order_that_arrives_while_another_is_taken_is_obeyed(watched: Watched
     with run:
         run.push(*[FakeRecord(n, b"%d" % n) for n in range(2)])
         until(lambda: set(watched.settled) == {place(0), place(1)})
+
+
+@pytest.mark.parametrize("kind", ["single", "batch"])
+def test_a_watch_that_ends_between_two_steps_of_an_attempt_costs_no_task(
+    watched: Watched, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever a worker looks whether tasks are recorded, the answer changes right after it."""
+    recorder, ran = FlightRecorder(watched.memory.fileno(), [TOPIC]), list[int]()
+    answers = cycle([recorder, None])
+    changing = property(lambda _: next(answers), lambda _, __: None)
+
+    def fail_once(task: Task) -> None:
+        ran.append(task.attempt)
+        if task.attempt == 1:
+            raise ConnectionError("not yet")
+
+    app = Processor()
+    if kind == "single":
+        monkeypatch.setattr(Runner, "_recorder", changing, raising=False)
+        app.task("")(fail_once)
+    else:
+        monkeypatch.setattr(Batches, "recorder", changing, raising=False)
+        app.batch("", size=2, wait=0.01)(lambda tasks: ran.extend(task.attempt for task in tasks))
+    with RunningConsumer(app, workers=1) as run:
+        run.push(*[FakeRecord(n, b"%d" % n) for n in range(20)])
+        until(lambda: run.commit_point() == 20)
+        assert run.stop().exit_code == 0
+    assert not run.of(ConsumerWorkerError)
+    assert Counter(ran) == ({1: 20, 2: 20} if kind == "single" else {1: 20})
