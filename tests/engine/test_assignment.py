@@ -83,6 +83,12 @@ def test_no_more_tasks_are_estimated_as_ready_than_wait() -> None:
     assert assignment.estimate_ready_tasks() == assignment.waiting == 199
 
 
+def test_nothing_is_set_aside_at_first() -> None:
+    assignment: Assignment[int] = Assignment()
+    assignment.assign(0, 0)
+    assert (assignment.set_aside, assignment.runs_low) == (0, False)
+
+
 def test_partitions_take_turns() -> None:
     assignment: Assignment[int] = Assignment()
     for partition in (0, 1):

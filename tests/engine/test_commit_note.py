@@ -41,6 +41,11 @@ def test_text_without_the_bound_of_waiting_arrivals_is_left_unchanged(text: str)
     assert (split(text), kept_in(text)) == ((text, None), 0)
 
 
+def test_the_bound_of_waiting_arrivals_stands_between_the_skip_map_and_the_note() -> None:
+    assert (kept_note(0), kept_note(7)) == ("", ";+7")
+    assert kept_in("p2:abc;+7;4@9") == 7
+
+
 def test_only_the_note_of_a_group_that_began_means_nothing_after_its_time() -> None:
     assert Note(4, 0).expires
     assert not Note(0, 0).expires

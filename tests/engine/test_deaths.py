@@ -274,6 +274,17 @@ def test_the_attempt_of_a_suspect_follows_the_deaths_that_count_against_it() -> 
     assert not isolation.is_active
 
 
+def test_loans_without_a_suspect_begin_as_they_are() -> None:
+    assignment, isolation = Assignment[int](), Isolation[int]()
+    for partition in (0, 1):
+        assignment.assign(partition, 0)
+        assignment.admit(partition, [FakeRecord(n, b"%d" % n) for n in range(2)], 0.0)
+    isolation.suspect([(0, 5, 1)])
+    loans = assignment.lend(4)
+    assert len(loans) == 4
+    assert (isolation.filter(assignment, loans), isolation.stage) == (loans, NONE)
+
+
 def test_a_suspect_that_may_not_begin_goes_back_to_its_lane_and_is_found_again() -> None:
     assignment, isolation = Assignment[int](), Isolation[int]()
     assignment.assign(0, 0)

@@ -75,6 +75,10 @@ def test_a_time_that_the_handler_sets_is_neither_spread_nor_capped(attempt: int,
     assert POLICY.delay_after(asked._replace(counts=False), attempt, jitter) == after
 
 
+def test_a_time_that_the_handler_sets_replaces_the_backoff() -> None:
+    assert POLICY.delay_after(failure(Cause.FAILED)._replace(retry_in=7.0), 1, 0.5) == 7.0
+
+
 def test_a_handler_sets_some_of_a_policy_and_the_consumer_the_rest() -> None:
     assert POLICY.with_own(None, None, None) == POLICY
     assert POLICY.with_own(7, 0.0, 1.0) == Policy(7, 0.0, 1.0)

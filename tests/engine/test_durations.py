@@ -18,6 +18,12 @@ def test_nothing_has_no_quantile() -> None:
     assert Durations().quantile(0.5) is None
 
 
+def test_a_quantile_is_interpolated_within_its_bucket() -> None:
+    durations = Durations()
+    durations.add(10, [])
+    assert durations.quantile(0.5) == pytest.approx(QUICK_SECONDS / 2)
+
+
 def test_what_is_longer_than_the_last_bound_is_reported_as_that_bound() -> None:
     durations = Durations()
     durations.add(0, [5000.0])

@@ -147,6 +147,15 @@ def test_another_record_is_not_trusted(key: bytes | None, value: bytes | None) -
         settled_in(REFERENCE, KEYS, key, value)
 
 
+def test_a_value_of_another_program_is_refused() -> None:
+    with pytest.raises(SkipMapError, match="it was not written by this version of this program"):
+        decode_record(b"theirs", 5)
+
+
+def test_a_reference_is_not_longer_than_the_longest_of_its_topic() -> None:
+    assert len(str(REFERENCE)) <= longest_reference(REFERENCE.topic)
+
+
 def test_a_map_with_another_base_is_not_trusted_though_its_checksum_is_right() -> None:
     value, _ = encode_record(6, [(7, 9)])
     with pytest.raises(SkipMapError, match="belongs to offset 6"):

@@ -53,6 +53,13 @@ def test_the_time_that_is_named_is_the_first_at_which_so_many_may_begin(
     assert rate.free(at * (1 - 1e-9)) < wanted <= rate.free(at)
 
 
+def test_a_rate_of_one_begins_once_in_its_period() -> None:
+    rate = Rate(1, 10.0)
+    assert (rate.free(0.0), rate.free_at(2)) == (1, None)
+    rate.take(0.0)
+    assert (rate.free(9.9), rate.free_at(1), rate.free(10.0)) == (0, 10.0, 1)
+
+
 @pytest.mark.parametrize("window", [Window(2, 1.0), Rate(20, 10.0)])
 def test_capacity_that_is_free_at_once_is_free_since_minus_infinity(window: Window | Rate) -> None:
     assert window.free_at(2) == -inf
