@@ -388,7 +388,7 @@ def test_results_and_dead_letters_of_a_batch_are_committed_with_their_offsets_ex
         return [b"%d" % task.offset for task in tasks]
 
     batches = Batches(handle)
-    app = batches.only(kind, size=2000, wait=3.0)  # far longer than 2,000 records take to come
+    app = batches.only(kind, size=2000, wait=10.0)  # far longer than 2,000 records take to come
     with RunningConsumer(app, results_topic="r", delivery="exactly-once") as run:
         run.push(*[record(n) for n in range(2003)])
         run.settled(2003)
@@ -594,14 +594,14 @@ def test_a_batch_that_outlives_a_revoke_is_abandoned_and_not_committed() -> None
 
 
 def test_no_batch_starts_while_the_consumer_may_have_been_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The batch is due while the poller sleeps, as it does if the process is paused."""
+    """The batch is due while the poller sleeps, as it does if the process is paused. It falls asleep well before."""
     monkeypatch.setattr(lease, "ASLEEP_SECONDS", 0.5)
     batches = Batches()
-    with RunningConsumer(batches.only("plain", size=4, wait=3.0)) as run:
+    with RunningConsumer(batches.only("plain", size=4, wait=6.0)) as run:
 
         def sleep() -> None:
             run.source.refusal = "not a member"
-            time.sleep(3.5)
+            time.sleep(6.5)
 
         run.push(*records(3, 3))
         until(lambda: run.consumer.pulse().running == 3)

@@ -9,6 +9,8 @@ from random import Random
 
 import pytest
 
+from processor.engine import lease
+from processor.engine.lease import LEASE_SHARE
 from processor.engine.skipmap import decode
 from processor.handlers.task import Task
 from processor.runtime.commits import committer
@@ -25,6 +27,9 @@ from tests.runtime.gate import Gate
 from tests.runtime.running import RunningConsumer
 from tests.support.scripted_kafka import ScriptedCluster, ScriptedSource
 from tests.support.until import until
+
+SESSION_SECONDS = 12.0
+"""Long enough for a lease of which half is left when it is renewed: a machine that stands still for 3 s voids none."""
 
 
 def ignore(task: Task) -> None:
@@ -243,14 +248,16 @@ def test_a_skip_map_that_does_not_fit_is_cut_and_the_rest_runs_again_in_the_next
 
 def test_a_member_whose_skip_map_is_refused_proves_its_membership_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a group that does not accept the metadata of its commits would stop it permanently."""
-    monkeypatch.setattr(ScriptedSource, "session_seconds", 3.0)
+    monkeypatch.setattr(ScriptedSource, "session_seconds", SESSION_SECONDS)
+    monkeypatch.setattr(lease, "ASLEEP_SECONDS", 60.0)
     gate = Gate(lambda task: task.offset == 0)
     with RunningConsumer(gate.handle) as run:
         run.source.refuses = lambda commits: "too large" if any("p2:" in c.metadata for c in commits) else None
         run.push(*[FakeRecord(n, b"s%d" % n) for n in range(10)])
         gate.until_passed(9)
         began = run.consumer.pulse().last_loop_at
-        until(lambda: run.consumer.pulse().last_loop_at > began + 6.0)  # two sessions: time is what is tested
+        lapses = SESSION_SECONDS * LEASE_SHARE  # time is what is tested: a lease that is not renewed
+        until(lambda: run.consumer.pulse().last_loop_at > began + lapses + 1.0)
         run.push(*[FakeRecord(n, b"s%d" % n) for n in range(10, 20)])
         gate.until_passed(19)
         gate.open()
