@@ -193,7 +193,7 @@ def pause_past_the_session(work: Scenario) -> Verdict:
     (pid,) = sleeper.consumers()
     paused = psutil.Process(pid)
     paused.suspend()
-    other = work.run("note", "-w", "8", *QUICK, seconds=0.01)
+    other = work.run("note", "-w", "8", "--commit-interval", "0.2", *PATIENT, seconds=0.01)
     other.wait_for_partitions()
     done = sum(entry.succeeded for entry in work.ledger.entries())
     work.wait_done(min(done + 400, 4_000))

@@ -20,6 +20,9 @@ from tests.conftest import Wired
 from tests.support import cluster
 from tests.support.until import until
 
+BATCH = 20
+"""Records that are sent together, at once. Fewer wait for longer than a test lasts, where a test says so."""
+
 
 class Sending:
     """A producer behind a proxy, the outcome of each record, and what it logs."""
@@ -27,11 +30,17 @@ class Sending:
     def __init__(self, wired: Wired, topic: str, **config: str) -> None:
         self.topic = topic
         self.events: list[Event] = []
+        self.emitted_at: list[float] = []
+        """When each event was emitted."""
         self.outcomes: queue.Queue[DeliveryError | None] = queue.Queue()
         spelled = {key.replace("_", "."): value for key, value in config.items()}
         self.producer = PolledProducer(
-            producer_config(wired.wire.address, spelled), self.events.append, "producer", "the test closed it"
+            producer_config(wired.wire.address, spelled), self._note, "producer", "the test closed it"
         )
+
+    def _note(self, event: Event) -> None:
+        self.emitted_at.append(time.monotonic())
+        self.events.append(event)
 
     def send(self, value: bytes, topic: str | None = None) -> bool:
         """Hands one record over, and returns whether there was room."""
@@ -41,6 +50,11 @@ class Sending:
             self.producer.reported(error)
 
         return self.producer.produce(topic or self.topic, value, b"k", None, on_delivery)
+
+    def send_all(self, count: int, topic: str | None = None) -> None:
+        """Hands over this many records."""
+        for _ in range(count):
+            assert self.send(b"x", topic)
 
     def send_when_there_is_room(self, value: bytes) -> None:
         until(lambda: self.send(value), "there is room", 30)
@@ -106,33 +120,31 @@ def test_a_record_reported_as_a_duplicate_ends_the_client_later_and_it_is_replac
 def test_records_of_other_topics_fail_with_the_reason_and_none_is_left_unreported(
     wired: Wired, group: str, sending: Sending
 ) -> None:
-    """They wait in the client when it fails, and are purged."""
-    waiting = Sending(wired, sending.topic, linger_ms="3000")
+    """They wait in the client for a full batch when it fails, and are purged."""
+    waiting = Sending(wired, sending.topic, linger_ms="100000", batch_num_messages=str(BATCH))
     other = cluster.create_topic(wired.broker.bootstrap_servers, f"{group}-other", 1)
     for topic in (None, other):
-        waiting.send(b"0", topic)
-    assert [waiting.outcome(), waiting.outcome()] == [None, None]
+        waiting.send_all(BATCH, topic)
+    assert [waiting.outcome() for _ in range(2 * BATCH)] == [None] * (2 * BATCH)
     wired.wire.refused_topics[sending.topic] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
-    waiting.send(b"1")
-    time.sleep(1.5)  # so that the client fails while the others are still held back
-    for _ in range(20):
-        waiting.send(b"1", other)
-    outcomes = [waiting.outcome() for _ in range(21)]
-    assert isinstance(outcomes[0], DeliveryError)
+    waiting.send_all(BATCH - 1, other)
+    waiting.send_all(BATCH)
+    outcomes = [waiting.outcome() for _ in range(2 * BATCH - 1)]
+    assert all(isinstance(outcome, DeliveryError) for outcome in outcomes)
     errors = sorted({str(outcome) for outcome in outcomes})
     assert len(errors) == 2
     assert errors[0].startswith(f"{other}: ") or errors[1].startswith(f"{other}: ")
-    assert sum("OUT_OF_ORDER_SEQUENCE_NUMBER" in str(outcome) for outcome in outcomes) == 20
+    assert sum("OUT_OF_ORDER_SEQUENCE_NUMBER" in str(outcome) for outcome in outcomes) == BATCH - 1
     until(lambda: len(waiting.producer) == 0, "all are counted")
     assert waiting.outcomes.empty()
-    assert contents(wired, other) == [b"0"]
+    assert len(contents(wired, other)) == BATCH
     waiting.producer.close(5)
 
 
 def test_clients_that_fail_one_after_the_other_come_at_growing_intervals(wired: Wired, sending: Sending) -> None:
     """As if a broker did not allow idempotent producers. Meanwhile each record is refused with the reason."""
     wired.wire.refused_producers = KafkaError.CLUSTER_AUTHORIZATION_FAILED
-    before, errors, failed_at = wired.wire.producers, list[DeliveryError | None](), list[float]()
+    before, errors = wired.wire.producers, list[DeliveryError | None]()
 
     def send() -> DeliveryError | None:
         try:
@@ -142,20 +154,20 @@ def test_clients_that_fail_one_after_the_other_come_at_growing_intervals(wired: 
 
     def has_failed_three_times() -> bool:
         errors.append(send())
-        if len(sending.failures) > len(failed_at):
-            failed_at.append(time.monotonic())
-        return len(failed_at) == 3
+        return len(sending.failures) == 3
 
-    until(has_failed_three_times, "three clients have failed", 30)
+    until(has_failed_three_times, "three clients have failed")
     assert wired.wire.producers - before == 3
     assert [failure.reopen_in_seconds for failure in sending.failures] == [0.0, 1.0, 2.0]
+    emitted = zip(sending.emitted_at, sending.events, strict=False)  # one may be on its way
+    failed_at = [at for at, event in emitted if isinstance(event, KafkaProducerFailed)]
     assert failed_at[2] - failed_at[1] > 0.9
     assert isinstance(errors[0], DeliveryError)
     assert isinstance(errors[0].__cause__, BrokerError)
     assert "CLUSTER_AUTHORIZATION_FAILED" in str(errors[0])
-    assert any("a new one opens in" in str(error) for error in errors)
+    until(lambda: "a new one opens in" in str(send()), "a record is refused with the reason")
     wired.wire.refused_producers = None
-    until(lambda: send() is None, "a client that works has taken the place of the others", 30)
+    until(lambda: send() is None, "a client that works has taken the place of the others")
     assert contents(wired, sending.topic) == [b"x"]
 
 
